@@ -1,0 +1,1 @@
+//! Incoming!! takes large file uploads off a web app's back.
