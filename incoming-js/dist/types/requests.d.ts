@@ -1,0 +1,36 @@
+export type Request = import('./types.js').Request;
+/** @typedef {import('./types.js').Request} Request */
+/**
+ * Binds the ticket to the file; answered with the status, any number of times.
+ * @param {string} url
+ * @param {File} file
+ * @returns {Request}
+ */
+export declare function bind_request(url: string, { name, size, type, lastModified }: File): Request;
+/**
+ * @param {string} url
+ * @returns {Request}
+ */
+export declare function status_request(url: string): Request;
+/**
+ * Status, as soon as it is another one.
+ * @param {string} url
+ * @param {string} state the present one
+ * @returns {Request}
+ */
+export declare function long_poll_request(url: string, state: string): Request;
+/**
+ * @param {string} url
+ * @param {string | null} reason
+ * @returns {Request}
+ */
+export declare function cancel_request(url: string, reason: string | null): Request;
+/**
+ * A chunk, streamed from the file by the browser; keeps `put` up to date while it goes out.
+ * @param {string} url
+ * @param {File} file
+ * @param {import('./present.js').Put} put
+ * @param {() => void} on_change
+ * @returns {Request}
+ */
+export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, on_change: () => void): Request;

@@ -1,0 +1,9 @@
+/**
+ * Tells when a waiting retry has better prospects: the network is back, the tab is looked at again, the page came out
+ * of the browser's back-forward cache.
+ */
+/**
+ * @param {() => void} fn
+ * @returns {() => void} ends it
+ */
+export declare function on_wake(fn: () => void): () => void;

@@ -1,0 +1,37 @@
+/**
+ * Tells the server of an upload that was cancelled while it could not be reached: again and again, with growing
+ * pauses, until it knows, has nothing left to cancel, or says that it is too late.
+ */
+import { read_outcome, verdict } from './reply.js';
+import { backoff_ms } from './retry.js';
+
+/**
+ * @param {import('./types.js').Ports} ports
+ * @param {import('./types.js').Request} request the cancel request
+ */
+export function tell_cancelled(ports, request) {
+  const { transport, clock } = ports;
+  let failures = 0;
+  let wakeable = true;
+  /** @type {unknown} */
+  let timer = null;
+
+  const stop_waking = ports.on_wake(() => {
+    if (timer !== null && wakeable) attempt();
+  });
+
+  const attempt = () => {
+    if (timer !== null) clock.clear_timer(timer);
+    timer = null;
+    transport.send(request, (raw) => {
+      const outcome = read_outcome(raw, clock.now());
+      const retry_after = outcome.kind === 'refused' ? outcome.refusal.retry_after_ms : null;
+      const known = outcome.kind === 'status' || (outcome.kind === 'refused' && verdict(outcome.refusal) !== 'retry');
+      if (known) return stop_waking();
+      failures += 1;
+      wakeable = retry_after === null;
+      timer = clock.set_timer(attempt, retry_after ?? backoff_ms(failures, clock.random()));
+    });
+  };
+  attempt();
+}

@@ -1,0 +1,81 @@
+/**
+ * Puts the public object `incoming` together: one per place the script was loaded from.
+ */
+import { budget_for } from './budget.js';
+import { origin_of } from './origin.js';
+import { xhr_transport } from './transport.js';
+import { Uploader as UploaderClass, UploadError } from './uploader.js';
+import { on_wake } from './wake.js';
+
+/** @typedef {import('./types.js').Options} Options */
+/** @typedef {import('./types.js').Ports} Ports */
+
+/** @type {Ports} */
+const browser_ports = {
+  transport: xhr_transport,
+  clock: {
+    now: () => Date.now(),
+    set_timer: (fn, ms) => setTimeout(fn, ms),
+    clear_timer: (timer) => clearTimeout(timer),
+    random: () => Math.random(),
+  },
+  on_wake,
+  budget_for,
+};
+
+/**
+ * What `incoming.Uploader` is: a function that works with and without `new`.
+ * @typedef {object} UploaderFactory
+ * @property {UploaderClass} prototype
+ */
+/** @typedef {UploaderFactory & ((upload_id: string, file: File, options?: Options) => UploaderClass) & (new (upload_id: string, file: File, options?: Options) => UploaderClass)} UploaderFunction */
+
+/**
+ * @param {string | null} from_origin where the script was loaded from, null when unknown
+ * @param {Ports} ports
+ */
+export function create_library(from_origin, ports = browser_ports) {
+  /** @type {string | null} */
+  let origin = from_origin;
+
+  /**
+   * Names the Incoming!! server for all uploaders that have not started yet.
+   * @param {string} hostname `host`, `host:port` or a whole `https://` origin
+   * @throws {TypeError} when it is nothing of these
+   */
+  function set_server_hostname(hostname) {
+    origin = origin_of(hostname, page_protocol());
+  }
+
+  /**
+   * @param {string} upload_id
+   * @param {File} file
+   * @param {Options} [options]
+   * @throws {TypeError} when an option is impossible
+   */
+  function create_uploader(upload_id, file, options = {}) {
+    for (const key of /** @type {const} */ (['chunk_size', 'send_ahead'])) check_count(key, options[key]);
+    const own = options.hostname === undefined ? null : origin_of(options.hostname, page_protocol());
+    return new UploaderClass(upload_id, file, options, ports, () => own ?? origin ?? page_origin());
+  }
+  create_uploader.prototype = UploaderClass.prototype;
+
+  return { set_server_hostname, Uploader: /** @type {UploaderFunction} */ (/** @type {unknown} */ (create_uploader)), UploadError };
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} value
+ */
+function check_count(key, value) {
+  if (value === undefined || (Number.isSafeInteger(value) && Number(value) > 0)) return;
+  throw new TypeError(`incoming: ${key} must be a whole number above zero, not ${String(value)}`);
+}
+
+function page_protocol() {
+  return typeof location === 'undefined' ? '' : location.protocol;
+}
+
+function page_origin() {
+  return typeof location === 'undefined' ? '' : location.origin;
+}

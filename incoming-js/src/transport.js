@@ -1,0 +1,90 @@
+/**
+ * The only file that touches the network: XMLHttpRequest, because it alone reports upload progress everywhere.
+ *
+ * A body is a slice of the file that the browser streams from disk; nothing is read into memory here. Every request
+ * ends: when no byte moves for too long it is given up as stalled.
+ */
+import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, STALL_MS } from './limits.js';
+
+/** @typedef {import('./types.js').Request} Request */
+/** @typedef {import('./types.js').RawOutcome} RawOutcome */
+
+/** @type {import('./types.js').Transport} */
+export const xhr_transport = { send };
+
+/**
+ * @param {Request} request
+ * @param {(raw: RawOutcome) => void} on_end
+ */
+function send(request, on_end) {
+  const xhr = new XMLHttpRequest();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let ended = false;
+
+  const close = () => {
+    ended = true;
+    clearTimeout(timer);
+  };
+  /** @param {RawOutcome} raw */
+  const end = (raw) => {
+    if (ended) return;
+    close();
+    on_end(raw);
+  };
+  /** @param {number} ms from now, in which bytes must move */
+  const be_patient = (ms) => {
+    clearTimeout(timer);
+    if (ended) return;
+    timer = setTimeout(() => {
+      close();
+      xhr.abort();
+      on_end({ kind: 'lost', why: 'stall' });
+    }, ms);
+  };
+
+  xhr.open(request.method, request.url);
+  for (const [name, value] of Object.entries(request.headers ?? {})) xhr.setRequestHeader(name, value);
+  xhr.onload = () => end({ kind: 'answer', status: xhr.status, body: xhr.responseText, retry_after: retry_after(xhr) });
+  xhr.onerror = xhr.onabort = xhr.ontimeout = () => end({ kind: 'lost', why: 'network' });
+  xhr.onprogress = () => be_patient(STALL_MS);
+
+  const answer_ms = request.answer_ms ?? (request.on_sent ? ANSWER_MS : CONTROL_MS);
+  if (request.on_sent) watch_upload(xhr, request, be_patient, answer_ms);
+  be_patient(request.on_sent ? FIRST_BYTE_MS : answer_ms);
+  xhr.send(request.body ?? null);
+
+  const abort = () => {
+    close();
+    xhr.abort();
+  };
+  return { abort };
+}
+
+/**
+ * @param {XMLHttpRequest} xhr
+ * @param {Request} request
+ * @param {(ms: number) => void} be_patient
+ * @param {number} answer_ms
+ */
+function watch_upload(xhr, request, be_patient, answer_ms) {
+  let sent = 0;
+  xhr.upload.onprogress = (event) => {
+    if (event.loaded <= sent) return;
+    sent = event.loaded;
+    be_patient(STALL_MS);
+    request.on_sent?.(sent);
+  };
+  xhr.upload.onload = () => {
+    be_patient(answer_ms);
+    request.on_handed?.();
+  };
+}
+
+/**
+ * The header is asked for only where it belongs: browsers complain in the console about headers that are not exposed.
+ * @param {XMLHttpRequest} xhr
+ */
+function retry_after(xhr) {
+  return xhr.status === 429 || xhr.status === 503 ? xhr.getResponseHeader('Retry-After') : null;
+}

@@ -1,0 +1,104 @@
+/**
+ * The shapes that more than one file speaks of. No code.
+ */
+
+/**
+ * The server's status object, checked. `received` is merged.
+ * @typedef {object} Status
+ * @property {'new' | 'uploading' | 'handing_over' | 'finished' | 'cancelled' | 'failed'} state
+ * @property {number | null} length
+ * @property {import('./ranges.js').Range[]} received
+ * @property {number} chunk_size
+ * @property {number | null} max_chunk_size
+ * @property {number} send_ahead
+ * @property {string | null} reason
+ */
+
+/**
+ * An answer that is no status: a problem of the server's, or something a proxy made up.
+ * @typedef {object} Refusal
+ * @property {number} http status code
+ * @property {string} code the kebab-case word
+ * @property {number} error_code the server's number, else the status code
+ * @property {string} message for people
+ * @property {number | null} retry_after_ms
+ * @property {Status | null} status of the upload, where the answer carries it
+ * @property {boolean} from_server false when it is not the server's own form
+ */
+
+/** @typedef {{ kind: 'lost', why: 'network' | 'stall' }} Lost no answer came */
+/** @typedef {{ kind: 'answer', status: number, body: string, retry_after: string | null }} RawAnswer */
+/** @typedef {RawAnswer | Lost} RawOutcome */
+/** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal } | Lost} Outcome */
+
+/**
+ * One request.
+ * @typedef {object} Request
+ * @property {'GET' | 'POST' | 'PUT' | 'DELETE'} method
+ * @property {string} url
+ * @property {Record<string, string>} [headers]
+ * @property {Blob | string} [body]
+ * @property {number} [answer_ms] patience for the answer once the request is sent
+ * @property {(bytes: number) => void} [on_sent] how much of the body the network has taken
+ * @property {() => void} [on_handed] the network has taken all of it
+ */
+
+/**
+ * The network. `send` calls `on_end` exactly once, never before it has returned, and never after `abort`.
+ * @typedef {object} Transport
+ * @property {(request: Request, on_end: (raw: RawOutcome) => void) => { abort: () => void }} send
+ */
+
+/**
+ * Time and chance.
+ * @typedef {object} Clock
+ * @property {() => number} now ms, wall clock
+ * @property {(fn: () => void, ms: number) => unknown} set_timer
+ * @property {(timer: any) => void} clear_timer
+ * @property {() => number} random in [0, 1)
+ */
+
+/**
+ * What the engine needs from outside.
+ * @typedef {object} Ports
+ * @property {Transport} transport
+ * @property {Clock} clock
+ * @property {(fn: () => void) => () => void} on_wake calls fn when a retry has better prospects; returns the end of it
+ * @property {(origin: string) => import('./budget.js').Budget} budget_for
+ */
+
+/**
+ * Third argument of `incoming.Uploader`; everything in it may be left out.
+ * @typedef {object} Options
+ * @property {string} [hostname] server of this upload, as for `set_server_hostname`
+ * @property {number} [chunk_size] bytes per chunk instead of the server's suggestion
+ * @property {number} [send_ahead] chunks in flight instead of the server's suggestion
+ */
+
+/**
+ * The observable properties of an uploader.
+ * @typedef {object} Properties
+ * @property {number} bytes_tx
+ * @property {number} bytes_acked
+ * @property {number} bytes_ahead
+ * @property {number} frac_complete
+ * @property {number} chunks_tx_now
+ * @property {number} chunks_acked_now
+ * @property {number} chunks_ahead
+ * @property {string} state_msg
+ * @property {string | null} cancel_msg
+ * @property {number | null} error_code
+ * @property {string | null} error_msg
+ * @property {boolean} connected
+ * @property {boolean} finished
+ * @property {boolean} paused
+ * @property {boolean} can_pause
+ * @property {boolean} cancelling
+ * @property {boolean} cancelled
+ * @property {boolean} can_cancel
+ */
+
+/** @typedef {{ code: string, error_code: number, message: string }} Failure what `onerror` tells of */
+/** @typedef {'finished' | 'cancelled' | 'error'} Ending an event besides progress */
+
+export {};

@@ -1,0 +1,158 @@
+/**
+ * The uploader object the page holds: plain properties, assignable callbacks, events, a promise. What a callback
+ * throws is reported as any uncaught error is, and does not touch the upload.
+ */
+import { Engine } from './engine.js';
+import { Notifier } from './notify.js';
+
+/** @typedef {import('./types.js').Properties} Properties */
+/** @typedef {((uploader: Uploader) => void) | null} Callback */
+
+/** Why an upload failed; `done` is rejected with it. */
+export class UploadError extends Error {
+  /** @param {import('./types.js').Failure} failure */
+  constructor({ code, error_code, message }) {
+    super(message);
+    this.name = 'UploadError';
+    /** A word such as `length-changed`, `unknown-upload` or `FILE_CHANGED`. */
+    this.code = code;
+    /** The number of the same, as in the uploader's `error_code`. */
+    this.error_code = error_code;
+  }
+}
+
+/**
+ * Uploads one file with one ticket. Treat all but the callbacks as read-only.
+ *
+ * Events, besides the callbacks of the same meaning: `progress`, `finished`, `cancelled`, `error`.
+ */
+export class Uploader extends EventTarget {
+  // Set here, and from then on by every change.
+  bytes_tx = 0;
+  bytes_acked = 0;
+  bytes_ahead = 0;
+  frac_complete = 0;
+  chunks_tx_now = 0;
+  chunks_acked_now = 0;
+  chunks_ahead = 0;
+  state_msg = '';
+  /** @type {string | null} */
+  cancel_msg = null;
+  /** @type {number | null} */
+  error_code = null;
+  /** @type {string | null} */
+  error_msg = null;
+  connected = false;
+  finished = false;
+  paused = false;
+  can_pause = false;
+  cancelling = false;
+  cancelled = false;
+  can_cancel = false;
+
+  /** @type {Callback} */
+  onprogress = () => {};
+  /** @type {Callback} */
+  onfinished = () => {};
+  /** @type {Callback} */
+  oncancelled = () => {};
+  /** @type {Callback} */
+  onerror = () => {};
+
+  /**
+   * @param {string} upload_id
+   * @param {File} file
+   * @param {import('./types.js').Options} options
+   * @param {import('./types.js').Ports} ports
+   * @param {() => string} origin
+   */
+  constructor(upload_id, file, options, ports, origin) {
+    super();
+    /** Name of the file, without a path. */
+    this.filename = file.name ?? '';
+    this.bytes_total = file.size;
+
+    /** @type {(uploader: Uploader) => void} */
+    let resolve;
+    /** @type {(error: Error) => void} */
+    let reject;
+    /**
+     * Resolves to the uploader when the web app has the file; rejects with an UploadError, or with an error named
+     * AbortError when the upload was cancelled.
+     * @type {Promise<Uploader>}
+     */
+    this.done = new Promise((on_done, on_failed) => {
+      resolve = on_done;
+      reject = on_failed;
+    });
+    // A page that uses the callbacks and not the promise shall hear of no unhandled rejection.
+    this.done.catch(() => {});
+
+    const fire = (/** @type {'progress' | import('./types.js').Ending} */ event) => {
+      try {
+        this[/** @type {const} */ (`on${event}`)]?.(this);
+      } catch (error) {
+        report(error);
+      }
+      this.dispatchEvent(new Event(event));
+    };
+
+    const engine = new Engine({
+      upload_id,
+      file,
+      options,
+      ports,
+      origin,
+      on_change: (properties, events) => {
+        Object.assign(this, properties);
+        if (events.includes('finished')) resolve(this);
+        else if (events.includes('cancelled')) reject(named('AbortError', properties.cancel_msg ?? ''));
+        else if (events.includes('error') && engine.failure) reject(new UploadError(engine.failure));
+        notifier.note(properties);
+        events.forEach(fire);
+      },
+    });
+    const notifier = new Notifier(ports.clock, engine.properties(), () => fire('progress'));
+    Object.assign(this, engine.properties());
+
+    // Own functions that need no `this`, so that `button.onclick = uploader.start` works.
+    this.start = () => {
+      engine.start();
+      return this;
+    };
+
+    /** @param {'pause' | 'unpause' | 'toggle'} what */
+    this.pause = (what) => {
+      const paused = what === 'toggle' ? !this.paused : what === 'pause';
+      if (!['pause', 'unpause', 'toggle'].includes(what)) {
+        console.error(`incoming: Uploader.pause() takes 'pause', 'unpause' or 'toggle', not ${JSON.stringify(what)}`);
+      } else if (paused) engine.pause();
+      else if (this.paused) engine.start();
+      return this;
+    };
+
+    /** @param {string} [reason] for the web app and for people */
+    this.cancel = (reason) => {
+      engine.cancel(reason === undefined || reason === null ? '' : String(reason));
+      return this;
+    };
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string} message
+ */
+function named(name, message) {
+  const error = new Error(message);
+  error.name = name;
+  return error;
+}
+
+/** @param {unknown} error thrown by the page's own code */
+function report(error) {
+  setTimeout(() => {
+    if (typeof reportError === 'function') reportError(error);
+    else console.error(error);
+  });
+}

@@ -1,0 +1,224 @@
+/**
+ * The pure parts: ranges, plan, sizes, retry timing, replies, origins, ledger.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Ledger } from '../src/ledger.js';
+import { origin_of, script_origin, upload_url } from '../src/origin.js';
+import { next_chunks } from '../src/plan.js';
+import { merged, missing, size_of, union } from '../src/ranges.js';
+import { read_outcome, read_status, verdict } from '../src/reply.js';
+import { backoff_ms, poll_pause_ms, retry_after_ms } from '../src/retry.js';
+import { Rival } from '../src/rival.js';
+import { ceiling_after_refusal, chunk_bytes } from '../src/size.js';
+import { status_of } from './fakes.js';
+
+/** Runs one check per row: arguments, then what is expected. */
+function table(name, check, rows) {
+  for (const [index, row] of rows.entries()) {
+    const expected = row[row.length - 1];
+    test(`${name} ${index}`, () => assert.deepEqual(check(...row.slice(0, -1)), expected));
+  }
+}
+
+table('merged', merged, [
+  [[], []],
+  [[[5, 9], [0, 5]], [[0, 9]]],
+  [[[0, 10], [2, 3], [20, 30]], [[0, 10], [20, 30]]],
+  [[[4, 4]], []],
+]);
+
+test('merged leaves its argument alone', () => {
+  const given = [[5, 9], [0, 6]];
+  merged(given);
+  assert.deepEqual(given, [[5, 9], [0, 6]]);
+});
+
+table('missing', missing, [
+  [[], 0, 10, [[0, 10]]],
+  [[[0, 10]], 0, 10, []],
+  [[[2, 4], [6, 8]], 0, 10, [[0, 2], [4, 6], [8, 10]]],
+  [[[2, 4], [6, 8]], 3, 7, [[4, 6]]],
+  [[[0, 5]], 0, 0, []],
+]);
+
+test('union and size', () => assert.equal(size_of(union([[0, 4]], [[2, 6], [8, 9]])), 7));
+
+const plan = (received, in_flight, length, chunk_bytes, send_ahead) =>
+  next_chunks({ received, in_flight, length, chunk_bytes, send_ahead });
+table('plan', plan, [
+  [[], [], 25, 10, 4, [[0, 10], [10, 20], [20, 25]]],
+  [[], [], 100, 10, 2, [[0, 10], [10, 20]]],
+  [[[0, 15]], [[15, 25]], 40, 10, 4, [[25, 35], [35, 40]]],
+  [[[10, 20], [30, 40]], [], 45, 100, 9, [[0, 10], [20, 30], [40, 45]]],
+  [[[0, 10]], [], 10, 10, 4, []],
+  [[], [[0, 10], [10, 20]], 100, 10, 2, []],
+  [[], [[0, 10], [10, 20], [20, 30]], 100, 10, 2, []],
+  [[], [], 0, 10, 4, []],
+]);
+
+test('plan covers any file exactly once', () => {
+  for (const chunk of [1, 3, 7, 64]) {
+    let received = [[5, 9], [20, 21]];
+    const sent = [];
+    for (let chunks; (chunks = plan(received, [], 50, chunk, 3)).length > 0; received = union(received, chunks)) sent.push(...chunks);
+    assert.deepEqual(received, [[0, 50]]);
+    assert.equal(size_of(merged(sent)), 45);
+    assert.equal(sent.reduce((sum, [from, to]) => sum + to - from, 0), 45);
+  }
+});
+
+const size = (chunk_size, max_chunk_size, wanted, ceiling) => chunk_bytes({ chunk_size, max_chunk_size }, wanted, ceiling);
+table('chunk size', size, [
+  [8, null, undefined, Infinity, 8],
+  [8, 5, undefined, Infinity, 5],
+  [8, null, 3, Infinity, 3],
+  [8, 5, 30, Infinity, 5],
+  [8, 5, undefined, 2, 2],
+]);
+
+const KiB = 1024;
+table('ceiling', ceiling_after_refusal, [
+  [8192 * KiB, null, 4096 * KiB],
+  [300 * KiB, null, 256 * KiB],
+  [256 * KiB, null, null],
+  [100 * KiB, null, null],
+  [8192 * KiB, 1000 * KiB, 1000 * KiB],
+  [100 * KiB, 10 * KiB, 10 * KiB],
+  [1024 * KiB, 2048 * KiB, 512 * KiB],
+]);
+
+table('backoff', backoff_ms, [
+  [1, 0, 1000],
+  [1, 1, 2000],
+  [2, 0, 2000],
+  [3, 0.5, 6000],
+  [6, 0, 30_000],
+  [7, 1, 60_000],
+  [5000, 1, 60_000],
+]);
+
+const at = Date.parse('2025-01-01T00:00:00Z');
+table('retry-after', retry_after_ms, [
+  [null, at, null],
+  ['', at, null],
+  ['5', at, 5000],
+  ['0', at, 1000],
+  ['Wed, 01 Jan 2025 00:00:30 GMT', at, 30_000],
+  ['Wed, 01 Jan 2020 00:00:30 GMT', at, 1000],
+  ['soon', at, null],
+  ['99999999', at, 3_600_000],
+]);
+
+test('short looks begin quick, grow slow, and are rarer the more share the connection', () => {
+  assert.equal(poll_pause_ms(0, 1), 200);
+  assert.equal(poll_pause_ms(50, 2), 5000);
+  assert.equal(poll_pause_ms(0, 40), 2000);
+});
+
+table('verdict', (http, code = 'x') => verdict({ http, code }), [
+  [400, 'bad-request', 'fatal'],
+  [400, 'digest-mismatch', 'retry'],
+  [401, 'retry'],
+  [403, 'fatal'],
+  [404, 'unknown-upload', 'fatal'],
+  [405, 'fatal'],
+  [408, 'retry'],
+  [409, 'length-changed', 'fatal'],
+  [409, 'superseded', 'superseded'],
+  [410, 'upload-over', 'over'],
+  [412, 'wrong-state', 'too_late'],
+  [413, 'too-large', 'too_large'],
+  [416, 'range-invalid', 'fatal'],
+  [429, 'too-many', 'retry'],
+  [500, 'fault', 'retry'],
+  [502, 'retry'],
+  [503, 'unavailable', 'retry'],
+  [507, 'no-space', 'retry'],
+  [200, 'retry'],
+]);
+
+table('no status', read_status, [
+  [null, null],
+  ['x', null],
+  [[], null],
+  [{ state: 'odd', received: [] }, null],
+  [{ state: 'new' }, null],
+  [{ state: 'new', received: [[1]] }, null],
+  [{ state: 'new', received: [[-1, 4]] }, null],
+  [{ state: 'new', received: [['0', 4]] }, null],
+]);
+
+test('a status without suggestions gets the defaults', () => {
+  const status = read_status({ state: 'new', received: [], chunk_size: 0, send_ahead: -1, max_chunk_size: 'x' });
+  assert.deepEqual([status.chunk_size, status.send_ahead, status.max_chunk_size], [8 * 1024 * KiB, 4, null]);
+  assert.deepEqual([status.length, status.reason], [null, null]);
+});
+
+test('a 200 that is no status is a refusal by a stranger', () => {
+  const { kind, refusal } = read_outcome({ kind: 'answer', status: 200, body: '<html>log in</html>', retry_after: null }, at);
+  assert.equal(kind, 'refused');
+  assert.equal(refusal.from_server, false);
+  assert.equal(refusal.code, 'http-200');
+});
+
+test('a problem is read whole', () => {
+  const body = JSON.stringify({ code: 'too-many', error_code: 13, title: 't', detail: 'd', upload: status_of() });
+  const { refusal } = read_outcome({ kind: 'answer', status: 429, body, retry_after: '3' }, at);
+  assert.deepEqual({ ...refusal, status: refusal.status.state }, {
+    http: 429, code: 'too-many', error_code: 13, message: 'd', retry_after_ms: 3000, status: 'uploading', from_server: true,
+  });
+});
+
+table('origin', origin_of, [
+  ['up.example', 'https:', 'https://up.example'],
+  ['up.example:4000', 'http:', 'http://up.example:4000'],
+  ['up.example', 'file:', 'https://up.example'],
+  ['https://up.example:8443', 'http:', 'https://up.example:8443'],
+  ['http://up.example/', 'https:', 'http://up.example'],
+  ['//up.example', 'http:', 'http://up.example'],
+  [' [::1]:4000 ', 'http:', 'http://[::1]:4000'],
+]);
+
+test('an impossible hostname is refused with its text', () => {
+  assert.throws(() => origin_of('not a host', 'https:'), { name: 'TypeError', message: /"not a host"/ });
+});
+
+table('script origin', script_origin, [
+  ['https://up.example:1/incoming/frontend/incoming.js', 'https://up.example:1'],
+  ['blob:https://up.example/1', null],
+  ['file:///x.js', null],
+  [null, null],
+  ['', null],
+]);
+
+table('upload url', upload_url, [['https://a', 'x/../y z', 'https://a/incoming/frontend/uploads/x%2F..%2Fy%20z']]);
+
+test('ledger: answers that overtake each other lose nothing', () => {
+  const ledger = new Ledger();
+  const early = ledger.mark();
+  const late = ledger.mark();
+  ledger.learn([[0, 20]], late, early);
+  ledger.learn([[0, 10]], early, Infinity);
+  assert.deepEqual(ledger.received, [[0, 20]]);
+});
+
+test('ledger: an answer to a request begun later may take back', () => {
+  const ledger = new Ledger();
+  ledger.learn([[0, 20]], ledger.mark(), Infinity);
+  ledger.learn([[0, 10]], ledger.mark(), Infinity);
+  assert.deepEqual(ledger.received, [[0, 10]]);
+});
+
+test('rival: gives way three times, and sees when the other is gone', () => {
+  const rival = new Rival();
+  assert.deepEqual([rival.took_over(), rival.took_over()], [false, false]);
+  rival.forget();
+  assert.deepEqual([rival.took_over(), rival.took_over(), rival.took_over()], [false, false, true]);
+  rival.watch(0);
+  assert.equal(rival.is_gone(5, 400_000), false);
+  assert.equal(rival.is_gone(6, 600_000), false);
+  assert.equal(rival.is_gone(6, 800_000), false);
+  assert.equal(rival.is_gone(6, 900_001), true);
+  assert.equal(rival.took_over(), true);
+});

@@ -1,0 +1,136 @@
+/**
+ * The network file, against a stand-in for XMLHttpRequest and mocked timers.
+ */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, STALL_MS } from '../src/limits.js';
+import { xhr_transport } from '../src/transport.js';
+
+let xhr;
+
+class FakeXhr {
+  upload = {};
+  sent_headers = {};
+  status = 0;
+  responseText = '';
+  asked = [];
+  aborted = false;
+  constructor() {
+    xhr = this;
+  }
+  open(method, url) {
+    Object.assign(this, { method, url });
+  }
+  setRequestHeader(name, value) {
+    this.sent_headers[name] = value;
+  }
+  getResponseHeader(name) {
+    this.asked.push(name);
+    return '7';
+  }
+  send(body) {
+    this.body = body;
+  }
+  abort() {
+    this.aborted = true;
+    this.onabort();
+  }
+  answer(status, text) {
+    Object.assign(this, { status, responseText: text });
+    this.onload();
+  }
+}
+
+beforeEach(() => {
+  globalThis.XMLHttpRequest = FakeXhr;
+  mock.timers.enable({ apis: ['setTimeout'] });
+});
+afterEach(() => {
+  mock.timers.reset();
+  delete globalThis.XMLHttpRequest;
+});
+
+function send(request) {
+  const ends = [];
+  const running = xhr_transport.send(request, (raw) => ends.push(raw));
+  return { ends, ...running };
+}
+
+const get = { method: 'GET', url: 'https://a/b' };
+const put = (more) => ({ method: 'PUT', url: 'https://a/b', body: 'x', headers: { 'Content-Range': 'r' }, on_sent: () => {}, on_handed: () => {}, ...more });
+
+test('an answer comes as it is, and no upload listener is set without a chunk', () => {
+  const { ends } = send(get);
+  assert.deepEqual(xhr.upload, {});
+  assert.equal(xhr.body, null);
+  xhr.answer(200, 'text');
+  assert.deepEqual(ends, [{ kind: 'answer', status: 200, body: 'text', retry_after: null }]);
+  assert.deepEqual(xhr.asked, []);
+  mock.timers.tick(1e6);
+  assert.equal(ends.length, 1);
+});
+
+test('Retry-After is read where it belongs', () => {
+  const { ends } = send(get);
+  xhr.answer(503, '');
+  assert.equal(ends[0].retry_after, '7');
+});
+
+test('a chunk tells how much has gone, and only forward', () => {
+  const sent = [];
+  let handed = 0;
+  send(put({ on_sent: (bytes) => sent.push(bytes), on_handed: () => (handed += 1) }));
+  assert.deepEqual(xhr.sent_headers, { 'Content-Range': 'r' });
+  for (const loaded of [0, 5, 5, 9]) xhr.upload.onprogress({ loaded });
+  xhr.upload.onload();
+  assert.deepEqual([sent, handed], [[5, 9], 1]);
+});
+
+test('a chunk stalls on bytes that do not move, not on time that passes', () => {
+  const { ends } = send(put());
+  mock.timers.tick(FIRST_BYTE_MS - 1);
+  for (let loaded = 1; loaded < 20; loaded += 1) {
+    xhr.upload.onprogress({ loaded });
+    mock.timers.tick(STALL_MS - 1);
+  }
+  assert.deepEqual(ends, []);
+  xhr.upload.onprogress({ loaded: 19 });
+  mock.timers.tick(1);
+  assert.deepEqual(ends, [{ kind: 'lost', why: 'stall' }]);
+  assert.equal(xhr.aborted, true);
+});
+
+test('no first byte, no answer, no reply to a poll: each ends', () => {
+  const first = send(put());
+  mock.timers.tick(FIRST_BYTE_MS);
+  assert.equal(first.ends[0].why, 'stall');
+
+  const second = send(put());
+  xhr.upload.onload();
+  mock.timers.tick(ANSWER_MS - 1);
+  assert.equal(second.ends.length, 0);
+  mock.timers.tick(1);
+  assert.equal(second.ends[0].why, 'stall');
+
+  const third = send(get);
+  mock.timers.tick(CONTROL_MS);
+  assert.equal(third.ends[0].why, 'stall');
+
+  const fourth = send({ ...get, answer_ms: 55_000 });
+  mock.timers.tick(54_999);
+  assert.equal(fourth.ends.length, 0);
+  mock.timers.tick(1);
+  assert.equal(fourth.ends[0].why, 'stall');
+});
+
+test('a network error is one, and after abort nothing comes', () => {
+  const one = send(get);
+  xhr.onerror();
+  assert.deepEqual(one.ends, [{ kind: 'lost', why: 'network' }]);
+
+  const two = send(get);
+  two.abort();
+  mock.timers.tick(1e6);
+  assert.equal(xhr.aborted, true);
+  assert.deepEqual(two.ends, []);
+});

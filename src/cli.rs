@@ -1,0 +1,199 @@
+//! The command line: what was typed, parsed; one file for each subcommand.
+//!
+//! Exit codes: 0 done, 1 tried and failed, 2 the command line or the configuration is wrong.
+//! A failure is one line on standard error.
+
+mod check_config;
+mod demo;
+mod serve;
+mod upload;
+mod uploads;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use check_config::check_config;
+pub use demo::{DemoArgs, demo};
+pub use serve::{ServeArgs, serve};
+pub use upload::{UploadArgs, upload};
+pub use uploads::{UploadsArgs, UploadsCommand, uploads};
+
+use crate::config::ConfigError;
+
+/// Takes large file uploads off a web app's back.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "incoming", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Box<ServeArgs>),
+    /// Run the server with a tiny web app and page; makes its own certificate, needs no settings
+    Demo(DemoArgs),
+    /// Upload files from here; goes on where an earlier try broke off
+    Upload(UploadArgs),
+    /// List, show, cancel and retry uploads of a running server, over its backend listener
+    Uploads(UploadsArgs),
+    /// Check the configuration without starting, and print the settings in force
+    CheckConfig(Box<ServeArgs>),
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum CliError {
+    /// The configuration is wrong: exit code 2.
+    Config(ConfigError),
+    /// An argument is wrong in a way that the parser could not see: exit code 2.
+    Usage(String),
+    /// It was tried and did not work: exit code 1.
+    Failed(String),
+}
+
+impl CliError {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(out),
+            Self::Usage(line) | Self::Failed(line) => out.write_str(line),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+/// The end of a command: nothing on success, else one line on standard error; and the exit code.
+#[must_use]
+pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told when standard error is gone.
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("incoming: {error}\n"),
+            );
+            error.exit_code()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::{Raw, Typed};
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn parses_settings() {
+        fn check(line: &str, expected: Typed, config: Option<&str>) {
+            let config = config.map(Into::into);
+            let args = Box::new(ServeArgs { config, typed: expected });
+            match parse(line).unwrap() {
+                Command::Serve(parsed) | Command::CheckConfig(parsed) => assert_eq!(parsed, args),
+                other => panic!("{line} is {other:?}"),
+            }
+        }
+        let raw = |text: &str| Some(Raw::Text(text.into()));
+        let default = Typed::default;
+        check("incoming serve", default(), None);
+        check("incoming check-config --config a.toml", default(), Some("a.toml"));
+        check(
+            "incoming serve --backend-listen unix:/b --min-rate 0",
+            Typed { backend_listen: raw("unix:/b"), min_rate: raw("0"), ..default() },
+            None,
+        );
+        for open in ["--backend-open", "--backend-open true", "--backend-open=true"] {
+            let typed = Typed { backend_open: raw("true"), ack: raw("written"), ..default() };
+            check(&format!("incoming serve {open} --ack written"), typed, None);
+        }
+        let list = Some(vec![Raw::Text("a,b".into()), Raw::Text("c".into())]);
+        check(
+            "incoming serve --cors-origins a,b --cors-origins c",
+            Typed { cors_origins: list, ..default() },
+            None,
+        );
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        for line in [
+            "incoming",
+            "incoming serve --chunk-sise 1",
+            "incoming serve --chunk-size",
+            "incoming serve stray",
+            "incoming surf",
+            "incoming upload",
+            "incoming upload film.mp4",
+            "incoming upload a --url http://x --backend http://y",
+            "incoming upload a --backend http://y --parallel 0",
+            "incoming upload a --backend http://y --chunk-size 8M",
+            "incoming uploads",
+            "incoming uploads show",
+            "incoming uploads list --limit 0",
+            "incoming demo --https-port 70000",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(parse("incoming --help").unwrap_err().exit_code(), 0);
+        assert_eq!(parse("incoming serve --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn demo_and_upload_have_their_defaults() {
+        let demo = DemoArgs {
+            https_port: 4443,
+            http_port: 4080,
+            backend_port: 4001,
+            dir: "./incoming-demo-data".into(),
+            host: vec![],
+        };
+        assert_eq!(parse("incoming demo").unwrap(), Command::Demo(demo.clone()));
+        let hosts = DemoArgs { host: vec!["a".into(), "b".into()], ..demo };
+        assert_eq!(parse("incoming demo --host a --host b").unwrap(), Command::Demo(hosts));
+        let upload = UploadArgs {
+            files: vec!["a".into(), "b".into()],
+            url: None,
+            backend: Some("http://localhost:4001".into()),
+            token: None,
+            chunk_size: Some(1 << 20),
+            parallel: None,
+            insecure: false,
+        };
+        let line = "incoming upload a b --backend http://localhost:4001 --chunk-size 1MiB";
+        assert_eq!(parse(line).unwrap(), Command::Upload(upload));
+    }
+}

@@ -1,0 +1,770 @@
+// The demo page: takes files from the user, asks the web app for a ticket each, and lets incoming.js upload them.
+//
+// Everything shown is set as text, never as markup, and no style is written but through the CSSOM, so the page
+// runs under a strict Content-Security-Policy and no file name can do harm. The ticket id of each unfinished
+// upload is kept in localStorage: the browser forgets the file on reload, the page remembers how to go on.
+// One file, since the page is embedded as it is; the order is words, memory, server, meter, uploads, lists, wiring.
+
+const UPLOADS = '/incoming/frontend/uploads/';
+const RATE_WINDOW_MS = 4000; // short enough to follow a change of network, long enough to be readable
+const RATE_WINDOW_MAX_MS = 60000; // slow lines acknowledge a chunk now and then only
+const TICK_MS = 500; // rate and time left change at reading speed
+const HINT_AFTER_MS = 2500; // not to cry wolf while the first connection is made
+const TICKETS_AT_ONCE = 4;
+const ROWS_SHOWN = 50;
+
+const demoUploads = (window.demoUploads = []);
+const el = (id) => document.getElementById(id);
+const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
+
+// ---- words ----------------------------------------------------------------------------------------------------
+
+const SHOWN_BAD = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A file name for the eye: control and direction characters are made visible. */
+const shownName = (name) => String(name ?? '').replace(SHOWN_BAD, '\ufffd') || 'unnamed';
+
+function bytesText(bytes) {
+  if (bytes < 1000) return `${Math.round(bytes)} bytes`;
+  const units = ['kB', 'MB', 'GB', 'TB', 'PB'];
+  let value = bytes / 1000;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)} ${units[unit]}`;
+}
+
+function leftText(seconds) {
+  if (seconds < 5) return 'a few seconds left';
+  if (seconds < 60) return `${Math.ceil(seconds / 5) * 5} s left`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min left`;
+  if (minutes < 60 * 48) return `${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
+  return `${Math.round(minutes / 1440)} days left`;
+}
+
+/** Never 100 before all of it is there. */
+const percentOf = (part, whole) => (whole > 0 ? Math.min(100, Math.floor((part / whole) * 100)) : 100);
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** Writes only what changes: selections survive, and the layout is left alone. */
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function announce(text) {
+  const line = document.createElement('p');
+  line.textContent = text;
+  el('announcer').append(line);
+  setTimeout(() => line.remove(), 8000);
+}
+
+function notice(text) {
+  setText(el('notice'), text);
+  el('notice').hidden = !text;
+}
+
+// ---- memory: fingerprint of a file -> ticket of its unfinished upload --------------------------------------------
+
+const MEMORY = 'incoming-demo:';
+const fingerprint = (file) => JSON.stringify([file.name, file.size, file.lastModified]);
+const isTicket = (id) => typeof id === 'string' && /^[0-9A-Za-z-]{8,64}$/.test(id);
+
+/** Storage may be off, full or forbidden: then nothing is remembered and all else works. */
+const memory = {
+  keep(key, entry) {
+    try { localStorage.setItem(MEMORY + key, JSON.stringify(entry)); } catch { /* do without */ }
+  },
+  recall(key) {
+    try {
+      const entry = JSON.parse(localStorage.getItem(MEMORY + key));
+      return entry && isTicket(entry.id) ? entry : null;
+    } catch { return null; }
+  },
+  /** Forgets the upload, unless by now another ticket is kept for the same file. */
+  forget(key, id) {
+    if (this.recall(key)?.id !== id) return;
+    try { localStorage.removeItem(MEMORY + key); } catch { /* do without */ }
+  },
+  all() {
+    try {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(MEMORY)).map((key) => key.slice(MEMORY.length));
+      return keys.map((key) => [key, this.recall(key)]).filter(([, entry]) => entry);
+    } catch { return []; }
+  },
+};
+
+/** While a tab uploads, it holds a lock of this name, so that other tabs do not call the upload unfinished. */
+function holdWhile(id, over) {
+  navigator.locks?.request(MEMORY + id, { ifAvailable: true }, (lock) => lock && over).catch(() => {});
+}
+
+/** Resolves when no other tab holds the upload: at once as a rule, and where there are no locks. */
+async function unheld(id) {
+  try { await navigator.locks.request(MEMORY + id, () => {}); } catch { /* do without */ }
+}
+
+// ---- server ---------------------------------------------------------------------------------------------------
+
+/** `{status}`, or `{gone: true}` when the ticket is no more, or `{}` when the server cannot be asked now. */
+async function askStatus(id, query = '') {
+  try {
+    const answer = await fetch(UPLOADS + id + query, { cache: 'no-store', signal: AbortSignal.timeout(60000) });
+    if (answer.ok) return { status: await answer.json() };
+    return answer.status < 500 && ![408, 429].includes(answer.status) ? { gone: true } : {};
+  } catch { return {}; }
+}
+
+const isOver = (status) => ['finished', 'cancelled', 'failed'].includes(status.state);
+
+function cancelOnServer(id, reason) {
+  fetch(`${UPLOADS}${id}?reason=${encodeURIComponent(reason)}`, { method: 'DELETE', keepalive: true }).catch(() => {});
+}
+
+/** One ticket from the web app. Throws `{text}` when it says no, `{offline: true}` when it cannot be reached. */
+async function askTicket(name, size) {
+  let answer;
+  let body;
+  try {
+    answer = await fetch('/api/tickets', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ name, size }),
+      signal: AbortSignal.timeout(30000),
+    });
+    body = await answer.json().catch(() => ({}));
+  } catch { throw { offline: true }; }
+  if (answer.ok && isTicket(body.id)) return body.id;
+  if ([502, 503, 504].includes(answer.status)) throw { offline: true };
+  throw { text: typeof body.error === 'string' ? body.error : `the web app gave no ticket (status ${answer.status})` };
+}
+
+let ticketsAsked = 0;
+const ticketQueue = [];
+
+/** Runs `job` when fewer than TICKETS_AT_ONCE of its kind run: a thousand dropped files ask one after the other. */
+async function inTurn(job) {
+  while (ticketsAsked >= TICKETS_AT_ONCE) await new Promise((turn) => ticketQueue.push(turn));
+  ticketsAsked += 1;
+  try { return await job(); } finally {
+    ticketsAsked -= 1;
+    ticketQueue.shift()?.();
+  }
+}
+
+// ---- meter ----------------------------------------------------------------------------------------------------
+
+/** Smoothed bytes per second: bytes and time fade alike, so that it is right from the first acknowledgement on. */
+class Meter {
+  constructor(acked) {
+    this.acked = acked;
+    this.bytes = 0;
+    this.time = 0;
+    this.gap = 0;
+    this.at = this.lastAck = performance.now();
+  }
+
+  note(acked) {
+    const now = performance.now();
+    const window = Math.min(RATE_WINDOW_MAX_MS, Math.max(RATE_WINDOW_MS, 3 * this.gap));
+    const fade = Math.exp(-(now - this.at) / window);
+    this.bytes *= fade;
+    this.time = this.time * fade + window * (1 - fade);
+    this.at = now;
+    if (acked > this.acked) {
+      this.gap += (now - this.lastAck - this.gap) / 4;
+      this.lastAck = now;
+      this.bytes += acked - this.acked;
+    }
+    this.acked = acked; // may fall back after a power cut of the server
+  }
+
+  /** null until there is something to tell. */
+  get rate() {
+    return this.bytes > 0 && this.time > 200 ? (this.bytes / this.time) * 1000 : null;
+  }
+}
+
+// ---- uploads --------------------------------------------------------------------------------------------------
+
+const cards = new Map(); // fingerprint -> its newest card
+const open = new Set(); // cards that are not over
+
+const STATE_WORDS = {
+  uploading: 'Uploading',
+  paused: 'Paused',
+  'handing-over': 'All of it is there, the web app is taking it over',
+  finished: 'Finished, the web app has it',
+  cancelled: 'Cancelled',
+  error: 'Failed',
+};
+// The library's words for when all is well, which need not be the page's.
+const PLAIN_WORDS = {
+  'connecting to upload server': 'Connecting',
+  'transfer file chunks to upload server': STATE_WORDS.uploading,
+  'handing file to app': STATE_WORDS['handing-over'],
+};
+const OVER = new Set(['finished', 'cancelled', 'error']);
+
+class Card {
+  constructor(file) {
+    this.file = file;
+    this.key = fingerprint(file);
+    this.name = shownName(file.name);
+    this.state = null;
+    this.node = el('upload-template').content.firstElementChild.cloneNode(true);
+    this.part = (name) => this.node.querySelector(`.${name}`);
+    this.parts = Object.fromEntries(
+      ['name', 'percent', 'dismiss', 'track', 'bytes', 'rate', 'left', 'hint', 'state', 'pause', 'cancel', 'again']
+        .map((name) => [name, this.part(name)]));
+    this.ahead = this.node.querySelector('.fill.ahead');
+    this.stored = this.node.querySelector('.fill.stored');
+    this.node.dataset.name = file.name;
+    this.node.setAttribute('aria-label', this.name);
+    this.parts.name.textContent = this.name;
+    this.parts.name.title = this.name;
+    this.parts.track.setAttribute('aria-label', `Progress of ${this.name}`);
+    this.parts.dismiss.setAttribute('aria-label', `Take ${this.name} off the list`);
+    for (const verb of ['pause', 'cancel', 'again']) this.parts[verb].setAttribute('aria-description', this.name);
+    this.parts.pause.onclick = () => this.uploader?.pause(this.uploader.paused ? 'unpause' : 'pause');
+    this.parts.cancel.onclick = () => this.cancel();
+    this.parts.again.onclick = () => this.begin();
+    this.parts.dismiss.onclick = () => this.dismiss();
+  }
+
+  /** From ticket to the end. Also the way out of an error: the ticket is used again if the server still has it. */
+  async begin() {
+    this.uploader = null;
+    this.id = null;
+    this.failure = null;
+    this.cancelledHere = false;
+    this.offline = false;
+    this.wasConnected = false;
+    this.startedAt = performance.now();
+    this.meter = null;
+    open.add(this);
+    this.paint();
+    try {
+      await inTurn(() => this.findTicket());
+    } catch (refusal) {
+      if (!refusal?.text) throw refusal;
+      this.failure = refusal.text;
+    }
+    if (this.cancelledHere && this.id) {
+      memory.forget(this.key, this.id);
+      cancelOnServer(this.id, 'cancelled by the user');
+    }
+    if (this.cancelledHere || this.failure) this.paint();
+    else this.run();
+  }
+
+  /** Sets `id`: the remembered ticket if it is still good, else a new one, however long the line is down. */
+  async findTicket() {
+    const kept = memory.recall(this.key);
+    if (kept) {
+      const { status, gone } = await askStatus(kept.id);
+      const other = status && status.length !== null && status.length !== this.file.size;
+      if (!gone && !other && !(status && isOver(status))) {
+        this.id = kept.id;
+        this.mayBeOver = !status;
+        return;
+      }
+      memory.forget(this.key, kept.id);
+    }
+    this.mayBeOver = false;
+    for (let pause = 500; !this.cancelledHere; pause = Math.min(pause * 2, 5000)) {
+      try {
+        this.id = await askTicket(this.file.name, this.file.size);
+        this.offline = false;
+        return;
+      } catch (refusal) {
+        if (!refusal?.offline) throw refusal;
+        this.offline = true;
+        this.paint();
+        await sleep(pause);
+      }
+    }
+  }
+
+  run() {
+    const { file, id, key } = this;
+    const uploader = new incoming.Uploader(id, file);
+    this.uploader = uploader;
+    demoUploads.push(uploader);
+    memory.keep(key, { id, name: file.name, size: file.size });
+    holdWhile(id, new Promise((over) => { this.letGo = over; }));
+    const mine = (act) => () => { if (this.uploader === uploader) act(); };
+    uploader.onprogress = mine(() => this.paint());
+    uploader.onfinished = mine(() => { this.paint(); received.refresh(); });
+    uploader.oncancelled = mine(() => this.mayBeOver && !this.cancelledHere ? this.renew() : this.paint());
+    uploader.onerror = mine(() => this.failed());
+    Promise.resolve(uploader.done).catch(() => {}); // told by the callbacks
+    uploader.start();
+    this.paint();
+  }
+
+  /** The remembered ticket was over after all, which could not be asked before: once more with a new one. */
+  renew() {
+    memory.forget(this.key, this.id);
+    this.letGo?.();
+    this.begin();
+  }
+
+  async failed() {
+    const { uploader, id } = this;
+    if (!uploader.cancelled && this.mayBeOver) {
+      const { status, gone } = await askStatus(id);
+      if (this.uploader !== uploader) return;
+      if (gone || (status && isOver(status))) return this.renew();
+    }
+    this.failure = uploader.error_msg || 'the upload failed';
+    this.paint();
+  }
+
+  cancel() {
+    this.cancelledHere = true;
+    if (this.uploader) this.uploader.cancel('cancelled by the user');
+    this.paint();
+  }
+
+  dismiss() {
+    const next = this.node.nextElementSibling ?? this.node.previousElementSibling;
+    this.node.remove();
+    if (cards.get(this.key) === this) cards.delete(this.key);
+    el('uploads-section').hidden = !el('uploads').children.length;
+    (next ?? el('file-input')).focus();
+  }
+
+  flash() {
+    this.node.scrollIntoView({ block: 'nearest' });
+    this.node.classList.remove('flash');
+    void this.node.offsetWidth; // restarts the animation
+    this.node.classList.add('flash');
+    setTimeout(() => this.node.classList.remove('flash'), 1300);
+    announce(`${this.name} is being uploaded already`);
+  }
+
+  stateNow() {
+    const up = this.uploader;
+    if (up?.finished) return 'finished';
+    if (up ? up.cancelled : this.cancelledHere) return 'cancelled';
+    if (this.failure) return 'error';
+    if (up?.paused) return 'paused';
+    return up && up.bytes_acked >= this.file.size && (this.file.size > 0 || up.connected) ? 'handing-over' : 'uploading';
+  }
+
+  stateText(state) {
+    const up = this.uploader;
+    if (state === 'error') return sentence(this.failure);
+    if (state === 'cancelled') {
+      const why = this.failure || (this.cancelledHere ? '' : up?.cancel_msg);
+      return why ? `Cancelled: ${why}` : 'Cancelled';
+    }
+    if (state === 'finished' || state === 'paused') return STATE_WORDS[state];
+    if (up?.cancelling) return 'Cancelling';
+    if (!up) return 'Asking the web app for a ticket';
+    return PLAIN_WORDS[up.state_msg] ?? sentence(up.state_msg || STATE_WORDS[state]);
+  }
+
+  paint() {
+    const { parts, file } = this;
+    const up = this.uploader;
+    const state = this.stateNow();
+    const over = OVER.has(state);
+    const acked = state === 'finished' ? file.size : up?.bytes_acked ?? 0;
+    const begun = file.size > 0 || state === 'finished' || state === 'handing-over';
+    const percent = begun ? percentOf(acked, file.size) : 0;
+    if (state !== this.state) this.entered(state, over);
+
+    setText(parts.percent, state === 'cancelled' ? '' : `${percent}\u00a0%`);
+    parts.track.setAttribute('aria-valuenow', percent);
+    const share = (bytes) => `${file.size > 0 ? Math.min(100, (bytes / file.size) * 100) : percent}%`;
+    this.stored.style.width = share(acked);
+    this.ahead.style.width = share(Math.max(acked, up?.bytes_tx ?? 0));
+    setText(parts.bytes, over || acked >= file.size ? bytesText(file.size) : `${bytesText(acked)} of ${bytesText(file.size)}`);
+    setText(parts.state, this.stateText(state));
+    setText(parts.pause, up?.paused ? 'Resume' : 'Pause');
+    parts.pause.disabled = over || !up || !(up.can_pause || up.paused);
+    parts.cancel.disabled = over || (up ? !up.can_cancel || up.cancelling : this.cancelledHere);
+
+    if (up?.connected) this.wasConnected = true;
+    const late = this.wasConnected || performance.now() - this.startedAt > HINT_AFTER_MS;
+    const lost = up ? !up.connected && late : this.offline;
+    parts.hint.hidden = over || state === 'paused' || !lost;
+  }
+
+  /** The rate and the time left, from acknowledged bytes. */
+  tick() {
+    const { parts, file } = this;
+    const up = this.uploader;
+    const flowing = this.state === 'uploading' && up?.connected;
+    if (!flowing) this.meter = null;
+    else if (!this.meter) this.meter = new Meter(up.bytes_acked);
+    else this.meter.note(up.bytes_acked);
+    const rate = this.meter?.rate;
+    setText(parts.rate, rate ? `${bytesText(rate)}/s` : '');
+    setText(parts.left, rate ? leftText((file.size - up.bytes_acked) / rate) : '');
+    if (up) this.paint();
+  }
+
+  entered(state, over) {
+    const { parts } = this;
+    const hadFocus = this.node.contains(document.activeElement);
+    if (this.state !== null || state !== 'uploading') announce(`${this.name}: ${STATE_WORDS[state]}`);
+    this.state = this.node.dataset.state = state;
+    parts.pause.hidden = parts.cancel.hidden = over;
+    parts.again.hidden = state !== 'error';
+    parts.dismiss.hidden = !over;
+    if (over) {
+      open.delete(this);
+      this.letGo?.();
+      setText(parts.rate, '');
+      setText(parts.left, '');
+      if (state !== 'error' && this.id) memory.forget(this.key, this.id);
+      if (hadFocus) (state === 'error' ? parts.again : this.node).focus({ preventScroll: true });
+    }
+    if (state === 'handing-over') received.refresh();
+  }
+}
+
+function addFiles(files) {
+  notice('');
+  for (const file of files) {
+    const key = fingerprint(file);
+    const known = cards.get(key);
+    if (known && open.has(known)) {
+      known.flash();
+      continue;
+    }
+    if (known && known.state !== 'finished') known.node.remove();
+    unfinished.get(key)?.leave();
+    const card = new Card(file);
+    cards.set(key, card);
+    el('uploads').prepend(card.node);
+    el('uploads-section').hidden = false;
+    card.begin();
+  }
+}
+
+function tick() {
+  for (const card of open) card.tick();
+  let bytes = 0;
+  let acked = 0;
+  for (const card of open) {
+    bytes += card.file.size;
+    acked += card.uploader?.bytes_acked ?? 0;
+  }
+  const title = open.size ? `${percentOf(acked, bytes)} % · Incoming!!` : 'Incoming!!';
+  if (document.title !== title) document.title = title;
+}
+
+// ---- uploads of an earlier visit --------------------------------------------------------------------------------
+
+const unfinished = new Map(); // fingerprint -> its line
+
+class Unfinished {
+  constructor(key, entry) {
+    this.key = key;
+    this.id = entry.id;
+    this.size = entry.size;
+    this.node = el('remembered-template').content.firstElementChild.cloneNode(true);
+    this.text = this.node.querySelector('.text');
+    this.node.dataset.name = entry.name;
+    this.node.querySelector('.name').textContent = shownName(entry.name);
+    const button = this.node.querySelector('.forget');
+    button.setAttribute('aria-description', shownName(entry.name));
+    button.onclick = () => {
+      cancelOnServer(this.id, 'cancelled by the user');
+      this.end();
+    };
+  }
+
+  show() {
+    if (this.node.isConnected || this.left) return;
+    el('remembered').append(this.node);
+    el('remembered').hidden = false;
+  }
+
+  leave() {
+    this.left = true;
+    this.node.remove();
+    unfinished.delete(this.key);
+    el('remembered').hidden = !el('remembered').children.length;
+  }
+
+  end() {
+    memory.forget(this.key, this.id);
+    this.leave();
+  }
+
+  /** Tells how far it came, waiting for a server that is down and for a web app that is taking the file. */
+  async follow() {
+    let query = '';
+    while (!this.left) {
+      const { status, gone } = await askStatus(this.id, query);
+      if (this.left) return;
+      if (gone || (status && isOver(status))) {
+        this.end();
+        received.refresh();
+        return;
+      }
+      if (!status) {
+        setText(this.text, ' is not finished: choose the file again to go on.');
+      } else if (status.state === 'handing_over') {
+        setText(this.text, ' is all there, the web app is taking it over.');
+        this.node.querySelector('.forget').hidden = true;
+        query = '?wait=25&state=handing_over';
+      } else {
+        const have = status.received.reduce((sum, [from, to]) => sum + to - from, 0);
+        setText(this.text, ` is ${percentOf(have, status.length ?? this.size)}\u00a0% there: choose the file again to go on.`);
+      }
+      this.show();
+      if (status && status.state !== 'handing_over') return;
+      await sleep(status ? 1000 : 5000);
+    }
+  }
+}
+
+function showUnfinished() {
+  for (const [key, { id }] of memory.all()) {
+    unheld(id).then(() => {
+      const entry = memory.recall(key);
+      const card = cards.get(key);
+      if (entry?.id !== id || (card && open.has(card)) || unfinished.has(key)) return;
+      const line = new Unfinished(key, entry);
+      unfinished.set(key, line);
+      line.follow();
+    });
+  }
+}
+
+// ---- files the web app has --------------------------------------------------------------------------------------
+
+const received = {
+  rows: new Map(), // id -> row
+  files: [],
+  limit: ROWS_SHOWN,
+  timer: null,
+  asking: false,
+  again: false,
+
+  /** Asks the list anew; polls while the web app is reading a file or taking one over. */
+  async refresh() {
+    if (this.asking) {
+      this.again = true;
+      return;
+    }
+    this.asking = true;
+    clearTimeout(this.timer);
+    let pause = null;
+    do {
+      this.again = false;
+      try {
+        const answer = await fetch('/api/files', { cache: 'no-store', signal: AbortSignal.timeout(30000) });
+        if (!answer.ok) throw new Error(`status ${answer.status}`);
+        this.files = await answer.json();
+        this.paint();
+        const taking = [...open].some((card) => card.state === 'handing-over');
+        pause = this.files.some((file) => file.state === 'receiving') ? 1000 : taking ? 2000 : null;
+      } catch {
+        pause = 3000;
+      }
+    } while (this.again);
+    this.asking = false;
+    if (pause !== null) this.timer = setTimeout(() => this.refresh(), pause);
+  },
+
+  paint() {
+    const list = el('received');
+    const shown = this.files.slice(0, this.limit);
+    const ids = new Set(shown.map((file) => file.id));
+    for (const [id, row] of this.rows) {
+      if (!ids.has(id)) {
+        row.remove();
+        this.rows.delete(id);
+      }
+    }
+    shown.forEach((file, at) => {
+      const row = this.rows.get(file.id) ?? newRow(file);
+      this.rows.set(file.id, row);
+      if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null);
+      paintRow(row, file);
+    });
+    list.hidden = !shown.length;
+    el('received-empty').hidden = shown.length > 0;
+    el('received-more').hidden = this.files.length <= this.limit;
+    setText(el('received-more'), `Show all ${this.files.length}`);
+  },
+};
+
+function newRow(file) {
+  const row = el('received-template').content.firstElementChild.cloneNode(true);
+  const part = (name) => row.querySelector(`.${name}`);
+  row.dataset.name = file.name;
+  part('name').textContent = shownName(file.name);
+  const link = part('download');
+  link.href = `/api/files/${encodeURIComponent(file.id)}`;
+  link.download = shownName(file.name);
+  link.setAttribute('aria-label', `Download ${shownName(file.name)}`);
+  part('hash').onclick = () => {
+    const open = part('hash').getAttribute('aria-expanded') !== 'true';
+    part('hash').setAttribute('aria-expanded', open);
+    part('hash').title = open ? 'Shorten' : 'Show the whole hash';
+    paintHash(part('hash'));
+  };
+  part('copy').onclick = () => copy(part('copy'), part('hash').dataset.sha256);
+  return row;
+}
+
+function paintRow(row, file) {
+  const part = (name) => row.querySelector(`.${name}`);
+  row.dataset.state = file.state;
+  setText(part('size'), bytesText(file.size));
+  part('size').title = `${file.size} bytes`;
+  if (file.received_at) {
+    const at = new Date(file.received_at);
+    const today = at.toDateString() === new Date().toDateString();
+    setText(part('when'), at.toLocaleString('en-GB', today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' }));
+    part('when').dateTime = at.toISOString();
+  }
+  part('download').hidden = file.state === 'receiving';
+  const hash = part('hash');
+  part('hash-wait').hidden = Boolean(file.sha256) || file.state !== 'receiving';
+  part('hash-known').hidden = !file.sha256;
+  if (file.sha256 && hash.dataset.sha256 !== file.sha256) {
+    hash.dataset.testid = 'sha256';
+    hash.dataset.sha256 = file.sha256;
+    paintHash(hash);
+  }
+}
+
+function paintHash(hash) {
+  const full = hash.dataset.sha256;
+  const open = hash.getAttribute('aria-expanded') === 'true';
+  setText(hash, open ? full : `${full.slice(0, 12)}…${full.slice(-6)}`);
+}
+
+// ---- terminal ---------------------------------------------------------------------------------------------------
+
+let terminalTicket = null;
+
+async function makeUrl() {
+  const button = el('make-url');
+  button.disabled = true;
+  try {
+    const id = await askTicket('from-the-terminal', null);
+    terminalTicket = id;
+    const url = location.origin + UPLOADS + id;
+    const flag = location.protocol === 'https:' ? ' -k' : ''; // the demo's certificate is made on the spot
+    el('command').textContent = `curl${flag} -T yourfile ${url.includes('[') ? `"${url}"` : url}`;
+    el('command-box').hidden = false;
+    setText(button, 'Make another');
+    followTerminal(id);
+  } catch (refusal) {
+    setText(el('terminal-state'), sentence(refusal?.text ?? 'the web app cannot be reached now, try again'));
+  }
+  button.disabled = false;
+}
+
+/** Shows what becomes of the newest terminal upload, as long as the section is open. */
+async function followTerminal(id) {
+  setText(el('terminal-state'), 'Waiting for the first byte.');
+  while (terminalTicket === id) {
+    await sleep(1000);
+    if (!el('terminal').open || document.hidden) continue;
+    const { status, gone } = await askStatus(id);
+    if (terminalTicket !== id) return;
+    if (gone) return setText(el('terminal-state'), 'This URL is used up.');
+    if (!status) continue;
+    if (isOver(status)) {
+      received.refresh();
+      const why = status.reason ? `: ${status.reason}` : '';
+      return setText(el('terminal-state'), status.state === 'finished' ? 'Finished, the web app has it.' : `${sentence(status.state)}${why}.`);
+    }
+    if (status.state === 'handing_over') setText(el('terminal-state'), STATE_WORDS['handing-over'] + '.');
+    else if (status.state === 'uploading') setText(el('terminal-state'), `Uploading, ${bytesText(status.offset)} so far.`);
+  }
+}
+
+async function copy(button, text) {
+  const label = (button.dataset.label ??= button.textContent);
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = 'Copied';
+  } catch {
+    button.textContent = copyBySelection(text) ? 'Copied' : 'Select it by hand';
+  }
+  announce(button.textContent);
+  setTimeout(() => { button.textContent = label; }, 1500);
+}
+
+/** For pages that are not in a secure context, where there is no clipboard API. */
+function copyBySelection(text) {
+  const field = document.createElement('textarea');
+  field.className = 'unseen';
+  field.value = text;
+  const focused = document.activeElement;
+  document.body.append(field);
+  field.select();
+  let done = false;
+  try { done = document.execCommand('copy'); } catch { /* told by the caller */ }
+  field.remove();
+  focused?.focus();
+  return done;
+}
+
+// ---- wiring -----------------------------------------------------------------------------------------------------
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes('Files');
+const showDrag = (on) => document.body.classList.toggle('dragging', on);
+
+function drop(event) {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  showDrag(false);
+  const items = [...(event.dataTransfer.items ?? [])].filter((item) => item.kind === 'file');
+  const folders = items.map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory).map((entry) => entry.name);
+  addFiles([...event.dataTransfer.files].filter((file) => !(folders.includes(file.name) && !file.type)));
+  if (folders.length) notice('A folder cannot be uploaded as such: open it and drop the files in it.');
+}
+
+function wire() {
+  const input = el('file-input');
+  input.addEventListener('change', () => {
+    const files = [...input.files];
+    input.value = ''; // so that the same file can be chosen again
+    addFiles(files);
+  });
+  addEventListener('dragover', (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = 'copy';
+    showDrag(true);
+  });
+  addEventListener('dragleave', (event) => { if (!event.relatedTarget) showDrag(false); });
+  addEventListener('drop', drop);
+  addEventListener('beforeunload', (event) => {
+    if ([...open].some((card) => card.state !== 'handing-over')) event.preventDefault();
+  });
+  addEventListener('online', () => received.refresh());
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) received.refresh(); });
+  el('make-url').addEventListener('click', makeUrl);
+  el('copy-command').addEventListener('click', () => copy(el('copy-command'), el('command').textContent));
+  el('received-more').addEventListener('click', () => {
+    received.limit = Infinity;
+    received.paint();
+  });
+  setInterval(tick, TICK_MS);
+}
+
+if (typeof incoming === 'undefined') {
+  notice('The upload library did not load. Reload the page to try again.');
+  el('file-input').disabled = true;
+} else {
+  wire();
+  received.refresh();
+  showUnfinished();
+}

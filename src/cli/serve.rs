@@ -1,0 +1,48 @@
+//! `incoming serve`: settings, a runtime, the server.
+
+use std::path::PathBuf;
+
+use super::CliError;
+use crate::app::{Server, stop_on_signal};
+use crate::config::{self, Typed};
+use crate::telemetry;
+
+/// Settings as flags, and the file they stand over. `check-config` takes the same.
+#[derive(Debug, Default, Clone, PartialEq, Eq, clap::Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML); INCOMING_CONFIG names it as well [default: none is read]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// The settings.
+    #[command(flatten)]
+    pub typed: Typed,
+}
+
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// The configuration is wrong, or the server could not start.
+pub fn serve(args: ServeArgs) -> Result<(), CliError> {
+    let settings = config::load(args.typed, args.config)?;
+    telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
+    run(async move {
+        let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
+        // What cannot be opened or bound is a matter of settings.
+        let server = Server::start(settings).map_err(|error| CliError::Usage(error.to_string()))?;
+        server.run(stop, Vec::new()).await;
+        Ok(())
+    })
+}
+
+/// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the
+/// workers.
+pub(super) fn run(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("no runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    // Calls to backends that are still under way are repeated after the next start.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,240 @@
+//! `incoming uploads`: an operator's view of a running server, over its backend listener.
+//!
+//! Address and token come from the same configuration as the server's, so on the server's machine
+//! nothing need be said. Certificates and keys are not opened, and the storage directory is not
+//! touched: this command may run as another user.
+
+mod client;
+mod show;
+mod target;
+
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::Value;
+
+use self::client::Client;
+use self::target::Target;
+use super::CliError;
+use crate::config::{Layers, Secret, Settings, Typed};
+
+/// Uploads asked for in one call. A page is some tens of kilobytes, and a server with its hundred
+/// thousand uploads is listed in a few hundred calls.
+const PAGE: u32 = 200;
+
+/// Where the server is, and what to ask it.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct UploadsArgs {
+    /// Backend listener: http://host:port or unix:/path [default: backend_listen of the settings]
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub backend: Option<String>,
+    /// Token of the backend listener [default: backend_token of the settings]
+    #[arg(long, value_name = "TOKEN", global = true)]
+    pub token: Option<Secret>,
+    /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
+    #[arg(long, value_name = "PATH", global = true)]
+    pub config: Option<PathBuf>,
+    /// Print JSON, as the server says it
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to ask.
+    #[command(subcommand)]
+    pub command: UploadsCommand,
+}
+
+/// What can be asked about uploads.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum UploadsCommand {
+    /// List uploads
+    List {
+        /// Only those in this state
+        #[arg(long, value_parser = ["new", "uploading", "handing_over", "finished", "cancelled", "failed"])]
+        state: Option<String>,
+        /// At most this many [default: all]
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+    /// Show all that is known about one upload
+    Show {
+        /// Ticket id
+        id: String,
+    },
+    /// Cancel an upload; its backend gets no call
+    Cancel {
+        /// Ticket id
+        id: String,
+        /// backendSecret of the ticket, if it has one
+        #[arg(long)]
+        secret: Option<Secret>,
+    },
+    /// Try a failed handover again now
+    Retry {
+        /// Ticket id
+        id: String,
+        /// backendSecret of the ticket, if it has one
+        #[arg(long)]
+        secret: Option<Secret>,
+    },
+}
+
+/// Asks and prints. Each call to the server has a deadline of 30 s.
+///
+/// # Errors
+/// The configuration or the address is wrong; the server cannot be reached or refuses.
+pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
+    let layers = Layers::gather(Typed::default(), args.config.clone(), std::env::vars_os())?;
+    let settings = Settings::read(&layers)?;
+    let target = match &args.backend {
+        Some(backend) => Target::parse(backend),
+        None => Target::of(&settings),
+    };
+    let token = args.token.or(settings.backend_token);
+    let client = Client::new(target.map_err(CliError::Usage)?, token)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let form = if args.json { Form::Json } else { Form::Table };
+    match runtime.block_on(run(&client, args.command, form, &mut io::stdout())) {
+        // The reader of the output has seen enough (`| head`).
+        Err(Broken::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(Broken::Output(error)) => Err(CliError::Failed(format!("cannot print: {error}"))),
+        Err(Broken::Call(line)) => Err(CliError::Failed(line)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy)]
+enum Form {
+    Table,
+    Json,
+}
+
+/// What went wrong on the way.
+#[derive(Debug)]
+enum Broken {
+    /// The server, or the way to it.
+    Call(String),
+    /// Our output.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// One command. Dropping it drops the call in flight; the server may still have carried it out.
+async fn run(
+    client: &Client,
+    command: UploadsCommand,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), Broken> {
+    match command {
+        UploadsCommand::List { state, limit } => list(client, state, limit, form, out).await,
+        UploadsCommand::Show { id } => {
+            let path = format!("/incoming/backend/uploads/{}", client::segment(&id));
+            let upload: Value = client.read(&path).await.map_err(Broken::Call)?;
+            match form {
+                Form::Json => writeln!(out, "{upload:#}")?,
+                Form::Table => show::upload(&upload, out)?,
+            }
+            Ok(())
+        }
+        UploadsCommand::Cancel { id, secret } => {
+            act(client, "cancel_upload", &id, secret.as_ref(), form, out).await
+        }
+        UploadsCommand::Retry { id, secret } => {
+            act(client, "retry_handover", &id, secret.as_ref(), form, out).await
+        }
+    }
+}
+
+async fn act(
+    client: &Client,
+    call: &str,
+    id: &str,
+    secret: Option<&Secret>,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), Broken> {
+    let path = format!("/incoming/backend/{call}");
+    let secret = secret.map_or("", Secret::expose);
+    let fields = [("id", id), ("backendSecret", secret)];
+    client.act(&path, &fields).await.map_err(Broken::Call)?;
+    match form {
+        Form::Json => writeln!(out, "{}", serde_json::json!({ "id": id, "ok": true }))?,
+        Form::Table => writeln!(out, "ok")?,
+    }
+    Ok(())
+}
+
+/// A page of the list.
+#[derive(Deserialize)]
+struct Page {
+    uploads: Vec<Value>,
+    next: Option<String>,
+}
+
+/// Page after page, printed as they come. The end is a page without `next`; a `next` that does not
+/// move is an error, so a confused server cannot keep this going for ever.
+async fn list(
+    client: &Client,
+    state: Option<String>,
+    limit: Option<u32>,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), Broken> {
+    let mut left = limit.unwrap_or(u32::MAX);
+    let mut after: Option<String> = None;
+    let mut printed = 0_u32;
+    loop {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &left.min(PAGE).to_string());
+        state.iter().for_each(|state| _ = query.append_pair("state", state));
+        after.iter().for_each(|after| _ = query.append_pair("after", after));
+        let path = format!("/incoming/backend/uploads?{}", query.finish());
+        let page: Page = client.read(&path).await.map_err(Broken::Call)?;
+        // The head waits for the first answer: a server that cannot be reached has no list.
+        if after.is_none() {
+            match form {
+                Form::Json => write!(out, "[")?,
+                Form::Table => show::head(out)?,
+            }
+        }
+        for upload in &page.uploads {
+            if left == 0 {
+                break;
+            }
+            match form {
+                Form::Json => write!(out, "{}\n{upload}", if printed > 0 { "," } else { "" })?,
+                Form::Table => show::row(upload, out)?,
+            }
+            left -= 1;
+            printed += 1;
+        }
+        out.flush()?;
+        match page.next {
+            Some(next) if left > 0 => {
+                if page.uploads.is_empty() || after.as_ref() == Some(&next) {
+                    return Err(Broken::Call("the server's list does not get on".into()));
+                }
+                after = Some(next);
+            }
+            _ => break,
+        }
+    }
+    if let Form::Json = form {
+        writeln!(out, "\n]")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "uploads/tests.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+//! The commands against a server of a few lines, over TCP and a Unix socket.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::thread::JoinHandle;
+
+use super::*;
+
+/// Answers one connection for each of `answers` and hands back what was asked: first line,
+/// `authorization` header, body.
+fn serve<S: Read + Write>(
+    mut accept: impl FnMut() -> S + Send + 'static,
+    answers: Vec<(u16, &'static str)>,
+) -> JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for (status, body) in answers {
+            let mut stream = BufReader::new(accept());
+            let (mut first, mut authorization, mut length) = (String::new(), String::new(), 0);
+            stream.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                let line = line.trim().to_ascii_lowercase();
+                if line.is_empty() {
+                    break;
+                }
+                if let Some(token) = line.strip_prefix("authorization: ") {
+                    authorization = format!(" {token}");
+                }
+                if let Some(bytes) = line.strip_prefix("content-length: ") {
+                    length = bytes.parse().unwrap();
+                }
+            }
+            let mut sent = vec![0; length];
+            stream.read_exact(&mut sent).unwrap();
+            let first = first.trim().trim_end_matches(" HTTP/1.1");
+            asked.push(format!("{first}{authorization} {}", String::from_utf8(sent).unwrap()));
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.get_mut().write_all(head.as_bytes()).unwrap();
+        }
+        asked
+    })
+}
+
+/// Runs a command line against answers; what was printed (or the error), and what was asked.
+fn dialogue(
+    line: &str,
+    answers: Vec<(u16, &'static str)>,
+) -> (Result<String, String>, Vec<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+    let server = serve(move || listener.accept().unwrap().0, answers);
+    (told(line, target), server.join().unwrap())
+}
+
+fn told(line: &str, target: Target) -> Result<String, String> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: UploadsArgs,
+    }
+    let line = std::iter::once("uploads").chain(line.split_whitespace());
+    let args = <Line as clap::Parser>::try_parse_from(line).unwrap().args;
+    let client = Client::new(target, args.token).unwrap();
+    let form = if args.json { Form::Json } else { Form::Table };
+    let mut out = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match runtime.block_on(run(&client, args.command, form, &mut out)) {
+        Ok(()) => Ok(String::from_utf8(out).unwrap()),
+        Err(Broken::Call(line)) => Err(line),
+        Err(Broken::Output(error)) => panic!("{error}"),
+    }
+}
+
+const FIRST: &str = r#"{"uploads":[{"id":"a","state":"new","name":null,"length":null,"offset":0,
+    "created":1,"last_active":1}],"next":"a"}"#;
+const LAST: &str = r#"{"uploads":[{"id":"b","state":"failed","name":"x\u001b","length":9,
+    "offset":9,"created":1,"last_active":2}],"next":null}"#;
+
+#[test]
+fn lists_page_after_page() {
+    let (said, asked) = dialogue("list --state failed --token t", vec![(200, FIRST), (200, LAST)]);
+    let said = said.unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[2].starts_with("b ") && lines[2].ends_with("1970-01-01T00:00:02Z  x?"), "{said}");
+    assert_eq!(
+        asked,
+        [
+            "GET /incoming/backend/uploads?limit=200&state=failed bearer t ",
+            "GET /incoming/backend/uploads?limit=200&state=failed&after=a bearer t ",
+        ]
+    );
+}
+
+#[test]
+fn lists_as_json_and_up_to_a_limit() {
+    let (said, _) = dialogue("list --json", vec![(200, FIRST), (200, LAST)]);
+    let items: Vec<Value> = serde_json::from_str(&said.unwrap()).unwrap();
+    assert_eq!(items.len(), 2);
+    let (said, asked) = dialogue("list --json --limit 1", vec![(200, FIRST)]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&said.unwrap()).unwrap().len(), 1);
+    assert_eq!(asked, ["GET /incoming/backend/uploads?limit=1 "]);
+    let (said, _) = dialogue("list --json", vec![(200, r#"{"uploads":[],"next":null}"#)]);
+    assert_eq!(said.unwrap(), "[\n]\n");
+}
+
+#[test]
+fn a_list_that_does_not_get_on_ends() {
+    let (said, asked) = dialogue("list", vec![(200, FIRST), (200, FIRST)]);
+    assert_eq!(said.unwrap_err(), "the server's list does not get on");
+    assert_eq!(asked.len(), 2);
+}
+
+#[test]
+fn shows_and_acts() {
+    fn check(line: &str, answer: (u16, &'static str), said: Result<&str, &str>, asked: &str) {
+        let (told, requests) = dialogue(line, vec![answer]);
+        assert_eq!(told, said.map(str::to_owned).map_err(str::to_owned), "{line}");
+        assert_eq!(requests, [asked], "{line}");
+    }
+    check(
+        "show a/b",
+        (200, r#"{"id":"x","length":7}"#),
+        Ok("id      x\nlength  7\n"),
+        "GET /incoming/backend/uploads/a%2Fb ",
+    );
+    check(
+        "cancel x --secret s&t",
+        (200, "ok"),
+        Ok("ok\n"),
+        "POST /incoming/backend/cancel_upload id=x&backendSecret=s%26t",
+    );
+    check(
+        "retry x --json",
+        (200, "ok"),
+        Ok("{\"id\":\"x\",\"ok\":true}\n"),
+        "POST /incoming/backend/retry_handover id=x&backendSecret=",
+    );
+    check(
+        "cancel x",
+        (412, r#"{"detail":"handover has begun"}"#),
+        Err("the server refused: 412 Precondition Failed: handover has begun"),
+        "POST /incoming/backend/cancel_upload id=x&backendSecret=",
+    );
+}
+
+#[test]
+fn speaks_over_a_unix_socket() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("b.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = serve(move || listener.accept().unwrap().0, vec![(200, "{\"id\":\"x\"}")]);
+    assert_eq!(told("show x", Target::Unix(path)).unwrap(), "id  x\n");
+    assert_eq!(server.join().unwrap().len(), 1);
+}
+
+#[test]
+fn says_why_nobody_answers() {
+    let nowhere = Target::Unix("/nowhere/b.sock".into());
+    let line = told("show x", nowhere).unwrap_err();
+    assert!(line.starts_with("unix:/nowhere/b.sock: cannot connect: "), "{line}");
+    let (line, _) = dialogue("show x", vec![(200, "<html>")]);
+    assert!(line.unwrap_err().contains("gave no answer of this kind"));
+}

@@ -1,0 +1,65 @@
+//! Configuration: flags over environment over file over defaults, checked once, before anything
+//! starts. What leaves this room is [`Settings`]: plain values that hold for the life of the server.
+//!
+//! Absent on purpose: reloading (only certificates are reloaded, by those who use them), an
+//! implicit configuration file (one is read when `--config` or `INCOMING_CONFIG` names it), and
+//! paths relative to the file (all are relative to the working directory, wherever written).
+
+mod effective;
+mod error;
+mod layers;
+mod machine;
+mod parse;
+mod raw;
+mod rules;
+mod secret;
+mod settings;
+mod typed;
+mod values;
+
+use std::path::PathBuf;
+
+pub use crate::net::{Address, AddressError};
+pub use error::{ConfigError, Origin};
+pub use layers::Layers;
+pub use machine::Storage;
+pub use parse::size_text;
+pub use raw::Raw;
+pub use secret::Secret;
+pub use settings::{Ack, CallbackRule, LogFormat, Settings, TlsFiles};
+pub use typed::Typed;
+
+/// What a start of the server does: gathers the layers, with the environment of this process, and
+/// checks everything. The storage directory is made if it is absent.
+///
+/// # Errors
+/// The first thing that is wrong, as one line for people; the process then exits with code 2.
+pub fn load(flags: Typed, config: Option<PathBuf>) -> Result<Settings, ConfigError> {
+    Settings::check(&Layers::gather(flags, config, std::env::vars_os())?, Storage::Make)
+}
+
+impl Settings {
+    /// Reads every value, holds them against each other, then asks the machine: certificates,
+    /// group, storage directory. Blocking; run it before there is a runtime.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(layers: &Layers, storage: Storage) -> Result<Self, ConfigError> {
+        let mut settings = Self::read(layers)?;
+        rules::check(&settings, layers)?;
+        settings.storage_gid = machine::check(&settings, layers, storage)?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Layers with this file alone.
+    pub(super) fn layers(file: &str) -> Layers {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), file).unwrap();
+        Layers::gather(Typed::default(), Some(config.path().to_owned()), []).unwrap()
+    }
+}

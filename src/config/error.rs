@@ -1,0 +1,181 @@
+//! What is wrong with a configuration, in one line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// An environment variable.
+    Environment,
+    /// The configuration file at this path.
+    File(PathBuf),
+    /// Nobody set it.
+    Default,
+}
+
+impl Origin {
+    /// How `key` is written at this place, for a line that a person can act on.
+    fn place(&self, key: &str) -> String {
+        match self {
+            Self::Flag => format!("flag {}", flag(key)),
+            Self::Environment => format!("environment {}", variable(key)),
+            Self::File(path) => format!("file {:?} key {key}", path.display().to_string()),
+            Self::Default => "default".to_owned(),
+        }
+    }
+}
+
+/// The flag of a key: `--backend-listen`.
+pub(super) fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// The environment variable of a key: `INCOMING_BACKEND_LISTEN`.
+pub(super) fn variable(key: &str) -> String {
+    format!("INCOMING_{}", key.to_uppercase())
+}
+
+/// Why a configuration cannot be used. Shown as one line that names the key, the value, where it
+/// was set and what would be right. The server does not start (exit code 2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A known key with a value that cannot be.
+    Impossible {
+        /// The key, as in the file.
+        key: &'static str,
+        /// Where the value came from.
+        origin: Origin,
+        /// The value, quoted; a secret is not shown.
+        value: String,
+        /// What would be right.
+        right: String,
+    },
+    /// A key in the file, or a variable of the environment, that nobody knows.
+    Unknown {
+        /// As written.
+        key: String,
+        /// The file, or the environment.
+        origin: Origin,
+        /// The known key or variable that looks most like it.
+        nearest: String,
+    },
+    /// The configuration file cannot be read or is no TOML.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Whether a flag or the environment named it.
+        origin: Origin,
+        /// What is wrong and, where known, in which line.
+        reason: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Impossible { key, origin, value, right } => {
+                write!(out, "{key} = {value} ({}): {right}", origin.place(key))
+            }
+            Self::Unknown { key, origin, nearest } => {
+                let place = match origin {
+                    Origin::File(path) => format!("file {:?}", path.display().to_string()),
+                    Origin::Flag | Origin::Environment | Origin::Default => "environment".into(),
+                };
+                write!(out, "{} ({place}): ", key.escape_debug())?;
+                write!(out, "no such setting; the nearest known one is {nearest}")
+            }
+            Self::File { path, origin, reason } => {
+                let place = origin.place("config");
+                write!(out, "config = {:?} ({place}): {reason}", path.display().to_string())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The known word nearest to a mistyped one, by edit distance; the first of several.
+pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
+    known.into_iter().min_by_key(|word| distance(typed, word)).unwrap_or_default()
+}
+
+/// Levenshtein's distance: letters to add, take away or change.
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (above, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = above + 1;
+        for (column, other) in two.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = change.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_distance() {
+        fn check(one: &str, two: &str, expected: usize) {
+            assert_eq!(distance(one, two), expected, "{one} {two}");
+            assert_eq!(distance(two, one), expected, "{two} {one}");
+        }
+        check("", "", 0);
+        check("", "abc", 3);
+        check("kitten", "sitting", 3);
+        check("chunk_sise", "chunk_size", 1);
+        check("listen", "listen", 0);
+    }
+
+    #[test]
+    fn finds_the_nearest() {
+        let known = ["listen", "backend_listen", "chunk_size", "max_chunk_size"];
+        fn check(typed: &str, known: &[&str], expected: &str) {
+            assert_eq!(nearest(typed, known.iter().copied()), expected, "{typed}");
+        }
+        check("chunksize", &known, "chunk_size");
+        check("listn", &known, "listen");
+        check("max_chunks_size", &known, "max_chunk_size");
+        check("x", &[], "");
+    }
+
+    #[test]
+    fn speaks_in_one_line() {
+        fn check(error: &ConfigError, line: &str) {
+            assert_eq!(error.to_string(), line);
+        }
+        let impossible = |origin| ConfigError::Impossible {
+            key: "send_ahead",
+            origin,
+            value: "99".into(),
+            right: "must be from 1 to 64".into(),
+        };
+        check(
+            &impossible(Origin::Flag),
+            "send_ahead = 99 (flag --send-ahead): must be from 1 to 64",
+        );
+        check(
+            &impossible(Origin::Environment),
+            "send_ahead = 99 (environment INCOMING_SEND_AHEAD): must be from 1 to 64",
+        );
+        check(
+            &impossible(Origin::File("a.toml".into())),
+            "send_ahead = 99 (file \"a.toml\" key send_ahead): must be from 1 to 64",
+        );
+        check(&impossible(Origin::Default), "send_ahead = 99 (default): must be from 1 to 64");
+        let unknown = ConfigError::Unknown {
+            key: "a\nb".into(),
+            origin: Origin::File("a.toml".into()),
+            nearest: "ack".into(),
+        };
+        check(&unknown, "a\\nb (file \"a.toml\"): no such setting; the nearest known one is ack");
+    }
+}

@@ -1,0 +1,367 @@
+//! Flags over environment over file: who wins for each key, and who said it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::{ConfigError, Origin, nearest, variable};
+use super::raw::Raw;
+use super::secret::Secret;
+use super::typed::{Typed, keys};
+
+/// What the environment variables of settings begin with.
+const PREFIX: &str = "INCOMING_";
+/// The variable that names the file; not a setting itself.
+const CONFIG: &str = "INCOMING_CONFIG";
+/// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
+/// for a path that names a device or somebody's upload.
+const FILE_BYTES: u64 = 4 << 20;
+
+/// The three places settings are written, read but not judged.
+#[derive(Debug, Default, Clone)]
+pub struct Layers {
+    flags: Typed,
+    environment: Typed,
+    file: Option<(PathBuf, Typed)>,
+}
+
+impl Layers {
+    /// Puts the layers together: `flags` and `--config` as parsed, the environment as given (tests
+    /// give their own), and the file that `--config` or else `INCOMING_CONFIG` names. Without
+    /// either no file is read.
+    ///
+    /// # Errors
+    /// An unknown `INCOMING_` variable or file key, a variable that is no Unicode, a file that
+    /// cannot be read or is no TOML.
+    pub fn gather(
+        flags: Typed,
+        config: Option<PathBuf>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let (environment, named) = from_environment(variables)?;
+        let config = match (config, named) {
+            (Some(path), _) => Some((path, Origin::Flag)),
+            (None, Some(path)) => Some((path, Origin::Environment)),
+            (None, None) => None,
+        };
+        let file = match config {
+            Some((path, origin)) => {
+                let typed = from_file(&path, &origin)?;
+                Some((path, typed))
+            }
+            None => None,
+        };
+        Ok(Self { flags, environment, file })
+    }
+
+    /// The winning value of one key and its origin. Called through `given!`.
+    pub(super) fn pick<T>(
+        &self,
+        key: &'static str,
+        of: impl Fn(&Typed) -> Option<&T>,
+    ) -> Given<'_, T> {
+        let file = self.file.as_ref();
+        let (origin, value) = if let Some(value) = of(&self.flags) {
+            (Origin::Flag, Some(value))
+        } else if let Some(value) = of(&self.environment) {
+            (Origin::Environment, Some(value))
+        } else if let Some((value, path)) = file.and_then(|(path, typed)| Some((of(typed)?, path)))
+        {
+            (Origin::File(path.clone()), Some(value))
+        } else {
+            (Origin::Default, None)
+        };
+        Given { key, origin, value }
+    }
+}
+
+/// `given!(layers, chunk_size)`: the winning value of a key. A macro, so that the compiler checks
+/// that key and field are the same word.
+macro_rules! given {
+    ($layers:expr, $key:ident) => {
+        $layers.pick(stringify!($key), |typed| typed.$key.as_ref())
+    };
+}
+pub(super) use given;
+
+/// The winning value of one key, if anybody wrote one.
+pub(super) struct Given<'a, T> {
+    /// The key, as in the file.
+    pub(super) key: &'static str,
+    /// Who wrote it.
+    pub(super) origin: Origin,
+    /// What was written.
+    pub(super) value: Option<&'a T>,
+}
+
+impl<T> Given<'_, T> {
+    /// The error for this key: `value` as shown to people, `right` what would be right.
+    pub(super) fn wrong(&self, value: &dyn fmt::Display, right: impl Into<String>) -> ConfigError {
+        ConfigError::Impossible {
+            key: self.key,
+            origin: self.origin.clone(),
+            value: value.to_string(),
+            right: right.into(),
+        }
+    }
+}
+
+impl Given<'_, Raw> {
+    /// Reads the value, if there is one, into `place`, which holds the default.
+    pub(super) fn into<V>(
+        self,
+        place: &mut V,
+        read: impl Fn(&Raw) -> Result<V, String>,
+    ) -> Result<(), ConfigError> {
+        if let Some(raw) = self.value {
+            *place = read(raw).map_err(|right| self.wrong(raw, right))?;
+        }
+        Ok(())
+    }
+}
+
+impl Given<'_, Vec<Raw>> {
+    /// Reads a list, each item of which may be several separated by commas, into `place`.
+    pub(super) fn into_list<V>(
+        self,
+        place: &mut Vec<V>,
+        read: impl Fn(&str) -> Result<V, String>,
+    ) -> Result<(), ConfigError> {
+        let Some(items) = self.value else { return Ok(()) };
+        let mut values = Vec::new();
+        for item in items {
+            let Raw::Text(text) = item else {
+                return Err(self.wrong(item, "must be a list of strings"));
+            };
+            for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                let value = read(part);
+                values.push(value.map_err(|right| self.wrong(&Raw::Text(part.into()), right))?);
+            }
+        }
+        *place = values;
+        Ok(())
+    }
+}
+
+impl Given<'_, Secret> {
+    /// Takes the secret. It has to travel in an `Authorization` header, so it must be visible
+    /// ASCII; an empty one would protect nothing and most likely is a variable left unset.
+    pub(super) fn into_secret(self, place: &mut Option<Secret>) -> Result<(), ConfigError> {
+        if let Some(secret) = self.value {
+            let text = secret.expose();
+            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                let right = "must be visible ASCII characters, at least one, no spaces";
+                return Err(self.wrong(&"(not shown)", right));
+            }
+            *place = Some(secret.clone());
+        }
+        Ok(())
+    }
+}
+
+/// The environment's layer and the file that `INCOMING_CONFIG` names.
+fn from_environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Typed, Option<PathBuf>), ConfigError> {
+    let keys = keys();
+    let mut table = toml::Table::new();
+    let mut config = None;
+    let mut ours: Vec<(String, OsString)> = variables
+        .into_iter()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect();
+    // In order of name, so that of several errors the same one is shown each time.
+    ours.sort();
+    for (name, value) in ours {
+        if name == CONFIG {
+            config = Some(PathBuf::from(value));
+            continue;
+        }
+        let Some(key) = keys.iter().find(|key| variable(key) == name) else {
+            let known: Vec<String> = keys.iter().map(|key| variable(key)).collect();
+            let known = known.iter().map(String::as_str).chain([CONFIG]);
+            let nearest = nearest(&name, known).to_owned();
+            return Err(ConfigError::Unknown { key: name, origin: Origin::Environment, nearest });
+        };
+        let Some(value) = value.to_str() else {
+            return Err(ConfigError::File {
+                path: PathBuf::from(name),
+                origin: Origin::Environment,
+                reason: "the value of this variable must be Unicode".into(),
+            });
+        };
+        table.insert(key.clone(), toml::Value::String(value.to_owned()));
+    }
+    let typed = Typed::deserialize(table).expect("known keys take any text");
+    Ok((typed, config))
+}
+
+/// The file's layer.
+fn from_file(path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
+    let wrong = |reason: String| ConfigError::File {
+        path: path.to_owned(),
+        origin: origin.clone(),
+        reason,
+    };
+    let unreadable = |error: io::Error| wrong(format!("cannot be read: {error}"));
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES {
+        return Err(wrong(format!("has more than the {FILE_BYTES} bytes of a configuration")));
+    }
+    let malformed = |error: toml::de::Error| {
+        let what = error.message().replace('\n', ", ");
+        match error.span() {
+            Some(span) => {
+                let before = text.get(..span.start).unwrap_or_default();
+                wrong(format!("line {}: {what}", before.matches('\n').count() + 1))
+            }
+            None => wrong(what),
+        }
+    };
+    let table: toml::Table = toml::from_str(&text).map_err(malformed)?;
+    let keys = keys();
+    if let Some(key) = table.keys().find(|key| !keys.contains(key)) {
+        let nearest = nearest(key, keys.iter().map(String::as_str)).to_owned();
+        let origin = Origin::File(path.to_owned());
+        return Err(ConfigError::Unknown { key: key.clone(), origin, nearest });
+    }
+    toml::from_str(&text).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn written(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        fn check(flag: Option<&str>, env: Option<&str>, file: Option<&str>, wins: Option<&str>) {
+            let line = file.map(|value| format!("listen = \"{value}\"")).unwrap_or_default();
+            let config = written(&line);
+            let flags = Typed { listen: flag.map(|it| Raw::Text(it.into())), ..Typed::default() };
+            let env: Vec<_> = env.map(|it| ("INCOMING_LISTEN", it)).into_iter().collect();
+            let path = Some(config.path().to_owned());
+            let layers = Layers::gather(flags, path, variables(&env)).unwrap();
+            let wins = wins.map(|it| Raw::Text(it.into()));
+            assert_eq!(given!(layers, listen).value, wins.as_ref());
+        }
+        check(Some("a"), Some("b"), Some("c"), Some("a"));
+        check(None, Some("b"), Some("c"), Some("b"));
+        check(None, None, Some("c"), Some("c"));
+        check(None, None, None, None);
+        check(Some("a"), None, Some("c"), Some("a"));
+    }
+
+    #[test]
+    fn environment_is_read_strictly() {
+        fn check(pairs: &[(&str, &str)], line: &str) {
+            let error = Layers::gather(Typed::default(), None, variables(pairs)).unwrap_err();
+            assert_eq!(error.to_string(), line);
+        }
+        check(
+            &[("INCOMING_CHUNKSIZE", "1")],
+            "INCOMING_CHUNKSIZE (environment): no such setting; \
+             the nearest known one is INCOMING_CHUNK_SIZE",
+        );
+        check(
+            &[("INCOMING_listen", "1")],
+            "INCOMING_listen (environment): no such setting; \
+             the nearest known one is INCOMING_LISTEN",
+        );
+        check(
+            &[("INCOMING_CONFIG", "/nowhere/x.toml")],
+            "config = \"/nowhere/x.toml\" (environment INCOMING_CONFIG): \
+             cannot be read: No such file or directory (os error 2)",
+        );
+        let fine = variables(&[("INCOMING_ACK", "written"), ("INCOMINGS", "x"), ("PATH", "y")]);
+        assert!(Layers::gather(Typed::default(), None, fine).is_ok());
+        let odd = vec![("INCOMING_ACK".into(), OsString::from_vec(vec![0xff]))];
+        let error = Layers::gather(Typed::default(), None, odd).unwrap_err();
+        assert!(error.to_string().contains("INCOMING_ACK"), "{error}");
+    }
+
+    #[test]
+    fn file_is_read_strictly() {
+        fn check(text: &str, expected: &[&str]) {
+            let config = written(text);
+            let path = config.path().to_owned();
+            let error = Layers::gather(Typed::default(), Some(path.clone()), []).unwrap_err();
+            let line = error.to_string();
+            assert!(line.contains(path.to_str().unwrap()), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+            for part in expected {
+                assert!(line.contains(part), "{line} lacks {part}");
+            }
+        }
+        check("chunk_sise = 1", &["chunk_sise", "nearest known one is chunk_size"]);
+        check("[storage]\ndir = \"x\"", &["storage", "storage_dir"]);
+        check("listen = \":1\"\nlisten = \":2\"", &["line 2", "duplicate"]);
+        check("ack = durable", &["line 1"]);
+        check(&"#".repeat(5 << 20), &["more than the 4194304 bytes"]);
+        check("\nbackend_token = 12345", &["a secret must be a string"]);
+    }
+
+    #[test]
+    fn the_flag_names_the_file_before_the_environment() {
+        let config = written("");
+        let elsewhere = variables(&[("INCOMING_CONFIG", "/nowhere")]);
+        let path = Some(config.path().to_owned());
+        assert!(Layers::gather(Typed::default(), path, elsewhere).is_ok());
+        let error = Layers::gather(Typed::default(), Some("/nowhere".into()), []).unwrap_err();
+        assert!(error.to_string().contains("(flag --config)"), "{error}");
+    }
+
+    #[test]
+    fn lists_are_split_and_replaced() {
+        fn check(raw: &[&str], expected: &[&str]) {
+            let items = raw.iter().map(|item| Raw::Text((*item).into())).collect();
+            let flags = Typed { cors_origins: Some(items), ..Typed::default() };
+            let layers = Layers::gather(flags, None, []).unwrap();
+            let mut place = vec!["old".to_owned()];
+            given!(layers, cors_origins).into_list(&mut place, |it| Ok(it.to_owned())).unwrap();
+            assert_eq!(place, expected);
+        }
+        check(&["a"], &["a"]);
+        check(&["a,b", " c , "], &["a", "b", "c"]);
+        check(&[""], &[]);
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn secrets_fit_a_header_and_are_not_shown() {
+        fn check(text: &str, fits: bool) {
+            let flags = Typed { backend_token: Some(Secret::new(text)), ..Typed::default() };
+            let layers = Layers::gather(flags, None, []).unwrap();
+            let mut place = None;
+            let taken = given!(layers, backend_token).into_secret(&mut place);
+            assert_eq!(taken.is_ok(), fits, "{text:?}");
+            assert_eq!(place.is_some(), fits, "{text:?}");
+            if let Err(error) = taken {
+                assert!(text.is_empty() || !error.to_string().contains(text), "{error}");
+            }
+        }
+        check("s3cr3t~!", true);
+        check("", false);
+        check("two words", false);
+        check("zwölf", false);
+        check("line\n", false);
+    }
+}

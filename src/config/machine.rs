@@ -1,0 +1,316 @@
+//! What only the machine can tell: certificates, the group, the storage directory.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::error::ConfigError;
+use super::layers::{Given, Layers, given};
+use super::raw::Raw;
+use super::settings::{Settings, TlsFiles};
+
+/// What may be done about a storage directory that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Make it, for this user alone (0700). What a start does.
+    Make,
+    /// Only see whether it could be made. What `check-config` does, which may run as another user
+    /// than the server and must not leave a directory that the server cannot enter.
+    Look,
+}
+
+/// Checks certificates, group and storage. Returns the number of `storage_group`.
+pub(super) fn check(
+    settings: &Settings,
+    layers: &Layers,
+    storage: Storage,
+) -> Result<Option<u32>, ConfigError> {
+    if let Some(tls) = &settings.tls {
+        certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key))?;
+    }
+    if let Some(tls) = &settings.backend_tls {
+        certificate(tls, &given!(layers, backend_tls_cert), &given!(layers, backend_tls_key))?;
+    }
+    if let Some(ca) = &settings.backend_tls_client_ca {
+        authorities(ca)
+            .map_err(|right| given!(layers, backend_tls_client_ca).wrong(&shown(ca), right))?;
+    }
+    let gid = match &settings.storage_group {
+        Some(group) => {
+            let given = given!(layers, storage_group);
+            let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+            let gid = gid(group, &groups);
+            Some(gid.map_err(|right| given.wrong(&Raw::Text(group.clone()), right))?)
+        }
+        None => None,
+    };
+    let dir = &settings.storage_dir;
+    directory(dir, storage)
+        .map_err(|right| given!(layers, storage_dir).wrong(&shown(dir), right))?;
+    Ok(gid)
+}
+
+/// A path as a value in an error.
+fn shown(path: &Path) -> Raw {
+    Raw::Text(path.display().to_string())
+}
+
+/// Whether both files can be read and belong together.
+fn certificate(
+    files: &TlsFiles,
+    cert: &Given<'_, Raw>,
+    key: &Given<'_, Raw>,
+) -> Result<(), ConfigError> {
+    let chain =
+        certificates(&files.cert).map_err(|right| cert.wrong(&shown(&files.cert), right))?;
+    let wrong_key = |right: String| key.wrong(&shown(&files.key), right);
+    let private = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| wrong_key(pem(&error, "a PEM file with a private key")))?;
+    let provider = rustls::crypto::ring::default_provider();
+    let private = provider
+        .key_provider
+        .load_private_key(private)
+        .map_err(|_| wrong_key("must be an RSA, ECDSA or Ed25519 key".into()))?;
+    match CertifiedKey::new(chain, private).keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(wrong_key(format!("must belong to the certificate of {}", cert.key)))
+        }
+        Err(error) => {
+            let right = format!("must be a certificate that TLS can use: {error}");
+            Err(cert.wrong(&shown(&files.cert), right))
+        }
+    }
+}
+
+/// All certificates of a PEM file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    const RIGHT: &str = "a PEM file with certificates";
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(pem(&PemError::NoItemsFound, RIGHT)),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(pem(&error, RIGHT)),
+    }
+}
+
+/// Whether a file holds certificates that clients' certificates can be checked against.
+fn authorities(path: &Path) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("must hold CA certificates: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What is right for a PEM file, and why this one is not.
+fn pem(error: &PemError, right: &str) -> String {
+    match error {
+        PemError::Io(error) => format!("must be {right}: {error}"),
+        PemError::NoItemsFound => format!("must be {right}; this file has none"),
+        // The other errors quote the file, which may be a key.
+        _ => format!("must be {right}; this file is malformed"),
+    }
+}
+
+/// The number of a group: of its line in `groups` (the text of `/etc/group`), or as written.
+fn gid(group: &str, groups: &str) -> Result<u32, String> {
+    if let Ok(gid) = group.parse::<u32>()
+        && gid != u32::MAX
+    {
+        // The largest number means "leave as it is" to chown.
+        return Ok(gid);
+    }
+    groups
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| *name == group)
+        .and_then(|(_, rest)| rest.split(':').nth(1)?.parse().ok())
+        .ok_or_else(|| {
+            "must be a group in /etc/group, or the number of a group that is kept elsewhere".into()
+        })
+}
+
+/// Whether uploads can be stored here, found out by trying.
+fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
+    let place = match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => dir.to_owned(),
+        Ok(_) => return Err("must be a directory".into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => match storage {
+            Storage::Make => {
+                make(dir).map_err(|error| format!("cannot be made: {error}"))?;
+                dir.to_owned()
+            }
+            Storage::Look => nearest_existing(dir),
+        },
+        Err(error) => return Err(format!("cannot be entered: {error}")),
+    };
+    probe(&place).map_err(|error| {
+        let whose = if place == dir { "its" } else { "the nearest existing directory's" };
+        let user = rustix::process::geteuid().as_raw();
+        format!("must be writable for the server, here user {user}; {whose} test failed: {error}")
+    })
+}
+
+/// Makes a directory for this user alone. Those above it are made with the usual modes: others may
+/// have business there.
+fn make(dir: &Path) -> io::Result<()> {
+    if let Some(above) = dir.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        // A second server started at the same moment was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+fn nearest_existing(dir: &Path) -> PathBuf {
+    let above = dir.ancestors().skip(1).find(|above| above.exists());
+    match above {
+        Some(above) => above.to_owned(),
+        // The parent of a bare relative name is the empty path: the working directory.
+        None => PathBuf::from("."),
+    }
+}
+
+/// Writes a small file and removes it again.
+fn probe(dir: &Path) -> io::Result<()> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let path = dir.join(format!(".probe-{:016x}", u64::from_ne_bytes(random)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let written = file.write_all(b"probe");
+    let removed = fs::remove_file(&path);
+    // A full disk passes: the server starts and answers 507 until space returns.
+    match written {
+        Err(error) if !is_full(&error) => Err(error),
+        _ => removed,
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::tempdir;
+
+    use super::*;
+    use crate::config::tests::layers;
+
+    #[test]
+    fn finds_groups() {
+        fn check(group: &str, expected: Option<u32>) {
+            let groups = "root:x:0:\nstaff:x:50:ann,bob\nwww-data:x:33:\nodd\nbad:x:many:\n";
+            assert_eq!(gid(group, groups).ok(), expected, "{group}");
+        }
+        check("root", Some(0));
+        check("www-data", Some(33));
+        check("staff", Some(50));
+        check("1234", Some(1234));
+        for wrong in ["nobody", "", "odd", "bad", "4294967295", "-1", "ann"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn makes_the_storage_directory_private() {
+        let home = tempdir().unwrap();
+        let dir = home.path().join("a/b");
+        directory(&dir, Storage::Look).unwrap();
+        assert!(!home.path().join("a").exists());
+        directory(&dir, Storage::Make).unwrap();
+        let mode = fs::metadata(&dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn leaves_an_existing_storage_directory_as_it_is() {
+        let home = tempdir().unwrap();
+        fs::write(home.path().join("kept"), "x").unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        directory(home.path(), Storage::Make).unwrap();
+        let mode = fs::metadata(home.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o750);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn refuses_what_is_no_directory() {
+        let home = tempdir().unwrap();
+        let file = home.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert_eq!(directory(&file, Storage::Make), Err("must be a directory".into()));
+        let below = directory(&file.join("dir"), Storage::Make).unwrap_err();
+        assert!(below.starts_with("cannot be entered: "), "{below}");
+        assert!(directory(Path::new("/proc/no/such"), Storage::Make).is_err());
+    }
+
+    /// A directory with two certificates and their keys: `a.pem`, `a.key`, `b.pem`, `b.key`.
+    fn certificates_dir() -> tempfile::TempDir {
+        let home = tempdir().unwrap();
+        for name in ["a", "b"] {
+            let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+            fs::write(home.path().join(format!("{name}.pem")), made.cert.pem()).unwrap();
+            let key = made.signing_key.serialize_pem();
+            fs::write(home.path().join(format!("{name}.key")), key).unwrap();
+        }
+        fs::write(home.path().join("empty"), "").unwrap();
+        fs::write(home.path().join("broken"), "-----BEGIN CERTIFICATE-----\n?").unwrap();
+        home
+    }
+
+    #[test]
+    fn certificates_must_fit_their_keys() {
+        fn check(home: &Path, cert: &str, key: &str, expected: Option<(&str, &str)>) {
+            let path = |name: &str| home.join(name).display().to_string();
+            let layers = layers(&format!(
+                "tls_cert = '{}'\ntls_key = '{}'\nstorage_dir = '{}'",
+                path(cert),
+                path(key),
+                home.display()
+            ));
+            let settings = Settings::read(&layers).unwrap();
+            let verdict = super::check(&settings, &layers, Storage::Look);
+            let line = verdict.err().map(|error| error.to_string());
+            match expected {
+                None => assert_eq!(line, None),
+                Some((key, part)) => {
+                    let line = line.unwrap();
+                    assert!(line.starts_with(key), "{line}");
+                    assert!(line.contains(part), "{line}");
+                }
+            }
+        }
+        let home = certificates_dir();
+        let home = home.path();
+        check(home, "a.pem", "a.key", None);
+        check(home, "a.pem", "b.key", Some(("tls_key", "belong to the certificate of tls_cert")));
+        check(home, "a.key", "a.key", Some(("tls_cert", "this file has none")));
+        check(home, "empty", "a.key", Some(("tls_cert", "this file has none")));
+        check(home, "broken", "a.key", Some(("tls_cert", "malformed")));
+        check(home, "absent", "a.key", Some(("tls_cert", "No such file")));
+        check(home, "a.pem", "a.pem", Some(("tls_key", "private key; this file has none")));
+        check(home, "a.pem", "absent", Some(("tls_key", "No such file")));
+    }
+
+    #[test]
+    fn client_authorities_must_be_certificates() {
+        let home = certificates_dir();
+        assert_eq!(authorities(&home.path().join("a.pem")), Ok(()));
+        assert!(authorities(&home.path().join("a.key")).is_err());
+        assert!(authorities(&home.path().join("absent")).is_err());
+    }
+}

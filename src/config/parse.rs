@@ -1,0 +1,288 @@
+//! Values from text: sizes, durations, modes, networks, origins. Pure; each error is the text that
+//! says what would be right.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::raw::Raw;
+use super::settings::{Ack, CallbackRule, LogFormat};
+
+/// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
+/// end of every clock's range.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// The units of sizes, in lower case.
+const UNITS: [(&str, u64); 12] = [
+    ("", 1),
+    ("b", 1),
+    ("kib", 1 << 10),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+    ("pib", 1 << 50),
+    ("kb", 1_000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("pb", 1_000_000_000_000_000),
+];
+
+/// What is right for a size.
+const A_SIZE: &str = "must be a whole number of bytes or one with a unit \
+                      (B, KB, MB, GB, TB, PB = powers of 1000; KiB, MiB, GiB, TiB, PiB = of 1024), \
+                      such as 8MiB";
+/// What is right for a duration.
+const A_DURATION: &str =
+    "must be a time with units, such as 500ms, 30s, 10m, 12h, 7d or \"1h 30m\"";
+/// What is right for a mode. A bare integer is refused, since 640 and 0o640 look alike and are not.
+const A_MODE: &str = "must be a string of octal digits up to 0777, such as \"0640\"";
+
+/// A size in bytes. Public for flags that are no settings.
+///
+/// # Errors
+/// The text says what would be right.
+pub fn size_text(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let (Ok(number), Some(factor)) = (number.parse::<u64>(), factor) else {
+        return Err(A_SIZE.into());
+    };
+    // Offsets are signed in the file system's interface, so no size beyond them makes sense.
+    number
+        .checked_mul(factor)
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or_else(|| "must be less than 8EiB".into())
+}
+
+pub(super) fn size(raw: &Raw) -> Result<u64, String> {
+    match raw {
+        Raw::Text(text) => size_text(text),
+        Raw::Integer(number) => u64::try_from(*number).map_err(|_| A_SIZE.into()),
+        Raw::Boolean(_) | Raw::Other(_) => Err(A_SIZE.into()),
+    }
+}
+
+/// A limit in bytes: a size from 1, or `none`.
+pub(super) fn limit(raw: &Raw) -> Result<Option<u64>, String> {
+    match raw {
+        Raw::Text(text) if text == "none" => Ok(None),
+        raw => match size(raw) {
+            Ok(1..) => Ok(size(raw).ok()),
+            Ok(0) => Err("must be at least 1 byte; for no limit write none".into()),
+            Err(right) => Err(format!("{right}, or none")),
+        },
+    }
+}
+
+/// A rate in bytes per second: a size, with or without `/s`.
+pub(super) fn rate(raw: &Raw) -> Result<u64, String> {
+    match raw {
+        Raw::Text(text) => size_text(text.strip_suffix("/s").unwrap_or(text)),
+        raw => size(raw),
+    }
+}
+
+/// A size from 1.
+pub(super) fn positive_size(raw: &Raw) -> Result<u64, String> {
+    size(raw).and_then(|bytes| match bytes {
+        0 => Err("must be at least 1 byte".into()),
+        bytes => Ok(bytes),
+    })
+}
+
+/// A whole number within bounds.
+pub(super) fn count<N>(least: u64, most: u64) -> impl Fn(&Raw) -> Result<N, String>
+where
+    N: TryFrom<u64>,
+{
+    move |raw| {
+        let number = match raw {
+            Raw::Text(text) => text.parse().ok(),
+            Raw::Integer(number) => u64::try_from(*number).ok(),
+            Raw::Boolean(_) | Raw::Other(_) => None,
+        };
+        number
+            .filter(|number| (least..=most).contains(number))
+            .and_then(|number| N::try_from(number).ok())
+            .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+    }
+}
+
+/// A duration, which may be zero.
+pub(super) fn duration(raw: &Raw) -> Result<Duration, String> {
+    match raw {
+        Raw::Integer(0) => Ok(Duration::ZERO),
+        Raw::Text(text) if text == "0" => Ok(Duration::ZERO),
+        Raw::Text(text) => match humantime::parse_duration(text) {
+            Ok(duration) if duration <= LONGEST => Ok(duration),
+            Ok(_) => Err("must be at most a hundred years".into()),
+            Err(_) => Err(format!("{A_DURATION}, or a bare 0")),
+        },
+        Raw::Integer(_) | Raw::Boolean(_) | Raw::Other(_) => {
+            Err(format!("{A_DURATION} (in quotes), or a bare 0"))
+        }
+    }
+}
+
+/// A duration, where zero would make the server useless.
+pub(super) fn positive_duration(raw: &Raw) -> Result<Duration, String> {
+    match duration(raw) {
+        Ok(Duration::ZERO) => Err("must be longer than 0".into()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err(A_DURATION.into()),
+    }
+}
+
+/// A file mode whose owner bits hold `owner`, without which the server itself could not work.
+pub(super) fn mode(owner: u32) -> impl Fn(&Raw) -> Result<u32, String> {
+    move |raw| {
+        let Raw::Text(text) = raw else { return Err(A_MODE.into()) };
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let octal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
+        match mode {
+            Some(mode) if mode & owner == owner => Ok(mode),
+            Some(_) => Err(format!("must let the server in: at least {owner:04o}")),
+            None => Err(A_MODE.into()),
+        }
+    }
+}
+
+pub(super) fn flag(raw: &Raw) -> Result<bool, String> {
+    match raw {
+        Raw::Boolean(flag) => Ok(*flag),
+        Raw::Text(text) if text == "true" => Ok(true),
+        Raw::Text(text) if text == "false" => Ok(false),
+        Raw::Text(_) | Raw::Integer(_) | Raw::Other(_) => Err("must be true or false".into()),
+    }
+}
+
+/// A text that is not empty.
+pub(super) fn text(raw: &Raw) -> Result<String, String> {
+    match raw {
+        Raw::Text(text) if !text.is_empty() => Ok(text.clone()),
+        Raw::Text(_) => Err("must not be empty".into()),
+        Raw::Integer(_) | Raw::Boolean(_) | Raw::Other(_) => Err("must be a string".into()),
+    }
+}
+
+/// A name or a number, as text.
+pub(super) fn name(raw: &Raw) -> Result<Option<String>, String> {
+    match raw {
+        Raw::Integer(number) => Ok(Some(number.to_string())),
+        raw => text(raw).map(Some),
+    }
+}
+
+pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
+    text(raw).map(PathBuf::from)
+}
+
+pub(super) fn ack(raw: &Raw) -> Result<Ack, String> {
+    match text(raw).as_deref() {
+        Ok("durable") => Ok(Ack::Durable),
+        Ok("written") => Ok(Ack::Written),
+        _ => Err("must be durable or written".into()),
+    }
+}
+
+pub(super) fn log_format(raw: &Raw) -> Result<LogFormat, String> {
+    match text(raw).as_deref() {
+        Ok("text") => Ok(LogFormat::Text),
+        Ok("json") => Ok(LogFormat::Json),
+        _ => Err("must be text or json".into()),
+    }
+}
+
+/// A log filter. A lone word must be a level: as a filter it would be a module's name and silence
+/// everything else, which nobody means who mistypes `info`.
+pub(super) fn log_filter(raw: &Raw) -> Result<String, String> {
+    const RIGHT: &str = "must be error, warn, info, debug, trace or off, or directives such as \
+                         \"info,incoming=debug\"";
+    let filter = text(raw).map_err(|_| RIGHT)?;
+    for directive in filter.split(',') {
+        let level = directive.parse::<tracing_subscriber::filter::LevelFilter>();
+        let targeted = directive.contains(['=', '[']);
+        if directive.is_empty() || (level.is_err() && !targeted) {
+            return Err(RIGHT.into());
+        }
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(&filter) {
+        Ok(_) => Ok(filter),
+        Err(_) => Err(RIGHT.into()),
+    }
+}
+
+/// A network, or a single address as a network of one.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(ip));
+    }
+    text.parse::<IpNet>()
+        .map(|network| network.trunc())
+        .map_err(|_| "must be an IP address or a CIDR, such as 10.0.0.0/8 or ::1".into())
+}
+
+/// A network, an address or a host name that handovers may call.
+pub(super) fn callback_rule(text: &str) -> Result<CallbackRule, String> {
+    if let Ok(network) = network(text) {
+        return Ok(CallbackRule::Net(network));
+    }
+    let host = text.trim_end_matches('.').to_ascii_lowercase();
+    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_host(&host) && !numeric {
+        return Ok(CallbackRule::Host(host));
+    }
+    Err("must be a host name, an IP address or a CIDR, without scheme, port or wildcard".into())
+}
+
+/// An origin as browsers send it: lower case, without the scheme's own port; or `*`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    const RIGHT: &str = "must be * or an origin such as https://app.example.org, without a path";
+    if text == "*" {
+        return Ok(text.into());
+    }
+    let lower = text.to_ascii_lowercase();
+    let (scheme, authority) = lower.split_once("://").ok_or(RIGHT)?;
+    let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host_fits = match bracketed {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host(host),
+    };
+    if !(scheme_fits && host_fits && port_fits) {
+        return Err(RIGHT.into());
+    }
+    let own_port = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
+    match port {
+        Some(port) if !own_port => Ok(format!("{scheme}://{host}:{port}")),
+        _ => Ok(format!("{scheme}://{host}")),
+    }
+}
+
+/// Whether this is a host name in lower case. Underscores are let through: DNS has them.
+fn is_host(host: &str) -> bool {
+    host.len() <= 253
+        && host.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+        })
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

@@ -1,0 +1,179 @@
+//! Values held against each other. Pure: the machine is not asked.
+
+use super::error::ConfigError;
+use super::layers::{Layers, given};
+use super::raw::Raw;
+use super::settings::Settings;
+
+/// Checks what no single value can tell.
+pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    sockets(settings, layers)?;
+    backend_tls(settings, layers)?;
+    backend_surface(settings, layers)?;
+    if let Some(most) = settings.max_chunk_size
+        && settings.chunk_size > most
+    {
+        let right = format!("must be at most max_chunk_size, which is {most} bytes");
+        return Err(given!(layers, chunk_size).wrong(&settings.chunk_size, right));
+    }
+    let origins = &settings.cors_origins;
+    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
+        let right = "must be * alone or a list of origins, since * allows them all";
+        return Err(given!(layers, cors_origins).wrong(&format!("{origins:?}"), right));
+    }
+    Ok(())
+}
+
+/// Two listeners need two places, or exactly one.
+fn sockets(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let (public, backend) = (&settings.listen, &settings.backend_listen);
+    if !public.collides(backend) {
+        return Ok(());
+    }
+    let right = format!(
+        "takes the same port as listen = {public}; choose another port, or the same address to \
+         share one socket"
+    );
+    Err(given!(layers, backend_listen).wrong(&Raw::Text(backend.to_string()), right))
+}
+
+/// The shared socket has one certificate, and client certificates need TLS to travel in.
+fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    if settings.shared()
+        && let Some(tls) = &settings.backend_tls
+    {
+        let shown = Raw::Text(tls.cert.display().to_string());
+        let right = "is for an own backend listener; on a shared socket tls_cert covers both";
+        return Err(given!(layers, backend_tls_cert).wrong(&shown, right));
+    }
+    if settings.backend_surface_tls().is_none()
+        && let Some(ca) = &settings.backend_tls_client_ca
+    {
+        let right = if settings.shared() {
+            "needs tls_cert and tls_key on the shared socket"
+        } else {
+            "needs backend_tls_cert and backend_tls_key"
+        };
+        let shown = Raw::Text(ca.display().to_string());
+        return Err(given!(layers, backend_tls_client_ca).wrong(&shown, right));
+    }
+    Ok(())
+}
+
+/// Whoever reaches the backend API can learn all tickets and have any URL called. So where others
+/// than this machine can reach it, the operator has to have chosen: a token, client certificates,
+/// addresses, or openly nothing.
+///
+/// Only an explicit choice counts. An empty `backend_allow` is as good as none, `false` is no
+/// choice, TLS without client certificates hides but does not protect, and the loopback fallback
+/// of a shared socket ([`Settings::backend_allow_effective`]) was chosen by nobody.
+fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let chosen = settings.backend_token.is_some()
+        || settings.backend_tls_client_ca.is_some()
+        || !settings.backend_allow.is_empty()
+        || settings.backend_open;
+    if chosen || settings.backend_listen.is_local() {
+        return Ok(());
+    }
+    let right = "other machines can reach the backend API there; set one of backend_token, \
+                 backend_tls_client_ca, backend_allow or backend_open = true, or listen on loopback \
+                 or a unix: socket";
+    let shown = Raw::Text(settings.backend_listen.to_string());
+    Err(given!(layers, backend_listen).wrong(&shown, right))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::layers;
+
+    fn verdict(file: &str) -> Result<(), String> {
+        let layers = layers(file);
+        let settings = Settings::read(&layers).unwrap();
+        super::check(&settings, &layers).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn backend_surface_beyond_loopback_needs_a_choice() {
+        const LOCAL: [&str; 6] = [
+            "",
+            "backend_listen = '[::1]:4001'",
+            "backend_listen = 'unix:/run/b.sock'",
+            "listen = '127.0.0.1:4000'\nbackend_listen = 'localhost:4000'",
+            "listen = 'unix:/run/i.sock'\nbackend_listen = 'unix:/run/i.sock'",
+            "listen = '[::ffff:127.0.0.1]:1'\nbackend_listen = '[::ffff:127.0.0.1]:1'",
+        ];
+        const REACHABLE: [&str; 5] = [
+            "backend_listen = '0.0.0.0:4001'",
+            "backend_listen = '[::]:4001'",
+            "backend_listen = '10.0.0.1:4001'",
+            "backend_listen = ':4000'",
+            "listen = '10.0.0.1:4000'\nbackend_listen = '10.0.0.1:4000'",
+        ];
+        const CHOICES: [&str; 4] = [
+            "backend_token = 't'",
+            "backend_allow = ['10.0.0.0/8']",
+            "backend_open = true",
+            "tls_cert = 'c'\ntls_key = 'k'\nbackend_tls_client_ca = 'ca'",
+        ];
+        const NO_CHOICES: [&str; 5] = [
+            "",
+            "backend_open = false",
+            "backend_allow = []",
+            "tls_cert = 'c'\ntls_key = 'k'",
+            "trusted_proxies = ['127.0.0.1']\ncallback_allow = ['::1']",
+        ];
+        fn check(listeners: &str, choice: &str, starts: bool) {
+            let shared = listeners.contains("4000") || listeners.contains("]:1");
+            let choice = match choice.contains("client_ca") && !shared {
+                true => choice
+                    .replace("tls_cert", "backend_tls_cert")
+                    .replace("tls_key", "backend_tls_key"),
+                false => choice.to_owned(),
+            };
+            let verdict = verdict(&format!("{listeners}\n{choice}"));
+            assert_eq!(verdict.is_ok(), starts, "{listeners} {choice}: {verdict:?}");
+            if let Err(line) = verdict {
+                assert!(line.contains("backend_listen"), "{line}");
+                assert!(line.contains("backend_open = true"), "{line}");
+            }
+        }
+        for listeners in REACHABLE {
+            CHOICES.iter().for_each(|choice| check(listeners, choice, true));
+            NO_CHOICES.iter().for_each(|choice| check(listeners, choice, false));
+        }
+        for listeners in LOCAL {
+            NO_CHOICES.iter().for_each(|choice| check(listeners, choice, true));
+        }
+    }
+
+    #[test]
+    fn values_fit_each_other() {
+        fn check(file: &str, starts: bool, key: &str) {
+            let verdict = verdict(file);
+            assert_eq!(verdict.is_ok(), starts, "{file}: {verdict:?}");
+            if let Err(line) = verdict {
+                assert!(line.starts_with(&format!("{key} = ")), "{line}");
+                assert!(line.contains("(file "), "{line}");
+            }
+        }
+        check("chunk_size = '1MiB'\nmax_chunk_size = '1MiB'", true, "");
+        check("chunk_size = '2MiB'\nmax_chunk_size = '1MiB'", false, "chunk_size");
+        check("max_chunk_size = '1KiB'", true, "");
+        check("cors_origins = ['*']", true, "");
+        check("cors_origins = ['https://a', 'https://b']", true, "");
+        check("cors_origins = ['https://a', '*']", false, "cors_origins");
+        check("listen = ':80'\nbackend_listen = '127.0.0.1:80'", false, "backend_listen");
+        check("listen = '127.0.0.1:80'\nbackend_listen = ':80'", false, "backend_listen");
+        let ca = "backend_tls_client_ca = 'ca'";
+        let shared = "listen = '127.0.0.1:1'\nbackend_listen = '127.0.0.1:1'";
+        let own = "backend_tls_cert = 'c'\nbackend_tls_key = 'k'";
+        let public = "tls_cert = 'c'\ntls_key = 'k'";
+        check(ca, false, "backend_tls_client_ca");
+        check(&format!("{ca}\n{public}"), false, "backend_tls_client_ca");
+        check(&format!("{ca}\n{own}"), true, "");
+        check(&format!("{ca}\n{shared}"), false, "backend_tls_client_ca");
+        check(&format!("{ca}\n{shared}\n{public}"), true, "");
+        check(&format!("{shared}\n{own}"), false, "backend_tls_cert");
+    }
+}

@@ -1,0 +1,260 @@
+//! The settings as the server uses them: plain values, every one valid by itself.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::secret::Secret;
+use crate::net::Address;
+
+/// Every setting, read and checked. Sizes are bytes. `Settings::default()` is what a start without
+/// any flag, variable or file uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Public listener. Default `0.0.0.0:4000`: browsers come from anywhere.
+    pub listen: Address,
+    /// Backend listener. Default `127.0.0.1:4001`: safe without any further setting.
+    pub backend_listen: Address,
+    /// TLS of the public listener, or of the shared one. Default none: a proxy in front has it.
+    pub tls: Option<TlsFiles>,
+    /// TLS of an own backend listener. Default none; never set on a shared socket.
+    pub backend_tls: Option<TlsFiles>,
+    /// CAs that backends' certificates must come from (PEM). Default none. Set only with TLS on
+    /// the listener that serves the backend API.
+    pub backend_tls_client_ca: Option<PathBuf>,
+    /// Addresses that may use the backend API, as set. Default none; read it through
+    /// [`Self::backend_allow_effective`].
+    pub backend_allow: Vec<IpNet>,
+    /// Whether the operator declared the backend API open to all who reach it. Default false.
+    pub backend_open: bool,
+    /// Token of backend calls. Default none. Never empty, visible ASCII.
+    pub backend_token: Option<Secret>,
+    /// Home of uploads and finished files. Default `./incoming-data`, so that a first try leaves
+    /// its traces in one visible place.
+    pub storage_dir: PathBuf,
+    /// Group of finished files and their directory, as set. Default none: the server's own.
+    pub storage_group: Option<String>,
+    /// The number of `storage_group`; known once the machine was asked ([`Self::check`]).
+    pub storage_gid: Option<u32>,
+    /// Mode of finished files. Default 0600: nobody else reads them unless the operator says so.
+    pub storage_file_mode: u32,
+    /// Mode of the directory of finished files. Default 0700, as above.
+    pub storage_dir_mode: u32,
+    /// What an acknowledgement promises. Default durable: lost bytes cost more than a sync.
+    pub ack: Ack,
+    /// Suggested bytes per chunk. Default 8 MiB: few enough requests to hide the round trip, and
+    /// little to send again when one breaks. At least 1 and at most `max_chunk_size`.
+    pub chunk_size: u64,
+    /// Largest chunk taken. Default none: chunks stream, so a large one costs no memory.
+    pub max_chunk_size: Option<u64>,
+    /// Suggested chunks in flight per upload, 1 to 64. Default 4: browsers open six HTTP/1.1
+    /// connections, of which a page needs one for the long poll and one to cancel.
+    pub send_ahead: u32,
+    /// Largest file taken. Default none: the disk's reserve is the limit.
+    pub max_upload_size: Option<u64>,
+    /// Most uploads known at a time. Default 100000: bounds memory and directory entries.
+    pub max_uploads: u64,
+    /// Most connections open at a time. Default 10000.
+    pub max_connections: usize,
+    /// Bytes of the disk that uploads leave free, 0 for none. Default 1 GiB: the machine and the
+    /// journals must go on when uploads cannot.
+    pub min_free_space: u64,
+    /// An upload without a new byte for this long is cancelled. Default 12 h: a laptop closed over
+    /// night goes on in the morning. Positive.
+    pub max_idle: Duration,
+    /// How long the status of an upload that is over can be read. Default 1 h; zero forgets it at
+    /// once.
+    pub retain_finished: Duration,
+    /// How long the file of a failed handover is kept. Default 7 days: longer than a weekend; zero
+    /// removes it at once.
+    pub failed_retention: Duration,
+    /// Deadline of one handover call. Default 55 s: below the usual 60 s of proxies. Positive.
+    pub handover_timeout: Duration,
+    /// How long a backend that answered `wait` has for `finish_upload`. Default 10 min. Positive.
+    pub handover_confirm_timeout: Duration,
+    /// How long a handover is repeated before it has failed. Default 24 h; zero calls once.
+    pub handover_retry_for: Duration,
+    /// The only places handovers call. Default none: the backend is trusted to name its own.
+    pub callback_allow: Vec<CallbackRule>,
+    /// Origins of pages that may upload: `*` alone, or origins in the form browsers send. Default
+    /// `*`: the ticket is what protects an upload, and no cookie is ever used.
+    pub cors_origins: Vec<String>,
+    /// Proxies whose word about the client's address is taken. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// A body that stands still this long ends. Default 30 s. Positive.
+    pub body_timeout: Duration,
+    /// A body slower than this ends, in bytes per second. Default 0: slow lines are welcome.
+    pub min_rate: u64,
+    /// How long chunks may go on at shutdown. Default 30 s; zero ends them at once.
+    pub shutdown_grace: Duration,
+    /// What is logged, as an env-filter directive. Default `info`.
+    pub log: String,
+    /// How it is logged. Default text.
+    pub log_format: LogFormat,
+    /// Per-core runtimes, 1 to 1024. Default: one per core the process may use.
+    pub workers: usize,
+}
+
+/// A certificate chain and its private key, both PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub cert: PathBuf,
+    /// The key of that certificate.
+    pub key: PathBuf,
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// Data and record are synced: a power cut takes nothing back.
+    Durable,
+    /// Data and record are with the kernel: a crash of the process takes nothing back.
+    Written,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// One place that handovers may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallbackRule {
+    /// Exactly this host name, in lower case and without a final dot.
+    Host(String),
+    /// The addresses of this network, judged by the address really connected to.
+    Net(IpNet),
+}
+
+impl Settings {
+    /// Whether one socket serves both the public and the backend API.
+    #[must_use]
+    pub fn shared(&self) -> bool {
+        self.listen == self.backend_listen
+    }
+
+    /// TLS of the listener that serves the backend API, shared or own.
+    #[must_use]
+    pub fn backend_surface_tls(&self) -> Option<&TlsFiles> {
+        if self.shared() { self.tls.as_ref() } else { self.backend_tls.as_ref() }
+    }
+
+    /// Who may use the backend API by address; `None` is everyone. Compare the resolved client
+    /// address in its canonical form (`IpAddr::to_canonical`): IPv4-mapped addresses are not listed.
+    ///
+    /// A `backend_allow` that is set always applies, besides token and certificate. Unset, an own
+    /// backend listener asks no address. A shared one then falls back to loopback, unless the
+    /// operator chose another protection (token, client certificates) or declared it open: on a
+    /// shared socket the fallback is there for the layout where a proxy on the same machine hides
+    /// `/incoming/backend/` and nothing else was set, so that a gap in the proxy's rules exposes
+    /// nothing. Where a token guards the calls, backends on other machines are meant to come, and
+    /// the fallback would lock out exactly them.
+    ///
+    /// The fallback does not count as one of the protections that a listener beyond loopback needs
+    /// (see `rules.rs`): it would start a server that refuses every backend the operator opened
+    /// the address for, and say nothing. So on such a listener it is never what decides.
+    #[must_use]
+    pub fn backend_allow_effective(&self) -> Option<Vec<IpNet>> {
+        if !self.backend_allow.is_empty() {
+            return Some(self.backend_allow.clone());
+        }
+        let protected = self.backend_token.is_some() || self.backend_tls_client_ca.is_some();
+        if self.shared() && !protected && !self.backend_open { Some(loopback()) } else { None }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        Self {
+            listen: Address::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4000))),
+            backend_listen: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))),
+            tls: None,
+            backend_tls: None,
+            backend_tls_client_ca: None,
+            backend_allow: Vec::new(),
+            backend_open: false,
+            backend_token: None,
+            storage_dir: PathBuf::from("./incoming-data"),
+            storage_group: None,
+            storage_gid: None,
+            storage_file_mode: 0o600,
+            storage_dir_mode: 0o700,
+            ack: Ack::Durable,
+            chunk_size: 8 << 20,
+            max_chunk_size: None,
+            send_ahead: 4,
+            max_upload_size: None,
+            max_uploads: 100_000,
+            max_connections: 10_000,
+            min_free_space: 1 << 30,
+            max_idle: 12 * HOUR,
+            retain_finished: HOUR,
+            failed_retention: 7 * 24 * HOUR,
+            handover_timeout: Duration::from_secs(55),
+            handover_confirm_timeout: Duration::from_secs(10 * 60),
+            handover_retry_for: 24 * HOUR,
+            callback_allow: Vec::new(),
+            cors_origins: vec!["*".into()],
+            trusted_proxies: Vec::new(),
+            body_timeout: Duration::from_secs(30),
+            min_rate: 0,
+            shutdown_grace: Duration::from_secs(30),
+            log: "info".into(),
+            log_format: LogFormat::Text,
+            workers: std::thread::available_parallelism().map_or(1, usize::from).min(1024),
+        }
+    }
+}
+
+/// The networks of this machine's loopback.
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let v6 = Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128);
+    vec![IpNet::V4(v4), IpNet::V6(v6)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_call_the_backend_by_address() {
+        fn check(change: fn(&mut Settings), shared: bool, expected: Option<&[&str]>) {
+            let mut settings = Settings::default();
+            if shared {
+                settings.backend_listen = settings.listen.clone();
+            }
+            change(&mut settings);
+            let effective = settings.backend_allow_effective();
+            let shown = effective.map(|nets| nets.iter().map(ToString::to_string).collect());
+            let expected = expected.map(|nets| nets.iter().map(ToString::to_string).collect());
+            assert_eq!(shown, expected as Option<Vec<String>>, "shared: {shared}, {settings:?}");
+        }
+        const LOOPBACK: Option<&[&str]> = Some(&["127.0.0.0/8", "::1/128"]);
+        const TEN: Option<&[&str]> = Some(&["10.0.0.0/8"]);
+        let ten: fn(&mut Settings) = |s| s.backend_allow = vec!["10.0.0.0/8".parse().unwrap()];
+        check(|_| {}, false, None);
+        check(|_| {}, true, LOOPBACK);
+        check(ten, false, TEN);
+        check(ten, true, TEN);
+        let token: fn(&mut Settings) = |s| s.backend_token = Some(Secret::new("t"));
+        check(token, false, None);
+        check(token, true, None);
+        check(|s| s.backend_tls_client_ca = Some("ca.pem".into()), true, None);
+        check(|s| s.backend_open = true, true, None);
+        let both: fn(&mut Settings) = |s| {
+            s.backend_open = true;
+            s.backend_token = Some(Secret::new("t"));
+            s.backend_allow = vec!["10.0.0.0/8".parse().unwrap()];
+        };
+        check(both, true, TEN);
+    }
+}

@@ -1,0 +1,196 @@
+//! Each key from its winning layer into its place in [`Settings`]. No key is held against another
+//! here (`rules.rs` does that), and the machine is not asked (`machine.rs`).
+
+use std::path::PathBuf;
+
+use super::error::ConfigError;
+use super::layers::{Given, Layers, given};
+use super::parse;
+use super::raw::Raw;
+use super::settings::{Settings, TlsFiles};
+use crate::net::{Address, AddressError};
+
+impl Settings {
+    /// Reads the values alone, without holding them against each other or the machine: what a
+    /// command needs that only talks to a running server.
+    ///
+    /// # Errors
+    /// The first value that cannot be what its key needs.
+    pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
+        let mut settings = Self::default();
+        listeners(&mut settings, layers)?;
+        storage(&mut settings, layers)?;
+        limits(&mut settings, layers)?;
+        times(&mut settings, layers)?;
+        rest(&mut settings, layers)?;
+        Ok(settings)
+    }
+}
+
+fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+    given!(layers, listen).into(&mut settings.listen, address)?;
+    given!(layers, backend_listen).into(&mut settings.backend_listen, address)?;
+    settings.tls = tls(&given!(layers, tls_cert), &given!(layers, tls_key))?;
+    settings.backend_tls =
+        tls(&given!(layers, backend_tls_cert), &given!(layers, backend_tls_key))?;
+    let ca = &mut settings.backend_tls_client_ca;
+    given!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some))?;
+    given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network)?;
+    given!(layers, backend_open).into(&mut settings.backend_open, parse::flag)?;
+    given!(layers, backend_token).into_secret(&mut settings.backend_token)?;
+    given!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network)?;
+    given!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin)?;
+    given!(layers, callback_allow).into_list(&mut settings.callback_allow, parse::callback_rule)
+}
+
+fn storage(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+    given!(layers, storage_dir).into(&mut settings.storage_dir, parse::path)?;
+    given!(layers, storage_group).into(&mut settings.storage_group, parse::name)?;
+    // The server reads and writes its files, and enters and lists their directory.
+    let (file, dir) = (parse::mode(0o600), parse::mode(0o700));
+    given!(layers, storage_file_mode).into(&mut settings.storage_file_mode, file)?;
+    given!(layers, storage_dir_mode).into(&mut settings.storage_dir_mode, dir)?;
+    given!(layers, ack).into(&mut settings.ack, parse::ack)?;
+    given!(layers, min_free_space).into(&mut settings.min_free_space, parse::size)
+}
+
+fn limits(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+    /// Beyond any file table; bounds what is allocated for the count alone.
+    const MOST_CONNECTIONS: u64 = 1 << 20;
+    given!(layers, max_chunk_size).into(&mut settings.max_chunk_size, parse::limit)?;
+    // The default gives way to a lower limit; only a size that was asked for can be too large.
+    if let Some(most) = settings.max_chunk_size {
+        settings.chunk_size = settings.chunk_size.min(most);
+    }
+    given!(layers, chunk_size).into(&mut settings.chunk_size, parse::positive_size)?;
+    given!(layers, send_ahead).into(&mut settings.send_ahead, parse::count(1, 64))?;
+    given!(layers, max_upload_size).into(&mut settings.max_upload_size, parse::limit)?;
+    let uploads = parse::count(1, i64::MAX.cast_unsigned());
+    given!(layers, max_uploads).into(&mut settings.max_uploads, uploads)?;
+    let connections = parse::count(1, MOST_CONNECTIONS);
+    given!(layers, max_connections).into(&mut settings.max_connections, connections)?;
+    given!(layers, min_rate).into(&mut settings.min_rate, parse::rate)?;
+    given!(layers, workers).into(&mut settings.workers, parse::count(1, 1024))
+}
+
+fn times(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+    use parse::{duration, positive_duration};
+    given!(layers, max_idle).into(&mut settings.max_idle, positive_duration)?;
+    given!(layers, retain_finished).into(&mut settings.retain_finished, duration)?;
+    given!(layers, failed_retention).into(&mut settings.failed_retention, duration)?;
+    given!(layers, handover_timeout).into(&mut settings.handover_timeout, positive_duration)?;
+    let confirm = &mut settings.handover_confirm_timeout;
+    given!(layers, handover_confirm_timeout).into(confirm, positive_duration)?;
+    given!(layers, handover_retry_for).into(&mut settings.handover_retry_for, duration)?;
+    given!(layers, body_timeout).into(&mut settings.body_timeout, positive_duration)?;
+    given!(layers, shutdown_grace).into(&mut settings.shutdown_grace, duration)
+}
+
+fn rest(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+    given!(layers, log).into(&mut settings.log, parse::log_filter)?;
+    given!(layers, log_format).into(&mut settings.log_format, parse::log_format)
+}
+
+fn address(raw: &Raw) -> Result<Address, String> {
+    let text = parse::text(raw).map_err(|_| AddressError::Malformed.to_string())?;
+    text.parse().map_err(|error: AddressError| error.to_string())
+}
+
+/// A certificate and a key, both or neither.
+fn tls(cert: &Given<'_, Raw>, key: &Given<'_, Raw>) -> Result<Option<TlsFiles>, ConfigError> {
+    let path = |given: &Given<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
+        let Some(raw) = given.value else { return Ok(None) };
+        parse::path(raw).map(Some).map_err(|right| given.wrong(raw, right))
+    };
+    let alone = |set: &Given<'_, Raw>, path: PathBuf, missing: &Given<'_, Raw>| {
+        let shown = format!("{:?}", path.display().to_string());
+        Err(set.wrong(&shown, format!("needs {} as well", missing.key)))
+    };
+    match (path(cert)?, path(key)?) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (None, None) => Ok(None),
+        (Some(path), None) => alone(cert, path, key),
+        (None, Some(path)) => alone(key, path, cert),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::tests::layers;
+    use crate::config::{Ack, LogFormat};
+
+    #[test]
+    fn nothing_written_is_the_default() {
+        assert_eq!(Settings::read(&layers("")).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn reads_each_kind_of_value() {
+        fn check(file: &str, expected: fn(&mut Settings)) {
+            let mut settings = Settings::default();
+            expected(&mut settings);
+            assert_eq!(Settings::read(&layers(file)).unwrap(), settings, "{file}");
+        }
+        check("listen = ':80'", |s| s.listen = "0.0.0.0:80".parse().unwrap());
+        check("backend_listen = 'unix:/s'", |s| s.backend_listen = "unix:/s".parse().unwrap());
+        check("tls_cert = 'c'\ntls_key = 'k'", |s| {
+            s.tls = Some(TlsFiles { cert: "c".into(), key: "k".into() });
+        });
+        check("backend_open = true", |s| s.backend_open = true);
+        check("backend_allow = ['::1', '10.0.0.0/8']", |s| {
+            s.backend_allow = vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        });
+        check("trusted_proxies = '10.0.0.1'", |s| {
+            s.trusted_proxies = vec!["10.0.0.1/32".parse().unwrap()];
+        });
+        check("storage_group = 33", |s| s.storage_group = Some("33".into()));
+        check("storage_file_mode = '640'", |s| s.storage_file_mode = 0o640);
+        check("ack = 'written'", |s| s.ack = Ack::Written);
+        check("chunk_size = 1000", |s| s.chunk_size = 1000);
+        check("max_chunk_size = '1GiB'", |s| s.max_chunk_size = Some(1 << 30));
+        check("max_chunk_size = 'none'", |_| {});
+        check("max_chunk_size = '1MiB'", |s| {
+            s.max_chunk_size = Some(1 << 20);
+            s.chunk_size = 1 << 20;
+        });
+        check("min_rate = '1KB/s'", |s| s.min_rate = 1000);
+        check("min_free_space = 0", |s| s.min_free_space = 0);
+        check("max_idle = '1h'", |s| s.max_idle = Duration::from_secs(3600));
+        check("retain_finished = 0", |s| s.retain_finished = Duration::ZERO);
+        check("cors_origins = []", |s| s.cors_origins = vec![]);
+        check("log = 'debug'\nlog_format = 'json'", |s| {
+            s.log = "debug".into();
+            s.log_format = LogFormat::Json;
+        });
+        check("workers = 3", |s| s.workers = 3);
+    }
+
+    #[test]
+    fn names_key_value_and_what_is_right() {
+        fn check(file: &str, value: &str, right: &str) {
+            let line = Settings::read(&layers(file)).unwrap_err().to_string();
+            let key = file.split(' ').next().unwrap();
+            assert!(line.starts_with(&format!("{key} = {value} (file ")), "{line}");
+            assert!(line.ends_with(&format!("): {right}")), "{line}");
+        }
+        check("tls_cert = 'c'", "\"c\"", "needs tls_key as well");
+        check("backend_tls_key = 'k'", "\"k\"", "needs backend_tls_cert as well");
+        check("send_ahead = 65", "65", "must be a whole number from 1 to 64");
+        check("max_connections = 0", "0", "must be a whole number from 1 to 1048576");
+        check("max_idle = 0", "0", "must be longer than 0");
+        check("handover_timeout = '0s'", "\"0s\"", "must be longer than 0");
+        check("max_upload_size = 0", "0", "must be at least 1 byte; for no limit write none");
+        check("chunk_size = 0", "0", "must be at least 1 byte");
+        check("ack = 'maybe'", "\"maybe\"", "must be durable or written");
+        check("cors_origins = [1]", "1", "must be a list of strings");
+        check(
+            "backend_allow = ['::1', 'x']",
+            "\"x\"",
+            "must be an IP address or a CIDR, such as 10.0.0.0/8 or ::1",
+        );
+        check("storage_dir_mode = '0500'", "\"0500\"", "must let the server in: at least 0700");
+    }
+}

@@ -1,0 +1,16 @@
+//! Pure rules of an upload: what may happen to it, and what it then is.
+//!
+//! Nothing here is async, does IO, reads a clock, draws random numbers or knows HTTP or serde:
+//! time and identity come in as arguments, so every rule can be tried in a table.
+
+pub mod digest;
+pub mod event;
+pub mod extent;
+pub mod handover;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod refusal;
+pub mod run;
+pub mod time;
+pub mod upload;

@@ -1,0 +1,85 @@
+//! Which digest a client promises for a chunk, and comparing it with what arrived.
+
+use sha2::Digest as _;
+
+/// A digest of a chunk as the client states it.
+///
+/// Source: RFC 9530 (`Content-Digest`), the `sha-256` and `sha-512` algorithms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChunkDigest {
+    /// SHA-256.
+    Sha256([u8; 32]),
+    /// SHA-512.
+    Sha512(Box<[u8; 64]>),
+}
+
+/// A running digest over the bytes of a chunk, in order.
+#[derive(Debug)]
+pub struct Hasher {
+    expected: ChunkDigest,
+    running: Running,
+}
+
+#[derive(Debug)]
+enum Running {
+    Sha256(sha2::Sha256),
+    Sha512(Box<sha2::Sha512>),
+}
+
+impl Hasher {
+    /// A hasher that will be compared with `expected`.
+    pub fn new(expected: ChunkDigest) -> Self {
+        let running = match expected {
+            ChunkDigest::Sha256(_) => Running::Sha256(sha2::Sha256::new()),
+            ChunkDigest::Sha512(_) => Running::Sha512(Box::default()),
+        };
+        Self { expected, running }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.running {
+            Running::Sha256(hash) => hash.update(bytes),
+            Running::Sha512(hash) => hash.update(bytes),
+        }
+    }
+
+    /// Whether the bytes taken have the digest that was promised.
+    pub fn matches(self) -> bool {
+        match (self.running, self.expected) {
+            (Running::Sha256(hash), ChunkDigest::Sha256(expected)) => {
+                hash.finalize().as_slice() == expected
+            }
+            (Running::Sha512(hash), ChunkDigest::Sha512(expected)) => {
+                hash.finalize().as_slice() == expected.as_slice()
+            }
+            (Running::Sha256(_), ChunkDigest::Sha512(_))
+            | (Running::Sha512(_), ChunkDigest::Sha256(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_promised_digest_decides() {
+        let abc = sha2::Sha256::digest(b"abc").into();
+        let check = |parts: &[&[u8]], expected: bool| {
+            let mut hasher = Hasher::new(ChunkDigest::Sha256(abc));
+            for part in parts {
+                hasher.update(part);
+            }
+            assert_eq!(hasher.matches(), expected, "{parts:?}");
+        };
+        check(&[b"abc"], true);
+        check(&[b"a", b"", b"bc"], true);
+        check(&[b"abd"], false);
+        check(&[], false);
+        let long = Box::new(sha2::Sha512::digest(b"abc").into());
+        let mut hasher = Hasher::new(ChunkDigest::Sha512(long));
+        hasher.update(b"abc");
+        assert!(hasher.matches());
+    }
+}

@@ -1,0 +1,169 @@
+//! What can happen to an upload: the facts that its journal keeps, in the order they came true.
+
+use super::extent::Extent;
+use super::id::TicketId;
+use super::time::Timestamp;
+use std::fmt;
+use std::time::Duration;
+
+/// What the backend asked for when it took the ticket. Never changes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The upload's name everywhere.
+    pub id: TicketId,
+    /// When the ticket was given out.
+    pub created: Timestamp,
+    /// Where the finished file is handed over.
+    pub finish_url: String,
+    /// Echoed to the backend, demanded from it; may be empty.
+    pub secret: String,
+    /// What becomes of the file after the handover.
+    pub removal: Removal,
+    /// Largest file this ticket takes, in bytes.
+    pub max_bytes: Option<u64>,
+    /// The file's length, if the backend knew it.
+    pub length: Option<u64>,
+    /// Whether the backend wants the file's digest.
+    pub digest: DigestWish,
+    /// Opaque text for the backend.
+    pub metadata: String,
+    /// How long this ticket may lie idle, where it differs from the server's setting.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Without the secret.
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("id", &self.id)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of the published file once the backend has taken it over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The server removes it.
+    RemoveWhenFinished,
+    /// It stays, or the backend has moved it away.
+    Keep,
+}
+
+/// Which digest of the whole file the backend wants at handover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestWish {
+    /// None.
+    None,
+    /// SHA-256.
+    Sha256,
+}
+
+/// How far a stored range is safe at the moment its record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// In the page cache: survives the process, not the machine.
+    Written,
+    /// Data synced before the record was written.
+    Durable,
+}
+
+/// Whether the backend is owed word of a cancelled upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The backend cancelled it itself.
+    NotOwed,
+    /// It has to be told.
+    Owed,
+}
+
+/// How a call to the backend ended, as far as the journal cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// `wait`: the backend will call `finish_upload`.
+    Wait,
+    /// Anything that is not an answer; the text says what, for people.
+    Retry(String),
+}
+
+/// One fact about an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A ticket was given out. Always the first event, and only there.
+    Created(Box<Ticket>),
+    /// What the browser said of the file; fields it did not give stay as they were.
+    Bound {
+        /// When.
+        at: Timestamp,
+        /// The file's length in bytes.
+        length: Option<u64>,
+        /// The file's name, already harmless.
+        name: Option<String>,
+        /// The media type the browser gave.
+        media_type: Option<String>,
+        /// The file's modification time, in milliseconds since the epoch.
+        last_modified: Option<u64>,
+    },
+    /// Bytes are stored and acknowledged.
+    Stored {
+        /// When.
+        at: Timestamp,
+        /// Which bytes.
+        extent: Extent,
+        /// How safe they were when this was recorded.
+        durability: Durability,
+    },
+    /// The whole file is synced, renamed to its place and the directory synced.
+    Published {
+        /// When.
+        at: Timestamp,
+    },
+    /// The whole file's SHA-256.
+    Digested {
+        /// The digest.
+        sha256: [u8; 32],
+    },
+    /// A call to the backend is about to be made (recorded before the first byte leaves).
+    CallBegun {
+        /// When.
+        at: Timestamp,
+    },
+    /// The call came back, or did not.
+    CallEnded {
+        /// When.
+        at: Timestamp,
+        /// How.
+        outcome: CallOutcome,
+    },
+    /// The backend has taken the file.
+    Finished {
+        /// When.
+        at: Timestamp,
+    },
+    /// The handover was given up; the file stays.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A failed handover is to be tried again.
+    RetryAsked {
+        /// When.
+        at: Timestamp,
+    },
+    /// Cancelled before the file was complete.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+        /// Whether the backend has to be told.
+        notice: Notice,
+    },
+    /// The backend was told of the cancel, or telling it was given up.
+    NoticeEnded {
+        /// When.
+        at: Timestamp,
+    },
+}

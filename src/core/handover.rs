@@ -1,0 +1,123 @@
+//! When the backend is called: how long to wait between calls, and when to give up.
+
+use super::time::Timestamp;
+use std::time::Duration;
+
+/// The state of the calls that one upload owes its backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// When calling began, or began anew; [`Policy::retry_for`] counts from here.
+    pub since: Timestamp,
+    /// Calls begun so far, over restarts.
+    pub begun: u32,
+    /// Calls begun since the backend last answered, or since `since`: sets the pause.
+    pub unanswered: u32,
+    /// What is known of the last one.
+    pub last: LastCall,
+}
+
+/// The last call to the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastCall {
+    /// None was made yet.
+    None,
+    /// Begun; its end is not known (it runs, or the server died meanwhile).
+    Begun,
+    /// Answered with `wait`.
+    Waiting {
+        /// When that answer came.
+        at: Timestamp,
+    },
+    /// Ended without an answer that counts.
+    Unanswered {
+        /// When.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// The server's settings for calling backends.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// A backend that said `wait` is called again after this long.
+    pub confirm_timeout: Duration,
+    /// Unanswered calls are repeated for this long.
+    pub retry_for: Duration,
+}
+
+impl Calls {
+    /// Nothing called yet; calling begins at `since`.
+    pub fn owed(since: Timestamp) -> Self {
+        Self { since, begun: 0, unanswered: 0, last: LastCall::None }
+    }
+
+    /// When the next call is due. `jitter` is a random number from 0 to 1, drawn by the caller.
+    /// A call whose end is not known is due at once: after a restart nobody waits for it.
+    pub fn due(&self, policy: &Policy, jitter: f64) -> Timestamp {
+        match &self.last {
+            LastCall::None | LastCall::Begun => self.since,
+            LastCall::Waiting { at } => at.after(policy.confirm_timeout),
+            LastCall::Unanswered { at, .. } => at.after(pause(self.unanswered, jitter)),
+        }
+    }
+
+    /// Whether calls have gone unanswered for so long that they end at `now`.
+    pub fn exhausted(&self, policy: &Policy, now: Timestamp) -> bool {
+        match &self.last {
+            LastCall::None | LastCall::Begun | LastCall::Waiting { .. } => false,
+            LastCall::Unanswered { .. } => now.since(self.since) >= policy.retry_for,
+        }
+    }
+}
+
+/// The pause after `unanswered` calls without an answer: 1 s, doubled each time up to 5 min, 20 %
+/// shorter or longer by `jitter` (0 to 1), so that many uploads do not call in step.
+pub fn pause(unanswered: u32, jitter: f64) -> Duration {
+    let doublings = unanswered.saturating_sub(1).min(16);
+    let plain = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    plain.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+}
+
+/// Pause after the first unanswered call (contract, "fine points").
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// No pause is longer before jitter (contract, "fine points").
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes() {
+        let check = |calls, jitter, expected_ms| {
+            assert_eq!(
+                pause(calls, jitter),
+                Duration::from_millis(expected_ms),
+                "{calls} {jitter}"
+            );
+        };
+        check(1, 0.5, 1_000);
+        check(2, 0.5, 2_000);
+        check(9, 0.5, 256_000);
+        check(10, 0.5, 300_000);
+        check(u32::MAX, 0.5, 300_000);
+        check(1, 0.0, 800);
+        check(1, 1.0, 1_200);
+    }
+
+    #[test]
+    fn a_backend_that_says_wait_is_never_given_up() {
+        let policy = Policy {
+            confirm_timeout: Duration::from_secs(600),
+            retry_for: Duration::from_secs(60),
+        };
+        let mut calls = Calls::owed(Timestamp(0));
+        calls.last = LastCall::Waiting { at: Timestamp(5_000) };
+        assert!(!calls.exhausted(&policy, Timestamp(u64::MAX)));
+        assert_eq!(calls.due(&policy, 0.5), Timestamp(605_000));
+        calls.last = LastCall::Unanswered { at: Timestamp(5_000), reason: String::new() };
+        assert!(!calls.exhausted(&policy, Timestamp(59_999)));
+        assert!(calls.exhausted(&policy, Timestamp(60_000)));
+    }
+}

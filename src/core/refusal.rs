@@ -1,0 +1,112 @@
+//! The rules say no: every reason an upload's rules have to refuse, with the values that decided.
+
+use std::fmt;
+
+/// How an upload ended that takes no more bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Handed over.
+    Finished,
+    /// Cancelled, or expired.
+    Cancelled,
+    /// The handover was given up.
+    Failed,
+}
+
+/// A rule said no. The text of each names the values that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The upload is over.
+    UploadOver(Over),
+    /// Another total length than before: the file has changed.
+    LengthChanged {
+        /// The length the upload has, in bytes.
+        known: u64,
+        /// The length this request gives, in bytes.
+        offered: u64,
+    },
+    /// A range reaches past the end of the file.
+    RangeOutside {
+        /// The range's end (exclusive).
+        end: u64,
+        /// The file's length in bytes.
+        length: u64,
+    },
+    /// The body was shorter or longer than its range.
+    RangeMismatch {
+        /// Bytes the range holds.
+        range: u64,
+        /// Bytes the body held, or at least held.
+        body: u64,
+    },
+    /// A chunk over the server's limit.
+    ChunkTooLarge {
+        /// Bytes in the chunk.
+        chunk: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A file over the ticket's or the server's limit.
+    FileTooLarge {
+        /// Bytes in the file.
+        file: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// So many holes that the upload would no longer be cheap to describe.
+    TooManyHoles {
+        /// Disjoint ranges allowed.
+        limit: usize,
+    },
+    /// The file is complete: too late to cancel.
+    TooLateToCancel,
+    /// `finish_upload` for an upload that is not being handed over.
+    NothingToFinish,
+    /// `retry_handover` for an upload whose handover did not fail.
+    NothingToRetry,
+    /// The `backendSecret` does not match.
+    WrongSecret,
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UploadOver(over) => write!(f, "the upload is {over}"),
+            Self::LengthChanged { known, offered } => write!(
+                f,
+                "the file has changed: its length was {known} bytes, this request says {offered}"
+            ),
+            Self::RangeOutside { end, length } => {
+                write!(f, "the range ends at byte {end}, the file has {length} bytes")
+            }
+            Self::RangeMismatch { range, body } => {
+                write!(f, "the range holds {range} bytes, the body {body}")
+            }
+            Self::ChunkTooLarge { chunk, limit } => {
+                write!(f, "the chunk has {chunk} bytes, at most {limit} are allowed")
+            }
+            Self::FileTooLarge { file, limit } => {
+                write!(f, "the file has {file} bytes, at most {limit} are allowed")
+            }
+            Self::TooManyHoles { limit } => {
+                write!(f, "more than {limit} separate ranges; send the missing bytes first")
+            }
+            Self::TooLateToCancel => f.write_str("too late to cancel: the file is complete"),
+            Self::NothingToFinish => {
+                f.write_str("nothing to finish: the upload is not being handed over")
+            }
+            Self::NothingToRetry => f.write_str("nothing to retry: the handover has not failed"),
+            Self::WrongSecret => f.write_str("backendSecret not given or wrong"),
+        }
+    }
+}

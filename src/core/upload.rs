@@ -1,0 +1,566 @@
+//! One upload as the sum of its events, and what may happen to it next.
+//!
+//! `decide` looks, `apply` changes; between the two the caller makes the events durable. Received
+//! bytes only grow and phases only move forward (a failed handover may be tried again).
+
+use super::event::{CallOutcome, DigestWish, Durability, Event, Notice, Removal, Ticket};
+use super::extent::{Extent, ExtentSet};
+use super::handover::{Calls, LastCall, Policy};
+use super::limits::{Limits, MAX_DISJOINT_EXTENTS, MAX_FILE_BYTES};
+use super::refusal::{Over, Refusal};
+use super::time::Timestamp;
+use std::sync::Arc;
+
+/// An upload: what was promised, what is stored, where it stands.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    ticket: Arc<Ticket>,
+    length: Option<u64>,
+    name: Option<String>,
+    media_type: Option<String>,
+    last_modified: Option<u64>,
+    received: ExtentSet,
+    sha256: Option<[u8; 32]>,
+    phase: Phase,
+    last_active: Timestamp,
+}
+
+/// Where an upload stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Taking bytes; nothing bound or stored yet.
+    New,
+    /// Taking bytes. All of them may be there while the file is being put in its place.
+    Uploading,
+    /// In its place; the backend has to take it.
+    HandingOver(Calls),
+    /// The backend has taken it.
+    Finished {
+        /// When.
+        at: Timestamp,
+        /// Calls that were begun.
+        calls: u32,
+    },
+    /// Cancelled or expired.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+        /// The calls still owed; `None` once the backend knows.
+        owed: Option<Calls>,
+    },
+    /// The handover was given up; the file stays for a while.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// Why, for people.
+        reason: String,
+        /// Calls that were begun.
+        calls: u32,
+    },
+}
+
+/// What a chunk PUT offers, as its headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The bytes it will send; an open end is [`MAX_FILE_BYTES`]. `None` for an empty body.
+    pub extent: Option<Extent>,
+    /// The total length it claims for the file.
+    pub length: Option<u64>,
+    /// Whether the end of the body is the end of the file.
+    pub reach: Reach,
+}
+
+/// How far a PUT's body reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A chunk: exactly its range.
+    Chunk,
+    /// The whole file.
+    WholeFile,
+}
+
+/// What the browser says of its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Length in bytes.
+    pub length: Option<u64>,
+    /// Name, already harmless.
+    pub name: Option<String>,
+    /// Media type.
+    pub media_type: Option<String>,
+    /// Modification time in milliseconds since the epoch.
+    pub last_modified: Option<u64>,
+}
+
+/// A change somebody wants made.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Bind the ticket to a file.
+    Bind(FileFacts),
+    /// Count these bytes, which lie in the store with the given durability.
+    Store {
+        /// The bytes.
+        extents: ExtentSet,
+        /// Total length of the file, if the request gave it.
+        length: Option<u64>,
+        /// How safe they are.
+        durability: Durability,
+    },
+    /// The file is in its place.
+    Publish,
+    /// The file's digest is known.
+    Digest([u8; 32]),
+    /// End the upload before it is complete.
+    Cancel {
+        /// Why, for people.
+        reason: String,
+        /// Whether the backend has to be told.
+        notice: Notice,
+    },
+    /// A call to the backend is about to be made.
+    BeginCall,
+    /// A call ended without finishing the upload.
+    EndCall(CallOutcome),
+    /// The backend has taken the file, or knows of the cancel.
+    Settle,
+    /// `finish_upload`: the backend says that it has taken the file.
+    Finish,
+    /// The handover is given up.
+    GiveUp(String),
+    /// `retry_handover`.
+    Retry,
+}
+
+impl Upload {
+    /// The upload of a fresh ticket.
+    pub fn new(ticket: Ticket) -> Self {
+        Self {
+            length: ticket.length,
+            last_active: ticket.created,
+            ticket: Arc::new(ticket),
+            name: None,
+            media_type: None,
+            last_modified: None,
+            received: ExtentSet::new(),
+            sha256: None,
+            phase: Phase::New,
+        }
+    }
+
+    /// What the backend asked for.
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// The file's length in bytes, once known.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The file's harmless name, once known.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The acknowledged bytes.
+    pub fn received(&self) -> &ExtentSet {
+        &self.received
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The whole file's digest, once computed.
+    pub fn sha256(&self) -> Option<&[u8; 32]> {
+        self.sha256.as_ref()
+    }
+
+    /// When a byte or a fact last arrived.
+    pub fn last_active(&self) -> Timestamp {
+        self.last_active
+    }
+
+    /// Whether every byte is acknowledged and the length known.
+    pub fn is_complete(&self) -> bool {
+        self.length.is_some_and(|length| self.holds_all(length, &self.received))
+    }
+
+    /// Whether counting `more` bytes of a file of `length` could complete the upload.
+    pub fn would_complete(&self, more: &ExtentSet, length: Option<u64>) -> bool {
+        let length = self.length.or(length);
+        length.is_some_and(|length| self.received.bytes() + more.bytes() >= length)
+    }
+
+    /// Complete, but not yet in its place.
+    pub fn awaits_publish(&self) -> bool {
+        matches!(self.phase, Phase::New | Phase::Uploading) && self.is_complete()
+    }
+
+    /// The digest still has to be computed before the backend is called.
+    pub fn awaits_digest(&self) -> bool {
+        self.ticket.digest == DigestWish::Sha256 && self.sha256.is_none()
+    }
+
+    /// The calls owed to the backend, if any.
+    pub fn owed(&self) -> Option<&Calls> {
+        match &self.phase {
+            Phase::HandingOver(calls) | Phase::Cancelled { owed: Some(calls), .. } => Some(calls),
+            Phase::New
+            | Phase::Uploading
+            | Phase::Finished { .. }
+            | Phase::Cancelled { owed: None, .. }
+            | Phase::Failed { .. } => None,
+        }
+    }
+
+    /// Why it was cancelled or failed, or what the handover waits for.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Cancelled { reason, .. } | Phase::Failed { reason, .. } => Some(reason),
+            Phase::HandingOver(Calls { last: LastCall::Unanswered { reason, .. }, .. }) => {
+                Some(reason)
+            }
+            Phase::HandingOver(_) | Phase::New | Phase::Uploading | Phase::Finished { .. } => None,
+        }
+    }
+
+    fn holds_all(&self, length: u64, received: &ExtentSet) -> bool {
+        Extent::new(0, length).is_none_or(|all| received.contains(all))
+    }
+
+    /// The bytes of `offer` that are still to be stored; empty where all are known already.
+    ///
+    /// Errors: every reason not to take the chunk, before its first byte.
+    pub fn admit(&self, offer: &Offer, limits: &Limits) -> Result<ExtentSet, Refusal> {
+        if let Some(length) = offer.length {
+            self.check_length(length, limits)?;
+        }
+        let length = self.length.or(offer.length);
+        let bounded = match (offer.extent, offer.reach, length) {
+            (None, _, _) => None,
+            (Some(extent), Reach::Chunk, Some(length)) if extent.end() > length => {
+                return Err(Refusal::RangeOutside { end: extent.end(), length });
+            }
+            (Some(extent), Reach::WholeFile, Some(length)) => {
+                Extent::new(extent.start(), extent.end().min(length))
+            }
+            (Some(extent), Reach::Chunk | Reach::WholeFile, _) => Some(extent),
+        };
+        if let (Some(extent), Reach::Chunk) = (bounded, offer.reach) {
+            if let Some(limit) = limits.max_chunk_bytes.filter(|limit| extent.len() > *limit) {
+                return Err(Refusal::ChunkTooLarge { chunk: extent.len(), limit });
+            }
+            self.check_size(extent.end(), limits)?;
+        }
+        let missing = bounded.map(|extent| self.received.missing_in(extent)).unwrap_or_default();
+        match &self.phase {
+            Phase::New | Phase::Uploading => {
+                if !missing.is_empty() && self.received.as_slice().len() >= MAX_DISJOINT_EXTENTS {
+                    self.check_holes(&missing)?;
+                }
+                Ok(missing)
+            }
+            Phase::HandingOver(_) | Phase::Finished { .. } => Ok(missing),
+            Phase::Cancelled { .. } => Err(Refusal::UploadOver(Over::Cancelled)),
+            Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
+        }
+    }
+
+    /// A chunk that fills a hole is welcome however many there are; one that makes another is not.
+    fn check_holes(&self, missing: &ExtentSet) -> Result<(), Refusal> {
+        let mut after = self.received.clone();
+        after.insert_all(missing);
+        if after.as_slice().len() > MAX_DISJOINT_EXTENTS {
+            return Err(Refusal::TooManyHoles { limit: MAX_DISJOINT_EXTENTS });
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, bytes: u64, limits: &Limits) -> Result<(), Refusal> {
+        let limit = self.max_file_bytes(limits);
+        if bytes > limit { Err(Refusal::FileTooLarge { file: bytes, limit }) } else { Ok(()) }
+    }
+
+    /// The largest file this upload may hold, in bytes.
+    pub fn max_file_bytes(&self, limits: &Limits) -> u64 {
+        let ticket = self.ticket.max_bytes.unwrap_or(MAX_FILE_BYTES);
+        ticket.min(limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES)).min(MAX_FILE_BYTES)
+    }
+
+    fn check_length(&self, offered: u64, limits: &Limits) -> Result<(), Refusal> {
+        match self.length {
+            Some(known) if known != offered => Err(Refusal::LengthChanged { known, offered }),
+            Some(_) => Ok(()),
+            None => {
+                self.check_size(offered, limits)?;
+                let stored = self.received.end();
+                if stored > offered {
+                    return Err(Refusal::LengthChanged { known: stored, offered });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What has to come true for `command` to happen, in order; nothing where it already has.
+    ///
+    /// Errors: the rule that refuses it. The upload itself is not changed.
+    pub fn decide(
+        &self,
+        command: &Command,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Result<Vec<Event>, Refusal> {
+        match command {
+            Command::Bind(facts) => self.bind(facts, now, limits),
+            Command::Store { extents, length, durability } => {
+                self.store(extents, *length, *durability, now, limits)
+            }
+            Command::Publish if self.awaits_publish() => Ok(vec![Event::Published { at: now }]),
+            Command::Digest(sha256) if self.sha256.is_none() => {
+                Ok(vec![Event::Digested { sha256: *sha256 }])
+            }
+            Command::BeginCall if self.owed().is_some() => Ok(vec![Event::CallBegun { at: now }]),
+            Command::EndCall(outcome) if self.owed().is_some() => {
+                Ok(vec![Event::CallEnded { at: now, outcome: outcome.clone() }])
+            }
+            Command::Publish | Command::Digest(_) | Command::BeginCall | Command::EndCall(_) => {
+                Ok(Vec::new())
+            }
+            Command::Cancel { reason, notice } => self.cancel(reason, *notice, now),
+            Command::Settle => self.settle(now),
+            Command::Finish => match &self.phase {
+                Phase::HandingOver(_) | Phase::Finished { .. } => self.settle(now),
+                Phase::New | Phase::Uploading | Phase::Cancelled { .. } | Phase::Failed { .. } => {
+                    Err(Refusal::NothingToFinish)
+                }
+            },
+            Command::GiveUp(reason) => Ok(self.give_up(reason, now)),
+            Command::Retry => match &self.phase {
+                Phase::Failed { .. } => Ok(vec![Event::RetryAsked { at: now }]),
+                Phase::HandingOver(Calls { last: LastCall::Begun, .. }) => Ok(Vec::new()),
+                Phase::HandingOver(_) => Ok(vec![Event::RetryAsked { at: now }]),
+                Phase::New
+                | Phase::Uploading
+                | Phase::Finished { .. }
+                | Phase::Cancelled { .. } => Err(Refusal::NothingToRetry),
+            },
+        }
+    }
+
+    fn bind(
+        &self,
+        facts: &FileFacts,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Result<Vec<Event>, Refusal> {
+        match &self.phase {
+            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Over::Cancelled)),
+            Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
+            Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {}
+        }
+        if let Some(length) = facts.length {
+            self.check_length(length, limits)?;
+        }
+        if !matches!(self.phase, Phase::New | Phase::Uploading) {
+            return Ok(Vec::new());
+        }
+        let unchanged = facts.length.is_none_or(|l| self.length == Some(l))
+            && facts.name.as_ref().is_none_or(|n| self.name.as_ref() == Some(n))
+            && facts.media_type.as_ref().is_none_or(|t| self.media_type.as_ref() == Some(t))
+            && facts.last_modified.is_none_or(|m| self.last_modified == Some(m));
+        if unchanged && self.phase == Phase::Uploading {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Event::Bound {
+            at: now,
+            length: facts.length,
+            name: facts.name.clone(),
+            media_type: facts.media_type.clone(),
+            last_modified: facts.last_modified,
+        }])
+    }
+
+    fn store(
+        &self,
+        extents: &ExtentSet,
+        length: Option<u64>,
+        durability: Durability,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Result<Vec<Event>, Refusal> {
+        if let Some(length) = length {
+            self.check_length(length, limits)?;
+        }
+        match &self.phase {
+            Phase::New | Phase::Uploading => {}
+            Phase::HandingOver(_) | Phase::Finished { .. } => return Ok(Vec::new()),
+            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Over::Cancelled)),
+            Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
+        }
+        if let Some(length) = self.length.filter(|length| extents.end() > *length) {
+            return Err(Refusal::RangeOutside { end: extents.end(), length });
+        }
+        let mut events = Vec::with_capacity(extents.as_slice().len() + 1);
+        if self.length.is_none() && length.is_some() {
+            events.push(Event::Bound {
+                at: now,
+                length,
+                name: None,
+                media_type: None,
+                last_modified: None,
+            });
+        }
+        for extent in extents.as_slice() {
+            for missing in self.received.missing_in(*extent).as_slice() {
+                events.push(Event::Stored { at: now, extent: *missing, durability });
+            }
+        }
+        Ok(events)
+    }
+
+    fn cancel(&self, reason: &str, notice: Notice, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+        match &self.phase {
+            Phase::New | Phase::Uploading if !self.is_complete() => {
+                Ok(vec![Event::Cancelled { at: now, reason: reason.into(), notice }])
+            }
+            Phase::New | Phase::Uploading | Phase::HandingOver(_) => Err(Refusal::TooLateToCancel),
+            Phase::Cancelled { .. } => Ok(Vec::new()),
+            Phase::Finished { .. } => Err(Refusal::UploadOver(Over::Finished)),
+            Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
+        }
+    }
+
+    fn settle(&self, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+        match &self.phase {
+            Phase::HandingOver(_) => Ok(vec![Event::Finished { at: now }]),
+            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } => Ok(Vec::new()),
+            Phase::Cancelled { owed: Some(_), .. } => Ok(vec![Event::NoticeEnded { at: now }]),
+            Phase::New | Phase::Uploading | Phase::Failed { .. } => Err(Refusal::NothingToFinish),
+        }
+    }
+
+    fn give_up(&self, reason: &str, now: Timestamp) -> Vec<Event> {
+        match &self.phase {
+            Phase::HandingOver(_) => vec![Event::Failed { at: now, reason: reason.into() }],
+            Phase::Cancelled { owed: Some(_), .. } => vec![Event::NoticeEnded { at: now }],
+            Phase::New
+            | Phase::Uploading
+            | Phase::Finished { .. }
+            | Phase::Cancelled { owed: None, .. }
+            | Phase::Failed { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether the calls owed have gone unanswered for too long.
+    pub fn calls_exhausted(&self, policy: &Policy, now: Timestamp) -> bool {
+        self.owed().is_some_and(|calls| calls.exhausted(policy, now))
+    }
+
+    /// Makes `event` so. Events come from `decide` or from the journal, in order.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Created(ticket) => *self = Self::new(Ticket::clone(ticket)),
+            Event::Bound { at, length, name, media_type, last_modified } => {
+                self.length = self.length.or(*length);
+                self.name = name.clone().or_else(|| self.name.take());
+                self.media_type = media_type.clone().or_else(|| self.media_type.take());
+                self.last_modified = last_modified.or(self.last_modified);
+                self.begun(*at);
+            }
+            Event::Stored { at, extent, .. } => {
+                self.received.insert(*extent);
+                self.begun(*at);
+            }
+            Event::Published { at } => self.phase = Phase::HandingOver(Calls::owed(*at)),
+            Event::Digested { sha256 } => self.sha256 = Some(*sha256),
+            Event::CallBegun { .. } | Event::CallEnded { .. } => self.apply_call(event),
+            Event::Finished { at } => {
+                let calls = self.owed().map_or(0, |calls| calls.begun);
+                self.phase = Phase::Finished { at: *at, calls };
+            }
+            Event::Failed { at, reason } => {
+                let calls = self.owed().map_or(0, |calls| calls.begun);
+                self.phase = Phase::Failed { at: *at, reason: reason.clone(), calls };
+            }
+            Event::RetryAsked { at } => {
+                let begun = match &self.phase {
+                    Phase::Failed { calls, .. } | Phase::Finished { calls, .. } => *calls,
+                    Phase::HandingOver(calls) => calls.begun,
+                    Phase::New | Phase::Uploading | Phase::Cancelled { .. } => 0,
+                };
+                self.phase = Phase::HandingOver(Calls { begun, ..Calls::owed(*at) });
+            }
+            Event::Cancelled { at, reason, notice } => {
+                let owed = match notice {
+                    Notice::Owed => Some(Calls::owed(*at)),
+                    Notice::NotOwed => None,
+                };
+                self.phase = Phase::Cancelled { at: *at, reason: reason.clone(), owed };
+            }
+            Event::NoticeEnded { .. } => {
+                if let Phase::Cancelled { owed, .. } = &mut self.phase {
+                    *owed = None;
+                }
+            }
+        }
+    }
+
+    fn begun(&mut self, at: Timestamp) {
+        self.last_active = self.last_active.max(at);
+        if self.phase == Phase::New {
+            self.phase = Phase::Uploading;
+        }
+    }
+
+    fn apply_call(&mut self, event: &Event) {
+        let (Phase::HandingOver(calls) | Phase::Cancelled { owed: Some(calls), .. }) =
+            &mut self.phase
+        else {
+            return;
+        };
+        match event {
+            Event::CallBegun { .. } => {
+                calls.begun = calls.begun.saturating_add(1);
+                calls.unanswered = calls.unanswered.saturating_add(1);
+                calls.last = LastCall::Begun;
+            }
+            Event::CallEnded { at, outcome: CallOutcome::Wait } => {
+                calls.since = *at;
+                calls.unanswered = 0;
+                calls.last = LastCall::Waiting { at: *at };
+            }
+            Event::CallEnded { at, outcome: CallOutcome::Retry(reason) } => {
+                calls.last = LastCall::Unanswered { at: *at, reason: reason.clone() };
+            }
+            Event::Created(_)
+            | Event::Bound { .. }
+            | Event::Stored { .. }
+            | Event::Published { .. }
+            | Event::Digested { .. }
+            | Event::Finished { .. }
+            | Event::Failed { .. }
+            | Event::RetryAsked { .. }
+            | Event::Cancelled { .. }
+            | Event::NoticeEnded { .. } => {}
+        }
+    }
+
+    /// Whether the server removes the published file once the backend has it.
+    pub fn removes_file(&self) -> bool {
+        self.ticket.removal == Removal::RemoveWhenFinished
+    }
+
+    /// Whether a call to the backend has ever been begun.
+    pub fn was_called(&self) -> bool {
+        self.owed().is_some_and(|calls| calls.begun > 0)
+    }
+}
+
+#[cfg(test)]
+#[path = "upload/tests.rs"]
+mod tests;

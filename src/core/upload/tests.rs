@@ -1,0 +1,247 @@
+use super::*;
+use crate::core::id::TicketId;
+use std::time::Duration;
+
+const LIMITS: Limits = Limits { max_chunk_bytes: Some(100), max_upload_bytes: Some(1000) };
+const NOW: Timestamp = Timestamp(1_000);
+
+fn ticket() -> Ticket {
+    Ticket {
+        id: TicketId::from_random([9; 16]),
+        created: Timestamp(500),
+        finish_url: "http://backend/done".into(),
+        secret: "secret".into(),
+        removal: Removal::RemoveWhenFinished,
+        max_bytes: None,
+        length: None,
+        digest: DigestWish::None,
+        metadata: String::new(),
+        idle_timeout: None,
+    }
+}
+
+fn extent(start: u64, end: u64) -> Extent {
+    Extent::new(start, end).unwrap()
+}
+
+fn chunk(start: u64, end: u64, length: Option<u64>) -> Offer {
+    Offer { extent: Some(extent(start, end)), length, reach: Reach::Chunk }
+}
+
+fn store(start: u64, end: u64, length: Option<u64>) -> Command {
+    let extents = ExtentSet::of(extent(start, end));
+    Command::Store { extents, length, durability: Durability::Durable }
+}
+
+fn cancel() -> Command {
+    Command::Cancel { reason: "enough".into(), notice: Notice::Owed }
+}
+
+/// Decides and applies; panics if the rules refuse.
+fn go(upload: &mut Upload, command: &Command) {
+    for event in upload.decide(command, NOW, &LIMITS).unwrap() {
+        upload.apply(&event);
+    }
+}
+
+fn uploading() -> Upload {
+    let mut upload = Upload::new(ticket());
+    go(&mut upload, &store(0, 10, Some(20)));
+    upload
+}
+
+fn handing_over() -> Upload {
+    let mut upload = uploading();
+    go(&mut upload, &store(10, 20, None));
+    assert!(upload.awaits_publish());
+    go(&mut upload, &Command::Publish);
+    upload
+}
+
+fn finished() -> Upload {
+    let mut upload = handing_over();
+    go(&mut upload, &Command::BeginCall);
+    go(&mut upload, &Command::Settle);
+    upload
+}
+
+fn cancelled() -> Upload {
+    let mut upload = uploading();
+    go(&mut upload, &cancel());
+    upload
+}
+
+fn failed() -> Upload {
+    let mut upload = handing_over();
+    go(&mut upload, &Command::GiveUp("gone".into()));
+    upload
+}
+
+#[test]
+fn offers() {
+    let check = |upload: &Upload, offer: Offer, expected: Result<&[(u64, u64)], Refusal>| {
+        let expected = expected.map(|ranges| {
+            let mut set = ExtentSet::new();
+            ranges.iter().for_each(|(start, end)| set.insert(extent(*start, *end)));
+            set
+        });
+        assert_eq!(upload.admit(&offer, &LIMITS), expected, "{offer:?}");
+    };
+    let whole =
+        |end, length| Offer { extent: Extent::new(0, end), length, reach: Reach::WholeFile };
+    let fresh = Upload::new(ticket());
+    check(&fresh, chunk(0, 10, None), Ok(&[(0, 10)]));
+    check(&fresh, chunk(5, 10, Some(10)), Ok(&[(5, 10)]));
+    check(&fresh, chunk(0, 101, None), Err(Refusal::ChunkTooLarge { chunk: 101, limit: 100 }));
+    check(&fresh, chunk(990, 1001, None), Err(Refusal::FileTooLarge { file: 1001, limit: 1000 }));
+    check(&fresh, chunk(0, 1, Some(1001)), Err(Refusal::FileTooLarge { file: 1001, limit: 1000 }));
+    check(&fresh, whole(500, Some(500)), Ok(&[(0, 500)]));
+    check(&fresh, whole(0, Some(0)), Ok(&[]));
+
+    let part = uploading();
+    check(&part, chunk(0, 10, None), Ok(&[]));
+    check(&part, chunk(5, 15, Some(20)), Ok(&[(10, 15)]));
+    check(&part, chunk(5, 15, Some(21)), Err(Refusal::LengthChanged { known: 20, offered: 21 }));
+    check(&part, chunk(15, 21, None), Err(Refusal::RangeOutside { end: 21, length: 20 }));
+    check(&part, whole(u64::MAX / 4, None), Ok(&[(10, 20)]));
+    check(&part, whole(20, Some(20)), Ok(&[(10, 20)]));
+
+    // The lost answer: a chunk of a complete upload is acknowledged again.
+    for over in [handing_over(), finished()] {
+        check(&over, chunk(10, 20, Some(20)), Ok(&[]));
+        check(
+            &over,
+            chunk(10, 20, Some(30)),
+            Err(Refusal::LengthChanged { known: 20, offered: 30 }),
+        );
+    }
+    check(&cancelled(), chunk(0, 10, None), Err(Refusal::UploadOver(Over::Cancelled)));
+    check(&failed(), chunk(0, 10, None), Err(Refusal::UploadOver(Over::Failed)));
+}
+
+#[test]
+fn a_ticket_bounds_its_file() {
+    let mut limited = Upload::new(Ticket { max_bytes: Some(50), ..ticket() });
+    let refused = Err(Refusal::FileTooLarge { file: 51, limit: 50 });
+    assert_eq!(limited.admit(&chunk(0, 1, Some(51)), &LIMITS), refused);
+    go(&mut limited, &store(0, 10, None));
+    let shrunk = limited.decide(&store(10, 11, Some(5)), NOW, &LIMITS);
+    assert_eq!(shrunk, Err(Refusal::LengthChanged { known: 10, offered: 5 }));
+    let known = Upload::new(Ticket { length: Some(7), ..ticket() });
+    assert_eq!(known.length(), Some(7));
+}
+
+#[test]
+fn binding_is_idempotent() {
+    let facts = FileFacts { length: Some(20), name: Some("a".into()), ..FileFacts::default() };
+    let mut upload = Upload::new(ticket());
+    go(&mut upload, &Command::Bind(facts.clone()));
+    assert_eq!(
+        (upload.length(), upload.name(), upload.phase()),
+        (Some(20), Some("a"), &Phase::Uploading)
+    );
+    assert_eq!(upload.decide(&Command::Bind(facts), NOW, &LIMITS), Ok(vec![]));
+    let other = Command::Bind(FileFacts { length: Some(21), ..FileFacts::default() });
+    assert_eq!(
+        upload.decide(&other, NOW, &LIMITS),
+        Err(Refusal::LengthChanged { known: 20, offered: 21 })
+    );
+    assert_eq!(
+        handing_over().decide(&Command::Bind(FileFacts::default()), NOW, &LIMITS),
+        Ok(vec![]),
+        "a page that was reloaded learns how things stand"
+    );
+    let mut empty = Upload::new(ticket());
+    go(&mut empty, &Command::Bind(FileFacts { length: Some(0), ..FileFacts::default() }));
+    assert!(empty.awaits_publish());
+}
+
+#[test]
+fn only_new_bytes_are_recorded() {
+    let events = uploading().decide(&store(5, 15, Some(20)), NOW, &LIMITS).unwrap();
+    let expected =
+        Event::Stored { at: NOW, extent: extent(10, 15), durability: Durability::Durable };
+    assert_eq!(events, [expected]);
+}
+
+#[test]
+fn cancel_and_completion_have_one_winner() {
+    let check = |upload: &Upload, expected: Result<usize, Refusal>| {
+        let decided = upload.decide(&cancel(), NOW, &LIMITS).map(|events| events.len());
+        assert_eq!(decided, expected, "{:?}", upload.phase());
+    };
+    check(&Upload::new(ticket()), Ok(1));
+    check(&uploading(), Ok(1));
+    check(&cancelled(), Ok(0));
+    let mut complete = uploading();
+    go(&mut complete, &store(10, 20, None));
+    check(&complete, Err(Refusal::TooLateToCancel));
+    check(&handing_over(), Err(Refusal::TooLateToCancel));
+    check(&finished(), Err(Refusal::UploadOver(Over::Finished)));
+    check(&failed(), Err(Refusal::UploadOver(Over::Failed)));
+    let late = cancelled().decide(&store(10, 20, None), NOW, &LIMITS);
+    assert_eq!(late, Err(Refusal::UploadOver(Over::Cancelled)));
+}
+
+#[test]
+fn a_handover_is_finished_once() {
+    let check = |upload: &Upload, expected: Result<usize, Refusal>| {
+        let decided = upload.decide(&Command::Finish, NOW, &LIMITS).map(|events| events.len());
+        assert_eq!(decided, expected, "{:?}", upload.phase());
+    };
+    let mut waiting = handing_over();
+    check(&waiting, Ok(1));
+    go(&mut waiting, &Command::BeginCall);
+    check(&waiting, Ok(1));
+    go(&mut waiting, &Command::EndCall(CallOutcome::Wait));
+    check(&waiting, Ok(1));
+    go(&mut waiting, &Command::EndCall(CallOutcome::Retry("no".into())));
+    check(&waiting, Ok(1));
+    check(&finished(), Ok(0));
+    check(&uploading(), Err(Refusal::NothingToFinish));
+    check(&cancelled(), Err(Refusal::NothingToFinish));
+    check(&failed(), Err(Refusal::NothingToFinish));
+    assert_eq!(finished().decide(&Command::BeginCall, NOW, &LIMITS), Ok(vec![]));
+    assert!(finished().owed().is_none());
+}
+
+#[test]
+fn a_failed_handover_can_be_tried_again() {
+    let mut upload = failed();
+    assert!(upload.owed().is_none());
+    go(&mut upload, &Command::Retry);
+    assert!(upload.owed().is_some());
+    assert_eq!(uploading().decide(&Command::Retry, NOW, &LIMITS), Err(Refusal::NothingToRetry));
+}
+
+#[test]
+fn a_cancel_is_told_until_it_is_known_and_stays_cancelled() {
+    let mut upload = cancelled();
+    assert!(upload.owed().is_some());
+    go(&mut upload, &Command::BeginCall);
+    go(&mut upload, &Command::EndCall(CallOutcome::Retry("down".into())));
+    let policy = Policy { confirm_timeout: Duration::ZERO, retry_for: Duration::from_secs(1) };
+    assert!(!upload.calls_exhausted(&policy, NOW));
+    assert!(upload.calls_exhausted(&policy, Timestamp(2_000)));
+    go(&mut upload, &Command::GiveUp("down".into()));
+    assert!(upload.owed().is_none());
+    assert!(matches!(upload.phase(), Phase::Cancelled { .. }));
+    assert_eq!(upload.reason(), Some("enough"));
+}
+
+#[test]
+fn holes_are_bounded() {
+    let mut upload = Upload::new(ticket());
+    let limits = Limits { max_chunk_bytes: None, max_upload_bytes: None };
+    for n in 0..MAX_DISJOINT_EXTENTS as u64 {
+        upload.apply(&Event::Stored {
+            at: NOW,
+            extent: extent(2 * n, 2 * n + 1),
+            durability: Durability::Durable,
+        });
+    }
+    let beyond = 2 * MAX_DISJOINT_EXTENTS as u64;
+    let refused = Err(Refusal::TooManyHoles { limit: MAX_DISJOINT_EXTENTS });
+    assert_eq!(upload.admit(&chunk(beyond, beyond + 1, None), &limits), refused);
+    assert!(upload.admit(&chunk(1, 2, None), &limits).is_ok());
+}

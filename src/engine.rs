@@ -1,0 +1,129 @@
+//! The use cases: everything the outside may do with uploads, and nothing about how it asked.
+//!
+//! One upload is changed by one lane at a time ([`lane`]): decide, make durable, then apply. Bytes
+//! flow beside that, many writers at once, each in a claim of its own ([`claim`]). Absent: HTTP,
+//! sockets, the calls to backends (the engine only says which are owed, [`outbox`]).
+
+pub mod admin;
+pub mod calls;
+pub mod claim;
+pub mod clock;
+pub mod error;
+pub mod lane;
+pub mod live;
+pub mod outbox;
+pub mod registry;
+pub mod space;
+pub mod stats;
+pub mod status;
+pub mod sweep;
+pub mod tickets;
+pub mod timers;
+pub mod transfer;
+
+use crate::core::event::Durability;
+use crate::core::handover::Policy;
+use crate::core::limits::Limits;
+use crate::core::time::Timestamp;
+use crate::journal::JournalStore;
+use crate::store::Store;
+use clock::Clock;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The settings of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What an acknowledgement promises.
+    pub ack: Durability,
+    /// Bounds on one upload.
+    pub limits: Limits,
+    /// Uploads that are not over, at most.
+    pub max_uploads: u64,
+    /// Space that chunks must leave free, in bytes.
+    pub min_free_bytes: u64,
+    /// Idle uploads are cancelled after this long.
+    pub max_idle: Duration,
+    /// Status stays readable this long after an upload is over.
+    pub retain_finished: Duration,
+    /// The file of a failed handover stays this long.
+    pub failed_retention: Duration,
+    /// How backends are called.
+    pub calls: Policy,
+    /// A body that stands still this long ends.
+    pub body_timeout: Duration,
+    /// A body slower than this many bytes a second ends; 0 lets every body go on.
+    pub min_rate: u64,
+}
+
+/// The engine: all uploads of one storage directory.
+pub struct Engine {
+    options: Options,
+    store: Arc<dyn Store>,
+    journals: Arc<dyn JournalStore>,
+    clock: Arc<dyn Clock>,
+    started: Timestamp,
+    registry: registry::Registry,
+    outbox: outbox::Outbox,
+    timers: timers::Timers,
+    space: space::Space,
+    stats: stats::Stats,
+    tracker: TaskTracker,
+    draining: CancellationToken,
+}
+
+impl Engine {
+    /// An engine over what lies in `store` and `journals`. Reads nothing: uploads come to life
+    /// when they are asked for, and by [`Engine::sweep`].
+    pub fn new(
+        options: Options,
+        store: Arc<dyn Store>,
+        journals: Arc<dyn JournalStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            started: clock.now(),
+            space: space::Space::new(options.min_free_bytes),
+            options,
+            store,
+            journals,
+            clock,
+            registry: registry::Registry::default(),
+            outbox: outbox::Outbox::default(),
+            timers: timers::Timers::default(),
+            stats: stats::Stats::default(),
+            tracker: TaskTracker::new(),
+            draining: CancellationToken::new(),
+        })
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What has been counted since the start.
+    pub fn stats(&self) -> &stats::Stats {
+        &self.stats
+    }
+
+    /// The calls that are owed to backends.
+    pub fn outbox(&self) -> &outbox::Outbox {
+        &self.outbox
+    }
+
+    /// Cancelled when the server begins to stop: long polls answer at once, new chunks are
+    /// refused, running ones may end.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    /// Waits until every commit and transfer has ended. New ones may still begin; who calls this
+    /// has stopped the listeners. Dropping the future leaves them running.
+    pub async fn settled(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}

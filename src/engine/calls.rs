@@ -1,0 +1,200 @@
+//! One call to a backend, before and after it is made. How it is made is another floor's business.
+
+use super::Engine;
+use super::error::{ChangeError, Fault};
+use super::live::Live;
+use crate::core::event::CallOutcome;
+use crate::core::id::TicketId;
+use crate::core::name;
+use crate::core::upload::{Command, Phase, Upload};
+use sha2::Digest as _;
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+/// A call that has been recorded as begun and must now be made.
+pub struct Call {
+    /// The upload.
+    pub id: TicketId,
+    /// Where to.
+    pub url: String,
+    /// What the backend may answer.
+    pub kind: CallKind,
+    /// The form fields, in order.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// Without the URL and the fields, which hold the secret.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// The file is there: `done` or `wait`.
+    Handover,
+    /// The upload was cancelled: any sign that the backend knows.
+    CancelNotice,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallResult {
+    /// The backend has the file, or knows of the cancel.
+    Done,
+    /// The backend will call `finish_upload`.
+    Wait,
+    /// Anything else; the text says what, for people.
+    Unanswered(String),
+}
+
+impl Engine {
+    /// Records that a call to the backend of `id` is about to be made, durably, and says what to
+    /// send; `None` where none is owed any more, or this was seen to without a call.
+    ///
+    /// Dropping the future may leave a call recorded that was not made; it is then repeated.
+    pub async fn begin_call(self: &Arc<Self>, id: TicketId) -> Result<Option<Call>, ChangeError> {
+        let live = self.find(id).await?;
+        let upload = live.lock().upload.clone();
+        if upload.owed().is_none() {
+            return Ok(None);
+        }
+        if upload.calls_exhausted(&self.options.calls, self.clock.now()) {
+            let reason = upload.reason().unwrap_or("the backend did not answer").to_owned();
+            tracing::warn!(upload = %id.short(), reason, "calls to the backend given up");
+            self.change(&live, Command::GiveUp(reason)).await?;
+            return Ok(None);
+        }
+        let handover = matches!(upload.phase(), Phase::HandingOver(_));
+        if handover && !self.file_is_there(&live, &upload).await? {
+            return Ok(None);
+        }
+        if handover && upload.awaits_digest() {
+            let sha256 = self.file_digest(id).await?;
+            self.change(&live, Command::Digest(sha256)).await?;
+        }
+        self.change(&live, Command::BeginCall).await?;
+        self.stats.calls.add(1);
+        let upload = live.lock().upload.clone();
+        Ok(self.call(&upload))
+    }
+
+    /// Records how the call ended; sets the next one where there has to be one.
+    pub async fn end_call(
+        self: &Arc<Self>,
+        id: TicketId,
+        result: CallResult,
+    ) -> Result<(), ChangeError> {
+        let live = self.find(id).await?;
+        let command = match result {
+            CallResult::Done => Command::Settle,
+            CallResult::Wait => Command::EndCall(CallOutcome::Wait),
+            CallResult::Unanswered(reason) => {
+                self.stats.calls_unanswered.add(1);
+                Command::EndCall(CallOutcome::Retry(reason))
+            }
+        };
+        self.change(&live, command).await
+    }
+
+    /// A call could not even be begun: it stays owed and is tried again after a pause.
+    pub fn put_back(&self, id: TicketId) {
+        let pause = crate::core::handover::pause(PUT_BACK_PAUSE, self.clock.jitter());
+        self.outbox.0.set(id, self.clock.now().after(pause));
+    }
+
+    /// If the file is gone, a call had been sent and the file was not to be removed by us, then
+    /// the backend took it and its answer was lost: finished.
+    async fn file_is_there(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        upload: &Upload,
+    ) -> Result<bool, ChangeError> {
+        let (engine, id) = (Arc::clone(self), live.id);
+        let found = blocking(move || engine.store.published(id)).await?;
+        if found.is_some() {
+            return Ok(true);
+        }
+        if upload.was_called() && !upload.removes_file() {
+            tracing::info!(upload = %id.short(), "the backend has moved the file away: finished");
+            self.change(live, Command::Settle).await?;
+            return Ok(false);
+        }
+        // Still told to the backend, which may know more: nothing here decides that it is lost.
+        tracing::error!(upload = %id.short(), "the published file is not there");
+        Ok(true)
+    }
+
+    async fn file_digest(self: &Arc<Self>, id: TicketId) -> Result<[u8; 32], ChangeError> {
+        let engine = Arc::clone(self);
+        blocking(move || {
+            let mut file = engine.store.read(id)?;
+            let mut hash = sha2::Sha256::new();
+            let mut buffer = vec![0; READ_BYTES];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(hash.finalize().into()),
+                    count => hash.update(&buffer[..count]),
+                }
+            }
+        })
+        .await
+    }
+
+    fn call(&self, upload: &Upload) -> Option<Call> {
+        let ticket = upload.ticket();
+        let attempt = upload.owed()?.begun;
+        let cancelled = matches!(upload.phase(), Phase::Cancelled { .. });
+        let (kind, filename, word, reason) = if cancelled {
+            (CallKind::CancelNotice, String::new(), "yes", upload.reason().unwrap_or_default())
+        } else {
+            let path = self.store.path(ticket.id).to_string_lossy().into_owned();
+            (CallKind::Handover, path, "no", "")
+        };
+        let mut fields = vec![
+            ("id", ticket.id.to_string()),
+            ("filename", filename),
+            ("filenameFromBrowser", upload.name().unwrap_or(name::UNNAMED).to_owned()),
+            ("backendSecret", ticket.secret.clone()),
+            ("cancelled", word.to_owned()),
+            ("cancelReason", reason.to_owned()),
+            ("length", upload.length().map(|length| length.to_string()).unwrap_or_default()),
+            ("metadata", ticket.metadata.clone()),
+        ];
+        if let Some(sha256) = upload.sha256() {
+            fields.push(("digest", format!("sha-256={}", hex(sha256))));
+        }
+        fields.push(("attempt", attempt.to_string()));
+        Some(Call { id: ticket.id, url: ticket.finish_url.clone(), kind, fields })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ChangeError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
+        Err(error) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Bytes read at a time for the file's digest.
+const READ_BYTES: usize = 256 * 1024;
+/// A call that our own disk kept from being made waits as after this many unanswered ones: about a
+/// minute.
+const PUT_BACK_PAUSE: u32 = 7;

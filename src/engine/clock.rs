@@ -1,0 +1,36 @@
+//! Time and randomness, as the engine gets them: from outside, so that tests can give their own.
+
+use crate::core::time::Timestamp;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where the engine reads the time and draws random numbers.
+pub trait Clock: Send + Sync {
+    /// Wall-clock time.
+    fn now(&self) -> Timestamp;
+
+    /// Sixteen random bytes, from a source that cannot be guessed. Errors: the system has none.
+    fn random(&self) -> std::io::Result<[u8; 16]>;
+
+    /// A random number from 0 to 1, to spread retries; 0.5 where there is no randomness.
+    fn jitter(&self) -> f64 {
+        self.random()
+            .map_or(0.5, |bytes| f64::from(u16::from_le_bytes([bytes[0], bytes[1]])) / 65_535.0)
+    }
+}
+
+/// The system's clock and random source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn random(&self) -> std::io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+        Ok(bytes)
+    }
+}

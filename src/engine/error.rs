@@ -1,0 +1,138 @@
+//! What can go wrong, by operation and by who is at fault.
+
+use crate::core::refusal::Refusal;
+use std::fmt;
+use std::sync::Arc;
+
+/// Our disk or our bug. The text is for the log and for people; it never names a secret.
+#[derive(Clone, Debug)]
+pub struct Fault(pub Arc<str>);
+
+impl Fault {
+    /// A fault while doing `what`.
+    pub fn new(what: &str, error: &dyn fmt::Display) -> Self {
+        Self(format!("{what}: {error}").into())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The peer broke off, or was too slow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientFault {
+    /// The connection or stream ended in the middle of the body.
+    BrokeOff(String),
+    /// No byte for as long as a body may stand still.
+    StoodStill,
+    /// Slower than the slowest allowed.
+    TooSlow,
+}
+
+/// An upload could not be found.
+#[derive(Clone, Debug)]
+pub enum LookupError {
+    /// There is no such ticket.
+    Unknown,
+    /// There may be one, but it cannot be read.
+    Fault(Fault),
+}
+
+/// A change did not happen.
+#[derive(Clone, Debug)]
+pub enum ChangeError {
+    /// There is no such ticket.
+    Unknown,
+    /// The rules say no.
+    Refused(Refusal),
+    /// The disk is full; what was acknowledged holds and the same may be tried again.
+    NoSpace,
+    /// Our disk or our bug.
+    Fault(Fault),
+}
+
+/// A ticket could not be given out.
+#[derive(Clone, Debug)]
+pub enum TicketError {
+    /// As many uploads as the server takes.
+    TooMany {
+        /// How many that is.
+        limit: u64,
+    },
+    /// The file is larger than the server takes.
+    Refused(Refusal),
+    /// The disk is full.
+    NoSpace,
+    /// The server is stopping.
+    Draining,
+    /// Our disk or our bug.
+    Fault(Fault),
+}
+
+/// A chunk was not acknowledged, or not all of it.
+#[derive(Clone, Debug)]
+pub enum TransferError {
+    /// There is no such ticket.
+    Unknown,
+    /// The rules say no.
+    Refused(Refusal),
+    /// A newer request took over this range.
+    Superseded,
+    /// The bytes do not have the digest that was promised; none of them counts.
+    DigestMismatch,
+    /// The peer broke off; the good prefix counts.
+    Client(ClientFault),
+    /// More chunks in flight than one upload may have.
+    TooManyInFlight {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The disk is full; what was acknowledged holds.
+    NoSpace,
+    /// The server is stopping.
+    Draining,
+    /// Our disk or our bug; what was acknowledged holds.
+    Fault(Fault),
+}
+
+impl fmt::Display for ClientFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BrokeOff(how) => write!(f, "the body broke off: {how}"),
+            Self::StoodStill => f.write_str("the body stood still for too long"),
+            Self::TooSlow => f.write_str("the body was slower than the slowest rate allowed"),
+        }
+    }
+}
+
+impl From<LookupError> for ChangeError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unknown => Self::Unknown,
+            LookupError::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+impl From<LookupError> for TransferError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unknown => Self::Unknown,
+            LookupError::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
+impl From<ChangeError> for TransferError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Unknown => Self::Unknown,
+            ChangeError::Refused(refusal) => Self::Refused(refusal),
+            ChangeError::NoSpace => Self::NoSpace,
+            ChangeError::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}

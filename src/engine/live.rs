@@ -1,0 +1,83 @@
+//! One upload in memory: its state, the claims on it, the changes waiting for it.
+//!
+//! The state is exactly what the journal says; only the lane replaces it. The lock is short and
+//! never held across IO or an await.
+
+use super::claim::{Claims, Released};
+use super::error::Fault;
+use super::lane::Lane;
+use crate::core::id::TicketId;
+use crate::core::time::Timestamp;
+use crate::core::upload::Upload;
+use crate::journal::log::Log;
+use crate::store::Blob;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+
+/// An upload that somebody has asked for.
+pub(super) struct Live {
+    pub(super) id: TicketId,
+    state: Mutex<State>,
+    /// The journal's end; locked by whoever runs the lane, and by nobody else for long.
+    pub(super) log: Mutex<LogPlace>,
+    /// Told of every change of state.
+    pub(super) changed: watch::Sender<()>,
+    /// Told when a claim is given back.
+    pub(super) released: Released,
+}
+
+/// What the lock guards.
+pub(super) struct State {
+    pub(super) upload: Upload,
+    pub(super) claims: Claims,
+    pub(super) lane: Lane,
+    pub(super) blob: Option<Arc<dyn Blob>>,
+    /// The disk failed this upload: nothing more is written until a restart.
+    pub(super) fault: Option<Fault>,
+    /// When somebody last asked; lets idle uploads leave memory.
+    pub(super) touched: Timestamp,
+    /// Bytes only written since the last sync point.
+    pub(super) unsynced_bytes: u64,
+}
+
+/// Where to append in the journal; the file is opened at the first append.
+pub(super) enum LogPlace {
+    /// Not open yet.
+    Closed {
+        /// Good bytes of the journal.
+        valid_bytes: u64,
+        /// Whether this run has to be noted before anything else.
+        note_run: bool,
+    },
+    /// Open.
+    Open {
+        /// The log.
+        log: Log,
+        /// Whether this run has to be noted before anything else.
+        note_run: bool,
+    },
+}
+
+impl Live {
+    pub(super) fn new(id: TicketId, upload: Upload, log: LogPlace, now: Timestamp) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            state: Mutex::new(State {
+                upload,
+                claims: Claims::default(),
+                lane: Lane::default(),
+                blob: None,
+                fault: None,
+                touched: now,
+                unsynced_bytes: 0,
+            }),
+            log: Mutex::new(log),
+            changed: watch::Sender::new(()),
+            released: Released::new(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}

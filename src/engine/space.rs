@@ -1,0 +1,76 @@
+//! Space on the disk: a chunk is refused before its first byte if it would eat the reserve.
+
+use crate::store::Store;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes promised to running chunks but not yet written.
+#[derive(Debug)]
+pub struct Space {
+    min_free_bytes: u64,
+    reserved: Arc<AtomicU64>,
+}
+
+/// A promise of space; given back bit by bit as bytes are written, the rest when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    reserved: Arc<AtomicU64>,
+    left: u64,
+}
+
+impl Space {
+    /// Chunks must leave `min_free_bytes` free.
+    pub fn new(min_free_bytes: u64) -> Self {
+        Self { min_free_bytes, reserved: Arc::default() }
+    }
+
+    /// Reserves `bytes`, or `None` where they would eat into what must stay free.
+    pub fn reserve(&self, store: &dyn Store, bytes: u64) -> io::Result<Option<Reservation>> {
+        let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        let reservation = Reservation { reserved: Arc::clone(&self.reserved), left: bytes };
+        let needed = self.min_free_bytes.saturating_add(before).saturating_add(bytes);
+        Ok((store.free_bytes()? >= needed).then_some(reservation))
+    }
+}
+
+impl Reservation {
+    /// Whether this many bytes are still reserved.
+    pub fn covers(&self, bytes: u64) -> bool {
+        self.left >= bytes
+    }
+
+    /// These bytes are written: the disk itself counts them now.
+    pub fn written(&mut self, bytes: u64) {
+        let used = bytes.min(self.left);
+        self.left -= used;
+        self.reserved.fetch_sub(used, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.reserved.fetch_sub(self.left, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[test]
+    fn the_reserve_is_never_promised() {
+        let store = MemoryStore::default();
+        let space = Space::new(100);
+        store.set_free_bytes(150);
+        let mut first = space.reserve(&store, 30).unwrap().unwrap();
+        assert!(space.reserve(&store, 21).unwrap().is_none());
+        let second = space.reserve(&store, 20).unwrap().unwrap();
+        first.written(30);
+        store.set_free_bytes(120);
+        drop(second);
+        assert!(space.reserve(&store, 21).unwrap().is_none());
+        assert!(space.reserve(&store, 20).unwrap().is_some());
+    }
+}

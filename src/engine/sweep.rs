@@ -1,0 +1,282 @@
+//! What happens to uploads with time: expiry, the end of retention, what a crash left behind.
+//!
+//! Serving never waits for this. The first pass walks all journals in the background, a few at a
+//! time, to find what is owed and when something is due; nothing is read again after that until it
+//! is due. A published file goes only by a recorded `done` or `finish_upload` that asked for it, or
+//! at the end of the retention of a failed handover; never because a journal is missing or
+//! unreadable.
+
+use super::Engine;
+use super::error::LookupError;
+use super::outbox::next;
+use crate::core::event::Notice;
+use crate::core::id::TicketId;
+use crate::core::time::Timestamp;
+use crate::core::upload::{Command, Phase, Upload};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Engine {
+    /// Runs until the server stops. Dropping the future changes nothing that is recorded.
+    pub async fn sweep(self: Arc<Self>) {
+        let watch = async {
+            self.first_pass().await;
+            loop {
+                let id = next(&self.timers, &self).await;
+                self.see_to(id).await;
+            }
+        };
+        let evict = async {
+            let mut tick = tokio::time::interval(EVICTION_PERIOD);
+            loop {
+                tick.tick().await;
+                self.evict_idle();
+            }
+        };
+        tokio::select! {
+            () = watch => {}
+            () = evict => {}
+            () = self.draining.cancelled() => {}
+        }
+    }
+
+    async fn first_pass(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        let listed = tokio::task::spawn_blocking(move || {
+            // Parts first: a part is made only after its journal.
+            let parts = engine.store.parts()?;
+            let journals = engine.journals.list()?;
+            std::io::Result::Ok((parts, journals))
+        });
+        let (parts, journals) = match listed.await {
+            Ok(Ok(listed)) => listed,
+            Ok(Err(error)) => {
+                return tracing::error!(%error, "the storage directory cannot be listed");
+            }
+            Err(error) => return tracing::error!(%error, "the storage directory cannot be listed"),
+        };
+        let engine = Arc::clone(self);
+        // What cannot be removed now is found again at the next start.
+        let _ = tokio::task::spawn_blocking(move || engine.journals.remove_leftovers()).await;
+        let known: HashSet<TicketId> = journals.iter().copied().collect();
+        for some in journals.chunks(PASS_CHUNK) {
+            let (engine, some) = (Arc::clone(self), some.to_vec());
+            let work = tokio::task::spawn_blocking(move || {
+                for id in some {
+                    engine.meet(id);
+                }
+            });
+            // A worker that asks meanwhile is served first.
+            if work.await.is_err() || self.draining.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(PASS_PAUSE).await;
+        }
+        for id in parts.into_iter().filter(|id| !known.contains(id)) {
+            self.discard_unreferenced(id).await;
+        }
+    }
+
+    /// First sight of an upload after a start. Blocks.
+    fn meet(self: &Arc<Self>, id: TicketId) {
+        if self.timers.holds(id) {
+            return;
+        }
+        let replayed = match self.load(id) {
+            Ok(replayed) => replayed,
+            Err(LookupError::Unknown) => {
+                // An unborn journal: the ticket was never given out.
+                return self.remove_journal(id);
+            }
+            Err(LookupError::Fault(fault)) => {
+                return tracing::error!(upload = %id.short(), %fault, "an upload cannot be read; nothing of it is touched");
+            }
+        };
+        let upload = replayed.upload.clone();
+        if upload.awaits_publish() {
+            self.adopt(id, replayed);
+        } else {
+            self.first_sight(id, &upload);
+        }
+        self.clean_up(id, &upload);
+    }
+
+    /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
+    /// has a timer until it is forgotten.
+    pub(super) fn first_sight(&self, id: TicketId, upload: &Upload) {
+        if self.timers.holds(id) {
+            return;
+        }
+        self.timers.set(id, self.due(upload));
+        if matches!(upload.phase(), Phase::New | Phase::Uploading) {
+            self.stats.uploads_open.add(1);
+        }
+        match upload.owed() {
+            Some(calls) => {
+                self.outbox.0.set(id, calls.due(&self.options.calls, self.clock.jitter()))
+            }
+            None => self.outbox.0.clear(id),
+        }
+    }
+
+    fn due(&self, upload: &Upload) -> Timestamp {
+        match upload.phase() {
+            Phase::New | Phase::Uploading => {
+                let idle = upload.ticket().idle_timeout.unwrap_or(self.options.max_idle);
+                // Time the server was down does not count.
+                upload.last_active().max(self.started).after(idle)
+            }
+            Phase::HandingOver(_) => self.clock.now().after(self.options.failed_retention),
+            Phase::Finished { at, .. } | Phase::Cancelled { at, .. } => {
+                at.after(self.options.retain_finished)
+            }
+            Phase::Failed { at, .. } => at.after(self.options.failed_retention),
+        }
+    }
+
+    /// What follows from a change that has just been recorded.
+    pub(super) fn follow_up(self: &Arc<Self>, id: TicketId, before: &Upload, after: &Upload) {
+        use crate::core::handover::LastCall;
+        let phase = std::mem::discriminant(after.phase());
+        if phase != std::mem::discriminant(before.phase()) {
+            self.count(id, before, after);
+            self.clean_up(id, after);
+            if !matches!(after.phase(), Phase::New | Phase::Uploading) {
+                self.timers.set(id, self.due(after));
+            }
+        }
+        match after.owed() {
+            // The call runs; its end sets what comes next.
+            Some(calls) if calls.last == LastCall::Begun => {}
+            Some(calls) => {
+                self.outbox.0.set(id, calls.due(&self.options.calls, self.clock.jitter()))
+            }
+            None => self.outbox.0.clear(id),
+        }
+    }
+
+    fn count(&self, id: TicketId, before: &Upload, after: &Upload) {
+        let open = |upload: &Upload| matches!(upload.phase(), Phase::New | Phase::Uploading);
+        if open(before) && !open(after) {
+            self.stats.uploads_open.add(-1);
+        }
+        let upload = id.short();
+        match after.phase() {
+            Phase::New | Phase::Uploading => {
+                tracing::info!(%upload, length = after.length(), "uploading")
+            }
+            Phase::HandingOver(_) => {
+                self.stats.published.add(1);
+                tracing::info!(%upload, length = after.length(), "complete, handing over");
+            }
+            Phase::Finished { .. } => {
+                self.stats.finished.add(1);
+                tracing::info!(%upload, "finished");
+            }
+            Phase::Cancelled { reason, .. } => {
+                self.stats.cancelled.add(1);
+                tracing::info!(%upload, reason = reason.escape_debug().to_string(), "cancelled");
+            }
+            Phase::Failed { reason, .. } => {
+                self.stats.failed.add(1);
+                tracing::warn!(%upload, reason = reason.escape_debug().to_string(), "handover failed");
+            }
+        }
+    }
+
+    /// Removes the bytes that a recorded end has released. Blocks, briefly.
+    fn clean_up(&self, id: TicketId, upload: &Upload) {
+        let removed = match upload.phase() {
+            Phase::Cancelled { .. } => self.store.discard(id),
+            Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id),
+            Phase::New
+            | Phase::Uploading
+            | Phase::HandingOver(_)
+            | Phase::Finished { .. }
+            | Phase::Failed { .. } => {
+                return;
+            }
+        };
+        if let Err(error) = removed {
+            tracing::error!(upload = %id.short(), %error, "bytes that are no longer needed stay behind");
+        }
+    }
+
+    /// Something is due for an upload: expiry, or the end of what is kept of it.
+    async fn see_to(self: &Arc<Self>, id: TicketId) {
+        // It keeps a timer whatever happens, also if it cannot be read now.
+        self.timers.set(id, self.clock.now().after(RECHECK));
+        let Ok(live) = self.find(id).await else { return };
+        let upload = live.lock().upload.clone();
+        let due = self.due(&upload);
+        let now = self.clock.now();
+        let busy = live.lock().claims.count() > 0;
+        match upload.phase() {
+            Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
+            Phase::New | Phase::Uploading if busy || upload.is_complete() => {}
+            Phase::New | Phase::Uploading => {
+                let reason = "upload timed out".to_owned();
+                let expired =
+                    self.change(&live, Command::Cancel { reason, notice: Notice::Owed }).await;
+                if let Err(error) = expired {
+                    tracing::warn!(upload = %id.short(), ?error, "an idle upload could not be cancelled");
+                }
+            }
+            Phase::HandingOver(_) | Phase::Cancelled { owed: Some(_), .. } => {}
+            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. }
+                if due > now =>
+            {
+                self.timers.set(id, due);
+            }
+            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. } => {
+                self.forget(id, &upload).await;
+            }
+        }
+    }
+
+    /// The end of retention: what is left of an upload goes, its journal last.
+    async fn forget(self: &Arc<Self>, id: TicketId, upload: &Upload) {
+        let engine = Arc::clone(self);
+        let failed = matches!(upload.phase(), Phase::Failed { .. });
+        let upload = upload.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            engine.clean_up(id, &upload);
+            if failed && let Err(error) = engine.store.withdraw(id) {
+                return tracing::error!(upload = %id.short(), %error, "the file of a failed handover stays behind");
+            }
+            engine.registry.remove(id);
+            engine.remove_journal(id);
+            engine.timers.clear(id);
+        });
+        // It ends by itself; if it did not, the next start finds the same.
+        let _ = work.await;
+    }
+
+    fn remove_journal(&self, id: TicketId) {
+        if let Err(error) = self.journals.remove(id) {
+            tracing::error!(upload = %id.short(), %error, "a journal that is no longer needed stays behind");
+        }
+    }
+
+    /// Removes a part without a journal: nothing can ever ask for its bytes.
+    async fn discard_unreferenced(self: &Arc<Self>, id: TicketId) {
+        let engine = Arc::clone(self);
+        let work = tokio::task::spawn_blocking(move || {
+            if matches!(engine.journals.read(id), Ok(None)) {
+                tracing::info!(upload = %id.short(), "removing a part without a journal");
+                let _ = engine.store.discard(id);
+            }
+        });
+        let _ = work.await;
+    }
+}
+
+/// Journals read in one go at start.
+const PASS_CHUNK: usize = 64;
+/// Pause between two goes, so that requests come first: 100,000 tickets take some seconds.
+const PASS_PAUSE: Duration = Duration::from_millis(1);
+/// How often idle uploads leave memory.
+const EVICTION_PERIOD: Duration = Duration::from_secs(20);
+/// When to look again at an upload that is due but busy.
+const RECHECK: Duration = Duration::from_secs(60);

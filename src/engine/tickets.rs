@@ -1,0 +1,173 @@
+//! Giving out tickets, and the changes that a browser or backend may ask for by name.
+
+use super::Engine;
+use super::error::{ChangeError, Fault, TicketError};
+use super::status::Status;
+use crate::core::event::{DigestWish, Durability, Notice, Removal, Ticket};
+use crate::core::id::TicketId;
+use crate::core::limits::MAX_FILE_BYTES;
+use crate::core::refusal::Refusal;
+use crate::core::upload::{Command, FileFacts};
+use crate::journal::SyncWhen;
+use crate::journal::log::{self, LogError};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// What a backend asks for with `new_upload`.
+#[derive(Clone)]
+pub struct NewUpload {
+    /// Where the finished file is handed over.
+    pub finish_url: String,
+    /// Echoed to the backend, demanded from it; may be empty.
+    pub secret: String,
+    /// What becomes of the file after the handover.
+    pub removal: Removal,
+    /// Largest file this ticket takes, in bytes.
+    pub max_bytes: Option<u64>,
+    /// The file's length, if the backend knows it.
+    pub length: Option<u64>,
+    /// Whether the backend wants the file's digest.
+    pub digest: DigestWish,
+    /// Opaque text for the backend.
+    pub metadata: String,
+    /// How long the ticket may lie idle, where it differs from the server's setting.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Without the secret and the URL, which may hold one.
+impl fmt::Debug for NewUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUpload").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Gives out a ticket. Answers its id and when it expires if nothing happens.
+    ///
+    /// Durability: with `ack = durable` the ticket is on disk when this returns. Dropping the
+    /// future may leave a ticket that nobody knows; it expires.
+    pub async fn new_upload(
+        self: &Arc<Self>,
+        wish: NewUpload,
+    ) -> Result<(TicketId, crate::core::time::Timestamp), TicketError> {
+        if self.draining.is_cancelled() {
+            return Err(TicketError::Draining);
+        }
+        if let Some(file) = wish.length {
+            let limit =
+                wish.max_bytes.or(self.options.limits.max_upload_bytes).unwrap_or(MAX_FILE_BYTES);
+            let limit = limit.min(self.options.limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES));
+            if file > limit {
+                return Err(TicketError::Refused(Refusal::FileTooLarge { file, limit }));
+            }
+        }
+        let limit = self.options.max_uploads;
+        if u64::try_from(self.stats.uploads_open.value()).is_ok_and(|open| open >= limit) {
+            return Err(TicketError::TooMany { limit });
+        }
+        let random = self.clock.random();
+        let random = random
+            .map_err(|error| TicketError::Fault(Fault::new("drawing a ticket id", &error)))?;
+        let ticket = Ticket {
+            id: TicketId::from_random(random),
+            created: self.clock.now(),
+            finish_url: wish.finish_url,
+            secret: wish.secret,
+            removal: wish.removal,
+            max_bytes: wish.max_bytes,
+            length: wish.length,
+            digest: wish.digest,
+            metadata: wish.metadata,
+            idle_timeout: wish.idle_timeout,
+        };
+        let (id, created) = (ticket.id, ticket.created);
+        let expires = created.after(ticket.idle_timeout.unwrap_or(self.options.max_idle));
+        self.write_ticket(ticket).await?;
+        self.stats.tickets.add(1);
+        self.stats.uploads_open.add(1);
+        self.timers.set(id, expires);
+        tracing::info!(upload = %id.short(), "ticket");
+        Ok((id, expires))
+    }
+
+    async fn write_ticket(self: &Arc<Self>, ticket: Ticket) -> Result<(), TicketError> {
+        let engine = Arc::clone(self);
+        let token = self.tracker.token();
+        let written = tokio::task::spawn_blocking(move || {
+            let _token = token;
+            let sync = match engine.options.ack {
+                Durability::Durable => SyncWhen::Now,
+                Durability::Written => SyncWhen::Later,
+            };
+            match engine.space.reserve(&*engine.store, 0) {
+                Ok(Some(_)) => log::create(&*engine.journals, &ticket, sync),
+                Ok(None) => Err(LogError::NoSpace),
+                Err(error) => Err(LogError::Fault(error)),
+            }
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(LogError::NoSpace)) => Err(TicketError::NoSpace),
+            Ok(Err(LogError::Fault(error))) => {
+                Err(TicketError::Fault(Fault::new("writing the ticket", &error)))
+            }
+            Err(error) => Err(TicketError::Fault(Fault::new("writing the ticket", &error))),
+        }
+    }
+
+    /// Binds the ticket to a file. A length of 0 completes it.
+    ///
+    /// Durability: as acknowledgements. Dropping the future does not undo it.
+    pub async fn bind(
+        self: &Arc<Self>,
+        id: TicketId,
+        facts: FileFacts,
+    ) -> Result<Status, ChangeError> {
+        let live = self.find(id).await?;
+        self.change(&live, Command::Bind(facts)).await?;
+        Ok(self.status_of(&live))
+    }
+
+    /// Cancels an upload that is not complete. Durable when this returns; the bytes are removed.
+    /// Dropping the future does not undo it.
+    pub async fn cancel(
+        self: &Arc<Self>,
+        id: TicketId,
+        reason: String,
+        notice: Notice,
+    ) -> Result<Status, ChangeError> {
+        let live = self.find(id).await?;
+        self.change(&live, Command::Cancel { reason, notice }).await?;
+        Ok(self.status_of(&live))
+    }
+
+    /// The backend has taken the file (`finish_upload`). Durable when this returns.
+    pub async fn finish(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
+        let live = self.find(id).await?;
+        self.change(&live, Command::Finish).await
+    }
+
+    /// Tries a failed handover again now, or one that waits for its next try.
+    pub async fn retry(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
+        let live = self.find(id).await?;
+        self.change(&live, Command::Retry).await
+    }
+
+    /// Checks the secret that a backend gave when it took the ticket, in constant time.
+    pub async fn check_secret(
+        self: &Arc<Self>,
+        id: TicketId,
+        secret: &str,
+    ) -> Result<(), ChangeError> {
+        let live = self.find(id).await?;
+        let state = live.lock();
+        let expected = state.upload.ticket().secret.as_bytes();
+        if bool::from(expected.ct_eq(secret.as_bytes())) {
+            Ok(())
+        } else {
+            Err(ChangeError::Refused(Refusal::WrongSecret))
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A queue of uploads by the moment at which something is due for them.
+
+use crate::core::id::TicketId;
+use crate::core::time::Timestamp;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+/// At most one moment for each upload; earliest first.
+#[derive(Debug, Default)]
+pub struct Timers {
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    by_time: BTreeSet<(Timestamp, TicketId)>,
+    by_id: HashMap<TicketId, Timestamp>,
+}
+
+/// What the queue says now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// This upload; it has left the queue.
+    Now(TicketId),
+    /// Nothing before this moment.
+    At(Timestamp),
+    /// Nothing.
+    Never,
+}
+
+impl Timers {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder of this lock panics")
+    }
+
+    /// Something is due for `id` at `at`, instead of any earlier or later moment set before.
+    pub fn set(&self, id: TicketId, at: Timestamp) {
+        let mut queue = self.lock();
+        if let Some(before) = queue.by_id.insert(id, at) {
+            queue.by_time.remove(&(before, id));
+        }
+        queue.by_time.insert((at, id));
+        drop(queue);
+        self.changed.notify_one();
+    }
+
+    /// Whether something is due for `id` at any time.
+    pub fn holds(&self, id: TicketId) -> bool {
+        self.lock().by_id.contains_key(&id)
+    }
+
+    /// Nothing is due for `id` any more.
+    pub fn clear(&self, id: TicketId) {
+        let mut queue = self.lock();
+        if let Some(before) = queue.by_id.remove(&id) {
+            queue.by_time.remove(&(before, id));
+        }
+    }
+
+    /// What is due at `now`.
+    pub fn due(&self, now: Timestamp) -> Due {
+        let mut queue = self.lock();
+        match queue.by_time.first().copied() {
+            Some((at, id)) if at <= now => {
+                queue.by_time.remove(&(at, id));
+                queue.by_id.remove(&id);
+                Due::Now(id)
+            }
+            Some((at, _)) => Due::At(at),
+            None => Due::Never,
+        }
+    }
+
+    /// Waits until something has been set. Dropping the future changes nothing.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Uploads in the queue, and the earliest moment.
+    pub fn summary(&self) -> (usize, Option<Timestamp>) {
+        let queue = self.lock();
+        (queue.by_id.len(), queue.by_time.first().map(|(at, _)| *at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_moment_for_each_upload_earliest_first() {
+        let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
+        let timers = Timers::default();
+        assert_eq!(timers.due(Timestamp(9)), Due::Never);
+        timers.set(a, Timestamp(5));
+        timers.set(b, Timestamp(3));
+        timers.set(a, Timestamp(2));
+        assert_eq!(timers.due(Timestamp(1)), Due::At(Timestamp(2)));
+        assert_eq!(timers.due(Timestamp(9)), Due::Now(a));
+        assert_eq!(timers.summary(), (1, Some(Timestamp(3))));
+        timers.clear(b);
+        assert_eq!(timers.due(Timestamp(9)), Due::Never);
+    }
+}

@@ -1,0 +1,192 @@
+//! Calls to a backend made of raw sockets, so that it can misbehave.
+
+use super::*;
+use std::net::Ipv4Addr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const FAR: Duration = Duration::from_secs(20);
+
+/// A backend that hears one request and says `answer`; what it heard comes back.
+async fn backend(answer: impl Into<Vec<u8>>) -> (u16, tokio::task::JoinHandle<String>) {
+    let answer = answer.into();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        let (io, _) = listener.accept().await.unwrap();
+        hear(io, &answer).await
+    });
+    (port, serving)
+}
+
+async fn hear<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, answer: &[u8]) -> String {
+    let mut heard = String::new();
+    let mut step = [0; 4096];
+    while !heard.ends_with("id=7&cancelled=no") {
+        let count = io.read(&mut step).await.unwrap();
+        assert_ne!(count, 0, "{heard}");
+        heard.push_str(std::str::from_utf8(&step[..count]).unwrap());
+    }
+    let _ = io.write_all(answer).await;
+    let _ = io.shutdown().await;
+    heard
+}
+
+fn says(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+async fn call(url: &str, timeout: Duration, allow: &[Rule]) -> Result<Answer, CallError> {
+    let client = Client::new(Options { timeout, allow: allow.to_vec() });
+    client.post_form(url, "id=7&cancelled=no".to_owned(), "key-7").await
+}
+
+async fn check(answer: String, status: u16, word: &str) {
+    let (port, _serving) = backend(answer.clone()).await;
+    let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
+    assert_eq!(found, Answer { status, word: word.to_owned() }, "{answer:.80}");
+}
+
+#[tokio::test]
+async fn answers_of_all_kinds() {
+    check(says("200 OK", "done"), 200, "done").await;
+    check(says("200 OK", " \r\n Done\n"), 200, "done").await;
+    check(says("200 OK", "WAIT"), 200, "wait").await;
+    check(says("204 No Content", ""), 204, "").await;
+    check(says("500 Oops", "<html>"), 500, "<html>").await;
+    check("HTTP/1.0 200 OK\r\n\r\ndone".to_owned(), 200, "done").await;
+    check("HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &says("200 OK", "done"), 200, "done").await;
+    let chunked =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\ndo\r\n2\r\nne\r\n0\r\n\r\n";
+    check(chunked.to_owned(), 200, "done").await;
+    let moved = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    check(moved.to_owned(), 302, "").await;
+}
+
+#[tokio::test]
+async fn long_answers_are_cut_and_never_mistaken() {
+    check(says("200 OK", &"x".repeat(64)), 200, &"x".repeat(64)).await;
+    check(says("200 OK", &"ä".repeat(65)), 200, &("ä".repeat(63) + "…")).await;
+    check(says("404 Gone", &"E".repeat(300_000)), 404, &("e".repeat(63) + "…")).await;
+    let hidden = "done".to_owned() + &" ".repeat(70_000) + "not";
+    check(says("200 OK", &hidden), 200, "done…").await;
+}
+
+#[tokio::test]
+async fn the_request_is_what_backends_expect() {
+    let (port, serving) = backend(says("200 OK", "done")).await;
+    call(&format!("http://me:pass@localhost:{port}/a/b?x=1&y=%20#z"), FAR, &[]).await.unwrap();
+    let heard = serving.await.unwrap().to_lowercase();
+    assert!(heard.starts_with("post /a/b?x=1&y=%20 http/1.1\r\n"), "{heard}");
+    for header in [
+        format!("host: localhost:{port}"),
+        "content-type: application/x-www-form-urlencoded".to_owned(),
+        "content-length: 17".to_owned(),
+        "idempotency-key: key-7".to_owned(),
+        "authorization: basic bwu6cgfzcw==".to_owned(),
+        "accept: text/plain, */*".to_owned(),
+        "connection: close".to_owned(),
+        format!("user-agent: {CALLER}"),
+    ] {
+        assert!(heard.contains(&format!("\r\n{header}\r\n")), "{header} in {heard}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_has_a_deadline() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://me:secret@{}/x?secret", listener.local_addr().unwrap());
+    let error = call(&url, Duration::from_millis(40), &[]).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout(..)));
+    let shown = error.to_string();
+    assert!(shown.contains("/x within 40ms") && !shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn failures_say_what_failed() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let gone = listener.local_addr().unwrap();
+    drop(listener);
+    let error = call(&format!("http://{gone}/"), FAR, &[]).await.unwrap_err();
+    assert!(matches!(error, CallError::Connect(..)), "{error}");
+    let error = call("http://no-such-host.invalid/", FAR, &[]).await.unwrap_err();
+    assert!(matches!(error, CallError::Resolve(..)), "{error}");
+    for broken in ["", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ndone"] {
+        let (port, _serving) = backend(broken).await;
+        let error = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap_err();
+        assert!(matches!(error, CallError::Http(..)), "{broken:?}: {error}");
+    }
+    let (port, serving) = backend("").await;
+    let error = call(&format!("https://127.0.0.1:{port}/"), Duration::from_secs(2), &[]).await;
+    assert!(matches!(error, Err(CallError::Tls(..) | CallError::Timeout(..))), "{error:?}");
+    serving.abort();
+    let error = call("gopher://x/", FAR, &[]).await.unwrap_err();
+    assert!(matches!(error, CallError::BadUrl(..)), "{error}");
+}
+
+async fn check_rules(url: &str, rules: &[Rule], allowed: bool) {
+    let (port, _serving) = backend(says("200 OK", "done")).await;
+    match call(&url.replace("PORT", &port.to_string()), FAR, rules).await {
+        Ok(_) => assert!(allowed, "{url} {rules:?}"),
+        Err(CallError::NotAllowed(..)) => assert!(!allowed, "{url} {rules:?}"),
+        Err(error) => panic!("{url} {rules:?}: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn rules_judge_the_name_or_the_address_connected_to() {
+    let host = |name: &str| [Rule::Host(name.to_owned())];
+    let net = |net: &str| [Rule::Net(net.parse().unwrap())];
+    check_rules("http://localhost:PORT/", &host("LocalHost"), true).await;
+    check_rules("http://127.0.0.1:PORT/", &host("localhost"), false).await;
+    check_rules("http://localhost@127.0.0.1:PORT/", &host("localhost"), false).await;
+    check_rules("http://localhost:PORT/", &net("127.0.0.0/8"), true).await;
+    check_rules("http://localhost:PORT/", &net("10.0.0.0/8"), false).await;
+    check_rules("http://[::ffff:127.0.0.1]:PORT/", &net("127.0.0.0/8"), true).await;
+    check_rules("http://[::ffff:127.0.0.1]:PORT/", &net("10.0.0.0/8"), false).await;
+    check_rules("http://[::ffff:7f00:1]:PORT/", &[], true).await;
+    // Other spellings of the loopback are judged by what they resolve to.
+    for odd in ["http://2130706433:PORT/", "http://0x7f.1:PORT/", "http://127.1:PORT/"] {
+        check_rules(odd, &net("10.0.0.0/8"), false).await;
+        check_rules(odd, &net("127.0.0.1/32"), true).await;
+    }
+    let both = [host("elsewhere")[0].clone(), net("127.0.0.1/32")[0].clone()];
+    check_rules("http://localhost:PORT/", &both, true).await;
+}
+
+#[tokio::test]
+async fn https_backends_must_be_who_they_should_be() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let served = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(served));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        while let Ok((io, _)) = listener.accept().await {
+            if let Ok(io) = acceptor.accept(io).await {
+                hear(io, says("200 OK", "done").as_bytes()).await;
+            }
+        }
+    });
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let mut client = Client::new(Options { timeout: FAR, allow: Vec::new() });
+    client.tls = OnceCell::new_with(Some(tls_config(roots).unwrap()));
+    let good = format!("https://localhost:{port}/");
+    for _ in 0..2 {
+        let answer = client.post_form(&good, "id=7&cancelled=no".to_owned(), "key-7").await;
+        assert_eq!(answer.unwrap().word, "done");
+    }
+    let wrong = client.post_form(&format!("https://127.0.0.1:{port}/"), String::new(), "k").await;
+    assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
+    let untrusting = Client::new(Options { timeout: FAR, allow: Vec::new() });
+    let wrong = untrusting.post_form(&good, String::new(), "k").await;
+    assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
+    serving.abort();
+}

@@ -1,0 +1,120 @@
+//! Makes the calls that are owed, some at a time, and reports how each ended.
+//!
+//! What was begun is recorded before it is made and its end after, so a crash at any moment leaves
+//! either nothing owed or the call owed again; none is lost.
+
+use super::client::Client;
+use crate::core::id::TicketId;
+use crate::engine::Engine;
+use crate::engine::calls::{Call, CallKind, CallResult};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Calls backends until `stop`; calls under way are left to their own deadline and joined by
+/// `calls`. Dropping the future makes no further calls; those owed stay owed.
+pub async fn run(
+    engine: Arc<Engine>,
+    client: Arc<Client>,
+    stop: CancellationToken,
+    calls: TaskTracker,
+) {
+    let permits = Arc::new(Semaphore::new(MAX_CALLS));
+    let next = async || {
+        // The permit first: what has left the queue is called at once.
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("permits are never closed");
+        (engine.next_owed().await, permit)
+    };
+    while let Some((id, permit)) = stop.run_until_cancelled(next()).await {
+        let (engine, client) = (Arc::clone(&engine), Arc::clone(&client));
+        calls.spawn(async move {
+            one(&engine, &client, id).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
+    let call = match engine.begin_call(id).await {
+        Ok(Some(call)) => call,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::error!(upload = %id.short(), ?error, "a call could not be recorded, trying later");
+            return engine.put_back(id);
+        }
+    };
+    let result = make(client, &call).await;
+    match &result {
+        CallResult::Done => tracing::debug!(upload = %id.short(), "the backend answered done"),
+        CallResult::Wait => tracing::info!(upload = %id.short(), "the backend answered wait"),
+        CallResult::Unanswered(why) => {
+            tracing::warn!(upload = %id.short(), why = why.escape_debug().to_string(), "no answer from the backend");
+        }
+    }
+    if let Err(error) = engine.end_call(id, result).await {
+        tracing::error!(upload = %id.short(), ?error, "the end of a call could not be recorded, calling again later");
+        engine.put_back(id);
+    }
+}
+
+async fn make(client: &Client, call: &Call) -> CallResult {
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
+    let answer = match client.post_form(&call.url, form, &call.id.to_string()).await {
+        Ok(answer) => answer,
+        Err(error) => return CallResult::Unanswered(error.to_string()),
+    };
+    judge(call.kind, answer.status, &answer.word)
+}
+
+/// What an answer means. A handover wants its word; that a cancelled upload is gone needs no more
+/// than a sign that somebody heard it.
+fn judge(kind: CallKind, status: u16, word: &str) -> CallResult {
+    match (kind, status, word) {
+        (CallKind::CancelNotice, 200..=299 | 404 | 410, _) | (CallKind::Handover, 200, "done") => {
+            CallResult::Done
+        }
+        (CallKind::Handover, 200, "wait") => CallResult::Wait,
+        (CallKind::Handover, 200, _) => {
+            CallResult::Unanswered(format!("the backend answered {word:?}, neither done nor wait"))
+        }
+        (CallKind::Handover | CallKind::CancelNotice, _, _) => {
+            CallResult::Unanswered(format!("the backend answered with status {status}"))
+        }
+    }
+}
+
+/// Calls at the same time. A dead backend holds each for the whole timeout, so this is well above
+/// what live ones need.
+const MAX_CALLS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let check = |kind, status, word: &str, done: Option<CallResult>| {
+            let result = judge(kind, status, word);
+            match done {
+                Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
+                None => {
+                    assert!(matches!(result, CallResult::Unanswered(_)), "{kind:?} {status} {word}")
+                }
+            }
+        };
+        check(CallKind::Handover, 200, "done", Some(CallResult::Done));
+        check(CallKind::Handover, 200, "wait", Some(CallResult::Wait));
+        check(CallKind::Handover, 200, "", None);
+        check(CallKind::Handover, 200, "done?", None);
+        check(CallKind::Handover, 201, "done", None);
+        check(CallKind::Handover, 302, "done", None);
+        check(CallKind::Handover, 404, "", None);
+        check(CallKind::CancelNotice, 200, "", Some(CallResult::Done));
+        check(CallKind::CancelNotice, 204, "", Some(CallResult::Done));
+        check(CallKind::CancelNotice, 404, "no", Some(CallResult::Done));
+        check(CallKind::CancelNotice, 410, "", Some(CallResult::Done));
+        check(CallKind::CancelNotice, 500, "done", None);
+        check(CallKind::CancelNotice, 302, "", None);
+    }
+}

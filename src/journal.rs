@@ -1,0 +1,57 @@
+//! The journal of an upload: a short append-only file of checksummed records, the only form in
+//! which state is kept. Replaying it is the only way an upload comes to life.
+//!
+//! Knows no bytes of files (that is `store`) and takes no decisions (that is `core`).
+
+pub mod local;
+pub mod log;
+pub mod memory;
+pub mod record;
+pub mod replay;
+
+use crate::core::id::TicketId;
+use std::io;
+
+/// Where journals lie, one for each upload. All calls block.
+pub trait JournalStore: Send + Sync {
+    /// Makes the journal of `id` holding `bytes`; durable when this returns if `sync` says so.
+    ///
+    /// It appears whole or not at all. Errors: any of the disk.
+    fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()>;
+
+    /// The whole journal, or `None` if there is none.
+    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>>;
+
+    /// Opens the journal for appending.
+    fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>>;
+
+    /// Removes the journal; removing none is fine. Not synced: it may come back after a power cut.
+    fn remove(&self, id: TicketId) -> io::Result<()>;
+
+    /// Removes what a crash in the middle of `create` left behind.
+    fn remove_leftovers(&self) -> io::Result<()>;
+
+    /// The ids of all journals, in no order.
+    fn list(&self) -> io::Result<Vec<TicketId>>;
+}
+
+/// One open journal. All calls block.
+pub trait JournalFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts the file to `length` bytes.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// Whether a call has to be durable before it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncWhen {
+    /// On disk when the call returns.
+    Now,
+    /// In the page cache is enough.
+    Later,
+}

@@ -1,0 +1,158 @@
+//! Journals as files `{id}.journal` in the storage directory, private to the server.
+
+use super::{JournalFile, JournalStore, SyncWhen};
+use crate::core::id::TicketId;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Journals in one directory.
+pub struct LocalJournals {
+    directory: PathBuf,
+    handle: File,
+    /// Ends the names of files that are being made by this process, and by no other.
+    making: String,
+    asked: AtomicU64,
+    synced: Mutex<u64>,
+}
+
+impl LocalJournals {
+    /// Journals in `directory`, which must exist.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            handle: File::open(directory)?,
+            making: making()?,
+            asked: AtomicU64::new(0),
+            synced: Mutex::new(0),
+        })
+    }
+
+    fn path(&self, id: TicketId) -> PathBuf {
+        self.directory.join(format!("{id}.{SUFFIX}"))
+    }
+
+    /// Syncs the directory. Callers that wait while another syncs share the next sync.
+    fn sync_directory(&self) -> io::Result<()> {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut synced = self.synced.lock().expect("no holder of this lock panics");
+        if *synced >= mine {
+            return Ok(());
+        }
+        let covers = self.asked.load(Ordering::SeqCst);
+        self.handle.sync_all()?;
+        *synced = covers;
+        Ok(())
+    }
+}
+
+impl JournalStore for LocalJournals {
+    fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
+        let path = self.directory.join(format!("{id}.{}", self.making));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(NO_FOLLOW)
+            .open(&path)?;
+        let written = file.write_all_at(bytes, 0).and_then(|()| match sync {
+            SyncWhen::Now => file.sync_all(),
+            SyncWhen::Later => Ok(()),
+        });
+        let placed = written.and_then(|()| std::fs::rename(&path, self.path(id)));
+        if placed.is_err() {
+            // What cannot be removed now goes at the next start.
+            let _ = std::fs::remove_file(&path);
+        }
+        placed.and_then(|()| match sync {
+            SyncWhen::Now => self.sync_directory(),
+            SyncWhen::Later => Ok(()),
+        })
+    }
+
+    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
+        let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(self.path(id));
+        match file {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                io::Read::read_to_end(&mut file, &mut bytes)?;
+                Ok(Some(bytes))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {
+        let file = OpenOptions::new().write(true).custom_flags(NO_FOLLOW).open(self.path(id))?;
+        Ok(Box::new(LocalJournal(file)))
+    }
+
+    fn remove(&self, id: TicketId) -> io::Result<()> {
+        match std::fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let leftover = name
+                .to_str()
+                .is_some_and(|name| name.ends_with(MAKING) && !name.ends_with(&self.making));
+            if leftover {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<TicketId>> {
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.strip_suffix('.'));
+            ids.extend(id.and_then(|id| TicketId::parse(id).ok()));
+        }
+        Ok(ids)
+    }
+}
+
+struct LocalJournal(File);
+
+impl JournalFile for LocalJournal {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        if self.0.metadata()?.len() == length {
+            return Ok(());
+        }
+        self.0.set_len(length)
+    }
+}
+
+/// The end of a name that no other process has used: sixteen random bytes.
+fn making() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(format!("{}{MAKING}", uuid::Builder::from_random_bytes(bytes).into_uuid().simple()))
+}
+
+const SUFFIX: &str = "journal";
+/// How the name of a journal ends that is not whole yet.
+const MAKING: &str = ".journal-new";
+
+/// A symbolic link in the storage directory is never followed.
+#[allow(clippy::cast_possible_wrap)]
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;

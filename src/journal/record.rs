@@ -1,0 +1,311 @@
+//! The serialised form of a journal, byte by byte; nothing else is ever written to one.
+//!
+//! ```text
+//! file    := "INCJRNL1" record*
+//! record  := length:u32 checksum:u32 body            length = bytes of body
+//! body    := kind:u8 fields                          checksum = CRC32C of body
+//! u32, u64 := little endian          text := length:u32 UTF-8 bytes
+//! option  := 0:u8 | 1:u8 value       time := milliseconds since the epoch, u64
+//! ```
+//!
+//! Reading stops at the first record that is cut short or has a wrong checksum: the torn tail.
+
+use crate::core::event::{CallOutcome, DigestWish, Durability, Event, Notice, Removal, Ticket};
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::run::RunIdentity;
+use crate::core::time::Timestamp;
+use std::time::Duration;
+
+/// First bytes of every journal; the last one is the version of the format.
+pub const MAGIC: &[u8; 8] = b"INCJRNL1";
+
+/// No body is longer; a length field that says so is a torn tail.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A fact about the upload.
+    Event(Event),
+    /// What follows was written in this run.
+    Run(RunIdentity),
+    /// The bytes of every record that begins before this offset of the journal are durable.
+    Synced {
+        /// The offset in bytes.
+        before: u64,
+    },
+    /// A write or sync failed: bytes recorded since the last sync point may be gone.
+    Faulted,
+}
+
+/// Appends the serialised form of `record` to `out`.
+pub fn encode(record: &Record, out: &mut Vec<u8>) {
+    let head = out.len();
+    out.extend_from_slice(&[0; HEAD_BYTES]);
+    body(record, out);
+    let (length, checksum) = {
+        let body = &out[head + HEAD_BYTES..];
+        let length = u32::try_from(body.len()).expect("a record body fits its length field");
+        (length, crc32c::crc32c(body))
+    };
+    out[head..head + 4].copy_from_slice(&length.to_le_bytes());
+    out[head + 4..head + HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Reads the record at the start of `bytes`: it and its size in bytes, or `None` where what is
+/// there is no whole, checked record.
+pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+    let mut reader = Reader(bytes);
+    let length = usize::try_from(reader.u32()?).ok()?;
+    let checksum = reader.u32()?;
+    if length > MAX_BODY_BYTES {
+        return None;
+    }
+    let body = reader.take(length)?;
+    if crc32c::crc32c(body) != checksum {
+        return None;
+    }
+    let mut reader = Reader(body);
+    let record = reader.record()?;
+    reader.0.is_empty().then_some((record, HEAD_BYTES + length))
+}
+
+const HEAD_BYTES: usize = 8;
+
+mod kind {
+    pub(super) const CREATED: u8 = 1;
+    pub(super) const BOUND: u8 = 2;
+    pub(super) const STORED: u8 = 3;
+    pub(super) const PUBLISHED: u8 = 4;
+    pub(super) const DIGESTED: u8 = 5;
+    pub(super) const CALL_BEGUN: u8 = 6;
+    pub(super) const CALL_ENDED: u8 = 7;
+    pub(super) const FINISHED: u8 = 8;
+    pub(super) const FAILED: u8 = 9;
+    pub(super) const RETRY_ASKED: u8 = 10;
+    pub(super) const CANCELLED: u8 = 11;
+    pub(super) const NOTICE_ENDED: u8 = 12;
+    pub(super) const RUN: u8 = 32;
+    pub(super) const SYNCED: u8 = 33;
+    pub(super) const FAULTED: u8 = 34;
+}
+
+fn body(record: &Record, out: &mut Vec<u8>) {
+    let event = match record {
+        Record::Event(event) => event,
+        Record::Run(run) => {
+            out.push(kind::RUN);
+            out.extend_from_slice(&run.boot);
+            return u64(run.mount, out);
+        }
+        Record::Synced { before } => {
+            out.push(kind::SYNCED);
+            return u64(*before, out);
+        }
+        Record::Faulted => return out.push(kind::FAULTED),
+    };
+    match event {
+        Event::Created(ticket) => {
+            out.push(kind::CREATED);
+            created(ticket, out);
+        }
+        Event::Bound { at, length, name, media_type, last_modified } => {
+            out.push(kind::BOUND);
+            u64(at.0, out);
+            option(*length, out, u64);
+            option(name.as_deref(), out, text);
+            option(media_type.as_deref(), out, text);
+            option(*last_modified, out, u64);
+        }
+        Event::Stored { at, extent, durability } => {
+            out.push(kind::STORED);
+            u64(at.0, out);
+            u64(extent.start(), out);
+            u64(extent.end(), out);
+            out.push(match durability {
+                Durability::Written => 0,
+                Durability::Durable => 1,
+            });
+        }
+        Event::Published { at } => timed(kind::PUBLISHED, *at, out),
+        Event::Digested { sha256 } => {
+            out.push(kind::DIGESTED);
+            out.extend_from_slice(sha256);
+        }
+        Event::CallBegun { at } => timed(kind::CALL_BEGUN, *at, out),
+        Event::CallEnded { at, outcome } => {
+            timed(kind::CALL_ENDED, *at, out);
+            let reason = match outcome {
+                CallOutcome::Wait => None,
+                CallOutcome::Retry(reason) => Some(reason.as_str()),
+            };
+            option(reason, out, text);
+        }
+        Event::Finished { at } => timed(kind::FINISHED, *at, out),
+        Event::Failed { at, reason } => {
+            timed(kind::FAILED, *at, out);
+            text(reason, out);
+        }
+        Event::RetryAsked { at } => timed(kind::RETRY_ASKED, *at, out),
+        Event::Cancelled { at, reason, notice } => {
+            timed(kind::CANCELLED, *at, out);
+            text(reason, out);
+            out.push(match notice {
+                Notice::NotOwed => 0,
+                Notice::Owed => 1,
+            });
+        }
+        Event::NoticeEnded { at } => timed(kind::NOTICE_ENDED, *at, out),
+    }
+}
+
+fn created(ticket: &Ticket, out: &mut Vec<u8>) {
+    out.extend_from_slice(ticket.id.as_bytes());
+    u64(ticket.created.0, out);
+    text(&ticket.finish_url, out);
+    text(&ticket.secret, out);
+    out.push(match ticket.removal {
+        Removal::Keep => 0,
+        Removal::RemoveWhenFinished => 1,
+    });
+    option(ticket.max_bytes, out, u64);
+    option(ticket.length, out, u64);
+    out.push(match ticket.digest {
+        DigestWish::None => 0,
+        DigestWish::Sha256 => 1,
+    });
+    text(&ticket.metadata, out);
+    let idle = ticket.idle_timeout.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+    option(idle, out, u64);
+}
+
+fn timed(kind: u8, at: Timestamp, out: &mut Vec<u8>) {
+    out.push(kind);
+    u64(at.0, out);
+}
+
+fn u64(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn text(value: &str, out: &mut Vec<u8>) {
+    let length = u32::try_from(value.len()).expect("texts are bounded where they come in");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(value.as_bytes());
+}
+
+fn option<T>(value: Option<T>, out: &mut Vec<u8>, put: impl Fn(T, &mut Vec<u8>)) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(value, out);
+    }
+}
+
+/// What is left to read; every step is checked, since a disk may hold anything.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        self.u64().map(Timestamp)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        String::from_utf8(self.take(length)?.to_vec()).ok()
+    }
+
+    fn option<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.flag()? { read(self).map(Some) } else { Some(None) }
+    }
+
+    fn record(&mut self) -> Option<Record> {
+        let event = match self.u8()? {
+            kind::RUN => {
+                return Some(Record::Run(RunIdentity { boot: self.array()?, mount: self.u64()? }));
+            }
+            kind::SYNCED => return Some(Record::Synced { before: self.u64()? }),
+            kind::FAULTED => return Some(Record::Faulted),
+            kind::CREATED => Event::Created(Box::new(self.ticket()?)),
+            kind::BOUND => Event::Bound {
+                at: self.time()?,
+                length: self.option(Self::u64)?,
+                name: self.option(Self::text)?,
+                media_type: self.option(Self::text)?,
+                last_modified: self.option(Self::u64)?,
+            },
+            kind::STORED => Event::Stored {
+                at: self.time()?,
+                extent: Extent::new(self.u64()?, self.u64()?)?,
+                durability: if self.flag()? { Durability::Durable } else { Durability::Written },
+            },
+            kind::PUBLISHED => Event::Published { at: self.time()? },
+            kind::DIGESTED => Event::Digested { sha256: self.array()? },
+            kind::CALL_BEGUN => Event::CallBegun { at: self.time()? },
+            kind::CALL_ENDED => Event::CallEnded {
+                at: self.time()?,
+                outcome: self.option(Self::text)?.map_or(CallOutcome::Wait, CallOutcome::Retry),
+            },
+            kind::FINISHED => Event::Finished { at: self.time()? },
+            kind::FAILED => Event::Failed { at: self.time()?, reason: self.text()? },
+            kind::RETRY_ASKED => Event::RetryAsked { at: self.time()? },
+            kind::CANCELLED => Event::Cancelled {
+                at: self.time()?,
+                reason: self.text()?,
+                notice: if self.flag()? { Notice::Owed } else { Notice::NotOwed },
+            },
+            kind::NOTICE_ENDED => Event::NoticeEnded { at: self.time()? },
+            _ => return None,
+        };
+        Some(Record::Event(event))
+    }
+
+    fn ticket(&mut self) -> Option<Ticket> {
+        Some(Ticket {
+            id: TicketId::from_bytes(self.array()?).ok()?,
+            created: self.time()?,
+            finish_url: self.text()?,
+            secret: self.text()?,
+            removal: if self.flag()? { Removal::RemoveWhenFinished } else { Removal::Keep },
+            max_bytes: self.option(Self::u64)?,
+            length: self.option(Self::u64)?,
+            digest: if self.flag()? { DigestWish::Sha256 } else { DigestWish::None },
+            metadata: self.text()?,
+            idle_timeout: self.option(Self::u64)?.map(Duration::from_millis),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "record/tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+use super::*;
+use proptest::prelude::*;
+
+fn ticket() -> Ticket {
+    Ticket {
+        id: TicketId::from_random([9; 16]),
+        created: Timestamp(1),
+        finish_url: "https://backend/x?y=ü".into(),
+        secret: "s".into(),
+        removal: Removal::Keep,
+        max_bytes: Some(5),
+        length: None,
+        digest: DigestWish::Sha256,
+        metadata: "{}".into(),
+        idle_timeout: Some(Duration::from_secs(3)),
+    }
+}
+
+/// One of each kind.
+pub(crate) fn all() -> Vec<Record> {
+    let at = Timestamp(77);
+    let mut records: Vec<Record> = [
+        Event::Created(Box::new(ticket())),
+        Event::Bound {
+            at,
+            length: Some(9),
+            name: Some("ä".into()),
+            media_type: None,
+            last_modified: Some(4),
+        },
+        Event::Stored { at, extent: Extent::new(3, 9).unwrap(), durability: Durability::Durable },
+        Event::Stored { at, extent: Extent::new(3, 9).unwrap(), durability: Durability::Written },
+        Event::Published { at },
+        Event::Digested { sha256: [7; 32] },
+        Event::CallBegun { at },
+        Event::CallEnded { at, outcome: CallOutcome::Wait },
+        Event::CallEnded { at, outcome: CallOutcome::Retry("status 500".into()) },
+        Event::Finished { at },
+        Event::Failed { at, reason: "r".into() },
+        Event::RetryAsked { at },
+        Event::Cancelled { at, reason: String::new(), notice: Notice::Owed },
+        Event::Cancelled { at, reason: "x".into(), notice: Notice::NotOwed },
+        Event::NoticeEnded { at },
+    ]
+    .map(Record::Event)
+    .into();
+    records.push(Record::Run(RunIdentity { boot: [3; 16], mount: 12 }));
+    records.push(Record::Synced { before: 99 });
+    records.push(Record::Faulted);
+    records
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let mut bytes = Vec::new();
+    for record in all() {
+        encode(&record, &mut bytes);
+    }
+    let mut rest = bytes.as_slice();
+    for record in all() {
+        let (read, size) = decode(rest).unwrap();
+        assert_eq!(read, record);
+        rest = &rest[size..];
+    }
+    assert!(rest.is_empty() && decode(rest).is_none());
+}
+
+#[test]
+fn no_record_survives_damage() {
+    for record in all() {
+        let mut bytes = Vec::new();
+        encode(&record, &mut bytes);
+        for cut in 0..bytes.len() {
+            assert!(decode(&bytes[..cut]).is_none(), "{record:?} cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x20;
+            assert_ne!(
+                decode(&damaged).map(|(read, _)| read),
+                Some(record.clone()),
+                "{record:?} at {at}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn anything_can_be_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(&bytes);
+        // Also behind a checksum that fits.
+        let mut framed = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
+        framed.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        framed.extend(&bytes);
+        let _ = decode(&framed);
+    }
+}

@@ -1,0 +1,53 @@
+//! Connections: from a listening socket to a [`Service`](hyper::service::Service) that is asked
+//! one request at a time.
+//!
+//! The promises of this room:
+//! - **A permit comes before a connection.** No more than [`Options::max_connections`] are open; the
+//!   next one waits in the kernel's queue.
+//! - **Every wait on a peer has a limit**: the handshake, the first byte, a request's head, the time
+//!   between two requests, a peer that reads nothing. What a request itself may take (a body that
+//!   stands still) is the service's business.
+//! - **An early answer arrives.** A connection is closed in one direction first, and what the peer
+//!   still sends is thrown away for a while, so that no reset destroys an answer under way.
+//! - **Shutdown ends.** Running requests get their grace, then the rest is dropped.
+//!
+//! What is absent: protocol sniffing (ALPN alone chooses HTTP/2, plain sockets speak HTTP/1.1),
+//! upgrades, routing, and any knowledge of uploads.
+
+mod address;
+mod conn;
+mod linger;
+mod listener;
+mod options;
+mod readahead;
+mod serve;
+mod stats;
+mod tls;
+mod watch;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+pub use address::{Address, AddressError};
+pub use listener::Listener;
+pub use options::{Http1, Http2, Limits, LingerLimits, Options};
+pub use serve::{Setup, serve};
+pub use stats::{Connections, Stats};
+pub use tls::{TlsError, TlsFiles, TlsReload};
+pub use workers::Workers;
+
+/// Who is at the other end of a connection, as far as the transport knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The peer's address, an IPv4 one never dressed as IPv6; none on a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The connection is encrypted by this server's own TLS.
+    pub tls: bool,
+    /// The peer proved itself with a certificate of the configured client CA.
+    pub client_certificate: bool,
+    /// The connection speaks HTTP/2; else HTTP/1.1.
+    pub http2: bool,
+}

@@ -1,0 +1,320 @@
+//! One connection, from its accept to its end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::linger::Linger;
+use super::listener::Accepted;
+use super::options::Options;
+use super::readahead::ReadAhead;
+use super::stats::Stats;
+use super::watch::{Overdue, Protocol, Watch, Watched};
+use super::{Peer, TlsReload};
+
+/// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
+/// any status, and what does not fit waits in hyper.
+const TLS_SEND_BYTES: usize = 64 * 1024;
+
+/// How long a connection that has said nothing yet is still heard once the drain began: long enough
+/// for bytes that already lie in the socket.
+const ARRIVING: Duration = Duration::from_millis(50);
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) tls: Option<Arc<TlsReload>>,
+    pub(super) options: Arc<Options>,
+    pub(super) stats: Arc<Stats>,
+    /// Asks connections to end when their requests have.
+    pub(super) drain: CancellationToken,
+    /// Drops connections where they stand.
+    pub(super) cut: CancellationToken,
+    /// Owns the connections and their HTTP/2 streams.
+    pub(super) tasks: TaskTracker,
+}
+
+/// Serves a connection until its end, on the runtime that polls this.
+///
+/// Cancel: the connection and the requests it is serving are dropped where they stand.
+pub(super) async fn serve<M, S, B>(accepted: Accepted, shared: Arc<Shared>, make: M)
+where
+    M: Fn(&Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let _open = shared.stats.open(Stats::accepted);
+    let mut peer = Peer { address: None, tls: false, client_certificate: false, http2: false };
+    let lost = |error: std::io::Error| {
+        shared.stats.accept_failed();
+        tracing::warn!(%error, "cannot serve a connection");
+    };
+    match accepted {
+        Accepted::Tcp(stream, address) => {
+            peer.address = Some(address);
+            match TcpStream::from_std(stream) {
+                Ok(stream) => choose(stream, peer, &shared, make).await,
+                Err(error) => lost(error),
+            }
+        }
+        Accepted::Unix(stream) => match UnixStream::from_std(stream) {
+            Ok(stream) => choose(stream, peer, &shared, make).await,
+            Err(error) => lost(error),
+        },
+    }
+}
+
+/// Chooses TLS or plain by the set-up, and the protocol by ALPN.
+async fn choose<IO, M, S, B>(io: IO, mut peer: Peer, shared: &Shared, make: M)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    M: Fn(&Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let io = Linger::new(io, shared.options.linger);
+    let Some(tls) = &shared.tls else {
+        let service = make(&peer);
+        return serve_http1(io, peer, shared, service).await;
+    };
+    let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
+    let session = stream.get_ref().1;
+    peer.tls = true;
+    peer.client_certificate = session.peer_certificates().is_some();
+    peer.http2 = session.alpn_protocol() == Some(b"h2");
+    let service = make(&peer);
+    if peer.http2 {
+        serve_http2(stream, peer, shared, service).await;
+    } else {
+        serve_http1(stream, peer, shared, service).await;
+    }
+}
+
+async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: IO,
+    tls: &TlsReload,
+    shared: &Shared,
+    peer: &Peer,
+) -> Option<TlsStream<ReadAhead<IO>>> {
+    let accept = TlsAcceptor::from(tls.current())
+        .accept_with(ReadAhead::new(io), |session| session.set_buffer_limit(Some(TLS_SEND_BYTES)));
+    let accept = timeout(shared.options.handshake, accept);
+    match shared.drain.run_until_cancelled(accept).await? {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => tracing::debug!(address = ?peer.address, %error, "no TLS"),
+        Err(_) => tracing::debug!(address = ?peer.address, "no TLS in time"),
+    }
+    shared.stats.tls_failed();
+    None
+}
+
+async fn serve_http1<IO, S, B>(io: IO, peer: Peer, shared: &Shared, service: S)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let _open = shared.stats.open(Stats::http1);
+    let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
+    let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
+    let conn =
+        http1_builder(&shared.options).serve_connection(io, watched(service, Arc::clone(&watch)));
+    drive(conn, http1::Connection::graceful_shutdown, &watch, shared, &peer).await;
+}
+
+async fn serve_http2<IO, S, B>(io: IO, peer: Peer, shared: &Shared, service: S)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let _open = shared.stats.open(Stats::http2);
+    let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
+    let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
+    let streams = Streams(shared.tasks.clone());
+    let builder = http2_builder(&shared.options, streams);
+    let conn = builder.serve_connection(io, watched(service, Arc::clone(&watch)));
+    drive(conn, http2::Connection::graceful_shutdown, &watch, shared, &peer).await;
+}
+
+/// Polls a connection to its end, beside its clock and the two ways to be told to end.
+async fn drive<C, G>(conn: C, graceful: G, watch: &Arc<Watch>, shared: &Shared, peer: &Peer)
+where
+    C: Future<Output = hyper::Result<()>>,
+    G: Fn(Pin<&mut C>),
+{
+    let mut conn = pin!(conn);
+    let mut clock = watch.clock();
+    let mut draining = false;
+    loop {
+        // The connection comes first: the clock then sees what it has just done.
+        let overdue = tokio::select! { biased;
+            ended = conn.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(address = ?peer.address, %error, "connection broke");
+                }
+                return;
+            }
+            () = shared.cut.cancelled() => return,
+            () = shared.drain.cancelled(), if !draining => {
+                draining = true;
+                // A request may have arrived that was not read yet.
+                let arriving = timeout(ARRIVING, conn.as_mut());
+                if watch.is_silent() && (arriving.await.is_ok() || watch.is_silent()) {
+                    return;
+                }
+                graceful(conn.as_mut());
+                continue;
+            }
+            overdue = &mut clock => overdue,
+        };
+        tracing::debug!(address = ?peer.address, reason = %overdue, "connection ends");
+        match overdue {
+            Overdue::Idle => {
+                watch.closing(Instant::now());
+                graceful(conn.as_mut());
+            }
+            Overdue::FirstByte | Overdue::Head | Overdue::Write | Overdue::Closing => {
+                shared.stats.was_overdue();
+                return;
+            }
+        }
+    }
+}
+
+/// The service, with each request noted in `watch` from its head to the end of its answer.
+fn watched<S, B>(
+    service: S,
+    watch: Arc<Watch>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<impl Body<Data = Bytes, Error = B::Error> + Send + 'static>,
+    Error = Infallible,
+    Future: Send,
+> + 'static
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    service_fn(move |request| {
+        let running = watch.begin();
+        let answer = service.call(request);
+        async move {
+            let answer = answer.await?;
+            // The body owns the mark through its error map, which changes nothing: of the body
+            // adapters, this one keeps the length and the end of what it wraps.
+            Ok(answer.map(|body| {
+                body.map_err(move |error| {
+                    let _held = &running;
+                    error
+                })
+            }))
+        }
+    })
+}
+
+/// HTTP/1.1 with every knob set by hand.
+fn http1_builder(options: &Options) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // The watch has finer clocks than this single one.
+        .header_read_timeout(None)
+        // A client that ends its direction after the request still gets the answer. The price: one
+        // that vanished during a long poll is noticed when the poll is over.
+        .half_close(true)
+        .keep_alive(true)
+        .max_buf_size(options.http1.buffer_bytes)
+        .max_headers(options.http1.max_headers)
+        .max_header_size(options.http1.max_head_bytes)
+        // An answer leaves at once; a client waits for each acknowledgement.
+        .pipeline_flush(false)
+        // Head and body in one system call without a copy; sockets and rustls both can.
+        .writev(true)
+        .auto_date_header(true)
+        // Names are lower-case as in HTTP/2, and requests are taken by the letter of RFC 9112.
+        .title_case_headers(false)
+        .preserve_header_case(false)
+        .ignore_invalid_headers(false)
+        .allow_multiple_spaces_in_request_line_delimiters(false);
+    builder
+}
+
+/// HTTP/2 with every knob set by hand.
+fn http2_builder(options: &Options, streams: Streams) -> http2::Builder<Streams> {
+    let knobs = &options.http2;
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        // Windows of fixed size: the adaptive ones start at 64 KiB and ping to grow.
+        .adaptive_window(false)
+        .initial_stream_window_size(knobs.stream_window_bytes)
+        .initial_connection_window_size(knobs.connection_window_bytes)
+        .max_concurrent_streams(knobs.max_streams)
+        .max_frame_size(knobs.max_frame_bytes)
+        .max_header_list_size(knobs.max_header_bytes)
+        .header_table_size(knobs.header_table_bytes)
+        .max_send_buf_size(knobs.send_buffer_bytes)
+        .keep_alive_interval(knobs.ping_after)
+        .keep_alive_timeout(knobs.ping_timeout)
+        .max_pending_accept_reset_streams(knobs.max_unseen_resets)
+        .max_local_error_reset_streams(knobs.max_late_frames)
+        .auto_date_header(true);
+    builder
+}
+
+/// Spawns HTTP/2 streams on the connection's own runtime; the tracker joins them.
+#[derive(Clone)]
+struct Streams(TaskTracker);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}

@@ -1,0 +1,342 @@
+//! Finds out that a peer keeps a connection waiting.
+//!
+//! hyper has one clock for this (`header_read_timeout`): it starts with the connection, before the
+//! first byte, and again after each answer, so it cannot tell a silent peer, a half-sent head and a
+//! connection that rests between two requests apart, and HTTP/2 has none at all. This one watches the
+//! bytes and the requests from outside and serves both.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::options::Limits;
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1: a byte between two requests begins a head.
+    Http1,
+    /// HTTP/2: bytes between two requests are the protocol's own.
+    Http2,
+}
+
+/// Which limit a peer overstepped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    FirstByte,
+    Head,
+    Idle,
+    Write,
+    Closing,
+}
+
+/// What is known of one connection; shared by its socket, its requests and its clock.
+#[derive(Debug)]
+pub(super) struct Watch {
+    protocol: Protocol,
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Since when the peer has taken none of our bytes.
+    stalled: Option<Instant>,
+    /// Since when the connection has been asked to end.
+    closing: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No byte has come.
+    Silent { since: Instant },
+    /// A request's head has begun.
+    Head { since: Instant },
+    /// Requests are being served; never zero.
+    Busy { requests: usize },
+    /// Between two requests.
+    Idle { since: Instant },
+}
+
+/// A request being served, until its answer's body is over or dropped.
+#[derive(Debug)]
+pub(super) struct Running(Arc<Watch>);
+
+/// Completes when a limit is overstepped. Polled in the connection's own task, after the connection.
+#[derive(Debug)]
+pub(super) struct Clock {
+    watch: Arc<Watch>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// A socket whose traffic is noted in a [`Watch`].
+#[derive(Debug)]
+pub(super) struct Watched<IO> {
+    io: IO,
+    watch: Arc<Watch>,
+}
+
+impl Watch {
+    pub(super) fn new(protocol: Protocol, limits: Limits, now: Instant) -> Arc<Self> {
+        let state = State { phase: Phase::Silent { since: now }, stalled: None, closing: None };
+        Arc::new(Self { protocol, limits, state: Mutex::new(state) })
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        let phase = &mut self.state().phase;
+        *phase = match *phase {
+            Phase::Busy { requests } => Phase::Busy { requests: requests + 1 },
+            Phase::Silent { .. } | Phase::Head { .. } | Phase::Idle { .. } => {
+                Phase::Busy { requests: 1 }
+            }
+        };
+        Running(Arc::clone(self))
+    }
+
+    /// The connection was asked to end.
+    pub(super) fn closing(&self, now: Instant) {
+        self.state().closing.get_or_insert(now);
+    }
+
+    /// No byte has come yet: nothing is lost by dropping the connection.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.state().phase, Phase::Silent { .. })
+    }
+
+    pub(super) fn clock(self: &Arc<Self>) -> Clock {
+        let first = Instant::now() + self.limits.first_byte;
+        Clock { watch: Arc::clone(self), sleep: Box::pin(sleep_until(first)) }
+    }
+
+    /// When the next limit is overstepped if nothing more happens, and which; none while requests are
+    /// served and our bytes are taken.
+    fn due(&self) -> Option<(Instant, Overdue)> {
+        let limits = &self.limits;
+        let state = self.state();
+        let by_phase = match (&state.phase, state.closing) {
+            (Phase::Busy { .. }, _) => None,
+            (_, Some(since)) => Some((since + limits.closing, Overdue::Closing)),
+            (Phase::Silent { since }, None) => {
+                Some((*since + limits.first_byte, Overdue::FirstByte))
+            }
+            (Phase::Head { since }, None) => Some((*since + limits.head, Overdue::Head)),
+            (Phase::Idle { since }, None) => Some((*since + limits.idle, Overdue::Idle)),
+        };
+        let by_write = state.stalled.map(|since| (since + limits.stalled_write, Overdue::Write));
+        match (by_phase, by_write) {
+            (Some(phase), Some(write)) => Some(if write.0 < phase.0 { write } else { phase }),
+            (phase, write) => phase.or(write),
+        }
+    }
+
+    fn arrived(&self, now: Instant) {
+        let phase = &mut self.state().phase;
+        match (&phase, self.protocol) {
+            (Phase::Silent { .. } | Phase::Idle { .. }, Protocol::Http1) => {
+                *phase = Phase::Head { since: now };
+            }
+            (Phase::Silent { .. }, Protocol::Http2) => *phase = Phase::Idle { since: now },
+            (Phase::Idle { .. }, Protocol::Http2)
+            | (Phase::Busy { .. } | Phase::Head { .. }, _) => {}
+        }
+    }
+
+    fn end(&self, now: Instant) {
+        let mut state = self.state();
+        state.phase = match state.phase {
+            Phase::Busy { requests } if requests > 1 => Phase::Busy { requests: requests - 1 },
+            Phase::Busy { .. } | Phase::Silent { .. } | Phase::Head { .. } | Phase::Idle { .. } => {
+                // Whoever was asked to end in the meantime has its full time from the answer on.
+                state.closing = state.closing.map(|_| now);
+                Phase::Idle { since: now }
+            }
+        };
+    }
+
+    fn wrote<T>(&self, outcome: &Poll<io::Result<T>>) {
+        let stalled = &mut self.state().stalled;
+        match outcome {
+            Poll::Pending => {
+                stalled.get_or_insert_with(Instant::now);
+            }
+            Poll::Ready(_) => *stalled = None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the state")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.end(Instant::now());
+    }
+}
+
+impl Future for Clock {
+    type Output = Overdue;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
+        let this = self.get_mut();
+        loop {
+            let now = Instant::now();
+            let next = match this.watch.due() {
+                Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
+                Some((at, _)) => at,
+                // An HTTP/2 request ends in another task, so look again before any limit that
+                // begins with its end can be over.
+                None => now + this.watch.limits.idle.min(this.watch.limits.closing),
+            };
+            // The timer only moves forward when it fires: most requests do not touch it.
+            if this.sleep.is_elapsed() || next < this.sleep.deadline() {
+                this.sleep.as_mut().reset(next);
+            }
+            if this.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<IO> Watched<IO> {
+    pub(super) fn new(io: IO, watch: Arc<Watch>) -> Self {
+        Self { io, watch }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, out);
+        if out.filled().len() > before {
+            self.watch.arrived(Instant::now());
+        }
+        read
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.watch.wrote(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.watch.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch.wrote(&flushed);
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.watch.wrote(&shut);
+        shut
+    }
+}
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FirstByte => "no first byte in time",
+            Self::Head => "no whole request head in time",
+            Self::Idle => "no request in time",
+            Self::Write => "peer took no bytes in time",
+            Self::Closing => "connection did not end in time",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const LIMITS: Limits = Limits {
+        first_byte: Duration::from_secs(10),
+        head: Duration::from_secs(15),
+        idle: Duration::from_secs(75),
+        stalled_write: Duration::from_secs(30),
+        closing: Duration::from_secs(12),
+    };
+
+    fn check(watch: &Watch, start: Instant, due: Option<(u64, Overdue)>) {
+        let found = watch.due().map(|(at, what)| ((at - start).as_secs(), what));
+        assert_eq!(found, due, "{watch:?}");
+    }
+
+    #[test]
+    fn http1_limits_follow_the_phases() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let watch = Watch::new(Protocol::Http1, LIMITS, start);
+        check(&watch, start, Some((10, Overdue::FirstByte)));
+        watch.arrived(at(3));
+        watch.arrived(at(4));
+        check(&watch, start, Some((18, Overdue::Head)));
+        let first = watch.begin();
+        let second = watch.begin();
+        watch.arrived(at(5));
+        check(&watch, start, None);
+        watch.state().stalled = Some(at(6));
+        check(&watch, start, Some((36, Overdue::Write)));
+        watch.wrote(&Poll::Ready(Ok(1)));
+        watch.end(at(7));
+        check(&watch, start, None);
+        watch.end(at(20));
+        check(&watch, start, Some((95, Overdue::Idle)));
+        watch.arrived(at(30));
+        check(&watch, start, Some((45, Overdue::Head)));
+        std::mem::forget((first, second));
+    }
+
+    #[test]
+    fn http2_bytes_between_requests_do_not_count() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let watch = Watch::new(Protocol::Http2, LIMITS, start);
+        assert!(watch.is_silent());
+        watch.arrived(at(1));
+        watch.arrived(at(50));
+        check(&watch, start, Some((76, Overdue::Idle)));
+        watch.closing(at(76));
+        watch.closing(at(80));
+        check(&watch, start, Some((88, Overdue::Closing)));
+        let running = watch.begin();
+        check(&watch, start, None);
+        watch.end(at(90));
+        check(&watch, start, Some((102, Overdue::Closing)));
+        std::mem::forget(running);
+    }
+}

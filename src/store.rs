@@ -1,0 +1,76 @@
+//! Bytes at offsets: the part files of running uploads, and the published files.
+//!
+//! Knows no journal and no rules. All calls block; who calls decides on which thread. What is
+//! absent: nothing here remembers which bytes count.
+
+#[cfg(test)]
+mod conformance;
+pub mod local;
+pub mod memory;
+
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::run::RunIdentity;
+use bytes::Bytes;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A place for the bytes of uploads, one blob for each. All calls block.
+pub trait Store: Send + Sync {
+    /// Opens the part of `id`, making it if there is none.
+    fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>>;
+
+    /// Opens the part of `id`, or `None` if there is none.
+    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>>;
+
+    /// Puts the part of `id` in its place as the finished file of `length` bytes: cut to length,
+    /// data synced, renamed, both directories synced. Publishing again is fine.
+    ///
+    /// Durability: whole when this returns `Ok`. Errors: any of the disk; the part is then still
+    /// a part, or already in its place.
+    fn publish(&self, id: TicketId, length: u64) -> io::Result<()>;
+
+    /// The length in bytes of the published file, or `None` if there is none.
+    fn published(&self, id: TicketId) -> io::Result<Option<u64>>;
+
+    /// Reads the published file from its start.
+    fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Where the backend finds the published file: an absolute path.
+    fn path(&self, id: TicketId) -> PathBuf;
+
+    /// Removes the part; removing none is fine.
+    fn discard(&self, id: TicketId) -> io::Result<()>;
+
+    /// Removes the published file; removing none is fine.
+    fn withdraw(&self, id: TicketId) -> io::Result<()>;
+
+    /// The ids of all parts, in no order.
+    fn parts(&self) -> io::Result<Vec<TicketId>>;
+
+    /// Bytes free for this server.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Which run of machine and mount holds what is written now.
+    fn run(&self) -> RunIdentity;
+}
+
+/// The bytes of one upload while it runs. All calls block.
+pub trait Blob: Send + Sync {
+    /// Writes all of `frames`, one behind the other, from `offset` on. Into the page cache; not
+    /// durable.
+    fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()>;
+
+    /// Makes every byte written before this call durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Reserves space for `extent` without changing the file's length. A store that cannot does
+    /// nothing. Errors: `StorageFull` and the like.
+    fn allocate(&self, extent: Extent) -> io::Result<()>;
+}
+
+/// Whether an error of a disk means that it is full, not that it failed.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,76 @@
+//! What every store must do; each runs this suite.
+
+use super::Store;
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use bytes::Bytes;
+use std::io::Read;
+
+/// Runs the whole suite on an empty store.
+pub(crate) fn check(store: &dyn Store) {
+    writes_land_where_they_say(store);
+    publishing_is_whole_and_repeatable(store);
+    an_empty_file_can_be_published(store);
+    what_is_gone_stays_gone(store);
+}
+
+fn id(seed: u8) -> TicketId {
+    TicketId::from_random([seed; 16])
+}
+
+fn content(store: &dyn Store, id: TicketId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.read(id).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn writes_land_where_they_say(store: &dyn Store) {
+    assert!(store.open(id(1)).unwrap().is_none());
+    let blob = store.create(id(1)).unwrap();
+    blob.allocate(Extent::new(0, 64).unwrap()).unwrap();
+    blob.write_at(&[Bytes::from_static(b"wor"), Bytes::new(), Bytes::from_static(b"ld")], 6)
+        .unwrap();
+    blob.write_at(&[], 3).unwrap();
+    store.create(id(1)).unwrap().write_at(&[Bytes::from_static(b"hello ")], 0).unwrap();
+    let many: Vec<Bytes> = (0..3000u32).map(|n| Bytes::copy_from_slice(&n.to_le_bytes())).collect();
+    blob.write_at(&many, 11).unwrap();
+    blob.sync().unwrap();
+    assert_eq!(store.parts().unwrap(), [id(1)]);
+    assert_eq!(store.published(id(1)).unwrap(), None);
+    store.publish(id(1), 11 + 12_000).unwrap();
+    let mut expected = b"hello world".to_vec();
+    expected.extend(many.concat());
+    assert_eq!(content(store, id(1)), expected);
+}
+
+fn publishing_is_whole_and_repeatable(store: &dyn Store) {
+    assert!(store.publish(id(2), 5).is_err());
+    let blob = store.create(id(2)).unwrap();
+    blob.write_at(&[Bytes::from_static(b"12345 and what does not count")], 0).unwrap();
+    store.publish(id(2), 5).unwrap();
+    store.publish(id(2), 5).unwrap();
+    assert_eq!(store.published(id(2)).unwrap(), Some(5));
+    assert_eq!(content(store, id(2)), b"12345");
+    assert!(store.open(id(2)).unwrap().is_none());
+    assert!(store.path(id(2)).is_absolute());
+}
+
+fn an_empty_file_can_be_published(store: &dyn Store) {
+    store.publish(id(3), 0).unwrap();
+    assert_eq!(store.published(id(3)).unwrap(), Some(0));
+}
+
+fn what_is_gone_stays_gone(store: &dyn Store) {
+    store.create(id(4)).unwrap();
+    store.discard(id(4)).unwrap();
+    store.discard(id(4)).unwrap();
+    assert!(store.open(id(4)).unwrap().is_none());
+    for seed in 1..4 {
+        store.withdraw(id(seed)).unwrap();
+        store.withdraw(id(seed)).unwrap();
+        assert_eq!(store.published(id(seed)).unwrap(), None);
+    }
+    assert!(store.parts().unwrap().is_empty());
+    assert!(store.free_bytes().unwrap() > 0);
+    assert_eq!(store.run(), store.run());
+}

@@ -1,0 +1,300 @@
+//! Blobs as files: `{id}.part` in the storage directory while they grow, `files/{id}` when done.
+//!
+//! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
+//! published files get the group and mode that the operator chose for the web app.
+
+use super::{Blob, Store};
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::run::RunIdentity;
+use bytes::Bytes;
+use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, IoSlice, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Who may read published files.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Group of published files and their folder.
+    pub group: Option<u32>,
+    /// Mode of published files.
+    pub file_mode: u32,
+    /// Mode of the folder of published files.
+    pub directory_mode: u32,
+}
+
+/// A storage directory.
+pub struct LocalStore {
+    directory: PathBuf,
+    handle: File,
+    files: PathBuf,
+    files_handle: File,
+    access: Access,
+    run: RunIdentity,
+}
+
+impl LocalStore {
+    /// Opens `directory`, making it and its `files` folder if absent. Nothing in it is touched.
+    pub fn open(directory: &Path, access: Access) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(directory)?;
+        let_through(directory, access)?;
+        let directory = directory.canonicalize()?;
+        let files = directory.join(FILES);
+        DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(&files)?;
+        std::fs::set_permissions(&files, Permissions::from_mode(access.directory_mode))?;
+        if let Some(group) = access.group {
+            std::os::unix::fs::chown(&files, None, Some(group))?;
+        }
+        let handle = File::open(&directory)?;
+        // Two servers on one directory would each believe in their own state.
+        handle.try_lock().map_err(|error| {
+            io::Error::other(format!("another server uses this directory ({error})"))
+        })?;
+        handle.sync_all()?;
+        let run = RunIdentity { boot: boot()?, mount: mount(&handle)? };
+        Ok(Self { files_handle: File::open(&files)?, handle, directory, files, access, run })
+    }
+
+    fn part(&self, id: TicketId) -> PathBuf {
+        self.directory.join(format!("{id}.{PART}"))
+    }
+
+    fn open_part(&self, id: TicketId, options: &mut OpenOptions) -> io::Result<LocalBlob> {
+        let options = options.read(true).write(true).mode(PRIVATE_FILE).custom_flags(NO_FOLLOW);
+        options.open(self.part(id)).map(LocalBlob)
+    }
+
+    fn set_access(&self, file: &File) -> io::Result<()> {
+        if let Some(group) = self.access.group {
+            std::os::unix::fs::fchown(file, None, Some(group))?;
+        }
+        file.set_permissions(Permissions::from_mode(self.access.file_mode))
+    }
+}
+
+impl Store for LocalStore {
+    fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>> {
+        Ok(Arc::new(self.open_part(id, OpenOptions::new().create(true))?))
+    }
+
+    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>> {
+        match self.open_part(id, &mut OpenOptions::new()) {
+            Ok(blob) => Ok(Some(Arc::new(blob))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
+        let place = self.files.join(id.to_string());
+        let part = if length == 0 {
+            self.open_part(id, OpenOptions::new().create(true))
+        } else {
+            self.open_part(id, &mut OpenOptions::new())
+        };
+        match part {
+            Ok(LocalBlob(file)) => {
+                if file.metadata()?.len() != length {
+                    file.set_len(length)?;
+                }
+                self.set_access(&file)?;
+                file.sync_all()?;
+                std::fs::rename(self.part(id), &place)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.published(id)? != Some(length) {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        self.files_handle.sync_all()?;
+        self.handle.sync_all()
+    }
+
+    fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
+        match std::fs::symlink_metadata(self.files.join(id.to_string())) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
+        let path = self.files.join(id.to_string());
+        let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn path(&self, id: TicketId) -> PathBuf {
+        self.files.join(id.to_string())
+    }
+
+    fn discard(&self, id: TicketId) -> io::Result<()> {
+        remove(&self.part(id))
+    }
+
+    fn withdraw(&self, id: TicketId) -> io::Result<()> {
+        remove(&self.files.join(id.to_string()))
+    }
+
+    fn parts(&self) -> io::Result<Vec<TicketId>> {
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(PART)?.strip_suffix('.'));
+            ids.extend(id.and_then(|id| TicketId::parse(id).ok()));
+        }
+        Ok(ids)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let space = rustix::fs::fstatvfs(&self.handle)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    fn run(&self) -> RunIdentity {
+        self.run
+    }
+}
+
+struct LocalBlob(File);
+
+impl Blob for LocalBlob {
+    fn write_at(&self, frames: &[Bytes], mut offset: u64) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+        let mut left = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let count = left.len().min(MAX_SLICES);
+            match rustix::io::pwritev(&self.0, &left[..count], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, extent: Extent) -> io::Result<()> {
+        match rustix::fs::fallocate(
+            &self.0,
+            FallocateFlags::KEEP_SIZE,
+            extent.start(),
+            extent.len(),
+        ) {
+            // A file system that cannot preallocate finds out at the write.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// Whoever may enter the folder of published files must be able to reach it: gives exactly the
+/// right to pass through, never that to look around.
+fn let_through(directory: &Path, access: Access) -> io::Result<()> {
+    if let Some(group) = access.group {
+        std::os::unix::fs::chown(directory, None, Some(group))?;
+    }
+    let mode = std::fs::metadata(directory)?.permissions().mode();
+    let group = if access.group.is_some() { 0o010 } else { 0 };
+    let wanted = mode | (access.directory_mode & (0o001 | group));
+    if wanted != mode {
+        std::fs::set_permissions(directory, Permissions::from_mode(wanted))?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The kernel's id of this boot.
+fn boot() -> io::Result<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let id = uuid::Uuid::try_parse(text.trim()).map_err(io::Error::other)?;
+    Ok(id.into_bytes())
+}
+
+/// The mount's identity: never used twice in a boot where the kernel knows such a thing (6.8),
+/// else the reused one.
+fn mount(directory: &File) -> io::Result<u64> {
+    let flags = StatxFlags::from_bits_retain(MNT_ID_UNIQUE) | StatxFlags::MNT_ID;
+    let stat = rustix::fs::statx(directory, "", AtFlags::EMPTY_PATH, flags)?;
+    Ok(stat.stx_mnt_id)
+}
+
+/// `STATX_MNT_ID_UNIQUE` of statx(2).
+const MNT_ID_UNIQUE: u32 = 0x4000;
+/// Buffers in one pwritev(2); the kernel's own limit (`UIO_MAXIOV`).
+const MAX_SLICES: usize = 1024;
+const PART: &str = "part";
+const FILES: &str = "files";
+const PRIVATE_FILE: u32 = 0o600;
+const PRIVATE_DIRECTORY: u32 = 0o700;
+/// A symbolic link in the storage directory is never followed.
+#[allow(clippy::cast_possible_wrap)]
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> Access {
+        Access { group: None, file_mode: 0o640, directory_mode: 0o750 }
+    }
+
+    #[test]
+    fn conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        super::super::conformance::check(&LocalStore::open(directory.path(), access()).unwrap());
+    }
+
+    #[test]
+    fn published_files_get_the_mode_and_links_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(directory.path(), access()).unwrap();
+        let id = TicketId::from_random([3; 16]);
+        store.publish(id, 0).unwrap();
+        let mode = std::fs::metadata(store.path(id)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let linked = TicketId::from_random([4; 16]);
+        std::os::unix::fs::symlink(&victim, store.part(linked)).unwrap();
+        assert!(store.create(linked).is_err());
+        assert!(
+            LocalStore::open(directory.path(), access()).is_err(),
+            "two servers, one directory"
+        );
+        assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious");
+    }
+
+    #[test]
+    fn opening_again_touches_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let id = TicketId::from_random([3; 16]);
+        let store = LocalStore::open(directory.path(), access()).unwrap();
+        store.create(id).unwrap().write_at(&[Bytes::from_static(b"kept")], 0).unwrap();
+        drop(store);
+        let store = LocalStore::open(directory.path(), access()).unwrap();
+        assert_eq!(store.parts().unwrap(), [id]);
+        store.publish(id, 4).unwrap();
+        assert_eq!(std::fs::read(store.path(id)).unwrap(), b"kept");
+    }
+}

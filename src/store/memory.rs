@@ -1,0 +1,199 @@
+//! Blobs in memory, for tests: they split what is live from what is durable and fail on demand.
+
+use super::{Blob, Store};
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::run::RunIdentity;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A store that lives as long as this value and its clones.
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Mutex<Disk>>);
+
+struct Disk {
+    parts: HashMap<TicketId, Content>,
+    published: HashMap<TicketId, Vec<u8>>,
+    free_bytes: u64,
+    run: RunIdentity,
+    failing: Option<(Step, io::ErrorKind)>,
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+/// A step that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Writing to a blob.
+    Write,
+    /// Syncing a blob.
+    Sync,
+    /// Publishing.
+    Publish,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Disk {
+            parts: HashMap::new(),
+            published: HashMap::new(),
+            free_bytes: 1 << 40,
+            run: RunIdentity { boot: [1; 16], mount: 1 },
+            failing: None,
+        })))
+    }
+}
+
+impl MemoryStore {
+    /// Every such step fails with `kind` from now on; `None` makes the disk well again.
+    pub fn fail(&self, failing: Option<(Step, io::ErrorKind)>) {
+        self.disk().failing = failing;
+    }
+
+    /// How much space the disk says it has.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.disk().free_bytes = bytes;
+    }
+
+    /// The power goes and comes: only what was synced is left, in another run.
+    pub fn cut_power(&self) {
+        let mut disk = self.disk();
+        for content in disk.parts.values_mut() {
+            // What was not synced reads as zeros, as after a write whose data never arrived.
+            let mut live = vec![0; content.live.len()];
+            live[..content.durable.len()].copy_from_slice(&content.durable);
+            content.live = live;
+        }
+        disk.run.mount += 1;
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Disk {
+    fn check(&self, step: Step) -> io::Result<()> {
+        match self.failing {
+            Some((failing, kind)) if failing == step => Err(kind.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>> {
+        self.disk().parts.entry(id).or_default();
+        Ok(Arc::new(MemoryBlob { store: self.clone(), id }))
+    }
+
+    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>> {
+        let held = self.disk().parts.contains_key(&id);
+        Ok(held.then(|| Arc::new(MemoryBlob { store: self.clone(), id }) as Arc<dyn Blob>))
+    }
+
+    fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.check(Step::Publish)?;
+        if length == 0 {
+            disk.parts.entry(id).or_default();
+        }
+        if let Some(part) = disk.parts.remove(&id) {
+            let mut bytes = part.live;
+            bytes.resize(usize::try_from(length).expect("a test's file fits into memory"), 0);
+            disk.published.insert(id, bytes);
+            return Ok(());
+        }
+        match disk.published.get(&id) {
+            Some(bytes) if bytes.len() as u64 == length => Ok(()),
+            Some(_) | None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
+        Ok(self.disk().published.get(&id).map(|bytes| bytes.len() as u64))
+    }
+
+    fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
+        let bytes = self.disk().published.get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+
+    fn path(&self, id: TicketId) -> PathBuf {
+        Path::new("/memory").join(id.to_string())
+    }
+
+    fn discard(&self, id: TicketId) -> io::Result<()> {
+        self.disk().parts.remove(&id);
+        Ok(())
+    }
+
+    fn withdraw(&self, id: TicketId) -> io::Result<()> {
+        self.disk().published.remove(&id);
+        Ok(())
+    }
+
+    fn parts(&self) -> io::Result<Vec<TicketId>> {
+        Ok(self.disk().parts.keys().copied().collect())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk().free_bytes)
+    }
+
+    fn run(&self) -> RunIdentity {
+        self.disk().run
+    }
+}
+
+struct MemoryBlob {
+    store: MemoryStore,
+    id: TicketId,
+}
+
+impl Blob for MemoryBlob {
+    fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()> {
+        let mut disk = self.store.disk();
+        disk.check(Step::Write)?;
+        let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+        let mut at = usize::try_from(offset).expect("a test's file fits into memory");
+        for frame in frames {
+            let end = at + frame.len();
+            if part.live.len() < end {
+                part.live.resize(end, 0);
+            }
+            part.live[at..end].copy_from_slice(frame);
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = self.store.disk();
+        disk.check(Step::Sync)?;
+        let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+        part.durable = part.live.clone();
+        Ok(())
+    }
+
+    fn allocate(&self, _extent: Extent) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conforms() {
+        super::super::conformance::check(&MemoryStore::default());
+    }
+}

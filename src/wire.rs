@@ -1,0 +1,183 @@
+//! HTTP on one side, the engine on the other: requests become typed offers and commands, answers
+//! become status objects and problems.
+//!
+//! Absent: sockets, TLS, rules. Status codes stand in [`reply`] and nowhere else.
+
+pub mod access;
+pub mod assets;
+pub mod backend;
+pub mod body;
+pub mod cors;
+pub mod header;
+pub mod health;
+pub mod native;
+pub mod params;
+pub mod reply;
+pub mod route;
+pub mod status;
+
+use crate::engine::Engine;
+use access::Access;
+use body::RequestBody;
+use bytes::Bytes;
+use cors::Cors;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::{Request, Response, Version};
+use reply::{Code, Problem};
+use route::Route;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+/// An answer. Bodies are small: files only come in.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Settings of the HTTP surface.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Suggested bytes of a chunk.
+    pub chunk_size: u64,
+    /// Suggested chunks in flight.
+    pub send_ahead: u32,
+    /// Who may read answers from a page of another origin.
+    pub cors: Cors,
+    /// Who may call the backend surface.
+    pub access: Access,
+}
+
+/// Which paths a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// `/incoming/frontend/...` only.
+    Public,
+    /// `/incoming/backend/...`, metrics and health.
+    Backend,
+    /// Both, on one socket.
+    Shared,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The address really connected from; a unix socket counts as loopback.
+    pub address: IpAddr,
+    /// Whether a client certificate was shown and checked.
+    pub client_certificate: bool,
+}
+
+/// Makes the text of `/metrics`.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The HTTP surface of an engine.
+pub struct Wire {
+    engine: Arc<Engine>,
+    options: Options,
+    metrics: RenderMetrics,
+    drains: TaskTracker,
+}
+
+impl Wire {
+    /// The HTTP surface of `engine`.
+    pub fn new(engine: Arc<Engine>, options: Options, metrics: RenderMetrics) -> Arc<Self> {
+        Arc::new(Self { engine, options, metrics, drains: TaskTracker::new() })
+    }
+
+    /// Waits until bodies that are read only to be thrown away have ended. They have a deadline
+    /// of their own. Dropping the future leaves them running.
+    pub async fn drained(&self) {
+        self.drains.close();
+        self.drains.wait().await;
+    }
+
+    /// The service for one connection.
+    pub fn service(self: &Arc<Self>, surface: Surface, caller: Caller) -> Service {
+        Service { wire: Arc::clone(self), surface, caller }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        surface: Surface,
+        caller: Caller,
+        request: Request<Incoming>,
+    ) -> Answer {
+        let began = std::time::Instant::now();
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body, &head, &self.drains);
+        let ended = body.ended();
+        let http1 = head.version < Version::HTTP_2;
+        let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
+        let frontend = route.is_frontend();
+        let cors = frontend.then(|| self.options.cors.headers(&head.headers));
+        let mut answer = match self.check_host(&head).and_then(|()| route.on(surface)) {
+            Ok(route) => self.dispatch(route, caller, head, body).await,
+            Err(problem) => {
+                drop(body);
+                problem.into_answer()
+            }
+        };
+        if let Some(cors) = cors {
+            answer.headers_mut().extend(cors);
+        }
+        if http1 && !answer.status().is_success() && !ended.is_set() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let ms = began.elapsed().as_secs_f64() * 1e3;
+        tracing::debug!(%method, route = route.word(), status = answer.status().as_u16(), ms, "request");
+        answer
+    }
+
+    /// HTTP/1.1 demands exactly one Host. Source: RFC 9112, section 3.2.
+    fn check_host(&self, head: &hyper::http::request::Parts) -> Result<(), Problem> {
+        let hosts = head.headers.get_all(HOST).iter().count();
+        match (head.version, hosts) {
+            (Version::HTTP_11, 1) => Ok(()),
+            (Version::HTTP_11, 0) => Err(Problem::bad_request("header Host is missing")),
+            (_, 0 | 1) => Ok(()),
+            (_, _) => Err(Problem::bad_request(format!("header Host comes {hosts} times"))),
+        }
+    }
+
+    async fn dispatch(
+        self: &Arc<Self>,
+        route: Route,
+        caller: Caller,
+        head: hyper::http::request::Parts,
+        body: RequestBody,
+    ) -> Answer {
+        match route {
+            Route::Upload(id) => self.upload(id, head, body).await,
+            Route::Script(script) => assets::answer(script, &head),
+            Route::Backend(call) => self.backend(call, caller, head, body).await,
+            Route::Metrics | Route::Health | Route::Ready => {
+                self.health(route, caller, &head).await
+            }
+            Route::Unknown => {
+                Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()
+            }
+        }
+    }
+}
+
+/// hyper's service for one connection.
+#[derive(Clone)]
+pub struct Service {
+    wire: Arc<Wire>,
+    surface: Surface,
+    caller: Caller,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (wire, surface, caller) = (Arc::clone(&self.wire), self.surface, self.caller);
+        Box::pin(async move { Ok(wire.answer(surface, caller, request).await) })
+    }
+}

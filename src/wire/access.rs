@@ -1,0 +1,140 @@
+//! Who may call the backend surface: by address, by token, by client certificate.
+
+use super::Caller;
+use super::reply::{Code, Problem};
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+use subtle::ConstantTimeEq;
+
+/// Who may call the backend surface. Every rule that is set must be met.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Addresses that may call; `None` lets every address.
+    pub allow: Option<Vec<IpNet>>,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The bearer token, if one is demanded.
+    pub token: Option<String>,
+    /// Whether a client certificate is demanded.
+    pub client_certificate: bool,
+}
+
+/// Without the token.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("allow", &self.allow).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Checks a request to the backend surface.
+    pub fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
+        let address = self.client_address(caller, headers);
+        if let Some(allow) = &self.allow
+            && !address.is_some_and(|address| contains(allow, address))
+        {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "this address may not call the backend surface",
+            ));
+        }
+        if self.client_certificate && !caller.client_certificate {
+            return Err(Problem::new(Code::Forbidden, "a client certificate is required"));
+        }
+        let Some(token) = &self.token else { return Ok(()) };
+        let given = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+        let given = match given.split_at_checked(BEARER.len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token,
+            Some(_) | None => b"",
+        };
+        if bool::from(given.ct_eq(token.as_bytes())) {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                Code::Unauthorized,
+                "header Authorization: the backend token is missing or wrong",
+            ))
+        }
+    }
+
+    /// The client's address: the peer's, or, where the peer is a trusted proxy, the one it names.
+    /// `None` where a trusted proxy names one that is no address.
+    fn client_address(&self, caller: &Caller, headers: &HeaderMap) -> Option<IpAddr> {
+        let peer = caller.address.to_canonical();
+        if !contains(&self.trusted_proxies, peer) {
+            return Some(peer);
+        }
+        // The nearest proxy wrote the last value: from the right, the first that is no proxy.
+        let mut named: Vec<&str> = Vec::new();
+        for value in headers.get_all("x-forwarded-for") {
+            named.extend(value.to_str().ok()?.split(','));
+        }
+        for text in named.iter().rev() {
+            let address = text.trim().parse::<IpAddr>().ok()?.to_canonical();
+            if !contains(&self.trusted_proxies, address) {
+                return Some(address);
+            }
+        }
+        Some(peer)
+    }
+}
+
+fn contains(nets: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    nets.iter().any(|net| net.contains(&address))
+}
+
+const BEARER: &[u8] = b"Bearer ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    #[test]
+    fn the_resolved_address_decides() {
+        let access = Access {
+            allow: Some(vec!["127.0.0.0/8".parse().unwrap(), "10.1.0.0/16".parse().unwrap()]),
+            trusted_proxies: vec!["127.0.0.1/32".parse().unwrap(), "10.9.9.9/32".parse().unwrap()],
+            ..Access::default()
+        };
+        let check = |peer: &str, forwarded: &[&'static str], expected: bool| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            let caller = Caller { address: peer.parse().unwrap(), client_certificate: false };
+            assert_eq!(access.check(&caller, &headers).is_ok(), expected, "{peer} {forwarded:?}");
+        };
+        check("127.0.0.1", &[], true);
+        check("::ffff:127.0.0.2", &[], true);
+        check("8.8.8.8", &[], false);
+        check("127.0.0.1", &["8.8.8.8"], false);
+        check("127.0.0.1", &["10.1.2.3"], true);
+        check("127.0.0.1", &["10.1.2.3, 8.8.8.8"], false);
+        check("127.0.0.1", &["8.8.8.8, 10.1.2.3"], true);
+        check("127.0.0.1", &["10.1.2.3", "10.9.9.9"], true);
+        check("127.0.0.1", &["nonsense"], false);
+        check("127.0.0.2", &["8.8.8.8"], true);
+    }
+
+    #[test]
+    fn the_token_must_match() {
+        let access = Access { token: Some("s3cret".into()), ..Access::default() };
+        let caller = Caller { address: "127.0.0.1".parse().unwrap(), client_certificate: false };
+        let check = |value: Option<&'static str>, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|v| (AUTHORIZATION, HeaderValue::from_static(v))));
+            assert_eq!(access.check(&caller, &headers).is_ok(), expected, "{value:?}");
+        };
+        check(None, false);
+        check(Some("Bearer s3cret"), true);
+        check(Some("bearer s3cret"), true);
+        check(Some("Bearer s3cre"), false);
+        check(Some("s3cret"), false);
+        check(Some("Bearer "), false);
+        assert!(!format!("{access:?}").contains("s3cret"));
+    }
+}

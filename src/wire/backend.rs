@@ -1,0 +1,291 @@
+//! The backend API: tickets and what a web app's backend may do with them.
+//!
+//! Answers are text, as in 2014, or JSON where the caller asks for it.
+
+use super::body::RequestBody;
+use super::params::Params;
+use super::reply::{Code, Problem, json_answer, shown, text_answer};
+use super::route::BackendCall;
+use super::status::StatusBody;
+use super::{Answer, Caller, Wire};
+use crate::core::event::{DigestWish, Notice, Removal};
+use crate::core::id::TicketId;
+use crate::engine::status::{StateName, Status};
+use crate::engine::tickets::NewUpload;
+use hyper::header::{ACCEPT, HeaderMap};
+use hyper::http::request::Parts;
+use hyper::{Method, Uri};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+#[derive(Serialize)]
+struct TicketBody {
+    id: String,
+    url: String,
+    expires: String,
+}
+
+#[derive(Serialize)]
+struct UploadBody {
+    id: String,
+    #[serde(flatten)]
+    status: StatusBody,
+    created: String,
+    last_active: String,
+    handover_attempts: u32,
+    path: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PageBody {
+    uploads: Vec<UploadBody>,
+    next: Option<String>,
+}
+
+/// How the caller wants its answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+impl Wire {
+    pub(super) async fn backend(
+        self: &Arc<Self>,
+        call: BackendCall,
+        caller: Caller,
+        head: Parts,
+        body: RequestBody,
+    ) -> Answer {
+        let form = form(&head.headers);
+        let done = match self.options.access.check(&caller, &head.headers) {
+            Ok(()) => self.call(call, &head, body, form).await,
+            Err(problem) => {
+                drop(body);
+                Err(problem)
+            }
+        };
+        done.unwrap_or_else(|problem| match form {
+            Form::Text => problem.into_text(),
+            Form::Json => problem.into_answer(),
+        })
+    }
+
+    async fn call(
+        self: &Arc<Self>,
+        call: BackendCall,
+        head: &Parts,
+        body: RequestBody,
+        form: Form,
+    ) -> Result<Answer, Problem> {
+        let (allowed, words) = match call {
+            BackendCall::List | BackendCall::Show(_) => {
+                (matches!(head.method, Method::GET | Method::HEAD), "GET, HEAD")
+            }
+            BackendCall::NewUpload
+            | BackendCall::CancelUpload
+            | BackendCall::FinishUpload
+            | BackendCall::RetryHandover => (head.method == Method::POST, "POST"),
+        };
+        if !allowed {
+            return Err(Problem::method(&head.method, words));
+        }
+        let params = Params::read(head, body).await?;
+        match call {
+            BackendCall::NewUpload => self.new_upload(&params, form).await,
+            BackendCall::CancelUpload => {
+                let id = self.authorized(&params).await?;
+                let reason = "cancelled by the backend".to_owned();
+                self.engine.cancel(id, reason, Notice::NotOwed).await.map_err(|error| {
+                    // The backend has one word for every "too late".
+                    let problem = Problem::from(error);
+                    let late = problem.code() == Code::UploadOver;
+                    if late { problem.recoded(Code::WrongState) } else { problem }
+                })?;
+                Ok(ok(form))
+            }
+            BackendCall::FinishUpload => {
+                let id = self.authorized(&params).await?;
+                self.engine.finish(id).await?;
+                Ok(ok(form))
+            }
+            BackendCall::RetryHandover => {
+                let id = self.authorized(&params).await?;
+                self.engine.retry(id).await?;
+                Ok(ok(form))
+            }
+            BackendCall::List => self.list(&params).await,
+            BackendCall::Show(id) => {
+                let id =
+                    id.ok_or_else(|| Problem::new(Code::UnknownUpload, "there is no such upload"))?;
+                let status = self.engine.status(id).await?;
+                Ok(json_answer(&self.upload_body(status)))
+            }
+        }
+    }
+
+    async fn new_upload(self: &Arc<Self>, params: &Params, form: Form) -> Result<Answer, Problem> {
+        let url = params
+            .text("signalFinishURL")
+            .ok_or_else(|| Problem::bad_request("parameter signalFinishURL is missing"))?;
+        let dest_type = params.text("destType").unwrap_or("file");
+        if dest_type != "file" {
+            return Err(Problem::bad_request(format!(
+                "parameter destType {}: only \"file\" is supported",
+                shown(dest_type)
+            )));
+        }
+        let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(true);
+        let wish = NewUpload {
+            finish_url: callback_url(url)?,
+            secret: params.text("backendSecret").unwrap_or_default().to_owned(),
+            removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
+            max_bytes: params.bytes("maxBytes")?,
+            length: params.bytes("length")?,
+            digest: match params.text("digest") {
+                None => DigestWish::None,
+                Some("sha-256") => DigestWish::Sha256,
+                Some(other) => {
+                    return Err(Problem::bad_request(format!(
+                        "parameter digest {}: only \"sha-256\" is supported",
+                        shown(other)
+                    )));
+                }
+            },
+            metadata: params.text("metadata").unwrap_or_default().to_owned(),
+            idle_timeout: params.text("idleTimeout").map(duration).transpose()?,
+        };
+        let (id, expires) = self.engine.new_upload(wish).await?;
+        Ok(match form {
+            Form::Text => text_answer(id.to_string()),
+            Form::Json => json_answer(&TicketBody {
+                id: id.to_string(),
+                url: format!("/incoming/frontend/uploads/{id}"),
+                expires: rfc3339(expires),
+            }),
+        })
+    }
+
+    /// The upload that a call names, if its secret is right.
+    async fn authorized(self: &Arc<Self>, params: &Params) -> Result<TicketId, Problem> {
+        let text =
+            params.text("id").ok_or_else(|| Problem::bad_request("parameter id is missing"))?;
+        let unknown = || {
+            Problem::new(
+                Code::UnknownId,
+                format!("parameter id {}: there is no such upload", shown(text)),
+            )
+        };
+        let id = TicketId::parse(text).map_err(|_| unknown())?;
+        let secret = params.text("backendSecret").unwrap_or_default();
+        self.engine.check_secret(id, secret).await.map_err(|error| {
+            let problem = Problem::from(error);
+            if problem.code() == Code::UnknownUpload { unknown() } else { problem }
+        })?;
+        Ok(id)
+    }
+
+    async fn list(self: &Arc<Self>, params: &Params) -> Result<Answer, Problem> {
+        let state = params.text("state").map(|word| {
+            StateName::of_word(word).ok_or_else(|| {
+                let words = StateName::ALL.map(StateName::word).join(", ");
+                Problem::bad_request(format!(
+                    "parameter state {}: expected one of {words}",
+                    shown(word)
+                ))
+            })
+        });
+        let after = params.text("after").map(|text| {
+            TicketId::parse(text).map_err(|_| {
+                Problem::bad_request(format!("parameter after {}: expected an id", shown(text)))
+            })
+        });
+        let limit = match params.bytes("limit")? {
+            Some(0) => {
+                return Err(Problem::bad_request("parameter limit \"0\": expected 1 to 1000"));
+            }
+            Some(limit) => usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE),
+            None => DEFAULT_PAGE,
+        };
+        let page = self.engine.list(state.transpose()?, after.transpose()?, limit).await?;
+        Ok(json_answer(&PageBody {
+            uploads: page.uploads.into_iter().map(|status| self.upload_body(status)).collect(),
+            next: page.next.map(|id| id.to_string()),
+        }))
+    }
+
+    fn upload_body(&self, status: Status) -> UploadBody {
+        let max_chunk = self.engine.options().limits.max_chunk_bytes;
+        UploadBody {
+            id: status.id.to_string(),
+            created: rfc3339(status.created),
+            last_active: rfc3339(status.last_active),
+            handover_attempts: status.handover_attempts,
+            path: status.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            status: StatusBody::new(status, &self.options, max_chunk),
+        }
+    }
+}
+
+fn ok(form: Form) -> Answer {
+    match form {
+        Form::Text => text_answer("ok".into()),
+        Form::Json => json_answer(&serde_json::json!({ "ok": true })),
+    }
+}
+
+fn form(headers: &HeaderMap) -> Form {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let json = accept.split(',').any(|range| {
+        range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    });
+    if json { Form::Json } else { Form::Text }
+}
+
+/// A URL that a handover can go to: absolute, http or https, with a host.
+fn callback_url(text: &str) -> Result<String, Problem> {
+    let bad = |why: &str| {
+        Problem::bad_request(format!("parameter signalFinishURL {}: {why}", shown(text)))
+    };
+    // Other Unicode in paths came through in 2014; it travels percent-encoded.
+    let escaped: String = percent_encoding::utf8_percent_encode(text, percent_encoding::CONTROLS)
+        .to_string()
+        .replace(' ', "%20");
+    let uri: Uri = escaped.parse().map_err(|_| bad("not a URL"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(bad("expected an http or https URL"));
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(bad("there is no host in it"));
+    }
+    Ok(escaped)
+}
+
+/// A duration as people write it, or a bare number of seconds.
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let parsed = match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    parsed.filter(|duration| !duration.is_zero() && *duration < MAX_IDLE).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "parameter idleTimeout {}: expected a duration like 12h",
+            shown(text)
+        ))
+    })
+}
+
+fn rfc3339(at: crate::core::time::Timestamp) -> String {
+    let at = at.0.min(LATEST_MS);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at)).to_string()
+}
+
+/// Uploads on a page, unless asked otherwise.
+const DEFAULT_PAGE: usize = 100;
+/// Uploads on a page, at most.
+const MAX_PAGE: usize = 1000;
+/// An idle timeout of a hundred years is a mistake.
+const MAX_IDLE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// The last moment that the date format can show (the year 9999).
+const LATEST_MS: u64 = 253_402_300_799_000;

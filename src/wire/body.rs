@@ -1,0 +1,144 @@
+//! A request's body: read frame by frame, or in whole where it is small, or thrown away.
+//!
+//! A body that nobody reads to its end is read on and thrown away for a while after an HTTP/1.1
+//! answer, since a connection closed at once would take the answer with it.
+
+use super::reply::{Code, Problem};
+use crate::engine::error::ClientFault;
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use hyper::Version;
+use hyper::body::{Body, Incoming};
+use hyper::header::EXPECT;
+use hyper::http::request::Parts;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// The body of one request. When dropped before its end, what is left is thrown away as the
+/// transport wants it.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    ended: Ended,
+    rest: Rest,
+    drains: TaskTracker,
+}
+
+/// Whether a body has been read to its end; outlives it.
+#[derive(Clone)]
+pub struct Ended(Arc<AtomicBool>);
+
+impl Ended {
+    /// Whether the whole body has been read.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What to do with the rest of a body that nobody wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Read on for a while, so that the client gets to read the answer.
+    Drain,
+    /// Let go: the stream is reset, or the client has not begun to send.
+    LetGo,
+}
+
+impl RequestBody {
+    /// The body of the request with this head. Bodies that are drained are joined by `drains`.
+    pub fn new(incoming: Incoming, head: &Parts, drains: &TaskTracker) -> Self {
+        let waits = head.headers.get(EXPECT).is_some();
+        let rest = if head.version >= Version::HTTP_2 || waits { Rest::LetGo } else { Rest::Drain };
+        let ended = Ended(Arc::new(AtomicBool::new(incoming.is_end_stream())));
+        Self { incoming: Some(incoming), ended, rest, drains: drains.clone() }
+    }
+
+    /// Tells, also later, whether the body was read to its end.
+    pub fn ended(&self) -> Ended {
+        self.ended.clone()
+    }
+
+    /// The whole body, at most `limit` bytes of it, within a deadline.
+    pub async fn collect(mut self, limit: usize) -> Result<Bytes, Problem> {
+        let collect = async {
+            let mut whole = BytesMut::new();
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
+                let frame = frame.map_err(|fault| Problem::bad_request(fault.to_string()))?;
+                if whole.len() + frame.len() > limit {
+                    let detail = format!("the body has more than the {limit} bytes allowed here");
+                    return Err(Problem::new(Code::TooLarge, detail));
+                }
+                whole.extend_from_slice(&frame);
+            }
+            Ok(whole.freeze())
+        };
+        tokio::time::timeout(COLLECT_DEADLINE, collect)
+            .await
+            .unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout, "the body took too long")))
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, ClientFault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+            match ready!(Pin::new(incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    // Trailers say nothing here.
+                    let Ok(data) = frame.into_data() else { continue };
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.incoming = None;
+                    return Poll::Ready(Some(Err(ClientFault::BrokeOff(error.to_string()))));
+                }
+                None => {
+                    self.incoming = None;
+                    self.ended.0.store(true, Ordering::Release);
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
+        if self.rest == Rest::Drain && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::spawn(self.drains.track_future(drain(incoming)));
+        }
+    }
+}
+
+/// Reads and throws away what still comes, within bounds.
+async fn drain(mut incoming: Incoming) {
+    let drain = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Past the deadline the connection is closed, answered or not.
+    let _ = tokio::time::timeout(DRAIN_DEADLINE, drain).await;
+}
+
+/// Bytes read after an early answer, at most (contract, section 2).
+const DRAIN_BYTES: usize = 64 << 20;
+/// Time spent on that, at most (contract, section 2).
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// A small body has to arrive within this time.
+const COLLECT_DEADLINE: Duration = Duration::from_secs(30);

@@ -1,0 +1,61 @@
+//! What pages of other origins may do: everything the frontend surface offers, never with cookies.
+//!
+//! Source: the Fetch standard, section 3.2 (CORS protocol).
+
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    HeaderMap, HeaderValue, ORIGIN, VARY,
+};
+
+/// Origins that may read answers.
+#[derive(Clone, Debug)]
+pub enum Cors {
+    /// Any.
+    Any,
+    /// Only these, compared as they are.
+    Only(Vec<String>),
+}
+
+impl Cors {
+    /// The headers that every frontend answer carries, errors too.
+    pub fn headers(&self, request: &HeaderMap) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        match self {
+            Self::Any => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+                headers.insert(TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Self::Only(origins) => {
+                headers.append(VARY, HeaderValue::from_static("Origin"));
+                let origin = request.get(ORIGIN);
+                let allowed = origin
+                    .filter(|origin| origins.iter().any(|o| o.as_bytes() == origin.as_bytes()));
+                if let Some(origin) = allowed {
+                    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                    headers.insert(TIMING_ALLOW_ORIGIN, origin.clone());
+                }
+            }
+        }
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers
+    }
+
+    /// The further headers of a preflight's answer.
+    pub fn preflight(request: &HeaderMap, methods: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        // All that an upload needs, whatever this one asks for: one preflight then serves it all.
+        headers.append(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALWAYS));
+        if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+        headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+        headers
+    }
+}
+
+const TIMING_ALLOW_ORIGIN: &str = "timing-allow-origin";
+const ALWAYS: &str = "content-type, content-range, content-digest";
+const EXPOSED: &str = "Upload-Offset, Upload-Length, Upload-Complete, Retry-After";

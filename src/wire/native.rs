@@ -1,0 +1,208 @@
+//! The upload URL: bind, status, chunk, cancel.
+
+use super::body::RequestBody;
+use super::cors::Cors;
+use super::reply::{Code, Problem, empty_answer, json_answer, shown};
+use super::status::StatusBody;
+use super::{Answer, Wire, header};
+use crate::core::event::Notice;
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::limits::MAX_FILE_BYTES;
+use crate::core::name;
+use crate::core::upload::{FileFacts, Offer, Reach};
+use crate::engine::status::{StateName, Status};
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The body of a bind.
+#[derive(Debug, Default, Deserialize)]
+struct BindBody {
+    name: Option<String>,
+    length: Option<u64>,
+    r#type: Option<String>,
+    last_modified: Option<f64>,
+}
+
+impl Wire {
+    pub(super) async fn upload(
+        self: &Arc<Self>,
+        id: Option<TicketId>,
+        head: Parts,
+        body: RequestBody,
+    ) -> Answer {
+        if head.method == Method::OPTIONS {
+            return self.options_answer(&head);
+        }
+        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
+        if !known.contains(&head.method) {
+            return Problem::method(&head.method, METHODS).into_answer();
+        }
+        let Some(id) = id else {
+            return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
+        };
+        let done = match head.method {
+            Method::POST => self.bind(id, body).await,
+            Method::PUT => self.put(id, &head, body).await,
+            Method::DELETE => self.delete(id, &head).await,
+            _ => self.get(id, &head).await,
+        };
+        match done {
+            Ok(status) => self.status_answer(status),
+            Err(problem) => self.with_status(id, problem).await.into_answer(),
+        }
+    }
+
+    fn status_answer(&self, status: Status) -> Answer {
+        let body = self.status_body(status);
+        let mut answer = json_answer(&body);
+        body.add_headers(answer.headers_mut());
+        answer
+    }
+
+    fn status_body(&self, status: Status) -> StatusBody {
+        let max_chunk = self.engine.options().limits.max_chunk_bytes;
+        StatusBody::new(status, &self.options, max_chunk)
+    }
+
+    /// Adds how the upload stands to a problem with it.
+    async fn with_status(&self, id: TicketId, problem: Problem) -> Problem {
+        if problem.code() == Code::UnknownUpload {
+            return problem;
+        }
+        match self.engine.status(id).await {
+            Ok(status) => problem.with_upload(self.status_body(status)),
+            Err(_) => problem,
+        }
+    }
+
+    fn options_answer(&self, head: &Parts) -> Answer {
+        let mut answer = empty_answer(StatusCode::NO_CONTENT);
+        let headers = answer.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+        headers.extend(Cors::preflight(&head.headers, METHODS));
+        let limits = &self.engine.options().limits;
+        let sizes =
+            [("max-size", limits.max_upload_bytes), ("max-append-size", limits.max_chunk_bytes)];
+        let known: Vec<String> = sizes
+            .iter()
+            .filter_map(|(word, bytes)| bytes.map(|bytes| format!("{word}={bytes}")))
+            .collect();
+        if let Ok(value) = HeaderValue::from_str(&known.join(", "))
+            && !known.is_empty()
+        {
+            headers.insert("upload-limit", value);
+        }
+        answer
+    }
+
+    async fn bind(self: &Arc<Self>, id: TicketId, body: RequestBody) -> Result<Status, Problem> {
+        let bytes = body.collect(MAX_BIND_BYTES).await?;
+        let wish: BindBody = if bytes.iter().all(u8::is_ascii_whitespace) {
+            BindBody::default()
+        } else {
+            serde_json::from_slice(&bytes).map_err(|error| {
+                Problem::bad_request(format!("the body is not the JSON of a file: {error}"))
+            })?
+        };
+        if let Some(length) = wish.length.filter(|length| *length >= MAX_FILE_BYTES) {
+            return Err(Problem::bad_request(format!(
+                "length {length}: expected a number below 2^63"
+            )));
+        }
+        let facts = FileFacts {
+            length: wish.length,
+            name: wish.name.as_deref().map(name::harmless),
+            media_type: wish.r#type.map(|text| text.chars().take(MAX_TYPE_CHARS).collect()),
+            last_modified: wish.last_modified.map(whole_ms),
+        };
+        Ok(self.engine.bind(id, facts).await?)
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        id: TicketId,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<Status, Problem> {
+        let range = header::content_range(&head.headers)?;
+        let body_length = header::content_length(&head.headers)?;
+        let digest = header::content_digest(&head.headers)?;
+        let offer = match range {
+            Some(range) => {
+                if let Some(body) = body_length.filter(|body| *body != range.extent.len()) {
+                    let detail = format!(
+                        "header Content-Range holds {} bytes, header Content-Length says {body}",
+                        range.extent.len()
+                    );
+                    return Err(Problem::new(Code::RangeInvalid, detail));
+                }
+                Offer { extent: Some(range.extent), length: range.length, reach: Reach::Chunk }
+            }
+            None => Offer {
+                extent: Extent::new(0, body_length.unwrap_or(MAX_FILE_BYTES)),
+                length: body_length,
+                reach: Reach::WholeFile,
+            },
+        };
+        Ok(self.engine.receive(id, offer, digest, body).await?)
+    }
+
+    async fn delete(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
+        let reason = query(head, "reason").unwrap_or_default();
+        let reason: String =
+            reason.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
+        let reason = if reason.is_empty() { "cancelled by the browser".into() } else { reason };
+        Ok(self.engine.cancel(id, reason, Notice::Owed).await?)
+    }
+
+    async fn get(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
+        let state = match query(head, "state") {
+            None => None,
+            Some(word) => Some(StateName::of_word(&word).ok_or_else(|| {
+                let words = StateName::ALL.map(StateName::word).join(", ");
+                Problem::bad_request(format!(
+                    "parameter state {}: expected one of {words}",
+                    shown(&word)
+                ))
+            })?),
+        };
+        let Some(wait) = query(head, "wait") else { return Ok(self.engine.status(id).await?) };
+        let seconds: f64 = wait
+            .parse()
+            .ok()
+            .filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+            .ok_or_else(|| {
+                Problem::bad_request(format!("parameter wait {}: expected seconds", shown(&wait)))
+            })?;
+        let at_most = Duration::from_secs_f64(seconds.min(LONGEST_WAIT_S));
+        Ok(self.engine.wait(id, state, at_most).await?)
+    }
+}
+
+/// The first value of a query parameter.
+fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = form_urlencoded::parse(head.uri.query()?.as_bytes());
+    pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// Milliseconds from a browser, which may have a fraction; nonsense becomes 0.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The cast saturates.
+fn whole_ms(ms: f64) -> u64 {
+    ms.max(0.0) as u64
+}
+
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+/// A bind is one small object.
+const MAX_BIND_BYTES: usize = 64 * 1024;
+/// Media types are short; this one is kept, not understood.
+const MAX_TYPE_CHARS: usize = 255;
+/// Reasons are for people.
+const MAX_REASON_CHARS: usize = 1000;
+/// Longest long poll (contract, section 2).
+const LONGEST_WAIT_S: f64 = 50.0;

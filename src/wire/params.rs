@@ -1,0 +1,163 @@
+//! Backend parameters, however they come: query string, form, multipart or JSON.
+
+use super::body::RequestBody;
+use super::reply::{Problem, shown};
+use http_body_util::{BodyDataStream, Full};
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use std::collections::HashMap;
+
+/// The parameters of one call. What stands in the body wins over the query string.
+#[derive(Debug, Default)]
+pub struct Params(HashMap<String, String>);
+
+impl Params {
+    /// Reads all parameters of a request.
+    ///
+    /// Errors: a body that is not what its Content-Type says, or too large.
+    pub async fn read(head: &Parts, body: RequestBody) -> Result<Self, Problem> {
+        let mut params = Self::default();
+        params.add_form(head.uri.query().unwrap_or_default().as_bytes());
+        let bytes = body.collect(MAX_BODY_BYTES).await?;
+        if bytes.is_empty() {
+            return Ok(params);
+        }
+        let given = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match media_type.as_str() {
+            "" | "application/x-www-form-urlencoded" => params.add_form(&bytes),
+            "application/json" => params.add_json(&bytes)?,
+            "multipart/form-data" => params.add_multipart(given, bytes).await?,
+            _ => {
+                return Err(Problem::bad_request(format!(
+                    "header Content-Type {}: expected a form, multipart/form-data or application/json",
+                    shown(given)
+                )));
+            }
+        }
+        Ok(params)
+    }
+
+    fn add_form(&mut self, text: &[u8]) {
+        for (key, value) in form_urlencoded::parse(text) {
+            self.0.insert(key.into_owned(), value.into_owned());
+        }
+    }
+
+    fn add_json(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
+            .map_err(|error| {
+                Problem::bad_request(format!("the body is not a JSON object: {error}"))
+            })?;
+        for (key, value) in object {
+            let text = match value {
+                serde_json::Value::Null => continue,
+                serde_json::Value::String(text) => text,
+                serde_json::Value::Bool(_) | serde_json::Value::Number(_) => value.to_string(),
+                serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+                    return Err(Problem::bad_request(format!(
+                        "parameter {} must be a text, number or boolean",
+                        shown(&key)
+                    )));
+                }
+            };
+            self.0.insert(key, text);
+        }
+        Ok(())
+    }
+
+    async fn add_multipart(
+        &mut self,
+        media_type: &str,
+        bytes: bytes::Bytes,
+    ) -> Result<(), Problem> {
+        let bad =
+            |error: multer::Error| Problem::bad_request(format!("the multipart body: {error}"));
+        let boundary = multer::parse_boundary(media_type).map_err(bad)?;
+        let mut multipart = multer::Multipart::new(BodyDataStream::new(Full::new(bytes)), boundary);
+        while let Some(field) = multipart.next_field().await.map_err(bad)? {
+            let Some(name) = field.name().map(str::to_owned) else { continue };
+            self.0.insert(name, field.text().await.map_err(bad)?);
+        }
+        Ok(())
+    }
+
+    /// A parameter that is given and not empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter as Go's `strconv.ParseBool` reads it, as in 2014.
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
+        self.text(name)
+            .map(|text| match text {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+                _ => Err(Problem::bad_request(format!(
+                    "parameter {name} {}: expected true or false",
+                    shown(text)
+                ))),
+            })
+            .transpose()
+    }
+
+    /// A parameter as a number of bytes.
+    pub fn bytes(&self, name: &str) -> Result<Option<u64>, Problem> {
+        self.text(name)
+            .map(|text| {
+                let digits = text.bytes().all(|b| b.is_ascii_digit());
+                let value =
+                    text.parse().ok().filter(|value| digits && i64::try_from(*value).is_ok());
+                value.ok_or_else(|| {
+                    Problem::bad_request(format!(
+                        "parameter {name} {}: expected a number of bytes",
+                        shown(text)
+                    ))
+                })
+            })
+            .transpose()
+    }
+}
+
+/// A backend call is a handful of short texts.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_as_in_2014() {
+        let check = |text: &str, expected: Option<bool>| {
+            let params = Params(HashMap::from([("x".to_owned(), text.to_owned())]));
+            assert_eq!(params.boolean("x").ok(), expected.map(Some), "{text}");
+        };
+        for yes in ["1", "t", "T", "true", "TRUE", "True"] {
+            check(yes, Some(true));
+        }
+        for no in ["0", "f", "F", "false", "FALSE", "False"] {
+            check(no, Some(false));
+        }
+        check("yes", None);
+        assert_eq!(Params::default().boolean("x").ok(), Some(None));
+    }
+
+    #[test]
+    fn json_and_form_values() {
+        let mut params = Params::default();
+        params.add_form(b"a=1&b=two+words&c=%C3%BC");
+        params.add_json(br#"{"a": 2, "d": true, "e": null}"#).unwrap();
+        assert_eq!(params.bytes("a").ok(), Some(Some(2)));
+        assert_eq!(params.text("b"), Some("two words"));
+        assert_eq!(params.text("c"), Some("ü"));
+        assert_eq!(params.text("d"), Some("true"));
+        assert_eq!(params.text("e"), None);
+        assert!(params.bytes("b").is_err());
+        assert!(params.add_json(br#"{"a": []}"#).is_err());
+        assert!(params.add_json(b"[1]").is_err());
+    }
+}

@@ -1,0 +1,357 @@
+//! The one table from refusals and faults to HTTP answers.
+//!
+//! Source: RFC 9457 (problem details), and the project's contract for codes and numbers.
+
+use super::Answer;
+use super::status::StatusBody;
+use crate::core::refusal::Refusal;
+use crate::engine::error::{
+    ChangeError, ClientFault, Fault, LookupError, TicketError, TransferError,
+};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// The code of a problem: what a program looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The words are the table below.
+pub enum Code {
+    BadRequest,
+    DigestMismatch,
+    Unauthorized,
+    Forbidden,
+    UnknownUpload,
+    /// The backend surface answers 400 for an unknown id, as it did in 2014.
+    UnknownId,
+    MethodNotAllowed,
+    LengthChanged,
+    Superseded,
+    UploadOver,
+    LengthRequired,
+    WrongState,
+    TooLarge,
+    RangeInvalid,
+    TooMany,
+    Unavailable,
+    NoSpace,
+    Fault,
+    RequestTimeout,
+}
+
+struct Row {
+    status: StatusCode,
+    word: &'static str,
+    number: u8,
+    title: &'static str,
+}
+
+impl Code {
+    fn row(self) -> Row {
+        let (status, word, number, title) = match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", 1, "Malformed request"),
+            Self::DigestMismatch => {
+                (StatusCode::BAD_REQUEST, "digest-mismatch", 2, "The bytes do not have this digest")
+            }
+            Self::Unauthorized => {
+                (StatusCode::UNAUTHORIZED, "forbidden", 3, "Token missing or wrong")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", 3, "Not allowed"),
+            Self::UnknownUpload => (StatusCode::NOT_FOUND, "unknown-upload", 4, "No such upload"),
+            Self::UnknownId => (StatusCode::BAD_REQUEST, "unknown-upload", 4, "No such upload"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", 5, "Method not allowed")
+            }
+            Self::LengthChanged => {
+                (StatusCode::CONFLICT, "length-changed", 6, "The file has changed")
+            }
+            Self::Superseded => {
+                (StatusCode::CONFLICT, "superseded", 7, "A newer request took over this range")
+            }
+            Self::UploadOver => (StatusCode::GONE, "upload-over", 8, "The upload is over"),
+            Self::LengthRequired => {
+                (StatusCode::LENGTH_REQUIRED, "length-required", 9, "Length required")
+            }
+            Self::WrongState => {
+                (StatusCode::PRECONDITION_FAILED, "wrong-state", 10, "Not in this state")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", 11, "Too large"),
+            Self::RangeInvalid => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range-invalid",
+                12,
+                "Range and body do not fit",
+            ),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", 13, "Too many at once"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", 14, "Not now"),
+            Self::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no-space", 15, "The disk is full"),
+            Self::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "fault", 16, "The server failed"),
+            // Not in the contract's table: the body stood still, the client may send it again.
+            Self::RequestTimeout => {
+                (StatusCode::REQUEST_TIMEOUT, "bad-request", 1, "The body took too long")
+            }
+        };
+        Row { status, word, number, title }
+    }
+}
+
+/// A request that was not done, as its answer.
+#[derive(Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    upload: Option<Box<StatusBody>>,
+    allow: Option<&'static str>,
+    retry_after_s: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    error_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<&'a StatusBody>,
+}
+
+impl Problem {
+    /// A problem with a text for people.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let retry_after_s = match code {
+            Code::TooMany | Code::Unavailable => Some(RETRY_AFTER_S),
+            _ => None,
+        };
+        Self { code, detail: detail.into(), upload: None, allow: None, retry_after_s }
+    }
+
+    /// A malformed request; the detail names the header or parameter and its value.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, detail)
+    }
+
+    /// A method that the resource does not have.
+    pub fn method(method: &hyper::Method, allow: &'static str) -> Self {
+        let detail = format!("method {} is not one of {allow}", shown(method.as_str()));
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// Adds how the upload stands.
+    pub fn with_upload(mut self, status: StatusBody) -> Self {
+        self.upload = Some(Box::new(status));
+        self
+    }
+
+    /// The problem's code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The same problem with another code, for surfaces that name it differently.
+    pub fn recoded(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The answer as problem+json.
+    pub fn into_answer(self) -> Answer {
+        let row = self.code.row();
+        let body = ProblemBody {
+            r#type: format!("/incoming/problems/{}", row.word),
+            title: row.title,
+            status: row.status.as_u16(),
+            detail: &self.detail,
+            code: row.word,
+            error_code: row.number,
+            upload: self.upload.as_deref(),
+        };
+        let mut answer = self.head(&row, json(&body), "application/problem+json");
+        if let Some(status) = &self.upload {
+            status.add_headers(answer.headers_mut());
+        }
+        answer
+    }
+
+    /// The answer as a line of text.
+    pub fn into_text(self) -> Answer {
+        let row = self.code.row();
+        self.head(&row, Bytes::from(format!("{}\n", self.detail)), "text/plain; charset=utf-8")
+    }
+
+    fn head(&self, row: &Row, body: Bytes, media_type: &'static str) -> Answer {
+        let mut answer = Response::new(Full::new(body));
+        *answer.status_mut() = row.status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthorized {
+            headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
+}
+
+/// An answer with a JSON body.
+pub fn json_answer(value: &impl Serialize) -> Answer {
+    let mut answer = Response::new(Full::new(json(value)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// An answer with exactly this text.
+pub fn text_answer(text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// An answer without a body.
+pub fn empty_answer(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("these types have only string keys").into()
+}
+
+/// A value from outside as it may stand in a text: escaped, and not longer than a line.
+pub fn shown(value: &str) -> String {
+    let short: String = value.chars().take(SHOWN_CHARS).collect();
+    let more = if short.len() < value.len() { "..." } else { "" };
+    format!("\"{}{more}\"", short.escape_debug())
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::UploadOver(_) => Code::UploadOver,
+            Refusal::LengthChanged { .. } => Code::LengthChanged,
+            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
+            Refusal::ChunkTooLarge { .. } | Refusal::FileTooLarge { .. } => Code::TooLarge,
+            Refusal::TooManyHoles { .. } => Code::TooMany,
+            Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
+                Code::WrongState
+            }
+            Refusal::WrongSecret => Code::Forbidden,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<Fault> for Problem {
+    /// What failed is in the log; the outside learns only that something did.
+    fn from(fault: Fault) -> Self {
+        tracing::error!(%fault, "request failed");
+        Self::new(Code::Fault, "the server could not do this; nothing acknowledged is lost")
+    }
+}
+
+impl From<LookupError> for Problem {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unknown => Self::new(Code::UnknownUpload, "there is no such upload"),
+            LookupError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Unknown => LookupError::Unknown.into(),
+            ChangeError::Refused(refusal) => refusal.into(),
+            ChangeError::NoSpace => no_space(),
+            ChangeError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TicketError> for Problem {
+    fn from(error: TicketError) -> Self {
+        match error {
+            TicketError::TooMany { limit } => Self::new(
+                Code::TooMany,
+                format!("{limit} uploads are open, that is as many as there may be"),
+            ),
+            TicketError::Refused(refusal) => refusal.into(),
+            TicketError::NoSpace => no_space(),
+            TicketError::Draining => draining(),
+            TicketError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TransferError> for Problem {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Unknown => LookupError::Unknown.into(),
+            TransferError::Refused(refusal) => refusal.into(),
+            TransferError::Superseded => {
+                Self::new(Code::Superseded, "a newer request took over this range")
+            }
+            TransferError::DigestMismatch => Self::new(
+                Code::DigestMismatch,
+                "the body does not have the digest of header Content-Digest",
+            ),
+            TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
+                Self::new(Code::BadRequest, fault.to_string())
+            }
+            TransferError::Client(fault @ (ClientFault::StoodStill | ClientFault::TooSlow)) => {
+                Self::new(Code::RequestTimeout, fault.to_string())
+            }
+            TransferError::TooManyInFlight { limit } => Self::new(
+                Code::TooMany,
+                format!(
+                    "{limit} chunks of this upload are in flight, that is as many as there may be"
+                ),
+            ),
+            TransferError::NoSpace => no_space(),
+            TransferError::Draining => draining(),
+            TransferError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+fn no_space() -> Problem {
+    let detail =
+        "the disk is full; nothing acknowledged is lost, the upload goes on when space returns";
+    Problem { retry_after_s: Some(NO_SPACE_RETRY_S), ..Problem::new(Code::NoSpace, detail) }
+}
+
+fn draining() -> Problem {
+    Problem::new(Code::Unavailable, "the server is stopping; try again in a moment")
+}
+
+/// When to come back after a limit or a restart.
+const RETRY_AFTER_S: u32 = 2;
+/// When to come back to a full disk.
+const NO_SPACE_RETRY_S: u32 = 10;
+/// Characters of a foreign value that are shown.
+const SHOWN_CHARS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_values_are_escaped_and_short() {
+        assert_eq!(shown("a\r\nb\u{0}"), "\"a\\r\\nb\\0\"");
+        assert_eq!(shown(&"x".repeat(1000)).len(), 105);
+    }
+}

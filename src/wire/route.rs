@@ -1,0 +1,158 @@
+//! Which thing a path names. Paths are compared as they came, never decoded.
+
+use super::Surface;
+use super::reply::{Code, Problem};
+use crate::core::id::TicketId;
+
+/// A script that the server gives to pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// `incoming.js`: the global `incoming`.
+    Classic,
+    /// `incoming.mjs`: an ES module.
+    Module,
+}
+
+/// A backend call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendCall {
+    /// `new_upload`.
+    NewUpload,
+    /// `cancel_upload`.
+    CancelUpload,
+    /// `finish_upload`.
+    FinishUpload,
+    /// `retry_handover`.
+    RetryHandover,
+    /// `uploads`.
+    List,
+    /// `uploads/{id}`; `None` where that is no id.
+    Show(Option<TicketId>),
+}
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// An upload; `None` where the last part is no id.
+    Upload(Option<TicketId>),
+    /// The browser library.
+    Script(Script),
+    /// A backend call.
+    Backend(BackendCall),
+    /// `/metrics`.
+    Metrics,
+    /// `/healthz`.
+    Health,
+    /// `/readyz`.
+    Ready,
+    /// Nothing.
+    Unknown,
+}
+
+impl Route {
+    /// What `path` names. Every path under `/incoming/` also exists under `/incoming/0.1/`, as in
+    /// the 2014 system.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/metrics" => return Self::Metrics,
+            "/healthz" => return Self::Health,
+            "/readyz" => return Self::Ready,
+            _ => {}
+        }
+        let Some(rest) = path.strip_prefix("/incoming/") else { return Self::Unknown };
+        let rest = rest.strip_prefix("0.1/").unwrap_or(rest);
+        match rest {
+            "frontend/incoming.js" => Self::Script(Script::Classic),
+            "frontend/incoming.mjs" => Self::Script(Script::Module),
+            "backend/new_upload" => Self::Backend(BackendCall::NewUpload),
+            "backend/cancel_upload" => Self::Backend(BackendCall::CancelUpload),
+            "backend/finish_upload" => Self::Backend(BackendCall::FinishUpload),
+            "backend/retry_handover" => Self::Backend(BackendCall::RetryHandover),
+            "backend/uploads" => Self::Backend(BackendCall::List),
+            _ => {
+                if let Some(id) = rest.strip_prefix("frontend/uploads/") {
+                    Self::Upload(TicketId::parse(id).ok())
+                } else if let Some(id) = rest.strip_prefix("backend/uploads/") {
+                    Self::Backend(BackendCall::Show(TicketId::parse(id).ok()))
+                } else {
+                    Self::Unknown
+                }
+            }
+        }
+    }
+
+    /// Whether pages of other origins may ask for it.
+    pub fn is_frontend(self) -> bool {
+        matches!(self, Self::Upload(_) | Self::Script(_))
+    }
+
+    /// This route, if `surface` serves it.
+    pub fn on(self, surface: Surface) -> Result<Self, Problem> {
+        let served = match surface {
+            Surface::Shared => true,
+            Surface::Public => self.is_frontend(),
+            Surface::Backend => !self.is_frontend(),
+        };
+        if served && self != Self::Unknown {
+            return Ok(self);
+        }
+        Err(Problem::new(Code::UnknownUpload, "there is nothing at this path"))
+    }
+
+    /// A word for the log: never the id.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Upload(_) => "upload",
+            Self::Script(_) => "script",
+            Self::Backend(BackendCall::NewUpload) => "new_upload",
+            Self::Backend(BackendCall::CancelUpload) => "cancel_upload",
+            Self::Backend(BackendCall::FinishUpload) => "finish_upload",
+            Self::Backend(BackendCall::RetryHandover) => "retry_handover",
+            Self::Backend(BackendCall::List | BackendCall::Show(_)) => "uploads",
+            Self::Metrics => "metrics",
+            Self::Health => "healthz",
+            Self::Ready => "readyz",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let id = "0a0b0c0d-0102-4304-8506-0708090a0b0c";
+        let parsed = TicketId::parse(id).unwrap();
+        let check = |path: &str, expected| assert_eq!(Route::of(path), expected, "{path}");
+        for prefix in ["/incoming/", "/incoming/0.1/"] {
+            check(&format!("{prefix}frontend/uploads/{id}"), Route::Upload(Some(parsed)));
+            check(&format!("{prefix}frontend/uploads/{id}/"), Route::Upload(None));
+            check(&format!("{prefix}frontend/uploads/..%2f{id}"), Route::Upload(None));
+            check(&format!("{prefix}frontend/uploads/{}", id.to_uppercase()), Route::Upload(None));
+            check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));
+            check(&format!("{prefix}backend/new_upload"), Route::Backend(BackendCall::NewUpload));
+            check(
+                &format!("{prefix}backend/uploads/{id}"),
+                Route::Backend(BackendCall::Show(Some(parsed))),
+            );
+            check(&format!("{prefix}frontend/../backend/new_upload"), Route::Unknown);
+        }
+        check("/", Route::Unknown);
+        check("/incoming/0.2/backend/new_upload", Route::Unknown);
+        check("//incoming/backend/new_upload", Route::Unknown);
+        check("/metrics", Route::Metrics);
+    }
+
+    #[test]
+    fn each_surface_serves_its_own() {
+        let backend = Route::Backend(BackendCall::NewUpload);
+        assert!(backend.on(Surface::Public).is_err());
+        assert!(backend.on(Surface::Backend).is_ok());
+        assert!(Route::Metrics.on(Surface::Public).is_err());
+        assert!(Route::Upload(None).on(Surface::Backend).is_err());
+        assert!(Route::Upload(None).on(Surface::Shared).is_ok());
+        assert!(Route::Unknown.on(Surface::Shared).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! The status object of an upload, as JSON and as headers.
+
+use super::Options;
+use crate::engine::status::Status;
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use serde::Serialize;
+
+/// The status object.
+#[derive(Debug, Serialize)]
+pub struct StatusBody {
+    state: &'static str,
+    length: Option<u64>,
+    offset: u64,
+    received: Vec<[u64; 2]>,
+    chunk_size: u64,
+    max_chunk_size: Option<u64>,
+    send_ahead: u32,
+    name: Option<String>,
+    reason: Option<String>,
+    #[serde(skip)]
+    complete: bool,
+}
+
+impl StatusBody {
+    /// The status object of an upload.
+    pub fn new(status: Status, options: &Options, max_chunk_size: Option<u64>) -> Self {
+        Self {
+            state: status.state.word(),
+            length: status.length,
+            offset: status.offset(),
+            received: status.received.as_slice().iter().map(|e| [e.start(), e.end()]).collect(),
+            chunk_size: options.chunk_size,
+            max_chunk_size,
+            send_ahead: options.send_ahead,
+            complete: status.is_complete(),
+            name: status.name,
+            reason: status.reason,
+        }
+    }
+
+    /// Adds the headers that come with every status object.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        headers.insert("upload-offset", HeaderValue::from(self.offset));
+        if let Some(length) = self.length {
+            headers.insert("upload-length", HeaderValue::from(length));
+        }
+        let complete = if self.complete { "?1" } else { "?0" };
+        headers.insert("upload-complete", HeaderValue::from_static(complete));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
