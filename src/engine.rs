@@ -29,6 +29,7 @@ use crate::journal::JournalStore;
 use crate::store::Store;
 use clock::Clock;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,6 +71,8 @@ pub struct Engine {
     timers: timers::Timers,
     space: space::Space,
     stats: stats::Stats,
+    /// Set while the last write took long: the next ones go to a blocking thread.
+    slow_disk: AtomicBool,
     tracker: TaskTracker,
     draining: CancellationToken,
 }
@@ -94,6 +97,7 @@ impl Engine {
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
             stats: stats::Stats::default(),
+            slow_disk: AtomicBool::new(false),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
         })

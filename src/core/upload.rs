@@ -396,14 +396,14 @@ impl Upload {
         if let Some(length) = length {
             self.check_length(length, limits)?;
         }
+        if let Some(length) = self.length.filter(|length| extents.end() > *length) {
+            return Err(Refusal::RangeOutside { end: extents.end(), length });
+        }
         match &self.phase {
             Phase::New | Phase::Uploading => {}
             Phase::HandingOver(_) | Phase::Finished { .. } => return Ok(Vec::new()),
             Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Over::Cancelled)),
             Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
-        }
-        if let Some(length) = self.length.filter(|length| extents.end() > *length) {
-            return Err(Refusal::RangeOutside { end: extents.end(), length });
         }
         let mut events = Vec::with_capacity(extents.as_slice().len() + 1);
         if self.length.is_none() && length.is_some() {

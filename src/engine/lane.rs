@@ -182,6 +182,9 @@ impl Engine {
         let acknowledged = after.received().bytes() - before.received().bytes();
         self.stats.acknowledged_bytes.add(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
+        if over {
+            live.seal();
+        }
         if over || acknowledged > 0 || after.phase() != before.phase() {
             self.follow_up(live.id, before, &after);
         }
@@ -198,18 +201,21 @@ impl Engine {
     }
 
     /// Stops an upload whose disk has failed: nothing more is written or acknowledged.
-    pub(super) fn latch(&self, live: &Arc<Live>, fault: Fault) {
+    pub(super) fn latch(self: &Arc<Self>, live: &Arc<Live>, fault: Fault) {
         tracing::error!(upload = %live.id.short(), %fault, "upload stopped: the disk failed");
         self.stats.faults.add(1);
         let mut state = live.lock();
         state.fault.get_or_insert(fault);
         state.claims.fence_all();
         drop(state);
-        if let LogPlace::Open { log, .. } =
-            &mut *live.log.lock().expect("no holder of this lock panics")
-        {
-            log.note_fault();
-        }
+        let (live, token) = (Arc::clone(live), self.tracker.token());
+        tokio::task::spawn_blocking(move || {
+            let _token = token;
+            let mut place = live.log.lock().expect("no holder of this lock panics");
+            if let LogPlace::Open { log, .. } = &mut *place {
+                log.note_fault();
+            }
+        });
     }
 }
 
@@ -339,6 +345,7 @@ impl Round<'_> {
 
     /// Puts the complete file in its place. What was recorded up to here stands, whatever happens.
     fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
+        self.live.seal();
         let length = staged.length().unwrap_or_default();
         let now = self.engine.clock.now();
         let placed = self.engine.store.publish(self.live.id, length).map_err(|error| {

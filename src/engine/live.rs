@@ -11,7 +11,9 @@ use crate::core::time::Timestamp;
 use crate::core::upload::Upload;
 use crate::journal::log::Log;
 use crate::store::Blob;
-use std::sync::{Arc, Mutex, MutexGuard};
+use bytes::Bytes;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 /// An upload that somebody has asked for.
@@ -20,6 +22,9 @@ pub(super) struct Live {
     state: Mutex<State>,
     /// The journal's end; locked by whoever runs the lane, and by nobody else for long.
     pub(super) log: Mutex<LogPlace>,
+    /// Set before the part is put in its place or removed; whoever writes holds it for reading, so
+    /// nothing is written to a part that is no longer one.
+    pub(super) sealed: RwLock<bool>,
     /// Told of every change of state.
     pub(super) changed: watch::Sender<()>,
     /// Told when a claim is given back.
@@ -72,9 +77,26 @@ impl Live {
                 unsynced_bytes: 0,
             }),
             log: Mutex::new(log),
+            sealed: RwLock::new(false),
             changed: watch::Sender::new(()),
             released: Released::new(),
         })
+    }
+
+    /// Writes frames to the part, unless it is sealed: `None`. Blocks.
+    pub(super) fn write(
+        &self,
+        blob: &dyn Blob,
+        frames: &[Bytes],
+        offset: u64,
+    ) -> Option<io::Result<()>> {
+        let sealed = self.sealed.read().expect("no holder of this lock panics");
+        (!*sealed).then(|| blob.write_at(frames, offset))
+    }
+
+    /// Seals the part: waits for writes under way and lets no other begin. Blocks.
+    pub(super) fn seal(&self) {
+        *self.sealed.write().expect("no holder of this lock panics") = true;
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

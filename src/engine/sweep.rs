@@ -223,7 +223,8 @@ impl Engine {
                     tracing::warn!(upload = %id.short(), ?error, "an idle upload could not be cancelled");
                 }
             }
-            Phase::HandingOver(_) | Phase::Cancelled { owed: Some(_), .. } => {}
+            Phase::HandingOver(_) => self.timers.set(id, due),
+            Phase::Cancelled { owed: Some(_), .. } => {}
             Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. }
                 if due > now =>
             {

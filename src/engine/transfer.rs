@@ -25,7 +25,7 @@ use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -154,6 +154,10 @@ impl Engine {
         let mut state = live.lock();
         if let Some(blob) = &state.blob {
             return Ok(Arc::clone(blob));
+        }
+        if !matches!(state.upload.phase(), Phase::New | Phase::Uploading) {
+            drop(state);
+            return Err(self.fenced(live));
         }
         let blob = self.store.create(live.id).map_err(|error| disk("opening the part", &error))?;
         state.blob = Some(Arc::clone(&blob));
@@ -360,17 +364,20 @@ impl Chunk<'_> {
     /// is slow, so that other connections of this worker go on.
     async fn write(&self, frames: Vec<Bytes>, offset: u64) -> Result<(), TransferError> {
         let Some(blob) = self.blob.clone() else { return Ok(()) };
+        let slow = &self.engine.slow_disk;
         let began = Instant::now();
-        let written = if SLOW_DISK.load(Ordering::Relaxed) {
-            let write = tokio::task::spawn_blocking(move || blob.write_at(&frames, offset));
+        let written = if slow.load(Ordering::Relaxed) {
+            let live = Arc::clone(self.live);
+            let write = tokio::task::spawn_blocking(move || live.write(&*blob, &frames, offset));
             match write.await {
                 Ok(written) => written,
-                Err(error) => Err(std::io::Error::other(error)),
+                Err(error) => Some(Err(std::io::Error::other(error))),
             }
         } else {
-            blob.write_at(&frames, offset)
+            self.live.write(&*blob, &frames, offset)
         };
-        SLOW_DISK.store(began.elapsed() >= SLOW_WRITE, Ordering::Relaxed);
+        slow.store(began.elapsed() >= SLOW_WRITE, Ordering::Relaxed);
+        let Some(written) = written else { return Err(self.engine.fenced(self.live)) };
         written.map_err(|error| self.failed("write", &error))
     }
 
@@ -554,9 +561,6 @@ fn disk(what: &str, error: &std::io::Error) -> TransferError {
         TransferError::Fault(Fault::new(what, error))
     }
 }
-
-/// Set while the last write took long: the next ones go to a blocking thread.
-static SLOW_DISK: AtomicBool = AtomicBool::new(false);
 
 /// Bytes of a batch: HTTP/2 brings 16 KiB frames, and one write for each would cost more than the
 /// bytes; HTTP/1 frames of several hundred KiB go through as they come.

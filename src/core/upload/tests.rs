@@ -165,6 +165,14 @@ fn only_new_bytes_are_recorded() {
 }
 
 #[test]
+fn bytes_beyond_the_end_are_never_acknowledged() {
+    for upload in [uploading(), handing_over(), finished()] {
+        let refused = Err(Refusal::RangeOutside { end: 30, length: 20 });
+        assert_eq!(upload.decide(&store(25, 30, None), NOW, &LIMITS), refused);
+    }
+}
+
+#[test]
 fn cancel_and_completion_have_one_winner() {
     let check = |upload: &Upload, expected: Result<usize, Refusal>| {
         let decided = upload.decide(&cancel(), NOW, &LIMITS).map(|events| events.len());
