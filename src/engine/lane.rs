@@ -185,18 +185,21 @@ impl Engine {
         if over {
             live.seal();
         }
-        if over || acknowledged > 0 || after.phase() != before.phase() {
+        let told = over || acknowledged > 0 || after.phase() != before.phase();
+        {
+            let mut state = live.lock();
+            state.upload = after.clone();
+            state.unsynced_bytes += acknowledged;
+            state.touched = self.clock.now();
+            if over {
+                state.claims.fence_all();
+                state.blob = None;
+            }
+        }
+        // Only now: whoever is told of what is owed looks at the state.
+        if told {
             self.follow_up(live.id, before, &after);
         }
-        let mut state = live.lock();
-        state.upload = after;
-        state.unsynced_bytes += acknowledged;
-        state.touched = self.clock.now();
-        if over {
-            state.claims.fence_all();
-            state.blob = None;
-        }
-        drop(state);
         live.changed.send_replace(());
     }
 

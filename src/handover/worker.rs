@@ -35,13 +35,31 @@ pub async fn run(
     }
 }
 
+/// Puts an upload back into the queue unless its call was seen to, also when the task is dropped.
+struct Owed<'a> {
+    engine: &'a Engine,
+    id: Option<TicketId>,
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.engine.put_back(id);
+        }
+    }
+}
+
 async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
+    let mut owed = Owed { engine, id: Some(id) };
     let call = match engine.begin_call(id).await {
         Ok(Some(call)) => call,
-        Ok(None) => return,
+        Ok(None) => {
+            owed.id = None;
+            return;
+        }
         Err(error) => {
             tracing::error!(upload = %id.short(), ?error, "a call could not be recorded, trying later");
-            return engine.put_back(id);
+            return;
         }
     };
     let result = make(client, &call).await;
@@ -52,9 +70,11 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
             tracing::warn!(upload = %id.short(), why = why.escape_debug().to_string(), "no answer from the backend");
         }
     }
-    if let Err(error) = engine.end_call(id, result).await {
-        tracing::error!(upload = %id.short(), ?error, "the end of a call could not be recorded, calling again later");
-        engine.put_back(id);
+    match engine.end_call(id, result).await {
+        Ok(()) => owed.id = None,
+        Err(error) => {
+            tracing::error!(upload = %id.short(), ?error, "the end of a call could not be recorded, calling again later");
+        }
     }
 }
 

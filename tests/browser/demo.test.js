@@ -1,0 +1,121 @@
+// The demo page in a real browser, over https: what a person does with it, and what happens to it.
+
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Line, browser, card, choose, demo, file, folder, open, press, received, until } from './harness.js';
+
+const MB = 1_000_000;
+
+/** A demo behind a slow line, a browser on its page. */
+async function slow(t, bytesPerSecond) {
+  const app = await demo(t);
+  const line = new Line(t, app.https, bytesPerSecond);
+  const port = await line.open();
+  const on = await browser(t);
+  const { page, complaints } = await open(on, `https://localhost:${port}/`);
+  return { app, line, page, complaints, dir: await folder(t) };
+}
+
+const under = async (page, name, percent) =>
+  until(`${name} is on its way`, async () => {
+    const seen = await card(page, name);
+    return seen?.state === 'uploading' && seen.percent >= percent && seen.percent < 90;
+  });
+
+const parts = async (app) =>
+  (await readdir(join(app.dir, 'data/storage'))).filter((name) => name.endsWith('.part'));
+
+test('several files at once arrive whole, also an empty and a strangely named one', async (t) => {
+  const app = await demo(t);
+  const on = await browser(t);
+  const { page, complaints } = await open(on, `https://localhost:${app.https}/`);
+  const dir = await folder(t);
+  const files = [
+    await file(dir, 'large.bin', 40 * MB),
+    await file(dir, 'empty.bin', 0),
+    await file(dir, '<script>alert(1)<!-- ü "quoted" .txt', 3 * MB),
+    await file(dir, 'one more.bin', 9 * MB),
+  ];
+  await choose(page, ...files);
+  for (const one of files) {
+    await received(page, one);
+    await until(`${one.name} is finished`, async () => (await card(page, one.name))?.state === 'finished');
+  }
+  assert.deepEqual(complaints, []);
+});
+
+test('pause and resume', async (t) => {
+  const { page, complaints, dir } = await slow(t, 4 * MB);
+  const one = await file(dir, 'paused.bin', 30 * MB);
+  await choose(page, one);
+  await under(page, one.name, 5);
+  await press(page, one.name, 'pause');
+  await until('it is paused', async () => (await card(page, one.name)).state === 'paused');
+  await press(page, one.name, 'pause');
+  await received(page, one);
+  assert.deepEqual(complaints, []);
+});
+
+test('cancel removes what was stored', async (t) => {
+  const { app, page, complaints, dir } = await slow(t, 4 * MB);
+  const one = await file(dir, 'cancelled.bin', 60 * MB);
+  await choose(page, one);
+  await under(page, one.name, 5);
+  assert.equal((await parts(app)).length, 1);
+  await press(page, one.name, 'cancel');
+  await until('it is cancelled', async () => (await card(page, one.name)).state === 'cancelled');
+  await until('its bytes are gone', async () => (await parts(app)).length === 0);
+  assert.deepEqual(complaints, []);
+});
+
+test('the server is killed and started again: the page goes on by itself', async (t) => {
+  const { app, page, complaints, dir } = await slow(t, 6 * MB);
+  const files = [await file(dir, 'survivor-1.bin', 30 * MB), await file(dir, 'survivor-2.bin', 20 * MB)];
+  await choose(page, ...files);
+  await under(page, files[0].name, 5);
+  await app.server.kill('SIGKILL');
+  await until('the page has noticed', async () => /lost|again/i.test((await card(page, files[0].name)).text));
+  await app.server.start();
+  for (const one of files) await received(page, one);
+  assert.deepEqual(complaints, []);
+});
+
+test('the network is cut for a while', async (t) => {
+  const { line, page, complaints, dir } = await slow(t, 6 * MB);
+  const one = await file(dir, 'cut.bin', 30 * MB);
+  await choose(page, one);
+  await under(page, one.name, 5);
+  line.cut();
+  await until('the page has noticed', async () => /lost|again/i.test((await card(page, one.name)).text));
+  line.mend();
+  await received(page, one);
+  assert.deepEqual(complaints, []);
+});
+
+test('the page is reloaded: the same file goes on where it was', async (t) => {
+  const { line, page, complaints, dir } = await slow(t, 4 * MB);
+  const one = await file(dir, 'reloaded.bin', 40 * MB);
+  await choose(page, one);
+  await under(page, one.name, 40);
+  await page.reload({ waitUntil: 'load' });
+  await until('the page remembers', () => page.$('[data-testid=remembered]'));
+  const before = line.bytes;
+  await choose(page, one);
+  await received(page, one);
+  assert.ok(line.bytes - before < 0.75 * one.bytes, 'what the server had was not sent again');
+  assert.deepEqual(complaints, []);
+});
+
+test('the page fits a phone', async (t) => {
+  const app = await demo(t);
+  const on = await browser(t);
+  const { page } = await open(on, `http://localhost:${app.http}/`);
+  await page.setViewport({ width: 360, height: 740, isMobile: true, hasTouch: true });
+  const one = await file(await folder(t), `${'a-very-long-name-'.repeat(10)}.bin`, 2 * MB);
+  await choose(page, one);
+  await received(page, one);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 360, `the page is ${wide} pixels wide`);
+});
