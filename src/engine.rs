@@ -131,3 +131,6 @@ impl Engine {
         self.tracker.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,7 +159,7 @@ impl Engine {
         let round = Round { engine: self, live, before: &before };
         match round.run(&jobs) {
             Ok((after, answers)) => {
-                self.applied(live, &before, after);
+                self.applied(live, &before, &after);
                 for (job, answer) in jobs.into_iter().zip(answers) {
                     // Whoever asked may have gone; the change stands.
                     let _ = job.reply.send(answer.map_err(ChangeError::Refused));
@@ -167,7 +167,7 @@ impl Engine {
             }
             Err(RoundError { reached, error }) => {
                 if let Some(reached) = reached {
-                    self.applied(live, &before, *reached);
+                    self.applied(live, &before, &reached);
                 }
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(live, fault.clone());
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// Swaps in the new state, which is durable now, and sees to what follows from it.
-    fn applied(self: &Arc<Self>, live: &Arc<Live>, before: &Upload, after: Upload) {
+    fn applied(self: &Arc<Self>, live: &Arc<Live>, before: &Upload, after: &Upload) {
         let acknowledged = after.received().bytes() - before.received().bytes();
         self.stats.acknowledged_bytes.add(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
@@ -198,7 +198,7 @@ impl Engine {
         }
         // Only now: whoever is told of what is owed looks at the state.
         if told {
-            self.follow_up(live.id, before, &after);
+            self.follow_up(live.id, before, after);
         }
         live.changed.send_replace(());
     }

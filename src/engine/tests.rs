@@ -1,0 +1,254 @@
+//! The engine over stores in memory: what a failing disk, a power cut and a rival request may and
+//! may not do.
+
+use super::calls::{CallKind, CallResult};
+use super::error::{ChangeError, ClientFault, TransferError};
+use super::status::StateName;
+use super::tickets::NewUpload;
+use super::*;
+use crate::core::digest::ChunkDigest;
+use crate::core::event::{DigestWish, Notice, Removal};
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::refusal::Refusal;
+use crate::core::upload::{FileFacts, Offer, Reach};
+use crate::journal::memory::MemoryJournals;
+use crate::store::memory::{MemoryStore, Step};
+use bytes::Bytes;
+use futures_core::Stream;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// Memory that outlives engines: a new engine on it is a restart.
+#[derive(Clone, Default)]
+struct Machine {
+    store: MemoryStore,
+    journals: MemoryJournals,
+}
+
+impl Machine {
+    fn start(&self, ack: Durability) -> Arc<Engine> {
+        let options = Options {
+            ack,
+            limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+            max_uploads: 100,
+            min_free_bytes: 1000,
+            max_idle: Duration::from_secs(3600),
+            retain_finished: Duration::from_secs(3600),
+            failed_retention: Duration::from_secs(3600),
+            calls: Policy {
+                confirm_timeout: Duration::from_secs(600),
+                retry_for: Duration::from_secs(600),
+            },
+            body_timeout: Duration::from_secs(30),
+            min_rate: 0,
+        };
+        let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));
+        Engine::new(options, store, journals, Arc::new(clock::SystemClock))
+    }
+
+    fn cut_power(&self) {
+        self.store.cut_power();
+        self.journals.cut_power();
+    }
+}
+
+async fn ticket(engine: &Arc<Engine>) -> TicketId {
+    let wish = NewUpload {
+        finish_url: "http://backend/done".into(),
+        secret: "secret".into(),
+        removal: Removal::RemoveWhenFinished,
+        max_bytes: None,
+        length: None,
+        digest: DigestWish::None,
+        metadata: String::new(),
+        idle_timeout: None,
+    };
+    engine.new_upload(wish).await.unwrap().0
+}
+
+/// A body whose frames a test sends when it likes.
+struct Body(mpsc::UnboundedReceiver<Result<Bytes, ClientFault>>);
+
+impl Stream for Body {
+    type Item = Result<Bytes, ClientFault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+fn body(frames: &[&'static [u8]]) -> Body {
+    let (send, receive) = mpsc::unbounded_channel();
+    for frame in frames {
+        send.send(Ok(Bytes::from_static(frame))).unwrap();
+    }
+    Body(receive)
+}
+
+fn chunk(start: u64, end: u64, length: u64) -> Offer {
+    Offer { extent: Extent::new(start, end), length: Some(length), reach: Reach::Chunk }
+}
+
+async fn held(engine: &Arc<Engine>, id: TicketId) -> Vec<(u64, u64)> {
+    let status = engine.status(id).await.unwrap();
+    status.received.as_slice().iter().map(|e| (e.start(), e.end())).collect()
+}
+
+#[tokio::test]
+async fn durable_outlives_the_power_and_written_the_process() {
+    for (ack, after_power) in [(Durability::Durable, vec![(0, 5)]), (Durability::Written, vec![])] {
+        let machine = Machine::default();
+        let engine = machine.start(ack);
+        let id = ticket(&engine).await;
+        if ack == Durability::Written {
+            // The ticket itself was only written: make it durable as a sync by the kernel would.
+            engine.bind(id, FileFacts { length: Some(10), ..FileFacts::default() }).await.unwrap();
+        }
+        engine.receive(id, chunk(0, 5, 10), None, body(&[b"he", b"llo"])).await.unwrap();
+        drop(engine);
+        let engine = machine.start(ack);
+        assert_eq!(held(&engine, id).await, [(0, 5)], "{ack:?} after a crash");
+        drop(engine);
+        machine.store.cut_power();
+        let engine = machine.start(ack);
+        assert_eq!(held(&engine, id).await, after_power, "{ack:?} after a power cut");
+        engine.receive(id, chunk(0, 10, 10), None, body(&[b"helloworld"])).await.unwrap();
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+        drop(engine);
+        machine.cut_power();
+        let engine = machine.start(ack);
+        assert_eq!(
+            engine.status(id).await.unwrap().state,
+            StateName::HandingOver,
+            "{ack:?} published"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_newer_request_takes_over_and_the_prefix_stays() {
+    let engine = Machine::default().start(Durability::Durable);
+    let id = ticket(&engine).await;
+    let (send, receive) = mpsc::unbounded_channel();
+    send.send(Ok(Bytes::from_static(b"hel"))).unwrap();
+    let first = tokio::spawn({
+        let engine = Arc::clone(&engine);
+        async move { engine.receive(id, chunk(0, 10, 10), None, Body(receive)).await }
+    });
+    while engine.stats().received_bytes.value() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let second = engine.receive(id, chunk(2, 10, 10), None, body(&[b"XXXXXXXX"])).await.unwrap();
+    assert!(matches!(first.await.unwrap(), Err(TransferError::Superseded)));
+    assert_eq!(second.state, StateName::HandingOver);
+    let mut content = String::new();
+    engine.store.read(id).unwrap().read_to_string(&mut content).unwrap();
+    assert_eq!(content, "helXXXXXXX", "the prefix of the first is immutable");
+    drop(send);
+}
+
+#[tokio::test]
+async fn a_broken_body_keeps_its_prefix_but_not_with_a_digest() {
+    for (digest, expected) in [(None, vec![(0, 3)]), (Some(ChunkDigest::Sha256([0; 32])), vec![])] {
+        let engine = Machine::default().start(Durability::Durable);
+        let id = ticket(&engine).await;
+        let (send, receive) = mpsc::unbounded_channel();
+        send.send(Ok(Bytes::from_static(b"hel"))).unwrap();
+        send.send(Err(ClientFault::BrokeOff("reset".into()))).unwrap();
+        let broken = engine.receive(id, chunk(0, 10, 10), digest, Body(receive)).await;
+        assert!(matches!(broken, Err(TransferError::Client(_))));
+        assert_eq!(held(&engine, id).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_digest_counts_nothing_and_a_short_or_long_body_is_refused() {
+    let engine = Machine::default().start(Durability::Durable);
+    let id = ticket(&engine).await;
+    let wrong = Some(ChunkDigest::Sha256([0; 32]));
+    let result = engine.receive(id, chunk(0, 5, 10), wrong, body(&[b"hello"])).await;
+    assert!(matches!(result, Err(TransferError::DigestMismatch)));
+    assert_eq!(held(&engine, id).await, []);
+    let long = engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello!"])).await;
+    assert!(matches!(
+        long,
+        Err(TransferError::Refused(Refusal::RangeMismatch { range: 5, body: 6 }))
+    ));
+    let short = engine.receive(id, chunk(0, 5, 10), None, body(&[b"hell"])).await;
+    assert!(matches!(
+        short,
+        Err(TransferError::Refused(Refusal::RangeMismatch { range: 5, body: 4 }))
+    ));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_not_a_fault() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+    for step in [Step::Write, Step::Publish] {
+        machine.store.fail(Some((step, io::ErrorKind::StorageFull)));
+        let full = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
+        assert!(matches!(full, Err(TransferError::NoSpace)), "{step:?} {full:?}");
+    }
+    machine.store.fail(None);
+    machine.store.set_free_bytes(1000);
+    ticket(&engine).await;
+    let done = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
+    assert_eq!(done.state, StateName::HandingOver);
+    assert_eq!(engine.stats().faults.value(), 0);
+}
+
+#[tokio::test]
+async fn a_failed_disk_stops_the_upload_until_a_restart() {
+    for step in [Step::Write, Step::Sync] {
+        let machine = Machine::default();
+        let engine = machine.start(Durability::Durable);
+        let id = ticket(&engine).await;
+        engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+        machine.store.fail(Some((step, io::ErrorKind::Other)));
+        let failed = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
+        assert!(matches!(failed, Err(TransferError::Fault(_))), "{step:?} {failed:?}");
+        machine.store.fail(None);
+        let still = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
+        assert!(matches!(still, Err(TransferError::Fault(_))), "nothing is retried over a fault");
+        assert!(engine.readiness().await.is_err());
+        assert_eq!(held(&engine, id).await, [(0, 5)]);
+        engine.settled().await;
+        drop(engine);
+        let engine = machine.start(Durability::Durable);
+        assert_eq!(held(&engine, id).await, [(0, 5)]);
+        engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_handover_is_called_until_done_and_not_again() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    assert_eq!(engine.next_owed().await, id);
+    let call = engine.begin_call(id).await.unwrap().unwrap();
+    assert_eq!(call.kind, CallKind::Handover);
+    drop(engine);
+
+    // The server died with the call under way: it is owed again at once.
+    let engine = machine.start(Durability::Durable);
+    engine.status(id).await.unwrap();
+    assert_eq!(engine.next_owed().await, id);
+    let call = engine.begin_call(id).await.unwrap().unwrap();
+    assert!(call.fields.contains(&("attempt", "2".to_owned())));
+    engine.end_call(id, CallResult::Done).await.unwrap();
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
+    assert!(engine.begin_call(id).await.unwrap().is_none());
+    assert_eq!(engine.store.published(id).unwrap(), None, "removed when finished");
+    assert!(matches!(
+        engine.cancel(id, "x".into(), Notice::Owed).await,
+        Err(ChangeError::Refused(Refusal::UploadOver(_)))
+    ));
+}
