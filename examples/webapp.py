@@ -1,4 +1,4 @@
-import hmac, http.server, os, secrets, shutil, urllib.parse, urllib.request
+import hmac, http.server, os, secrets, urllib.parse, urllib.request
 
 UPLOADS = "http://localhost:4000/incoming/frontend"  # browsers go there
 BACKEND = "http://localhost:4001/incoming/backend"  # only this program does
@@ -24,17 +24,14 @@ def ticket(form):
 def handover(form):
     if not hmac.compare_digest(form.get("backendSecret", "").encode(), SECRET.encode()):
         return None  # not Incoming!!: anybody could have us move any file
-    if form["cancelled"] == "yes":
-        return b"done"
-    home = os.path.join(INBOX, form["id"])
-    moved, mine = home + ".new", os.path.join(home, form["filenameFromBrowser"])
-    os.makedirs(home, exist_ok=True)
-    if os.path.exists(form["filename"]):  # not so if this call comes a second time
-        shutil.move(form["filename"], moved)  # a copy if INBOX is on another disk
-    if os.path.exists(moved):
-        os.replace(moved, mine)
-    os.sync()  # "done" lets go of the only other copy
-    return b"done" if os.path.exists(mine) else None
+    if form["cancelled"] == "no":
+        home = os.path.join(INBOX, form["id"])
+        mine = os.path.join(home, form["filenameFromBrowser"])  # one harmless name
+        os.makedirs(home, exist_ok=True)
+        if not os.path.exists(mine):  # the same call may come twice
+            os.replace(form["filename"], mine)  # both lie on one disk
+        os.sync()  # "done" lets go of the only other copy
+    return b"done"
 
 class App(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -42,8 +39,8 @@ class App(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        form = dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
         call = {"/ticket": ticket, "/handover": handover}.get(self.path)
+        form = dict(urllib.parse.parse_qsl(body, keep_blank_values=True))
         self.answer(call and call(form), "text/plain")
 
     def answer(self, body, kind):

@@ -13,7 +13,7 @@ use crate::handover::client::{self, Client};
 use crate::handover::worker;
 use crate::journal::local::LocalJournals;
 use crate::metrics;
-use crate::net::{self, Address, Listener, Peer, Setup, Stats, TlsReload, Workers};
+use crate::net::{self, Address, Listener, Peer, Setup, Stats, Strangers, TlsReload, Workers};
 use crate::store::local::{self, LocalStore};
 use crate::wire::access::Access;
 use crate::wire::cors::Cors;
@@ -295,6 +295,12 @@ fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
             cert: files.cert.clone(),
             key: files.key.clone(),
             client_ca,
+            // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
+            strangers: if surface == Surface::Shared {
+                Strangers::LetIn
+            } else {
+                Strangers::Refused
+            },
         });
         let tls = files
             .map(TlsReload::load)

@@ -3,6 +3,8 @@
 //! Nothing here is async, does IO, reads a clock, draws random numbers or knows HTTP or serde:
 //! time and identity come in as arguments, so every rule can be tried in a table.
 
+pub mod admit;
+pub mod command;
 pub mod digest;
 pub mod event;
 pub mod extent;

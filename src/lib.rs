@@ -1,9 +1,44 @@
-//! Incoming!! takes large file uploads off a web app's back.
+//! Incoming!! takes large file uploads off a web app's back: the web app's backend asks for a ticket,
+//! the browser sends the file in offset-addressed chunks, the server stores them durably and hands
+//! the finished file over.
 //!
 //! # Floors
 //!
-//! Imports point down only: `core` < `store`, `journal` < `engine` < `wire`, `net`, `handover` <
-//! `app`, `cli`, `config`. `tests/floors.rs` is the judge.
+//! Imports point down only; `tests/floors.rs` is the judge. `docs/architecture.md` tells what each
+//! room promises.
+//!
+//! ```text
+//!                 app   cli   config   metrics   telemetry
+//!               /      |         \
+//!           wire      net     handover        wire: HTTP; net: connections; handover: calls out
+//!               \                /
+//!                     engine                  use cases: all that the outside may do
+//!                    /      \
+//!                store     journal            bytes at offsets; records
+//!                    \      /
+//!                      core                   pure rules
+//! ```
+//!
+//! # Glossary
+//!
+//! One word, one meaning, here and in names.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | ticket | what the backend asked for: the right to upload one file, and where to hand it over |
+//! | upload | a ticket and all that has become of it |
+//! | chunk | the bytes of one PUT |
+//! | extent | a half-open byte range of the file |
+//! | claim | the right of one request to write bytes that nobody else writes |
+//! | frame | bytes as the network brings them; a batch is some frames that are written together |
+//! | part, blob | the file that an upload's bytes lie in while it runs |
+//! | journal | the records that an upload's state is the sum of |
+//! | lane | where the changes of one upload queue up and are made durable, one round at a time |
+//! | acknowledged | told to the client, and therefore true for ever |
+//! | written, durable | in the page cache; synced to the disk |
+//! | published | whole, in its place, for the backend to take |
+//! | handover | calling the backend until it has taken the file |
+//! | refusal, client fault, fault | the rules say no; the peer broke off; our disk or our bug |
 
 pub mod app;
 pub mod cli;

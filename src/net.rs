@@ -36,7 +36,7 @@ pub use listener::Listener;
 pub use options::{Http1, Http2, Limits, LingerLimits, Options};
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};
-pub use tls::{TlsError, TlsFiles, TlsReload};
+pub use tls::{Strangers, TlsError, TlsFiles, TlsReload};
 pub use workers::Workers;
 
 /// Who is at the other end of a connection, as far as the transport knows.

@@ -24,8 +24,8 @@ pub trait Store: Send + Sync {
     /// Opens the part of `id`, or `None` if there is none.
     fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>>;
 
-    /// Puts the part of `id` in its place as the finished file of `length` bytes: cut to length,
-    /// data synced, renamed, both directories synced. Publishing again is fine.
+    /// Puts the part of `id` in its place as the finished file of `length` bytes: cut to length
+    /// (never made longer: a part that is too short is an error), data synced, renamed, both directories synced. Publishing again is fine.
     ///
     /// Durability: whole when this returns `Ok`. Errors: any of the disk; the part is then still
     /// a part, or already in its place.
@@ -65,9 +65,17 @@ pub trait Blob: Send + Sync {
     /// Makes every byte written before this call durable.
     fn sync(&self) -> io::Result<()>;
 
+    /// The file's length in bytes, holes counted.
+    fn length(&self) -> io::Result<u64>;
+
     /// Reserves space for `extent` without changing the file's length. A store that cannot does
     /// nothing. Errors: `StorageFull` and the like.
     fn allocate(&self, extent: Extent) -> io::Result<()>;
+}
+
+/// Bytes that were stored are no longer there.
+fn too_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the part is shorter than the file")
 }
 
 /// Whether an error of a disk means that it is full, not that it failed.

@@ -3,10 +3,11 @@
 //! `decide` looks, `apply` changes; between the two the caller makes the events durable. Received
 //! bytes only grow and phases only move forward (a failed handover may be tried again).
 
+use super::command::{Command, FileFacts};
 use super::event::{CallOutcome, DigestWish, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::handover::{Calls, LastCall, Policy};
-use super::limits::{Limits, MAX_DISJOINT_EXTENTS, MAX_FILE_BYTES};
+use super::limits::Limits;
 use super::refusal::{Over, Refusal};
 use super::time::Timestamp;
 use std::sync::Arc;
@@ -59,78 +60,6 @@ pub enum Phase {
         /// Calls that were begun.
         calls: u32,
     },
-}
-
-/// What a chunk PUT offers, as its headers say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The bytes it will send; an open end is [`MAX_FILE_BYTES`]. `None` for an empty body.
-    pub extent: Option<Extent>,
-    /// The total length it claims for the file.
-    pub length: Option<u64>,
-    /// Whether the end of the body is the end of the file.
-    pub reach: Reach,
-}
-
-/// How far a PUT's body reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// A chunk: exactly its range.
-    Chunk,
-    /// The whole file.
-    WholeFile,
-}
-
-/// What the browser says of its file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileFacts {
-    /// Length in bytes.
-    pub length: Option<u64>,
-    /// Name, already harmless.
-    pub name: Option<String>,
-    /// Media type.
-    pub media_type: Option<String>,
-    /// Modification time in milliseconds since the epoch.
-    pub last_modified: Option<u64>,
-}
-
-/// A change somebody wants made.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Bind the ticket to a file.
-    Bind(FileFacts),
-    /// Count these bytes, which lie in the store with the given durability.
-    Store {
-        /// The bytes.
-        extents: ExtentSet,
-        /// Total length of the file, if the request gave it.
-        length: Option<u64>,
-        /// How safe they are.
-        durability: Durability,
-    },
-    /// The file is in its place.
-    Publish,
-    /// The file's digest is known.
-    Digest([u8; 32]),
-    /// End the upload before it is complete.
-    Cancel {
-        /// Why, for people.
-        reason: String,
-        /// Whether the backend has to be told.
-        notice: Notice,
-    },
-    /// A call to the backend is about to be made.
-    BeginCall,
-    /// A call ended without finishing the upload.
-    EndCall(CallOutcome),
-    /// The backend has taken the file, or knows of the cancel.
-    Settle,
-    /// `finish_upload`: the backend says that it has taken the file.
-    Finish,
-    /// The handover is given up.
-    GiveUp(String),
-    /// `retry_handover`.
-    Retry,
 }
 
 impl Upload {
@@ -230,80 +159,6 @@ impl Upload {
 
     fn holds_all(&self, length: u64, received: &ExtentSet) -> bool {
         Extent::new(0, length).is_none_or(|all| received.contains(all))
-    }
-
-    /// The bytes of `offer` that are still to be stored; empty where all are known already.
-    ///
-    /// Errors: every reason not to take the chunk, before its first byte.
-    pub fn admit(&self, offer: &Offer, limits: &Limits) -> Result<ExtentSet, Refusal> {
-        if let Some(length) = offer.length {
-            self.check_length(length, limits)?;
-        }
-        let length = self.length.or(offer.length);
-        let bounded = match (offer.extent, offer.reach, length) {
-            (None, _, _) => None,
-            (Some(extent), Reach::Chunk, Some(length)) if extent.end() > length => {
-                return Err(Refusal::RangeOutside { end: extent.end(), length });
-            }
-            (Some(extent), Reach::WholeFile, Some(length)) => {
-                Extent::new(extent.start(), extent.end().min(length))
-            }
-            (Some(extent), Reach::Chunk | Reach::WholeFile, _) => Some(extent),
-        };
-        if let (Some(extent), Reach::Chunk) = (bounded, offer.reach) {
-            if let Some(limit) = limits.max_chunk_bytes.filter(|limit| extent.len() > *limit) {
-                return Err(Refusal::ChunkTooLarge { chunk: extent.len(), limit });
-            }
-            self.check_size(extent.end(), limits)?;
-        }
-        let missing = bounded.map(|extent| self.received.missing_in(extent)).unwrap_or_default();
-        match &self.phase {
-            Phase::New | Phase::Uploading => {
-                if !missing.is_empty() && self.received.as_slice().len() >= MAX_DISJOINT_EXTENTS {
-                    self.check_holes(&missing)?;
-                }
-                Ok(missing)
-            }
-            Phase::HandingOver(_) | Phase::Finished { .. } => Ok(missing),
-            Phase::Cancelled { .. } => Err(Refusal::UploadOver(Over::Cancelled)),
-            Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
-        }
-    }
-
-    /// A chunk that fills a hole is welcome however many there are; one that makes another is not.
-    fn check_holes(&self, missing: &ExtentSet) -> Result<(), Refusal> {
-        let mut after = self.received.clone();
-        after.insert_all(missing);
-        if after.as_slice().len() > MAX_DISJOINT_EXTENTS {
-            return Err(Refusal::TooManyHoles { limit: MAX_DISJOINT_EXTENTS });
-        }
-        Ok(())
-    }
-
-    fn check_size(&self, bytes: u64, limits: &Limits) -> Result<(), Refusal> {
-        let limit = self.max_file_bytes(limits);
-        if bytes > limit { Err(Refusal::FileTooLarge { file: bytes, limit }) } else { Ok(()) }
-    }
-
-    /// The largest file this upload may hold, in bytes.
-    pub fn max_file_bytes(&self, limits: &Limits) -> u64 {
-        let ticket = self.ticket.max_bytes.unwrap_or(MAX_FILE_BYTES);
-        ticket.min(limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES)).min(MAX_FILE_BYTES)
-    }
-
-    fn check_length(&self, offered: u64, limits: &Limits) -> Result<(), Refusal> {
-        match self.length {
-            Some(known) if known != offered => Err(Refusal::LengthChanged { known, offered }),
-            Some(_) => Ok(()),
-            None => {
-                self.check_size(offered, limits)?;
-                let stored = self.received.end();
-                if stored > offered {
-                    return Err(Refusal::LengthChanged { known: stored, offered });
-                }
-                Ok(())
-            }
-        }
     }
 
     /// What has to come true for `command` to happen, in order; nothing where it already has.
@@ -429,6 +284,10 @@ impl Upload {
                 Ok(vec![Event::Cancelled { at: now, reason: reason.into(), notice }])
             }
             Phase::New | Phase::Uploading | Phase::HandingOver(_) => Err(Refusal::TooLateToCancel),
+            // The backend cancels what it was about to be told of: it knows.
+            Phase::Cancelled { owed: Some(_), .. } if notice == Notice::NotOwed => {
+                Ok(vec![Event::NoticeEnded { at: now }])
+            }
             Phase::Cancelled { .. } => Ok(Vec::new()),
             Phase::Finished { .. } => Err(Refusal::UploadOver(Over::Finished)),
             Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
@@ -500,6 +359,8 @@ impl Upload {
                     Notice::Owed => Some(Calls::owed(*at)),
                     Notice::NotOwed => None,
                 };
+                // Its bytes go, so none is claimed any more.
+                self.received = ExtentSet::new();
                 self.phase = Phase::Cancelled { at: *at, reason: reason.clone(), owed };
             }
             Event::NoticeEnded { .. } => {

@@ -3,10 +3,11 @@
 use super::Engine;
 use super::error::{ChangeError, Fault};
 use super::live::Live;
+use crate::core::command::Command;
 use crate::core::event::CallOutcome;
 use crate::core::id::TicketId;
 use crate::core::name;
-use crate::core::upload::{Command, Phase, Upload};
+use crate::core::upload::{Phase, Upload};
 use sha2::Digest as _;
 use std::fmt;
 use std::io::Read;

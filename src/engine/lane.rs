@@ -8,9 +8,10 @@
 use super::Engine;
 use super::error::{ChangeError, Fault};
 use super::live::{Live, LogPlace};
+use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
 use crate::core::refusal::Refusal;
-use crate::core::upload::{Command, Phase, Upload};
+use crate::core::upload::{Phase, Upload};
 use crate::journal::log::{Log, LogError};
 use crate::journal::record::Record;
 use std::sync::Arc;
@@ -179,7 +180,7 @@ impl Engine {
 
     /// Swaps in the new state, which is durable now, and sees to what follows from it.
     fn applied(self: &Arc<Self>, live: &Arc<Live>, before: &Upload, after: &Upload) {
-        let acknowledged = after.received().bytes() - before.received().bytes();
+        let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
         self.stats.acknowledged_bytes.add(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
         if over {

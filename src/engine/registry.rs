@@ -99,8 +99,14 @@ impl Engine {
         }
         let fault =
             |error: &dyn std::fmt::Display| LookupError::Fault(Fault::new("stored bytes", error));
-        if self.store.open(id).map_err(|error| fault(&error))?.is_some() {
-            return Ok(());
+        if let Some(part) = self.store.open(id).map_err(|error| fault(&error))? {
+            let (held, claimed) =
+                (part.length().map_err(|error| fault(&error))?, upload.received().end());
+            return if held >= claimed {
+                Ok(())
+            } else {
+                Err(fault(&format_args!("the part has {held} bytes, the journal claims {claimed}")))
+            };
         }
         let placed = upload.awaits_publish()
             && self.store.published(id).map_err(|error| fault(&error))? == upload.length();

@@ -9,10 +9,12 @@
 use super::Engine;
 use super::error::LookupError;
 use super::outbox::next;
+use crate::core::command::Command;
 use crate::core::event::Notice;
+use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
-use crate::core::upload::{Command, Phase, Upload};
+use crate::core::upload::{Phase, Upload};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,9 +115,11 @@ impl Engine {
             self.stats.uploads_open.add(1);
         }
         match upload.owed() {
-            Some(calls) => {
-                self.outbox.0.set(id, calls.due(&self.options.calls, self.clock.jitter()))
+            // What is owed is called at once after a start.
+            Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
+                self.outbox.0.set(id, self.clock.now());
             }
+            Some(calls) => self.outbox.0.set(id, calls.due(&self.options.calls, 0.5)),
             None => self.outbox.0.clear(id),
         }
     }
@@ -137,7 +141,6 @@ impl Engine {
 
     /// What follows from a change that has just been recorded.
     pub(super) fn follow_up(self: &Arc<Self>, id: TicketId, before: &Upload, after: &Upload) {
-        use crate::core::handover::LastCall;
         let phase = std::mem::discriminant(after.phase());
         if phase != std::mem::discriminant(before.phase()) {
             self.count(id, before, after);

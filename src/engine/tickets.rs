@@ -3,11 +3,11 @@
 use super::Engine;
 use super::error::{ChangeError, Fault, TicketError};
 use super::status::Status;
+use crate::core::command::{Command, FileFacts};
 use crate::core::event::{DigestWish, Durability, Notice, Removal, Ticket};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::Refusal;
-use crate::core::upload::{Command, FileFacts};
 use crate::journal::SyncWhen;
 use crate::journal::log::{self, LogError};
 use std::fmt;

@@ -29,6 +29,17 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Certificates of those whom clients must be vouched for by; none: clients show nothing.
     pub client_ca: Option<PathBuf>,
+    /// What happens to a client that shows no certificate where there is a `client_ca`.
+    pub strangers: Strangers,
+}
+
+/// Clients without a certificate. One that is not vouched for never gets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// Refused by the handshake.
+    Refused,
+    /// Let in; the service sees [`super::Peer::client_certificate`] and decides.
+    LetIn,
 }
 
 /// Why TLS cannot be set up; names the file.
@@ -115,7 +126,7 @@ impl TlsReload {
     }
 
     fn stamps(&self) -> Vec<Option<Stamp>> {
-        let TlsFiles { cert, key, client_ca } = &self.files;
+        let TlsFiles { cert, key, client_ca, strangers: _ } = &self.files;
         let files = [cert, key].into_iter().chain(client_ca);
         files.map(|file| Stamp::of(file).ok()).collect()
     }
@@ -161,9 +172,12 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
-                .build()
-                .map_err(|error| wrong(error.to_string()))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            let verifier = match files.strangers {
+                Strangers::Refused => verifier,
+                Strangers::LetIn => verifier.allow_unauthenticated(),
+            };
+            let verifier = verifier.build().map_err(|error| wrong(error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
     };

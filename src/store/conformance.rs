@@ -47,6 +47,8 @@ fn publishing_is_whole_and_repeatable(store: &dyn Store) {
     assert!(store.publish(id(2), 5).is_err());
     let blob = store.create(id(2)).unwrap();
     blob.write_at(&[Bytes::from_static(b"12345 and what does not count")], 0).unwrap();
+    assert_eq!(blob.length().unwrap(), 29);
+    assert!(store.publish(id(2), 30).is_err(), "no byte is made up");
     store.publish(id(2), 5).unwrap();
     store.publish(id(2), 5).unwrap();
     assert_eq!(store.published(id(2)).unwrap(), Some(5));

@@ -3,12 +3,13 @@
 //! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
 //! published files get the group and mode that the operator chose for the web app.
 
-use super::{Blob, Store};
+use super::{Blob, Store, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
+use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -97,8 +98,10 @@ impl Store for LocalStore {
         };
         match part {
             Ok(LocalBlob(file)) => {
-                if file.metadata()?.len() != length {
-                    file.set_len(length)?;
+                match file.metadata()?.len().cmp(&length) {
+                    Ordering::Greater => file.set_len(length)?,
+                    Ordering::Equal => {}
+                    Ordering::Less => return Err(too_short()),
                 }
                 self.set_access(&file)?;
                 file.sync_all()?;
@@ -185,6 +188,10 @@ impl Blob for LocalBlob {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
     }
 
     fn allocate(&self, extent: Extent) -> io::Result<()> {

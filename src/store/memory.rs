@@ -1,6 +1,6 @@
 //! Blobs in memory, for tests: they split what is live from what is durable and fail on demand.
 
-use super::{Blob, Store};
+use super::{Blob, Store, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
@@ -106,8 +106,13 @@ impl Store for MemoryStore {
             disk.parts.entry(id).or_default();
         }
         if let Some(part) = disk.parts.remove(&id) {
+            let length = usize::try_from(length).expect("a test's file fits into memory");
+            if part.live.len() < length {
+                disk.parts.insert(id, part);
+                return Err(too_short());
+            }
             let mut bytes = part.live;
-            bytes.resize(usize::try_from(length).expect("a test's file fits into memory"), 0);
+            bytes.truncate(length);
             disk.published.insert(id, bytes);
             return Ok(());
         }
@@ -181,6 +186,11 @@ impl Blob for MemoryBlob {
         let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
         part.durable = part.live.clone();
         Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let disk = self.store.disk();
+        Ok(disk.parts.get(&self.id).map_or(0, |part| part.live.len() as u64))
     }
 
     fn allocate(&self, _extent: Extent) -> io::Result<()> {

@@ -31,6 +31,16 @@ impl fmt::Debug for Access {
 impl Access {
     /// Checks a request to the backend surface.
     pub fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
+        self.check_address(caller, headers)?;
+        if self.client_certificate && !caller.client_certificate {
+            return Err(Problem::new(Code::Forbidden, "a client certificate is required"));
+        }
+        self.check_token(headers)
+    }
+
+    /// Checks the address alone: all that is asked of a balancer that looks whether the server
+    /// lives.
+    pub fn check_address(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
         let address = self.client_address(caller, headers);
         if let Some(allow) = &self.allow
             && !address.is_some_and(|address| contains(allow, address))
@@ -40,9 +50,10 @@ impl Access {
                 "this address may not call the backend surface",
             ));
         }
-        if self.client_certificate && !caller.client_certificate {
-            return Err(Problem::new(Code::Forbidden, "a client certificate is required"));
-        }
+        Ok(())
+    }
+
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
         let given = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
         let given = match given.split_at_checked(BEARER.len()) {

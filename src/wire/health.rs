@@ -18,6 +18,9 @@ impl Wire {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Problem::method(&head.method, "GET, HEAD").into_text();
         }
+        if let Err(problem) = self.options.access.check_address(&caller, &head.headers) {
+            return problem.into_text();
+        }
         match route {
             Route::Metrics => match self.options.access.check(&caller, &head.headers) {
                 Ok(()) => text_answer((self.metrics)()),

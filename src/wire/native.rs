@@ -5,12 +5,12 @@ use super::cors::Cors;
 use super::reply::{Code, Problem, empty_answer, json_answer, shown};
 use super::status::StatusBody;
 use super::{Answer, Wire, header};
+use crate::core::command::{FileFacts, Offer, Reach};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
-use crate::core::upload::{FileFacts, Offer, Reach};
 use crate::engine::status::{StateName, Status};
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
@@ -67,7 +67,7 @@ impl Wire {
 
     fn status_body(&self, status: Status) -> StatusBody {
         let max_chunk = self.engine.options().limits.max_chunk_bytes;
-        StatusBody::new(status, &self.options, max_chunk)
+        StatusBody::public(status, &self.options, max_chunk)
     }
 
     /// Adds how the upload stands to a problem with it.

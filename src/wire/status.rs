@@ -1,7 +1,7 @@
 //! The status object of an upload, as JSON and as headers.
 
 use super::Options;
-use crate::engine::status::Status;
+use crate::engine::status::{StateName, Status};
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 use serde::Serialize;
 
@@ -22,7 +22,25 @@ pub struct StatusBody {
 }
 
 impl StatusBody {
-    /// The status object of an upload.
+    /// The status object as the holder of the id may see it: what the web app answered, and where
+    /// it is, stays between the server and the web app.
+    pub fn public(mut status: Status, options: &Options, max_chunk_size: Option<u64>) -> Self {
+        let neutral = match status.state {
+            StateName::HandingOver => {
+                Some("the web app has not taken the file yet; it is called again")
+            }
+            StateName::Failed => Some("the web app did not take the file"),
+            StateName::New | StateName::Uploading | StateName::Finished | StateName::Cancelled => {
+                None
+            }
+        };
+        if let (Some(reason), Some(neutral)) = (&mut status.reason, neutral) {
+            neutral.clone_into(reason);
+        }
+        Self::new(status, options, max_chunk_size)
+    }
+
+    /// The status object of an upload, as the backend may see it.
     pub fn new(status: Status, options: &Options, max_chunk_size: Option<u64>) -> Self {
         Self {
             state: status.state.word(),

@@ -1,5 +1,7 @@
 use super::*;
+use crate::core::command::{Offer, Reach};
 use crate::core::id::TicketId;
+use crate::core::limits::MAX_DISJOINT_EXTENTS;
 use std::time::Duration;
 
 const LIMITS: Limits = Limits { max_chunk_bytes: Some(100), max_upload_bytes: Some(1000) };
@@ -95,8 +97,10 @@ fn offers() {
     check(&fresh, chunk(0, 101, None), Err(Refusal::ChunkTooLarge { chunk: 101, limit: 100 }));
     check(&fresh, chunk(990, 1001, None), Err(Refusal::FileTooLarge { file: 1001, limit: 1000 }));
     check(&fresh, chunk(0, 1, Some(1001)), Err(Refusal::FileTooLarge { file: 1001, limit: 1000 }));
-    check(&fresh, whole(500, Some(500)), Ok(&[(0, 500)]));
+    check(&fresh, whole(50, Some(50)), Ok(&[(0, 50)]));
+    check(&fresh, whole(500, Some(500)), Err(Refusal::ChunkTooLarge { chunk: 500, limit: 100 }));
     check(&fresh, whole(0, Some(0)), Ok(&[]));
+    check(&fresh, whole(u64::MAX / 4, None), Ok(&[(0, u64::MAX / 4)]));
 
     let part = uploading();
     check(&part, chunk(0, 10, None), Ok(&[]));
@@ -181,6 +185,11 @@ fn cancel_and_completion_have_one_winner() {
     check(&Upload::new(ticket()), Ok(1));
     check(&uploading(), Ok(1));
     check(&cancelled(), Ok(0));
+    assert!(cancelled().received().is_empty(), "what is removed is not claimed");
+    let by_backend = Command::Cancel { reason: String::new(), notice: Notice::NotOwed };
+    let mut known = cancelled();
+    go(&mut known, &by_backend);
+    assert!(known.owed().is_none(), "the backend knows what it did itself");
     let mut complete = uploading();
     go(&mut complete, &store(10, 20, None));
     check(&complete, Err(Refusal::TooLateToCancel));

@@ -1,0 +1,36 @@
+# What people and CI run. `just` lists it.
+
+_list:
+    @just --list --unsorted
+
+# Everything that a change must pass.
+check: fmt-check clippy doc deny test
+
+# Writes the format.
+fmt:
+    cargo fmt
+
+fmt-check:
+    cargo fmt --check
+
+clippy:
+    cargo clippy --all-targets --locked -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+# Licences, bans, advisories; skipped where cargo-deny is not installed.
+deny:
+    @if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: skipped"; fi
+
+# Rust tests. The whole suite with browsers: tests/run.
+test:
+    cargo test --locked
+
+# The browser library: types, units, and dist/ built anew.
+js:
+    cd incoming-js && npm ci && npm run types && npm test && npm run build
+
+# Server, tiny web app and page.
+demo *args:
+    cargo run --release --locked -- demo {{args}}

@@ -1,0 +1,86 @@
+//! Whether an upload takes the bytes that a request offers, decided before the first of them.
+
+use super::command::{Offer, Reach};
+use super::extent::{Extent, ExtentSet};
+use super::limits::{Limits, MAX_DISJOINT_EXTENTS, MAX_FILE_BYTES};
+use super::refusal::{Over, Refusal};
+use super::upload::{Phase, Upload};
+
+impl Upload {
+    /// The bytes of `offer` that are still to be stored; empty where all are known already.
+    ///
+    /// Errors: every reason not to take the chunk, before its first byte.
+    pub fn admit(&self, offer: &Offer, limits: &Limits) -> Result<ExtentSet, Refusal> {
+        if let Some(length) = offer.length {
+            self.check_length(length, limits)?;
+        }
+        let length = self.length().or(offer.length);
+        let bounded = match (offer.extent, offer.reach, length) {
+            (None, _, _) => None,
+            (Some(extent), Reach::Chunk, Some(length)) if extent.end() > length => {
+                return Err(Refusal::RangeOutside { end: extent.end(), length });
+            }
+            (Some(extent), Reach::WholeFile, Some(length)) => {
+                Extent::new(extent.start(), extent.end().min(length))
+            }
+            (Some(extent), Reach::Chunk | Reach::WholeFile, _) => Some(extent),
+        };
+        // A whole file of unknown length is judged as it comes.
+        if let Some(extent) =
+            bounded.filter(|_| offer.reach == Reach::Chunk || offer.length.is_some())
+        {
+            if let Some(limit) = limits.max_chunk_bytes.filter(|limit| extent.len() > *limit) {
+                return Err(Refusal::ChunkTooLarge { chunk: extent.len(), limit });
+            }
+            self.check_size(extent.end(), limits)?;
+        }
+        let missing = bounded.map(|extent| self.received().missing_in(extent)).unwrap_or_default();
+        match self.phase() {
+            Phase::New | Phase::Uploading => {
+                if !missing.is_empty() && self.received().as_slice().len() >= MAX_DISJOINT_EXTENTS {
+                    self.check_holes(&missing)?;
+                }
+                Ok(missing)
+            }
+            Phase::HandingOver(_) | Phase::Finished { .. } => Ok(missing),
+            Phase::Cancelled { .. } => Err(Refusal::UploadOver(Over::Cancelled)),
+            Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
+        }
+    }
+
+    /// A chunk that fills a hole is welcome however many there are; one that makes another is not.
+    fn check_holes(&self, missing: &ExtentSet) -> Result<(), Refusal> {
+        let mut after = self.received().clone();
+        after.insert_all(missing);
+        if after.as_slice().len() > MAX_DISJOINT_EXTENTS {
+            return Err(Refusal::TooManyHoles { limit: MAX_DISJOINT_EXTENTS });
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, bytes: u64, limits: &Limits) -> Result<(), Refusal> {
+        let limit = self.max_file_bytes(limits);
+        if bytes > limit { Err(Refusal::FileTooLarge { file: bytes, limit }) } else { Ok(()) }
+    }
+
+    /// The largest file this upload may hold, in bytes.
+    pub fn max_file_bytes(&self, limits: &Limits) -> u64 {
+        let ticket = self.ticket().max_bytes.unwrap_or(MAX_FILE_BYTES);
+        ticket.min(limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES)).min(MAX_FILE_BYTES)
+    }
+
+    pub(super) fn check_length(&self, offered: u64, limits: &Limits) -> Result<(), Refusal> {
+        match self.length() {
+            Some(known) if known != offered => Err(Refusal::LengthChanged { known, offered }),
+            Some(_) => Ok(()),
+            None => {
+                self.check_size(offered, limits)?;
+                let stored = self.received().end();
+                if stored > offered {
+                    return Err(Refusal::LengthChanged { known: stored, offered });
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What somebody wants of an upload: the bytes a request offers, the changes it asks for.
+
+use super::event::{CallOutcome, Durability, Notice};
+use super::extent::{Extent, ExtentSet};
+
+/// What a chunk PUT offers, as its headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The bytes it will send; an open end is [`MAX_FILE_BYTES`]. `None` for an empty body.
+    pub extent: Option<Extent>,
+    /// The total length it claims for the file.
+    pub length: Option<u64>,
+    /// Whether the end of the body is the end of the file.
+    pub reach: Reach,
+}
+
+/// How far a PUT's body reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A chunk: exactly its range.
+    Chunk,
+    /// The whole file.
+    WholeFile,
+}
+
+/// What the browser says of its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Length in bytes.
+    pub length: Option<u64>,
+    /// Name, already harmless.
+    pub name: Option<String>,
+    /// Media type.
+    pub media_type: Option<String>,
+    /// Modification time in milliseconds since the epoch.
+    pub last_modified: Option<u64>,
+}
+
+/// A change somebody wants made.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Bind the ticket to a file.
+    Bind(FileFacts),
+    /// Count these bytes, which lie in the store with the given durability.
+    Store {
+        /// The bytes.
+        extents: ExtentSet,
+        /// Total length of the file, if the request gave it.
+        length: Option<u64>,
+        /// How safe they are.
+        durability: Durability,
+    },
+    /// The file is in its place.
+    Publish,
+    /// The file's digest is known.
+    Digest([u8; 32]),
+    /// End the upload before it is complete.
+    Cancel {
+        /// Why, for people.
+        reason: String,
+        /// Whether the backend has to be told.
+        notice: Notice,
+    },
+    /// A call to the backend is about to be made.
+    BeginCall,
+    /// A call ended without finishing the upload.
+    EndCall(CallOutcome),
+    /// The backend has taken the file, or knows of the cancel.
+    Settle,
+    /// `finish_upload`: the backend says that it has taken the file.
+    Finish,
+    /// The handover is given up.
+    GiveUp(String),
+    /// `retry_handover`.
+    Retry,
+}

@@ -1,0 +1,67 @@
+//! What a body is measured by while it comes: the frames of one write, and the pace.
+
+use crate::core::extent::Extent;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Frames that are written together.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) frames: Vec<Bytes>,
+    pub(super) bytes: usize,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push(frame);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+    }
+
+    /// The frames between two positions of the batch, sharing its memory.
+    pub(super) fn cut(&self, from: u64, to: u64) -> Vec<Bytes> {
+        let mut at = 0;
+        let mut cut = Vec::new();
+        for frame in &self.frames {
+            let end = at + frame.len() as u64;
+            if let Some(part) = Extent::new(from.max(at), to.min(end)) {
+                let inside = |offset: u64| usize::try_from(offset - at).unwrap_or(frame.len());
+                cut.push(frame.slice(inside(part.start())..inside(part.end())));
+            }
+            at = end;
+        }
+        cut
+    }
+}
+
+/// How fast the body comes.
+pub(super) struct Pace {
+    began: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), bytes: 0 }
+    }
+
+    pub(super) fn moved(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    pub(super) fn too_slow(&self, min_rate: u64) -> bool {
+        if min_rate == 0 {
+            return false;
+        }
+        let elapsed = self.began.elapsed();
+        elapsed > RATE_GRACE && self.bytes < min_rate.saturating_mul(elapsed.as_secs())
+    }
+}
+
+/// A body is given this long before its rate is judged.
+const RATE_GRACE: Duration = Duration::from_secs(10);
