@@ -57,10 +57,14 @@ pub struct Server {
     drain: CancellationToken,
 }
 
-struct Socket {
-    listener: Listener,
-    tls: Option<Arc<TlsReload>>,
-    surface: Surface,
+/// A bound socket and what it serves.
+pub struct Socket {
+    /// The socket.
+    pub listener: Listener,
+    /// Its certificates; none: plain HTTP.
+    pub tls: Option<Arc<TlsReload>>,
+    /// The paths it serves.
+    pub surface: Surface,
 }
 
 impl Server {
@@ -68,12 +72,29 @@ impl Server {
     ///
     /// Errors: one line that names what is wrong.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        raise_file_limit();
         let engine = open_engine(&settings)?;
+        let sockets = bind(&settings)?;
+        Self::assemble(settings, engine, sockets)
+    }
+
+    /// As [`Self::start`], on sockets bound by the caller instead of those the settings name: for a
+    /// program that serves [`Self::wire`] on listeners of its own beside something else.
+    ///
+    /// Errors: one line that names what is wrong.
+    pub fn start_on(settings: Settings, sockets: Vec<Socket>) -> Result<Self, StartError> {
+        let engine = open_engine(&settings)?;
+        Self::assemble(settings, engine, sockets)
+    }
+
+    fn assemble(
+        settings: Settings,
+        engine: Arc<Engine>,
+        sockets: Vec<Socket>,
+    ) -> Result<Self, StartError> {
+        raise_file_limit();
         let stats = Arc::new(Stats::default());
         let render = metrics::renderer(Arc::clone(&engine), Arc::clone(&stats));
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), Arc::new(render));
-        let sockets = bind(&settings)?;
         let workers =
             Workers::start(settings.workers).map_err(|error| StartError::new("workers", error))?;
         Ok(Self {

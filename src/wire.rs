@@ -22,9 +22,9 @@ use body::RequestBody;
 use bytes::Bytes;
 use cors::Cors;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, HeaderValue};
-use hyper::{Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::{Method, Request, Response, Version};
 use reply::{Code, Problem};
 use route::Route;
 use std::convert::Infallible;
@@ -122,6 +122,12 @@ impl Wire {
         };
         if let Some(cors) = cors {
             answer.headers_mut().extend(cors);
+        }
+        if method == Method::HEAD {
+            // hyper leaves the body out on HTTP/1.1 alone.
+            let length = answer.body().size_hint().exact().filter(|&bytes| bytes > 0);
+            answer.headers_mut().extend(length.map(|bytes| (CONTENT_LENGTH, bytes.into())));
+            *answer.body_mut() = Full::default();
         }
         if http1 && !answer.status().is_success() && !ended.is_set() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,6 +1,46 @@
-//! `incoming demo`: the arguments.
+//! `incoming demo`: the whole product on one origin, with nothing to configure.
+//!
+//! One process plays both parts. The server is the same as in `incoming serve`; beside it runs a
+//! tiny web app that knows the server only through its backend API, over HTTP, as any web app would.
+//! Page, web app and upload URLs share an origin, over https with a certificate made on the spot and
+//! over plain http for this machine alone.
+//!
+//! What is kept in the directory: `tls` (so that a browser's exception survives restarts),
+//! `app-key` (the web app's secrets come from it), `storage` (the server's) and `received` (the web
+//! app's files).
 
-use std::path::PathBuf;
+mod answer;
+mod app;
+mod assets;
+mod certificate;
+mod disk;
+mod download;
+mod reader;
+mod received;
+mod site;
+mod ticket;
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CliError, serve};
+use crate::app::{Server, Socket, caller, stop_on_signal};
+use crate::config::Settings;
+use crate::net::{self, Address, Listener, Peer, TlsReload};
+use crate::telemetry;
+use crate::wire::Surface;
+use app::App;
+use certificate::Names;
+use site::{Scheme, Site};
+
+/// How long chunks under way may go on at Ctrl-C: who tries things out does not want to wait, and
+/// an upload that is cut off goes on after the next start.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Ports, directory and names of the demo.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -8,7 +48,7 @@ pub struct DemoArgs {
     /// Port of the page and the uploads over https, with a certificate of its own making
     #[arg(long, value_name = "PORT", default_value_t = 4443)]
     pub https_port: u16,
-    /// Port of the same over plain http
+    /// Port of the same over plain http, for this machine only
     #[arg(long, value_name = "PORT", default_value_t = 4080)]
     pub http_port: u16,
     /// Port of the backend listener, on loopback
@@ -22,7 +62,141 @@ pub struct DemoArgs {
     pub host: Vec<String>,
 }
 
-/// Runs the demo.
-pub fn demo(_args: DemoArgs) -> Result<(), super::CliError> {
-    Ok(())
+/// Runs the demo until a signal ends it. A port of 0 lets the system choose.
+///
+/// # Errors
+/// A port is taken, a name cannot stand in a certificate, or the directory cannot be used.
+pub fn demo(args: DemoArgs) -> Result<(), CliError> {
+    let settings = Settings {
+        storage_dir: args.dir.join("storage"),
+        shutdown_grace: GRACE,
+        ..Settings::default()
+    };
+    telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
+    serve::run(async move {
+        let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
+        // The sockets come first: a second demo must not even look at the first one's directory.
+        let sockets = Sockets::bind(&args)?;
+        let ports = sockets.ports();
+        disk::make_directory(&args.dir).map_err(|error| unusable(&args.dir, &error))?;
+        let names = Names::of_this_machine(&args.host).map_err(CliError::Usage)?;
+        let tls = args.dir.join("tls");
+        let files = certificate::files(&tls, &names).map_err(|error| unusable(&tls, &error))?;
+        let tls = TlsReload::load(files).map_err(|error| CliError::Usage(error.to_string()))?;
+        let app = App::open(&args.dir, ports.http, ports.backend)
+            .map_err(|error| unusable(&args.dir, &error))?;
+
+        let backend = Socket { listener: sockets.backend, tls: None, surface: Surface::Backend };
+        let server = Server::start_on(settings, vec![backend])
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let mut beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+        let listen = |listener, scheme, tls| {
+            let (wire, app) = (server.wire(), Arc::clone(&app));
+            let names = Arc::new(names.clone());
+            let make = move |peer: &Peer| {
+                let wire = wire.service(Surface::Public, caller(peer));
+                Site::new(scheme, wire, Arc::clone(&app), Arc::clone(&names))
+            };
+            net::serve(listener, server.setup(tls), server.workers(), make)
+        };
+        beside.push(Box::pin(listen(sockets.https, Scheme::Https, Some(Arc::new(tls)))));
+        for listener in sockets.http {
+            beside.push(Box::pin(listen(listener, Scheme::Http, None)));
+        }
+        beside.push(Box::pin(reader::run(app, server.drain())));
+        // A demo whose output nobody reads is still a demo.
+        let _ = io::stdout().write_all(greeting(&args, &names, ports).as_bytes());
+        server.run(stop, beside).await;
+        Ok(())
+    })
+}
+
+/// All sockets of the demo, bound.
+struct Sockets {
+    https: Listener,
+    /// IPv4 loopback, and IPv6 where the machine has it: `localhost` means either.
+    http: Vec<Listener>,
+    backend: Listener,
+}
+
+/// The ports in use.
+#[derive(Clone, Copy)]
+struct Ports {
+    https: u16,
+    http: u16,
+    backend: u16,
+}
+
+impl Sockets {
+    fn bind(args: &DemoArgs) -> Result<Self, CliError> {
+        let any = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        let https = bind("--https-port", args.https_port, any[0]).or_else(|error| {
+            if taken(&error) { Err(error) } else { bind("--https-port", args.https_port, any[1]) }
+        });
+        let http = bind("--http-port", args.http_port, Ipv4Addr::LOCALHOST.into());
+        let (https, http) = (https.map_err(|e| usage(&e))?, http.map_err(|e| usage(&e))?);
+        let mut http = vec![http];
+        match bind("--http-port", port(&http[0]), Ipv6Addr::LOCALHOST.into()) {
+            Ok(listener) => http.push(listener),
+            Err(error) if taken(&error) => return Err(usage(&error)),
+            Err(_) => {}
+        }
+        let backend = bind("--backend-port", args.backend_port, Ipv4Addr::LOCALHOST.into());
+        Ok(Self { https, http, backend: backend.map_err(|e| usage(&e))? })
+    }
+
+    fn ports(&self) -> Ports {
+        Ports { https: port(&self.https), http: port(&self.http[0]), backend: port(&self.backend) }
+    }
+}
+
+fn bind(flag: &str, port: u16, ip: IpAddr) -> io::Result<Listener> {
+    Listener::bind(&Address::Tcp(SocketAddr::new(ip, port))).map_err(|error| {
+        let line = format!("{flag} = {port}: {error}; choose another with {flag} PORT");
+        io::Error::new(error.kind(), line)
+    })
+}
+
+fn taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+fn port(listener: &Listener) -> u16 {
+    match listener.local_address() {
+        Address::Tcp(address) => address.port(),
+        Address::Unix(_) => 0,
+    }
+}
+
+fn usage(error: &io::Error) -> CliError {
+    CliError::Usage(error.to_string())
+}
+
+fn unusable(path: &Path, error: &io::Error) -> CliError {
+    CliError::Usage(format!("--dir: {:?} cannot be used: {error}", path.display().to_string()))
+}
+
+/// What is said when everything is bound.
+fn greeting(args: &DemoArgs, names: &Names, ports: Ports) -> String {
+    let Ports { https, http, backend } = ports;
+    let mut text = format!(
+        "\n  Incoming!! demo\n\n  \
+         https://localhost:{https}/   the browser warns once: the certificate was made here\n  \
+         http://localhost:{http}/    the same without encryption, from this machine only\n"
+    );
+    // Writing to a string does not fail.
+    for host in names.for_others() {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let _ = writeln!(text, "  https://{host}:{https}/   for a phone or another machine");
+    }
+    let received = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    let received = received.join("received");
+    let _ = write!(
+        text,
+        "\n  Received files lie in {}\n  The backend API is at http://127.0.0.1:{backend}/incoming/backend/\n\n  \
+         From a terminal:\n    curl -k -T film.mp4 \"$(curl -ksX POST 'https://localhost:{https}/api/tickets?name=film.mp4')\"\n\n  \
+         Ctrl-C ends it; unfinished uploads go on after the next start.\n\n",
+        received.display()
+    );
+    text
 }
