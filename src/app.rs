@@ -168,8 +168,9 @@ impl Server {
         }
         let calls = TaskTracker::new();
         let client = Arc::new(Client::new(client_options(&self.settings)));
-        let calling =
-            worker::run(Arc::clone(&self.engine), client, self.drain.clone(), calls.clone());
+        let cut = CancellationToken::new();
+        let engine = Arc::clone(&self.engine);
+        let calling = worker::run(engine, client, self.drain.clone(), cut.clone(), calls.clone());
         calls.spawn(calling);
         serving.spawn(Arc::clone(&self.engine).sweep());
         serving.close();
@@ -190,6 +191,8 @@ impl Server {
         calls.close();
         if tokio::time::timeout(LAST_CALLS, calls.wait()).await.is_err() {
             tracing::info!("calls to backends were cut off; they are repeated after the start");
+            cut.cancel();
+            calls.wait().await;
         }
         let workers = self.workers;
         // The workers' own runtimes cannot be ended from inside this one.

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod assets;
 pub mod backend;
+mod bind;
 pub mod body;
 pub mod cors;
 pub mod header;

@@ -86,7 +86,8 @@ impl Engine {
         Ok(self.call(&upload))
     }
 
-    /// Records how the call ended; sets the next one where there has to be one.
+    /// Records how the call ended. [`Engine::call_over`] then sets the next one where there has to
+    /// be one.
     pub async fn end_call(
         self: &Arc<Self>,
         id: TicketId,
@@ -102,12 +103,6 @@ impl Engine {
             }
         };
         self.change(&live, command).await
-    }
-
-    /// A call could not even be begun: it stays owed and is tried again after a pause.
-    pub fn put_back(&self, id: TicketId) {
-        let pause = crate::core::handover::pause(PUT_BACK_PAUSE, self.clock.jitter());
-        self.outbox.0.set(id, self.clock.now().after(pause));
     }
 
     /// If the file is gone, a call had been sent and the file was not to be removed by us, then
@@ -196,6 +191,3 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Bytes read at a time for the file's digest.
 const READ_BYTES: usize = 256 * 1024;
-/// A call that our own disk kept from being made waits as after this many unanswered ones: about a
-/// minute.
-const PUT_BACK_PAUSE: u32 = 7;

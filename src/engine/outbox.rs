@@ -4,25 +4,80 @@ use super::Engine;
 use super::timers::{Due, Timers};
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
-use std::sync::Arc;
+use crate::core::upload::Upload;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Uploads that owe their backend a call.
+/// Uploads that owe their backend a call, one call at a time for each.
 #[derive(Debug, Default)]
-pub struct Outbox(pub(super) Timers);
+pub struct Outbox {
+    waiting: Timers,
+    /// Taken out to be called; nothing is set for these until the call is over.
+    calling: Mutex<HashSet<TicketId>>,
+}
 
 impl Outbox {
     /// Uploads that wait for a call, and when the earliest is due.
     pub fn summary(&self) -> (usize, Option<Timestamp>) {
-        self.0.summary()
+        self.waiting.summary()
+    }
+
+    /// A call is due at `at`, or, where one is under way, decided on when that is over.
+    pub(super) fn set(&self, id: TicketId, at: Timestamp) {
+        if !self.calling().contains(&id) {
+            self.waiting.set(id, at);
+        }
+    }
+
+    /// No call is owed any more.
+    pub(super) fn clear(&self, id: TicketId) {
+        self.waiting.clear(id);
+    }
+
+    /// The call is over; what is set from now on counts.
+    pub(super) fn over(&self, id: TicketId) {
+        self.calling().remove(&id);
+    }
+
+    fn calling(&self) -> MutexGuard<'_, HashSet<TicketId>> {
+        self.calling.lock().expect("no holder of this lock panics")
     }
 }
 
 impl Engine {
-    /// Waits for the next upload that is due to call its backend; it has left the queue then and
-    /// comes back by [`Engine::end_call`]. Dropping the future loses nothing.
+    /// Waits for the next upload that is due to call its backend. It has left the queue then, and
+    /// nothing more is due for it until [`Engine::call_over`]. Dropping the future loses nothing.
     pub async fn next_owed(self: &Arc<Self>) -> TicketId {
-        next(&self.outbox.0, self).await
+        let id = next(&self.outbox.waiting, self).await;
+        self.outbox.calling().insert(id);
+        id
+    }
+
+    /// The call of an upload is over, or was not needed: sets the next one if one is owed.
+    pub async fn call_over(self: &Arc<Self>, id: TicketId) {
+        self.outbox.over(id);
+        if let Ok(live) = self.find(id).await {
+            let upload = live.lock().upload.clone();
+            self.owe(id, &upload);
+        }
+    }
+
+    /// A call could not be begun or its end not be recorded: it stays owed, after a pause.
+    pub fn put_back(&self, id: TicketId) {
+        self.outbox.over(id);
+        let pause = crate::core::handover::pause(PUT_BACK_PAUSE, self.clock.jitter());
+        self.outbox.set(id, self.clock.now().after(pause));
+    }
+
+    /// Sets when the next call of an upload is due, or that none is.
+    pub(super) fn owe(&self, id: TicketId, upload: &Upload) {
+        match upload.owed() {
+            Some(calls) => {
+                self.outbox.set(id, calls.due(&self.options.calls, self.clock.jitter()));
+            }
+            None => self.outbox.clear(id),
+        }
     }
 }
 
@@ -44,3 +99,6 @@ pub(super) async fn next(timers: &Timers, engine: &Engine) -> TicketId {
 }
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// A call that our own disk kept from being made waits as after this many unanswered ones: about a
+/// minute.
+const PUT_BACK_PAUSE: u32 = 7;

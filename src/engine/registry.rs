@@ -79,7 +79,9 @@ impl Engine {
             Err(Unreadable::Unborn) => {
                 let part =
                     self.store.open(id).map_err(|error| fault("opening the part", &error))?;
-                return Err(if part.is_none() {
+                let placed =
+                    self.store.published(id).map_err(|error| fault("opening the file", &error))?;
+                return Err(if part.is_none() && placed.is_none() {
                     LookupError::Unknown
                 } else {
                     fault("journal", &Unreadable::Unborn)

@@ -117,10 +117,10 @@ impl Engine {
         match upload.owed() {
             // What is owed is called at once after a start.
             Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
-                self.outbox.0.set(id, self.clock.now());
+                self.outbox.set(id, self.clock.now());
             }
-            Some(calls) => self.outbox.0.set(id, calls.due(&self.options.calls, 0.5)),
-            None => self.outbox.0.clear(id),
+            Some(calls) => self.outbox.set(id, calls.due(&self.options.calls, 0.5)),
+            None => self.outbox.clear(id),
         }
     }
 
@@ -149,14 +149,7 @@ impl Engine {
                 self.timers.set(id, self.due(after));
             }
         }
-        match after.owed() {
-            // The call runs; its end sets what comes next.
-            Some(calls) if calls.last == LastCall::Begun => {}
-            Some(calls) => {
-                self.outbox.0.set(id, calls.due(&self.options.calls, self.clock.jitter()))
-            }
-            None => self.outbox.0.clear(id),
-        }
+        self.owe(id, after);
     }
 
     fn count(&self, id: TicketId, before: &Upload, after: &Upload) {

@@ -117,6 +117,14 @@ impl Engine {
         }
     }
 
+    /// Whether the upload still takes anything; for a refusal before a body is read.
+    pub async fn check_open(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
+        let live = self.find(id).await?;
+        let (command, now) = (Command::Bind(FileFacts::default()), self.clock.now());
+        let decided = live.lock().upload.decide(&command, now, &self.options.limits);
+        decided.map(drop).map_err(ChangeError::Refused)
+    }
+
     /// Binds the ticket to a file. A length of 0 completes it.
     ///
     /// Durability: as acknowledgements. Dropping the future does not undo it.

@@ -12,12 +12,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Calls backends until `stop`; calls under way are left to their own deadline and joined by
-/// `calls`. Dropping the future makes no further calls; those owed stay owed.
+/// Calls backends until `stop`; calls under way are joined by `calls` and end by their own deadline
+/// or by `cut`. Dropping the future makes no further calls; those owed stay owed.
 pub async fn run(
     engine: Arc<Engine>,
     client: Arc<Client>,
     stop: CancellationToken,
+    cut: CancellationToken,
     calls: TaskTracker,
 ) {
     let permits = Arc::new(Semaphore::new(MAX_CALLS));
@@ -27,9 +28,10 @@ pub async fn run(
         (engine.next_owed().await, permit)
     };
     while let Some((id, permit)) = stop.run_until_cancelled(next()).await {
-        let (engine, client) = (Arc::clone(&engine), Arc::clone(&client));
+        let (engine, client, cut) = (Arc::clone(&engine), Arc::clone(&client), cut.clone());
         calls.spawn(async move {
-            one(&engine, &client, id).await;
+            // A call that is cut off is recorded as begun: it is repeated after the start.
+            cut.run_until_cancelled(one(&engine, &client, id)).await;
             drop(permit);
         });
     }
@@ -38,42 +40,46 @@ pub async fn run(
 /// Puts an upload back into the queue unless its call was seen to, also when the task is dropped.
 struct Owed<'a> {
     engine: &'a Engine,
-    id: Option<TicketId>,
+    id: TicketId,
+    seen_to: bool,
 }
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.engine.put_back(id);
+        if !self.seen_to {
+            self.engine.put_back(self.id);
         }
     }
 }
 
 async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
-    let mut owed = Owed { engine, id: Some(id) };
+    let mut owed = Owed { engine, id, seen_to: false };
     let call = match engine.begin_call(id).await {
-        Ok(Some(call)) => call,
-        Ok(None) => {
-            owed.id = None;
-            return;
-        }
+        Ok(call) => call,
         Err(error) => {
-            tracing::error!(upload = %id.short(), ?error, "a call could not be recorded, trying later");
-            return;
+            let upload = id.short();
+            return tracing::error!(%upload, ?error, "a call could not be recorded, trying later");
         }
     };
-    let result = make(client, &call).await;
-    match &result {
-        CallResult::Done => tracing::debug!(upload = %id.short(), "the backend answered done"),
-        CallResult::Wait => tracing::info!(upload = %id.short(), "the backend answered wait"),
-        CallResult::Unanswered(why) => {
-            tracing::warn!(upload = %id.short(), why = why.escape_debug().to_string(), "no answer from the backend");
+    if let Some(call) = call {
+        let result = make(client, &call).await;
+        log(id, &result);
+        if let Err(error) = engine.end_call(id, result).await {
+            let upload = id.short();
+            return tracing::error!(%upload, ?error, "the end of a call could not be recorded, calling again later");
         }
     }
-    match engine.end_call(id, result).await {
-        Ok(()) => owed.id = None,
-        Err(error) => {
-            tracing::error!(upload = %id.short(), ?error, "the end of a call could not be recorded, calling again later");
+    owed.seen_to = true;
+    engine.call_over(id).await;
+}
+
+fn log(id: TicketId, result: &CallResult) {
+    let upload = id.short();
+    match result {
+        CallResult::Done => tracing::debug!(%upload, "the backend answered done"),
+        CallResult::Wait => tracing::info!(%upload, "the backend answered wait"),
+        CallResult::Unanswered(why) => {
+            tracing::warn!(%upload, why = why.escape_debug().to_string(), "no answer from the backend");
         }
     }
 }

@@ -102,9 +102,10 @@ impl JournalStore for LocalJournals {
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            let leftover = name
-                .to_str()
-                .is_some_and(|name| name.ends_with(MAKING) && !name.ends_with(&self.making));
+            let other = name.to_str().and_then(|name| name.split_once('.'));
+            let leftover = other.is_some_and(|(id, rest)| {
+                TicketId::parse(id).is_ok() && is_making(rest) && rest != self.making
+            });
             if leftover {
                 std::fs::remove_file(entry.path())?;
             }
@@ -147,6 +148,12 @@ fn making() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(format!("{}{MAKING}", uuid::Builder::from_random_bytes(bytes).into_uuid().simple()))
+}
+
+/// Whether this is what [`making`] makes.
+fn is_making(text: &str) -> bool {
+    text.strip_suffix(MAKING)
+        .is_some_and(|nonce| nonce.len() == 32 && nonce.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 const SUFFIX: &str = "journal";

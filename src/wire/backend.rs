@@ -259,6 +259,11 @@ fn callback_url(text: &str) -> Result<String, Problem> {
     if uri.host().is_none_or(str::is_empty) {
         return Err(bad("there is no host in it"));
     }
+    let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':'));
+    // A colon in brackets is an IPv6 address, one before an @ is a password.
+    if port.is_some_and(|(_, port)| !port.contains([']', '@']) && uri.port_u16().is_none()) {
+        return Err(bad("the port is none"));
+    }
     Ok(escaped)
 }
 

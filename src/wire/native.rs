@@ -4,30 +4,19 @@ use super::body::RequestBody;
 use super::cors::Cors;
 use super::reply::{Code, Problem, empty_answer, json_answer, shown};
 use super::status::StatusBody;
-use super::{Answer, Wire, header};
-use crate::core::command::{FileFacts, Offer, Reach};
+use super::{Answer, Wire, bind, header};
+use crate::core::command::{Offer, Reach};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
-use crate::core::name;
 use crate::engine::status::{StateName, Status};
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The body of a bind.
-#[derive(Debug, Default, Deserialize)]
-struct BindBody {
-    name: Option<String>,
-    length: Option<u64>,
-    r#type: Option<String>,
-    last_modified: Option<f64>,
-}
 
 impl Wire {
     pub(super) async fn upload(
@@ -102,25 +91,9 @@ impl Wire {
     }
 
     async fn bind(self: &Arc<Self>, id: TicketId, body: RequestBody) -> Result<Status, Problem> {
-        let bytes = body.collect(MAX_BIND_BYTES).await?;
-        let wish: BindBody = if bytes.iter().all(u8::is_ascii_whitespace) {
-            BindBody::default()
-        } else {
-            serde_json::from_slice(&bytes).map_err(|error| {
-                Problem::bad_request(format!("the body is not the JSON of a file: {error}"))
-            })?
-        };
-        if let Some(length) = wish.length.filter(|length| *length >= MAX_FILE_BYTES) {
-            return Err(Problem::bad_request(format!(
-                "length {length}: expected a number below 2^63"
-            )));
-        }
-        let facts = FileFacts {
-            length: wish.length,
-            name: wish.name.as_deref().map(name::harmless),
-            media_type: wish.r#type.map(|text| text.chars().take(MAX_TYPE_CHARS).collect()),
-            last_modified: wish.last_modified.map(whole_ms),
-        };
+        // Refused before its body where that is known already.
+        self.engine.check_open(id).await?;
+        let facts = bind::facts(&body.collect(MAX_BIND_BYTES).await?)?;
         Ok(self.engine.bind(id, facts).await?)
     }
 
@@ -191,17 +164,9 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
     pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// Milliseconds from a browser, which may have a fraction; nonsense becomes 0.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The cast saturates.
-fn whole_ms(ms: f64) -> u64 {
-    ms.max(0.0) as u64
-}
-
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// A bind is one small object.
 const MAX_BIND_BYTES: usize = 64 * 1024;
-/// Media types are short; this one is kept, not understood.
-const MAX_TYPE_CHARS: usize = 255;
 /// Reasons are for people.
 const MAX_REASON_CHARS: usize = 1000;
 /// Longest long poll (contract, section 2).

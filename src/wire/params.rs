@@ -2,6 +2,7 @@
 
 use super::body::RequestBody;
 use super::reply::{Problem, shown};
+use crate::core::limits::MAX_FILE_BYTES;
 use http_body_util::{BodyDataStream, Full};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
@@ -110,8 +111,7 @@ impl Params {
         self.text(name)
             .map(|text| {
                 let digits = text.bytes().all(|b| b.is_ascii_digit());
-                let value =
-                    text.parse().ok().filter(|value| digits && i64::try_from(*value).is_ok());
+                let value = text.parse().ok().filter(|value| digits && *value < MAX_FILE_BYTES);
                 value.ok_or_else(|| {
                     Problem::bad_request(format!(
                         "parameter {name} {}: expected a number of bytes",
