@@ -84,10 +84,11 @@ impl Engine {
         };
         let (id, created) = (ticket.id, ticket.created);
         let expires = created.after(ticket.idle_timeout.unwrap_or(self.options.max_idle));
-        self.write_ticket(ticket).await?;
+        // Before it is on disk: the sweep then knows that it is counted here.
+        self.timers.set(id, expires);
+        self.write_ticket(ticket).await.inspect_err(|_| self.timers.clear(id))?;
         self.stats.tickets.add(1);
         self.stats.uploads_open.add(1);
-        self.timers.set(id, expires);
         tracing::info!(upload = %id.short(), "ticket");
         Ok((id, expires))
     }

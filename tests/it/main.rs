@@ -1,1 +1,63 @@
-//! A real server on a port of the system's choosing, asked from outside.
+//! A real server on ports of the system's choosing, asked from outside: over plain sockets in raw
+//! bytes, over its own TLS, and as a process that is killed.
+//!
+//! The first five modules are the stage: the server under test, a client, a backend that records
+//! what it is called with, the program as a child process, and bytes to send. The others are tests,
+//! one file for each theme. Nothing waits by sleeping: [`until`] polls a condition under a deadline.
+
+// Tests may stop at a surprise; the lint's own exception does not reach functions beside tests.
+#![allow(clippy::unwrap_used)]
+// One binary: what is public here is public for the other files alone.
+#![allow(unreachable_pub)]
+
+mod backend;
+mod child;
+mod client;
+mod content;
+mod server;
+
+mod bad_input;
+mod cancel;
+mod chunks;
+mod configuration;
+mod cors;
+mod crash;
+mod early_answers;
+mod expiry;
+mod handover;
+mod leftovers;
+mod listeners;
+mod long_poll;
+mod scripts;
+mod shutdown;
+mod takeover;
+mod tickets;
+mod tls;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here should take on a loaded machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `probe` finds something. Panics with `what` at the deadline.
+pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(began.elapsed() < DEADLINE, "waited in vain: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Fails instead of hanging.
+pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let Ok(done) = tokio::time::timeout(DEADLINE, work).await else {
+        panic!("took too long: {what}")
+    };
+    done
+}
+
+/// How often a condition is looked at.
+pub const POLL: Duration = Duration::from_millis(5);

@@ -1,3 +1,5 @@
+//! The rules of an upload, as tables.
+
 use super::*;
 use crate::core::command::{Offer, Reach};
 use crate::core::id::TicketId;

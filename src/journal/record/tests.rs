@@ -1,3 +1,5 @@
+//! What is written is read, and damage is seen.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! What a journal says, whatever its run and its tail.
+
 use super::*;
 use crate::core::event::{DigestWish, Notice, Removal, Ticket};
 use crate::core::extent::{Extent, ExtentSet};

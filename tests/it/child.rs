@@ -1,0 +1,117 @@
+//! The program itself as a child process: for what only a process can show, above all being killed.
+
+use crate::client::Place;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A running `incoming serve`. Killed when dropped.
+pub struct Program {
+    child: Child,
+    pub public: Place,
+    pub backend: Place,
+}
+
+impl Program {
+    /// Starts it with its storage in `directory/data` and these flags besides those every test
+    /// needs.
+    pub fn start(directory: &Path, flags: &[&str]) -> Self {
+        let own = flags.contains(&"--backend-listen");
+        let mut child = command(directory)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(if own { &[][..] } else { &["--backend-listen", "127.0.0.2:0"] })
+            .args(["--min-free-space", "0", "--log-format", "json", "--storage-dir", "data"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (tell, told) = mpsc::channel();
+        // Reads on to the end, so that the program never waits for its log.
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let (mut public, mut backend, mut seen) = (None, None, String::new());
+        while public.is_none() || backend.is_none() {
+            let line = told.recv_timeout(crate::DEADLINE);
+            let Ok(line) = line else { panic!("the program does not listen:\n{seen}") };
+            seen += &format!("{line}\n");
+            let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            if entry["message"] == "listening" {
+                let place = Place::Tcp(entry["address"].as_str().unwrap().parse().unwrap());
+                match entry["surface"].as_str().unwrap() {
+                    "Public" => public = Some(place),
+                    _ => backend = Some(place),
+                }
+            }
+        }
+        Self { child, public: public.unwrap(), backend: backend.unwrap() }
+    }
+
+    /// SIGKILL: no last words.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// The exit code, once it has ended.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        crate::until("the program's end", async || self.child.try_wait().unwrap()).await.code()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the program to its end, which must come soon.
+pub fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut child = command(directory)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > crate::DEADLINE {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the program did not end: {arguments:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    Output { status, stdout, stderr }
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_incoming"));
+    command.current_dir(directory).stdin(Stdio::null());
+    // The tester's own settings are no business of a test.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("INCOMING_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}

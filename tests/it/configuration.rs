@@ -1,0 +1,159 @@
+//! Protects operators from a server that starts wrong: what is impossible stops the start with
+//! exit code 2 and one line that names it.
+
+use crate::child::{Program, run};
+use rcgen::generate_simple_self_signed;
+use std::path::Path;
+
+/// Runs it and expects exit code 2 and exactly one line that holds all of `parts`.
+#[track_caller]
+fn refuses(directory: &Path, arguments: &[&str], variables: &[(&str, &str)], parts: &[&str]) {
+    let output = run(directory, arguments, variables);
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?} {variables:?}: {line}");
+    assert_eq!(line.trim_end().lines().count(), 1, "one line: {line}");
+    for part in parts {
+        assert!(line.contains(part), "{part:?} in {line}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        let made = generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        std::fs::write(directory.path().join(format!("{name}.pem")), made.cert.pem()).unwrap();
+        let key = made.signing_key.serialize_pem();
+        std::fs::write(directory.path().join(format!("{name}.key")), key).unwrap();
+    }
+    std::fs::write(directory.path().join("file"), "no directory").unwrap();
+    directory
+}
+
+#[test]
+fn impossible_settings_stop_the_start() {
+    let home = directory();
+    let base = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend-listen",
+        "127.0.0.2:0",
+        "--storage-dir",
+        "data",
+    ];
+    let check = |flags: &[&str], parts: &[&str]| {
+        refuses(home.path(), &[&base[..], flags].concat(), &[], parts);
+    };
+    check(&["--tls-cert", "absent", "--tls-key", "one.key"], &["tls_cert", "absent"]);
+    check(&["--tls-cert", "one.pem", "--tls-key", "absent"], &["tls_key", "absent"]);
+    check(&["--tls-cert", "one.pem", "--tls-key", "two.key"], &["tls_key", "two.key"]);
+    check(&["--tls-cert", "file", "--tls-key", "one.key"], &["tls_cert", "file"]);
+    check(&["--tls-cert", "one.pem"], &["tls_key"]);
+    check(&["--chunk-size", "eight"], &["chunk_size", "eight"]);
+    check(&["--chunk-size", "0"], &["chunk_size", "0"]);
+    check(&["--chunk-size", "2MiB", "--max-chunk-size", "1MiB"], &["chunk_size", "max_chunk_size"]);
+    check(&["--send-ahead", "99"], &["send_ahead", "99"]);
+    check(&["--max-idle", "soon"], &["max_idle", "soon"]);
+    check(&["--ack", "maybe"], &["ack", "maybe"]);
+    check(&["--cors-origins", "no origin"], &["cors_origins", "no origin"]);
+    check(&["--storage-file-mode", "0999"], &["storage_file_mode", "0999"]);
+    check(&["--storage-group", "no-such-group-here"], &["storage_group", "no-such-group-here"]);
+    check(&["--config", "absent.toml"], &["config", "absent.toml"]);
+    assert!(!home.path().join("data/files").exists(), "nothing was begun");
+}
+
+#[test]
+fn storage_must_be_a_directory_to_write_to() {
+    let home = directory();
+    let check = |storage: &str, parts: &[&str]| {
+        let flags = ["serve", "--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.2:0"];
+        let flags = [&flags[..], &["--storage-dir", storage]].concat();
+        refuses(home.path(), &flags, &[], &[&["storage_dir", storage], parts].concat());
+    };
+    check("file", &["directory"]);
+    check("file/below", &[]);
+    check("/proc/nothing/can/be/made/here", &[]);
+    check("/sys/kernel", &["writable"]);
+}
+
+#[test]
+fn backends_are_never_open_by_accident() {
+    let home = directory();
+    for (listen, backend) in
+        [("127.0.0.1:0", "0.0.0.0:0"), ("127.0.0.1:0", "[::]:0"), ("0.0.0.0:4999", "0.0.0.0:4999")]
+    {
+        let flags = ["serve", "--listen", listen, "--backend-listen", backend];
+        refuses(
+            home.path(),
+            &flags,
+            &[],
+            &["backend_listen", backend, "backend_token", "backend_open"],
+        );
+    }
+    for chosen in
+        [&["--backend-token", "t"][..], &["--backend-allow", "10.0.0.0/8"], &["--backend-open"]]
+    {
+        let flags = [&["--backend-listen", "0.0.0.0:0"][..], chosen].concat();
+        drop(Program::start(home.path(), &flags));
+    }
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest_known() {
+    let home = directory();
+    std::fs::write(home.path().join("bad.toml"), "chunk_sise = '8MiB'\n").unwrap();
+    std::fs::write(home.path().join("broken.toml"), "listen = \n").unwrap();
+    let file = |name| ["serve", "--config", name];
+    refuses(home.path(), &file("bad.toml"), &[], &["chunk_sise", "bad.toml", "chunk_size"]);
+    refuses(home.path(), &file("broken.toml"), &[], &["broken.toml"]);
+    let variables = [("INCOMING_CHUNK_SISE", "8MiB")];
+    refuses(home.path(), &["serve"], &variables, &["INCOMING_CHUNK_SISE", "INCOMING_CHUNK_SIZE"]);
+    let variables = [("INCOMING_CHUNK_SIZE", "huge")];
+    refuses(home.path(), &["serve"], &variables, &["chunk_size", "huge", "INCOMING_CHUNK_SIZE"]);
+    // An unknown flag is a matter of usage: it is named, with help, over several lines.
+    let output = run(home.path(), &["serve", "--chunk-sise", "8MiB"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--chunk-sise"));
+}
+
+#[test]
+fn sockets_that_are_taken() {
+    let home = directory();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let flags = ["serve", "--listen", &address, "--backend-listen", "127.0.0.2:0"];
+    refuses(home.path(), &flags, &[], &["listen", &address, "in use"]);
+    let _running = Program::start(home.path(), &[]);
+    let flags = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend-listen",
+        "127.0.0.2:0",
+        "--storage-dir",
+        "data",
+    ];
+    refuses(home.path(), &flags, &[], &["storage_dir", "another server"]);
+}
+
+#[test]
+fn flags_over_environment_over_file() {
+    let home = directory();
+    let file = "chunk_size = '1MiB'\nsend_ahead = 1\nmax_idle = '1h'\n";
+    std::fs::write(home.path().join("a.toml"), file).unwrap();
+    let variables = [("INCOMING_SEND_AHEAD", "2"), ("INCOMING_MAX_IDLE", "2h")];
+    let flags = ["check-config", "--config", "a.toml", "--max-idle", "3h"];
+    let output = run(home.path(), &flags, &variables);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let value = |key: &str| {
+        let line = shown.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        line.unwrap_or_else(|| panic!("{key} in\n{shown}")).to_owned()
+    };
+    assert!(value("chunk_size").contains("1MiB"), "{shown}");
+    assert!(value("send_ahead").contains('2'), "{shown}");
+    assert!(value("max_idle").contains("3h"), "{shown}");
+    let secret = run(home.path(), &["check-config", "--backend-token", "hush-hush"], &[]);
+    assert!(!String::from_utf8_lossy(&secret.stdout).contains("hush-hush"));
+}
