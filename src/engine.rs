@@ -5,7 +5,7 @@
 //! sockets, the calls to backends (the engine only says which are owed, [`outbox`]).
 
 pub mod admin;
-mod batch;
+pub mod batch;
 pub mod calls;
 mod chunk;
 pub mod claim;

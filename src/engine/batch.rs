@@ -1,9 +1,16 @@
-//! What a body is measured by while it comes: the frames of one write, and the pace.
+//! A body on its way in: where its frames come from, those of one write, and their pace.
 
+use super::error::ClientFault;
 use crate::core::extent::Extent;
 use bytes::Bytes;
+use futures_core::Stream;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The body of a PUT: frames in order, then the end.
+pub trait Source: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin + 'static {}
+
+impl<S: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin + 'static> Source for S {}
 
 /// Frames that are written together.
 #[derive(Default)]

@@ -5,13 +5,12 @@
 //! Long bodies are counted on the way.
 
 use super::Engine;
-use super::batch::{Batch, Pace};
+use super::batch::{Batch, Pace, Source};
 use super::claim::Claim;
 use super::error::{ChangeError, ClientFault, Fault, TransferError};
 use super::lane::{Pending, Task};
 use super::live::{Live, LogPlace};
 use super::space::Reservation;
-use super::transfer::{Source, disk};
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::event::Durability;
@@ -240,7 +239,8 @@ impl Chunk<'_> {
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
         let space = self.engine.space.reserve(&*self.engine.store, stretch.len());
-        let reservation = space.map_err(|error| disk("asking for free space", &error))?;
+        let reservation =
+            space.map_err(|error| TransferError::disk("asking for free space", &error))?;
         self.reservation = Some(reservation.ok_or(TransferError::NoSpace)?);
         match &self.blob {
             Some(blob) if known => {
@@ -273,7 +273,7 @@ impl Chunk<'_> {
 
     /// A full disk may have space again; any other error stops the upload.
     fn failed(&self, what: &str, error: &std::io::Error) -> TransferError {
-        let error = disk(what, error);
+        let error = TransferError::disk(what, error);
         if let TransferError::Fault(fault) = &error {
             self.engine.latch(self.live, fault.clone());
         }

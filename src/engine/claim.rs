@@ -5,8 +5,12 @@
 //! it has let go, so two requests never mix their bytes. Dropping a claim gives it back: no lock
 //! can stick.
 
+use super::Engine;
+use super::error::TransferError;
 use super::live::Live;
 use crate::core::extent::ExtentSet;
+use crate::core::refusal::{Over, Refusal};
+use crate::core::upload::Phase;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +93,24 @@ impl Claim {
                 return;
             }
             changed.await;
+        }
+    }
+}
+
+impl Engine {
+    /// Why a claim was fenced off.
+    pub(super) fn fenced(&self, live: &Arc<Live>) -> TransferError {
+        let state = live.lock();
+        if let Some(fault) = &state.fault {
+            return TransferError::Fault(fault.clone());
+        }
+        match state.upload.phase() {
+            Phase::Cancelled { .. } => TransferError::Refused(Refusal::UploadOver(Over::Cancelled)),
+            Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Over::Failed)),
+            Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
+                self.stats.superseded.add(1);
+                TransferError::Superseded
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What can go wrong, by operation and by who is at fault.
 
 use crate::core::refusal::Refusal;
+use crate::store;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// Our disk or our bug. The text is for the log and for people; it never names a secret.
@@ -96,6 +98,13 @@ pub enum TransferError {
     Draining,
     /// Our disk or our bug; what was acknowledged holds.
     Fault(Fault),
+}
+
+impl TransferError {
+    /// An error of the disk: full, or failed while doing `what`.
+    pub(super) fn disk(what: &str, error: &io::Error) -> Self {
+        if store::is_full(error) { Self::NoSpace } else { Self::Fault(Fault::new(what, error)) }
+    }
 }
 
 impl fmt::Display for ClientFault {

@@ -4,9 +4,10 @@
 //! prefix is still counted.
 
 use super::Engine;
+use super::batch::Source;
 use super::chunk::Chunk;
 use super::claim::Claim;
-use super::error::{ClientFault, Fault, TransferError};
+use super::error::{Fault, TransferError};
 use super::lane::Task;
 use super::live::Live;
 use super::status::Status;
@@ -15,18 +16,10 @@ use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_CHUNKS_IN_FLIGHT;
-use crate::core::refusal::{Over, Refusal};
 use crate::core::upload::Phase;
-use crate::store::{self, Blob};
-use bytes::Bytes;
-use futures_core::Stream;
+use crate::store::Blob;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The body of a PUT: frames in order, then the end.
-pub trait Source: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin + 'static {}
-
-impl<S: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin + 'static> Source for S {}
 
 impl Engine {
     /// Stores the body of one PUT at its offset and acknowledges it.
@@ -113,22 +106,6 @@ impl Engine {
         Ok(if missing.is_empty() { (None, missing) } else { (Some(claim), missing) })
     }
 
-    /// Why a claim was fenced off.
-    pub(super) fn fenced(&self, live: &Arc<Live>) -> TransferError {
-        let state = live.lock();
-        if let Some(fault) = &state.fault {
-            return TransferError::Fault(fault.clone());
-        }
-        match state.upload.phase() {
-            Phase::Cancelled { .. } => TransferError::Refused(Refusal::UploadOver(Over::Cancelled)),
-            Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Over::Failed)),
-            Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
-                self.stats.superseded.add(1);
-                TransferError::Superseded
-            }
-        }
-    }
-
     /// The part of the upload, opened once and kept while the upload is in memory.
     fn blob(&self, live: &Arc<Live>) -> Result<Arc<dyn Blob>, TransferError> {
         let mut state = live.lock();
@@ -139,7 +116,10 @@ impl Engine {
             drop(state);
             return Err(self.fenced(live));
         }
-        let blob = self.store.create(live.id).map_err(|error| disk("opening the part", &error))?;
+        let blob = self
+            .store
+            .create(live.id)
+            .map_err(|error| TransferError::disk("opening the part", &error))?;
         state.blob = Some(Arc::clone(&blob));
         Ok(blob)
     }
@@ -151,15 +131,6 @@ impl Engine {
             self.submit(live, Task::Publish).done().await?;
         }
         Ok(())
-    }
-}
-
-/// An error of the disk: full, or failed while doing `what`.
-pub(super) fn disk(what: &str, error: &std::io::Error) -> TransferError {
-    if store::is_full(error) {
-        TransferError::NoSpace
-    } else {
-        TransferError::Fault(Fault::new(what, error))
     }
 }
 
