@@ -159,8 +159,10 @@ mod tests {
             "incoming upload",
             "incoming upload film.mp4",
             "incoming upload a --url http://x --backend http://y",
-            "incoming upload a --backend http://y --parallel 0",
-            "incoming upload a --backend http://y --chunk-size 8M",
+            "incoming upload a --backend http://y",
+            "incoming upload a --url http://x --secret s",
+            "incoming upload a --url http://x --parallel 0",
+            "incoming upload a --url http://x --chunk-size 8M",
             "incoming uploads",
             "incoming uploads show",
             "incoming uploads list --limit 0",
@@ -188,12 +190,16 @@ mod tests {
             files: vec!["a".into(), "b".into()],
             url: None,
             backend: Some("http://localhost:4001".into()),
+            signal_finish_url: Some("http://app/done".into()),
+            secret: None,
+            public: None,
             token: None,
             chunk_size: Some(1 << 20),
             parallel: None,
             insecure: false,
         };
-        let line = "incoming upload a b --backend http://localhost:4001 --chunk-size 1MiB";
+        let line = "incoming upload a b --backend http://localhost:4001 \
+                    --signal-finish-url http://app/done --chunk-size 1MiB";
         assert_eq!(parse(line).unwrap(), Command::Upload(upload));
     }
 }

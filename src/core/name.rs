@@ -13,7 +13,7 @@ pub const UNNAMED: &str = "unnamed";
 pub fn harmless(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let mut kept = String::with_capacity(last.len().min(MAX_NAME_BYTES));
-    for character in last.chars().filter(|c| !c.is_control() && !is_directional(*c)) {
+    for character in last.chars().filter(|c| !is_hidden(*c)) {
         if kept.len() + character.len_utf8() > MAX_NAME_BYTES {
             break;
         }
@@ -23,6 +23,11 @@ pub fn harmless(name: &str) -> String {
         "" | "." | ".." => UNNAMED.into(),
         _ => kept,
     }
+}
+
+/// Whether a character is no text but a command to whatever shows it: control and bidi characters.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control() || is_directional(c)
 }
 
 /// Characters that turn the direction of the text around them, or separate lines: they make

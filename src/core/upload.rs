@@ -113,9 +113,10 @@ impl Upload {
         self.last_active
     }
 
-    /// Whether every byte is acknowledged and the length known.
+    /// Whether the browser has begun, every byte is acknowledged and the length known.
     pub fn is_complete(&self) -> bool {
-        self.length.is_some_and(|length| self.holds_all(length, &self.received))
+        self.phase != Phase::New
+            && self.length.is_some_and(|length| self.holds_all(length, &self.received))
     }
 
     /// Whether counting `more` bytes of a file of `length` could complete the upload.
@@ -261,7 +262,9 @@ impl Upload {
             Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
         }
         let mut events = Vec::with_capacity(extents.as_slice().len() + 1);
-        if self.length.is_none() && length.is_some() {
+        // An empty file has no byte that could be the first.
+        let empty = self.phase == Phase::New && self.length.or(length) == Some(0);
+        if empty || (self.length.is_none() && length.is_some()) {
             events.push(Event::Bound {
                 at: now,
                 length,

@@ -157,6 +157,15 @@ fn binding_is_idempotent() {
         Ok(vec![]),
         "a page that was reloaded learns how things stand"
     );
+    let mut told = Upload::new(Ticket { length: Some(0), ..ticket() });
+    assert!(!told.awaits_publish(), "its name is still to come");
+    let nothing = Command::Store {
+        extents: ExtentSet::new(),
+        length: Some(0),
+        durability: Durability::Durable,
+    };
+    go(&mut told, &nothing);
+    assert!(told.awaits_publish());
     let mut empty = Upload::new(ticket());
     go(&mut empty, &Command::Bind(FileFacts { length: Some(0), ..FileFacts::default() }));
     assert!(empty.awaits_publish());

@@ -1,0 +1,142 @@
+//! Where a server listens, and how to get there.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use hyper::Uri;
+
+use crate::config::{Address, Settings};
+
+/// A listener: TCP or unix, with TLS or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) tls: bool,
+    pub(super) place: Place,
+}
+
+/// What to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A host (name or address, without brackets) and its port.
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// From `http(s)://host[:port]`, with the path and query behind it.
+    pub(super) fn of_url(text: &str) -> Result<(Self, String), &'static str> {
+        let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("must begin with http:// or https://"),
+        };
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("must not hold a user name");
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or("names no host")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok((Self { tls, place: Place::Tcp { host, port } }, path))
+    }
+
+    /// From an origin, or from a listener's address as in the settings.
+    pub(super) fn of_listener(text: &str) -> Result<Self, &'static str> {
+        const RIGHT: &str = "must be http://host:port, https://host:port or unix:/path/to.sock";
+        if let Ok(address) = text.parse::<Address>() {
+            return Ok(Self::at(&address, false));
+        }
+        match Self::of_url(text) {
+            Ok((endpoint, path)) if path == "/" => Ok(endpoint),
+            _ => Err(RIGHT),
+        }
+    }
+
+    /// The public listener of a server whose backend listener is here, as the settings have it.
+    pub(super) fn public_beside(&self, settings: &Settings) -> Self {
+        let public = Self::at(&settings.listen, settings.tls.is_some());
+        match (public.place, &self.place) {
+            (Place::Tcp { port, .. }, Place::Tcp { host, .. }) => {
+                let place = Place::Tcp { host: host.clone(), port };
+                Self { tls: public.tls, place }
+            }
+            (place, _) => Self { tls: public.tls, place },
+        }
+    }
+
+    fn at(address: &Address, tls: bool) -> Self {
+        let place = match address {
+            Address::Unix(path) => Place::Unix(path.clone()),
+            Address::Tcp(tcp) => {
+                // A listener on all addresses is reached over loopback.
+                let host = match tcp.ip() {
+                    IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".into(),
+                    IpAddr::V6(ip) if ip.is_unspecified() => "::1".into(),
+                    ip => ip.to_string(),
+                };
+                Place::Tcp { host, port: tcp.port() }
+            }
+        };
+        Self { tls, place }
+    }
+
+    /// The `Host` header.
+    pub(super) fn authority(&self) -> String {
+        match &self.place {
+            Place::Unix(_) => "localhost".into(),
+            Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Place::Tcp { host, port } => format!("{host}:{port}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.place {
+            Place::Unix(path) => write!(out, "unix:{}", path.display()),
+            Place::Tcp { .. } => {
+                write!(out, "http{}://{}", if self.tls { "s" } else { "" }, self.authority())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let check = |text: &str, expected: Option<(&str, &str)>| {
+            let read = Endpoint::of_url(text).map(|(endpoint, path)| (endpoint.to_string(), path));
+            let expected = expected.map(|(endpoint, path)| (endpoint.to_owned(), path.to_owned()));
+            assert_eq!(read.ok(), expected, "{text}");
+        };
+        check("https://a/incoming/x?y", Some(("https://a:443", "/incoming/x?y")));
+        check("http://[::1]:4000/u", Some(("http://[::1]:4000", "/u")));
+        check("http://a", Some(("http://a:80", "/")));
+        for wrong in ["", "a", "/u", "ftp://a/u", "http:///u", "http://u:p@a/", "http://a b/"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn listeners() {
+        let check = |text: &str, expected: Option<&str>, public: Option<&str>| {
+            let read = Endpoint::of_listener(text);
+            assert_eq!(read.as_ref().ok().map(ToString::to_string).as_deref(), expected, "{text}");
+            let beside = read.ok().map(|it| it.public_beside(&Settings::default()).to_string());
+            assert_eq!(beside.as_deref(), public, "{text}");
+        };
+        check("http://b:4001", Some("http://b:4001"), Some("http://b:4000"));
+        check("https://b/", Some("https://b:443"), Some("http://b:4000"));
+        check("unix:/b.sock", Some("unix:/b.sock"), Some("http://127.0.0.1:4000"));
+        check(":4001", Some("http://127.0.0.1:4001"), Some("http://127.0.0.1:4000"));
+        check("http://b/c", None, None);
+        check("b", None, None);
+    }
+}
