@@ -6,7 +6,7 @@ use super::extent::{Extent, ExtentSet};
 /// What a chunk PUT offers, as its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The bytes it will send; an open end is [`MAX_FILE_BYTES`]. `None` for an empty body.
+    /// The bytes it will send; an open end is [`MAX_FILE_BYTES`](super::limits::MAX_FILE_BYTES). `None` for an empty body.
     pub extent: Option<Extent>,
     /// The total length it claims for the file.
     pub length: Option<u64>,
