@@ -90,7 +90,8 @@ impl Live {
         frames: &[Bytes],
         offset: u64,
     ) -> Option<io::Result<()>> {
-        let sealed = self.sealed.read().expect("no holder of this lock panics");
+        // Never waits: where the lock is not to be had, sealing has begun.
+        let sealed = self.sealed.try_read().ok()?;
         (!*sealed).then(|| blob.write_at(frames, offset))
     }
 

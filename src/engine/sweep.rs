@@ -203,7 +203,13 @@ impl Engine {
     async fn see_to(self: &Arc<Self>, id: TicketId) {
         // It keeps a timer whatever happens, also if it cannot be read now.
         self.timers.set(id, self.clock.now().after(RECHECK));
-        let Ok(live) = self.find(id).await else { return };
+        let live = match self.find(id).await {
+            Ok(live) => live,
+            Err(LookupError::Unknown) => return self.timers.clear(id),
+            Err(LookupError::Fault(fault)) => {
+                return tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
+            }
+        };
         let upload = live.lock().upload.clone();
         let due = self.due(&upload);
         let now = self.clock.now();
