@@ -24,6 +24,19 @@ export async function until(what, look) {
   }
 }
 
+const undone = new WeakMap();
+
+/** Does `undo` at the end of `t`: what was set up last is undone first. */
+function later(t, undo) {
+  if (!undone.has(t)) {
+    undone.set(t, []);
+    t.after(async () => {
+      for (const one of undone.get(t).reverse()) await one();
+    });
+  }
+  undone.get(t).push(undo);
+}
+
 /** A port that was free a moment ago. */
 export function freePort() {
   return new Promise((done, failed) => {
@@ -38,7 +51,7 @@ export function freePort() {
 /** A folder that goes away with `t`. */
 export async function folder(t) {
   const path = await mkdtemp(join(tmpdir(), 'incoming-browser-'));
-  t.after(() => rm(path, { recursive: true, force: true }));
+  later(t, () => rm(path, { recursive: true, force: true, maxRetries: 5 }));
   return path;
 }
 
@@ -56,7 +69,7 @@ export class Server {
     this.args = args;
     this.ready = ready;
     this.log = '';
-    t.after(() => this.kill('SIGKILL'));
+    later(t, () => this.kill('SIGKILL'));
   }
 
   async start() {
@@ -101,7 +114,7 @@ export class Line {
     this.bytes = 0;
     this.pairs = new Set();
     this.server = createServer((client) => this.#carry(client));
-    t.after(() => this.close());
+    later(t, () => this.close());
   }
 
   async open() {
@@ -155,7 +168,7 @@ export async function browser(t) {
       '--disable-background-networking', '--disable-component-update', '--disable-sync',
     ],
   });
-  t.after(() => started.close());
+  later(t, () => started.close());
   return started;
 }
 
