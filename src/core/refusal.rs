@@ -53,6 +53,11 @@ pub enum Refusal {
         /// Bytes allowed.
         limit: u64,
     },
+    /// The file system holds no file that reaches so far.
+    BeyondTheDisk {
+        /// The range's end (exclusive).
+        end: u64,
+    },
     /// So many holes that the upload would no longer be cheap to describe.
     TooManyHoles {
         /// Disjoint ranges allowed.
@@ -97,6 +102,9 @@ impl fmt::Display for Refusal {
             }
             Self::FileTooLarge { file, limit } => {
                 write!(f, "the file has {file} bytes, at most {limit} are allowed")
+            }
+            Self::BeyondTheDisk { end } => {
+                write!(f, "the file system holds no file that reaches byte {end}")
             }
             Self::TooManyHoles { limit } => {
                 write!(f, "more than {limit} separate ranges; send the missing bytes first")

@@ -119,12 +119,6 @@ impl Upload {
             && self.length.is_some_and(|length| self.holds_all(length, &self.received))
     }
 
-    /// Whether counting `more` bytes of a file of `length` could complete the upload.
-    pub fn would_complete(&self, more: &ExtentSet, length: Option<u64>) -> bool {
-        let length = self.length.or(length);
-        length.is_some_and(|length| self.received.bytes() + more.bytes() >= length)
-    }
-
     /// Complete, but not yet in its place.
     pub fn awaits_publish(&self) -> bool {
         matches!(self.phase, Phase::New | Phase::Uploading) && self.is_complete()

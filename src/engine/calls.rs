@@ -66,12 +66,6 @@ impl Engine {
         if upload.owed().is_none() {
             return Ok(None);
         }
-        if upload.calls_exhausted(&self.options.calls, self.clock.now()) {
-            let reason = upload.reason().unwrap_or("the backend did not answer").to_owned();
-            tracing::warn!(upload = %id.short(), reason, "calls to the backend given up");
-            self.change(&live, Command::GiveUp(reason)).await?;
-            return Ok(None);
-        }
         let handover = matches!(upload.phase(), Phase::HandingOver(_));
         if handover && !self.file_is_there(&live, &upload).await? {
             return Ok(None);
@@ -102,7 +96,15 @@ impl Engine {
                 Command::EndCall(CallOutcome::Retry(reason))
             }
         };
-        self.change(&live, command).await
+        self.change(&live, command).await?;
+        // Judged after a call, never before one: while the server was down nothing was tried.
+        let upload = live.lock().upload.clone();
+        if upload.calls_exhausted(&self.options.calls, self.clock.now()) {
+            let reason = upload.reason().unwrap_or("the backend did not answer").to_owned();
+            tracing::warn!(upload = %id.short(), "calls to the backend given up");
+            self.change(&live, Command::GiveUp(reason)).await?;
+        }
+        Ok(())
     }
 
     /// If the file is gone, a call had been sent and the file was not to be removed by us, then

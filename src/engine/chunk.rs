@@ -271,8 +271,14 @@ impl Chunk<'_> {
         written.map_err(|error| self.failed("write", &error))
     }
 
-    /// A full disk may have space again; any other error stops the upload.
+    /// A full disk may have space again, and an offset may be too large; any other error stops the
+    /// upload.
     fn failed(&self, what: &str, error: &std::io::Error) -> TransferError {
+        // The client chose the offset; that the file system knows none so large is no fault of it.
+        if error.kind() == std::io::ErrorKind::FileTooLarge {
+            let end = self.offer.extent.map_or(self.position, Extent::end);
+            return TransferError::Refused(Refusal::BeyondTheDisk { end });
+        }
         let error = TransferError::disk(what, error);
         if let TransferError::Fault(fault) = &error {
             self.engine.latch(self.live, fault.clone());

@@ -121,13 +121,22 @@ impl Engine {
 
     /// Whether a round with these jobs syncs or renames.
     fn must_hop(&self, upload: &Upload, jobs: &[Job]) -> bool {
-        jobs.iter().any(|job| match &job.task {
-            Task::Change(Command::Store { extents, length, .. }) => {
-                self.options.ack == Durability::Durable || upload.would_complete(extents, *length)
+        let (mut more, mut length) = (0, upload.length());
+        for job in jobs {
+            match &job.task {
+                Task::Change(Command::Store { extents, length: given, .. }) => {
+                    if self.options.ack == Durability::Durable {
+                        return true;
+                    }
+                    more += extents.bytes();
+                    length = length.or(*given);
+                }
+                Task::NoteSync(_) => {}
+                Task::Change(_) | Task::Publish => return true,
             }
-            Task::NoteSync(_) => false,
-            Task::Change(_) | Task::Publish => true,
-        })
+        }
+        // Together they may complete the file, and then it is published.
+        upload.awaits_publish() || length.is_some_and(|all| upload.received().bytes() + more >= all)
     }
 
     fn run_lane(self: &Arc<Self>, live: &Arc<Live>, on: On) {
@@ -168,6 +177,10 @@ impl Engine {
             }
             Err(RoundError { reached, error }) => {
                 if let Some(reached) = reached {
+                    if reached.awaits_publish() {
+                        // No client need come back for it.
+                        self.look_again(live.id);
+                    }
                     self.applied(live, &before, &reached);
                 }
                 if let ChangeError::Fault(fault) = &error {

@@ -8,6 +8,7 @@
 
 use super::Engine;
 use super::error::LookupError;
+use super::lane::Task;
 use super::outbox::next;
 use crate::core::command::Command;
 use crate::core::event::Notice;
@@ -107,10 +108,9 @@ impl Engine {
     /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
     /// has a timer until it is forgotten.
     pub(super) fn first_sight(&self, id: TicketId, upload: &Upload) {
-        if self.timers.holds(id) {
+        if !self.timers.set_first(id, self.due(upload)) {
             return;
         }
-        self.timers.set(id, self.due(upload));
         if matches!(upload.phase(), Phase::New | Phase::Uploading) {
             self.stats.uploads_open.add(1);
         }
@@ -120,7 +120,8 @@ impl Engine {
                 self.outbox.set(id, self.clock.now());
             }
             Some(calls) => self.outbox.set(id, calls.due(&self.options.calls, 0.5)),
-            None => self.outbox.clear(id),
+            // Nothing to clear: whoever owes something since then has set it.
+            None => {}
         }
     }
 
@@ -199,10 +200,15 @@ impl Engine {
         }
     }
 
-    /// Something is due for an upload: expiry, or the end of what is kept of it.
-    async fn see_to(self: &Arc<Self>, id: TicketId) {
-        // It keeps a timer whatever happens, also if it cannot be read now.
+    /// Has an upload looked at again in a while.
+    pub(super) fn look_again(&self, id: TicketId) {
         self.timers.set(id, self.clock.now().after(RECHECK));
+    }
+
+    /// Something is due for an upload: expiry, or the end of what is kept of it.
+    pub(super) async fn see_to(self: &Arc<Self>, id: TicketId) {
+        // It keeps a timer whatever happens, also if it cannot be read now.
+        self.look_again(id);
         let live = match self.find(id).await {
             Ok(live) => live,
             Err(LookupError::Unknown) => return self.timers.clear(id),
@@ -215,8 +221,13 @@ impl Engine {
         let now = self.clock.now();
         let busy = live.lock().claims.count() > 0;
         match upload.phase() {
+            Phase::New | Phase::Uploading if upload.awaits_publish() => {
+                if let Err(error) = self.submit(&live, Task::Publish).done().await {
+                    tracing::warn!(upload = %id.short(), ?error, "a complete file is not in its place yet");
+                }
+            }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
-            Phase::New | Phase::Uploading if busy || upload.is_complete() => {}
+            Phase::New | Phase::Uploading if busy => {}
             Phase::New | Phase::Uploading => {
                 let reason = "upload timed out".to_owned();
                 let expired =

@@ -30,6 +30,10 @@ struct Machine {
 
 impl Machine {
     fn start(&self, ack: Durability) -> Arc<Engine> {
+        self.start_with(ack, Duration::from_secs(600))
+    }
+
+    fn start_with(&self, ack: Durability, retry_for: Duration) -> Arc<Engine> {
         let options = Options {
             ack,
             limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
@@ -38,10 +42,7 @@ impl Machine {
             max_idle: Duration::from_secs(3600),
             retain_finished: Duration::from_secs(3600),
             failed_retention: Duration::from_secs(3600),
-            calls: Policy {
-                confirm_timeout: Duration::from_secs(600),
-                retry_for: Duration::from_secs(600),
-            },
+            calls: Policy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
         };
@@ -251,4 +252,50 @@ async fn a_handover_is_called_until_done_and_not_again() {
         engine.cancel(id, "x".into(), Notice::Owed).await,
         Err(ChangeError::Refused(Refusal::UploadOver(_)))
     ));
+}
+
+#[tokio::test]
+async fn an_offset_that_no_file_system_knows_is_no_fault() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    machine.store.fail(Some((Step::Write, io::ErrorKind::FileTooLarge)));
+    let far = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
+    assert!(
+        matches!(far, Err(TransferError::Refused(Refusal::BeyondTheDisk { end: 10 }))),
+        "{far:?}"
+    );
+    assert_eq!(engine.stats().faults.value(), 0);
+    assert!(engine.readiness().await.is_ok());
+    machine.store.fail(None);
+    engine.receive(id, chunk(0, 10, 10), None, body(&[b"helloworld"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_complete_file_needs_no_client_to_get_to_its_place() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    machine.store.fail(Some((Step::Publish, io::ErrorKind::StorageFull)));
+    let full = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
+    assert!(matches!(full, Err(TransferError::NoSpace)), "{full:?}");
+    machine.store.fail(None);
+    engine.see_to(id).await;
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+}
+
+#[tokio::test]
+async fn an_old_unanswered_call_is_made_once_more_before_it_is_given_up() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    engine.begin_call(id).await.unwrap().unwrap();
+    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    drop(engine);
+    // As after a stop that was longer than calls are repeated for.
+    let engine = machine.start_with(Durability::Durable, Duration::ZERO);
+    assert!(engine.begin_call(id).await.unwrap().is_some(), "called first");
+    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
 }

@@ -46,6 +46,19 @@ impl Timers {
         self.changed.notify_one();
     }
 
+    /// As [`Timers::set`], unless something is due for `id` already; tells whether it was set.
+    pub fn set_first(&self, id: TicketId, at: Timestamp) -> bool {
+        let mut queue = self.lock();
+        if queue.by_id.contains_key(&id) {
+            return false;
+        }
+        queue.by_id.insert(id, at);
+        queue.by_time.insert((at, id));
+        drop(queue);
+        self.changed.notify_one();
+        true
+    }
+
     /// Whether something is due for `id` at any time.
     pub fn holds(&self, id: TicketId) -> bool {
         self.lock().by_id.contains_key(&id)
@@ -100,6 +113,9 @@ mod tests {
         assert_eq!(timers.due(Timestamp(1)), Due::At(Timestamp(2)));
         assert_eq!(timers.due(Timestamp(9)), Due::Now(a));
         assert_eq!(timers.summary(), (1, Some(Timestamp(3))));
+        assert!(!timers.set_first(b, Timestamp(1)));
+        timers.clear(b);
+        assert!(timers.set_first(b, Timestamp(1)));
         timers.clear(b);
         assert_eq!(timers.due(Timestamp(9)), Due::Never);
     }

@@ -195,16 +195,16 @@ impl Blob for LocalBlob {
     }
 
     fn allocate(&self, extent: Extent) -> io::Result<()> {
-        match rustix::fs::fallocate(
-            &self.0,
-            FallocateFlags::KEEP_SIZE,
-            extent.start(),
-            extent.len(),
-        ) {
-            // A file system that cannot preallocate finds out at the write.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(()),
+        loop {
+            let (start, length) = (extent.start(), extent.len());
+            match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, start, length) {
+                Err(rustix::io::Errno::INTR) => {}
+                // A file system that cannot preallocate finds out at the write.
+                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

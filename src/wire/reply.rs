@@ -243,7 +243,9 @@ impl From<Refusal> for Problem {
             Refusal::UploadOver(_) => Code::UploadOver,
             Refusal::LengthChanged { .. } => Code::LengthChanged,
             Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
-            Refusal::ChunkTooLarge { .. } | Refusal::FileTooLarge { .. } => Code::TooLarge,
+            Refusal::ChunkTooLarge { .. }
+            | Refusal::FileTooLarge { .. }
+            | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
             Refusal::TooManyHoles { .. } => Code::TooMany,
             Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
                 Code::WrongState
