@@ -73,6 +73,12 @@ pub trait Blob: Send + Sync {
     fn allocate(&self, extent: Extent) -> io::Result<()>;
 }
 
+/// A failed sync, which is a fault whatever the system calls it: what it did not write may be
+/// forgotten, and the next sync of another handle would not say so again.
+fn failed_sync(error: &io::Error) -> io::Error {
+    io::Error::other(format!("sync: {error}"))
+}
+
 /// Bytes that were stored are no longer there.
 fn too_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the part is shorter than the file")

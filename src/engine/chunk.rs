@@ -344,8 +344,16 @@ impl Chunk<'_> {
                 LogPlace::Open { log, .. } => log.end(),
                 LogPlace::Closed { .. } => return,
             };
+            // Held until the outcome is known: a publish waits for it, and then sees the fault.
+            let Ok(sealed) = live.sealed.try_read() else { return };
+            if *sealed {
+                return;
+            }
             match blob.sync() {
-                Ok(()) => drop(engine.submit(&live, Task::NoteSync(before))),
+                Ok(()) => {
+                    drop(sealed);
+                    drop(engine.submit(&live, Task::NoteSync(before)));
+                }
                 Err(error) => engine.latch(&live, Fault::new("sync of the part", &error)),
             }
         });

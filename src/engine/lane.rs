@@ -285,10 +285,28 @@ impl Round<'_> {
                 }
             }));
         }
+        if staged.awaits_publish() {
+            // From here on nobody writes; a fault that was noted meanwhile is seen.
+            self.live.seal();
+            if let Some(fault) = self.live.lock().fault.clone() {
+                return Err(ChangeError::Fault(fault).into());
+            }
+            if self.engine.options.ack == Durability::Written && !records.is_empty() {
+                // The rename must not be ahead of a record that the bytes are durable.
+                self.sync_part()?;
+                records.push(Record::Synced { before: u64::MAX });
+            }
+        }
         if !records.is_empty() {
             let sync =
                 staged.awaits_publish() || records.iter().any(|record| self.needs_sync(record));
-            self.append(&records, sync)?;
+            if let Err(error) = self.append(&records, sync) {
+                if staged.awaits_publish() && !self.before.awaits_publish() {
+                    // The file is not complete after all: its last bytes come again.
+                    self.live.unseal();
+                }
+                return Err(error.into());
+            }
         }
         if staged.awaits_publish() {
             staged = self.publish(staged)?;
@@ -306,8 +324,19 @@ impl Round<'_> {
         if !claims_durable {
             return Ok(());
         }
-        let Some(blob) = self.live.lock().blob.clone() else { return Ok(()) };
-        blob.sync().map_err(|error| ChangeError::Fault(Fault::new("sync of the part", &error)))
+        self.sync_part()
+    }
+
+    /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
+    fn sync_part(&self) -> Result<(), ChangeError> {
+        let fault =
+            |error: std::io::Error| ChangeError::Fault(Fault::new("sync of the part", &error));
+        let held = self.live.lock().blob.clone();
+        let blob = match held {
+            Some(blob) => Some(blob),
+            None => self.engine.store.open(self.live.id).map_err(fault)?,
+        };
+        blob.map_or(Ok(()), |blob| blob.sync().map_err(fault))
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -362,7 +391,6 @@ impl Round<'_> {
 
     /// Puts the complete file in its place. What was recorded up to here stands, whatever happens.
     fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
-        self.live.seal();
         let length = staged.length().unwrap_or_default();
         let now = self.engine.clock.now();
         let placed = self.engine.store.publish(self.live.id, length).map_err(|error| {

@@ -100,6 +100,11 @@ impl Live {
         *self.sealed.write().expect("no holder of this lock panics") = true;
     }
 
+    /// Lets writes begin again. Blocks, briefly.
+    pub(super) fn unseal(&self) {
+        *self.sealed.write().expect("no holder of this lock panics") = false;
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }

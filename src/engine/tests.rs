@@ -299,3 +299,58 @@ async fn an_old_unanswered_call_is_made_once_more_before_it_is_given_up() {
     engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
 }
+
+#[tokio::test]
+async fn a_failed_sync_is_a_fault_even_if_it_says_that_the_disk_is_full() {
+    for ack in [Durability::Durable, Durability::Written] {
+        for step in [Step::Sync, Step::PublishSync] {
+            let machine = Machine::default();
+            let engine = machine.start(ack);
+            let id = ticket(&engine).await;
+            machine.store.fail(Some((step, io::ErrorKind::StorageFull)));
+            let failed = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
+            assert!(matches!(failed, Err(TransferError::Fault(_))), "{ack:?} {step:?} {failed:?}");
+            machine.store.fail(None);
+            let still = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
+            assert!(matches!(still, Err(TransferError::Fault(_))), "{ack:?} {step:?} {still:?}");
+            assert_eq!(engine.store.published(id).unwrap(), None, "nothing is published over it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_between_rename_and_its_record_loses_nothing() {
+    for ack in [Durability::Durable, Durability::Written] {
+        let machine = Machine::default();
+        let engine = machine.start(ack);
+        let id = ticket(&engine).await;
+        engine.bind(id, FileFacts { length: Some(5), ..FileFacts::default() }).await.unwrap();
+        machine.store.fail(Some((Step::Publish, io::ErrorKind::StorageFull)));
+        let full = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
+        assert!(matches!(full, Err(TransferError::NoSpace)), "{full:?}");
+        machine.store.fail(None);
+        // The rename happened, its record did not.
+        machine.store.publish(id, 5).unwrap();
+        drop(engine);
+        machine.cut_power();
+        let engine = machine.start(ack);
+        engine.status(id).await.unwrap();
+        engine.settled().await;
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver, "{ack:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_last_chunk_that_could_not_be_recorded_can_be_sent_again() {
+    for ack in [Durability::Durable, Durability::Written] {
+        let machine = Machine::default();
+        let engine = machine.start(ack);
+        let id = ticket(&engine).await;
+        engine.receive(id, chunk(0, 3, 5), None, body(&[b"hel"])).await.unwrap();
+        machine.journals.fail_next(id, 2, io::ErrorKind::StorageFull);
+        let full = engine.receive(id, chunk(3, 5, 5), None, body(&[b"lo"])).await;
+        assert!(matches!(full, Err(TransferError::NoSpace)), "{ack:?} {full:?}");
+        engine.receive(id, chunk(3, 5, 5), None, body(&[b"lo"])).await.unwrap();
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+    }
+}

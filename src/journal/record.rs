@@ -30,7 +30,7 @@ pub enum Record {
     Event(Event),
     /// What follows was written in this run.
     Run(RunIdentity),
-    /// The bytes of every record that begins before this offset of the journal are durable.
+    /// The bytes of every record so far that begins before this offset of the journal are durable.
     Synced {
         /// The offset in bytes.
         before: u64,

@@ -3,7 +3,7 @@
 //! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
 //! published files get the group and mode that the operator chose for the web app.
 
-use super::{Blob, Store, too_short};
+use super::{Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
@@ -104,7 +104,7 @@ impl Store for LocalStore {
                     Ordering::Less => return Err(too_short()),
                 }
                 self.set_access(&file)?;
-                file.sync_all()?;
+                file.sync_all().map_err(|error| failed_sync(&error))?;
                 std::fs::rename(self.part(id), &place)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -114,8 +114,8 @@ impl Store for LocalStore {
             }
             Err(error) => return Err(error),
         }
-        self.files_handle.sync_all()?;
-        self.handle.sync_all()
+        self.files_handle.sync_all().map_err(|error| failed_sync(&error))?;
+        self.handle.sync_all().map_err(|error| failed_sync(&error))
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {

@@ -1,6 +1,6 @@
 //! Blobs in memory, for tests: they split what is live from what is durable and fail on demand.
 
-use super::{Blob, Store, too_short};
+use super::{Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
@@ -35,8 +35,10 @@ pub enum Step {
     Write,
     /// Syncing a blob.
     Sync,
-    /// Publishing.
+    /// Publishing, at its rename.
     Publish,
+    /// Publishing, at its sync of the data.
+    PublishSync,
 }
 
 impl Default for MemoryStore {
@@ -101,6 +103,7 @@ impl Store for MemoryStore {
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.check(Step::PublishSync).map_err(|error| failed_sync(&error))?;
         disk.check(Step::Publish)?;
         if length == 0 {
             disk.parts.entry(id).or_default();
