@@ -183,6 +183,7 @@ impl Server {
         let grace = self.settings.shutdown_grace;
         let ended = tokio::time::timeout(grace.max(LAST_COMMITS), async {
             self.wire.drained().await;
+            self.engine.sync_all_written().await;
             self.engine.settled().await;
         });
         if ended.await.is_err() {

@@ -44,6 +44,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod disk;
 pub mod engine;
 pub mod handover;
 pub mod journal;

@@ -62,7 +62,7 @@ pub trait Blob: Send + Sync {
     /// durable.
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()>;
 
-    /// Makes every byte written before this call durable.
+    /// Makes every byte written before this call durable, and the part's name with it.
     fn sync(&self) -> io::Result<()>;
 
     /// The file's length in bytes, holes counted.
@@ -70,7 +70,16 @@ pub trait Blob: Send + Sync {
 
     /// Reserves space for `extent` without changing the file's length. A store that cannot does
     /// nothing. Errors: `StorageFull` and the like.
-    fn allocate(&self, extent: Extent) -> io::Result<()>;
+    fn allocate(&self, extent: Extent) -> io::Result<Allocated>;
+}
+
+/// Whether space was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocated {
+    /// It is: the free space is smaller by it.
+    Yes,
+    /// The store cannot; the space is taken by the writes.
+    No,
 }
 
 /// A failed sync, which is a fault whatever the system calls it: what it did not write may be

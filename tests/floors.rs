@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, and what each may import besides itself. Rooms that are not named are the top floor
 /// and may import everything.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("core", &[]),
-    ("store", &["core"]),
-    ("journal", &["core"]),
+    ("disk", &[]),
+    ("store", &["core", "disk"]),
+    ("journal", &["core", "disk"]),
     ("engine", &["core", "store", "journal"]),
     ("wire", &["core", "store", "journal", "engine"]),
     ("net", &["core", "store", "journal", "engine"]),

@@ -51,7 +51,11 @@ impl Engine {
                 Some(live) => self.describe(&live.lock().upload),
                 None => match self.load(*id) {
                     Ok(replayed) => self.describe(&replayed.upload),
-                    Err(LookupError::Unknown | LookupError::Fault(_)) => continue,
+                    Err(LookupError::Unknown) => continue,
+                    Err(LookupError::Fault(fault)) => {
+                        tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
+                        continue;
+                    }
                 },
             };
             if state.is_some_and(|state| state != status.state) {

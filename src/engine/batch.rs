@@ -49,23 +49,27 @@ impl Batch {
 /// How fast the body comes.
 pub(super) struct Pace {
     began: Instant,
+    /// Time that our own disk took; the client is not judged by it.
+    ours: Duration,
     bytes: u64,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), bytes: 0 }
+        Self { began: Instant::now(), ours: Duration::ZERO, bytes: 0 }
     }
 
-    pub(super) fn moved(&mut self, bytes: u64) {
+    /// So many bytes have come, and storing them took so long.
+    pub(super) fn moved(&mut self, bytes: u64, storing: Duration) {
         self.bytes += bytes;
+        self.ours += storing;
     }
 
     pub(super) fn too_slow(&self, min_rate: u64) -> bool {
         if min_rate == 0 {
             return false;
         }
-        let elapsed = self.began.elapsed();
+        let elapsed = self.began.elapsed().saturating_sub(self.ours);
         elapsed > RATE_GRACE && self.bytes < min_rate.saturating_mul(elapsed.as_secs())
     }
 }

@@ -55,6 +55,15 @@ pub enum CallResult {
     Unanswered(String),
 }
 
+/// Where the file of a handover is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum File {
+    There,
+    /// The backend has moved it away.
+    Taken,
+    Missing,
+}
+
 impl Engine {
     /// Records that a call to the backend of `id` is about to be made, durably, and says what to
     /// send; `None` where none is owed any more, or this was seen to without a call.
@@ -67,10 +76,12 @@ impl Engine {
             return Ok(None);
         }
         let handover = matches!(upload.phase(), Phase::HandingOver(_));
-        if handover && !self.file_is_there(&live, &upload).await? {
+        let there =
+            if handover { self.look_for_file(&live, &upload).await? } else { File::Missing };
+        if there == File::Taken {
             return Ok(None);
         }
-        if handover && upload.awaits_digest() {
+        if there == File::There && upload.awaits_digest() {
             let sha256 = self.file_digest(id).await?;
             self.change(&live, Command::Digest(sha256)).await?;
         }
@@ -109,24 +120,24 @@ impl Engine {
 
     /// If the file is gone, a call had been sent and the file was not to be removed by us, then
     /// the backend took it and its answer was lost: finished.
-    async fn file_is_there(
+    async fn look_for_file(
         self: &Arc<Self>,
         live: &Arc<Live>,
         upload: &Upload,
-    ) -> Result<bool, ChangeError> {
+    ) -> Result<File, ChangeError> {
         let (engine, id) = (Arc::clone(self), live.id);
         let found = blocking(move || engine.store.published(id)).await?;
         if found.is_some() {
-            return Ok(true);
+            return Ok(File::There);
         }
         if upload.was_called() && !upload.removes_file() {
             tracing::info!(upload = %id.short(), "the backend has moved the file away: finished");
             self.change(live, Command::Settle).await?;
-            return Ok(false);
+            return Ok(File::Taken);
         }
         // Still told to the backend, which may know more: nothing here decides that it is lost.
         tracing::error!(upload = %id.short(), "the published file is not there");
-        Ok(true)
+        Ok(File::Missing)
     }
 
     async fn file_digest(self: &Arc<Self>, id: TicketId) -> Result<[u8; 32], ChangeError> {

@@ -7,16 +7,15 @@
 use super::Engine;
 use super::batch::{Batch, Pace, Source};
 use super::claim::Claim;
-use super::error::{ChangeError, ClientFault, Fault, TransferError};
+use super::error::{ChangeError, ClientFault, TransferError};
 use super::lane::{Pending, Task};
-use super::live::{Live, LogPlace};
+use super::live::Live;
 use super::space::Reservation;
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
-use crate::core::event::Durability;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
-use crate::store::Blob;
+use crate::store::{Allocated, Blob};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -108,9 +107,11 @@ impl Chunk<'_> {
                     Poll::Pending => break None,
                 }
             };
+            let (bytes, began) = (batch.bytes as u64, Instant::now());
             if let Err(error) = self.store(&mut batch, limit).await {
                 return End::Short(error);
             }
+            self.pace.moved(bytes, began.elapsed());
             match broken {
                 Some(Broken::Client(fault)) => return End::Short(TransferError::Client(fault)),
                 Some(Broken::Ended) => return self.ended(limit),
@@ -181,7 +182,6 @@ impl Chunk<'_> {
     async fn store(&mut self, batch: &mut Batch, limit: u64) -> Result<(), TransferError> {
         let (start, bytes) = (self.position, batch.bytes as u64);
         self.engine.stats.received_bytes.add(bytes);
-        self.pace.moved(bytes);
         let Some(extent) = Extent::new(start, start + bytes) else { return Ok(()) };
         if extent.end() > limit {
             return Err(self.too_long(limit, extent.end()));
@@ -239,15 +239,17 @@ impl Chunk<'_> {
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
         let space = self.engine.space.reserve(&*self.engine.store, stretch.len());
-        let reservation =
-            space.map_err(|error| TransferError::disk("asking for free space", &error))?;
-        self.reservation = Some(reservation.ok_or(TransferError::NoSpace)?);
-        match &self.blob {
-            Some(blob) if known => {
-                blob.allocate(stretch).map_err(|error| self.failed("preallocation", &error))
+        let space = space.map_err(|error| TransferError::disk("asking for free space", &error))?;
+        let mut reservation = space.ok_or(TransferError::NoSpace)?;
+        if let Some(blob) = self.blob.as_ref().filter(|_| known) {
+            let allocated = blob.allocate(stretch);
+            match allocated.map_err(|error| self.failed("preallocation", &error))? {
+                Allocated::Yes => reservation.allocated(),
+                Allocated::No => {}
             }
-            Some(_) | None => Ok(()),
         }
+        self.reservation = Some(reservation);
+        Ok(())
     }
 
     /// Writes frames at an offset: here while that is quick, on a blocking thread while the disk
@@ -305,7 +307,7 @@ impl Chunk<'_> {
             }
         }
         self.checkpoint = self.count(None);
-        self.sync_point();
+        self.engine.sync_point(self.live);
         Ok(())
     }
 
@@ -320,43 +322,6 @@ impl Chunk<'_> {
         let durability = self.engine.options.ack;
         let command = Command::Store { extents, length, durability };
         Some(self.engine.submit(self.live, Task::Change(command)))
-    }
-
-    /// With `ack = written`, syncs in the background now and then, so that a power cut costs
-    /// little and the sync at completion is short.
-    fn sync_point(&self) {
-        let engine = self.engine;
-        let due = {
-            let mut state = self.live.lock();
-            let due = engine.options.ack == Durability::Written
-                && state.unsynced_bytes >= SYNC_POINT_BYTES;
-            if due {
-                state.unsynced_bytes = 0;
-            }
-            due
-        };
-        let Some(blob) = self.blob.clone().filter(|_| due) else { return };
-        let (engine, live) = (Arc::clone(engine), Arc::clone(self.live));
-        let token = engine.tracker.token();
-        tokio::task::spawn_blocking(move || {
-            let _token = token;
-            let before = match &*live.log.lock().expect("no holder of this lock panics") {
-                LogPlace::Open { log, .. } => log.end(),
-                LogPlace::Closed { .. } => return,
-            };
-            // Held until the outcome is known: a publish waits for it, and then sees the fault.
-            let Ok(sealed) = live.sealed.try_read() else { return };
-            if *sealed {
-                return;
-            }
-            match blob.sync() {
-                Ok(()) => {
-                    drop(sealed);
-                    drop(engine.submit(&live, Task::NoteSync(before)));
-                }
-                Err(error) => engine.latch(&live, Fault::new("sync of the part", &error)),
-            }
-        });
     }
 
     /// Counts what may be counted and waits until that is so.
@@ -386,7 +351,7 @@ impl Chunk<'_> {
         if let Some(pending) = self.checkpoint.take() {
             counted = counted.and(pending.done().await);
         }
-        self.sync_point();
+        self.engine.sync_point(self.live);
         match (ended, error) {
             (End::Short(error), _) => Err(error),
             (End::Whole, Some(error)) => Err(error),
@@ -411,5 +376,3 @@ const STRETCH_BYTES: u64 = 256 << 20;
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// A body runs ahead of its last count by this many bytes, at most.
 const MAX_AHEAD_BYTES: u64 = 4 * CHECKPOINT_BYTES;
-/// With `ack = written`, bytes between two sync points.
-const SYNC_POINT_BYTES: u64 = 256 << 20;

@@ -8,12 +8,10 @@
 use super::Engine;
 use super::error::{ChangeError, Fault};
 use super::live::{Live, LogPlace};
+use super::round::{Round, RoundError};
 use crate::core::command::Command;
-use crate::core::event::{Durability, Event};
-use crate::core::refusal::Refusal;
+use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
-use crate::journal::log::{Log, LogError};
-use crate::journal::record::Record;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -38,6 +36,10 @@ pub(super) enum Task {
     Publish,
     /// The bytes of all records before this offset of the journal have been synced.
     NoteSync(u64),
+    /// Cancel it if it has lain idle for too long and nobody is sending.
+    Expire,
+    /// Remove what is left of it if that is due.
+    Forget,
 }
 
 /// The answer to a submitted task, once it has been decided and made durable.
@@ -67,6 +69,12 @@ impl Lane {
     /// Whether nothing waits or runs.
     pub(super) fn is_idle(&self) -> bool {
         !self.running && self.waiting.is_empty()
+    }
+
+    /// Whoever ran it is gone; those who wait learn that their change was lost.
+    pub(super) fn abandon(&mut self) {
+        self.running = false;
+        self.waiting.clear();
     }
 }
 
@@ -131,8 +139,11 @@ impl Engine {
                     more += extents.bytes();
                     length = length.or(*given);
                 }
-                Task::NoteSync(_) => {}
-                Task::Change(_) | Task::Publish => return true,
+                Task::Change(_)
+                | Task::Publish
+                | Task::NoteSync(_)
+                | Task::Expire
+                | Task::Forget => return true,
             }
         }
         // Together they may complete the file, and then it is published.
@@ -140,6 +151,7 @@ impl Engine {
     }
 
     fn run_lane(self: &Arc<Self>, live: &Arc<Live>, on: On) {
+        let _abandoned = AbandonedByPanic(live);
         loop {
             let jobs = {
                 let mut state = live.lock();
@@ -160,16 +172,24 @@ impl Engine {
     fn round(self: &Arc<Self>, live: &Arc<Live>, jobs: Vec<Job>) {
         let before = {
             let state = live.lock();
-            if let Some(fault) = state.fault.clone() {
+            let refused = if state.forgotten {
+                Some(ChangeError::Unknown)
+            } else {
+                state.fault.clone().map(ChangeError::Fault)
+            };
+            if let Some(error) = refused {
                 drop(state);
-                return answer_all(jobs, &ChangeError::Fault(fault));
+                return answer_all(jobs, &error);
             }
             state.upload.clone()
         };
         let round = Round { engine: self, live, before: &before };
-        match round.run(&jobs) {
+        match round.run(jobs.iter().map(|job| &job.task)) {
             Ok((after, answers)) => {
                 self.applied(live, &before, &after);
+                if jobs.iter().any(|job| matches!(job.task, Task::Forget)) {
+                    self.forget_if_due(live, &after);
+                }
                 for (job, answer) in jobs.into_iter().zip(answers) {
                     // Whoever asked may have gone; the change stands.
                     let _ = job.reply.send(answer.map_err(ChangeError::Refused));
@@ -203,11 +223,14 @@ impl Engine {
         {
             let mut state = live.lock();
             state.upload = after.clone();
-            state.unsynced_bytes += acknowledged;
+            if self.options.ack == Durability::Written {
+                state.unsynced_bytes += acknowledged;
+            }
             state.touched = self.clock.now();
             if over {
                 state.claims.fence_all();
                 state.blob = None;
+                state.unsynced_bytes = 0;
             }
         }
         // Only now: whoever is told of what is owed looks at the state.
@@ -236,178 +259,20 @@ impl Engine {
     }
 }
 
+/// Sees to it that a lane whose round panicked does not stay taken for ever.
+struct AbandonedByPanic<'a>(&'a Live);
+
+impl Drop for AbandonedByPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon();
+        }
+    }
+}
+
 fn answer_all(jobs: Vec<Job>, error: &ChangeError) {
     for job in jobs {
         // Whoever asked may have gone.
         let _ = job.reply.send(Err(error.clone()));
-    }
-}
-
-/// A round that did not end well, and the state that is durable all the same.
-struct RoundError {
-    reached: Option<Box<Upload>>,
-    error: ChangeError,
-}
-
-impl From<ChangeError> for RoundError {
-    fn from(error: ChangeError) -> Self {
-        Self { reached: None, error }
-    }
-}
-
-struct Round<'a> {
-    engine: &'a Arc<Engine>,
-    live: &'a Arc<Live>,
-    before: &'a Upload,
-}
-
-impl Round<'_> {
-    /// Data sync, decisions, records, record sync, publish: in this order.
-    fn run(&self, jobs: &[Job]) -> Result<(Upload, Vec<Result<(), Refusal>>), RoundError> {
-        self.sync_data(jobs)?;
-        let now = self.engine.clock.now();
-        let mut staged = self.before.clone();
-        let mut records = Vec::new();
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let decided = match &job.task {
-                Task::Change(command) => staged.decide(command, now, &self.engine.options.limits),
-                Task::Publish => Ok(Vec::new()),
-                Task::NoteSync(before) => {
-                    records.push(Record::Synced { before: *before });
-                    Ok(Vec::new())
-                }
-            };
-            answers.push(decided.map(|events| {
-                for event in events {
-                    staged.apply(&event);
-                    records.push(Record::Event(event));
-                }
-            }));
-        }
-        if staged.awaits_publish() {
-            // From here on nobody writes; a fault that was noted meanwhile is seen.
-            self.live.seal();
-            if let Some(fault) = self.live.lock().fault.clone() {
-                return Err(ChangeError::Fault(fault).into());
-            }
-            if self.engine.options.ack == Durability::Written && !records.is_empty() {
-                // The rename must not be ahead of a record that the bytes are durable.
-                self.sync_part()?;
-                records.push(Record::Synced { before: u64::MAX });
-            }
-        }
-        if !records.is_empty() {
-            let sync =
-                staged.awaits_publish() || records.iter().any(|record| self.needs_sync(record));
-            if let Err(error) = self.append(&records, sync) {
-                if staged.awaits_publish() && !self.before.awaits_publish() {
-                    // The file is not complete after all: its last bytes come again.
-                    self.live.unseal();
-                }
-                return Err(error.into());
-            }
-        }
-        if staged.awaits_publish() {
-            staged = self.publish(staged)?;
-        }
-        Ok((staged, answers))
-    }
-
-    fn sync_data(&self, jobs: &[Job]) -> Result<(), ChangeError> {
-        let claims_durable = jobs.iter().any(|job| {
-            matches!(
-                &job.task,
-                Task::Change(Command::Store { durability: Durability::Durable, .. })
-            )
-        });
-        if !claims_durable {
-            return Ok(());
-        }
-        self.sync_part()
-    }
-
-    /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
-    fn sync_part(&self) -> Result<(), ChangeError> {
-        let fault =
-            |error: std::io::Error| ChangeError::Fault(Fault::new("sync of the part", &error));
-        let held = self.live.lock().blob.clone();
-        let blob = match held {
-            Some(blob) => Some(blob),
-            None => self.engine.store.open(self.live.id).map_err(fault)?,
-        };
-        blob.map_or(Ok(()), |blob| blob.sync().map_err(fault))
-    }
-
-    /// With `ack = written` only what decides the fate of a file is synced; with `durable`
-    /// everything that somebody is told of.
-    fn needs_sync(&self, record: &Record) -> bool {
-        match record {
-            Record::Event(Event::Stored { .. } | Event::Bound { .. }) => {
-                self.engine.options.ack == Durability::Durable
-            }
-            Record::Event(Event::CallEnded { .. } | Event::NoticeEnded { .. })
-            | Record::Run(_)
-            | Record::Synced { .. }
-            | Record::Faulted => false,
-            Record::Event(
-                Event::Created(_)
-                | Event::Published { .. }
-                | Event::Digested { .. }
-                | Event::CallBegun { .. }
-                | Event::Finished { .. }
-                | Event::Failed { .. }
-                | Event::RetryAsked { .. }
-                | Event::Cancelled { .. },
-            ) => true,
-        }
-    }
-
-    fn append(&self, records: &[Record], sync: bool) -> Result<(), ChangeError> {
-        let mut place = self.live.log.lock().expect("no holder of this lock panics");
-        let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
-        if let LogPlace::Closed { valid_bytes, note_run } = *place {
-            let log =
-                Log::open(&*self.engine.journals, self.live.id, valid_bytes).map_err(fault)?;
-            *place = LogPlace::Open { log, note_run };
-        }
-        let LogPlace::Open { log, note_run } = &mut *place else { return Ok(()) };
-        let appended = if *note_run {
-            let mut with_run = vec![Record::Run(self.engine.store.run())];
-            with_run.extend_from_slice(records);
-            log.append(&with_run)
-        } else {
-            log.append(records)
-        };
-        appended.and_then(|()| if sync { log.sync() } else { Ok(()) }).map_err(
-            |error| match error {
-                LogError::NoSpace => ChangeError::NoSpace,
-                LogError::Fault(error) => fault(error),
-            },
-        )?;
-        *note_run = false;
-        Ok(())
-    }
-
-    /// Puts the complete file in its place. What was recorded up to here stands, whatever happens.
-    fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
-        let length = staged.length().unwrap_or_default();
-        let now = self.engine.clock.now();
-        let placed = self.engine.store.publish(self.live.id, length).map_err(|error| {
-            if crate::store::is_full(&error) {
-                ChangeError::NoSpace
-            } else {
-                ChangeError::Fault(Fault::new("publish", &error))
-            }
-        });
-        let published = Event::Published { at: now };
-        let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));
-        match recorded {
-            Ok(()) => {
-                staged.apply(&published);
-                Ok(staged)
-            }
-            Err(error) => Err(RoundError { reached: Some(Box::new(staged)), error }),
-        }
     }
 }

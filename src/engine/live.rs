@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) touched: Timestamp,
     /// Bytes only written since the last sync point.
     pub(super) unsynced_bytes: u64,
+    /// Nothing is left of it; whoever still holds it learns that there is no such upload.
+    pub(super) forgotten: bool,
 }
 
 /// Where to append in the journal; the file is opened at the first append.
@@ -75,6 +77,7 @@ impl Live {
                 fault: None,
                 touched: now,
                 unsynced_bytes: 0,
+                forgotten: false,
             }),
             log: Mutex::new(log),
             sealed: RwLock::new(false),
@@ -103,6 +106,15 @@ impl Live {
     /// Lets writes begin again. Blocks, briefly.
     pub(super) fn unseal(&self) {
         *self.sealed.write().expect("no holder of this lock panics") = false;
+    }
+
+    /// The lane ended by a panic: nothing more is taken.
+    pub(super) fn abandon(&self) {
+        // A poisoned lock refuses everybody by itself.
+        if let Ok(mut state) = self.state.lock() {
+            state.fault.get_or_insert_with(|| Fault("a commit ended by a panic".into()));
+            state.lane.abandon();
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

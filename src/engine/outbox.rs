@@ -25,9 +25,20 @@ impl Outbox {
 
     /// A call is due at `at`, or, where one is under way, decided on when that is over.
     pub(super) fn set(&self, id: TicketId, at: Timestamp) {
-        if !self.calling().contains(&id) {
+        let calling = self.calling();
+        if !calling.contains(&id) {
             self.waiting.set(id, at);
         }
+    }
+
+    /// Takes out what is due at `now`, so that nobody else takes it until the call is over.
+    fn take(&self, now: Timestamp) -> Due {
+        let mut calling = self.calling();
+        let due = self.waiting.due(now);
+        if let Due::Now(id) = due {
+            calling.insert(id);
+        }
+        due
     }
 
     /// No call is owed any more.
@@ -49,9 +60,7 @@ impl Engine {
     /// Waits for the next upload that is due to call its backend. It has left the queue then, and
     /// nothing more is due for it until [`Engine::call_over`]. Dropping the future loses nothing.
     pub async fn next_owed(self: &Arc<Self>) -> TicketId {
-        let id = next(&self.outbox.waiting, self).await;
-        self.outbox.calling().insert(id);
-        id
+        next(&self.outbox.waiting, self, |now| self.outbox.take(now)).await
     }
 
     /// The call of an upload is over, or was not needed: sets the next one if one is owed.
@@ -61,6 +70,11 @@ impl Engine {
             let upload = live.lock().upload.clone();
             self.owe(id, &upload);
         }
+    }
+
+    /// There is no such upload any more, so nothing is owed.
+    pub fn call_void(&self, id: TicketId) {
+        self.outbox.over(id);
     }
 
     /// A call could not be begun or its end not be recorded: it stays owed, after a pause.
@@ -81,12 +95,16 @@ impl Engine {
     }
 }
 
-/// Waits for the next upload due in `timers`. Wakes at least every [`LONGEST_SLEEP`], since the
+/// Waits for the next upload due in `timers`, taken out by `take`. Wakes at least every [`LONGEST_SLEEP`], since the
 /// wall clock may be set while the sleep's clock runs on.
-pub(super) async fn next(timers: &Timers, engine: &Engine) -> TicketId {
+pub(super) async fn next(
+    timers: &Timers,
+    engine: &Engine,
+    take: impl Fn(Timestamp) -> Due,
+) -> TicketId {
     loop {
         let now = engine.clock.now();
-        let pause = match timers.due(now) {
+        let pause = match take(now) {
             Due::Now(id) => return id,
             Due::At(at) => at.since(now).min(LONGEST_SLEEP),
             Due::Never => LONGEST_SLEEP,

@@ -14,19 +14,40 @@ use std::time::Duration;
 
 /// The uploads in memory.
 #[derive(Default)]
-pub(super) struct Registry(Mutex<HashMap<TicketId, Arc<Live>>>);
+pub(super) struct Registry(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    lives: HashMap<TicketId, Arc<Live>>,
+    /// How many have left. What was read from a journal may be old if one has left since.
+    departures: u64,
+}
+
+/// The moment at which a journal is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(u64);
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TicketId, Arc<Live>>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().expect("no holder of this lock panics")
     }
 
     pub(super) fn held(&self, id: TicketId) -> Option<Arc<Live>> {
-        self.lock().get(&id).cloned()
+        self.lock().lives.get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Live>> {
+        self.lock().lives.values().cloned().collect()
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment(self.lock().departures)
     }
 
     pub(super) fn remove(&self, id: TicketId) {
-        self.lock().remove(&id);
+        let mut held = self.lock();
+        held.lives.remove(&id);
+        held.departures += 1;
     }
 }
 
@@ -34,35 +55,52 @@ impl Engine {
     /// The upload of `id`, brought to life if need be. Blocks for one small read at most when it
     /// was not in memory, so that runs on a blocking thread. Dropping the future changes nothing.
     pub(super) async fn find(self: &Arc<Self>, id: TicketId) -> Result<Arc<Live>, LookupError> {
-        if let Some(live) = self.registry.held(id) {
-            return Ok(live);
+        loop {
+            if let Some(live) = self.registry.held(id) {
+                return Ok(live);
+            }
+            let moment = self.registry.moment();
+            let engine = Arc::clone(self);
+            let loaded = tokio::task::spawn_blocking(move || engine.load(id)).await;
+            let replayed = loaded
+                .map_err(|error| LookupError::Fault(Fault::new("reading the journal", &error)))??;
+            if let Some(live) = self.adopt(id, replayed, moment) {
+                return Ok(live);
+            }
         }
-        let engine = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || engine.load(id)).await;
-        let replayed = loaded
-            .map_err(|error| LookupError::Fault(Fault::new("reading the journal", &error)))??;
-        Ok(self.adopt(id, replayed))
     }
 
-    /// Takes a replayed upload into memory, unless another has been faster.
-    pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<Live> {
+    /// Takes an upload into memory whose journal was read at `moment`, unless another has been
+    /// faster. `None`: what was read may be old by now; it has to be read again.
+    pub(super) fn adopt(
+        self: &Arc<Self>,
+        id: TicketId,
+        replayed: Replayed,
+        moment: Moment,
+    ) -> Option<Arc<Live>> {
         let note_run = replayed.run != Some(self.store.run()) || replayed.faulted;
         let log = LogPlace::Closed { valid_bytes: replayed.valid_bytes, note_run };
         let publish = replayed.upload.awaits_publish();
         let live = {
             let mut registry = self.registry.lock();
             let now = self.clock.now();
-            let entry = registry.entry(id);
-            Arc::clone(entry.or_insert_with(|| {
-                self.first_sight(id, &replayed.upload);
-                Live::new(id, replayed.upload, log, now)
-            }))
+            if let Some(live) = registry.lives.get(&id) {
+                return Some(Arc::clone(live));
+            }
+            if moment != Moment(registry.departures) {
+                return None;
+            }
+            self.first_sight(id, &replayed.upload);
+            let live = Live::new(id, replayed.upload, log, now);
+            live.lock().unsynced_bytes = replayed.unsynced_bytes;
+            registry.lives.insert(id, Arc::clone(&live));
+            live
         };
         if publish {
             // Completed just before a crash. Whoever asks sees it handed over in a moment.
             drop(self.submit(&live, Task::Publish));
         }
-        live
+        Some(live)
     }
 
     /// Reads and replays the journal of `id`. Blocks.
@@ -115,18 +153,31 @@ impl Engine {
         if placed { Ok(()) } else { Err(fault(&"the part is missing")) }
     }
 
-    /// Lets uploads leave memory that nobody has asked for lately.
-    pub(super) fn evict_idle(&self) {
+    /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
+    /// bytes were durable.
+    pub(super) fn evict_idle(&self) -> Vec<Arc<Live>> {
         let now = self.clock.now();
-        self.registry.lock().retain(|_, live| {
+        let mut unsynced = Vec::new();
+        let mut held = self.registry.lock();
+        let before = held.lives.len();
+        held.lives.retain(|_, live| {
             // Whoever works on an upload holds a second reference; under this lock none is added.
             if Arc::strong_count(live) > 1 {
                 return true;
             }
             let state = live.lock();
             let busy = !state.lane.is_idle() || state.claims.count() > 0 || state.fault.is_some();
-            busy || state.upload.awaits_publish() || now.since(state.touched) < IDLE_IN_MEMORY
+            if busy || state.upload.awaits_publish() || now.since(state.touched) < IDLE_IN_MEMORY {
+                return true;
+            }
+            if state.unsynced_bytes > 0 {
+                unsynced.push(Arc::clone(live));
+                return true;
+            }
+            false
         });
+        held.departures += (before - held.lives.len()) as u64;
+        unsynced
     }
 }
 

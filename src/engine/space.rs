@@ -16,7 +16,10 @@ pub struct Space {
 #[derive(Debug)]
 pub struct Reservation {
     reserved: Arc<AtomicU64>,
+    /// Bytes that may still be written.
     left: u64,
+    /// Those of them that the disk does not count yet.
+    uncounted: u64,
 }
 
 impl Space {
@@ -28,7 +31,8 @@ impl Space {
     /// Reserves `bytes`, or `None` where they would eat into what must stay free.
     pub fn reserve(&self, store: &dyn Store, bytes: u64) -> io::Result<Option<Reservation>> {
         let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);
-        let reservation = Reservation { reserved: Arc::clone(&self.reserved), left: bytes };
+        let reservation =
+            Reservation { reserved: Arc::clone(&self.reserved), left: bytes, uncounted: bytes };
         let needed = self.min_free_bytes.saturating_add(before).saturating_add(bytes);
         Ok((store.free_bytes()? >= needed).then_some(reservation))
     }
@@ -42,15 +46,21 @@ impl Reservation {
 
     /// These bytes are written: the disk itself counts them now.
     pub fn written(&mut self, bytes: u64) {
-        let used = bytes.min(self.left);
-        self.left -= used;
+        self.left = self.left.saturating_sub(bytes);
+        let used = bytes.min(self.uncounted);
+        self.uncounted -= used;
         self.reserved.fetch_sub(used, Ordering::Relaxed);
+    }
+
+    /// The space is set aside: the disk itself counts it now.
+    pub fn allocated(&mut self) {
+        self.reserved.fetch_sub(std::mem::take(&mut self.uncounted), Ordering::Relaxed);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.reserved.fetch_sub(self.left, Ordering::Relaxed);
+        self.reserved.fetch_sub(self.uncounted, Ordering::Relaxed);
     }
 }
 
@@ -72,5 +82,15 @@ mod tests {
         drop(second);
         assert!(space.reserve(&store, 21).unwrap().is_none());
         assert!(space.reserve(&store, 20).unwrap().is_some());
+        // What the disk has set aside is not counted twice.
+        let mut set_aside = space.reserve(&store, 20).unwrap().unwrap();
+        store.set_free_bytes(100 + 20);
+        assert!(space.reserve(&store, 20).unwrap().is_none());
+        set_aside.allocated();
+        assert!(set_aside.covers(20) && space.reserve(&store, 20).unwrap().is_some());
+        set_aside.written(20);
+        assert!(!set_aside.covers(1));
+        drop(set_aside);
+        assert!(space.reserve(&store, 21).unwrap().is_none());
     }
 }

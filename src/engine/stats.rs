@@ -63,6 +63,6 @@ pub struct Stats {
     pub calls_unanswered: Counter,
     /// Requests ended by a newer one for the same bytes.
     pub superseded: Counter,
-    /// Uploads stopped by a failing disk.
+    /// Uploads stopped and tickets refused by a failing disk.
     pub faults: Counter,
 }

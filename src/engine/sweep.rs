@@ -9,6 +9,7 @@
 use super::Engine;
 use super::error::LookupError;
 use super::lane::Task;
+use super::live::Live;
 use super::outbox::next;
 use crate::core::command::Command;
 use crate::core::event::Notice;
@@ -26,7 +27,7 @@ impl Engine {
         let watch = async {
             self.first_pass().await;
             loop {
-                let id = next(&self.timers, &self).await;
+                let id = next(&self.timers, &self, |now| self.timers.due(now)).await;
                 self.see_to(id).await;
             }
         };
@@ -34,7 +35,10 @@ impl Engine {
             let mut tick = tokio::time::interval(EVICTION_PERIOD);
             loop {
                 tick.tick().await;
-                self.evict_idle();
+                for live in self.evict_idle() {
+                    // It leaves when it is asked about again, its bytes durable.
+                    self.sync_written(&live).await;
+                }
             }
         };
         tokio::select! {
@@ -86,6 +90,7 @@ impl Engine {
         if self.timers.holds(id) {
             return;
         }
+        let moment = self.registry.moment();
         let replayed = match self.load(id) {
             Ok(replayed) => replayed,
             Err(LookupError::Unknown) => {
@@ -97,8 +102,9 @@ impl Engine {
             }
         };
         let upload = replayed.upload.clone();
-        if upload.awaits_publish() {
-            self.adopt(id, replayed);
+        if upload.awaits_publish() || replayed.unsynced_bytes > 0 {
+            // In memory it gets to its place, or is synced. Who has been faster has done the same.
+            drop(self.adopt(id, replayed, moment));
         } else {
             self.first_sight(id, &upload);
         }
@@ -125,7 +131,7 @@ impl Engine {
         }
     }
 
-    fn due(&self, upload: &Upload) -> Timestamp {
+    pub(super) fn due(&self, upload: &Upload) -> Timestamp {
         match upload.phase() {
             Phase::New | Phase::Uploading => {
                 let idle = upload.ticket().idle_timeout.unwrap_or(self.options.max_idle);
@@ -219,7 +225,6 @@ impl Engine {
         let upload = live.lock().upload.clone();
         let due = self.due(&upload);
         let now = self.clock.now();
-        let busy = live.lock().claims.count() > 0;
         match upload.phase() {
             Phase::New | Phase::Uploading if upload.awaits_publish() => {
                 if let Err(error) = self.submit(&live, Task::Publish).done().await {
@@ -227,12 +232,8 @@ impl Engine {
                 }
             }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
-            Phase::New | Phase::Uploading if busy => {}
             Phase::New | Phase::Uploading => {
-                let reason = "upload timed out".to_owned();
-                let expired =
-                    self.change(&live, Command::Cancel { reason, notice: Notice::Owed }).await;
-                if let Err(error) = expired {
+                if let Err(error) = self.submit(&live, Task::Expire).done().await {
                     tracing::warn!(upload = %id.short(), ?error, "an idle upload could not be cancelled");
                 }
             }
@@ -244,27 +245,47 @@ impl Engine {
                 self.timers.set(id, due);
             }
             Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. } => {
-                self.forget(id, &upload).await;
+                if let Err(error) = self.submit(&live, Task::Forget).done().await {
+                    tracing::warn!(upload = %id.short(), ?error, "what is left of an upload stays behind");
+                }
             }
         }
     }
 
-    /// The end of retention: what is left of an upload goes, its journal last.
-    async fn forget(self: &Arc<Self>, id: TicketId, upload: &Upload) {
-        let engine = Arc::clone(self);
+    /// What ends an upload that has lain idle for too long; `None` while somebody is sending, or
+    /// something arrived since it was looked at.
+    pub(super) fn expiry(&self, live: &Live, upload: &Upload) -> Option<Command> {
+        let open = matches!(upload.phase(), Phase::New | Phase::Uploading);
+        if !open || upload.awaits_publish() || self.due(upload) > self.clock.now() {
+            return None;
+        }
+        let idle = live.lock().claims.count() == 0;
+        let reason = "upload timed out".to_owned();
+        idle.then_some(Command::Cancel { reason, notice: Notice::Owed })
+    }
+
+    /// The end of retention: what is left of an upload goes, its journal last. Called by its lane,
+    /// so that nothing changes meanwhile. Blocks.
+    pub(super) fn forget_if_due(&self, live: &Live, upload: &Upload) {
         let failed = matches!(upload.phase(), Phase::Failed { .. });
-        let upload = upload.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            engine.clean_up(id, &upload);
-            if failed && let Err(error) = engine.store.withdraw(id) {
-                return tracing::error!(upload = %id.short(), %error, "the file of a failed handover stays behind");
-            }
-            engine.registry.remove(id);
-            engine.remove_journal(id);
-            engine.timers.clear(id);
-        });
-        // It ends by itself; if it did not, the next start finds the same.
-        let _ = work.await;
+        let over = failed
+            || matches!(
+                upload.phase(),
+                Phase::Finished { .. } | Phase::Cancelled { owed: None, .. }
+            );
+        if !over || self.due(upload) > self.clock.now() {
+            return;
+        }
+        let id = live.id;
+        self.clean_up(id, upload);
+        if failed && let Err(error) = self.store.withdraw(id) {
+            return tracing::error!(upload = %id.short(), %error, "the file of a failed handover stays behind");
+        }
+        live.lock().forgotten = true;
+        self.remove_journal(id);
+        // After its journal: whoever finds it no longer in memory finds none.
+        self.registry.remove(id);
+        self.timers.clear(id);
     }
 
     fn remove_journal(&self, id: TicketId) {

@@ -18,14 +18,38 @@ use bytes::Bytes;
 use futures_core::Stream;
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
+
+mod over_time;
 
 /// Memory that outlives engines: a new engine on it is a restart.
 #[derive(Clone, Default)]
 struct Machine {
     store: MemoryStore,
     journals: MemoryJournals,
+    clock: HandClock,
+}
+
+/// The system's clock, ahead by as much as a test says.
+#[derive(Clone, Default)]
+struct HandClock(Arc<AtomicU64>);
+
+impl HandClock {
+    fn advance(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(clock::SystemClock.now().0 + self.0.load(Ordering::Relaxed))
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        clock::SystemClock.random()
+    }
 }
 
 impl Machine {
@@ -47,7 +71,7 @@ impl Machine {
             min_rate: 0,
         };
         let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));
-        Engine::new(options, store, journals, Arc::new(clock::SystemClock))
+        Engine::new(options, store, journals, Arc::new(self.clock.clone()))
     }
 
     fn cut_power(&self) {

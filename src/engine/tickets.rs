@@ -86,10 +86,7 @@ impl Engine {
         let expires = created.after(ticket.idle_timeout.unwrap_or(self.options.max_idle));
         // Before it is on disk: the sweep then knows that it is counted here.
         self.timers.set(id, expires);
-        self.write_ticket(ticket).await.inspect_err(|_| self.timers.clear(id))?;
-        self.stats.tickets.add(1);
-        self.stats.uploads_open.add(1);
-        tracing::info!(upload = %id.short(), "ticket");
+        self.write_ticket(ticket).await?;
         Ok((id, expires))
     }
 
@@ -102,11 +99,27 @@ impl Engine {
                 Durability::Durable => SyncWhen::Now,
                 Durability::Written => SyncWhen::Later,
             };
-            match engine.space.reserve(&*engine.store, 0) {
+            let written = match engine.space.reserve(&*engine.store, 0) {
                 Ok(Some(_)) => log::create(&*engine.journals, &ticket, sync),
                 Ok(None) => Err(LogError::NoSpace),
                 Err(error) => Err(LogError::Fault(error)),
+            };
+            // Here, where nobody's leaving can interrupt it.
+            match &written {
+                Ok(()) => {
+                    engine.stats.tickets.add(1);
+                    engine.stats.uploads_open.add(1);
+                    tracing::info!(upload = %ticket.id.short(), "ticket");
+                }
+                Err(error) => {
+                    engine.timers.clear(ticket.id);
+                    if let LogError::Fault(error) = error {
+                        engine.stats.faults.add(1);
+                        tracing::error!(%error, "a ticket could not be written: the disk failed");
+                    }
+                }
             }
+            written
         });
         match written.await {
             Ok(Ok(())) => Ok(()),

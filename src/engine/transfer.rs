@@ -16,7 +16,6 @@ use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_CHUNKS_IN_FLIGHT;
-use crate::core::upload::Phase;
 use crate::store::Blob;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +58,7 @@ impl Engine {
             return Err(TransferError::Draining);
         }
         let (claim, missing) = self.claim(&live, &offer).await?;
-        let blob = if missing.is_empty() { None } else { Some(self.blob(&live)?) };
+        let blob = if missing.is_empty() { None } else { Some(self.blob(&live).await?) };
         let mut chunk = Chunk::new(self, &live, offer, missing, blob, digest);
         let ended = chunk.receive(source, claim.as_ref()).await;
         let result = chunk.conclude(ended).await;
@@ -107,21 +106,25 @@ impl Engine {
     }
 
     /// The part of the upload, opened once and kept while the upload is in memory.
-    fn blob(&self, live: &Arc<Live>) -> Result<Arc<dyn Blob>, TransferError> {
-        let mut state = live.lock();
-        if let Some(blob) = &state.blob {
+    async fn blob(self: &Arc<Self>, live: &Arc<Live>) -> Result<Arc<dyn Blob>, TransferError> {
+        if let Some(blob) = &live.lock().blob {
             return Ok(Arc::clone(blob));
         }
-        if !matches!(state.upload.phase(), Phase::New | Phase::Uploading) {
+        let (engine, of) = (Arc::clone(self), Arc::clone(live));
+        let opened = tokio::task::spawn_blocking(move || {
+            // Not beside a publish or removal: either would leave a part behind that is none.
+            let sealed = of.sealed.try_read().ok().filter(|sealed| !**sealed)?;
+            let created = engine.store.create(of.id);
+            let mut state = of.lock();
+            let blob = created.map(|blob| Arc::clone(state.blob.get_or_insert(blob)));
             drop(state);
-            return Err(self.fenced(live));
-        }
-        let blob = self
-            .store
-            .create(live.id)
-            .map_err(|error| TransferError::disk("opening the part", &error))?;
-        state.blob = Some(Arc::clone(&blob));
-        Ok(blob)
+            drop(sealed);
+            Some(blob)
+        });
+        let opened =
+            opened.await.map_err(|error| TransferError::Fault(Fault::new("opening", &error)))?;
+        let Some(blob) = opened else { return Err(self.fenced(live)) };
+        blob.map_err(|error| TransferError::disk("opening the part", &error))
     }
 
     /// A complete file that is not in its place yet (its publish found the disk full, say) is put

@@ -7,6 +7,7 @@ use super::client::Client;
 use crate::core::id::TicketId;
 use crate::engine::Engine;
 use crate::engine::calls::{Call, CallKind, CallResult};
+use crate::engine::error::ChangeError;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,10 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
     let mut owed = Owed { engine, id, seen_to: false };
     let call = match engine.begin_call(id).await {
         Ok(call) => call,
+        Err(ChangeError::Unknown) => {
+            owed.seen_to = true;
+            return engine.call_void(id);
+        }
         Err(error) => {
             let upload = id.short();
             return tracing::error!(%upload, ?error, "a call could not be recorded, trying later");

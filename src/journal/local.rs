@@ -2,21 +2,18 @@
 
 use super::{JournalFile, JournalStore, SyncWhen};
 use crate::core::id::TicketId;
+use crate::disk::{NO_FOLLOW, SyncedDirectory};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Journals in one directory.
 pub struct LocalJournals {
     directory: PathBuf,
-    handle: File,
+    handle: SyncedDirectory,
     /// Ends the names of files that are being made by this process, and by no other.
     making: String,
-    asked: AtomicU64,
-    synced: Mutex<u64>,
 }
 
 impl LocalJournals {
@@ -24,28 +21,13 @@ impl LocalJournals {
     pub fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
             directory: directory.to_path_buf(),
-            handle: File::open(directory)?,
+            handle: SyncedDirectory::open(directory)?,
             making: making()?,
-            asked: AtomicU64::new(0),
-            synced: Mutex::new(0),
         })
     }
 
     fn path(&self, id: TicketId) -> PathBuf {
         self.directory.join(format!("{id}.{SUFFIX}"))
-    }
-
-    /// Syncs the directory. Callers that wait while another syncs share the next sync.
-    fn sync_directory(&self) -> io::Result<()> {
-        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut synced = self.synced.lock().expect("no holder of this lock panics");
-        if *synced >= mine {
-            return Ok(());
-        }
-        let covers = self.asked.load(Ordering::SeqCst);
-        self.handle.sync_all()?;
-        *synced = covers;
-        Ok(())
     }
 }
 
@@ -62,15 +44,16 @@ impl JournalStore for LocalJournals {
             SyncWhen::Now => file.sync_all(),
             SyncWhen::Later => Ok(()),
         });
-        let placed = written.and_then(|()| std::fs::rename(&path, self.path(id)));
-        if placed.is_err() {
-            // What cannot be removed now goes at the next start.
+        // What cannot be removed now goes at the next start, or expires.
+        written.and_then(|()| std::fs::rename(&path, self.path(id))).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
-        }
-        placed.and_then(|()| match sync {
-            SyncWhen::Now => self.sync_directory(),
+        })?;
+        match sync {
+            SyncWhen::Now => self.handle.sync().inspect_err(|_| {
+                let _ = std::fs::remove_file(self.path(id));
+            }),
             SyncWhen::Later => Ok(()),
-        })
+        }
     }
 
     fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
@@ -159,7 +142,3 @@ fn is_making(text: &str) -> bool {
 const SUFFIX: &str = "journal";
 /// How the name of a journal ends that is not whole yet.
 const MAKING: &str = ".journal-new";
-
-/// A symbolic link in the storage directory is never followed.
-#[allow(clippy::cast_possible_wrap)]
-const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;

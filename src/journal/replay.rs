@@ -22,8 +22,8 @@ pub struct Replayed {
     pub run: Option<RunIdentity>,
     /// Whether the last run recorded a fault that no later run has come after.
     pub faulted: bool,
-    /// Whether ranges that were only written have been forgotten just now.
-    pub forgot: bool,
+    /// Bytes that count but are not known to be durable.
+    pub unsynced_bytes: u64,
 }
 
 /// The journal cannot be read as one of this upload.
@@ -131,23 +131,26 @@ impl Replay {
     }
 
     /// Drops the ranges that were only written and keeps every other fact.
-    fn forget(&mut self) -> bool {
-        let before = self.unsure.len();
+    fn forget(&mut self) {
         self.unsure.retain(|(_, event)| !matches!(event, Event::Stored { .. }));
-        let forgot = self.unsure.len() < before;
         self.settle(u64::MAX);
-        forgot
     }
 
     fn finish(mut self, now: RunIdentity, valid_bytes: u64) -> Replayed {
         let same_run = self.run == Some(now) && !self.faulted;
-        let forgot = if same_run {
+        let durable = self.sure.received().bytes();
+        if same_run {
             self.settle(u64::MAX);
-            false
         } else {
-            self.forget()
-        };
-        Replayed { upload: self.sure, valid_bytes, run: self.run, faulted: self.faulted, forgot }
+            self.forget();
+        }
+        Replayed {
+            unsynced_bytes: self.sure.received().bytes().saturating_sub(durable),
+            upload: self.sure,
+            valid_bytes,
+            run: self.run,
+            faulted: self.faulted,
+        }
     }
 }
 

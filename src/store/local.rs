@@ -3,10 +3,11 @@
 //! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
 //! published files get the group and mode that the operator chose for the web app.
 
-use super::{Blob, Store, failed_sync, too_short};
+use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::disk::{NO_FOLLOW, SyncedDirectory};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 use std::cmp::Ordering;
@@ -15,6 +16,7 @@ use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{self, AtomicBool};
 
 /// Who may read published files.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +32,10 @@ pub struct Access {
 /// A storage directory.
 pub struct LocalStore {
     directory: PathBuf,
-    handle: File,
+    /// The directory itself: holds its lock, syncs the names of parts.
+    handle: Arc<SyncedDirectory>,
     files: PathBuf,
-    files_handle: File,
+    files_handle: SyncedDirectory,
     access: Access,
     run: RunIdentity,
 }
@@ -49,14 +52,15 @@ impl LocalStore {
         if let Some(group) = access.group {
             std::os::unix::fs::chown(&files, None, Some(group))?;
         }
-        let handle = File::open(&directory)?;
+        let handle = SyncedDirectory::open(&directory)?;
         // Two servers on one directory would each believe in their own state.
-        handle.try_lock().map_err(|error| {
+        handle.handle().try_lock().map_err(|error| {
             io::Error::other(format!("another server uses this directory ({error})"))
         })?;
-        handle.sync_all()?;
-        let run = RunIdentity { boot: boot()?, mount: mount(&handle)? };
-        Ok(Self { files_handle: File::open(&files)?, handle, directory, files, access, run })
+        handle.sync()?;
+        let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
+        let files_handle = SyncedDirectory::open(&files)?;
+        Ok(Self { handle: Arc::new(handle), files, files_handle, directory, access, run })
     }
 
     fn part(&self, id: TicketId) -> PathBuf {
@@ -65,7 +69,9 @@ impl LocalStore {
 
     fn open_part(&self, id: TicketId, options: &mut OpenOptions) -> io::Result<LocalBlob> {
         let options = options.read(true).write(true).mode(PRIVATE_FILE).custom_flags(NO_FOLLOW);
-        options.open(self.part(id)).map(LocalBlob)
+        let file = options.open(self.part(id))?;
+        let unnamed = AtomicBool::new(true);
+        Ok(LocalBlob { file, directory: Arc::clone(&self.handle), unnamed })
     }
 
     fn set_access(&self, file: &File) -> io::Result<()> {
@@ -97,7 +103,7 @@ impl Store for LocalStore {
             self.open_part(id, &mut OpenOptions::new())
         };
         match part {
-            Ok(LocalBlob(file)) => {
+            Ok(LocalBlob { file, .. }) => {
                 match file.metadata()?.len().cmp(&length) {
                     Ordering::Greater => file.set_len(length)?,
                     Ordering::Equal => {}
@@ -114,8 +120,8 @@ impl Store for LocalStore {
             }
             Err(error) => return Err(error),
         }
-        self.files_handle.sync_all().map_err(|error| failed_sync(&error))?;
-        self.handle.sync_all().map_err(|error| failed_sync(&error))
+        self.files_handle.sync()?;
+        self.handle.sync()
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
@@ -155,7 +161,7 @@ impl Store for LocalStore {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        let space = rustix::fs::fstatvfs(&self.handle)?;
+        let space = rustix::fs::fstatvfs(self.handle.handle())?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
@@ -164,7 +170,12 @@ impl Store for LocalStore {
     }
 }
 
-struct LocalBlob(File);
+struct LocalBlob {
+    file: File,
+    directory: Arc<SyncedDirectory>,
+    /// The part's name is not known to be durable yet.
+    unnamed: AtomicBool,
+}
 
 impl Blob for LocalBlob {
     fn write_at(&self, frames: &[Bytes], mut offset: u64) -> io::Result<()> {
@@ -173,7 +184,7 @@ impl Blob for LocalBlob {
         IoSlice::advance_slices(&mut left, 0);
         while !left.is_empty() {
             let count = left.len().min(MAX_SLICES);
-            match rustix::io::pwritev(&self.0, &left[..count], offset) {
+            match rustix::io::pwritev(&self.file, &left[..count], offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     offset += written as u64;
@@ -187,22 +198,28 @@ impl Blob for LocalBlob {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()?;
+        if self.unnamed.load(atomic::Ordering::Acquire) {
+            self.directory.sync()?;
+            self.unnamed.store(false, atomic::Ordering::Release);
+        }
+        Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
-    fn allocate(&self, extent: Extent) -> io::Result<()> {
+    fn allocate(&self, extent: Extent) -> io::Result<Allocated> {
         loop {
             let (start, length) = (extent.start(), extent.len());
-            match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, start, length) {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, start, length) {
                 Err(rustix::io::Errno::INTR) => {}
                 // A file system that cannot preallocate finds out at the write.
-                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                    return Ok(());
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    return Ok(Allocated::No);
                 }
+                Ok(()) => return Ok(Allocated::Yes),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -254,9 +271,6 @@ const PART: &str = "part";
 const FILES: &str = "files";
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIRECTORY: u32 = 0o700;
-/// A symbolic link in the storage directory is never followed.
-#[allow(clippy::cast_possible_wrap)]
-const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Blobs in memory, for tests: they split what is live from what is durable and fail on demand.
 
-use super::{Blob, Store, failed_sync, too_short};
+use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
@@ -196,8 +196,8 @@ impl Blob for MemoryBlob {
         Ok(disk.parts.get(&self.id).map_or(0, |part| part.live.len() as u64))
     }
 
-    fn allocate(&self, _extent: Extent) -> io::Result<()> {
-        Ok(())
+    fn allocate(&self, _extent: Extent) -> io::Result<Allocated> {
+        Ok(Allocated::No)
     }
 }
 

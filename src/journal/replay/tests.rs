@@ -80,7 +80,10 @@ fn other_facts_survive_forgotten_ranges() {
     let records = [Record::Run(RUN), written(0, 5), Record::Event(cancelled)];
     let replayed = replay(&journal(&records), id(), OTHER).unwrap();
     assert!(matches!(replayed.upload.phase(), Phase::Cancelled { .. }));
-    assert!(replayed.forgot && replayed.upload.received().is_empty());
+    assert!(replayed.upload.received().is_empty());
+    assert_eq!(replayed.unsynced_bytes, 0);
+    let records = [Record::Run(RUN), durable(0, 2), written(2, 5)];
+    assert_eq!(replay(&journal(&records), id(), RUN).unwrap().unsynced_bytes, 3);
 }
 
 #[test]

@@ -1,0 +1,190 @@
+//! One round of a lane: data sync, decisions, records, record sync, publish, in this order.
+//!
+//! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
+//! ends the upload's writes. Blocks.
+
+use super::Engine;
+use super::error::{ChangeError, Fault};
+use super::lane::Task;
+use super::live::{Live, LogPlace};
+use crate::core::command::Command;
+use crate::core::event::{Durability, Event};
+use crate::core::refusal::Refusal;
+use crate::core::upload::Upload;
+use crate::journal::log::{Log, LogError};
+use crate::journal::record::Record;
+
+/// A round that did not end well, and the state that is durable all the same.
+pub(super) struct RoundError {
+    pub(super) reached: Option<Box<Upload>>,
+    pub(super) error: ChangeError,
+}
+
+impl From<ChangeError> for RoundError {
+    fn from(error: ChangeError) -> Self {
+        Self { reached: None, error }
+    }
+}
+
+/// The changes of one upload that are made durable together.
+pub(super) struct Round<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) live: &'a Live,
+    /// How the upload stands.
+    pub(super) before: &'a Upload,
+}
+
+impl Round<'_> {
+    /// Data sync, decisions, records, record sync, publish: in this order.
+    pub(super) fn run<'t>(
+        &self,
+        tasks: impl Iterator<Item = &'t Task> + Clone,
+    ) -> Result<(Upload, Vec<Result<(), Refusal>>), RoundError> {
+        self.sync_data(tasks.clone())?;
+        let now = self.engine.clock.now();
+        let mut staged = self.before.clone();
+        let mut records = Vec::new();
+        let mut answers = Vec::new();
+        for task in tasks {
+            let decided = match task {
+                Task::Change(command) => staged.decide(command, now, &self.engine.options.limits),
+                Task::Expire => match self.engine.expiry(self.live, &staged) {
+                    Some(cancel) => staged.decide(&cancel, now, &self.engine.options.limits),
+                    None => Ok(Vec::new()),
+                },
+                Task::Publish | Task::Forget => Ok(Vec::new()),
+                Task::NoteSync(before) => {
+                    records.push(Record::Synced { before: *before });
+                    Ok(Vec::new())
+                }
+            };
+            answers.push(decided.map(|events| {
+                for event in events {
+                    staged.apply(&event);
+                    records.push(Record::Event(event));
+                }
+            }));
+        }
+        if staged.awaits_publish() {
+            // From here on nobody writes; a fault that was noted meanwhile is seen.
+            self.live.seal();
+            if let Some(fault) = self.live.lock().fault.clone() {
+                return Err(ChangeError::Fault(fault).into());
+            }
+            if self.engine.options.ack == Durability::Written && !records.is_empty() {
+                // The rename must not be ahead of a record that the bytes are durable.
+                self.sync_part()?;
+                records.push(Record::Synced { before: u64::MAX });
+            }
+        }
+        if !records.is_empty() {
+            let sync =
+                staged.awaits_publish() || records.iter().any(|record| self.needs_sync(record));
+            if let Err(error) = self.append(&records, sync) {
+                if staged.awaits_publish() && !self.before.awaits_publish() {
+                    // The file is not complete after all: its last bytes come again.
+                    self.live.unseal();
+                }
+                return Err(error.into());
+            }
+        }
+        if staged.awaits_publish() {
+            staged = self.publish(staged)?;
+        }
+        Ok((staged, answers))
+    }
+
+    fn sync_data<'t>(&self, mut tasks: impl Iterator<Item = &'t Task>) -> Result<(), ChangeError> {
+        let claims_durable = tasks.any(|task| {
+            matches!(task, Task::Change(Command::Store { durability: Durability::Durable, .. }))
+        });
+        if !claims_durable {
+            return Ok(());
+        }
+        self.sync_part()
+    }
+
+    /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
+    fn sync_part(&self) -> Result<(), ChangeError> {
+        let fault =
+            |error: std::io::Error| ChangeError::Fault(Fault::new("sync of the part", &error));
+        let held = self.live.lock().blob.clone();
+        let blob = match held {
+            Some(blob) => Some(blob),
+            None => self.engine.store.open(self.live.id).map_err(fault)?,
+        };
+        blob.map_or(Ok(()), |blob| blob.sync().map_err(fault))
+    }
+
+    /// With `ack = written` only what decides the fate of a file is synced; with `durable`
+    /// everything that somebody is told of.
+    fn needs_sync(&self, record: &Record) -> bool {
+        match record {
+            Record::Event(Event::Stored { .. } | Event::Bound { .. }) => {
+                self.engine.options.ack == Durability::Durable
+            }
+            Record::Event(Event::CallEnded { .. } | Event::NoticeEnded { .. })
+            | Record::Run(_)
+            | Record::Faulted => false,
+            Record::Synced { .. }
+            | Record::Event(
+                Event::Created(_)
+                | Event::Published { .. }
+                | Event::Digested { .. }
+                | Event::CallBegun { .. }
+                | Event::Finished { .. }
+                | Event::Failed { .. }
+                | Event::RetryAsked { .. }
+                | Event::Cancelled { .. },
+            ) => true,
+        }
+    }
+
+    fn append(&self, records: &[Record], sync: bool) -> Result<(), ChangeError> {
+        let mut place = self.live.log.lock().expect("no holder of this lock panics");
+        let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
+        if let LogPlace::Closed { valid_bytes, note_run } = *place {
+            let log =
+                Log::open(&*self.engine.journals, self.live.id, valid_bytes).map_err(fault)?;
+            *place = LogPlace::Open { log, note_run };
+        }
+        let LogPlace::Open { log, note_run } = &mut *place else { return Ok(()) };
+        let appended = if *note_run {
+            let mut with_run = vec![Record::Run(self.engine.store.run())];
+            with_run.extend_from_slice(records);
+            log.append(&with_run)
+        } else {
+            log.append(records)
+        };
+        appended.and_then(|()| if sync { log.sync() } else { Ok(()) }).map_err(
+            |error| match error {
+                LogError::NoSpace => ChangeError::NoSpace,
+                LogError::Fault(error) => fault(error),
+            },
+        )?;
+        *note_run = false;
+        Ok(())
+    }
+
+    /// Puts the complete file in its place. What was recorded up to here stands, whatever happens.
+    fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
+        let length = staged.length().unwrap_or_default();
+        let now = self.engine.clock.now();
+        let placed = self.engine.store.publish(self.live.id, length).map_err(|error| {
+            if crate::store::is_full(&error) {
+                ChangeError::NoSpace
+            } else {
+                ChangeError::Fault(Fault::new("publish", &error))
+            }
+        });
+        let published = Event::Published { at: now };
+        let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));
+        match recorded {
+            Ok(()) => {
+                staged.apply(&published);
+                Ok(staged)
+            }
+            Err(error) => Err(RoundError { reached: Some(Box::new(staged)), error }),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What may happen to an upload with time: it is synced, leaves memory, expires, is forgotten; and
+//! who asks for something at that very moment gets all of it or a plain no.
+
+use super::*;
+use crate::engine::error::LookupError;
+
+const LONG: Duration = Duration::from_secs(4000);
+
+#[tokio::test]
+async fn a_clean_stop_leaves_nothing_unsure() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(3, 8, 10), None, body(&[b"he", b"llo"])).await.unwrap();
+    engine.sync_all_written().await;
+    engine.settled().await;
+    drop(engine);
+    machine.cut_power();
+    let engine = machine.start(Durability::Written);
+    assert_eq!(held(&engine, id).await, [(3, 8)]);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_unsynced_is_synced_at_the_next_stop() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+    drop(engine);
+    let engine = machine.start(Durability::Written);
+    assert_eq!(held(&engine, id).await, [(0, 5)]);
+    engine.sync_all_written().await;
+    drop(engine);
+    machine.cut_power();
+    assert_eq!(held(&machine.start(Durability::Written), id).await, [(0, 5)]);
+}
+
+#[tokio::test]
+async fn an_upload_is_synced_before_it_leaves_memory() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+    assert!(engine.evict_idle().is_empty(), "in use a moment ago");
+    machine.clock.advance(LONG);
+    let unsynced = engine.evict_idle();
+    assert_eq!(unsynced.len(), 1);
+    for live in unsynced {
+        engine.sync_written(&live).await;
+    }
+    machine.clock.advance(LONG);
+    assert!(engine.evict_idle().is_empty());
+    assert!(engine.registry.held(id).is_none(), "it has left");
+    drop(engine);
+    machine.cut_power();
+    assert_eq!(held(&machine.start(Durability::Written), id).await, [(0, 5)]);
+}
+
+#[tokio::test]
+async fn only_an_idle_upload_expires() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    machine.clock.advance(LONG);
+    let (send, receive) = mpsc::unbounded_channel();
+    send.send(Ok(Bytes::from_static(b"hel"))).unwrap();
+    let sending = tokio::spawn({
+        let engine = Arc::clone(&engine);
+        async move { engine.receive(id, chunk(0, 5, 10), None, Body(receive)).await }
+    });
+    while engine.stats().received_bytes.value() < 3 {
+        tokio::task::yield_now().await;
+    }
+    engine.see_to(id).await;
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::New, "somebody is sending");
+    send.send(Ok(Bytes::from_static(b"lo"))).unwrap();
+    drop(send);
+    sending.await.unwrap().unwrap();
+    engine.see_to(id).await;
+    assert_eq!(held(&engine, id).await, [(0, 5)], "it has just got bytes");
+    machine.clock.advance(LONG);
+    engine.see_to(id).await;
+    let status = engine.status(id).await.unwrap();
+    assert_eq!(status.state, StateName::Cancelled);
+    assert_eq!(status.reason.as_deref(), Some("upload timed out"));
+}
+
+#[tokio::test]
+async fn a_retry_and_the_end_of_retention_exclude_each_other() {
+    let (mut kept, mut gone) = (0, 0);
+    for round in 0..200 {
+        let machine = Machine::default();
+        let engine = machine.start_with(Durability::Durable, Duration::ZERO);
+        let id = ticket(&engine).await;
+        engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+        engine.begin_call(id).await.unwrap().unwrap();
+        engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
+        machine.clock.advance(LONG);
+        if round % 2 == 0 {
+            // Both read it from its journal, then.
+            engine.registry.remove(id);
+        }
+        let retry = tokio::spawn({
+            let engine = Arc::clone(&engine);
+            async move { engine.retry(id).await }
+        });
+        engine.see_to(id).await;
+        let file = |engine: &Arc<Engine>| engine.store.published(id).unwrap();
+        match retry.await.unwrap() {
+            Ok(()) => {
+                kept += 1;
+                assert_eq!(file(&engine), Some(5));
+                assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+            }
+            Err(error) => {
+                gone += 1;
+                assert!(matches!(error, ChangeError::Unknown), "{error:?}");
+                assert_eq!(file(&engine), None);
+                assert!(matches!(engine.status(id).await, Err(LookupError::Unknown)));
+            }
+        }
+        assert_eq!(engine.stats().faults.value(), 0);
+    }
+    assert_eq!(kept + gone, 200);
+}
+
+#[tokio::test]
+async fn a_ticket_counts_though_nobody_waits_for_it() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    {
+        let asked = ticket(&engine);
+        tokio::pin!(asked);
+        assert!(poll_once(asked.as_mut()).await.is_pending());
+    }
+    engine.settled().await;
+    assert_eq!(engine.stats().uploads_open.value(), 1);
+    machine.clock.advance(LONG);
+    let id = engine.journals.list().unwrap()[0];
+    engine.see_to(id).await;
+    assert_eq!(engine.stats().uploads_open.value(), 0);
+}
+
+/// Polls once.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
