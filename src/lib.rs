@@ -16,7 +16,7 @@
 //!                    /      \
 //!                store     journal            bytes at offsets; records
 //!                    \      /
-//!                      core                   pure rules
+//!                  core   disk                pure rules; directories that are synced
 //! ```
 //!
 //! # Glossary
