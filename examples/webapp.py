@@ -7,8 +7,10 @@ PAGE = f"""<!doctype html><meta charset="utf-8"><title>Upload</title>
 <script src="{UPLOADS}/incoming.js"></script>
 <input type="file" id="file"> <progress id="bar" value="0"></progress> <output id="state"></output>
 <script>document.getElementById("file").onchange = async (event) => {{
-  const ticket = await (await fetch("/ticket", {{ method: "POST" }})).text();
-  const uploader = incoming.Uploader(ticket, event.target.files[0]);
+  state.textContent = "";
+  const answer = await fetch("/ticket", {{ method: "POST" }}).catch(() => ({{ ok: false }}));
+  if (!answer.ok) return (state.textContent = "No uploads just now, try again later.");
+  const uploader = incoming.Uploader(await answer.text(), event.target.files[0]);
   uploader.onprogress = (u) => {{ bar.value = u.frac_complete; state.textContent = u.state_msg; }};
   uploader.start();
 }};</script>"""

@@ -331,8 +331,11 @@ fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
             .map(TlsReload::load)
             .transpose()
             .map_err(|error| StartError::new("tls", error))?;
-        let listener = Listener::bind(address)
-            .map_err(|error| StartError::new(format!("{key} {:?}", address.to_string()), error))?;
+        let listener = Listener::bind(address).map_err(|error| {
+            let flag = key.replace('_', "-");
+            let what = format!("{key} {:?}", address.to_string());
+            StartError(format!("{what}: {error}; choose another address with --{flag}"))
+        })?;
         Ok(Socket { listener, tls: tls.map(Arc::new), surface })
     };
     if settings.shared() {

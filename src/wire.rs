@@ -118,7 +118,11 @@ impl Wire {
             Ok(route) => self.dispatch(route, caller, head, body).await,
             Err(problem) => {
                 drop(body);
-                problem.into_answer()
+                if frontend || surface == Surface::Public {
+                    problem.into_answer()
+                } else {
+                    backend::form(&head.headers).problem(problem)
+                }
             }
         };
         if let Some(cors) = cors {

@@ -15,7 +15,11 @@ use crate::config::{Layers, Settings, Storage};
 pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
     let layers = Layers::gather(args.typed, args.config, std::env::vars_os())?;
     let settings = Settings::check(&layers, Storage::Look)?;
-    io::stdout()
-        .write_all(settings.to_toml().as_bytes())
-        .map_err(|error| CliError::Failed(format!("cannot print: {error}")))
+    match io::stdout().write_all(settings.to_toml().as_bytes()) {
+        // Who has seen enough closes the pipe.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::Failed(format!("cannot print: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -59,8 +59,8 @@ pub enum ConfigError {
         key: String,
         /// The file, or the environment.
         origin: Origin,
-        /// The known key or variable that looks most like it.
-        nearest: String,
+        /// The known key or variable that looks most like it, if one does.
+        nearest: Option<String>,
     },
     /// The configuration file cannot be read or is no TOML.
     File {
@@ -85,7 +85,12 @@ impl fmt::Display for ConfigError {
                     Origin::Flag | Origin::Environment | Origin::Default => "environment".into(),
                 };
                 write!(out, "{} ({place}): ", key.escape_debug())?;
-                write!(out, "no such setting; the nearest known one is {nearest}")
+                match nearest {
+                    Some(nearest) => {
+                        write!(out, "no such setting; the nearest known one is {nearest}")
+                    }
+                    None => out.write_str("no such setting; incoming serve --help lists them all"),
+                }
             }
             Self::File { path, origin, reason } => {
                 let place = origin.place("config");
@@ -97,9 +102,14 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The known word nearest to a mistyped one, by edit distance; the first of several.
-pub(super) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
-    known.into_iter().min_by_key(|word| distance(typed, word)).unwrap_or_default()
+/// The known word nearest to a mistyped one, by edit distance, the first of several; `None` where
+/// most of its letters would have to change.
+pub(super) fn nearest<'a>(
+    typed: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let nearest = known.into_iter().min_by_key(|word| distance(typed, word))?;
+    (distance(typed, nearest) * 2 < nearest.chars().count()).then_some(nearest)
 }
 
 /// Levenshtein's distance: letters to add, take away or change.
@@ -138,13 +148,14 @@ mod tests {
     #[test]
     fn finds_the_nearest() {
         let known = ["listen", "backend_listen", "chunk_size", "max_chunk_size"];
-        fn check(typed: &str, known: &[&str], expected: &str) {
+        fn check(typed: &str, known: &[&str], expected: Option<&str>) {
             assert_eq!(nearest(typed, known.iter().copied()), expected, "{typed}");
         }
-        check("chunksize", &known, "chunk_size");
-        check("listn", &known, "listen");
-        check("max_chunks_size", &known, "max_chunk_size");
-        check("x", &[], "");
+        check("chunksize", &known, Some("chunk_size"));
+        check("listn", &known, Some("listen"));
+        check("max_chunks_size", &known, Some("max_chunk_size"));
+        check("bogus", &known, None);
+        check("x", &[], None);
     }
 
     #[test]
@@ -174,7 +185,7 @@ mod tests {
         let unknown = ConfigError::Unknown {
             key: "a\nb".into(),
             origin: Origin::File("a.toml".into()),
-            nearest: "ack".into(),
+            nearest: Some("ack".into()),
         };
         check(&unknown, "a\\nb (file \"a.toml\"): no such setting; the nearest known one is ack");
     }

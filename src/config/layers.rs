@@ -185,7 +185,7 @@ fn from_environment(
         let Some(key) = keys.iter().find(|key| variable(key) == name) else {
             let known: Vec<String> = keys.iter().map(|key| variable(key)).collect();
             let known = known.iter().map(String::as_str).chain([CONFIG]);
-            let nearest = nearest(&name, known).to_owned();
+            let nearest = nearest(&name, known).map(str::to_owned);
             return Err(ConfigError::Unknown { key: name, origin: Origin::Environment, nearest });
         };
         let Some(value) = value.to_str() else {
@@ -227,8 +227,16 @@ fn from_file(path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
     };
     let table: toml::Table = toml::from_str(&text).map_err(malformed)?;
     let keys = keys();
+    if let Some((key, _)) =
+        table.iter().find(|(key, value)| !keys.contains(key) && value.is_table())
+    {
+        return Err(wrong(format!(
+            "[{}]: there are no tables, every setting stands at the top",
+            key.escape_debug()
+        )));
+    }
     if let Some(key) = table.keys().find(|key| !keys.contains(key)) {
-        let nearest = nearest(key, keys.iter().map(String::as_str)).to_owned();
+        let nearest = nearest(key, keys.iter().map(String::as_str)).map(str::to_owned);
         let origin = Origin::File(path.to_owned());
         return Err(ConfigError::Unknown { key: key.clone(), origin, nearest });
     }
@@ -312,7 +320,7 @@ mod tests {
             }
         }
         check("chunk_sise = 1", &["chunk_sise", "nearest known one is chunk_size"]);
-        check("[storage]\ndir = \"x\"", &["storage", "storage_dir"]);
+        check("[storage]\ndir = \"x\"", &["[storage]", "there are no tables"]);
         check("listen = \":1\"\nlisten = \":2\"", &["line 2", "duplicate"]);
         check("ack = durable", &["line 1"]);
         check(&"#".repeat(5 << 20), &["more than the 4194304 bytes"]);

@@ -44,18 +44,13 @@ impl Hasher {
         }
     }
 
-    /// Whether the bytes taken have the digest that was promised.
-    pub fn matches(self) -> bool {
-        match (self.running, self.expected) {
-            (Running::Sha256(hash), ChunkDigest::Sha256(expected)) => {
-                hash.finalize().as_slice() == expected
-            }
-            (Running::Sha512(hash), ChunkDigest::Sha512(expected)) => {
-                hash.finalize().as_slice() == expected.as_slice()
-            }
-            (Running::Sha256(_), ChunkDigest::Sha512(_))
-            | (Running::Sha512(_), ChunkDigest::Sha256(_)) => false,
-        }
+    /// Whether the bytes taken have the digest that was promised; if not, the one they have.
+    pub fn check(self) -> Result<(), ChunkDigest> {
+        let found = match self.running {
+            Running::Sha256(hash) => ChunkDigest::Sha256(hash.finalize().into()),
+            Running::Sha512(hash) => ChunkDigest::Sha512(Box::new(hash.finalize().into())),
+        };
+        if found == self.expected { Ok(()) } else { Err(found) }
     }
 }
 
@@ -71,7 +66,7 @@ mod tests {
             for part in parts {
                 hasher.update(part);
             }
-            assert_eq!(hasher.matches(), expected, "{parts:?}");
+            assert_eq!(hasher.check().is_ok(), expected, "{parts:?}");
         };
         check(&[b"abc"], true);
         check(&[b"a", b"", b"bc"], true);
@@ -80,6 +75,6 @@ mod tests {
         let long = Box::new(sha2::Sha512::digest(b"abc").into());
         let mut hasher = Hasher::new(ChunkDigest::Sha512(long));
         hasher.update(b"abc");
-        assert!(hasher.matches());
+        assert!(hasher.check().is_ok());
     }
 }

@@ -98,7 +98,10 @@ impl fmt::Display for Refusal {
                 write!(f, "the range holds {range} bytes, the body {body}")
             }
             Self::ChunkTooLarge { chunk, limit } => {
-                write!(f, "the chunk has {chunk} bytes, at most {limit} are allowed")
+                write!(
+                    f,
+                    "the body has {chunk} bytes or more, one PUT may have {limit}: send chunks with Content-Range"
+                )
             }
             Self::FileTooLarge { file, limit } => {
                 write!(f, "the file has {file} bytes, at most {limit} are allowed")

@@ -326,10 +326,12 @@ impl Chunk<'_> {
 
     /// Counts what may be counted and waits until that is so.
     pub(super) async fn conclude(mut self, ended: End) -> Result<(), TransferError> {
-        let digest = self.hasher.take().map(Hasher::matches);
+        let digest = self.hasher.take().map(Hasher::check);
         let (counts, error) = match (&ended, digest) {
-            (End::Whole, Some(false)) => (false, Some(TransferError::DigestMismatch)),
-            (End::Whole, Some(true) | None) => (true, None),
+            (End::Whole, Some(Err(found))) => {
+                (false, Some(TransferError::DigestMismatch { found }))
+            }
+            (End::Whole, Some(Ok(())) | None) => (true, None),
             (End::Short(_), Some(_)) => (false, None),
             // Not the file that the rest of the upload is of.
             (End::Short(TransferError::Refused(Refusal::LengthChanged { .. })), None) => {

@@ -1,5 +1,6 @@
 //! What can go wrong, by operation and by who is at fault.
 
+use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::store;
 use std::fmt;
@@ -84,7 +85,10 @@ pub enum TransferError {
     /// A newer request took over this range.
     Superseded,
     /// The bytes do not have the digest that was promised; none of them counts.
-    DigestMismatch,
+    DigestMismatch {
+        /// The one they have.
+        found: ChunkDigest,
+    },
     /// The peer broke off; the good prefix counts.
     Client(ClientFault),
     /// More chunks in flight than one upload may have.

@@ -84,7 +84,7 @@ fn log(id: TicketId, result: &CallResult) {
         CallResult::Done => tracing::debug!(%upload, "the backend answered done"),
         CallResult::Wait => tracing::info!(%upload, "the backend answered wait"),
         CallResult::Unanswered(why) => {
-            tracing::warn!(%upload, why = why.escape_debug().to_string(), "no answer from the backend");
+            tracing::warn!(%upload, why, "the backend has not taken the file");
         }
     }
 }

@@ -210,9 +210,11 @@ impl fmt::Display for TlsError {
             Self::Read(path, pem::Error::Io(error)) => {
                 write!(f, "cannot read {}: {error}", path.display())
             }
-            Self::Read(path, error) => {
-                write!(f, "{} does not hold what it should as PEM: {error}", path.display())
-            }
+            Self::Read(path, error) => write!(
+                f,
+                "{} does not hold what it should as PEM, a key without a passphrase: {error}",
+                path.display()
+            ),
             Self::NoCertificate(path) => write!(f, "{} holds no certificate", path.display()),
             Self::Pair(cert, key, error) => write!(
                 f,

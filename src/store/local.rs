@@ -11,7 +11,7 @@ use crate::disk::{NO_FOLLOW, SyncedDirectory};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 use std::cmp::Ordering;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -54,8 +54,11 @@ impl LocalStore {
         }
         let handle = SyncedDirectory::open(&directory)?;
         // Two servers on one directory would each believe in their own state.
-        handle.handle().try_lock().map_err(|error| {
-            io::Error::other(format!("another server uses this directory ({error})"))
+        handle.handle().try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other(
+                "another server uses this directory; give each its own with --storage-dir",
+            ),
+            TryLockError::Error(error) => error,
         })?;
         handle.sync()?;
         let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };

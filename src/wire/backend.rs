@@ -45,9 +45,21 @@ struct PageBody {
 
 /// How the caller wants its answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
+    /// A line of text.
     Text,
+    /// JSON, errors as problem+json.
     Json,
+}
+
+impl Form {
+    /// A problem in this form.
+    pub(super) fn problem(self, problem: Problem) -> Answer {
+        match self {
+            Self::Text => problem.into_text(),
+            Self::Json => problem.into_answer(),
+        }
+    }
 }
 
 impl Wire {
@@ -66,10 +78,7 @@ impl Wire {
                 Err(problem)
             }
         };
-        done.unwrap_or_else(|problem| match form {
-            Form::Text => problem.into_text(),
-            Form::Json => problem.into_answer(),
-        })
+        done.unwrap_or_else(|problem| form.problem(problem))
     }
 
     async fn call(
@@ -136,6 +145,7 @@ impl Wire {
                 shown(dest_type)
             )));
         }
+        params.warn_of_unknown(&NEW_UPLOAD);
         let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(true);
         let wish = NewUpload {
             finish_url: callback_url(url)?,
@@ -201,12 +211,18 @@ impl Wire {
                 Problem::bad_request(format!("parameter after {}: expected an id", shown(text)))
             })
         });
-        let limit = match params.bytes("limit")? {
-            Some(0) => {
-                return Err(Problem::bad_request("parameter limit \"0\": expected 1 to 1000"));
-            }
-            Some(limit) => usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE),
+        let limit = match params.text("limit") {
             None => DEFAULT_PAGE,
+            Some(text) => {
+                let limit = text.parse::<usize>().ok().filter(|limit| *limit > 0);
+                let limit = limit.ok_or_else(|| {
+                    Problem::bad_request(format!(
+                        "parameter limit {}: expected 1 to {MAX_PAGE}",
+                        shown(text)
+                    ))
+                })?;
+                limit.min(MAX_PAGE)
+            }
         };
         let page = self.engine.list(state.transpose()?, after.transpose()?, limit).await?;
         Ok(json_answer(&PageBody {
@@ -235,7 +251,7 @@ fn ok(form: Form) -> Answer {
     }
 }
 
-fn form(headers: &HeaderMap) -> Form {
+pub(super) fn form(headers: &HeaderMap) -> Form {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let json = accept.split(',').any(|range| {
         range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
@@ -286,6 +302,18 @@ fn rfc3339(at: crate::core::time::Timestamp) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at)).to_string()
 }
 
+/// What `new_upload` understands; anything else is ignored, as in 2014.
+const NEW_UPLOAD: [&str; 9] = [
+    "signalFinishURL",
+    "destType",
+    "removeFileWhenFinished",
+    "backendSecret",
+    "maxBytes",
+    "length",
+    "digest",
+    "metadata",
+    "idleTimeout",
+];
 /// Uploads on a page, unless asked otherwise.
 const DEFAULT_PAGE: usize = 100;
 /// Uploads on a page, at most.

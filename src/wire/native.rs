@@ -93,7 +93,14 @@ impl Wire {
     async fn bind(self: &Arc<Self>, id: TicketId, body: RequestBody) -> Result<Status, Problem> {
         // Refused before its body where that is known already.
         self.engine.check_open(id).await?;
-        let facts = bind::facts(&body.collect(MAX_BIND_BYTES).await?)?;
+        let told = body.collect(MAX_BIND_BYTES).await.map_err(|problem| match problem.code() {
+            Code::TooLarge => Problem::new(
+                Code::TooLarge,
+                "POST takes a small JSON object about the file; its bytes go by PUT",
+            ),
+            _ => problem,
+        })?;
+        let facts = bind::facts(&told)?;
         Ok(self.engine.bind(id, facts).await?)
     }
 

@@ -87,6 +87,14 @@ impl Params {
         Ok(())
     }
 
+    /// Says in the log which parameters nobody will look at: a misspelt secret protects nothing.
+    pub fn warn_of_unknown(&self, known: &[&str]) {
+        for name in self.0.keys().filter(|name| !known.contains(&name.as_str())).take(MAX_WARNINGS)
+        {
+            tracing::warn!(name = shown(name), "a backend gave a parameter that is not known");
+        }
+    }
+
     /// A parameter that is given and not empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -114,7 +122,7 @@ impl Params {
                 let value = text.parse().ok().filter(|value| digits && *value < MAX_FILE_BYTES);
                 value.ok_or_else(|| {
                     Problem::bad_request(format!(
-                        "parameter {name} {}: expected a number of bytes",
+                        "parameter {name} {}: expected a number of bytes below 2^63 - 1",
                         shown(text)
                     ))
                 })
@@ -123,6 +131,8 @@ impl Params {
     }
 }
 
+/// Unknown parameters of one call that the log names.
+const MAX_WARNINGS: usize = 4;
 /// A backend call is a handful of short texts.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 

@@ -3,6 +3,7 @@
 //! Source: RFC 9457 (problem details), and the project's contract for codes and numbers.
 
 use super::Answer;
+use super::header;
 use super::status::StatusBody;
 use crate::core::refusal::Refusal;
 use crate::engine::error::{
@@ -227,7 +228,10 @@ pub fn empty_answer(status: StatusCode) -> Answer {
 }
 
 fn json(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value).expect("these types have only string keys").into()
+    let mut text = serde_json::to_vec(value).expect("these types have only string keys");
+    // For people at a terminal.
+    text.push(b'\n');
+    text.into()
 }
 
 /// A value from outside as it may stand in a text: escaped, and not longer than a line.
@@ -307,9 +311,12 @@ impl From<TransferError> for Problem {
             TransferError::Superseded => {
                 Self::new(Code::Superseded, "a newer request took over this range")
             }
-            TransferError::DigestMismatch => Self::new(
+            TransferError::DigestMismatch { found } => Self::new(
                 Code::DigestMismatch,
-                "the body does not have the digest of header Content-Digest",
+                format!(
+                    "the body does not have the digest of header Content-Digest, but {}",
+                    header::digest_value(&found)
+                ),
             ),
             TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
                 Self::new(Code::BadRequest, fault.to_string())

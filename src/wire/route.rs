@@ -96,7 +96,12 @@ impl Route {
         if served && self != Self::Unknown {
             return Ok(self);
         }
-        Err(Problem::new(Code::UnknownUpload, "there is nothing at this path"))
+        Err(Problem::new(
+            Code::UnknownUpload,
+            "there is nothing at this path on this listener; uploads are at \
+             /incoming/frontend/uploads/{id}, the backend's calls at /incoming/backend/ on the \
+             backend listener",
+        ))
     }
 
     /// A word for the log: never the id.

@@ -50,8 +50,8 @@ impl Target {
     pub(super) fn of(settings: &Settings) -> Result<Self, String> {
         if settings.backend_surface_tls().is_some() {
             return Err(format!(
-                "the backend listener {} speaks TLS, which is not spoken here: name another way \
-                 to it with --backend",
+                "the backend listener {} speaks TLS, which is not spoken here: use curl, or give \
+                 the server a backend_listen on a unix socket",
                 settings.backend_listen
             ));
         }
