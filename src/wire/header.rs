@@ -116,15 +116,6 @@ pub fn content_digest(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Proble
     Ok(found)
 }
 
-/// A digest as it stands in `Content-Digest`.
-pub fn digest_value(digest: &ChunkDigest) -> String {
-    let (algorithm, bytes) = match digest {
-        ChunkDigest::Sha256(bytes) => ("sha-256", bytes.as_slice()),
-        ChunkDigest::Sha512(bytes) => ("sha-512", bytes.as_slice()),
-    };
-    format!("{algorithm}=:{}:", BASE64_STANDARD.encode(bytes))
-}
-
 fn decode(text: &str) -> Option<Vec<u8>> {
     let inner = text.strip_prefix(':')?.strip_suffix(':')?;
     BASE64_STANDARD.decode(inner).ok()
@@ -183,8 +174,8 @@ mod tests {
         let long = format!("sha-512=:{}:", BASE64_STANDARD.encode([0; 64]));
         let sha512 = ChunkDigest::Sha512(Box::new([0; 64]));
         assert_eq!(parse(&zeros), Ok(Some(ChunkDigest::Sha256([0; 32]))));
-        assert_eq!(digest_value(&ChunkDigest::Sha256([0; 32])), zeros);
-        assert_eq!(digest_value(&sha512), long);
+        assert_eq!(super::super::reply::digest_value(&ChunkDigest::Sha256([0; 32])), zeros);
+        assert_eq!(super::super::reply::digest_value(&sha512), long);
         assert_eq!(parse(&format!("{long}, {zeros}")), Ok(Some(sha512.clone())));
         assert_eq!(parse(&format!("{zeros}, {long}")), Ok(Some(sha512)));
         assert_eq!(parse("md5=:AAAA:"), Ok(None));

@@ -3,12 +3,14 @@
 //! Source: RFC 9457 (problem details), and the project's contract for codes and numbers.
 
 use super::Answer;
-use super::header;
 use super::status::StatusBody;
+use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::engine::error::{
     ChangeError, ClientFault, Fault, LookupError, TicketError, TransferError,
 };
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -234,6 +236,15 @@ fn json(value: &impl Serialize) -> Bytes {
     text.into()
 }
 
+/// A digest as it stands in `Content-Digest`.
+pub fn digest_value(digest: &ChunkDigest) -> String {
+    let (algorithm, bytes) = match digest {
+        ChunkDigest::Sha256(bytes) => ("sha-256", bytes.as_slice()),
+        ChunkDigest::Sha512(bytes) => ("sha-512", bytes.as_slice()),
+    };
+    format!("{algorithm}=:{}:", BASE64_STANDARD.encode(bytes))
+}
+
 /// A value from outside as it may stand in a text: escaped, and not longer than a line.
 pub fn shown(value: &str) -> String {
     let short: String = value.chars().take(SHOWN_CHARS).collect();
@@ -315,7 +326,7 @@ impl From<TransferError> for Problem {
                 Code::DigestMismatch,
                 format!(
                     "the body does not have the digest of header Content-Digest, but {}",
-                    header::digest_value(&found)
+                    digest_value(&found)
                 ),
             ),
             TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
