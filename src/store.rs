@@ -71,6 +71,10 @@ pub trait Blob: Send + Sync {
     /// Reserves space for `extent` without changing the file's length. A store that cannot does
     /// nothing. Errors: `StorageFull` and the like.
     fn allocate(&self, extent: Extent) -> io::Result<Allocated>;
+
+    /// Gives back the space of `extent`: what was in it is lost. The file may end behind it
+    /// then, never before its present end. A store that cannot does nothing.
+    fn release(&self, extent: Extent) -> io::Result<()>;
 }
 
 /// Whether space was set aside.

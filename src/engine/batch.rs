@@ -20,6 +20,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    pub(super) fn of(frames: Vec<Bytes>) -> Self {
+        Self { bytes: frames.iter().map(Bytes::len).sum(), frames }
+    }
+
     pub(super) fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         self.frames.push(frame);

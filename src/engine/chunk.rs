@@ -42,6 +42,8 @@ pub(super) struct Chunk<'a> {
     missing: ExtentSet,
     blob: Option<Arc<dyn Blob>>,
     reservation: Option<Reservation>,
+    /// The stretch that was preallocated last.
+    allocated: Option<Extent>,
     hasher: Option<Hasher>,
     /// Offset of the next byte of the body.
     position: u64,
@@ -72,6 +74,7 @@ impl<'a> Chunk<'a> {
             missing,
             blob,
             reservation: None,
+            allocated: None,
             hasher: digest.map(Hasher::new),
             position: start,
             written: start,
@@ -178,14 +181,23 @@ impl Chunk<'_> {
         }))
     }
 
-    /// Hashes and writes a batch, and counts what is written now and then.
+    /// Stores a batch as far as the body may reach; what is beyond that is an error.
     async fn store(&mut self, batch: &mut Batch, limit: u64) -> Result<(), TransferError> {
-        let (start, bytes) = (self.position, batch.bytes as u64);
-        self.engine.stats.received_bytes.add(bytes);
-        let Some(extent) = Extent::new(start, start + bytes) else { return Ok(()) };
-        if extent.end() > limit {
-            return Err(self.too_long(limit, extent.end()));
+        self.engine.stats.received_bytes.add(batch.bytes as u64);
+        let end = self.position + batch.bytes as u64;
+        if end <= limit {
+            return self.keep(batch).await;
         }
+        let error = self.too_long(limit, end);
+        let mut good = Batch::of(batch.cut(0, limit - self.position));
+        self.keep(&mut good).await?;
+        Err(error)
+    }
+
+    /// Hashes and writes a batch, and counts what is written now and then.
+    async fn keep(&mut self, batch: &mut Batch) -> Result<(), TransferError> {
+        let (start, bytes) = (self.position, batch.bytes as u64);
+        let Some(extent) = Extent::new(start, start + bytes) else { return Ok(()) };
         if let Some(hasher) = &mut self.hasher {
             for frame in &batch.frames {
                 hasher.update(frame);
@@ -233,8 +245,9 @@ impl Chunk<'_> {
         if self.reservation.as_ref().is_some_and(|reservation| reservation.covers(part.len())) {
             return Ok(());
         }
-        let end =
-            self.missing.end().min(part.start().saturating_add(STRETCH_BYTES)).max(part.end());
+        let came = self.position - self.offer.extent.map_or(0, Extent::start);
+        let stretch = came.clamp(FIRST_STRETCH_BYTES, STRETCH_BYTES);
+        let end = self.missing.end().min(part.start().saturating_add(stretch)).max(part.end());
         let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
@@ -244,12 +257,37 @@ impl Chunk<'_> {
         if let Some(blob) = self.blob.as_ref().filter(|_| known) {
             let allocated = blob.allocate(stretch);
             match allocated.map_err(|error| self.failed("preallocation", &error))? {
-                Allocated::Yes => reservation.allocated(),
+                Allocated::Yes => {
+                    reservation.allocated();
+                    self.allocated = Some(stretch);
+                }
                 Allocated::No => {}
             }
         }
         self.reservation = Some(reservation);
         Ok(())
+    }
+
+    /// Gives back what was preallocated and not written: a chunk that breaks leaves nothing behind
+    /// but its bytes. Nobody else writes there, since the claim is still held.
+    async fn release(&mut self) {
+        let (Some(blob), Some(stretch)) = (self.blob.clone(), self.allocated.take()) else {
+            return;
+        };
+        let Some(rest) = Extent::new(self.written.max(stretch.start()), stretch.end()) else {
+            return;
+        };
+        let unwritten = self.missing.within(rest);
+        let released = tokio::task::spawn_blocking(move || {
+            unwritten.as_slice().iter().try_for_each(|extent| blob.release(*extent))
+        });
+        match released.await.map_err(std::io::Error::other) {
+            Ok(Ok(())) => {}
+            // Nothing is lost by it but the space, until the upload is over.
+            Ok(Err(error)) | Err(error) => {
+                tracing::warn!(id = %self.live.id, %error, "preallocated space is not given back");
+            }
+        }
     }
 
     /// Writes frames at an offset: here while that is quick, on a blocking thread while the disk
@@ -326,6 +364,9 @@ impl Chunk<'_> {
 
     /// Counts what may be counted and waits until that is so.
     pub(super) async fn conclude(mut self, ended: End) -> Result<(), TransferError> {
+        if matches!(ended, End::Short(_)) {
+            self.release().await;
+        }
         let digest = self.hasher.take().map(Hasher::check);
         let (counts, error) = match (&ended, digest) {
             (End::Whole, Some(Err(found))) => {
@@ -372,8 +413,11 @@ enum Broken {
 const BATCH_BYTES: usize = 256 * 1024;
 /// A write that takes this long has met a full dirty budget, not the page cache.
 const SLOW_WRITE: Duration = Duration::from_millis(20);
-/// Space is reserved and preallocated this far ahead, at most.
+/// Space is reserved and preallocated this far ahead, at most ...
 const STRETCH_BYTES: u64 = 256 << 20;
+/// ... and only as far as the body has come already, beyond this: a declared range costs no more
+/// than that. The suggested chunk size, which takes one preallocation.
+const FIRST_STRETCH_BYTES: u64 = 8 << 20;
 /// A long body is counted after this many bytes.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// A body runs ahead of its last count by this many bytes, at most.

@@ -34,6 +34,10 @@ fn writes_land_where_they_say(store: &dyn Store) {
     store.create(id(1)).unwrap().write_at(&[Bytes::from_static(b"hello ")], 0).unwrap();
     let many: Vec<Bytes> = (0..3000u32).map(|n| Bytes::copy_from_slice(&n.to_le_bytes())).collect();
     blob.write_at(&many, 11).unwrap();
+    // Neighbours of what is given back stay, to the byte.
+    blob.write_at(&[Bytes::from(vec![7; 9000])], 12_011).unwrap();
+    blob.release(Extent::new(12_011, 100_000).unwrap()).unwrap();
+    assert!(blob.length().unwrap() >= 21_011);
     blob.sync().unwrap();
     assert_eq!(store.parts().unwrap(), [id(1)]);
     assert_eq!(store.published(id(1)).unwrap(), None);

@@ -214,9 +214,27 @@ impl Blob for LocalBlob {
     }
 
     fn allocate(&self, extent: Extent) -> io::Result<Allocated> {
+        self.fallocate(FallocateFlags::KEEP_SIZE, extent)
+    }
+
+    fn release(&self, extent: Extent) -> io::Result<()> {
+        let hole = FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE;
+        // ext4 leaves what lies beyond the end of the file, so the file ends behind it first.
+        // Cutting the file there instead would race with those who write further on.
+        for flags in [FallocateFlags::empty(), hole] {
+            if self.fallocate(flags, extent)? == Allocated::No {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LocalBlob {
+    /// fallocate(2), where the file system knows it.
+    fn fallocate(&self, flags: FallocateFlags, extent: Extent) -> io::Result<Allocated> {
         loop {
-            let (start, length) = (extent.start(), extent.len());
-            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, start, length) {
+            match rustix::fs::fallocate(&self.file, flags, extent.start(), extent.len()) {
                 Err(rustix::io::Errno::INTR) => {}
                 // A file system that cannot preallocate finds out at the write.
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {

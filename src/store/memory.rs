@@ -199,6 +199,17 @@ impl Blob for MemoryBlob {
     fn allocate(&self, _extent: Extent) -> io::Result<Allocated> {
         Ok(Allocated::No)
     }
+
+    fn release(&self, extent: Extent) -> io::Result<()> {
+        let mut disk = self.store.disk();
+        let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = place(extent.end()).min(part.live.len());
+        if let Some(gone) = part.live.get_mut(place(extent.start())..end) {
+            gone.fill(0);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
