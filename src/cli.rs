@@ -3,9 +3,12 @@
 //! Exit codes: 0 done, 1 tried and failed, 2 the command line or the configuration is wrong.
 //! A failure is one line on standard error.
 
+mod bench;
 mod check_config;
 mod demo;
+mod endpoint;
 mod serve;
+mod trust;
 mod upload;
 mod uploads;
 
@@ -14,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use bench::{BenchArgs, bench};
 pub use check_config::check_config;
 pub use demo::{DemoArgs, demo};
 pub use serve::{ServeArgs, serve};
@@ -42,6 +46,8 @@ pub enum Command {
     Upload(UploadArgs),
     /// List, show, cancel and retry uploads of a running server, over its backend listener
     Uploads(UploadsArgs),
+    /// Measure the throughput of a server of its own or of a running one
+    Bench(BenchArgs),
     /// Check the configuration without starting, and print the settings in force
     CheckConfig(Box<ServeArgs>),
 }

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve(*args),
         Command::CheckConfig(args) => cli::check_config(*args),
         Command::Uploads(args) => cli::uploads(args),
+        Command::Bench(args) => cli::bench(args),
         Command::Demo(args) => cli::demo(args),
         Command::Upload(args) => cli::upload(args),
     })

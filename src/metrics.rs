@@ -64,6 +64,7 @@ impl Collector for Counted {
             ("faults", "Uploads stopped by a failing disk", stats.faults.value()),
             ("connections_http1", "HTTP/1.1 connections", self.net.http1().total()),
             ("connections_http2", "HTTP/2 connections", self.net.http2().total()),
+            ("disk_syncs", "Waits for the disk to have bytes or records", stats.disk_syncs.count()),
             ("tls_failures", "TLS handshakes that failed", self.net.tls_failures()),
             ("accept_errors", "Times the system gave no connection", self.net.accept_errors()),
             ("connections_overdue", "Connections ended by a time limit", self.net.overdue()),
@@ -71,6 +72,9 @@ impl Collector for Counted {
         for (name, help, value) in counters {
             metric(&mut to, name, help, &ConstCounter::new(value))?;
         }
+        let waited = stats.disk_syncs.time().as_secs_f64();
+        let help = "Seconds of those waits, all threads together";
+        metric(&mut to, "disk_sync_seconds", help, &ConstCounter::new(waited))?;
         let (owed, _) = self.engine.outbox().summary();
         let gauges = [
             ("chunks_in_flight", "Chunks being received", stats.chunks_in_flight.value()),

@@ -6,13 +6,11 @@
 
 mod chunk;
 mod client;
-mod endpoint;
 mod progress;
 mod retry;
 mod status;
 mod ticket;
 mod transfer;
-mod trust;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -113,7 +113,8 @@ impl Round<'_> {
             Some(blob) => Some(blob),
             None => self.engine.store.open(self.live.id).map_err(fault)?,
         };
-        blob.map_or(Ok(()), |blob| blob.sync().map_err(fault))
+        let waits = &self.engine.stats.disk_syncs;
+        blob.map_or(Ok(()), |blob| waits.during(|| blob.sync()).map_err(fault))
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -156,7 +157,8 @@ impl Round<'_> {
         } else {
             log.append(records)
         };
-        appended.and_then(|()| if sync { log.sync() } else { Ok(()) }).map_err(
+        let waits = &self.engine.stats.disk_syncs;
+        appended.and_then(|()| if sync { waits.during(|| log.sync()) } else { Ok(()) }).map_err(
             |error| match error {
                 LogError::NoSpace => ChangeError::NoSpace,
                 LogError::Fault(error) => fault(error),
@@ -170,7 +172,9 @@ impl Round<'_> {
     fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
         let length = staged.length().unwrap_or_default();
         let now = self.engine.clock.now();
-        let placed = self.engine.store.publish(self.live.id, length).map_err(|error| {
+        let store = &self.engine.store;
+        let publish = || store.publish(self.live.id, length);
+        let placed = self.engine.stats.disk_syncs.during(publish).map_err(|error| {
             if crate::store::is_full(&error) {
                 ChangeError::NoSpace
             } else {

@@ -1,6 +1,7 @@
 //! What the engine counts. Plain counters; a floor above gives them names and a format.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -31,6 +32,35 @@ impl Gauge {
     /// The number now.
     pub fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often something was waited for, and how long all together.
+#[derive(Debug, Default)]
+pub struct Waits {
+    count: Counter,
+    nanoseconds: Counter,
+}
+
+impl Waits {
+    /// Does what is waited for, and counts it.
+    pub fn during<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let outcome = wait();
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.add(took);
+        self.count.add(1);
+        outcome
+    }
+
+    /// How often.
+    pub fn count(&self) -> u64 {
+        self.count.value()
+    }
+
+    /// How long; several waits at once count each.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.value())
     }
 }
 
@@ -65,4 +95,6 @@ pub struct Stats {
     pub superseded: Counter,
     /// Uploads stopped and tickets refused by a failing disk.
     pub faults: Counter,
+    /// Syncs of parts and journals, and publishes, which sync.
+    pub disk_syncs: Waits,
 }

@@ -69,7 +69,7 @@ impl Engine {
         if *sealed {
             return None;
         }
-        match blob.sync() {
+        match self.stats.disk_syncs.during(|| blob.sync()) {
             Ok(()) => {
                 drop(sealed);
                 Some(self.submit(live, Task::NoteSync(before)))

@@ -16,10 +16,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::super::endpoint::{Endpoint, Place};
+use super::super::trust::{self, Trust};
 use super::chunk::{Chunk, Gauge};
-use super::endpoint::{Endpoint, Place};
 use super::status::Trouble;
-use super::trust::{self, Trust};
 
 /// For connecting and agreeing on TLS.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ pub(super) struct Client {
 impl Client {
     /// A client that has not connected yet. Blocks on reading trusted roots where it needs any.
     pub(super) fn new(endpoint: Endpoint, trust: Trust) -> Result<Self, String> {
-        let tls = if endpoint.tls { Some(trust::config(trust)) } else { None };
+        let tls = if endpoint.tls { Some(trust::config(trust, b"http/1.1")) } else { None };
         let tls = tls.transpose().map_err(|error| error.to_string())?;
         let host = HeaderValue::try_from(endpoint.authority())
             .map_err(|_| format!("{endpoint} cannot be asked"))?;

@@ -9,12 +9,12 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
 
+use super::super::endpoint::Endpoint;
+use super::super::trust::Trust;
 use super::chunk::Gauge;
 use super::client::Client;
-use super::endpoint::Endpoint;
 use super::retry::Backoff;
 use super::status::{self, Trouble};
-use super::trust::Trust;
 use super::{CliError, UploadArgs};
 use crate::config::{Layers, Secret, Settings, Typed};
 

@@ -23,8 +23,9 @@ pub(super) enum Trust {
     Anybody,
 }
 
-/// The TLS set-up, every knob set by hand. Blocks on reading the roots.
-pub(super) fn config(trust: Trust) -> io::Result<Arc<ClientConfig>> {
+/// The TLS set-up for one protocol (as ALPN names it), every knob set by hand. Blocks on reading the
+/// roots.
+pub(super) fn config(trust: Trust, protocol: &[u8]) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -36,7 +37,7 @@ pub(super) fn config(trust: Trust) -> io::Result<Arc<ClientConfig>> {
             .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
             .with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     config.enable_early_data = false;
     config.enable_sni = true;

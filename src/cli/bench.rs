@@ -1,0 +1,122 @@
+//! `incoming bench`: chunk throughput as an operator would measure it, and where its limit lies.
+//!
+//! It runs against a server of its own, as a process beside it, or against a running one. The bytes
+//! are measured without the last chunk of each file, because what ends a file (its sync, its rename,
+//! its handover) costs per file and not per byte; that end is measured by itself. Uploads use the
+//! public interface only, and whatever they leave behind is removed the same way.
+
+mod backend;
+mod connection;
+mod dialect;
+mod lanes;
+mod line;
+mod own;
+mod plan;
+mod process;
+mod report;
+mod target;
+mod tls_cost;
+mod verdict;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+
+use super::CliError;
+use crate::net::Workers;
+use backend::Backend;
+use connection::Connector;
+use lanes::Lanes;
+use line::Line;
+pub use plan::BenchArgs;
+use plan::Plan;
+use report::{Phase, Report};
+use target::Target;
+
+/// How long ending workers and their sockets may take: nothing of worth is left in them.
+const END: Duration = Duration::from_secs(2);
+
+/// Measures and prints what came out.
+///
+/// # Errors
+/// The command line asks for what cannot be, the server cannot be started or reached, or an answer
+/// was not the one that the bytes deserve: then nothing is printed, since it would not be a
+/// measurement.
+pub fn bench(args: BenchArgs) -> Result<(), CliError> {
+    let json = args.json;
+    let plan = Arc::new(Plan::of(args)?);
+    let failed = |error: io::Error| CliError::Failed(format!("cannot start: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let workers = Workers::start(plan.client_threads).map_err(failed)?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            report = measure(&plan, &workers) => report.map_err(CliError::Failed),
+            _ = tokio::signal::ctrl_c() => Err(CliError::Failed("stopped".into())),
+        }
+    });
+    workers.shutdown(END);
+    runtime.shutdown_background();
+    let report = outcome?;
+    let text = if json { report.json() } else { report.table() };
+    // Nobody is left to be told when standard output is gone.
+    let _ = writeln!(io::stdout(), "{text}");
+    Ok(())
+}
+
+async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, String> {
+    let tls_cost = if plan.tls() { Some(tls_cost::seconds_per_gib()?) } else { None };
+    let backend = Backend::start(plan).await?;
+    let target = Target::open(plan)?;
+    let line = match &plan.line {
+        Some(line) => Some(Line::start(line, target.public()).await?),
+        None => None,
+    };
+    let public = line.as_ref().map_or_else(|| target.public().clone(), Line::endpoint);
+    let connector = Connector::new(public, plan.protocol, target.trust())?;
+    let files = target.files(plan, &backend.url()).await?;
+    let mut lanes = Lanes::open(plan, workers, &connector, &files).await?;
+    let count = lanes.count();
+    let bytes = phase(&target, lanes.chunks(|done| progress(plan, done))).await?;
+    let end = if plan.completes() {
+        let end = async {
+            let acks = lanes.last_chunks().await?;
+            backend.all_handed_over(plan, &files).await?;
+            Ok(acks)
+        };
+        Some(phase(&target, end).await?)
+    } else {
+        target.cancel(&files).await?;
+        None
+    };
+    clear_progress();
+    Ok(Report::new(plan, &bytes, end.as_ref(), tls_cost, count))
+}
+
+/// What something takes, here and at the server.
+async fn phase(
+    target: &Target,
+    work: impl Future<Output = Result<Vec<Duration>, String>>,
+) -> Result<Phase, String> {
+    let before = target.usage().await?;
+    let (own, began) = (process::own().unwrap_or_default(), Instant::now());
+    let acks = work.await?;
+    let wall = began.elapsed();
+    let client = process::own().unwrap_or_default().since(own);
+    Ok(Phase { wall, acks, client, before, after: target.usage().await? })
+}
+
+/// A line that is written over, for people who watch.
+fn progress(plan: &Plan, done: u64) {
+    if io::stderr().is_terminal() {
+        let percent = done.saturating_mul(100) / plan.measured_bytes().max(1);
+        let _ = write!(io::stderr(), "\r{percent:3} %  {} MiB ", done >> 20);
+    }
+}
+
+fn clear_progress() {
+    if io::stderr().is_terminal() {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+}

@@ -1,0 +1,148 @@
+//! A line that takes its time: a TCP proxy on loopback that holds every byte back for half the round
+//! trip, and lets only so many pass in a second.
+//!
+//! It stands for the line's delay and rate, not for TCP's own behaviour on it: each side's
+//! connection ends here, so what is seen is what the protocol above TCP makes of the delay.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::super::endpoint::{Endpoint, Place};
+use super::plan::LinePlan;
+
+/// Read at a time: a few milliseconds of a fast line.
+const PIECE: usize = 64 << 10;
+/// Pieces under way at most, for a line without a rate.
+const PIECES: usize = 1024;
+
+/// The line; closed when dropped.
+pub(super) struct Line {
+    endpoint: Endpoint,
+    task: JoinHandle<()>,
+}
+
+/// One direction of the line, shared by all connections over it.
+struct Lane {
+    delay: Duration,
+    rate: Option<u64>,
+    free: Mutex<Instant>,
+}
+
+impl Line {
+    /// A line to `to`.
+    pub(super) async fn start(plan: &LinePlan, to: &Endpoint) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("cannot lay a line: {error}");
+        let Place::Tcp { host, port } = to.place.clone() else {
+            return Err(format!("--rtt-proxy needs a TCP address, not {to}"));
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let own = listener.local_addr().map_err(failed)?.port();
+        let place = Place::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: own };
+        let lane = || Arc::new(Lane::new(plan));
+        let task = tokio::spawn(accept(listener, (host, port), [lane(), lane()]));
+        Ok(Self { endpoint: Endpoint { tls: to.tls, place }, task })
+    }
+
+    /// Its near end.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Lane {
+    fn new(plan: &LinePlan) -> Self {
+        Self { delay: plan.rtt / 2, rate: plan.rate, free: Mutex::new(Instant::now()) }
+    }
+
+    /// When so many bytes have left, if they queue up now.
+    fn pass(&self, bytes: usize) -> Instant {
+        let now = Instant::now();
+        let Some(rate) = self.rate else { return now };
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let took = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        *free = (*free).max(now) + took;
+        *free
+    }
+
+    /// Carries bytes until either side ends.
+    async fn carry(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+        let (put, mut take) = mpsc::channel::<(Instant, Bytes)>(PIECES);
+        let enter = async {
+            let mut buffer = BytesMut::new();
+            loop {
+                buffer.reserve(PIECE);
+                let read = (&mut from).take(PIECE as u64).read_buf(&mut buffer).await;
+                let Ok(1..) = read else { break };
+                let piece = buffer.split().freeze();
+                let passed = self.pass(piece.len());
+                sleep_until(passed).await;
+                if put.send((passed + self.delay, piece)).await.is_err() {
+                    break;
+                }
+            }
+            drop(put);
+        };
+        let leave = async {
+            while let Some((due, piece)) = take.recv().await {
+                sleep_until(due).await;
+                if to.write_all(&piece).await.is_err() {
+                    break;
+                }
+            }
+            take.close();
+            // The other side may be gone already.
+            let _ = to.shutdown().await;
+        };
+        tokio::join!(enter, leave);
+    }
+}
+
+async fn accept(listener: TcpListener, to: (String, u16), [out, back]: [Arc<Lane>; 2]) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((near, _)) = listener.accept().await else { return };
+        let (to, out, back) = (to.clone(), Arc::clone(&out), Arc::clone(&back));
+        connections.spawn(async move {
+            let Ok(far) = TcpStream::connect((to.0.as_str(), to.1)).await else { return };
+            // Where it fails, small packets are slow: no reason to end.
+            let _ = (near.set_nodelay(true), far.set_nodelay(true));
+            let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+            tokio::join!(out.carry(near_in, far_out), back.carry(far_in, near_out));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_back_and_paces() {
+        let plan = LinePlan { rtt: Duration::from_millis(100), rate: Some(1_000_000) };
+        let lane = Lane::new(&plan);
+        let began = Instant::now();
+        let sent = vec![7; 200_000];
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        lane.carry(&sent[..], far).await;
+        let mut got = Vec::new();
+        near.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, sent);
+        let took = began.elapsed().as_millis();
+        assert!((250..260).contains(&took), "{took} ms for 200 kB at 1 MB/s and 50 ms");
+    }
+}

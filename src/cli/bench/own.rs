@@ -1,0 +1,147 @@
+//! A server of one's own: this program as a process beside the measurement, so that its CPU time is
+//! its own, with a folder that goes away with it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::super::endpoint::{Endpoint, Place};
+
+/// How long it may take to listen.
+const START: Duration = Duration::from_secs(15);
+/// Lines of its log that are shown when it does not.
+const LINES: usize = 20;
+
+/// The process and its folder; both gone when dropped.
+pub(super) struct Own {
+    child: Child,
+    folder: Folder,
+    pub(super) public: Endpoint,
+    pub(super) backend: Endpoint,
+}
+
+/// A folder that is removed with its value.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("incoming: {} stays: {error}", self.0.display());
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Line {
+    message: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    surface: String,
+}
+
+impl Own {
+    /// Starts it. Blocks until it listens.
+    pub(super) fn start(
+        tls: bool,
+        ack: &str,
+        dir: &std::path::Path,
+        flags: &[String],
+    ) -> Result<Self, String> {
+        let folder = dir.join(format!("incoming-bench-{}", std::process::id()));
+        fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let folder = Folder(folder);
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        // The settings of the machine's real server are no business of this one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("INCOMING_") {
+                command.env_remove(name);
+            }
+        }
+        let socket = folder.0.join("backend.sock");
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--ack", ack])
+            .args(["--backend-listen", &format!("unix:{}", socket.display())])
+            .arg("--storage-dir")
+            .arg(folder.0.join("data"));
+        if tls {
+            let (cert, key) = certificate(&folder)?;
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        }
+        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| format!("cannot start a server: {error}"))?;
+        let listening = public(&mut child);
+        let place = listening.inspect_err(|_| end(&mut child))?;
+        Ok(Self {
+            child,
+            folder,
+            public: Endpoint { tls, place },
+            backend: Endpoint { tls: false, place: Place::Unix(socket) },
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        tracing::trace!(folder = %self.folder.0.display(), "removed");
+    }
+}
+
+/// Nothing that it holds is worth a clean stop.
+fn end(child: &mut Child) {
+    // It may have ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Reads the log until it says where the public listener is. It is read on to its end elsewhere, so
+/// that the server never waits for its log.
+fn public(child: &mut Child) -> Result<Place, String> {
+    let stderr = child.stderr.take().ok_or("the server has no log")?;
+    let (tell, told) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let listening = serde_json::from_str::<Line>(&line).ok();
+            let listening = listening.filter(|line| line.message == "listening");
+            if let Some(line) = listening.filter(|line| line.surface == "Public") {
+                let _ = tell.try_send(Ok(line.address));
+            } else if seen.len() < LINES {
+                seen.push(line);
+            }
+        }
+        let _ = tell.try_send(Err(seen.join("\n")));
+    });
+    let address = match told.recv_timeout(START) {
+        Ok(Ok(address)) => address,
+        Ok(Err(log)) => return Err(format!("the server did not start:\n{log}")),
+        Err(_) => return Err("the server does not listen".into()),
+    };
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let port = port.ok_or_else(|| format!("the server listens at {address:?}"))?;
+    Ok(Place::Tcp { host: "127.0.0.1".into(), port })
+}
+
+fn certificate(folder: &Folder) -> Result<(PathBuf, PathBuf), String> {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
+    let (cert, key) = (folder.0.join("cert.pem"), folder.0.join("key.pem"));
+    let write = |path: &PathBuf, text: String| {
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    write(&cert, made.cert.pem())?;
+    write(&key, made.signing_key.serialize_pem())?;
+    Ok((cert, key))
+}

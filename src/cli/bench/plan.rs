@@ -1,0 +1,308 @@
+//! What is to be measured: the command line, checked once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgGroup;
+
+use super::super::CliError;
+use super::super::endpoint::Endpoint;
+use super::dialect::Dialect;
+use crate::config::{Secret, size_text};
+
+/// What to measure.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(group(ArgGroup::new("protocol").args(["http1", "http2"])))]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub struct BenchArgs {
+    /// Origin of a running server's public listener [default: a server of its own on loopback]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Backend listener of that server, for tickets [default: http://127.0.0.1:4001]
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub backend: Option<String>,
+    /// Token of that backend listener
+    #[arg(long, value_name = "TOKEN", requires = "url")]
+    pub token: Option<Secret>,
+    /// Process of that server, if it runs here: its CPU time and memory are measured
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub server_pid: Option<u32>,
+    /// Where that server can call this program when it has a file [default: this machine's loopback]
+    #[arg(long, value_name = "IP", requires = "url")]
+    pub callback: Option<std::net::IpAddr>,
+    /// Take any TLS certificate of that server
+    #[arg(long, requires = "url")]
+    pub insecure: bool,
+    /// What the server speaks, to compare others: incoming, range (PUT with Content-Range), files (a
+    /// PUT for each chunk), tus
+    #[arg(long = "as", value_name = "DIALECT", requires = "url", default_value = "incoming")]
+    pub dialect: Dialect,
+    /// Files uploaded at the same time
+    #[arg(long, value_name = "COUNT", default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub uploads: u32,
+    /// Chunks in flight of each file
+    #[arg(long, value_name = "COUNT", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: u32,
+    /// Bytes per chunk; one that is as large as the file sends it in one request
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
+    pub chunk: u64,
+    /// Bytes of all files together
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
+    pub total: u64,
+    /// Begin each file at this offset: what a large file costs, without its bytes
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size_text)]
+    pub start_at: u64,
+    /// HTTP/1.1, a connection for each chunk in flight (the default)
+    #[arg(long)]
+    pub http1: bool,
+    /// HTTP/2, all chunks over as many connections as --connections says; needs TLS
+    #[arg(long)]
+    pub http2: bool,
+    /// HTTP/2 connections
+    #[arg(long, value_name = "COUNT", default_value_t = 1, requires = "http2",
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub connections: u32,
+    /// Bytes handed to the network at a time [default: 256KiB, HTTP/2 16KiB as browsers do]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub frame: Option<u64>,
+    /// TLS of the own server (with --url, the URL says)
+    #[arg(long, conflicts_with = "url")]
+    pub tls: bool,
+    /// Acknowledgements of the own server: durable or written
+    #[arg(long, value_name = "ACK", conflicts_with = "url", default_value = "durable",
+        value_parser = ["durable", "written"])]
+    pub ack: String,
+    /// Folder for the own server's files; a folder in it is made and removed [default: the system's
+    /// temporary one]
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub dir: Option<PathBuf>,
+    /// Put a line with this round trip time in between, such as 100ms
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub rtt_proxy: Option<Duration>,
+    /// Megabits per second of that line, each way [default: no limit]
+    #[arg(long, value_name = "MBIT", requires = "rtt_proxy",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub line_rate: Option<u32>,
+    /// Threads of the client [default: one for each processor]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub client_threads: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Flags of the own server, behind `--`
+    #[arg(last = true, value_name = "SERVER_FLAGS", conflicts_with = "url")]
+    pub server: Vec<String>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match size_text(text)? {
+        0 => Err("must be at least 1 byte".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// HTTP/1.1 or HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// A line that takes its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LinePlan {
+    pub(super) rtt: Duration,
+    /// Bytes a second, each way.
+    pub(super) rate: Option<u64>,
+}
+
+/// Whose server is measured.
+#[derive(Clone, Debug)]
+pub(super) enum Whose {
+    /// Started here.
+    Own { tls: bool, ack: String, dir: PathBuf, flags: Vec<String> },
+    /// Running already.
+    Other {
+        public: Endpoint,
+        /// What stands behind the origin; `/` for an Incoming!!.
+        path: String,
+        backend: Endpoint,
+        token: Option<Secret>,
+        process: Option<u32>,
+        insecure: bool,
+    },
+}
+
+/// What is measured, all of it possible as far as can be told.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) whose: Whose,
+    pub(super) dialect: Dialect,
+    pub(super) callback: std::net::IpAddr,
+    pub(super) protocol: Protocol,
+    pub(super) connections: u32,
+    pub(super) uploads: u32,
+    pub(super) parallel: u32,
+    pub(super) chunk: u64,
+    /// Bytes sent of each file.
+    pub(super) file: u64,
+    pub(super) start_at: u64,
+    pub(super) frame: usize,
+    pub(super) line: Option<LinePlan>,
+    pub(super) client_threads: usize,
+}
+
+impl Plan {
+    /// As the command line says.
+    pub(super) fn of(args: BenchArgs) -> Result<Self, CliError> {
+        let wrong = |key: &str, value: &str, why: &str| {
+            CliError::Usage(format!("--{key} = {value:?}: {why}"))
+        };
+        let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
+        let whose = match &args.url {
+            None => Whose::Own {
+                tls: args.tls,
+                ack: args.ack,
+                dir: args.dir.unwrap_or_else(std::env::temp_dir),
+                flags: args.server,
+            },
+            Some(url) => {
+                let (public, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
+                let text = args.backend.as_deref().unwrap_or("http://127.0.0.1:4001");
+                let backend =
+                    Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
+                Whose::Other {
+                    public,
+                    path,
+                    backend,
+                    token: args.token,
+                    process: args.server_pid,
+                    insecure: args.insecure,
+                }
+            }
+        };
+        let tls = match &whose {
+            Whose::Own { tls, .. } => *tls,
+            Whose::Other { public, .. } => public.tls,
+        };
+        if protocol == Protocol::Http2 && !tls {
+            return Err(CliError::Usage("--http2 needs --tls (or an https --url)".into()));
+        }
+        let file = args.total / u64::from(args.uploads);
+        let pieces = file.div_ceil(args.chunk.min(file.max(2) - 1));
+        if file < 2 || pieces < 2 {
+            let why = "must be at least two bytes for each upload";
+            return Err(wrong("total", &args.total.to_string(), why));
+        }
+        let usual = match protocol {
+            Protocol::Http1 => 256 << 10,
+            Protocol::Http2 => 16 << 10,
+        };
+        let frame = usize::try_from(args.frame.unwrap_or(usual)).unwrap_or(usize::MAX);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            whose,
+            dialect: args.dialect,
+            callback: args.callback.unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()),
+            protocol,
+            connections: args.connections,
+            uploads: args.uploads,
+            parallel: args.parallel,
+            // The end of the file is for the end: a chunk leaves at least its last byte.
+            chunk: args.chunk.min(file - 1),
+            file,
+            start_at: args.start_at,
+            frame: frame.min(super::dialect::FRAME_MOST),
+            line: args.rtt_proxy.map(|rtt| LinePlan {
+                rtt,
+                rate: args.line_rate.map(|mbit| u64::from(mbit) * 1_000_000 / 8),
+            }),
+            client_threads: args.client_threads.map_or(cores, |count| count as usize),
+        })
+    }
+
+    /// Whole chunks of each file that are measured; the rest is its last chunk.
+    pub(super) fn chunks(&self) -> u64 {
+        (self.file - 1) / self.chunk
+    }
+
+    /// Bytes of all files that are measured.
+    pub(super) fn measured_bytes(&self) -> u64 {
+        self.chunks() * self.chunk * u64::from(self.uploads)
+    }
+
+    /// Length of each file as it is declared.
+    pub(super) fn length(&self) -> u64 {
+        self.start_at + self.file
+    }
+
+    /// Whether the files are whole in the end: not where their beginning is left out.
+    pub(super) fn completes(&self) -> bool {
+        self.start_at == 0
+    }
+
+    /// Whether the bytes are encrypted on their way.
+    pub(super) fn tls(&self) -> bool {
+        match &self.whose {
+            Whose::Own { tls, .. } => *tls,
+            Whose::Other { public, .. } => public.tls,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        let args = Line::try_parse_from(words).map_err(|error| error.to_string())?.args;
+        Plan::of(args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn splits_files() {
+        let check = |line: &str, chunks: u64, chunk: u64, measured: u64| {
+            let plan = plan(line).unwrap();
+            let found = (plan.chunks(), plan.chunk, plan.measured_bytes());
+            assert_eq!(found, (chunks, chunk, measured), "{line}");
+        };
+        check("", 31, 8 << 20, 31 * (8 << 20) * 8);
+        check("--uploads 1 --total 1000 --chunk 300", 3, 300, 900);
+        check("--uploads 1 --total 900 --chunk 300", 2, 300, 600);
+        check("--uploads 2 --total 1GiB --chunk 1GiB", 1, (512 << 20) - 1, (1 << 30) - 2);
+        check("--uploads 1 --total 2 --chunk 9", 1, 1, 1);
+    }
+
+    #[test]
+    fn says_what_would_be_right() {
+        let check = |line: &str, word: &str| {
+            let error = plan(line).unwrap_err();
+            assert!(error.contains(word), "{line}: {error}");
+        };
+        check("--http2", "--tls");
+        check("--http2 --url http://a", "--tls");
+        check("--http1 --http2 --tls", "--http2");
+        check("--uploads 8 --total 15", "two bytes");
+        check("--chunk 0", "at least 1 byte");
+        check("--url x", "--url");
+        check("--url http://a --tls", "--url");
+        check("--line-rate 5", "--rtt-proxy");
+        check("--as ftp --url http://a", "ftp");
+        check("--rtt-proxy fast", "fast");
+    }
+}

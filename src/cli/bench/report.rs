@@ -1,0 +1,262 @@
+//! What came out: figures, a table for people, JSON for programs.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::plan::{Plan, Protocol, Whose};
+use super::process::{Cpu, Memory};
+use super::target::Usage;
+use super::verdict::{self, Facts, Limit};
+
+/// A stretch of the measurement.
+pub(super) struct Phase {
+    pub(super) wall: Duration,
+    /// Sorted.
+    pub(super) acks: Vec<Duration>,
+    pub(super) client: Cpu,
+    pub(super) before: Usage,
+    pub(super) after: Usage,
+}
+
+/// The figures. Sizes in bytes, times in seconds, costs in CPU seconds for each GiB.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    protocol: &'static str,
+    tls: bool,
+    ack: Option<String>,
+    uploads: u32,
+    parallel: u32,
+    chunk_bytes: u64,
+    bytes: u64,
+    seconds: f64,
+    gib_per_second: f64,
+    acknowledgements: Times,
+    server_cpu: Option<Cost>,
+    client_cpu: Cost,
+    /// Of taking TLS off these bytes, by itself.
+    tls_cpu_floor: Option<f64>,
+    server_memory: Option<Memory>,
+    disk_syncs: Option<Syncs>,
+    completion: Option<Completion>,
+    limit: Limit,
+}
+
+#[derive(Debug, Serialize)]
+struct Times {
+    count: usize,
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    most: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Cost {
+    per_gib: f64,
+    user_per_gib: f64,
+    system_per_gib: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Syncs {
+    count: f64,
+    seconds: f64,
+}
+
+/// The last chunk of each file, until the backend has them all.
+#[derive(Debug, Serialize)]
+struct Completion {
+    seconds: f64,
+    acknowledgements: Times,
+}
+
+impl Report {
+    /// Of the bytes, and of the end of the files where they end.
+    pub(super) fn new(
+        plan: &Plan,
+        bytes: &Phase,
+        end: Option<&Phase>,
+        tls_cpu_floor: Option<f64>,
+        lanes: usize,
+    ) -> Self {
+        let measured = plan.measured_bytes();
+        let gib = measured as f64 / f64::from(1 << 30);
+        let seconds = bytes.wall.as_secs_f64();
+        let server = bytes.before.cpu.zip(bytes.after.cpu).map(|(from, to)| to.since(from));
+        let syncs = bytes.before.syncs.zip(bytes.after.syncs).map(|(from, to)| to.since(from));
+        let tls = Duration::try_from_secs_f64(tls_cpu_floor.unwrap_or(0.0) * gib);
+        let limit = verdict::limit(&Facts {
+            wall: bytes.wall,
+            rate: measured as f64 / seconds,
+            line: plan.line.as_ref().and_then(|line| line.rate),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            client_threads: plan.client_threads,
+            client: bytes.client.total(),
+            server: server.map(Cpu::total),
+            tls: tls.unwrap_or_default(),
+            lanes,
+            syncs: syncs.map_or(Duration::ZERO, |syncs| syncs.time),
+        });
+        Self {
+            protocol: match plan.protocol {
+                Protocol::Http1 => "http/1.1",
+                Protocol::Http2 => "h2",
+            },
+            tls: plan.tls(),
+            ack: match &plan.whose {
+                Whose::Own { ack, .. } => Some(ack.clone()),
+                Whose::Other { .. } => None,
+            },
+            uploads: plan.uploads,
+            parallel: plan.parallel,
+            chunk_bytes: plan.chunk,
+            bytes: measured,
+            seconds,
+            gib_per_second: gib / seconds,
+            acknowledgements: Times::of(&bytes.acks),
+            server_cpu: server.map(|cpu| Cost::of(cpu, gib)),
+            client_cpu: Cost::of(bytes.client, gib),
+            tls_cpu_floor,
+            server_memory: bytes.after.memory,
+            disk_syncs: syncs
+                .map(|syncs| Syncs { count: syncs.count, seconds: syncs.time.as_secs_f64() }),
+            completion: end.map(|end| Completion {
+                seconds: end.wall.as_secs_f64(),
+                acknowledgements: Times::of(&end.acks),
+            }),
+            limit,
+        }
+    }
+
+    /// One object on one line.
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// For people.
+    pub(super) fn table(&self) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            // A string takes every line.
+            let _ = writeln!(text, "{name:<20} {value}");
+        };
+        let tls = if self.tls { " + TLS" } else { "" };
+        let ack = self.ack.as_ref().map(|ack| format!(", ack = {ack}")).unwrap_or_default();
+        row(
+            "work",
+            format!(
+                "{}{tls}, {} uploads x {} in flight, chunks of {}{ack}",
+                self.protocol,
+                self.uploads,
+                self.parallel,
+                size(self.chunk_bytes)
+            ),
+        );
+        row(
+            "throughput",
+            format!(
+                "{:.3} GiB/s ({} in {:.2} s)",
+                self.gib_per_second,
+                size(self.bytes),
+                self.seconds
+            ),
+        );
+        row("acknowledgements", self.acknowledgements.text());
+        match &self.server_cpu {
+            Some(cost) => row("server CPU", cost.text()),
+            None => row("server CPU", "not known: --server-pid names its process".into()),
+        }
+        row("client CPU", self.client_cpu.text());
+        if let Some(floor) = self.tls_cpu_floor {
+            row("decryption alone", format!("{floor:.2} CPU s/GiB on this machine"));
+        }
+        if let Some(memory) = self.server_memory {
+            row(
+                "server memory",
+                format!("{} now, {} at most", size(memory.now), size(memory.peak)),
+            );
+        }
+        if let Some(syncs) = &self.disk_syncs {
+            let mean = syncs.seconds * 1e3 / syncs.count.max(1.0);
+            row("disk syncs", format!("{:.0}, {mean:.2} ms each", syncs.count));
+        }
+        if let Some(end) = &self.completion {
+            row(
+                "completion",
+                format!("{:.2} s for all files; {}", end.seconds, end.acknowledgements.text()),
+            );
+        }
+        row("limit", self.limit.text().into());
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+impl Times {
+    /// Of sorted times. The nearest rank: a time that was really seen.
+    fn of(sorted: &[Duration]) -> Self {
+        let at = |thousandths: usize| {
+            let rank = (sorted.len() * thousandths).div_ceil(1000).max(1);
+            sorted.get(rank - 1).map_or(0.0, Duration::as_secs_f64)
+        };
+        Self { count: sorted.len(), p50: at(500), p99: at(990), p999: at(999), most: at(1000) }
+    }
+
+    fn text(&self) -> String {
+        let Self { count, p50, p99, p999, most } = self;
+        let [p50, p99, p999, most] = [p50, p99, p999, most].map(|time| time * 1e3);
+        format!("p50 {p50:.1} ms, p99 {p99:.1}, p99.9 {p999:.1}, longest {most:.1} ({count})")
+    }
+}
+
+impl Cost {
+    fn of(cpu: Cpu, gib: f64) -> Self {
+        Self {
+            per_gib: cpu.total().as_secs_f64() / gib,
+            user_per_gib: cpu.user.as_secs_f64() / gib,
+            system_per_gib: cpu.system.as_secs_f64() / gib,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { per_gib, user_per_gib, system_per_gib } = self;
+        format!("{per_gib:.3} s/GiB (user {user_per_gib:.3}, system {system_per_gib:.3})")
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => {
+            format!("{:.4} {name}", bytes as f64 / unit as f64).replace(".0000", "")
+        }
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_times_that_were_seen() {
+        let check = |count: u64, expected: [u64; 4]| {
+            let times: Vec<Duration> = (1..=count).map(Duration::from_secs).collect();
+            let Times { p50, p99, p999, most, .. } = Times::of(&times);
+            assert_eq!([p50, p99, p999, most], expected.map(|time| time as f64), "{count}");
+        };
+        check(0, [0, 0, 0, 0]);
+        check(1, [1, 1, 1, 1]);
+        check(4, [2, 4, 4, 4]);
+        check(1000, [500, 990, 999, 1000]);
+    }
+
+    #[test]
+    fn sizes_for_people() {
+        assert_eq!(size(512), "512 bytes");
+        assert_eq!(size(8 << 20), "8 MiB");
+        assert_eq!(size(3 << 29), "1.5000 GiB");
+    }
+}

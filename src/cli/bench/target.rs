@@ -1,0 +1,202 @@
+//! The server that is measured: its tickets, what it has used, and the end of what it was given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use serde::Deserialize;
+
+use super::super::endpoint::Endpoint;
+use super::super::trust::Trust;
+use super::connection::{Connector, Sender};
+use super::dialect::{Dialect, File};
+use super::own::Own;
+use super::plan::{Plan, Protocol, Whose};
+use super::process::{self, Cpu, Memory};
+use crate::config::Secret;
+
+/// A server, running.
+pub(super) struct Target {
+    /// Ends with its owner.
+    _own: Option<Own>,
+    public: Endpoint,
+    path: String,
+    backend: Connector,
+    token: Option<Secret>,
+    process: Option<u32>,
+    trust: Trust,
+    dialect: Dialect,
+}
+
+/// What a server has used since it began, as far as can be told from here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) cpu: Option<Cpu>,
+    pub(super) memory: Option<Memory>,
+    pub(super) syncs: Option<Syncs>,
+}
+
+/// Waits for the disk: how many, and how long all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Syncs {
+    pub(super) count: f64,
+    pub(super) time: Duration,
+}
+
+#[derive(Deserialize)]
+struct Ticket {
+    id: String,
+    url: String,
+}
+
+impl Target {
+    /// Starts one, or takes the one that runs.
+    pub(super) fn open(plan: &Plan) -> Result<Self, String> {
+        let target = |own, public, path, backend, token, process, trust| {
+            let trust_backend = Trust::Anybody;
+            let backend = Connector::new(backend, Protocol::Http1, trust_backend)?;
+            let dialect = plan.dialect;
+            Ok(Self { _own: own, public, path, backend, token, process, trust, dialect })
+        };
+        match plan.whose.clone() {
+            Whose::Own { tls, ack, dir, flags } => {
+                let own = Own::start(tls, &ack, &dir, &flags)?;
+                let (public, backend, id) = (own.public.clone(), own.backend.clone(), own.id());
+                target(Some(own), public, "/".into(), backend, None, Some(id), Trust::Anybody)
+            }
+            Whose::Other { public, path, backend, token, process, insecure } => {
+                let trust = if insecure { Trust::Anybody } else { Trust::Roots };
+                target(None, public, path, backend, token, process, trust)
+            }
+        }
+    }
+
+    /// Where chunks go.
+    pub(super) fn public(&self) -> &Endpoint {
+        &self.public
+    }
+
+    /// Whose certificate is taken there.
+    pub(super) fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// A place for each file.
+    ///
+    /// Cancel: tickets that were given out end by themselves.
+    pub(super) async fn files(&self, plan: &Plan, done: &str) -> Result<Vec<Arc<File>>, String> {
+        let mut files = Vec::new();
+        let mut sender = match self.dialect {
+            Dialect::Incoming => Some(self.backend.open().await?),
+            Dialect::Tus => {
+                let connector = Connector::new(self.public.clone(), Protocol::Http1, self.trust)?;
+                Some(connector.open().await?)
+            }
+            Dialect::Range | Dialect::Files => None,
+        };
+        for number in 0..plan.uploads {
+            let (path, id) = match (&mut sender, self.dialect) {
+                (Some(sender), Dialect::Incoming) => self.ticket(sender, done).await?,
+                (Some(sender), _) => (self.created(sender, plan).await?, String::new()),
+                (None, Dialect::Files) => (self.path.clone(), String::new()),
+                (None, _) => (format!("{}{number}", self.path), String::new()),
+            };
+            files.push(Arc::new(File { path, number, id }));
+        }
+        Ok(files)
+    }
+
+    async fn ticket(&self, sender: &mut Sender, done: &str) -> Result<(String, String), String> {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("signalFinishURL", done)
+            .finish();
+        let answer = sender.call(self.post("new_upload"), form).await?;
+        let ticket: Ticket = serde_json::from_slice(&answer.body)
+            .map_err(|_| "--backend is no backend listener of an Incoming!!".to_owned())?;
+        Ok((ticket.url, ticket.id))
+    }
+
+    async fn created(&self, sender: &mut Sender, plan: &Plan) -> Result<String, String> {
+        let request = Request::post(&self.path)
+            .header("tus-resumable", "1.0.0")
+            .header("upload-length", plan.length());
+        let answer = sender.call(request, String::new()).await?;
+        let place = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let uri: Option<hyper::Uri> = place.and_then(|place| place.parse().ok());
+        let path = uri.as_ref().and_then(|uri| uri.path_and_query()).map(ToString::to_string);
+        path.ok_or_else(|| "the server says not where to upload to".to_owned())
+    }
+
+    /// Cancels what is not to be finished.
+    pub(super) async fn cancel(&self, files: &[Arc<File>]) -> Result<(), String> {
+        if self.dialect != Dialect::Incoming {
+            return Ok(());
+        }
+        let mut sender = self.backend.open().await?;
+        for file in files {
+            let form = format!("id={}", file.id);
+            sender.call(self.post("cancel_upload"), form).await?;
+        }
+        Ok(())
+    }
+
+    /// What it has used up to now.
+    pub(super) async fn usage(&self) -> Result<Usage, String> {
+        let process = match self.process {
+            Some(id) => Some(process::tree(id).ok_or_else(|| format!("process {id} is gone"))?),
+            None => None,
+        };
+        let (cpu, memory) = process.unzip();
+        let syncs = if self.dialect == Dialect::Incoming {
+            let mut sender = self.backend.open().await?;
+            let answer =
+                sender.call(self.authorized(Request::get("/metrics")), String::new()).await?;
+            Syncs::of(&String::from_utf8_lossy(&answer.body))
+        } else {
+            None
+        };
+        Ok(Usage { cpu, memory, syncs })
+    }
+
+    fn post(&self, call: &str) -> hyper::http::request::Builder {
+        let request = Request::post(format!("/incoming/backend/{call}"));
+        self.authorized(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded"))
+    }
+
+    fn authorized(&self, request: hyper::http::request::Builder) -> hyper::http::request::Builder {
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.expose())),
+            None => request,
+        }
+    }
+}
+
+impl Syncs {
+    fn of(metrics: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.trim().parse::<f64>().ok())
+        };
+        let time = Duration::try_from_secs_f64(value("incoming_disk_sync_seconds_total")?).ok()?;
+        Some(Self { count: value("incoming_disk_syncs_total")?, time })
+    }
+
+    pub(super) fn since(self, before: Self) -> Self {
+        Self { count: self.count - before.count, time: self.time.saturating_sub(before.time) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_metrics() {
+        let text = "# TYPE incoming_disk_syncs counter\nincoming_disk_syncs_total 4\n\
+                    incoming_disk_sync_seconds_total 0.5\n";
+        let expected = Syncs { count: 4.0, time: Duration::from_millis(500) };
+        assert_eq!(Syncs::of(text), Some(expected));
+        assert_eq!(Syncs::of("incoming_disk_syncs_total 4\n"), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! Where the limit lies, judged from what was measured and from nothing else.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Limit {
+    /// The line's rate.
+    Line,
+    /// The processor, by the measuring client.
+    Client,
+    /// The processor, by the server's decryption.
+    Tls,
+    /// The processor, by the server otherwise.
+    Server,
+    /// Waiting for the disk.
+    Disk,
+    /// None of these: acknowledgements are waited for.
+    RoundTrips,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) wall: Duration,
+    /// Bytes a second.
+    pub(super) rate: f64,
+    /// Bytes a second of the line.
+    pub(super) line: Option<u64>,
+    pub(super) processors: usize,
+    pub(super) client_threads: usize,
+    pub(super) client: Duration,
+    /// The server's, where it runs on the same processors.
+    pub(super) server: Option<Duration>,
+    /// What decryption takes of that at least.
+    pub(super) tls: Duration,
+    /// Chunks in flight.
+    pub(super) lanes: usize,
+    /// Waits for the disk, all threads together.
+    pub(super) syncs: Duration,
+}
+
+/// This share of something is all of it: clocks tick, and nothing is ever quite full.
+const FULL: f64 = 0.85;
+/// The largest share of what is full.
+const MOST: f64 = 0.5;
+
+/// The first that fits.
+pub(super) fn limit(facts: &Facts) -> Limit {
+    let wall = facts.wall.as_secs_f64().max(f64::MIN_POSITIVE);
+    let busy = |time: Duration| time.as_secs_f64() / wall;
+    if facts.line.is_some_and(|line| facts.rate >= FULL * line as f64) {
+        return Limit::Line;
+    }
+    if busy(facts.client) >= FULL * facts.client_threads.min(facts.processors) as f64 {
+        return Limit::Client;
+    }
+    let server = facts.server.unwrap_or_default();
+    if busy(facts.client + server) >= FULL * facts.processors as f64 {
+        return if facts.client > server {
+            Limit::Client
+        } else if facts.tls.as_secs_f64() >= MOST * server.as_secs_f64() {
+            Limit::Tls
+        } else {
+            Limit::Server
+        };
+    }
+    if busy(facts.syncs) >= MOST * facts.lanes as f64 {
+        return Limit::Disk;
+    }
+    Limit::RoundTrips
+}
+
+impl Limit {
+    /// In words.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Line => "the line is full",
+            Self::Client => "the measuring client has used up the processors",
+            Self::Tls => "the server's processors are busy, most of it with decryption",
+            Self::Server => "the server's processors are busy",
+            Self::Disk => "most chunks wait for the disk's syncs",
+            Self::RoundTrips => {
+                "nothing is used up: chunks wait for the network or a remote server; try more in flight"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_is_used_up() {
+        let idle = Facts {
+            wall: Duration::from_secs(10),
+            rate: 100e6,
+            line: None,
+            processors: 2,
+            client_threads: 2,
+            client: Duration::from_secs(1),
+            server: Some(Duration::from_secs(1)),
+            tls: Duration::ZERO,
+            lanes: 8,
+            syncs: Duration::ZERO,
+        };
+        let check =
+            |facts: Facts, expected: Limit| assert_eq!(limit(&facts), expected, "{facts:?}");
+        let seconds = Duration::from_secs;
+        check(idle, Limit::RoundTrips);
+        check(Facts { server: None, ..idle }, Limit::RoundTrips);
+        check(Facts { line: Some(110_000_000), ..idle }, Limit::Line);
+        check(Facts { line: Some(200_000_000), ..idle }, Limit::RoundTrips);
+        check(Facts { client: seconds(18), ..idle }, Limit::Client);
+        check(Facts { client: seconds(9), client_threads: 1, ..idle }, Limit::Client);
+        check(Facts { client: seconds(8), server: Some(seconds(10)), ..idle }, Limit::Server);
+        let tls = Facts { client: seconds(8), server: Some(seconds(10)), tls: seconds(6), ..idle };
+        check(tls, Limit::Tls);
+        check(Facts { syncs: seconds(50), ..idle }, Limit::Disk);
+        check(Facts { syncs: seconds(30), ..idle }, Limit::RoundTrips);
+    }
+}
