@@ -110,7 +110,7 @@ impl Wire {
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body, &head, &self.drains);
         let ended = body.ended();
-        let http1 = head.version < Version::HTTP_2;
+        let (http1, waits) = (head.version < Version::HTTP_2, body::waits(&head.headers));
         let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
         let frontend = route.is_frontend();
         let cors = frontend.then(|| self.options.cors.headers(&head.headers));
@@ -134,7 +134,9 @@ impl Wire {
             answer.headers_mut().extend(length.map(|bytes| (CONTENT_LENGTH, bytes.into())));
             *answer.body_mut() = Full::default();
         }
-        if http1 && !answer.status().is_success() && !ended.is_set() {
+        // Whoever asked before sending may send or not; what comes next could be either.
+        let unread = waits || !answer.status().is_success();
+        if http1 && unread && !ended.is_set() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let ms = began.elapsed().as_secs_f64() * 1e3;

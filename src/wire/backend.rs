@@ -100,7 +100,11 @@ impl Wire {
         if !allowed {
             return Err(Problem::method(&head.method, words));
         }
-        let params = Params::read(head, body).await?;
+        let params = match head.method {
+            Method::POST => Params::read(head, body).await?,
+            // Nobody is asked for a body that says nothing.
+            _ => Params::of_query(head),
+        };
         match call {
             BackendCall::NewUpload => self.new_upload(&params, form).await,
             BackendCall::CancelUpload => {

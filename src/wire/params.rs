@@ -13,12 +13,18 @@ use std::collections::HashMap;
 pub struct Params(HashMap<String, String>);
 
 impl Params {
+    /// The parameters of a request that has no body.
+    pub fn of_query(head: &Parts) -> Self {
+        let mut params = Self::default();
+        params.add_form(head.uri.query().unwrap_or_default().as_bytes());
+        params
+    }
+
     /// Reads all parameters of a request.
     ///
     /// Errors: a body that is not what its Content-Type says, or too large.
     pub async fn read(head: &Parts, body: RequestBody) -> Result<Self, Problem> {
-        let mut params = Self::default();
-        params.add_form(head.uri.query().unwrap_or_default().as_bytes());
+        let mut params = Self::of_query(head);
         let bytes = body.collect(MAX_BODY_BYTES).await?;
         if bytes.is_empty() {
             return Ok(params);
