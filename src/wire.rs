@@ -115,7 +115,7 @@ impl Wire {
         let frontend = route.is_frontend();
         let cors = frontend.then(|| self.options.cors.headers(&head.headers));
         let mut answer = match self.check_host(&head).and_then(|()| route.on(surface)) {
-            Ok(route) => self.dispatch(route, caller, head, body).await,
+            Ok(route) => self.dispatch(route, surface, caller, head, body).await,
             Err(problem) => {
                 drop(body);
                 if frontend || surface == Surface::Public {
@@ -158,6 +158,7 @@ impl Wire {
     async fn dispatch(
         self: &Arc<Self>,
         route: Route,
+        surface: Surface,
         caller: Caller,
         head: hyper::http::request::Parts,
         body: RequestBody,
@@ -165,9 +166,9 @@ impl Wire {
         match route {
             Route::Upload(id) => self.upload(id, head, body).await,
             Route::Script(script) => assets::answer(script, &head),
-            Route::Backend(call) => self.backend(call, caller, head, body).await,
+            Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
             Route::Metrics | Route::Health | Route::Ready => {
-                self.health(route, caller, &head).await
+                self.health(route, surface, caller, &head).await
             }
             Route::Unknown => {
                 Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()

@@ -7,7 +7,7 @@ use super::params::Params;
 use super::reply::{Code, Problem, json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::status::StatusBody;
-use super::{Answer, Caller, Wire};
+use super::{Answer, Caller, Surface, Wire};
 use crate::core::event::{DigestWish, Notice, Removal};
 use crate::core::id::TicketId;
 use crate::engine::status::{StateName, Status};
@@ -66,12 +66,13 @@ impl Wire {
     pub(super) async fn backend(
         self: &Arc<Self>,
         call: BackendCall,
+        surface: Surface,
         caller: Caller,
         head: Parts,
         body: RequestBody,
     ) -> Answer {
         let form = form(&head.headers);
-        let done = match self.options.access.check(&caller, &head.headers) {
+        let done = match self.options.access.check(surface, &caller, &head.headers) {
             Ok(()) => self.call(call, &head, body, form).await,
             Err(problem) => {
                 drop(body);
