@@ -8,7 +8,9 @@ pub mod assets;
 pub mod backend;
 mod bind;
 pub mod body;
+pub mod content_digest;
 pub mod cors;
+mod head;
 pub mod header;
 pub mod health;
 pub mod native;
@@ -24,7 +26,7 @@ use bytes::Bytes;
 use cors::Cors;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response, Version};
 use reply::{Code, Problem};
 use route::Route;
@@ -114,7 +116,7 @@ impl Wire {
         let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
         let frontend = route.is_frontend();
         let cors = frontend.then(|| self.options.cors.headers(&head.headers));
-        let mut answer = match self.check_host(&head).and_then(|()| route.on(surface)) {
+        let mut answer = match head::check(&head).and_then(|()| route.on(surface)) {
             Ok(route) => self.dispatch(route, surface, caller, head, body).await,
             Err(problem) => {
                 drop(body);
@@ -142,17 +144,6 @@ impl Wire {
         let ms = began.elapsed().as_secs_f64() * 1e3;
         tracing::debug!(%method, route = route.word(), status = answer.status().as_u16(), ms, "request");
         answer
-    }
-
-    /// HTTP/1.1 demands exactly one Host. Source: RFC 9112, section 3.2.
-    fn check_host(&self, head: &hyper::http::request::Parts) -> Result<(), Problem> {
-        let hosts = head.headers.get_all(HOST).iter().count();
-        match (head.version, hosts) {
-            (Version::HTTP_11, 1) => Ok(()),
-            (Version::HTTP_11, 0) => Err(Problem::bad_request("header Host is missing")),
-            (_, 0 | 1) => Ok(()),
-            (_, _) => Err(Problem::bad_request(format!("header Host comes {hosts} times"))),
-        }
     }
 
     async fn dispatch(
