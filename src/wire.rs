@@ -8,7 +8,9 @@ pub mod assets;
 pub mod backend;
 mod bind;
 pub mod body;
+pub mod content_digest;
 pub mod cors;
+mod head;
 pub mod header;
 pub mod health;
 pub mod native;
@@ -24,7 +26,7 @@ use bytes::Bytes;
 use cors::Cors;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response, Version};
 use reply::{Code, Problem};
 use route::Route;
@@ -110,12 +112,12 @@ impl Wire {
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body, &head, &self.drains);
         let ended = body.ended();
-        let http1 = head.version < Version::HTTP_2;
+        let (http1, waits) = (head.version < Version::HTTP_2, body::waits(&head.headers));
         let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
         let frontend = route.is_frontend();
         let cors = frontend.then(|| self.options.cors.headers(&head.headers));
-        let mut answer = match self.check_host(&head).and_then(|()| route.on(surface)) {
-            Ok(route) => self.dispatch(route, caller, head, body).await,
+        let mut answer = match head::check(&head).and_then(|()| route.on(surface)) {
+            Ok(route) => self.dispatch(route, surface, caller, head, body).await,
             Err(problem) => {
                 drop(body);
                 if frontend || surface == Surface::Public {
@@ -134,7 +136,9 @@ impl Wire {
             answer.headers_mut().extend(length.map(|bytes| (CONTENT_LENGTH, bytes.into())));
             *answer.body_mut() = Full::default();
         }
-        if http1 && !answer.status().is_success() && !ended.is_set() {
+        // Whoever asked before sending may send or not; what comes next could be either.
+        let unread = waits || !answer.status().is_success();
+        if http1 && unread && !ended.is_set() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let ms = began.elapsed().as_secs_f64() * 1e3;
@@ -142,20 +146,10 @@ impl Wire {
         answer
     }
 
-    /// HTTP/1.1 demands exactly one Host. Source: RFC 9112, section 3.2.
-    fn check_host(&self, head: &hyper::http::request::Parts) -> Result<(), Problem> {
-        let hosts = head.headers.get_all(HOST).iter().count();
-        match (head.version, hosts) {
-            (Version::HTTP_11, 1) => Ok(()),
-            (Version::HTTP_11, 0) => Err(Problem::bad_request("header Host is missing")),
-            (_, 0 | 1) => Ok(()),
-            (_, _) => Err(Problem::bad_request(format!("header Host comes {hosts} times"))),
-        }
-    }
-
     async fn dispatch(
         self: &Arc<Self>,
         route: Route,
+        surface: Surface,
         caller: Caller,
         head: hyper::http::request::Parts,
         body: RequestBody,
@@ -163,9 +157,9 @@ impl Wire {
         match route {
             Route::Upload(id) => self.upload(id, head, body).await,
             Route::Script(script) => assets::answer(script, &head),
-            Route::Backend(call) => self.backend(call, caller, head, body).await,
+            Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
             Route::Metrics | Route::Health | Route::Ready => {
-                self.health(route, caller, &head).await
+                self.health(route, surface, caller, &head).await
             }
             Route::Unknown => {
                 Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()

@@ -108,7 +108,8 @@ impl Upload {
         self.sha256.as_ref()
     }
 
-    /// When a byte or a fact last arrived.
+    /// When a byte was last acknowledged; before the first one, when the ticket was made. What is
+    /// said of the file is no byte: repeating it must not keep an upload for ever.
     pub fn last_active(&self) -> Timestamp {
         self.last_active
     }
@@ -219,20 +220,28 @@ impl Upload {
         if !matches!(self.phase, Phase::New | Phase::Uploading) {
             return Ok(Vec::new());
         }
-        let unchanged = facts.length.is_none_or(|l| self.length == Some(l))
-            && facts.name.as_ref().is_none_or(|n| self.name.as_ref() == Some(n))
-            && facts.media_type.as_ref().is_none_or(|t| self.media_type.as_ref() == Some(t))
-            && facts.last_modified.is_none_or(|m| self.last_modified == Some(m));
-        if unchanged && self.phase == Phase::Uploading {
+        let news = self.news_in(facts);
+        if news == FileFacts::default() && self.phase == Phase::Uploading {
             return Ok(Vec::new());
         }
         Ok(vec![Event::Bound {
             at: now,
-            length: facts.length,
-            name: facts.name.clone(),
-            media_type: facts.media_type.clone(),
-            last_modified: facts.last_modified,
+            length: news.length,
+            name: news.name,
+            media_type: news.media_type,
+            last_modified: news.last_modified,
         }])
+    }
+
+    /// The facts that are not known yet. The first word on each holds, so that an upload's journal
+    /// gets a handful of these records, however often a page repeats itself.
+    fn news_in(&self, facts: &FileFacts) -> FileFacts {
+        FileFacts {
+            length: facts.length.filter(|_| self.length.is_none()),
+            name: facts.name.clone().filter(|_| self.name.is_none()),
+            media_type: facts.media_type.clone().filter(|_| self.media_type.is_none()),
+            last_modified: facts.last_modified.filter(|_| self.last_modified.is_none()),
+        }
     }
 
     fn store(
@@ -321,16 +330,17 @@ impl Upload {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Created(ticket) => *self = Self::new(Ticket::clone(ticket)),
-            Event::Bound { at, length, name, media_type, last_modified } => {
+            Event::Bound { at: _, length, name, media_type, last_modified } => {
                 self.length = self.length.or(*length);
                 self.name = name.clone().or_else(|| self.name.take());
                 self.media_type = media_type.clone().or_else(|| self.media_type.take());
                 self.last_modified = last_modified.or(self.last_modified);
-                self.begun(*at);
+                self.begun();
             }
             Event::Stored { at, extent, .. } => {
                 self.received.insert(*extent);
-                self.begun(*at);
+                self.last_active = self.last_active.max(*at);
+                self.begun();
             }
             Event::Published { at } => self.phase = Phase::HandingOver(Calls::owed(*at)),
             Event::Digested { sha256 } => self.sha256 = Some(*sha256),
@@ -368,8 +378,7 @@ impl Upload {
         }
     }
 
-    fn begun(&mut self, at: Timestamp) {
-        self.last_active = self.last_active.max(at);
+    fn begun(&mut self) {
         if self.phase == Phase::New {
             self.phase = Phase::Uploading;
         }

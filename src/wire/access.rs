@@ -1,7 +1,7 @@
 //! Who may call the backend surface: by address, by token, by client certificate.
 
-use super::Caller;
 use super::reply::{Code, Problem};
+use super::{Caller, Surface};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use ipnet::IpNet;
 use std::fmt;
@@ -29,9 +29,14 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// Checks a request to the backend surface.
-    pub fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
-        self.check_address(caller, headers)?;
+    /// Checks a request to the backend surface, on a socket that serves `surface`.
+    pub fn check(
+        &self,
+        surface: Surface,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        self.check_address(surface, caller, headers)?;
         if self.client_certificate && !caller.client_certificate {
             return Err(Problem::new(Code::Forbidden, "a client certificate is required"));
         }
@@ -40,8 +45,13 @@ impl Access {
 
     /// Checks the address alone: all that is asked of a balancer that looks whether the server
     /// lives.
-    pub fn check_address(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
-        let address = self.client_address(caller, headers);
+    pub fn check_address(
+        &self,
+        surface: Surface,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        let address = self.client_address(surface, caller, headers);
         if let Some(allow) = &self.allow
             && !address.is_some_and(|address| contains(allow, address))
         {
@@ -54,6 +64,10 @@ impl Access {
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        // Whichever of two is looked at, something in front may have looked at the other.
+        if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+            return Err(Problem::bad_request("header Authorization comes more than once"));
+        }
         let Some(token) = &self.token else { return Ok(()) };
         let given = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
         let given = match given.split_at_checked(BEARER.len()) {
@@ -71,8 +85,14 @@ impl Access {
     }
 
     /// The client's address: the peer's, or, where the peer is a trusted proxy, the one it names.
-    /// `None` where a trusted proxy names one that is no address.
-    fn client_address(&self, caller: &Caller, headers: &HeaderMap) -> Option<IpAddr> {
+    /// `None` where a trusted proxy names one that is no address, or, on a shared socket, none: a
+    /// proxy that forgets to name browsers would else let them all in as itself.
+    fn client_address(
+        &self,
+        surface: Surface,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Option<IpAddr> {
         let peer = caller.address.to_canonical();
         if !contains(&self.trusted_proxies, peer) {
             return Some(peer);
@@ -81,6 +101,9 @@ impl Access {
         let mut named: Vec<&str> = Vec::new();
         for value in headers.get_all("x-forwarded-for") {
             named.extend(value.to_str().ok()?.split(','));
+        }
+        if named.is_empty() && surface == Surface::Shared {
+            return None;
         }
         for text in named.iter().rev() {
             let address = text.trim().parse::<IpAddr>().ok()?.to_canonical();
@@ -117,9 +140,15 @@ mod tests {
                 headers.append("x-forwarded-for", HeaderValue::from_static(value));
             }
             let caller = Caller { address: peer.parse().unwrap(), client_certificate: false };
-            assert_eq!(access.check(&caller, &headers).is_ok(), expected, "{peer} {forwarded:?}");
+            let on = |surface| access.check(surface, &caller, &headers).is_ok();
+            assert_eq!(on(Surface::Shared), expected, "{peer} {forwarded:?}");
+            // A socket for backends alone is one that a proxy does not send browsers to.
+            let alone = expected || (peer == "127.0.0.1" && forwarded.is_empty());
+            assert_eq!(on(Surface::Backend), alone, "{peer} {forwarded:?}");
         };
-        check("127.0.0.1", &[], true);
+        check("127.0.0.1", &[], false);
+        check("127.0.0.1", &["127.0.0.1"], true);
+        check("127.0.0.1", &[""], false);
         check("::ffff:127.0.0.2", &[], true);
         check("8.8.8.8", &[], false);
         check("127.0.0.1", &["8.8.8.8"], false);
@@ -135,17 +164,21 @@ mod tests {
     fn the_token_must_match() {
         let access = Access { token: Some("s3cret".into()), ..Access::default() };
         let caller = Caller { address: "127.0.0.1".parse().unwrap(), client_certificate: false };
-        let check = |value: Option<&'static str>, expected: bool| {
+        let check = |values: &[&'static str], expected: bool| {
             let mut headers = HeaderMap::new();
-            headers.extend(value.map(|v| (AUTHORIZATION, HeaderValue::from_static(v))));
-            assert_eq!(access.check(&caller, &headers).is_ok(), expected, "{value:?}");
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            let checked = access.check(Surface::Backend, &caller, &headers);
+            assert_eq!(checked.is_ok(), expected, "{values:?}");
         };
-        check(None, false);
-        check(Some("Bearer s3cret"), true);
-        check(Some("bearer s3cret"), true);
-        check(Some("Bearer s3cre"), false);
-        check(Some("s3cret"), false);
-        check(Some("Bearer "), false);
+        check(&[], false);
+        check(&["Bearer s3cret", "Bearer s3cret"], false);
+        check(&["Bearer s3cret"], true);
+        check(&["bearer s3cret"], true);
+        check(&["Bearer s3cre"], false);
+        check(&["s3cret"], false);
+        check(&["Bearer "], false);
         assert!(!format!("{access:?}").contains("s3cret"));
     }
 }

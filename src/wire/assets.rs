@@ -1,6 +1,7 @@
 //! The browser library, served from inside the binary.
 
 use super::Answer;
+use super::header::accepts;
 use super::reply::{Problem, empty_answer};
 use super::route::Script;
 use bytes::Bytes;
@@ -8,8 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue,
-    IF_NONE_MATCH, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
@@ -51,11 +51,7 @@ pub fn answer(script: Script, head: &Parts) -> Answer {
         Script::Module => &*MODULE,
     };
     let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let gzip = !asset.gzip.is_empty()
-        && text(ACCEPT_ENCODING).split(',').any(|coding| {
-            let mut parts = coding.split(';').map(str::trim);
-            parts.next() == Some("gzip") && !parts.any(|q| q == "q=0" || q == "q=0.0")
-        });
+    let gzip = !asset.gzip.is_empty() && accepts(&head.headers, "accept-encoding", "gzip");
     let tag = if gzip { format!("\"{}-gzip\"", asset.tag) } else { format!("\"{}\"", asset.tag) };
     let fresh = text(IF_NONE_MATCH).split(',').any(|held| {
         let held = held.trim();

@@ -3,16 +3,17 @@
 //! Answers are text, as in 2014, or JSON where the caller asks for it.
 
 use super::body::RequestBody;
+use super::header::accepts;
 use super::params::Params;
 use super::reply::{Code, Problem, json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::status::StatusBody;
-use super::{Answer, Caller, Wire};
+use super::{Answer, Caller, Surface, Wire};
 use crate::core::event::{DigestWish, Notice, Removal};
 use crate::core::id::TicketId;
 use crate::engine::status::{StateName, Status};
 use crate::engine::tickets::NewUpload;
-use hyper::header::{ACCEPT, HeaderMap};
+use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 use serde::Serialize;
@@ -66,12 +67,13 @@ impl Wire {
     pub(super) async fn backend(
         self: &Arc<Self>,
         call: BackendCall,
+        surface: Surface,
         caller: Caller,
         head: Parts,
         body: RequestBody,
     ) -> Answer {
         let form = form(&head.headers);
-        let done = match self.options.access.check(&caller, &head.headers) {
+        let done = match self.options.access.check(surface, &caller, &head.headers) {
             Ok(()) => self.call(call, &head, body, form).await,
             Err(problem) => {
                 drop(body);
@@ -100,7 +102,11 @@ impl Wire {
         if !allowed {
             return Err(Problem::method(&head.method, words));
         }
-        let params = Params::read(head, body).await?;
+        let params = match head.method {
+            Method::POST => Params::read(head, body).await?,
+            // Nobody is asked for a body that says nothing.
+            _ => Params::of_query(head),
+        };
         match call {
             BackendCall::NewUpload => self.new_upload(&params, form).await,
             BackendCall::CancelUpload => {
@@ -252,11 +258,7 @@ fn ok(form: Form) -> Answer {
 }
 
 pub(super) fn form(headers: &HeaderMap) -> Form {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let json = accept.split(',').any(|range| {
-        range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-    });
-    if json { Form::Json } else { Form::Text }
+    if accepts(headers, "accept", "application/json") { Form::Json } else { Form::Text }
 }
 
 /// A URL that a handover can go to: absolute, http or https, with a host.
@@ -274,6 +276,12 @@ fn callback_url(text: &str) -> Result<String, Problem> {
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(bad("there is no host in it"));
+    }
+    if uri.authority().is_some_and(|authority| authority.as_str().matches('@').count() > 1) {
+        return Err(bad("there are two @ before its path"));
+    }
+    if uri.port_u16() == Some(0) {
+        return Err(bad("the port is none"));
     }
     let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':'));
     // A colon in brackets is an IPv6 address, one before an @ is a password.

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use hyper::Version;
 use hyper::body::{Body, Incoming};
-use hyper::header::EXPECT;
+use hyper::header::{EXPECT, HeaderMap};
 use hyper::http::request::Parts;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -51,8 +51,11 @@ enum Rest {
 impl RequestBody {
     /// The body of the request with this head. Bodies that are drained are joined by `drains`.
     pub fn new(incoming: Incoming, head: &Parts, drains: &TaskTracker) -> Self {
-        let waits = head.headers.get(EXPECT).is_some();
-        let rest = if head.version >= Version::HTTP_2 || waits { Rest::LetGo } else { Rest::Drain };
+        let rest = if head.version >= Version::HTTP_2 || waits(&head.headers) {
+            Rest::LetGo
+        } else {
+            Rest::Drain
+        };
         let ended = Ended(Arc::new(AtomicBool::new(incoming.is_end_stream())));
         Self { incoming: Some(incoming), ended, rest, drains: drains.clone() }
     }
@@ -62,15 +65,23 @@ impl RequestBody {
         self.ended.clone()
     }
 
-    /// The whole body, at most `limit` bytes of it, within a deadline.
+    /// The whole body, at most `limit` bytes of it, within a deadline. One that says itself that it
+    /// is larger is not read, nor asked for.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, Problem> {
+        let too_large = || {
+            let detail = format!("the body has more than the {limit} bytes allowed here");
+            Problem::new(Code::TooLarge, detail)
+        };
+        let said = self.incoming.as_ref().map_or(0, |incoming| incoming.size_hint().lower());
+        if said > limit as u64 {
+            return Err(too_large());
+        }
         let collect = async {
             let mut whole = BytesMut::new();
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
                 let frame = frame.map_err(|fault| Problem::bad_request(fault.to_string()))?;
                 if whole.len() + frame.len() > limit {
-                    let detail = format!("the body has more than the {limit} bytes allowed here");
-                    return Err(Problem::new(Code::TooLarge, detail));
+                    return Err(too_large());
                 }
                 whole.extend_from_slice(&frame);
             }
@@ -121,11 +132,20 @@ impl Drop for RequestBody {
     }
 }
 
+/// Whether the client waits for a word before it sends its body.
+pub fn waits(headers: &HeaderMap) -> bool {
+    headers.contains_key(EXPECT)
+}
+
 /// Reads and throws away what still comes, within bounds.
 async fn drain(mut incoming: Incoming) {
     let drain = async {
         let mut left = DRAIN_BYTES;
-        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx));
+            let Ok(Some(Ok(frame))) = tokio::time::timeout(DRAIN_QUIET, frame).await else {
+                return;
+            };
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
             if left == 0 {
                 return;
@@ -140,5 +160,8 @@ async fn drain(mut incoming: Incoming) {
 const DRAIN_BYTES: usize = 64 << 20;
 /// Time spent on that, at most (contract, section 2).
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Time waited for the next of those bytes. 1 s: longer than a round trip, and a peer that is told no
+/// and says nothing more has no use for the connection; each would hold one for the whole deadline.
+const DRAIN_QUIET: Duration = Duration::from_secs(1);
 /// A small body has to arrive within this time.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    HeaderMap, HeaderValue, ORIGIN, VARY,
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 
 /// Origins that may read answers.
@@ -47,13 +47,28 @@ impl Cors {
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
         // All that an upload needs, whatever this one asks for: one preflight then serves it all.
         headers.append(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALWAYS));
-        if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        if let Some(names) = asked(request) {
+            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, names);
         }
         headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
         headers
     }
+}
+
+/// The names that a preflight asks for, of all its lines; `None` where one is no name of a header:
+/// whatever that is, no browser sent it, and it is not repeated.
+fn asked(request: &HeaderMap) -> Option<HeaderValue> {
+    let mut names = Vec::new();
+    for line in request.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+        let line = line.to_str().ok()?.split(',').map(str::trim);
+        names.extend(line.filter(|name| !name.is_empty()));
+    }
+    let good = names.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok());
+    if names.is_empty() || !good {
+        return None;
+    }
+    HeaderValue::from_str(&names.join(", ")).ok()
 }
 
 const TIMING_ALLOW_ORIGIN: &str = "timing-allow-origin";

@@ -1,12 +1,9 @@
-//! The request headers that say where bytes belong, parsed strictly.
+//! Reading request headers strictly, above all those that say where bytes belong.
 
 use super::reply::{Code, Problem, shown};
-use crate::core::digest::ChunkDigest;
 use crate::core::extent::Extent;
 use crate::core::limits::MAX_FILE_BYTES;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName};
+use hyper::header::{HeaderMap, HeaderValue};
 
 /// `Content-Range: bytes A-B/LEN`.
 ///
@@ -19,23 +16,27 @@ pub struct ContentRange {
     pub length: Option<u64>,
 }
 
-/// The value of a header that may come once; `None` where it does not come.
-fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+/// The value of a header that may come once; `None` where it does not come. `name` as people spell it.
+pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Problem::bad_request(format!("header {name} comes more than once")));
     }
-    let text = value.to_str().map_err(|_| {
+    text(name, value).map(Some)
+}
+
+/// A header's value as text.
+pub fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Problem> {
+    value.to_str().map_err(|_| {
         let value = String::from_utf8_lossy(value.as_bytes());
         Problem::bad_request(format!("header {name} is not plain text: {}", shown(&value)))
-    })?;
-    Ok(Some(text))
+    })
 }
 
 /// The range of a chunk, if the request has one.
 pub fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Problem> {
-    let Some(text) = once(headers, &CONTENT_RANGE)? else { return Ok(None) };
+    let Some(text) = once(headers, "Content-Range")? else { return Ok(None) };
     let bad =
         |why: &str| Problem::bad_request(format!("header Content-Range {}: {why}", shown(text)));
     let (unit, rest) =
@@ -61,7 +62,7 @@ pub fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Proble
 
 /// The length of the body, if the request has one.
 pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(text) = once(headers, &CONTENT_LENGTH)? else { return Ok(None) };
+    let Some(text) = once(headers, "Content-Length")? else { return Ok(None) };
     offset(text).map(Some).ok_or_else(|| {
         Problem::bad_request(format!(
             "header Content-Length {}: expected a decimal number",
@@ -78,53 +79,26 @@ fn offset(text: &str) -> Option<u64> {
     text.parse().ok().filter(|value| *value < MAX_FILE_BYTES)
 }
 
-/// The digest that a chunk promises, if it promises one that the server knows. Other algorithms
-/// are ignored, as the source demands.
+/// Whether a list of weighted values, such as `Accept`, has this one and does not weigh it nothing.
 ///
-/// Source: RFC 9530, section 2; RFC 8941 for the dictionary and its byte sequences.
-pub fn content_digest(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Problem> {
-    let mut found = None;
-    for value in headers.get_all("content-digest") {
-        let text = value.to_str().map_err(|_| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            Problem::bad_request(format!(
-                "header Content-Digest is not plain text: {}",
-                shown(&value)
-            ))
-        })?;
-        for member in text.split(',').map(str::trim).filter(|member| !member.is_empty()) {
-            let bad = |why: &str| {
-                Problem::bad_request(format!("header Content-Digest {}: {why}", shown(member)))
-            };
-            let (algorithm, bytes) =
-                member.split_once('=').ok_or_else(|| bad("expected ALGORITHM=:BASE64:"))?;
-            let digest = match algorithm {
-                "sha-256" => decode(bytes).and_then(|b| b.try_into().ok()).map(ChunkDigest::Sha256),
-                "sha-512" => decode(bytes)
-                    .and_then(|b| b.try_into().ok())
-                    .map(|b| ChunkDigest::Sha512(Box::new(b))),
-                _ => continue,
-            };
-            let digest = digest.ok_or_else(|| bad("expected :BASE64: of the digest's length"))?;
-            found = match (found, digest) {
-                // The stronger one decides where both come.
-                (Some(strong @ ChunkDigest::Sha512(_)), ChunkDigest::Sha256(_)) => Some(strong),
-                (_, digest) => Some(digest),
-            };
-        }
-    }
-    Ok(found)
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let inner = text.strip_prefix(':')?.strip_suffix(':')?;
-    BASE64_STANDARD.decode(inner).ok()
+/// Source: RFC 9110, section 12.4.2.
+pub fn accepts(headers: &HeaderMap, name: &str, wanted: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|member| {
+        let mut parts = member.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+        let nothing = |part: &str| {
+            let weight = part.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case("q"));
+            weight.is_some_and(|(_, weight)| weight.parse() == Ok(0.0))
+        };
+        named && !parts.any(nothing)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use hyper::header::CONTENT_RANGE;
 
     fn range(text: &str) -> Result<Option<ContentRange>, Code> {
         let mut headers = HeaderMap::new();
@@ -164,23 +138,21 @@ mod tests {
     }
 
     #[test]
-    fn content_digests() {
-        let parse = |text: &str| {
+    fn weights() {
+        let check = |lines: &[&'static str], expected: bool| {
             let mut headers = HeaderMap::new();
-            headers.insert("content-digest", HeaderValue::from_str(text).unwrap());
-            content_digest(&headers).map_err(|problem| problem.code())
+            for line in lines {
+                headers.append("accept", HeaderValue::from_static(line));
+            }
+            assert_eq!(accepts(&headers, "accept", "application/json"), expected, "{lines:?}");
         };
-        let zeros = format!("sha-256=:{}:", BASE64_STANDARD.encode([0; 32]));
-        let long = format!("sha-512=:{}:", BASE64_STANDARD.encode([0; 64]));
-        let sha512 = ChunkDigest::Sha512(Box::new([0; 64]));
-        assert_eq!(parse(&zeros), Ok(Some(ChunkDigest::Sha256([0; 32]))));
-        assert_eq!(super::super::reply::digest_value(&ChunkDigest::Sha256([0; 32])), zeros);
-        assert_eq!(super::super::reply::digest_value(&sha512), long);
-        assert_eq!(parse(&format!("{long}, {zeros}")), Ok(Some(sha512.clone())));
-        assert_eq!(parse(&format!("{zeros}, {long}")), Ok(Some(sha512)));
-        assert_eq!(parse("md5=:AAAA:"), Ok(None));
-        for bad in ["sha-256", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "sha-256=::"] {
-            assert_eq!(parse(bad), Err(Code::BadRequest), "{bad}");
-        }
+        check(&[], false);
+        check(&["*/*"], false);
+        check(&["Application/JSON"], true);
+        check(&["text/html", "a/b, application/json ; q=0.1"], true);
+        check(&["application/json;q=0"], false);
+        check(&["application/json; Q=0.000"], false);
+        check(&["application/json;q=0, application/json"], true);
+        check(&["text/html;q=0, application/json"], true);
     }
 }

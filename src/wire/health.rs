@@ -2,7 +2,7 @@
 
 use super::reply::{Code, Problem, text_answer};
 use super::route::Route;
-use super::{Answer, Caller, Wire};
+use super::{Answer, Caller, Surface, Wire};
 use hyper::Method;
 use hyper::http::request::Parts;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ impl Wire {
     pub(super) async fn health(
         self: &Arc<Self>,
         route: Route,
+        surface: Surface,
         caller: Caller,
         head: &Parts,
     ) -> Answer {
@@ -18,11 +19,11 @@ impl Wire {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Problem::method(&head.method, "GET, HEAD").into_text();
         }
-        if let Err(problem) = self.options.access.check_address(&caller, &head.headers) {
+        if let Err(problem) = self.options.access.check_address(surface, &caller, &head.headers) {
             return problem.into_text();
         }
         match route {
-            Route::Metrics => match self.options.access.check(&caller, &head.headers) {
+            Route::Metrics => match self.options.access.check(surface, &caller, &head.headers) {
                 Ok(()) => text_answer((self.metrics)()),
                 Err(problem) => problem.into_text(),
             },

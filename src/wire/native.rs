@@ -1,6 +1,7 @@
 //! The upload URL: bind, status, chunk, cancel.
 
 use super::body::RequestBody;
+use super::content_digest::content_digest;
 use super::cors::Cors;
 use super::reply::{Code, Problem, empty_answer, json_answer, shown};
 use super::status::StatusBody;
@@ -10,6 +11,7 @@ use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
+use crate::core::name;
 use crate::engine::status::{StateName, Status};
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::http::request::Parts;
@@ -112,7 +114,7 @@ impl Wire {
     ) -> Result<Status, Problem> {
         let range = header::content_range(&head.headers)?;
         let body_length = header::content_length(&head.headers)?;
-        let digest = header::content_digest(&head.headers)?;
+        let digest = content_digest(&head.headers)?;
         let offer = match range {
             Some(range) => {
                 if let Some(body) = body_length.filter(|body| *body != range.extent.len()) {
@@ -136,7 +138,7 @@ impl Wire {
     async fn delete(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
         let reason = query(head, "reason").unwrap_or_default();
         let reason: String =
-            reason.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
+            reason.chars().filter(|c| !name::is_hidden(*c)).take(MAX_REASON_CHARS).collect();
         let reason = if reason.is_empty() { "cancelled by the browser".into() } else { reason };
         Ok(self.engine.cancel(id, reason, Notice::Owed).await?)
     }

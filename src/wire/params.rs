@@ -1,10 +1,10 @@
 //! Backend parameters, however they come: query string, form, multipart or JSON.
 
 use super::body::RequestBody;
+use super::header::once;
 use super::reply::{Problem, shown};
 use crate::core::limits::MAX_FILE_BYTES;
 use http_body_util::{BodyDataStream, Full};
-use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use std::collections::HashMap;
 
@@ -13,21 +13,24 @@ use std::collections::HashMap;
 pub struct Params(HashMap<String, String>);
 
 impl Params {
-    /// Reads all parameters of a request.
-    ///
-    /// Errors: a body that is not what its Content-Type says, or too large.
-    pub async fn read(head: &Parts, body: RequestBody) -> Result<Self, Problem> {
+    /// The parameters of a request that has no body.
+    pub fn of_query(head: &Parts) -> Self {
         let mut params = Self::default();
         params.add_form(head.uri.query().unwrap_or_default().as_bytes());
+        params
+    }
+
+    /// Reads all parameters of a request.
+    ///
+    /// Errors: a body that is not what its Content-Type says, or too large; a Content-Type that is
+    /// not text, or comes twice.
+    pub async fn read(head: &Parts, body: RequestBody) -> Result<Self, Problem> {
+        let mut params = Self::of_query(head);
+        let given = once(&head.headers, "Content-Type")?.unwrap_or_default();
         let bytes = body.collect(MAX_BODY_BYTES).await?;
         if bytes.is_empty() {
             return Ok(params);
         }
-        let given = head
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
         let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match media_type.as_str() {
             "" | "application/x-www-form-urlencoded" => params.add_form(&bytes),

@@ -16,7 +16,8 @@ async fn the_backend_is_told() {
     upload.bind(r#"{"name": "film.mp4", "length": 100000}"#).await.expect(200);
     upload.put(0, &content(50, 50_000), 100_000).await.expect(200);
     assert_eq!(server.traces(&upload.id), ["ID.journal", "ID.part"]);
-    let target = format!("{}?reason=no+longer+%22n%C3%B6tig%22%0d%0a", upload.url);
+    let target =
+        format!("{}?reason=no+longer+%E2%80%AE%22n%C3%B6tig%22%0d%0a%E2%81%A9", upload.url);
     let status = server.front(&Ask::new("DELETE", &target)).await.expect(200).json();
     assert_eq!(status["state"], "cancelled");
     assert_eq!(status["reason"], "no longer \"nötig\"");

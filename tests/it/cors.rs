@@ -51,6 +51,28 @@ async fn one_preflight_serves_an_upload() {
 }
 
 #[tokio::test]
+async fn all_headers_that_are_asked_for_are_allowed() {
+    let server = Running::start().await;
+    let upload = server.lonely_ticket().await;
+    let allowed = async |lines: &[&str]| {
+        let mut ask = Ask::new("OPTIONS", &upload.url).header("Origin", PAGE);
+        for line in lines {
+            ask = ask.header("Access-Control-Request-Headers", line);
+        }
+        words(&server.front(&ask).await.expect(204).joined("access-control-allow-headers"))
+    };
+    let plain = allowed(&[]).await;
+    let names = |more: &[&str]| -> BTreeSet<String> {
+        plain.iter().cloned().chain(more.iter().map(|&name| name.to_owned())).collect()
+    };
+    assert_eq!(allowed(&["x-a,x-b", "x-c"]).await, names(&["x-a", "x-b", "x-c"]));
+    // What is no list of names is not repeated.
+    for bad in [&["x a"][..], &["x-a", "x(b)"], &["x-a\u{fc}"], &["\"x\""], &["x-a;q=1"]] {
+        assert_eq!(allowed(bad).await, plain, "{bad:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_answer_can_be_read() {
     let server = Running::start().await;
     let upload = server.lonely_ticket().await;

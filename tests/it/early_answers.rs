@@ -151,3 +151,65 @@ async fn who_asks_first_and_is_welcome_sends() {
     assert!(reply.interim.is_empty(), "one is enough: {:?}", reply.interim);
     assert_eq!(reply.json()["received"], json!([[0, 100_000]]));
 }
+
+#[tokio::test]
+async fn a_body_too_large_for_its_call_is_refused_unread() {
+    let server = Running::start().await;
+    let upload = server.lonely_ticket().await;
+    let new_upload = "/incoming/backend/new_upload?signalFinishURL=http://127.0.0.1:9/";
+    for expect in [None, Some("100-continue")] {
+        for (place, target) in [(&server.public, &*upload.url), (&server.backend, new_upload)] {
+            let mut ask = Ask::new("POST", target).header("Content-Length", "10000000000");
+            ask.headers.extend(expect.map(|value| ("Expect".to_owned(), value.to_owned())));
+            let mut conn = Conn::open(place).await;
+            // Not a byte of the body is sent.
+            conn.send(&ask.head()).await.unwrap();
+            let reply = conn.reply("POST").await.unwrap().expect(413);
+            assert!(reply.interim.is_empty(), "{target}: {:?}", reply.interim);
+            assert_eq!(reply.header("connection"), Some("close"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_a_body_that_is_not_read() {
+    let server = Running::start().await;
+    let upload = server.lonely_ticket().await;
+    let show = format!("/incoming/backend/uploads/{}", upload.id);
+    let cases = [
+        (&server.public, "GET", &*upload.url),
+        (&server.public, "HEAD", &upload.url),
+        (&server.public, "OPTIONS", &upload.url),
+        (&server.public, "GET", "/incoming/frontend/incoming.js"),
+        (&server.backend, "GET", "/incoming/backend/uploads"),
+        (&server.backend, "HEAD", "/incoming/backend/uploads"),
+        (&server.backend, "GET", &show),
+        (&server.backend, "GET", "/metrics"),
+        (&server.public, "DELETE", &upload.url),
+    ];
+    for (place, method, target) in cases {
+        let ask = Ask::new(method, target).header("Expect", "100-continue");
+        let mut conn = Conn::open(place).await;
+        conn.send(&ask.header("Content-Length", "10").head()).await.unwrap();
+        let reply = conn.reply(method).await.unwrap();
+        assert!((200..300).contains(&reply.status), "{method} {target}: {}", reply.status);
+        assert!(reply.interim.is_empty(), "{method} {target}: {:?}", reply.interim);
+        // Whether the body still comes is anybody's guess, so nothing may follow it.
+        assert_eq!(reply.header("connection"), Some("close"), "{method} {target}");
+        assert!(conn.ends().await, "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_peer_that_falls_silent_is_not_waited_for() {
+    let server = Running::start().await;
+    let ask = Ask::new("PUT", ABSENT).body(content(30, BODY));
+    let mut conn = Conn::open(&server.public).await;
+    conn.send(&ask.head()).await.unwrap();
+    conn.send(&ask.body[..1000]).await.unwrap();
+    conn.reply("PUT").await.unwrap().expect(404);
+    let began = std::time::Instant::now();
+    assert!(conn.ends().await);
+    // One second is promised, ten are for those who still send.
+    assert!(began.elapsed() < std::time::Duration::from_secs(6), "{:?}", began.elapsed());
+}

@@ -25,6 +25,7 @@ mod crash;
 mod early_answers;
 mod expiry;
 mod handover;
+mod heads;
 mod leftovers;
 mod listeners;
 mod long_poll;

@@ -75,13 +75,19 @@ async fn json_for_who_asks_for_it() {
     let text = "text/html, application/json;q=0.9";
     let both = server.back(&new_upload("").header("Accept", text)).await;
     both.problem(400, "bad-request", 1);
+    let lines = new_upload("").header("Accept", "text/html").header("Accept", "application/json");
+    server.back(&lines).await.problem(400, "bad-request", 1);
+    for none in ["application/json;q=0", "application/json; Q=0.000, text/plain", "*/*"] {
+        let reply = server.back(&new_upload("").header("Accept", none)).await.expect(400);
+        assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"), "{none}");
+    }
 }
 
 #[tokio::test]
 async fn bad_parameters_are_named_with_their_value() {
     let server = Running::start().await;
     let good = "signalFinishURL=http://127.0.0.1:9/";
-    let cases: [(&str, &str, &str); 22] = [
+    let cases: [(&str, &str, &str); 25] = [
         ("", "signalFinishURL", ""),
         ("?signalFinishURL=", "signalFinishURL", ""),
         ("?signalFinishURL=nonsense", "signalFinishURL", "nonsense"),
@@ -93,6 +99,9 @@ async fn bad_parameters_are_named_with_their_value() {
         ("?signalFinishURL=http:///path", "signalFinishURL", "http:///path"),
         ("?signalFinishURL=http://host:99999/", "signalFinishURL", "99999"),
         ("?signalFinishURL=http://host:port/", "signalFinishURL", "host:port"),
+        ("?signalFinishURL=http://host:0/", "signalFinishURL", "host:0"),
+        ("?signalFinishURL=http://a@b@host/", "signalFinishURL", "a@b@host"),
+        ("?signalFinishURL=http://a:b@c:d@host/", "signalFinishURL", "a:b@c:d@host"),
         ("?signalFinishURL=http://[::1/", "signalFinishURL", "[::1"),
         ("?GOOD&destType=s3", "destType", "s3"),
         ("?GOOD&removeFileWhenFinished=yes", "removeFileWhenFinished", "yes"),

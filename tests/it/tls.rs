@@ -93,9 +93,10 @@ impl Http2 {
     }
 
     async fn ask(&self, ask: &Ask) -> Reply {
-        let mut request = Request::builder()
-            .method(&*ask.method)
-            .uri(format!("https://server.test{}", ask.target));
+        let mut request = Request::builder().method(&*ask.method).uri(match ask.target.get(..1) {
+            Some("/") => format!("https://server.test{}", ask.target),
+            _ => ask.target.clone(),
+        });
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
@@ -193,6 +194,33 @@ async fn without_a_word_on_protocols_it_is_http1_and_plain_text_gets_nowhere() {
     conn.ask(&Ask::new("GET", "/incoming/frontend/incoming.js")).await.unwrap().expect(200);
     let mut plain = Conn::open(&server.public).await;
     assert!(plain.ask(&Ask::new("GET", "/incoming/frontend/incoming.js")).await.is_err());
+}
+
+/// What HTTP/1.1 says in Host stands in `:authority`; two words on it must not differ.
+#[tokio::test]
+async fn a_stream_names_one_host() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = start(&authority, folder.path(), |_| {}).await;
+    let url = server.lonely_ticket().await.url;
+    let http2 = Http2::open(&server.public, authority.client(&["h2"], None)).await;
+    let get = |place: &str| Ask::new("GET", &format!("https://{place}{url}"));
+    let hosted = |host: &str| Ask::new("GET", &url).header("Host", host);
+    for (ask, named) in [
+        (get("user@server.test"), "user@server.test"),
+        (get("server.test:99999"), "server.test:99999"),
+        (hosted("other.test"), "other.test"),
+        (hosted("server.test:80"), "server.test:80"),
+        (hosted("server.test, other.test"), "server.test, other.test"),
+        (hosted("server.test").header("Host", "server.test"), "Host"),
+    ] {
+        let detail = http2.ask(&ask).await.problem(400, "bad-request", 1);
+        assert!(detail.contains(named), "{ask:?}: {detail}");
+    }
+    for ask in
+        [get("server.test"), get("[::1]:4000"), hosted("Server.Test"), hosted("server.test:443")]
+    {
+        http2.ask(&ask).await.expect(200);
+    }
 }
 
 #[tokio::test]

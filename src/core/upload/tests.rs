@@ -172,6 +172,46 @@ fn binding_is_idempotent() {
 }
 
 #[test]
+fn the_first_word_on_a_file_holds() {
+    let facts = |n: u64| FileFacts {
+        length: Some(20),
+        name: Some(format!("name {n}")),
+        media_type: Some(format!("type/{n}")),
+        last_modified: Some(n),
+    };
+    let only_name = FileFacts { name: Some("first".into()), ..FileFacts::default() };
+    let mut upload = Upload::new(ticket());
+    let mut records = 0;
+    for bind in [FileFacts::default(), only_name].into_iter().chain((0..100).map(facts)) {
+        let events = upload.decide(&Command::Bind(bind), NOW, &LIMITS).unwrap();
+        records += events.len();
+        events.iter().for_each(|event| upload.apply(event));
+    }
+    assert_eq!(records, 3);
+    assert_eq!((upload.name(), upload.media_type.as_deref()), (Some("first"), Some("type/0")));
+    assert_eq!((upload.length(), upload.last_modified), (Some(20), Some(0)));
+}
+
+#[test]
+fn only_bytes_keep_an_upload() {
+    let at = |ms| Timestamp(ms);
+    let mut upload = Upload::new(ticket());
+    let mut check = |now, command: &Command, active| {
+        for event in upload.decide(command, at(now), &LIMITS).unwrap() {
+            upload.apply(&event);
+        }
+        assert_eq!(upload.last_active(), at(active), "{command:?}");
+    };
+    let bind =
+        |name: &str| Command::Bind(FileFacts { name: Some(name.into()), ..FileFacts::default() });
+    check(1000, &bind("a"), 500);
+    check(2000, &store(0, 10, Some(20)), 2000);
+    check(3000, &bind("b"), 2000);
+    check(4000, &store(0, 10, Some(20)), 2000);
+    check(5000, &store(5, 11, None), 5000);
+}
+
+#[test]
 fn only_new_bytes_are_recorded() {
     let events = uploading().decide(&store(5, 15, Some(20)), NOW, &LIMITS).unwrap();
     let expected =
