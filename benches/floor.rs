@@ -13,8 +13,9 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{IoSlice, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +37,9 @@ struct Args {
     /// Preallocate each chunk.
     #[arg(long)]
     allocate: bool,
+    /// Sync each chunk, and a record of it in a file beside.
+    #[arg(long)]
+    sync: bool,
     /// Bytes of a connection's buffer.
     #[arg(long, default_value_t = 256 << 10)]
     buffer: usize,
@@ -50,7 +54,7 @@ fn main() {
         stream.set_nodelay(true).unwrap();
         let (args, files, tls) = (Arc::clone(&args), Arc::clone(&files), tls.clone());
         std::thread::spawn(move || {
-            let chunks = Chunks { files, allocate: args.allocate, now: None };
+            let chunks = Chunks { files, allocate: args.allocate, sync: args.sync, now: None };
             match tls {
                 Some(tls) => encrypted(stream, tls, chunks, args.buffer),
                 None => plain(stream, chunks, args.buffer),
@@ -80,12 +84,14 @@ impl Files {
 struct Chunks {
     files: Arc<Files>,
     allocate: bool,
+    sync: bool,
     now: Option<Chunk>,
 }
 
 /// A chunk whose body is on its way.
 struct Chunk {
     file: Arc<File>,
+    records: Arc<File>,
     offset: u64,
     left: u64,
 }
@@ -93,39 +99,33 @@ struct Chunk {
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 impl Chunks {
-    /// Takes a piece of what came in order: heads, and bodies to be written. Tells how much of it was
-    /// taken (not all, where a head is cut off) and how many answers are due.
-    fn take(&mut self, slices: &[&[u8]]) -> (usize, usize) {
-        let (mut taken, mut answers) = (0, 0);
-        let mut body: Vec<IoSlice<'_>> = Vec::with_capacity(slices.len());
-        for slice in slices {
-            let mut slice = *slice;
-            while !slice.is_empty() {
-                let Some(chunk) = &mut self.now else {
-                    let Some(head) = slice.windows(4).position(|end| end == b"\r\n\r\n") else {
-                        return (taken, answers);
-                    };
-                    self.now = Some(self.head(std::str::from_utf8(&slice[..head]).unwrap()));
-                    slice = &slice[head + 4..];
-                    taken += head + 4;
-                    continue;
-                };
-                let planned: u64 = body.iter().map(|part| part.len() as u64).sum();
-                let fits = usize::try_from(chunk.left - planned).unwrap().min(slice.len());
-                body.push(IoSlice::new(&slice[..fits]));
-                slice = &slice[fits..];
-                taken += fits;
-                if planned + fits as u64 == chunk.left {
-                    chunk.write(&mut std::mem::take(&mut body));
-                    self.now = None;
-                    answers += 1;
+    /// Takes what came: heads, and bodies to be written. Tells how much of it was taken (not all,
+    /// where a head is cut off) and how many answers are due.
+    fn take(&mut self, came: &[u8]) -> (usize, usize) {
+        let (mut rest, mut answers) = (came, 0);
+        while !rest.is_empty() {
+            let Some(chunk) = &mut self.now else {
+                let Some(head) = rest.windows(4).position(|end| end == b"\r\n\r\n") else { break };
+                self.now = Some(self.head(std::str::from_utf8(&rest[..head]).unwrap()));
+                rest = &rest[head + 4..];
+                continue;
+            };
+            let fits = usize::try_from(chunk.left).unwrap().min(rest.len());
+            chunk.file.write_all_at(&rest[..fits], chunk.offset).unwrap();
+            chunk.offset += fits as u64;
+            chunk.left -= fits as u64;
+            rest = &rest[fits..];
+            if chunk.left == 0 {
+                if self.sync {
+                    chunk.file.sync_data().unwrap();
+                    (&*chunk.records).write_all(&[7; 48]).unwrap();
+                    chunk.records.sync_data().unwrap();
                 }
+                self.now = None;
+                answers += 1;
             }
         }
-        if let Some(chunk) = &mut self.now {
-            chunk.write(&mut body);
-        }
-        (taken, answers)
+        (came.len() - rest.len(), answers)
     }
 
     fn head(&self, head: &str) -> Chunk {
@@ -139,25 +139,13 @@ impl Chunks {
         let left = field("content-length:").parse().unwrap();
         let range = field("content-range:");
         let start = range.trim_start_matches("bytes ").split('-').next().unwrap();
-        let chunk = Chunk { file: self.files.get(path), offset: start.parse().unwrap(), left };
+        let (file, records) = (self.files.get(path), self.files.get(&format!("{path}.records")));
+        let chunk = Chunk { file, records, offset: start.parse().unwrap(), left };
         if self.allocate {
             let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
             rustix::fs::fallocate(&*chunk.file, flags, chunk.offset, chunk.left).unwrap();
         }
         chunk
-    }
-}
-
-impl Chunk {
-    fn write(&mut self, slices: &mut [IoSlice<'_>]) {
-        let mut slices = slices;
-        while !slices.is_empty() {
-            let count = slices.len().min(1024);
-            let written = rustix::io::pwritev(&*self.file, &slices[..count], self.offset).unwrap();
-            self.offset += written as u64;
-            self.left -= written as u64;
-            IoSlice::advance_slices(&mut slices, written);
-        }
     }
 }
 
@@ -169,7 +157,7 @@ fn plain(mut stream: TcpStream, mut chunks: Chunks, size: usize) {
             0 => return,
             count => filled += count,
         }
-        let (taken, answers) = chunks.take(&[&buffer[..filled]]);
+        let (taken, answers) = chunks.take(&buffer[..filled]);
         buffer.copy_within(taken..filled, 0);
         filled -= taken;
         for _ in 0..answers {
@@ -184,15 +172,12 @@ fn encrypted(mut stream: TcpStream, tls: Arc<ServerConfig>, mut chunks: Chunks, 
     let mut filled = 0;
     let mut outgoing = vec![0; 64 << 10];
     let mut ready = 0;
-    // Plain bytes of a head that was cut off.
-    let mut kept = Vec::new();
+    let mut plain = Vec::with_capacity(2 * size);
     let mut due = 0;
     loop {
-        // Records are decrypted where they lie; what they hold is remembered and written at once.
+        // Records are decrypted where they lie, and collected, since rustls lends them one by one.
         let mut start = 0;
-        let mut plain = Vec::new();
         loop {
-            let base = buffer.as_ptr() as usize;
             let mut blocked = false;
             let status = session.process_tls_records(&mut buffer[start..filled]);
             let mut discard = status.discard;
@@ -201,8 +186,7 @@ fn encrypted(mut stream: TcpStream, tls: Arc<ServerConfig>, mut chunks: Chunks, 
                     while let Some(record) = traffic.next_record() {
                         let record = record.unwrap();
                         discard += record.discard;
-                        let at = record.payload.as_ptr() as usize - base;
-                        plain.push(at..at + record.payload.len());
+                        plain.extend_from_slice(record.payload);
                     }
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
@@ -229,19 +213,9 @@ fn encrypted(mut stream: TcpStream, tls: Arc<ServerConfig>, mut chunks: Chunks, 
                 break;
             }
         }
-        if !plain.is_empty() {
-            let mut slices: Vec<&[u8]> = plain.into_iter().map(|range| &buffer[range]).collect();
-            if !kept.is_empty() {
-                kept.extend_from_slice(slices.remove(0));
-                slices.insert(0, &kept);
-            }
-            let there: usize = slices.iter().map(|slice| slice.len()).sum();
-            let (taken, answers) = chunks.take(&slices);
-            let rest = if taken < there { slices.concat().split_off(taken) } else { Vec::new() };
-            drop(slices);
-            kept = rest;
-            due += answers;
-        }
+        let (taken, answers) = chunks.take(&plain);
+        plain.drain(..taken);
+        due += answers;
         buffer.copy_within(start..filled, 0);
         filled -= start;
         if due > 0 {

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) touched: Timestamp,
     /// Bytes only written since the last sync point.
     pub(super) unsynced_bytes: u64,
+    /// When that was.
+    pub(super) synced_at: Timestamp,
     /// Nothing is left of it; whoever still holds it learns that there is no such upload.
     pub(super) forgotten: bool,
 }
@@ -77,6 +79,7 @@ impl Live {
                 fault: None,
                 touched: now,
                 unsynced_bytes: 0,
+                synced_at: now,
                 forgotten: false,
             }),
             log: Mutex::new(log),
