@@ -20,6 +20,8 @@ use super::plan::LinePlan;
 
 /// Read at a time: a few milliseconds of a fast line.
 const PIECE: usize = 64 << 10;
+/// Timers come this much late; the line makes up for it, or it would be slower than it says.
+const LATE: Duration = Duration::from_millis(5);
 /// Pieces under way at most, for a line without a rate.
 const PIECES: usize = 1024;
 
@@ -74,7 +76,8 @@ impl Lane {
         let Some(rate) = self.rate else { return now };
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let took = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        *free = (*free).max(now) + took;
+        let earliest = now.checked_sub(LATE).unwrap_or(now);
+        *free = (*free).max(earliest) + took;
         *free
     }
 
