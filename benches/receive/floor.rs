@@ -1,0 +1,50 @@
+//! The least that can be done with a chunk: write its frames at their offsets, and sync if asked.
+
+use crate::{CHUNK_BYTES, FILE_BYTES};
+use bytes::Bytes;
+use incoming::core::event::Durability;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+/// Writes one chunk behind the other into a file without a name.
+pub struct Floor {
+    payload: Bytes,
+    frame: usize,
+    ack: Durability,
+    file: File,
+    offset: u64,
+}
+
+impl Floor {
+    pub fn new(payload: Bytes, frame: usize, ack: Durability) -> Self {
+        Self { payload, frame, ack, file: file(), offset: 0 }
+    }
+
+    /// Writes so many chunks. Answers how long that took.
+    pub fn write(&mut self, chunks: u64) -> Duration {
+        let mut took = Duration::ZERO;
+        for _ in 0..chunks {
+            if self.offset >= FILE_BYTES {
+                (self.file, self.offset) = (file(), 0);
+            }
+            let began = Instant::now();
+            let mut offset = self.offset;
+            for frame in self.payload.chunks(self.frame) {
+                self.file.write_all_at(frame, offset).unwrap();
+                offset += frame.len() as u64;
+            }
+            match self.ack {
+                Durability::Written => {}
+                Durability::Durable => self.file.sync_data().unwrap(),
+            }
+            took += began.elapsed();
+            self.offset += CHUNK_BYTES as u64;
+        }
+        took
+    }
+}
+
+fn file() -> File {
+    tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
