@@ -71,7 +71,8 @@ fn extents(c: &mut Criterion) {
             b.iter(|| set.contains(black_box(probe)));
         });
         group.bench_function(BenchmarkId::new("clone", count), |b| b.iter(|| set.clone()));
-        // Fills a hole, so that everything behind it moves; and one more at the end.
+        // Fills a hole, so that everything behind it moves; and one more at the end, for which a
+        // copy has no room yet.
         for (name, place) in [("insert_middle", middle + 1), ("insert_last", 2 * count)] {
             group.bench_function(BenchmarkId::new(name, count), |b| {
                 b.iter_batched_ref(
@@ -97,7 +98,7 @@ fn rules(c: &mut Criterion) {
             length: None,
             durability: Durability::Durable,
         };
-        // Far below the bound on extents, admitting looks at those it overlaps alone.
+        // Beyond the bound on extents it is tried out whether the chunk would make another one.
         group.bench_function(BenchmarkId::new("admit", count), |b| {
             b.iter(|| upload.admit(black_box(&offer), &LIMITS));
         });

@@ -22,7 +22,7 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use floor::Floor;
+use floor::{Floor, Space};
 use incoming::core::event::Durability;
 use incoming::engine::batch::BATCH_BYTES;
 use sha2::{Digest as _, Sha256};
@@ -38,7 +38,7 @@ const ACKS: [(&str, Durability); 2] =
     [("written", Durability::Written), ("durable", Durability::Durable)];
 const BATCHES: [(&str, usize); 3] = [("64KiB", 64 << 10), ("256KiB", 256 << 10), ("1MiB", 1 << 20)];
 
-criterion_group!(benches, receive, batches, hash);
+criterion_group!(benches, receive, batches, writes, hash);
 criterion_main!(benches);
 
 fn receive(c: &mut Criterion) {
@@ -46,7 +46,7 @@ fn receive(c: &mut Criterion) {
     for (ack, durability) in ACKS {
         for (name, frame) in FRAMES {
             let mut group = group(c, &format!("receive/{ack}/{name}"));
-            let mut floor = Floor::new(payload.clone(), frame, durability);
+            let mut floor = Floor::new(&payload, frame, durability, Space::AsItComes);
             group.bench_function("floor", |b| b.iter_custom(|chunks| floor.write(chunks)));
             for (name, hash) in [("engine", Hash::None), ("engine+sha-256", Hash::Sha256)] {
                 let mut chunks = Chunks::new(&payload, frame, durability, hash, BATCH_BYTES);
@@ -65,6 +65,19 @@ fn batches(c: &mut Criterion) {
         for (batch, bytes) in BATCHES {
             let mut chunks = Chunks::new(&payload, frame, Durability::Written, Hash::None, bytes);
             group.bench_function(batch, |b| b.iter_custom(|count| chunks.receive(count)));
+        }
+        group.finish();
+    }
+}
+
+/// What the size of writes and preallocation do by themselves.
+fn writes(c: &mut Criterion) {
+    let payload = payload();
+    for (name, space) in [("bare", Space::AsItComes), ("preallocated", Space::Ahead)] {
+        let mut group = group(c, &format!("write/{name}"));
+        for (size, bytes) in FRAMES.into_iter().chain(BATCHES) {
+            let mut floor = Floor::new(&payload, bytes, Durability::Written, space);
+            group.bench_function(size, |b| b.iter_custom(|chunks| floor.write(chunks)));
         }
         group.finish();
     }

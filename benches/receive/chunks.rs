@@ -88,16 +88,15 @@ impl Feed {
         took
     }
 
-    /// Another upload for the one that has grown enough. Its part is open and the length known when
-    /// this returns.
+    /// Another upload for the one that has grown enough. It has its first chunk, so its part is open
+    /// and its length known.
     async fn renew(&mut self) -> (TicketId, u64) {
         if let Some((id, _)) = self.upload.take() {
             self.engine.cancel(id, "enough".into(), Notice::NotOwed).await.unwrap();
         }
         let (id, _) = self.engine.new_upload(wish()).await.unwrap();
-        let first = Frames { rest: self.frames.rest.slice(..FIRST_BYTES), ..self.frames };
-        self.put(id, 0, first, None).await;
-        (id, FIRST_BYTES as u64)
+        self.put(id, 0, self.frames.clone(), None).await;
+        (id, CHUNK_BYTES as u64)
     }
 
     async fn put(&self, id: TicketId, start: u64, frames: Frames, digest: Option<ChunkDigest>) {
@@ -156,7 +155,5 @@ fn wish() -> NewUpload {
     }
 }
 
-/// Bytes of the chunk that opens an upload: a page, so that the timed ones begin at one.
-const FIRST_BYTES: usize = 4096;
 /// The length that is claimed for the file, which it never has.
 const NEVER_BYTES: u64 = 1 << 40;

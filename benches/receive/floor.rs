@@ -1,24 +1,36 @@
-//! The least that can be done with a chunk: write its frames at their offsets, and sync if asked.
+//! The least that can be done with a chunk: write its frames at their offsets, preallocate and sync
+//! if asked.
 
 use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
 use incoming::core::event::Durability;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
+
+/// When a chunk's space is taken.
+#[derive(Clone, Copy)]
+pub enum Space {
+    /// By the writes.
+    AsItComes,
+    /// For the whole chunk before its first byte, as the engine does.
+    Ahead,
+}
 
 /// Writes one chunk behind the other into a file without a name.
 pub struct Floor {
     payload: Bytes,
     frame: usize,
     ack: Durability,
+    space: Space,
     file: File,
     offset: u64,
 }
 
 impl Floor {
-    pub fn new(payload: Bytes, frame: usize, ack: Durability) -> Self {
-        Self { payload, frame, ack, file: file(), offset: 0 }
+    pub fn new(payload: &Bytes, frame: usize, ack: Durability, space: Space) -> Self {
+        Self { payload: payload.clone(), frame, ack, space, file: file(), offset: 0 }
     }
 
     /// Writes so many chunks. Answers how long that took.
@@ -30,6 +42,13 @@ impl Floor {
             }
             let began = Instant::now();
             let mut offset = self.offset;
+            match self.space {
+                Space::AsItComes => {}
+                Space::Ahead => {
+                    let keep_size = FallocateFlags::KEEP_SIZE;
+                    fallocate(&self.file, keep_size, offset, CHUNK_BYTES as u64).unwrap();
+                }
+            }
             for frame in self.payload.chunks(self.frame) {
                 self.file.write_all_at(frame, offset).unwrap();
                 offset += frame.len() as u64;
