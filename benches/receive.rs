@@ -15,6 +15,8 @@
 mod chunks;
 #[path = "receive/floor.rs"]
 mod floor;
+#[path = "receive/frames.rs"]
+mod frames;
 
 use bytes::Bytes;
 use chunks::{Chunks, Hash};
@@ -23,6 +25,7 @@ use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use floor::{Floor, Space};
+use frames::Cut;
 use incoming::core::event::Durability;
 use incoming::engine::batch::BATCH_BYTES;
 use sha2::{Digest as _, Sha256};
@@ -32,8 +35,13 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// A file is removed when it has grown by so many bytes: less than a sync point (256 MiB) and far
 /// less than what makes the kernel write back by itself.
 const FILE_BYTES: u64 = 128 << 20;
-/// As HTTP/2 and HTTP/1.1 bring them.
-const FRAMES: [(&str, usize); 2] = [("16KiB", 16 << 10), ("400KiB", 400 << 10)];
+/// As HTTP/2 and HTTP/1.1 bring them; the latter also as it is after a head of 123 bytes, so that no
+/// write begins at a page.
+const FRAMES: [(&str, Cut); 3] = [
+    ("16KiB", Cut { frame: 16 << 10, head: 0 }),
+    ("400KiB", Cut { frame: 400 << 10, head: 0 }),
+    ("400KiB_ragged", Cut { frame: 400 << 10, head: 123 }),
+];
 const ACKS: [(&str, Durability); 2] =
     [("written", Durability::Written), ("durable", Durability::Durable)];
 const BATCHES: [(&str, usize); 3] = [("64KiB", 64 << 10), ("256KiB", 256 << 10), ("1MiB", 1 << 20)];
@@ -44,12 +52,12 @@ criterion_main!(benches);
 fn receive(c: &mut Criterion) {
     let payload = payload();
     for (ack, durability) in ACKS {
-        for (name, frame) in FRAMES {
+        for (name, cut) in FRAMES {
             let mut group = group(c, &format!("receive/{ack}/{name}"));
-            let mut floor = Floor::new(&payload, frame, durability, Space::AsItComes);
+            let mut floor = Floor::new(&payload, cut, durability, Space::AsItComes);
             group.bench_function("floor", |b| b.iter_custom(|chunks| floor.write(chunks)));
             for (name, hash) in [("engine", Hash::None), ("engine+sha-256", Hash::Sha256)] {
-                let mut chunks = Chunks::new(&payload, frame, durability, hash, BATCH_BYTES);
+                let mut chunks = Chunks::new(&payload, cut, durability, hash, BATCH_BYTES);
                 group.bench_function(name, |b| b.iter_custom(|count| chunks.receive(count)));
             }
             group.finish();
@@ -60,10 +68,10 @@ fn receive(c: &mut Criterion) {
 /// How many bytes are written together.
 fn batches(c: &mut Criterion) {
     let payload = payload();
-    for (name, frame) in FRAMES {
+    for (name, cut) in FRAMES {
         let mut group = group(c, &format!("batch/{name}"));
         for (batch, bytes) in BATCHES {
-            let mut chunks = Chunks::new(&payload, frame, Durability::Written, Hash::None, bytes);
+            let mut chunks = Chunks::new(&payload, cut, Durability::Written, Hash::None, bytes);
             group.bench_function(batch, |b| b.iter_custom(|count| chunks.receive(count)));
         }
         group.finish();
@@ -75,8 +83,9 @@ fn writes(c: &mut Criterion) {
     let payload = payload();
     for (name, space) in [("bare", Space::AsItComes), ("preallocated", Space::Ahead)] {
         let mut group = group(c, &format!("write/{name}"));
-        for (size, bytes) in FRAMES.into_iter().chain(BATCHES) {
-            let mut floor = Floor::new(&payload, bytes, Durability::Written, space);
+        let batches = BATCHES.map(|(size, frame)| (size, Cut { frame, head: 0 }));
+        for (size, cut) in FRAMES.into_iter().chain(batches) {
+            let mut floor = Floor::new(&payload, cut, Durability::Written, space);
             group.bench_function(size, |b| b.iter_custom(|chunks| floor.write(chunks)));
         }
         group.finish();

@@ -1,8 +1,8 @@
 //! Chunks for a real engine on a storage directory of its own.
 
+use crate::frames::{Cut, Frames};
 use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
-use futures_core::Stream;
 use incoming::core::command::{Offer, Reach};
 use incoming::core::digest::ChunkDigest;
 use incoming::core::event::{DigestWish, Durability, Notice, Removal};
@@ -11,15 +11,12 @@ use incoming::core::handover::Policy;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::engine::clock::SystemClock;
-use incoming::engine::error::ClientFault;
 use incoming::engine::tickets::NewUpload;
 use incoming::engine::{Engine, Options};
 use incoming::journal::local::LocalJournals;
 use incoming::store::local::{Access, LocalStore};
 use sha2::{Digest as _, Sha256};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -48,7 +45,7 @@ struct Feed {
 }
 
 impl Chunks {
-    pub fn new(payload: &Bytes, frame: usize, ack: Durability, hash: Hash, batch: usize) -> Self {
+    pub fn new(payload: &Bytes, cut: Cut, ack: Durability, hash: Hash, batch: usize) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let access = Access { group: None, file_mode: 0o600, directory_mode: 0o700 };
         let store = Arc::new(LocalStore::open(directory.path(), access).unwrap());
@@ -58,7 +55,7 @@ impl Chunks {
             Hash::None => None,
             Hash::Sha256 => Some(ChunkDigest::Sha256(Sha256::digest(payload).into())),
         };
-        let frames = Frames { rest: payload.clone(), frame };
+        let frames = Frames::new(payload, cut);
         Self {
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
             feed: Feed { engine, frames, digest, upload: None },
@@ -100,28 +97,9 @@ impl Feed {
     }
 
     async fn put(&self, id: TicketId, start: u64, frames: Frames, digest: Option<ChunkDigest>) {
-        let extent = Extent::new(start, start + frames.rest.len() as u64);
+        let extent = Extent::new(start, start + CHUNK_BYTES as u64);
         let offer = Offer { extent, length: Some(NEVER_BYTES), reach: Reach::Chunk };
         self.engine.receive(id, offer, digest, frames).await.unwrap();
-    }
-}
-
-/// A chunk's frames, all there already; they share the payload's memory.
-#[derive(Clone)]
-struct Frames {
-    rest: Bytes,
-    frame: usize,
-}
-
-impl Stream for Frames {
-    type Item = Result<Bytes, ClientFault>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        let bytes = self.frame.min(self.rest.len());
-        Poll::Ready(Some(Ok(self.rest.split_to(bytes))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The least that can be done with a chunk: write its frames at their offsets, preallocate and sync
 //! if asked.
 
+use crate::frames::{Cut, Frames};
 use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
 use incoming::core::event::Durability;
@@ -20,8 +21,7 @@ pub enum Space {
 
 /// Writes one chunk behind the other into a file without a name.
 pub struct Floor {
-    payload: Bytes,
-    frame: usize,
+    frames: Frames,
     ack: Durability,
     space: Space,
     file: File,
@@ -29,8 +29,8 @@ pub struct Floor {
 }
 
 impl Floor {
-    pub fn new(payload: &Bytes, frame: usize, ack: Durability, space: Space) -> Self {
-        Self { payload: payload.clone(), frame, ack, space, file: file(), offset: 0 }
+    pub fn new(payload: &Bytes, cut: Cut, ack: Durability, space: Space) -> Self {
+        Self { frames: Frames::new(payload, cut), ack, space, file: file(), offset: 0 }
     }
 
     /// Writes so many chunks. Answers how long that took.
@@ -49,8 +49,8 @@ impl Floor {
                     fallocate(&self.file, keep_size, offset, CHUNK_BYTES as u64).unwrap();
                 }
             }
-            for frame in self.payload.chunks(self.frame) {
-                self.file.write_all_at(frame, offset).unwrap();
+            for frame in self.frames.clone() {
+                self.file.write_all_at(&frame, offset).unwrap();
                 offset += frame.len() as u64;
             }
             match self.ack {
