@@ -27,6 +27,10 @@ deny:
 test:
     cargo test --locked
 
+# What it measures and how to compare two commits: benches/README.md.
+bench *args:
+    cargo bench --locked {{args}}
+
 # The browser library: types, units, and dist/ built anew.
 js:
     cd incoming-js && npm ci && npm run types && npm test && npm run build

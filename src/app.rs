@@ -283,6 +283,7 @@ fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
         },
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
+        batch_bytes: engine::batch::BATCH_BYTES,
     };
     Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
 }

@@ -61,6 +61,9 @@ pub struct Options {
     pub body_timeout: Duration,
     /// A body slower than this many bytes a second ends; 0 lets every body go on.
     pub min_rate: u64,
+    /// Frames are collected up to this many bytes, and then written together; one larger frame is
+    /// not split. No setting of the server: it uses [`batch::BATCH_BYTES`], benches try others.
+    pub batch_bytes: usize,
 }
 
 /// The engine: all uploads of one storage directory.

@@ -99,7 +99,7 @@ impl Chunk<'_> {
             batch.push(first);
             // What is there already joins the batch; nothing is waited for.
             let broken = loop {
-                if batch.bytes >= BATCH_BYTES {
+                if batch.bytes >= self.engine.options.batch_bytes {
                     break None;
                 }
                 let ready = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_next(cx))).await;
@@ -408,9 +408,6 @@ enum Broken {
     Ended,
 }
 
-/// Bytes of a batch: HTTP/2 brings 16 KiB frames, and one write for each would cost more than the
-/// bytes; HTTP/1 frames of several hundred KiB go through as they come.
-const BATCH_BYTES: usize = 256 * 1024;
 /// A write that takes this long has met a full dirty budget, not the page cache.
 const SLOW_WRITE: Duration = Duration::from_millis(20);
 /// Space is reserved and preallocated this far ahead, at most ...

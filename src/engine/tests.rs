@@ -69,6 +69,7 @@ impl Machine {
             calls: Policy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
+            batch_bytes: batch::BATCH_BYTES,
         };
         let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));
         Engine::new(options, store, journals, Arc::new(self.clock.clone()))
