@@ -18,7 +18,8 @@ use incoming::core::time::Timestamp;
 use incoming::core::upload::Upload;
 use incoming::journal::record::{MAGIC, Record, decode, encode};
 use incoming::journal::replay::replay;
-use incoming::wire::header::{content_digest, content_range};
+use incoming::wire::content_digest::content_digest;
+use incoming::wire::header::content_range;
 use std::hint::black_box;
 
 /// Chunks, or extents that do not touch. An upload holds 4096 of the latter at most.

@@ -16,6 +16,7 @@ pub mod live;
 pub mod outbox;
 pub mod registry;
 mod round;
+mod slow_disk;
 pub mod space;
 pub mod stats;
 pub mod status;
@@ -33,7 +34,6 @@ use crate::journal::JournalStore;
 use crate::store::Store;
 use clock::Clock;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,7 +79,7 @@ pub struct Engine {
     space: space::Space,
     stats: stats::Stats,
     /// Set while the last write took long: the next ones go to a blocking thread.
-    slow_disk: AtomicBool,
+    slow_disk: slow_disk::SlowDisk,
     tracker: TaskTracker,
     draining: CancellationToken,
 }
@@ -104,7 +104,7 @@ impl Engine {
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
             stats: stats::Stats::default(),
-            slow_disk: AtomicBool::new(false),
+            slow_disk: slow_disk::SlowDisk::new(tokio::time::Instant::now()),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
         })

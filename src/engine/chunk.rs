@@ -20,9 +20,7 @@ use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// How the body of a chunk ended.
@@ -294,9 +292,9 @@ impl Chunk<'_> {
     /// is slow, so that other connections of this worker go on.
     async fn write(&self, frames: Vec<Bytes>, offset: u64) -> Result<(), TransferError> {
         let Some(blob) = self.blob.clone() else { return Ok(()) };
-        let slow = &self.engine.slow_disk;
+        let disk = &self.engine.slow_disk;
         let began = Instant::now();
-        let written = if slow.load(Ordering::Relaxed) {
+        let written = if disk.is_slow(began) {
             let live = Arc::clone(self.live);
             let write = tokio::task::spawn_blocking(move || live.write(&*blob, &frames, offset));
             match write.await {
@@ -306,7 +304,8 @@ impl Chunk<'_> {
         } else {
             self.live.write(&*blob, &frames, offset)
         };
-        slow.store(began.elapsed() >= SLOW_WRITE, Ordering::Relaxed);
+        let now = Instant::now();
+        disk.wrote(now.duration_since(began), now);
         let Some(written) = written else { return Err(self.engine.fenced(self.live)) };
         written.map_err(|error| self.failed("write", &error))
     }
@@ -408,8 +407,6 @@ enum Broken {
     Ended,
 }
 
-/// A write that takes this long has met a full dirty budget, not the page cache.
-const SLOW_WRITE: Duration = Duration::from_millis(20);
 /// Space is reserved and preallocated this far ahead, at most ...
 const STRETCH_BYTES: u64 = 256 << 20;
 /// ... and only as far as the body has come already, beyond this: a declared range costs no more

@@ -23,6 +23,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 mod over_time;
+mod slow_disk;
 
 /// Memory that outlives engines: a new engine on it is a restart.
 #[derive(Clone, Default)]

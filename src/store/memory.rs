@@ -8,11 +8,18 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// A store that lives as long as this value and its clones.
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Mutex<Disk>>);
+pub struct MemoryStore(Arc<Shared>);
+
+struct Shared {
+    disk: Mutex<Disk>,
+    /// Told when writes are no longer held.
+    let_go: Condvar,
+}
 
 struct Disk {
     parts: HashMap<TicketId, Content>,
@@ -20,6 +27,9 @@ struct Disk {
     free_bytes: u64,
     run: RunIdentity,
     failing: Option<(Step, io::ErrorKind)>,
+    /// Whose writes hang, and how many do.
+    held: Option<TicketId>,
+    waiting: usize,
 }
 
 #[derive(Clone, Default)]
@@ -43,13 +53,16 @@ pub enum Step {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Disk {
+        let disk = Mutex::new(Disk {
             parts: HashMap::new(),
             published: HashMap::new(),
             free_bytes: 1 << 40,
             run: RunIdentity { boot: [1; 16], mount: 1 },
             failing: None,
-        })))
+            held: None,
+            waiting: 0,
+        });
+        Self(Arc::new(Shared { disk, let_go: Condvar::new() }))
     }
 }
 
@@ -57,6 +70,18 @@ impl MemoryStore {
     /// Every such step fails with `kind` from now on; `None` makes the disk well again.
     pub fn fail(&self, failing: Option<(Step, io::ErrorKind)>) {
         self.disk().failing = failing;
+    }
+
+    /// Writes to this upload hang from now on; `None` lets them go on. One that hangs for too long
+    /// fails, so that a test does.
+    pub fn hold_writes(&self, id: Option<TicketId>) {
+        self.disk().held = id;
+        self.0.let_go.notify_all();
+    }
+
+    /// How many writes hang.
+    pub fn writes_held(&self) -> usize {
+        self.disk().waiting
     }
 
     /// How much space the disk says it has.
@@ -77,9 +102,12 @@ impl MemoryStore {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.0.disk.lock().expect("no holder of this lock panics")
     }
 }
+
+/// Longer than any test lets a write hang.
+const HELD: Duration = Duration::from_secs(10);
 
 impl Disk {
     fn check(&self, step: Step) -> io::Result<()> {
@@ -169,6 +197,18 @@ struct MemoryBlob {
 impl Blob for MemoryBlob {
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()> {
         let mut disk = self.store.disk();
+        if disk.held == Some(self.id) {
+            disk.waiting += 1;
+            let shared = &self.store.0;
+            let waited =
+                shared.let_go.wait_timeout_while(disk, HELD, |disk| disk.held == Some(self.id));
+            let outcome;
+            (disk, outcome) = waited.expect("no holder of this lock panics");
+            disk.waiting -= 1;
+            if outcome.timed_out() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
         disk.check(Step::Write)?;
         let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
         let mut at = usize::try_from(offset).expect("a test's file fits into memory");

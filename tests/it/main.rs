@@ -11,6 +11,7 @@
 #![allow(unreachable_pub)]
 
 mod backend;
+mod bench;
 mod child;
 mod client;
 mod content;

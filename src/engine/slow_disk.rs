@@ -1,0 +1,67 @@
+//! Whether the disk takes writes at once just now; decides where a batch is written.
+//!
+//! A write that the page cache takes costs less on the worker than the way to another thread does. A
+//! write that has to wait stalls every connection of that worker. So: on the worker until one had to
+//! wait, then elsewhere for a while. What a worker can lose is one write in each such while.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What is known of the disk's pace; shared by all uploads.
+pub(super) struct SlowDisk {
+    began: Instant,
+    /// Slow until then, in milliseconds after `began`.
+    until: AtomicU64,
+}
+
+impl SlowDisk {
+    /// A disk that has not been slow yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { began: now, until: AtomicU64::new(0) }
+    }
+
+    /// Whether a write had to wait a short while ago.
+    pub(super) fn is_slow(&self, now: Instant) -> bool {
+        self.millis(now) < self.until.load(Ordering::Relaxed)
+    }
+
+    /// A write ended now and took so long.
+    pub(super) fn wrote(&self, took: Duration, now: Instant) {
+        if took >= SLOW_WRITE {
+            let until = self.millis(now).saturating_add(SLOW_FOR_MS);
+            self.until.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A write that takes this long has met a full dirty budget, not the page cache: a batch of 256 KiB
+/// takes a twentieth of a millisecond, and several times that when other threads want the processor.
+pub(super) const SLOW_WRITE: Duration = Duration::from_millis(20);
+/// How long one such write counts. A throttled writer is held up about this often by the kernel, so
+/// that with less the next slow write would be met on a worker again.
+const SLOW_FOR_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_write_counts_for_a_while() {
+        let began = Instant::now();
+        let disk = SlowDisk::new(began);
+        let at = |ms| began + Duration::from_millis(ms);
+        assert!(!disk.is_slow(began));
+        disk.wrote(SLOW_WRITE - Duration::from_nanos(1), at(5));
+        assert!(!disk.is_slow(at(5)));
+        disk.wrote(SLOW_WRITE, at(100));
+        assert!(disk.is_slow(at(100)) && disk.is_slow(at(1099)) && !disk.is_slow(at(1100)));
+        // Quick ones meanwhile say nothing: the page cache takes some even while it is full.
+        disk.wrote(Duration::ZERO, at(500));
+        assert!(disk.is_slow(at(1099)));
+    }
+}
