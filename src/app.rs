@@ -13,7 +13,9 @@ use crate::handover::client::{self, Client};
 use crate::handover::worker;
 use crate::journal::local::LocalJournals;
 use crate::metrics;
-use crate::net::{self, Address, Listener, Peer, Setup, Stats, Strangers, TlsReload, Workers};
+use crate::net::{
+    self, Address, Listener, Memory, Peer, Setup, Stats, Strangers, TlsReload, Workers,
+};
 use crate::store::local::{self, LocalStore};
 use crate::wire::access::Access;
 use crate::wire::cors::Cors;
@@ -55,6 +57,7 @@ pub struct Server {
     stats: Arc<Stats>,
     sockets: Vec<Socket>,
     drain: CancellationToken,
+    memory: Arc<Memory>,
 }
 
 /// A bound socket and what it serves.
@@ -97,7 +100,9 @@ impl Server {
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), Arc::new(render));
         let workers =
             Workers::start(settings.workers).map_err(|error| StartError::new("workers", error))?;
+        let memory = Memory::new(settings.receive_memory, settings.max_connections);
         Ok(Self {
+            memory,
             settings,
             engine,
             wire,
@@ -130,6 +135,7 @@ impl Server {
             options: Arc::new(net::Options {
                 max_connections: self.settings.max_connections,
                 shutdown_grace: self.settings.shutdown_grace,
+                memory: Arc::clone(&self.memory),
                 ..net::Options::default()
             }),
             stats: Arc::clone(&self.stats),

@@ -4,6 +4,7 @@
 //! The promises of this room:
 //! - **A permit comes before a connection.** No more than [`Options::max_connections`] are open; the
 //!   next one waits in the kernel's queue.
+//! - **What peers send ahead has a bound**, all connections together: each gets its share of [`Memory`].
 //! - **Every wait on a peer has a limit**: the handshake, the first byte, a request's head, the time
 //!   between two requests, a peer that reads nothing. What a request itself may take (a body that
 //!   stands still) is the service's business.
@@ -18,6 +19,7 @@ mod address;
 mod conn;
 mod linger;
 mod listener;
+mod memory;
 mod options;
 mod readahead;
 mod serve;
@@ -33,6 +35,7 @@ use std::net::SocketAddr;
 
 pub use address::{Address, AddressError};
 pub use listener::Listener;
+pub use memory::{LEAST_BYTES, Memory};
 pub use options::{Http1, Http2, Limits, LingerLimits, Options};
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};

@@ -65,6 +65,7 @@ impl Settings {
             ("max_upload_size", limit(self.max_upload_size)),
             ("max_uploads", Value(self.max_uploads.to_string())),
             ("max_connections", Value(self.max_connections.to_string())),
+            ("receive_memory", string(size(self.receive_memory))),
             ("min_free_space", string(size(self.min_free_space))),
             ("max_idle", string(duration(self.max_idle))),
             ("retain_finished", string(duration(self.retain_finished))),

@@ -58,6 +58,9 @@ pub struct Settings {
     pub max_uploads: u64,
     /// Most connections open at a time. Default 10000.
     pub max_connections: usize,
+    /// Bytes that clients may send ahead of the disk, all connections together. Default 2 GiB; at least
+    /// `max_connections` times [`LEAST_BYTES`](crate::net::LEAST_BYTES).
+    pub receive_memory: u64,
     /// Bytes of the disk that uploads leave free, 0 for none. Default 1 GiB: the machine and the
     /// journals must go on when uploads cannot.
     pub min_free_space: u64,
@@ -194,6 +197,7 @@ impl Default for Settings {
             max_upload_size: None,
             max_uploads: 100_000,
             max_connections: 10_000,
+            receive_memory: 2 << 30,
             min_free_space: 1 << 30,
             max_idle: 12 * HOUR,
             retain_finished: HOUR,

@@ -84,6 +84,10 @@ pub struct Typed {
     /// Most connections open at a time [default: 10000]
     #[arg(long, value_name = "COUNT")]
     pub max_connections: Option<Raw>,
+    /// Memory for bytes that clients send ahead of the disk, all connections together; at least 112KiB
+    /// for each of max_connections [default: 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub receive_memory: Option<Raw>,
     /// Bytes of the disk that uploads leave free; 0 for none [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub min_free_space: Option<Raw>,
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 37, "{keys:?}");
+        assert_eq!(keys.len(), 38, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

@@ -69,6 +69,10 @@ fn limits(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
     given!(layers, max_uploads).into(&mut settings.max_uploads, uploads)?;
     let connections = parse::count(1, MOST_CONNECTIONS);
     given!(layers, max_connections).into(&mut settings.max_connections, connections)?;
+    // The default follows the connections; only a size that was asked for can be too small.
+    let needed = crate::net::LEAST_BYTES * settings.max_connections as u64;
+    settings.receive_memory = settings.receive_memory.max(needed / 2 * 3);
+    given!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size)?;
     given!(layers, min_rate).into(&mut settings.min_rate, parse::rate)?;
     given!(layers, workers).into(&mut settings.workers, parse::count(1, 1024))
 }
@@ -164,6 +168,11 @@ mod tests {
         check("log = 'debug'\nlog_format = 'json'", |s| {
             s.log = "debug".into();
             s.log_format = LogFormat::Json;
+        });
+        check("receive_memory = '3GiB'", |s| s.receive_memory = 3 << 30);
+        check("max_connections = 100000", |s| {
+            s.max_connections = 100_000;
+            s.receive_memory = 150_000 * crate::net::LEAST_BYTES;
         });
         check("workers = 3", |s| s.workers = 3);
     }

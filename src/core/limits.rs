@@ -16,5 +16,9 @@ pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 /// a client that keeps `send_ahead` chunks in flight never comes near.
 pub const MAX_DISJOINT_EXTENTS: usize = 4096;
 
+/// Chunks in flight, all uploads together. Each may hold one frame of 16 KiB while it waits for the disk:
+/// 256 MiB.
+pub const MAX_CHUNKS: usize = 16_384;
+
 /// Chunks in flight for one upload: 64 is the largest `send_ahead`, the rest is for stale requests.
 pub const MAX_CHUNKS_IN_FLIGHT: usize = 256;

@@ -21,6 +21,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 /// How the body of a chunk ended.
@@ -81,6 +82,22 @@ impl<'a> Chunk<'a> {
             pace: Pace::new(),
         }
     }
+
+    /// While the disk is slow batches pile up, so each needs a permit; without one, a chunk holds the
+    /// frame that it has and reads no further.
+    async fn permit(
+        &self,
+        claim: Option<&Claim>,
+    ) -> Result<Option<SemaphorePermit<'a>>, TransferError> {
+        let engine: &'a Engine = self.engine;
+        let disk = &engine.slow_disk;
+        let Some(claim) = claim.filter(|_| disk.is_slow(Instant::now())) else { return Ok(None) };
+        tokio::select! {
+            biased;
+            () = claim.fence.cancelled() => Err(self.engine.fenced(self.live)),
+            permit = disk.batches.acquire() => Ok(permit.ok()),
+        }
+    }
 }
 
 impl Chunk<'_> {
@@ -95,6 +112,10 @@ impl Chunk<'_> {
                 Err(error) => return End::Short(error),
             };
             batch.push(first);
+            let _permit = match self.permit(claim).await {
+                Ok(permit) => permit,
+                Err(error) => return End::Short(error),
+            };
             // What is there already joins the batch; nothing is waited for.
             let broken = loop {
                 if batch.bytes >= self.engine.options.batch_bytes {

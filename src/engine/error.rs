@@ -91,7 +91,7 @@ pub enum TransferError {
     },
     /// The peer broke off; the good prefix counts.
     Client(ClientFault),
-    /// More chunks in flight than one upload may have.
+    /// More chunks in flight than one upload, or all of them together, may have.
     TooManyInFlight {
         /// How many that is.
         limit: usize,

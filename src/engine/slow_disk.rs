@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// What is known of the disk's pace; shared by all uploads.
@@ -13,12 +14,15 @@ pub(super) struct SlowDisk {
     began: Instant,
     /// Slow until then, in milliseconds after `began`.
     until: AtomicU64,
+    /// Batches that may wait for it at once.
+    pub(super) batches: Semaphore,
 }
 
 impl SlowDisk {
     /// A disk that has not been slow yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, until: AtomicU64::new(0) }
+        let batches = Semaphore::new(SLOW_BATCHES);
+        Self { began: now, until: AtomicU64::new(0), batches }
     }
 
     /// Whether a write had to wait a short while ago.
@@ -42,6 +46,8 @@ impl SlowDisk {
 /// A write that takes this long has met a full dirty budget, not the page cache: a batch of 256 KiB
 /// takes a twentieth of a millisecond, and several times that when other threads want the processor.
 pub(super) const SLOW_WRITE: Duration = Duration::from_millis(20);
+/// Batches of 256 KiB: 64 MiB wait for a slow disk at most, several for each thread that may write.
+const SLOW_BATCHES: usize = 256;
 /// How long one such write counts. A throttled writer is held up about this often by the kernel, so
 /// that with less the next slow write would be met on a worker again.
 const SLOW_FOR_MS: u64 = 1000;

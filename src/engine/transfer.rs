@@ -15,7 +15,7 @@ use crate::core::command::Offer;
 use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
-use crate::core::limits::MAX_CHUNKS_IN_FLIGHT;
+use crate::core::limits::{MAX_CHUNKS, MAX_CHUNKS_IN_FLIGHT};
 use crate::store::Blob;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,12 @@ impl Engine {
         let engine = Arc::clone(self);
         let transfer = async move {
             engine.stats.chunks_in_flight.add(1);
-            let result = engine.transfer(id, offer, digest, source).await;
+            let in_flight = usize::try_from(engine.stats.chunks_in_flight.value()).unwrap_or(0);
+            let result = if in_flight > MAX_CHUNKS {
+                Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS })
+            } else {
+                engine.transfer(id, offer, digest, source).await
+            };
             engine.stats.chunks_in_flight.add(-1);
             result
         };

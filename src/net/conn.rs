@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use super::linger::Linger;
 use super::listener::Accepted;
+use super::memory::{Share, Sizes};
 use super::options::Options;
 use super::readahead::ReadAhead;
 use super::stats::Stats;
@@ -100,11 +101,19 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = Linger::new(io, shared.options.linger);
+    let options = &shared.options;
+    let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
+        shared.stats.accept_failed();
+        tracing::warn!(address = ?peer.address, "no memory is left for a connection");
+        return;
+    };
+    let sizes = |share: &Share| Sizes::of(share.bytes(), &options.http1, &options.http2);
+    let io = Linger::new(io, options.linger);
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
-        return serve_http1(io, peer, shared, service).await;
+        return serve_http1(io, peer, shared, sizes(&share), service).await;
     };
+    let io = ReadAhead::new(io, sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
     let session = stream.get_ref().1;
     peer.tls = true;
@@ -112,20 +121,21 @@ where
     peer.http2 = session.alpn_protocol() == Some(b"h2");
     let service = make(&peer);
     if peer.http2 {
-        serve_http2(stream, peer, shared, service).await;
+        share.grow(Sizes::most_http2(&options.http2));
+        serve_http2(stream, peer, shared, sizes(&share), service).await;
     } else {
-        serve_http1(stream, peer, shared, service).await;
+        serve_http1(stream, peer, shared, sizes(&share), service).await;
     }
 }
 
 async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
-    io: IO,
+    io: ReadAhead<IO>,
     tls: &TlsReload,
     shared: &Shared,
     peer: &Peer,
 ) -> Option<TlsStream<ReadAhead<IO>>> {
     let accept = TlsAcceptor::from(tls.current())
-        .accept_with(ReadAhead::new(io), |session| session.set_buffer_limit(Some(TLS_SEND_BYTES)));
+        .accept_with(io, |session| session.set_buffer_limit(Some(TLS_SEND_BYTES)));
     let accept = timeout(shared.options.handshake, accept);
     match shared.drain.run_until_cancelled(accept).await? {
         Ok(Ok(stream)) => return Some(stream),
@@ -136,7 +146,7 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     None
 }
 
-async fn serve_http1<IO, S, B>(io: IO, peer: Peer, shared: &Shared, service: S)
+async fn serve_http1<IO, S, B>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
@@ -150,12 +160,12 @@ where
     let _open = shared.stats.open(Stats::http1);
     let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
     let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
-    let conn =
-        http1_builder(&shared.options).serve_connection(io, watched(service, Arc::clone(&watch)));
+    let conn = http1_builder(&shared.options, sizes)
+        .serve_connection(io, watched(service, Arc::clone(&watch)));
     drive(conn, http1::Connection::graceful_shutdown, &watch, shared, &peer).await;
 }
 
-async fn serve_http2<IO, S, B>(io: IO, peer: Peer, shared: &Shared, service: S)
+async fn serve_http2<IO, S, B>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
@@ -170,7 +180,7 @@ where
     let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
     let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
     let streams = Streams(shared.tasks.clone());
-    let builder = http2_builder(&shared.options, streams);
+    let builder = http2_builder(&shared.options, sizes, streams);
     let conn = builder.serve_connection(io, watched(service, Arc::clone(&watch)));
     drive(conn, http2::Connection::graceful_shutdown, &watch, shared, &peer).await;
 }
@@ -257,7 +267,7 @@ where
 }
 
 /// HTTP/1.1 with every knob set by hand.
-fn http1_builder(options: &Options) -> http1::Builder {
+fn http1_builder(options: &Options, sizes: Sizes) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -267,7 +277,7 @@ fn http1_builder(options: &Options) -> http1::Builder {
         // that vanished during a long poll is noticed when the poll is over.
         .half_close(true)
         .keep_alive(true)
-        .max_buf_size(options.http1.buffer_bytes)
+        .max_buf_size(sizes.http1_buffer)
         .max_headers(options.http1.max_headers)
         .max_header_size(options.http1.max_head_bytes)
         // An answer leaves at once; a client waits for each acknowledgement.
@@ -284,15 +294,15 @@ fn http1_builder(options: &Options) -> http1::Builder {
 }
 
 /// HTTP/2 with every knob set by hand.
-fn http2_builder(options: &Options, streams: Streams) -> http2::Builder<Streams> {
+fn http2_builder(options: &Options, sizes: Sizes, streams: Streams) -> http2::Builder<Streams> {
     let knobs = &options.http2;
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         // Windows of fixed size: the adaptive ones start at 64 KiB and ping to grow.
         .adaptive_window(false)
-        .initial_stream_window_size(knobs.stream_window_bytes)
-        .initial_connection_window_size(knobs.connection_window_bytes)
+        .initial_stream_window_size(sizes.stream_window)
+        .initial_connection_window_size(sizes.connection_window)
         .max_concurrent_streams(knobs.max_streams)
         .max_frame_size(knobs.max_frame_bytes)
         .max_header_list_size(knobs.max_header_bytes)

@@ -1,5 +1,7 @@
 //! Every limit and knob of a listener, with the reason for its default.
 
+use super::memory::Memory;
+use std::sync::Arc;
 use std::time::Duration;
 
 const KIB: usize = 1024;
@@ -25,6 +27,10 @@ pub struct Options {
     pub http1: Http1,
     /// HTTP/2.
     pub http2: Http2,
+    /// What connections may hold of bytes that are not taken yet; shared by listeners. 2 GiB: a GiB and
+    /// a bit is the least that `max_connections` need, the rest is full speed for a thousand
+    /// connections of HTTP/1.1 or a hundred of HTTP/2.
+    pub memory: Arc<Memory>,
 }
 
 /// How long a peer may keep a connection waiting, outside of the time a request is being served.
@@ -84,8 +90,9 @@ pub struct Http2 {
     pub connection_window_bytes: u32,
     /// Streams open at once on a connection. 100, the least that RFC 9113 recommends.
     pub max_streams: u32,
-    /// Largest frame accepted. 256 KiB: clients that use it cost a third less CPU than with 16 KiB
-    /// frames; browsers do not.
+    /// Largest frame accepted. 16 KiB, the protocol's least and what browsers send: a stream whose
+    /// bytes wait for the disk holds one frame beside its window, so this bounds memory. Larger ones
+    /// would cost clients that use them a little less CPU.
     pub max_frame_bytes: u32,
     /// Bytes of a request's decoded headers. 32 KiB, as for HTTP/1.1.
     pub max_header_bytes: u32,
@@ -121,6 +128,7 @@ impl Default for Options {
             linger: LingerLimits::default(),
             http1: Http1::default(),
             http2: Http2::default(),
+            memory: Memory::new(2 << 30, 10_000),
         }
     }
 }
@@ -155,7 +163,7 @@ impl Default for Http2 {
             stream_window_bytes: 4 << 20,
             connection_window_bytes: 8 << 20,
             max_streams: 100,
-            max_frame_bytes: 256 << 10,
+            max_frame_bytes: 16 << 10,
             max_header_bytes: 32 << 10,
             header_table_bytes: 4 << 10,
             send_buffer_bytes: 400 * KIB,

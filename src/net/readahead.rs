@@ -21,7 +21,7 @@ thread_local! {
     static SPARES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Reads `io` in steps of [`READ_AHEAD`]; writes pass through untouched.
+/// Reads `io` in large steps; writes pass through untouched.
 ///
 /// It holds a buffer only while there are bytes in it: an idle connection costs nothing, however
 /// many there are. Buffers go back to a small store of the thread, so that a busy one neither
@@ -29,6 +29,8 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct ReadAhead<IO> {
     io: IO,
+    /// How much is read at once.
+    size: usize,
     ahead: Option<Ahead>,
 }
 
@@ -41,8 +43,9 @@ struct Ahead {
 }
 
 impl<IO> ReadAhead<IO> {
-    pub(super) fn new(io: IO) -> Self {
-        Self { io, ahead: None }
+    /// Reads `size` bytes at once; up to [`READ_AHEAD`] is of use.
+    pub(super) fn new(io: IO, size: usize) -> Self {
+        Self { io, size, ahead: None }
     }
 }
 
@@ -55,11 +58,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
         let this = self.get_mut();
         let mut ahead = match this.ahead.take() {
             Some(ahead) => ahead,
-            None if out.remaining() >= READ_AHEAD => {
+            None if out.remaining() >= this.size => {
                 return Pin::new(&mut this.io).poll_read(cx, out);
             }
             None => {
-                let mut buffer = take_buffer();
+                let mut buffer = take_buffer(this.size);
                 let mut space = ReadBuf::new(&mut buffer);
                 let read = Pin::new(&mut this.io).poll_read(cx, &mut space);
                 let filled = space.filled().len();
@@ -120,16 +123,17 @@ impl<IO> Drop for ReadAhead<IO> {
     }
 }
 
-fn take_buffer() -> Box<[u8]> {
-    let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
-    spare.unwrap_or_else(|| vec![0; READ_AHEAD].into_boxed_slice())
+fn take_buffer(size: usize) -> Box<[u8]> {
+    let spare = || SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+    let spare = if size == READ_AHEAD { spare() } else { None };
+    spare.unwrap_or_else(|| vec![0; size].into_boxed_slice())
 }
 
 fn keep_buffer(buffer: Box<[u8]>) {
     // A thread that ends has no store any more; then the buffer is simply freed.
     let _ = SPARES.try_with(|spares| {
         let mut spares = spares.borrow_mut();
-        if spares.len() < SPARE {
+        if spares.len() < SPARE && buffer.len() == READ_AHEAD {
             spares.push(buffer);
         }
     });
@@ -147,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn small_reads_come_from_one_large_one() {
         let sent: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[0]).collect();
-        let mut io = ReadAhead::new(&sent[..]);
+        let mut io = ReadAhead::new(&sent[..], READ_AHEAD);
         let mut got = Vec::new();
         let mut step = [0; 4096];
         loop {
@@ -164,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn holds_a_buffer_only_while_bytes_wait_in_it() {
         let (near, mut far) = tokio::io::duplex(1 << 16);
-        let mut io = ReadAhead::new(near);
+        let mut io = ReadAhead::new(near, READ_AHEAD);
         let mut step = [0; 4];
         let idle = tokio::select! { biased;
             _ = io.read(&mut step) => false,
@@ -185,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn writes_pass_through() {
         let (near, mut far) = tokio::io::duplex(1 << 16);
-        let mut io = ReadAhead::new(near);
+        let mut io = ReadAhead::new(near, READ_AHEAD);
         assert_eq!(io.is_write_vectored(), io.io.is_write_vectored());
         let parts = [IoSlice::new(b"in"), IoSlice::new(b"coming")];
         let mut count = io.write_vectored(&parts).await.unwrap();

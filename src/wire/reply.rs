@@ -337,9 +337,7 @@ impl From<TransferError> for Problem {
             }
             TransferError::TooManyInFlight { limit } => Self::new(
                 Code::TooMany,
-                format!(
-                    "{limit} chunks of this upload are in flight, that is as many as there may be"
-                ),
+                format!("{limit} chunks are in flight, that is as many as there may be"),
             ),
             TransferError::NoSpace => no_space(),
             TransferError::Draining => draining(),
