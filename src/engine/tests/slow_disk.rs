@@ -29,3 +29,30 @@ async fn a_write_that_hangs_stalls_nobody_else() {
         assert_eq!(held(&engine, slow).await, [(0, 5)]);
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_a_slow_disk_can_be_taken_over() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    engine.slow_disk.wrote(SLOW_WRITE, Instant::now());
+    let batches = &engine.slow_disk.batches;
+    let others = batches.acquire_many(u32::try_from(batches.available_permits()).unwrap());
+    let others = others.await.unwrap();
+    let send = |bytes: &'static [u8]| {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
+    };
+    let older = send(b"older");
+    while engine.stats.chunks_in_flight.value() < 1 {
+        tokio::task::yield_now().await;
+    }
+    let newer = send(b"newer");
+    assert!(matches!(older.await.unwrap(), Err(TransferError::Superseded)));
+    assert_eq!(held(&engine, id).await, [], "nothing is written while others have all permits");
+    drop(others);
+    newer.await.unwrap().unwrap();
+    let mut file = Vec::new();
+    machine.store.read(id).unwrap().read_to_end(&mut file).unwrap();
+    assert_eq!(file, b"newer");
+}
