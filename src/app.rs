@@ -14,7 +14,7 @@ use crate::handover::worker;
 use crate::journal::local::LocalJournals;
 use crate::metrics;
 use crate::net::{
-    self, Address, Listener, Memory, Peer, Setup, Stats, Strangers, TlsReload, Workers,
+    self, Address, LEAST_BYTES, Listener, Memory, Peer, Setup, Stats, Strangers, TlsReload, Workers,
 };
 use crate::store::local::{self, LocalStore};
 use crate::wire::access::Access;
@@ -162,7 +162,13 @@ impl Server {
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
             tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
-            let setup = self.setup(socket.tls);
+            let mut setup = self.setup(socket.tls);
+            if surface == Surface::Backend {
+                // Strangers who fill the public listener take nothing from this one.
+                let options = Arc::make_mut(&mut setup.options);
+                let connections = options.max_connections;
+                options.memory = Memory::new(LEAST_BYTES * connections as u64, connections);
+            }
             let make = move |peer: &Peer| wire.service(surface, caller(peer));
             serving.spawn(net::serve(socket.listener, setup, &self.workers, make));
         }

@@ -23,6 +23,7 @@ mod memory;
 mod options;
 mod readahead;
 mod serve;
+mod sizes;
 mod stats;
 mod tls;
 mod watch;

@@ -73,7 +73,7 @@ pub trait Blob: Send + Sync {
     fn allocate(&self, extent: Extent) -> io::Result<Allocated>;
 
     /// Gives back the space of `extent`: what was in it is lost. The file may end behind it
-    /// then, never before its present end. A store that cannot does nothing.
+    /// then, never before its present end, so its length says less about what it holds from then on. A store that cannot does nothing.
     fn release(&self, extent: Extent) -> io::Result<()>;
 }
 

@@ -3,7 +3,8 @@
 //! It runs against a server of its own, as a process beside it, or against a running one. The bytes
 //! are measured without the last chunk of each file, because what ends a file (its sync, its rename,
 //! its handover) costs per file and not per byte; that end is measured by itself. Uploads use the
-//! public interface only, and whatever they leave behind is removed the same way.
+//! public interface only, and what they leave behind is removed the same way, except where a
+//! measurement of a running server breaks off: those uploads expire.
 
 mod backend;
 mod connection;
@@ -53,7 +54,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     let outcome = runtime.block_on(async {
         tokio::select! {
             report = measure(&plan, &workers) => report.map_err(CliError::Failed),
-            _ = tokio::signal::ctrl_c() => Err(CliError::Failed("stopped".into())),
+            () = stopped() => Err(CliError::Failed("stopped".into())),
         }
     });
     workers.shutdown(END);
@@ -63,6 +64,18 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     // Nobody is left to be told when standard output is gone.
     let _ = writeln!(io::stdout(), "{text}");
     Ok(())
+}
+
+/// Ends at SIGINT or SIGTERM, so that the own server and its folder go as well.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, String> {

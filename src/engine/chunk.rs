@@ -15,7 +15,7 @@ use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
-use crate::store::{Allocated, Blob};
+use crate::store::{Allocated, Blob, is_full};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -112,6 +112,7 @@ impl Chunk<'_> {
                 Err(error) => return End::Short(error),
             };
             batch.push(first);
+            let began = Instant::now();
             let _permit = match self.permit(claim).await {
                 Ok(permit) => permit,
                 Err(error) => return End::Short(error),
@@ -129,7 +130,7 @@ impl Chunk<'_> {
                     Poll::Pending => break None,
                 }
             };
-            let (bytes, began) = (batch.bytes as u64, Instant::now());
+            let bytes = batch.bytes as u64;
             if let Err(error) = self.store(&mut batch, limit).await {
                 return End::Short(error);
             }
@@ -275,12 +276,14 @@ impl Chunk<'_> {
         let mut reservation = space.ok_or(TransferError::NoSpace)?;
         if let Some(blob) = self.blob.as_ref().filter(|_| known) {
             let allocated = blob.allocate(stretch);
-            match allocated.map_err(|error| self.failed("preallocation", &error))? {
-                Allocated::Yes => {
-                    reservation.allocated();
-                    self.allocated = Some(stretch);
-                }
-                Allocated::No => {}
+            // A full disk may have given a part of it.
+            let taken = match &allocated {
+                Ok(allocated) => *allocated == Allocated::Yes,
+                Err(error) => is_full(error),
+            };
+            self.allocated = taken.then_some(stretch).or(self.allocated);
+            if allocated.map_err(|error| self.failed("preallocation", &error))? == Allocated::Yes {
+                reservation.allocated();
             }
         }
         self.reservation = Some(reservation);
@@ -288,7 +291,8 @@ impl Chunk<'_> {
     }
 
     /// Gives back what was preallocated and not written: a chunk that breaks leaves nothing behind
-    /// but its bytes. Nobody else writes there, since the claim is still held.
+    /// but its bytes. Nobody else writes there, since the claim is still held; a publish does not ask
+    /// for claims, so its seal is respected: what is published keeps its length.
     async fn release(&mut self) {
         let (Some(blob), Some(stretch)) = (self.blob.clone(), self.allocated.take()) else {
             return;
@@ -297,7 +301,11 @@ impl Chunk<'_> {
             return;
         };
         let unwritten = self.missing.within(rest);
+        let live = Arc::clone(self.live);
         let released = tokio::task::spawn_blocking(move || {
+            let Some(_open) = live.sealed.try_read().ok().filter(|sealed| !**sealed) else {
+                return Ok(());
+            };
             unwritten.as_slice().iter().try_for_each(|extent| blob.release(*extent))
         });
         match released.await.map_err(std::io::Error::other) {
@@ -318,7 +326,7 @@ impl Chunk<'_> {
         let written = if disk.is_slow(began) {
             let live = Arc::clone(self.live);
             let write = tokio::task::spawn_blocking(move || live.write(&*blob, &frames, offset));
-            match write.await {
+            match disk.during(write).await {
                 Ok(written) => written,
                 Err(error) => Some(Err(std::io::Error::other(error))),
             }

@@ -29,9 +29,25 @@ impl Gauge {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// One more, until what this gives is dropped.
+    pub fn up(&self) -> Up<'_> {
+        self.add(1);
+        Up(self)
+    }
+
     /// The number now.
     pub fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One in a [`Gauge`].
+#[derive(Debug)]
+pub struct Up<'a>(&'a Gauge);
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
     }
 }
 

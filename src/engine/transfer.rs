@@ -36,15 +36,12 @@ impl Engine {
     ) -> Result<Status, TransferError> {
         let engine = Arc::clone(self);
         let transfer = async move {
-            engine.stats.chunks_in_flight.add(1);
+            let _counted = engine.stats.chunks_in_flight.up();
             let in_flight = usize::try_from(engine.stats.chunks_in_flight.value()).unwrap_or(0);
-            let result = if in_flight > MAX_CHUNKS {
-                Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS })
-            } else {
-                engine.transfer(id, offer, digest, source).await
-            };
-            engine.stats.chunks_in_flight.add(-1);
-            result
+            if in_flight > MAX_CHUNKS {
+                return Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS });
+            }
+            engine.transfer(id, offer, digest, source).await
         };
         let task = tokio::spawn(self.tracker.track_future(transfer));
         let lost = |error| TransferError::Fault(Fault::new("the transfer was lost", &error));

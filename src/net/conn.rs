@@ -24,9 +24,10 @@ use tokio_util::task::TaskTracker;
 
 use super::linger::Linger;
 use super::listener::Accepted;
-use super::memory::{Share, Sizes};
+use super::memory::Share;
 use super::options::Options;
 use super::readahead::ReadAhead;
+use super::sizes::Sizes;
 use super::stats::Stats;
 use super::watch::{Overdue, Protocol, Watch, Watched};
 use super::{Peer, TlsReload};

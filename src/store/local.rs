@@ -108,8 +108,8 @@ impl Store for LocalStore {
         match part {
             Ok(LocalBlob { file, .. }) => {
                 match file.metadata()?.len().cmp(&length) {
-                    Ordering::Greater => file.set_len(length)?,
-                    Ordering::Equal => {}
+                    // Also where it is: what was set aside behind the end goes.
+                    Ordering::Greater | Ordering::Equal => file.set_len(length)?,
                     Ordering::Less => return Err(too_short()),
                 }
                 self.set_access(&file)?;
@@ -221,12 +221,9 @@ impl Blob for LocalBlob {
         let hole = FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE;
         // ext4 leaves what lies beyond the end of the file, so the file ends behind it first.
         // Cutting the file there instead would race with those who write further on.
-        for flags in [FallocateFlags::empty(), hole] {
-            if self.fallocate(flags, extent)? == Allocated::No {
-                break;
-            }
-        }
-        Ok(())
+        let lengthened = self.fallocate(FallocateFlags::empty(), extent);
+        // Also where that failed: a full disk is where it matters most.
+        self.fallocate(hole, extent).and(lengthened).map(drop)
     }
 }
 

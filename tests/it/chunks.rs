@@ -447,6 +447,26 @@ async fn a_broken_chunk_leaves_no_space_behind_but_its_bytes() {
     assert!(taken < 1 << 20, "{taken} bytes for four");
 }
 
+/// What is published keeps its length, whoever else had more of it on the way.
+#[tokio::test]
+async fn a_chunk_beyond_a_length_that_came_later_leaves_no_trace() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let file = content(21, 50_000);
+    let upload = server.ticket_with(&backend.url(), &[("removeFileWhenFinished", "false")]).await;
+    let beyond = upload.chunk(60_000, &file[..40_000], None);
+    let mut conn = Conn::open(&server.public).await;
+    conn.send(&beyond.head()).await.unwrap();
+    upload.in_flight(1).await;
+    conn.send(b"x").await.unwrap();
+    upload.bytes_read(1).await;
+    // It has set space aside behind the end of what is the whole file now.
+    upload.put(0, &file, 50_000).await.expect(200);
+    upload.in_flight(0).await;
+    arrives(&backend, &upload, &file).await;
+    assert_eq!(std::fs::metadata(upload.file()).unwrap().len(), 50_000);
+}
+
 #[tokio::test]
 async fn a_body_that_stands_still_ends_with_its_prefix_kept() {
     let server = Running::start_with(|settings| {

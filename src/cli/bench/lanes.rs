@@ -157,7 +157,8 @@ impl Lane {
         }
     }
 
-    /// Sends a chunk; the answer is how long its acknowledgement took from the first byte on.
+    /// Sends a chunk; the answer is how long its acknowledgement took, the wait for a stream
+    /// of a connection that has no more of them included.
     async fn put(&mut self, shared: &Shared, extent: Extent) -> Result<Duration, String> {
         let plan = &shared.plan;
         let sent = Arc::clone(&shared.sent);

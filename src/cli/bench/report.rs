@@ -96,7 +96,8 @@ impl Report {
             client: bytes.client.total(),
             server: server.map(Cpu::total),
             tls: tls.unwrap_or_default(),
-            lanes,
+            // Chunks of one upload share their syncs.
+            lanes: lanes.min(plan.uploads as usize),
             syncs: syncs.map_or(Duration::ZERO, |syncs| syncs.time),
         });
         Self {

@@ -56,3 +56,22 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     machine.store.read(id).unwrap().read_to_end(&mut file).unwrap();
     assert_eq!(file, b"newer");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_is_slow_for_as_long_as_a_write_hangs() {
+    let disk = crate::engine::slow_disk::SlowDisk::new(Instant::now());
+    let (let_go, held) = tokio::sync::oneshot::channel::<()>();
+    let hour = Duration::from_secs(3600);
+    tokio::select! {
+        _ = disk.during(held) => panic!("it hangs"),
+        () = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert!(disk.is_slow(Instant::now()));
+            tokio::time::sleep(hour).await;
+            assert!(disk.is_slow(Instant::now()));
+        } => {}
+    }
+    drop(let_go);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!disk.is_slow(Instant::now()));
+}
