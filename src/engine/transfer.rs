@@ -36,6 +36,10 @@ impl Engine {
     ) -> Result<Status, TransferError> {
         let engine = Arc::clone(self);
         let transfer = async move {
+            // Before it is counted: a chunk that shows as in flight is let end by a stop.
+            if engine.draining.is_cancelled() {
+                return Err(TransferError::Draining);
+            }
             let _counted = engine.stats.chunks_in_flight.up();
             let in_flight = usize::try_from(engine.stats.chunks_in_flight.value()).unwrap_or(0);
             if in_flight > MAX_CHUNKS {
@@ -56,9 +60,6 @@ impl Engine {
         source: S,
     ) -> Result<Status, TransferError> {
         let live = self.find(id).await?;
-        if self.draining.is_cancelled() {
-            return Err(TransferError::Draining);
-        }
         let (claim, missing) = self.claim(&live, &offer).await?;
         let blob = if missing.is_empty() { None } else { Some(self.blob(&live).await?) };
         let mut chunk = Chunk::new(self, &live, offer, missing, blob, digest);
