@@ -14,7 +14,7 @@ use crate::handover::worker;
 use crate::journal::local::LocalJournals;
 use crate::metrics;
 use crate::net::{
-    self, Address, LEAST_BYTES, Listener, Memory, Peer, Setup, Stats, Strangers, TlsReload, Workers,
+    self, Address, Listener, Memory, Peer, Setup, Stats, Strangers, TlsReload, Workers,
 };
 use crate::store::local::{self, LocalStore};
 use crate::wire::access::Access;
@@ -167,7 +167,7 @@ impl Server {
                 // Strangers who fill the public listener take nothing from this one.
                 let options = Arc::make_mut(&mut setup.options);
                 let connections = options.max_connections;
-                options.memory = Memory::new(LEAST_BYTES * connections as u64, connections);
+                options.memory = Memory::new(Memory::least(connections), connections);
             }
             let make = move |peer: &Peer| wire.service(surface, caller(peer));
             serving.spawn(net::serve(socket.listener, setup, &self.workers, make));

@@ -24,7 +24,7 @@ pub use serve::{ServeArgs, serve};
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, size_text};
 
 /// Takes large file uploads off a web app's back.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -104,6 +104,14 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
             );
             error.exit_code()
         }
+    }
+}
+
+/// A size that is not nothing, as an argument.
+fn positive_size(text: &str) -> Result<u64, String> {
+    match size_text(text)? {
+        0 => Err("must be at least 1 byte".into()),
+        bytes => Ok(bytes),
     }
 }
 

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 
 use clap::ArgGroup;
 
-use super::CliError;
-use crate::config::{Secret, size_text};
+use super::{CliError, positive_size};
+use crate::config::Secret;
 
 /// What to upload, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -46,7 +46,7 @@ pub struct UploadArgs {
     #[arg(long, value_name = "TOKEN", requires = "backend")]
     pub token: Option<Secret>,
     /// Bytes per chunk, such as 8MiB [default: what the server suggests]
-    #[arg(long, value_name = "SIZE", value_parser = chunk_size)]
+    #[arg(long, value_name = "SIZE", value_parser = positive_size)]
     pub chunk_size: Option<u64>,
     /// Chunks in flight, 1 to 64 [default: what the server suggests]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -54,13 +54,6 @@ pub struct UploadArgs {
     /// Take any TLS certificate
     #[arg(long)]
     pub insecure: bool,
-}
-
-fn chunk_size(text: &str) -> Result<u64, String> {
-    size_text(text).and_then(|bytes| match bytes {
-        0 => Err("must be at least 1 byte".into()),
-        bytes => Ok(bytes),
-    })
 }
 
 /// Uploads the files one after the other, each with several chunks in flight.

@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::layers::{Layers, given};
 use super::raw::Raw;
 use super::settings::Settings;
-use crate::net::LEAST_BYTES;
+use crate::net::{LEAST_BYTES, Memory};
 
 /// Checks what no single value can tell.
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
@@ -17,7 +17,7 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigEr
         let right = format!("must be at most max_chunk_size, which is {most} bytes");
         return Err(given!(layers, chunk_size).wrong(&settings.chunk_size, right));
     }
-    let least = LEAST_BYTES * settings.max_connections as u64;
+    let least = Memory::least(settings.max_connections);
     if settings.receive_memory < least {
         let right = format!(
             "must be at least {} KiB for each of max_connections = {}, which is {least} bytes",

@@ -37,6 +37,12 @@ pub(super) struct Share {
 }
 
 impl Memory {
+    /// What so many connections need at least, in bytes.
+    #[must_use]
+    pub fn least(connections: usize) -> u64 {
+        LEAST_BYTES * connections as u64
+    }
+
     /// `bytes` in all, for up to `connections`: `connections` times [`LEAST_BYTES`] or more, or the
     /// last of them are turned away.
     pub fn new(bytes: u64, connections: usize) -> Arc<Self> {

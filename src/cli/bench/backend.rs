@@ -15,6 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::dialect::{Dialect, File};
 use super::plan::Plan;
@@ -31,22 +32,13 @@ pub(super) struct Backend {
     address: SocketAddr,
     expected: u64,
     handed_over: Arc<HandedOver>,
-    _task: Owned,
+    _task: AbortOnDropHandle<()>,
 }
 
 #[derive(Default)]
 struct HandedOver {
     lengths: Mutex<HashMap<String, u64>>,
     more: Notify,
-}
-
-/// Ends with its owner.
-struct Owned(tokio::task::JoinHandle<()>);
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Backend {
@@ -57,7 +49,12 @@ impl Backend {
         let address = listener.local_addr().map_err(failed)?;
         let handed_over = Arc::new(HandedOver::default());
         let task = tokio::spawn(accept(listener, Arc::clone(&handed_over)));
-        Ok(Self { address, expected: plan.length(), handed_over, _task: Owned(task) })
+        Ok(Self {
+            address,
+            expected: plan.length(),
+            handed_over,
+            _task: AbortOnDropHandle::new(task),
+        })
     }
 
     /// What tickets name as `signalFinishURL`.

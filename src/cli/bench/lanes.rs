@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{Connector, Sender, refusal};
 use super::dialect::{self, Chunk, File};
@@ -51,10 +51,9 @@ impl Lanes {
         connector: &Connector,
         files: &[Arc<File>],
     ) -> Result<Self, String> {
-        let shared = vec![(); plan.connections as usize];
         let mut senders = Vec::new();
         if plan.protocol == Protocol::Http2 {
-            for () in shared {
+            for _ in 0..plan.connections {
                 senders.push(open(workers.next(), connector).await?);
             }
         }
@@ -94,14 +93,14 @@ impl Lanes {
     pub(super) async fn chunks(&mut self, progress: impl Fn(u64)) -> Result<Vec<Duration>, String> {
         let running = self.lanes.drain(..).map(|lane| {
             let shared = Arc::clone(&self.shared);
-            Running(lane.runtime.clone().spawn(lane.chunks(shared)))
+            AbortOnDropHandle::new(lane.runtime.clone().spawn(lane.chunks(shared)))
         });
-        let mut running: Vec<Running> = running.collect();
+        let mut running: Vec<_> = running.collect();
         let mut acks = Vec::new();
         let mut tick = tokio::time::interval(TICK);
         while let Some(task) = running.last_mut() {
             let ended = tokio::select! {
-                ended = &mut task.0 => ended,
+                ended = &mut *task => ended,
                 _ = tick.tick() => {
                     progress(self.shared.sent.load(Ordering::Relaxed));
                     continue;
@@ -124,14 +123,14 @@ impl Lanes {
         let running = lanes.into_iter().filter(|lane| lane.first).map(|mut lane| {
             let shared = Arc::clone(&shared);
             let runtime = lane.runtime.clone();
-            runtime.spawn(async move {
+            AbortOnDropHandle::new(runtime.spawn(async move {
                 let plan = &shared.plan;
                 let extent = Extent::new(plan.chunks() * plan.chunk, plan.file);
                 match extent {
                     Some(extent) => lane.put(&shared, extent).await,
                     None => Ok(Duration::ZERO),
                 }
-            })
+            }))
         });
         let mut acks = Vec::new();
         for task in running.collect::<Vec<_>>() {
@@ -176,15 +175,6 @@ async fn open(runtime: Handle, connector: &Connector) -> Result<(Handle, Sender)
     let connector = connector.clone();
     let opened = runtime.spawn(async move { connector.open().await }).await;
     Ok((runtime, opened.map_err(|error| error.to_string())??))
-}
-
-/// Ends with its owner.
-struct Running(JoinHandle<Result<(Lane, Vec<Duration>), String>>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// How often people want to see a number.

@@ -12,8 +12,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::endpoint::{Endpoint, Place};
 use super::plan::LinePlan;
@@ -28,7 +29,7 @@ const PIECES: usize = 1024;
 /// The line; closed when dropped.
 pub(super) struct Line {
     endpoint: Endpoint,
-    task: JoinHandle<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// One direction of the line, shared by all connections over it.
@@ -50,18 +51,13 @@ impl Line {
         let place = Place::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: own };
         let lane = || Arc::new(Lane::new(plan));
         let task = tokio::spawn(accept(listener, (host, port), [lane(), lane()]));
-        Ok(Self { endpoint: Endpoint { tls: to.tls, place }, task })
+        let _task = AbortOnDropHandle::new(task);
+        Ok(Self { endpoint: Endpoint { tls: to.tls, place }, _task })
     }
 
     /// Its near end.
     pub(super) fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

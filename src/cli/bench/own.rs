@@ -20,7 +20,8 @@ const LINES: usize = 20;
 /// The process and its folder; both gone when dropped.
 pub(super) struct Own {
     child: Child,
-    folder: Folder,
+    /// Goes after the child.
+    _folder: Folder,
     pub(super) public: Endpoint,
     pub(super) backend: Endpoint,
 }
@@ -81,7 +82,7 @@ impl Own {
         let place = listening.inspect_err(|_| end(&mut child))?;
         Ok(Self {
             child,
-            folder,
+            _folder: folder,
             public: Endpoint { tls, place },
             backend: Endpoint { tls: false, place: Place::Unix(socket) },
         })
@@ -95,7 +96,6 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         end(&mut self.child);
-        tracing::trace!(folder = %self.folder.0.display(), "removed");
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 
-use super::super::CliError;
 use super::super::endpoint::Endpoint;
+use super::super::{CliError, positive_size};
 use super::dialect::Dialect;
 use crate::config::{Secret, size_text};
 
@@ -46,10 +46,10 @@ pub struct BenchArgs {
         value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: u32,
     /// Bytes per chunk; one that is as large as the file sends it in one request
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = positive_size)]
     pub chunk: u64,
     /// Bytes of all files together
-    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = positive_size)]
     pub total: u64,
     /// Begin each file at this offset: what a large file costs, without its bytes
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size_text)]
@@ -65,7 +65,7 @@ pub struct BenchArgs {
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub connections: u32,
     /// Bytes handed to the network at a time [default: 256KiB, HTTP/2 16KiB as browsers do]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = positive_size)]
     pub frame: Option<u64>,
     /// TLS of the own server (with --url, the URL says)
     #[arg(long, conflicts_with = "url")]
@@ -94,13 +94,6 @@ pub struct BenchArgs {
     /// Flags of the own server, behind `--`
     #[arg(last = true, value_name = "SERVER_FLAGS", conflicts_with = "url")]
     pub server: Vec<String>,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    match size_text(text)? {
-        0 => Err("must be at least 1 byte".into()),
-        bytes => Ok(bytes),
-    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -53,22 +53,32 @@ struct Ticket {
 impl Target {
     /// Starts one, or takes the one that runs.
     pub(super) fn open(plan: &Plan) -> Result<Self, String> {
-        let target = |own, public, path, backend, token, process, trust| {
-            let trust_backend = Trust::Anybody;
-            let backend = Connector::new(backend, Protocol::Http1, trust_backend)?;
-            let dialect = plan.dialect;
-            Ok(Self { _own: own, public, path, backend, token, process, trust, dialect })
-        };
+        let dialect = plan.dialect;
+        let connector = |backend| Connector::new(backend, Protocol::Http1, Trust::Anybody);
         match plan.whose.clone() {
             Whose::Own { tls, ack, dir, flags } => {
                 let own = Own::start(tls, &ack, &dir, &flags)?;
-                let (public, backend, id) = (own.public.clone(), own.backend.clone(), own.id());
-                target(Some(own), public, "/".into(), backend, None, Some(id), Trust::Anybody)
+                Ok(Self {
+                    public: own.public.clone(),
+                    path: "/".into(),
+                    backend: connector(own.backend.clone())?,
+                    token: None,
+                    process: Some(own.id()),
+                    trust: Trust::Anybody,
+                    dialect,
+                    _own: Some(own),
+                })
             }
-            Whose::Other { public, path, backend, token, process, insecure } => {
-                let trust = if insecure { Trust::Anybody } else { Trust::Roots };
-                target(None, public, path, backend, token, process, trust)
-            }
+            Whose::Other { public, path, backend, token, process, insecure } => Ok(Self {
+                _own: None,
+                public,
+                path,
+                backend: connector(backend)?,
+                token,
+                process,
+                trust: if insecure { Trust::Anybody } else { Trust::Roots },
+                dialect,
+            }),
         }
     }
 
