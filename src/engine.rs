@@ -10,6 +10,7 @@ pub mod calls;
 mod chunk;
 pub mod claim;
 pub mod clock;
+mod detached;
 pub mod error;
 pub mod lane;
 pub mod live;

@@ -1,12 +1,13 @@
 //! One PUT, from its offer to its acknowledgement: admitted, claimed, received, counted.
 //!
-//! A transfer runs detached from the request that brought it: when the client goes away the good
-//! prefix is still counted.
+//! A transfer outlives the request that brought it: when the client goes away the good prefix is
+//! still counted.
 
 use super::Engine;
 use super::batch::Source;
 use super::chunk::Chunk;
 use super::claim::Claim;
+use super::detached::Detached;
 use super::error::{Fault, TransferError};
 use super::lane::Task;
 use super::live::Live;
@@ -47,9 +48,7 @@ impl Engine {
             }
             engine.transfer(id, offer, digest, source).await
         };
-        let task = tokio::spawn(self.tracker.track_future(transfer));
-        let lost = |error| TransferError::Fault(Fault::new("the transfer was lost", &error));
-        task.await.map_err(lost)?
+        Detached::new(self.tracker.track_future(transfer)).await
     }
 
     async fn transfer<S: Source>(
