@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::error::{ChangeError, ClientFault, TransferError};
 use super::lane::{Pending, Task};
 use super::live::Live;
-use super::space::Reservation;
+use super::space::{Reservation, SetAside};
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
@@ -271,21 +271,19 @@ impl Chunk<'_> {
         let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
-        let space = self.engine.space.reserve(&*self.engine.store, stretch.len());
+        let engine = Arc::clone(self.engine);
+        let blob = self.blob.clone().filter(|_| known);
+        let work = move || engine.space.set_aside(&*engine.store, blob.as_deref(), stretch);
+        let space = self.engine.slow_disk.run(work).await.unwrap_or_else(|e| Err(e.into()));
         let space = space.map_err(|error| TransferError::disk("asking for free space", &error))?;
-        let mut reservation = space.ok_or(TransferError::NoSpace)?;
-        if let Some(blob) = self.blob.as_ref().filter(|_| known) {
-            let allocated = blob.allocate(stretch);
-            // A full disk may have given a part of it.
-            let taken = match &allocated {
-                Ok(allocated) => *allocated == Allocated::Yes,
-                Err(error) => is_full(error),
-            };
-            self.allocated = taken.then_some(stretch).or(self.allocated);
-            if allocated.map_err(|error| self.failed("preallocation", &error))? == Allocated::Yes {
-                reservation.allocated();
-            }
-        }
+        let SetAside { reservation, allocated } = space.ok_or(TransferError::NoSpace)?;
+        // A full disk may have given a part of it.
+        let taken = match &allocated {
+            Ok(allocated) => *allocated == Allocated::Yes,
+            Err(error) => is_full(error),
+        };
+        self.allocated = taken.then_some(stretch).or(self.allocated);
+        allocated.map_err(|error| self.failed("preallocation", &error))?;
         self.reservation = Some(reservation);
         Ok(())
     }
@@ -321,20 +319,10 @@ impl Chunk<'_> {
     /// is slow, so that other connections of this worker go on.
     async fn write(&self, frames: Vec<Bytes>, offset: u64) -> Result<(), TransferError> {
         let Some(blob) = self.blob.clone() else { return Ok(()) };
-        let disk = &self.engine.slow_disk;
-        let began = Instant::now();
-        let written = if disk.is_slow(began) {
-            let live = Arc::clone(self.live);
-            let write = tokio::task::spawn_blocking(move || live.write(&*blob, &frames, offset));
-            match disk.during(write).await {
-                Ok(written) => written,
-                Err(error) => Some(Err(std::io::Error::other(error))),
-            }
-        } else {
-            self.live.write(&*blob, &frames, offset)
-        };
-        let now = Instant::now();
-        disk.wrote(now.duration_since(began), now);
+        let live = Arc::clone(self.live);
+        let work = move || live.write(&*blob, &frames, offset);
+        let written = self.engine.slow_disk.run(work).await;
+        let written = written.unwrap_or_else(|error| Some(Err(error.into())));
         let Some(written) = written else { return Err(self.engine.fenced(self.live)) };
         written.map_err(|error| self.failed("write", &error))
     }

@@ -3,12 +3,13 @@
 //! A write that the page cache takes costs less on the worker than the way to another thread does. A
 //! write that has to wait stalls every connection of that worker. So: on the worker until one had to
 //! wait, then elsewhere for a while, and for as long as one hangs. What a worker can lose is one write
-//! in each such while. (Asking for free space and setting it aside stay on the worker.)
+//! in each such while. Asking for free space and setting it aside go the same way.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
 /// What is known of the disk's pace; shared by all uploads.
@@ -38,6 +39,20 @@ impl SlowDisk {
             let until = self.millis(now).saturating_add(SLOW_FOR_MS);
             self.until.fetch_max(until, Ordering::Relaxed);
         }
+    }
+
+    /// Does what may have to wait for the disk: here, and on a blocking thread while the disk is slow.
+    /// An error is the panic of the work. Cancel: work that has begun goes on to its end.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let began = Instant::now();
+        let done =
+            if self.is_slow(began) { self.during(spawn_blocking(work)).await } else { Ok(work()) };
+        let now = Instant::now();
+        self.wrote(now.duration_since(began), now);
+        done
     }
 
     /// Waits for a write elsewhere; as long as it hangs the disk is slow.

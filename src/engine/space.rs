@@ -1,6 +1,7 @@
 //! Space on the disk: a chunk is refused before its first byte if it would eat the reserve.
 
-use crate::store::Store;
+use crate::core::extent::Extent;
+use crate::store::{Allocated, Blob, Store};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,29 @@ impl Space {
         let needed = self.min_free_bytes.saturating_add(before).saturating_add(bytes);
         Ok((store.free_bytes()? >= needed).then_some(reservation))
     }
+
+    /// Reserves the bytes of `extent` and preallocates them in `blob`, if there is one; `None` where
+    /// they would eat into what must stay free. A preallocation that failed on a full disk may have
+    /// taken a part of it.
+    pub(super) fn set_aside(
+        &self,
+        store: &dyn Store,
+        blob: Option<&dyn Blob>,
+        extent: Extent,
+    ) -> io::Result<Option<SetAside>> {
+        let Some(mut reservation) = self.reserve(store, extent.len())? else { return Ok(None) };
+        let allocated = blob.map_or(Ok(Allocated::No), |blob| blob.allocate(extent));
+        if matches!(allocated, Ok(Allocated::Yes)) {
+            reservation.allocated();
+        }
+        Ok(Some(SetAside { reservation, allocated }))
+    }
+}
+
+/// Space that was reserved, and what the disk said to preallocating it.
+pub(super) struct SetAside {
+    pub(super) reservation: Reservation,
+    pub(super) allocated: io::Result<Allocated>,
 }
 
 impl Reservation {

@@ -112,7 +112,8 @@ where
     let io = Linger::new(io, options.linger);
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
-        return serve_http1(io, peer, shared, sizes(&share), service).await;
+        let sizes = sizes(&share);
+        return serve_http1(io, peer, shared, sizes, lent(service, share)).await;
     };
     let io = ReadAhead::new(io, sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
@@ -123,9 +124,11 @@ where
     let service = make(&peer);
     if peer.http2 {
         share.grow(Sizes::most_http2(&options.http2));
-        serve_http2(stream, peer, shared, sizes(&share), service).await;
+        let sizes = sizes(&share);
+        serve_http2(stream, peer, shared, sizes, lent(service, share)).await;
     } else {
-        serve_http1(stream, peer, shared, sizes(&share), service).await;
+        let sizes = sizes(&share);
+        serve_http1(stream, peer, shared, sizes, lent(service, share)).await;
     }
 }
 
@@ -264,6 +267,31 @@ where
                 })
             }))
         }
+    })
+}
+
+/// The service, with the connection's share of memory lent to each request: whoever keeps a request's
+/// extensions as long as its body counts for what is unread of it, also when the connection is gone.
+fn lent<S, B>(
+    service: S,
+    share: Share,
+) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
++ Send
++ Sync
++ 'static
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let share = Arc::new(share);
+    service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&share));
+        service.call(request)
     })
 }
 

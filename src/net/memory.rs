@@ -62,6 +62,12 @@ impl Memory {
         Some(share)
     }
 
+    /// What is not set aside.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> u64 {
+        self.state().left
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,7 +43,8 @@ pub struct Setup {
 /// The service's future is dropped when the client goes away, so work that must not stop half-way
 /// belongs in a task of its own. A request's body may be read on after its answer was given; on
 /// HTTP/1.1 the connection then stays until the body ends or is dropped, and a dropped one is read
-/// on and thrown away within [`Options::linger`] so that the answer arrives.
+/// on and thrown away within [`Options::linger`] so that the answer arrives. Whoever reads on keeps the
+/// request's extensions as long as its body: they hold the memory that its unread bytes take.
 ///
 /// At drain the listening socket closes at once, idle connections end, running requests go on for
 /// [`Options::shutdown_grace`] at most, and what is left then is dropped.

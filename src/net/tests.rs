@@ -118,6 +118,14 @@ async fn answer(
             });
             refused("no")
         }
+        "/keep" => {
+            // As an upload does whose client has gone.
+            tokio::spawn(async move {
+                let _kept = request;
+                gate.acquire().await.unwrap().forget();
+            });
+            refused("no")
+        }
         _ => refused("no"),
     }
 }
@@ -500,4 +508,27 @@ async fn a_client_ca_lets_in_only_its_own() {
     assert!(timeout(LONG, stranger.read_u8()).await.unwrap().is_err());
     becomes(1, || house.stats.tls_failures()).await;
     assert_eq!(house.stats.http1().total(), 0);
+}
+
+#[tokio::test]
+async fn unread_bytes_count_until_their_body_is_gone() {
+    let mut options = options();
+    (options.limits.idle, options.limits.closing) = (SHORT, SHORT);
+    let memory = Arc::clone(&options.memory);
+    let all = memory.left();
+    let house = House::open(options, None);
+    let mut client = house.tcp().await;
+    client
+        .write_all(b"PUT /keep HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    client.shutdown().await.unwrap();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 413"));
+    drop(client);
+    becomes(0, || house.stats.accepted().now()).await;
+    assert!(memory.left() < all, "the body is still held");
+    house.gate.add_permits(1);
+    becomes(all, || memory.left()).await;
 }

@@ -27,8 +27,8 @@ struct Disk {
     free_bytes: u64,
     run: RunIdentity,
     failing: Option<(Step, io::ErrorKind)>,
-    /// Whose writes hang, and how many do.
-    held: Option<TicketId>,
+    /// What hangs, and how often it does.
+    held: Option<(TicketId, Step)>,
     waiting: usize,
 }
 
@@ -41,6 +41,8 @@ struct Content {
 /// A step that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Preallocating for a blob.
+    Allocate,
     /// Writing to a blob.
     Write,
     /// Syncing a blob.
@@ -72,15 +74,15 @@ impl MemoryStore {
         self.disk().failing = failing;
     }
 
-    /// Writes to this upload hang from now on; `None` lets them go on. One that hangs for too long
-    /// fails, so that a test does.
-    pub fn hold_writes(&self, id: Option<TicketId>) {
-        self.disk().held = id;
+    /// This step of this upload hangs from now on (only [`Step::Allocate`] and [`Step::Write`] can);
+    /// `None` lets it go on. What hangs for too long fails, so that a test does.
+    pub fn hold(&self, held: Option<(TicketId, Step)>) {
+        self.disk().held = held;
         self.0.let_go.notify_all();
     }
 
-    /// How many writes hang.
-    pub fn writes_held(&self) -> usize {
+    /// How many steps hang.
+    pub fn waiting(&self) -> usize {
         self.disk().waiting
     }
 
@@ -194,14 +196,15 @@ struct MemoryBlob {
     id: TicketId,
 }
 
-impl Blob for MemoryBlob {
-    fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()> {
+impl MemoryBlob {
+    /// Comes to a step: waits while it is held, fails if it is to.
+    fn reach(&self, step: Step) -> io::Result<MutexGuard<'_, Disk>> {
         let mut disk = self.store.disk();
-        if disk.held == Some(self.id) {
+        let here = Some((self.id, step));
+        if disk.held == here {
             disk.waiting += 1;
             let shared = &self.store.0;
-            let waited =
-                shared.let_go.wait_timeout_while(disk, HELD, |disk| disk.held == Some(self.id));
+            let waited = shared.let_go.wait_timeout_while(disk, HELD, |disk| disk.held == here);
             let outcome;
             (disk, outcome) = waited.expect("no holder of this lock panics");
             disk.waiting -= 1;
@@ -209,7 +212,14 @@ impl Blob for MemoryBlob {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
-        disk.check(Step::Write)?;
+        disk.check(step)?;
+        Ok(disk)
+    }
+}
+
+impl Blob for MemoryBlob {
+    fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()> {
+        let mut disk = self.reach(Step::Write)?;
         let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
         let mut at = usize::try_from(offset).expect("a test's file fits into memory");
         for frame in frames {
@@ -237,6 +247,7 @@ impl Blob for MemoryBlob {
     }
 
     fn allocate(&self, _extent: Extent) -> io::Result<Allocated> {
+        drop(self.reach(Step::Allocate)?);
         Ok(Allocated::No)
     }
 

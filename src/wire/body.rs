@@ -10,6 +10,7 @@ use futures_core::Stream;
 use hyper::Version;
 use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HeaderMap};
+use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -26,6 +27,8 @@ pub struct RequestBody {
     ended: Ended,
     rest: Rest,
     drains: TaskTracker,
+    /// What the transport lends to a request: the memory that its unread bytes take.
+    lent: Extensions,
 }
 
 /// Whether a body has been read to its end; outlives it.
@@ -57,7 +60,8 @@ impl RequestBody {
             Rest::Drain
         };
         let ended = Ended(Arc::new(AtomicBool::new(incoming.is_end_stream())));
-        Self { incoming: Some(incoming), ended, rest, drains: drains.clone() }
+        let (drains, lent) = (drains.clone(), head.extensions.clone());
+        Self { incoming: Some(incoming), ended, rest, drains, lent }
     }
 
     /// Tells, also later, whether the body was read to its end.
@@ -127,7 +131,11 @@ impl Drop for RequestBody {
             return;
         };
         if self.rest == Rest::Drain && tokio::runtime::Handle::try_current().is_ok() {
-            tokio::spawn(self.drains.track_future(drain(incoming)));
+            let lent = std::mem::take(&mut self.lent);
+            tokio::spawn(self.drains.track_future(async move {
+                drain(incoming).await;
+                drop(lent);
+            }));
         }
     }
 }

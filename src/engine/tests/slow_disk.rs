@@ -5,26 +5,31 @@ use crate::engine::slow_disk::SLOW_WRITE;
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn a_write_that_hangs_stalls_nobody_else() {
-    for ack in [Durability::Written, Durability::Durable] {
+async fn a_disk_that_hangs_stalls_nobody_else() {
+    let cases = [
+        (Durability::Written, Step::Allocate),
+        (Durability::Written, Step::Write),
+        (Durability::Durable, Step::Write),
+    ];
+    for (ack, step) in cases {
         let machine = Machine::default();
         let engine = machine.start(ack);
         let (slow, quick) = (ticket(&engine).await, ticket(&engine).await);
         // A write has just had to wait, so that the next ones leave the worker; there is only one.
         engine.slow_disk.wrote(SLOW_WRITE, Instant::now());
-        machine.store.hold_writes(Some(slow));
+        machine.store.hold(Some((slow, step)));
         let stuck = tokio::spawn({
             let engine = Arc::clone(&engine);
             async move { engine.receive(slow, chunk(0, 5, 10), None, body(&[b"hello"])).await }
         });
-        while machine.store.writes_held() == 0 {
+        while machine.store.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         engine.receive(quick, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
         assert_eq!(held(&engine, quick).await, [(0, 5)]);
         assert_eq!(held(&engine, slow).await, []);
         assert!(!stuck.is_finished());
-        machine.store.hold_writes(None);
+        machine.store.hold(None);
         stuck.await.unwrap().unwrap();
         assert_eq!(held(&engine, slow).await, [(0, 5)]);
     }
