@@ -91,6 +91,36 @@ impl fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
+/// What was typed. Help and version are printed, and the process ends, where they were asked for.
+///
+/// # Errors
+/// An unknown or impossible argument, in one line that names it: exit code 2.
+pub fn typed() -> Result<Command, CliError> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(cli.command),
+        Err(error) if is_help(&error) => error.exit(),
+        Err(error) => Err(CliError::Usage(one_line(&error.to_string()))),
+    }
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
+/// The parser's message without its usage, which `--help` has.
+fn one_line(message: &str) -> String {
+    let said = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<_> =
+        said.filter(|line| !line.is_empty() && !line.starts_with("For more ")).collect();
+    format!("{} (see --help)", said.join(" ").trim_start_matches("error: "))
+}
+
 /// The end of a command: nothing on success, else one line on standard error; and the exit code.
 #[must_use]
 pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {

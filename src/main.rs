@@ -1,7 +1,6 @@
 //! The `incoming` program: parse, run, exit code.
 
-use clap::Parser;
-use incoming::cli::{self, Cli, Command};
+use incoming::cli::{self, Command};
 use std::process::ExitCode;
 
 /// Frames come and go by the thousand, each a few hundred KiB (see Cargo.toml for the measurement).
@@ -9,12 +8,12 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::conclude(match Cli::parse().command {
+    cli::conclude(cli::typed().and_then(|command| match command {
         Command::Serve(args) => cli::serve(*args),
         Command::CheckConfig(args) => cli::check_config(*args),
         Command::Uploads(args) => cli::uploads(args),
         Command::Bench(args) => cli::bench(args),
         Command::Demo(args) => cli::demo(args),
         Command::Upload(args) => cli::upload(args),
-    })
+    }))
 }

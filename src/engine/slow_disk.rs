@@ -33,7 +33,7 @@ impl SlowDisk {
         self.millis(now) < self.until.load(Ordering::Relaxed)
     }
 
-    /// A write ended now and took so long.
+    /// A write ended now and waited so long.
     pub(super) fn wrote(&self, took: Duration, now: Instant) {
         if took >= SLOW_WRITE {
             let until = self.millis(now).saturating_add(SLOW_FOR_MS);
@@ -47,12 +47,14 @@ impl SlowDisk {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let began = Instant::now();
-        let done =
-            if self.is_slow(began) { self.during(spawn_blocking(work)).await } else { Ok(work()) };
-        let now = Instant::now();
-        self.wrote(now.duration_since(began), now);
-        done
+        let work = || Waited::during(work);
+        let (done, waited) = if self.is_slow(Instant::now()) {
+            self.during(spawn_blocking(work)).await?
+        } else {
+            work()
+        };
+        self.wrote(waited.0, Instant::now());
+        Ok(done)
     }
 
     /// Waits for a write elsewhere; as long as it hangs the disk is slow.
@@ -71,7 +73,28 @@ impl SlowDisk {
     }
 }
 
-/// A write that takes this long has met a full dirty budget, not the page cache: a batch of 256 KiB
+/// How long work had to wait for something other than a processor.
+struct Waited(Duration);
+
+impl Waited {
+    /// Zero where the thread was not put to sleep: on a busy machine a write is slow because others
+    /// run meanwhile, and then another thread would not be quicker. A thread that waits for the disk
+    /// gives its processor up by itself (getrusage(2): voluntary context switches).
+    fn during<T>(work: impl FnOnce() -> T) -> (T, Self) {
+        let (began, slept) = (Instant::now(), times_slept());
+        let done = work();
+        let took = if times_slept() == slept { Duration::ZERO } else { began.elapsed() };
+        (done, Self(took))
+    }
+}
+
+/// How often this thread has waited for something other than a processor.
+fn times_slept() -> i64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
+}
+
+/// A write that waits this long has met a full dirty budget, not the page cache: a batch of 256 KiB
 /// takes a twentieth of a millisecond, and several times that when other threads want the processor.
 pub(super) const SLOW_WRITE: Duration = Duration::from_millis(20);
 /// Several for each thread that may write. A batch has less than 256 KiB and one frame more: 70 MiB over
@@ -86,6 +109,21 @@ const SLOW_FOR_MS: u64 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_processor_that_is_taken_away_is_no_slow_disk() {
+        let disk = SlowDisk::new(Instant::now());
+        let busy = || {
+            let began = Instant::now();
+            while began.elapsed() < SLOW_WRITE * 2 {
+                std::hint::spin_loop();
+            }
+        };
+        disk.run(busy).await.unwrap();
+        assert!(!disk.is_slow(Instant::now()));
+        disk.run(|| std::thread::sleep(SLOW_WRITE)).await.unwrap();
+        assert!(disk.is_slow(Instant::now()));
+    }
 
     #[test]
     fn one_slow_write_counts_for_a_while() {
