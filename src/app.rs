@@ -100,7 +100,7 @@ impl Server {
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), Arc::new(render));
         let workers =
             Workers::start(settings.workers).map_err(|error| StartError::new("workers", error))?;
-        let memory = Memory::new(settings.receive_memory, settings.max_connections);
+        let memory = Memory::new(settings.connection_memory(), settings.max_connections);
         Ok(Self {
             memory,
             settings,
@@ -296,6 +296,7 @@ fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
         batch_bytes: engine::batch::BATCH_BYTES,
+        waiting_bytes: settings.batch_memory(),
     };
     Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
 }

@@ -65,6 +65,8 @@ pub struct Options {
     /// Frames are collected up to this many bytes, and then written together; one larger frame is
     /// not split. No setting of the server: it uses [`batch::BATCH_BYTES`], benches try others.
     pub batch_bytes: usize,
+    /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
+    pub waiting_bytes: u64,
 }
 
 /// The engine: all uploads of one storage directory.
@@ -97,6 +99,7 @@ impl Engine {
         Arc::new(Self {
             started: clock.now(),
             space: space::Space::new(options.min_free_bytes),
+            slow_disk: slow_disk::SlowDisk::new(tokio::time::Instant::now(), options.waiting_bytes),
             options,
             store,
             journals,
@@ -105,7 +108,6 @@ impl Engine {
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
             stats: stats::Stats::default(),
-            slow_disk: slow_disk::SlowDisk::new(tokio::time::Instant::now()),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
         })

@@ -36,7 +36,7 @@ use std::net::SocketAddr;
 
 pub use address::{Address, AddressError};
 pub use listener::Listener;
-pub use memory::{LEAST_BYTES, Memory};
+pub use memory::Memory;
 pub use options::{Http1, Http2, Limits, LingerLimits, Options};
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};

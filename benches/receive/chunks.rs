@@ -117,6 +117,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
         body_timeout: Duration::from_secs(30),
         min_rate: 0,
         batch_bytes,
+        waiting_bytes: 256 << 20,
     }
 }
 

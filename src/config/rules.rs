@@ -4,7 +4,6 @@ use super::error::ConfigError;
 use super::layers::{Layers, given};
 use super::raw::Raw;
 use super::settings::Settings;
-use crate::net::{LEAST_BYTES, Memory};
 
 /// Checks what no single value can tell.
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
@@ -17,11 +16,11 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigEr
         let right = format!("must be at most max_chunk_size, which is {most} bytes");
         return Err(given!(layers, chunk_size).wrong(&settings.chunk_size, right));
     }
-    let least = Memory::least(settings.max_connections);
+    let least = Settings::least_receive_memory(settings.max_connections);
     if settings.receive_memory < least {
         let right = format!(
             "must be at least {} KiB for each of max_connections = {}, which is {least} bytes",
-            LEAST_BYTES >> 10,
+            Settings::least_receive_memory(1) >> 10,
             settings.max_connections
         );
         return Err(given!(layers, receive_memory).wrong(&settings.receive_memory, right));
@@ -171,7 +170,7 @@ mod tests {
         check("chunk_size = '2MiB'\nmax_chunk_size = '1MiB'", false, "chunk_size");
         check("max_chunk_size = '1KiB'", true, "");
         check("receive_memory = '1GiB'", false, "receive_memory");
-        check("receive_memory = '1GiB'\nmax_connections = 9000", true, "");
+        check("receive_memory = '1GiB'\nmax_connections = 8000", true, "");
         check("cors_origins = ['*']", true, "");
         check("cors_origins = ['https://a', 'https://b']", true, "");
         check("cors_origins = ['https://a', '*']", false, "cors_origins");

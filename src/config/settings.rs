@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::secret::Secret;
-use crate::net::Address;
+use crate::net::{Address, Memory};
 
 /// Every setting, read and checked. Sizes are bytes. `Settings::default()` is what a start without
 /// any flag, variable or file uses.
@@ -59,7 +59,7 @@ pub struct Settings {
     /// Most connections open at a time. Default 10000.
     pub max_connections: usize,
     /// Bytes that clients may send ahead of the disk, all connections together. Default 2 GiB; at least
-    /// `max_connections` times [`LEAST_BYTES`](crate::net::LEAST_BYTES).
+    /// [`Self::least_receive_memory`].
     pub receive_memory: u64,
     /// Bytes of the disk that uploads leave free, 0 for none. Default 1 GiB: the machine and the
     /// journals must go on when uploads cannot.
@@ -137,6 +137,21 @@ pub enum CallbackRule {
 }
 
 impl Settings {
+    /// Part of `receive_memory` for batches that wait for a slow disk: one in eight bytes.
+    pub fn batch_memory(&self) -> u64 {
+        self.receive_memory / 8
+    }
+
+    /// The rest of `receive_memory`, for what connections have read, or let their peers send ahead.
+    pub fn connection_memory(&self) -> u64 {
+        self.receive_memory - self.batch_memory()
+    }
+
+    /// The least `receive_memory` for so many connections, in bytes: 128 KiB for each.
+    pub fn least_receive_memory(connections: usize) -> u64 {
+        Memory::least(connections).div_ceil(7) * 8
+    }
+
     /// Whether one socket serves both the public and the backend API.
     #[must_use]
     pub fn shared(&self) -> bool {

@@ -84,7 +84,7 @@ pub struct Typed {
     /// Most connections open at a time [default: 10000]
     #[arg(long, value_name = "COUNT")]
     pub max_connections: Option<Raw>,
-    /// Memory for bytes that clients send ahead of the disk, all connections together; at least 112KiB
+    /// Memory for bytes that clients send ahead of the disk, all connections together; at least 128KiB
     /// for each of max_connections [default: 2GiB]
     #[arg(long, value_name = "SIZE")]
     pub receive_memory: Option<Raw>,

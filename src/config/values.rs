@@ -70,7 +70,7 @@ fn limits(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
     let connections = parse::count(1, MOST_CONNECTIONS);
     given!(layers, max_connections).into(&mut settings.max_connections, connections)?;
     // The default follows the connections; only a size that was asked for can be too small.
-    let needed = crate::net::Memory::least(settings.max_connections);
+    let needed = Settings::least_receive_memory(settings.max_connections);
     settings.receive_memory = settings.receive_memory.max(needed / 2 * 3);
     given!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size)?;
     given!(layers, min_rate).into(&mut settings.min_rate, parse::rate)?;
@@ -172,7 +172,7 @@ mod tests {
         check("receive_memory = '3GiB'", |s| s.receive_memory = 3 << 30);
         check("max_connections = 100000", |s| {
             s.max_connections = 100_000;
-            s.receive_memory = 150_000 * crate::net::LEAST_BYTES;
+            s.receive_memory = 150_000 * (128 << 10);
         });
         check("workers = 3", |s| s.workers = 3);
     }

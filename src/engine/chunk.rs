@@ -83,11 +83,11 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// While the disk is slow batches pile up, so each needs a permit; without one, a chunk holds the
-    /// frame that it has and reads no further.
+    /// While the disk is slow batches pile up, so each needs a permit.
     async fn permit(
         &self,
         claim: Option<&Claim>,
+        frame_bytes: usize,
     ) -> Result<Option<SemaphorePermit<'a>>, TransferError> {
         let engine: &'a Engine = self.engine;
         let disk = &engine.slow_disk;
@@ -95,7 +95,7 @@ impl<'a> Chunk<'a> {
         tokio::select! {
             biased;
             () = claim.fence.cancelled() => Err(self.engine.fenced(self.live)),
-            permit = disk.batches.acquire() => Ok(permit.ok()),
+            permit = disk.permit(engine.options.batch_bytes + frame_bytes) => Ok(permit),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Chunk<'_> {
             };
             batch.push(first);
             let began = Instant::now();
-            let _permit = match self.permit(claim).await {
+            let _permit = match self.permit(claim, batch.bytes).await {
                 Ok(permit) => permit,
                 Err(error) => return End::Short(error),
             };

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 
@@ -17,15 +17,25 @@ pub(super) struct SlowDisk {
     began: Instant,
     /// Slow until then, in milliseconds after `began`.
     until: AtomicU64,
-    /// Batches that may wait for it at once.
-    pub(super) batches: Semaphore,
+    /// For bytes that may wait for it at once, in units.
+    waiting: Semaphore,
+    units: u32,
 }
 
 impl SlowDisk {
     /// A disk that has not been slow yet.
-    pub(super) fn new(now: Instant) -> Self {
-        let batches = Semaphore::new(SLOW_BATCHES);
-        Self { began: now, until: AtomicU64::new(0), batches }
+    pub(super) fn new(now: Instant, waiting_bytes: u64) -> Self {
+        let units = u32::try_from(waiting_bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let waiting = Semaphore::new(units as usize);
+        Self { began: now, until: AtomicU64::new(0), waiting, units }
+    }
+
+    /// Leave to hold a batch of up to `bytes` while the disk is slow. Who gets none holds the frame
+    /// that it has and reads no further. Cancel: nothing is taken.
+    pub(super) async fn permit(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let units = u32::try_from(bytes as u64 / UNIT_BYTES + 1).unwrap_or(u32::MAX);
+        // One batch at a time goes through in any case.
+        self.waiting.acquire_many(units.min(self.units)).await.ok()
     }
 
     /// Whether a write had to wait a short while ago.
@@ -97,9 +107,8 @@ fn times_slept() -> i64 {
 /// A write that waits this long has met a full dirty budget, not the page cache: a batch of 256 KiB
 /// takes a twentieth of a millisecond, and several times that when other threads want the processor.
 pub(super) const SLOW_WRITE: Duration = Duration::from_millis(20);
-/// Several for each thread that may write. A batch has less than 256 KiB and one frame more: 70 MiB over
-/// HTTP/2, 166 MiB over HTTP/1.1 with its large frames.
-const SLOW_BATCHES: usize = 256;
+/// What permits are counted in.
+const UNIT_BYTES: u64 = 16 << 10;
 /// How often a write that hangs is looked at: before the last look has lost its effect.
 const LOOK: Duration = Duration::from_millis(SLOW_FOR_MS / 2);
 /// How long one such write counts. A throttled writer is held up about this often by the kernel, so
@@ -112,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_processor_that_is_taken_away_is_no_slow_disk() {
-        let disk = SlowDisk::new(Instant::now());
+        let disk = SlowDisk::new(Instant::now(), 1 << 20);
         let busy = || {
             let began = Instant::now();
             while began.elapsed() < SLOW_WRITE * 2 {
@@ -125,10 +134,26 @@ mod tests {
         assert!(disk.is_slow(Instant::now()));
     }
 
+    #[tokio::test]
+    async fn what_waits_has_a_bound_and_nothing_is_too_large() {
+        let disk = SlowDisk::new(Instant::now(), 1 << 20);
+        let first = disk.permit(600 << 10).await.unwrap();
+        let second = disk.permit(400 << 10).await.unwrap();
+        let mut third = Box::pin(disk.permit(100 << 10));
+        tokio::select! { biased;
+            _ = &mut third => panic!("it is full"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(second);
+        third.await.unwrap();
+        drop(first);
+        disk.permit(usize::MAX).await.unwrap();
+    }
+
     #[test]
     fn one_slow_write_counts_for_a_while() {
         let began = Instant::now();
-        let disk = SlowDisk::new(began);
+        let disk = SlowDisk::new(began, 1 << 20);
         let at = |ms| began + Duration::from_millis(ms);
         assert!(!disk.is_slow(began));
         disk.wrote(SLOW_WRITE - Duration::from_nanos(1), at(5));

@@ -71,6 +71,7 @@ impl Machine {
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
             batch_bytes: batch::BATCH_BYTES,
+            waiting_bytes: 1 << 20,
         };
         let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));
         Engine::new(options, store, journals, Arc::new(self.clock.clone()))

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What every connection gets: HTTP/2's smallest window (64 KiB, RFC 9113 section 6.5.2) or two small
 /// buffers of HTTP/1.1, a small read-ahead and a few records of TLS.
-pub const LEAST_BYTES: u64 = 112 << 10;
+pub(super) const LEAST_BYTES: u64 = 112 << 10;
 
 /// A share takes this part of what is left, at most: late ones find something too.
 const PART: u64 = 32;

@@ -41,9 +41,7 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
     engine.slow_disk.wrote(SLOW_WRITE, Instant::now());
-    let batches = &engine.slow_disk.batches;
-    let others = batches.acquire_many(u32::try_from(batches.available_permits()).unwrap());
-    let others = others.await.unwrap();
+    let others = engine.slow_disk.permit(usize::MAX).await.unwrap();
     let send = |bytes: &'static [u8]| {
         let engine = Arc::clone(&engine);
         tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
@@ -64,7 +62,7 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_is_slow_for_as_long_as_a_write_hangs() {
-    let disk = crate::engine::slow_disk::SlowDisk::new(Instant::now());
+    let disk = crate::engine::slow_disk::SlowDisk::new(Instant::now(), 1 << 20);
     let (let_go, held) = tokio::sync::oneshot::channel::<()>();
     let hour = Duration::from_secs(3600);
     tokio::select! {
