@@ -145,9 +145,9 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
         drop(second);
-        third.await.unwrap();
+        drop(third.await.unwrap());
         drop(first);
-        disk.permit(usize::MAX).await.unwrap();
+        assert!(disk.permit(usize::MAX).await.is_some());
     }
 
     #[test]
