@@ -166,6 +166,7 @@ impl Server {
             if surface == Surface::Backend {
                 // Strangers who fill the public listener take nothing from this one.
                 let options = Arc::make_mut(&mut setup.options);
+                options.max_connections = options.max_connections.min(BACKEND_CONNECTIONS);
                 let connections = options.max_connections;
                 options.memory = Memory::new(Memory::least(connections), connections);
             }
@@ -195,8 +196,7 @@ impl Server {
         let grace = self.settings.shutdown_grace;
         let ended = tokio::time::timeout(grace.max(LAST_COMMITS), async {
             self.wire.drained().await;
-            self.engine.sync_all_written().await;
-            self.engine.settled().await;
+            self.engine.settle_for_good().await;
         });
         if ended.await.is_err() {
             tracing::warn!("transfers were cut off at the end of their grace");
@@ -381,6 +381,8 @@ fn raise_file_limit() {
     }
 }
 
+/// Connections of the backend's listener at once: it has few clients, and memory of its own for them (56 MiB).
+const BACKEND_CONNECTIONS: usize = 512;
 /// How often certificate files are looked at.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(5);
 /// Commits under way get at least this long at the end.

@@ -134,6 +134,15 @@ impl Engine {
         &self.draining
     }
 
+    /// The end: waits until every transfer has ended, makes what was only written durable, and waits for
+    /// the records of that. Dropping the future leaves the rest undone.
+    pub async fn settle_for_good(self: &Arc<Self>) {
+        // First: a transfer whose connection is gone still counts what it got.
+        self.settled().await;
+        self.sync_all_written().await;
+        self.settled().await;
+    }
+
     /// Waits until every commit and transfer has ended. New ones may still begin; who calls this
     /// has stopped the listeners. Dropping the future leaves them running.
     pub async fn settled(&self) {

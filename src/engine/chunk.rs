@@ -113,7 +113,7 @@ impl Chunk<'_> {
             };
             batch.push(first);
             let began = Instant::now();
-            let _permit = match self.permit(claim, batch.bytes).await {
+            let permit = match self.permit(claim, batch.bytes).await {
                 Ok(permit) => permit,
                 Err(error) => return End::Short(error),
             };
@@ -132,6 +132,10 @@ impl Chunk<'_> {
             };
             let bytes = batch.bytes as u64;
             if let Err(error) = self.store(&mut batch, limit).await {
+                return End::Short(error);
+            }
+            drop(permit);
+            if let Err(error) = self.checkpoint().await {
                 return End::Short(error);
             }
             self.pace.moved(bytes, began.elapsed());
@@ -214,7 +218,7 @@ impl Chunk<'_> {
         Err(error)
     }
 
-    /// Hashes and writes a batch, and counts what is written now and then.
+    /// Hashes and writes a batch.
     async fn keep(&mut self, batch: &mut Batch) -> Result<(), TransferError> {
         let (start, bytes) = (self.position, batch.bytes as u64);
         let Some(extent) = Extent::new(start, start + bytes) else { return Ok(()) };
@@ -240,7 +244,7 @@ impl Chunk<'_> {
         }
         batch.clear();
         self.written = extent.end();
-        self.checkpoint().await
+        Ok(())
     }
 
     fn too_long(&self, limit: u64, end: u64) -> TransferError {
@@ -271,10 +275,16 @@ impl Chunk<'_> {
         let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
-        let engine = Arc::clone(self.engine);
+        let (engine, live) = (Arc::clone(self.engine), Arc::clone(self.live));
         let blob = self.blob.clone().filter(|_| known);
-        let work = move || engine.space.set_aside(&*engine.store, blob.as_deref(), stretch);
-        let space = self.engine.slow_disk.run(work).await.unwrap_or_else(|e| Err(e.into()));
+        let work = move || {
+            // Never beside a publish: what is set aside behind a file's end would stay there.
+            let _open = live.open()?;
+            Some(engine.space.set_aside(&*engine.store, blob.as_deref(), stretch))
+        };
+        let space = self.engine.slow_disk.run(work).await;
+        let space = space.unwrap_or_else(|error| Some(Err(error.into())));
+        let Some(space) = space else { return Err(self.engine.fenced(self.live)) };
         let space = space.map_err(|error| TransferError::disk("asking for free space", &error))?;
         let SetAside { reservation, allocated } = space.ok_or(TransferError::NoSpace)?;
         // A full disk may have given a part of it.
@@ -301,9 +311,7 @@ impl Chunk<'_> {
         let unwritten = self.missing.within(rest);
         let live = Arc::clone(self.live);
         let released = tokio::task::spawn_blocking(move || {
-            let Some(_open) = live.sealed.try_read().ok().filter(|sealed| !**sealed) else {
-                return Ok(());
-            };
+            let Some(_open) = live.open() else { return Ok(()) };
             unwritten.as_slice().iter().try_for_each(|extent| blob.release(*extent))
         });
         match released.await.map_err(std::io::Error::other) {

@@ -117,7 +117,8 @@ impl Engine {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.live.lock().claims.remove(self.number);
+        // Also while a panic unwinds: it must not become a second one.
+        self.live.lock_poisoned().claims.remove(self.number);
         self.live.released.notify_waiters();
     }
 }

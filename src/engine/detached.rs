@@ -4,16 +4,21 @@
 //! would push this one's out of the processor's cache before they are written.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Polled by its owner while that one waits; spawned when the owner drops it unfinished.
 ///
-/// A panic of the work is the owner's panic. Outside of a runtime, and while a runtime ends, dropping
+/// A panic of the work is an error to its owner. Outside of a runtime, and while a runtime ends, dropping
 /// it drops the work.
 pub(super) struct Detached<F: Future<Output: Send> + Send + 'static> {
     work: Option<Pin<Box<F>>>,
 }
+
+/// The work ended by a panic, which the panic hook has told of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Panicked;
 
 impl<F: Future<Output: Send> + Send + 'static> Detached<F> {
     pub(super) fn new(work: F) -> Self {
@@ -22,16 +27,20 @@ impl<F: Future<Output: Send> + Send + 'static> Detached<F> {
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Future for Detached<F> {
-    type Output = F::Output;
+    type Output = Result<F::Output, Panicked>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Out of its place while it runs: what has panicked is not polled again.
         let mut work = self.work.take().expect("not polled after its end");
-        let polled = work.as_mut().poll(cx);
-        if polled.is_pending() {
-            self.work = Some(work);
+        // What it leaves behind is released by its drop, as in a task of its own.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => {
+                self.work = Some(work);
+                Poll::Pending
+            }
+            Err(_) => Poll::Ready(Err(Panicked)),
         }
-        polled
     }
 }
 
@@ -58,7 +67,7 @@ mod tests {
             wait.await.unwrap();
             tell.send(7).unwrap();
         }));
-        assert!(futures_poll_once(&mut work).await.is_pending());
+        assert!(poll_once(&mut work).await.is_pending());
         drop(work);
         go.send(()).unwrap();
         assert_eq!(told.await, Ok(7));
@@ -66,17 +75,16 @@ mod tests {
 
     #[tokio::test]
     async fn answers_where_it_was_asked() {
-        assert_eq!(Detached::new(async { 3 }).await, 3);
+        assert_eq!(Detached::new(async { 3 }).await, Ok(3));
         drop(Detached::new(async { 3 }));
     }
 
     #[tokio::test]
-    async fn a_panic_is_not_polled_again() {
-        let owner = tokio::spawn(Detached::new(async { panic!("on purpose") }));
-        assert!(owner.await.unwrap_err().is_panic());
+    async fn a_panic_is_an_error() {
+        assert_eq!(Detached::new(async { panic!("on purpose") }).await, Err::<(), _>(Panicked));
     }
 
-    async fn futures_poll_once<F: Future + Unpin>(work: &mut F) -> Poll<F::Output> {
+    async fn poll_once<F: Future + Unpin>(work: &mut F) -> Poll<F::Output> {
         std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *work).poll(cx))).await
     }
 }

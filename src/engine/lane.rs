@@ -14,6 +14,7 @@ use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The changes that wait for one upload.
 #[derive(Default)]
@@ -127,8 +128,11 @@ impl Engine {
         });
     }
 
-    /// Whether a round with these jobs syncs or renames.
+    /// Whether a round with these jobs syncs or renames, or may wait for the disk at its records alone.
     fn must_hop(&self, upload: &Upload, jobs: &[Job]) -> bool {
+        if self.slow_disk.is_slow(Instant::now()) {
+            return true;
+        }
         let (mut more, mut length) = (0, upload.length());
         for job in jobs {
             match &job.task {
@@ -165,7 +169,10 @@ impl Engine {
                 }
                 std::mem::take(&mut state.lane.waiting)
             };
-            self.round(live, jobs);
+            match on {
+                On::Worker => self.slow_disk.run_here(|| self.round(live, jobs)),
+                On::Blocking => self.round(live, jobs),
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::journal::log::Log;
 use crate::store::Blob;
 use bytes::Bytes;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// An upload that somebody has asked for.
@@ -96,9 +96,14 @@ impl Live {
         frames: &[Bytes],
         offset: u64,
     ) -> Option<io::Result<()>> {
-        // Never waits: where the lock is not to be had, sealing has begun.
-        let sealed = self.sealed.try_read().ok()?;
-        (!*sealed).then(|| blob.write_at(frames, offset))
+        let _open = self.open()?;
+        Some(blob.write_at(frames, offset))
+    }
+
+    /// Leave to change the part, as long as it is held; `None` where it is sealed. Never waits: where
+    /// the lock is not to be had, sealing has begun.
+    pub(super) fn open(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        self.sealed.try_read().ok().filter(|sealed| !**sealed)
     }
 
     /// Seals the part: waits for writes under way and lets no other begin. Blocks.
@@ -118,6 +123,11 @@ impl Live {
             state.fault.get_or_insert_with(|| Fault("a commit ended by a panic".into()));
             state.lane.abandon();
         }
+    }
+
+    /// The state, whole or not: for taking something out of it.
+    pub(super) fn lock_poisoned(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -43,27 +43,34 @@ impl SlowDisk {
         self.millis(now) < self.until.load(Ordering::Relaxed)
     }
 
-    /// A write ended now and waited so long.
-    pub(super) fn wrote(&self, took: Duration, now: Instant) {
-        if took >= SLOW_WRITE {
+    /// Work with the disk waited so long, until now.
+    pub(super) fn waited(&self, time: Duration, now: Instant) {
+        if time >= SLOW_WRITE {
             let until = self.millis(now).saturating_add(SLOW_FOR_MS);
             self.until.fetch_max(until, Ordering::Relaxed);
         }
     }
 
+    /// As [`Self::run`], here in any case.
+    pub(super) fn run_here<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (done, waited) = Waited::measure(work);
+        self.waited(waited.0, Instant::now());
+        done
+    }
+
     /// Does what may have to wait for the disk: here, and on a blocking thread while the disk is slow.
-    /// An error is the panic of the work. Cancel: work that has begun goes on to its end.
+    /// An error is the panic of the work there. Cancel: work that has begun goes on to its end.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let work = || Waited::during(work);
+        let work = || Waited::measure(work);
         let (done, waited) = if self.is_slow(Instant::now()) {
             self.during(spawn_blocking(work)).await?
         } else {
             work()
         };
-        self.wrote(waited.0, Instant::now());
+        self.waited(waited.0, Instant::now());
         Ok(done)
     }
 
@@ -73,7 +80,7 @@ impl SlowDisk {
             tokio::select! {
                 biased;
                 written = &mut write => return written,
-                () = tokio::time::sleep(LOOK) => self.wrote(SLOW_WRITE, Instant::now()),
+                () = tokio::time::sleep(LOOK) => self.waited(SLOW_WRITE, Instant::now()),
             }
         }
     }
@@ -89,24 +96,31 @@ struct Waited(Duration);
 impl Waited {
     /// Zero where the thread was not put to sleep: on a busy machine a write is slow because others
     /// run meanwhile, and then another thread would not be quicker. A thread that waits for the disk
-    /// gives its processor up by itself (getrusage(2): voluntary context switches).
-    fn during<T>(work: impl FnOnce() -> T) -> (T, Self) {
+    /// gives its processor up by itself (getrusage(2): voluntary context switches). What takes very
+    /// long counts in any case.
+    fn measure<T>(work: impl FnOnce() -> T) -> (T, Self) {
         let (began, slept) = (Instant::now(), times_slept());
         let done = work();
-        let took = if times_slept() == slept { Duration::ZERO } else { began.elapsed() };
-        (done, Self(took))
+        let took = began.elapsed();
+        let waited = took >= SLOW_ANYWAY
+            || took >= SLOW_WRITE && times_slept().is_none_or(|times| Some(times) != slept);
+        (done, Self(if waited { took } else { Duration::ZERO }))
     }
 }
 
-/// How often this thread has waited for something other than a processor.
-fn times_slept() -> i64 {
+/// How often this thread has waited for something other than a processor, where the system tells.
+fn times_slept() -> Option<i64> {
     use nix::sys::resource::{UsageWho, getrusage};
-    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
+    getrusage(UsageWho::RUSAGE_THREAD).ok().map(|usage| usage.voluntary_context_switches())
 }
 
-/// A write that waits this long has met a full dirty budget, not the page cache: a batch of 256 KiB
-/// takes a twentieth of a millisecond, and several times that when other threads want the processor.
-pub(super) const SLOW_WRITE: Duration = Duration::from_millis(20);
+/// Work that sleeps this long has met a full dirty budget or the disk, not the page cache: a batch of 256 KiB
+/// takes a twentieth of a millisecond, and the short locks of a file that two write to a few of those.
+/// Most sleeps of a throttled writer are below 20 ms (measured).
+pub(super) const SLOW_WRITE: Duration = Duration::from_millis(10);
+/// Slept or not: memory that is being reclaimed, a sandbox that sleeps in the thread's stead. The other
+/// connections of the worker wait all the same.
+const SLOW_ANYWAY: Duration = Duration::from_millis(200);
 /// What permits are counted in.
 const UNIT_BYTES: u64 = 16 << 10;
 /// How often a write that hangs is looked at: before the last look has lost its effect.
@@ -156,12 +170,12 @@ mod tests {
         let disk = SlowDisk::new(began, 1 << 20);
         let at = |ms| began + Duration::from_millis(ms);
         assert!(!disk.is_slow(began));
-        disk.wrote(SLOW_WRITE - Duration::from_nanos(1), at(5));
+        disk.waited(SLOW_WRITE - Duration::from_nanos(1), at(5));
         assert!(!disk.is_slow(at(5)));
-        disk.wrote(SLOW_WRITE, at(100));
+        disk.waited(SLOW_WRITE, at(100));
         assert!(disk.is_slow(at(100)) && disk.is_slow(at(1099)) && !disk.is_slow(at(1100)));
         // Quick ones meanwhile say nothing: the page cache takes some even while it is full.
-        disk.wrote(Duration::ZERO, at(500));
+        disk.waited(Duration::ZERO, at(500));
         assert!(disk.is_slow(at(1099)));
     }
 }

@@ -73,10 +73,7 @@ impl Engine {
         };
         // Held until the outcome is known: a publish waits for it, and then sees the fault. Where
         // one has begun, it syncs the part itself.
-        let sealed = live.sealed.try_read().ok()?;
-        if *sealed {
-            return None;
-        }
+        let sealed = live.open()?;
         match self.stats.disk_syncs.during(|| blob.sync()) {
             Ok(()) => {
                 drop(sealed);

@@ -7,7 +7,7 @@ use super::Engine;
 use super::batch::Source;
 use super::chunk::Chunk;
 use super::claim::Claim;
-use super::detached::Detached;
+use super::detached::{Detached, Panicked};
 use super::error::{Fault, TransferError};
 use super::lane::Task;
 use super::live::Live;
@@ -48,7 +48,9 @@ impl Engine {
             }
             engine.transfer(id, offer, digest, source).await
         };
-        Detached::new(self.tracker.track_future(transfer)).await
+        let ended = Detached::new(self.tracker.track_future(transfer)).await;
+        let lost = |Panicked| TransferError::Fault(Fault("the transfer ended by a panic".into()));
+        ended.map_err(lost)?
     }
 
     async fn transfer<S: Source>(
@@ -115,7 +117,7 @@ impl Engine {
         let (engine, of) = (Arc::clone(self), Arc::clone(live));
         let opened = tokio::task::spawn_blocking(move || {
             // Not beside a publish or removal: either would leave a part behind that is none.
-            let sealed = of.sealed.try_read().ok().filter(|sealed| !**sealed)?;
+            let sealed = of.open()?;
             let created = engine.store.create(of.id);
             let mut state = of.lock();
             let blob = created.map(|blob| Arc::clone(state.blob.get_or_insert(blob)));

@@ -16,6 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -57,8 +58,14 @@ pub(super) struct Shared {
 /// Serves a connection until its end, on the runtime that polls this.
 ///
 /// Cancel: the connection and the requests it is serving are dropped where they stand.
-pub(super) async fn serve<M, S, B>(accepted: Accepted, shared: Arc<Shared>, make: M)
-where
+/// `permit` is given back with the last body that is still held, and so is the connection's memory: new
+/// connections wait for both in the kernel's queue.
+pub(super) async fn serve<M, S, B>(
+    accepted: Accepted,
+    permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+    make: M,
+) where
     M: Fn(&Peer) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Send
@@ -78,20 +85,25 @@ where
         Accepted::Tcp(stream, address) => {
             peer.address = Some(address);
             match TcpStream::from_std(stream) {
-                Ok(stream) => choose(stream, peer, &shared, make).await,
+                Ok(stream) => choose(stream, permit, peer, &shared, make).await,
                 Err(error) => lost(error),
             }
         }
         Accepted::Unix(stream) => match UnixStream::from_std(stream) {
-            Ok(stream) => choose(stream, peer, &shared, make).await,
+            Ok(stream) => choose(stream, permit, peer, &shared, make).await,
             Err(error) => lost(error),
         },
     }
 }
 
 /// Chooses TLS or plain by the set-up, and the protocol by ALPN.
-async fn choose<IO, M, S, B>(io: IO, mut peer: Peer, shared: &Shared, make: M)
-where
+async fn choose<IO, M, S, B>(
+    io: IO,
+    permit: OwnedSemaphorePermit,
+    mut peer: Peer,
+    shared: &Shared,
+    make: M,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Fn(&Peer) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
@@ -113,7 +125,7 @@ where
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
         let sizes = sizes(&share);
-        return serve_http1(io, peer, shared, sizes, lent(service, share)).await;
+        return serve_http1(io, peer, shared, sizes, lent(service, (share, permit))).await;
     };
     let io = ReadAhead::new(io, sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
@@ -125,10 +137,10 @@ where
     if peer.http2 {
         share.grow(Sizes::most_http2(&options.http2));
         let sizes = sizes(&share);
-        serve_http2(stream, peer, shared, sizes, lent(service, share)).await;
+        serve_http2(stream, peer, shared, sizes, lent(service, (share, permit))).await;
     } else {
         let sizes = sizes(&share);
-        serve_http1(stream, peer, shared, sizes, lent(service, share)).await;
+        serve_http1(stream, peer, shared, sizes, lent(service, (share, permit))).await;
     }
 }
 
@@ -270,11 +282,11 @@ where
     })
 }
 
-/// The service, with the connection's share of memory lent to each request: whoever keeps a request's
+/// The service, with the connection's permit and share of memory lent to each request: whoever keeps a request's
 /// extensions as long as its body counts for what is unread of it, also when the connection is gone.
 fn lent<S, B>(
     service: S,
-    share: Share,
+    held: (Share, OwnedSemaphorePermit),
 ) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
 + Send
 + Sync
@@ -288,9 +300,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let share = Arc::new(share);
+    let held = Arc::new(held);
     service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&share));
+        request.extensions_mut().insert(Arc::clone(&held));
         service.call(request)
     })
 }

@@ -100,10 +100,7 @@ where
         let shared = Arc::clone(shared);
         let make = make.clone();
         let tasks = shared.tasks.clone();
-        let serving = async move {
-            conn::serve(accepted, shared, make).await;
-            drop(permit);
-        };
+        let serving = conn::serve(accepted, permit, shared, make);
         tasks.spawn_on(serving, &dealer.next());
     }
 }

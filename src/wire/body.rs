@@ -27,6 +27,7 @@ pub struct RequestBody {
     ended: Ended,
     rest: Rest,
     drains: TaskTracker,
+    http2: bool,
     /// What the transport lends to a request: the memory that its unread bytes take.
     lent: Extensions,
 }
@@ -61,7 +62,8 @@ impl RequestBody {
         };
         let ended = Ended(Arc::new(AtomicBool::new(incoming.is_end_stream())));
         let (drains, lent) = (drains.clone(), head.extensions.clone());
-        Self { incoming: Some(incoming), ended, rest, drains, lent }
+        let http2 = head.version >= Version::HTTP_2;
+        Self { incoming: Some(incoming), ended, rest, drains, http2, lent }
     }
 
     /// Tells, also later, whether the body was read to its end.
@@ -116,7 +118,14 @@ impl Stream for RequestBody {
                     return Poll::Ready(Some(Err(ClientFault::BrokeOff(error.to_string()))));
                 }
                 None => {
-                    self.incoming = None;
+                    let ended = self.incoming.take().is_some_and(|body| body.is_end_stream());
+                    let whole = ended || !self.http2;
+                    if !whole {
+                        // hyper makes a clean end of a reset without an error (RFC 9113, section
+                        // 8.1); a client that means the end says END_STREAM.
+                        let how = "the stream was reset".to_owned();
+                        return Poll::Ready(Some(Err(ClientFault::BrokeOff(how))));
+                    }
                     self.ended.0.store(true, Ordering::Release);
                     return Poll::Ready(None);
                 }

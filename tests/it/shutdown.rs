@@ -133,3 +133,24 @@ async fn a_silent_backend_does_not_hold_the_directory() {
     let (id, server) = (upload.id.clone(), server.restart().await);
     server.upload(&id).reaches("finished").await;
 }
+
+/// The same over HTTP/1.1, where the server itself cuts the connection at the end of the grace.
+#[tokio::test]
+async fn a_cut_connection_is_never_the_end_of_a_file() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let mut program = Program::start(directory.path(), &["--shutdown-grace", "500ms"]);
+    let server = Running::of(&program, &directory);
+    let upload = server.lonely_ticket().await;
+    let id = upload.id.clone();
+    let mut conn = Conn::open(&server.public).await;
+    let ask = Ask::new("PUT", &upload.url).header("Transfer-Encoding", "chunked");
+    conn.send(&ask.head()).await.unwrap();
+    conn.send(b"5\r\nhello\r\n").await.unwrap();
+    upload.bytes_read(5).await;
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code().await, Some(0));
+    let program = Program::start(directory.path(), &[]);
+    let server = Running::of(&program, &directory);
+    let status = server.upload(&id).status().await;
+    assert_eq!((&status["received"], &status["length"]), (&json!([[0, 5]]), &json!(null)));
+}

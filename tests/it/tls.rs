@@ -17,6 +17,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -313,5 +314,33 @@ async fn backends_prove_themselves_where_that_is_asked_for() {
     if let Ok(stream) = connect(&server.backend, forged).await {
         let reply = Conn::over(stream).ask(&list).await;
         assert!(reply.is_err() || reply.is_ok_and(|reply| reply.status == 403));
+    }
+}
+
+/// A body of unknown length that breaks off is no whole file, whatever the reset says.
+#[tokio::test]
+async fn a_reset_stream_is_never_the_end_of_a_file() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+        let server = start(&authority, folder.path(), |_| {}).await;
+        let upload = server.lonely_ticket().await;
+        let stream = connect(&server.public, authority.client(&["h2"], None)).await.unwrap();
+        let (sender, conn) = h2::client::handshake(stream).await.unwrap();
+        let conn = tokio::spawn(conn);
+        let mut sender = sender.ready().await.unwrap();
+        let uri = format!("https://server.test{}", upload.url);
+        let request = Request::builder().method("PUT").uri(uri).body(()).unwrap();
+        let (_answer, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(Bytes::from(vec![7; 10_000]), false).unwrap();
+        upload.bytes_read(10_000).await;
+        body.send_reset(reason);
+        upload.in_flight(0).await;
+        let status = until("the prefix is counted", async || {
+            let status = upload.shown().await;
+            (status["received"] == json!([[0, 10_000]])).then_some(status)
+        })
+        .await;
+        assert_eq!((&status["state"], &status["length"]), (&json!("uploading"), &json!(null)));
+        conn.abort();
     }
 }

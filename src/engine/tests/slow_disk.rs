@@ -1,7 +1,11 @@
 //! A disk that does not take one upload's bytes holds up that upload, and nobody else on its thread.
 
 use super::*;
+use crate::core::command::Command;
+use crate::core::extent::ExtentSet;
+use crate::engine::lane::Task;
 use crate::engine::slow_disk::SLOW_WRITE;
+use crate::journal::{JournalFile, JournalStore, SyncWhen};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -16,7 +20,7 @@ async fn a_disk_that_hangs_stalls_nobody_else() {
         let engine = machine.start(ack);
         let (slow, quick) = (ticket(&engine).await, ticket(&engine).await);
         // A write has just had to wait, so that the next ones leave the worker; there is only one.
-        engine.slow_disk.wrote(SLOW_WRITE, Instant::now());
+        engine.slow_disk.waited(SLOW_WRITE, Instant::now());
         machine.store.hold(Some((slow, step)));
         let stuck = tokio::spawn({
             let engine = Arc::clone(&engine);
@@ -40,14 +44,15 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
-    engine.slow_disk.wrote(SLOW_WRITE, Instant::now());
+    engine.slow_disk.waited(SLOW_WRITE, Instant::now());
     let others = engine.slow_disk.permit(usize::MAX).await.unwrap();
     let send = |bytes: &'static [u8]| {
         let engine = Arc::clone(&engine);
         tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
     };
     let older = send(b"older");
-    while engine.stats.chunks_in_flight.value() < 1 {
+    let live = engine.find(id).await.unwrap();
+    while live.lock().claims.count() < 1 {
         tokio::task::yield_now().await;
     }
     let newer = send(b"newer");
@@ -77,4 +82,91 @@ async fn a_disk_is_slow_for_as_long_as_a_write_hangs() {
     drop(let_go);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!disk.is_slow(Instant::now()));
+}
+
+#[tokio::test]
+async fn nothing_is_set_aside_for_what_is_published() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    let live = engine.find(id).await.unwrap();
+    live.seal();
+    let sent = engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await;
+    assert!(matches!(sent, Err(TransferError::Superseded)), "{sent:?}");
+    live.unseal();
+    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+    machine.store.fail(Some((Step::Allocate, io::ErrorKind::Other)));
+    live.seal();
+    let sent = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
+    assert!(matches!(sent, Err(TransferError::Superseded)), "it was not even tried: {sent:?}");
+}
+
+/// Journals whose appends sleep, as those of a throttled writer do.
+struct Sleepy(MemoryJournals);
+struct SleepyFile(Box<dyn JournalFile>);
+
+impl JournalStore for Sleepy {
+    fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
+        self.0.create(id, bytes, sync)
+    }
+
+    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
+        self.0.read(id)
+    }
+
+    fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {
+        Ok(Box::new(SleepyFile(self.0.open(id)?)))
+    }
+
+    fn remove(&self, id: TicketId) -> io::Result<()> {
+        self.0.remove(id)
+    }
+
+    fn remove_leftovers(&self) -> io::Result<()> {
+        self.0.remove_leftovers()
+    }
+
+    fn list(&self) -> io::Result<Vec<TicketId>> {
+        self.0.list()
+    }
+}
+
+impl JournalFile for SleepyFile {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::thread::sleep(2 * SLOW_WRITE);
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+}
+
+/// With `ack = written` a record is a write like any other: it tells that the disk is slow, and leaves
+/// the worker while it is.
+#[tokio::test]
+async fn a_journal_that_sleeps_makes_the_disk_slow() {
+    let machine = Machine::default();
+    let options = machine.start(Durability::Written).options().clone();
+    let (store, journals) = (machine.store.clone(), Sleepy(machine.journals.clone()));
+    let clock = Arc::new(machine.clock.clone());
+    let engine = Engine::new(options, Arc::new(store), Arc::new(journals), clock);
+    let id = ticket(&engine).await;
+    let live = engine.find(id).await.unwrap();
+    let ask = |start, end| {
+        let offer = chunk(start, end, 10);
+        engine.receive(id, offer, None, body(&[b"hello"]))
+    };
+    ask(0, 5).await.unwrap();
+    assert!(engine.slow_disk.is_slow(Instant::now()));
+    let extents = ExtentSet::of(Extent::new(5, 8).unwrap());
+    let durability = Durability::Written;
+    let store = Command::Store { extents, length: None, durability };
+    let mut pending = engine.submit(&live, Task::Change(store));
+    assert!(pending.poll().is_none(), "it is done elsewhere");
+    pending.done().await.unwrap();
 }
