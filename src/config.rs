@@ -7,6 +7,8 @@
 
 mod effective;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod layers;
 mod machine;
 mod parse;

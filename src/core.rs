@@ -8,6 +8,8 @@ pub mod command;
 pub mod digest;
 pub mod event;
 pub mod extent;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handover;
 pub mod id;
 pub mod limits;

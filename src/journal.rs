@@ -3,6 +3,8 @@
 //!
 //! Knows no bytes of files (that is `store`) and takes no decisions (that is `core`).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod local;
 pub mod log;
 pub mod memory;

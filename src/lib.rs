@@ -46,6 +46,9 @@ pub mod config;
 pub mod core;
 pub mod disk;
 pub mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handover;
 pub mod journal;
 pub mod metrics;

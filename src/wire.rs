@@ -10,6 +10,8 @@ mod bind;
 pub mod body;
 pub mod content_digest;
 pub mod cors;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head;
 pub mod header;
 pub mod health;

@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
 ];
 
 /// Rooms of the top floor. A new room has to be put on a floor here.
-const TOP: [&str; 5] = ["app", "cli", "config", "metrics", "telemetry"];
+const TOP: [&str; 6] = ["app", "cli", "config", "fuzzing", "metrics", "telemetry"];
 
 /// What `core` may take from outside, for everything and by file.
 const CORE_CRATES: [(&str, &str); 4] =
@@ -196,6 +196,24 @@ fn nothing_is_unsafe() {
     });
 }
 
+/// `==` ends at the first byte that differs, and so tells how many were right.
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    check("secrets and tokens are compared by ct_eq, never by == or !=", |file, found| {
+        for (number, line) in file.product().filter(|(_, line)| compares_a_secret(line)) {
+            found.push((number, line.trim().into()));
+        }
+    });
+}
+
+fn compares_a_secret(line: &str) -> bool {
+    let sides = line.split("&&").flat_map(|part| part.split("||"));
+    sides.filter(|part| part.contains(" == ") || part.contains(" != ")).any(|part| {
+        let secret = |word| ["secret", "token", "backend_token", "password"].contains(&word);
+        words(part).any(secret)
+    })
+}
+
 /// The exceptions themselves must not rot.
 #[test]
 fn exceptions_name_files_that_exist() {
@@ -228,6 +246,9 @@ fn the_judge_is_not_blind() {
         imports("core/a.rs", "// crate::net\n/* crate::net */ const A: &str = \"crate::net\";\n"),
         Vec::<String>::new()
     );
+    assert!(compares_a_secret("if given == ticket.secret {"));
+    assert!(compares_a_secret("let right = token != &*given;"));
+    assert!(!compares_a_secret("if bool::from(token.ct_eq(given)) && length == 3 {"));
     let file =
         judge("core/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n");
     let product: Vec<usize> = file.product().map(|(number, _)| number).collect();

@@ -130,7 +130,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A size in the largest unit that holds it whole.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 5] =
         [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
@@ -141,7 +141,7 @@ fn size(bytes: u64) -> String {
 
 /// A duration in whole days, hours, minutes and so on, without humantime's months and years, whose
 /// lengths nobody remembers.
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 6] = [
         ("d", 86_400_000_000_000),
         ("h", 3_600_000_000_000),

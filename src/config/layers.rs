@@ -58,6 +58,14 @@ impl Layers {
         Ok(Self { flags, environment, file })
     }
 
+    /// A file that holds this text, alone.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of_text(text: &str) -> Result<Self, ConfigError> {
+        let path = PathBuf::from("incoming.toml");
+        let typed = from_text(text, &path, &Origin::Flag)?;
+        Ok(Self { file: Some((path, typed)), ..Self::default() })
+    }
+
     /// The winning value of one key and its origin. Called through `given!`.
     pub(super) fn pick<T>(
         &self,
@@ -215,6 +223,16 @@ fn from_file(path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
     if text.len() as u64 > FILE_BYTES {
         return Err(wrong(format!("has more than the {FILE_BYTES} bytes of a configuration")));
     }
+    from_text(&text, path, origin)
+}
+
+/// The layer of a file that holds this text.
+fn from_text(text: &str, path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
+    let wrong = |reason: String| ConfigError::File {
+        path: path.to_owned(),
+        origin: origin.clone(),
+        reason,
+    };
     let malformed = |error: toml::de::Error| {
         let what = error.message().replace('\n', ", ");
         match error.span() {
@@ -225,7 +243,7 @@ fn from_file(path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
             None => wrong(what),
         }
     };
-    let table: toml::Table = toml::from_str(&text).map_err(malformed)?;
+    let table: toml::Table = toml::from_str(text).map_err(malformed)?;
     let keys = keys();
     if let Some((key, _)) =
         table.iter().find(|(key, value)| !keys.contains(key) && value.is_table())
@@ -240,7 +258,7 @@ fn from_file(path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
         let origin = Origin::File(path.to_owned());
         return Err(ConfigError::Unknown { key: key.clone(), origin, nearest });
     }
-    toml::from_str(&text).map_err(malformed)
+    toml::from_str(text).map_err(malformed)
 }
 
 #[cfg(test)]

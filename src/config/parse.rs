@@ -205,7 +205,8 @@ pub(super) fn log_format(raw: &Raw) -> Result<LogFormat, String> {
 pub(super) fn log_filter(raw: &Raw) -> Result<String, String> {
     const RIGHT: &str = "must be error, warn, info, debug, trace or off, or directives such as \
                          \"info,incoming=debug\"";
-    let filter = text(raw).map_err(|_| RIGHT)?;
+    // Names of modules are ASCII, and the parser of filters panics on much that is not.
+    let filter = text(raw).ok().filter(|filter| filter.is_ascii()).ok_or(RIGHT)?;
     for directive in filter.split(',') {
         let level = directive.parse::<tracing_subscriber::filter::LevelFilter>();
         let targeted = directive.contains(['=', '[']);
@@ -222,11 +223,19 @@ pub(super) fn log_filter(raw: &Raw) -> Result<String, String> {
 /// A network, or a single address as a network of one.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(ip));
+        return Ok(IpNet::from(ip.to_canonical()));
     }
     text.parse::<IpNet>()
-        .map(|network| network.trunc())
+        .map(|network| plain(network.trunc()))
         .map_err(|_| "must be an IP address or a CIDR, such as 10.0.0.0/8 or ::1".into())
+}
+
+/// A network of IPv4-mapped addresses as the IPv4 network that it is.
+fn plain(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    let v4 = v4.and_then(|(address, length)| ipnet::Ipv4Net::new(address, length).ok());
+    v4.map_or(network, IpNet::V4)
 }
 
 /// A network, an address or a host name that handovers may call.

@@ -137,7 +137,8 @@ fn log_filters() {
     for right in ["info", "off", "WARN", "info,incoming=debug", "warn,incoming::wire=trace"] {
         check(right, true);
     }
-    for wrong in ["", "verbose", "info,", "incoming=loud", "inof"] {
+    for wrong in ["", "verbose", "info,", "incoming=loud", "inof", "Gg\u{8d}G\u{8d}[]:", "[ü]=info"]
+    {
         check(wrong, false);
     }
 }
@@ -153,6 +154,11 @@ fn networks() {
     check("10.1.2.3", Some("10.1.2.3/32"));
     check("::1", Some("::1/128"));
     check("fd00::/8", Some("fd00::/8"));
+    // Addresses are judged in their IPv4 form; a network dressed as IPv6 would never fit.
+    check("::ffff:10.1.2.3", Some("10.1.2.3/32"));
+    check("::ffff:10.0.0.0/104", Some("10.0.0.0/8"));
+    check("::ffff:0:0/96", Some("0.0.0.0/0"));
+    check("::/0", Some("::/0"));
     for wrong in ["", "10.0.0.0/33", "host", "10.0.0", "*"] {
         check(wrong, None);
     }

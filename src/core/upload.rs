@@ -255,7 +255,7 @@ impl Upload {
         if let Some(length) = length {
             self.check_length(length, limits)?;
         }
-        if let Some(length) = self.length.filter(|length| extents.end() > *length) {
+        if let Some(length) = self.length.or(length).filter(|length| extents.end() > *length) {
             return Err(Refusal::RangeOutside { end: extents.end(), length });
         }
         match &self.phase {

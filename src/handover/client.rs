@@ -5,6 +5,8 @@
 //! that moved says so in its next ticket), proxies, cookies, and connections kept for the next call
 //! (handovers are rare, and a stale connection would make a good backend look bad).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod target;
 
 #[cfg(test)]

@@ -262,7 +262,7 @@ pub(super) fn form(headers: &HeaderMap) -> Form {
 }
 
 /// A URL that a handover can go to: absolute, http or https, with a host.
-fn callback_url(text: &str) -> Result<String, Problem> {
+pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
     let bad = |why: &str| {
         Problem::bad_request(format!("parameter signalFinishURL {}: {why}", shown(text)))
     };
@@ -280,19 +280,27 @@ fn callback_url(text: &str) -> Result<String, Problem> {
     if uri.authority().is_some_and(|authority| authority.as_str().matches('@').count() > 1) {
         return Err(bad("there are two @ before its path"));
     }
-    if uri.port_u16() == Some(0) {
-        return Err(bad("the port is none"));
-    }
-    let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':'));
-    // A colon in brackets is an IPv6 address, one before an @ is a password.
-    if port.is_some_and(|(_, port)| !port.contains([']', '@']) && uri.port_u16().is_none()) {
+    // What stands before an @ is a name and a password; behind it, nothing but host and port: a
+    // reader of `[::1]2:80` may take either number for the port.
+    let place = uri.authority().map_or("", |authority| authority.as_str());
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    let rest = uri.host().and_then(|host| place.strip_prefix(host));
+    let port = match rest.map(|rest| (rest, rest.strip_prefix(':'))) {
+        Some(("", _)) => Some(1),
+        Some((_, Some(port))) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            port.parse::<u16>().ok()
+        }
+        Some((_, Some(_))) => None,
+        Some((_, None)) | None => return Err(bad("the host is none")),
+    };
+    if port.is_none_or(|port| port == 0) {
         return Err(bad("the port is none"));
     }
     Ok(escaped)
 }
 
 /// A duration as people write it, or a bare number of seconds.
-fn duration(text: &str) -> Result<Duration, Problem> {
+pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     let parsed = match text.parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_duration(text).ok(),

@@ -4,12 +4,13 @@ use super::body::RequestBody;
 use super::header::once;
 use super::reply::{Problem, shown};
 use crate::core::limits::MAX_FILE_BYTES;
+use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};
 use hyper::http::request::Parts;
 use std::collections::HashMap;
 
 /// The parameters of one call. What stands in the body wins over the query string.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Params(HashMap<String, String>);
 
 impl Params {
@@ -28,14 +29,20 @@ impl Params {
         let mut params = Self::of_query(head);
         let given = once(&head.headers, "Content-Type")?.unwrap_or_default();
         let bytes = body.collect(MAX_BODY_BYTES).await?;
+        params.add_body(given, bytes).await?;
+        Ok(params)
+    }
+
+    /// What stands in a body of the given Content-Type.
+    pub(super) async fn add_body(&mut self, given: &str, bytes: Bytes) -> Result<(), Problem> {
         if bytes.is_empty() {
-            return Ok(params);
+            return Ok(());
         }
         let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match media_type.as_str() {
-            "" | "application/x-www-form-urlencoded" => params.add_form(&bytes),
-            "application/json" => params.add_json(&bytes)?,
-            "multipart/form-data" => params.add_multipart(given, bytes).await?,
+            "" | "application/x-www-form-urlencoded" => self.add_form(&bytes),
+            "application/json" => self.add_json(&bytes)?,
+            "multipart/form-data" => self.add_multipart(given, bytes).await?,
             _ => {
                 return Err(Problem::bad_request(format!(
                     "header Content-Type {}: expected a form, multipart/form-data or application/json",
@@ -43,7 +50,7 @@ impl Params {
                 )));
             }
         }
-        Ok(params)
+        Ok(())
     }
 
     fn add_form(&mut self, text: &[u8]) {
@@ -74,11 +81,7 @@ impl Params {
         Ok(())
     }
 
-    async fn add_multipart(
-        &mut self,
-        media_type: &str,
-        bytes: bytes::Bytes,
-    ) -> Result<(), Problem> {
+    async fn add_multipart(&mut self, media_type: &str, bytes: Bytes) -> Result<(), Problem> {
         let bad =
             |error: multer::Error| Problem::bad_request(format!("the multipart body: {error}"));
         let boundary = multer::parse_boundary(media_type).map_err(bad)?;

@@ -13,7 +13,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -153,6 +156,11 @@ impl Problem {
         self.code
     }
 
+    /// The text for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same problem with another code, for surfaces that name it differently.
     pub fn recoded(mut self, code: Code) -> Self {
         self.code = code;
@@ -188,9 +196,7 @@ impl Problem {
         let mut answer = Response::new(Full::new(body));
         *answer.status_mut() = row.status;
         let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        describe(headers, media_type);
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -207,19 +213,24 @@ impl Problem {
 /// An answer with a JSON body.
 pub fn json_answer(value: &impl Serialize) -> Answer {
     let mut answer = Response::new(Full::new(json(value)));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    describe(answer.headers_mut(), "application/json");
     answer
 }
 
 /// An answer with exactly this text.
 pub fn text_answer(text: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(text)));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    describe(answer.headers_mut(), "text/plain; charset=utf-8");
     answer
+}
+
+/// Says what a body is, and to a browser that shows it as a page all the same, that it may do nothing:
+/// texts repeat, escaped, what strangers sent.
+fn describe(headers: &mut HeaderMap, media_type: &'static str) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
 }
 
 /// An answer without a body.
@@ -356,6 +367,8 @@ fn draining() -> Problem {
     Problem::new(Code::Unavailable, "the server is stopping; try again in a moment")
 }
 
+/// No script, style, image or request, and in no frame.
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// When to come back after a limit or a restart.
 const RETRY_AFTER_S: u32 = 2;
 /// When to come back to a full disk.

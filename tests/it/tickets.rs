@@ -87,7 +87,7 @@ async fn json_for_who_asks_for_it() {
 async fn bad_parameters_are_named_with_their_value() {
     let server = Running::start().await;
     let good = "signalFinishURL=http://127.0.0.1:9/";
-    let cases: [(&str, &str, &str); 25] = [
+    let cases: [(&str, &str, &str); 26] = [
         ("", "signalFinishURL", ""),
         ("?signalFinishURL=", "signalFinishURL", ""),
         ("?signalFinishURL=nonsense", "signalFinishURL", "nonsense"),
@@ -103,6 +103,7 @@ async fn bad_parameters_are_named_with_their_value() {
         ("?signalFinishURL=http://a@b@host/", "signalFinishURL", "a@b@host"),
         ("?signalFinishURL=http://a:b@c:d@host/", "signalFinishURL", "a:b@c:d@host"),
         ("?signalFinishURL=http://[::1/", "signalFinishURL", "[::1"),
+        ("?signalFinishURL=http://[::1]2:80/", "signalFinishURL", "[::1]2:80"),
         ("?GOOD&destType=s3", "destType", "s3"),
         ("?GOOD&removeFileWhenFinished=yes", "removeFileWhenFinished", "yes"),
         ("?GOOD&removeFileWhenFinished=tRUE", "removeFileWhenFinished", "tRUE"),
@@ -322,4 +323,32 @@ async fn no_more_uploads_than_allowed() {
     assert!(reply.text().contains('2'), "{}", reply.text());
     first.ask("DELETE").await.expect(200);
     server.ticket(&backend).await;
+}
+
+/// A backend gone wild does not get more by asking for all at once.
+#[tokio::test]
+async fn no_more_uploads_than_allowed_at_once() {
+    let server = Running::start_with(|settings| {
+        settings.max_uploads = 3;
+        settings.workers = 2;
+    })
+    .await;
+    let params = [("signalFinishURL", "http://127.0.0.1:9/")];
+    let mut given = 0;
+    let mut asked = tokio::task::JoinSet::new();
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
+    for _ in 0..40 {
+        let (place, query) = (server.backend.clone(), query.clone());
+        let request = Ask::new("POST", &format!("/incoming/backend/new_upload?{query}"));
+        asked.spawn(async move { crate::client::ask(&place, &request).await.status });
+    }
+    while let Some(status) = asked.join_next().await {
+        match status.unwrap() {
+            200 => given += 1,
+            status => assert_eq!(status, 429),
+        }
+    }
+    assert_eq!(given, 3);
+    let metrics = server.back(&Ask::new("GET", "/metrics")).await.expect(200).text();
+    assert!(metrics.lines().any(|line| line == "incoming_uploads_open 3"), "{metrics}");
 }

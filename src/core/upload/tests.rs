@@ -225,6 +225,9 @@ fn bytes_beyond_the_end_are_never_acknowledged() {
         let refused = Err(Refusal::RangeOutside { end: 30, length: 20 });
         assert_eq!(upload.decide(&store(25, 30, None), NOW, &LIMITS), refused);
     }
+    // Also where the length comes with them.
+    let fresh = Upload::new(ticket()).decide(&store(25, 30, Some(20)), NOW, &LIMITS);
+    assert_eq!(fresh, Err(Refusal::RangeOutside { end: 30, length: 20 }));
 }
 
 #[test]

@@ -45,12 +45,14 @@ impl Target {
             Some((credentials, place)) => (Some(credentials), place),
             None => (None, authority.as_str()),
         };
-        let port = match place.strip_prefix(bracketed).and_then(|rest| rest.strip_prefix(':')) {
-            None | Some("") => usual,
-            Some(port) => match port.parse() {
-                Ok(port) if port != 0 => port,
-                _ => return Err(bad("its port is not between 1 and 65535")),
+        let port = match place.strip_prefix(bracketed) {
+            Some("" | ":") => usual,
+            Some(rest) => match rest.strip_prefix(':').map(str::parse) {
+                Some(Ok(port)) if port != 0 && !rest.contains('+') => port,
+                Some(_) => return Err(bad("its port is not between 1 and 65535")),
+                None => return Err(bad("there is something between its host and its port")),
             },
+            None => return Err(bad("it has no host")),
         };
         let authority =
             if port == usual { bracketed.to_owned() } else { format!("{bracketed}:{port}") };
@@ -135,6 +137,7 @@ mod tests {
             "http://app:0/",
             "http://app:99999/",
             "http://a b/",
+            "http://[::1]2:80/",
         ] {
             let error = Target::parse(url).err().unwrap().to_string();
             assert!(error.contains(url), "{error}");

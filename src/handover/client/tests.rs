@@ -146,12 +146,54 @@ async fn rules_judge_the_name_or_the_address_connected_to() {
     check_rules("http://[::ffff:127.0.0.1]:PORT/", &net("10.0.0.0/8"), false).await;
     check_rules("http://[::ffff:7f00:1]:PORT/", &[], true).await;
     // Other spellings of the loopback are judged by what they resolve to.
-    for odd in ["http://2130706433:PORT/", "http://0x7f.1:PORT/", "http://127.1:PORT/"] {
+    for odd in [
+        "http://2130706433:PORT/",
+        "http://0x7f.1:PORT/",
+        "http://0X7F000001:PORT/",
+        "http://127.1:PORT/",
+        "http://0177.0.0.1:PORT/",
+        "http://017700000001:PORT/",
+    ] {
         check_rules(odd, &net("10.0.0.0/8"), false).await;
         check_rules(odd, &net("127.0.0.1/32"), true).await;
     }
     let both = [host("elsewhere")[0].clone(), net("127.0.0.1/32")[0].clone()];
     check_rules("http://localhost:PORT/", &both, true).await;
+}
+
+#[test]
+fn each_address_of_a_name_is_judged_alone() {
+    let client = |nets: &[&str]| {
+        let allow = nets.iter().map(|net| Rule::Net(net.parse().unwrap())).collect();
+        Client::new(Options { timeout: FAR, allow })
+    };
+    let target = Target::parse("http://several.example/").unwrap();
+    let found = ["10.1.2.3", "127.0.0.1", "::1", "fd00::7", "64:ff9b::7f00:1", "64:ff9b::a01:203"];
+    let found = found.map(|ip| SocketAddr::new(ip.parse().unwrap(), 80));
+    let check = |nets: &[&str], expected: &[&str]| {
+        let allowed = client(nets).allowed(&target, &found);
+        let allowed: Vec<_> = allowed.iter().map(|address| address.ip().to_string()).collect();
+        assert_eq!(allowed, expected, "{nets:?}");
+    };
+    check(&["10.0.0.0/8"], &["10.1.2.3", "64:ff9b::a01:203"]);
+    check(&["fd00::/8"], &["fd00::7"]);
+    check(&["8.8.8.8/32"], &[]);
+    // All of IPv6 is not all of IPv4 behind NAT64.
+    check(&["::/0"], &["::1", "fd00::7"]);
+    check(&["64:ff9b::/96"], &["64:ff9b::7f00:1", "64:ff9b::a01:203"]);
+    check(&["64:ff9b::a00:0/104"], &["64:ff9b::a01:203"]);
+}
+
+#[tokio::test]
+async fn what_was_reached_is_judged_as_well() {
+    // The kernel takes 0.0.0.0 for 127.0.0.1, which this rule does not name.
+    let net = |net: &str| Rule::Net(net.parse().unwrap());
+    for host in ["0.0.0.0", "0", "0x0", "[::ffff:0.0.0.0]"] {
+        let url = format!("http://{host}:PORT/");
+        check_rules(&url, &[net("0.0.0.0/32")], false).await;
+        check_rules(&url, &[net("127.0.0.1/32")], false).await;
+        check_rules(&url, &[net("0.0.0.0/32"), net("127.0.0.0/8")], true).await;
+    }
 }
 
 #[tokio::test]

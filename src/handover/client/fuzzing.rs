@@ -1,0 +1,37 @@
+//! Fuzz targets of the calls to backends: the URL that is called, and the word that it answers.
+
+use super::target::Target;
+use super::{BODY_BYTES, Rest, WORD_CHARS, request, word};
+
+/// A URL as a call would use it: where it connects to, and how it is shown. `None` where it cannot
+/// be called.
+pub fn called(url: &str) -> Option<(String, u16, String)> {
+    let target = match Target::parse(url) {
+        Ok(target) => target,
+        Err(error) => {
+            assert!(!error.to_string().contains(|c: char| c.is_control()), "{error:?}");
+            return None;
+        }
+    };
+    assert!(target.port != 0 && target.path.starts_with('/') && !target.host.is_empty());
+    assert!(!target.host.contains(['@', '/', '?', '#', ' ']), "{:?}", target.host);
+    assert!(!target.shown.contains(['?', '#']), "{:?}", target.shown);
+    let place = target.shown.split("://").nth(1).unwrap_or_default();
+    let place = place.split('/').next().unwrap_or_default();
+    assert!(!place.contains('@'), "credentials are shown: {:?}", target.shown);
+    if request(&target, String::new(), "key").is_err() {
+        return None;
+    }
+    Some((target.host, target.port, target.shown))
+}
+
+/// Any answer becomes a short word, and none that is not `done` becomes `done`.
+pub fn answer(data: &[u8]) {
+    for rest in [Rest::None, Rest::Unread] {
+        let found = word(&data[..data.len().min(BODY_BYTES)], rest);
+        assert!(found.chars().count() <= WORD_CHARS, "{found:?}");
+        let plain = data.trim_ascii().eq_ignore_ascii_case(b"done");
+        let whole = matches!(rest, Rest::None);
+        assert_eq!(found == "done", plain && whole, "{data:?}");
+    }
+}

@@ -1,0 +1,297 @@
+//! Fuzz targets of everything that reads a request: each takes any bytes, and panics where what was
+//! read could be read another way.
+
+use super::access::Access;
+use super::backend;
+use super::bind;
+use super::content_digest::content_digest as digest_of;
+use super::head;
+use super::header::{accepts, content_length, content_range as range_of};
+use super::params::Params;
+use super::reply::{Problem, digest_value, shown};
+use super::route::{BackendCall, Route};
+use super::{Caller, Surface};
+use crate::core::extent::Extent;
+use crate::core::fuzzing::Source;
+use crate::core::limits::MAX_FILE_BYTES;
+use crate::core::name;
+use bytes::Bytes;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Version};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// One or more `Content-Range` lines, and the same bytes as `Content-Length`.
+pub fn content_range(data: &[u8]) {
+    let Some(headers) = lines("content-range", data) else { return };
+    let read = told(range_of(&headers));
+    let text = String::from_utf8_lossy(data);
+    let expected = naive_range(&text);
+    if let Some(Some(range)) = read {
+        let length = range.length.map_or_else(|| "*".to_owned(), |length| length.to_string());
+        let last = range.extent.end() - 1;
+        let again = format!("bytes {}-{last}/{length}", range.extent.start());
+        let again = lines("content-range", again.as_bytes()).expect("digits");
+        assert_eq!(told(range_of(&again)), Some(Some(range)));
+        assert_eq!(expected, Some((range.extent, range.length)), "{text:?}");
+    } else {
+        assert_eq!(expected, None, "{text:?} is a range");
+    }
+    let headers = lines("content-length", data).expect("the same bytes");
+    if let Some(Some(length)) = told(content_length(&headers)) {
+        assert!(length < MAX_FILE_BYTES && text.bytes().all(|b| b.is_ascii_digit()), "{text:?}");
+    }
+    let headers = lines("accept", data).expect("the same bytes");
+    let _ = accepts(&headers, "accept", "application/json");
+}
+
+/// The same header read in another way: number by number.
+fn naive_range(text: &str) -> Option<(Extent, Option<u64>)> {
+    if text.contains('\n') {
+        return None;
+    }
+    let text = text.trim();
+    if !text.get(..6)?.eq_ignore_ascii_case("bytes ") {
+        return None;
+    }
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+        let value = text.bytes().try_fold(0_u64, |value, digit| {
+            value.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0')))
+        });
+        value.filter(|value| digits && *value < MAX_FILE_BYTES)
+    };
+    let parts: Vec<&str> = text[6..].split(['-', '/']).collect();
+    let [first, last, length] = parts[..] else { return None };
+    if !text[6..].starts_with(&format!("{first}-{last}/")) {
+        return None;
+    }
+    let length = if length == "*" { None } else { Some(number(length)?) };
+    let extent = Extent::new(number(first)?, number(last)? + 1)?;
+    length.is_none_or(|length| extent.end() <= length).then_some((extent, length))
+}
+
+/// One or more `Content-Digest` lines: never is a digest that is there taken for none.
+pub fn content_digest(data: &[u8]) {
+    let Some(headers) = lines("content-digest", data) else { return };
+    let Some(read) = told(digest_of(&headers)) else { return };
+    let text = String::from_utf8_lossy(data);
+    let joined = text.split('\n').collect::<Vec<_>>().join(", ");
+    let whole = lines("content-digest", joined.as_bytes()).expect("the same characters");
+    assert_eq!(told(digest_of(&whole)), Some(read.clone()), "{text:?}");
+    if let Some(digest) = read {
+        let again = lines("content-digest", digest_value(&digest).as_bytes()).expect("base64");
+        assert_eq!(told(digest_of(&again)), Some(Some(digest)));
+    } else {
+        let named = joined.starts_with("sha-256=") || joined.starts_with("sha-512=");
+        assert!(!named, "a digest passed for none: {text:?}");
+    }
+    let spoilt = lines("content-digest", format!("{joined},").as_bytes()).expect("as before");
+    assert!(digest_of(&spoilt).is_err(), "{text:?}");
+}
+
+/// A version, a target and `Host` lines.
+pub fn host(data: &[u8]) {
+    let mut source = Source::new(data);
+    let version =
+        [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2][usize::from(source.below(3))];
+    let text = source.text();
+    let Some(hosts) = lines("host", source.rest()) else { return };
+    let Ok(mut request) = Request::builder().version(version).uri(&text).body(()) else { return };
+    if !source.is_empty() {
+        return;
+    }
+    *request.headers_mut() = hosts;
+    let head = request.into_parts().0;
+    if told(head::check(&head)).is_none() {
+        return;
+    }
+    let hosts: Vec<_> = head.headers.get_all("host").iter().collect();
+    assert!(hosts.len() <= 1 && (version != Version::HTTP_11 || hosts.len() == 1));
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    for host in hosts.iter().map(|host| host.as_bytes()).chain(authority) {
+        let strange = |b: &u8| b"@/?#,\\ \t".contains(b) || !b.is_ascii_graphic();
+        assert!(!host.is_empty() && !host.iter().any(strange), "{host:?}");
+    }
+}
+
+/// A path: what names an upload names it in one spelling.
+pub fn route(data: &[u8]) {
+    let path = String::from_utf8_lossy(data);
+    let route = Route::of(&path);
+    let named = match route {
+        Route::Upload(Some(id)) => Some((id, "frontend")),
+        Route::Backend(BackendCall::Show(Some(id))) => Some((id, "backend")),
+        _ => None,
+    };
+    if let Some((id, surface)) = named {
+        let spellings = ["/incoming/", "/incoming/0.1/"]
+            .map(|prefix| format!("{prefix}{surface}/uploads/{id}"));
+        assert!(spellings.iter().any(|spelling| **spelling == path), "{path:?}");
+    }
+    let on = |surface| route.on(surface).is_ok();
+    assert!(!(on(Surface::Public) && on(Surface::Backend)), "{path:?} is on both");
+    assert!(!on(Surface::Public) || path.contains("/frontend/"), "{path:?}");
+}
+
+/// `X-Forwarded-For` lines from a trusted proxy: only the address that the nearest proxies vouch for
+/// opens the backend surface.
+pub fn forwarded(data: &[u8]) {
+    let mut source = Source::new(data);
+    let net = |text: &str| text.parse::<IpNet>().expect("a network");
+    let access = Access {
+        allow: Some(vec![net("10.0.0.0/8"), net("fd00::/8")]),
+        trusted_proxies: vec![net("127.0.0.0/8"), net("::1/128")],
+        ..Access::default()
+    };
+    let peers = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "8.8.8.8"];
+    let peer = peers[usize::from(source.below(5))].parse::<IpAddr>().expect("an address");
+    let Some(headers) = lines("x-forwarded-for", source.rest()) else { return };
+    let caller = Caller { address: peer, client_certificate: false };
+    let opened = access.check_address(Surface::Shared, &caller, &headers).is_ok();
+    let (peer, text) = (peer.to_canonical(), String::from_utf8_lossy(&data[data.len().min(1)..]));
+    let allowed = |address: IpAddr| match address.to_canonical() {
+        IpAddr::V4(v4) => v4.octets()[0] == 10,
+        IpAddr::V6(v6) => v6.octets()[0] == 0xfd,
+    };
+    if !peer.is_loopback() {
+        return assert_eq!(opened, allowed(peer), "{text:?}");
+    }
+    if !text.chars().all(|c| matches!(c, ' '..='~' | '\t' | '\n')) {
+        return assert!(!opened, "{text:?}");
+    }
+    let mut named = text.split(['\n', ',']).rev().map(|part| part.trim().parse::<IpAddr>());
+    let last = named
+        .find(|named| !named.as_ref().is_ok_and(|address| address.to_canonical().is_loopback()));
+    let expected = last.is_some_and(|named| named.is_ok_and(allowed));
+    assert_eq!(opened, expected, "{text:?}");
+}
+
+/// Backend parameters in each of their four forms.
+pub fn params(data: &[u8]) {
+    let mut source = Source::new(data);
+    let pairs = source.flip();
+    if pairs {
+        return same_in_all_forms(&mut source);
+    }
+    let types = [
+        "",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=utf-8",
+        "multipart/form-data; boundary=b",
+        "multipart/form-data; boundary=\"a b\"",
+    ];
+    let text = source.text();
+    let given = types.get(usize::from(source.below(6))).copied().unwrap_or(&text);
+    let body = Bytes::copy_from_slice(source.rest());
+    let mut params = Params::default();
+    if told(ready(params.add_body(given, body))).is_none() {
+        return;
+    }
+    for name in ["maxBytes", "length", "a"] {
+        if let Some(Some(bytes)) = told(params.bytes(name)) {
+            assert!(bytes < MAX_FILE_BYTES);
+        }
+        told(params.boolean(name));
+        if let Some(text) = params.text(name) {
+            assert!(!text.is_empty());
+            if let Some(idle) = told(backend::duration(text)) {
+                assert!(!idle.is_zero() && idle.as_secs() < 1 << 32);
+            }
+        }
+    }
+}
+
+/// The same parameters mean the same however they are sent.
+fn same_in_all_forms(source: &mut Source<'_>) {
+    let mut pairs = Vec::new();
+    while !source.is_empty() {
+        let name: String = source.text().chars().filter(char::is_ascii_alphanumeric).collect();
+        // A mark for the byte order is none of the value in multipart bodies.
+        let value = source.text().trim_start_matches('\u{feff}').to_owned();
+        pairs.push((name, value));
+    }
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
+    let object = pairs.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+    let json = serde_json::Value::Object(object.collect()).to_string();
+    let mut multipart = String::new();
+    for (name, value) in &pairs {
+        multipart += "--=a boundary=\r\nContent-Disposition: form-data; name=\"";
+        multipart += &format!("{name}\"\r\n\r\n{value}\r\n");
+    }
+    multipart += "--=a boundary=--\r\n";
+    let read = |given: &str, body: String| {
+        let mut params = Params::default();
+        let read = ready(params.add_body(given, body.into()));
+        read.map(|()| params).unwrap_or_else(|problem| panic!("{given}: {problem:?}"))
+    };
+    let expected = read("", form);
+    assert_eq!(read("application/json", json), expected);
+    let given = "multipart/form-data; boundary=\"=a boundary=\"";
+    assert_eq!(read(given, multipart), expected);
+}
+
+/// The body of a bind.
+pub fn file_facts(data: &[u8]) {
+    let Some(facts) = told(bind::facts(data)) else { return };
+    assert!(facts.length.is_none_or(|length| length < MAX_FILE_BYTES));
+    if let Some(name) = facts.name {
+        assert_eq!(name::harmless(&name), name);
+    }
+    assert!(facts.media_type.is_none_or(|text| text.chars().count() <= 255));
+}
+
+/// A callback URL as it is kept, where a ticket takes it.
+pub fn callback_url(text: &str) -> Option<String> {
+    let url = told(backend::callback_url(text))?;
+    assert!(url.bytes().all(|b| b.is_ascii_graphic()), "{url:?}");
+    assert_eq!(told(backend::callback_url(&url)), Some(url.clone()), "not its own form");
+    Some(url)
+}
+
+/// Any foreign value in a text: one line, visible, short.
+pub fn foreign_value(data: &[u8]) {
+    let value = shown(&String::from_utf8_lossy(data));
+    assert!(value.starts_with('"') && value.ends_with('"') && value.len() < 1100, "{value:?}");
+    assert!(!value.contains(name::is_hidden), "{value:?}");
+    let inner = &value[1..value.len() - 1];
+    let quotes = inner.replace("\\\\", "").replace("\\\"", "");
+    assert!(!quotes.contains('"'), "{value:?}");
+}
+
+/// A refusal is one line without commands to whatever shows it.
+fn told<T>(read: Result<T, Problem>) -> Option<T> {
+    read.map_err(|problem| {
+        let text = format!("{:?}", problem.detail());
+        let hidden = |c: char| name::is_hidden(c) && c != '\n';
+        assert!(!problem.detail().contains(hidden), "{text}");
+        assert!(problem.detail().len() < 2_000, "{text}");
+    })
+    .ok()
+}
+
+/// Header lines from text lines; `None` where hyper would not let one through.
+fn lines(name: &'static str, data: &[u8]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(line).ok()?);
+    }
+    Some(headers)
+}
+
+/// The end of a future that has nothing to wait for.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    for _ in 0..POLLS {
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
+    panic!("a body in memory is waited for")
+}
+
+/// More than any body here needs.
+const POLLS: usize = 1000;
