@@ -1,8 +1,9 @@
 //! A directory whose entries become durable: callers that wait while another syncs share the next
 //! sync, and after a failed one nothing is promised any more.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +23,11 @@ enum State {
 }
 
 impl SyncedDirectory {
-    /// The directory at `path`, which must exist.
+    /// The directory at `path`, which must exist and be none by a link in its last step.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = NO_FOLLOW | DIRECTORY;
         Ok(Self {
-            handle: File::open(path)?,
+            handle: OpenOptions::new().read(true).custom_flags(flags).open(path)?,
             asked: AtomicU64::new(0),
             state: Mutex::new(State::Synced(0)),
         })
@@ -66,6 +68,10 @@ impl SyncedDirectory {
 /// Opens nothing through a symbolic link: in a storage directory there is none.
 #[allow(clippy::cast_possible_wrap)]
 pub const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
+/// Opens folders alone.
+#[allow(clippy::cast_possible_wrap)]
+const DIRECTORY: i32 = rustix::fs::OFlags::DIRECTORY.bits() as i32;
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,16 @@ impl Gauge {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// One more, unless there are `limit` already; says whether. Never more than `limit`, however many
+    /// ask at once.
+    pub fn add_below(&self, limit: u64) -> bool {
+        let more = |now: i64| {
+            let full = u64::try_from(now).is_ok_and(|now| now >= limit);
+            (!full).then_some(now + 1)
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
     /// One more, until what this gives is dropped.
     pub fn up(&self) -> Up<'_> {
         self.add(1);

@@ -63,10 +63,6 @@ impl Engine {
                 return Err(TicketError::Refused(Refusal::FileTooLarge { file, limit }));
             }
         }
-        let limit = self.options.max_uploads;
-        if u64::try_from(self.stats.uploads_open.value()).is_ok_and(|open| open >= limit) {
-            return Err(TicketError::TooMany { limit });
-        }
         let random = self.clock.random();
         let random = random
             .map_err(|error| TicketError::Fault(Fault::new("drawing a ticket id", &error)))?;
@@ -84,6 +80,11 @@ impl Engine {
         };
         let (id, created) = (ticket.id, ticket.created);
         let expires = created.after(ticket.idle_timeout.unwrap_or(self.options.max_idle));
+        // Counted before anything is waited for, so that those who ask at once are not let in together.
+        let limit = self.options.max_uploads;
+        if !self.stats.uploads_open.add_below(limit) {
+            return Err(TicketError::TooMany { limit });
+        }
         // Before it is on disk: the sweep then knows that it is counted here.
         self.timers.set(id, expires);
         self.write_ticket(ticket).await?;
@@ -108,10 +109,10 @@ impl Engine {
             match &written {
                 Ok(()) => {
                     engine.stats.tickets.add(1);
-                    engine.stats.uploads_open.add(1);
                     tracing::info!(upload = %ticket.id.short(), "ticket");
                 }
                 Err(error) => {
+                    engine.stats.uploads_open.add(-1);
                     engine.timers.clear(ticket.id);
                     if let LogError::Fault(error) = error {
                         engine.stats.faults.add(1);

@@ -15,7 +15,7 @@ mod tests;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use hyper::header::{
 };
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use ipnet::{IpNet, Ipv6Net};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
@@ -76,7 +77,7 @@ pub enum Rule {
     /// The host as it stands in the URL, in any case, whatever it resolves to.
     Host(String),
     /// The address really connected to, an IPv4 one never dressed as IPv6.
-    Net(ipnet::IpNet),
+    Net(IpNet),
 }
 
 /// What a backend answered.
@@ -163,6 +164,19 @@ impl Client {
 
     /// Connects to the first address that is allowed and answers.
     async fn connect(&self, target: &Target) -> Result<TcpStream, CallError> {
+        let stream = self.connect_to_one(target).await?;
+        // 0.0.0.0 leads to this machine's loopback, and a kernel may have more such ways: what was
+        // reached has to be allowed as well as what was asked for.
+        let failed = |error| CallError::Connect(target.shown.clone(), error);
+        let reached = stream.peer_addr().map_err(failed)?;
+        let reached = SocketAddr::new(reached.ip().to_canonical(), reached.port());
+        if self.allowed(target, &[reached]).is_empty() {
+            return Err(CallError::NotAllowed(target.shown.clone(), vec![reached.ip()]));
+        }
+        Ok(stream)
+    }
+
+    async fn connect_to_one(&self, target: &Target) -> Result<TcpStream, CallError> {
         let failed = |error| CallError::Resolve(target.shown.clone(), error);
         let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
         let found: Vec<SocketAddr> = found
@@ -198,10 +212,25 @@ impl Client {
             rules.is_empty()
                 || rules.iter().any(|rule| match rule {
                     Rule::Host(host) => target.is_host(host),
-                    Rule::Net(net) => net.contains(&address.ip()),
+                    Rule::Net(net) => holds(net, address.ip()),
                 })
         };
         found.iter().filter(fits).copied().collect()
+    }
+}
+
+/// Whether a network holds the address. One behind NAT64 is the IPv4 address that it leads to, so that
+/// a rule for all of IPv6 does not open this machine's neighbours; or a rule names the prefix itself.
+/// Source: RFC 6052, section 2.1.
+fn holds(net: &IpNet, address: IpAddr) -> bool {
+    const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+    match address {
+        IpAddr::V6(v6) if NAT64.contains(&v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            let explicit = IpNet::V6(NAT64).contains(net) && net.contains(&address);
+            explicit || net.contains(&IpAddr::from([a, b, c, d]))
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => net.contains(&address),
     }
 }
 

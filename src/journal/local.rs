@@ -19,11 +19,8 @@ pub struct LocalJournals {
 impl LocalJournals {
     /// Journals in `directory`, which must exist.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        Ok(Self {
-            directory: directory.to_path_buf(),
-            handle: SyncedDirectory::open(directory)?,
-            making: making()?,
-        })
+        let directory = directory.canonicalize()?;
+        Ok(Self { handle: SyncedDirectory::open(&directory)?, directory, making: making()? })
     }
 
     fn path(&self, id: TicketId) -> PathBuf {

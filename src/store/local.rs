@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
 use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
@@ -44,13 +44,23 @@ impl LocalStore {
     /// Opens `directory`, making it and its `files` folder if absent. Nothing in it is touched.
     pub fn open(directory: &Path, access: Access) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(directory)?;
+        check_strangers(directory)?;
         let_through(directory, access)?;
         let directory = directory.canonicalize()?;
         let files = directory.join(FILES);
-        DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(&files)?;
-        std::fs::set_permissions(&files, Permissions::from_mode(access.directory_mode))?;
+        match DirBuilder::new().mode(PRIVATE_DIRECTORY).create(&files) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // A link there would lead every published file out of the directory.
+        let files_handle = SyncedDirectory::open(&files).map_err(|error| {
+            let why = format!("its folder {FILES} must be a folder, and no symbolic link: {error}");
+            io::Error::new(error.kind(), why)
+        })?;
+        let folder = files_handle.handle();
+        folder.set_permissions(Permissions::from_mode(access.directory_mode))?;
         if let Some(group) = access.group {
-            std::os::unix::fs::chown(&files, None, Some(group))?;
+            std::os::unix::fs::fchown(folder, None, Some(group))?;
         }
         let handle = SyncedDirectory::open(&directory)?;
         // Two servers on one directory would each believe in their own state.
@@ -62,7 +72,6 @@ impl LocalStore {
         })?;
         handle.sync()?;
         let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
-        let files_handle = SyncedDirectory::open(&files)?;
         Ok(Self { handle: Arc::new(handle), files, files_handle, directory, access, run })
     }
 
@@ -75,6 +84,17 @@ impl LocalStore {
         let file = options.open(self.part(id))?;
         let unnamed = AtomicBool::new(true);
         Ok(LocalBlob { file, directory: Arc::clone(&self.handle), unnamed })
+    }
+
+    /// Where the finished file of `id` lies, while the folder is still the one that was opened: not
+    /// where a link leads that was put in its place.
+    fn place(&self, id: TicketId) -> io::Result<PathBuf> {
+        let (now, opened) =
+            (std::fs::symlink_metadata(&self.files)?, self.files_handle.handle().metadata()?);
+        if (now.dev(), now.ino()) != (opened.dev(), opened.ino()) {
+            return Err(io::Error::other("the folder of published files was replaced"));
+        }
+        Ok(self.files.join(id.to_string()))
     }
 
     fn set_access(&self, file: &File) -> io::Result<()> {
@@ -99,7 +119,7 @@ impl Store for LocalStore {
     }
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
-        let place = self.files.join(id.to_string());
+        let place = self.place(id)?;
         let part = if length == 0 {
             self.open_part(id, OpenOptions::new().create(true))
         } else {
@@ -128,7 +148,7 @@ impl Store for LocalStore {
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
-        match std::fs::symlink_metadata(self.files.join(id.to_string())) {
+        match self.place(id).and_then(std::fs::symlink_metadata) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -136,7 +156,7 @@ impl Store for LocalStore {
     }
 
     fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
-        let path = self.files.join(id.to_string());
+        let path = self.place(id)?;
         let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)?;
         Ok(Box::new(file))
     }
@@ -150,7 +170,7 @@ impl Store for LocalStore {
     }
 
     fn withdraw(&self, id: TicketId) -> io::Result<()> {
-        remove(&self.files.join(id.to_string()))
+        remove(&self.place(id)?)
     }
 
     fn parts(&self) -> io::Result<Vec<TicketId>> {
@@ -244,6 +264,25 @@ impl LocalBlob {
     }
 }
 
+/// Ids are names in the directory, and who knows one may upload: it is no place for others.
+///
+/// Errors: everybody may write to it, and could put links and journals there.
+fn check_strangers(directory: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(directory)?.permissions().mode() & 0o777;
+    if mode & 0o002 != 0 {
+        let why =
+            format!("every user of this machine may write to it (mode {mode:04o}): chmod 0700");
+        return Err(io::Error::other(why));
+    }
+    if mode & 0o066 != 0 {
+        tracing::warn!(
+            mode = format!("{mode:04o}"),
+            "other users may list the storage directory and learn the ids of uploads: chmod 0700"
+        );
+    }
+    Ok(())
+}
+
 /// Whoever may enter the folder of published files must be able to reach it: gives exactly the
 /// right to pass through, never that to look around.
 fn let_through(directory: &Path, access: Access) -> io::Result<()> {
@@ -291,49 +330,5 @@ const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn access() -> Access {
-        Access { group: None, file_mode: 0o640, directory_mode: 0o750 }
-    }
-
-    #[test]
-    fn conforms() {
-        let directory = tempfile::tempdir().unwrap();
-        super::super::conformance::check(&LocalStore::open(directory.path(), access()).unwrap());
-    }
-
-    #[test]
-    fn published_files_get_the_mode_and_links_are_not_followed() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(directory.path(), access()).unwrap();
-        let id = TicketId::from_random([3; 16]);
-        store.publish(id, 0).unwrap();
-        let mode = std::fs::metadata(store.path(id)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o640);
-        let victim = directory.path().join("victim");
-        std::fs::write(&victim, "precious").unwrap();
-        let linked = TicketId::from_random([4; 16]);
-        std::os::unix::fs::symlink(&victim, store.part(linked)).unwrap();
-        assert!(store.create(linked).is_err());
-        assert!(
-            LocalStore::open(directory.path(), access()).is_err(),
-            "two servers, one directory"
-        );
-        assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious");
-    }
-
-    #[test]
-    fn opening_again_touches_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let id = TicketId::from_random([3; 16]);
-        let store = LocalStore::open(directory.path(), access()).unwrap();
-        store.create(id).unwrap().write_at(&[Bytes::from_static(b"kept")], 0).unwrap();
-        drop(store);
-        let store = LocalStore::open(directory.path(), access()).unwrap();
-        assert_eq!(store.parts().unwrap(), [id]);
-        store.publish(id, 4).unwrap();
-        assert_eq!(std::fs::read(store.path(id)).unwrap(), b"kept");
-    }
-}
+#[path = "local/tests.rs"]
+mod tests;

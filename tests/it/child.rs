@@ -4,12 +4,13 @@ use crate::client::Place;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 /// A running `incoming serve`. Killed when dropped.
 pub struct Program {
     child: Child,
+    log: Arc<Mutex<Vec<u8>>>,
     pub public: Place,
     pub backend: Place,
 }
@@ -49,7 +50,55 @@ impl Program {
                 }
             }
         }
-        Self { child, public: public.unwrap(), backend: backend.unwrap() }
+        let log = Arc::default();
+        Self { child, log, public: public.unwrap(), backend: backend.unwrap() }
+    }
+
+    /// Starts it on unix sockets in `directory`, logging text at debug, which is kept.
+    pub async fn start_logging(directory: &Path) -> Self {
+        let mut child = command(directory)
+            .args(["serve", "--listen", "unix:public", "--backend-listen", "unix:backend"])
+            .args(["--min-free-space", "0", "--storage-dir", "data", "--log", "debug"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stderr.read(&mut bytes) {
+                kept.lock().unwrap().extend(&bytes[..count]);
+            }
+        });
+        let [public, backend] = ["public", "backend"].map(|name| directory.join(name));
+        for path in [&public, &backend] {
+            crate::until("a socket", async || path.exists().then_some(())).await;
+        }
+        Self { child, log, public: Place::Unix(public), backend: Place::Unix(backend) }
+    }
+
+    /// Starts `incoming demo`; its plain http port is the public place.
+    pub fn start_demo(directory: &Path) -> Self {
+        let mut child = command(directory)
+            .args(["demo", "--https-port", "0", "--http-port", "0", "--backend-port", "0"])
+            .args(["--dir", "demo"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = stdout.by_ref().map_while(Result::ok).find_map(|line| {
+            let rest = line.trim().strip_prefix("http://localhost:")?.to_owned();
+            rest.split('/').next()?.parse::<u16>().ok()
+        });
+        let place = Place::Tcp(([127, 0, 0, 1], port.expect("the demo names its port")).into());
+        Self { child, log: Arc::default(), public: place.clone(), backend: place }
+    }
+
+    /// What it has logged so far, where it is kept.
+    pub fn log(&self) -> String {
+        String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
     }
 
     /// SIGKILL: no last words.

@@ -31,6 +31,7 @@ mod leftovers;
 mod listeners;
 mod long_poll;
 mod scripts;
+mod security;
 mod shutdown;
 mod takeover;
 mod tickets;
