@@ -17,6 +17,7 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 use serde::Serialize;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -274,7 +275,12 @@ pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(bad("expected an http or https URL"));
     }
-    if uri.host().is_none_or(str::is_empty) {
+    let host = uri.host().unwrap_or_default();
+    let good = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains(['[', ']']),
+    };
+    if !good {
         return Err(bad("there is no host in it"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().matches('@').count() > 1) {

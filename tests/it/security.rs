@@ -108,6 +108,7 @@ async fn links_in_the_storage_directory_are_not_followed() {
     server.upload(part).put(0, b"evil", 10).await.problem(500, "fault", 16);
     server.upload(read).put(5, b"56789", 10).await.problem(500, "fault", 16);
     server.upload(journal).put(0, b"evil", 10).await.problem(500, "fault", 16);
+    server.upload(journal).ask("GET").await.problem(500, "fault", 16);
     // The link gives way to the file.
     let upload = server.upload(published);
     upload.put_whole(b"ours").await.expect(200);

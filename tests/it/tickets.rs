@@ -87,7 +87,7 @@ async fn json_for_who_asks_for_it() {
 async fn bad_parameters_are_named_with_their_value() {
     let server = Running::start().await;
     let good = "signalFinishURL=http://127.0.0.1:9/";
-    let cases: [(&str, &str, &str); 26] = [
+    let cases: [(&str, &str, &str); 27] = [
         ("", "signalFinishURL", ""),
         ("?signalFinishURL=", "signalFinishURL", ""),
         ("?signalFinishURL=nonsense", "signalFinishURL", "nonsense"),
@@ -104,6 +104,7 @@ async fn bad_parameters_are_named_with_their_value() {
         ("?signalFinishURL=http://a:b@c:d@host/", "signalFinishURL", "a:b@c:d@host"),
         ("?signalFinishURL=http://[::1/", "signalFinishURL", "[::1"),
         ("?signalFinishURL=http://[::1]2:80/", "signalFinishURL", "[::1]2:80"),
+        ("?signalFinishURL=http://[]:81/", "signalFinishURL", "[]:81"),
         ("?GOOD&destType=s3", "destType", "s3"),
         ("?GOOD&removeFileWhenFinished=yes", "removeFileWhenFinished", "yes"),
         ("?GOOD&removeFileWhenFinished=tRUE", "removeFileWhenFinished", "tRUE"),
