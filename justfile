@@ -31,6 +31,10 @@ test:
 bench *args:
     cargo bench --locked {{args}}
 
+# Every parser against libFuzzer: docs/security.md.
+fuzz *args:
+    fuzz/run {{args}}
+
 # The browser library: types, units, and dist/ built anew.
 js:
     cd incoming-js && npm ci && npm run types && npm test && npm run build
