@@ -274,7 +274,7 @@ fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
         StartError::new(format!("storage_dir {:?}", directory.display().to_string()), error)
     };
     let store = LocalStore::open(directory, access).map_err(refused)?;
-    let journals = LocalJournals::open(directory).map_err(refused)?;
+    let journals = LocalJournals::open(store.directory()).map_err(refused)?;
     let options = engine::Options {
         ack: match settings.ack {
             Ack::Durable => Durability::Durable,

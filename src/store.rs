@@ -52,6 +52,10 @@ pub trait Store: Send + Sync {
     /// Bytes free for this server.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// Whether the place is there and takes writes, as far as can be told without writing. Errors: why
+    /// not.
+    fn writable(&self) -> io::Result<()>;
+
     /// Which run of machine and mount holds what is written now.
     fn run(&self) -> RunIdentity;
 }

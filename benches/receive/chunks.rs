@@ -49,7 +49,7 @@ impl Chunks {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let access = Access { group: None, file_mode: 0o600, directory_mode: 0o700 };
         let store = Arc::new(LocalStore::open(directory.path(), access).unwrap());
-        let journals = Arc::new(LocalJournals::open(directory.path()).unwrap());
+        let journals = Arc::new(LocalJournals::open(store.directory()).unwrap());
         let engine = Engine::new(options(ack, batch), store, journals, Arc::new(SystemClock));
         let digest = match hash {
             Hash::None => None,

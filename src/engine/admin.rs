@@ -71,7 +71,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Whether new uploads can be taken: not draining, no failed disk, space above the reserve.
+    /// Whether new uploads can be taken: not draining, no failed disk, the storage in its place and
+    /// writable, space above the reserve.
     /// Errors: why not, for people.
     pub async fn readiness(self: &Arc<Self>) -> Result<(), String> {
         if self.draining.is_cancelled() {
@@ -81,11 +82,14 @@ impl Engine {
             return Err("the disk failed an upload; see the log".into());
         }
         let engine = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || engine.space.reserve(&*engine.store, 0));
+        let work = tokio::task::spawn_blocking(move || {
+            engine.store.writable()?;
+            engine.space.reserve(&*engine.store, 0)
+        });
         match work.await {
             Ok(Ok(Some(_))) => Ok(()),
             Ok(Ok(None)) => Err("the disk is full".into()),
-            Ok(Err(error)) => Err(format!("the storage directory cannot be asked: {error}")),
+            Ok(Err(error)) => Err(format!("the storage directory cannot be used: {error}")),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -2,35 +2,34 @@
 
 use super::{JournalFile, JournalStore, SyncWhen};
 use crate::core::id::TicketId;
-use crate::disk::{NO_FOLLOW, SyncedDirectory};
+use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Journals in one directory.
 pub struct LocalJournals {
-    directory: PathBuf,
-    handle: SyncedDirectory,
+    directory: Arc<SyncedDirectory>,
     /// Ends the names of files that are being made by this process, and by no other.
     making: String,
 }
 
 impl LocalJournals {
-    /// Journals in `directory`, which must exist.
-    pub fn open(directory: &Path) -> io::Result<Self> {
-        let directory = directory.canonicalize()?;
-        Ok(Self { handle: SyncedDirectory::open(&directory)?, directory, making: making()? })
+    /// Journals in `directory`.
+    pub fn open(directory: Arc<SyncedDirectory>) -> io::Result<Self> {
+        Ok(Self { directory, making: making()? })
     }
 
     fn path(&self, id: TicketId) -> PathBuf {
-        self.directory.join(format!("{id}.{SUFFIX}"))
+        self.directory.path().join(format!("{id}.{SUFFIX}"))
     }
 }
 
 impl JournalStore for LocalJournals {
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
-        let path = self.directory.join(format!("{id}.{}", self.making));
+        let path = self.directory.path().join(format!("{id}.{}", self.making));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -46,7 +45,7 @@ impl JournalStore for LocalJournals {
             let _ = std::fs::remove_file(&path);
         })?;
         match sync {
-            SyncWhen::Now => self.handle.sync().inspect_err(|_| {
+            SyncWhen::Now => self.directory.sync().inspect_err(|_| {
                 let _ = std::fs::remove_file(self.path(id));
             }),
             SyncWhen::Later => Ok(()),
@@ -55,15 +54,10 @@ impl JournalStore for LocalJournals {
 
     fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
         let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(self.path(id));
-        match file {
-            Ok(mut file) => {
-                let mut bytes = Vec::new();
-                io::Read::read_to_end(&mut file, &mut bytes)?;
-                Ok(Some(bytes))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let Some(mut file) = self.directory.found(file)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut file, &mut bytes)?;
+        Ok(Some(bytes))
     }
 
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {
@@ -79,7 +73,7 @@ impl JournalStore for LocalJournals {
     }
 
     fn remove_leftovers(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.directory)? {
+        for entry in std::fs::read_dir(self.directory.path())? {
             let entry = entry?;
             let name = entry.file_name();
             let other = name.to_str().and_then(|name| name.split_once('.'));
@@ -95,7 +89,7 @@ impl JournalStore for LocalJournals {
 
     fn list(&self) -> io::Result<Vec<TicketId>> {
         let mut ids = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
+        for entry in std::fs::read_dir(self.directory.path())? {
             let name = entry?.file_name();
             let id = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.strip_suffix('.'));
             ids.extend(id.and_then(|id| TicketId::parse(id).ok()));
@@ -108,7 +102,9 @@ struct LocalJournal(File);
 
 impl JournalFile for LocalJournal {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.0.write_all_at(bytes, offset)?;
+        // Also with `ack = written`, where nothing is synced: what nobody can find again is not kept.
+        still_named(&self.0)
     }
 
     fn sync(&mut self) -> io::Result<()> {

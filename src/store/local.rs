@@ -7,13 +7,13 @@ use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::disk::{NO_FOLLOW, SyncedDirectory};
+use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FallocateFlags, StatxFlags};
+use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
@@ -75,6 +75,12 @@ impl LocalStore {
         Ok(Self { handle: Arc::new(handle), files, files_handle, directory, access, run })
     }
 
+    /// The directory itself, for the journals in it: after a failed sync of it nothing is promised to
+    /// either.
+    pub fn directory(&self) -> Arc<SyncedDirectory> {
+        Arc::clone(&self.handle)
+    }
+
     fn part(&self, id: TicketId) -> PathBuf {
         self.directory.join(format!("{id}.{PART}"))
     }
@@ -89,11 +95,7 @@ impl LocalStore {
     /// Where the finished file of `id` lies, while the folder is still the one that was opened: not
     /// where a link leads that was put in its place.
     fn place(&self, id: TicketId) -> io::Result<PathBuf> {
-        let (now, opened) =
-            (std::fs::symlink_metadata(&self.files)?, self.files_handle.handle().metadata()?);
-        if (now.dev(), now.ino()) != (opened.dev(), opened.ino()) {
-            return Err(io::Error::other("the folder of published files was replaced"));
-        }
+        self.files_handle.in_place()?;
         Ok(self.files.join(id.to_string()))
     }
 
@@ -111,11 +113,8 @@ impl Store for LocalStore {
     }
 
     fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>> {
-        match self.open_part(id, &mut OpenOptions::new()) {
-            Ok(blob) => Ok(Some(Arc::new(blob))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let part = self.handle.found(self.open_part(id, &mut OpenOptions::new()))?;
+        Ok(part.map(|blob| Arc::new(blob) as Arc<dyn Blob>))
     }
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
@@ -148,11 +147,9 @@ impl Store for LocalStore {
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
-        match self.place(id).and_then(std::fs::symlink_metadata) {
-            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = std::fs::symlink_metadata(self.place(id)?);
+        let found = self.files_handle.found(found)?;
+        Ok(found.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()))
     }
 
     fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
@@ -186,6 +183,16 @@ impl Store for LocalStore {
     fn free_bytes(&self) -> io::Result<u64> {
         let space = rustix::fs::fstatvfs(self.handle.handle())?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        self.handle.in_place()?;
+        self.files_handle.in_place()?;
+        let flags = rustix::fs::fstatvfs(self.handle.handle())?.f_flag;
+        if flags.contains(StatVfsMountFlags::RDONLY) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok(())
     }
 
     fn run(&self) -> RunIdentity {
@@ -222,6 +229,7 @@ impl Blob for LocalBlob {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
+        still_named(&self.file)?;
         if self.unnamed.load(atomic::Ordering::Acquire) {
             self.directory.sync()?;
             self.unnamed.store(false, atomic::Ordering::Release);

@@ -186,6 +186,10 @@ impl Store for MemoryStore {
         Ok(self.disk().free_bytes)
     }
 
+    fn writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn run(&self) -> RunIdentity {
         self.disk().run
     }

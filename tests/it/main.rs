@@ -36,6 +36,7 @@ mod shutdown;
 mod takeover;
 mod tickets;
 mod tls;
+mod vanished;
 
 use std::time::{Duration, Instant};
 

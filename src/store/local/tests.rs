@@ -122,3 +122,19 @@ fn opening_again_touches_nothing() {
     store.publish(id, 4).unwrap();
     assert_eq!(std::fs::read(store.path(id)).unwrap(), b"kept");
 }
+
+#[test]
+fn a_directory_that_is_not_in_its_place_is_not_empty() {
+    let place = tempfile::tempdir().unwrap();
+    let (here, away) = (place.path().join("here"), place.path().join("away"));
+    let store = LocalStore::open(&here, access()).unwrap();
+    let id = TicketId::from_random([3; 16]);
+    let blob = store.create(id).unwrap();
+    store.writable().unwrap();
+    std::fs::rename(&here, &away).unwrap();
+    assert!(store.writable().is_err() && store.open(id).is_err());
+    assert!(store.published(id).is_err(), "nobody can say that the backend has moved it away");
+    blob.sync().unwrap();
+    std::fs::remove_dir_all(&away).unwrap();
+    assert!(blob.sync().is_err(), "what was removed is not kept");
+}
