@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -30,7 +30,7 @@ use super::options::Options;
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
 use super::stats::Stats;
-use super::watch::{Overdue, Protocol, Watch, Watched};
+use super::watch::{Overdue, Protocol, Running, Watch, Watched};
 use super::{Peer, TlsReload};
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
@@ -72,7 +72,7 @@ pub(super) async fn serve<M, S, B>(
         + Sync
         + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let _open = shared.stats.open(Stats::accepted);
@@ -111,7 +111,7 @@ async fn choose<IO, M, S, B>(
         + Sync
         + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let options = &shared.options;
@@ -170,7 +170,7 @@ where
         + Sync
         + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let _open = shared.stats.open(Stats::http1);
@@ -189,7 +189,7 @@ where
         + Sync
         + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let _open = shared.stats.open(Stats::http2);
@@ -262,24 +262,46 @@ where
         + Sync
         + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     service_fn(move |request| {
-        let running = watch.begin();
+        let mut running = watch.begin();
         let answer = service.call(request);
         async move {
             let answer = answer.await?;
-            // The body owns the mark through its error map, which changes nothing: of the body
-            // adapters, this one keeps the length and the end of what it wraps.
-            Ok(answer.map(|body| {
-                body.map_err(move |error| {
-                    let _held = &running;
-                    error
-                })
-            }))
+            running.answered();
+            Ok(answer.map(|body| Noted { body, running }))
         }
     })
+}
+
+/// The body of an answer, with the mark of its request: each look for a next frame is noted.
+struct Noted<B> {
+    body: B,
+    running: Running,
+}
+
+impl<B: Body + Unpin> Body for Noted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.get_mut();
+        this.running.took();
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The service, with the connection's permit and share of memory lent to each request: whoever keeps a request's
@@ -297,7 +319,7 @@ where
         + Sync
         + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let held = Arc::new(held);

@@ -278,6 +278,32 @@ async fn an_idle_http2_connection_ends_in_good_order() {
 }
 
 #[tokio::test]
+async fn an_http2_peer_that_lets_no_answer_through_ends() {
+    let mut options = options();
+    options.limits.stalled_write = SHORT;
+    let (house, cert, _dir) = tls_house(options);
+    let io = TokioIo::new(house.tls(&cert, "h2").await);
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    // Its connection is well all the time: pings and settings are answered.
+    let (mut send, conn) = builder.initial_stream_window_size(0).handshake(io).await.unwrap();
+    let conn = tokio::spawn(conn);
+    let ask = |path: &str| {
+        Request::get(format!("https://localhost{path}")).body(Full::<Bytes>::default())
+    };
+    // While something is being served nobody waits for the peer.
+    let served = send.send_request(ask("/gate").unwrap());
+    let unread = send.send_request(ask("/peer").unwrap()).await.unwrap();
+    tokio::time::sleep(SHORT * 4).await;
+    assert_eq!((house.stats.overdue(), house.stats.http2().now()), (0, 1));
+    house.gate.add_permits(1);
+    let served = served.await.unwrap();
+    becomes(1, || house.stats.overdue()).await;
+    becomes(0, || house.stats.http2().now()).await;
+    drop((unread, served));
+    let _ = timeout(LONG, conn).await.expect("the connection ends");
+}
+
+#[tokio::test]
 async fn silent_stalled_and_half_said_connections_end() {
     let mut options = options();
     options.limits.first_byte = SHORT;

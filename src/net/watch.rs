@@ -59,15 +59,19 @@ enum Phase {
     Silent { since: Instant },
     /// A request's head has begun.
     Head { since: Instant },
-    /// Requests are being served; never zero.
-    Busy { requests: usize },
+    /// Requests are being served; never zero. Of them, so many are answered, and the peer has yet to
+    /// take all of the answer; the last sign of that was then.
+    Busy { requests: usize, answered: usize, taken: Instant },
     /// Between two requests.
     Idle { since: Instant },
 }
 
 /// A request being served, until its answer's body is over or dropped.
 #[derive(Debug)]
-pub(super) struct Running(Arc<Watch>);
+pub(super) struct Running {
+    watch: Arc<Watch>,
+    answered: bool,
+}
 
 /// Completes when a limit is overstepped. Polled in the connection's own task, after the connection.
 #[derive(Debug)]
@@ -92,13 +96,22 @@ impl Watch {
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         let phase = &mut self.state().phase;
-        *phase = match *phase {
-            Phase::Busy { requests } => Phase::Busy { requests: requests + 1 },
+        match phase {
+            Phase::Busy { requests, .. } => *requests += 1,
             Phase::Silent { .. } | Phase::Head { .. } | Phase::Idle { .. } => {
-                Phase::Busy { requests: 1 }
+                *phase = Phase::Busy { requests: 1, answered: 0, taken: Instant::now() };
             }
-        };
-        Running(Arc::clone(self))
+        }
+        Running { watch: Arc::clone(self), answered: false }
+    }
+
+    /// An answer was given, or a part of one was taken: on HTTP/2 that is the only sign of a peer that
+    /// reads, since one that lets no answer through takes the protocol's own frames all the same.
+    fn taken(&self, now: Instant, more_answered: usize) {
+        if let Phase::Busy { answered, taken, .. } = &mut self.state().phase {
+            *answered += more_answered;
+            *taken = now;
+        }
     }
 
     /// The connection was asked to end.
@@ -122,7 +135,9 @@ impl Watch {
         let limits = &self.limits;
         let state = self.state();
         let by_phase = match (&state.phase, state.closing) {
-            (Phase::Busy { .. }, _) => None,
+            (Phase::Busy { requests, answered, taken }, _) => {
+                (answered == requests).then(|| (*taken + limits.stalled_write, Overdue::Write))
+            }
             (_, Some(since)) => Some((since + limits.closing, Overdue::Closing)),
             (Phase::Silent { since }, None) => {
                 Some((*since + limits.first_byte, Overdue::FirstByte))
@@ -149,10 +164,14 @@ impl Watch {
         }
     }
 
-    fn end(&self, now: Instant) {
+    fn end(&self, now: Instant, was_answered: bool) {
         let mut state = self.state();
         state.phase = match state.phase {
-            Phase::Busy { requests } if requests > 1 => Phase::Busy { requests: requests - 1 },
+            Phase::Busy { requests, answered, .. } if requests > 1 => Phase::Busy {
+                requests: requests - 1,
+                answered: answered - usize::from(was_answered),
+                taken: now,
+            },
             Phase::Busy { .. } | Phase::Silent { .. } | Phase::Head { .. } | Phase::Idle { .. } => {
                 // Whoever was asked to end in the meantime has its full time from the answer on.
                 state.closing = state.closing.map(|_| now);
@@ -176,9 +195,22 @@ impl Watch {
     }
 }
 
+impl Running {
+    /// The answer was given; from now on the peer is to take it.
+    pub(super) fn answered(&mut self) {
+        let more = usize::from(!std::mem::replace(&mut self.answered, true));
+        self.watch.taken(Instant::now(), more);
+    }
+
+    /// The peer took a part of the answer: the next one was asked for.
+    pub(super) fn took(&self) {
+        self.watch.taken(Instant::now(), 0);
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.end(Instant::now());
+        self.watch.end(Instant::now(), self.answered);
     }
 }
 
@@ -193,8 +225,11 @@ impl Future for Clock {
                 Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
                 Some((at, _)) => at,
                 // An HTTP/2 request ends in another task, so look again before any limit that
-                // begins with its end can be over.
-                None => now + this.watch.limits.idle.min(this.watch.limits.closing),
+                // begins with its answer or end can be over.
+                None => {
+                    let limits = &this.watch.limits;
+                    now + limits.idle.min(limits.closing).min(limits.stalled_write)
+                }
             };
             // The timer only moves forward when it fires: most requests do not touch it.
             if this.sleep.is_elapsed() || next < this.sleep.deadline() {
@@ -312,9 +347,9 @@ mod tests {
         watch.state().stalled = Some(at(6));
         check(&watch, start, Some((36, Overdue::Write)));
         watch.wrote(&Poll::Ready(Ok(1)));
-        watch.end(at(7));
+        watch.end(at(7), false);
         check(&watch, start, None);
-        watch.end(at(20));
+        watch.end(at(20), false);
         check(&watch, start, Some((95, Overdue::Idle)));
         watch.arrived(at(30));
         check(&watch, start, Some((45, Overdue::Head)));
@@ -335,8 +370,31 @@ mod tests {
         check(&watch, start, Some((88, Overdue::Closing)));
         let running = watch.begin();
         check(&watch, start, None);
-        watch.end(at(90));
+        watch.end(at(90), false);
         check(&watch, start, Some((102, Overdue::Closing)));
         std::mem::forget(running);
+    }
+
+    #[test]
+    fn answers_that_nobody_takes_are_waited_for_only_so_long() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let watch = Watch::new(Protocol::Http2, LIMITS, start);
+        let (first, second) = (watch.begin(), watch.begin());
+        watch.taken(at(1), 1);
+        // One is still being served: a long poll, or a body that has a limit of its own.
+        check(&watch, start, None);
+        watch.taken(at(5), 1);
+        check(&watch, start, Some((35, Overdue::Write)));
+        watch.taken(at(20), 0);
+        check(&watch, start, Some((50, Overdue::Write)));
+        watch.end(at(25), true);
+        check(&watch, start, Some((55, Overdue::Write)));
+        let third = watch.begin();
+        check(&watch, start, None);
+        watch.end(at(26), false);
+        watch.end(at(27), true);
+        check(&watch, start, Some((102, Overdue::Idle)));
+        std::mem::forget((first, second, third));
     }
 }
