@@ -146,8 +146,11 @@ class Server:
     `prefix` stands before the program (strace, for one); `pid` is the server's own all the same.
     """
 
-    def __init__(self, data, *flags, log="warn", prefix=(), env=None):
+    def __init__(self, data, *flags, log="warn", prefix=(), env=None, tls=None, reserve="0"):
         self.data, self.flags, self.log_level, self.prefix, self.env = pathlib.Path(data), flags, log, prefix, env
+        self.reserve = reserve
+        # Where the public listener speaks TLS: how clients are to speak it.
+        self.tls = tls
         self.port, self.backend_port = free_port(), free_port()
         self.process = self.pid = None
         self.log = tempfile.TemporaryFile("w+")
@@ -156,7 +159,7 @@ class Server:
         """Starts it and waits until it answers. Raises if it ends instead; `log_text` says why."""
         command = [*self.prefix, program(), "serve", "--storage-dir", str(self.data), "--log", self.log_level,
                    "--listen", f"127.0.0.1:{self.port}", "--backend-listen", f"127.0.0.1:{self.backend_port}",
-                   "--min-free-space", "0", *self.flags]
+                   "--min-free-space", self.reserve, *self.flags]
         env = {k: v for k, v in os.environ.items() if not k.startswith("INCOMING_")} | (self.env or {})
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env)
 
@@ -204,10 +207,16 @@ class Server:
         os.kill(self.pid, signal.SIGTERM)
         return self.ended(seconds)
 
+    def connection(self, backend=False, timeout=DEADLINE):
+        """A connection that is not made yet."""
+        port = self.backend_port if backend else self.port
+        if self.tls and not backend:
+            return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=self.tls)
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+
     def ask(self, method, path, body=None, headers=(), backend=False, timeout=DEADLINE):
         """One request on a connection of its own: status, headers, text."""
-        port = self.backend_port if backend else self.port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        connection = self.connection(backend, timeout)
         try:
             connection.request(method, path, body, dict(headers))
             answer = connection.getresponse()
@@ -280,11 +289,15 @@ class Upload:
         self.random.shuffle(pieces)
         return pieces
 
+    def body(self, start, end):
+        """What is sent of a chunk; a campaign may send it in pieces (with a Content-Length of its own)."""
+        return self.file[start:end]
+
     def put(self, connection, start, end, headers=()):
         """Sends one chunk; status code and JSON. Remembers what a 200 promises. Errors of the socket
         are the caller's: then nothing was promised."""
         fields = {"Content-Range": f"bytes {start}-{end - 1}/{self.size}", **dict(headers)}
-        connection.request("PUT", url_of(self.id), self.file[start:end], fields)
+        connection.request("PUT", url_of(self.id), self.body(start, end), fields)
         answer = connection.getresponse()
         text = answer.read()
         told = json.loads(text) if text else {}
@@ -299,7 +312,7 @@ class Upload:
     def send(self, wanted=lambda status: True, on_answer=lambda: None):
         """Sends what is missing until all is sent, or the connection breaks (then False), or an answer is
         none of 200 (then that answer)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=DEADLINE)
+        connection = self.server.connection()
         try:
             status = self.server.status(self.id)
             if status is None:
@@ -336,6 +349,9 @@ class Upload:
             report.lost(f"{where}: {self.id} was acknowledged as complete and is {status['state']}")
         claimed = bytearray(self.size)
         part = self.server.data / f"{self.id}.part"
+        if not part.exists():
+            # Renamed, and the record of that could not be written (yet).
+            part = self.server.data / "files" / self.id
         with open(part, "rb") if part.exists() else contextlib.nullcontext() as held:
             for a, b in status["received"]:
                 claimed[a:b] = b"\1" * (b - a)
