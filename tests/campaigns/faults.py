@@ -8,16 +8,16 @@ read-only disks are real, on volumes of the campaign's own.
 import collections
 import contextlib
 import json
-import os
 import pathlib
+import random
 import shutil
 import subprocess
 import tempfile
 import time
 
 import rig
-from tamper import Tampered, panics, works
-from volumes import Volume
+from tamper import Tampered, panics
+from volumes import Volume, command
 
 SIZE, CHUNK = 400_000, 100_000
 
@@ -147,6 +147,23 @@ class House:
 
 
 def run(report, options):
+    if shutil.which("strace"):
+        injected(report, options)
+    else:
+        report.skip("injected faults", "strace is missing (Debian package strace)")
+    for kind, size in [("ext4", 32 << 20), ("tmpfs", 24 << 20), ("xfs", 320 << 20)][:1 if options.short else 3]:
+        each(report, f"a full {kind}", full_volume, options, kind, size)
+    each(report, "a full disk amid a record", full_amid_record, options)
+    if not options.short:
+        each(report, "min_free_space", reserve, options)
+    each(report, "remounted read-only", read_only, options)
+    if not options.short:
+        each(report, "read-only by an error of the disk", failed_volume, options)
+    each(report, "the directory is renamed away", renamed, options)
+    each(report, "the directory is removed", removed, options)
+
+
+def injected(report, options):
     for case in chosen(FAULTS, options):
         each(report, name_of(case), fault, options, case)
     for case in chosen(FULL, options):
@@ -158,16 +175,8 @@ def run(report, options):
     each(report, "short writes", short_writes, options)
     if not options.short:
         each(report, "a call that cannot be recorded", handover, options)
-    for kind, size in [("ext4", 32 << 20), ("tmpfs", 24 << 20), ("xfs", 320 << 20)][:1 if options.short else 3]:
-        each(report, f"a full {kind}", full_volume, options, kind, size)
-    each(report, "a full disk amid a record", full_amid_record, options)
-    if not options.short:
-        each(report, "min_free_space", reserve, options)
-    each(report, "remounted read-only", read_only, options)
-    if not options.short:
-        each(report, "read-only by an error of the disk", failed_volume, options)
-    each(report, "the directory is renamed away", renamed, options)
-    each(report, "the directory is removed", removed, options)
+    for turn in range(2 if options.short else 24):
+        each(report, f"a storm of errors, {turn}", storm, options, turn)
 
 
 def chosen(cases, options):
@@ -348,6 +357,46 @@ def handover(report, stack, options):
         report.lost("handover: another file than was sent")
 
 
+def storm(report, stack, options, turn):
+    """Errors of all kinds now and then, under uploads that run at once; then all is as it was promised."""
+    chance, ack = random.Random(options.seed * 100 + turn), ("durable", "written")[turn % 2]
+    where = f"a storm of errors, {turn}, {ack}"
+    backend = rig.Backend()
+    stack.callback(backend.close)
+    house = House(stack, options, flags=("--ack", ack))
+    uploads = [rig.Upload(house.server, options.seed + 10 + n, 800_000, 50_000, backend.url, removeFileWhenFinished="false")
+               for n in range(8)]
+    calls = ["pwritev", "pwrite64", "fdatasync", "fsync", "rename", "ftruncate", "fallocate", "openat"]
+    how = f"error={chance.choice(['EIO', 'ENOSPC', 'EDQUOT'])}:when={chance.randint(1, 12)}+{chance.randint(7, 40)}"
+    only = ",".join(chance.sample(calls, chance.randint(1, 3)))
+    with Tampered(house.server, only, how, *[path for upload in uploads for path in
+                  (house.data / f"{upload.id}.part", house.data / f"{upload.id}.journal")], house.data, house.data / "files") as tampering:
+        for _ in range(3):
+            for sent in rig.send_all(uploads):
+                # Broken off is what an answer before the end of a body looks like, now and then.
+                if sent not in (True, False) and sent[0] not in (500, 507):
+                    report.lost(f"{where}: answered {sent}")
+        hits = tampering.hits()
+    report.count("calls made to fail, storms", len(hits))
+    well(report, where, house)
+    for upload in uploads:
+        upload.judge(report, where)
+    house.restart()
+    for upload in uploads:
+        # What was only written is forgotten where the disk has failed.
+        if ack == "written" and hits:
+            upload.forgive()
+        upload.judge(report, where)
+    for upload, sent in zip(uploads, rig.send_all(uploads)):
+        if sent is not True:
+            report.lost(f"{where}: after the restart {upload.id} cannot be finished: {sent}")
+            continue
+        called = rig.until("the handover", lambda: backend.calls_for(upload.id))
+        if called[-1]["sha256"] != upload.sha256():
+            report.lost(f"{where}: another file than was sent")
+    well(report, where, house)
+
+
 def full_volume(report, stack, options, kind, size):
     """A disk that is really full: 507, nothing lost, and the same process goes on when there is space."""
     where = f"a full {kind}"
@@ -370,7 +419,7 @@ def full_volume(report, stack, options, kind, size):
         code, _, text = server.back("POST", f"/incoming/backend/new_upload?signalFinishURL={backend.url}")
         if code not in (200, 507):
             report.lost(f"{where}: a ticket is answered {code} {text}")
-        filler.unlink()
+        volume.clear(filler)
     if not refused:
         report.lost(f"{where}: it was never full")
     report.count("uploads refused by a full disk", refused)
@@ -425,7 +474,7 @@ def full_amid_record(report, stack, options):
     if journal.stat().st_size != before:
         report.lost(f"{where}: the torn record is still there: {journal.stat().st_size} bytes")
     upload.judge(report, where)
-    filler.unlink()
+    volume.clear(filler)
     code, _, told = server.ask("POST", rig.url_of(upload.id), json.dumps({"name": "n" * 200}))
     if code != 200 or json.loads(told)["name"] != "n" * 200:
         report.lost(f"{where}: with space again: {code} {told}")
@@ -512,7 +561,7 @@ def failed_volume(report, stack, options):
     server.kill()
     volume.unmount()
     subprocess.run(["e2fsck", "-fy", volume.device], capture_output=True, check=False)
-    subprocess.run(["mount", volume.device, str(volume.path)], check=True)
+    command("mount", volume.device, str(volume.path))
     server.start()
     for upload in uploads:
         upload.judge(report, where)

@@ -63,12 +63,6 @@ class Tampered:
         self.detach()
 
 
-def works(server):
-    """Skipped, where nothing can be traced."""
-    with Tampered(server, "fdatasync", "error=EIO:when=65535"):
-        pass
-
-
 def panics(server):
     """What the server's log says of panics: nobody wants any."""
     return [line for line in server.log_text().splitlines() if "panicked" in line]

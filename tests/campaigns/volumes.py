@@ -57,7 +57,7 @@ class Volume:
     def unmount(self):
         # A server that was killed a moment ago may still hold it.
         def gone():
-            return subprocess.run(["umount", str(self.path)], capture_output=True, check=False).returncode == 0
+            return not os.path.ismount(self.path) or subprocess.run(["umount", str(self.path)], capture_output=True, check=False).returncode == 0
 
         rig.until("the volume is unmounted", gone)
 
@@ -82,6 +82,12 @@ class Volume:
                     file.write(b"\xaa" * 512)
                     os.fsync(file.fileno())
         return path
+
+    def clear(self, filler):
+        """The space of a filler comes back; some file systems give it later than they say."""
+        size = filler.stat().st_size
+        filler.unlink()
+        rig.until("the space is back", lambda: self.free() >= size // 2)
 
     def __exit__(self, *_):
         self.stack.close()
