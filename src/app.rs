@@ -58,6 +58,8 @@ pub struct Server {
     sockets: Vec<Socket>,
     drain: CancellationToken,
     memory: Arc<Memory>,
+    /// Files and connections that may be open at once.
+    descriptors: usize,
 }
 
 /// A bound socket and what it serves.
@@ -94,7 +96,14 @@ impl Server {
         engine: Arc<Engine>,
         sockets: Vec<Socket>,
     ) -> Result<Self, StartError> {
-        raise_file_limit();
+        let descriptors = raise_file_limit();
+        if settings.max_connections > descriptors / 2 {
+            let most = descriptors / 2;
+            tracing::warn!(
+                most,
+                "the limit of open files allows fewer connections than max_connections"
+            );
+        }
         let stats = Arc::new(Stats::default());
         let render = metrics::renderer(Arc::clone(&engine), Arc::clone(&stats));
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), Arc::new(render));
@@ -110,6 +119,7 @@ impl Server {
             stats,
             sockets,
             drain: CancellationToken::new(),
+            descriptors,
         })
     }
 
@@ -133,7 +143,7 @@ impl Server {
         Setup {
             tls,
             options: Arc::new(net::Options {
-                max_connections: self.settings.max_connections,
+                max_connections: self.settings.max_connections.min(self.descriptors / 2),
                 shutdown_grace: self.settings.shutdown_grace,
                 memory: Arc::clone(&self.memory),
                 ..net::Options::default()
@@ -372,13 +382,15 @@ fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
 }
 
 /// Every connection and every running upload holds a descriptor or two; take what the system
-/// gives.
-fn raise_file_limit() {
+/// gives, and say how many that is.
+fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
+    let most = getrlimit(Resource::Nofile).current;
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// Connections of the backend's listener at once: it has few clients, and memory of its own for them (56 MiB).

@@ -101,7 +101,34 @@ fn too_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the part is shorter than the file")
 }
 
+/// Whether opening a file failed because the process or the machine has as many files open as it may:
+/// nothing has failed, and with fewer connections the same works.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
 /// Whether an error of a disk means that it is full, not that it failed.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_want_of_descriptors_are_told_from_faults() {
+        let check = |errno: rustix::io::Errno, full: bool, exhausted: bool| {
+            let error = io::Error::from(errno);
+            assert_eq!((is_full(&error), is_exhausted(&error)), (full, exhausted), "{error}");
+        };
+        check(rustix::io::Errno::NOSPC, true, false);
+        check(rustix::io::Errno::DQUOT, true, false);
+        check(rustix::io::Errno::MFILE, false, true);
+        check(rustix::io::Errno::NFILE, false, true);
+        check(rustix::io::Errno::IO, false, false);
+        check(rustix::io::Errno::ROFS, false, false);
+    }
 }

@@ -53,6 +53,8 @@ pub enum ChangeError {
     Refused(Refusal),
     /// The disk is full; what was acknowledged holds and the same may be tried again.
     NoSpace,
+    /// As many files are open as may be; what was acknowledged holds and the same may be tried again.
+    Exhausted,
     /// Our disk or our bug.
     Fault(Fault),
 }
@@ -69,6 +71,8 @@ pub enum TicketError {
     Refused(Refusal),
     /// The disk is full.
     NoSpace,
+    /// As many files are open as may be.
+    Exhausted,
     /// The server is stopping.
     Draining,
     /// Our disk or our bug.
@@ -98,6 +102,8 @@ pub enum TransferError {
     },
     /// The disk is full; what was acknowledged holds.
     NoSpace,
+    /// As many files are open as may be; what was acknowledged holds.
+    Exhausted,
     /// The server is stopping.
     Draining,
     /// Our disk or our bug; what was acknowledged holds.
@@ -105,9 +111,31 @@ pub enum TransferError {
 }
 
 impl TransferError {
-    /// An error of the disk: full, or failed while doing `what`.
+    /// An error of the disk while doing `what`.
     pub(super) fn disk(what: &str, error: &io::Error) -> Self {
-        if store::is_full(error) { Self::NoSpace } else { Self::Fault(Fault::new(what, error)) }
+        ChangeError::disk(what, error).into()
+    }
+}
+
+impl ChangeError {
+    /// An error of opening a file for `what`: a fault but for want of descriptors.
+    pub(super) fn opening(what: &str, error: &io::Error) -> Self {
+        if store::is_exhausted(error) {
+            Self::Exhausted
+        } else {
+            Self::Fault(Fault::new(what, error))
+        }
+    }
+
+    /// An error of the disk: full, not to be opened now, or failed while doing `what`.
+    pub(super) fn disk(what: &str, error: &io::Error) -> Self {
+        if store::is_full(error) {
+            Self::NoSpace
+        } else if store::is_exhausted(error) {
+            Self::Exhausted
+        } else {
+            Self::Fault(Fault::new(what, error))
+        }
     }
 }
 
@@ -145,6 +173,7 @@ impl From<ChangeError> for TransferError {
             ChangeError::Unknown => Self::Unknown,
             ChangeError::Refused(refusal) => Self::Refused(refusal),
             ChangeError::NoSpace => Self::NoSpace,
+            ChangeError::Exhausted => Self::Exhausted,
             ChangeError::Fault(fault) => Self::Fault(fault),
         }
     }

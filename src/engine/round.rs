@@ -111,7 +111,10 @@ impl Round<'_> {
         let held = self.live.lock().blob.clone();
         let blob = match held {
             Some(blob) => Some(blob),
-            None => self.engine.store.open(self.live.id).map_err(fault)?,
+            None => {
+                let opened = self.engine.store.open(self.live.id);
+                opened.map_err(|error| ChangeError::opening("sync of the part", &error))?
+            }
         };
         let waits = &self.engine.stats.disk_syncs;
         blob.map_or(Ok(()), |blob| waits.during(|| blob.sync()).map_err(fault))
@@ -145,8 +148,8 @@ impl Round<'_> {
         let mut place = self.live.log.lock().expect("no holder of this lock panics");
         let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
         if let LogPlace::Closed { valid_bytes, note_run } = *place {
-            let log =
-                Log::open(&*self.engine.journals, self.live.id, valid_bytes).map_err(fault)?;
+            let log = Log::open(&*self.engine.journals, self.live.id, valid_bytes)
+                .map_err(|error| ChangeError::opening("journal", &error))?;
             *place = LogPlace::Open { log, note_run };
         }
         let LogPlace::Open { log, note_run } = &mut *place else { return Ok(()) };
@@ -174,13 +177,8 @@ impl Round<'_> {
         let now = self.engine.clock.now();
         let store = &self.engine.store;
         let publish = || store.publish(self.live.id, length);
-        let placed = self.engine.stats.disk_syncs.during(publish).map_err(|error| {
-            if crate::store::is_full(&error) {
-                ChangeError::NoSpace
-            } else {
-                ChangeError::Fault(Fault::new("publish", &error))
-            }
-        });
+        let placed = self.engine.stats.disk_syncs.during(publish);
+        let placed = placed.map_err(|error| ChangeError::disk("publish", &error));
         let published = Event::Published { at: now };
         let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));
         match recorded {

@@ -6,6 +6,7 @@ use super::Engine;
 use super::error::Fault;
 use super::lane::{Pending, Task};
 use super::live::{Live, LogPlace};
+use crate::store::is_exhausted;
 use std::sync::Arc;
 
 impl Engine {
@@ -50,14 +51,13 @@ impl Engine {
     /// Syncs the part and has the journal note it. Blocks; `None` where there was nothing to do or
     /// the disk failed.
     fn sync_now(self: &Arc<Self>, live: &Arc<Live>) -> Option<Pending> {
-        let held = {
+        let (held, unsynced_bytes) = {
             let mut state = live.lock();
             if state.unsynced_bytes == 0 || state.fault.is_some() {
                 return None;
             }
-            state.unsynced_bytes = 0;
             state.synced_at = self.clock.now();
-            state.blob.clone()
+            (state.blob.clone(), std::mem::take(&mut state.unsynced_bytes))
         };
         let failed = |error: &std::io::Error| {
             self.latch(live, Fault::new("sync of the part", error));
@@ -65,6 +65,11 @@ impl Engine {
         };
         let blob = match held.map_or_else(|| self.store.open(live.id), |blob| Ok(Some(blob))) {
             Ok(blob) => blob?,
+            Err(error) if is_exhausted(&error) => {
+                // Another time: nothing has failed.
+                live.lock().unsynced_bytes += unsynced_bytes;
+                return None;
+            }
             Err(error) => return failed(&error),
         };
         let before = match &*live.log.lock().expect("no holder of this lock panics") {

@@ -10,6 +10,7 @@ use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::Refusal;
 use crate::journal::SyncWhen;
 use crate::journal::log::{self, LogError};
+use crate::store::is_exhausted;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +115,9 @@ impl Engine {
                 Err(error) => {
                     engine.stats.uploads_open.add(-1);
                     engine.timers.clear(ticket.id);
-                    if let LogError::Fault(error) = error {
+                    if let LogError::Fault(error) = error
+                        && !is_exhausted(error)
+                    {
                         engine.stats.faults.add(1);
                         tracing::error!(%error, "a ticket could not be written: the disk failed");
                     }
@@ -125,6 +128,7 @@ impl Engine {
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(LogError::NoSpace)) => Err(TicketError::NoSpace),
+            Ok(Err(LogError::Fault(error))) if is_exhausted(&error) => Err(TicketError::Exhausted),
             Ok(Err(LogError::Fault(error))) => {
                 Err(TicketError::Fault(Fault::new("writing the ticket", &error)))
             }

@@ -305,6 +305,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Unknown => LookupError::Unknown.into(),
             ChangeError::Refused(refusal) => refusal.into(),
             ChangeError::NoSpace => no_space(),
+            ChangeError::Exhausted => exhausted(),
             ChangeError::Fault(fault) => fault.into(),
         }
     }
@@ -319,6 +320,7 @@ impl From<TicketError> for Problem {
             ),
             TicketError::Refused(refusal) => refusal.into(),
             TicketError::NoSpace => no_space(),
+            TicketError::Exhausted => exhausted(),
             TicketError::Draining => draining(),
             TicketError::Fault(fault) => fault.into(),
         }
@@ -351,6 +353,7 @@ impl From<TransferError> for Problem {
                 format!("{limit} chunks are in flight, that is as many as there may be"),
             ),
             TransferError::NoSpace => no_space(),
+            TransferError::Exhausted => exhausted(),
             TransferError::Draining => draining(),
             TransferError::Fault(fault) => fault.into(),
         }
@@ -361,6 +364,10 @@ fn no_space() -> Problem {
     let detail =
         "the disk is full; nothing acknowledged is lost, the upload goes on when space returns";
     Problem { retry_after_s: Some(NO_SPACE_RETRY_S), ..Problem::new(Code::NoSpace, detail) }
+}
+
+fn exhausted() -> Problem {
+    Problem::new(Code::Unavailable, "the server has as many files open as it may; try again later")
 }
 
 fn draining() -> Problem {

@@ -71,6 +71,13 @@ TICKETS = [
     Case("ticket", "pwrite64", None, "error=EDQUOT", False),
     Case("ticket", "rename", None, "error=ENOSPC", False),
 ]
+# As many open files as there may be: nothing has failed, so nothing stops for good.
+EXHAUSTED = [
+    Case("first", "openat", "part", "error=EMFILE", True),
+    Case("chunk", "openat", "journal", "error=EMFILE", True),
+    Case("last", "openat", "part", "error=ENFILE", True),
+    Case("ticket", "openat", None, "error=EMFILE", True),
+]
 # Interrupted calls and writes that did only a part: the server goes on as if nothing had been.
 INTERRUPTED = [
     Case("chunk", "pwritev", "part", "error=EINTR:when=1+2", True),
@@ -170,6 +177,8 @@ def injected(report, options):
         each(report, name_of(case), full, options, case)
     for case in chosen(TICKETS, options):
         each(report, name_of(case), ticket, options, case)
+    for case in chosen(EXHAUSTED, options):
+        each(report, name_of(case), exhausted, options, case)
     for case in chosen(INTERRUPTED, options):
         each(report, name_of(case), interrupted, options, case)
     each(report, "short writes", short_writes, options)
@@ -301,6 +310,26 @@ def ticket(report, stack, options, case):
     house.finish(report, where, house.victim, house.neighbour)
 
 
+def exhausted(report, stack, options, case):
+    """EMFILE, ENFILE: 503, and the same is done as soon as there are descriptors."""
+    where, house = name_of(case), prepared(stack, options, case)
+    if case.where == "journal":
+        # In memory, with its journal not open yet.
+        house.restart()
+        house.server.status(house.victim.id)
+    (code, told), hits = tampered(house, case)
+    report.count("calls made to fail", len(hits))
+    if code != 503 or told.get("code") != "unavailable":
+        report.lost(f"{where}: answered {code} {told}")
+    if house.ready() != 200:
+        report.lost(f"{where}: not ready though nothing has failed")
+    code, told = house.step(case.step)
+    if code != 200:
+        report.lost(f"{where}: with descriptors again: {code} {told}")
+    house.finish(report, where, house.victim, house.neighbour)
+    well(report, where, house)
+
+
 def interrupted(report, stack, options, case):
     where, house = name_of(case), prepared(stack, options, case)
     (code, told), hits = tampered(house, case)
@@ -374,8 +403,12 @@ def storm(report, stack, options, turn):
         for _ in range(3):
             for sent in rig.send_all(uploads):
                 # Broken off is what an answer before the end of a body looks like, now and then.
-                if sent not in (True, False) and sent[0] not in (500, 507):
+                if sent not in (True, False) and sent[0] not in (404, 500, 507):
                     report.lost(f"{where}: answered {sent}")
+        # Whoever finds no status gives up; so none may be unknown only because it cannot be read.
+        for upload in uploads:
+            if house.server.ask("GET", rig.url_of(upload.id))[0] == 404:
+                report.lost(f"{where}: {upload.id} is said to be unknown")
         hits = tampering.hits()
     report.count("calls made to fail, storms", len(hits))
     well(report, where, house)

@@ -60,6 +60,8 @@ def run(report, options):
             dead_peers(report, stack, options)
         with contextlib.ExitStack() as stack:
             full_house(report, stack, options)
+        with contextlib.ExitStack() as stack:
+            few_files(report, stack, options)
         attacks(report, options)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -438,6 +440,36 @@ def full_house(report, stack, options):
     for peer in crowd:
         peer.close()
     back(report, "full house", server)
+
+
+def few_files(report, stack, options):
+    """A crowd of connections does not take the descriptors that uploads need."""
+    if not shutil.which("prlimit"):
+        return report.skip("few files", "prlimit is missing (Debian package util-linux)")
+    files, peers = 240, 400
+    data = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data"
+    server = rig.Server(data, prefix=["prlimit", f"--nofile={files}:{files}"]).start()
+    stack.callback(server.kill)
+    # Known to nobody's memory yet, and a connection that is there before the crowd.
+    uploads = [rig.Upload(server, options.seed + n, 200_000, 100_000) for n in range(8)]
+    connection = server.connection()
+    connection.request("GET", rig.url_of(uploads[0].id))
+    connection.getresponse().read()
+    crowd = [tcp(server.port) for _ in range(peers)]
+    rig.until("the house is full", lambda: server.metric("incoming_connections_open") >= files / 2 - 1)
+    for upload in uploads:
+        for start in (0, 100_000):
+            code, told = upload.put(connection, start, start + 100_000)
+            if code != 200:
+                report.lost(f"few files: a chunk is answered {code} {told}")
+        server.ticket()
+    if server.back("GET", "/readyz")[0] != 200:
+        report.lost("few files: not ready")
+    report.count("few files: uploads finished beside a crowd", len(uploads))
+    connection.close()
+    for peer in crowd:
+        peer.close()
+    back(report, "few files", server)
 
 
 # The mode, what slowhttptest is told, and which part of the connections must be there at once: chunks of
