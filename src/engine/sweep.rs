@@ -88,7 +88,7 @@ impl Engine {
     /// First sight of an upload after a start. Blocks.
     fn meet(self: &Arc<Self>, id: TicketId) {
         if self.timers.holds(id) {
-            return;
+            return self.clean_up_asked_for(id);
         }
         let moment = self.registry.moment();
         let replayed = match self.load(id) {
@@ -108,6 +108,20 @@ impl Engine {
         } else {
             self.first_sight(id, &upload);
         }
+        self.clean_up(id, &upload);
+    }
+
+    /// Whoever asked for it was faster than the first pass; what its end released is still to go.
+    /// Blocks.
+    fn clean_up_asked_for(&self, id: TicketId) {
+        let upload = match self.registry.held(id) {
+            Some(live) => live.lock().upload.clone(),
+            None => match self.load(id) {
+                Ok(replayed) => replayed.upload,
+                // Who asked was told.
+                Err(LookupError::Unknown | LookupError::Fault(_)) => return,
+            },
+        };
         self.clean_up(id, &upload);
     }
 
