@@ -5,6 +5,7 @@ use super::Engine;
 use super::error::{Fault, LookupError};
 use super::lane::Task;
 use super::live::{Live, LogPlace};
+use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
 use crate::journal::replay::{Replayed, Unreadable, replay};
@@ -119,7 +120,11 @@ impl Engine {
                     self.store.open(id).map_err(|error| fault("opening the part", &error))?;
                 let placed =
                     self.store.published(id).map_err(|error| fault("opening the file", &error))?;
-                return Err(if part.is_none() && placed.is_none() {
+                // With `ack = written` a young upload has nothing synced: a power cut may leave the
+                // name of its journal without a byte, and a part. The ticket is forgotten then.
+                let forgotten =
+                    self.options.ack == Durability::Written && bytes.iter().all(|byte| *byte == 0);
+                return Err(if placed.is_none() && (part.is_none() || forgotten) {
                     LookupError::Unknown
                 } else {
                     fault("journal", &Unreadable::Unborn)

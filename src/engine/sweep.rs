@@ -94,7 +94,10 @@ impl Engine {
         let replayed = match self.load(id) {
             Ok(replayed) => replayed,
             Err(LookupError::Unknown) => {
-                // An unborn journal: the ticket was never given out.
+                // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
+                if let Err(error) = self.store.discard(id) {
+                    return tracing::error!(upload = %id.short(), %error, "a part that belongs to nobody stays behind");
+                }
                 return self.remove_journal(id);
             }
             Err(LookupError::Fault(fault)) => {

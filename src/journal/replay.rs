@@ -54,7 +54,8 @@ impl fmt::Display for Unreadable {
 ///
 /// Errors: see [`Unreadable`]. A torn tail is not an error.
 pub fn replay(bytes: &[u8], id: TicketId, now: RunIdentity) -> Result<Replayed, Unreadable> {
-    if bytes.len() < MAGIC.len() {
+    // Zeros only: a power cut left the name and the length, and none of the bytes.
+    if bytes.len() < MAGIC.len() || bytes.iter().all(|byte| *byte == 0) {
         return Err(Unreadable::Unborn);
     }
     let (magic, mut rest) = bytes.split_at(MAGIC.len());

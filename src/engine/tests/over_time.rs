@@ -4,6 +4,7 @@
 use super::*;
 use crate::engine::error::LookupError;
 use crate::engine::slow_disk::SLOW_WRITE;
+use crate::journal::SyncWhen;
 
 const LONG: Duration = Duration::from_secs(4000);
 
@@ -227,6 +228,42 @@ async fn what_an_end_released_goes_also_where_somebody_asked_before_the_first_pa
     tokio::time::timeout(Duration::from_secs(20), removed).await.unwrap();
     engine.draining().cancel();
     sweep.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_synced() {
+    for ack in [Durability::Written, Durability::Durable] {
+        let machine = Machine::default();
+        let engine = machine.start(Durability::Written);
+        let id = ticket(&engine).await;
+        engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+        drop(engine);
+        machine.cut_power();
+        machine.journals.create(id, b"", SyncWhen::Now).unwrap();
+        let engine = machine.start(ack);
+        let sweep = tokio::spawn(Arc::clone(&engine).sweep());
+        let found = engine.status(id).await;
+        match ack {
+            Durability::Written => {
+                assert!(matches!(found, Err(LookupError::Unknown)));
+                let removed = async {
+                    while engine.journals.read(id).unwrap().is_some() {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(20), removed).await.unwrap();
+                assert!(engine.store.open(id).unwrap().is_none());
+            }
+            Durability::Durable => {
+                assert!(matches!(found, Err(LookupError::Fault(_))));
+            }
+        }
+        engine.draining().cancel();
+        sweep.await.unwrap();
+        if ack == Durability::Durable {
+            assert!(engine.store.open(id).unwrap().is_some(), "nothing of it is touched");
+        }
+    }
 }
 
 /// Polls once.

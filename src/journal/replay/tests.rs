@@ -107,6 +107,7 @@ fn a_foreign_or_unborn_journal_is_no_upload() {
         assert_eq!(replay(bytes, id, RUN).map(drop), Err(expected));
     };
     check(&[], id(), Unreadable::Unborn);
+    check(&[0; 200], id(), Unreadable::Unborn);
     check(&bytes[..bytes.len() - 1], id(), Unreadable::Unborn);
     check(b"NOTJRNL1 something", id(), Unreadable::WrongMagic);
     check(&bytes, TicketId::from_random([8; 16]), Unreadable::WrongId);
