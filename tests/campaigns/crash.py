@@ -43,6 +43,7 @@ def run(report, options):
         try:
             with campaign(place / "trace", app, report, "durable") as one:
                 one.no_call_is_missed(options.seed)
+                one.syncs_in_order(options.seed)
             for ack in ("durable", "written"):
                 with campaign(place / ack, app, report, ack) as one:
                     one.points(options.seed, 8 if options.short else None)
@@ -72,11 +73,14 @@ class Campaign:
         self.place, self.app, self.report, self.ack = place, app, report, ack
         self.log = place / "calls"
         self.scenes = {}
-        self.worlds = 0
+        self.world, self.worlds = None, 0
         self.new_world()
 
     def new_world(self):
+        if self.world:
+            self.world.kill()
         self.worlds += 1
+        self.app.forget()
         self.world = load.World(self.place / f"data-{self.worlds}", self.app, self.report, "--ack", self.ack)
 
     def prefix(self, number, form, begin):
@@ -127,6 +131,30 @@ class Campaign:
         if not {"fdatasync", "fsync", "rename", "pwrite64"} <= seen:
             self.report.lost(f"the trace shows too little: {sorted(seen)}")
         self.report.count("kinds of storage calls", len(seen & known))
+
+    def syncs_in_order(self, seed):
+        """One upload alone: each sync stands where it has to, also those that no file system here would miss."""
+        self.new_world()
+        self.world.start(self.prefix(0, "entry", "arm"))
+        self.arm()
+        self.world.begin(seed, ["keep"])
+        self.world.join()
+        self.world.finish("alone")
+        self.world.kill()
+        calls = self.calls()[0]
+        born = ["pwrite64 journal-new", "fsync journal-new", "rename journal-new", "fsync directory"]
+        stored = ["pwritev part", "fdatasync part", "fsync directory", "pwrite64 journal", "fdatasync journal"]
+        placed = ["fsync part", "rename part", "fsync files", "fsync directory", "pwrite64 journal", "fdatasync journal"]
+        at = 0
+        for call in born + stored + placed:
+            if call not in calls[at:]:
+                return self.report.lost(f"no {call!r} after {calls[:at]}: {calls[at:]}")
+            at = calls.index(call, at) + 1
+        # Nothing is recorded between the rename and the syncs that make it durable.
+        rename = calls.index("rename part")
+        if calls[rename:rename + 4] != placed[1:5]:
+            self.report.lost(f"after the rename: {calls[rename:rename + 4]}")
+        self.report.count("syncs found in their places", sum("sync " in call for call in born + stored + placed))
 
     def points(self, seed, some):
         count = self.counted(seed)

@@ -33,7 +33,7 @@ class WebApp(rig.Backend):
         self.place = pathlib.Path(place)
         self.place.mkdir(exist_ok=True)
         super().__init__()
-        self.inside, self.accepted = 0, set()
+        self.inside, self.accepted, self.called_for = 0, set(), {}
         accept, serve = self.server.process_request, self.server.process_request_thread
 
         def counted(request, address):
@@ -55,7 +55,7 @@ class WebApp(rig.Backend):
         plot, id, path = form["metadata"], form["id"], form["filename"]
         form["sha256"], answer = None, "done"
         with self.lock:
-            first = not any(call["id"] == id for call in self.calls)
+            first = id not in self.called_for
         if form["cancelled"] == "no":
             try:
                 with contextlib.suppress(FileNotFoundError):
@@ -69,10 +69,19 @@ class WebApp(rig.Backend):
                 answer = "wait"
             if plot == "unsteady" and first:
                 answer = 503
+        form["answered"] = answer
         with self.lock:
-            form["answered"] = answer
-            self.calls.append(form)
+            self.called_for.setdefault(id, []).append(form)
         return answer
+
+    def calls_for(self, id):
+        with self.lock:
+            return list(self.called_for.get(id, ()))
+
+    def forget(self):
+        """What is over and judged takes no more memory."""
+        with self.lock:
+            self.called_for = {}
 
     def quiet(self):
         """Waits until all who have called by now are answered, and so no file is read. Otherwise the call
@@ -224,7 +233,7 @@ class Story(rig.Upload):
     def clone(self, world):
         """The same promises, to be judged on a copy of the directory."""
         twin = copy.copy(self)
-        twin.world, twin.server = world, world.server
+        twin.world, twin.server = world, world and world.server
         twin.promised, twin.lock = bytearray(self.promised), threading.Lock()
         return twin
 
@@ -497,7 +506,10 @@ class World:
     def keep_scene(self, place):
         """What lies on the disk and what was promised at this moment, with the server dead."""
         shutil.copytree(self.data, place, symlinks=True)
-        return place, [story.clone(self) for story in self.stories], list(self.app.calls)
+        with self.app.lock:
+            calls = {id: list(calls) for id, calls in self.app.called_for.items()}
+        # Without this world, which may go.
+        return place, [story.clone(None) for story in self.stories], calls
 
     def set_scene(self, scene):
         self.kill()
@@ -505,7 +517,7 @@ class World:
         shutil.rmtree(self.data, ignore_errors=True)
         shutil.copytree(place, self.data, symlinks=True)
         with self.app.lock:
-            self.app.calls = list(calls)
+            self.app.called_for = {id: list(calls) for id, calls in calls.items()}
         self.stories, self.over = [story.clone(self) for story in stories], []
 
 

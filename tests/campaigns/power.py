@@ -8,9 +8,9 @@ sometimes. Needs root, loop devices, xfsprogs.
 
 `no log` cuts everything that no sync has written, and is the one that matters; `log` writes the file
 system's log first, so that names and sizes may be ahead of bytes. The logs of ext4 and XFS keep the order of
-names, so that the sync of any file makes an earlier rename durable as well; ext4 without its journal does not,
-and shows a directory that nobody synced (long form only). It is copied as the device holds it, and repaired.
-Not covered: a disk that loses what it said it had flushed, and the order of writes inside the device.
+names, so that the sync of any file makes an earlier rename durable as well, and a directory that was not
+synced does not show here: crash.py looks at the order of the calls for that. Not covered: a disk that loses
+what it said it had flushed, the order of writes inside the device, file systems without a log.
 """
 
 import contextlib
@@ -32,11 +32,9 @@ import rig
 SHUTDOWN = 0x8004587D
 CUTS = {"log": 1, "no log": 2}
 IMAGE_BYTES = 320 << 20
-BARE = "ext4 without a journal"
 FILE_SYSTEMS = {
     "ext4": ("e2fsprogs", ("mkfs.ext4", "-q", "-F")),
     "xfs": ("xfsprogs", ("mkfs.xfs", "-q", "-f")),
-    BARE: ("e2fsprogs", ("mkfs.ext4", "-q", "-F", "-O", "^has_journal")),
 }
 PLOTS = load.PLOTS + ["exposed", "exposed"]
 
@@ -49,9 +47,7 @@ def run(report, options):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     ran = 0
     for name, (package, make) in FILE_SYSTEMS.items():
-        if name == BARE and options.short:
-            continue
-        for ack in ("durable", "written") if name != BARE else ("durable",):
+        for ack in ("durable", "written"):
             with tempfile.TemporaryDirectory(prefix="incoming-power-") as place:
                 try:
                     rig.need(make[0], package)
@@ -82,7 +78,7 @@ class Disk:
         self.do(*self.make, self.image)
 
     def mount(self):
-        self.do("mount", "-t", self.name.split()[0], "-o", "loop", self.image, self.mounted)
+        self.do("mount", "-t", self.name, "-o", "loop", self.image, self.mounted)
 
     def unmount(self):
         # Whoever was killed a moment ago may still hold it.
@@ -92,25 +88,9 @@ class Disk:
             time.sleep(0.1)
         raise RuntimeError(f"{self.mounted} cannot be unmounted")
 
-    def cuts(self):
-        return ["no log"] if self.name == BARE else list(CUTS)
-
-    def power_back(self):
-        """After a cut: what the device holds is mounted again."""
-        if self.name == BARE:
-            # Unmounting would still write what is in memory.
-            copy = self.place / "copy"
-            self.do("cp", "--sparse=always", self.image, copy)
-            self.unmount()
-            copy.replace(self.image)
-            self.do("e2fsck", "-fy", self.image, fine=(0, 1))
-        else:
-            self.unmount()
-        self.mount()
-
-    def do(self, *command, fine=(0,)):
+    def do(self, *command):
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode not in fine:
+        if done.returncode:
             raise rig.Skipped(f"{command[0]}: {done.stderr.strip()}")
 
     def cut(self, how):
@@ -137,7 +117,7 @@ class Campaign:
         try:
             end, at = time.monotonic() + seconds, 0
             while (at < 2 or time.monotonic() < end) and not self.world.failed_already():
-                self.cut(f"{self.name}, cut {at}", self.disk.cuts()[at % len(self.disk.cuts())])
+                self.cut(f"{self.name}, cut {at}", list(CUTS)[at % 2])
                 at += 1
             self.recover(f"{self.name}, after the last cut")
             self.world.finish(f"{self.name}, after the last cut")
@@ -174,7 +154,8 @@ class Campaign:
         self.world.kill()
         self.world.join()
         self.world.hold_to(frozen)
-        self.disk.power_back()
+        self.disk.unmount()
+        self.disk.mount()
         self.world.power_lost = True
         self.report.count(f"power cuts, {self.name}, {how}")
         whole = {path for path, size in ahead.items() if path.exists() and path.stat().st_size >= size}
