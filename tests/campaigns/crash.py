@@ -35,6 +35,8 @@ RICH = ("rename part", "fsync files", "fsync part", "unlink file", "unlink part"
 def run(report, options):
     if platform.machine() != "x86_64" or sys.platform != "linux":
         raise rig.Skipped("the killer knows the system calls of Linux on x86-64 only")
+    # Also where it is told to end, nothing stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     chance = random.Random(options.seed)
     seconds = options.seconds or (3 if options.short else 40)
     with tempfile.TemporaryDirectory(prefix="incoming-crash-") as place:
