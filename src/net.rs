@@ -26,6 +26,7 @@ mod serve;
 mod sizes;
 mod stats;
 mod tls;
+mod turn;
 mod watch;
 mod workers;
 

@@ -30,6 +30,7 @@ use super::options::Options;
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
 use super::stats::Stats;
+use super::turn::Turns;
 use super::watch::{Overdue, Protocol, Running, Watch, Watched};
 use super::{Peer, TlsReload};
 
@@ -175,7 +176,7 @@ where
 {
     let _open = shared.stats.open(Stats::http1);
     let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
-    let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
+    let io = TokioIo::new(Watched::new(Turns::new(io), Arc::clone(&watch)));
     let conn = http1_builder(&shared.options, sizes)
         .serve_connection(io, watched(service, Arc::clone(&watch)));
     drive(conn, http1::Connection::graceful_shutdown, &watch, shared, &peer).await;
@@ -194,7 +195,7 @@ where
 {
     let _open = shared.stats.open(Stats::http2);
     let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
-    let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
+    let io = TokioIo::new(Watched::new(Turns::new(io), Arc::clone(&watch)));
     let streams = Streams(shared.tasks.clone());
     let builder = http2_builder(&shared.options, sizes, streams);
     let conn = builder.serve_connection(io, watched(service, Arc::clone(&watch)));

@@ -50,6 +50,10 @@ class Report:
     def count(self, what, more=1):
         self.figures[what] = self.figures.get(what, 0) + more
 
+    def most(self, what, figure):
+        """The highest of the figures given under this name, rounded."""
+        self.figures[what] = max(self.figures.get(what, 0), round(figure))
+
     def lost(self, what):
         self.losses.append(what)
         print(f"LOST {what}", flush=True)

@@ -1,0 +1,122 @@
+"""What many peers may make the server hold at once: bodies that are sent while nothing is taken.
+
+The disk's writes are held up (by strace, on the running server), so that every body stands still while its
+sender goes on as long as it may. Then resident memory may rise by `receive_memory`, the batches that wait for
+the disk, and a stated overhead for each connection.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+import frames as f
+import rig
+from ground import MIB
+from rig import url_of
+
+BUDGET = 64 * MIB
+# The batches that wait for a slow disk (docs/architecture.md, "Bounds").
+BATCHES = 166 * MIB
+# Beside its share, a connection has its tasks, its TLS session, its streams' books, and buffers that were
+# outgrown: an HTTP/2 one of eight streams and a frame of 16 KiB in hand for each.
+OVERHEAD = 256 << 10
+FLAGS = ["--receive-memory", "64MiB", "--max-connections", "300"]
+SIZE = 64 * MIB
+
+
+@contextlib.contextmanager
+def held_up(server):
+    """Writes of the server take 20 s each, until the end of the block."""
+    rig.need("strace", "strace")
+    calls = "pwrite64,pwritev,pwritev2,fdatasync"
+    holder = subprocess.Popen(["strace", "-f", "-p", str(server.pid), "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:delay_enter=20s"],
+                              stderr=subprocess.PIPE)
+    try:
+        rig.until("strace holds the server", lambda: traced(server.pid) or holder.poll() is not None, 10)
+        if holder.poll() is not None:
+            raise rig.Skipped(f"strace may not trace: {holder.stderr.read().decode().strip()}")
+        yield
+    finally:
+        if holder.poll() is None:
+            holder.send_signal(signal.SIGINT)
+            holder.wait(rig.DEADLINE)
+
+
+def traced(pid):
+    """Whether every thread is."""
+    states = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/status") as status:
+            states.append("TracerPid:\t0\n" not in status.read())
+    return all(states)
+
+
+def run(report, server, web, options):
+    """So many connections, each with bodies for eight uploads, sent until nothing moves any more."""
+    count = 60 if options.short else 250
+    ids = [server.ticket(web.url, removeFileWhenFinished="false") for _ in range(16)]
+    before = server.memory()
+    peers = []
+    try:
+        with held_up(server):
+            peers += [f.Peer(server.port, server.trust) for _ in range(count)]
+            sent = flood(peers, ids, 3 if options.short else 12)
+            risen = server.memory() - before
+            allowed = BUDGET + BATCHES + count * OVERHEAD
+            report.most("memory under bodies that nobody takes, MiB", risen / MIB)
+            print(f"bodies that nobody takes: {count} connections got rid of {sent / MIB:.0f} MiB, memory +{risen / MIB:.0f} MiB "
+                  f"of {allowed / MIB:.0f}", flush=True)
+            if risen > allowed:
+                report.lost(f"memory rose by {risen // MIB} MiB under bodies that nobody takes, more than {allowed // MIB} MiB")
+            if sent < BUDGET // 8:
+                report.lost(f"only {sent} bytes were taken: the test does not test")
+            report.count("connections with bodies that nobody takes", count)
+            for peer in peers:
+                peer.socket.close()
+    finally:
+        for peer in peers:
+            peer.socket.close()
+    if not server.running():
+        return report.lost(f"the server is gone: {server.log_text()[-2000:]}")
+    rig.until("the bodies are let go", lambda: server.metric("incoming_chunks_in_flight") == 0, 120)
+    for id in ids:
+        # What was kept of the bodies is right; the rest is taken.
+        status = server.status(id)
+        if not status or status["state"] != "uploading":
+            report.lost(f"the upload {id} is {status and status['state']} afterwards")
+    return None
+
+
+def flood(peers, ids, seconds):
+    """Each peer opens eight streams and sends on all of them as long as something moves. Bytes sent."""
+    for number, peer in enumerate(peers):
+        streams = [peer.stream() for _ in range(8)]
+        for at, stream in enumerate(streams):
+            id = ids[(number + at) % len(ids)]
+            start = (number * 8 + at) * SIZE
+            fields = [("content-range", f"bytes {start}-{start + SIZE - 1}/*")]
+            peer.send(f.headers(stream, f.request("PUT", url_of(id), *fields), False), 2)
+        peer.until(lambda: f.SETTINGS in peer.counts, 5)
+    piece, end = b"x" * 16_384, time.monotonic() + seconds
+    moved = True
+    while moved and time.monotonic() < end:
+        moved = False
+        for peer in peers:
+            if peer.stuck or peer.ended or peer.goaway:
+                continue
+            # Within its windows a good sender goes on; so does this one, and no further.
+            moved |= step(peer, piece)
+    return sum(peer.sent for peer in peers)
+
+
+def step(peer, piece):
+    """One frame on each stream whose window has room. Says whether something went."""
+    peer.take()
+    went = False
+    for number in range(1, 17, 2):
+        if peer.room(number) >= len(piece) and number not in peer.done and number not in peer.resets:
+            went |= peer.send(f.data(number, piece), 0.2)
+            peer.used(number, len(piece))
+    return went
