@@ -24,15 +24,26 @@ def run(report, options):
             return report.skip("HTTP/2", why)
         with standing(report, options, web, lambda data: ground.TlsServer(data, certificates)) as field:
             hostile_http2.run(report, field, options)
-        with ground.scratch() as data:
-            server = ground.TlsServer(data, certificates, *hostile_memory.FLAGS).start()
+        for size in hostile_memory.FRAMES[:4] if options.short else hostile_memory.FRAMES:
+            with alone(certificates) as server:
+                hostile_memory.frames(report, server, size, 5 if options.short else 20)
+        with alone(certificates, *hostile_memory.FLAGS) as server:
             try:
                 hostile_memory.run(report, server, web, options)
             except rig.Skipped as why:
                 report.skip("bodies that nobody takes", why)
-            finally:
-                server.kill()
     return None
+
+
+@contextlib.contextmanager
+def alone(certificates, *flags):
+    """A server without a neighbour."""
+    with ground.scratch() as data:
+        server = ground.TlsServer(data, certificates, *flags).start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ import json
 import random
 import select
 import socket
+import struct
 import time
 
 from corpus import backend, http1
 from ground import MIB
-from rig import url_of
+from rig import content, url_of
 
 # Cases at once. Most of them wait: for a second of silence, or for the end of a connection.
 AT_ONCE = 48
@@ -98,6 +99,11 @@ def run(report, ground, options):
         # The first time, the allocator keeps what so many connections' buffers took.
         with ground.attack("the corpus of HTTP/1.1", peak=160 * MIB, kept=(40 if turn else 128) * MIB):
             once(report, ground.server, ground.web, dice, turn)
+    for name, flood in FLOODS:
+        for _ in range(1 if options.short else 3):
+            with ground.attack(name):
+                flood(report, ground.server, name, 1 if options.short else 10)
+            report.count("HTTP/1.1 floods")
 
 
 def once(report, server, web, dice, turn):
@@ -179,3 +185,67 @@ def call(report, server, name, method, target, lines, body, status):
             report.lost(f"backend call, {name}: answered {answer and (answer[0], answer[2][:200])}, not {status}")
     finally:
         peer.close()
+
+
+# ---- floods ----
+
+# Requests: 24 MB of them, more than sockets hold for a server that does not read.
+UNREAD = 400_000
+
+def unread(report, server, name, times):
+    """Requests one after another whose answers nobody reads: the server stops reading in turn."""
+    ask = http1.get(target=b"/incoming/frontend/incoming.js") * 100
+    peers = [Raw(server.port) for _ in range(5 * times)]
+    try:
+        for peer in peers:
+            peer.socket.settimeout(0.3)
+            sent = 0
+            try:
+                while sent < UNREAD:
+                    peer.socket.sendall(ask)
+                    sent += 100
+            except OSError:
+                pass
+            if sent >= UNREAD:
+                report.lost(f"{name}: {sent} requests were taken, and no answer was read")
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+def by_bytes(report, server, name, times):
+    """A whole upload in chunks of one byte, each with an extension."""
+    size = 20_000 * times
+    id, file = server.ticket(removeFileWhenFinished="false"), content(size, size)
+    peer = Raw(server.port)
+    try:
+        head = http1.chunked(b"", range_=b"bytes 0-%d/%d" % (size - 1, size), target=url_of(id).encode())
+        peer.send(head + b"".join(b"1\r\n%b\r\n" % file[at:at + 1] for at in range(size)) + b"0\r\n\r\n")
+        answer = peer.answer()
+        path = server.data / "files" / id
+        if not answer or answer[0] != 200 or path.read_bytes() != file:
+            report.lost(f"{name}: answered {answer}")
+        path.unlink(missing_ok=True)
+    finally:
+        peer.close()
+
+
+def come_and_go(report, server, name, times):
+    """Connections that vanish: at once, amid a head, amid a body, with a reset."""
+    id = server.ticket(removeFileWhenFinished="false")
+    begun = http1.sized(body=b"01234").replace(b"@U", url_of(id).encode())
+    for count in range(400 * times):
+        peer = Raw(server.port)
+        peer.send([b"", begun[:30], begun, b"\0" * 100][count % 4])
+        if count % 8 > 3:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    for what in still_usable(server, None, id, None):
+        report.lost(f"{name}: {what}")
+
+
+FLOODS = [
+    ("requests whose answers nobody reads", unread),
+    ("an upload in chunks of one byte", by_bytes),
+    ("connections that come and go", come_and_go),
+]
