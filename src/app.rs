@@ -305,7 +305,7 @@ fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
         },
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
-        batch_bytes: engine::batch::BATCH_BYTES,
+        strides: engine::strides::Strides::default(),
         waiting_bytes: settings.batch_memory(),
     };
     Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))

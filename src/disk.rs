@@ -2,6 +2,8 @@
 //! sync, and after a failed one nothing is promised any more. And what is missing there: only where the
 //! directory is still in its place does that mean that it does not exist.
 
+pub mod memory;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod batch;
+pub mod blocking;
 pub mod calls;
 mod chunk;
 pub mod claim;
@@ -21,6 +22,7 @@ mod slow_disk;
 pub mod space;
 pub mod stats;
 pub mod status;
+pub mod strides;
 pub mod sweep;
 mod sync_point;
 pub mod tickets;
@@ -62,9 +64,8 @@ pub struct Options {
     pub body_timeout: Duration,
     /// A body slower than this many bytes a second ends; 0 lets every body go on.
     pub min_rate: u64,
-    /// Frames are collected up to this many bytes, and then written together; one larger frame is
-    /// not split. No setting of the server: it uses [`batch::BATCH_BYTES`], benches try others.
-    pub batch_bytes: usize,
+    /// How far bodies go before something is done for them. No setting of the server.
+    pub strides: strides::Strides,
     /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
     pub waiting_bytes: u64,
 }
@@ -81,6 +82,7 @@ pub struct Engine {
     timers: timers::Timers,
     space: space::Space,
     stats: stats::Stats,
+    blocking: blocking::Blocking,
     /// Set while the last write took long: the next ones go to a blocking thread.
     slow_disk: slow_disk::SlowDisk,
     tracker: TaskTracker,
@@ -96,10 +98,25 @@ impl Engine {
         journals: Arc<dyn JournalStore>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
+        Self::with_blocking(options, store, journals, clock, blocking::Blocking::Threads)
+    }
+
+    /// As [`Engine::new`], with blocking work done where `blocking` says.
+    pub fn with_blocking(
+        options: Options,
+        store: Arc<dyn Store>,
+        journals: Arc<dyn JournalStore>,
+        clock: Arc<dyn Clock>,
+        blocking: blocking::Blocking,
+    ) -> Arc<Self> {
         Arc::new(Self {
             started: clock.now(),
             space: space::Space::new(options.min_free_bytes),
-            slow_disk: slow_disk::SlowDisk::new(tokio::time::Instant::now(), options.waiting_bytes),
+            slow_disk: slow_disk::SlowDisk::new(
+                tokio::time::Instant::now(),
+                options.waiting_bytes,
+                blocking.clone(),
+            ),
             options,
             store,
             journals,
@@ -108,6 +125,7 @@ impl Engine {
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
             stats: stats::Stats::default(),
+            blocking,
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
         })

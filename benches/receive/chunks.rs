@@ -11,6 +11,7 @@ use incoming::core::handover::Policy;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::engine::clock::SystemClock;
+use incoming::engine::strides::Strides;
 use incoming::engine::tickets::NewUpload;
 use incoming::engine::{Engine, Options};
 use incoming::journal::local::LocalJournals;
@@ -116,7 +117,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
         calls: Policy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: Duration::from_secs(30),
         min_rate: 0,
-        batch_bytes,
+        strides: Strides { batch_bytes, ..Strides::default() },
         waiting_bytes: 256 << 20,
     }
 }

@@ -25,7 +25,7 @@ impl Engine {
         limit: usize,
     ) -> Result<Page, LookupError> {
         let engine = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.blocking.spawn(move || {
             let mut ids = engine.journals.list()?;
             ids.retain(|id| after.is_none_or(|after| *id > after));
             ids.sort_unstable();
@@ -47,8 +47,8 @@ impl Engine {
     fn page(&self, ids: &[TicketId], state: Option<StateName>, limit: usize) -> Page {
         let mut uploads = Vec::new();
         for id in ids {
-            let status = match self.registry.held(*id) {
-                Some(live) => self.describe(&live.lock().upload),
+            let status = match self.in_memory(*id) {
+                Some(status) => status,
                 None => match self.load(*id) {
                     Ok(replayed) => self.describe(&replayed.upload),
                     Err(LookupError::Unknown) => continue,
@@ -82,7 +82,7 @@ impl Engine {
             return Err("the disk failed an upload; see the log".into());
         }
         let engine = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.blocking.spawn(move || {
             engine.store.writable()?;
             engine.space.reserve(&*engine.store, 0)
         });

@@ -126,7 +126,7 @@ impl Engine {
         upload: &Upload,
     ) -> Result<File, ChangeError> {
         let (engine, id) = (Arc::clone(self), live.id);
-        let found = blocking(move || engine.store.published(id)).await?;
+        let found = self.ask_store(move || engine.store.published(id)).await?;
         if found.is_some() {
             return Ok(File::There);
         }
@@ -142,7 +142,7 @@ impl Engine {
 
     async fn file_digest(self: &Arc<Self>, id: TicketId) -> Result<[u8; 32], ChangeError> {
         let engine = Arc::clone(self);
-        blocking(move || {
+        self.ask_store(move || {
             let mut file = engine.store.read(id)?;
             let mut hash = sha2::Sha256::new();
             let mut buffer = vec![0; READ_BYTES];
@@ -154,6 +154,17 @@ impl Engine {
             }
         })
         .await
+    }
+
+    async fn ask_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, ChangeError> {
+        match self.blocking.spawn(work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
+            Err(error) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
+        }
     }
 
     fn call(&self, upload: &Upload) -> Option<Call> {
@@ -181,16 +192,6 @@ impl Engine {
         }
         fields.push(("attempt", attempt.to_string()));
         Some(Call { id: ticket.id, url: ticket.finish_url.clone(), kind, fields })
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, ChangeError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
-        Err(error) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
     }
 }
 

@@ -95,7 +95,7 @@ impl<'a> Chunk<'a> {
         tokio::select! {
             biased;
             () = claim.fence.cancelled() => Err(self.engine.fenced(self.live)),
-            permit = disk.permit(engine.options.batch_bytes + frame_bytes) => Ok(permit),
+            permit = disk.permit(engine.options.strides.batch_bytes + frame_bytes) => Ok(permit),
         }
     }
 }
@@ -119,7 +119,7 @@ impl Chunk<'_> {
             };
             // What is there already joins the batch; nothing is waited for.
             let broken = loop {
-                if batch.bytes >= self.engine.options.batch_bytes {
+                if batch.bytes >= self.engine.options.strides.batch_bytes {
                     break None;
                 }
                 let ready = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_next(cx))).await;
@@ -270,7 +270,7 @@ impl Chunk<'_> {
             return Ok(());
         }
         let came = self.position - self.offer.extent.map_or(0, Extent::start);
-        let stretch = came.clamp(FIRST_STRETCH_BYTES, STRETCH_BYTES);
+        let stretch = came.clamp(self.engine.options.strides.first_stretch_bytes, STRETCH_BYTES);
         let end = self.missing.end().min(part.start().saturating_add(stretch)).max(part.end());
         let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
@@ -310,7 +310,7 @@ impl Chunk<'_> {
         };
         let unwritten = self.missing.within(rest);
         let live = Arc::clone(self.live);
-        let released = tokio::task::spawn_blocking(move || {
+        let released = self.engine.blocking.spawn(move || {
             let Some(_open) = live.open() else { return Ok(()) };
             unwritten.as_slice().iter().try_for_each(|extent| blob.release(*extent))
         });
@@ -353,15 +353,16 @@ impl Chunk<'_> {
     /// Counts a long body on the way, so that a broken connection or a crash costs little. A body
     /// with a digest counts only when the digest has been seen to match.
     async fn checkpoint(&mut self) -> Result<(), TransferError> {
+        let strides = &self.engine.options.strides;
         let ahead = self.written - self.committed;
-        if self.hasher.is_some() || ahead < CHECKPOINT_BYTES {
+        if self.hasher.is_some() || ahead < strides.checkpoint_bytes {
             return Ok(());
         }
         if let Some(mut pending) = self.checkpoint.take() {
             match pending.poll() {
                 Some(answer) => answer?,
                 // The disk does not keep up: the client has to wait for it.
-                None if ahead >= MAX_AHEAD_BYTES => pending.done().await?,
+                None if ahead >= strides.max_ahead_bytes() => pending.done().await?,
                 None => {
                     self.checkpoint = Some(pending);
                     return Ok(());
@@ -432,12 +433,5 @@ enum Broken {
     Ended,
 }
 
-/// Space is reserved and preallocated this far ahead, at most ...
+/// Space is reserved and preallocated this far ahead, at most.
 const STRETCH_BYTES: u64 = 256 << 20;
-/// ... and only as far as the body has come already, beyond this: a declared range costs no more
-/// than that. The suggested chunk size, which takes one preallocation.
-const FIRST_STRETCH_BYTES: u64 = 8 << 20;
-/// A long body is counted after this many bytes.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
-/// A body runs ahead of its last count by this many bytes, at most.
-const MAX_AHEAD_BYTES: u64 = 4 * CHECKPOINT_BYTES;

@@ -122,7 +122,7 @@ impl Engine {
     fn hop(self: &Arc<Self>, live: &Arc<Live>) {
         let (engine, live) = (Arc::clone(self), Arc::clone(live));
         let token = self.tracker.token();
-        tokio::task::spawn_blocking(move || {
+        self.blocking.spawn(move || {
             engine.run_lane(&live, On::Blocking);
             drop(token);
         });
@@ -256,7 +256,7 @@ impl Engine {
         state.claims.fence_all();
         drop(state);
         let (live, token) = (Arc::clone(live), self.tracker.token());
-        tokio::task::spawn_blocking(move || {
+        self.blocking.spawn(move || {
             let _token = token;
             let mut place = live.log.lock().expect("no holder of this lock panics");
             if let LogPlace::Open { log, .. } = &mut *place {

@@ -110,8 +110,9 @@ pub(super) async fn next(
             Due::Never => LONGEST_SLEEP,
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = timers.changed() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

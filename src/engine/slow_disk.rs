@@ -5,16 +5,18 @@
 //! wait, then elsewhere for a while, and for as long as one hangs. What a worker can lose is one write
 //! in each such while. Asking for free space and setting it aside go the same way.
 
+use super::blocking::Blocking;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// What is known of the disk's pace; shared by all uploads.
 pub(super) struct SlowDisk {
     began: Instant,
+    blocking: Blocking,
     /// Slow until then, in milliseconds after `began`.
     until: AtomicU64,
     /// For bytes that may wait for it at once, in units.
@@ -24,10 +26,10 @@ pub(super) struct SlowDisk {
 
 impl SlowDisk {
     /// A disk that has not been slow yet.
-    pub(super) fn new(now: Instant, waiting_bytes: u64) -> Self {
+    pub(super) fn new(now: Instant, waiting_bytes: u64, blocking: Blocking) -> Self {
         let units = u32::try_from(waiting_bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let waiting = Semaphore::new(units as usize);
-        Self { began: now, until: AtomicU64::new(0), waiting, units }
+        Self { began: now, blocking, until: AtomicU64::new(0), waiting, units }
     }
 
     /// Leave to hold a batch of up to `bytes` while the disk is slow. Who gets none holds the frame
@@ -40,7 +42,7 @@ impl SlowDisk {
 
     /// Whether a write had to wait a short while ago.
     pub(super) fn is_slow(&self, now: Instant) -> bool {
-        self.millis(now) < self.until.load(Ordering::Relaxed)
+        self.millis(now) < self.until.load(Ordering::Relaxed) || self.blocking.plays_slow()
     }
 
     /// Work with the disk waited so long, until now.
@@ -66,7 +68,7 @@ impl SlowDisk {
     ) -> Result<T, JoinError> {
         let work = || Waited::measure(work);
         let (done, waited) = if self.is_slow(Instant::now()) {
-            self.during(spawn_blocking(work)).await?
+            self.during(self.blocking.spawn(work)).await?
         } else {
             work()
         };
@@ -135,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_processor_that_is_taken_away_is_no_slow_disk() {
-        let disk = SlowDisk::new(Instant::now(), 1 << 20);
+        let disk = SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads);
         let busy = || {
             let began = Instant::now();
             while began.elapsed() < SLOW_WRITE * 2 {
@@ -150,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_has_a_bound_and_nothing_is_too_large() {
-        let disk = SlowDisk::new(Instant::now(), 1 << 20);
+        let disk = SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads);
         let first = disk.permit(600 << 10).await.unwrap();
         let second = disk.permit(400 << 10).await.unwrap();
         let mut third = Box::pin(disk.permit(100 << 10));
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn one_slow_write_counts_for_a_while() {
         let began = Instant::now();
-        let disk = SlowDisk::new(began, 1 << 20);
+        let disk = SlowDisk::new(began, 1 << 20, Blocking::Threads);
         let at = |ms| began + Duration::from_millis(ms);
         assert!(!disk.is_slow(began));
         disk.waited(SLOW_WRITE - Duration::from_nanos(1), at(5));

@@ -140,11 +140,19 @@ impl Engine {
             }
         };
         tokio::select! {
+            biased;
             () = left => {}
             () = tokio::time::sleep(at_most) => {}
             () = self.draining.cancelled() => {}
         }
         Ok(self.status_of(&live))
+    }
+
+    /// How an upload stands that is in memory. Brings none there, and keeps none there longer.
+    pub fn in_memory(&self, id: TicketId) -> Option<Status> {
+        let live = self.registry.held(id)?;
+        let state = live.lock();
+        Some(self.describe(&state.upload))
     }
 
     pub(super) fn status_of(&self, live: &Arc<Live>) -> Status {

@@ -42,15 +42,16 @@ impl Engine {
             }
         };
         tokio::select! {
+            biased;
+            () = self.draining.cancelled() => {}
             () = watch => {}
             () = evict => {}
-            () = self.draining.cancelled() => {}
         }
     }
 
     async fn first_pass(self: &Arc<Self>) {
         let engine = Arc::clone(self);
-        let listed = tokio::task::spawn_blocking(move || {
+        let listed = self.blocking.spawn(move || {
             // Parts first: a part is made only after its journal.
             let parts = engine.store.parts()?;
             let journals = engine.journals.list()?;
@@ -65,11 +66,11 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         // What cannot be removed now is found again at the next start.
-        let _ = tokio::task::spawn_blocking(move || engine.journals.remove_leftovers()).await;
+        let _ = self.blocking.spawn(move || engine.journals.remove_leftovers()).await;
         let known: HashSet<TicketId> = journals.iter().copied().collect();
         for some in journals.chunks(PASS_CHUNK) {
             let (engine, some) = (Arc::clone(self), some.to_vec());
-            let work = tokio::task::spawn_blocking(move || {
+            let work = self.blocking.spawn(move || {
                 for id in some {
                     engine.meet(id);
                 }

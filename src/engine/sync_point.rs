@@ -18,11 +18,11 @@ impl Engine {
             // A clock that was set back is no reason to wait for it.
             let waited = now.0.checked_sub(state.synced_at.0).is_none_or(|ms| ms >= SYNC_POINT_MS);
             // Under `ack = durable` every acknowledged byte is synced, and this stays 0.
-            state.unsynced_bytes >= SYNC_POINT_BYTES && waited
+            state.unsynced_bytes >= self.options.strides.sync_point_bytes && waited
         };
         if is_due {
             let (engine, live, token) = (Arc::clone(self), Arc::clone(live), self.tracker.token());
-            tokio::task::spawn_blocking(move || {
+            self.blocking.spawn(move || {
                 let _token = token;
                 drop(engine.sync_now(&live));
             });
@@ -42,7 +42,7 @@ impl Engine {
     /// Makes the bytes of one upload durable, and its journal say so. What fails has been logged.
     pub(super) async fn sync_written(self: &Arc<Self>, live: &Arc<Live>) {
         let (engine, live) = (Arc::clone(self), Arc::clone(live));
-        let noted = tokio::task::spawn_blocking(move || engine.sync_now(&live)).await;
+        let noted = self.blocking.spawn(move || engine.sync_now(&live)).await;
         if let Ok(Some(noted)) = noted {
             let _ = noted.done().await;
         }
@@ -89,9 +89,7 @@ impl Engine {
     }
 }
 
-/// Bytes between two sync points of one upload, at least: what a sync is worth.
-const SYNC_POINT_BYTES: u64 = 256 << 20;
-/// Milliseconds between them, at least. A power cut costs a fast client what it sent in that time. The
+/// Milliseconds between two sync points of one upload, at least. A power cut costs a fast client what it sent in that time. The
 /// kernel begins to write back by itself after five seconds, so that most of it is done by then;
 /// measured, a sync of bytes that are all still dirty costs as much CPU as a tenth of receiving them.
 const SYNC_POINT_MS: u64 = 30_000;

@@ -70,7 +70,7 @@ impl Machine {
             calls: Policy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
-            batch_bytes: batch::BATCH_BYTES,
+            strides: strides::Strides::default(),
             waiting_bytes: 1 << 20,
         };
         let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));

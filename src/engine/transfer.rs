@@ -96,8 +96,9 @@ impl Engine {
             Claim { live: Arc::clone(live), number, fence }
         };
         tokio::select! {
-            () = claim.turn() => {}
+            biased;
             () = claim.fence.cancelled() => return Err(self.fenced(live)),
+            () = claim.turn() => {}
             () = tokio::time::sleep(TURN_DEADLINE) => {
                 return Err(TransferError::Fault(Fault("an older request did not let go".into())));
             }
@@ -115,7 +116,7 @@ impl Engine {
             return Ok(Arc::clone(blob));
         }
         let (engine, of) = (Arc::clone(self), Arc::clone(live));
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = self.blocking.spawn(move || {
             // Not beside a publish or removal: either would leave a part behind that is none.
             let sealed = of.open()?;
             let created = engine.store.create(of.id);

@@ -1,65 +1,171 @@
 //! Journals in memory, for tests: they split what is live from what is durable and fail on demand.
+//!
+//! Each server that uses them has a handle of its own ([`MemoryJournals::judged`]), so that what is
+//! left of a dead one does nothing any more.
 
 use super::{JournalFile, JournalStore, SyncWhen};
 use crate::core::id::TicketId;
-use std::collections::HashMap;
+use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Journals that live as long as this value and its clones.
 #[derive(Clone, Default)]
-pub struct MemoryJournals(Arc<Mutex<HashMap<TicketId, Journal>>>);
+pub struct MemoryJournals {
+    disk: Arc<Mutex<Disk>>,
+    judge: Option<Arc<Judge>>,
+}
+
+/// Says what becomes of a step with so many bytes, before it happens.
+pub type Judge = dyn Fn(TicketId, Step, usize) -> Fate + Send + Sync;
+
+/// A step that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Making a journal.
+    Create,
+    /// Reading one.
+    Read,
+    /// Opening one for appending.
+    Open,
+    /// Writing to one.
+    Write,
+    /// Syncing one.
+    Sync,
+    /// Cutting one.
+    Cut,
+    /// Removing one.
+    Remove,
+}
+
+#[derive(Default)]
+struct Disk {
+    journals: BTreeMap<TicketId, Journal>,
+    /// Removed, and not known to stay so after a power cut.
+    removed: Vec<(TicketId, MemoryFile)>,
+}
 
 #[derive(Clone, Default)]
 struct Journal {
-    live: Vec<u8>,
-    durable: Option<Vec<u8>>,
+    file: MemoryFile,
+    name: Name,
     failure: Option<(usize, io::ErrorKind)>,
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Name {
+    #[default]
+    Durable,
+    /// After a power cut there may be no such file, or an empty one.
+    Unsynced,
+}
+
 impl MemoryJournals {
+    /// The same journals for another server, each of whose steps is judged.
+    pub fn judged(&self, judge: Arc<Judge>) -> Self {
+        Self { disk: Arc::clone(&self.disk), judge: Some(judge) }
+    }
+
     /// The next write to the journal of `id` stops after `written` bytes with `kind`.
     pub fn fail_next(&self, id: TicketId, written: usize, kind: io::ErrorKind) {
-        if let Some(journal) = self.journals().get_mut(&id) {
+        if let Some(journal) = self.disk().journals.get_mut(&id) {
             journal.failure = Some((written, kind));
         }
     }
 
+    /// The bytes of a journal that are on the disk whatever happens, if there is one for sure.
+    pub fn durable(&self, id: TicketId) -> Option<Vec<u8>> {
+        let disk = self.disk();
+        let journal = disk.journals.get(&id).filter(|journal| journal.name == Name::Durable);
+        journal.map(|journal| journal.file.durable().to_vec())
+    }
+
     /// The power goes: only what was synced is left.
     pub fn cut_power(&self) {
-        let mut journals = self.journals();
-        journals.retain(|_, journal| journal.durable.is_some());
-        for journal in journals.values_mut() {
-            journal.live = journal.durable.clone().unwrap_or_default();
+        self.cut_power_with(&mut |_| 0);
+    }
+
+    /// The power goes: what was synced is left, and as much of the rest as is drawn.
+    pub fn cut_power_with(&self, draw: &mut Draw<'_>) {
+        let mut disk = self.disk();
+        disk.journals.retain(|_, journal| {
+            if journal.name == Name::Unsynced {
+                match draw(3) {
+                    0 => return false,
+                    1 => journal.file = MemoryFile::default(),
+                    _ => {}
+                }
+            }
+            journal.name = Name::Durable;
+            journal.file.cut_power(draw);
+            true
+        });
+        for (id, mut file) in std::mem::take(&mut disk.removed) {
+            if draw(2) == 1 {
+                file.cut_power(draw);
+                disk.journals.insert(id, Journal { file, ..Journal::default() });
+            }
         }
     }
 
-    fn journals(&self) -> MutexGuard<'_, HashMap<TicketId, Journal>> {
-        self.0.lock().expect("no holder of this lock panics")
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().expect("no holder of this lock panics")
+    }
+
+    /// Comes to a step: fails if it is to. `Some` is how many bytes of it happen before it fails.
+    fn reach(
+        &self,
+        id: TicketId,
+        step: Step,
+        bytes: usize,
+    ) -> io::Result<Option<(usize, io::ErrorKind)>> {
+        match self.judge.as_ref().map_or(Fate::Happens, |judge| judge(id, step, bytes)) {
+            Fate::Happens => Ok(None),
+            Fate::Fails(kind) => Err(kind.into()),
+            Fate::Stops(bytes, kind) => Ok(Some((bytes, kind))),
+        }
     }
 }
 
 impl JournalStore for MemoryJournals {
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
-        let mut journals = self.journals();
-        let durable = (sync == SyncWhen::Now).then(|| bytes.to_vec());
-        journals.insert(id, Journal { live: bytes.to_vec(), durable, failure: None });
+        if let Some((_, kind)) = self.reach(id, Step::Create, bytes.len())? {
+            return Err(kind.into());
+        }
+        let mut disk = self.disk();
+        let name = match sync {
+            SyncWhen::Now => {
+                disk.removed.clear();
+                Name::Durable
+            }
+            SyncWhen::Later => Name::Unsynced,
+        };
+        disk.journals.insert(id, Journal { file: MemoryFile::of(bytes), name, failure: None });
         Ok(())
     }
 
     fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.journals().get(&id).map(|journal| journal.live.clone()))
+        self.reach(id, Step::Read, 0)?;
+        Ok(self.disk().journals.get(&id).map(|journal| journal.file.live().to_vec()))
     }
 
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {
-        if !self.journals().contains_key(&id) {
+        self.reach(id, Step::Open, 0)?;
+        if !self.disk().journals.contains_key(&id) {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(Box::new(MemoryJournal { store: self.clone(), id }))
     }
 
     fn remove(&self, id: TicketId) -> io::Result<()> {
-        self.journals().remove(&id);
+        self.reach(id, Step::Remove, 0)?;
+        let mut disk = self.disk();
+        if let Some(journal) = disk.journals.remove(&id)
+            && journal.name == Name::Durable
+        {
+            disk.removed.push((id, journal.file));
+        }
         Ok(())
     }
 
@@ -68,7 +174,7 @@ impl JournalStore for MemoryJournals {
     }
 
     fn list(&self) -> io::Result<Vec<TicketId>> {
-        Ok(self.journals().keys().copied().collect())
+        Ok(self.disk().journals.keys().copied().collect())
     }
 }
 
@@ -79,37 +185,49 @@ struct MemoryJournal {
 
 impl MemoryJournal {
     fn with<T>(&self, act: impl FnOnce(&mut Journal) -> io::Result<T>) -> io::Result<T> {
-        let mut journals = self.store.journals();
-        act(journals.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?)
+        let mut disk = self.store.disk();
+        act(disk.journals.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?)
     }
 }
 
 impl JournalFile for MemoryJournal {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let stop = self.store.reach(self.id, Step::Write, bytes.len())?;
         self.with(|journal| {
-            let failure = journal.failure.take();
+            let failure = journal.failure.take().or(stop);
             let count = failure.map_or(bytes.len(), |(written, _)| written.min(bytes.len()));
             let at = usize::try_from(offset).expect("a test's journal fits into memory");
-            if journal.live.len() < at + count {
-                journal.live.resize(at + count, 0);
-            }
-            journal.live[at..at + count].copy_from_slice(&bytes[..count]);
+            journal.file.write_at(&bytes[..count], at);
             failure.map_or(Ok(()), |(_, kind)| Err(kind.into()))
         })
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.with(|journal| {
-            journal.durable = Some(journal.live.clone());
-            Ok(())
+        let reached = self.store.reach(self.id, Step::Sync, 0);
+        self.with(|journal| match reached {
+            Ok(None) => {
+                journal.file.sync();
+                // The file systems that are used keep the name of a new file that is synced.
+                journal.name = Name::Durable;
+                Ok(())
+            }
+            Ok(Some((_, kind))) => {
+                journal.file.fail_sync(&mut |below| below - 1);
+                Err(kind.into())
+            }
+            Err(error) if is_dead(&error) => Err(error),
+            Err(error) => {
+                journal.file.fail_sync(&mut |_| 0);
+                Err(error)
+            }
         })
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.store.reach(self.id, Step::Cut, 0)?;
+        let length = usize::try_from(length).expect("a test's journal fits into memory");
         self.with(|journal| {
-            journal
-                .live
-                .truncate(usize::try_from(length).expect("a test's journal fits into memory"));
+            journal.file.cut(length);
             Ok(())
         })
     }

@@ -1,20 +1,34 @@
-//! Blobs in memory, for tests: they split what is live from what is durable and fail on demand.
+//! Blobs in memory, for tests: they split what is live from what is durable, and fail on demand.
+//!
+//! Each server that uses the store has a handle of its own ([`MemoryStore::judged`]), so that what is
+//! left of a dead one does nothing any more.
 
 use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A store that lives as long as this value and its clones.
-#[derive(Clone)]
-pub struct MemoryStore(Arc<Shared>);
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    judge: Option<Arc<Judge>>,
+    /// A sync of names failed: none succeeds any more, as with a directory on a disk.
+    names_failed: Arc<AtomicBool>,
+}
 
+/// Says what becomes of a step with so many bytes, before it happens.
+pub type Judge = dyn Fn(TicketId, Step, usize) -> Fate + Send + Sync;
+
+#[derive(Default)]
 struct Shared {
     disk: Mutex<Disk>,
     /// Told when writes are no longer held.
@@ -22,9 +36,12 @@ struct Shared {
 }
 
 struct Disk {
-    parts: HashMap<TicketId, Content>,
-    published: HashMap<TicketId, Vec<u8>>,
+    parts: BTreeMap<TicketId, MemoryFile>,
+    published: BTreeMap<TicketId, MemoryFile>,
+    /// What was done to names since they were last synced, in order.
+    unsynced_names: Vec<Naming>,
     free_bytes: u64,
+    allocates: Allocated,
     run: RunIdentity,
     failing: Option<(Step, io::ErrorKind)>,
     /// What hangs, and how often it does.
@@ -32,43 +49,66 @@ struct Disk {
     waiting: usize,
 }
 
-#[derive(Clone, Default)]
-struct Content {
-    live: Vec<u8>,
-    durable: Vec<u8>,
+enum Naming {
+    PartMade(TicketId),
+    Renamed(TicketId),
+    PartRemoved(TicketId, MemoryFile),
+    FileRemoved(TicketId, MemoryFile),
 }
 
 /// A step that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Making or opening a blob for writing.
+    Create,
+    /// Opening a blob.
+    Open,
     /// Preallocating for a blob.
     Allocate,
+    /// Giving preallocated space back.
+    Release,
     /// Writing to a blob.
     Write,
     /// Syncing a blob.
     Sync,
-    /// Publishing, at its rename.
-    Publish,
     /// Publishing, at its sync of the data.
     PublishSync,
+    /// Publishing, at its rename.
+    Publish,
+    /// Publishing, at its sync of the names.
+    PublishNames,
+    /// Looking for a published file.
+    Look,
+    /// Reading a published file.
+    Read,
+    /// Removing a part.
+    Discard,
+    /// Removing a published file.
+    Withdraw,
 }
 
-impl Default for MemoryStore {
+impl Default for Disk {
     fn default() -> Self {
-        let disk = Mutex::new(Disk {
-            parts: HashMap::new(),
-            published: HashMap::new(),
+        Self {
+            parts: BTreeMap::new(),
+            published: BTreeMap::new(),
+            unsynced_names: Vec::new(),
             free_bytes: 1 << 40,
+            allocates: Allocated::No,
             run: RunIdentity { boot: [1; 16], mount: 1 },
             failing: None,
             held: None,
             waiting: 0,
-        });
-        Self(Arc::new(Shared { disk, let_go: Condvar::new() }))
+        }
     }
 }
 
 impl MemoryStore {
+    /// The same store for another server, each of whose steps is judged.
+    pub fn judged(&self, judge: Arc<Judge>) -> Self {
+        Self { shared: Arc::clone(&self.shared), judge: Some(judge), names_failed: Arc::default() }
+    }
+
     /// Every such step fails with `kind` from now on; `None` makes the disk well again.
     pub fn fail(&self, failing: Option<(Step, io::ErrorKind)>) {
         self.disk().failing = failing;
@@ -78,7 +118,7 @@ impl MemoryStore {
     /// `None` lets it go on. What hangs for too long fails, so that a test does.
     pub fn hold(&self, held: Option<(TicketId, Step)>) {
         self.disk().held = held;
-        self.0.let_go.notify_all();
+        self.shared.let_go.notify_all();
     }
 
     /// How many steps hang.
@@ -91,77 +131,159 @@ impl MemoryStore {
         self.disk().free_bytes = bytes;
     }
 
+    /// Whether it says that it sets space aside.
+    pub fn set_allocates(&self, allocates: Allocated) {
+        self.disk().allocates = allocates;
+    }
+
+    /// The bytes of a part as a reader sees them.
+    pub fn part(&self, id: TicketId) -> Option<Vec<u8>> {
+        self.disk().parts.get(&id).map(|part| part.live().to_vec())
+    }
+
+    /// The bytes of a published file as a reader sees them.
+    pub fn file(&self, id: TicketId) -> Option<Vec<u8>> {
+        self.disk().published.get(&id).map(|file| file.live().to_vec())
+    }
+
+    /// Somebody else, who may, moves the published file away for good.
+    pub fn take(&self, id: TicketId) {
+        self.disk().published.remove(&id);
+    }
+
     /// The power goes and comes: only what was synced is left, in another run.
     pub fn cut_power(&self) {
+        self.cut_power_with(&mut |_| 0);
+    }
+
+    /// The power goes and comes: what was synced is left, and as much of the rest as is drawn. Names
+    /// come true in the order in which they were made.
+    pub fn cut_power_with(&self, draw: &mut Draw<'_>) {
         let mut disk = self.disk();
-        for content in disk.parts.values_mut() {
-            // What was not synced reads as zeros, as after a write whose data never arrived.
-            let mut live = vec![0; content.live.len()];
-            live[..content.durable.len()].copy_from_slice(&content.durable);
-            content.live = live;
+        let kept = usize::try_from(draw(disk.unsynced_names.len() as u64 + 1)).unwrap_or_default();
+        for naming in disk.unsynced_names.split_off(kept).into_iter().rev() {
+            match naming {
+                Naming::PartMade(id) => drop(disk.parts.remove(&id)),
+                Naming::Renamed(id) => {
+                    if let Some(file) = disk.published.remove(&id) {
+                        disk.parts.insert(id, file);
+                    }
+                }
+                Naming::PartRemoved(id, file) => drop(disk.parts.insert(id, file)),
+                Naming::FileRemoved(id, file) => drop(disk.published.insert(id, file)),
+            }
+        }
+        disk.unsynced_names.clear();
+        let Disk { parts, published, .. } = &mut *disk;
+        for file in parts.values_mut().chain(published.values_mut()) {
+            file.cut_power(draw);
         }
         disk.run.mount += 1;
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.disk.lock().expect("no holder of this lock panics")
+        self.shared.disk.lock().expect("no holder of this lock panics")
     }
+
+    /// Comes to a step: fails if it is to. `Some` is how many bytes of it happen before it fails.
+    fn reach(&self, id: TicketId, step: Step, bytes: usize) -> io::Result<Option<Stop>> {
+        let fate = match &self.judge {
+            Some(judge) => judge(id, step, bytes),
+            None => Fate::Happens,
+        };
+        match self.disk().failing {
+            Some((failing, kind)) if failing == step => return Err(kind.into()),
+            Some(_) | None => {}
+        }
+        match fate {
+            Fate::Happens => Ok(None),
+            Fate::Fails(kind) => Err(kind.into()),
+            Fate::Stops(bytes, kind) => Ok(Some(Stop { bytes, kind })),
+        }
+    }
+
+    /// Makes all names durable.
+    fn sync_names(&self, id: TicketId, step: Step) -> io::Result<()> {
+        let synced = self.reach(id, step, 0).map(drop);
+        if synced.is_err() || self.names_failed.load(Ordering::Relaxed) {
+            self.names_failed.store(true, Ordering::Relaxed);
+            return Err(synced.err().unwrap_or_else(|| io::Error::other("an earlier sync failed")));
+        }
+        self.disk().unsynced_names.clear();
+        Ok(())
+    }
+}
+
+/// Where a step stops, and with which error.
+struct Stop {
+    bytes: usize,
+    kind: io::ErrorKind,
 }
 
 /// Longer than any test lets a write hang.
 const HELD: Duration = Duration::from_secs(10);
 
 impl Disk {
-    fn check(&self, step: Step) -> io::Result<()> {
-        match self.failing {
-            Some((failing, kind)) if failing == step => Err(kind.into()),
-            Some(_) | None => Ok(()),
+    fn make_part(&mut self, id: TicketId) {
+        if let std::collections::btree_map::Entry::Vacant(free) = self.parts.entry(id) {
+            free.insert(MemoryFile::default());
+            self.unsynced_names.push(Naming::PartMade(id));
         }
     }
 }
 
 impl Store for MemoryStore {
     fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>> {
-        self.disk().parts.entry(id).or_default();
-        Ok(Arc::new(MemoryBlob { store: self.clone(), id }))
+        self.reach(id, Step::Create, 0)?;
+        self.disk().make_part(id);
+        Ok(Arc::new(MemoryBlob::new(self, id)))
     }
 
     fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>> {
+        self.reach(id, Step::Open, 0)?;
         let held = self.disk().parts.contains_key(&id);
-        Ok(held.then(|| Arc::new(MemoryBlob { store: self.clone(), id }) as Arc<dyn Blob>))
+        Ok(held.then(|| Arc::new(MemoryBlob::new(self, id)) as Arc<dyn Blob>))
     }
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
-        let mut disk = self.disk();
-        disk.check(Step::PublishSync).map_err(|error| failed_sync(&error))?;
-        disk.check(Step::Publish)?;
+        let length = usize::try_from(length).expect("a test's file fits into memory");
         if length == 0 {
-            disk.parts.entry(id).or_default();
+            self.disk().make_part(id);
         }
-        if let Some(part) = disk.parts.remove(&id) {
-            let length = usize::try_from(length).expect("a test's file fits into memory");
-            if part.live.len() < length {
-                disk.parts.insert(id, part);
-                return Err(too_short());
+        let held = self.disk().parts.get(&id).map(|part| part.live().len());
+        match held {
+            Some(held) if held < length => return Err(too_short()),
+            Some(_) => {
+                if let Some(part) = self.disk().parts.get_mut(&id) {
+                    part.cut(length);
+                }
+                let synced = self.reach(id, Step::PublishSync, 0);
+                sync(self.disk().parts.get_mut(&id), synced)
+                    .map_err(|error| failed_sync(&error))?;
+                self.reach(id, Step::Publish, 0)?;
+                let mut disk = self.disk();
+                let part = disk.parts.remove(&id).ok_or(io::ErrorKind::NotFound)?;
+                disk.published.insert(id, part);
+                disk.unsynced_names.push(Naming::Renamed(id));
             }
-            let mut bytes = part.live;
-            bytes.truncate(length);
-            disk.published.insert(id, bytes);
-            return Ok(());
+            None => {
+                let placed = self.disk().published.get(&id).map(|file| file.live().len());
+                if placed != Some(length) {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+            }
         }
-        match disk.published.get(&id) {
-            Some(bytes) if bytes.len() as u64 == length => Ok(()),
-            Some(_) | None => Err(io::ErrorKind::NotFound.into()),
-        }
+        self.sync_names(id, Step::PublishNames).map_err(|error| failed_sync(&error))
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
-        Ok(self.disk().published.get(&id).map(|bytes| bytes.len() as u64))
+        self.reach(id, Step::Look, 0)?;
+        Ok(self.disk().published.get(&id).map(|file| file.live().len() as u64))
     }
 
     fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
-        let bytes = self.disk().published.get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(Cursor::new(bytes)))
+        self.reach(id, Step::Read, 0)?;
+        Ok(Box::new(Cursor::new(self.file(id).ok_or(io::ErrorKind::NotFound)?)))
     }
 
     fn path(&self, id: TicketId) -> PathBuf {
@@ -169,12 +291,20 @@ impl Store for MemoryStore {
     }
 
     fn discard(&self, id: TicketId) -> io::Result<()> {
-        self.disk().parts.remove(&id);
+        self.reach(id, Step::Discard, 0)?;
+        let mut disk = self.disk();
+        if let Some(part) = disk.parts.remove(&id) {
+            disk.unsynced_names.push(Naming::PartRemoved(id, part));
+        }
         Ok(())
     }
 
     fn withdraw(&self, id: TicketId) -> io::Result<()> {
-        self.disk().published.remove(&id);
+        self.reach(id, Step::Withdraw, 0)?;
+        let mut disk = self.disk();
+        if let Some(file) = disk.published.remove(&id) {
+            disk.unsynced_names.push(Naming::FileRemoved(id, file));
+        }
         Ok(())
     }
 
@@ -195,19 +325,51 @@ impl Store for MemoryStore {
     }
 }
 
+/// Syncs a file, if there is one, as the step turned out. A failed one loses what it can.
+fn sync(file: Option<&mut MemoryFile>, outcome: io::Result<Option<Stop>>) -> io::Result<()> {
+    let file = file.ok_or(io::ErrorKind::NotFound)?;
+    match outcome {
+        Ok(None) => {
+            file.sync();
+            Ok(())
+        }
+        Ok(Some(Stop { bytes, kind })) => {
+            // As many of its pieces as bytes are durable, in a pattern that depends on nothing else.
+            let mut left = bytes as u64;
+            file.fail_sync(&mut |below| {
+                let drawn = left % below;
+                left = (left / below) ^ left.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                drawn
+            });
+            Err(kind.into())
+        }
+        Err(error) if is_dead(&error) => Err(error),
+        Err(error) => {
+            file.fail_sync(&mut |_| 0);
+            Err(error)
+        }
+    }
+}
+
 struct MemoryBlob {
     store: MemoryStore,
     id: TicketId,
+    /// The part's name is not known to be durable yet.
+    unnamed: AtomicBool,
 }
 
 impl MemoryBlob {
-    /// Comes to a step: waits while it is held, fails if it is to.
-    fn reach(&self, step: Step) -> io::Result<MutexGuard<'_, Disk>> {
+    fn new(store: &MemoryStore, id: TicketId) -> Self {
+        Self { store: store.clone(), id, unnamed: AtomicBool::new(true) }
+    }
+
+    /// Comes to a step that can hang.
+    fn reach(&self, step: Step, bytes: usize) -> io::Result<Option<Stop>> {
         let mut disk = self.store.disk();
         let here = Some((self.id, step));
         if disk.held == here {
             disk.waiting += 1;
-            let shared = &self.store.0;
+            let shared = &self.store.shared;
             let waited = shared.let_go.wait_timeout_while(disk, HELD, |disk| disk.held == here);
             let outcome;
             (disk, outcome) = waited.expect("no holder of this lock panics");
@@ -216,52 +378,59 @@ impl MemoryBlob {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
-        disk.check(step)?;
-        Ok(disk)
+        drop(disk);
+        self.store.reach(self.id, step, bytes)
     }
 }
 
 impl Blob for MemoryBlob {
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()> {
-        let mut disk = self.reach(Step::Write)?;
+        let stop = self.reach(Step::Write, frames.iter().map(Bytes::len).sum())?;
+        let mut left = stop.as_ref().map_or(usize::MAX, |stop| stop.bytes);
+        let mut disk = self.store.disk();
         let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
         let mut at = usize::try_from(offset).expect("a test's file fits into memory");
-        for frame in frames {
-            let end = at + frame.len();
-            if part.live.len() < end {
-                part.live.resize(end, 0);
-            }
-            part.live[at..end].copy_from_slice(frame);
-            at = end;
+        for frame in frames.iter().filter(|frame| !frame.is_empty()) {
+            let count = frame.len().min(left);
+            part.write_at(&frame[..count], at);
+            (at, left) = (at + count, left - count);
         }
-        Ok(())
+        stop.map_or(Ok(()), |stop| Err(stop.kind.into()))
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.store.disk();
-        disk.check(Step::Sync)?;
-        let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
-        part.durable = part.live.clone();
+        let reached = self.store.reach(self.id, Step::Sync, 0);
+        sync(self.store.disk().parts.get_mut(&self.id), reached)?;
+        if self.unnamed.load(Ordering::Relaxed) {
+            self.store.sync_names(self.id, Step::Sync)?;
+            self.unnamed.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
         let disk = self.store.disk();
-        Ok(disk.parts.get(&self.id).map_or(0, |part| part.live.len() as u64))
+        Ok(disk.parts.get(&self.id).map_or(0, |part| part.live().len() as u64))
     }
 
     fn allocate(&self, _extent: Extent) -> io::Result<Allocated> {
-        drop(self.reach(Step::Allocate)?);
-        Ok(Allocated::No)
+        self.reach(Step::Allocate, 0)?;
+        Ok(self.store.disk().allocates)
     }
 
     fn release(&self, extent: Extent) -> io::Result<()> {
+        self.reach(Step::Release, 0)?;
         let mut disk = self.store.disk();
+        let allocates = disk.allocates;
         let part = disk.parts.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
         let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let end = place(extent.end()).min(part.live.len());
-        if let Some(gone) = part.live.get_mut(place(extent.start())..end) {
-            gone.fill(0);
+        let (start, mut end) = (place(extent.start()), place(extent.end()));
+        if allocates == Allocated::No {
+            end = end.min(part.live().len());
+        }
+        // Where space can be set aside, the file ends behind it then.
+        if start < end {
+            part.write_at(&vec![0; end - start], start);
         }
         Ok(())
     }
@@ -274,5 +443,33 @@ mod tests {
     #[test]
     fn conforms() {
         super::super::conformance::check(&MemoryStore::default());
+        let store = MemoryStore::default();
+        store.set_allocates(Allocated::Yes);
+        super::super::conformance::check(&store.judged(Arc::new(|_, _, _| Fate::Happens)));
+    }
+
+    #[test]
+    fn names_come_true_in_their_order() {
+        for kept in 0..4 {
+            let store = MemoryStore::default();
+            let [one, two] = [1, 2].map(|seed| TicketId::from_random([seed; 16]));
+            let blob = store.create(one).unwrap();
+            blob.write_at(&[Bytes::from_static(b"1")], 0).unwrap();
+            blob.sync().unwrap();
+            store.discard(one).unwrap();
+            store.create(two).unwrap();
+            store.create(one).unwrap();
+            let mut first = Some(kept);
+            store.cut_power_with(&mut |_| first.take().unwrap_or(0));
+            let there = [one, two].map(|id| store.part(id));
+            let (old, new) = (Some(b"1".to_vec()), Some(Vec::new()));
+            let expected = match kept {
+                0 => [old, None],
+                1 => [None, None],
+                2 => [None, new],
+                _ => [new.clone(), new],
+            };
+            assert_eq!(there, expected, "{kept}");
+        }
     }
 }

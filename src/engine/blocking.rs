@@ -1,0 +1,60 @@
+//! Where work that blocks runs: the one door through which the engine leaves its worker.
+//!
+//! In the server that is tokio's blocking threads. A simulation puts a [`Stage`] in their place,
+//! which runs the same work in an order of its own, so that a seed gives the same run again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Where work that blocks runs.
+#[derive(Clone, Default)]
+pub enum Blocking {
+    /// On a blocking thread of the runtime.
+    #[default]
+    Threads,
+    /// Where and when the stage says.
+    Staged(Arc<dyn Stage>),
+}
+
+/// Work that blocks.
+pub type Work = Box<dyn FnOnce() + Send>;
+
+/// Performs work that blocks in an order of its own.
+pub trait Stage: Send + Sync {
+    /// Does `work` to its end, some time, in the context of the runtime; the future ends after it.
+    fn perform(&self, work: Work) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Whether the disk is to be taken for slow just now.
+    fn is_slow(&self) -> bool;
+}
+
+impl Blocking {
+    /// Does `work` elsewhere. It goes on to its end though nobody waits; an error is its panic.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        match self {
+            Self::Threads => tokio::task::spawn_blocking(work),
+            Self::Staged(stage) => {
+                let (tell, told) = oneshot::channel();
+                let performed = stage.perform(Box::new(move || drop(tell.send(work()))));
+                tokio::spawn(async move {
+                    performed.await;
+                    told.await.expect("a stage does its work")
+                })
+            }
+        }
+    }
+
+    /// Whether a stage says that the disk is slow.
+    pub(super) fn plays_slow(&self) -> bool {
+        match self {
+            Self::Threads => false,
+            Self::Staged(stage) => stage.is_slow(),
+        }
+    }
+}

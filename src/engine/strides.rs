@@ -1,0 +1,38 @@
+//! How far bodies go before something is done for them. No settings of the server, which uses the
+//! defaults: benches and simulations try others.
+
+/// Distances in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Strides {
+    /// Frames are collected up to this many bytes, and then written together; one larger frame is
+    /// not split.
+    pub batch_bytes: usize,
+    /// A long body is counted after this many bytes; it runs at most [`Strides::max_ahead_bytes`]
+    /// ahead of its last count.
+    pub checkpoint_bytes: u64,
+    /// Space is reserved and preallocated as far ahead as the body has come already, but at least
+    /// this far: a declared range costs no more than that.
+    pub first_stretch_bytes: u64,
+    /// With `ack = written` this many bytes of an upload are synced together, at least: what a sync
+    /// is worth.
+    pub sync_point_bytes: u64,
+}
+
+impl Strides {
+    /// A body runs ahead of its last count by this many bytes, at most.
+    pub fn max_ahead_bytes(&self) -> u64 {
+        self.checkpoint_bytes.saturating_mul(4)
+    }
+}
+
+impl Default for Strides {
+    fn default() -> Self {
+        Self {
+            batch_bytes: super::batch::BATCH_BYTES,
+            checkpoint_bytes: 64 << 20,
+            // The suggested chunk size, which takes one preallocation.
+            first_stretch_bytes: 8 << 20,
+            sync_point_bytes: 256 << 20,
+        }
+    }
+}
