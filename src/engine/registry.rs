@@ -9,7 +9,7 @@ use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
 use crate::journal::replay::{Replayed, Unreadable, replay};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ struct Held {
     lives: HashMap<TicketId, Arc<Live>>,
     /// How many have left. What was read from a journal may be old if one has left since.
     departures: u64,
+    /// Whose journals hold nothing that an earlier process may have left unsynced.
+    settled: HashSet<TicketId>,
 }
 
 /// The moment at which a journal is read.
@@ -37,8 +39,11 @@ impl Registry {
         self.lock().lives.get(&id).cloned()
     }
 
+    /// All of them, ordered by id.
     pub(super) fn all(&self) -> Vec<Arc<Live>> {
-        self.lock().lives.values().cloned().collect()
+        let mut all: Vec<_> = self.lock().lives.values().cloned().collect();
+        all.sort_by_key(|live| live.id);
+        all
     }
 
     pub(super) fn moment(&self) -> Moment {
@@ -48,7 +53,17 @@ impl Registry {
     pub(super) fn remove(&self, id: TicketId) {
         let mut held = self.lock();
         held.lives.remove(&id);
+        held.settled.remove(&id);
         held.departures += 1;
+    }
+
+    /// The journal of `id` was born in this process, or made sure of.
+    pub(super) fn settled(&self, id: TicketId) {
+        self.lock().settled.insert(id);
+    }
+
+    fn is_settled(&self, id: TicketId) -> bool {
+        self.lock().settled.contains(&id)
     }
 }
 
@@ -62,7 +77,7 @@ impl Engine {
             }
             let moment = self.registry.moment();
             let engine = Arc::clone(self);
-            let loaded = tokio::task::spawn_blocking(move || engine.load(id)).await;
+            let loaded = self.blocking.spawn(move || engine.load_settled(id)).await;
             let replayed = loaded
                 .map_err(|error| LookupError::Fault(Fault::new("reading the journal", &error)))??;
             if let Some(live) = self.adopt(id, replayed, moment) {
@@ -102,6 +117,38 @@ impl Engine {
             drop(self.submit(&live, Task::Publish));
         }
         Some(live)
+    }
+
+    /// As [`Engine::load`], and what it says may be told: it holds whatever happens.
+    fn load_settled(&self, id: TicketId) -> Result<Replayed, LookupError> {
+        let replayed = self.load(id)?;
+        self.settle_journal(id, replayed.valid_bytes)?;
+        Ok(replayed)
+    }
+
+    /// Makes durable what an earlier process has recorded. It may have died before the sync, or
+    /// with one that failed: then the records are read, and the next power cut takes them. So they
+    /// are written again, which no earlier failure can make void, and synced. Once for each
+    /// upload and process; blocks.
+    pub(super) fn settle_journal(&self, id: TicketId, bytes: u64) -> Result<(), LookupError> {
+        if self.registry.is_settled(id) {
+            return Ok(());
+        }
+        let settle = || {
+            let Some(mut held) = self.journals.read(id)? else { return Ok(()) };
+            held.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+            let mut file = self.journals.open(id)?;
+            match file.write_at(&held, 0) {
+                // A full disk keeps what it has.
+                Err(error) if crate::store::is_full(&error) => {}
+                written => written?,
+            }
+            self.stats.disk_syncs.during(|| file.sync())
+        };
+        let settled: std::io::Result<()> = settle();
+        settled.map_err(|error| LookupError::Fault(Fault::new("syncing the journal", &error)))?;
+        self.registry.settled(id);
+        Ok(())
     }
 
     /// Reads and replays the journal of `id`. Blocks.
@@ -159,7 +206,7 @@ impl Engine {
     }
 
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
-    /// bytes were durable.
+    /// bytes were durable, ordered by id.
     pub(super) fn evict_idle(&self) -> Vec<Arc<Live>> {
         let now = self.clock.now();
         let mut unsynced = Vec::new();
@@ -182,6 +229,8 @@ impl Engine {
             false
         });
         held.departures += (before - held.lives.len()) as u64;
+        drop(held);
+        unsynced.sort_by_key(|live| live.id);
         unsynced
     }
 }

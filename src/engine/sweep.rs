@@ -106,7 +106,15 @@ impl Engine {
             }
         };
         let upload = replayed.upload.clone();
-        if upload.awaits_publish() || replayed.unsynced_bytes > 0 {
+        let in_memory = upload.awaits_publish() || replayed.unsynced_bytes > 0;
+        // What is acted on must be durable; where nothing is, that can wait until somebody asks.
+        if (in_memory || self.leaves_bytes(id, &upload))
+            && let Err(LookupError::Fault(fault)) = self.settle_journal(id, replayed.valid_bytes)
+        {
+            self.first_sight(id, &upload);
+            return tracing::error!(upload = %id.short(), %fault, "a journal cannot be synced; nothing is done for its upload now");
+        }
+        if in_memory {
             // In memory it gets to its place, or is synced. Who has been faster has done the same.
             drop(self.adopt(id, replayed, moment));
         } else {
@@ -203,6 +211,21 @@ impl Engine {
                 self.stats.failed.add(1);
                 tracing::warn!(%upload, reason = reason.escape_debug().to_string(), "handover failed");
             }
+        }
+    }
+
+    /// Whether a recorded end has released bytes that are still there. Blocks, briefly.
+    fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
+        match upload.phase() {
+            Phase::Cancelled { .. } => !matches!(self.store.open(id), Ok(None)),
+            Phase::Finished { .. } if upload.removes_file() => {
+                !matches!(self.store.published(id), Ok(None))
+            }
+            Phase::New
+            | Phase::Uploading
+            | Phase::HandingOver(_)
+            | Phase::Finished { .. }
+            | Phase::Failed { .. } => false,
         }
     }
 
@@ -315,7 +338,7 @@ impl Engine {
     /// Removes a part without a journal: nothing can ever ask for its bytes.
     async fn discard_unreferenced(self: &Arc<Self>, id: TicketId) {
         let engine = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.blocking.spawn(move || {
             if matches!(engine.journals.read(id), Ok(None)) {
                 tracing::info!(upload = %id.short(), "removing a part without a journal");
                 let _ = engine.store.discard(id);

@@ -12,7 +12,8 @@ use crate::core::event::{DigestWish, Notice, Removal};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
-use crate::journal::memory::MemoryJournals;
+use crate::disk::memory::Fate;
+use crate::journal::memory::{MemoryJournals, Step::Sync};
 use crate::store::memory::{MemoryStore, Step};
 use bytes::Bytes;
 use futures_core::Stream;
@@ -365,6 +366,23 @@ async fn a_power_cut_between_rename_and_its_record_loses_nothing() {
         engine.settled().await;
         assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver, "{ack:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_unsynced_in_the_journal_is_synced_before_it_is_told() {
+    let machine = Machine::default();
+    // The process dies when a record is written and before it is synced.
+    let dies = |_, step, _| if step == Sync { Fate::DEAD } else { Fate::Happens };
+    let dying = Machine { journals: machine.journals.judged(Arc::new(dies)), ..machine.clone() };
+    let engine = dying.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap_err();
+    drop(engine);
+    let engine = machine.start(Durability::Durable);
+    assert_eq!(held(&engine, id).await, [(0, 5)], "told, and so it is for ever");
+    drop(engine);
+    machine.cut_power();
+    assert_eq!(held(&machine.start(Durability::Durable), id).await, [(0, 5)]);
 }
 
 #[tokio::test]

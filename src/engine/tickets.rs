@@ -95,7 +95,7 @@ impl Engine {
     async fn write_ticket(self: &Arc<Self>, ticket: Ticket) -> Result<(), TicketError> {
         let engine = Arc::clone(self);
         let token = self.tracker.token();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = self.blocking.spawn(move || {
             let _token = token;
             let sync = match engine.options.ack {
                 Durability::Durable => SyncWhen::Now,
@@ -109,6 +109,7 @@ impl Engine {
             // Here, where nobody's leaving can interrupt it.
             match &written {
                 Ok(()) => {
+                    engine.registry.settled(ticket.id);
                     engine.stats.tickets.add(1);
                     tracing::info!(upload = %ticket.id.short(), "ticket");
                 }
