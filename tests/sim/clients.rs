@@ -1,0 +1,333 @@
+//! Browsers and a backend's own calls: what they ask of an upload, and what the answers commit the
+//! engine to.
+
+use crate::body::{Body, Ending};
+use crate::model::{Known, Promise, Request, byte};
+use crate::world::Life;
+use incoming::core::command::{FileFacts, Offer, Reach};
+use incoming::core::digest::ChunkDigest;
+use incoming::core::event::{DigestWish, Notice, Removal};
+use incoming::core::extent::Extent;
+use incoming::core::id::TicketId;
+use incoming::core::limits::MAX_FILE_BYTES;
+use incoming::engine::Engine;
+use incoming::engine::error::{ChangeError, LookupError, TicketError, TransferError};
+use incoming::engine::status::{StateName, Status};
+use incoming::engine::tickets::NewUpload;
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Who asks, in one life of the server.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) life: Arc<Life>,
+    pub(crate) engine: Arc<Engine>,
+}
+
+/// Nothing takes longer, whatever happens: bodies pause for some tens of seconds all together.
+const STUCK: Duration = Duration::from_secs(1500);
+
+/// An answer that came: `None` where the server died first.
+type Heard<T> = Option<T>;
+
+impl Client {
+    /// Asks for a ticket.
+    pub(crate) async fn ticket(&self) -> Heard<TicketId> {
+        let (file_bytes, removal, digest, says_length) = {
+            let mut dice = self.life.world.dice();
+            let largest = self.life.world.plan.largest_file;
+            let empty = dice.once_in(12);
+            (
+                if empty { 0 } else { dice.between(1, largest) },
+                dice.of(&[Removal::RemoveWhenFinished, Removal::Keep]),
+                dice.of(&[DigestWish::None, DigestWish::Sha256]),
+                dice.once_in(4),
+            )
+        };
+        let wish = NewUpload {
+            finish_url: "http://backend/done".into(),
+            secret: "secret".into(),
+            removal,
+            max_bytes: None,
+            length: says_length.then_some(file_bytes),
+            digest,
+            metadata: String::new(),
+            idle_timeout: None,
+        };
+        let answer = self.in_time("new_upload", self.engine.new_upload(wish)).await?;
+        let outcome = answer.map(|(id, _)| id);
+        self.life.note(format_args!("ticket {outcome:?}"));
+        match outcome {
+            Ok(id) => {
+                let now = self.life.now_ms();
+                let digest = digest == DigestWish::Sha256;
+                let known = Known::new(file_bytes, removal, digest, now);
+                self.life.world.model().uploads.insert(id, known);
+                self.life.look();
+                Some(id)
+            }
+            Err(error) => {
+                match &error {
+                    TicketError::NoSpace => self.was_full("new_upload"),
+                    TicketError::Fault(fault) => self.was_faulted("new_upload", fault),
+                    TicketError::Draining => {}
+                    TicketError::TooMany { .. } | TicketError::Refused(_) => {
+                        self.life.violation(format!("no ticket: {error:?}"));
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// One PUT of `start..end` (to the end of the body, for a whole file).
+    pub(crate) async fn put(&self, id: TicketId, put: Put) -> Heard<Result<Status, TransferError>> {
+        let number = {
+            let mut model = self.life.world.model();
+            model.begin(Request {
+                upload: id,
+                start: put.start,
+                end: if put.reach == Reach::Chunk { put.end } else { MAX_FILE_BYTES },
+                digest: put.promise,
+                sent: 0,
+                ended: false,
+                known_at_start: None,
+                over: false,
+                rivals: Vec::new(),
+            })
+        };
+        let digest = (put.promise != Promise::None).then(|| {
+            let mut hash = Sha256::new();
+            let end = if put.reach == Reach::Chunk { put.end } else { put.sends_to };
+            let sent: Vec<u8> = (put.start..end).map(|at| byte(number, at)).collect();
+            hash.update(&sent);
+            if put.promise == Promise::Wrong {
+                hash.update(b"and more");
+            }
+            ChunkDigest::Sha256(hash.finalize().into())
+        });
+        let extent = match put.reach {
+            Reach::Chunk => Extent::new(put.start, put.end),
+            Reach::WholeFile => Extent::new(0, put.length.unwrap_or(MAX_FILE_BYTES)),
+        };
+        let offer = Offer { extent, length: put.length, reach: put.reach };
+        let sent_to = (put.start, put.sends_to);
+        let body = Body::new(&self.life, &self.engine, number, sent_to, put.ending);
+        self.life.note(format_args!("{} #{number} {put:?}", id.short()));
+        let receive = self.engine.receive(id, offer, digest, body);
+        let answer = match put.leaves_after {
+            // The client goes away; what becomes of its bytes it never hears.
+            Some(ms) => timeout(Duration::from_millis(ms), receive).await.ok()?,
+            None => self.in_time("a PUT", receive).await?,
+        };
+        if self.life.is_dead() {
+            return None;
+        }
+        self.life.note(format_args!("#{number} {}", brief(&answer)));
+        self.heard_put(id, number, &answer);
+        Some(answer)
+    }
+
+    fn heard_put(&self, id: TicketId, number: usize, answer: &Result<Status, TransferError>) {
+        self.life.look();
+        self.life.world.model().requests[number].over = true;
+        match answer {
+            Ok(status) => {
+                self.heard(status);
+                let judged = self.life.world.model().acknowledged(number);
+                if let Err(what) = judged {
+                    self.life.violation(format!("{id}: {what}"));
+                }
+            }
+            Err(TransferError::Unknown) => self.heard_unknown(id),
+            Err(TransferError::Fault(fault)) => {
+                if !self.life.world.model().known(id).may_be_gone {
+                    self.was_faulted("a PUT", fault);
+                }
+            }
+            Err(TransferError::NoSpace) => self.was_full("a PUT"),
+            Err(TransferError::Superseded) => {
+                let mut model = self.life.world.model();
+                let open = model.known(id).is_open();
+                if open && !model.was_overtaken(number) {
+                    drop(model);
+                    self.life.violation(format!("#{number} is superseded by nobody"));
+                }
+            }
+            Err(TransferError::DigestMismatch { .. }) => {
+                if self.life.world.model().requests[number].digest != Promise::Wrong {
+                    self.life.violation(format!("#{number}: its digest is right"));
+                }
+            }
+            Err(
+                TransferError::Refused(_)
+                | TransferError::Client(_)
+                | TransferError::TooManyInFlight { .. }
+                | TransferError::Draining,
+            ) => {}
+        }
+    }
+
+    pub(crate) async fn bind(&self, id: TicketId, length: Option<u64>) {
+        let facts = FileFacts { length, name: Some("film".into()), ..FileFacts::default() };
+        let Some(answer) = self.in_time("bind", self.engine.bind(id, facts)).await else { return };
+        self.heard_change(id, "bind", &answer.map(|status| self.heard(&status)));
+    }
+
+    pub(crate) async fn status(&self, id: TicketId) -> Heard<Status> {
+        let answer = self.in_time("status", self.engine.status(id)).await?;
+        self.heard_status(id, answer)
+    }
+
+    pub(crate) async fn long_poll(&self, id: TicketId, seconds: u64) -> Heard<Status> {
+        let waits = self.engine.wait(id, None, Duration::from_secs(seconds));
+        let answer = self.in_time("long poll", waits).await?;
+        self.heard_status(id, answer)
+    }
+
+    fn heard_status(&self, id: TicketId, answer: Result<Status, LookupError>) -> Heard<Status> {
+        match answer {
+            Ok(status) => {
+                self.heard(&status);
+                Some(status)
+            }
+            Err(LookupError::Unknown) => {
+                self.heard_unknown(id);
+                None
+            }
+            Err(LookupError::Fault(fault)) => {
+                if !self.life.world.model().known(id).may_be_gone {
+                    self.was_faulted("status", &fault);
+                }
+                None
+            }
+        }
+    }
+
+    pub(crate) async fn cancel(&self, id: TicketId, notice: Notice) {
+        self.life.world.model().known(id).cancel_asked = true;
+        let cancel = self.engine.cancel(id, "enough".into(), notice);
+        let Some(answer) = self.in_time("cancel", cancel).await else { return };
+        if answer.is_ok() {
+            self.life.world.model().known(id).told_cancelled = true;
+        }
+        self.heard_change(id, "cancel", &answer.map(|status| self.heard(&status)));
+    }
+
+    pub(crate) async fn finish(&self, id: TicketId) {
+        self.life.world.model().known(id).taking = true;
+        let Some(answer) = self.in_time("finish", self.engine.finish(id)).await else { return };
+        if answer.is_ok() {
+            self.life.world.model().known(id).told_done = true;
+        }
+        self.heard_change(id, "finish", &answer);
+    }
+
+    pub(crate) async fn retry(&self, id: TicketId) {
+        self.life.world.model().known(id).retry_asked = true;
+        let Some(answer) = self.in_time("retry", self.engine.retry(id)).await else { return };
+        self.heard_change(id, "retry", &answer);
+    }
+
+    fn heard_change(&self, id: TicketId, what: &str, answer: &Result<(), ChangeError>) {
+        self.life.note(format_args!("{} {what} {answer:?}", id.short()));
+        self.life.look();
+        match answer {
+            Ok(()) | Err(ChangeError::Refused(_)) => {}
+            Err(ChangeError::Unknown) => self.heard_unknown(id),
+            Err(ChangeError::NoSpace) => self.was_full(what),
+            Err(ChangeError::Fault(fault)) => {
+                if !self.life.world.model().known(id).may_be_gone {
+                    self.was_faulted(what, fault);
+                }
+            }
+        }
+    }
+
+    /// Somebody was told how an upload stands.
+    fn heard(&self, status: &Status) {
+        let mut model = self.life.world.model();
+        let known = model.known(status.id);
+        let complete = matches!(
+            status.state,
+            StateName::HandingOver | StateName::Finished | StateName::Failed
+        );
+        known.told_complete |= complete;
+        if complete && known.told_cancelled {
+            drop(model);
+            self.life.violation(format!("{}: told cancelled and complete", status.id));
+        }
+    }
+
+    fn heard_unknown(&self, id: TicketId) {
+        let now = self.life.now_ms();
+        let judged = self.life.world.model().unknown(id, now);
+        if let Err(what) = judged {
+            self.life.violation(format!("{id}: {what}"));
+        }
+    }
+
+    pub(crate) fn was_faulted(&self, what: &str, fault: &incoming::engine::error::Fault) {
+        if !self.life.faulted.load(Ordering::Relaxed) || fault.0.contains("did not let go") {
+            self.life.violation(format!("{what}: a fault on a good disk: {fault}"));
+        }
+    }
+
+    pub(crate) fn was_full(&self, what: &str) {
+        if !self.life.was_full.load(Ordering::Relaxed) {
+            self.life.violation(format!("{what}: no space on an empty disk"));
+        }
+    }
+
+    /// Waits for an answer; none at all is a violation.
+    async fn in_time<T>(&self, what: &str, answer: impl Future<Output = T>) -> Heard<T> {
+        match timeout(STUCK, answer).await {
+            Ok(_) if self.life.is_dead() => None,
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                self.life.violation(format!("{what} never ends"));
+                None
+            }
+        }
+    }
+}
+
+/// One PUT as it is planned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Where its body ends in truth.
+    pub(crate) sends_to: u64,
+    pub(crate) length: Option<u64>,
+    pub(crate) reach: Reach,
+    pub(crate) promise: Promise,
+    pub(crate) ending: Ending,
+    pub(crate) leaves_after: Option<u64>,
+}
+
+impl Put {
+    /// A chunk as it should be.
+    pub(crate) fn chunk(start: u64, end: u64, length: Option<u64>) -> Self {
+        Self {
+            start,
+            end,
+            sends_to: end,
+            length,
+            reach: Reach::Chunk,
+            promise: Promise::None,
+            ending: Ending::Whole,
+            leaves_after: None,
+        }
+    }
+}
+
+fn brief(answer: &Result<Status, TransferError>) -> String {
+    match answer {
+        Ok(status) => format!("{} {:?}", status.state, status.received),
+        Err(error) => format!("{error:?}"),
+    }
+}
