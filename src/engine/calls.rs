@@ -82,7 +82,11 @@ impl Engine {
             return Ok(None);
         }
         if there == File::There && upload.awaits_digest() {
-            let sha256 = self.file_digest(id).await?;
+            let sha256 = match self.file_digest(id).await {
+                // `finish_upload` came meanwhile, and the file has gone.
+                Err(_) if live.lock().upload.owed().is_none() => return Ok(None),
+                read => read?,
+            };
             self.change(&live, Command::Digest(sha256)).await?;
         }
         self.change(&live, Command::BeginCall).await?;

@@ -108,7 +108,8 @@ impl Engine {
         let upload = replayed.upload.clone();
         let in_memory = upload.awaits_publish() || replayed.unsynced_bytes > 0;
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
-        if (in_memory || self.leaves_bytes(id, &upload))
+        let leaves_bytes = self.leaves_bytes(id, &upload);
+        if (in_memory || leaves_bytes)
             && let Err(LookupError::Fault(fault)) = self.settle_journal(id, replayed.valid_bytes)
         {
             self.first_sight(id, &upload);
@@ -120,7 +121,9 @@ impl Engine {
         } else {
             self.first_sight(id, &upload);
         }
-        self.clean_up(id, &upload);
+        if leaves_bytes {
+            self.clean_up(id, &upload);
+        }
     }
 
     /// Whoever asked for it was faster than the first pass; what its end released is still to go.

@@ -12,9 +12,8 @@ use crate::core::event::{DigestWish, Notice, Removal};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
-use crate::disk::memory::Fate;
 use crate::journal::memory::{MemoryJournals, Step::Sync};
-use crate::store::memory::{MemoryStore, Step};
+use crate::store::memory::{Fate, MemoryStore, Step};
 use bytes::Bytes;
 use futures_core::Stream;
 use std::io::{self, Read};
@@ -84,8 +83,8 @@ impl Machine {
     }
 }
 
-async fn ticket(engine: &Arc<Engine>) -> TicketId {
-    let wish = NewUpload {
+fn wish() -> NewUpload {
+    NewUpload {
         finish_url: "http://backend/done".into(),
         secret: "secret".into(),
         removal: Removal::RemoveWhenFinished,
@@ -94,8 +93,11 @@ async fn ticket(engine: &Arc<Engine>) -> TicketId {
         digest: DigestWish::None,
         metadata: String::new(),
         idle_timeout: None,
-    };
-    engine.new_upload(wish).await.unwrap().0
+    }
+}
+
+async fn ticket(engine: &Arc<Engine>) -> TicketId {
+    engine.new_upload(wish()).await.unwrap().0
 }
 
 /// A body whose frames a test sends when it likes.

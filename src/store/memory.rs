@@ -7,7 +7,8 @@ use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
+pub use crate::disk::memory::Fate;
+use crate::disk::memory::{Draw, MemoryFile, is_dead};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
@@ -437,39 +438,4 @@ impl Blob for MemoryBlob {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn conforms() {
-        super::super::conformance::check(&MemoryStore::default());
-        let store = MemoryStore::default();
-        store.set_allocates(Allocated::Yes);
-        super::super::conformance::check(&store.judged(Arc::new(|_, _, _| Fate::Happens)));
-    }
-
-    #[test]
-    fn names_come_true_in_their_order() {
-        for kept in 0..4 {
-            let store = MemoryStore::default();
-            let [one, two] = [1, 2].map(|seed| TicketId::from_random([seed; 16]));
-            let blob = store.create(one).unwrap();
-            blob.write_at(&[Bytes::from_static(b"1")], 0).unwrap();
-            blob.sync().unwrap();
-            store.discard(one).unwrap();
-            store.create(two).unwrap();
-            store.create(one).unwrap();
-            let mut first = Some(kept);
-            store.cut_power_with(&mut |_| first.take().unwrap_or(0));
-            let there = [one, two].map(|id| store.part(id));
-            let (old, new) = (Some(b"1".to_vec()), Some(Vec::new()));
-            let expected = match kept {
-                0 => [old, None],
-                1 => [None, None],
-                2 => [None, new],
-                _ => [new.clone(), new],
-            };
-            assert_eq!(there, expected, "{kept}");
-        }
-    }
-}
+mod tests;

@@ -52,6 +52,8 @@ pub(crate) struct Known {
     pub(crate) moved_away: bool,
     /// After a power cut: ranges that were only written may be gone, until it is seen again.
     pub(crate) may_fall_back: bool,
+    /// The same for what was said of the file, which a clean stop does not sync either.
+    pub(crate) facts_may_fall_back: bool,
     /// After a power cut: its ticket was never synced, and may be gone or unreadable.
     pub(crate) may_be_gone: bool,
     /// What the end of its retention removed may be back, in part.
@@ -125,6 +127,7 @@ impl Known {
             calls: 0,
             moved_away: false,
             may_fall_back: false,
+            facts_may_fall_back: false,
             may_be_gone: false,
             may_be_back: false,
             forgotten: false,
@@ -194,13 +197,14 @@ impl Model {
         known.state = status.state;
         known.seen_ms = now_ms;
         known.seen_in_this_life = true;
-        if known.length.is_some() && status.length != known.length && !known.may_fall_back {
+        if known.length.is_some() && status.length != known.length && !known.facts_may_fall_back {
             return Err(format!("length {:?} became {:?}", known.length, status.length));
         }
         known.length = status.length;
         self.judge_bytes(store, status, now_ms)?;
         let known = self.known(status.id);
         known.may_fall_back = false;
+        known.facts_may_fall_back = false;
         known.may_be_gone = false;
         known.forgotten = false;
         Ok(())
@@ -342,6 +346,7 @@ impl Model {
         for (id, known) in &mut self.uploads {
             if self.ack == Durability::Written {
                 known.may_fall_back |= known.is_open() && !clean;
+                known.facts_may_fall_back |= known.is_open();
                 known.may_be_gone |= !is_sure(*id);
             }
             known.may_be_back |= known.forgotten || known.may_be_forgotten(now_ms);
@@ -374,7 +379,7 @@ fn judge_state(known: &Known, status: &Status, now_ms: u64) -> Judgement {
     let (from, to) = (known.state, status.state);
     let forward = match (from, to) {
         (New, _) | (Uploading, Uploading | HandingOver | Finished | Failed | Cancelled) => true,
-        (Uploading, New) => known.may_fall_back,
+        (Uploading, New) => known.facts_may_fall_back,
         (HandingOver, HandingOver | Finished | Failed) | (Finished, Finished) => true,
         (Failed, Failed) | (Cancelled, Cancelled) => true,
         (Failed, HandingOver | Finished) => known.retry_asked,

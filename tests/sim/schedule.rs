@@ -81,9 +81,11 @@ fn one_life(world: &Arc<World>, plan: plan::Life) -> bool {
             let idle = life.now_ms() - known.last_byte_ms;
             known.idle_at_death_ms = known.idle_at_death_ms.max(idle);
             // A fault on the disk makes void what was only written.
-            known.may_fall_back |= world.plan.ack == Durability::Written
+            let void = world.plan.ack == Durability::Written
                 && known.is_open()
                 && life.faulted.load(Ordering::Relaxed);
+            known.may_fall_back |= void;
+            known.facts_may_fall_back |= void;
         }
         let well = !life.faulted.load(Ordering::Relaxed) && !life.was_full.load(Ordering::Relaxed);
         life.die();

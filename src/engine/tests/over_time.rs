@@ -266,6 +266,26 @@ async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_s
     }
 }
 
+#[tokio::test]
+async fn a_finish_while_the_digest_is_computed_leaves_no_call_and_no_fault() {
+    let machine = Machine::default();
+    let started: Arc<std::sync::OnceLock<Arc<Engine>>> = Arc::default();
+    let (runtime, engine) = (tokio::runtime::Handle::current(), Arc::clone(&started));
+    let finishes = move |id, step, _| {
+        if step == Step::Read {
+            runtime.block_on(engine.get().unwrap().finish(id)).unwrap();
+        }
+        Fate::Happens
+    };
+    let store = machine.store.judged(Arc::new(finishes));
+    let engine = Machine { store, ..machine }.start(Durability::Durable);
+    assert!(started.set(Arc::clone(&engine)).is_ok());
+    let id = engine.new_upload(NewUpload { digest: DigestWish::Sha256, ..wish() }).await.unwrap().0;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    assert!(engine.begin_call(id).await.unwrap().is_none(), "the backend has the file");
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
+}
+
 /// Polls once.
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
