@@ -401,7 +401,11 @@ impl Blob for MemoryBlob {
 
     fn sync(&self) -> io::Result<()> {
         let reached = self.store.reach(self.id, Step::Sync, 0);
-        sync(self.store.disk().parts.get_mut(&self.id), reached)?;
+        let mut disk = self.store.disk();
+        let Disk { parts, published, .. } = &mut *disk;
+        // An open file is the same under another name.
+        sync(parts.get_mut(&self.id).or_else(|| published.get_mut(&self.id)), reached)?;
+        drop(disk);
         if self.unnamed.load(Ordering::Relaxed) {
             self.store.sync_names(self.id, Step::Sync)?;
             self.unnamed.store(false, Ordering::Relaxed);

@@ -36,7 +36,6 @@ pub(crate) struct Known {
     /// How long it had been idle when the server last died.
     pub(crate) idle_at_death_ms: u64,
     pub(crate) over_since_ms: Option<u64>,
-    pub(crate) seen_ms: u64,
     pub(crate) seen_in_this_life: bool,
     pub(crate) cancel_asked: bool,
     pub(crate) retry_asked: bool,
@@ -116,7 +115,6 @@ impl Known {
             last_byte_ms: now_ms,
             idle_at_death_ms: 0,
             over_since_ms: None,
-            seen_ms: now_ms,
             seen_in_this_life: true,
             cancel_asked: false,
             retry_asked: false,
@@ -188,14 +186,14 @@ impl Model {
         judge_state(known, status, now_ms)?;
         if known.state != status.state {
             let over = status.state.is_final();
-            let since = if known.seen_in_this_life { now_ms } else { known.seen_ms };
+            // It may have been recorded long ago, by a server that never came to show it.
+            let since = if known.seen_in_this_life { now_ms } else { 0 };
             known.over_since_ms = over.then_some(since);
             if status.state == StateName::HandingOver {
                 known.retry_asked = false;
             }
         }
         known.state = status.state;
-        known.seen_ms = now_ms;
         known.seen_in_this_life = true;
         if known.length.is_some() && status.length != known.length && !known.facts_may_fall_back {
             return Err(format!("length {:?} became {:?}", known.length, status.length));
