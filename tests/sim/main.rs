@@ -2,7 +2,7 @@
 //! cancels, handovers and expiry, over disks that fail and machines that crash, beside a model that
 //! says what is allowed (`model.rs`). A seed is a schedule, to the last step.
 //!
-//!     cargo test --test sim                                  a few hundred schedules
+//!     cargo test --test sim                                  a thousand schedules
 //!     SIM_SCHEDULES=20000 cargo test --release --test sim    as many as you like
 //!     SIM_FROM=5000 ...                                      from this seed on
 //!     SIM_SEED=17 cargo test --test sim -- --nocapture       one of them, told step by step
@@ -24,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Schedules of a plain test run: some ten seconds unoptimised.
-const SCHEDULES: u64 = 600;
+const SCHEDULES: u64 = 1000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
