@@ -74,7 +74,10 @@ impl Client {
                     TicketError::NoSpace => self.was_full("new_upload"),
                     TicketError::Fault(fault) => self.was_faulted("new_upload", fault),
                     TicketError::Draining => {}
-                    TicketError::TooMany { .. } | TicketError::Refused(_) => {
+                    // No disk here lacks descriptors.
+                    TicketError::TooMany { .. }
+                    | TicketError::Refused(_)
+                    | TicketError::Exhausted => {
                         self.life.violation(format!("no ticket: {error:?}"));
                     }
                 }
@@ -149,6 +152,9 @@ impl Client {
                 }
             }
             Err(TransferError::NoSpace) => self.was_full("a PUT"),
+            Err(TransferError::Exhausted) => {
+                self.life.violation(format!("#{number}: no disk here lacks descriptors"));
+            }
             Err(TransferError::Superseded) => {
                 let mut model = self.life.world.model();
                 let open = model.known(id).is_open();
@@ -239,6 +245,9 @@ impl Client {
             Ok(()) | Err(ChangeError::Refused(_)) => {}
             Err(ChangeError::Unknown) => self.heard_unknown(id),
             Err(ChangeError::NoSpace) => self.was_full(what),
+            Err(ChangeError::Exhausted) => {
+                self.life.violation(format!("{what}: no disk here lacks descriptors"));
+            }
             Err(ChangeError::Fault(fault)) => {
                 if !self.life.world.model().known(id).may_be_gone {
                     self.was_faulted(what, fault);

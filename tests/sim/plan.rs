@@ -110,6 +110,7 @@ impl Plan {
             body_timeout: BODY_TIMEOUT,
             min_rate: 0,
             strides: self.strides,
+            waiting_bytes: 64 << 10,
         }
     }
 }

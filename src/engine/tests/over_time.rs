@@ -239,7 +239,9 @@ async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_s
         engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
         drop(engine);
         machine.cut_power();
+        // What a disk may have kept of both.
         machine.journals.create(id, b"", SyncWhen::Now).unwrap();
+        machine.store.create(id).unwrap();
         let engine = machine.start(ack);
         let sweep = tokio::spawn(Arc::clone(&engine).sweep());
         let found = engine.status(id).await;
