@@ -28,6 +28,7 @@ mod sync_point;
 pub mod tickets;
 pub mod timers;
 pub mod transfer;
+pub mod verify;
 
 use crate::core::event::Durability;
 use crate::core::handover::Policy;
@@ -85,6 +86,8 @@ pub struct Engine {
     blocking: blocking::Blocking,
     /// Set while the last write took long: the next ones go to a blocking thread.
     slow_disk: slow_disk::SlowDisk,
+    /// Turns at reading parts for comparison.
+    reading: tokio::sync::Semaphore,
     tracker: TaskTracker,
     draining: CancellationToken,
 }
@@ -126,6 +129,7 @@ impl Engine {
             timers: timers::Timers::default(),
             stats: stats::Stats::default(),
             blocking,
+            reading: tokio::sync::Semaphore::new(verify::READERS),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
         })

@@ -66,6 +66,10 @@ pub trait Blob: Send + Sync {
     /// durable.
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()>;
 
+    /// Fills `buffer` with the bytes from `offset` on. Errors: `UnexpectedEof` where the part is
+    /// shorter.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
     /// Makes every byte written before this call durable, and the part's name with it.
     fn sync(&self) -> io::Result<()>;
 

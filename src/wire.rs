@@ -20,6 +20,7 @@ pub mod params;
 pub mod reply;
 pub mod route;
 pub mod status;
+mod verify;
 
 use crate::engine::Engine;
 use access::Access;
@@ -158,6 +159,7 @@ impl Wire {
     ) -> Answer {
         match route {
             Route::Upload(id) => self.upload(id, head, body).await,
+            Route::Verify(id) => self.verification(id, head, body).await,
             Route::Script(script) => assets::answer(script, &head),
             Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
             Route::Metrics | Route::Health | Route::Ready => {

@@ -39,6 +39,11 @@ fn writes_land_where_they_say(store: &dyn Store) {
     blob.release(Extent::new(12_011, 100_000).unwrap()).unwrap();
     assert!(blob.length().unwrap() >= 21_011);
     blob.sync().unwrap();
+    let mut middle = [0; 7];
+    blob.read_at(&mut middle, 2).unwrap();
+    assert_eq!(&middle, b"llo wor");
+    let beyond = blob.read_at(&mut middle, blob.length().unwrap() - 6).unwrap_err();
+    assert_eq!(beyond.kind(), std::io::ErrorKind::UnexpectedEof);
     assert_eq!(store.parts().unwrap(), [id(1)]);
     assert_eq!(store.published(id(1)).unwrap(), None);
     store.publish(id(1), 11 + 12_000).unwrap();

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
@@ -225,6 +225,10 @@ impl Blob for LocalBlob {
             }
         }
         Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
     }
 
     fn sync(&self) -> io::Result<()> {

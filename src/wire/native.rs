@@ -49,6 +49,30 @@ impl Wire {
         }
     }
 
+    pub(super) async fn verification(
+        self: &Arc<Self>,
+        id: Option<TicketId>,
+        head: Parts,
+        body: RequestBody,
+    ) -> Answer {
+        if head.method == Method::OPTIONS {
+            let mut answer = empty_answer(StatusCode::NO_CONTENT);
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(VERIFY_METHODS));
+            answer.headers_mut().extend(Cors::preflight(&head.headers, VERIFY_METHODS));
+            return answer;
+        }
+        if head.method != Method::POST {
+            return Problem::method(&head.method, VERIFY_METHODS).into_answer();
+        }
+        let Some(id) = id else {
+            return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
+        };
+        match self.verify(id, body).await {
+            Ok(answer) => answer,
+            Err(problem) => self.with_status(id, problem).await.into_answer(),
+        }
+    }
+
     fn status_answer(&self, status: Status) -> Answer {
         let body = self.status_body(status);
         let mut answer = json_answer(&body);
@@ -56,7 +80,7 @@ impl Wire {
         answer
     }
 
-    fn status_body(&self, status: Status) -> StatusBody {
+    pub(super) fn status_body(&self, status: Status) -> StatusBody {
         let max_chunk = self.engine.options().limits.max_chunk_bytes;
         StatusBody::public(status, &self.options, max_chunk)
     }
@@ -95,7 +119,7 @@ impl Wire {
     async fn bind(self: &Arc<Self>, id: TicketId, body: RequestBody) -> Result<Status, Problem> {
         // Refused before its body where that is known already.
         self.engine.check_open(id).await?;
-        let told = body.collect(MAX_BIND_BYTES).await.map_err(|problem| match problem.code() {
+        let told = body.collect(MAX_JSON_BYTES).await.map_err(|problem| match problem.code() {
             Code::TooLarge => Problem::new(
                 Code::TooLarge,
                 "POST takes a small JSON object about the file; its bytes go by PUT",
@@ -173,9 +197,10 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
     pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
+const VERIFY_METHODS: &str = "POST, OPTIONS";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-/// A bind is one small object.
-const MAX_BIND_BYTES: usize = 64 * 1024;
+/// Bodies that are one small object.
+pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
 /// Reasons are for people.
 const MAX_REASON_CHARS: usize = 1000;
 /// Longest long poll (contract, section 2).

@@ -35,6 +35,8 @@ pub enum BackendCall {
 pub enum Route {
     /// An upload; `None` where the last part is no id.
     Upload(Option<TicketId>),
+    /// Comparing an upload's bytes; `None` where the part before that is no id.
+    Verify(Option<TicketId>),
     /// The browser library.
     Script(Script),
     /// A backend call.
@@ -71,7 +73,10 @@ impl Route {
             "backend/uploads" => Self::Backend(BackendCall::List),
             _ => {
                 if let Some(id) = rest.strip_prefix("frontend/uploads/") {
-                    Self::Upload(TicketId::parse(id).ok())
+                    match id.strip_suffix("/verify") {
+                        Some(id) => Self::Verify(TicketId::parse(id).ok()),
+                        None => Self::Upload(TicketId::parse(id).ok()),
+                    }
                 } else if let Some(id) = rest.strip_prefix("backend/uploads/") {
                     Self::Backend(BackendCall::Show(TicketId::parse(id).ok()))
                 } else {
@@ -83,7 +88,7 @@ impl Route {
 
     /// Whether pages of other origins may ask for it.
     pub fn is_frontend(self) -> bool {
-        matches!(self, Self::Upload(_) | Self::Script(_))
+        matches!(self, Self::Upload(_) | Self::Verify(_) | Self::Script(_))
     }
 
     /// This route, if `surface` serves it.
@@ -108,6 +113,7 @@ impl Route {
     pub fn word(self) -> &'static str {
         match self {
             Self::Upload(_) => "upload",
+            Self::Verify(_) => "verify",
             Self::Script(_) => "script",
             Self::Backend(BackendCall::NewUpload) => "new_upload",
             Self::Backend(BackendCall::CancelUpload) => "cancel_upload",
@@ -134,6 +140,9 @@ mod tests {
         for prefix in ["/incoming/", "/incoming/0.1/"] {
             check(&format!("{prefix}frontend/uploads/{id}"), Route::Upload(Some(parsed)));
             check(&format!("{prefix}frontend/uploads/{id}/"), Route::Upload(None));
+            check(&format!("{prefix}frontend/uploads/{id}/verify"), Route::Verify(Some(parsed)));
+            check(&format!("{prefix}frontend/uploads/{id}/verify/"), Route::Upload(None));
+            check(&format!("{prefix}frontend/uploads//verify"), Route::Verify(None));
             check(&format!("{prefix}frontend/uploads/..%2f{id}"), Route::Upload(None));
             check(&format!("{prefix}frontend/uploads/{}", id.to_uppercase()), Route::Upload(None));
             check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));

@@ -37,6 +37,7 @@ mod takeover;
 mod tickets;
 mod tls;
 mod vanished;
+mod verify;
 
 use std::time::{Duration, Instant};
 
