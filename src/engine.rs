@@ -16,6 +16,7 @@ pub mod error;
 pub mod lane;
 pub mod live;
 pub mod outbox;
+mod prefix;
 pub mod registry;
 mod round;
 mod slow_disk;

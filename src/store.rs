@@ -34,8 +34,8 @@ pub trait Store: Send + Sync {
     /// The length in bytes of the published file, or `None` if there is none.
     fn published(&self, id: TicketId) -> io::Result<Option<u64>>;
 
-    /// Reads the published file from its start.
-    fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>>;
+    /// Reads the published file from an offset on.
+    fn read(&self, id: TicketId, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
     /// Where the backend finds the published file: an absolute path.
     fn path(&self, id: TicketId) -> PathBuf;

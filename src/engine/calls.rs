@@ -8,7 +8,6 @@ use crate::core::event::CallOutcome;
 use crate::core::id::TicketId;
 use crate::core::name;
 use crate::core::upload::{Phase, Upload};
-use sha2::Digest as _;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
@@ -82,7 +81,7 @@ impl Engine {
             return Ok(None);
         }
         if there == File::There && upload.awaits_digest() {
-            let sha256 = match self.file_digest(id).await {
+            let sha256 = match self.file_digest(&live).await {
                 // `finish_upload` came meanwhile, and the file has gone.
                 Err(_) if live.lock().upload.owed().is_none() => return Ok(None),
                 read => read?,
@@ -144,15 +143,15 @@ impl Engine {
         Ok(File::Missing)
     }
 
-    async fn file_digest(self: &Arc<Self>, id: TicketId) -> Result<[u8; 32], ChangeError> {
-        let engine = Arc::clone(self);
+    /// The published file's SHA-256; what of it was hashed while it came is not read.
+    async fn file_digest(self: &Arc<Self>, live: &Arc<Live>) -> Result<[u8; 32], ChangeError> {
+        let (engine, id, mut hash) = (Arc::clone(self), live.id, live.lock().prefix.take());
         self.ask_store(move || {
-            let mut file = engine.store.read(id)?;
-            let mut hash = sha2::Sha256::new();
+            let mut file = engine.store.read(id, hash.end())?;
             let mut buffer = vec![0; READ_BYTES];
             loop {
                 match file.read(&mut buffer)? {
-                    0 => return Ok(hash.finalize().into()),
+                    0 => return Ok(hash.finish()),
                     count => hash.update(&buffer[..count]),
                 }
             }

@@ -10,6 +10,7 @@ use super::claim::Claim;
 use super::error::{ChangeError, ClientFault, TransferError};
 use super::lane::{Pending, Task};
 use super::live::Live;
+use super::prefix::Borrowed;
 use super::space::{Reservation, SetAside};
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
@@ -44,6 +45,8 @@ pub(super) struct Chunk<'a> {
     /// The stretch that was preallocated last.
     allocated: Option<Extent>,
     hasher: Option<Hasher>,
+    /// The digest of the whole file, where this chunk goes on with it.
+    prefix: Option<Borrowed>,
     /// Offset of the next byte of the body.
     position: u64,
     /// Every byte of the body below this offset is written.
@@ -70,6 +73,7 @@ impl<'a> Chunk<'a> {
             engine,
             live,
             offer,
+            prefix: missing.as_slice().first().and_then(|e| live.lock().prefix.lend(e.start())),
             missing,
             blob,
             reservation: None,
@@ -237,7 +241,11 @@ impl Chunk<'_> {
             } else {
                 batch.cut(part.start() - start, part.end() - start)
             };
+            let written = self.prefix.is_some().then(|| frames.clone());
             self.write(frames, part.start()).await?;
+            if let (Some(prefix), Some(frames)) = (&mut self.prefix, written) {
+                prefix.wrote(*part, &frames);
+            }
             if let Some(reservation) = &mut self.reservation {
                 reservation.written(part.len());
             }
@@ -405,6 +413,11 @@ impl Chunk<'_> {
             }
             (End::Short(_), None) => (true, None),
         };
+        if let Some(prefix) = self.prefix.take() {
+            // Before it is known whether it counts: the last chunk's answer begins the handover, which
+            // wants the digest.
+            self.live.lock().prefix.give_back(prefix, counts);
+        }
         let mut counted = Ok(());
         if counts {
             let length = match (&ended, self.offer.reach) {
@@ -418,6 +431,9 @@ impl Chunk<'_> {
         }
         if let Some(pending) = self.checkpoint.take() {
             counted = counted.and(pending.done().await);
+        }
+        if counted.is_err() {
+            self.live.lock().prefix.forget();
         }
         self.engine.sync_point(self.live);
         match (ended, error) {

@@ -6,6 +6,7 @@
 use super::claim::{Claims, Released};
 use super::error::Fault;
 use super::lane::Lane;
+use super::prefix::Prefix;
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
 use crate::core::upload::Upload;
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) unsynced_bytes: u64,
     /// When that was.
     pub(super) synced_at: Timestamp,
+    /// The digest of the file's beginning, where it is asked for.
+    pub(super) prefix: Prefix,
     /// Nothing is left of it; whoever still holds it learns that there is no such upload.
     pub(super) forgotten: bool,
 }
@@ -72,6 +75,7 @@ impl Live {
         Arc::new(Self {
             id,
             state: Mutex::new(State {
+                prefix: Prefix::of(&upload),
                 upload,
                 claims: Claims::default(),
                 lane: Lane::default(),

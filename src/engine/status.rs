@@ -3,6 +3,7 @@
 use super::Engine;
 use super::error::LookupError;
 use super::live::Live;
+use crate::core::event::DigestWish;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
@@ -44,6 +45,8 @@ pub struct Status {
     pub name: Option<String>,
     /// Why cancelled or failed, or what the handover waits for.
     pub reason: Option<String>,
+    /// What digest of the file its web app wants.
+    pub digest: DigestWish,
     /// When the ticket was given out.
     pub created: Timestamp,
     /// When a byte or fact last arrived.
@@ -177,6 +180,7 @@ impl Engine {
             received: upload.received().clone(),
             name: upload.name().map(str::to_owned),
             reason: upload.reason().map(str::to_owned),
+            digest: upload.ticket().digest,
             created: upload.ticket().created,
             last_active: upload.last_active(),
             handover_attempts: attempts(upload),

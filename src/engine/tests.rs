@@ -100,6 +100,10 @@ async fn ticket(engine: &Arc<Engine>) -> TicketId {
     engine.new_upload(wish()).await.unwrap().0
 }
 
+async fn ticket_with(engine: &Arc<Engine>, digest: DigestWish) -> TicketId {
+    engine.new_upload(NewUpload { digest, ..wish() }).await.unwrap().0
+}
+
 /// A body whose frames a test sends when it likes.
 struct Body(mpsc::UnboundedReceiver<Result<Bytes, ClientFault>>);
 
@@ -176,7 +180,7 @@ async fn a_newer_request_takes_over_and_the_prefix_stays() {
     assert!(matches!(first.await.unwrap(), Err(TransferError::Superseded)));
     assert_eq!(second.state, StateName::HandingOver);
     let mut content = String::new();
-    engine.store.read(id).unwrap().read_to_string(&mut content).unwrap();
+    engine.store.read(id, 0).unwrap().read_to_string(&mut content).unwrap();
     assert_eq!(content, "helXXXXXXX", "the prefix of the first is immutable");
     drop(send);
 }
@@ -399,5 +403,40 @@ async fn a_last_chunk_that_could_not_be_recorded_can_be_sent_again() {
         assert!(matches!(full, Err(TransferError::NoSpace)), "{ack:?} {full:?}");
         engine.receive(id, chunk(3, 5, 5), None, body(&[b"lo"])).await.unwrap();
         assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_comes_in_order_is_not_read_for_its_digest() {
+    use sha2::Digest as _;
+    let expected = sha2::Sha256::digest(b"helloworld");
+    let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = format!("sha-256={expected}");
+    let digest_of = async |machine: &Machine, engine: &Arc<Engine>, id| {
+        let call = engine.begin_call(id).await.unwrap().unwrap();
+        let field = call.fields.into_iter().find(|(name, _)| *name == "digest").unwrap();
+        (field.1, machine.store.reads())
+    };
+    for ack in [Durability::Durable, Durability::Written] {
+        let machine = Machine::default();
+        let engine = machine.start(ack);
+        let id = ticket_with(&engine, DigestWish::Sha256).await;
+        // What a wrong digest brought does not count, and a broken body's prefix does.
+        let wrong = Some(ChunkDigest::Sha256([0; 32]));
+        engine.receive(id, chunk(0, 3, 10), wrong, body(&[b"HEL"])).await.unwrap_err();
+        let (send, receive) = mpsc::unbounded_channel();
+        send.send(Ok(Bytes::from_static(b"hel"))).unwrap();
+        send.send(Err(ClientFault::BrokeOff("on purpose".into()))).unwrap();
+        engine.receive(id, chunk(0, 5, 10), None, Body(receive)).await.unwrap_err();
+        engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+        engine.receive(id, chunk(5, 10, 10), None, body(&[b"wor", b"ld"])).await.unwrap();
+        let (digest, reads) = digest_of(&machine, &engine, id).await;
+        assert_eq!((digest, reads), (expected.clone(), vec![10]), "{ack:?}");
+
+        let id = ticket_with(&engine, DigestWish::Sha256).await;
+        engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
+        engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+        let (digest, reads) = digest_of(&machine, &engine, id).await;
+        assert_eq!((digest, reads), (expected.clone(), vec![10, 5]), "{ack:?}");
     }
 }

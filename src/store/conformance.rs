@@ -20,7 +20,7 @@ fn id(seed: u8) -> TicketId {
 
 fn content(store: &dyn Store, id: TicketId) -> Vec<u8> {
     let mut bytes = Vec::new();
-    store.read(id).unwrap().read_to_end(&mut bytes).unwrap();
+    store.read(id, 0).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -62,6 +62,9 @@ fn publishing_is_whole_and_repeatable(store: &dyn Store) {
     store.publish(id(2), 5).unwrap();
     assert_eq!(store.published(id(2)).unwrap(), Some(5));
     assert_eq!(content(store, id(2)), b"12345");
+    let mut rest = Vec::new();
+    store.read(id(2), 3).unwrap().read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"45");
     assert!(store.open(id(2)).unwrap().is_none());
     assert!(store.path(id(2)).is_absolute());
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,9 +152,10 @@ impl Store for LocalStore {
         Ok(found.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()))
     }
 
-    fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
+    fn read(&self, id: TicketId, from: u64) -> io::Result<Box<dyn Read + Send>> {
         let path = self.place(id)?;
-        let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)?;
+        let mut file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)?;
+        file.seek(SeekFrom::Start(from))?;
         Ok(Box::new(file))
     }
 

@@ -48,6 +48,8 @@ struct Disk {
     /// What hangs, and how often it does.
     held: Option<(TicketId, Step)>,
     waiting: usize,
+    /// From where on published files were read.
+    reads: Vec<u64>,
 }
 
 enum Naming {
@@ -100,6 +102,7 @@ impl Default for Disk {
             failing: None,
             held: None,
             waiting: 0,
+            reads: Vec::new(),
         }
     }
 }
@@ -125,6 +128,11 @@ impl MemoryStore {
     /// How many steps hang.
     pub fn waiting(&self) -> usize {
         self.disk().waiting
+    }
+
+    /// The offsets from which published files were read, in order.
+    pub fn reads(&self) -> Vec<u64> {
+        self.disk().reads.clone()
     }
 
     /// How much space the disk says it has.
@@ -282,9 +290,12 @@ impl Store for MemoryStore {
         Ok(self.disk().published.get(&id).map(|file| file.live().len() as u64))
     }
 
-    fn read(&self, id: TicketId) -> io::Result<Box<dyn Read + Send>> {
+    fn read(&self, id: TicketId, from: u64) -> io::Result<Box<dyn Read + Send>> {
         self.reach(id, Step::Read, 0)?;
-        Ok(Box::new(Cursor::new(self.file(id).ok_or(io::ErrorKind::NotFound)?)))
+        let mut bytes = Cursor::new(self.file(id).ok_or(io::ErrorKind::NotFound)?);
+        self.disk().reads.push(from);
+        bytes.set_position(from);
+        Ok(Box::new(bytes))
     }
 
     fn path(&self, id: TicketId) -> PathBuf {

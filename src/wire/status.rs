@@ -1,6 +1,7 @@
 //! The status object of an upload, as JSON and as headers.
 
 use super::Options;
+use crate::core::event::DigestWish;
 use crate::engine::status::{StateName, Status};
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 use serde::Serialize;
@@ -16,6 +17,7 @@ pub struct StatusBody {
     max_chunk_size: Option<u64>,
     send_ahead: u32,
     name: Option<String>,
+    digest: Option<&'static str>,
     reason: Option<String>,
     #[serde(skip)]
     complete: bool,
@@ -52,6 +54,10 @@ impl StatusBody {
             send_ahead: options.send_ahead,
             complete: status.is_complete(),
             name: status.name,
+            digest: match status.digest {
+                DigestWish::None => None,
+                DigestWish::Sha256 => Some("sha-256"),
+            },
             reason: status.reason,
         }
     }

@@ -62,7 +62,7 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     drop(others);
     newer.await.unwrap().unwrap();
     let mut file = Vec::new();
-    machine.store.read(id).unwrap().read_to_end(&mut file).unwrap();
+    machine.store.read(id, 0).unwrap().read_to_end(&mut file).unwrap();
     assert_eq!(file, b"newer");
 }
 

@@ -1,0 +1,141 @@
+//! The SHA-256 of a file while it arrives, where a ticket asks for it: of its beginning as far as chunks
+//! came one behind the other. What came otherwise is read again at the end.
+//!
+//! Only in memory: after a restart the whole file is read.
+
+use crate::core::extent::Extent;
+use crate::core::upload::Upload;
+use bytes::Bytes;
+use sha2::Digest as _;
+
+/// Where the digest of an upload's beginning is.
+#[derive(Debug)]
+pub(super) enum Prefix {
+    /// Nobody asks for one, or it is lost.
+    Unwanted,
+    /// Here.
+    Here(Running),
+    /// With the chunk that goes on with it. One that never gives it back ended by a panic.
+    Lent,
+}
+
+/// A digest of the bytes below `end`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Running {
+    end: u64,
+    hash: sha2::Sha256,
+}
+
+/// The digest in a chunk's hands: as it was, which holds if the chunk does not count, and as it is.
+#[derive(Debug)]
+pub(super) struct Borrowed {
+    before: Running,
+    now: Running,
+}
+
+impl Prefix {
+    /// Of an upload that comes into memory.
+    pub(super) fn of(upload: &Upload) -> Self {
+        if upload.awaits_digest() { Self::Here(Running::default()) } else { Self::Unwanted }
+    }
+
+    /// Lends the digest to a chunk whose bytes go on where it ends.
+    pub(super) fn lend(&mut self, start: u64) -> Option<Borrowed> {
+        match self {
+            Self::Here(running) if running.end == start => {
+                let now = std::mem::take(running);
+                *self = Self::Lent;
+                Some(Borrowed { before: now.clone(), now })
+            }
+            Self::Here(_) | Self::Unwanted | Self::Lent => None,
+        }
+    }
+
+    /// Takes it back from a chunk that is over: as it is now if what the chunk wrote is to count, else
+    /// as it was.
+    pub(super) fn give_back(&mut self, borrowed: Borrowed, counts: bool) {
+        if matches!(self, Self::Lent) {
+            *self = Self::Here(if counts { borrowed.now } else { borrowed.before });
+        }
+    }
+
+    /// What was to count does not: the file is read at the end. Whoever has the digest just now brings
+    /// it back in vain.
+    pub(super) fn forget(&mut self) {
+        *self = Self::Unwanted;
+    }
+
+    /// Takes the digest for good: with what of the file it is of, in bytes. From the beginning where there
+    /// is none.
+    pub(super) fn take(&mut self) -> Running {
+        match std::mem::replace(self, Self::Unwanted) {
+            Self::Here(running) => running,
+            Self::Unwanted | Self::Lent => Running::default(),
+        }
+    }
+}
+
+impl Running {
+    /// The digest is of the bytes below this offset.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Takes the bytes that follow.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.end += bytes.len() as u64;
+    }
+
+    /// The digest.
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.hash.finalize().into()
+    }
+}
+
+impl Borrowed {
+    /// `frames` are written at `extent` now: takes them if they follow.
+    pub(super) fn wrote(&mut self, extent: Extent, frames: &[Bytes]) {
+        if extent.start() == self.now.end {
+            frames.iter().for_each(|frame| self.now.update(frame));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_count_is_forgotten() {
+        let frame = |text: &'static str| [Bytes::from_static(text.as_bytes())];
+        let at = |start, end| Extent::new(start, end).unwrap();
+        let mut prefix = Prefix::Here(Running::default());
+        assert!(prefix.lend(5).is_none());
+        let mut chunk = prefix.lend(0).unwrap();
+        assert!(prefix.lend(0).is_none(), "one at a time");
+        chunk.wrote(at(0, 2), &frame("ab"));
+        chunk.wrote(at(7, 9), &frame("xx"));
+        prefix.give_back(chunk, true);
+        let mut chunk = prefix.lend(2).unwrap();
+        chunk.wrote(at(2, 3), &frame("?"));
+        prefix.give_back(chunk, false);
+        let mut chunk = prefix.lend(2).unwrap();
+        chunk.wrote(at(2, 3), &frame("c"));
+        prefix.give_back(chunk, true);
+        let running = prefix.take();
+        assert_eq!(running.end(), 3);
+        let expected: [u8; 32] = sha2::Sha256::digest(b"abc").into();
+        assert_eq!(running.finish(), expected);
+        assert_eq!(prefix.take().end(), 0);
+
+        let mut prefix = Prefix::Here(Running::default());
+        let mut chunk = prefix.lend(0).unwrap();
+        chunk.wrote(at(0, 2), &frame("ab"));
+        prefix.give_back(chunk, true);
+        let later = prefix.lend(2).unwrap();
+        prefix.forget();
+        prefix.give_back(later, true);
+        assert_eq!(prefix.take().end(), 0, "it went on with what does not count");
+    }
+}
