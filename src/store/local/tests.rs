@@ -65,7 +65,7 @@ fn a_link_in_place_of_the_folder_leads_nowhere() {
     std::os::unix::fs::symlink(&outside, data.join(FILES)).unwrap();
     assert!(store.publish(part, 0).is_err());
     assert!(store.published(published).is_err());
-    assert!(store.read(published).is_err());
+    assert!(store.read(published, 0).is_err());
     assert!(store.withdraw(published).is_err());
     is_untouched(&outside);
     assert!(data.join("elsewhere").join(published.to_string()).exists());
@@ -80,7 +80,7 @@ fn links_in_the_folder_of_published_files_are_replaced_never_followed() {
     let id = TicketId::from_random([3; 16]);
     std::os::unix::fs::symlink(&victim, store.path(id)).unwrap();
     assert_eq!(store.published(id).unwrap(), None);
-    assert!(store.read(id).is_err());
+    assert!(store.read(id, 0).is_err());
     store.create(id).unwrap().write_at(&[Bytes::from_static(b"ours")], 0).unwrap();
     store.publish(id, 4).unwrap();
     assert_eq!(std::fs::read(store.path(id)).unwrap(), b"ours");
