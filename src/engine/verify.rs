@@ -58,7 +58,7 @@ impl Engine {
         };
         let _turn = self.reading.acquire().await.map_err(|error| lost(&error))?;
         let (engine, of) = (Arc::clone(self), Arc::clone(&live));
-        let compared = tokio::task::spawn_blocking(move || engine.compare(&of, &pieces));
+        let compared = self.blocking.spawn(move || engine.compare(&of, &pieces));
         let verdicts =
             compared.await.map_err(|error| lost(&error))?.map_err(|error| lost(&error))?;
         Ok((self.status_of(&live), verdicts))

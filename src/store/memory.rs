@@ -3,6 +3,10 @@
 //! Each server that uses the store has a handle of its own ([`MemoryStore::judged`]), so that what is
 //! left of a dead one does nothing any more.
 
+mod step;
+
+pub use step::Step;
+
 use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
@@ -48,8 +52,6 @@ struct Disk {
     /// What hangs, and how often it does.
     held: Option<(TicketId, Step)>,
     waiting: usize,
-    /// From where on published files were read.
-    reads: Vec<u64>,
 }
 
 enum Naming {
@@ -57,37 +59,6 @@ enum Naming {
     Renamed(TicketId),
     PartRemoved(TicketId, MemoryFile),
     FileRemoved(TicketId, MemoryFile),
-}
-
-/// A step that can be made to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Making or opening a blob for writing.
-    Create,
-    /// Opening a blob.
-    Open,
-    /// Preallocating for a blob.
-    Allocate,
-    /// Giving preallocated space back.
-    Release,
-    /// Writing to a blob.
-    Write,
-    /// Syncing a blob.
-    Sync,
-    /// Publishing, at its sync of the data.
-    PublishSync,
-    /// Publishing, at its rename.
-    Publish,
-    /// Publishing, at its sync of the names.
-    PublishNames,
-    /// Looking for a published file.
-    Look,
-    /// Reading a published file.
-    Read,
-    /// Removing a part.
-    Discard,
-    /// Removing a published file.
-    Withdraw,
 }
 
 impl Default for Disk {
@@ -102,7 +73,6 @@ impl Default for Disk {
             failing: None,
             held: None,
             waiting: 0,
-            reads: Vec::new(),
         }
     }
 }
@@ -128,11 +98,6 @@ impl MemoryStore {
     /// How many steps hang.
     pub fn waiting(&self) -> usize {
         self.disk().waiting
-    }
-
-    /// The offsets from which published files were read, in order.
-    pub fn reads(&self) -> Vec<u64> {
-        self.disk().reads.clone()
     }
 
     /// How much space the disk says it has.
@@ -291,9 +256,10 @@ impl Store for MemoryStore {
     }
 
     fn read(&self, id: TicketId, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.reach(id, Step::Read, 0)?;
+        let at = usize::try_from(from).unwrap_or(usize::MAX);
+        let left = |file: Vec<u8>| file.len().saturating_sub(at);
+        self.reach(id, Step::Read, self.file(id).map_or(0, left))?;
         let mut bytes = Cursor::new(self.file(id).ok_or(io::ErrorKind::NotFound)?);
-        self.disk().reads.push(from);
         bytes.set_position(from);
         Ok(Box::new(bytes))
     }
@@ -414,7 +380,7 @@ impl Blob for MemoryBlob {
         let disk = self.store.disk();
         let part = disk.parts.get(&self.id).ok_or(io::ErrorKind::NotFound)?;
         let at = usize::try_from(offset).expect("a test's file fits into memory");
-        let held = part.live.get(at..at + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let held = part.live().get(at..at + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(held);
         Ok(())
     }
