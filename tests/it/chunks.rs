@@ -51,7 +51,7 @@ async fn in_order_with_a_status_that_tells_all() {
     assert_eq!(
         fresh.json(),
         json!({"state": "new", "length": null, "offset": 0, "received": [], "chunk_size": 100_000,
-            "max_chunk_size": 200_000, "send_ahead": 3, "name": null, "reason": null})
+            "max_chunk_size": 200_000, "send_ahead": 3, "name": null, "digest": null, "reason": null})
     );
     assert_eq!(fresh.header("upload-length"), None);
     assert_eq!(fresh.header("upload-offset"), Some("0"));
