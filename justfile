@@ -35,6 +35,10 @@ bench *args:
 fuzz *args:
     fuzz/run {{args}}
 
+# The long campaigns against lost bytes: docs/reliability.md.
+campaign *args:
+    tests/campaign {{args}}
+
 # The browser library: types, units, and dist/ built anew.
 js:
     cd incoming-js && npm ci && npm run types && npm test && npm run build

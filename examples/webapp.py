@@ -7,10 +7,12 @@ PAGE = f"""<!doctype html><meta charset="utf-8"><title>Upload</title>
 <script src="{UPLOADS}/incoming.js"></script>
 <input type="file" id="file"> <progress id="bar" value="0"></progress> <output id="state"></output>
 <script>document.getElementById("file").onchange = async (event) => {{
-  state.textContent = "";
+  const file = event.target.files[0];
+  if (!file) return;
+  bar.value = 0; state.textContent = "";
   const answer = await fetch("/ticket", {{ method: "POST" }}).catch(() => ({{ ok: false }}));
   if (!answer.ok) return (state.textContent = "No uploads just now, try again later.");
-  const uploader = incoming.Uploader(await answer.text(), event.target.files[0]);
+  const uploader = incoming.Uploader(await answer.text(), file);
   uploader.onprogress = (u) => {{ bar.value = u.frac_complete; state.textContent = u.state_msg; }};
   uploader.start();
 }};</script>"""

@@ -54,6 +54,8 @@ pub struct Server {
     engine: Arc<Engine>,
     wire: Arc<Wire>,
     workers: Workers,
+    /// Of the backend's own listener: health and its calls answer while all others wait for a disk.
+    backend_workers: Workers,
     stats: Arc<Stats>,
     sockets: Vec<Socket>,
     drain: CancellationToken,
@@ -107,8 +109,9 @@ impl Server {
         let stats = Arc::new(Stats::default());
         let render = metrics::renderer(Arc::clone(&engine), Arc::clone(&stats));
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), Arc::new(render));
-        let workers =
-            Workers::start(settings.workers).map_err(|error| StartError::new("workers", error))?;
+        let failed = |error| StartError::new("workers", error);
+        let workers = Workers::start(settings.workers).map_err(failed)?;
+        let backend_workers = Workers::named("incoming-backend", 1).map_err(failed)?;
         let memory = Memory::new(settings.connection_memory(), settings.max_connections);
         Ok(Self {
             memory,
@@ -116,6 +119,7 @@ impl Server {
             engine,
             wire,
             workers,
+            backend_workers,
             stats,
             sockets,
             drain: CancellationToken::new(),
@@ -181,7 +185,11 @@ impl Server {
                 options.memory = Memory::new(Memory::least(connections), connections);
             }
             let make = move |peer: &Peer| wire.service(surface, caller(peer));
-            serving.spawn(net::serve(socket.listener, setup, &self.workers, make));
+            let workers = match surface {
+                Surface::Backend => &self.backend_workers,
+                Surface::Public | Surface::Shared => &self.workers,
+            };
+            serving.spawn(net::serve(socket.listener, setup, workers, make));
         }
         for service in beside {
             serving.spawn(service);
@@ -217,9 +225,12 @@ impl Server {
             cut.cancel();
             calls.wait().await;
         }
-        let workers = self.workers;
+        let (workers, backend_workers) = (self.workers, self.backend_workers);
         // The workers' own runtimes cannot be ended from inside this one.
-        let ended = tokio::task::spawn_blocking(move || workers.shutdown(LAST_COMMITS));
+        let ended = tokio::task::spawn_blocking(move || {
+            workers.shutdown(LAST_COMMITS);
+            backend_workers.shutdown(LAST_COMMITS);
+        });
         if ended.await.is_err() {
             tracing::warn!("the workers did not end");
         }

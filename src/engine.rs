@@ -85,7 +85,7 @@ pub struct Engine {
     space: space::Space,
     stats: stats::Stats,
     blocking: blocking::Blocking,
-    /// Set while the last write took long: the next ones go to a blocking thread.
+    /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
     slow_disk: slow_disk::SlowDisk,
     /// Turns at reading parts for comparison.
     reading: tokio::sync::Semaphore,

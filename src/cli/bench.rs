@@ -3,8 +3,7 @@
 //! It runs against a server of its own, as a process beside it, or against a running one. The bytes
 //! are measured without the last chunk of each file, because what ends a file (its sync, its rename,
 //! its handover) costs per file and not per byte; that end is measured by itself. Uploads use the
-//! public interface only, and what they leave behind is removed the same way, except where a
-//! measurement of a running server breaks off: those uploads expire.
+//! public interface only, and what they leave behind is removed the same way.
 
 mod backend;
 mod connection;
@@ -29,6 +28,7 @@ use super::CliError;
 use crate::net::Workers;
 use backend::Backend;
 use connection::Connector;
+use dialect::File;
 use lanes::Lanes;
 use line::Line;
 pub use plan::BenchArgs;
@@ -51,12 +51,8 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     let failed = |error: io::Error| CliError::Failed(format!("cannot start: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let workers = Workers::start(plan.client_threads).map_err(failed)?;
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            report = measure(&plan, &workers) => report.map_err(CliError::Failed),
-            () = stopped() => Err(CliError::Failed("stopped".into())),
-        }
-    });
+    let outcome =
+        runtime.block_on(async { measure(&plan, &workers).await.map_err(CliError::Failed) });
     workers.shutdown(END);
     runtime.shutdown_background();
     let report = outcome?;
@@ -66,7 +62,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Ends at SIGINT or SIGTERM, so that the own server and its folder go as well.
+/// Ends at SIGINT or SIGTERM, so that uploads are taken back, and the own server and its folder go.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
@@ -88,23 +84,50 @@ async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, String> 
     };
     let public = line.as_ref().map_or_else(|| target.public().clone(), Line::endpoint);
     let connector = Connector::new(public, plan.protocol, target.trust())?;
+    // A process that is not there is told of before anything is begun.
+    target.usage().await?;
     let files = target.files(plan, &backend.url()).await?;
-    let mut lanes = Lanes::open(plan, workers, &connector, &files).await?;
+    let uploading = upload(plan, workers, &backend, &target, &connector, &files);
+    let uploaded = tokio::select! {
+        uploaded = uploading => uploaded,
+        () = stopped() => Err("stopped".into()),
+    };
+    clear_progress();
+    let (bytes, end, lanes) = match uploaded {
+        Ok(uploaded) => uploaded,
+        Err(error) => {
+            // What cannot be taken back expires.
+            let _ = tokio::time::timeout(END, target.cancel(&files)).await;
+            return Err(error);
+        }
+    };
+    Ok(Report::new(plan, &bytes, end.as_ref(), tls_cost, lanes))
+}
+
+/// The bytes, the end of the files where they end, and how many chunks were in flight.
+async fn upload(
+    plan: &Arc<Plan>,
+    workers: &Workers,
+    backend: &Backend,
+    target: &Target,
+    connector: &Connector,
+    files: &[Arc<File>],
+) -> Result<(Phase, Option<Phase>, usize), String> {
+    let mut lanes = Lanes::open(plan, workers, connector, files).await?;
     let count = lanes.count();
-    let bytes = phase(&target, lanes.chunks(|done| progress(plan, done))).await?;
+    let bytes = phase(target, lanes.chunks(|done| progress(plan, done))).await?;
     let end = if plan.completes() {
         let end = async {
             let acks = lanes.last_chunks().await?;
-            backend.all_handed_over(plan, &files).await?;
+            backend.all_handed_over(plan, files).await?;
             Ok(acks)
         };
-        Some(phase(&target, end).await?)
+        Some(phase(target, end).await?)
     } else {
-        target.cancel(&files).await?;
+        target.cancel(files).await?;
         None
     };
-    clear_progress();
-    Ok(Report::new(plan, &bytes, end.as_ref(), tls_cost, count))
+    Ok((bytes, end, count))
 }
 
 /// What something takes, here and at the server.
@@ -113,11 +136,13 @@ async fn phase(
     work: impl Future<Output = Result<Vec<Duration>, String>>,
 ) -> Result<Phase, String> {
     let before = target.usage().await?;
-    let (own, began) = (process::own().unwrap_or_default(), Instant::now());
+    let (own, all) = (process::own().unwrap_or_default(), process::machine());
+    let began = Instant::now();
     let acks = work.await?;
     let wall = began.elapsed();
     let client = process::own().unwrap_or_default().since(own);
-    Ok(Phase { wall, acks, client, before, after: target.usage().await? })
+    let machine = all.zip(process::machine()).map(|(from, to)| to.saturating_sub(from));
+    Ok(Phase { wall, acks, client, machine, before, after: target.usage().await? })
 }
 
 /// A line that is written over, for people who watch.

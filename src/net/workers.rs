@@ -64,14 +64,23 @@ impl Workers {
     /// # Errors
     /// When the system gives no thread or no event queue; workers already started are ended.
     pub fn start(count: usize) -> io::Result<Self> {
+        Self::named("incoming", count)
+    }
+
+    /// As [`Self::start`], on threads `NAME-N`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named(name: &str, count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
         let mut handles = Vec::new();
         let mut threads = Vec::new();
         for number in 0..count.max(1) {
-            let runtime = runtime(number)?;
+            let name = format!("{name}-{number}");
+            let runtime = runtime(&name)?;
             handles.push(runtime.handle().clone());
-            threads.push(Worker::start(number, runtime, stop.clone())?);
+            threads.push(Worker::start(name, runtime, stop.clone())?);
         }
         let dealer = Dealer { handles: handles.into(), turn: Arc::default() };
         Ok(Self { dealer, threads, stop: guard })
@@ -125,27 +134,26 @@ impl Dealer {
 }
 
 impl Worker {
-    fn start(number: usize, runtime: Runtime, stop: CancellationToken) -> io::Result<Self> {
+    fn start(name: String, runtime: Runtime, stop: CancellationToken) -> io::Result<Self> {
         let (ending, ended) = mpsc::channel();
-        let thread =
-            thread::Builder::new().name(format!("incoming-{number}")).spawn(move || {
-                let _ending = ending;
-                runtime.block_on(stop.cancelled());
-                // Tasks are dropped here; blocking work is left to finish by itself. The wait for it
-                // belongs to whoever started it: a commit is joined by its engine, not by its thread.
-                runtime.shutdown_timeout(BLOCKING_GRACE);
-            })?;
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let _ending = ending;
+            runtime.block_on(stop.cancelled());
+            // Tasks are dropped here; blocking work is left to finish by itself. The wait for it
+            // belongs to whoever started it: a commit is joined by its engine, not by its thread.
+            runtime.shutdown_timeout(BLOCKING_GRACE);
+        })?;
         Ok(Self { thread, ended })
     }
 }
 
-fn runtime(number: usize) -> io::Result<Runtime> {
+fn runtime(name: &str) -> io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(BLOCKING_KEEP_ALIVE)
-        .thread_name(format!("incoming-{number}-disk"))
+        .thread_name(format!("{name}-disk"))
         .event_interval(EVENT_INTERVAL)
         .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
         .build()

@@ -136,6 +136,7 @@ impl Wire {
         head: &Parts,
         body: RequestBody,
     ) -> Result<Status, Problem> {
+        header::not_a_form(&head.headers)?;
         let range = header::content_range(&head.headers)?;
         let body_length = header::content_length(&head.headers)?;
         let digest = content_digest(&head.headers)?;

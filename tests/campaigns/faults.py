@@ -13,6 +13,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 import rig
@@ -183,6 +184,7 @@ def injected(report, options):
     for case in chosen(INTERRUPTED, options):
         each(report, name_of(case), interrupted, options, case)
     each(report, "short writes", short_writes, options)
+    each(report, "a disk that hangs", hangs, options)
     if not options.short:
         each(report, "a call that cannot be recorded", handover, options)
     for turn in range(2 if options.short else 24):
@@ -362,6 +364,46 @@ def short_writes(report, stack, options):
     if held != wanted:
         report.lost("short writes: what a write left over was not written in its place")
     well(report, "short writes", house)
+
+
+def held(server):
+    """Whether strace holds a thread of the server."""
+    for status in pathlib.Path(f"/proc/{server.pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if status.read_text().rsplit(") ", 1)[1].startswith("t"):
+                return True
+    return False
+
+
+def hangs(report, stack, options):
+    """Every write of the disk takes four seconds: the backend's listener answers all the same, and what was
+    sent meanwhile is acknowledged in the end."""
+    house = House(stack, options)
+    uploads = [house.victim, house.neighbour]
+    with Tampered(house.server, "pwritev,pwrite64", "delay_enter=4000000") as tampered:
+        answers = []
+        threads = [threading.Thread(target=lambda u=u, at=at: answers.append(house.put(u, at)), daemon=True)
+                   for u in uploads for at in (CHUNK, 2 * CHUNK)]
+        for thread in threads:
+            thread.start()
+        rig.until("a write hangs", lambda: held(house.server), 20)
+        slowest = 0
+        for path in ("/healthz", "/metrics", f"/incoming/backend/uploads/{house.victim.id}"):
+            began = time.monotonic()
+            code, _, _ = house.server.back("GET", path)
+            slowest = max(slowest, time.monotonic() - began)
+            if code != 200:
+                report.lost(f"a disk that hangs: {path} is answered {code}")
+        report.most("ms that the backend's listener took while the disk hung", round(1000 * slowest))
+        if slowest > 2:
+            report.lost(f"a disk that hangs: the backend's listener took {slowest:.1f} s")
+        for thread in threads:
+            thread.join(rig.DEADLINE)
+        tampered.detach()
+        report.count("writes that hung", len(tampered.hits()))
+    if sorted(answer[0] for answer in answers) != [200] * 4:
+        report.lost(f"a disk that hangs: {answers}")
+    house.finish(report, "a disk that hangs", *uploads)
 
 
 def handover(report, stack, options):

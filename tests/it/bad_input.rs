@@ -34,6 +34,11 @@ async fn problems_name_what_is_wrong() {
         (put("Content-Digest", "sha-256=abc"), "Content-Digest", "sha-256=abc"),
         (put("Content-Digest", "sha-256=:AAAA:"), "Content-Digest", "sha-256=:AAAA:"),
         (put("Content-Digest", "sha-512=:!!!!:"), "Content-Digest", "sha-512=:!!!!:"),
+        (
+            put("Content-Type", "multipart/form-data; boundary=x"),
+            "Content-Type",
+            "multipart/form-data",
+        ),
         (bind("{"), "JSON", ""),
         (bind("[]"), "JSON", ""),
         (bind("name=film.mp4"), "JSON", ""),

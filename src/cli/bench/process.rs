@@ -38,6 +38,19 @@ pub(super) fn own() -> Option<Cpu> {
     fs::read_to_string("/proc/self/stat").ok().and_then(|text| stat(&text)).map(|stat| stat.cpu)
 }
 
+/// What all processors have done since the machine began, whatever for. `None`: this is no Linux.
+pub(super) fn machine() -> Option<Duration> {
+    fs::read_to_string("/proc/stat").ok().and_then(|text| busy(&text))
+}
+
+/// Of the first line of proc_stat(5): all but idling and waiting for disks.
+fn busy(text: &str) -> Option<Duration> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|at| ticks.get(at)).sum::<u64>();
+    Some(Duration::from_millis(busy * 1000 / u64::from(TICKS)))
+}
+
 /// A process and those it started. `None`: it is not there (any more), or this is no Linux.
 pub(super) fn tree(root: u32) -> Option<(Cpu, Memory)> {
     let mut processes = HashMap::new();
@@ -112,6 +125,9 @@ mod tests {
             Cpu { user: Duration::from_millis(2500), system: Duration::from_millis(500) };
         assert_eq!((found.cpu, found.cpu.total()), (expected, Duration::from_secs(3)));
         assert!(stat("7 (a S 3").is_none());
+        let stat = "cpu  100 20 3 9999 8888 400 50 6 0 0\ncpu0 1\n";
+        assert_eq!(busy(stat), Some(Duration::from_millis(5790)));
+        assert!(busy("intr 1").is_none());
         assert_eq!(kilobytes("VmHWM:\t  1234 kB\nVmRSS:\t 12 kB\n", "VmRSS:"), 12);
     }
 

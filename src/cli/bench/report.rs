@@ -16,6 +16,8 @@ pub(super) struct Phase {
     /// Sorted.
     pub(super) acks: Vec<Duration>,
     pub(super) client: Cpu,
+    /// Of all programs, where the system tells.
+    pub(super) machine: Option<Duration>,
     pub(super) before: Usage,
     pub(super) after: Usage,
 }
@@ -95,6 +97,7 @@ impl Report {
             client_threads: plan.client_threads,
             client: bytes.client.total(),
             server: server.map(Cpu::total),
+            machine: bytes.machine,
             tls: tls.unwrap_or_default(),
             // Chunks of one upload share their syncs.
             lanes: lanes.min(plan.uploads as usize),

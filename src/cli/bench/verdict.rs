@@ -16,7 +16,9 @@ pub(super) enum Limit {
     Tls,
     /// The processor, by the server otherwise.
     Server,
-    /// Waiting for the disk.
+    /// The processor, by somebody else.
+    Others,
+    /// The disk, which syncs without a pause.
     Disk,
     /// None of these: acknowledgements are waited for.
     RoundTrips,
@@ -35,7 +37,9 @@ pub(super) struct Facts {
     pub(super) client: Duration,
     /// The server's, where it runs on the same processors.
     pub(super) server: Option<Duration>,
-    /// What decryption takes of that at least.
+    /// All that the processors did, whoever for.
+    pub(super) machine: Option<Duration>,
+    /// What decryption takes of the server's at least.
     pub(super) tls: Duration,
     /// Chunks in flight.
     pub(super) lanes: usize,
@@ -68,8 +72,12 @@ pub(super) fn limit(facts: &Facts) -> Limit {
             Limit::Server
         };
     }
-    if busy(facts.syncs) >= MOST * facts.lanes as f64 {
+    // Many wait for one sync; each upload's own is waited for too.
+    if busy(facts.syncs) >= FULL.min(MOST * facts.lanes as f64) {
         return Limit::Disk;
+    }
+    if facts.machine.is_some_and(|all| busy(all) >= FULL * facts.processors as f64) {
+        return Limit::Others;
     }
     Limit::RoundTrips
 }
@@ -82,9 +90,10 @@ impl Limit {
             Self::Client => "the measuring client has used up the processors",
             Self::Tls => "the server's processors are busy, most of it with decryption",
             Self::Server => "the server's processors are busy",
-            Self::Disk => "most chunks wait for the disk's syncs",
+            Self::Disk => "the disk is busy: there is always a chunk that waits for a sync",
+            Self::Others => "other programs of this machine have used up its processors",
             Self::RoundTrips => {
-                "nothing is used up: chunks wait for the network or a remote server; try more in flight"
+                "nothing is used up: chunks wait for their answers; try more in flight (--uploads, --parallel)"
             }
         }
     }
@@ -104,6 +113,7 @@ mod tests {
             client_threads: 2,
             client: Duration::from_secs(1),
             server: Some(Duration::from_secs(1)),
+            machine: Some(Duration::from_secs(3)),
             tls: Duration::ZERO,
             lanes: 8,
             syncs: Duration::ZERO,
@@ -121,6 +131,9 @@ mod tests {
         let tls = Facts { client: seconds(8), server: Some(seconds(10)), tls: seconds(6), ..idle };
         check(tls, Limit::Tls);
         check(Facts { syncs: seconds(50), ..idle }, Limit::Disk);
-        check(Facts { syncs: seconds(30), ..idle }, Limit::RoundTrips);
+        check(Facts { syncs: seconds(8), ..idle }, Limit::RoundTrips);
+        check(Facts { syncs: seconds(5), lanes: 1, ..idle }, Limit::Disk);
+        check(Facts { machine: Some(seconds(18)), ..idle }, Limit::Others);
+        check(Facts { machine: Some(seconds(18)), syncs: seconds(50), ..idle }, Limit::Disk);
     }
 }

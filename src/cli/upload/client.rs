@@ -145,6 +145,10 @@ impl Client {
                 "{} is not trusted: {error} (--insecure takes any certificate)",
                 self.endpoint
             ))),
+            Err(error) if is_no_tls(&error) => Err(Trouble::Final(format!(
+                "{} does not speak TLS: {error}; is it http:// that is meant?",
+                self.endpoint
+            ))),
             Err(error) => Err(broken(error)),
         }
     }
@@ -203,6 +207,12 @@ fn lost(error: &hyper::Error) -> String {
         }
     }
     format!("the connection broke: {cause}")
+}
+
+/// Whether what answers speaks something else than TLS, which no retry cures.
+fn is_no_tls(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// Whether TLS failed for the server's certificate, which no retry cures.
