@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { INNER_NAMES } from './inner-names.js';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -18,6 +19,7 @@ const shared = {
   minify: true,
   charset: 'ascii',
   legalComments: 'none',
+  mangleProps: new RegExp(`^(${INNER_NAMES.join('|')})$`),
   // The oldest browsers with everything the source uses; esbuild lowers what is newer.
   target: ['chrome94', 'firefox93', 'safari15'],
   banner: { js: `/*! Incoming!! browser library ${version} | ${license} */` },

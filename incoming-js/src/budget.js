@@ -11,6 +11,8 @@ import { CHUNK_CONNECTIONS, SHARED_CONNECTIONS } from './limits.js';
 /** @typedef {{ release: () => void }} Slot to be given back exactly once; giving it back again does nothing */
 
 export class Budget {
+  /** Bytes of the largest chunk that passes on the way to this server, as far as refusals have taught. */
+  ceiling = Infinity;
   #used = { chunk: 0, poll: 0, control: 0 };
   /** @type {Record<Lane, ((slot: Slot) => void)[]>} */
   #waiting = { chunk: [], poll: [], control: [] };

@@ -44,7 +44,7 @@ export function create_library(from_origin, ports = browser_ports) {
    * @throws {TypeError} when it is nothing of these
    */
   function set_server_hostname(hostname) {
-    origin = origin_of(hostname, page_protocol());
+    origin = origin_of(hostname, page()?.protocol ?? '');
   }
 
   /**
@@ -55,8 +55,8 @@ export function create_library(from_origin, ports = browser_ports) {
    */
   function create_uploader(upload_id, file, options = {}) {
     for (const key of /** @type {const} */ (['chunk_size', 'send_ahead'])) check_count(key, options[key]);
-    const own = options.hostname === undefined ? null : origin_of(options.hostname, page_protocol());
-    return new UploaderClass(upload_id, file, options, ports, () => own ?? origin ?? page_origin());
+    const own = options.hostname === undefined ? null : origin_of(options.hostname, page()?.protocol ?? '');
+    return new UploaderClass(upload_id, file, options, ports, () => own ?? origin ?? page()?.origin ?? '');
   }
   create_uploader.prototype = UploaderClass.prototype;
 
@@ -72,10 +72,7 @@ function check_count(key, value) {
   throw new TypeError(`incoming: ${key} must be a whole number above zero, not ${String(value)}`);
 }
 
-function page_protocol() {
-  return typeof location === 'undefined' ? '' : location.protocol;
-}
-
-function page_origin() {
-  return typeof location === 'undefined' ? '' : location.origin;
+/** Where the page is; nothing outside of browsers. */
+function page() {
+  return /** @type {Location | undefined} */ (globalThis.location);
 }

@@ -6,11 +6,8 @@ import { PROGRESS_MS } from './limits.js';
 
 /** @typedef {import('./types.js').Properties} Properties */
 
-/** @type {(keyof Properties)[]} changes that are told at once */
-const FLAGS = [
-  'connected', 'finished', 'paused', 'can_pause', 'cancelling', 'cancelled', 'can_cancel',
-  'error_code', 'error_msg', 'cancel_msg',
-];
+/** Names of what is told at once, besides all that is true or false. */
+const URGENT = /^(error|cancel)_/;
 
 export class Notifier {
   #clock;
@@ -39,7 +36,7 @@ export class Notifier {
     if (changed.length === 0) return;
     const wait = this.#told_at + PROGRESS_MS - this.#clock.now();
     // A wait beyond the bound means that the wall clock was set back.
-    if (wait <= 0 || wait > PROGRESS_MS || changed.some((key) => FLAGS.includes(key))) this.#fire();
+    if (wait <= 0 || wait > PROGRESS_MS || changed.some((key) => typeof properties[key] === 'boolean' || URGENT.test(key))) this.#fire();
     else this.#timer ??= this.#clock.set_timer(() => this.#fire(), wait);
   }
 

@@ -33,6 +33,7 @@ import { missing, size_of } from './ranges.js';
  * @property {number} total
  * @property {readonly Range[]} received
  * @property {readonly Put[]} puts
+ * @property {import('./rate.js').Rate} rate
  * @property {number} chunks_acked
  * @property {boolean} connected
  * @property {boolean} need_status
@@ -51,11 +52,14 @@ export function present(now) {
   const acked = size_of(now.received);
   const ahead = puts.reduce((sum, put) => sum + size_of(missing(now.received, put.from, put.from + put.sent)), 0);
   const sending = phase === 'sending' && !all_handed(now);
+  const arriving = phase === 'sending' || phase === 'watching';
   return {
     bytes_tx: acked + ahead,
     bytes_acked: acked,
     bytes_ahead: ahead,
     frac_complete: total === 0 ? 1 : acked / total,
+    bytes_per_s: arriving ? now.rate.bytes_per_s : null,
+    eta_s: arriving ? now.rate.eta_s(total - acked) : null,
     chunks_tx_now: now.chunks_acked + puts.length,
     chunks_acked_now: now.chunks_acked,
     chunks_ahead: puts.length,

@@ -4,13 +4,12 @@
  */
 
 /**
- * Reads one byte. True where the browser cannot tell.
+ * Reads one byte.
  * @param {Blob} file
  * @param {number} at offset of a byte that must be there
  */
 export async function is_readable(file, at) {
   const piece = file.slice(at, at + 1);
-  if (typeof piece.arrayBuffer !== 'function') return true;
   try {
     return (await piece.arrayBuffer()).byteLength === 1;
   } catch {

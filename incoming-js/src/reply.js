@@ -39,9 +39,9 @@ export function read_status(json) {
     state: /** @type {Status['state']} */ (json.state),
     length: is_count(json.length) ? json.length : null,
     received: merged(json.received),
-    chunk_size: is_count(json.chunk_size) && json.chunk_size > 0 ? json.chunk_size : DEFAULT_CHUNK_BYTES,
-    max_chunk_size: is_count(json.max_chunk_size) && json.max_chunk_size > 0 ? json.max_chunk_size : null,
-    send_ahead: is_count(json.send_ahead) && json.send_ahead > 0 ? json.send_ahead : DEFAULT_SEND_AHEAD,
+    chunk_size: above_zero(json.chunk_size) ?? DEFAULT_CHUNK_BYTES,
+    max_chunk_size: above_zero(json.max_chunk_size),
+    send_ahead: above_zero(json.send_ahead) ?? DEFAULT_SEND_AHEAD,
     reason: typeof json.reason === 'string' ? json.reason : null,
   };
 }
@@ -57,13 +57,15 @@ export function read_status(json) {
  * @param {Refusal} refusal
  * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal'}
  */
-export function verdict({ http, code }) {
+export function verdict({ http, code, from_server }) {
   if (code === 'digest-mismatch') return 'retry';
   if (http === 409 && code === 'superseded') return 'superseded';
   if (http === 410) return 'over';
   if (http === 412) return 'too_late';
   if (http === 413) return 'too_large';
   if ([401, 408, 425, 429].includes(http) || http >= 500) return 'retry';
+  // A gate before the server that wants other credentials: the page's `headers` may have them next time.
+  if (http === 403 && !from_server) return 'retry';
   // Not a refusal at all but something that answered in the server's place, such as the login page of a hotel.
   if (http < 400) return 'retry';
   return 'fatal';
@@ -120,6 +122,11 @@ function is_record(value) {
  */
 function is_count(value) {
   return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+/** @param {unknown} value */
+function above_zero(value) {
+  return is_count(value) && value > 0 ? value : null;
 }
 
 /**

@@ -2,9 +2,10 @@
  * The only file that touches the network: XMLHttpRequest, because it alone reports upload progress everywhere.
  *
  * A body is a slice of the file that the browser streams from disk; nothing is read into memory here. Every request
- * ends: when no byte moves for too long it is given up as stalled.
+ * ends: when no byte moves for too long it is given up as stalled. The measure is bytes, not time that passed: a slow
+ * line goes on, and so does one whose page was hidden or whose machine slept.
  */
-import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, STALL_MS } from './limits.js';
+import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, LATE_MS, STALL_MS } from './limits.js';
 
 /** @typedef {import('./types.js').Request} Request */
 /** @typedef {import('./types.js').RawOutcome} RawOutcome */
@@ -21,6 +22,7 @@ function send(request, on_end) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let ended = false;
+  let excused = false;
 
   const close = () => {
     ended = true;
@@ -32,21 +34,33 @@ function send(request, on_end) {
     close();
     on_end(raw);
   };
-  /** @param {number} ms from now, in which bytes must move */
-  const be_patient = (ms) => {
+  /** @param {number} ms */
+  const wait = (ms) => {
     clearTimeout(timer);
-    if (ended) return;
+    const due = Date.now() + ms;
     timer = setTimeout(() => {
+      // Late: what moved while nothing ran here is about to be told. Once, or hidden tabs would wait for ever.
+      if (!excused && Date.now() - due > LATE_MS) {
+        excused = true;
+        return wait(ms);
+      }
       close();
       xhr.abort();
       on_end({ kind: 'lost', why: 'stall' });
     }, ms);
   };
+  /** @param {number} ms from now, in which bytes must move */
+  const be_patient = (ms) => {
+    excused = false;
+    if (!ended) wait(ms);
+  };
 
   xhr.open(request.method, request.url);
   for (const [name, value] of Object.entries(request.headers ?? {})) xhr.setRequestHeader(name, value);
   xhr.onload = () => end({ kind: 'answer', status: xhr.status, body: xhr.responseText, retry_after: retry_after(xhr) });
-  xhr.onerror = xhr.onabort = xhr.ontimeout = () => end({ kind: 'lost', why: 'network' });
+  xhr.onerror = xhr.ontimeout = () => end({ kind: 'lost', why: 'network' });
+  // An abort of our own comes after the end; this one is the browser's: a page that is left, a person who presses stop.
+  xhr.onabort = () => end({ kind: 'lost', why: 'abort' });
   xhr.onprogress = () => be_patient(STALL_MS);
 
   const answer_ms = request.answer_ms ?? (request.on_sent ? ANSWER_MS : CONTROL_MS);

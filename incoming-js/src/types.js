@@ -26,7 +26,11 @@
  * @property {boolean} from_server false when it is not the server's own form
  */
 
-/** @typedef {{ kind: 'lost', why: 'network' | 'stall' }} Lost no answer came */
+/**
+ * No answer came: the network broke, no byte moved for too long, the browser gave the request up, or the page could
+ * not say what headers to send (and why, in `text`).
+ * @typedef {{ kind: 'lost', why: 'network' | 'stall' | 'abort' | 'headers', text?: string }} Lost
+ */
 /** @typedef {{ kind: 'answer', status: number, body: string, retry_after: string | null }} RawAnswer */
 /** @typedef {RawAnswer | Lost} RawOutcome */
 /** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal } | Lost} Outcome */
@@ -67,12 +71,18 @@
  * @property {(origin: string) => import('./budget.js').Budget} budget_for
  */
 
+/** @typedef {Record<string, string>} Headers names and values */
+
 /**
  * Third argument of `incoming.Uploader`; everything in it may be left out.
  * @typedef {object} Options
  * @property {string} [hostname] server of this upload, as for `set_server_hostname`
- * @property {number} [chunk_size] bytes per chunk instead of the server's suggestion
- * @property {number} [send_ahead] chunks in flight instead of the server's suggestion
+ * @property {number} [chunk_size] bytes per chunk, fixed; else it follows the line
+ * @property {number} [send_ahead] chunks in flight, fixed; else it follows the line, up to the server's suggestion
+ * @property {Headers | (() => Headers | Promise<Headers>)} [headers] sent along with every request; a function is asked
+ *   for each anew, so that a token may change
+ * @property {AbortSignal} [signal] cancels the upload when it is aborted
+ * @property {boolean} [digest] sends a SHA-256 with every chunk up to 16 MiB, in secure contexts
  */
 
 /**
@@ -82,6 +92,8 @@
  * @property {number} bytes_acked
  * @property {number} bytes_ahead
  * @property {number} frac_complete
+ * @property {number | null} bytes_per_s
+ * @property {number | null} eta_s
  * @property {number} chunks_tx_now
  * @property {number} chunks_acked_now
  * @property {number} chunks_ahead

@@ -4,6 +4,7 @@
  */
 import { Engine } from './engine.js';
 import { Notifier } from './notify.js';
+import { prepared } from './prepare.js';
 
 /** @typedef {import('./types.js').Properties} Properties */
 /** @typedef {((uploader: Uploader) => void) | null} Callback */
@@ -32,6 +33,10 @@ export class Uploader extends EventTarget {
   bytes_acked = 0;
   bytes_ahead = 0;
   frac_complete = 0;
+  /** @type {number | null} */
+  bytes_per_s = null;
+  /** @type {number | null} */
+  eta_s = null;
   chunks_tx_now = 0;
   chunks_acked_now = 0;
   chunks_ahead = 0;
@@ -77,8 +82,8 @@ export class Uploader extends EventTarget {
     /** @type {(error: Error) => void} */
     let reject;
     /**
-     * Resolves to the uploader when the web app has the file; rejects with an UploadError, or with an error named
-     * AbortError when the upload was cancelled.
+     * Resolves to the uploader when the web app has the file; rejects with an UploadError, with an error named
+     * AbortError when the upload was cancelled, with the signal's reason when it was aborted.
      * @type {Promise<Uploader>}
      */
     this.done = new Promise((on_done, on_failed) => {
@@ -97,26 +102,26 @@ export class Uploader extends EventTarget {
       this.dispatchEvent(new Event(event));
     };
 
-    const engine = new Engine({
-      upload_id,
-      file,
-      options,
-      ports,
-      origin,
-      on_change: (properties, events) => {
-        Object.assign(this, properties);
-        if (events.includes('finished')) resolve(this);
-        else if (events.includes('cancelled')) reject(named('AbortError', properties.cancel_msg ?? ''));
-        else if (events.includes('error') && engine.failure) reject(new UploadError(engine.failure));
-        notifier.note(properties);
-        events.forEach(fire);
-      },
+    const { signal } = options;
+    const on_abort = () => engine.abort(text_of(signal?.reason));
+    signal?.addEventListener('abort', on_abort);
+
+    const own_ports = { ...ports, transport: prepared(ports, options) };
+    const engine = new Engine({ upload_id, file, options, ports: own_ports, origin }, (properties, events) => {
+      Object.assign(this, properties);
+      if (events.includes('finished')) resolve(this);
+      else if (events.includes('cancelled')) reject((signal?.aborted ? signal.reason : null) ?? abort_error(this.cancel_msg ?? ''));
+      else if (engine.failure) reject(new UploadError(engine.failure));
+      if (events.length > 0) signal?.removeEventListener('abort', on_abort);
+      notifier.note(properties);
+      events.forEach(fire);
     });
     const notifier = new Notifier(ports.clock, engine.properties(), () => fire('progress'));
     Object.assign(this, engine.properties());
 
     // Own functions that need no `this`, so that `button.onclick = uploader.start` works.
     this.start = () => {
+      if (signal?.aborted) on_abort();
       engine.start();
       return this;
     };
@@ -139,20 +144,19 @@ export class Uploader extends EventTarget {
   }
 }
 
-/**
- * @param {string} name
- * @param {string} message
- */
-function named(name, message) {
+/** @param {string} message */
+function abort_error(message) {
   const error = new Error(message);
-  error.name = name;
+  error.name = 'AbortError';
   return error;
+}
+
+/** @param {unknown} reason of a signal: anything, most often an error, nothing in older browsers */
+function text_of(reason) {
+  return String(/** @type {Error | undefined} */ (reason)?.message ?? reason ?? 'aborted');
 }
 
 /** @param {unknown} error thrown by the page's own code */
 function report(error) {
-  setTimeout(() => {
-    if (typeof reportError === 'function') reportError(error);
-    else console.error(error);
-  });
+  setTimeout(() => (globalThis.reportError ?? console.error)(error));
 }

@@ -9,15 +9,12 @@
  */
 export function on_wake(fn) {
   if (typeof window === 'undefined') return () => {};
-  const on_visible = () => {
+  const end = new AbortController();
+  const until = { signal: end.signal };
+  window.addEventListener('online', fn, until);
+  window.addEventListener('pageshow', fn, until);
+  document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') fn();
-  };
-  window.addEventListener('online', fn);
-  window.addEventListener('pageshow', fn);
-  document.addEventListener('visibilitychange', on_visible);
-  return () => {
-    window.removeEventListener('online', fn);
-    window.removeEventListener('pageshow', fn);
-    document.removeEventListener('visibilitychange', on_visible);
-  };
+  }, until);
+  return () => end.abort();
 }

@@ -1,36 +1,58 @@
 /**
- * The built files: what they define, and where they look for the server.
+ * The built files and the package: what they define and hold, and where they look for the server.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
-import { fake_file } from './fakes.js';
+import { gzipSync } from 'node:zlib';
+import { INNER_NAMES } from '../scripts/inner-names.js';
+import { fake_file, fake_page, status_of } from './fakes.js';
+
+/** What a page may have to load, at most. */
+const MOST_BYTES = 12 * 1024;
 
 const classic = readFileSync(new URL('../dist/incoming.js', import.meta.url), 'utf8');
 
-/** Runs the classic script on a page, starts an upload and returns the URL it asks for. */
-function url_asked(src, before = () => {}) {
-  let asked;
+/** Runs the classic script on a page whose requests go to `on_send`; gives the global it makes. */
+function run_classic(src, on_send = () => {}) {
   class XMLHttpRequest {
     upload = {};
-    open(_, url) {
-      asked = url;
+    headers = {};
+    open(method, url) {
+      Object.assign(this, { method, url });
     }
-    setRequestHeader() {}
-    send() {}
+    setRequestHeader(name, value) {
+      this.headers[name] = value;
+    }
+    getResponseHeader() {
+      return null;
+    }
+    send(body) {
+      this.body = body;
+      on_send(this);
+    }
     abort() {}
   }
   const script = src === null ? null : { src, getAttribute: () => src };
   const page = {
-    XMLHttpRequest, EventTarget, Event, URL, console, setTimeout: () => 0, clearTimeout() {},
+    XMLHttpRequest, AbortController, EventTarget, Event, URL, console, setTimeout: () => 0, clearTimeout() {},
     location: { protocol: 'http:', origin: 'http://page.example' },
     document: { currentScript: script, addEventListener() {}, removeEventListener() {} },
   };
   page.window = { addEventListener() {}, removeEventListener() {} };
   vm.runInNewContext(classic, page);
-  before(page.incoming);
-  page.incoming.Uploader('id', fake_file(3)).start();
+  return page.incoming;
+}
+
+/** Starts an upload and returns the URL it asks for. */
+function url_asked(src, before = () => {}) {
+  let asked;
+  const incoming = run_classic(src, (xhr) => (asked = xhr.url));
+  before(incoming);
+  incoming.Uploader('id', fake_file(3)).start();
   return asked;
 }
 
@@ -40,6 +62,70 @@ test('classic script: the server is where the script came from, else the page, e
   assert.equal(url_asked(''), `http://page.example${path}`);
   assert.equal(url_asked(null), `http://page.example${path}`);
   assert.equal(url_asked(null, (incoming) => incoming.set_server_hostname('x.example:1')), `http://x.example:1${path}`);
+});
+
+test('classic script: a whole upload, as the server sees it and as the page sees it', () => {
+  const sent = [];
+  const incoming = run_classic('https://up.example/x.js', (xhr) => sent.push(xhr));
+  const uploader = incoming.Uploader('id', fake_file(35), { chunk_size: 20, send_ahead: 4 });
+  const calls = [];
+  for (const event of ['onprogress', 'onfinished']) uploader[event] = (u) => calls.push([event, u === uploader]);
+  uploader.start();
+  const answer = (xhr, body) => xhr.onload.call(Object.assign(xhr, { status: 200, responseText: JSON.stringify(body) }));
+  answer(sent[0], status_of({ length: 35 }));
+  for (const xhr of sent.slice(1)) xhr.upload.onload();
+  assert.equal(uploader.bytes_tx, 35);
+  answer(sent[1], status_of({ length: 35, received: [[0, 20]] }));
+  assert.deepEqual([uploader.bytes_acked, uploader.bytes_ahead, uploader.chunks_acked_now], [20, 15, 1]);
+  answer(sent[2], status_of({ length: 35, received: [[0, 35]], state: 'finished' }));
+  assert.deepEqual(sent.map(({ method, url }) => `${method} ${url}`), ['POST', 'PUT', 'PUT'].map((method) => `${method} https://up.example/incoming/frontend/uploads/id`));
+  assert.deepEqual(JSON.parse(sent[0].body), { name: 'film.mp4', length: 35, type: 'video/mp4', last_modified: 7 });
+  assert.deepEqual(sent.map(({ headers }) => headers['Content-Range']), [undefined, 'bytes 0-19/35', 'bytes 20-34/35']);
+  assert.deepEqual([uploader.finished, uploader.frac_complete, uploader.state_msg], [true, 1, 'all done']);
+  assert.deepEqual(calls.at(-1), ['onfinished', true]);
+  const { incoming: from_source } = fake_page();
+  assert.deepEqual(Object.keys(uploader).sort(), Object.keys(from_source.Uploader('id', fake_file(1))).sort());
+});
+
+test('the build shortens no name that pages, servers or browsers know', () => {
+  const uploader = fake_page().incoming.Uploader('id', fake_file(1));
+  const problem = ['type', 'title', 'status', 'detail', 'code', 'error_code', 'upload'];
+  const known = [...Object.keys(uploader), ...Object.keys(fake_page().incoming), ...Object.keys(status_of()), ...problem,
+    'hostname', 'chunk_size', 'send_ahead', 'headers', 'signal', 'digest', 'name', 'length', 'type', 'last_modified'];
+  for (const kind of [Array, Blob, EventTarget, Event, Map, Set, Promise, String, Error, AbortController, AbortSignal]) {
+    known.push(...Object.getOwnPropertyNames(kind.prototype), ...Object.getOwnPropertyNames(kind));
+  }
+  assert.deepEqual(INNER_NAMES.filter((name) => known.includes(name)), []);
+  for (const name of INNER_NAMES) assert.doesNotMatch(classic, new RegExp(`\\.${name}\\b`));
+});
+
+test('what pages load stays small', (t) => {
+  for (const name of ['incoming.js', 'incoming.mjs']) {
+    const bytes = gzipSync(readFileSync(new URL(`../dist/${name}`, import.meta.url)), { level: 9 }).length;
+    t.diagnostic(`dist/${name}: ${bytes} bytes gzipped of ${MOST_BYTES} at most`);
+    assert.ok(bytes < MOST_BYTES, `${name}: ${bytes}`);
+  }
+});
+
+test('the package holds what it should and nothing else', () => {
+  const cwd = fileURLToPath(new URL('..', import.meta.url));
+  const run = spawnSync('npm', ['pack', '--dry-run', '--json', '--offline'], { cwd, encoding: 'utf8' });
+  assert.equal(run.status, 0, run.stderr);
+  const [{ files }] = JSON.parse(run.stdout);
+  const paths = files.map(({ path }) => path);
+  const sources = readdirSync(new URL('../src/', import.meta.url));
+  const wanted = ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'package.json', 'dist/incoming.js', 'dist/incoming.mjs',
+    ...sources.map((name) => `src/${name}`),
+    ...sources.filter((name) => name !== 'classic.js').map((name) => `dist/types/${name.replace(/js$/, 'd.ts')}`)];
+  assert.deepEqual(paths.sort(), wanted.sort());
+  const { main, types, exports } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  for (const path of [main, types, exports['.'].types, exports['.'].default, exports['./incoming.js']]) {
+    assert.ok(paths.includes(path.replace(/^\.\//, '')), path);
+  }
+  for (const name of ['MIT', 'APACHE']) {
+    const [here, there] = ['..', '../..'].map((up) => readFileSync(new URL(`${up}/LICENSE-${name}`, import.meta.url), 'utf8'));
+    assert.equal(here, there);
+  }
 });
 
 test('module: named and default exports, loads outside of a page', async () => {

@@ -312,8 +312,8 @@ test('502 from a proxy and a 200 that is no status are retried as not connected'
 const MiB = 1024 * 1024;
 
 test('413 for a chunk halves the size until it fits', () => {
-  const { net, begin, uploader } = fake_upload({ size: 8 * MiB, options: { send_ahead: 1 } });
-  begin({ chunk_size: 4 * MiB });
+  const { net, begin, uploader } = fake_upload({ size: 8 * MiB, options: { send_ahead: 1, chunk_size: 4 * MiB } });
+  begin();
   net.next('PUT').refuse(413, 'too-large');
   assert.deepEqual(net.next('PUT').range, [0, 2 * MiB]);
   net.next('PUT').refuse(413, 'too-large', { upload: status_of({ length: 8 * MiB, max_chunk_size: 1000 }) });
@@ -322,8 +322,8 @@ test('413 for a chunk halves the size until it fits', () => {
 });
 
 test('413 for the smallest chunk, or for the file, is the end', () => {
-  const { net, begin, uploader, told } = fake_upload({ size: 8 * MiB, options: { send_ahead: 1 } });
-  begin({ chunk_size: 1 * MiB });
+  const { net, begin, uploader, told } = fake_upload({ size: 8 * MiB, options: { send_ahead: 1, chunk_size: 1 * MiB } });
+  begin();
   for (let i = 0; i < 3; i += 1) net.next('PUT').refuse(413, 'too-large');
   assert.equal(told('error'), 1);
   assert.equal(net.open.length, 0);

@@ -138,8 +138,11 @@ export function fake_page() {
   return { clock, net, incoming, wakers, wake: () => [...wakers].forEach((fn) => fn()) };
 }
 
-/** An uploader on its page, with a diary of what the page was told. */
-export function fake_upload({ size = 100, file = fake_file(size), options, page = fake_page(), id = 'id1' } = {}) {
+/**
+ * An uploader on its page, with a diary of what the page was told. Four chunks in flight, fixed, so that a test knows
+ * what to expect.
+ */
+export function fake_upload({ size = 100, file = fake_file(size), options = { send_ahead: 4 }, page = fake_page(), id = 'id1' } = {}) {
   const uploader = page.incoming.Uploader(id, file, options);
   const diary = [];
   uploader.onprogress = () => diary.push('progress');

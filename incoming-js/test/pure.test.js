@@ -10,7 +10,7 @@ import { merged, missing, size_of, union } from '../src/ranges.js';
 import { read_outcome, read_status, verdict } from '../src/reply.js';
 import { backoff_ms, poll_pause_ms, retry_after_ms } from '../src/retry.js';
 import { Rival } from '../src/rival.js';
-import { ceiling_after_refusal, chunk_bytes } from '../src/size.js';
+import { ceiling_after_refusal } from '../src/size.js';
 import { status_of } from './fakes.js';
 
 /** Runs one check per row: arguments, then what is expected. */
@@ -68,15 +68,6 @@ test('plan covers any file exactly once', () => {
   }
 });
 
-const size = (chunk_size, max_chunk_size, wanted, ceiling) => chunk_bytes({ chunk_size, max_chunk_size }, wanted, ceiling);
-table('chunk size', size, [
-  [8, null, undefined, Infinity, 8],
-  [8, 5, undefined, Infinity, 5],
-  [8, null, 3, Infinity, 3],
-  [8, 5, 30, Infinity, 5],
-  [8, 5, undefined, 2, 2],
-]);
-
 const KiB = 1024;
 table('ceiling', ceiling_after_refusal, [
   [8192 * KiB, null, 4096 * KiB],
@@ -116,11 +107,13 @@ test('short looks begin quick, grow slow, and are rarer the more share the conne
   assert.equal(poll_pause_ms(0, 40), 2000);
 });
 
-table('verdict', (http, code = 'x') => verdict({ http, code }), [
+table('verdict', (http, code = 'x') => verdict({ http, code, from_server: code !== 'x' }), [
   [400, 'bad-request', 'fatal'],
   [400, 'digest-mismatch', 'retry'],
   [401, 'retry'],
-  [403, 'fatal'],
+  [401, 'forbidden', 'retry'],
+  [403, 'retry'],
+  [403, 'forbidden', 'fatal'],
   [404, 'unknown-upload', 'fatal'],
   [405, 'fatal'],
   [408, 'retry'],

@@ -43,12 +43,22 @@ class FakeXhr {
 
 beforeEach(() => {
   globalThis.XMLHttpRequest = FakeXhr;
-  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
 });
 afterEach(() => {
   mock.timers.reset();
   delete globalThis.XMLHttpRequest;
 });
+
+/** A minute passes in which no timer runs; then those that were due do, as in a hidden tab or after sleep. */
+function sleep_until_late() {
+  const { now } = Date;
+  const wakes = now() + STALL_MS + 60_000;
+  Date.now = () => wakes;
+  mock.timers.tick(STALL_MS);
+  Date.now = now;
+  mock.timers.tick(0);
+}
 
 function send(request) {
   const ends = [];
@@ -123,10 +133,54 @@ test('no first byte, no answer, no reply to a poll: each ends', () => {
   assert.equal(fourth.ends[0].why, 'stall');
 });
 
+test('a slow line that moves is no stall, however slow', () => {
+  const { ends } = send(put());
+  for (let loaded = 1; loaded <= 200; loaded += 1) {
+    mock.timers.tick(STALL_MS - 1000);
+    xhr.upload.onprogress({ loaded });
+  }
+  assert.deepEqual(ends, []);
+});
+
+test('a chunk that is handed over waits for the server to write it, not for bytes', () => {
+  const { ends } = send(put());
+  xhr.upload.onprogress({ loaded: 1 });
+  xhr.upload.onload();
+  mock.timers.tick(ANSWER_MS - 1);
+  assert.deepEqual(ends, []);
+  xhr.answer(200, 'x');
+  assert.equal(ends.length, 1);
+});
+
+test('a timer that comes late, in a hidden tab or after sleep, is no stall: what moved meanwhile is told first', () => {
+  const { ends } = send(put());
+  xhr.upload.onprogress({ loaded: 1 });
+  sleep_until_late();
+  assert.deepEqual(ends, []);
+  xhr.upload.onprogress({ loaded: 2 });
+  mock.timers.tick(STALL_MS - 1);
+  assert.deepEqual(ends, []);
+  mock.timers.tick(1);
+  assert.deepEqual(ends, [{ kind: 'lost', why: 'stall' }]);
+});
+
+test('late twice without a byte is a stall all the same', () => {
+  const { ends } = send(put());
+  xhr.upload.onprogress({ loaded: 1 });
+  sleep_until_late();
+  assert.equal(ends.length, 0);
+  sleep_until_late();
+  assert.deepEqual(ends, [{ kind: 'lost', why: 'stall' }]);
+});
+
 test('a network error is one, and after abort nothing comes', () => {
   const one = send(get);
   xhr.onerror();
   assert.deepEqual(one.ends, [{ kind: 'lost', why: 'network' }]);
+
+  const stopped = send(get);
+  xhr.onabort();
+  assert.deepEqual(stopped.ends, [{ kind: 'lost', why: 'abort' }], 'aborted by the browser, not from here');
 
   const two = send(get);
   two.abort();

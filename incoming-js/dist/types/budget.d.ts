@@ -6,6 +6,8 @@ export type Slot = {
 /** @typedef {{ release: () => void }} Slot to be given back exactly once; giving it back again does nothing */
 export declare class Budget {
     #private;
+    /** Bytes of the largest chunk that passes on the way to this server, as far as refusals have taught. */
+    ceiling: number;
     /**
      * A slot if one is free and nobody waits for it.
      * @param {Lane} lane

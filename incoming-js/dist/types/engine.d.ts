@@ -1,32 +1,15 @@
-export type Lane = import('./budget.js').Lane;
-export type Slot = import('./budget.js').Slot;
-export type Call = import('./calls.js').Call;
-export type Put = import('./present.js').Put;
-export type Status = import('./types.js').Status;
-export type Refusal = import('./types.js').Refusal;
-export type Failure = import('./types.js').Failure;
+import { Upload } from './upload.js';
 export declare class Engine {
     #private;
     /**
-     * @param {object} upload
-     * @param {string} upload.upload_id
-     * @param {File} upload.file
-     * @param {import('./types.js').Options} upload.options
-     * @param {import('./types.js').Ports} upload.ports
-     * @param {() => string} upload.origin asked when the first request is due
-     * @param {(properties: import('./types.js').Properties, events: import('./types.js').Ending[]) => void} upload.on_change
+     * @param {ConstructorParameters<typeof Upload>[0]} what
+     * @param {(properties: import('./types.js').Properties, events: import('./types.js').Ending[]) => void} on_change
      *   must not throw
      */
-    constructor({ upload_id, file, options, ports, origin, on_change }: {
-        upload_id: string;
-        file: File;
-        options: import('./types.js').Options;
-        ports: import('./types.js').Ports;
-        origin: () => string;
-        on_change: (properties: import('./types.js').Properties, events: import('./types.js').Ending[]) => void;
-    });
-    /** @returns {import('./types.js').Properties} */
-    properties(): import('./types.js').Properties;
+    constructor(what: ConstructorParameters<typeof Upload>[0], on_change: (properties: import('./types.js').Properties, events: import('./types.js').Ending[]) => void);
+    properties(): import("./types.js").Properties;
+    /** Why it failed, or what went wrong with the cancelling. */
+    get failure(): import("./types.js").Failure | null;
     /** Begins, or goes on when paused; else does nothing. */
     start(): void;
     /** Stops sending and keeps what is acknowledged; does nothing where pausing is not possible. */
@@ -36,6 +19,9 @@ export declare class Engine {
      * @param {string} reason
      */
     cancel(reason: string): void;
-    /** @returns {Failure | null} */
-    get failure(): Failure | null;
+    /**
+     * Cancels here and now, in every phase, and tells the server.
+     * @param {string} reason
+     */
+    abort(reason: string): void;
 }

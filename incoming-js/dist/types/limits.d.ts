@@ -4,6 +4,29 @@
  */
 /** Bytes of the smallest chunk ever tried: below it the request overhead eats a fast line. */
 export declare const MIN_CHUNK_BYTES: number;
+/** Bytes of the first chunk, when nothing is known about the line: what one second of 4 Mbit/s carries. */
+export declare const FIRST_CHUNK_BYTES: number;
+/**
+ * How long a chunk should take, from the request to the acknowledgement: long enough that a round trip and a sync of
+ * the server weigh little, short enough that a break costs little. Between the first and the last nothing is changed.
+ */
+export declare const CHUNK_FAST_MS = 1000;
+export declare const CHUNK_GOAL_MS = 1500;
+export declare const CHUNK_SLOW_MS = 2000;
+/** A chunk is at most this part of the file, or what the server suggests where that is more: progress stays visible. */
+export declare const CHUNKS_PER_FILE = 64;
+/** Larger chunks are not hashed: a chunk has to be in memory for it. */
+export declare const HASH_BYTES: number;
+/** Chunks in flight at first: one on the line while the answer to the other is under way. */
+export declare const FIRST_IN_FLIGHT = 2;
+/** One more in flight has to raise the rate by so much to stay. */
+export declare const IN_FLIGHT_GAIN = 1.1;
+/** A rate is measured over at least so long. */
+export declare const IN_FLIGHT_WINDOW_MS = 1000;
+/** Measurements between two trials of one more in flight grow up to this number. */
+export declare const IN_FLIGHT_REST = 32;
+/** A small chunk that takes so long shows a line on which chunks side by side only wait for each other. */
+export declare const CRAWL_MS = 4000;
 /** Chunk size when the server suggests none. The same as the server's own default. */
 export declare const DEFAULT_CHUNK_BYTES: number;
 /** Chunks in flight per uploader when the server suggests none. The same as the server's own default. */
@@ -26,6 +49,13 @@ export declare const FIRST_BYTE_MS = 60000;
 export declare const STALL_MS = 30000;
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export declare const ANSWER_MS = 120000;
+/**
+ * A timer that fires so late was held back by the browser (hidden tabs get one a minute) or by a machine that slept;
+ * what moved meanwhile may not have been told yet. Above the one second by which hidden tabs are late as a rule.
+ */
+export declare const LATE_MS = 2000;
+/** Patience for the page's headers and the digest of a chunk: a person may have to log in somewhere. */
+export declare const PREPARE_MS = 60000;
 /** Patience for the answer to a request without payload, beyond what it asks the server to wait. */
 export declare const CONTROL_MS = 30000;
 /** Retry pauses grow from the first to the last. */
@@ -35,3 +65,9 @@ export declare const RETRY_LAST_MS = 60000;
 export declare const RETRY_AFTER_LAST_MS = 3600000;
 /** While bytes flow `onprogress` comes at most this often: once per frame of a 60 Hz screen. */
 export declare const PROGRESS_MS = 16;
+/** The rate shown is the average over so long: some chunks, and not yet history. */
+export declare const RATE_WINDOW_MS = 10000;
+/** No rate is shown before so much time was measured. */
+export declare const RATE_LEAST_MS = 500;
+/** Acknowledgements within so long count as one. */
+export declare const RATE_TOGETHER_MS = 100;

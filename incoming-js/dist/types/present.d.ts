@@ -19,6 +19,7 @@ export type Snapshot = {
     total: number;
     received: readonly Range[];
     puts: readonly Put[];
+    rate: import('./rate.js').Rate;
     chunks_acked: number;
     connected: boolean;
     need_status: boolean;
@@ -60,6 +61,7 @@ export type Snapshot = {
  * @property {number} total
  * @property {readonly Range[]} received
  * @property {readonly Put[]} puts
+ * @property {import('./rate.js').Rate} rate
  * @property {number} chunks_acked
  * @property {boolean} connected
  * @property {boolean} need_status

@@ -3,7 +3,7 @@
  * the upload as a network error; only reading a byte tells the two apart.
  */
 /**
- * Reads one byte. True where the browser cannot tell.
+ * Reads one byte.
  * @param {Blob} file
  * @param {number} at offset of a byte that must be there
  */

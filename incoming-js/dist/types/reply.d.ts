@@ -25,7 +25,7 @@ export declare function read_status(json: unknown): Status | null;
  * @param {Refusal} refusal
  * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal'}
  */
-export declare function verdict({ http, code }: Refusal): 'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal';
+export declare function verdict({ http, code, from_server }: Refusal): 'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal';
 /**
  * The upload has ended, one way or the other.
  * @param {Status} status

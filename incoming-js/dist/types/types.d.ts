@@ -39,7 +39,8 @@ export type Refusal = {
 };
 export type Lost = {
     kind: 'lost';
-    why: 'network' | 'stall';
+    why: 'network' | 'stall' | 'abort' | 'headers';
+    text?: string;
 };
 export type RawAnswer = {
     kind: 'answer';
@@ -99,25 +100,41 @@ export type Ports = {
     on_wake: (fn: () => void) => () => void;
     budget_for: (origin: string) => import('./budget.js').Budget;
 };
+export type Headers = Record<string, string>;
 export type Options = {
     /**
      * server of this upload, as for `set_server_hostname`
      */
     hostname?: string;
     /**
-     * bytes per chunk instead of the server's suggestion
+     * bytes per chunk, fixed; else it follows the line
      */
     chunk_size?: number;
     /**
-     * chunks in flight instead of the server's suggestion
+     * chunks in flight, fixed; else it follows the line, up to the server's suggestion
      */
     send_ahead?: number;
+    /**
+     * sent along with every request; a function is asked
+     * for each anew, so that a token may change
+     */
+    headers?: Headers | (() => Headers | Promise<Headers>);
+    /**
+     * cancels the upload when it is aborted
+     */
+    signal?: AbortSignal;
+    /**
+     * sends a SHA-256 with every chunk up to 16 MiB, in secure contexts
+     */
+    digest?: boolean;
 };
 export type Properties = {
     bytes_tx: number;
     bytes_acked: number;
     bytes_ahead: number;
     frac_complete: number;
+    bytes_per_s: number | null;
+    eta_s: number | null;
     chunks_tx_now: number;
     chunks_acked_now: number;
     chunks_ahead: number;
@@ -161,7 +178,11 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {Status | null} status of the upload, where the answer carries it
  * @property {boolean} from_server false when it is not the server's own form
  */
-/** @typedef {{ kind: 'lost', why: 'network' | 'stall' }} Lost no answer came */
+/**
+ * No answer came: the network broke, no byte moved for too long, the browser gave the request up, or the page could
+ * not say what headers to send (and why, in `text`).
+ * @typedef {{ kind: 'lost', why: 'network' | 'stall' | 'abort' | 'headers', text?: string }} Lost
+ */
 /** @typedef {{ kind: 'answer', status: number, body: string, retry_after: string | null }} RawAnswer */
 /** @typedef {RawAnswer | Lost} RawOutcome */
 /** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal } | Lost} Outcome */
@@ -197,12 +218,17 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {(fn: () => void) => () => void} on_wake calls fn when a retry has better prospects; returns the end of it
  * @property {(origin: string) => import('./budget.js').Budget} budget_for
  */
+/** @typedef {Record<string, string>} Headers names and values */
 /**
  * Third argument of `incoming.Uploader`; everything in it may be left out.
  * @typedef {object} Options
  * @property {string} [hostname] server of this upload, as for `set_server_hostname`
- * @property {number} [chunk_size] bytes per chunk instead of the server's suggestion
- * @property {number} [send_ahead] chunks in flight instead of the server's suggestion
+ * @property {number} [chunk_size] bytes per chunk, fixed; else it follows the line
+ * @property {number} [send_ahead] chunks in flight, fixed; else it follows the line, up to the server's suggestion
+ * @property {Headers | (() => Headers | Promise<Headers>)} [headers] sent along with every request; a function is asked
+ *   for each anew, so that a token may change
+ * @property {AbortSignal} [signal] cancels the upload when it is aborted
+ * @property {boolean} [digest] sends a SHA-256 with every chunk up to 16 MiB, in secure contexts
  */
 /**
  * The observable properties of an uploader.
@@ -211,6 +237,8 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {number} bytes_acked
  * @property {number} bytes_ahead
  * @property {number} frac_complete
+ * @property {number | null} bytes_per_s
+ * @property {number | null} eta_s
  * @property {number} chunks_tx_now
  * @property {number} chunks_acked_now
  * @property {number} chunks_ahead

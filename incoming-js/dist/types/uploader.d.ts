@@ -21,8 +21,8 @@ export declare class Uploader extends EventTarget {
     filename: string;
     bytes_total: number;
     /**
-     * Resolves to the uploader when the web app has the file; rejects with an UploadError, or with an error named
-     * AbortError when the upload was cancelled.
+     * Resolves to the uploader when the web app has the file; rejects with an UploadError, with an error named
+     * AbortError when the upload was cancelled, with the signal's reason when it was aborted.
      * @type {Promise<Uploader>}
      */
     done: Promise<Uploader>;
@@ -35,6 +35,10 @@ export declare class Uploader extends EventTarget {
     bytes_acked: number;
     bytes_ahead: number;
     frac_complete: number;
+    /** @type {number | null} */
+    bytes_per_s: number | null;
+    /** @type {number | null} */
+    eta_s: number | null;
     chunks_tx_now: number;
     chunks_acked_now: number;
     chunks_ahead: number;

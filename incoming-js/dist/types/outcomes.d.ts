@@ -1,0 +1,16 @@
+export type Call = import('./calls.js').Call;
+export type Put = import('./present.js').Put;
+export type Refusal = import('./types.js').Refusal;
+export type Status = import('./types.js').Status;
+export type Upload = import('./upload.js').Upload;
+/** @typedef {import('./calls.js').Call} Call */
+/** @typedef {import('./present.js').Put} Put */
+/** @typedef {import('./types.js').Refusal} Refusal */
+/** @typedef {import('./types.js').Status} Status */
+/** @typedef {import('./upload.js').Upload} Upload */
+/**
+ * @param {Upload} upload
+ * @param {Call} call
+ * @param {import('./types.js').Outcome} outcome
+ */
+export declare function on_outcome(upload: Upload, call: Call, outcome: import('./types.js').Outcome): void;

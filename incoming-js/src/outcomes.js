@@ -1,0 +1,210 @@
+/**
+ * What the outcome of a request changes in an upload. What a retry can cure is retried for ever.
+ */
+import { failed_on_server, file_changed, length_changed } from './failures.js';
+import { missing, size_of } from './ranges.js';
+import { is_readable } from './readable.js';
+import { is_over, verdict } from './reply.js';
+import { poll_pause_ms } from './retry.js';
+import { ceiling_after_refusal } from './size.js';
+
+/** @typedef {import('./calls.js').Call} Call */
+/** @typedef {import('./present.js').Put} Put */
+/** @typedef {import('./types.js').Refusal} Refusal */
+/** @typedef {import('./types.js').Status} Status */
+/** @typedef {import('./upload.js').Upload} Upload */
+
+/**
+ * @param {Upload} upload
+ * @param {Call} call
+ * @param {import('./types.js').Outcome} outcome
+ */
+export function on_outcome(upload, call, outcome) {
+  const now = upload.ports.clock.now();
+  const before = size_of(upload.ledger.received);
+  if (outcome.kind === 'status') {
+    upload.connected = true;
+    if (call.kind === 'cancel') return upload.end('cancelled');
+    learn(upload, outcome.status, call);
+    // What a broken chunk left behind is progress too: the line is bad, not dead.
+    if (size_of(upload.ledger.received) > before) upload.failures = 0;
+    on_success(upload, call, now);
+  } else if (call.kind === 'put' && upload.phase !== 'sending') {
+    // The chunk was acknowledged by a later answer; nothing hangs on this one any more.
+  } else if (outcome.kind === 'lost') {
+    on_lost(upload, call, outcome, now);
+  } else {
+    upload.connected = outcome.refusal.from_server;
+    on_refused(upload, call, outcome.refusal);
+  }
+  if (upload.status) upload.pace.rate.note(size_of(upload.ledger.received), now);
+}
+
+/**
+ * Takes over what the server says about the upload.
+ * @param {Upload} upload
+ * @param {Status} status
+ * @param {Call} call whose answer it came with
+ */
+function learn(upload, status, call) {
+  const { file, ledger, calls } = upload;
+  const total = file.size;
+  if (status.length !== null && status.length !== total) {
+    return upload.fail(length_changed(total, status.length));
+  }
+  /** @param {Status['received']} received */
+  const note = (received) => ledger.learn(received, call.since, calls.oldest);
+  switch (status.state) {
+    case 'new':
+    case 'uploading':
+      // An answer may be overtaken by that of the chunk which completed the file.
+      if (upload.phase === 'following' && call.since < upload.phase_mark) return;
+      note(status.received);
+      if (upload.phase !== 'watching') upload.enter('sending');
+      break;
+    case 'handing_over':
+      note([[0, total]]);
+      upload.enter('following');
+      break;
+    case 'finished':
+      note([[0, total]]);
+      upload.end('finished');
+      break;
+    case 'cancelled':
+      upload.cancel_msg = status.reason ?? 'cancelled on the server';
+      upload.end('cancelled');
+      break;
+    case 'failed':
+      upload.fail(failed_on_server(status.reason));
+      break;
+  }
+  upload.status = status;
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Call} call answered with a status that was learnt
+ * @param {number} now
+ */
+function on_success(upload, call, now) {
+  const { put } = call;
+  const { received } = upload.ledger;
+  if (put) upload.chunks_acked += 1;
+  if (upload.phase === 'over') return;
+  if (put) {
+    if (missing(received, put.from, put.to).length > 0) return upload.trouble('chunk was not kept');
+    upload.failures = 0;
+    upload.rival.forget();
+    if (upload.status) upload.pace.acked(put, now - call.began_at, now, upload.status);
+  } else if (call.kind === 'sync') {
+    upload.need_status = false;
+    upload.chunks_acked = 0;
+    const refused = upload.pace.suspects.convict((at) => missing(received, at, at + 1).length === 0);
+    if (refused !== null) lower_ceiling(upload, refused, null);
+  } else {
+    upload.failures = 0;
+    after_poll(upload, call, now);
+  }
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Call} call
+ * @param {number} now
+ */
+function after_poll(upload, call, now) {
+  if (upload.phase === 'watching') {
+    if (upload.rival.is_gone(size_of(upload.ledger.received), now)) return upload.enter('sending');
+  } else if (upload.phase !== 'following') return;
+  const waited = call.waits && now - call.began_at >= 1000;
+  if (!waited) upload.hold.begin(poll_pause_ms(upload.polls++, upload.budget?.followers ?? 1), null, true);
+}
+
+/**
+ * No answer: part of a chunk may have arrived, so the status is read before anything is sent again.
+ * @param {Upload} upload
+ * @param {Call} call
+ * @param {import('./types.js').Lost} lost
+ * @param {number} now
+ */
+function on_lost(upload, call, { why, text }, now) {
+  const { put } = call;
+  upload.connected = false;
+  if (call.kind === 'cancel') return upload.cancel_here();
+  upload.need_status = true;
+  const otherwise = upload.phase === 'binding' ? 'cannot reach upload server' : 'lost connection';
+  upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise));
+  if (!put) return;
+  upload.pace.lost(put, now - call.began_at, why);
+  if (why === 'network') void check_file(upload, put);
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Call} call
+ * @param {Refusal} refusal
+ */
+function on_refused(upload, call, refusal) {
+  const { put } = call;
+  const { status } = refusal;
+  const meaning = verdict(refusal);
+  if (call.kind === 'cancel') return on_cancel_refused(upload, call, refusal);
+  if (meaning === 'retry' || (meaning === 'superseded' && put)) {
+    if (status) learn(upload, status, call);
+    else upload.need_status = true;
+    if (upload.phase === 'over' || (put && upload.phase === 'following')) return;
+    if (refusal.http === 429) upload.pace.ease();
+    if (meaning === 'superseded') upload.give_way();
+    else upload.trouble(refusal.message, refusal.retry_after_ms);
+  } else if (meaning === 'over' && status && is_over(status)) {
+    learn(upload, status, call);
+  } else if (meaning !== 'too_large' || !put || !lower_ceiling(upload, put.to - put.from, status?.max_chunk_size ?? null)) {
+    upload.fail(refusal);
+  }
+}
+
+/**
+ * A chunk was too large; all uploads to this server keep it in mind. False when it cannot be smaller.
+ * @param {Upload} upload
+ * @param {number} bytes of that chunk
+ * @param {number | null} max what the server said that it takes
+ */
+function lower_ceiling({ budget }, bytes, max) {
+  const ceiling = ceiling_after_refusal(bytes, max);
+  if (budget && ceiling !== null) budget.ceiling = Math.min(budget.ceiling, ceiling);
+  return ceiling !== null;
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Call} call
+ * @param {Refusal} refusal
+ */
+function on_cancel_refused(upload, call, refusal) {
+  const meaning = verdict(refusal);
+  if (meaning === 'retry') upload.trouble(refusal.message, refusal.retry_after_ms);
+  else if (meaning === 'too_late') {
+    upload.cancel_msg = null;
+    upload.enter('following');
+    if (refusal.status) learn(upload, refusal.status, { ...call, since: Infinity });
+  } else if (meaning === 'over' && refusal.status && is_over(refusal.status)) {
+    if (refusal.status.state !== 'cancelled') upload.cancel_msg = null;
+    learn(upload, refusal.status, call);
+  } else if (meaning === 'over' || refusal.http === 404) upload.end('cancelled');
+  else {
+    // The server takes no such request: as good as not being there.
+    upload.connected = false;
+    upload.cancel_here();
+  }
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Put} put that failed
+ */
+async function check_file(upload, put) {
+  if (await is_readable(upload.file, put.to - 1)) return;
+  if (upload.phase !== 'sending' && upload.phase !== 'binding') return;
+  upload.fail(file_changed());
+  upload.settle();
+}

@@ -1,0 +1,64 @@
+/**
+ * A transport that makes each request ready before it goes out: with the headers the page wants to send, asked for
+ * anew every time, and with the digest of a chunk. A page that cannot say its headers is a connection that is lost.
+ */
+import { content_digest } from './digest.js';
+import { PREPARE_MS } from './limits.js';
+
+/** @typedef {import('./types.js').Request} Request */
+/** @typedef {import('./types.js').Options} Options */
+
+/**
+ * @param {import('./types.js').Ports} ports
+ * @param {Pick<Options, 'headers' | 'digest'>} options
+ * @returns {import('./types.js').Transport}
+ */
+export function prepared({ transport, clock }, options) {
+  if (!options.headers && !options.digest) return transport;
+  return {
+    send(request, on_end) {
+      /** @type {{ abort: () => void } | null} */
+      let running = null;
+      let over = false;
+      const close = () => {
+        over = true;
+        clock.clear_timer(timer);
+      };
+      /** @param {unknown} error */
+      const fail = (error) => {
+        if (over) return;
+        close();
+        on_end({ kind: 'lost', why: 'headers', text: `headers: ${/** @type {Error} */ (error)?.message ?? error}` });
+      };
+      const timer = clock.set_timer(() => fail('no answer'), PREPARE_MS);
+      all_headers(request, options).then((headers) => {
+        if (over) return;
+        // Throws when the page wants what cannot be a header.
+        running = transport.send({ ...request, headers }, on_end);
+        close();
+      }).catch(fail);
+      return {
+        abort() {
+          close();
+          running?.abort();
+        },
+      };
+    },
+  };
+}
+
+/**
+ * The page's headers and the request's own, which win whatever case their names are in.
+ * @param {Request} request
+ * @param {Pick<Options, 'headers' | 'digest'>} options
+ */
+async function all_headers({ method, body, headers = {} }, options) {
+  const own = { ...headers };
+  const digest = options.digest && method === 'PUT' ? await content_digest(body) : null;
+  if (digest) own['Content-Digest'] = digest;
+  // After the digest, which takes its time: a token should be fresh.
+  const theirs = typeof options.headers === 'function' ? await options.headers() : options.headers;
+  const names = Object.keys(own).map((name) => name.toLowerCase());
+  const others = Object.entries(theirs ?? {}).filter(([name, value]) => value != null && !names.includes(name.toLowerCase()));
+  return { ...Object.fromEntries(others), ...own };
+}

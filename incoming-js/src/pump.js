@@ -1,0 +1,92 @@
+/**
+ * What an upload requests: everything that is due and for which there is a connection.
+ */
+import { is_due } from './due.js';
+import { next_chunks } from './plan.js';
+import { bind_request, cancel_request, chunk_request, long_poll_request, status_request } from './requests.js';
+import { poll_pause_ms } from './retry.js';
+
+/** @typedef {import('./budget.js').Lane} Lane */
+/** @typedef {import('./budget.js').Slot} Slot */
+/** @typedef {import('./calls.js').Call} Call */
+/** @typedef {import('./upload.js').Upload} Upload */
+
+/** @type {Lane[]} */
+const LANES = ['control', 'poll', 'chunk'];
+
+/**
+ * Starts every request that is due and possible.
+ * @param {Upload} upload
+ * @param {() => void} on_progress bytes of a chunk went out
+ */
+export function pump(upload, on_progress) {
+  const { calls, hold } = upload;
+  for (const lane of LANES) calls.fill(lane, () => wants(upload, lane), (slot) => use(upload, lane, slot, on_progress));
+  if (hold.stands) return;
+  if (upload.phase === 'cancelling' && !calls.runs('cancel')) {
+    begin(upload, { kind: 'cancel', slot: null }, cancel_request(upload.url, upload.cancel_msg));
+  }
+  // Everything is acknowledged, yet the server does not hand over: looks again later.
+  if (upload.phase === 'sending' && calls.idle) {
+    upload.need_status = true;
+    hold.begin(poll_pause_ms(upload.polls++, 1), null, true);
+  }
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Lane} lane
+ */
+function wants(upload, lane) {
+  const { phase, need_status, calls, hold } = upload;
+  return !hold.stands && is_due(lane, {
+    phase,
+    need_status,
+    runs: (kind) => calls.runs(kind),
+    has_chunk: () => next_chunk(upload) !== undefined,
+  });
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Lane} lane
+ * @param {Slot} slot
+ * @param {() => void} on_progress
+ */
+function use(upload, lane, slot, on_progress) {
+  const { url, file, status } = upload;
+  if (lane === 'control') {
+    const bound = status !== null && status.length !== null;
+    begin(upload, { kind: 'sync', slot }, bound ? status_request(url) : bind_request(url, file));
+  } else if (lane === 'poll') {
+    const state = upload.phase === 'following' ? 'handing_over' : (status?.state ?? 'uploading');
+    // A long poll only when the connection is this upload's alone.
+    const waits = upload.budget?.followers === 1;
+    begin(upload, { kind: 'poll', slot, waits }, waits ? long_poll_request(url, state) : status_request(url));
+  } else {
+    const [from, to] = next_chunk(upload) ?? [0, 0];
+    const put = { from, to, sent: 0, handed: false };
+    begin(upload, { kind: 'put', slot, put }, chunk_request(url, file, put, on_progress));
+  }
+}
+
+/** @param {Upload} upload */
+function next_chunk({ status, file, ledger, calls, pace, budget }) {
+  if (!status) return undefined;
+  const [next] = next_chunks({
+    received: ledger.received,
+    in_flight: calls.puts.map((put) => [put.from, put.to]),
+    length: file.size,
+    ...pace.sizes(status, file.size, budget?.ceiling ?? Infinity),
+  });
+  return next;
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Pick<Call, 'kind' | 'slot'> & Partial<Call>} what
+ * @param {import('./types.js').Request} request
+ */
+function begin({ calls, ledger }, what, request) {
+  calls.begin({ ...what, since: ledger.mark() }, request);
+}

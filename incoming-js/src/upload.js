@@ -1,0 +1,183 @@
+/**
+ * The state of one upload and the steps between its phases. What to request is decided in `pump`, what an outcome
+ * changes in `outcomes`; both work on this. It ends only in `finished`, `cancelled` or `failed`.
+ */
+import { Calls } from './calls.js';
+import { cancelled_here } from './failures.js';
+import { tell_cancelled } from './farewell.js';
+import { Hold } from './hold.js';
+import { Ledger } from './ledger.js';
+import { upload_url } from './origin.js';
+import { Pace } from './pace.js';
+import { present } from './present.js';
+import { cancel_request } from './requests.js';
+import { backoff_ms } from './retry.js';
+import { Rival } from './rival.js';
+
+/** @typedef {import('./calls.js').Call} Call */
+/** @typedef {import('./types.js').Failure} Failure */
+/** @typedef {import('./types.js').Outcome} Outcome */
+
+export class Upload {
+  /** @type {import('./present.js').Phase} */
+  phase = 'idle';
+  /** Mark of the ledger when the phase began. */
+  phase_mark = 0;
+  /** @type {import('./present.js').Snapshot['ending']} */
+  ending = null;
+  /** @type {import('./types.js').Status | null} the newest */
+  status = null;
+  need_status = true;
+  connected = false;
+  chunks_acked = 0;
+  /** Failures in a row, for the length of the next pause. */
+  failures = 0;
+  /** Looks that did not wait at the server, for the length of the pause between them. */
+  polls = 0;
+  /** @type {string | null} */
+  cancel_msg = null;
+  /** @type {Failure | null} */
+  failure = null;
+  /** @type {import('./types.js').Ending[]} not yet told */
+  events = [];
+
+  url = '';
+  /** @type {import('./budget.js').Budget | null} */
+  budget = null;
+  ledger = new Ledger();
+  rival = new Rival();
+
+  /** @type {(() => void) | null} */
+  #stop_following = null;
+  /** @type {(() => void) | null} */
+  #stop_waking = null;
+
+  /**
+   * @param {object} what
+   * @param {string} what.upload_id
+   * @param {File} what.file
+   * @param {import('./types.js').Options} what.options
+   * @param {import('./types.js').Ports} what.ports
+   * @param {() => string} what.origin asked when the first request is due
+   * @param {(call: Call, outcome: Outcome) => void} on_outcome
+   * @param {() => void} on_settled it is time to look what to request, and to tell the page
+   */
+  constructor({ upload_id, file, options, ports, origin }, on_outcome, on_settled) {
+    this.upload_id = upload_id;
+    this.file = file;
+    this.ports = ports;
+    this.origin = origin;
+    this.pace = new Pace(options);
+    this.calls = new Calls(ports, on_outcome, on_settled);
+    this.hold = new Hold(ports.clock, on_settled);
+    this.settle = on_settled;
+  }
+
+  /** @returns {import('./types.js').Properties} */
+  properties() {
+    return present({
+      ...this,
+      total: this.file.size,
+      received: this.ledger.received,
+      puts: this.calls.puts,
+      rate: this.pace.rate,
+      trouble: this.hold.text,
+      note: this.status?.reason ?? null,
+    });
+  }
+
+  // Waiting
+
+  /**
+   * Waits before the next try; failures that come while it waits already are the same trouble.
+   * @param {string} text
+   * @param {number | null} retry_after what the server asks for
+   */
+  trouble(text, retry_after = null) {
+    if (this.hold.stands && retry_after === null) return;
+    if (!this.hold.stands) this.failures += 1;
+    const ms = retry_after ?? backoff_ms(this.failures, this.ports.clock.random());
+    this.hold.begin(ms, `${text}, trying again in ${Math.ceil(ms / 1000)} s`, retry_after === null);
+  }
+
+  /** A newer request took over: backs off, and leaves the sending to the other one when that goes on. */
+  give_way() {
+    this.need_status = true;
+    if (this.hold.stands) return;
+    const { clock } = this.ports;
+    if (!this.rival.took_over()) {
+      const ms = backoff_ms(this.rival.superseded, clock.random());
+      return this.hold.begin(ms, 'another uploader sends this file too, giving way', false);
+    }
+    this.stop();
+    this.rival.watch(clock.now());
+    this.enter('watching');
+  }
+
+  // Phases
+
+  /** Looks up the server on the first occasion, so that the page may name it until then. */
+  open() {
+    if (this.budget) return;
+    const origin = this.origin();
+    this.url = upload_url(origin, this.upload_id);
+    this.budget = this.ports.budget_for(origin);
+    this.calls.open(this.budget);
+    this.#stop_waking = this.ports.on_wake(() => this.hold.wake());
+  }
+
+  /** @param {'sending' | 'watching' | 'following'} phase */
+  enter(phase) {
+    if (this.phase === phase) return;
+    this.phase = phase;
+    this.phase_mark = this.ledger.mark();
+    this.#leave_following();
+    if (phase === 'sending') return;
+    this.hold.end();
+    this.polls = this.failures = 0;
+    // With company a long poll gives the connection free, and all take short looks.
+    const on_company = () => {
+      this.calls.abort_waiting();
+      this.settle();
+    };
+    this.#stop_following = this.budget?.follow(on_company) ?? null;
+  }
+
+  /** Ends all that runs or waits; the phase is the caller's to set. */
+  stop() {
+    this.hold.end();
+    this.calls.stop();
+    this.#leave_following();
+  }
+
+  /** @param {'finished' | 'cancelled' | 'failed'} ending */
+  end(ending) {
+    this.stop();
+    this.phase = 'over';
+    this.ending = ending;
+    this.connected = false;
+    this.events.push(ending === 'failed' ? 'error' : ending);
+    this.#stop_waking?.();
+  }
+
+  /** @param {Failure} failure */
+  fail(failure) {
+    this.failure = failure;
+    this.end('failed');
+  }
+
+  /** Cancels without the server, which is told as soon as it can be reached. */
+  cancel_here() {
+    if (!this.connected) {
+      this.failure = cancelled_here();
+      this.events.push('error');
+    }
+    this.end('cancelled');
+    tell_cancelled(this.ports, cancel_request(this.url, this.cancel_msg));
+  }
+
+  #leave_following() {
+    this.#stop_following?.();
+    this.#stop_following = null;
+  }
+}
