@@ -39,7 +39,9 @@ export class Engine {
     upload.need_status = true;
     upload.failures = upload.chunks_acked = 0;
     upload.rival.forget();
+    // What was measured before has nothing to do with what comes.
     upload.pace.rate.forget();
+    upload.pace.flight.restart();
     this.#settle();
   }
 

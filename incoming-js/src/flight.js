@@ -50,6 +50,11 @@ export class Flight {
     this.#judge(rate, limit);
   }
 
+  /** Sending stood still: what is measured now began before. */
+  restart() {
+    this.#acks = -this.#count;
+  }
+
   /** A line too slow or a server too busy for so many. */
   fewer() {
     this.#change(Math.max(1, this.#count - 1));
@@ -76,7 +81,7 @@ export class Flight {
     this.#count = count;
     this.#before = 0;
     // Those that are on their way still went out in the old company.
-    this.#acks = -count;
+    this.restart();
   }
 
   /** @param {number} now_ms */

@@ -68,8 +68,8 @@ export function create_library(from_origin, ports = browser_ports) {
  * @param {unknown} value
  */
 function check_count(key, value) {
-  if (value === undefined || (Number.isSafeInteger(value) && Number(value) > 0)) return;
-  throw new TypeError(`incoming: ${key} must be a whole number above zero, not ${String(value)}`);
+  if (value === undefined || (Number.isSafeInteger(value) && /** @type {number} */ (value) > 0)) return;
+  throw new TypeError(`incoming: ${key} must be a whole number above zero, not ${value}`);
 }
 
 /** Where the page is; nothing outside of browsers. */

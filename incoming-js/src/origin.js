@@ -16,7 +16,7 @@ export function origin_of(hostname, page_protocol) {
   try {
     new URL(origin);
   } catch {
-    throw new TypeError(`incoming: not a hostname: ${JSON.stringify(hostname)}`);
+    throw new TypeError(`incoming: not a hostname: "${hostname}"`);
   }
   return origin;
 }

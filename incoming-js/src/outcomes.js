@@ -153,7 +153,7 @@ function on_refused(upload, call, refusal) {
     if (status) learn(upload, status, call);
     else upload.need_status = true;
     if (upload.phase === 'over' || (put && upload.phase === 'following')) return;
-    if (refusal.http === 429) upload.pace.ease();
+    if (refusal.http === 429) upload.pace.flight.fewer();
     if (meaning === 'superseded') upload.give_way();
     else upload.trouble(refusal.message, refusal.retry_after_ms);
   } else if (meaning === 'over' && status && is_over(status)) {

@@ -3,6 +3,7 @@
  * each chunk. Pure but for its own memory.
  */
 import { Flight } from './flight.js';
+import { CHUNK_CONNECTIONS } from './limits.js';
 import { Rate } from './rate.js';
 import { ChunkSize } from './size.js';
 import { Suspects } from './suspects.js';
@@ -13,8 +14,8 @@ import { Suspects } from './suspects.js';
 export class Pace {
   rate = new Rate();
   suspects = new Suspects();
+  flight = new Flight();
   #size;
-  #flight = new Flight();
   #send_ahead;
 
   /** @param {import('./types.js').Options} options */
@@ -32,7 +33,7 @@ export class Pace {
   sizes(status, length, ceiling) {
     return {
       chunk_bytes: this.#size.next(status, length, ceiling),
-      send_ahead: this.#send_ahead ?? this.#flight.within(status.send_ahead),
+      send_ahead: this.#send_ahead ?? this.flight.within(most(status)),
     };
   }
 
@@ -45,7 +46,7 @@ export class Pace {
   acked({ from, to }, ms, now_ms, status) {
     this.suspects.clear();
     this.#size.acked(to - from, ms);
-    this.#flight.acked(to - from, ms, now_ms, status.send_ahead);
+    this.flight.acked(to - from, ms, now_ms, most(status));
   }
 
   /**
@@ -58,9 +59,12 @@ export class Pace {
     if (why === 'network') this.suspects.lost(from, to - from);
     this.#size.lost(sent, ms);
   }
+}
 
-  /** The server has too much to do. */
-  ease() {
-    this.#flight.fewer();
-  }
+/**
+ * Chunks in flight at most: the page has no more connections for them, whatever the server suggests.
+ * @param {Status} status
+ */
+function most({ send_ahead }) {
+  return Math.min(send_ahead, CHUNK_CONNECTIONS);
 }

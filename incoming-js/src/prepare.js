@@ -58,7 +58,7 @@ async function all_headers({ method, body, headers = {} }, options) {
   if (digest) own['Content-Digest'] = digest;
   // After the digest, which takes its time: a token should be fresh.
   const theirs = typeof options.headers === 'function' ? await options.headers() : options.headers;
-  const names = Object.keys(own).map((name) => name.toLowerCase());
-  const others = Object.entries(theirs ?? {}).filter(([name, value]) => value != null && !names.includes(name.toLowerCase()));
+  const others = new Headers(theirs);
+  for (const name of Object.keys(own)) others.delete(name);
   return { ...Object.fromEntries(others), ...own };
 }

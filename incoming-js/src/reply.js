@@ -10,6 +10,7 @@ import { retry_after_ms } from './retry.js';
 /** @typedef {import('./types.js').Refusal} Refusal */
 /** @typedef {import('./types.js').Status} Status */
 
+/** The last three are ends. */
 const STATES = ['new', 'uploading', 'handing_over', 'finished', 'cancelled', 'failed'];
 
 /**
@@ -76,7 +77,7 @@ export function verdict({ http, code, from_server }) {
  * @param {Status} status
  */
 export function is_over({ state }) {
-  return state === 'finished' || state === 'cancelled' || state === 'failed';
+  return STATES.indexOf(state) > 2;
 }
 
 /**
@@ -121,7 +122,7 @@ function is_record(value) {
  * @returns {value is number}
  */
 function is_count(value) {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
+  return Number.isSafeInteger(value) && /** @type {number} */ (value) >= 0;
 }
 
 /** @param {unknown} value */

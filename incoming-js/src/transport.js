@@ -22,7 +22,6 @@ function send(request, on_end) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let ended = false;
-  let excused = false;
 
   const close = () => {
     ended = true;
@@ -34,25 +33,21 @@ function send(request, on_end) {
     close();
     on_end(raw);
   };
-  /** @param {number} ms */
-  const wait = (ms) => {
+  /**
+   * @param {number} ms from now, in which bytes must move
+   * @param {number} late_ms a timer that fires later than that gets another turn: what moved while nothing ran here is
+   *   about to be told. One more turn only, or hidden tabs would wait for ever.
+   */
+  const be_patient = (ms, late_ms = LATE_MS) => {
     clearTimeout(timer);
+    if (ended) return;
     const due = Date.now() + ms;
     timer = setTimeout(() => {
-      // Late: what moved while nothing ran here is about to be told. Once, or hidden tabs would wait for ever.
-      if (!excused && Date.now() - due > LATE_MS) {
-        excused = true;
-        return wait(ms);
-      }
+      if (Date.now() - due > late_ms) return be_patient(ms, Infinity);
       close();
       xhr.abort();
       on_end({ kind: 'lost', why: 'stall' });
     }, ms);
-  };
-  /** @param {number} ms from now, in which bytes must move */
-  const be_patient = (ms) => {
-    excused = false;
-    if (!ended) wait(ms);
   };
 
   xhr.open(request.method, request.url);

@@ -71,15 +71,13 @@
  * @property {(origin: string) => import('./budget.js').Budget} budget_for
  */
 
-/** @typedef {Record<string, string>} Headers names and values */
-
 /**
  * Third argument of `incoming.Uploader`; everything in it may be left out.
  * @typedef {object} Options
  * @property {string} [hostname] server of this upload, as for `set_server_hostname`
  * @property {number} [chunk_size] bytes per chunk, fixed; else it follows the line
  * @property {number} [send_ahead] chunks in flight, fixed; else it follows the line, up to the server's suggestion
- * @property {Headers | (() => Headers | Promise<Headers>)} [headers] sent along with every request; a function is asked
+ * @property {HeadersInit | (() => HeadersInit | Promise<HeadersInit>)} [headers] sent along with every request; a function is asked
  *   for each anew, so that a token may change
  * @property {AbortSignal} [signal] cancels the upload when it is aborted
  * @property {boolean} [digest] sends a SHA-256 with every chunk up to 16 MiB, in secure contexts

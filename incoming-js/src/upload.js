@@ -95,6 +95,7 @@ export class Upload {
    */
   trouble(text, retry_after = null) {
     if (this.hold.stands && retry_after === null) return;
+    this.pace.flight.restart();
     if (!this.hold.stands) this.failures += 1;
     const ms = retry_after ?? backoff_ms(this.failures, this.ports.clock.random());
     this.hold.begin(ms, `${text}, trying again in ${Math.ceil(ms / 1000)} s`, retry_after === null);

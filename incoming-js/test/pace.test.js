@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Flight } from '../src/flight.js';
+import { Pace } from '../src/pace.js';
 import { Rate } from '../src/rate.js';
 import { ChunkSize } from '../src/size.js';
 import { Suspects } from '../src/suspects.js';
@@ -88,6 +89,33 @@ test('in flight: a crawling line gets one, a busy server one less', () => {
   }
 });
 
+test('in flight: a pause is no measurement', () => {
+  const flight = new Flight();
+  let now = 0;
+  for (let i = 0; i < 200; i += 1) {
+    const count = flight.within(4);
+    now += count * 500;
+    if (i % 9 === 8) {
+      flight.restart();
+      now += 1e6;
+    }
+    for (let k = 0; k < count; k += 1) flight.acked(1 * MiB, count * 500, now, 4);
+    assert.ok(flight.within(4) <= 3);
+  }
+  assert.equal(flight.within(4), 2);
+});
+
+test('in flight: never more than the page has connections', () => {
+  const pace = new Pace({});
+  const status = { chunk_size: 1 * MiB, max_chunk_size: null, send_ahead: 50 };
+  const in_flight = () => pace.sizes(status, 1 * GiB, Infinity).send_ahead;
+  for (let now = 1500; now < 60_000; now += 1500) {
+    for (let i = in_flight(); i > 0; i -= 1) pace.acked({ from: 0, to: 1 * MiB }, 1500, now, status);
+    assert.ok(in_flight() <= 4);
+  }
+  assert.equal(in_flight(), 4);
+});
+
 test('suspects: lost twice, nothing of it there, the server alive', () => {
   const nothing = () => false;
   const suspects = new Suspects();
@@ -125,6 +153,12 @@ test('rate: from acknowledgements, null until known, falls while nothing comes, 
   assert.equal(rate.bytes_per_s, null);
   rate.note(1300, 202_000);
   assert.equal(rate.bytes_per_s, 1000);
+});
+
+test('rate: chunks that end together count as one', () => {
+  const rate = new Rate();
+  for (const [bytes, at] of [[0, 0], [100, 50], [200, 1050], [300, 1100]]) rate.note(bytes, at);
+  assert.equal(rate.bytes_per_s, Math.round(200_000 / 1050));
 });
 
 test('the page sees rate and time left while chunks are transferred, and only then', () => {

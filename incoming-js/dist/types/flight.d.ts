@@ -10,6 +10,8 @@ export declare class Flight {
      * @param {number} limit
      */
     acked(bytes: number, ms: number, now_ms: number, limit: number): void;
+    /** Sending stood still: what is measured now began before. */
+    restart(): void;
     /** A line too slow or a server too busy for so many. */
     fewer(): void;
 }

@@ -1,3 +1,8 @@
+/**
+ * How an upload uses its line: how large chunks are, how many are in flight, how fast it goes. Fed with what became of
+ * each chunk. Pure but for its own memory.
+ */
+import { Flight } from './flight.js';
 import { Rate } from './rate.js';
 import { Suspects } from './suspects.js';
 export type Put = import('./present.js').Put;
@@ -8,6 +13,7 @@ export declare class Pace {
     #private;
     rate: Rate;
     suspects: Suspects;
+    flight: Flight;
     /** @param {import('./types.js').Options} options */
     constructor(options: import('./types.js').Options);
     /**
@@ -34,6 +40,4 @@ export declare class Pace {
      * @param {import('./types.js').Lost['why']} why
      */
     lost({ from, to, sent }: Put, ms: number, why: import('./types.js').Lost['why']): void;
-    /** The server has too much to do. */
-    ease(): void;
 }

@@ -100,7 +100,6 @@ export type Ports = {
     on_wake: (fn: () => void) => () => void;
     budget_for: (origin: string) => import('./budget.js').Budget;
 };
-export type Headers = Record<string, string>;
 export type Options = {
     /**
      * server of this upload, as for `set_server_hostname`
@@ -118,7 +117,7 @@ export type Options = {
      * sent along with every request; a function is asked
      * for each anew, so that a token may change
      */
-    headers?: Headers | (() => Headers | Promise<Headers>);
+    headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
     /**
      * cancels the upload when it is aborted
      */
@@ -218,14 +217,13 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {(fn: () => void) => () => void} on_wake calls fn when a retry has better prospects; returns the end of it
  * @property {(origin: string) => import('./budget.js').Budget} budget_for
  */
-/** @typedef {Record<string, string>} Headers names and values */
 /**
  * Third argument of `incoming.Uploader`; everything in it may be left out.
  * @typedef {object} Options
  * @property {string} [hostname] server of this upload, as for `set_server_hostname`
  * @property {number} [chunk_size] bytes per chunk, fixed; else it follows the line
  * @property {number} [send_ahead] chunks in flight, fixed; else it follows the line, up to the server's suggestion
- * @property {Headers | (() => Headers | Promise<Headers>)} [headers] sent along with every request; a function is asked
+ * @property {HeadersInit | (() => HeadersInit | Promise<HeadersInit>)} [headers] sent along with every request; a function is asked
  *   for each anew, so that a token may change
  * @property {AbortSignal} [signal] cancels the upload when it is aborted
  * @property {boolean} [digest] sends a SHA-256 with every chunk up to 16 MiB, in secure contexts

@@ -1,0 +1,130 @@
+// The browser library as a page of its own uses it: from another origin, with headers, digests, a
+// signal, over lines of different speed.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Line, browser, demo, file, folder, open, until } from './harness.js';
+
+const MB = 1_000_000;
+
+/** A demo behind a line, a page from the demo's own port, and what went over the line seen by the browser. */
+async function apart(t, bytesPerSecond) {
+  const app = await demo(t);
+  const line = new Line(t, app.http, bytesPerSecond);
+  const port = await line.open();
+  const on = await browser(t);
+  const { page, complaints } = await open(on, 'about:blank');
+  await page.setBypassCSP(true);
+  const requests = [];
+  page.on('request', (request) => {
+    if (request.url().includes('/uploads/')) requests.push(request);
+  });
+  await page.goto(`http://localhost:${app.http}/`, { waitUntil: 'load' });
+  await page.evaluate(() => {
+    const input = Object.assign(document.createElement('input'), { type: 'file', id: 'own' });
+    document.body.append(input);
+    window.seen = { rates: [], left: [], asked: 0, outcome: null };
+    window.control = new AbortController();
+  });
+  return { app, line, page, complaints, requests, hostname: `http://localhost:${port}`, dir: await folder(t) };
+}
+
+/** Starts an upload in the page as `window.up`, with what `options` gives there. */
+async function start(page, one, hostname, options = () => ({})) {
+  await (await page.$('#own')).uploadFile(one.path);
+  await page.evaluate(async (to, name, size, more) => {
+    const { Uploader } = await import('/incoming/frontend/incoming.mjs');
+    const answer = await fetch('/api/tickets', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ name, size }),
+    });
+    const { id } = await answer.json();
+    const up = new Uploader(id, document.getElementById('own').files[0], { hostname: to, ...more });
+    up.addEventListener('progress', () => {
+      if (up.bytes_per_s !== null) window.seen.rates.push(up.bytes_per_s);
+      if (up.eta_s !== null) window.seen.left.push(up.eta_s);
+    });
+    up.done.then(() => (window.seen.outcome = 'finished'), (error) => (window.seen.outcome = String(error?.name ?? error)));
+    window.up = up;
+    up.start();
+  }, hostname, one.name, one.bytes, await page.evaluateHandle(options));
+}
+
+const outcome = (page) => until('the upload has an outcome', () => page.evaluate(() => window.seen.outcome));
+
+const arrived = (page, one) => until(`the web app has ${one.name}`, () => page.evaluate(async (sha256) => {
+  const answer = await fetch('/api/files', { cache: 'no-store' });
+  return (await answer.text()).includes(sha256);
+}, one.sha256));
+
+const chunks = (requests) => requests.filter((request) => request.method() === 'PUT').map((request) => {
+  const [, from, last] = /bytes (\d+)-(\d+)\//.exec(request.headers()['content-range']);
+  return { bytes: Number(last) + 1 - Number(from), digest: request.headers()['content-digest'], token: request.headers()['x-token'] };
+});
+
+test('from another origin, with a token asked for each time and a digest with every chunk', async (t) => {
+  const { page, complaints, requests, hostname, dir } = await apart(t, 8 * MB);
+  const one = await file(dir, 'signed.bin', 30 * MB);
+  await start(page, one, hostname, () => ({
+    digest: true,
+    headers: async () => ({ 'X-Token': String((window.seen.asked += 1)) }),
+  }));
+  assert.equal(await outcome(page), 'finished');
+  await arrived(page, one);
+  const sent = chunks(requests);
+  assert.ok(sent.every(({ digest }) => /^sha-256=:[\w+/]{43}=:$/.test(digest)), JSON.stringify(sent));
+  assert.ok(sent.every(({ token }) => Number(token) > 0));
+  assert.equal(new Set(sent.map(({ token }) => token)).size, sent.length);
+  assert.deepEqual(complaints, []);
+});
+
+test('chunks grow on a fast line and stay small on a slow one; the rate shown is that of the line', async (t) => {
+  const fast = await apart(t, 1000 * MB);
+  const large = await file(fast.dir, 'fast.bin', 150 * MB);
+  await start(fast.page, large, fast.hostname);
+  assert.equal(await outcome(fast.page), 'finished');
+  const sizes = chunks(fast.requests).map(({ bytes }) => bytes);
+  assert.equal(sizes[0], 512 * 1024);
+  assert.ok(Math.max(...sizes) >= 4 * 1024 * 1024, sizes.join());
+
+  const slow = await apart(t, 0.3 * MB);
+  const small = await file(slow.dir, 'slow.bin', 4 * MB);
+  await start(slow.page, small, slow.hostname);
+  assert.equal(await outcome(slow.page), 'finished');
+  await arrived(slow.page, small);
+  const little = chunks(slow.requests).map(({ bytes }) => bytes);
+  assert.ok(Math.max(...little) <= 1024 * 1024, little.join());
+  const { rates, left } = await slow.page.evaluate(() => window.seen);
+  t.diagnostic(`fast ${sizes.join()}; slow ${little.join()}; last rate ${rates.at(-1)}, first time left ${left[0]} s`);
+  // Each connection gets that rate, and there are up to four.
+  assert.ok(rates.at(-1) > 0.1 * MB && rates.at(-1) < 1.4 * MB, rates.join());
+  assert.deepEqual([...fast.complaints, ...slow.complaints], []);
+});
+
+test('a signal cancels, also on the server', async (t) => {
+  const { page, complaints, requests, hostname, dir } = await apart(t, 2 * MB);
+  const one = await file(dir, 'aborted.bin', 30 * MB);
+  await start(page, one, hostname, () => ({ signal: window.control.signal }));
+  await until('it is on its way', () => page.evaluate(() => window.up.bytes_acked > 0));
+  await page.evaluate(() => window.control.abort(new DOMException('changed my mind', 'AbortError')));
+  assert.equal(await outcome(page), 'AbortError');
+  assert.deepEqual(await page.evaluate(() => [window.up.cancelled, window.up.cancel_msg, window.up.error_code]), [true, 'changed my mind', null]);
+  const url = requests.find((request) => request.method() === 'PUT').url();
+  await until('the server knows', async () => (await (await fetch(url)).json()).state === 'cancelled');
+  assert.deepEqual(complaints, []);
+});
+
+test('a gate that hides its refusals of large chunks is got through', async (t) => {
+  const { page, complaints, requests, hostname, dir } = await apart(t, 1000 * MB);
+  // As a proxy does that refuses for size: no answer the page may read.
+  await page.setRequestInterception(true);
+  const large = (request) => request.method() === 'PUT' && chunks([request])[0].bytes > 1024 * 1024;
+  page.on('request', (request) => (large(request) ? request.abort('failed') : request.continue()));
+  const one = await file(dir, 'gated.bin', 20 * MB);
+  await start(page, one, hostname);
+  assert.equal(await outcome(page), 'finished');
+  await arrived(page, one);
+  assert.ok(chunks(requests).slice(-5).every(({ bytes }) => bytes <= 1024 * 1024));
+  assert.deepEqual(complaints, []);
+});
