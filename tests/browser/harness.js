@@ -105,11 +105,15 @@ export async function demo(t) {
   return { server, dir, https, http, backend };
 }
 
-/** A TCP line to `port` that carries at most `bytesPerSecond` upwards and can be cut. */
+/** A TCP line to `port` that carries at most `bytesPerSecond` upwards, for each connection or for
+ *  all together, takes `delayMs` each way, and can be cut. */
 export class Line {
-  constructor(t, port, bytesPerSecond) {
+  constructor(t, port, bytesPerSecond, { delayMs = 0, together = false } = {}) {
     this.port = port;
     this.rate = bytesPerSecond;
+    this.delayMs = delayMs;
+    this.together = together;
+    this.free = 0;
     this.up = true;
     this.bytes = 0;
     this.pairs = new Set();
@@ -144,14 +148,32 @@ export class Line {
     this.pairs.add(pair);
     const end = () => (this.pairs.delete(pair), pair.destroy());
     for (const socket of [client, far]) socket.on('error', end).on('close', end);
-    far.pipe(client);
+    const upwards = this.#delayed(far);
+    const downwards = this.#delayed(client);
+    far.on('data', (data) => downwards(data, 0));
+    const gate = this.together ? this : { free: 0 };
     client.on('data', (data) => {
       this.bytes += data.length;
-      far.write(data);
+      const now = performance.now();
+      // Timers that are late by a little must not make the line slower than it is.
+      const starts = Math.max(now - 20, gate.free);
+      gate.free = starts + (data.length / this.rate) * 1000;
+      upwards(data, Math.max(0, starts - now));
       client.pause();
-      setTimeout(() => client.resume(), (data.length / this.rate) * 1000);
+      setTimeout(() => client.resume(), Math.max(0, gate.free - now));
     });
     return undefined;
+  }
+
+  /** Writes to `socket` later, in order, whatever the timers do. */
+  #delayed(socket) {
+    const waiting = [];
+    return (data, ms) => {
+      waiting.push(data);
+      const write = () => socket.write(waiting.shift());
+      if (this.delayMs + ms === 0) write();
+      else setTimeout(write, this.delayMs + ms);
+    };
   }
 }
 
