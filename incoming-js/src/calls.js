@@ -12,7 +12,7 @@ import { read_outcome } from './reply.js';
 /**
  * A request that runs.
  * @typedef {object} Call
- * @property {'sync' | 'put' | 'poll' | 'cancel'} kind
+ * @property {'sync' | 'verify' | 'put' | 'poll' | 'cancel'} kind
  * @property {Slot | null} slot
  * @property {Put | null} put
  * @property {boolean} waits the server was asked to wait

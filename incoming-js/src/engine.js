@@ -3,8 +3,10 @@
  *
  * Every event is handled to the end before the page is told, so callbacks may call back in.
  */
+import { PAUSE_LOOK_MS } from './limits.js';
 import { on_outcome } from './outcomes.js';
 import { pump } from './pump.js';
+import { size_of } from './ranges.js';
 import { Upload } from './upload.js';
 
 export class Engine {
@@ -17,7 +19,7 @@ export class Engine {
    *   must not throw
    */
   constructor(what, on_change) {
-    this.#upload = new Upload(what, (call, outcome) => on_outcome(this.#upload, call, outcome), () => this.#settle());
+    this.#upload = new Upload(what, (call, outcome) => on_outcome(this.#upload, call, outcome), () => this.#settle(), () => this.#tell());
     this.#on_change = on_change;
   }
 
@@ -30,15 +32,17 @@ export class Engine {
     return this.#upload.failure;
   }
 
-  /** Begins, or goes on when paused; else does nothing. */
+  /** Begins, or goes on when paused, or tries now what waits to be tried again; else does nothing. */
   start() {
     const upload = this.#upload;
-    if (upload.phase !== 'idle' && upload.phase !== 'paused') return;
+    if (upload.phase !== 'idle' && upload.phase !== 'paused') return upload.hold.cut();
+    upload.stop();
     upload.open();
     upload.phase = 'binding';
     upload.need_status = true;
-    upload.failures = upload.chunks_acked = 0;
+    upload.failures = upload.misses = upload.chunks_acked = 0;
     upload.rival.forget();
+    upload.join();
     // What was measured before has nothing to do with what comes.
     upload.pace.rate.forget();
     upload.pace.flight.restart();
@@ -49,9 +53,13 @@ export class Engine {
   pause() {
     const upload = this.#upload;
     if (upload.phase === 'paused' || !upload.properties().can_pause) return;
+    // Some of what was aborted has arrived: a look at it shows what is kept.
+    const look = upload.calls.puts.some(({ sent }) => sent > 0);
     upload.stop();
     upload.phase = 'paused';
     upload.connected = false;
+    upload.need_status = look;
+    if (look) upload.hold.begin(PAUSE_LOOK_MS, null, false);
     this.#settle();
   }
 
@@ -84,7 +92,9 @@ export class Engine {
   }
 
   #settle() {
-    pump(this.#upload, () => this.#tell());
+    const upload = this.#upload;
+    pump(upload, () => this.#tell());
+    if (upload.status && upload.phase !== 'over') upload.memory.note(size_of(upload.ledger.received), upload.phase === 'paused');
     this.#tell();
   }
 

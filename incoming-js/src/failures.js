@@ -34,6 +34,15 @@ export function file_changed() {
 }
 
 /**
+ * The server holds other bytes than the file has.
+ * @returns {Failure}
+ */
+export function other_file() {
+  const message = 'FILE_CHANGED: this is not the file that the upload began with, or it was changed since';
+  return { code: 'FILE_CHANGED', error_code: 100, message };
+}
+
+/**
  * Cancelled while the server could not be reached.
  * @returns {Failure}
  */

@@ -8,15 +8,17 @@ import { backoff_ms } from './retry.js';
 /**
  * @param {import('./types.js').Ports} ports
  * @param {import('./types.js').Request} request the cancel request
+ * @param {() => void} on_known called when that is so
  */
-export function tell_cancelled(ports, request) {
+export function tell_cancelled(ports, request, on_known) {
   const { transport, clock } = ports;
   let failures = 0;
   let wakeable = true;
   /** @type {unknown} */
   let timer = null;
 
-  const stop_waking = ports.on_wake(() => {
+  const stop_waking = ports.on_wake((online) => {
+    if (online) failures = 0;
     if (timer !== null && wakeable) attempt();
   });
 
@@ -27,7 +29,10 @@ export function tell_cancelled(ports, request) {
       const outcome = read_outcome(raw, clock.now());
       const retry_after = outcome.kind === 'refused' ? outcome.refusal.retry_after_ms : null;
       const known = outcome.kind === 'status' || (outcome.kind === 'refused' && verdict(outcome.refusal) !== 'retry');
-      if (known) return stop_waking();
+      if (known) {
+        stop_waking();
+        return on_known();
+      }
       failures += 1;
       wakeable = retry_after === null;
       timer = clock.set_timer(attempt, retry_after ?? backoff_ms(failures, clock.random()));

@@ -1,18 +1,23 @@
 /**
- * The pause of an upload during which it sends nothing new: one at a time, with its reason for people.
+ * The pause of an upload during which it sends nothing new: one at a time, with its reason for people. One with a
+ * reason counts down.
  */
+import { COUNTDOWN_MS } from './limits.js';
 
 export class Hold {
   #clock;
   #on_end;
-  /** @type {{ text: string | null, wakeable: boolean, timer: unknown } | null} */
+  #on_count;
+  /** @type {{ text: string | null, wakeable: boolean, until: number, timer: unknown } | null} */
   #now = null;
 
   /**
    * @param {import('./types.js').Clock} clock
    * @param {() => void} on_end called when a pause has run its time or was woken
+   * @param {() => void} on_count called while a reason is shown and another second has gone by
    */
-  constructor(clock, on_end) {
+  constructor(clock, on_end, on_count) {
+    this.#on_count = on_count;
     this.#clock = clock;
     this.#on_end = on_end;
   }
@@ -26,6 +31,11 @@ export class Hold {
     return this.#now?.text ?? null;
   }
 
+  /** Seconds left of a pause with a reason, rounded up; else null. */
+  get seconds() {
+    return this.#now && this.text !== null ? Math.max(1, Math.ceil((this.#now.until - this.#clock.now()) / 1000)) : null;
+  }
+
   /**
    * Begins a pause in place of any other.
    * @param {number} ms
@@ -34,8 +44,8 @@ export class Hold {
    */
   begin(ms, text, wakeable) {
     this.end();
-    const timer = this.#clock.set_timer(() => this.#run_out(), ms);
-    this.#now = { text, wakeable, timer };
+    this.#now = { text, wakeable, until: this.#clock.now() + ms, timer: null };
+    this.#wait(ms);
   }
 
   /** Prospects are better now. */
@@ -43,10 +53,30 @@ export class Hold {
     if (this.#now?.wakeable) this.#run_out();
   }
 
+  /** The page wants no more waiting. */
+  cut() {
+    if (this.seconds !== null) this.#run_out();
+  }
+
   /** Ends it without a word. */
   end() {
     if (this.#now) this.#clock.clear_timer(this.#now.timer);
     this.#now = null;
+  }
+
+  /**
+   * By steps, each as long as what is shown stays true.
+   * @param {number} left_ms
+   */
+  #wait(left_ms) {
+    const now = this.#now;
+    if (!now) return;
+    const step_ms = now.text === null ? left_ms : left_ms % COUNTDOWN_MS || Math.min(left_ms, COUNTDOWN_MS);
+    now.timer = this.#clock.set_timer(() => {
+      if (step_ms >= left_ms) return this.#run_out();
+      this.#wait(left_ms - step_ms);
+      this.#on_count();
+    }, step_ms);
   }
 
   #run_out() {

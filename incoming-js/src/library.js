@@ -2,7 +2,11 @@
  * Puts the public object `incoming` together: one per place the script was loaded from.
  */
 import { budget_for } from './budget.js';
+import { sha256 } from './digest.js';
+import { browser_locks } from './locks.js';
 import { origin_of } from './origin.js';
+import { create_memory } from './recall.js';
+import { browser_store } from './store.js';
 import { xhr_transport } from './transport.js';
 import { Uploader as UploaderClass, UploadError } from './uploader.js';
 import { on_wake } from './wake.js';
@@ -21,6 +25,9 @@ const browser_ports = {
   },
   on_wake,
   budget_for,
+  sha256,
+  store: browser_store(),
+  locks: browser_locks,
 };
 
 /**
@@ -60,7 +67,8 @@ export function create_library(from_origin, ports = browser_ports) {
   }
   create_uploader.prototype = UploaderClass.prototype;
 
-  return { set_server_hostname, Uploader: /** @type {UploaderFunction} */ (/** @type {unknown} */ (create_uploader)), UploadError };
+  const { recall, unfinished, forget } = create_memory(ports, create_uploader);
+  return { set_server_hostname, recall, unfinished, forget, Uploader: /** @type {UploaderFunction} */ (/** @type {unknown} */ (create_uploader)), UploadError };
 }
 
 /**

@@ -23,6 +23,18 @@ export const CHUNKS_PER_FILE = 64;
 /** Larger chunks are not hashed: a chunk has to be in memory for it. */
 export const HASH_BYTES = 16 * 1024 * 1024;
 
+/** Bytes of a piece of the file that is compared or remembered: small to read, too large to be guessed. */
+export const PIECE_BYTES = 64 * 1024;
+
+/** Smaller pieces are not compared by the server. */
+export const MIN_PIECE_BYTES = 4 * 1024;
+
+/** Pieces compared besides the first and the last. */
+export const RANDOM_PIECES = 3;
+
+/** Comparisons that may go wrong, for another reason than the file, before the upload goes on without. */
+export const VERIFY_TRIES = 3;
+
 /** Chunks in flight at first: one on the line while the answer to the other is under way. */
 export const FIRST_IN_FLIGHT = 2;
 
@@ -82,6 +94,28 @@ export const PREPARE_MS = 60_000;
 
 /** Patience for the answer to a request without payload, beyond what it asks the server to wait. */
 export const CONTROL_MS = 30_000;
+
+/** After chunks were aborted for a pause: so long until the server has counted what had arrived of them. */
+export const PAUSE_LOOK_MS = 700;
+
+/** The state of a wait is told so often: it counts down. */
+export const COUNTDOWN_MS = 1_000;
+
+/** Without an answer for so long, the upload is taken to be this tab's. */
+export const CLAIM_MS = 2_000;
+
+/** Where tabs have to talk to each other: patience for the word of another one, and how often who waits asks again. */
+export const CLAIM_WORD_MS = 300;
+export const CLAIM_AGAIN_MS = 5_000;
+
+/** Progress is written down at most this often. */
+export const REMEMBER_MS = 5_000;
+
+/** What was not touched for so long is forgotten: the server gave it up long ago. */
+export const REMEMBER_LAST_MS = 7 * 24 * 3_600_000;
+
+/** Patience for the server's word on a remembered upload, before the page is told of it anyway. */
+export const RECALL_MS = 5_000;
 
 /** Retry pauses grow from the first to the last. */
 export const RETRY_FIRST_MS = 1_000;

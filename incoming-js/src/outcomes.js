@@ -5,6 +5,7 @@ import { failed_on_server, file_changed, length_changed } from './failures.js';
 import { missing, size_of } from './ranges.js';
 import { is_readable } from './readable.js';
 import { is_over, verdict } from './reply.js';
+import { ask_again, begin_check, on_verdicts } from './same.js';
 import { poll_pause_ms } from './retry.js';
 import { ceiling_after_refusal } from './size.js';
 
@@ -28,7 +29,13 @@ export function on_outcome(upload, call, outcome) {
     learn(upload, outcome.status, call);
     // What a broken chunk left behind is progress too: the line is bad, not dead.
     if (size_of(upload.ledger.received) > before) upload.failures = 0;
-    on_success(upload, call, now);
+    upload.misses = 0;
+    on_success(upload, call, outcome.status, now);
+  } else if (upload.phase === 'paused') {
+    // Looked once what was kept; that it could not be told will show when it goes on.
+    upload.need_status = false;
+  } else if (call.kind === 'verify' && !ask_again(upload, outcome)) {
+    // It goes on without.
   } else if (call.kind === 'put' && upload.phase !== 'sending') {
     // The chunk was acknowledged by a later answer; nothing hangs on this one any more.
   } else if (outcome.kind === 'lost') {
@@ -37,6 +44,7 @@ export function on_outcome(upload, call, outcome) {
     upload.connected = outcome.refusal.from_server;
     on_refused(upload, call, outcome.refusal);
   }
+  if (upload.phase === 'paused') upload.connected = false;
   if (upload.status) upload.pace.rate.note(size_of(upload.ledger.received), now);
 }
 
@@ -60,7 +68,7 @@ function learn(upload, status, call) {
       // An answer may be overtaken by that of the chunk which completed the file.
       if (upload.phase === 'following' && call.since < upload.phase_mark) return;
       note(status.received);
-      if (upload.phase !== 'watching') upload.enter('sending');
+      if (upload.phase !== 'watching' && upload.phase !== 'paused') upload.enter(upload.turn === 'waiting' ? 'watching' : 'sending');
       break;
     case 'handing_over':
       note([[0, total]]);
@@ -83,16 +91,17 @@ function learn(upload, status, call) {
 
 /**
  * @param {Upload} upload
- * @param {Call} call answered with a status that was learnt
+ * @param {Call} call answered with this status, which was learnt
+ * @param {Status} status
  * @param {number} now
  */
-function on_success(upload, call, now) {
+function on_success(upload, call, status, now) {
   const { put } = call;
   const { received } = upload.ledger;
   if (put) upload.chunks_acked += 1;
   if (upload.phase === 'over') return;
   if (put) {
-    if (missing(received, put.from, put.to).length > 0) return upload.trouble('chunk was not kept');
+    if (missing(received, put.from, put.to).length > 0) return upload.trouble('chunk was not kept', call);
     upload.failures = 0;
     upload.rival.forget();
     if (upload.status) upload.pace.acked(put, now - call.began_at, now, upload.status);
@@ -101,6 +110,9 @@ function on_success(upload, call, now) {
     upload.chunks_acked = 0;
     const refused = upload.pace.suspects.convict((at) => missing(received, at, at + 1).length === 0);
     if (refused !== null) lower_ceiling(upload, refused, null);
+    if (upload.phase === 'sending') begin_check(upload);
+  } else if (call.kind === 'verify') {
+    if (upload.phase === 'sending') on_verdicts(upload, status);
   } else {
     upload.failures = 0;
     after_poll(upload, call, now);
@@ -114,7 +126,7 @@ function on_success(upload, call, now) {
  */
 function after_poll(upload, call, now) {
   if (upload.phase === 'watching') {
-    if (upload.rival.is_gone(size_of(upload.ledger.received), now)) return upload.enter('sending');
+    if (upload.turn === 'held' && upload.rival.is_gone(size_of(upload.ledger.received), now)) return upload.enter('sending');
   } else if (upload.phase !== 'following') return;
   const waited = call.waits && now - call.began_at >= 1000;
   if (!waited) upload.hold.begin(poll_pause_ms(upload.polls++, upload.budget?.followers ?? 1), null, true);
@@ -133,7 +145,7 @@ function on_lost(upload, call, { why, text }, now) {
   if (call.kind === 'cancel') return upload.cancel_here();
   upload.need_status = true;
   const otherwise = upload.phase === 'binding' ? 'cannot reach upload server' : 'lost connection';
-  upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise));
+  upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise), call);
   if (!put) return;
   upload.pace.lost(put, now - call.began_at, why);
   if (why === 'network') void check_file(upload, put);
@@ -152,10 +164,11 @@ function on_refused(upload, call, refusal) {
   if (meaning === 'retry' || (meaning === 'superseded' && put)) {
     if (status) learn(upload, status, call);
     else upload.need_status = true;
+    if (call.kind === 'verify') upload.need_status = true;
     if (upload.phase === 'over' || (put && upload.phase === 'following')) return;
     if (refusal.http === 429) upload.pace.flight.fewer();
     if (meaning === 'superseded') upload.give_way();
-    else upload.trouble(refusal.message, refusal.retry_after_ms);
+    else upload.trouble(refusal.message, call, refusal.retry_after_ms);
   } else if (meaning === 'over' && status && is_over(status)) {
     learn(upload, status, call);
   } else if (meaning !== 'too_large' || !put || !lower_ceiling(upload, put.to - put.from, status?.max_chunk_size ?? null)) {
@@ -182,7 +195,7 @@ function lower_ceiling({ budget }, bytes, max) {
  */
 function on_cancel_refused(upload, call, refusal) {
   const meaning = verdict(refusal);
-  if (meaning === 'retry') upload.trouble(refusal.message, refusal.retry_after_ms);
+  if (meaning === 'retry') upload.trouble(refusal.message, call, refusal.retry_after_ms);
   else if (meaning === 'too_late') {
     upload.cancel_msg = null;
     upload.enter('following');

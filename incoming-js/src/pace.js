@@ -24,6 +24,11 @@ export class Pace {
     this.#send_ahead = options.send_ahead;
   }
 
+  /** @param {Status} status */
+  hashes(status) {
+    return this.#size.hashes(status);
+  }
+
   /**
    * The sizes in force, as `next_chunks` takes them.
    * @param {Status} status

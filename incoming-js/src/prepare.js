@@ -10,13 +10,13 @@ import { PREPARE_MS } from './limits.js';
 
 /**
  * @param {import('./types.js').Ports} ports
- * @param {Pick<Options, 'headers' | 'digest'>} options
+ * @param {Pick<Options, 'headers'>} options
  * @returns {import('./types.js').Transport}
  */
 export function prepared({ transport, clock }, options) {
-  if (!options.headers && !options.digest) return transport;
   return {
     send(request, on_end) {
+      if (!options.headers && !request.digest) return transport.send(request, on_end);
       /** @type {{ abort: () => void } | null} */
       let running = null;
       let over = false;
@@ -50,12 +50,12 @@ export function prepared({ transport, clock }, options) {
 /**
  * The page's headers and the request's own, which win whatever case their names are in.
  * @param {Request} request
- * @param {Pick<Options, 'headers' | 'digest'>} options
+ * @param {Pick<Options, 'headers'>} options
  */
-async function all_headers({ method, body, headers = {} }, options) {
+async function all_headers({ body, headers = {}, digest }, options) {
   const own = { ...headers };
-  const digest = options.digest && method === 'PUT' ? await content_digest(body) : null;
-  if (digest) own['Content-Digest'] = digest;
+  const value = digest ? await content_digest(body) : null;
+  if (value) own['Content-Digest'] = value;
   // After the digest, which takes its time: a token should be fresh.
   const theirs = typeof options.headers === 'function' ? await options.headers() : options.headers;
   const others = new Headers(theirs);

@@ -27,6 +27,11 @@ import { missing, size_of } from './ranges.js';
  */
 
 /**
+ * Among the tabs of this browser: nobody has answered yet, it is this one's turn, another one has the upload.
+ * @typedef {'asking' | 'held' | 'waiting'} Turn
+ */
+
+/**
  * @typedef {object} Snapshot
  * @property {Phase} phase
  * @property {'finished' | 'cancelled' | 'failed' | null} ending
@@ -37,7 +42,10 @@ import { missing, size_of } from './ranges.js';
  * @property {number} chunks_acked
  * @property {boolean} connected
  * @property {boolean} need_status
+ * @property {Turn} turn
+ * @property {import('./same.js').Check} check
  * @property {string | null} trouble why it waits
+ * @property {number | null} retry_s seconds left of that
  * @property {string | null} note what the server says for people
  * @property {string | null} cancel_msg
  * @property {import('./types.js').Failure | null} failure
@@ -64,6 +72,7 @@ export function present(now) {
     chunks_acked_now: now.chunks_acked,
     chunks_ahead: puts.length,
     state_msg: state_msg(now),
+    retry_in_s: now.retry_s,
     cancel_msg: now.cancel_msg,
     error_code: now.failure?.error_code ?? null,
     error_msg: now.failure?.message ?? null,
@@ -91,12 +100,14 @@ function all_handed({ received, puts, total }) {
 
 /** @param {Snapshot} now */
 function state_msg(now) {
-  if (now.trouble) return now.trouble;
+  if (now.trouble) return `${now.trouble}, trying again in ${now.retry_s} s`;
   switch (now.phase) {
     case 'idle': return 'not yet started';
     case 'binding': return 'connecting to upload server';
-    case 'sending': return now.need_status ? 'asking upload server what it has' : 'transfer file chunks to upload server';
-    case 'watching': return 'another uploader is sending this file, looking on';
+    case 'sending':
+      if (now.need_status) return 'asking upload server what it has';
+      return now.check ? 'comparing file with what upload server has' : 'transfer file chunks to upload server';
+    case 'watching': return now.turn === 'waiting' ? 'another tab is sending this file, looking on' : 'another uploader is sending this file, looking on';
     case 'following': return now.note ? `handing file to app: ${now.note}` : 'handing file to app';
     case 'paused': return 'paused';
     case 'cancelling': return `cancelling: ${now.cancel_msg}`;

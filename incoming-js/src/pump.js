@@ -3,7 +3,8 @@
  */
 import { is_due } from './due.js';
 import { next_chunks } from './plan.js';
-import { bind_request, cancel_request, chunk_request, long_poll_request, status_request } from './requests.js';
+import { bind_request, cancel_request, chunk_request, long_poll_request, status_request, verify_request } from './requests.js';
+import { union } from './ranges.js';
 import { poll_pause_ms } from './retry.js';
 
 /** @typedef {import('./budget.js').Lane} Lane */
@@ -27,7 +28,7 @@ export function pump(upload, on_progress) {
     begin(upload, { kind: 'cancel', slot: null }, cancel_request(upload.url, upload.cancel_msg));
   }
   // Everything is acknowledged, yet the server does not hand over: looks again later.
-  if (upload.phase === 'sending' && calls.idle) {
+  if (upload.phase === 'sending' && calls.idle && upload.check === null && upload.turn === 'held') {
     upload.need_status = true;
     hold.begin(poll_pause_ms(upload.polls++, 1), null, true);
   }
@@ -38,11 +39,13 @@ export function pump(upload, on_progress) {
  * @param {Lane} lane
  */
 function wants(upload, lane) {
-  const { phase, need_status, calls, hold } = upload;
+  const { phase, need_status, calls, check, turn, hold } = upload;
   return !hold.stands && is_due(lane, {
     phase,
     need_status,
     runs: (kind) => calls.runs(kind),
+    check,
+    turn,
     has_chunk: () => next_chunk(upload) !== undefined,
   });
 }
@@ -55,7 +58,9 @@ function wants(upload, lane) {
  */
 function use(upload, lane, slot, on_progress) {
   const { url, file, status } = upload;
-  if (lane === 'control') {
+  if (lane === 'control' && typeof upload.check === 'string' && !upload.need_status) {
+    begin(upload, { kind: 'verify', slot }, verify_request(url, upload.check));
+  } else if (lane === 'control') {
     const bound = status !== null && status.length !== null;
     begin(upload, { kind: 'sync', slot }, bound ? status_request(url) : bind_request(url, file));
   } else if (lane === 'poll') {
@@ -66,7 +71,9 @@ function use(upload, lane, slot, on_progress) {
   } else {
     const [from, to] = next_chunk(upload) ?? [0, 0];
     const put = { from, to, sent: 0, handed: false };
-    begin(upload, { kind: 'put', slot, put }, chunk_request(url, file, put, on_progress));
+    upload.own = union(upload.own, [[from, to]]);
+    const digest = status !== null && upload.pace.hashes(status);
+    begin(upload, { kind: 'put', slot, put }, chunk_request(url, file, put, digest, on_progress));
   }
 }
 

@@ -49,20 +49,32 @@ export function cancel_request(url, reason) {
 }
 
 /**
+ * Compares pieces with what the server holds. A plain text, so that browsers ask no leave first.
+ * @param {string} url
+ * @param {string} body
+ * @returns {Request}
+ */
+export function verify_request(url, body) {
+  return { method: 'POST', url: `${url}/verify`, body };
+}
+
+/**
  * A chunk, streamed from the file by the browser; keeps `put` up to date while it goes out.
  * @param {string} url
  * @param {File} file
  * @param {import('./present.js').Put} put
+ * @param {boolean} digest
  * @param {() => void} on_change
  * @returns {Request}
  */
-export function chunk_request(url, file, put, on_change) {
+export function chunk_request(url, file, put, digest, on_change) {
   const { from, to } = put;
   return {
     method: 'PUT',
     url,
     headers: { 'Content-Range': `bytes ${from}-${to - 1}/${file.size}` },
     body: file.slice(from, to),
+    digest,
     on_sent: (bytes) => {
       put.sent = Math.min(bytes, to - from);
       on_change();

@@ -9,22 +9,31 @@ import { CHUNKS_PER_FILE, CHUNK_FAST_MS, CHUNK_GOAL_MS, CHUNK_SLOW_MS, FIRST_CHU
 export class ChunkSize {
   #bytes = FIRST_CHUNK_BYTES;
   #fixed;
-  #most;
+  #digest;
 
   /** @param {Pick<import('./types.js').Options, 'chunk_size' | 'digest'>} options of the page */
   constructor({ chunk_size, digest }) {
     this.#fixed = chunk_size;
-    this.#most = digest ? HASH_BYTES : Infinity;
+    this.#digest = digest;
+  }
+
+  /**
+   * Whether chunks carry a digest: as the page says, else as the web app wishes.
+   * @param {{ digest: boolean }} status
+   */
+  hashes({ digest }) {
+    return this.#digest ?? digest;
   }
 
   /**
    * Bytes of the next chunk.
-   * @param {{ chunk_size: number, max_chunk_size: number | null }} status what the server suggests and takes
+   * @param {{ chunk_size: number, max_chunk_size: number | null, digest: boolean }} status what the server suggests and takes
    * @param {number} length of the file
    * @param {number} ceiling learnt from refusals; Infinity at first
    */
-  next({ chunk_size, max_chunk_size }, length, ceiling) {
-    const most = Math.min(this.#most, Math.max(chunk_size, Math.floor(length / CHUNKS_PER_FILE)));
+  next(status, length, ceiling) {
+    const { chunk_size, max_chunk_size } = status;
+    const most = Math.min(this.hashes(status) ? HASH_BYTES : Infinity, Math.max(chunk_size, Math.floor(length / CHUNKS_PER_FILE)));
     return Math.max(1, Math.min(this.#fixed ?? Math.min(this.#bytes, most), max_chunk_size ?? Infinity, ceiling));
   }
 

@@ -11,7 +11,9 @@
  * @property {number} chunk_size
  * @property {number | null} max_chunk_size
  * @property {number} send_ahead
+ * @property {boolean} digest the web app wants the file's digest
  * @property {string | null} reason
+ * @property {(boolean | null)[]} verified what became of a comparison, where one was asked for
  */
 
 /**
@@ -42,6 +44,7 @@
  * @property {string} url
  * @property {Record<string, string>} [headers]
  * @property {Blob | string} [body]
+ * @property {boolean} [digest] a digest of the body is to go along
  * @property {number} [answer_ms] patience for the answer once the request is sent
  * @property {(bytes: number) => void} [on_sent] how much of the body the network has taken
  * @property {() => void} [on_handed] the network has taken all of it
@@ -67,8 +70,43 @@
  * @typedef {object} Ports
  * @property {Transport} transport
  * @property {Clock} clock
- * @property {(fn: () => void) => () => void} on_wake calls fn when a retry has better prospects; returns the end of it
+ * @property {(fn: (online: boolean) => void) => () => void} on_wake calls fn when a retry has better prospects, and whether that is
+ *   because the network is back; returns the end of it
  * @property {(origin: string) => import('./budget.js').Budget} budget_for
+ * @property {(blob: Blob) => Promise<string | null>} sha256 in base64; null where there is no such thing; rejects when it cannot be read
+ * @property {Store | null} store
+ * @property {Locks} locks
+ */
+
+/**
+ * What is remembered of an upload that is not over.
+ * @typedef {object} Entry
+ * @property {string} upload_id
+ * @property {string} hostname origin of the server
+ * @property {string} name
+ * @property {number} size
+ * @property {number} last_modified
+ * @property {number} mark tells files apart that agree in all of this: a hash of the first and the last bytes
+ * @property {number} bytes_acked as last known
+ * @property {number} when ms, when that was
+ * @property {FileSystemFileHandle} [handle]
+ */
+
+/**
+ * Where entries are kept, by `upload_id`. Everything may fail.
+ * @typedef {object} Store
+ * @property {() => Promise<Entry[]>} all
+ * @property {(entry: Entry) => Promise<void>} put
+ * @property {(upload_id: string, changes: Partial<Entry>) => Promise<void>} change does nothing where there is no such entry
+ * @property {(upload_id: string) => Promise<void>} remove
+ */
+
+/**
+ * Who may send, among the tabs of a browser.
+ * @typedef {object} Locks
+ * @property {(name: string, on_turn: (turn: 'held' | 'waiting') => void) => () => void} claim tells `held` when it is this one's
+ *   turn, at once where nothing better is known; returns the end of it
+ * @property {() => Promise<string[]>} held the names held now, in any tab; none where that is unknown
  */
 
 /**
@@ -80,7 +118,9 @@
  * @property {HeadersInit | (() => HeadersInit | Promise<HeadersInit>)} [headers] sent along with every request; a function is asked
  *   for each anew, so that a token may change
  * @property {AbortSignal} [signal] cancels the upload when it is aborted
- * @property {boolean} [digest] sends a SHA-256 with every chunk up to 16 MiB, in secure contexts
+ * @property {boolean} [digest] sends a SHA-256 with every chunk up to 16 MiB, in secure contexts; left out: when the web app wants one
+ * @property {boolean} [remember] false: nothing of this upload is kept in the browser
+ * @property {FileSystemFileHandle} [handle] of the file, so that it need not be chosen again; kept in the browser
  */
 
 /**
@@ -96,6 +136,7 @@
  * @property {number} chunks_acked_now
  * @property {number} chunks_ahead
  * @property {string} state_msg
+ * @property {number | null} retry_in_s
  * @property {string | null} cancel_msg
  * @property {number | null} error_code
  * @property {string | null} error_msg

@@ -7,9 +7,11 @@ import { cancelled_here } from './failures.js';
 import { tell_cancelled } from './farewell.js';
 import { Hold } from './hold.js';
 import { Ledger } from './ledger.js';
+import { CLAIM_MS } from './limits.js';
 import { upload_url } from './origin.js';
 import { Pace } from './pace.js';
 import { present } from './present.js';
+import { Remembering } from './remembering.js';
 import { cancel_request } from './requests.js';
 import { backoff_ms } from './retry.js';
 import { Rival } from './rival.js';
@@ -30,8 +32,9 @@ export class Upload {
   need_status = true;
   connected = false;
   chunks_acked = 0;
-  /** Failures in a row, for the length of the next pause. */
+  /** Failures of chunks in a row, for the length of the next pause; and of all else since the server last answered. */
   failures = 0;
+  misses = 0;
   /** Looks that did not wait at the server, for the length of the pause between them. */
   polls = 0;
   /** @type {string | null} */
@@ -46,11 +49,20 @@ export class Upload {
   budget = null;
   ledger = new Ledger();
   rival = new Rival();
+  /** @type {import('./present.js').Turn} */
+  turn = 'asking';
+  /** @type {import('./same.js').Check} */
+  check = null;
+  /** Bytes that are surely of this file: sent by this uploader or compared. @type {import('./ranges.js').Range[]} */
+  own = [];
+  verify_failures = 0;
 
   /** @type {(() => void) | null} */
   #stop_following = null;
   /** @type {(() => void) | null} */
   #stop_waking = null;
+  /** @type {(() => void) | null} */
+  #give_back = null;
 
   /**
    * @param {object} what
@@ -61,15 +73,17 @@ export class Upload {
    * @param {() => string} what.origin asked when the first request is due
    * @param {(call: Call, outcome: Outcome) => void} on_outcome
    * @param {() => void} on_settled it is time to look what to request, and to tell the page
+   * @param {() => void} on_tell it is time to tell the page
    */
-  constructor({ upload_id, file, options, ports, origin }, on_outcome, on_settled) {
+  constructor({ upload_id, file, options, ports, origin }, on_outcome, on_settled, on_tell) {
     this.upload_id = upload_id;
     this.file = file;
     this.ports = ports;
     this.origin = origin;
     this.pace = new Pace(options);
     this.calls = new Calls(ports, on_outcome, on_settled);
-    this.hold = new Hold(ports.clock, on_settled);
+    this.hold = new Hold(ports.clock, on_settled, on_tell);
+    this.memory = new Remembering(ports, file, options);
     this.settle = on_settled;
   }
 
@@ -82,6 +96,7 @@ export class Upload {
       puts: this.calls.puts,
       rate: this.pace.rate,
       trouble: this.hold.text,
+      retry_s: this.hold.seconds,
       note: this.status?.reason ?? null,
     });
   }
@@ -91,19 +106,22 @@ export class Upload {
   /**
    * Waits before the next try; failures that come while it waits already are the same trouble.
    * @param {string} text
+   * @param {Call} call that failed
    * @param {number | null} retry_after what the server asks for
    */
-  trouble(text, retry_after = null) {
+  trouble(text, { kind }, retry_after = null) {
     if (this.hold.stands && retry_after === null) return;
     this.pace.flight.restart();
-    if (!this.hold.stands) this.failures += 1;
-    const ms = retry_after ?? backoff_ms(this.failures, this.ports.clock.random());
-    this.hold.begin(ms, `${text}, trying again in ${Math.ceil(ms / 1000)} s`, retry_after === null);
+    if (!this.hold.stands) this[kind === 'put' || kind === 'verify' ? 'failures' : 'misses'] += 1;
+    const ms = retry_after ?? backoff_ms(this.failures + this.misses, this.ports.clock.random());
+    this.hold.begin(ms, text, retry_after === null);
   }
 
   /** A newer request took over: backs off, and leaves the sending to the other one when that goes on. */
   give_way() {
     this.need_status = true;
+    // What arrived of one's own chunks cannot be told from the other one's.
+    this.own = [];
     if (this.hold.stands) return;
     const { clock } = this.ports;
     if (!this.rival.took_over()) {
@@ -124,18 +142,49 @@ export class Upload {
     this.url = upload_url(origin, this.upload_id);
     this.budget = this.ports.budget_for(origin);
     this.calls.open(this.budget);
-    this.#stop_waking = this.ports.on_wake(() => this.hold.wake());
+    this.#stop_waking = this.ports.on_wake((online) => {
+      if (online) this.failures = this.misses = 0;
+      this.hold.wake();
+    });
+  }
+
+  /** Asks for this browser's turn, which is taken when no answer comes; from now on the upload is remembered. */
+  join() {
+    if (this.#give_back) return;
+    this.memory.begin(this.upload_id, this.origin());
+    const { clock, locks } = this.ports;
+    const timer = clock.set_timer(() => on_turn('held'), CLAIM_MS);
+    const on_turn = (/** @type {import('./present.js').Turn} */ turn) => {
+      clock.clear_timer(timer);
+      if (this.phase === 'over' || this.turn === turn) return;
+      this.turn = turn;
+      if (turn === 'waiting' && this.phase === 'sending') {
+        this.stop();
+        this.enter('watching');
+      } else if (turn === 'held' && this.phase === 'watching') {
+        this.calls.stop();
+        this.need_status = true;
+        this.enter('sending');
+      }
+      this.settle();
+    };
+    const end = locks.claim(`incoming ${this.url}`, on_turn);
+    this.#give_back = () => {
+      clock.clear_timer(timer);
+      end();
+    };
   }
 
   /** @param {'sending' | 'watching' | 'following'} phase */
   enter(phase) {
     if (this.phase === phase) return;
     this.phase = phase;
+    this.check = null;
     this.phase_mark = this.ledger.mark();
     this.#leave_following();
     if (phase === 'sending') return;
     this.hold.end();
-    this.polls = this.failures = 0;
+    this.polls = this.failures = this.misses = 0;
     // With company a long poll gives the connection free, and all take short looks.
     const on_company = () => {
       this.calls.abort_waiting();
@@ -147,6 +196,7 @@ export class Upload {
   /** Ends all that runs or waits; the phase is the caller's to set. */
   stop() {
     this.hold.end();
+    this.check = null;
     this.calls.stop();
     this.#leave_following();
   }
@@ -159,6 +209,8 @@ export class Upload {
     this.connected = false;
     this.events.push(ending === 'failed' ? 'error' : ending);
     this.#stop_waking?.();
+    this.#give_back?.();
+    this.memory.end();
   }
 
   /** @param {Failure} failure */
@@ -174,7 +226,10 @@ export class Upload {
       this.events.push('error');
     }
     this.end('cancelled');
-    tell_cancelled(this.ports, cancel_request(this.url, this.cancel_msg));
+    tell_cancelled(this.ports, cancel_request(this.url, this.cancel_msg), () => {
+      this.failure = null;
+      this.settle();
+    });
   }
 
   #leave_following() {

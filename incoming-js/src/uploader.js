@@ -41,6 +41,8 @@ export class Uploader extends EventTarget {
   chunks_acked_now = 0;
   chunks_ahead = 0;
   state_msg = '';
+  /** @type {number | null} */
+  retry_in_s = null;
   /** @type {string | null} */
   cancel_msg = null;
   /** @type {number | null} */

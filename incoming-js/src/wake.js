@@ -4,17 +4,17 @@
  */
 
 /**
- * @param {() => void} fn
+ * @param {(online: boolean) => void} fn
  * @returns {() => void} ends it
  */
 export function on_wake(fn) {
   if (typeof window === 'undefined') return () => {};
   const end = new AbortController();
   const until = { signal: end.signal };
-  window.addEventListener('online', fn, until);
-  window.addEventListener('pageshow', fn, until);
+  window.addEventListener('online', () => fn(true), until);
+  window.addEventListener('pageshow', () => fn(false), until);
   document.addEventListener('visibilitychange', () => {
-    if (document.visibilityState === 'visible') fn();
+    if (document.visibilityState === 'visible') fn(false);
   }, until);
   return () => end.abort();
 }

@@ -91,7 +91,10 @@ test('the build shortens no name that pages, servers or browsers know', () => {
   const uploader = fake_page().incoming.Uploader('id', fake_file(1));
   const problem = ['type', 'title', 'status', 'detail', 'code', 'error_code', 'upload'];
   const known = [...Object.keys(uploader), ...Object.keys(fake_page().incoming), ...Object.keys(status_of()), ...problem,
-    'hostname', 'chunk_size', 'send_ahead', 'headers', 'signal', 'digest', 'name', 'length', 'type', 'last_modified'];
+    'hostname', 'chunk_size', 'send_ahead', 'headers', 'signal', 'digest', 'name', 'length', 'type', 'last_modified',
+    // What is asked of and stored in browsers, and said among tabs.
+    'remember', 'handle', 'upload_id', 'size', 'mark', 'bytes_acked', 'when', 'active', 'resume', 'verified', 'ranges', 'range', 'sha-256',
+    'ask', 'mine', 'gone', 'locks', 'held', 'request', 'query', 'mode', 'ifAvailable', 'result', 'put', 'get', 'getAll', 'delete'];
   for (const kind of [Array, Blob, EventTarget, Event, Map, Set, Promise, String, Error, AbortController, AbortSignal]) {
     known.push(...Object.getOwnPropertyNames(kind.prototype), ...Object.getOwnPropertyNames(kind));
   }
@@ -130,7 +133,7 @@ test('the package holds what it should and nothing else', () => {
 
 test('module: named and default exports, loads outside of a page', async () => {
   const module = await import('../dist/incoming.mjs');
-  assert.deepEqual(Object.keys(module).sort(), ['UploadError', 'Uploader', 'default', 'set_server_hostname']);
+  assert.deepEqual(Object.keys(module).sort(), ['UploadError', 'Uploader', 'default', 'forget', 'recall', 'set_server_hostname', 'unfinished']);
   assert.equal(module.default.Uploader, module.Uploader);
 });
 

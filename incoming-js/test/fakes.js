@@ -2,6 +2,7 @@
  * Stand-ins for network, clock, file and page, so that a test decides what happens and when.
  */
 import { Budget } from '../src/budget.js';
+import { sha256 } from '../src/digest.js';
 import { create_library } from '../src/library.js';
 import { merged } from '../src/ranges.js';
 
@@ -116,8 +117,54 @@ export function status_of(extra = {}) {
   };
 }
 
+/** Web Locks as the tabs of one browser share them; `undecided` holds every answer back. */
+export class FakeLocks {
+  queues = new Map();
+  undecided = false;
+  claim = (name, on_turn) => {
+    const queue = this.queues.get(name) ?? [];
+    this.queues.set(name, queue);
+    queue.push(on_turn);
+    if (!this.undecided) on_turn(queue[0] === on_turn ? 'held' : 'waiting');
+    return () => {
+      const first = queue[0] === on_turn;
+      this.queues.set(name, queue.splice(queue.indexOf(on_turn), 1) && queue);
+      if (first) queue[0]?.('held');
+    };
+  };
+  held = async () => [...this.queues].filter(([, queue]) => queue.length > 0).map(([name]) => name);
+}
+
+/** What a browser remembers over reloads; counts what is written, and breaks when told to. */
+export class FakeStore {
+  entries = new Map();
+  writes = 0;
+  broken = false;
+  #look() {
+    if (this.broken) throw new DOMException('no', 'SecurityError');
+  }
+  all = async () => {
+    this.#look();
+    return [...this.entries.values()].map((entry) => structuredClone(entry));
+  };
+  put = async (entry) => {
+    this.#look();
+    this.writes += 1;
+    this.entries.set(entry.upload_id, entry);
+  };
+  change = async (upload_id, changes) => {
+    this.#look();
+    this.writes += 1;
+    if (this.entries.has(upload_id)) this.entries.set(upload_id, { ...this.entries.get(upload_id), ...changes });
+  };
+  remove = async (upload_id) => {
+    this.#look();
+    this.entries.delete(upload_id);
+  };
+}
+
 /** A page with the library: every uploader shares clock, network and budgets. */
-export function fake_page() {
+export function fake_page(more = {}) {
   const clock = new FakeClock();
   const net = new FakeNetwork();
   const budgets = new Map();
@@ -133,9 +180,13 @@ export function fake_page() {
       if (!budgets.has(origin)) budgets.set(origin, new Budget());
       return budgets.get(origin);
     },
+    sha256,
+    store: null,
+    locks: new FakeLocks(),
+    ...more,
   };
   const incoming = create_library('https://up.example', ports);
-  return { clock, net, incoming, wakers, wake: () => [...wakers].forEach((fn) => fn()) };
+  return { clock, net, incoming, wakers, ports, wake: (online = false) => [...wakers].forEach((fn) => fn(online)) };
 }
 
 /**

@@ -3,7 +3,7 @@ export type Slot = import('./budget.js').Slot;
 export type Put = import('./present.js').Put;
 export type Outcome = import('./types.js').Outcome;
 export type Call = {
-    kind: 'sync' | 'put' | 'poll' | 'cancel';
+    kind: 'sync' | 'verify' | 'put' | 'poll' | 'cancel';
     slot: Slot | null;
     put: Put | null;
     /**
@@ -24,7 +24,7 @@ export type Call = {
 /**
  * A request that runs.
  * @typedef {object} Call
- * @property {'sync' | 'put' | 'poll' | 'cancel'} kind
+ * @property {'sync' | 'verify' | 'put' | 'poll' | 'cancel'} kind
  * @property {Slot | null} slot
  * @property {Put | null} put
  * @property {boolean} waits the server was asked to wait

@@ -10,7 +10,7 @@ export declare class Engine {
     properties(): import("./types.js").Properties;
     /** Why it failed, or what went wrong with the cancelling. */
     get failure(): import("./types.js").Failure | null;
-    /** Begins, or goes on when paused; else does nothing. */
+    /** Begins, or goes on when paused, or tries now what waits to be tried again; else does nothing. */
     start(): void;
     /** Stops sending and keeps what is acknowledged; does nothing where pausing is not possible. */
     pause(): void;

@@ -22,6 +22,11 @@ export declare function failed_on_server(reason: string | null): Failure;
  */
 export declare function file_changed(): Failure;
 /**
+ * The server holds other bytes than the file has.
+ * @returns {Failure}
+ */
+export declare function other_file(): Failure;
+/**
  * Cancelled while the server could not be reached.
  * @returns {Failure}
  */

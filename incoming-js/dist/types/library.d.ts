@@ -17,6 +17,11 @@ export type UploaderFunction = UploaderFactory & ((upload_id: string, file: File
  */
 export declare function create_library(from_origin: string | null, ports?: Ports): {
     set_server_hostname: (hostname: string) => void;
+    recall: (file: File) => Promise<import("./recall.js").Unfinished | null>;
+    unfinished: () => Promise<import("./recall.js").Unfinished[]>;
+    forget: (what?: string | {
+        upload_id: string;
+    }) => Promise<void>;
     Uploader: UploaderFunction;
     UploadError: typeof UploadError;
 };

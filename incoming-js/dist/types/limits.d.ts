@@ -17,6 +17,14 @@ export declare const CHUNK_SLOW_MS = 2000;
 export declare const CHUNKS_PER_FILE = 64;
 /** Larger chunks are not hashed: a chunk has to be in memory for it. */
 export declare const HASH_BYTES: number;
+/** Bytes of a piece of the file that is compared or remembered: small to read, too large to be guessed. */
+export declare const PIECE_BYTES: number;
+/** Smaller pieces are not compared by the server. */
+export declare const MIN_PIECE_BYTES: number;
+/** Pieces compared besides the first and the last. */
+export declare const RANDOM_PIECES = 3;
+/** Comparisons that may go wrong, for another reason than the file, before the upload goes on without. */
+export declare const VERIFY_TRIES = 3;
 /** Chunks in flight at first: one on the line while the answer to the other is under way. */
 export declare const FIRST_IN_FLIGHT = 2;
 /** One more in flight has to raise the rate by so much to stay. */
@@ -58,6 +66,21 @@ export declare const LATE_MS = 2000;
 export declare const PREPARE_MS = 60000;
 /** Patience for the answer to a request without payload, beyond what it asks the server to wait. */
 export declare const CONTROL_MS = 30000;
+/** After chunks were aborted for a pause: so long until the server has counted what had arrived of them. */
+export declare const PAUSE_LOOK_MS = 700;
+/** The state of a wait is told so often: it counts down. */
+export declare const COUNTDOWN_MS = 1000;
+/** Without an answer for so long, the upload is taken to be this tab's. */
+export declare const CLAIM_MS = 2000;
+/** Where tabs have to talk to each other: patience for the word of another one, and how often who waits asks again. */
+export declare const CLAIM_WORD_MS = 300;
+export declare const CLAIM_AGAIN_MS = 5000;
+/** Progress is written down at most this often. */
+export declare const REMEMBER_MS = 5000;
+/** What was not touched for so long is forgotten: the server gave it up long ago. */
+export declare const REMEMBER_LAST_MS: number;
+/** Patience for the server's word on a remembered upload, before the page is told of it anyway. */
+export declare const RECALL_MS = 5000;
 /** Retry pauses grow from the first to the last. */
 export declare const RETRY_FIRST_MS = 1000;
 export declare const RETRY_LAST_MS = 60000;

@@ -16,6 +16,8 @@ export declare class Pace {
     flight: Flight;
     /** @param {import('./types.js').Options} options */
     constructor(options: import('./types.js').Options);
+    /** @param {Status} status */
+    hashes(status: Status): boolean;
     /**
      * The sizes in force, as `next_chunks` takes them.
      * @param {Status} status

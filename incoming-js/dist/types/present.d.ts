@@ -13,6 +13,7 @@ export type Put = {
     handed: boolean;
 };
 export type Phase = 'idle' | 'binding' | 'sending' | 'watching' | 'following' | 'paused' | 'cancelling' | 'over';
+export type Turn = 'asking' | 'held' | 'waiting';
 export type Snapshot = {
     phase: Phase;
     ending: 'finished' | 'cancelled' | 'failed' | null;
@@ -23,10 +24,16 @@ export type Snapshot = {
     chunks_acked: number;
     connected: boolean;
     need_status: boolean;
+    turn: Turn;
+    check: import('./same.js').Check;
     /**
      * why it waits
      */
     trouble: string | null;
+    /**
+     * seconds left of that
+     */
+    retry_s: number | null;
     /**
      * what the server says for people
      */
@@ -55,6 +62,10 @@ export type Snapshot = {
  * @typedef {'idle' | 'binding' | 'sending' | 'watching' | 'following' | 'paused' | 'cancelling' | 'over'} Phase
  */
 /**
+ * Among the tabs of this browser: nobody has answered yet, it is this one's turn, another one has the upload.
+ * @typedef {'asking' | 'held' | 'waiting'} Turn
+ */
+/**
  * @typedef {object} Snapshot
  * @property {Phase} phase
  * @property {'finished' | 'cancelled' | 'failed' | null} ending
@@ -65,7 +76,10 @@ export type Snapshot = {
  * @property {number} chunks_acked
  * @property {boolean} connected
  * @property {boolean} need_status
+ * @property {Turn} turn
+ * @property {import('./same.js').Check} check
  * @property {string | null} trouble why it waits
+ * @property {number | null} retry_s seconds left of that
  * @property {string | null} note what the server says for people
  * @property {string | null} cancel_msg
  * @property {import('./types.js').Failure | null} failure

@@ -26,11 +26,19 @@ export declare function long_poll_request(url: string, state: string): Request;
  */
 export declare function cancel_request(url: string, reason: string | null): Request;
 /**
+ * Compares pieces with what the server holds. A plain text, so that browsers ask no leave first.
+ * @param {string} url
+ * @param {string} body
+ * @returns {Request}
+ */
+export declare function verify_request(url: string, body: string): Request;
+/**
  * A chunk, streamed from the file by the browser; keeps `put` up to date while it goes out.
  * @param {string} url
  * @param {File} file
  * @param {import('./present.js').Put} put
+ * @param {boolean} digest
  * @param {() => void} on_change
  * @returns {Request}
  */
-export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, on_change: () => void): Request;
+export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, digest: boolean, on_change: () => void): Request;

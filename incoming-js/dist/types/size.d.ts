@@ -3,14 +3,22 @@ export declare class ChunkSize {
     /** @param {Pick<import('./types.js').Options, 'chunk_size' | 'digest'>} options of the page */
     constructor({ chunk_size, digest }: Pick<import('./types.js').Options, 'chunk_size' | 'digest'>);
     /**
+     * Whether chunks carry a digest: as the page says, else as the web app wishes.
+     * @param {{ digest: boolean }} status
+     */
+    hashes({ digest }: {
+        digest: boolean;
+    }): boolean;
+    /**
      * Bytes of the next chunk.
-     * @param {{ chunk_size: number, max_chunk_size: number | null }} status what the server suggests and takes
+     * @param {{ chunk_size: number, max_chunk_size: number | null, digest: boolean }} status what the server suggests and takes
      * @param {number} length of the file
      * @param {number} ceiling learnt from refusals; Infinity at first
      */
-    next({ chunk_size, max_chunk_size }: {
+    next(status: {
         chunk_size: number;
         max_chunk_size: number | null;
+        digest: boolean;
     }, length: number, ceiling: number): number;
     /**
      * A chunk was acknowledged. A fast one of any size shows that larger ones are due, at most four times as large; a

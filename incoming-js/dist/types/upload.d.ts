@@ -6,6 +6,7 @@ import { Calls } from './calls.js';
 import { Hold } from './hold.js';
 import { Ledger } from './ledger.js';
 import { Pace } from './pace.js';
+import { Remembering } from './remembering.js';
 import { Rival } from './rival.js';
 export type Call = import('./calls.js').Call;
 export type Failure = import('./types.js').Failure;
@@ -22,6 +23,7 @@ export declare class Upload {
     pace: Pace;
     calls: Calls;
     hold: Hold;
+    memory: Remembering;
     settle: () => void;
     /** @type {import('./present.js').Phase} */
     phase: import('./present.js').Phase;
@@ -34,8 +36,9 @@ export declare class Upload {
     need_status: boolean;
     connected: boolean;
     chunks_acked: number;
-    /** Failures in a row, for the length of the next pause. */
+    /** Failures of chunks in a row, for the length of the next pause; and of all else since the server last answered. */
     failures: number;
+    misses: number;
     /** Looks that did not wait at the server, for the length of the pause between them. */
     polls: number;
     /** @type {string | null} */
@@ -49,6 +52,13 @@ export declare class Upload {
     budget: import('./budget.js').Budget | null;
     ledger: Ledger;
     rival: Rival;
+    /** @type {import('./present.js').Turn} */
+    turn: import('./present.js').Turn;
+    /** @type {import('./same.js').Check} */
+    check: import('./same.js').Check;
+    /** Bytes that are surely of this file: sent by this uploader or compared. @type {import('./ranges.js').Range[]} */
+    own: import('./ranges.js').Range[];
+    verify_failures: number;
     /**
      * @param {object} what
      * @param {string} what.upload_id
@@ -58,6 +68,7 @@ export declare class Upload {
      * @param {() => string} what.origin asked when the first request is due
      * @param {(call: Call, outcome: Outcome) => void} on_outcome
      * @param {() => void} on_settled it is time to look what to request, and to tell the page
+     * @param {() => void} on_tell it is time to tell the page
      */
     constructor({ upload_id, file, options, ports, origin }: {
         upload_id: string;
@@ -65,19 +76,22 @@ export declare class Upload {
         options: import('./types.js').Options;
         ports: import('./types.js').Ports;
         origin: () => string;
-    }, on_outcome: (call: Call, outcome: Outcome) => void, on_settled: () => void);
+    }, on_outcome: (call: Call, outcome: Outcome) => void, on_settled: () => void, on_tell: () => void);
     /** @returns {import('./types.js').Properties} */
     properties(): import('./types.js').Properties;
     /**
      * Waits before the next try; failures that come while it waits already are the same trouble.
      * @param {string} text
+     * @param {Call} call that failed
      * @param {number | null} retry_after what the server asks for
      */
-    trouble(text: string, retry_after?: number | null): void;
+    trouble(text: string, { kind }: Call, retry_after?: number | null): void;
     /** A newer request took over: backs off, and leaves the sending to the other one when that goes on. */
     give_way(): void;
     /** Looks up the server on the first occasion, so that the page may name it until then. */
     open(): void;
+    /** Asks for this browser's turn, which is taken when no answer comes; from now on the upload is remembered. */
+    join(): void;
     /** @param {'sending' | 'watching' | 'following'} phase */
     enter(phase: 'sending' | 'watching' | 'following'): void;
     /** Ends all that runs or waits; the phase is the caller's to set. */

@@ -43,6 +43,8 @@ export declare class Uploader extends EventTarget {
     chunks_acked_now: number;
     chunks_ahead: number;
     state_msg: string;
+    /** @type {number | null} */
+    retry_in_s: number | null;
     /** @type {string | null} */
     cancel_msg: string | null;
     /** @type {number | null} */

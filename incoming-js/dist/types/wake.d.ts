@@ -3,7 +3,7 @@
  * of the browser's back-forward cache.
  */
 /**
- * @param {() => void} fn
+ * @param {(online: boolean) => void} fn
  * @returns {() => void} ends it
  */
-export declare function on_wake(fn: () => void): () => void;
+export declare function on_wake(fn: (online: boolean) => void): () => void;

@@ -1,0 +1,104 @@
+/**
+ * Which tab of this browser sends an upload: by Web Locks; where there are none (outside of secure contexts), by asking
+ * the other tabs; where that is not possible either, everybody, and the server lets the newer one win.
+ */
+import { CLAIM_AGAIN_MS, CLAIM_WORD_MS } from './limits.js';
+
+/** @typedef {import('./types.js').Locks} Locks */
+/** @typedef {Parameters<Locks['claim']>[1]} OnTurn */
+
+/** @type {Locks} */
+export const browser_locks = {
+  claim(name, on_turn) {
+    try {
+      const locks = navigator.locks;
+      if (locks) return claim_lock(locks, name, on_turn);
+      return claim_by_word(new BroadcastChannel(name), Math.random(), on_turn);
+    } catch {
+      on_turn('held');
+      return () => {};
+    }
+  },
+  async held() {
+    try {
+      const { held = [] } = await navigator.locks.query();
+      return held.map(({ name }) => name ?? '');
+    } catch {
+      return [];
+    }
+  },
+};
+
+/**
+ * @param {LockManager} locks
+ * @param {string} name
+ * @param {OnTurn} on_turn
+ */
+export function claim_lock(locks, name, on_turn) {
+  const end = new AbortController();
+  const { signal } = end;
+  /** @type {Promise<void>} */
+  const over = new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+  const hold = () => {
+    if (!signal.aborted) on_turn('held');
+    return over;
+  };
+  const without = () => {
+    if (!signal.aborted) on_turn('held');
+  };
+  /** @param {Lock | null} lock */
+  const look = (lock) => {
+    if (lock) return hold();
+    if (signal.aborted) return undefined;
+    on_turn('waiting');
+    locks.request(name, { signal }, hold).catch(without);
+    return undefined;
+  };
+  locks.request(name, { ifAvailable: true }, look).catch(without);
+  return () => end.abort();
+}
+
+/**
+ * Who has the upload says so when asked; of two who ask together, the one with the smaller number does.
+ * @param {BroadcastChannel} channel of this upload alone
+ * @param {number} me
+ * @param {OnTurn} on_turn
+ */
+export function claim_by_word(channel, me, on_turn) {
+  /** @type {ReturnType<typeof setTimeout>} */
+  let timer;
+  /** @type {'asking' | 'held' | 'waiting'} */
+  let state = 'asking';
+  /** @param {Record<string, number>} word */
+  const say = (word) => channel.postMessage(word);
+  const ask = () => {
+    state = 'asking';
+    say({ ask: me });
+    later(() => {
+      state = 'held';
+      on_turn('held');
+    }, CLAIM_WORD_MS);
+  };
+  /**
+   * @param {() => void} fn
+   * @param {number} ms
+   */
+  const later = (fn, ms) => {
+    clearTimeout(timer);
+    timer = setTimeout(fn, ms);
+  };
+  channel.onmessage = ({ data }) => {
+    if ('ask' in data) {
+      if (state === 'held' || (state === 'asking' && me < data.ask)) say({ mine: me });
+    } else if (state !== 'held') {
+      if ('mine' in data) on_turn((state = 'waiting'));
+      later(ask, 'mine' in data ? CLAIM_AGAIN_MS : CLAIM_WORD_MS * me);
+    }
+  };
+  ask();
+  return () => {
+    clearTimeout(timer);
+    if (state === 'held') say({ gone: me });
+    channel.close();
+  };
+}

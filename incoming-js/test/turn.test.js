@@ -1,0 +1,179 @@
+/**
+ * Two tabs and one upload: one of them sends, the other looks on and takes over.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { claim_by_word, claim_lock } from '../src/locks.js';
+import { FakeLocks, fake_page, fake_upload, settled, status_of } from './fakes.js';
+
+function two_tabs() {
+  const locks = new FakeLocks();
+  const tab = () => fake_upload({ page: fake_page({ locks }), options: { send_ahead: 1 } });
+  return [tab(), tab()];
+}
+
+test('the second tab looks on, says so, shows progress, and takes over when the first goes', () => {
+  const [first, second] = two_tabs();
+  first.begin();
+  second.begin();
+  assert.equal(first.net.all('PUT').length, 1);
+  assert.equal(second.net.all('PUT').length, 0);
+  assert.equal(second.uploader.state_msg, 'another tab is sending this file, looking on');
+  assert.deepEqual([second.uploader.can_pause, second.uploader.can_cancel], [false, true]);
+  second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
+  assert.equal(second.uploader.bytes_acked, 10);
+  // However long the first is silent: it has the lock, so it lives.
+  for (let i = 0; i < 400; i += 1) {
+    second.clock.advance(2000);
+    if (second.net.all('GET').length > 0) second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
+  }
+  assert.equal(second.net.all('PUT').length, 0);
+  first.uploader.cancel('x');
+  first.net.next('DELETE').lose();
+  assert.equal(second.net.all('GET').length, 1);
+  second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
+  assert.deepEqual(second.net.next('PUT').range, [10, 20]);
+});
+
+test('the second tab sees the end as well', () => {
+  const [first, second] = two_tabs();
+  first.begin();
+  second.begin();
+  second.net.next('GET').reply(200, status_of({ state: 'finished' }));
+  assert.equal(second.told('finished'), 1);
+});
+
+test('no word yet: it begins, but nothing is sent until there is one, or two seconds have gone', () => {
+  const locks = Object.assign(new FakeLocks(), { undecided: true });
+  const { net, clock, begin, uploader } = fake_upload({ page: fake_page({ locks }), options: { send_ahead: 1 } });
+  begin();
+  assert.equal(net.open.length, 0);
+  clock.advance(2000);
+  assert.equal(net.all('PUT').length, 1);
+  // The word comes late: another tab has it.
+  [...locks.queues.values()][0][0]('waiting');
+  assert.equal(net.all('PUT').length, 0);
+  assert.match(uploader.state_msg, /another tab/);
+  [...locks.queues.values()][0][0]('held');
+  net.next('GET').reply(200, status_of());
+  assert.equal(net.all('PUT').length, 1);
+});
+
+test('paused while waiting for the word: it stays paused, and looks on when it goes on', () => {
+  const locks = Object.assign(new FakeLocks(), { undecided: true });
+  const { net, begin, uploader } = fake_upload({ page: fake_page({ locks }), options: { send_ahead: 1 } });
+  begin();
+  uploader.pause('pause');
+  [...locks.queues.values()][0][0]('waiting');
+  assert.equal(uploader.paused, true);
+  uploader.pause('unpause');
+  net.next('GET').reply(200, status_of());
+  assert.match(uploader.state_msg, /another tab/);
+});
+
+test('over: the turn is given back, once', () => {
+  const locks = new FakeLocks();
+  const { net, begin } = fake_upload({ page: fake_page({ locks }) });
+  begin();
+  assert.equal([...locks.queues.values()][0].length, 1);
+  net.next('PUT').refuse(404, 'unknown-upload');
+  assert.equal([...locks.queues.values()][0].length, 0);
+});
+
+/** A lock manager with one lock, as browsers have it. */
+function lock_manager({ refuses = false } = {}) {
+  const queue = [];
+  let held = false;
+  const grant = async (callback) => {
+    held = true;
+    await callback({});
+    held = false;
+    const next = queue.shift();
+    if (next) grant(next.callback).then(next.resolve);
+  };
+  return {
+    request: (name, { ifAvailable, signal }, callback) => {
+      if (refuses) return Promise.reject(new DOMException('no', 'SecurityError'));
+      if (!held) {
+        held = true;
+        return Promise.resolve().then(() => grant(callback));
+      }
+      if (ifAvailable) return Promise.resolve().then(() => callback(null));
+      return new Promise((resolve, reject) => {
+        const one = { callback, resolve };
+        queue.push(one);
+        signal.addEventListener('abort', () => {
+          if (!queue.includes(one)) return;
+          queue.splice(queue.indexOf(one), 1);
+          reject(signal.reason);
+        });
+      });
+    },
+  };
+}
+
+test('Web Locks: in turn; who gives up is passed over', async () => {
+  const locks = lock_manager();
+  const told = [];
+  const claim = (who) => claim_lock(locks, 'a', (turn) => told.push(`${who} ${turn}`));
+  const [a, b, c] = [claim('a'), claim('b'), claim('c')];
+  await settled();
+  await settled();
+  assert.deepEqual(told, ['a held', 'b waiting', 'c waiting']);
+  b();
+  a();
+  await settled();
+  assert.deepEqual(told.slice(3), ['c held']);
+  c();
+  const d = claim('d');
+  await settled();
+  assert.deepEqual(told.slice(4), ['d held']);
+  d();
+  claim_lock(lock_manager({ refuses: true }), 'a', (turn) => told.push(`e ${turn}`));
+  await settled();
+  assert.deepEqual(told.slice(5), ['e held']);
+});
+
+/** Channels of one name, which hear each other a moment later. */
+function channels() {
+  const all = new Set();
+  return () => {
+    const channel = {
+      onmessage: null,
+      postMessage: (data) => {
+        for (const other of all) if (other !== channel) queueMicrotask(() => all.has(other) && other.onmessage?.({ data }));
+      },
+      close: () => all.delete(channel),
+    };
+    all.add(channel);
+    return channel;
+  };
+}
+
+test('without Web Locks tabs ask each other', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const open = channels();
+  const told = [];
+  const claim = (who, number) => claim_by_word(open(), number, (turn) => told.push(`${who} ${turn}`));
+  const pass = async (ms) => {
+    for (let i = 0; i < ms; i += 100) {
+      t.mock.timers.tick(100);
+      for (let j = 0; j < 5; j += 1) await Promise.resolve();
+    }
+  };
+  // Together: the smaller number has it.
+  const [a, b] = [claim('a', 0.2), claim('b', 0.7)];
+  await pass(400);
+  assert.deepEqual(told, ['b waiting', 'a held']);
+  const c = claim('c', 0.1);
+  await pass(20_000);
+  assert.deepEqual([...new Set(told.slice(2))].sort(), ['b waiting', 'c waiting']);
+  // The first goes: another one takes over soon. One that vanishes without a word is missed when it is next asked.
+  const before = told.length;
+  a();
+  await pass(1000);
+  assert.equal(told.slice(before).filter((line) => line.endsWith('held')).length, 1);
+  assert.ok(told.includes('c held'));
+  b();
+  c();
+});
