@@ -25,6 +25,7 @@ import { UploadError } from './uploader.js';
  * @property {number} bytes_acked as last known
  * @property {number} when that was, in ms as of `Date.now()`
  * @property {boolean} active an uploader has it at this moment, in this tab or another one; false where that is unknown
+ * @property {FileSystemFileHandle | null} handle
  * @property {((options?: Options) => Promise<Uploader>) | null} resume to be called by a click: asks leave to read the file
  *   and starts. Null where the file has to be chosen again. Rejects without leave, and with an UploadError `FILE_CHANGED`
  */
@@ -55,7 +56,7 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
       if (!same) throw new UploadError(other_file());
       return create_uploader(upload_id, file, { hostname, handle, ...options }).start();
     };
-    return { upload_id, hostname, name, size, bytes_acked, when, active, resume: handle ? resume : null };
+    return { upload_id, hostname, name, size, bytes_acked, when, active, handle: handle ?? null, resume: handle ? resume : null };
   }
 
   /**

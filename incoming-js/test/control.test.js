@@ -270,3 +270,132 @@ test('done never makes an unhandled rejection', async () => {
   process.off('unhandledRejection', note);
   assert.deepEqual(unhandled, []);
 });
+
+test('a wait counts down, and start() ends it', () => {
+  const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+  assert.equal(uploader.retry_in_s, null);
+  begin();
+  net.next('PUT').lose();
+  clock.advance(1500);
+  net.next('GET').lose();
+  clock.advance(3000);
+  net.next('GET').lose();
+  const seen = [];
+  const before = told('progress');
+  for (let i = 0; i < 6; i += 1) {
+    seen.push(uploader.retry_in_s);
+    assert.match(uploader.state_msg, new RegExp(`^lost connection, trying again in ${uploader.retry_in_s} s$`));
+    clock.advance(i === 5 ? 999 : 1000);
+  }
+  assert.deepEqual(seen, [6, 5, 4, 3, 2, 1]);
+  assert.equal(told('progress') - before, 6, 'once each second, and once that it waits');
+  assert.equal(net.open.length, 0);
+  clock.advance(1);
+  assert.equal(uploader.retry_in_s, null);
+  net.next('GET').lose();
+  assert.equal(uploader.retry_in_s, 12);
+  uploader.start();
+  assert.equal(uploader.retry_in_s, null);
+  net.next('GET').reply(200, status_of());
+  uploader.start();
+  assert.equal(net.log.filter((line) => line.startsWith('PUT')).length, 2);
+});
+
+test('start() ends a wait that Retry-After asked for as well', () => {
+  const { net, uploader, begin } = fake_upload({ options: { send_ahead: 1 } });
+  begin();
+  net.next('PUT').refuse(503, 'unavailable', { upload: status_of() }, '600');
+  assert.equal(uploader.retry_in_s, 600);
+  uploader.start();
+  assert.equal(net.all('PUT').length, 1);
+});
+
+test('after an offline spell pauses begin anew: by the browser\'s word, and by the first answer', () => {
+  const { net, clock, uploader, begin, wake } = fake_upload({ options: { send_ahead: 1 } });
+  begin();
+  net.next('PUT').lose();
+  for (let i = 0; i < 5; i += 1) {
+    clock.advance(60_000);
+    net.next('GET').lose();
+  }
+  assert.equal(uploader.retry_in_s, 45);
+  // A look at the tab is no reason to hope.
+  wake(false);
+  net.next('GET').lose();
+  assert.equal(uploader.retry_in_s, 45);
+  wake(true);
+  net.next('GET').lose();
+  assert.equal(uploader.retry_in_s, 2);
+  for (let i = 0; i < 5; i += 1) {
+    clock.advance(60_000);
+    net.next('GET').lose();
+  }
+  clock.advance(60_000);
+  net.next('GET').reply(200, status_of());
+  net.next('PUT').lose();
+  assert.ok(uploader.retry_in_s <= 3, String(uploader.retry_in_s));
+});
+
+test('paused: what arrived of the aborted chunks is asked for once and shown', () => {
+  const { net, clock, uploader, begin } = fake_upload({ options: { send_ahead: 1 } });
+  begin();
+  net.next('PUT').send(6);
+  uploader.pause('pause');
+  assert.deepEqual([uploader.bytes_acked, net.open.length], [0, 0]);
+  clock.advance(1000);
+  net.next('GET').reply(200, status_of({ received: [[0, 5]] }));
+  assert.deepEqual([uploader.bytes_acked, uploader.bytes_tx, uploader.paused, uploader.connected, uploader.state_msg], [5, 5, true, false, 'paused']);
+  clock.advance(1e6);
+  assert.equal(net.open.length, 0);
+  uploader.pause('unpause');
+  net.next('GET').reply(200, status_of({ received: [[0, 5]] }));
+  assert.deepEqual(net.next('PUT').range, [5, 15]);
+});
+
+test('paused: nothing comes of a look that fails, or that is overtaken by going on', () => {
+  const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+  begin();
+  for (const fail of [(call) => call.lose(), (call) => call.refuse(404, 'unknown-upload'), (call) => call.refuse(503, 'unavailable')]) {
+    net.next('PUT').send(6);
+    uploader.pause('pause');
+    clock.advance(1000);
+    fail(net.next('GET'));
+    clock.advance(1e6);
+    assert.deepEqual([net.open.length, uploader.paused, told('error'), uploader.state_msg], [0, true, 0, 'paused']);
+    uploader.pause('unpause');
+    net.next('GET').reply(200, status_of());
+  }
+  net.next('PUT').send(6);
+  uploader.pause('pause');
+  uploader.pause('unpause');
+  assert.equal(net.all('GET').length, 1);
+  clock.advance(1000);
+  assert.equal(net.all('GET').length, 1);
+});
+
+test('paused: the look finds the upload over', () => {
+  for (const [state, event] of [['cancelled', 'cancelled'], ['failed', 'error'], ['finished', 'finished']]) {
+    const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+    begin();
+    net.next('PUT').send(6);
+    uploader.pause('pause');
+    clock.advance(1000);
+    net.next('GET').reply(200, status_of({ state }));
+    assert.deepEqual([told(event), uploader.paused], [1, false]);
+  }
+});
+
+test('cancelled offline: the word that the backend does not know goes when it knows', () => {
+  const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+  begin();
+  net.next('PUT').lose();
+  uploader.cancel('x');
+  assert.equal(uploader.error_code, 0);
+  net.next('DELETE').lose();
+  clock.advance(2000);
+  const before = told('progress');
+  net.next('DELETE').reply(200, status_of({ state: 'cancelled' }));
+  assert.deepEqual([uploader.error_code, uploader.error_msg, uploader.cancelled, uploader.state_msg], [null, null, true, 'cancelled: x']);
+  assert.equal(told('progress'), before + 1);
+  assert.deepEqual([told('error'), told('cancelled')], [1, 1]);
+});

@@ -1,7 +1,7 @@
 /**
  * A page in TypeScript, as its author's compiler sees the published types. Compiled by `npm run types`, never run.
  */
-import incoming, { UploadError, Uploader, set_server_hostname, type Options, type UploaderObject } from 'incoming-js';
+import incoming, { UploadError, Uploader, set_server_hostname, forget, recall, unfinished, type Options, type Unfinished, type UploaderObject } from 'incoming-js';
 
 set_server_hostname('up.example:4000');
 
@@ -34,6 +34,21 @@ export async function upload(ticket: string, file: File, signal: AbortSignal): P
     if (error instanceof UploadError) console.log(error.code, error.error_code);
     throw error;
   }
+}
+
+export async function go_on(file: File, handle: FileSystemFileHandle): Promise<UploaderObject> {
+  const known: Unfinished | null = await recall(file);
+  if (known) return new Uploader(known.upload_id, file, { hostname: known.hostname, handle, remember: true }).start();
+  for (const { name, size, bytes_acked, when, active, resume } of await unfinished()) {
+    console.log(name, bytes_acked / size, new Date(when), active);
+    if (resume) return await resume({ digest: true });
+  }
+  await forget(file.name);
+  await incoming.forget();
+  const uploader = new Uploader(await token(), file).start();
+  const wait: number | null = uploader.retry_in_s;
+  console.log(wait);
+  return uploader;
 }
 
 // @ts-expect-error there is no such option

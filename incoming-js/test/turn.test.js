@@ -125,6 +125,7 @@ test('Web Locks: in turn; who gives up is passed over', async () => {
   await settled();
   assert.deepEqual(told.slice(3), ['c held']);
   c();
+  await settled();
   const d = claim('d');
   await settled();
   assert.deepEqual(told.slice(4), ['d held']);

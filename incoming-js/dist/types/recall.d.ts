@@ -22,6 +22,7 @@ export type Unfinished = {
      * an uploader has it at this moment, in this tab or another one; false where that is unknown
      */
     active: boolean;
+    handle: FileSystemFileHandle | null;
     /**
      * to be called by a click: asks leave to read the file
      * and starts. Null where the file has to be chosen again. Rejects without leave, and with an UploadError `FILE_CHANGED`
@@ -42,6 +43,7 @@ export type Unfinished = {
  * @property {number} bytes_acked as last known
  * @property {number} when that was, in ms as of `Date.now()`
  * @property {boolean} active an uploader has it at this moment, in this tab or another one; false where that is unknown
+ * @property {FileSystemFileHandle | null} handle
  * @property {((options?: Options) => Promise<Uploader>) | null} resume to be called by a click: asks leave to read the file
  *   and starts. Null where the file has to be chosen again. Rejects without leave, and with an UploadError `FILE_CHANGED`
  */

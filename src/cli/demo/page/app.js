@@ -1,17 +1,16 @@
 // The demo page: takes files from the user, asks the web app for a ticket each, and lets incoming.js upload them.
 //
 // Everything shown is set as text, never as markup, and no style is written but through the CSSOM, so the page
-// runs under a strict Content-Security-Policy and no file name can do harm. The ticket id of each unfinished
-// upload is kept in localStorage: the browser forgets the file on reload, the page remembers how to go on.
-// One file, since the page is embedded as it is; the order is words, memory, server, meter, uploads, lists, wiring.
+// runs under a strict Content-Security-Policy and no file name can do harm. What is not finished the library
+// remembers: the browser forgets the file on reload, incoming.recall finds its ticket again.
+// One file, since the page is embedded as it is; the order is words, server, uploads, lists, wiring.
 
 const UPLOADS = '/incoming/frontend/uploads/';
-const RATE_WINDOW_MS = 4000; // short enough to follow a change of network, long enough to be readable
-const RATE_WINDOW_MAX_MS = 60000; // slow lines acknowledge a chunk now and then only
 const TICK_MS = 500; // rate and time left change at reading speed
 const HINT_AFTER_MS = 2500; // not to cry wolf while the first connection is made
 const TICKETS_AT_ONCE = 4;
 const ROWS_SHOWN = 50;
+const WORD_MS = 5000; // a word in passing stays so long
 
 const demoUploads = (window.demoUploads = []);
 const el = (id) => document.getElementById(id);
@@ -67,45 +66,8 @@ function notice(text) {
   el('notice').hidden = !text;
 }
 
-// ---- memory: fingerprint of a file -> ticket of its unfinished upload --------------------------------------------
-
-const MEMORY = 'incoming-demo:';
 const fingerprint = (file) => JSON.stringify([file.name, file.size, file.lastModified]);
 const isTicket = (id) => typeof id === 'string' && /^[0-9A-Za-z-]{8,64}$/.test(id);
-
-/** Storage may be off, full or forbidden: then nothing is remembered and all else works. */
-const memory = {
-  keep(key, entry) {
-    try { localStorage.setItem(MEMORY + key, JSON.stringify(entry)); } catch { /* do without */ }
-  },
-  recall(key) {
-    try {
-      const entry = JSON.parse(localStorage.getItem(MEMORY + key));
-      return entry && isTicket(entry.id) ? entry : null;
-    } catch { return null; }
-  },
-  /** Forgets the upload, unless by now another ticket is kept for the same file. */
-  forget(key, id) {
-    if (this.recall(key)?.id !== id) return;
-    try { localStorage.removeItem(MEMORY + key); } catch { /* do without */ }
-  },
-  all() {
-    try {
-      const keys = Object.keys(localStorage).filter((key) => key.startsWith(MEMORY)).map((key) => key.slice(MEMORY.length));
-      return keys.map((key) => [key, this.recall(key)]).filter(([, entry]) => entry);
-    } catch { return []; }
-  },
-};
-
-/** While a tab uploads, it holds a lock of this name, so that other tabs do not call the upload unfinished. */
-function holdWhile(id, over) {
-  navigator.locks?.request(MEMORY + id, { ifAvailable: true }, (lock) => lock && over).catch(() => {});
-}
-
-/** Resolves when no other tab holds the upload: at once as a rule, and where there are no locks. */
-async function unheld(id) {
-  try { await navigator.locks.request(MEMORY + id, () => {}); } catch { /* do without */ }
-}
 
 // ---- server ---------------------------------------------------------------------------------------------------
 
@@ -155,42 +117,9 @@ async function inTurn(job) {
   }
 }
 
-// ---- meter ----------------------------------------------------------------------------------------------------
-
-/** Smoothed bytes per second: bytes and time fade alike, so that it is right from the first acknowledgement on. */
-class Meter {
-  constructor(acked) {
-    this.acked = acked;
-    this.bytes = 0;
-    this.time = 0;
-    this.gap = 0;
-    this.at = this.lastAck = performance.now();
-  }
-
-  note(acked) {
-    const now = performance.now();
-    const window = Math.min(RATE_WINDOW_MAX_MS, Math.max(RATE_WINDOW_MS, 3 * this.gap));
-    const fade = Math.exp(-(now - this.at) / window);
-    this.bytes *= fade;
-    this.time = this.time * fade + window * (1 - fade);
-    this.at = now;
-    if (acked > this.acked) {
-      this.gap += (now - this.lastAck - this.gap) / 4;
-      this.lastAck = now;
-      this.bytes += acked - this.acked;
-    }
-    this.acked = acked; // may fall back after a power cut of the server
-  }
-
-  /** null until there is something to tell. */
-  get rate() {
-    return this.bytes > 0 && this.time > 200 ? (this.bytes / this.time) * 1000 : null;
-  }
-}
-
 // ---- uploads --------------------------------------------------------------------------------------------------
 
-const cards = new Map(); // fingerprint -> its newest card
+const cards = new Map(); // fingerprint of a file -> its newest card
 const open = new Set(); // cards that are not over
 
 const STATE_WORDS = {
@@ -204,21 +133,25 @@ const STATE_WORDS = {
 // The library's words for when all is well, which need not be the page's.
 const PLAIN_WORDS = {
   'connecting to upload server': 'Connecting',
+  'asking upload server what it has': STATE_WORDS.uploading,
+  'comparing file with what upload server has': 'Comparing the file with what is there already',
   'transfer file chunks to upload server': STATE_WORDS.uploading,
   'handing file to app': STATE_WORDS['handing-over'],
 };
 const OVER = new Set(['finished', 'cancelled', 'error']);
 
 class Card {
-  constructor(file) {
+  /** `handle`: where the browser gives one, so that the file need not be chosen again. */
+  constructor(file, handle) {
     this.file = file;
+    this.handle = handle;
     this.key = fingerprint(file);
     this.name = shownName(file.name);
     this.state = null;
     this.node = el('upload-template').content.firstElementChild.cloneNode(true);
     this.part = (name) => this.node.querySelector(`.${name}`);
     this.parts = Object.fromEntries(
-      ['name', 'percent', 'dismiss', 'track', 'bytes', 'rate', 'left', 'hint', 'state', 'pause', 'cancel', 'again']
+      ['name', 'percent', 'dismiss', 'track', 'bytes', 'rate', 'left', 'lost', 'word', 'state', 'now', 'pause', 'cancel', 'again']
         .map((name) => [name, this.part(name)]));
     this.ahead = this.node.querySelector('.fill.ahead');
     this.stored = this.node.querySelector('.fill.stored');
@@ -228,58 +161,41 @@ class Card {
     this.parts.name.title = this.name;
     this.parts.track.setAttribute('aria-label', `Progress of ${this.name}`);
     this.parts.dismiss.setAttribute('aria-label', `Take ${this.name} off the list`);
-    for (const verb of ['pause', 'cancel', 'again']) this.parts[verb].setAttribute('aria-description', this.name);
+    for (const verb of ['now', 'pause', 'cancel', 'again']) this.parts[verb].setAttribute('aria-description', this.name);
     this.parts.pause.onclick = () => this.uploader?.pause(this.uploader.paused ? 'unpause' : 'pause');
+    this.parts.now.onclick = () => this.uploader?.start();
     this.parts.cancel.onclick = () => this.cancel();
     this.parts.again.onclick = () => this.begin();
     this.parts.dismiss.onclick = () => this.dismiss();
   }
 
-  /** From ticket to the end. Also the way out of an error: the ticket is used again if the server still has it. */
+  /** From ticket to the end. Also the way out of an error: the ticket is used again if it is still good for this file. */
   async begin() {
     this.uploader = null;
-    this.id = null;
     this.failure = null;
     this.cancelledHere = false;
     this.offline = false;
     this.wasConnected = false;
     this.startedAt = performance.now();
-    this.meter = null;
     open.add(this);
     this.paint();
     try {
-      await inTurn(() => this.findTicket());
+      const kept = await incoming.recall(this.file);
+      if (!this.cancelledHere) this.run(kept?.upload_id ?? await inTurn(() => this.newTicket()));
     } catch (refusal) {
       if (!refusal?.text) throw refusal;
       this.failure = refusal.text;
     }
-    if (this.cancelledHere && this.id) {
-      memory.forget(this.key, this.id);
-      cancelOnServer(this.id, 'cancelled by the user');
-    }
-    if (this.cancelledHere || this.failure) this.paint();
-    else this.run();
+    this.paint();
   }
 
-  /** Sets `id`: the remembered ticket if it is still good, else a new one, however long the line is down. */
-  async findTicket() {
-    const kept = memory.recall(this.key);
-    if (kept) {
-      const { status, gone } = await askStatus(kept.id);
-      const other = status && status.length !== null && status.length !== this.file.size;
-      if (!gone && !other && !(status && isOver(status))) {
-        this.id = kept.id;
-        this.mayBeOver = !status;
-        return;
-      }
-      memory.forget(this.key, kept.id);
-    }
-    this.mayBeOver = false;
+  /** A ticket, however long the line is down. */
+  async newTicket() {
     for (let pause = 500; !this.cancelledHere; pause = Math.min(pause * 2, 5000)) {
       try {
-        this.id = await askTicket(this.file.name, this.file.size);
+        const id = await askTicket(this.file.name, this.file.size);
         this.offline = false;
-        return;
+        return id;
       } catch (refusal) {
         if (!refusal?.offline) throw refusal;
         this.offline = true;
@@ -287,46 +203,37 @@ class Card {
         await sleep(pause);
       }
     }
+    return null;
   }
 
-  run() {
-    const { file, id, key } = this;
-    const uploader = new incoming.Uploader(id, file);
+  run(id) {
+    if (!id) return;
+    if (this.cancelledHere) {
+      cancelOnServer(id, 'cancelled by the user');
+      return;
+    }
+    const { file, handle } = this;
+    this.follow(new incoming.Uploader(id, file, handle ? { handle } : {}).start());
+  }
+
+  /** Shows what becomes of a running uploader. */
+  follow(uploader) {
+    open.add(this);
     this.uploader = uploader;
     demoUploads.push(uploader);
-    memory.keep(key, { id, name: file.name, size: file.size });
-    holdWhile(id, new Promise((over) => { this.letGo = over; }));
     const mine = (act) => () => { if (this.uploader === uploader) act(); };
     uploader.onprogress = mine(() => this.paint());
-    uploader.onfinished = mine(() => { this.paint(); received.refresh(); });
-    uploader.oncancelled = mine(() => this.mayBeOver && !this.cancelledHere ? this.renew() : this.paint());
-    uploader.onerror = mine(() => this.failed());
-    Promise.resolve(uploader.done).catch(() => {}); // told by the callbacks
-    uploader.start();
+    uploader.onfinished = mine(() => received.refresh());
+    uploader.onerror = mine(() => { this.failure = uploader.error_msg || 'the upload failed'; });
     this.paint();
   }
 
-  /** The remembered ticket was over after all, which could not be asked before: once more with a new one. */
-  renew() {
-    memory.forget(this.key, this.id);
-    this.letGo?.();
-    this.begin();
-  }
-
-  async failed() {
-    const { uploader, id } = this;
-    if (!uploader.cancelled && this.mayBeOver) {
-      const { status, gone } = await askStatus(id);
-      if (this.uploader !== uploader) return;
-      if (gone || (status && isOver(status))) return this.renew();
-    }
-    this.failure = uploader.error_msg || 'the upload failed';
-    this.paint();
-  }
-
+  /** Paused, it goes on first: only what is connected can tell the server at once. */
   cancel() {
+    const up = this.uploader;
     this.cancelledHere = true;
-    if (this.uploader) this.uploader.cancel('cancelled by the user');
+    if (up?.paused) up.pause('unpause');
+    else up?.cancel('cancelled by the user');
     this.paint();
   }
 
@@ -344,6 +251,9 @@ class Card {
     void this.node.offsetWidth; // restarts the animation
     this.node.classList.add('flash');
     setTimeout(() => this.node.classList.remove('flash'), 1300);
+    this.parts.word.hidden = false;
+    clearTimeout(this.wordTimer);
+    this.wordTimer = setTimeout(() => { this.parts.word.hidden = true; }, WORD_MS);
     announce(`${this.name} is being uploaded already`);
   }
 
@@ -360,11 +270,11 @@ class Card {
     const up = this.uploader;
     if (state === 'error') return sentence(this.failure);
     if (state === 'cancelled') {
-      const why = this.failure || (this.cancelledHere ? '' : up?.cancel_msg);
+      const why = up?.error_msg || (this.cancelledHere ? '' : up?.cancel_msg);
       return why ? `Cancelled: ${why}` : 'Cancelled';
     }
     if (state === 'finished' || state === 'paused') return STATE_WORDS[state];
-    if (up?.cancelling) return 'Cancelling';
+    if (up && (up.cancelling || this.cancelledHere)) return 'Cancelling';
     if (!up) return 'Asking the web app for a ticket';
     return PLAIN_WORDS[up.state_msg] ?? sentence(up.state_msg || STATE_WORDS[state]);
   }
@@ -372,6 +282,8 @@ class Card {
   paint() {
     const { parts, file } = this;
     const up = this.uploader;
+    // Wished for while it was paused or could not be: now it can.
+    if (this.cancelledHere && up?.can_cancel && (up.connected || up.retry_in_s !== null)) up.cancel('cancelled by the user');
     const state = this.stateNow();
     const over = OVER.has(state);
     const acked = state === 'finished' ? file.size : up?.bytes_acked ?? 0;
@@ -388,25 +300,22 @@ class Card {
     setText(parts.state, this.stateText(state));
     setText(parts.pause, up?.paused ? 'Resume' : 'Pause');
     parts.pause.disabled = over || !up || !(up.can_pause || up.paused);
-    parts.cancel.disabled = over || (up ? !up.can_cancel || up.cancelling : this.cancelledHere);
+    parts.cancel.disabled = over || this.cancelledHere || Boolean(up && !up.can_cancel && !up.paused);
+    parts.cancel.title = !over && up && !up.can_cancel && !up.paused ? 'Too late: all of it has been sent' : '';
+    const waits = !over && up && up.retry_in_s !== null;
+    parts.now.hidden = !waits;
 
     if (up?.connected) this.wasConnected = true;
     const late = this.wasConnected || performance.now() - this.startedAt > HINT_AFTER_MS;
     const lost = up ? !up.connected && late : this.offline;
-    parts.hint.hidden = over || state === 'paused' || !lost;
+    parts.lost.hidden = over || state === 'paused' || !lost;
   }
 
-  /** The rate and the time left, from acknowledged bytes. */
+  /** The rate and the time left, at reading speed. */
   tick() {
-    const { parts, file } = this;
-    const up = this.uploader;
-    const flowing = this.state === 'uploading' && up?.connected;
-    if (!flowing) this.meter = null;
-    else if (!this.meter) this.meter = new Meter(up.bytes_acked);
-    else this.meter.note(up.bytes_acked);
-    const rate = this.meter?.rate;
-    setText(parts.rate, rate ? `${bytesText(rate)}/s` : '');
-    setText(parts.left, rate ? leftText((file.size - up.bytes_acked) / rate) : '');
+    const { parts, uploader: up } = this;
+    setText(parts.rate, up?.bytes_per_s ? `${bytesText(up.bytes_per_s)}/s` : '');
+    setText(parts.left, up?.bytes_per_s && up.eta_s !== null ? leftText(up.eta_s) : '');
     if (up) this.paint();
   }
 
@@ -420,33 +329,35 @@ class Card {
     parts.dismiss.hidden = !over;
     if (over) {
       open.delete(this);
-      this.letGo?.();
       setText(parts.rate, '');
       setText(parts.left, '');
-      if (state !== 'error' && this.id) memory.forget(this.key, this.id);
       if (hadFocus) (state === 'error' ? parts.again : this.node).focus({ preventScroll: true });
     }
     if (state === 'handing-over') received.refresh();
   }
 }
 
-function addFiles(files) {
+/** `handles`: name of a file -> its handle, where the browser gives one. */
+function addFiles(files, handles = new Map()) {
   notice('');
-  for (const file of files) {
-    const key = fingerprint(file);
-    const known = cards.get(key);
-    if (known && open.has(known)) {
-      known.flash();
-      continue;
-    }
-    if (known && known.state !== 'finished') known.node.remove();
-    unfinished.get(key)?.leave();
-    const card = new Card(file);
-    cards.set(key, card);
-    el('uploads').prepend(card.node);
-    el('uploads-section').hidden = false;
-    card.begin();
+  for (const file of files) newCard(file, handles.get(file.name))?.begin();
+}
+
+/** Null, and a word, when the file is being uploaded already. */
+function newCard(file, handle) {
+  const key = fingerprint(file);
+  const known = cards.get(key);
+  if (known && open.has(known)) {
+    known.flash();
+    return null;
   }
+  if (known && known.state !== 'finished') known.node.remove();
+  for (const line of unfinished.values()) if (line.entry.name === file.name && line.entry.size === file.size) line.leave();
+  const card = new Card(file, handle);
+  cards.set(key, card);
+  el('uploads').prepend(card.node);
+  el('uploads-section').hidden = false;
+  return card;
 }
 
 function tick() {
@@ -463,23 +374,36 @@ function tick() {
 
 // ---- uploads of an earlier visit --------------------------------------------------------------------------------
 
-const unfinished = new Map(); // fingerprint -> its line
+const unfinished = new Map(); // ticket -> its line
 
 class Unfinished {
-  constructor(key, entry) {
-    this.key = key;
-    this.id = entry.id;
-    this.size = entry.size;
+  constructor(entry) {
+    this.entry = entry;
     this.node = el('remembered-template').content.firstElementChild.cloneNode(true);
-    this.text = this.node.querySelector('.text');
+    const part = (name) => this.node.querySelector(`.${name}`);
+    const name = shownName(entry.name);
+    this.text = part('text');
     this.node.dataset.name = entry.name;
-    this.node.querySelector('.name').textContent = shownName(entry.name);
-    const button = this.node.querySelector('.forget');
-    button.setAttribute('aria-description', shownName(entry.name));
-    button.onclick = () => {
-      cancelOnServer(this.id, 'cancelled by the user');
+    part('name').textContent = name;
+    this.resume = part('resume');
+    this.resume.hidden = !entry.resume;
+    for (const button of [this.resume, part('forget')]) button.setAttribute('aria-description', name);
+    this.how = entry.resume ? '' : ': choose the file again to go on';
+    this.resume.onclick = () => this.goOn();
+    part('forget').onclick = () => {
+      cancelOnServer(entry.upload_id, 'cancelled by the user');
       this.end();
     };
+  }
+
+  /** One click, where the browser has kept a handle of the file. */
+  async goOn() {
+    try {
+      const uploader = await this.entry.resume();
+      newCard(await this.entry.handle.getFile(), this.entry.handle)?.follow(uploader);
+    } catch (error) {
+      notice(error.name === 'NotAllowedError' ? 'Without leave to read the file it has to be chosen again.' : `${shownName(this.entry.name)} was changed, moved or removed: choose it again to upload it anew.`);
+    }
   }
 
   show() {
@@ -491,12 +415,12 @@ class Unfinished {
   leave() {
     this.left = true;
     this.node.remove();
-    unfinished.delete(this.key);
+    unfinished.delete(this.entry.upload_id);
     el('remembered').hidden = !el('remembered').children.length;
   }
 
   end() {
-    memory.forget(this.key, this.id);
+    incoming.forget(this.entry);
     this.leave();
   }
 
@@ -504,7 +428,7 @@ class Unfinished {
   async follow() {
     let query = '';
     while (!this.left) {
-      const { status, gone } = await askStatus(this.id, query);
+      const { status, gone } = await askStatus(this.entry.upload_id, query);
       if (this.left) return;
       if (gone || (status && isOver(status))) {
         this.end();
@@ -512,14 +436,14 @@ class Unfinished {
         return;
       }
       if (!status) {
-        setText(this.text, ' is not finished: choose the file again to go on.');
+        setText(this.text, ` is not finished${this.how}.`);
       } else if (status.state === 'handing_over') {
         setText(this.text, ' is all there, the web app is taking it over.');
-        this.node.querySelector('.forget').hidden = true;
+        this.node.querySelector('.forget').hidden = this.resume.hidden = true;
         query = '?wait=25&state=handing_over';
       } else {
         const have = status.received.reduce((sum, [from, to]) => sum + to - from, 0);
-        setText(this.text, ` is ${percentOf(have, status.length ?? this.size)}\u00a0% there: choose the file again to go on.`);
+        setText(this.text, ` is ${percentOf(have, status.length ?? this.entry.size)}\u00a0% there${this.how}.`);
       }
       this.show();
       if (status && status.state !== 'handing_over') return;
@@ -528,16 +452,13 @@ class Unfinished {
   }
 }
 
-function showUnfinished() {
-  for (const [key, { id }] of memory.all()) {
-    unheld(id).then(() => {
-      const entry = memory.recall(key);
-      const card = cards.get(key);
-      if (entry?.id !== id || (card && open.has(card)) || unfinished.has(key)) return;
-      const line = new Unfinished(key, entry);
-      unfinished.set(key, line);
-      line.follow();
-    });
+/** Lists what no tab is uploading now. */
+async function showUnfinished() {
+  for (const entry of await incoming.unfinished()) {
+    if (entry.active || unfinished.has(entry.upload_id)) continue;
+    const line = new Unfinished(entry);
+    unfinished.set(entry.upload_id, line);
+    line.follow();
   }
 }
 
@@ -604,7 +525,7 @@ function newRow(file) {
   const row = el('received-template').content.firstElementChild.cloneNode(true);
   const part = (name) => row.querySelector(`.${name}`);
   row.dataset.name = file.name;
-  part('name').textContent = shownName(file.name);
+  part('name').textContent = part('name').title = shownName(file.name);
   const link = part('download');
   link.href = `/api/files/${encodeURIComponent(file.id)}`;
   link.download = shownName(file.name);
@@ -727,7 +648,10 @@ function drop(event) {
   showDrag(false);
   const items = [...(event.dataTransfer.items ?? [])].filter((item) => item.kind === 'file');
   const folders = items.map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry?.isDirectory).map((entry) => entry.name);
-  addFiles([...event.dataTransfer.files].filter((file) => !(folders.includes(file.name) && !file.type)));
+  const files = [...event.dataTransfer.files].filter((file) => !(folders.includes(file.name) && !file.type));
+  // Asked for now, since the items are gone once the event is over. Only Chromium knows them.
+  const handles = items.map((item) => item.getAsFileSystemHandle?.().catch(() => null));
+  Promise.all(handles).then((all) => addFiles(files, new Map(all.filter((one) => one?.kind === 'file').map((one) => [one.name, one]))));
   if (folders.length) notice('A folder cannot be uploaded as such: open it and drop the files in it.');
 }
 
@@ -750,7 +674,11 @@ function wire() {
     if ([...open].some((card) => card.state !== 'handing-over')) event.preventDefault();
   });
   addEventListener('online', () => received.refresh());
-  document.addEventListener('visibilitychange', () => { if (!document.hidden) received.refresh(); });
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) return;
+    received.refresh();
+    showUnfinished();
+  });
   el('make-url').addEventListener('click', makeUrl);
   el('copy-command').addEventListener('click', () => copy(el('copy-command'), el('command').textContent));
   el('received-more').addEventListener('click', () => {
