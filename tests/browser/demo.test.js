@@ -94,6 +94,83 @@ test('the network is cut for a while', async (t) => {
   assert.deepEqual(complaints, []);
 });
 
+test('while it waits to try again the page counts down, and the wait can be cut short', async (t) => {
+  const { line, page, complaints, dir } = await slow(t, 6 * MB);
+  const one = await file(dir, 'counted.bin', 20 * MB);
+  await choose(page, one);
+  await under(page, one.name, 5);
+  line.cut();
+  const seconds = async () => Number(/trying again in (\d+) s/.exec((await card(page, one.name)).text)?.[1] ?? 0);
+  // Pauses grow: in time there is one that is long enough to see it count.
+  const seen = [];
+  await until('it counts down by three', async () => {
+    const now = await seconds();
+    if (now > 0 && seen.at(-1) !== now) seen.push(now);
+    const [a, b, c, d] = seen.slice(-4);
+    return a === b + 1 && b === c + 1 && c === d + 1;
+  });
+  await until('a long wait', async () => (await seconds()) > 10);
+  line.mend();
+  const began = performance.now();
+  await press(page, one.name, 'now');
+  await until('it goes on', async () => (await seconds()) === 0 && /Uploading/.test((await card(page, one.name)).text));
+  assert.ok(performance.now() - began < 8000);
+  await received(page, one);
+  assert.deepEqual(complaints, []);
+});
+
+test('paused in the first chunk: what has arrived is shown; cancelled while paused, the server knows', async (t) => {
+  const { app, page, complaints, dir } = await slow(t, 0.1 * MB);
+  const one = await file(dir, 'kept.bin', 10 * MB);
+  await choose(page, one);
+  await until('bytes are on their way, and none acknowledged', () => page.evaluate(() => {
+    const up = window.demoUploads.at(-1);
+    return up?.bytes_tx > 100_000 && up.bytes_acked === 0;
+  }));
+  await press(page, one.name, 'pause');
+  await until('what is kept is shown', async () => {
+    const { state, text } = await card(page, one.name);
+    return state === 'paused' && /[1-9][\d.]* kB of/.test(text);
+  });
+  await press(page, one.name, 'cancel');
+  await until('it is cancelled', async () => (await card(page, one.name)).state === 'cancelled');
+  await until('its bytes are gone', async () => (await parts(app)).length === 0);
+  assert.doesNotMatch((await card(page, one.name)).text, /know/);
+  assert.deepEqual(complaints, []);
+});
+
+test('cancelled offline: the page says that the server does not know, until it knows', async (t) => {
+  const { app, line, page, complaints, dir } = await slow(t, 4 * MB);
+  const one = await file(dir, 'unheard.bin', 60 * MB);
+  await choose(page, one);
+  await under(page, one.name, 3);
+  line.cut();
+  await until('the page has noticed', async () => /again/.test((await card(page, one.name)).text));
+  await press(page, one.name, 'cancel');
+  await until('it says so', async () => /doesn't know it yet/.test((await card(page, one.name)).text));
+  assert.equal((await parts(app)).length, 1);
+  line.mend();
+  await until('it says no more', async () => !/know/.test((await card(page, one.name)).text));
+  assert.equal((await card(page, one.name)).state, 'cancelled');
+  assert.equal((await parts(app)).length, 0);
+  assert.deepEqual(complaints, []);
+});
+
+test('a file that is chosen again while it is uploaded: a word, and no second upload', async (t) => {
+  const { page, complaints, dir } = await slow(t, 4 * MB);
+  const one = await file(dir, 'again.bin', 30 * MB);
+  await choose(page, one);
+  await under(page, one.name, 3);
+  const word = () => page.evaluate(() => document.querySelector('[data-testid=word]').checkVisibility());
+  assert.equal(await word(), false);
+  await choose(page, one);
+  await until('a word', word);
+  await until('the word is gone', async () => !(await word()));
+  assert.equal((await page.$$('[data-testid=upload]')).length, 1);
+  await received(page, one);
+  assert.deepEqual(complaints, []);
+});
+
 test('the page is reloaded: the same file goes on where it was', async (t) => {
   const { line, page, complaints, dir } = await slow(t, 4 * MB);
   // Large enough that it cannot end while the page is fetched behind its bytes.
@@ -119,4 +196,6 @@ test('the page fits a phone', async (t) => {
   await received(page, one);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(wide <= 360, `the page is ${wide} pixels wide`);
+  const name = await page.$eval('[data-testid=received-file] .name', (node) => ({ cut: node.scrollWidth > node.clientWidth, lines: node.getClientRects().length, title: node.title }));
+  assert.deepEqual(name, { cut: true, lines: 1, title: one.name });
 });

@@ -177,8 +177,8 @@ export class Line {
   }
 }
 
-/** A headless browser that ends with `t`. */
-export async function browser(t) {
+/** A headless browser that ends with `t`; `flags` besides those of every test. */
+export async function browser(t, flags = []) {
   const profile = await folder(t);
   const started = await puppeteer.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -187,7 +187,7 @@ export async function browser(t) {
     userDataDir: profile,
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync', ...flags,
     ],
   });
   later(t, () => started.close());
