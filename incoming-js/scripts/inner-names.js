@@ -3,7 +3,7 @@
  * pages load.
  *
  * A name may stand here when no page, no server and no browser knows it: not in the API, not in what is sent, received
- * or stored, not on any object of the platform. `test/dist.test.js` compares with what is public.
+ * or stored, not on any object of the platform, and no code reaches it by a quoted name. `test/dist.test.js` compares with what is public.
  */
 export const INNER_NAMES = `
   abort_waiting acked answer_ms began_at begin budget budget_for calls cancel_here ceiling chunk_bytes chunks_acked

@@ -112,7 +112,10 @@ export class Upload {
   trouble(text, { kind }, retry_after = null) {
     if (this.hold.stands && retry_after === null) return;
     this.pace.flight.restart();
-    if (!this.hold.stands) this[kind === 'put' || kind === 'verify' ? 'failures' : 'misses'] += 1;
+    if (!this.hold.stands) {
+      if (kind === 'put' || kind === 'verify') this.failures += 1;
+      else this.misses += 1;
+    }
     const ms = retry_after ?? backoff_ms(this.failures + this.misses, this.ports.clock.random());
     this.hold.begin(ms, text, retry_after === null);
   }

@@ -102,6 +102,15 @@ test('the build shortens no name that pages, servers or browsers know', () => {
   for (const name of INNER_NAMES) assert.doesNotMatch(classic, new RegExp(`\\.${name}\\b`));
 });
 
+test('no shortened name is reached by a quoted one, which the build would leave as it is', () => {
+  const quoted = new RegExp(`[\\w)\\]]\\[[^\\]\\n]*['"\`](${INNER_NAMES.join('|')})['"\`]`);
+  assert.match("this[kind === 'put' ? 'failures' : 'misses'] += 1;", quoted);
+  for (const name of readdirSync(new URL('../src/', import.meta.url))) {
+    const code = readFileSync(new URL(`../src/${name}`, import.meta.url), 'utf8').replace(/^\s*\/?\*.*$/gm, '').replace(/\/\*\*.*?\*\//g, '');
+    assert.doesNotMatch(code, quoted, name);
+  }
+});
+
 test('what pages load stays small', (t) => {
   for (const name of ['incoming.js', 'incoming.mjs']) {
     const bytes = gzipSync(readFileSync(new URL(`../dist/${name}`, import.meta.url)), { level: 9 }).length;

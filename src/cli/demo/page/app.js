@@ -314,8 +314,9 @@ class Card {
   /** The rate and the time left, at reading speed. */
   tick() {
     const { parts, uploader: up } = this;
-    setText(parts.rate, up?.bytes_per_s ? `${bytesText(up.bytes_per_s)}/s` : '');
-    setText(parts.left, up?.bytes_per_s && up.eta_s !== null ? leftText(up.eta_s) : '');
+    const rate = up?.connected ? up.bytes_per_s : null;
+    setText(parts.rate, rate ? `${bytesText(rate)}/s` : '');
+    setText(parts.left, rate && up.eta_s !== null ? leftText(up.eta_s) : '');
     if (up) this.paint();
   }
 
