@@ -2,6 +2,7 @@
 // signal, over lines of different speed.
 
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { Line, browser, demo, file, folder, open, until } from './harness.js';
 
@@ -30,16 +31,15 @@ async function apart(t, bytesPerSecond, more) {
 }
 
 /** Starts an upload in the page as `window.up`, with what `options` gives there. */
-async function start(page, one, hostname, options = () => ({})) {
+async function start(page, one, hostname, options = () => ({}), ticket = null) {
   await (await page.$('#own')).uploadFile(one.path);
-  await page.evaluate(async (to, name, size, more) => {
+  await page.evaluate(async (to, name, size, more, given) => {
     const { Uploader } = await import('/incoming/frontend/incoming.mjs');
-    const answer = await fetch('/api/tickets', {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ name, size }),
-    });
-    const { id } = await answer.json();
+    const ask = async () => {
+      const headers = { 'Content-Type': 'application/json' };
+      return (await (await fetch('/api/tickets', { method: 'POST', headers, body: JSON.stringify({ name, size }) })).json()).id;
+    };
+    const id = given ?? (await ask());
     const up = new Uploader(id, document.getElementById('own').files[0], { hostname: to, ...more });
     up.addEventListener('progress', () => {
       if (up.bytes_per_s !== null) window.seen.rates.push(up.bytes_per_s);
@@ -48,7 +48,7 @@ async function start(page, one, hostname, options = () => ({})) {
     up.done.then(() => (window.seen.outcome = 'finished'), (error) => (window.seen.outcome = String(error?.name ?? error)));
     window.up = up;
     up.start();
-  }, hostname, one.name, one.bytes, await page.evaluateHandle(options));
+  }, hostname, one.name, one.bytes, await page.evaluateHandle(options), ticket);
 }
 
 const outcome = (page) => until('the upload has an outcome', () => page.evaluate(() => window.seen.outcome));
@@ -76,6 +76,26 @@ test('from another origin, with a token asked for each time and a digest with ev
   assert.ok(sent.every(({ digest }) => /^sha-256=:[\w+/]{43}=:$/.test(digest)), JSON.stringify(sent));
   assert.ok(sent.every(({ token }) => Number(token) > 0));
   assert.equal(new Set(sent.map(({ token }) => token)).size, sent.length);
+  assert.deepEqual(complaints, []);
+});
+
+test('a ticket that wants the digest of the file gets one with every chunk', async (t) => {
+  const { app, page, complaints, requests, hostname, dir } = await apart(t, 1000 * MB);
+  const told = [];
+  const backend = createServer((request, answer) => {
+    request.on('data', (data) => told.push(String(data))).on('end', () => answer.end('done'));
+  });
+  await new Promise((done) => backend.listen(0, '127.0.0.1', done));
+  t.after(() => backend.close());
+  const query = new URLSearchParams({ signalFinishURL: `http://127.0.0.1:${backend.address().port}/`, digest: 'sha-256' });
+  const answer = await fetch(`http://localhost:${app.backend}/incoming/backend/new_upload?${query}`, { method: 'POST' });
+  assert.equal(answer.status, 200);
+  const one = await file(dir, 'wanted.bin', 12 * MB);
+  await start(page, one, hostname, () => ({}), await answer.text());
+  assert.equal(await outcome(page), 'finished');
+  const sent = chunks(requests);
+  assert.ok(sent.length > 2 && sent.every(({ digest }) => digest), JSON.stringify(sent));
+  assert.match(told.join(''), new RegExp(`digest=[^&]*${encodeURIComponent(Buffer.from(one.sha256, 'hex').toString('base64')).replace(/[%+]/g, '.')}|digest=[^&]*${one.sha256}`));
   assert.deepEqual(complaints, []);
 });
 
