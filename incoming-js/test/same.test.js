@@ -178,6 +178,26 @@ test('what another uploader sent meanwhile is compared', async () => {
   assert.deepEqual(net.next('PUT').range, [MiB, 2 * MiB]);
 });
 
+test('what another uploader sent before it went away is compared', async () => {
+  const { net, clock, status } = upload([]);
+  const held = () => status({ received: [[0, MiB]] });
+  for (let i = 0; i < 3; i += 1) {
+    net.next('PUT').refuse(409, 'superseded');
+    if (i === 2) break;
+    clock.advance(4000);
+    net.next('GET').reply(200, status());
+  }
+  for (let i = 0; i < 200; i += 1) {
+    await settled();
+    if (net.all('GET').length > 0) net.next('GET').reply(200, held());
+    clock.advance(2000);
+    if (net.all('POST').length > 0) break;
+  }
+  assert.equal(net.all('PUT').length, 0);
+  (await asked(net, 'POST')).reply(200, { ...held(), verified: [false] });
+  assert.equal(net.all('PUT').length, 0);
+});
+
 test('paused while comparing: nothing comes of it, and it is compared when it goes on', async () => {
   const { net, uploader, status } = upload([[0, 2 * MiB]]);
   uploader.pause('pause');
