@@ -94,7 +94,7 @@ export class Engine {
   #settle() {
     const upload = this.#upload;
     pump(upload, () => this.#tell());
-    if (upload.status && upload.phase !== 'over') upload.memory.note(size_of(upload.ledger.received), upload.phase === 'paused');
+    if (upload.status && upload.phase !== 'over') upload.memory.note(size_of(upload.ledger.received), upload.phase === 'paused' || upload.hold.stands);
     this.#tell();
   }
 

@@ -97,7 +97,7 @@ test('nothing is kept with remember: false', async () => {
   assert.equal(store.entries.size + store.writes, 0);
 });
 
-test('progress is written down now and then, not with every chunk, and when it is paused', async () => {
+test('progress is written down now and then, not with every chunk, and when it stands still', async () => {
   const { net, clock, store, ack, uploader } = await visit({ file: film('x'.repeat(1000)), options: { send_ahead: 1, chunk_size: 10 } });
   for (let i = 0; i < 60; i += 1) {
     ack(net.next('PUT'));
@@ -109,6 +109,12 @@ test('progress is written down now and then, not with every chunk, and when it i
   uploader.pause('pause');
   await calm();
   assert.equal([...store.entries.values()][0].bytes_acked, 610);
+  uploader.pause('unpause');
+  net.next('GET').reply(200, status_of({ length: 1000, received: [[0, 610]] }));
+  ack(net.next('PUT'));
+  net.next('PUT').lose();
+  await calm();
+  assert.equal([...store.entries.values()][0].bytes_acked, 620);
 });
 
 test('a store that fails at everything: the upload does not notice', async () => {

@@ -10,6 +10,7 @@ const TICK_MS = 500; // rate and time left change at reading speed
 const HINT_AFTER_MS = 2500; // not to cry wolf while the first connection is made
 const TICKETS_AT_ONCE = 4;
 const ROWS_SHOWN = 50;
+const LOOK_AGAIN_MS = 2000; // whether another tab still has an upload
 const WORD_MS = 5000; // a word in passing stays so long
 
 const demoUploads = (window.demoUploads = []);
@@ -172,6 +173,7 @@ class Card {
   /** From ticket to the end. Also the way out of an error: the ticket is used again if it is still good for this file. */
   async begin() {
     this.uploader = null;
+    this.id = null;
     this.failure = null;
     this.cancelledHere = false;
     this.offline = false;
@@ -207,6 +209,7 @@ class Card {
   }
 
   run(id) {
+    this.id = id;
     if (!id) return;
     if (this.cancelledHere) {
       cancelOnServer(id, 'cancelled by the user');
@@ -401,7 +404,9 @@ class Unfinished {
   async goOn() {
     try {
       const uploader = await this.entry.resume();
-      newCard(await this.entry.handle.getFile(), this.entry.handle)?.follow(uploader);
+      const card = newCard(await this.entry.handle.getFile(), this.entry.handle);
+      card.id = this.entry.upload_id;
+      card.follow(uploader);
     } catch (error) {
       notice(error.name === 'NotAllowedError' ? 'Without leave to read the file it has to be chosen again.' : `${shownName(this.entry.name)} was changed, moved or removed: choose it again to upload it anew.`);
     }
@@ -453,10 +458,19 @@ class Unfinished {
   }
 }
 
-/** Lists what no tab is uploading now. */
+let unfinishedTimer = null;
+
+/** Lists what no tab is uploading now; looks again while another one is at it, which may be the one just left. */
 async function showUnfinished() {
+  clearTimeout(unfinishedTimer);
+  const own = new Set([...open].map((card) => card.id));
   for (const entry of await incoming.unfinished()) {
-    if (entry.active || unfinished.has(entry.upload_id)) continue;
+    if (own.has(entry.upload_id) || unfinished.has(entry.upload_id)) continue;
+    if (entry.active) {
+      clearTimeout(unfinishedTimer);
+      unfinishedTimer = setTimeout(showUnfinished, LOOK_AGAIN_MS);
+      continue;
+    }
     const line = new Unfinished(entry);
     unfinished.set(entry.upload_id, line);
     line.follow();
