@@ -43,7 +43,7 @@ impl Memory {
         LEAST_BYTES * connections as u64
     }
 
-    /// `bytes` in all, for up to `connections`: `connections` times [`LEAST_BYTES`] or more, or the
+    /// `bytes` in all, for up to `connections`: [`Memory::least`] of them or more, or the
     /// last of them are turned away.
     pub fn new(bytes: u64, connections: usize) -> Arc<Self> {
         let state = Mutex::new(State { left: bytes, open: 0 });
