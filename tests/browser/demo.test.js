@@ -186,6 +186,37 @@ test('the page is reloaded: the same file goes on where it was', async (t) => {
   assert.deepEqual(complaints, []);
 });
 
+test('with a file handle the reloaded page goes on at one press', async (t) => {
+  const { page, complaints } = await slow(t, 4 * MB);
+  const bytes = 30 * MB;
+  const sha256 = await page.evaluate(async (size) => {
+    const root = await navigator.storage.getDirectory();
+    const handle = await root.getFileHandle('handle.bin', { create: true });
+    const writing = await handle.createWritable();
+    await writing.write(new Uint8Array(size).map((_, at) => at >> 10));
+    await writing.close();
+    const file = await handle.getFile();
+    const headers = { 'Content-Type': 'application/json' };
+    const answer = await fetch('/api/tickets', { method: 'POST', headers, body: JSON.stringify({ name: file.name, size }) });
+    window.up = new incoming.Uploader((await answer.json()).id, file, { handle }).start();
+    const hash = await crypto.subtle.digest('SHA-256', await file.arrayBuffer());
+    return [...new Uint8Array(hash)].map((one) => one.toString(16).padStart(2, '0')).join('');
+  }, bytes);
+  await until('it is on its way', () => page.evaluate(() => window.up.bytes_acked > 2_000_000));
+  await page.reload({ waitUntil: 'load' });
+  await until('the page offers to go on', () => page.evaluate(() => {
+    const button = document.querySelector('[data-testid=resume]');
+    if (!button?.checkVisibility()) return false;
+    button.click();
+    return true;
+  }));
+  await until('it goes on', async () => (await card(page, 'handle.bin'))?.percent > 5);
+  await received(page, { name: 'handle.bin', sha256 });
+  await until('it is finished', async () => (await card(page, 'handle.bin')).state === 'finished');
+  assert.equal(await page.$('[data-testid=remembered]'), null);
+  assert.deepEqual(complaints, []);
+});
+
 test('the page fits a phone', async (t) => {
   const app = await demo(t);
   const on = await browser(t);
