@@ -355,11 +355,13 @@ impl Chunk<'_> {
             }
             (End::Short(_), None) => (true, None),
         };
-        if let Some(prefix) = self.prefix.take() {
+        let hashed = self.prefix.take().map(|prefix| {
+            let end = prefix.end();
             // Before it is known whether it counts: the last chunk's answer begins the handover, which
             // wants the digest.
             self.live.lock().prefix.give_back(prefix, counts);
-        }
+            end
+        });
         let mut counted = Ok(());
         if counts {
             let length = match (&ended, self.offer.reach) {
@@ -374,8 +376,13 @@ impl Chunk<'_> {
         if let Some(pending) = self.checkpoint.take() {
             counted = counted.and(pending.done().await);
         }
-        if counted.is_err() {
-            self.live.lock().prefix.forget();
+        if let Some(hashed) = hashed.filter(|_| counts).and_then(|end| Extent::new(0, end)) {
+            let mut state = self.live.lock();
+            // Our claim is still held: what is acknowledged now is what was hashed. What is not (a write
+            // or a count on the way failed) others may send with other bytes.
+            if !state.upload.received().contains(hashed) {
+                state.prefix.forget();
+            }
         }
         self.engine.sync_point(self.live);
         match (ended, error) {

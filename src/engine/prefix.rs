@@ -94,6 +94,11 @@ impl Running {
 }
 
 impl Borrowed {
+    /// The digest is of the bytes below this offset.
+    pub(super) fn end(&self) -> u64 {
+        self.now.end
+    }
+
     /// `frames` are written at `extent` now: takes them if they follow.
     pub(super) fn wrote(&mut self, extent: Extent, frames: &[Bytes]) {
         if extent.start() == self.now.end {
