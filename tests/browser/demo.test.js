@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { Line, browser, card, choose, demo, file, folder, open, press, received, until } from './harness.js';
+import { Line, browser, card, choose, demo, file, folder, open, press, received, test, until } from './harness.js';
 
 const MB = 1_000_000;
 

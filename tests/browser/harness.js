@@ -1,17 +1,51 @@
 // What every browser test needs: a demo server as a child process that can be killed, a slow line to
 // it that can be cut, a browser, files of known content. Waits for conditions, never for time.
+//
+// `test` runs a test once in each browser, and fails it for any error in a console that it did not say
+// it would cause.
 
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import puppeteer from 'puppeteer-core';
+import { after, test as once } from 'node:test';
+import { KINDS, is_own_word, launch, unavailable } from './browsers.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const BINARY = process.env.BINARY_UNDER_TEST ?? join(ROOT, 'target/debug/incoming');
 const PATIENCE_MS = 60_000;
+const TEST_MS = 180_000;
+
+/** The browser a test runs in, for those that `test` made. */
+const kinds = new WeakMap();
+/** What was heard in the consoles of a test's pages. */
+const heard = new WeakMap();
+/** Whose a browser is. */
+const owners = new WeakMap();
+
+/** Which browser `t` runs in. */
+export const kind_of = (t) => kinds.get(t) ?? KINDS[0];
+
+/** Does `body` in each browser. `skip` says of a browser why not in that one. */
+export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
+  for (const kind of KINDS) {
+    once(`${kind}: ${name}`, { skip: unavailable(kind) || (skip[kind] ?? false), timeout }, async (t) => {
+      kinds.set(t, kind);
+      heard.set(t, []);
+      await body(t);
+      assert.deepEqual(heard.get(t).flat(), [], 'errors in the console');
+    });
+  }
+}
+
+/** Takes the complaints of this form out of those of a page, and fails if there were none: the test has caused them. */
+export async function expected(complaints, form) {
+  await until(`a complaint like ${form}`, () => complaints.some((one) => form.test(one)));
+  for (let at = complaints.length - 1; at >= 0; at -= 1) if (form.test(complaints[at])) complaints.splice(at, 1);
+}
 
 /** Waits until `look` gives something true, and gives it; fails with `what` after a minute. */
 export async function until(what, look) {
@@ -27,11 +61,19 @@ export async function until(what, look) {
 const undone = new WeakMap();
 
 /** Does `undo` at the end of `t`: what was set up last is undone first. */
-function later(t, undo) {
+export function later(t, undo) {
   if (!undone.has(t)) {
     undone.set(t, []);
     t.after(async () => {
-      for (const one of undone.get(t).reverse()) await one();
+      const failures = [];
+      for (const one of undone.get(t).reverse()) {
+        try {
+          await one();
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+      if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join('; '));
     });
   }
   undone.get(t).push(undo);
@@ -105,11 +147,21 @@ export async function demo(t) {
   return { server, dir, https, http, backend };
 }
 
+const UPLOAD = /^[A-Z]+ \/incoming\/(0\.1\/)?frontend\/uploads\//;
+
 /** A TCP line to `port` that carries at most `bytesPerSecond` upwards, for each connection or for
- *  all together, takes `delayMs` each way, and can be cut. */
+ *  all together, takes `delayMs` each way, and can be cut. `faults(bytes)` is asked with each piece
+ *  that comes: 'reset' breaks that connection, a number keeps it standing still for so many ms. */
 export class Line {
-  constructor(t, port, bytesPerSecond, { delayMs = 0, together = false } = {}) {
+  constructor(t, port, bytesPerSecond, { delayMs = 0, together = false, faults = () => undefined } = {}) {
     this.port = port;
+    this.faults = faults;
+    /** Connections at one time, at most so far. */
+    this.connections = 0;
+    /** Connections at one time that uploads had used, at most so far. */
+    this.most = 0;
+    /** CORS preflights that went over it, where it is not encrypted. */
+    this.preflights = 0;
     this.rate = bytesPerSecond;
     this.delayMs = delayMs;
     this.together = together;
@@ -146,6 +198,7 @@ export class Line {
     const far = connect(this.port, '127.0.0.1');
     const pair = { destroy: () => (client.destroy(), far.destroy()) };
     this.pairs.add(pair);
+    this.connections = Math.max(this.connections, this.pairs.size);
     const end = () => (this.pairs.delete(pair), pair.destroy());
     for (const socket of [client, far]) socket.on('error', end).on('close', end);
     const upwards = this.#delayed(far);
@@ -154,13 +207,20 @@ export class Line {
     const gate = this.together ? this : { free: 0 };
     client.on('data', (data) => {
       this.bytes += data.length;
+      const head = data.subarray(0, 64).toString('latin1');
+      if (head.startsWith('OPTIONS /incoming/')) this.preflights += 1;
+      if (UPLOAD.test(head)) pair.used = true;
+      this.most = Math.max(this.most, [...this.pairs].filter(({ used }) => used).length);
+      const fault = this.faults(data.length);
+      if (fault === 'reset') return pair.destroy();
       const now = performance.now();
       // Timers that are late by a little must not make the line slower than it is.
       const starts = Math.max(now - 20, gate.free);
-      gate.free = starts + (data.length / this.rate) * 1000;
+      gate.free = starts + (data.length / this.rate) * 1000 + (fault ?? 0);
       upwards(data, Math.max(0, starts - now));
       client.pause();
       setTimeout(() => client.resume(), Math.max(0, gate.free - now));
+      return undefined;
     });
     return undefined;
   }
@@ -177,34 +237,53 @@ export class Line {
   }
 }
 
-/** A headless browser that ends with `t`; `flags` besides those of every test. */
-export async function browser(t, flags = []) {
-  const profile = await folder(t);
-  const started = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    headless: true,
-    acceptInsecureCerts: true,
-    userDataDir: profile,
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync', ...flags,
-    ],
-  });
-  later(t, () => started.close());
-  return started;
+const started = new Map();
+after(async () => {
+  for (const one of await Promise.allSettled(started.values())) {
+    if (one.status === 'rejected') continue;
+    await one.value.on.close();
+    await rm(one.value.profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
+
+async function start(kind) {
+  const profile = await mkdtemp(join(tmpdir(), 'incoming-browser-'));
+  return { profile, on: await launch(kind, profile) };
 }
 
-/** A page at `url`. `complaints` collects what a person would see in the console, but for the lines
- *  with which Chromium itself reports a failed request. */
+/** A headless browser of the test's kind without a past: what it keeps ends with `t`. With `own` it is a process of its
+ *  own, not a new context in one that others have used, and `flags` are its own besides those of every test. */
+export async function browser(t, more = {}) {
+  const { own = false, flags = [] } = Array.isArray(more) ? { flags: more, own: true } : more;
+  const kind = kind_of(t);
+  if (own || flags.length > 0) {
+    const profile = await folder(t);
+    const alone = await launch(kind, profile, flags);
+    owners.set(alone, t);
+    later(t, () => alone.close());
+    return alone;
+  }
+  if (!started.has(kind)) started.set(kind, start(kind));
+  const context = await (await started.get(kind)).on.createBrowserContext();
+  owners.set(context, t);
+  later(t, () => context.close());
+  return context;
+}
+
+/** A page at `url`. `complaints` collects what a person would see in the console, unhandled rejections
+ *  among it, but for the lines with which a browser itself reports a failed request. */
 export async function open(on, url) {
   const page = await on.newPage();
+  const kind = kind_of(owners.get(on));
   const complaints = [];
-  page.on('pageerror', (error) => complaints.push(`error: ${error.message}`));
-  page.on('console', (line) => {
-    const network = line.text().startsWith('Failed to load resource');
-    if (['error', 'warning', 'warn'].includes(line.type()) && !network) complaints.push(line.text());
-  });
+  heard.get(owners.get(on))?.push(complaints);
+  const hear = (text) => is_own_word(kind, text) || complaints.push(text);
+  page.on('pageerror', (error) => hear(error.message));
+  page.on('console', (line) => ['error', 'warning', 'warn', 'assert'].includes(line.type()) && hear(line.text()));
   page.on('dialog', (dialog) => dialog.accept());
+  await page.evaluateOnNewDocument(() => {
+    addEventListener('unhandledrejection', ({ reason }) => console.error(`unhandled rejection: ${reason}`));
+  });
   await page.goto(url, { waitUntil: 'load' });
   return { page, complaints };
 }

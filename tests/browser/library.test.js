@@ -2,45 +2,35 @@
 // signal, over lines of different speed.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
-import { test } from 'node:test';
-import { Line, browser, demo, file, folder, open, until } from './harness.js';
+import { Line, browser, file, folder, open, test, until } from './harness.js';
+import { site } from './site.js';
 
 const MB = 1_000_000;
 
-/** A demo behind a line, a page from the demo's own port, and what went over the line seen by the browser. */
+/** A web app, its upload server behind a line, and what went over the line seen by the browser. */
 async function apart(t, bytesPerSecond, more) {
-  const app = await demo(t);
-  const line = new Line(t, app.http, bytesPerSecond, more);
-  const port = await line.open();
-  const on = await browser(t);
-  const { page, complaints } = await open(on, 'about:blank');
-  await page.setBypassCSP(true);
+  const app = await site(t);
+  const line = new Line(t, app.uploadPort, bytesPerSecond, more);
+  const hostname = `http://localhost:${await line.open()}`;
+  const { page, complaints } = await open(await browser(t), app.page);
   const requests = [];
   page.on('request', (request) => {
     if (request.url().includes('/uploads/')) requests.push(request);
   });
-  await page.goto(`http://localhost:${app.http}/`, { waitUntil: 'load' });
   await page.evaluate(() => {
-    const input = Object.assign(document.createElement('input'), { type: 'file', id: 'own' });
-    document.body.append(input);
     window.seen = { rates: [], left: [], asked: 0, outcome: null };
     window.control = new AbortController();
   });
-  return { app, line, page, complaints, requests, hostname: `http://localhost:${port}`, dir: await folder(t) };
+  return { app, line, page, complaints, requests, hostname, dir: await folder(t) };
 }
 
-/** Starts an upload in the page as `window.up`, with what `options` gives there. */
-async function start(page, one, hostname, options = () => ({}), ticket = null) {
-  await (await page.$('#own')).uploadFile(one.path);
-  await page.evaluate(async (to, name, size, more, given) => {
+/** Starts an upload in the page as `window.up`, with what `options` gives there. Gives its id. */
+async function start({ app, page, hostname }, one, options = () => ({}), wish = {}) {
+  await (await page.$('#files')).uploadFile(one.path);
+  const id = await app.ticket({ length: String(one.bytes), ...wish });
+  await page.evaluate(async (ticket, to, more) => {
     const { Uploader } = await import('/incoming/frontend/incoming.mjs');
-    const ask = async () => {
-      const headers = { 'Content-Type': 'application/json' };
-      return (await (await fetch('/api/tickets', { method: 'POST', headers, body: JSON.stringify({ name, size }) })).json()).id;
-    };
-    const id = given ?? (await ask());
-    const up = new Uploader(id, document.getElementById('own').files[0], { hostname: to, ...more });
+    const up = new Uploader(ticket, document.getElementById('files').files[0], { hostname: to, ...more });
     up.addEventListener('progress', () => {
       if (up.bytes_per_s !== null) window.seen.rates.push(up.bytes_per_s);
       if (up.eta_s !== null) window.seen.left.push(up.eta_s);
@@ -48,15 +38,13 @@ async function start(page, one, hostname, options = () => ({}), ticket = null) {
     up.done.then(() => (window.seen.outcome = 'finished'), (error) => (window.seen.outcome = String(error?.name ?? error)));
     window.up = up;
     up.start();
-  }, hostname, one.name, one.bytes, await page.evaluateHandle(options), ticket);
+  }, id, hostname, await page.evaluateHandle(options));
+  return id;
 }
 
 const outcome = (page) => until('the upload has an outcome', () => page.evaluate(() => window.seen.outcome));
 
-const arrived = (page, one) => until(`the web app has ${one.name}`, () => page.evaluate(async (sha256) => {
-  const answer = await fetch('/api/files', { cache: 'no-store' });
-  return (await answer.text()).includes(sha256);
-}, one.sha256));
+const arrived = async (app, id, one) => assert.equal((await app.taken(id)).sha256, one.sha256);
 
 const chunks = (requests) => requests.filter((request) => request.method() === 'PUT').map((request) => {
   const [, from, last] = /bytes (\d+)-(\d+)\//.exec(request.headers()['content-range']);
@@ -64,14 +52,15 @@ const chunks = (requests) => requests.filter((request) => request.method() === '
 });
 
 test('from another origin, with a token asked for each time and a digest with every chunk', async (t) => {
-  const { page, complaints, requests, hostname, dir } = await apart(t, 8 * MB);
+  const on = await apart(t, 8 * MB);
+  const { app, page, complaints, requests, dir } = on;
   const one = await file(dir, 'signed.bin', 30 * MB);
-  await start(page, one, hostname, () => ({
+  const id = await start(on, one, () => ({
     digest: true,
     headers: async () => ({ 'X-Token': String((window.seen.asked += 1)) }),
   }));
   assert.equal(await outcome(page), 'finished');
-  await arrived(page, one);
+  await arrived(app, id, one);
   const sent = chunks(requests);
   assert.ok(sent.every(({ digest }) => /^sha-256=:[\w+/]{43}=:$/.test(digest)), JSON.stringify(sent));
   assert.ok(sent.every(({ token }) => Number(token) > 0));
@@ -80,29 +69,21 @@ test('from another origin, with a token asked for each time and a digest with ev
 });
 
 test('a ticket that wants the digest of the file gets one with every chunk', async (t) => {
-  const { app, page, complaints, requests, hostname, dir } = await apart(t, 1000 * MB);
-  const told = [];
-  const backend = createServer((request, answer) => {
-    request.on('data', (data) => told.push(String(data))).on('end', () => answer.end('done'));
-  });
-  await new Promise((done) => backend.listen(0, '127.0.0.1', done));
-  t.after(() => backend.close());
-  const query = new URLSearchParams({ signalFinishURL: `http://127.0.0.1:${backend.address().port}/`, digest: 'sha-256' });
-  const answer = await fetch(`http://localhost:${app.backend}/incoming/backend/new_upload?${query}`, { method: 'POST' });
-  assert.equal(answer.status, 200);
+  const on = await apart(t, 1000 * MB);
+  const { app, page, requests, dir } = on;
   const one = await file(dir, 'wanted.bin', 12 * MB);
-  await start(page, one, hostname, () => ({}), await answer.text());
+  const id = await start(on, one, () => ({}), { digest: 'sha-256' });
   assert.equal(await outcome(page), 'finished');
   const sent = chunks(requests);
   assert.ok(sent.length > 2 && sent.every(({ digest }) => digest), JSON.stringify(sent));
-  assert.match(told.join(''), new RegExp(`digest=[^&]*${encodeURIComponent(Buffer.from(one.sha256, 'hex').toString('base64')).replace(/[%+]/g, '.')}|digest=[^&]*${one.sha256}`));
-  assert.deepEqual(complaints, []);
+  const { digest } = await app.taken(id);
+  assert.ok([one.sha256, Buffer.from(one.sha256, 'hex').toString('base64')].some((form) => digest.includes(form)), digest);
 });
 
 test('chunks grow on a fast line and stay small on a slow one; the rate shown is that of the line', async (t) => {
   const fast = await apart(t, 1000 * MB);
   const large = await file(fast.dir, 'fast.bin', 150 * MB);
-  await start(fast.page, large, fast.hostname);
+  await start(fast, large);
   assert.equal(await outcome(fast.page), 'finished');
   const sizes = chunks(fast.requests).map(({ bytes }) => bytes);
   assert.equal(sizes[0], 512 * 1024);
@@ -110,9 +91,9 @@ test('chunks grow on a fast line and stay small on a slow one; the rate shown is
 
   const slow = await apart(t, 0.3 * MB);
   const small = await file(slow.dir, 'slow.bin', 4 * MB);
-  await start(slow.page, small, slow.hostname);
+  const id = await start(slow, small);
   assert.equal(await outcome(slow.page), 'finished');
-  await arrived(slow.page, small);
+  await arrived(slow.app, id, small);
   const little = chunks(slow.requests).map(({ bytes }) => bytes);
   assert.ok(Math.max(...little) <= 1024 * 1024, little.join());
   const { rates, left } = await slow.page.evaluate(() => window.seen);
@@ -123,9 +104,10 @@ test('chunks grow on a fast line and stay small on a slow one; the rate shown is
 });
 
 test('a signal cancels, also on the server', async (t) => {
-  const { page, complaints, requests, hostname, dir } = await apart(t, 2 * MB);
+  const on = await apart(t, 2 * MB);
+  const { page, complaints, requests, dir } = on;
   const one = await file(dir, 'aborted.bin', 30 * MB);
-  await start(page, one, hostname, () => ({ signal: window.control.signal }));
+  await start(on, one, () => ({ signal: window.control.signal }));
   await until('it is on its way', () => page.evaluate(() => window.up.bytes_acked > 0));
   await page.evaluate(() => window.control.abort(new DOMException('changed my mind', 'AbortError')));
   assert.equal(await outcome(page), 'AbortError');
@@ -136,45 +118,48 @@ test('a signal cancels, also on the server', async (t) => {
 });
 
 test('a gate that hides its refusals of large chunks is got through', async (t) => {
-  const { page, complaints, requests, hostname, dir } = await apart(t, 1000 * MB);
+  const on = await apart(t, 1000 * MB);
+  const { app, page, complaints, requests, dir } = on;
   // As a proxy does that refuses for size: no answer the page may read.
   await page.setRequestInterception(true);
   const large = (request) => request.method() === 'PUT' && chunks([request])[0].bytes > 1024 * 1024;
   page.on('request', (request) => (large(request) ? request.abort('failed') : request.continue()));
   const one = await file(dir, 'gated.bin', 20 * MB);
-  await start(page, one, hostname);
+  const id = await start(on, one);
   assert.equal(await outcome(page), 'finished');
-  await arrived(page, one);
+  await arrived(app, id, one);
   assert.ok(chunks(requests).slice(-5).every(({ bytes }) => bytes <= 1024 * 1024));
   assert.deepEqual(complaints, []);
 });
 
 test('100 Mbit/s with 100 ms there and back is used', async (t) => {
-  const { page, complaints, requests, hostname, dir } = await apart(t, 12.5 * MB, { delayMs: 50, together: true });
+  const on = await apart(t, 12.5 * MB, { delayMs: 50, together: true });
+  const { app, page, complaints, requests, dir } = on;
   const one = await file(dir, 'far.bin', 200 * MB);
   const began = performance.now();
-  await start(page, one, hostname);
+  const id = await start(on, one);
   assert.equal(await outcome(page), 'finished');
   const seconds = (performance.now() - began) / 1000;
   const share = one.bytes / seconds / (12.5 * MB);
   t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${seconds.toFixed(1)} s, chunks ${chunks(requests).map(({ bytes }) => bytes).join()}`);
-  await arrived(page, one);
+  await arrived(app, id, one);
   // Machines that run tests are busy with other things; what a line allows is judged in the library's own units.
   assert.ok(share > 0.5, String(share));
   assert.deepEqual(complaints, []);
 });
 
 test('1 Mbit/s that breaks every 5 s: each time it gets on', async (t) => {
-  const { app, line, page, complaints, requests, hostname, dir } = await apart(t, 0.125 * MB, { delayMs: 25, together: true });
+  const on = await apart(t, 0.125 * MB, { delayMs: 25, together: true });
+  const { app, line, page, complaints, requests, dir } = on;
   const one = await file(dir, 'bad line.bin', 1.5 * MB);
-  await start(page, one, hostname);
+  const id = await start(on, one);
   const held = [];
   const breaks = setInterval(async () => {
     line.cut();
     // What arrived is counted when the server has noticed the break.
     await new Promise((next) => setTimeout(next, 500));
     const put = requests.find((request) => request.method() === 'PUT');
-    const direct = put.url().replace(hostname, `http://localhost:${app.http}`);
+    const direct = put.url().replace(on.hostname, app.origin);
     held.push((await (await fetch(direct)).json()).received.reduce((sum, [from, to]) => sum + to - from, 0));
     line.mend();
   }, 5000);
@@ -183,7 +168,7 @@ test('1 Mbit/s that breaks every 5 s: each time it gets on', async (t) => {
   } finally {
     clearInterval(breaks);
   }
-  await arrived(page, one);
+  await arrived(app, id, one);
   t.diagnostic(`held at the breaks: ${held.join()}`);
   assert.ok(held.length >= 2 && held.every((bytes, at) => bytes > (held[at - 1] ?? 0)), held.join());
   assert.deepEqual(complaints, []);

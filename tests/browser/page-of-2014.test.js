@@ -8,8 +8,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { test } from 'node:test';
-import { Server, browser, file, folder, freePort, open, until } from './harness.js';
+import { Server, browser, file, folder, freePort, open, test, until } from './harness.js';
 
 const PAGE = (hostname) => `<!doctype html>
 <script src="http://${hostname}/incoming/0.1/frontend/incoming.js"></script>

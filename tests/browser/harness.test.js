@@ -1,0 +1,44 @@
+// The harness itself: it hears what a page must not do, in every browser, and its line does what it says.
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { Line, browser, later, open, test, until } from './harness.js';
+
+test('errors, rejections and console errors of a page are heard', async (t) => {
+  const { page, complaints } = await open(await browser(t), 'data:text/html,<title>a page</title>');
+  await page.evaluate(() => {
+    console.log('no complaint');
+    setTimeout(() => {
+      throw new Error('not caught');
+    });
+    Promise.reject(new Error('not handled'));
+    console.error('an error line');
+    console.warn('a warning');
+  });
+  for (const form of [/not caught/, /not handled/, /an error line/, /a warning/]) {
+    await until(`${form} is heard`, () => complaints.some((one) => form.test(one)));
+  }
+  assert.ok(!complaints.some((one) => /no complaint/.test(one)));
+  complaints.length = 0;
+});
+
+test('a request that fails is no complaint of the page', async (t) => {
+  const server = createServer((_, answer) => answer.writeHead(500).end('<title>no</title>'));
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  later(t, () => (server.closeAllConnections(), server.close()));
+  const line = new Line(t, server.address().port, 1e9);
+  const { page } = await open(await browser(t), `http://localhost:${server.address().port}/`);
+  const port = await line.open();
+  line.cut();
+  const told = await page.evaluate(async (other) => {
+    const failed = await new Promise((done) => {
+      const xhr = new XMLHttpRequest();
+      xhr.onerror = () => done(true);
+      xhr.onload = () => done(false);
+      xhr.open('PUT', `http://localhost:${other}/`);
+      xhr.send('x');
+    });
+    return [failed, (await fetch('/')).status];
+  }, port);
+  assert.deepEqual(told, [true, 500]);
+});

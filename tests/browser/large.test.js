@@ -1,0 +1,92 @@
+// A file larger than any memory it may take: while it is sent, the browser's processes stay as they are.
+// The file is sparse, with marks in it, so that it costs no disk; what arrives does.
+//
+// 1 GB by default. The whole of it, 5 GB, from this folder (10 GB of disk must be free):
+//   LARGE_GB=5 node --test large.test.js
+
+import assert from 'node:assert/strict';
+import { open as open_file, readFile, readdir, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { browser, folder, open, test } from './harness.js';
+import { begin, look, put_in, seen, sha256, site } from './site.js';
+
+const GB = 1_000_000_000;
+const MIB = 1024 * 1024;
+const BYTES = Math.round(Number(process.env.LARGE_GB ?? 1) * GB);
+
+/** What the processes from `pid` down have in memory, in bytes. Memory that they share is counted once. */
+async function memory(pid) {
+  const parents = new Map();
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => null);
+    if (stat) parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+  }
+  const family = new Set([pid]);
+  for (let before = 0; before < family.size;) {
+    before = family.size;
+    for (const [child, parent] of parents) if (family.has(parent)) family.add(child);
+  }
+  let bytes = 0;
+  for (const one of family) {
+    const rollup = await readFile(`/proc/${one}/smaps_rollup`, 'utf8').catch(() => '');
+    bytes += 1024 * Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1] ?? 0);
+  }
+  return bytes;
+}
+
+/** A file that is mostly holes: a mark each 100 MB, and at the end. */
+async function sparse(dir, bytes) {
+  const path = join(dir, 'large.bin');
+  const to = await open_file(path, 'wx');
+  await to.truncate(bytes);
+  for (let at = 0; at < bytes; at += 100_000_000) await to.write(`mark at ${at}\n`, at);
+  await to.write('the end', bytes - 7);
+  await to.close();
+  return { path, name: 'large.bin', bytes };
+}
+
+test(`a file of ${BYTES / GB} GB in flat memory`, async (t) => {
+  const { bavail, bsize } = await statfs(tmpdir());
+  if (bavail * bsize < BYTES + 2 * GB) return t.skip(`${BYTES / GB} GB and 2 more are not free in ${tmpdir()}`);
+  const app = await site(t, { serve: ['--ack', 'written'] });
+  const on = await browser(t, { own: true });
+  const { page } = await open(on, app.page);
+  const { pid } = on.process();
+  const one = await sparse(await folder(t), BYTES);
+  await put_in(page, one);
+  const id = await app.ticket();
+  // A first one, so that what the browser needs for any upload is there.
+  const small = await sparse(await folder(t), 50_000_000);
+  await put_in(page, small);
+  await begin(page, await app.ticket(), { name: 'small' });
+  await seen(page, 'the first is finished', (now) => now.finished, 'small');
+  await put_in(page, one);
+
+  const before = await memory(pid);
+  const began = performance.now();
+  await begin(page, id);
+  const samples = [];
+  for (;;) {
+    const [{ frac_complete: part, error_msg }, bytes] = [await look(page), await memory(pid)];
+    assert.equal(error_msg, null);
+    samples.push({ part, bytes });
+    if (part === 1) break;
+  }
+  const seconds = (performance.now() - began) / 1000;
+  await seen(page, 'the web app has it', (now) => now.finished);
+  const [call] = app.calls.get(id);
+  assert.deepEqual([call.bytes, call.sha256], [BYTES, await sha256(one.path)]);
+  await rm(one.path);
+
+  const most = (from, to) => Math.max(...samples.filter(({ part }) => part > from && part <= to).map(({ bytes }) => bytes), 0);
+  const [early, late] = [most(0, 0.5), most(0.5, 1)];
+  const mib = (bytes) => Math.round(bytes / MIB);
+  t.diagnostic(`${seconds.toFixed(1)} s; ${samples.length} looks: ${mib(before)} MiB before, ${mib(early)} at most in the first half, ${mib(late)} in the second`);
+  assert.ok(samples.length >= 4, 'too few looks to say anything');
+  // Chunks of 16 MiB, four at once, are what a browser may hold; the file is many times that.
+  assert.ok(Math.max(early, late) - before < 256 * MIB, `${mib(before)} MiB grew to ${mib(Math.max(early, late))}`);
+  assert.ok(late - early < 64 * MIB, `${mib(early)} MiB in the first half, ${mib(late)} in the second`);
+  return undefined;
+});

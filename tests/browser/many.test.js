@@ -1,0 +1,58 @@
+// Many files at once from one page: all arrive right, over the six connections that a browser has.
+
+import assert from 'node:assert/strict';
+import { Line, browser, file, folder, open, test } from './harness.js';
+import { begin, ended, put_in, seen, site } from './site.js';
+
+const MB = 1_000_000;
+
+test('20 files at once', async (t) => {
+  const app = await site(t);
+  const line = new Line(t, app.uploadPort, 1000 * MB, { delayMs: 2 });
+  app.library = `http://localhost:${await line.open()}/incoming/frontend/incoming.js`;
+  const { page } = await open(await browser(t), app.page);
+  const dir = await folder(t);
+  const files = [];
+  for (let number = 0; number < 20; number += 1) files.push(await file(dir, `file ${number}.bin`, Math.round((number / 4) * MB)));
+  await put_in(page, ...files);
+  const ids = await Promise.all(files.map(() => app.ticket()));
+  await Promise.all(ids.map((id, index) => begin(page, id, { index, name: files[index].name })));
+  for (const [index, one] of files.entries()) {
+    const last = await ended(page, one.name);
+    assert.deepEqual([last.outcome, last.endings, last.wrong], ['finished', ['finished'], []], one.name);
+    const call = await app.taken(ids[index]);
+    assert.deepEqual([call.sha256, call.filenameFromBrowser, app.calls.get(ids[index]).length], [one.sha256, one.name, 1]);
+  }
+  t.diagnostic(`${line.most} connections at most, ${line.preflights} preflights`);
+  assert.ok(line.most <= 6, `${line.most} connections`);
+});
+
+test('a cancel gets through beside many that upload and wait', async (t) => {
+  const app = await site(t);
+  const line = new Line(t, app.uploadPort, 0.5 * MB);
+  app.library = `http://localhost:${await line.open()}/incoming/frontend/incoming.js`;
+  const { page } = await open(await browser(t), app.page);
+  const dir = await folder(t);
+  const files = [];
+  for (let number = 0; number < 8; number += 1) files.push(await file(dir, `file ${number}.bin`, 8 * MB));
+  // One that waits for the web app all the while.
+  files.push(await file(dir, 'waiting.bin', 1000));
+  app.handover = () => new Promise(() => {});
+  await put_in(page, ...files);
+  const ids = await Promise.all(files.map(() => app.ticket()));
+  await begin(page, ids[8], { index: 8, name: 'waiting' });
+  await seen(page, 'it is handed over', (now) => now.frac_complete === 1, 'waiting');
+  for (let index = 0; index < 8; index += 1) await begin(page, ids[index], { index, name: files[index].name });
+  await seen(page, 'the first is on its way', (now) => now.bytes_acked > 0 && now.connected && now.can_cancel, files[0].name);
+  // Counted before the cancel: a connection it breaks may still be seen here beside the one that took its place.
+  const { most } = line;
+  const began = performance.now();
+  await page.evaluate((name) => window.uploads[name].up.cancel('this one'), files[0].name);
+  assert.match((await ended(page, files[0].name)).outcome, /^AbortError/);
+  await app.cancelled(ids[0]);
+  t.diagnostic(`cancelled after ${Math.round(performance.now() - began)} ms`);
+  assert.ok(most > 0 && most <= 6, `${most} connections`);
+  await page.evaluate(() => {
+    for (const { up } of Object.values(window.uploads)) up.cancel('the end of the test');
+  });
+});

@@ -1,0 +1,84 @@
+// The tests' own script in the page: makes uploaders, hears all they tell, and notes whatever breaks the
+// rules that hold at every moment.
+
+const FLAGS = ['connected', 'finished', 'paused', 'can_pause', 'cancelling', 'cancelled', 'can_cancel'];
+const FIGURES = ['filename', 'bytes_total', 'bytes_tx', 'bytes_acked', 'bytes_ahead', 'frac_complete', 'chunks_tx_now',
+  'chunks_acked_now', 'chunks_ahead', 'state_msg', 'cancel_msg', 'error_code', 'error_msg'];
+
+window.uploads = {};
+
+const properties = (up) => Object.fromEntries([...FIGURES, ...FLAGS].map((key) => [key, up[key]]));
+
+/** What is wrong with an uploader, by the contract. */
+function wrong(up, before) {
+  const found = [];
+  const must = (right, what) => right || found.push(`${what}: ${JSON.stringify(properties(up))}`);
+  must(up.bytes_ahead === up.bytes_tx - up.bytes_acked, 'bytes_ahead is not tx - acked');
+  must(up.bytes_acked >= 0 && up.bytes_tx >= up.bytes_acked && up.bytes_tx <= up.bytes_total, 'bytes out of bounds');
+  must(up.frac_complete === (up.bytes_total === 0 ? 1 : up.bytes_acked / up.bytes_total), 'frac_complete');
+  must(!before || up.bytes_acked >= before.bytes_acked, 'bytes_acked fell');
+  must(up.chunks_ahead >= 0 && up.chunks_tx_now - up.chunks_acked_now === up.chunks_ahead, 'chunks do not add up');
+  must(!(up.paused && up.can_cancel), 'can be cancelled while paused');
+  must(!up.paused || up.can_pause, 'paused, and cannot be unpaused');
+  must(!(up.finished || up.cancelled) || !(up.connected || up.can_pause || up.can_cancel), 'over, and still something to do');
+  must(!(up.finished && up.cancelled), 'finished and cancelled');
+  must(typeof up.state_msg === 'string' && up.state_msg !== '', 'no state_msg');
+  for (const flag of FLAGS) must(typeof up[flag] === 'boolean', `${flag} is no boolean`);
+  return found;
+}
+
+/** Hears all that an uploader tells. */
+function watch(name, up) {
+  const heard = {
+    up, outcome: null, progress: 0, events: [], endings: [], order: [], strangers: 0, wrong: [], early: [], flags: [], said: [],
+    returned: {},
+  };
+  window.uploads[name] = heard;
+  let [told_at, told, before] = [-Infinity, '', null];
+  up.onprogress = (who) => {
+    if (who !== up) heard.strangers += 1;
+    heard.progress += 1;
+    heard.wrong.push(...wrong(up, before));
+    before = properties(up);
+    if (heard.said.at(-1) !== up.state_msg) heard.said.push(up.state_msg);
+    const urgent = JSON.stringify([...FLAGS, 'error_code', 'error_msg', 'cancel_msg'].map((key) => up[key]));
+    if (urgent !== told) heard.flags.push(FLAGS.filter((key) => up[key]).join());
+    // Clocks in pages are coarse on purpose: 16 ms may look like 14.
+    else if (performance.now() - told_at < 14) heard.early.push(performance.now() - told_at);
+    told = urgent;
+    told_at = performance.now();
+  };
+  for (const ending of ['finished', 'cancelled', 'error']) {
+    up[`on${ending}`] = (who) => {
+      if (who !== up) heard.strangers += 1;
+      heard.endings.push(ending);
+    };
+  }
+  for (const event of ['progress', 'finished', 'cancelled', 'error']) {
+    up.addEventListener(event, (one) => {
+      if (one.target !== up) heard.strangers += 1;
+      heard.events.push(event);
+    });
+  }
+  up.done.then(
+    (who) => (heard.outcome = who === up ? 'finished' : 'resolved to something else'),
+    (error) => (heard.outcome = [error.name, error.code, error.error_code, error.message].filter((it) => it !== undefined).join(' ')),
+  );
+  return heard;
+}
+
+window.watch = watch;
+
+window.begin = (id, name, index, options, start) => {
+  const { files } = document.getElementById('files');
+  const up = incoming.Uploader(id, files[index], options);
+  const heard = watch(name, up);
+  if (start) heard.returned.start = up.start() === up;
+};
+
+window.look = (name) => {
+  const heard = window.uploads[name];
+  const { up, events, wrong: broken, ...rest } = heard;
+  const progress_events = events.filter((event) => event === 'progress').length;
+  return { ...properties(up), ...rest, wrong: broken.slice(0, 5), progress_events, ending_events: events.filter((event) => event !== 'progress') };
+};
