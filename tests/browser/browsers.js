@@ -77,15 +77,16 @@ const FIREFOX_PREFERENCES = {
 const BROWSERS = {
   chromium: {
     path: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    launch: (path, profile, flags) => puppeteer.launch({
+    launch: (path, profile, flags, more) => puppeteer.launch({
       executablePath: path,
       headless: true,
       acceptInsecureCerts: true,
+      ...more,
       userDataDir: profile,
       args: [
         '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-dev-shm-usage',
         '--disable-background-networking', '--disable-component-update', '--disable-sync',
-        `--proxy-server=${NOWHERE}`, `--proxy-bypass-list=localhost;127.0.0.1;${INSECURE_HOST}`,
+        `--proxy-server=${NOWHERE}`, '--proxy-bypass-list=localhost;127.0.0.1;*.test',
         `--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`, ...flags,
       ],
     }),
@@ -93,12 +94,13 @@ const BROWSERS = {
   },
   firefox: {
     path: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
-    launch: (path, profile, flags) => puppeteer.launch({
+    launch: (path, profile, flags, more) => puppeteer.launch({
       browser: 'firefox',
       protocol: 'webDriverBiDi',
       executablePath: path,
       headless: true,
       acceptInsecureCerts: true,
+      ...more,
       userDataDir: profile,
       args: flags,
       extraPrefsFirefox: FIREFOX_PREFERENCES,
@@ -123,9 +125,9 @@ export function unavailable(kind) {
   return existsSync(path) ? false : `${kind} is not installed (${path})`;
 }
 
-/** Starts a headless browser of this kind with an empty profile in that folder, and with these flags of its own besides. */
-export function launch(kind, profile, flags = []) {
-  return BROWSERS[kind].launch(BROWSERS[kind].path, profile, flags);
+/** Starts a headless browser of this kind with an empty profile in that folder, and with these flags and launch options of its own besides. */
+export function launch(kind, profile, flags = [], more = {}) {
+  return BROWSERS[kind].launch(BROWSERS[kind].path, profile, flags, more);
 }
 
 /** Whether the browser itself says this in the console, of a request that failed; not the page. */

@@ -252,13 +252,14 @@ async function start(kind) {
 }
 
 /** A headless browser of the test's kind without a past: what it keeps ends with `t`. With `own` it is a process of its
- *  own, not a new context in one that others have used, and `flags` are its own besides those of every test. */
+ *  own, not a new context in one that others have used, and `flags` and
+ *  launch `options` are its own besides those of every test. */
 export async function browser(t, more = {}) {
-  const { own = false, flags = [] } = Array.isArray(more) ? { flags: more, own: true } : more;
+  const { own = false, flags = [], options = {} } = Array.isArray(more) ? { flags: more, own: true } : more;
   const kind = kind_of(t);
   if (own || flags.length > 0) {
     const profile = await folder(t);
-    const alone = await launch(kind, profile, flags);
+    const alone = await launch(kind, profile, flags, options);
     owners.set(alone, t);
     later(t, () => alone.close());
     return alone;

@@ -51,7 +51,8 @@ test(`a file of ${BYTES / GB} GB in flat memory`, async (t) => {
   const { bavail, bsize } = await statfs(tmpdir());
   if (bavail * bsize < BYTES + 2 * GB) return t.skip(`${BYTES / GB} GB and 2 more are not free in ${tmpdir()}`);
   const app = await site(t, { serve: ['--ack', 'written'] });
-  const on = await browser(t, { own: true });
+  // A driver that watches the network keeps copies: in Firefox, of every body, in memory.
+  const on = await browser(t, { own: true, options: { networkEnabled: false } });
   const { page } = await open(on, app.page);
   const { pid } = on.process();
   const one = await sparse(await folder(t), BYTES);

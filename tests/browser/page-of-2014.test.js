@@ -58,6 +58,7 @@ async function webApp(t, dir, incomingPort) {
         backendSecret: secret,
       });
       const ticket = await fetch(`${base}/new_upload?${params}`, { method: 'POST' });
+      answer.setHeader('content-type', 'text/plain');
       return answer.end(await ticket.text());
     }
     if (url.pathname !== '/api/backend/upload_finished') return answer.writeHead(404).end();
