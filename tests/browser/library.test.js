@@ -154,7 +154,9 @@ test('1 Mbit/s that breaks every 5 s: each time it gets on', async (t) => {
   const one = await file(dir, 'bad line.bin', 1.5 * MB);
   const id = await start(on, one);
   const held = [];
-  const breaks = setInterval(async () => {
+  let broken = Promise.resolve();
+  const breaks = setInterval(() => (broken = break_it()), 5000);
+  async function break_it() {
     line.cut();
     // What arrived is counted when the server has noticed the break.
     await new Promise((next) => setTimeout(next, 500));
@@ -162,11 +164,12 @@ test('1 Mbit/s that breaks every 5 s: each time it gets on', async (t) => {
     const direct = put.url().replace(on.hostname, app.origin);
     held.push((await (await fetch(direct)).json()).received.reduce((sum, [from, to]) => sum + to - from, 0));
     line.mend();
-  }, 5000);
+  }
   try {
     assert.equal(await outcome(page), 'finished');
   } finally {
     clearInterval(breaks);
+    await broken;
   }
   await arrived(app, id, one);
   t.diagnostic(`held at the breaks: ${held.join()}`);
