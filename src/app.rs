@@ -3,23 +3,19 @@
 //! Order of start: storage, engine, certificates, sockets, workers. Order of stop: listeners, chunks
 //! under way, commits, calls to backends. Nothing is decided here but order.
 
-use crate::config::{Ack, CallbackRule, Settings, TlsFiles};
-use crate::core::event::Durability;
-use crate::core::handover::Policy;
-use crate::core::limits::Limits;
-use crate::engine::clock::SystemClock;
-use crate::engine::{self, Engine};
-use crate::handover::client::{self, Client};
+mod options;
+mod reload;
+mod sockets;
+
+use crate::config::Settings;
+use crate::engine::Engine;
+use crate::handover::client::Client;
 use crate::handover::worker;
-use crate::journal::local::LocalJournals;
 use crate::metrics;
-use crate::net::{
-    self, Address, Listener, Memory, Peer, Setup, Stats, Strangers, TlsReload, Workers,
-};
-use crate::store::local::{self, LocalStore};
-use crate::wire::access::Access;
-use crate::wire::cors::Cors;
-use crate::wire::{self, Caller, Surface, Wire};
+use crate::net::{self, Address, Memory, Peer, Setup, Stats, TlsReload, Workers};
+use crate::wire::{Caller, Surface, Wire};
+use options::{client_options, open_engine, wire_options};
+pub use sockets::Socket;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -64,23 +60,13 @@ pub struct Server {
     descriptors: usize,
 }
 
-/// A bound socket and what it serves.
-pub struct Socket {
-    /// The socket.
-    pub listener: Listener,
-    /// Its certificates; none: plain HTTP.
-    pub tls: Option<Arc<TlsReload>>,
-    /// The paths it serves.
-    pub surface: Surface,
-}
-
 impl Server {
     /// Opens the storage and binds the sockets. Must be called inside a runtime.
     ///
     /// Errors: one line that names what is wrong.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let engine = open_engine(&settings)?;
-        let sockets = bind(&settings)?;
+        let sockets = sockets::bind(&settings)?;
         Self::assemble(settings, engine, sockets)
     }
 
@@ -98,7 +84,7 @@ impl Server {
         engine: Arc<Engine>,
         sockets: Vec<Socket>,
     ) -> Result<Self, StartError> {
-        let descriptors = raise_file_limit();
+        let descriptors = sockets::raise_file_limit();
         if settings.max_connections > descriptors / 2 {
             let most = descriptors / 2;
             tracing::warn!(
@@ -206,7 +192,7 @@ impl Server {
         serving.spawn(Arc::clone(&self.engine).sweep());
         serving.close();
 
-        hangups(&reloads, &stop).await;
+        reload::hangups(&reloads, &stop).await;
         tracing::info!("stopping");
         self.engine.draining().cancel();
         self.drain.cancel();
@@ -238,22 +224,6 @@ impl Server {
     }
 }
 
-/// Waits for `stop`; a hang-up signal meanwhile reloads certificates.
-async fn hangups(reloads: &[Arc<TlsReload>], stop: &CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return stop.cancelled().await };
-    while stop.run_until_cancelled(hangup.recv()).await.is_some() {
-        for reload in reloads {
-            match reload.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => {
-                    tracing::error!(%error, "certificates not reloaded, the old ones stay")
-                }
-            }
-        }
-    }
-}
-
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -282,126 +252,6 @@ pub fn caller(peer: &Peer) -> Caller {
         address: peer.address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip()),
         client_certificate: peer.client_certificate,
     }
-}
-
-fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
-    let directory = &settings.storage_dir;
-    let access = local::Access {
-        group: settings.storage_gid,
-        file_mode: settings.storage_file_mode,
-        directory_mode: settings.storage_dir_mode,
-    };
-    let refused = |error| {
-        StartError::new(format!("storage_dir {:?}", directory.display().to_string()), error)
-    };
-    let store = LocalStore::open(directory, access).map_err(refused)?;
-    let journals = LocalJournals::open(store.directory()).map_err(refused)?;
-    let options = engine::Options {
-        ack: match settings.ack {
-            Ack::Durable => Durability::Durable,
-            Ack::Written => Durability::Written,
-        },
-        limits: Limits {
-            max_chunk_bytes: settings.max_chunk_size,
-            max_upload_bytes: settings.max_upload_size,
-        },
-        max_uploads: settings.max_uploads,
-        min_free_bytes: settings.min_free_space,
-        max_idle: settings.max_idle,
-        retain_finished: settings.retain_finished,
-        failed_retention: settings.failed_retention,
-        calls: Policy {
-            confirm_timeout: settings.handover_confirm_timeout,
-            retry_for: settings.handover_retry_for,
-        },
-        body_timeout: settings.body_timeout,
-        min_rate: settings.min_rate,
-        strides: engine::strides::Strides::default(),
-        waiting_bytes: settings.batch_memory(),
-    };
-    Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
-}
-
-fn wire_options(settings: &Settings) -> wire::Options {
-    let any = settings.cors_origins.iter().any(|origin| origin == "*");
-    wire::Options {
-        chunk_size: settings.chunk_size,
-        send_ahead: settings.send_ahead,
-        cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
-        access: Access {
-            allow: settings.backend_allow_effective(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            token: settings.backend_token.as_ref().map(|token| token.expose().to_owned()),
-            client_certificate: settings.backend_tls_client_ca.is_some(),
-        },
-    }
-}
-
-fn client_options(settings: &Settings) -> client::Options {
-    let rules = settings.callback_allow.iter().map(|rule| match rule {
-        CallbackRule::Host(host) => client::Rule::Host(host.clone()),
-        CallbackRule::Net(net) => client::Rule::Net(*net),
-    });
-    client::Options { timeout: settings.handover_timeout, allow: rules.collect() }
-}
-
-fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
-    let socket = |key: &str, address: &Address, tls: Option<&TlsFiles>, surface: Surface| {
-        let client_ca = match surface {
-            Surface::Public => None,
-            Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
-        };
-        let files = tls.map(|files| net::TlsFiles {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            client_ca,
-            // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
-            strangers: if surface == Surface::Shared {
-                Strangers::LetIn
-            } else {
-                Strangers::Refused
-            },
-        });
-        let tls = files
-            .map(TlsReload::load)
-            .transpose()
-            .map_err(|error| StartError::new("tls", error))?;
-        let listener = Listener::bind(address).map_err(|error| {
-            let flag = key.replace('_', "-");
-            let what = format!("{key} {:?}", address.to_string());
-            StartError(format!("{what}: {error}; choose another address with --{flag}"))
-        })?;
-        Ok(Socket { listener, tls: tls.map(Arc::new), surface })
-    };
-    if settings.shared() {
-        return Ok(vec![socket(
-            "listen",
-            &settings.listen,
-            settings.tls.as_ref(),
-            Surface::Shared,
-        )?]);
-    }
-    Ok(vec![
-        socket("listen", &settings.listen, settings.tls.as_ref(), Surface::Public)?,
-        socket(
-            "backend_listen",
-            &settings.backend_listen,
-            settings.backend_tls.as_ref(),
-            Surface::Backend,
-        )?,
-    ])
-}
-
-/// Every connection and every running upload holds a descriptor or two; take what the system
-/// gives, and say how many that is.
-fn raise_file_limit() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
-    let most = getrlimit(Resource::Nofile).current;
-    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// Connections of the backend's listener at once: it has few clients, and memory of its own for them (56 MiB).

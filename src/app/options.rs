@@ -1,0 +1,80 @@
+//! Settings become the options of each room.
+
+use super::StartError;
+use crate::config::{Ack, CallbackRule, Settings};
+use crate::core::event::Durability;
+use crate::core::handover::Policy;
+use crate::core::limits::Limits;
+use crate::engine::clock::SystemClock;
+use crate::engine::{self, Engine};
+use crate::handover::client;
+use crate::journal::local::LocalJournals;
+use crate::store::local::{self, LocalStore};
+use crate::wire;
+use crate::wire::access::Access;
+use crate::wire::cors::Cors;
+use std::sync::Arc;
+
+/// The engine over the storage directory, which is locked from now on.
+pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
+    let directory = &settings.storage_dir;
+    let access = local::Access {
+        group: settings.storage_gid,
+        file_mode: settings.storage_file_mode,
+        directory_mode: settings.storage_dir_mode,
+    };
+    let refused = |error| {
+        StartError::new(format!("storage_dir {:?}", directory.display().to_string()), error)
+    };
+    let store = LocalStore::open(directory, access).map_err(refused)?;
+    let journals = LocalJournals::open(store.directory()).map_err(refused)?;
+    let options = engine::Options {
+        ack: match settings.ack {
+            Ack::Durable => Durability::Durable,
+            Ack::Written => Durability::Written,
+        },
+        limits: Limits {
+            max_chunk_bytes: settings.max_chunk_size,
+            max_upload_bytes: settings.max_upload_size,
+        },
+        max_uploads: settings.max_uploads,
+        min_free_bytes: settings.min_free_space,
+        max_idle: settings.max_idle,
+        retain_finished: settings.retain_finished,
+        failed_retention: settings.failed_retention,
+        calls: Policy {
+            confirm_timeout: settings.handover_confirm_timeout,
+            retry_for: settings.handover_retry_for,
+        },
+        body_timeout: settings.body_timeout,
+        min_rate: settings.min_rate,
+        strides: engine::strides::Strides::default(),
+        waiting_bytes: settings.batch_memory(),
+    };
+    Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
+}
+
+/// What the HTTP surface is told of the settings.
+pub(super) fn wire_options(settings: &Settings) -> wire::Options {
+    let any = settings.cors_origins.iter().any(|origin| origin == "*");
+    wire::Options {
+        chunk_size: settings.chunk_size,
+        send_ahead: settings.send_ahead,
+        cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
+        access: Access {
+            allow: settings.backend_allow_effective(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            token: settings.backend_token.as_ref().map(|token| token.expose().to_owned()),
+            client_certificate: settings.backend_tls_client_ca.is_some(),
+        },
+    }
+}
+
+/// What the client of backends is told of the settings.
+pub(super) fn client_options(settings: &Settings) -> client::Options {
+    let rules = settings.callback_allow.iter().map(|rule| match rule {
+        CallbackRule::Host(host) => client::Rule::Host(host.clone()),
+        CallbackRule::Net(net) => client::Rule::Net(*net),
+    });
+    client::Options { timeout: settings.handover_timeout, allow: rules.collect() }
+}

@@ -1,0 +1,79 @@
+//! Listening sockets of a server, each with its certificates and the paths it serves.
+
+use super::StartError;
+use crate::config::{Settings, TlsFiles};
+use crate::net::{self, Address, Listener, Strangers, TlsReload};
+use crate::wire::Surface;
+use std::sync::Arc;
+
+/// A bound socket and what it serves.
+pub struct Socket {
+    /// The socket.
+    pub listener: Listener,
+    /// Its certificates; none: plain HTTP.
+    pub tls: Option<Arc<TlsReload>>,
+    /// The paths it serves.
+    pub surface: Surface,
+}
+
+/// Binds the sockets that the settings name, with their certificates.
+///
+/// Errors: one line that names the setting.
+pub(super) fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
+    let socket = |key: &str, address: &Address, tls: Option<&TlsFiles>, surface: Surface| {
+        let client_ca = match surface {
+            Surface::Public => None,
+            Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
+        };
+        let files = tls.map(|files| net::TlsFiles {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+            client_ca,
+            // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
+            strangers: if surface == Surface::Shared {
+                Strangers::LetIn
+            } else {
+                Strangers::Refused
+            },
+        });
+        let tls = files
+            .map(TlsReload::load)
+            .transpose()
+            .map_err(|error| StartError::new("tls", error))?;
+        let listener = Listener::bind(address).map_err(|error| {
+            let flag = key.replace('_', "-");
+            let what = format!("{key} {:?}", address.to_string());
+            StartError(format!("{what}: {error}; choose another address with --{flag}"))
+        })?;
+        Ok(Socket { listener, tls: tls.map(Arc::new), surface })
+    };
+    if settings.shared() {
+        return Ok(vec![socket(
+            "listen",
+            &settings.listen,
+            settings.tls.as_ref(),
+            Surface::Shared,
+        )?]);
+    }
+    Ok(vec![
+        socket("listen", &settings.listen, settings.tls.as_ref(), Surface::Public)?,
+        socket(
+            "backend_listen",
+            &settings.backend_listen,
+            settings.backend_tls.as_ref(),
+            Surface::Backend,
+        )?,
+    ])
+}
+
+/// Every connection and every running upload holds a descriptor or two; take what the system
+/// gives, and say how many that is.
+pub(super) fn raise_file_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let most = getrlimit(Resource::Nofile).current;
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
+}
