@@ -5,8 +5,10 @@
 
 mod bench;
 mod check_config;
+mod completions;
 mod demo;
 mod endpoint;
+mod man;
 mod serve;
 mod trust;
 mod upload;
@@ -19,7 +21,9 @@ use clap::{Parser, Subcommand};
 
 pub use bench::{BenchArgs, bench};
 pub use check_config::check_config;
+pub use completions::{CompletionsArgs, completions};
 pub use demo::{DemoArgs, demo};
+pub use man::{ManArgs, man};
 pub use serve::{ServeArgs, serve};
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
@@ -50,6 +54,10 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check the configuration without starting, and print the settings in force
     CheckConfig(Box<ServeArgs>),
+    /// Print what a shell needs to complete this command line
+    Completions(CompletionsArgs),
+    /// Print the manual page of a command, or write all of them
+    Man(ManArgs),
 }
 
 /// Why a command failed.
@@ -134,6 +142,17 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
             );
             error.exit_code()
         }
+    }
+}
+
+/// Bytes to standard output, where whoever has seen enough may close it (`| head`).
+fn print(bytes: &[u8]) -> Result<(), CliError> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::Failed(format!("cannot print: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -34,6 +34,7 @@ mod scripts;
 mod security;
 mod shutdown;
 mod takeover;
+mod terminal;
 mod tickets;
 mod tls;
 mod vanished;

@@ -1,0 +1,143 @@
+//! `incoming man`: the manual, a page for each command, made from the command line itself and so
+//! never out of step with it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::{Cli, CliError, print};
+
+/// Which page, and where to.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct ManArgs {
+    /// Command whose page is printed, such as "uploads list" [default: the program's own]
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub command: Vec<String>,
+    /// Write every page into this folder instead: incoming.1, incoming-upload.1, ...
+    #[arg(long, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Prints a page, to be read with `man -l -`, or writes all of them.
+///
+/// # Errors
+/// There is no such command; the output cannot be written.
+pub fn man(args: &ManArgs) -> Result<(), CliError> {
+    let root = program();
+    if let Some(dir) = &args.dir {
+        return write_all(&root, dir)
+            .map_err(|error| CliError::Failed(format!("{}: {error}", dir.display())));
+    }
+    let mut command = &root;
+    for name in &args.command {
+        command = command.find_subcommand(name).ok_or_else(|| {
+            CliError::Usage(format!("there is no command {:?}", args.command.join(" ")))
+        })?;
+    }
+    let page = page(command).map_err(|error| CliError::Failed(error.to_string()))?;
+    print(&page)
+}
+
+/// The program, with the full names of its commands.
+fn program() -> Command {
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    root
+}
+
+fn write_all(command: &Command, dir: &Path) -> io::Result<()> {
+    std::fs::write(dir.join(format!("{}.1", full_name(command))), page(command)?)?;
+    command.get_subcommands().try_for_each(|below| write_all(below, dir))
+}
+
+/// As the page is called: `incoming-uploads-list`.
+fn full_name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+fn page(command: &Command) -> io::Result<Vec<u8>> {
+    let man = Man::new(command.clone())
+        .source(concat!("incoming ", env!("CARGO_PKG_VERSION")))
+        .manual("Incoming!!");
+    let mut out = Vec::new();
+    man.render_title(&mut out)?;
+    man.render_name_section(&mut out)?;
+    man.render_synopsis_section(&mut out)?;
+    man.render_description_section(&mut out)?;
+    if command.get_arguments().next().is_some() {
+        man.render_options_section(&mut out)?;
+    }
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut out)?;
+    }
+    for (heading, entries) in sections(full_name(command)) {
+        let mut roff = Roff::new();
+        roff.control("SH", [heading]);
+        for &(term, text) in entries {
+            roff.control("TP", []);
+            roff.text([bold(term)]).text([roman(text)]);
+        }
+        roff.to_writer(&mut out)?;
+    }
+    Ok(out)
+}
+
+type Entries = &'static [(&'static str, &'static str)];
+
+/// What the command line itself does not say.
+fn sections(name: &str) -> Vec<(&'static str, Entries)> {
+    match name {
+        "incoming" => vec![
+            ("EXIT STATUS", &EXIT[..]),
+            ("ENVIRONMENT", &SETTINGS[..]),
+            ("SEE ALSO", &[("incoming-serve(1), incoming-upload(1), incoming-uploads(1)", "")]),
+        ],
+        "incoming-serve" | "incoming-check-config" => {
+            vec![("EXIT STATUS", &EXIT[..]), ("ENVIRONMENT", &SETTINGS[..])]
+        }
+        _ => vec![("EXIT STATUS", &EXIT[..])],
+    }
+}
+
+const EXIT: [(&str, &str); 3] = [
+    ("0", "Done."),
+    ("1", "It was tried and did not work; one line on standard error says why."),
+    ("2", "The command line or the configuration is wrong; nothing was tried."),
+];
+const SETTINGS: [(&str, &str); 2] = [
+    ("INCOMING_CONFIG", "Names the configuration file, as --config does."),
+    (
+        "INCOMING_KEY",
+        "A setting: the flag in upper case with _ for -, such as INCOMING_STORAGE_DIR. Flags stand \
+         over it, and it stands over the file.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_page_for_every_command() {
+        let dir = tempfile::tempdir().unwrap();
+        man(&ManArgs { command: vec![], dir: Some(dir.path().into()) }).unwrap();
+        let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let serve = page("incoming-serve.1");
+        assert!(serve.starts_with(".ie"), "{serve}");
+        for part in ["NAME", "EXIT STATUS", "INCOMING_CONFIG", "backend\\-listen", "default: 8MiB"]
+        {
+            assert!(serve.contains(part), "{part} in {serve}");
+        }
+        assert!(page("incoming-uploads-list.1").contains("handing_over"));
+        for command in Cli::command().get_subcommands() {
+            let name = format!("incoming-{}.1", command.get_name());
+            let shown = format!("incoming-{}", command.get_name()).replace('-', "\\-");
+            assert!(page(&name).contains(&shown), "{name}");
+        }
+        let missing = ManArgs { command: vec!["fly".into()], dir: None };
+        assert!(matches!(man(&missing), Err(CliError::Usage(_))));
+    }
+}
