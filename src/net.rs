@@ -41,7 +41,7 @@ pub use memory::Memory;
 pub use options::{Http1, Http2, Limits, LingerLimits, Options};
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};
-pub use tls::{Strangers, TlsError, TlsFiles, TlsReload};
+pub use tls::{Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
 pub use workers::Workers;
 
 /// Who is at the other end of a connection, as far as the transport knows.

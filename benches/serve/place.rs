@@ -36,7 +36,7 @@ impl Place {
             listen: "127.0.0.1:0".parse().unwrap(),
             // Two equal addresses would mean one shared socket.
             backend_listen: "127.0.0.2:0".parse().unwrap(),
-            tls: (protocol != Protocol::Http1).then_some(files),
+            tls: if protocol == Protocol::Http1 { Vec::new() } else { vec![files] },
             storage_dir: directory.path().join("data"),
             ack: Ack::Written,
             min_free_space: 0,

@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::config::{Settings, TlsFiles};
-use crate::net::{self, Address, Listener, Strangers, TlsReload};
+use crate::net::{self, Address, Listener, Strangers, TlsPair, TlsReload};
 use crate::wire::Surface;
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ pub struct Socket {
 ///
 /// Errors: one line that names the setting.
 pub(super) fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
-    let socket = |key: &str, address: &Address, tls: Option<&TlsFiles>, surface: Surface| {
+    let socket = |key: &str, address: &Address, tls: &[TlsFiles], surface: Surface| {
         let client_ca = match surface {
             Surface::Public => None,
             Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
         };
-        let files = tls.map(|files| net::TlsFiles {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
+        let pair = |files: &TlsFiles| TlsPair { cert: files.cert.clone(), key: files.key.clone() };
+        let files = (!tls.is_empty()).then(|| net::TlsFiles {
+            pairs: tls.iter().map(pair).collect(),
             client_ca,
             // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
             strangers: if surface == Surface::Shared {
@@ -48,19 +48,14 @@ pub(super) fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
         Ok(Socket { listener, tls: tls.map(Arc::new), surface })
     };
     if settings.shared() {
-        return Ok(vec![socket(
-            "listen",
-            &settings.listen,
-            settings.tls.as_ref(),
-            Surface::Shared,
-        )?]);
+        return Ok(vec![socket("listen", &settings.listen, &settings.tls, Surface::Shared)?]);
     }
     Ok(vec![
-        socket("listen", &settings.listen, settings.tls.as_ref(), Surface::Public)?,
+        socket("listen", &settings.listen, &settings.tls, Surface::Public)?,
         socket(
             "backend_listen",
             &settings.backend_listen,
-            settings.backend_tls.as_ref(),
+            settings.backend_tls.as_slice(),
             Surface::Backend,
         )?,
     ])

@@ -58,7 +58,7 @@ impl Endpoint {
 
     /// The public listener of a server whose backend listener is here, as the settings have it.
     pub(super) fn public_beside(&self, settings: &Settings) -> Self {
-        let public = Self::at(&settings.listen, settings.tls.is_some());
+        let public = Self::at(&settings.listen, !settings.tls.is_empty());
         match (public.place, &self.place) {
             (Place::Tcp { port, .. }, Place::Tcp { host, .. }) => {
                 let place = Place::Tcp { host: host.clone(), port };

@@ -46,8 +46,8 @@ impl Settings {
         vec![
             ("listen", string(listen.to_string())),
             ("backend_listen", string(backend_listen.to_string())),
-            ("tls_cert", path(tls.as_ref().map(|tls| &*tls.cert))),
-            ("tls_key", path(tls.as_ref().map(|tls| &*tls.key))),
+            ("tls_cert", paths(&tls.iter().map(|tls| &*tls.cert).collect::<Vec<_>>())),
+            ("tls_key", paths(&tls.iter().map(|tls| &*tls.key).collect::<Vec<_>>())),
             ("backend_tls_cert", path(backend_tls.as_ref().map(|tls| &*tls.cert))),
             ("backend_tls_key", path(backend_tls.as_ref().map(|tls| &*tls.key))),
             ("backend_tls_client_ca", path(self.backend_tls_client_ca.as_deref())),
@@ -103,6 +103,16 @@ fn string(text: impl AsRef<str>) -> Shown {
 
 fn optional<T>(value: Option<T>, shown: impl Fn(T) -> String) -> Shown {
     value.map_or(Shown::None, |value| string(shown(value)))
+}
+
+/// No path, one, or a list.
+fn paths(paths: &[&Path]) -> Shown {
+    let shown = |path: &&Path| path.display().to_string();
+    match paths {
+        [] => Shown::None,
+        [path] => string(shown(path)),
+        paths => strings(paths.iter().map(shown)),
+    }
 }
 
 fn limit(bytes: Option<u64>) -> Shown {
@@ -189,6 +199,7 @@ mod tests {
         check("backend_allow = ['10.0.0.0/8', '::1']\ncallback_allow = ['a.b', '10.0.0.1']");
         check("storage_group = 'www-data'\nstorage_file_mode = '640'\nack = 'written'");
         check("tls_cert = 'a'\ntls_key = 'b'\nbackend_tls_cert = 'c'\nbackend_tls_key = 'd'");
+        check("tls_cert = ['a', 'b']\ntls_key = ['c', 'd']");
         check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
     }
 

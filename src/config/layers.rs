@@ -139,7 +139,16 @@ impl Given<'_, Vec<Raw>> {
         place: &mut Vec<V>,
         read: impl Fn(&str) -> Result<V, String>,
     ) -> Result<(), ConfigError> {
-        let Some(items) = self.value else { return Ok(()) };
+        self.read_list(place, read).map(drop)
+    }
+
+    /// As [`Self::into_list`], for who has more to say of the value.
+    pub(super) fn read_list<V>(
+        self,
+        place: &mut Vec<V>,
+        read: impl Fn(&str) -> Result<V, String>,
+    ) -> Result<Self, ConfigError> {
+        let Some(items) = self.value else { return Ok(self) };
         let mut values = Vec::new();
         for item in items {
             let Raw::Text(text) = item else {
@@ -151,7 +160,7 @@ impl Given<'_, Vec<Raw>> {
             }
         }
         *place = values;
-        Ok(())
+        Ok(self)
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn check(
     layers: &Layers,
     storage: Storage,
 ) -> Result<Option<u32>, ConfigError> {
-    if let Some(tls) = &settings.tls {
+    for tls in &settings.tls {
         certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key))?;
     }
     if let Some(tls) = &settings.backend_tls {
@@ -62,10 +62,10 @@ fn shown(path: &Path) -> Raw {
 }
 
 /// Whether both files can be read and belong together.
-fn certificate(
+fn certificate<T>(
     files: &TlsFiles,
-    cert: &Given<'_, Raw>,
-    key: &Given<'_, Raw>,
+    cert: &Given<'_, T>,
+    key: &Given<'_, T>,
 ) -> Result<(), ConfigError> {
     let chain =
         certificates(&files.cert).map_err(|right| cert.wrong(&shown(&files.cert), right))?;
@@ -80,7 +80,11 @@ fn certificate(
     match CertifiedKey::new(chain, private).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(wrong_key(format!("must belong to the certificate of {}", cert.key)))
+            let certificate = files.cert.display().to_string();
+            Err(wrong_key(format!(
+                "must belong to the certificate of {} = {certificate:?}",
+                cert.key
+            )))
         }
         Err(error) => {
             let right = format!("must be a certificate that TLS can use: {error}");

@@ -17,8 +17,9 @@ pub struct Settings {
     pub listen: Address,
     /// Backend listener. Default `127.0.0.1:4001`: safe without any further setting.
     pub backend_listen: Address,
-    /// TLS of the public listener, or of the shared one. Default none: a proxy in front has it.
-    pub tls: Option<TlsFiles>,
+    /// Certificates of the public listener, or of the shared one; the first is for clients that name
+    /// none of them. Default none: a proxy in front has TLS.
+    pub tls: Vec<TlsFiles>,
     /// TLS of an own backend listener. Default none; never set on a shared socket.
     pub backend_tls: Option<TlsFiles>,
     /// CAs that backends' certificates must come from (PEM). Default none. Set only with TLS on
@@ -161,7 +162,7 @@ impl Settings {
     /// TLS of the listener that serves the backend API, shared or own.
     #[must_use]
     pub fn backend_surface_tls(&self) -> Option<&TlsFiles> {
-        if self.shared() { self.tls.as_ref() } else { self.backend_tls.as_ref() }
+        if self.shared() { self.tls.first() } else { self.backend_tls.as_ref() }
     }
 
     /// Who may use the backend API by address; `None` is everyone. Compare the resolved client
@@ -194,7 +195,7 @@ impl Default for Settings {
         Self {
             listen: Address::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4000))),
             backend_listen: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 4001))),
-            tls: None,
+            tls: Vec::new(),
             backend_tls: None,
             backend_tls_client_ca: None,
             backend_allow: Vec::new(),

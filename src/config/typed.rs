@@ -21,12 +21,15 @@ pub struct Typed {
     /// Backend listener; the same address as --listen shares one socket [default: 127.0.0.1:4001]
     #[arg(long, value_name = "ADDRESS")]
     pub backend_listen: Option<Raw>,
-    /// Certificate chain (PEM) of the public or shared listener [default: none, plain HTTP]
-    #[arg(long, value_name = "PATH")]
-    pub tls_cert: Option<Raw>,
-    /// Private key (PEM) that belongs to --tls-cert [default: none]
-    #[arg(long, value_name = "PATH")]
-    pub tls_key: Option<Raw>,
+    /// Certificate chains (PEM) of the public or shared listener, separated by commas or repeated:
+    /// each serves the names in it, the first all others [default: none, plain HTTP]
+    #[arg(long, value_name = "PATH,...")]
+    #[serde(deserialize_with = "raw::list")]
+    pub tls_cert: Option<Vec<Raw>>,
+    /// Private keys (PEM) that belong to --tls-cert, in the same order [default: none]
+    #[arg(long, value_name = "PATH,...")]
+    #[serde(deserialize_with = "raw::list")]
+    pub tls_key: Option<Vec<Raw>>,
     /// Certificate chain (PEM) of an own backend listener [default: none, plain HTTP]
     #[arg(long, value_name = "PATH")]
     pub backend_tls_cert: Option<Raw>,

@@ -30,7 +30,7 @@ impl Settings {
 fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
     given!(layers, listen).into(&mut settings.listen, address)?;
     given!(layers, backend_listen).into(&mut settings.backend_listen, address)?;
-    settings.tls = tls(&given!(layers, tls_cert), &given!(layers, tls_key))?;
+    settings.tls = pairs(given!(layers, tls_cert), given!(layers, tls_key))?;
     settings.backend_tls =
         tls(&given!(layers, backend_tls_cert), &given!(layers, backend_tls_key))?;
     let ca = &mut settings.backend_tls_client_ca;
@@ -100,6 +100,30 @@ fn address(raw: &Raw) -> Result<Address, String> {
     text.parse().map_err(|error: AddressError| error.to_string())
 }
 
+/// Certificates and their keys, one key for each.
+fn pairs(
+    cert: Given<'_, Vec<Raw>>,
+    key: Given<'_, Vec<Raw>>,
+) -> Result<Vec<TlsFiles>, ConfigError> {
+    let (mut certs, mut keys) = (Vec::new(), Vec::new());
+    let path = |text: &str| Ok(PathBuf::from(text));
+    let (cert, key) = (cert.read_list(&mut certs, path)?, key.read_list(&mut keys, path)?);
+    let count = |paths: &[PathBuf]| match paths {
+        [path] => format!("{:?}", path.display().to_string()),
+        paths => format!("{} files", paths.len()),
+    };
+    match (certs.len(), keys.len()) {
+        (certs, keys) if certs == keys => {}
+        (1.., 0) => return Err(cert.wrong(&count(&certs), format!("needs {} as well", key.key))),
+        (0, 1..) => return Err(key.wrong(&count(&keys), format!("needs {} as well", cert.key))),
+        (most, _) => {
+            let right = format!("must be one key for each of the {most} in {}", cert.key);
+            return Err(key.wrong(&count(&keys), right));
+        }
+    }
+    Ok(certs.into_iter().zip(keys).map(|(cert, key)| TlsFiles { cert, key }).collect())
+}
+
 /// A certificate and a key, both or neither.
 fn tls(cert: &Given<'_, Raw>, key: &Given<'_, Raw>) -> Result<Option<TlsFiles>, ConfigError> {
     let path = |given: &Given<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
@@ -141,7 +165,11 @@ mod tests {
         check("listen = ':80'", |s| s.listen = "0.0.0.0:80".parse().unwrap());
         check("backend_listen = 'unix:/s'", |s| s.backend_listen = "unix:/s".parse().unwrap());
         check("tls_cert = 'c'\ntls_key = 'k'", |s| {
-            s.tls = Some(TlsFiles { cert: "c".into(), key: "k".into() });
+            s.tls = vec![TlsFiles { cert: "c".into(), key: "k".into() }];
+        });
+        check("tls_cert = ['c', 'd']\ntls_key = 'k,l'", |s| {
+            let pair = |c: &str, k: &str| TlsFiles { cert: c.into(), key: k.into() };
+            s.tls = vec![pair("c", "k"), pair("d", "l")];
         });
         check("backend_open = true", |s| s.backend_open = true);
         check("backend_allow = ['::1', '10.0.0.0/8']", |s| {
@@ -186,6 +214,12 @@ mod tests {
             assert!(line.ends_with(&format!("): {right}")), "{line}");
         }
         check("tls_cert = 'c'", "\"c\"", "needs tls_key as well");
+        check(
+            "tls_key = ['k']\ntls_cert = ['c', 'd']",
+            "\"k\"",
+            "must be one key for each of the 2 in tls_cert",
+        );
+        check("tls_cert = ['c', 'd']", "2 files", "needs tls_key as well");
         check("backend_tls_key = 'k'", "\"k\"", "needs backend_tls_cert as well");
         check("send_ahead = 65", "65", "must be a whole number from 1 to 64");
         check("max_connections = 0", "0", "must be a whole number from 1 to 1048576");

@@ -139,15 +139,10 @@ fn options() -> Options {
 /// Writes a certificate for `localhost` and its key.
 fn certificate(dir: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let files = TlsFiles {
-        cert: dir.join("cert.pem"),
-        key: dir.join("key.pem"),
-        client_ca: None,
-        strangers: Strangers::Refused,
-    };
-    std::fs::write(&files.cert, made.cert.pem()).unwrap();
-    std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-    files
+    let pair = TlsPair { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
+    std::fs::write(&pair.cert, made.cert.pem()).unwrap();
+    std::fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
+    TlsFiles { pairs: vec![pair], client_ca: None, strangers: Strangers::Refused }
 }
 
 /// A TLS house; the certificate's file and the directory that must outlive it.
@@ -155,7 +150,7 @@ fn tls_house(options: Options) -> (House, PathBuf, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let files = certificate(dir.path());
     let tls = Arc::new(TlsReload::load(files.clone()).unwrap());
-    (House::open(options, Some(tls)), files.cert, dir)
+    (House::open(options, Some(tls)), files.pairs[0].cert.clone(), dir)
 }
 
 fn get(path: &str) -> Vec<u8> {
@@ -489,16 +484,17 @@ async fn io_again(path: &Path) -> UnixStream {
 async fn a_bad_new_certificate_leaves_the_old_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let files = certificate(dir.path());
+    let TlsPair { cert, key } = files.pairs[0].clone();
     let tls = Arc::new(TlsReload::load(files.clone()).unwrap());
     let old = tls.current();
-    std::fs::write(&files.cert, "-----BEGIN NOTHING-----").unwrap();
+    std::fs::write(&cert, "-----BEGIN NOTHING-----").unwrap();
     let error = tls.reload().unwrap_err().to_string();
-    assert!(error.contains(files.cert.to_str().unwrap()), "{error}");
+    assert!(error.contains(cert.to_str().unwrap()), "{error}");
     assert!(Arc::ptr_eq(&tls.current(), &old));
 
-    let kept = std::fs::read(&files.key).unwrap();
+    let kept = std::fs::read(&key).unwrap();
     certificate(dir.path());
-    std::fs::write(&files.key, kept).unwrap();
+    std::fs::write(&key, kept).unwrap();
     let error = tls.reload().unwrap_err().to_string();
     assert!(error.contains("key.pem"), "{error}");
     assert!(Arc::ptr_eq(&tls.current(), &old));
@@ -516,7 +512,7 @@ async fn a_bad_new_certificate_leaves_the_old_in_force() {
     stop.cancel();
     watching.await.unwrap();
 
-    std::fs::remove_file(&files.key).unwrap();
+    std::fs::remove_file(&key).unwrap();
     let error = TlsReload::load(files).unwrap_err().to_string();
     assert!(error.contains("key.pem") && error.contains("No such file"), "{error}");
 }
@@ -525,10 +521,11 @@ async fn a_bad_new_certificate_leaves_the_old_in_force() {
 async fn a_client_ca_lets_in_only_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = certificate(dir.path());
-    files.client_ca = Some(files.cert.clone());
+    let cert = files.pairs[0].cert.clone();
+    files.client_ca = Some(cert.clone());
     let tls = Arc::new(TlsReload::load(files.clone()).unwrap());
     let house = House::open(options(), Some(tls));
-    let mut stranger = house.tls(&files.cert, "http/1.1").await;
+    let mut stranger = house.tls(&cert, "http/1.1").await;
     // TLS 1.3: the client learns of its refusal only after it believes the handshake done.
     let _ = stranger.write_all(&get("/peer")).await;
     assert!(timeout(LONG, stranger.read_u8()).await.unwrap().is_err());

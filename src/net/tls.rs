@@ -1,4 +1,9 @@
-//! Certificates: loaded, and loaded again when they change.
+//! Certificates: loaded, chosen by name, and loaded again when they change.
+
+mod pair;
+mod sni;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs;
@@ -8,13 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
+use humantime::format_rfc3339_seconds as shown;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
+
+pub use pair::{Facts, TlsPair};
+use pair::{Loaded, load};
+use sni::ByName;
 
 /// Session tickets sent with each TLS 1.3 handshake. Two, rustls' own: a browser opens a second
 /// connection at once and may spend each ticket only once.
@@ -23,10 +33,8 @@ const TICKETS: usize = 2;
 /// The PEM files of one listener.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The certificate chain, the server's own first.
-    pub cert: PathBuf,
-    /// The private key of that certificate.
-    pub key: PathBuf,
+    /// Its certificates, at least one; the first is for clients that name no other.
+    pub pairs: Vec<TlsPair>,
     /// Certificates of those whom clients must be vouched for by; none: clients show nothing.
     pub client_ca: Option<PathBuf>,
     /// What happens to a client that shows no certificate where there is a `client_ca`.
@@ -49,12 +57,18 @@ pub enum TlsError {
     Read(PathBuf, pem::Error),
     /// A file holds no certificate.
     NoCertificate(PathBuf),
+    /// What a file holds as a certificate is none.
+    Certificate(PathBuf, String),
     /// The certificate and the key do not go together, or cannot be used.
     Pair(PathBuf, PathBuf, Box<rustls::Error>),
+    /// A new certificate that is not good at this moment, while the one in force is.
+    NotNow(PathBuf, Facts),
     /// The client CA's certificates cannot be used.
     ClientCa(PathBuf, String),
-    /// The machine gives no randomness for ticket keys.
-    Tickets(Box<rustls::Error>),
+    /// The machine gives no randomness for ticket keys, or rustls takes no set-up of ours.
+    Setup(Box<rustls::Error>),
+    /// Several of these.
+    Several(Vec<Self>),
 }
 
 /// The TLS set-up in force, replaced as a whole when its files change.
@@ -64,72 +78,189 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct TlsReload {
     files: TlsFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<InForce>,
+}
+
+/// What was read, and what came of it.
+#[derive(Debug)]
+struct InForce {
+    config: Arc<ServerConfig>,
+    read: Read,
+}
+
+/// What the files held.
+#[derive(Clone, Debug)]
+struct Read {
+    /// One for each pair of the files, in their order.
+    pairs: Vec<Loaded>,
+    client_ca: Option<Arc<RootCertStore>>,
 }
 
 impl TlsReload {
     /// Loads the files. Blocks on reading them.
     ///
+    /// A certificate that is not good at this moment is taken and warned of: a server that does not
+    /// start helps nobody.
+    ///
     /// # Errors
     /// When a file is missing or wrong; the error names it.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let current = RwLock::new(Arc::new(config(&files)?));
-        Ok(Self { files, current })
+        let provider = ring::default_provider();
+        let pairs = files.pairs.iter().map(|pair| load(pair, &provider));
+        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+        let client_ca = files.client_ca.as_deref().map(authorities).transpose()?;
+        let read = Read { pairs, client_ca };
+        let config = Arc::new(config(&files, &read)?);
+        let this = Self { files, current: RwLock::new(InForce { config, read }) };
+        this.warn_of_times();
+        Ok(this)
     }
 
     /// What is in force now.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().expect("nothing panics while it holds the set-up"))
+        Arc::clone(&self.current.read().expect(WHOLE).config)
+    }
+
+    /// Each certificate in force: its file, and what it says of itself.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(PathBuf, Facts)> {
+        let read = self.read();
+        let files = self.files.pairs.iter().map(|pair| pair.cert.clone());
+        files.zip(read.pairs.into_iter().map(|loaded| loaded.facts)).collect()
+    }
+
+    /// When the first of the certificates in force ends.
+    #[must_use]
+    pub fn ends(&self) -> Option<SystemTime> {
+        self.read().pairs.iter().map(|loaded| loaded.facts.not_after).min()
     }
 
     /// Loads the files again. Blocks on reading them.
     ///
     /// # Errors
-    /// As [`TlsReload::load`]; what was in force then stays in force.
+    /// As [`TlsReload::load`], and for a new certificate that is not good now while the old one is.
+    /// Where one of several is bad, its old one stays in force and the others are new.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = Arc::new(config(&self.files)?);
-        *self.current.write().expect("nothing panics while it holds the set-up") = fresh;
-        Ok(())
+        let again = self.read_again();
+        self.put(again.read)?;
+        again.error.map_or(Ok(()), Err)
     }
 
     /// Looks at the files `every` so often and reloads when one was replaced or written, until `stop`.
     ///
-    /// A set-up that cannot be loaded is logged once and tried again at the next change: tools that
-    /// renew certificates write the chain and the key one after the other.
+    /// What cannot be taken is logged once and tried again at each look: tools that renew certificates
+    /// write the chain and the key one after the other, and some write ahead of time.
     ///
     /// Cancel: harmless; a reload under way still takes effect.
     pub async fn watch(self: Arc<Self>, every: Duration, stop: CancellationToken) {
-        let mut seen = self.stamps();
+        let mut seen = Seen { stamps: self.stamps(), error: None };
         while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
             let this = Arc::clone(&self);
             let before = seen.clone();
             let look = tokio::task::spawn_blocking(move || this.look(before));
             match look.await {
-                Ok(stamps) => seen = stamps,
+                Ok(now) => seen = now,
                 Err(error) => tracing::error!(%error, "looking for new certificates failed"),
             }
         }
     }
 
-    fn look(&self, before: Vec<Option<Stamp>>) -> Vec<Option<Stamp>> {
+    fn look(&self, before: Seen) -> Seen {
         // Taken before the load: what is written meanwhile counts as a change the next time.
-        let now = self.stamps();
-        if now == before {
+        let stamps = self.stamps();
+        let changed = stamps != before.stamps;
+        if !changed && before.error.is_none() {
             return before;
         }
-        match self.reload() {
-            Ok(()) => tracing::info!(cert = %self.files.cert.display(), "certificates reloaded"),
-            Err(error) => tracing::error!(%error, "new certificates not taken, the old stay"),
+        let again = self.read_again();
+        let error = again.error.as_ref().map(ToString::to_string);
+        if !changed && error == before.error {
+            return before;
         }
-        now
+        let error = self.put(again.read).err().map(|error| error.to_string()).or(error);
+        match &error {
+            None => self.tell(),
+            Some(error) => tracing::error!(error, "new certificates not taken, the old stay"),
+        }
+        Seen { stamps, error }
+    }
+
+    /// Reads the files; where one is bad, what was in force stands in for it.
+    fn read_again(&self) -> Again {
+        let (old, now) = (self.read(), SystemTime::now());
+        let provider = ring::default_provider();
+        let (mut errors, mut fresh) = (Vec::new(), 0);
+        let mut keep = |error| errors.push(error);
+        let mut pairs = Vec::new();
+        for (pair, old) in self.files.pairs.iter().zip(old.pairs) {
+            let taken = match load(pair, &provider) {
+                Ok(new) if !new.facts.is_good(now) && old.facts.is_good(now) => {
+                    Err(TlsError::NotNow(pair.cert.clone(), new.facts))
+                }
+                loaded => loaded,
+            };
+            fresh += usize::from(taken.is_ok());
+            pairs.push(taken.map_err(&mut keep).unwrap_or(old));
+        }
+        let mut client_ca = old.client_ca;
+        if let Some(path) = &self.files.client_ca {
+            match authorities(path) {
+                Ok(roots) => (client_ca, fresh) = (Some(roots), fresh + 1),
+                Err(error) => keep(error),
+            }
+        }
+        let read = (fresh > 0).then_some(Read { pairs, client_ca });
+        let error = if errors.len() > 1 { Some(TlsError::Several(errors)) } else { errors.pop() };
+        Again { read, error }
+    }
+
+    /// Puts this into force; nothing new leaves clients their sessions.
+    fn put(&self, read: Option<Read>) -> Result<(), TlsError> {
+        let Some(read) = read else { return Ok(()) };
+        let config = Arc::new(config(&self.files, &read)?);
+        *self.current.write().expect(WHOLE) = InForce { config, read };
+        self.warn_of_times();
+        Ok(())
+    }
+
+    fn read(&self) -> Read {
+        self.current.read().expect(WHOLE).read.clone()
+    }
+
+    fn tell(&self) {
+        for (cert, facts) in self.certificates() {
+            tracing::info!(cert = %cert.display(), ends = %shown(facts.not_after), "certificates reloaded");
+        }
+    }
+
+    fn warn_of_times(&self) {
+        let now = SystemTime::now();
+        for (cert, facts) in self.certificates().iter().filter(|(_, facts)| !facts.is_good(now)) {
+            let (begins, ends) = (shown(facts.not_before), shown(facts.not_after));
+            let cert = cert.display();
+            tracing::warn!(%cert, %begins, %ends, "clients will refuse a certificate that is not good now");
+        }
     }
 
     fn stamps(&self) -> Vec<Option<Stamp>> {
-        let TlsFiles { cert, key, client_ca, strangers: _ } = &self.files;
-        let files = [cert, key].into_iter().chain(client_ca);
-        files.map(|file| Stamp::of(file).ok()).collect()
+        let pairs = self.files.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        pairs.chain(&self.files.client_ca).map(|file| Stamp::of(file).ok()).collect()
     }
+}
+
+/// What came of reading the files again.
+struct Again {
+    /// What is to be in force; none where nothing new could be read.
+    read: Option<Read>,
+    error: Option<TlsError>,
+}
+
+/// The files at the last look, and what was wrong with them.
+#[derive(Clone, Debug)]
+struct Seen {
+    stamps: Vec<Option<Stamp>>,
+    error: Option<String>,
 }
 
 /// What tells one version of a file from the next, also behind a symbolic link that was switched.
@@ -153,38 +284,30 @@ impl Stamp {
     }
 }
 
-/// Builds a set-up from its files, every knob set by hand.
-fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let chain = certificates(&files.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| TlsError::Read(files.key.clone(), error))?;
-    let unusable =
-        |error: rustls::Error| TlsError::Pair(files.cert.clone(), files.key.clone(), error.into());
+/// Builds a set-up from what was read, every knob set by hand.
+fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
+    let setup = |error: rustls::Error| TlsError::Setup(error.into());
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(unusable)?;
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let wrong = |reason: String| TlsError::ClientCa(path.clone(), reason);
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        .map_err(setup)?;
+    let builder = match (&files.client_ca, &read.client_ca) {
+        (Some(path), Some(roots)) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider);
             let verifier = match files.strangers {
                 Strangers::Refused => verifier,
                 Strangers::LetIn => verifier.allow_unauthenticated(),
             };
+            let wrong = |reason: String| TlsError::ClientCa(path.clone(), reason);
             let verifier = verifier.build().map_err(|error| wrong(error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
+        _ => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
+    let mut config = builder.with_cert_resolver(Arc::new(ByName::new(read.pairs.iter())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Sessions are resumed from what the client brings; nothing is stored here.
-    config.ticketer = ring::Ticketer::new().map_err(|error| TlsError::Tickets(error.into()))?;
+    config.ticketer = ring::Ticketer::new().map_err(setup)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
     // Early data can be replayed by anyone who recorded it.
@@ -195,6 +318,15 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     // Records as large as the protocol allows.
     config.max_fragment_size = None;
     Ok(config)
+}
+
+fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| TlsError::ClientCa(path.to_owned(), error.to_string()))?;
+    }
+    Ok(Arc::new(roots))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -216,18 +348,37 @@ impl fmt::Display for TlsError {
                 path.display()
             ),
             Self::NoCertificate(path) => write!(f, "{} holds no certificate", path.display()),
+            Self::Certificate(path, reason) => {
+                write!(f, "certificate {} cannot be used: {reason}", path.display())
+            }
             Self::Pair(cert, key, error) => write!(
                 f,
                 "certificate {} and key {} cannot be used: {error}",
                 cert.display(),
                 key.display()
             ),
+            Self::NotNow(path, facts) => write!(
+                f,
+                "certificate {} is good from {} to {}, which is not now, and the old one is good",
+                path.display(),
+                shown(facts.not_before),
+                shown(facts.not_after)
+            ),
             Self::ClientCa(path, reason) => {
                 write!(f, "client CA {} cannot be used: {reason}", path.display())
             }
-            Self::Tickets(error) => write!(f, "no randomness for session tickets: {error}"),
+            Self::Setup(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Several(errors) => {
+                for (place, error) in errors.iter().enumerate() {
+                    write!(f, "{}{error}", if place > 0 { "; " } else { "" })?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
 impl std::error::Error for TlsError {}
+
+/// Why a lock is never found broken.
+const WHOLE: &str = "nothing panics while it holds the set-up";

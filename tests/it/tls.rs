@@ -129,7 +129,7 @@ async fn start(
 ) -> Running {
     authority.issue(folder, "server");
     Running::start_with(|settings| {
-        settings.tls = Some(files(folder));
+        settings.tls = vec![files(folder)];
         change(settings);
     })
     .await
@@ -297,7 +297,7 @@ async fn backends_prove_themselves_where_that_is_asked_for() {
     std::fs::write(folder.path().join("ca.pem"), authority.0.pem()).unwrap();
     authority.issue(folder.path(), "app");
     let server = start(&authority, folder.path(), |settings| {
-        settings.backend_tls = settings.tls.take();
+        settings.backend_tls = settings.tls.pop();
         settings.backend_tls_client_ca = Some(folder.path().join("ca.pem"));
     })
     .await;

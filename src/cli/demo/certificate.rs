@@ -18,7 +18,7 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 
 use super::disk;
-use crate::net::TlsFiles;
+use crate::net::{TlsFiles, TlsPair};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a certificate is good: browsers take none of more than 398 days.
@@ -106,9 +106,9 @@ impl Names {
 /// The certificate's files in this directory, made as needed. Blocking.
 pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
     disk::make_directory(directory)?;
+    let pair = TlsPair { cert: directory.join("cert.pem"), key: directory.join("key.pem") };
     let files = TlsFiles {
-        cert: directory.join("cert.pem"),
-        key: directory.join("key.pem"),
+        pairs: vec![pair.clone()],
         client_ca: None,
         strangers: crate::net::Strangers::Refused,
     };
@@ -130,8 +130,8 @@ pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
     let not_after = (now + VALID).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     // The facts come last: until they are there, the certificate does not count.
     disk::put(&facts, b"{}")?;
-    disk::put(&files.key, key.as_bytes())?;
-    disk::put(&files.cert, cert.as_bytes())?;
+    disk::put(&pair.key, key.as_bytes())?;
+    disk::put(&pair.cert, cert.as_bytes())?;
     disk::put(&facts, &serde_json::to_vec(&Facts { names: all, not_after })?)?;
     Ok(files)
 }
@@ -200,7 +200,8 @@ mod tests {
     fn a_certificate_lasts_until_it_lacks_a_name() {
         let dir = tempfile::tempdir().unwrap();
         let tls = dir.path().join("tls");
-        let start = |asked: &[&str]| fs::read(files(&tls, &names(asked)).unwrap().cert).unwrap();
+        let start =
+            |asked: &[&str]| fs::read(&files(&tls, &names(asked)).unwrap().pairs[0].cert).unwrap();
         let first = start(&[]);
         assert_eq!(start(&[]), first);
         let second = start(&["Demo.Example"]);

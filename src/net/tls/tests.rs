@@ -1,0 +1,260 @@
+//! What comes of new files, and which certificate a client gets: handshakes in memory.
+
+use super::*;
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm,
+    date_time_ymd,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnection};
+use rustls::{Error, SignatureScheme};
+use std::ops::Range;
+
+/// Files of several pairs in a directory that goes away with it.
+struct Ground {
+    dir: tempfile::TempDir,
+    files: TlsFiles,
+}
+
+impl Ground {
+    fn new(names: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pairs = (0..names.len()).map(|place| TlsPair {
+            cert: dir.path().join(format!("{place}.pem")),
+            key: dir.path().join(format!("{place}.key")),
+        });
+        let files =
+            TlsFiles { pairs: pairs.collect(), client_ca: None, strangers: Strangers::Refused };
+        let ground = Self { dir, files };
+        for (place, name) in names.iter().enumerate() {
+            ground.make(place, name);
+        }
+        ground
+    }
+
+    /// Makes a pair anew; answers its certificate.
+    fn make(&self, place: usize, name: &str) -> CertificateDer<'static> {
+        self.make_of(place, name, 2000..2100, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    fn make_of(
+        &self,
+        place: usize,
+        name: &str,
+        years: Range<i32>,
+        algorithm: &'static SignatureAlgorithm,
+    ) -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let made = params.self_signed(&key).unwrap();
+        fs::write(self.cert(place), made.pem()).unwrap();
+        fs::write(&self.files.pairs[place].key, key.serialize_pem()).unwrap();
+        made.der().clone()
+    }
+
+    fn cert(&self, place: usize) -> &Path {
+        &self.files.pairs[place].cert
+    }
+
+    fn load(&self) -> TlsReload {
+        TlsReload::load(self.files.clone()).unwrap()
+    }
+}
+
+/// Takes any certificate that is signed in one of these ways.
+#[derive(Debug)]
+struct Anyone(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
+
+/// The certificate that a client gets who asks for this name.
+fn shown_to(tls: &TlsReload, name: &str, schemes: &[SignatureScheme]) -> CertificateDer<'static> {
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(schemes.to_vec())))
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+    let mut server = ServerConnection::new(tls.current()).unwrap();
+    while client.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut &*bytes).unwrap();
+        server.process_new_packets().unwrap();
+        bytes.clear();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut &*bytes).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    client.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+const BOTH: &[SignatureScheme] =
+    &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];
+
+fn der(ground: &Ground, place: usize) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(ground.cert(place)).unwrap()
+}
+
+#[test]
+fn each_name_gets_its_certificate() {
+    let ground = Ground::new(&["first.example", "*.files.example", "a.files.example"]);
+    let tls = ground.load();
+    let check = |name: &str, place: usize| {
+        assert_eq!(shown_to(&tls, name, ECDSA), der(&ground, place), "{name}");
+    };
+    check("first.example", 0);
+    check("b.files.example", 1);
+    check("A.Files.Example", 2);
+    check("foreign.example", 0);
+    // Whoever connects to an address names nothing.
+    check("127.0.0.1", 0);
+}
+
+#[test]
+fn of_two_for_a_name_the_client_gets_the_one_it_can_verify() {
+    let ground = Ground::new(&["a.example", "a.example"]);
+    ground.make_of(0, "a.example", 2000..2100, &PKCS_ED25519);
+    let tls = ground.load();
+    assert_eq!(shown_to(&tls, "a.example", BOTH), der(&ground, 0));
+    assert_eq!(shown_to(&tls, "a.example", ECDSA), der(&ground, 1));
+}
+
+#[test]
+fn one_bad_pair_does_not_keep_the_others_old() {
+    let ground = Ground::new(&["a.example", "b.example"]);
+    let tls = ground.load();
+    let old = der(&ground, 0);
+    fs::write(ground.cert(0), "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+    let new = ground.make(1, "b.example");
+    let error = tls.reload().unwrap_err().to_string();
+    assert!(error.contains("0.pem") && !error.contains("1.pem"), "{error}");
+    assert_eq!(shown_to(&tls, "a.example", ECDSA), old);
+    assert_eq!(shown_to(&tls, "b.example", ECDSA), new);
+    fs::remove_file(ground.cert(1)).unwrap();
+    let error = tls.reload().unwrap_err().to_string();
+    assert!(error.contains("0.pem") && error.contains("1.pem"), "{error}");
+    assert_eq!(shown_to(&tls, "b.example", ECDSA), new);
+}
+
+/// Tools write one file after the other: between them the pair does not match.
+#[test]
+fn a_half_written_pair_is_waited_for() {
+    let ground = Ground::new(&["a.example"]);
+    let tls = ground.load();
+    let old = der(&ground, 0);
+    let seen = Seen { stamps: tls.stamps(), error: None };
+    let fresh = Ground::new(&["a.example"]);
+    let whole = fs::read(fresh.cert(0)).unwrap();
+    fs::write(ground.cert(0), &whole[..whole.len() / 2]).unwrap();
+    let seen = tls.look(seen);
+    assert!(seen.error.as_ref().unwrap().contains("0.pem"), "{seen:?}");
+    fs::write(ground.cert(0), &whole).unwrap();
+    let seen = tls.look(seen);
+    assert!(seen.error.as_ref().unwrap().contains("0.key"), "{seen:?}");
+    assert_eq!(shown_to(&tls, "a.example", ECDSA), old);
+    // As bad as before: sessions go on.
+    let before = tls.current();
+    let seen = tls.look(seen);
+    assert!(Arc::ptr_eq(&before, &tls.current()));
+    fs::copy(&fresh.files.pairs[0].key, &ground.files.pairs[0].key).unwrap();
+    let seen = tls.look(seen);
+    assert_eq!(seen.error, None);
+    assert_eq!(shown_to(&tls, "a.example", ECDSA), der(&fresh, 0));
+    let before = tls.current();
+    tls.look(seen);
+    assert!(Arc::ptr_eq(&before, &tls.current()));
+}
+
+#[test]
+fn a_new_certificate_that_is_not_good_now_waits_while_the_old_one_is() {
+    let ground = Ground::new(&["a.example"]);
+    let tls = ground.load();
+    let ends = tls.ends().unwrap();
+    for years in [2000..2001, 2098..2099] {
+        ground.make_of(0, "a.example", years.clone(), &PKCS_ECDSA_P256_SHA256);
+        let error = tls.reload().unwrap_err().to_string();
+        assert!(error.contains("0.pem") && error.contains(&years.start.to_string()), "{error}");
+        assert_eq!(tls.ends(), Some(ends));
+    }
+    // Where the one in force has ended, the new one cannot be worse; nor at a start.
+    for years in [2000..2001, 2001..2002] {
+        ground.make_of(0, "a.example", years, &PKCS_ECDSA_P256_SHA256);
+    }
+    let tls = ground.load();
+    let new = ground.make_of(0, "a.example", 2002..2003, &PKCS_ECDSA_P256_SHA256);
+    tls.reload().unwrap();
+    assert_eq!(shown_to(&tls, "a.example", ECDSA), new);
+    assert!(tls.ends().unwrap() < SystemTime::now());
+}
+
+#[test]
+fn the_first_end_of_all_certificates_is_known() {
+    let ground = Ground::new(&["a.example", "b.example"]);
+    ground.make_of(1, "b.example", 2000..2060, &PKCS_ECDSA_P256_SHA256);
+    let tls = ground.load();
+    let facts = tls.certificates();
+    let [(first, a), (_, b)] = &facts[..] else { panic!("{facts:?}") };
+    assert_eq!((&**first, &*a.names), (ground.cert(0), &["a.example".to_owned()][..]));
+    assert_eq!(tls.ends(), Some(b.not_after));
+    assert!(b.not_after < a.not_after);
+}
+
+#[test]
+fn a_bad_new_client_ca_leaves_the_old_one() {
+    let ground = Ground::new(&["a.example"]);
+    let ca = ground.dir.path().join("ca.pem");
+    fs::copy(ground.cert(0), &ca).unwrap();
+    let tls = TlsReload::load(TlsFiles { client_ca: Some(ca.clone()), ..ground.files.clone() });
+    let tls = tls.unwrap();
+    let old = tls.current();
+    fs::write(&ca, "nobody").unwrap();
+    let error = tls.reload().unwrap_err().to_string();
+    assert!(error.contains("ca.pem"), "{error}");
+    // The certificate was read all the same; whom clients are vouched for by did not change.
+    assert!(!Arc::ptr_eq(&old, &tls.current()));
+    assert!(tls.read().client_ca.is_some());
+    fs::remove_file(ground.cert(0)).unwrap();
+    let before = tls.current();
+    assert!(tls.reload().is_err());
+    assert!(Arc::ptr_eq(&before, &tls.current()));
+}
