@@ -1,0 +1,355 @@
+"""Real programs on loopback for tests: reverse proxies, the server, and a backend that takes its files.
+
+    with Rig() as rig:
+        server = rig.incoming()
+        proxy = rig.proxy("nginx", "docs/operations/proxies/nginx.conf", {
+            "unix:/run/incoming/public.sock": server.public,
+            "listen 443 ": Port("https", "listen 127.0.0.1:{} "),
+            "/etc/ssl/app/fullchain.pem": rig.certificate,
+            "/etc/ssl/app/privkey.pem": rig.key,
+        }, ready="https://localhost:{https}/incoming/frontend/incoming.js")
+        ticket, path = server.ticket(rig.backend())
+        curl("-T", "film.mp4", f"https://localhost:{proxy.ports['https']}{path}", "--cacert", rig.ca)
+
+`proxy` takes a file or the text of a configuration and puts values in their places; every place must occur in it. A
+configuration is what an administrator writes: `WRAPPERS` has what Debian's own files put around it. Each program
+runs in a process group of its own, is waited for, and is ended with the rig; what it logged is shown when the test
+fails. Standard library only; curl, and the proxies under test, must be installed.
+"""
+import collections
+import contextlib
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Seconds that a program may take to answer, and to end when it is asked to.
+STARTS_IN, ENDS_IN = 20, 10
+
+# The name of each program and what is given to it: {dir} is a directory of its own, {conf} the finished file.
+COMMANDS = {
+    "nginx": ["nginx", "-p", "{dir}", "-c", "{conf}", "-e", "stderr"],
+    "haproxy": ["haproxy", "-db", "-f", "{conf}"],
+    "caddy": ["caddy", "run", "--adapter", "caddyfile", "--config", "{conf}"],
+    "apache2": ["apache2", "-d", "{dir}", "-f", "{conf}", "-DFOREGROUND"],
+}
+APACHE_MODULES = ("mpm_event authz_core unixd:- socache_shmcb ssl http2 proxy proxy_http proxy_http2 headers "
+                  "rewrite setenvif reqtimeout log_config:- version:-")
+# What stands around a configuration: as little as each program starts with, so that what is tested is the
+# configuration. {config} is the text itself, {user} the user that workers run as (as root they stay it).
+WRAPPERS = {
+    "nginx": """{user}
+pid {dir}/nginx.pid;
+daemon off;
+worker_processes 1;
+error_log stderr info;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+{config}
+}}
+""",
+    "haproxy": "{config}",
+    "caddy": """{{
+    admin off
+    default_bind 127.0.0.1
+    auto_https off
+    storage file_system {dir}/storage
+}}
+{config}
+""",
+    "apache2": """ServerName localhost
+PidFile {dir}/apache2.pid
+DefaultRuntimeDir {dir}
+Mutex file:{dir}
+{modules}
+{user}
+ErrorLog /dev/stderr
+LogLevel info
+ServerLimit 2
+StartServers 1
+MinSpareThreads 5
+MaxSpareThreads 75
+ThreadsPerChild 64
+MaxRequestWorkers 128
+{config}
+""",
+}
+
+
+# A place that gets a free port of loopback: `form` is the text that stands there then.
+Port = collections.namedtuple("Port", "name form", defaults=["127.0.0.1:{}"])
+
+
+class Failed(Exception):
+    """What did not happen, for people."""
+
+
+def installed(kind):
+    """Whether this proxy can be started here."""
+    return shutil.which(COMMANDS[kind][0]) is not None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(what, check, seconds=STARTS_IN):
+    """Asks again and again until the answer is true, and gives it back."""
+    end = time.monotonic() + seconds
+    while not (answer := check()):
+        if time.monotonic() > end:
+            raise Failed(f"not in {seconds} s: {what}")
+        time.sleep(0.03)
+    return answer
+
+
+def curl(*arguments, check=True, seconds=60, stdin=None):
+    """Runs curl, which follows no proxy of the environment; answers what it printed."""
+    command = ["curl", "-sS", "--noproxy", "*", "--max-time", str(seconds), *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, input=stdin, timeout=seconds + 30, check=False)
+    if check and ran.returncode != 0:
+        raise Failed(f"{' '.join(command)}: exit {ran.returncode}: {ran.stderr.decode(errors='replace').strip()}")
+    return ran.stdout
+
+
+class Program:
+    """A program that was started, with its log."""
+
+    def __init__(self, name, command, directory, env=None):
+        self.name, self.log_file = name, directory / f"{name}.log"
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
+                                            env=env, start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def runs(self):
+        return self.process.poll() is None
+
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends it and whatever it started; again is harmless."""
+        if self.runs():
+            self.process.send_signal(how)
+        try:
+            self.process.wait(ENDS_IN)
+        except subprocess.TimeoutExpired:
+            pass
+        # Its group is its own: workers that outlived it are ended too, and nothing else is.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait(ENDS_IN)
+
+
+class Server(Program):
+    """`incoming serve`; `public` and `backend` are addresses as proxies write them (HOST:PORT or unix:PATH)."""
+
+    def __init__(self, directory, settings):
+        program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "incoming"
+        command = [program, "serve"]
+        for key, value in settings.items():
+            command += [f"--{key.replace('_', '-')}", str(value)]
+        super().__init__("incoming", command, directory)
+        self.public, self.backend = settings["listen"], settings["backend_listen"]
+
+    def listens(self):
+        """Whether it says that both sockets listen; learns the ports that the system chose."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        fields = [line.get("fields", line) for line in lines]
+        found = {field.get("surface"): field["address"] for field in fields if field.get("message") == "listening"}
+        if not self.runs():
+            raise Failed(f"the server did not start:\n{self.log()}")
+        self.public = found.get("Public", found.get("Shared", self.public))
+        self.backend = found.get("Backend", found.get("Shared", self.backend))
+        return bool(found)
+
+    def call(self, path, *arguments, check=True):
+        """A call of the backend API; answers what the server said."""
+        if self.backend.startswith("unix:"):
+            return curl("--unix-socket", self.backend[5:], *arguments, f"http://backend{path}", check=check).decode()
+        return curl(*arguments, f"http://{self.backend}{path}", check=check).decode()
+
+    def ticket(self, backend, **parameters):
+        """A new ticket whose file goes to `backend`: its id and the path of its upload URL."""
+        query = urllib.parse.urlencode({"signalFinishURL": backend.url, **parameters})
+        ticket = self.call(f"/incoming/backend/new_upload?{query}", "-f", "-X", "POST")
+        return ticket, f"/incoming/frontend/uploads/{ticket}"
+
+
+class Backend:
+    """A web app's backend: takes over each finished file, and knows every call by its ticket."""
+
+    def __init__(self, directory):
+        self.calls, self.changed = collections.defaultdict(list), threading.Condition()
+        self.directory = directory
+        directory.mkdir()
+        told = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                told.take(dict(urllib.parse.parse_qsl(body, keep_blank_values=True)))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"done")
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/handover"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def take(self, call):
+        if call["cancelled"] == "no" and os.path.exists(call["filename"]):
+            shutil.copyfile(call["filename"], self.directory / call["id"])
+        with self.changed:
+            self.calls[call["id"]].append(call)
+            self.changed.notify_all()
+
+    def call_for(self, ticket, seconds=20):
+        """The first call for this ticket, waited for."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.calls[ticket], seconds):
+                raise Failed(f"no handover of {ticket} in {seconds} s")
+            return self.calls[ticket][0]
+
+    def file(self, ticket):
+        """The file that came with it, as bytes."""
+        self.call_for(ticket)
+        return (self.directory / ticket).read_bytes()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Rig:
+    """A directory, certificates and everything that runs in it; all of it goes away at the end."""
+
+    def __enter__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="incoming-rig-"))
+        # Apache's workers are another user where the test runs as root.
+        self.dir.chmod(0o755)
+        self.running = []
+        # A test that is asked to end still ends what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        make = [ROOT / "certs-example/make-certs", "--out", self.dir / "certs", "localhost", "127.0.0.1"]
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        self.ca, self.certificate, self.key = (
+            str(self.dir / "certs" / name) for name in ("ca.pem", "server.pem", "server-key.pem"))
+        # For programs that want both in one file.
+        self.pair = str(self.dir / "certs/pair.pem")
+        pathlib.Path(self.pair).write_text(pathlib.Path(self.certificate).read_text() + pathlib.Path(self.key).read_text())
+        return self
+
+    def __exit__(self, kind, error, _):
+        logs = [(one.name, one.log()) for one in self.running if isinstance(one, Program)]
+        for one in reversed(self.running):
+            one.stop()
+        if kind is not None and kind is not SystemExit:
+            for name, log in logs:
+                print(f"--- the end of what {name} logged ---\n{log[-4000:]}", file=sys.stderr)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def started(self, one):
+        self.running.append(one)
+        return one
+
+    def place(self, name):
+        """A new directory for one program."""
+        place = self.dir / f"{name}-{len(self.running)}"
+        place.mkdir()
+        return place
+
+    def backend(self):
+        return self.started(Backend(self.dir / f"taken-{len(self.running)}"))
+
+    def incoming(self, **settings):
+        """The server, from target/debug, on a free port and a unix socket for its backend; settings by their keys."""
+        place = self.place("incoming")
+        usual = {"listen": "127.0.0.1:0", "backend_listen": f"unix:{place}/backend.sock", "storage_dir": place / "data",
+                 "log": "info", "log_format": "json", "min_free_space": "0"}
+        server = self.started(Server(place, {**usual, **settings}))
+        until("the server listens", server.listens)
+        return server
+
+    def proxy(self, kind, config, places, ready, attempts=3):
+        """Starts a proxy and waits until `ready` (a URL with ports by name) answers anything over HTTP.
+
+        `config` is a file under the project's root, or the text itself. `places` maps what stands in it to what is to
+        stand there: text, or a `Port`.
+        """
+        text = config if "\n" in str(config) else (ROOT / config).read_text()
+        for last in range(attempts):
+            try:
+                return self.started(self.proxy_once(kind, text, places, ready))
+            except Failed as error:
+                # A port may be taken between its choice and its use.
+                if last + 1 == attempts or not re.search(r"in use|cannot bind|98:", str(error)):
+                    raise
+        raise AssertionError("unreachable")
+
+    def proxy_once(self, kind, text, places, ready):
+        place, ports = self.place(kind), {}
+        for old, new in places.items():
+            if old not in text:
+                raise Failed(f"{kind}: {old!r} does not occur in the configuration")
+            if isinstance(new, Port):
+                ports[new.name] = free_port()
+                new = new.form.format(ports[new.name])
+            text = text.replace(old, str(new))
+        conf = place / "conf"
+        conf.write_text(wrapped(kind, text, place))
+        command = [part.format(dir=place, conf=conf) for part in COMMANDS[kind]]
+        env = {**os.environ, "XDG_DATA_HOME": str(place), "XDG_CONFIG_HOME": str(place), "HOME": str(place)}
+        program = Program(kind, command, place, env)
+        program.ports, program.conf = ports, conf
+        try:
+            until(f"{kind} answers", lambda: self.answers(program, ready.format(**ports)))
+        except BaseException as error:
+            program.stop()
+            raise Failed(f"{error}\n{program.log()}") from error
+        return program
+
+    def answers(self, program, url):
+        if not program.runs():
+            raise Failed(f"{program.name} ended by itself")
+        said = curl("--cacert", self.ca, "-o", "/dev/null", "-w", "%{http_code}", url, check=False, seconds=5)
+        return said not in (b"", b"000")
+
+
+def wrapped(kind, config, place):
+    """The whole file that the program reads."""
+    root = os.geteuid() == 0
+    user = {"nginx": "user root;", "apache2": "User www-data\nGroup www-data"}.get(kind, "") if root else ""
+    modules = []
+    for entry in APACHE_MODULES.split() if kind == "apache2" else []:
+        # Some are built in on Debian; those marked so are loaded only where they are files.
+        file = pathlib.Path(f"/usr/lib/apache2/modules/mod_{entry.split(':')[0]}.so")
+        if file.exists() or ":" not in entry:
+            modules.append(f"LoadModule {entry.split(':')[0]}_module {file}")
+    return WRAPPERS[kind].format(config=config, dir=place, user=user, modules="\n".join(modules))
