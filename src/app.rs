@@ -4,6 +4,7 @@
 //! under way, commits, calls to backends. Nothing is decided here but order.
 
 mod options;
+mod redirect;
 mod reload;
 mod sockets;
 
@@ -12,7 +13,7 @@ use crate::engine::Engine;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::metrics;
-use crate::net::{self, Address, Memory, Peer, Setup, Stats, TlsReload, Workers};
+use crate::net::{self, Address, Listener, Memory, Peer, Setup, Stats, TlsReload, Workers};
 use crate::wire::{Caller, Surface, Wire};
 use options::{client_options, open_engine, wire_options};
 pub use sockets::Socket;
@@ -54,6 +55,7 @@ pub struct Server {
     backend_workers: Workers,
     stats: Arc<Stats>,
     sockets: Vec<Socket>,
+    redirect: Option<Listener>,
     drain: CancellationToken,
     memory: Arc<Memory>,
     /// Files and connections that may be open at once.
@@ -67,7 +69,8 @@ impl Server {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let engine = open_engine(&settings)?;
         let sockets = sockets::bind(&settings)?;
-        Self::assemble(settings, engine, sockets)
+        let redirect = redirect::bind(&settings)?;
+        Ok(Self { redirect, ..Self::assemble(settings, engine, sockets)? })
     }
 
     /// As [`Self::start`], on sockets bound by the caller instead of those the settings name: for a
@@ -108,6 +111,7 @@ impl Server {
             backend_workers,
             stats,
             sockets,
+            redirect: None,
             drain: CancellationToken::new(),
             descriptors,
         })
@@ -159,6 +163,7 @@ impl Server {
     ) {
         let serving = TaskTracker::new();
         let reloads: Vec<_> = self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
+        serving.spawn(redirect::serve(&mut self));
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
             tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
@@ -170,7 +175,10 @@ impl Server {
                 let connections = options.max_connections;
                 options.memory = Memory::new(Memory::least(connections), connections);
             }
-            let make = move |peer: &Peer| wire.service(surface, caller(peer));
+            let hsts = redirect::hsts(&self.settings, surface);
+            let make = move |peer: &Peer| {
+                wire.service(surface, caller(peer)).strict(hsts.clone().filter(|_| peer.tls))
+            };
             let workers = match surface {
                 Surface::Backend => &self.backend_workers,
                 Surface::Public | Surface::Shared => &self.workers,

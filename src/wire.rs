@@ -17,6 +17,7 @@ pub mod header;
 pub mod health;
 pub mod native;
 pub mod params;
+pub mod redirect;
 pub mod reply;
 pub mod route;
 pub mod status;
@@ -29,7 +30,7 @@ use bytes::Bytes;
 use cors::Cors;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::{Method, Request, Response, Version};
 use reply::{Code, Problem};
 use route::Route;
@@ -102,7 +103,7 @@ impl Wire {
 
     /// The service for one connection.
     pub fn service(self: &Arc<Self>, surface: Surface, caller: Caller) -> Service {
-        Service { wire: Arc::clone(self), surface, caller }
+        Service { wire: Arc::clone(self), surface, caller, hsts: None }
     }
 
     async fn answer(
@@ -178,6 +179,16 @@ pub struct Service {
     wire: Arc<Wire>,
     surface: Surface,
     caller: Caller,
+    hsts: Option<HeaderValue>,
+}
+
+impl Service {
+    /// The same, that tells browsers to stay on https. For connections of this server's own TLS alone:
+    /// over plain HTTP the word would not count. Source: RFC 6797, section 7.2.
+    #[must_use]
+    pub fn strict(self, hsts: Option<HeaderValue>) -> Self {
+        Self { hsts, ..self }
+    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
@@ -187,6 +198,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (wire, surface, caller) = (Arc::clone(&self.wire), self.surface, self.caller);
-        Box::pin(async move { Ok(wire.answer(surface, caller, request).await) })
+        let hsts = self.hsts.clone();
+        Box::pin(async move {
+            let mut answer = wire.answer(surface, caller, request).await;
+            answer.headers_mut().extend(hsts.map(|value| (STRICT_TRANSPORT_SECURITY, value)));
+            Ok(answer)
+        })
     }
 }

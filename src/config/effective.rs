@@ -51,6 +51,9 @@ impl Settings {
             ("backend_tls_cert", path(backend_tls.as_ref().map(|tls| &*tls.cert))),
             ("backend_tls_key", path(backend_tls.as_ref().map(|tls| &*tls.key))),
             ("backend_tls_client_ca", path(self.backend_tls_client_ca.as_deref())),
+            ("redirect_listen", optional(self.redirect_listen.as_ref(), ToString::to_string)),
+            ("redirect_host", optional(self.redirect_host.as_ref(), ToString::to_string)),
+            ("hsts", optional(self.hsts, duration)),
             ("backend_allow", networks(&self.backend_allow)),
             ("backend_open", Value(self.backend_open.to_string())),
             ("backend_token", token),
@@ -200,6 +203,8 @@ mod tests {
         check("storage_group = 'www-data'\nstorage_file_mode = '640'\nack = 'written'");
         check("tls_cert = 'a'\ntls_key = 'b'\nbackend_tls_cert = 'c'\nbackend_tls_key = 'd'");
         check("tls_cert = ['a', 'b']\ntls_key = ['c', 'd']");
+        check("redirect_listen = ':80'\nredirect_host = '[::1]:443'\nhsts = '180d'");
+        check("redirect_host = 'A.example'\nhsts = 0");
         check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
     }
 

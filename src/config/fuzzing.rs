@@ -39,6 +39,9 @@ pub fn value(data: &[u8]) {
     }
     let _ = (parse::flag(&raw), parse::ack(&raw), parse::log_format(&raw), parse::name(&raw));
     let _ = parse::log_filter(&raw);
+    if let Ok(host) = parse::host_port(&raw) {
+        assert_eq!(parse::host_port(&Raw::Text(host.to_string())), Ok(host), "{raw:?}");
+    }
     if let Ok(text) = parse::text(&raw) {
         text_value(&text);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::Raw;
-use super::settings::{Ack, CallbackRule, LogFormat};
+use super::settings::{Ack, CallbackRule, HostPort, LogFormat};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
 /// end of every clock's range.
@@ -139,6 +139,14 @@ pub(super) fn positive_duration(raw: &Raw) -> Result<Duration, String> {
     }
 }
 
+/// A duration, which may be zero, or none.
+pub(super) fn optional_duration(raw: &Raw) -> Result<Option<Duration>, String> {
+    match raw {
+        Raw::Text(text) if text == "none" => Ok(None),
+        raw => duration(raw).map(Some).map_err(|right| format!("{right}, or none")),
+    }
+}
+
 /// A file mode whose owner bits hold `owner`, without which the server itself could not work.
 pub(super) fn mode(owner: u32) -> impl Fn(&Raw) -> Result<u32, String> {
     move |raw| {
@@ -266,18 +274,38 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
         _ => (authority, None),
     };
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let host_fits = match bracketed {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => is_host(host),
-    };
-    if !(scheme_fits && host_fits && port_fits) {
+    if !(scheme_fits && is_url_host(host) && port_fits) {
         return Err(RIGHT.into());
     }
     let own_port = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
     match port {
         Some(port) if !own_port => Ok(format!("{scheme}://{host}:{port}")),
         _ => Ok(format!("{scheme}://{host}")),
+    }
+}
+
+/// A host name or an address, and a port where one is written: what stands in a URL.
+pub(super) fn host_port(raw: &Raw) -> Result<HostPort, String> {
+    const RIGHT: &str = "must be HOST or HOST:PORT, without scheme and path";
+    let text = text(raw).map_err(|_| RIGHT)?.to_ascii_lowercase();
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (&*text, None),
+    };
+    let number = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or(RIGHT));
+    let number = number.transpose()?;
+    let plain = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_url_host(host) && plain {
+        return Ok(HostPort { host: host.to_owned(), port: number });
+    }
+    Err(RIGHT.into())
+}
+
+/// Whether this is a host as it stands in a URL, in lower case.
+fn is_url_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host(host),
     }
 }
 

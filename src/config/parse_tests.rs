@@ -211,3 +211,21 @@ fn origins() {
         check(wrong, None);
     }
 }
+
+#[test]
+fn hosts_of_urls() {
+    fn check(text: &str, expected: Option<&str>) {
+        let shown = host_port(&Raw::Text(text.into())).map(|host| host.to_string());
+        assert_eq!(shown.ok().as_deref(), expected, "{text}");
+    }
+    check("Upload.Example.org", Some("upload.example.org"));
+    check("upload.example.org:8443", Some("upload.example.org:8443"));
+    check("10.0.0.1:443", Some("10.0.0.1:443"));
+    check("[::1]", Some("[::1]"));
+    check("[::1]:443", Some("[::1]:443"));
+    for wrong in
+        ["", ":443", "a:", "a:0", "a:70000", "a:+1", "https://a", "a/b", "::1", "u@a", "a b", "[a]"]
+    {
+        check(wrong, None);
+    }
+}

@@ -4,10 +4,12 @@ use super::error::ConfigError;
 use super::layers::{Layers, given};
 use super::raw::Raw;
 use super::settings::Settings;
+use crate::net::Address;
 
 /// Checks what no single value can tell.
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     sockets(settings, layers)?;
+    redirect(settings, layers)?;
     backend_tls(settings, layers)?;
     backend_surface(settings, layers)?;
     if let Some(most) = settings.max_chunk_size
@@ -44,6 +46,37 @@ fn sockets(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
          share one socket"
     );
     Err(given!(layers, backend_listen).wrong(&Raw::Text(backend.to_string()), right))
+}
+
+/// Whoever is sent to https, or told to stay there, must find it.
+fn redirect(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let tls = !settings.tls.is_empty();
+    if settings.hsts.is_some_and(|time| !time.is_zero()) && !tls {
+        let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
+        let right = "needs tls_cert; a proxy in front that has TLS tells it to browsers itself";
+        return Err(given!(layers, hsts).wrong(&Raw::Text(shown), right));
+    }
+    let Some(from) = &settings.redirect_listen else { return Ok(()) };
+    let wrong = |right: String| {
+        Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
+    };
+    if !tls {
+        return wrong("needs tls_cert: without it there is no https to send anybody to".into());
+    }
+    for (key, other) in [("listen", &settings.listen), ("backend_listen", &settings.backend_listen)]
+    {
+        if from.collides(other) || from == other {
+            return wrong(format!("takes the same place as {key} = {other}; choose another port"));
+        }
+    }
+    let told = settings.redirect_host.as_ref().and_then(|host| host.port).is_some();
+    if matches!(settings.listen, Address::Unix(_)) && !told {
+        return wrong(format!(
+            "needs redirect_host = HOST:PORT, since listen = {} has no port",
+            settings.listen
+        ));
+    }
+    Ok(())
 }
 
 /// The shared socket has one certificate, and client certificates need TLS to travel in.
@@ -176,6 +209,19 @@ mod tests {
         check("cors_origins = ['https://a', '*']", false, "cors_origins");
         check("listen = ':80'\nbackend_listen = '127.0.0.1:80'", false, "backend_listen");
         check("listen = '127.0.0.1:80'\nbackend_listen = ':80'", false, "backend_listen");
+        let tls = "tls_cert = 'c'\ntls_key = 'k'";
+        check("hsts = '1d'", false, "hsts");
+        check("hsts = 0", true, "");
+        check(&format!("hsts = '1d'\n{tls}"), true, "");
+        check("redirect_listen = ':80'", false, "redirect_listen");
+        check(&format!("redirect_listen = ':80'\n{tls}"), true, "");
+        check(&format!("redirect_listen = ':4000'\n{tls}"), false, "redirect_listen");
+        check(&format!("redirect_listen = ':4001'\n{tls}"), false, "redirect_listen");
+        check(&format!("redirect_listen = '127.0.0.1:4000'\n{tls}"), false, "redirect_listen");
+        let unix = format!("listen = 'unix:/s'\nredirect_listen = ':80'\n{tls}");
+        check(&unix, false, "redirect_listen");
+        check(&format!("{unix}\nredirect_host = 'a'"), false, "redirect_listen");
+        check(&format!("{unix}\nredirect_host = 'a:443'"), true, "");
         let ca = "backend_tls_client_ca = 'ca'";
         let shared = "listen = '127.0.0.1:1'\nbackend_listen = '127.0.0.1:1'";
         let own = "backend_tls_cert = 'c'\nbackend_tls_key = 'k'";

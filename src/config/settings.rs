@@ -1,5 +1,6 @@
 //! The settings as the server uses them: plain values, every one valid by itself.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,14 @@ pub struct Settings {
     /// CAs that backends' certificates must come from (PEM). Default none. Set only with TLS on
     /// the listener that serves the backend API.
     pub backend_tls_client_ca: Option<PathBuf>,
+    /// Plain HTTP that sends everybody to https. Default none. Set only with `tls` and a public
+    /// listener on TCP or a `redirect_host` with its port.
+    pub redirect_listen: Option<Address>,
+    /// Where it sends them. Default none: the host that the request names.
+    pub redirect_host: Option<HostPort>,
+    /// How long browsers are to stay on https, in whole seconds where told. Default none: it binds every
+    /// port of the host, so the operator has to ask for it. Zero takes back what was told. Set only with `tls`.
+    pub hsts: Option<Duration>,
     /// Addresses that may use the backend API, as set. Default none; read it through
     /// [`Self::backend_allow_effective`].
     pub backend_allow: Vec<IpNet>,
@@ -108,6 +117,22 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The key of that certificate.
     pub key: PathBuf,
+}
+
+/// A host name or an address as it stands in a URL, and its port where one was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// The host, in lower case; an IPv6 address in brackets.
+    pub host: String,
+    /// The port, if one was written.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.host)?;
+        self.port.map_or(Ok(()), |port| write!(out, ":{port}"))
+    }
 }
 
 /// What an acknowledgement promises.
@@ -198,6 +223,9 @@ impl Default for Settings {
             tls: Vec::new(),
             backend_tls: None,
             backend_tls_client_ca: None,
+            redirect_listen: None,
+            redirect_host: None,
+            hsts: None,
             backend_allow: Vec::new(),
             backend_open: false,
             backend_token: None,

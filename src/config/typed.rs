@@ -39,6 +39,18 @@ pub struct Typed {
     /// Backends must show a certificate signed by one of these CAs (PEM) [default: none]
     #[arg(long, value_name = "PATH")]
     pub backend_tls_client_ca: Option<Raw>,
+    /// Plain HTTP that sends everybody to the same path on https, usually :80; needs --tls-cert
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub redirect_listen: Option<Raw>,
+    /// Where it sends them: HOST or HOST:PORT [default: none; the host that the request names, the port of
+    /// --listen]
+    #[arg(long, value_name = "HOST")]
+    pub redirect_host: Option<Raw>,
+    /// How long browsers stay on https after an answer of the public listener's TLS, for all ports of its
+    /// host (Strict-Transport-Security); 0 ends it in browsers that were told [default: none]
+    #[arg(long, value_name = "TIME")]
+    pub hsts: Option<Raw>,
     /// Client addresses that may use the backend API: IPs or CIDRs, separated by commas or
     /// repeated [default: none; loopback on a shared socket without any other protection]
     #[arg(long, value_name = "CIDR,...")]
@@ -164,7 +176,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 38, "{keys:?}");
+        assert_eq!(keys.len(), 41, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

@@ -35,6 +35,11 @@ fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError
         tls(&given!(layers, backend_tls_cert), &given!(layers, backend_tls_key))?;
     let ca = &mut settings.backend_tls_client_ca;
     given!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some))?;
+    given!(layers, redirect_listen)
+        .into(&mut settings.redirect_listen, |raw| address(raw).map(Some))?;
+    given!(layers, redirect_host)
+        .into(&mut settings.redirect_host, |raw| parse::host_port(raw).map(Some))?;
+    given!(layers, hsts).into(&mut settings.hsts, parse::optional_duration)?;
     given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network)?;
     given!(layers, backend_open).into(&mut settings.backend_open, parse::flag)?;
     given!(layers, backend_token).into_secret(&mut settings.backend_token)?;
@@ -171,6 +176,14 @@ mod tests {
             let pair = |c: &str, k: &str| TlsFiles { cert: c.into(), key: k.into() };
             s.tls = vec![pair("c", "k"), pair("d", "l")];
         });
+        check("redirect_listen = ':80'\nredirect_host = 'A.example:8443'", |s| {
+            s.redirect_listen = Some("0.0.0.0:80".parse().unwrap());
+            let (host, port) = ("a.example".into(), Some(8443));
+            s.redirect_host = Some(crate::config::HostPort { host, port });
+        });
+        check("hsts = '180d'", |s| s.hsts = Some(Duration::from_secs(180 * 24 * 3600)));
+        check("hsts = 0", |s| s.hsts = Some(Duration::ZERO));
+        check("hsts = 'none'", |_| {});
         check("backend_open = true", |s| s.backend_open = true);
         check("backend_allow = ['::1', '10.0.0.0/8']", |s| {
             s.backend_allow = vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];

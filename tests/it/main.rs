@@ -27,6 +27,7 @@ mod early_answers;
 mod expiry;
 mod handover;
 mod heads;
+mod https;
 mod leftovers;
 mod listeners;
 mod long_poll;

@@ -25,17 +25,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// An authority and what it vouches for.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// Writes a certificate and its key into files; answers the certificate.
-    fn issue(&self, folder: &Path, name: &str) -> CertificateDer<'static> {
+    pub fn issue(&self, folder: &Path, name: &str) -> CertificateDer<'static> {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["server.test".into()]).unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
@@ -44,7 +44,7 @@ impl Authority {
         cert.der().clone()
     }
 
-    fn client(&self, protocols: &[&str], identity: Option<(&Path, &str)>) -> Arc<ClientConfig> {
+    pub fn client(&self, protocols: &[&str], identity: Option<(&Path, &str)>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -65,11 +65,11 @@ impl Authority {
     }
 }
 
-fn files(folder: &Path) -> TlsFiles {
+pub fn files(folder: &Path) -> TlsFiles {
     TlsFiles { cert: folder.join("server.pem"), key: folder.join("server.key") }
 }
 
-async fn connect(
+pub async fn connect(
     place: &Place,
     config: Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
