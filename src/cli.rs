@@ -13,6 +13,7 @@ mod serve;
 mod trust;
 mod upload;
 mod uploads;
+mod verify;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ pub use man::{ManArgs, man};
 pub use serve::{ServeArgs, serve};
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
+pub use verify::{VerifyArgs, verify};
 
 use crate::config::{ConfigError, size_text};
 
@@ -50,6 +52,8 @@ pub enum Command {
     Upload(UploadArgs),
     /// List, show, cancel and retry uploads of a running server, over its backend listener
     Uploads(UploadsArgs),
+    /// Hold the journals, parts and files of a storage directory against each other; changes nothing
+    Verify(VerifyArgs),
     /// Measure the throughput of a server of its own or of a running one
     Bench(BenchArgs),
     /// Check the configuration without starting, and print the settings in force

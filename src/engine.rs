@@ -13,6 +13,7 @@ pub mod claim;
 pub mod clock;
 mod detached;
 pub mod error;
+pub mod held;
 pub mod lane;
 pub mod live;
 pub mod outbox;

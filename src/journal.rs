@@ -10,6 +10,7 @@ pub mod log;
 pub mod memory;
 pub mod record;
 pub mod replay;
+pub mod tail;
 
 use crate::core::id::TicketId;
 use std::io;

@@ -98,6 +98,7 @@ fn sections(name: &str) -> Vec<(&'static str, Entries)> {
         "incoming-serve" | "incoming-check-config" => {
             vec![("EXIT STATUS", &EXIT[..]), ("ENVIRONMENT", &SETTINGS[..])]
         }
+        "incoming-verify" => vec![("EXIT STATUS", &FOUND[..]), ("ENVIRONMENT", &SETTINGS[..])],
         _ => vec![("EXIT STATUS", &EXIT[..])],
     }
 }
@@ -106,6 +107,11 @@ const EXIT: [(&str, &str); 3] = [
     ("0", "Done."),
     ("1", "It was tried and did not work; one line on standard error says why."),
     ("2", "The command line or the configuration is wrong; nothing was tried."),
+];
+const FOUND: [(&str, &str); 3] = [
+    ("0", "Nothing is damaged; there may be notes."),
+    ("1", "Something is damaged, or an upload that was asked about is not there."),
+    ("2", "The directory could not be read, or the command line is wrong."),
 ];
 const SETTINGS: [(&str, &str); 2] = [
     ("INCOMING_CONFIG", "Names the configuration file, as --config does."),

@@ -3,11 +3,11 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
+use super::held;
 use super::lane::Task;
 use super::live::{Live, LogPlace};
 use crate::core::event::Durability;
 use crate::core::id::TicketId;
-use crate::core::upload::{Phase, Upload};
 use crate::journal::replay::{Replayed, Unreadable, replay};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -179,30 +179,9 @@ impl Engine {
             }
             Err(error) => return Err(fault("journal", &error)),
         };
-        self.check_bytes(id, &replayed.upload)?;
+        held::check(&*self.store, id, &replayed.upload)
+            .map_err(|lack| fault("stored bytes", &lack))?;
         Ok(replayed)
-    }
-
-    /// What the journal claims must be there.
-    fn check_bytes(&self, id: TicketId, upload: &Upload) -> Result<(), LookupError> {
-        if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.received().is_empty()
-        {
-            return Ok(());
-        }
-        let fault =
-            |error: &dyn std::fmt::Display| LookupError::Fault(Fault::new("stored bytes", error));
-        if let Some(part) = self.store.open(id).map_err(|error| fault(&error))? {
-            let (held, claimed) =
-                (part.length().map_err(|error| fault(&error))?, upload.received().end());
-            return if held >= claimed {
-                Ok(())
-            } else {
-                Err(fault(&format_args!("the part has {held} bytes, the journal claims {claimed}")))
-            };
-        }
-        let placed = upload.awaits_publish()
-            && self.store.published(id).map_err(|error| fault(&error))? == upload.length();
-        if placed { Ok(()) } else { Err(fault(&"the part is missing")) }
     }
 
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their

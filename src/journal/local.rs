@@ -22,6 +22,23 @@ impl LocalJournals {
         Ok(Self { directory, making: making()? })
     }
 
+    /// What other processes have left, or are about to make, in the middle of a `create`.
+    pub fn leftovers(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(self.directory.path())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let other = name.to_str().and_then(|name| name.split_once('.'));
+            let leftover = other.is_some_and(|(id, rest)| {
+                TicketId::parse(id).is_ok() && is_making(rest) && rest != self.making
+            });
+            if leftover {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
     fn path(&self, id: TicketId) -> PathBuf {
         self.directory.path().join(format!("{id}.{SUFFIX}"))
     }
@@ -73,16 +90,8 @@ impl JournalStore for LocalJournals {
     }
 
     fn remove_leftovers(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(self.directory.path())? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let other = name.to_str().and_then(|name| name.split_once('.'));
-            let leftover = other.is_some_and(|(id, rest)| {
-                TicketId::parse(id).is_ok() && is_making(rest) && rest != self.making
-            });
-            if leftover {
-                std::fs::remove_file(entry.path())?;
-            }
+        for leftover in self.leftovers()? {
+            std::fs::remove_file(leftover)?;
         }
         Ok(())
     }

@@ -36,7 +36,8 @@ pub struct LocalStore {
     handle: Arc<SyncedDirectory>,
     files: PathBuf,
     files_handle: SyncedDirectory,
-    access: Access,
+    /// `None` where it is only looked at: then nothing here writes.
+    access: Option<Access>,
     run: RunIdentity,
 }
 
@@ -72,7 +73,39 @@ impl LocalStore {
         })?;
         handle.sync()?;
         let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
+        let access = Some(access);
         Ok(Self { handle: Arc::new(handle), files, files_handle, directory, access, run })
+    }
+
+    /// Looks at a storage directory without changing anything in it, also while a server uses it: it
+    /// takes no lock, so that no server has to wait for who looks.
+    ///
+    /// Errors: it is no storage directory, or cannot be read. Whatever would write is refused later.
+    pub fn look(directory: &Path) -> io::Result<Self> {
+        let handle = SyncedDirectory::open(directory)?;
+        let directory = handle.path().to_owned();
+        let files = directory.join(FILES);
+        let files_handle = SyncedDirectory::open(&files).map_err(|error| {
+            let why = format!("is no storage directory, it has no folder {FILES}: {error}");
+            io::Error::new(error.kind(), why)
+        })?;
+        let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
+        Ok(Self { handle: Arc::new(handle), files, files_handle, directory, access: None, run })
+    }
+
+    /// The ids of all published files, in no order.
+    pub fn files(&self) -> io::Result<Vec<TicketId>> {
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.files)? {
+            let name = entry?.file_name();
+            ids.extend(name.to_str().and_then(|name| TicketId::parse(name).ok()));
+        }
+        Ok(ids)
+    }
+
+    /// Who may read what is written; an error where nothing is.
+    fn writing(&self) -> io::Result<Access> {
+        self.access.ok_or_else(|| io::Error::other("the storage directory is only looked at"))
     }
 
     /// The directory itself, for the journals in it: after a failed sync of it nothing is promised to
@@ -86,7 +119,8 @@ impl LocalStore {
     }
 
     fn open_part(&self, id: TicketId, options: &mut OpenOptions) -> io::Result<LocalBlob> {
-        let options = options.read(true).write(true).mode(PRIVATE_FILE).custom_flags(NO_FOLLOW);
+        let options = options.read(true).write(self.access.is_some());
+        let options = options.mode(PRIVATE_FILE).custom_flags(NO_FOLLOW);
         let file = options.open(self.part(id))?;
         let unnamed = AtomicBool::new(true);
         Ok(LocalBlob { file, directory: Arc::clone(&self.handle), unnamed })
@@ -100,15 +134,17 @@ impl LocalStore {
     }
 
     fn set_access(&self, file: &File) -> io::Result<()> {
-        if let Some(group) = self.access.group {
+        let access = self.writing()?;
+        if let Some(group) = access.group {
             std::os::unix::fs::fchown(file, None, Some(group))?;
         }
-        file.set_permissions(Permissions::from_mode(self.access.file_mode))
+        file.set_permissions(Permissions::from_mode(access.file_mode))
     }
 }
 
 impl Store for LocalStore {
     fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>> {
+        self.writing()?;
         Ok(Arc::new(self.open_part(id, OpenOptions::new().create(true))?))
     }
 
@@ -118,6 +154,7 @@ impl Store for LocalStore {
     }
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
+        self.writing()?;
         let place = self.place(id)?;
         let part = if length == 0 {
             self.open_part(id, OpenOptions::new().create(true))
@@ -164,10 +201,12 @@ impl Store for LocalStore {
     }
 
     fn discard(&self, id: TicketId) -> io::Result<()> {
+        self.writing()?;
         remove(&self.part(id))
     }
 
     fn withdraw(&self, id: TicketId) -> io::Result<()> {
+        self.writing()?;
         remove(&self.place(id)?)
     }
 

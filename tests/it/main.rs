@@ -40,6 +40,7 @@ mod tickets;
 mod tls;
 mod vanished;
 mod verify;
+mod verify_storage;
 
 use std::time::{Duration, Instant};
 

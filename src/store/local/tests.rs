@@ -29,6 +29,29 @@ fn published_files_get_the_mode_and_links_are_not_followed() {
     assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious");
 }
 
+#[test]
+fn who_only_looks_changes_nothing_and_locks_nobody_out() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(LocalStore::look(directory.path()).is_err(), "no storage directory");
+    assert!(LocalStore::look(&directory.path().join("absent")).is_err());
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+    let store = LocalStore::open(directory.path(), access()).unwrap();
+    let (done, open) = (TicketId::from_random([5; 16]), TicketId::from_random([6; 16]));
+    store.publish(done, 0).unwrap();
+    store.create(open).unwrap();
+    let look = LocalStore::look(directory.path()).unwrap();
+    assert_eq!((look.files().unwrap(), look.parts().unwrap()), (vec![done], vec![open]));
+    assert_eq!(look.open(open).unwrap().unwrap().length().unwrap(), 0);
+    let part = look.open(open).unwrap().unwrap();
+    assert!(part.write_at(&[Bytes::from_static(b"x")], 0).is_err());
+    let new = TicketId::from_random([7; 16]);
+    assert!(look.create(new).is_err() && look.publish(open, 0).is_err());
+    assert!(look.discard(open).is_err() && look.withdraw(done).is_err());
+    assert_eq!(look.parts().unwrap(), [open]);
+    drop(store);
+    LocalStore::open(directory.path(), access()).expect("it is not locked by who looks");
+}
+
 fn outside(directory: &tempfile::TempDir) -> PathBuf {
     let outside = directory.path().join("outside");
     std::fs::create_dir(&outside).unwrap();

@@ -1,0 +1,110 @@
+//! `incoming verify`: journals, parts and published files of a storage directory against each other.
+//!
+//! It changes nothing, takes no lock and needs no server. A running one may use the directory
+//! meanwhile: what is found wrong is looked at again a moment later, and only what is still so is told.
+
+mod examine;
+mod finding;
+mod report;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::examine::{Depth, Shelf};
+use self::finding::{Finding, Kind};
+use self::report::Report;
+use super::{CliError, print};
+use crate::config::{Layers, Settings, Typed};
+use crate::core::id::TicketId;
+use crate::journal::JournalStore;
+use crate::store::Store;
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct VerifyArgs {
+    /// Uploads to look at [default: all, and what belongs to none]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Storage directory [default: storage_dir of the settings]
+    #[arg(long, value_name = "PATH")]
+    pub storage_dir: Option<PathBuf>,
+    /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Read every acknowledged byte as well, and compute the digests anew that are recorded
+    #[arg(long)]
+    pub deep: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Looks at everything and prints what is wrong.
+///
+/// # Errors
+/// Something is damaged (exit code 1); the directory cannot be read, or the command line is wrong
+/// (exit code 2).
+pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
+    let layers = Layers::gather(Typed::default(), args.config.clone(), std::env::vars_os())?;
+    let settings = Settings::read(&layers)?;
+    let dir = args.storage_dir.as_ref().unwrap_or(&settings.storage_dir);
+    let cannot = |error: std::io::Error| CliError::Usage(format!("{}: {error}", dir.display()));
+    let ids = args.ids.iter().map(|id| {
+        TicketId::parse(id).map_err(|_| CliError::Usage(format!("{id:?} is no ticket id")))
+    });
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    let shelf = Shelf::open(dir, settings.ack).map_err(cannot)?;
+    let depth = if args.deep { Depth::Bytes } else { Depth::Names };
+    let report = look(&shelf, dir, &ids, depth).map_err(cannot)?;
+    print(if args.json { report.json() } else { report.text() }.as_bytes())?;
+    match report.damaged() {
+        0 => Ok(()),
+        count => Err(CliError::Failed(format!("{}: {count} found damaged", dir.display()))),
+    }
+}
+
+/// All of it, and a second time what seemed wrong.
+fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::Result<Report> {
+    // What belongs to a journal is listed before the journals: it is made after its journal.
+    let (parts, files) = (shelf.store.parts()?, shelf.store.files()?);
+    let leftovers = shelf.journals.leftovers()?;
+    let journals: HashSet<TicketId> = shelf.journals.list()?.into_iter().collect();
+    let mut report = Report::new(dir);
+    let mut asked: Vec<TicketId> =
+        if ids.is_empty() { journals.iter().copied().collect() } else { ids.to_vec() };
+    asked.sort();
+    report.uploads = asked.len();
+    let mut suspect = Vec::new();
+    for id in asked {
+        if !shelf.upload(id, depth, &mut report.bytes).is_empty() {
+            suspect.push(id);
+        }
+    }
+    let lost = |id: &&TicketId| !journals.contains(*id) && (ids.is_empty() || ids.contains(*id));
+    let mut orphans: Vec<_> = parts.iter().filter(lost).map(|id| (*id, Kind::PartAlone)).collect();
+    orphans.extend(files.iter().filter(lost).map(|id| (*id, Kind::FileAlone)));
+    let here = |id: &TicketId| [&parts, &files].iter().any(|ids| ids.contains(id));
+    for id in ids.iter().filter(|id| !journals.contains(*id) && !here(id)) {
+        report.findings.push(Finding::new(*id, Kind::Unknown, "nothing of it is here"));
+    }
+    if !suspect.is_empty() || !orphans.is_empty() || !leftovers.is_empty() {
+        std::thread::sleep(SECOND_LOOK);
+    }
+    for id in suspect {
+        report.findings.extend(shelf.settled(id, depth, &mut report.bytes));
+    }
+    for (id, kind) in orphans {
+        report.findings.extend(shelf.orphan(id, kind));
+    }
+    if ids.is_empty() {
+        // Of a birth under way, or of one that a crash broke off.
+        let still = leftovers.into_iter().filter(|path| path.exists());
+        report.findings.extend(still.map(|path| Finding::leftover(&path)));
+    }
+    report.findings.sort_by_key(|finding| (finding.kind.rank(), finding.id));
+    Ok(report)
+}
+
+/// Between the two looks: longer than a server on a busy disk takes from one step to the next.
+const SECOND_LOOK: Duration = Duration::from_millis(500);

@@ -1,0 +1,311 @@
+//! One upload of a storage directory: its journal is replayed as the server replays it, and what that
+//! says is held against what lies there.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::Digest as _;
+
+use super::finding::{Finding, Kind};
+use crate::config::Ack;
+use crate::core::handover::LastCall;
+use crate::core::id::TicketId;
+use crate::core::upload::{Phase, Upload};
+use crate::engine::held::{self, Lack};
+use crate::journal::JournalStore;
+use crate::journal::local::LocalJournals;
+use crate::journal::replay::{Replayed, Unreadable, replay};
+use crate::journal::tail;
+use crate::store::Store;
+use crate::store::local::LocalStore;
+
+/// A storage directory that is looked at.
+pub(super) struct Shelf {
+    pub(super) store: LocalStore,
+    pub(super) journals: LocalJournals,
+    ack: Ack,
+}
+
+/// How closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Journals are read; of files what the directory says.
+    Names,
+    /// Files are read.
+    Bytes,
+}
+
+impl Shelf {
+    /// Errors: no storage directory, or one that cannot be read.
+    pub(super) fn open(dir: &Path, ack: Ack) -> io::Result<Self> {
+        let store = LocalStore::look(dir)?;
+        let journals = LocalJournals::open(store.directory())?;
+        Ok(Self { store, journals, ack })
+    }
+
+    /// What seems wrong with an upload at this moment. `bytes` counts what is read of files. Blocks.
+    pub(super) fn upload(&self, id: TicketId, depth: Depth, bytes: &mut u64) -> Vec<Finding> {
+        let journal = match self.journals.read(id) {
+            Ok(Some(journal)) => journal,
+            // It was over, and has been forgotten meanwhile.
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
+            }
+        };
+        let replayed = match replay(&journal, id, self.store.run()) {
+            Ok(replayed) => replayed,
+            Err(Unreadable::Unborn) => return vec![self.unborn(id, &journal)],
+            Err(error) => {
+                return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
+            }
+        };
+        let mut look = Look { shelf: self, id, depth, bytes, found: Vec::new() };
+        look.journal(&journal, &replayed);
+        look.bytes_of(&replayed.upload);
+        look.found
+    }
+
+    /// As [`Shelf::upload`], of a state that stands: a journal that moves on meanwhile is read again.
+    pub(super) fn settled(&self, id: TicketId, depth: Depth, bytes: &mut u64) -> Vec<Finding> {
+        let journal = || self.journals.read(id).ok().flatten();
+        let mut found = Vec::new();
+        for _ in 0..LOOKS {
+            let before = journal();
+            found = self.upload(id, depth, bytes);
+            if found.is_empty() || journal() == before {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        found
+    }
+
+    /// Bytes whose journal is not there, if that is still so.
+    pub(super) fn orphan(&self, id: TicketId, kind: Kind) -> Option<Finding> {
+        if self.journals.read(id).ok().flatten().is_some() {
+            return None;
+        }
+        match kind {
+            Kind::PartAlone => {
+                let length = self.store.open(id).ok()??.length().unwrap_or(0);
+                let detail = format!(
+                    "a part of {length} bytes has no journal; the next start of a server removes it"
+                );
+                Some(Finding::new(id, kind, detail))
+            }
+            _ => {
+                let length = self.store.published(id).ok()??;
+                let detail = format!(
+                    "a file of {length} bytes has no journal: left to the backend \
+                     (removeFileWhenFinished=false), or its journal was lost; no server removes it"
+                );
+                Some(Finding::new(id, Kind::FileAlone, detail))
+            }
+        }
+    }
+
+    /// A journal without a ticket. The same rule as the server's: only where bytes may belong to it,
+    /// or it is no trace of a power cut, is that damage.
+    fn unborn(&self, id: TicketId, journal: &[u8]) -> Finding {
+        let placed = !matches!(self.store.published(id), Ok(None));
+        let part = !matches!(self.store.open(id), Ok(None));
+        let forgotten = self.ack == Ack::Written && journal.iter().all(|byte| *byte == 0);
+        if placed || (part && !forgotten) {
+            let why = format!("{}, and bytes lie beside it", Unreadable::Unborn);
+            return Finding::new(id, Kind::JournalUnreadable, why);
+        }
+        let why = format!("{}: a ticket that a crash has forgotten", Unreadable::Unborn);
+        Finding::new(id, Kind::JournalUnborn, why)
+    }
+}
+
+/// One look at one upload.
+struct Look<'a> {
+    shelf: &'a Shelf,
+    id: TicketId,
+    depth: Depth,
+    bytes: &'a mut u64,
+    found: Vec<Finding>,
+}
+
+impl Look<'_> {
+    fn add(&mut self, kind: Kind, detail: impl Into<String>) {
+        self.found.push(Finding::new(self.id, kind, detail));
+    }
+
+    /// What the journal says of itself.
+    fn journal(&mut self, journal: &[u8], replayed: &Replayed) {
+        let valid = replayed.valid_bytes;
+        let behind = journal.len() as u64 - valid;
+        match tail::hidden_record(journal, valid) {
+            Some(at) => self.add(
+                Kind::JournalBroken,
+                format!(
+                    "the record at byte {valid} is damaged, and whole ones lie from byte {at} on: \
+                     what they say is lost"
+                ),
+            ),
+            None if behind > 0 => self.add(
+                Kind::TornTail,
+                format!("its last {behind} bytes are no whole record, as after a crash"),
+            ),
+            None => {}
+        }
+        if replayed.faulted {
+            self.add(Kind::FaultNoted, "the server noted that a write or sync failed");
+        }
+        let upload = &replayed.upload;
+        let end = upload.received().end();
+        if let Some(length) = upload.length().filter(|length| end > *length) {
+            let why = format!("bytes up to {end} are claimed of a file of {length}");
+            self.add(Kind::JournalContradicts, why);
+        }
+        let over = matches!(
+            upload.phase(),
+            Phase::HandingOver(_) | Phase::Finished { .. } | Phase::Failed { .. }
+        );
+        if over && !upload.is_complete() {
+            let held = upload.received().bytes();
+            let why = format!("the file is said to be whole, and only {held} bytes are claimed");
+            self.add(Kind::JournalContradicts, why);
+        }
+    }
+
+    /// What lies there of it.
+    fn bytes_of(&mut self, upload: &Upload) {
+        match upload.phase() {
+            Phase::New | Phase::Uploading => {
+                match held::check(&self.shelf.store, self.id, upload) {
+                    Ok(()) if self.depth == Depth::Bytes => self.read_part(upload),
+                    Ok(()) => {}
+                    Err(lack @ Lack::Unreadable(_)) => {
+                        self.add(Kind::PartUnreadable, lack.to_string())
+                    }
+                    Err(lack @ Lack::Short { .. }) => self.add(Kind::PartShort, lack.to_string()),
+                    Err(lack @ Lack::NoPart) => self.add(Kind::PartMissing, lack.to_string()),
+                }
+            }
+            Phase::HandingOver(calls) => {
+                let confirmed = matches!(calls.last, LastCall::Begun | LastCall::Waiting { .. });
+                let may_be_taken = calls.begun > 0 && (confirmed || !upload.removes_file());
+                self.file(upload, calls.begun, may_be_taken);
+                self.no_part();
+            }
+            Phase::Failed { calls, .. } => {
+                self.file(upload, *calls, *calls > 0 && !upload.removes_file());
+                self.no_part();
+            }
+            Phase::Finished { .. } => {
+                if upload.removes_file()
+                    && matches!(self.shelf.store.published(self.id), Ok(Some(_)))
+                {
+                    self.add(Kind::BytesLeft, "finished, and its file is to be removed yet");
+                }
+                self.no_part();
+            }
+            Phase::Cancelled { .. } => self.no_part(),
+        }
+    }
+
+    fn no_part(&mut self) {
+        if !matches!(self.shelf.store.open(self.id), Ok(None)) {
+            self.add(Kind::BytesLeft, "a part lies there that nobody needs any more");
+        }
+    }
+
+    /// The published file, which the backend may have taken if it was called.
+    fn file(&mut self, upload: &Upload, calls: u32, may_be_taken: bool) {
+        let length = match self.shelf.store.published(self.id) {
+            Ok(Some(length)) => length,
+            Ok(None) if may_be_taken => {
+                return self.add(
+                    Kind::FileTaken,
+                    format!("its file is not there; the backend was called {calls} times and may have taken it"),
+                );
+            }
+            Ok(None) => {
+                let why = match calls {
+                    0 => "the published file is not there, and nobody was called yet".to_owned(),
+                    calls => format!(
+                        "the published file is not there after {calls} calls that did not end well"
+                    ),
+                };
+                return self.add(Kind::FileMissing, why);
+            }
+            Err(error) => return self.add(Kind::FileUnreadable, error.to_string()),
+        };
+        if let Some(wanted) = upload.length().filter(|wanted| *wanted != length) {
+            let why = format!("the published file has {length} bytes, the journal says {wanted}");
+            self.add(Kind::FileLength, why);
+        } else if self.depth == Depth::Bytes {
+            self.read_file(upload);
+        }
+    }
+
+    /// Every acknowledged byte of the part.
+    fn read_part(&mut self, upload: &Upload) {
+        let part = match self.shelf.store.open(self.id) {
+            Ok(Some(part)) => part,
+            // In its place meanwhile, or nothing is claimed.
+            Ok(None) => return,
+            Err(error) => return self.add(Kind::PartUnreadable, error.to_string()),
+        };
+        let mut buffer = vec![0; READ_BYTES];
+        for extent in upload.received().as_slice() {
+            let mut at = extent.start();
+            while at < extent.end() {
+                let left = usize::try_from(extent.end() - at).unwrap_or(READ_BYTES);
+                let piece = &mut buffer[..left.min(READ_BYTES)];
+                if let Err(error) = part.read_at(piece, at) {
+                    return self.add(Kind::PartUnreadable, format!("from byte {at} on: {error}"));
+                }
+                at += piece.len() as u64;
+                *self.bytes += piece.len() as u64;
+            }
+        }
+    }
+
+    /// The whole file, and its digest where one was recorded.
+    fn read_file(&mut self, upload: &Upload) {
+        let mut hash = sha2::Sha256::new();
+        let mut read = || -> io::Result<()> {
+            let mut file = self.shelf.store.read(self.id, 0)?;
+            let mut buffer = vec![0; READ_BYTES];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    count => {
+                        *self.bytes += count as u64;
+                        // Hashing costs more than reading.
+                        if upload.sha256().is_some() {
+                            hash.update(&buffer[..count]);
+                        }
+                    }
+                }
+            }
+        };
+        match read() {
+            // The backend has taken it meanwhile; the second look would say if not.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.add(Kind::FileUnreadable, error.to_string()),
+            Ok(()) => {
+                let found: [u8; 32] = hash.finalize().into();
+                if upload.sha256().is_some_and(|recorded| *recorded != found) {
+                    self.add(
+                        Kind::DigestMismatch,
+                        "the published file has another SHA-256 than was recorded",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a file read at a time.
+const READ_BYTES: usize = 1 << 20;
+/// How often an upload is looked at that changes all the time.
+const LOOKS: u32 = 5;
+/// Between two such looks.
+const PAUSE: Duration = Duration::from_millis(100);

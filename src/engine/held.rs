@@ -1,0 +1,55 @@
+//! Whether the store holds the bytes that a journal claims. Asked before an upload comes to life, and
+//! by whoever looks at a storage directory from outside.
+
+use crate::core::id::TicketId;
+use crate::core::upload::{Phase, Upload};
+use crate::store::Store;
+use std::fmt;
+use std::io;
+
+/// What is not there.
+#[derive(Debug)]
+pub enum Lack {
+    /// The disk does not say.
+    Unreadable(io::Error),
+    /// The part ends before the last byte that is claimed.
+    Short {
+        /// Bytes of the part.
+        held: u64,
+        /// The end of what the journal claims.
+        claimed: u64,
+    },
+    /// There is no part, nor the finished file in its place.
+    NoPart,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => error.fmt(f),
+            Self::Short { held, claimed } => {
+                write!(f, "the part has {held} bytes, the journal claims {claimed}")
+            }
+            Self::NoPart => f.write_str("the part is missing"),
+        }
+    }
+}
+
+impl From<io::Error> for Lack {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+/// Looks whether what the journal of a running upload claims is there. Blocks; changes nothing.
+pub fn check(store: &dyn Store, id: TicketId, upload: &Upload) -> Result<(), Lack> {
+    if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.received().is_empty() {
+        return Ok(());
+    }
+    if let Some(part) = store.open(id)? {
+        let (held, claimed) = (part.length()?, upload.received().end());
+        return if held >= claimed { Ok(()) } else { Err(Lack::Short { held, claimed }) };
+    }
+    let placed = upload.awaits_publish() && store.published(id)? == upload.length();
+    if placed { Ok(()) } else { Err(Lack::NoPart) }
+}
