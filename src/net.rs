@@ -20,6 +20,7 @@ mod conn;
 mod linger;
 mod listener;
 mod memory;
+mod onward;
 mod options;
 mod readahead;
 mod serve;

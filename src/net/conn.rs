@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::linger::Linger;
 use super::listener::Accepted;
 use super::memory::Share;
+use super::onward::Onward;
 use super::options::Options;
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
@@ -179,7 +180,10 @@ where
     let io = TokioIo::new(Watched::new(Turns::new(io), Arc::clone(&watch)));
     let conn = http1_builder(&shared.options, sizes)
         .serve_connection(io, watched(service, Arc::clone(&watch)));
-    drive(conn, http1::Connection::graceful_shutdown, &watch, shared, &peer).await;
+    let graceful = |conn: Pin<&mut Onward<_>>| {
+        http1::Connection::graceful_shutdown(conn.get_mut().inner());
+    };
+    drive(Onward::new(conn), graceful, &watch, shared, &peer).await;
 }
 
 async fn serve_http2<IO, S, B>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
