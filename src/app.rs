@@ -3,6 +3,8 @@
 //! Order of start: storage, engine, certificates, sockets, workers. Order of stop: listeners, chunks
 //! under way, commits, calls to backends. Nothing is decided here but order.
 
+pub mod inherited;
+pub mod manager;
 mod options;
 mod redirect;
 mod reload;
@@ -15,6 +17,8 @@ use crate::handover::worker;
 use crate::metrics;
 use crate::net::{self, Address, Listener, Memory, Peer, Setup, Stats, TlsReload, Workers};
 use crate::wire::{Caller, Surface, Wire};
+use inherited::{Inherited, Purpose};
+use manager::Manager;
 use options::{client_options, open_engine, wire_options};
 pub use sockets::Socket;
 use std::fmt;
@@ -57,6 +61,7 @@ pub struct Server {
     sockets: Vec<Socket>,
     redirect: Option<Listener>,
     drain: CancellationToken,
+    manager: Manager,
     memory: Arc<Memory>,
     /// Files and connections that may be open at once.
     descriptors: usize,
@@ -67,9 +72,17 @@ impl Server {
     ///
     /// Errors: one line that names what is wrong.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Inherited::default())
+    }
+
+    /// As [`Self::start`], on the sockets that were passed and, for the rest, those the settings name.
+    ///
+    /// Errors: one line that names what is wrong.
+    pub fn start_with(settings: Settings, inherited: Inherited) -> Result<Self, StartError> {
         let engine = open_engine(&settings)?;
-        let sockets = sockets::bind(&settings)?;
-        let redirect = redirect::bind(&settings)?;
+        let mut passed = inherited.listeners(settings.shared())?;
+        let sockets = sockets::bind(&settings, &mut passed)?;
+        let redirect = redirect::bind(&settings, passed.take(Purpose::Redirect))?;
         Ok(Self { redirect, ..Self::assemble(settings, engine, sockets)? })
     }
 
@@ -113,8 +126,15 @@ impl Server {
             sockets,
             redirect: None,
             drain: CancellationToken::new(),
+            manager: Manager::default(),
             descriptors,
         })
+    }
+
+    /// Has this service manager told how the server stands.
+    #[must_use]
+    pub fn supervised_by(self, manager: Manager) -> Self {
+        Self { manager, ..self }
     }
 
     /// Where the server listens, ports resolved.
@@ -152,6 +172,17 @@ impl Server {
         self.drain.clone()
     }
 
+    /// What is said of it while it serves.
+    fn status(&self) -> String {
+        let at = |(surface, address): &(Surface, Address)| match surface {
+            Surface::Public => format!("uploads on {address}"),
+            Surface::Backend => format!("backends on {address}"),
+            Surface::Shared => format!("uploads and backends on {address}"),
+        };
+        let places: Vec<_> = self.addresses().iter().map(at).collect();
+        format!("serving {}", places.join(", "))
+    }
+
     /// Serves until `stop` is cancelled, then lets everything end; `beside` is served as well and
     /// ends by the same drain.
     ///
@@ -161,6 +192,18 @@ impl Server {
         stop: CancellationToken,
         beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     ) {
+        let manager = std::mem::take(&mut self.manager);
+        let pulse = self.workers.pulse().and(self.backend_workers.pulse());
+        manager.watching(pulse, self.serve(&manager, stop, beside)).await;
+    }
+
+    async fn serve(
+        mut self,
+        manager: &Manager,
+        stop: CancellationToken,
+        beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    ) {
+        let status = self.status();
         let serving = TaskTracker::new();
         let reloads: Vec<_> = self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
         serving.spawn(redirect::serve(&mut self));
@@ -200,12 +243,14 @@ impl Server {
         serving.spawn(Arc::clone(&self.engine).sweep());
         serving.close();
 
-        reload::hangups(&reloads, &stop).await;
+        manager.ready(&status);
+        reload::hangups(&reloads, manager, &status, &stop).await;
         tracing::info!("stopping");
+        let grace = self.settings.shutdown_grace;
+        manager.stopping(grace + grace.max(LAST_COMMITS) + LAST_CALLS + 3 * LAST_COMMITS);
         self.engine.draining().cancel();
         self.drain.cancel();
         serving.wait().await;
-        let grace = self.settings.shutdown_grace;
         let ended = tokio::time::timeout(grace.max(LAST_COMMITS), async {
             self.wire.drained().await;
             self.engine.settle_for_good().await;

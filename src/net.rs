@@ -43,7 +43,7 @@ pub use options::{Http1, Http2, Limits, LingerLimits, Options};
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};
 pub use tls::{Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
-pub use workers::Workers;
+pub use workers::{Pulse, Workers};
 
 /// Who is at the other end of a connection, as far as the transport knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

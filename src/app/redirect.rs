@@ -11,11 +11,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Binds the listener that redirects, if the settings name one.
+/// The listener that redirects, if the settings name one: the one that was passed, else bound here.
 ///
 /// Errors: one line that names the setting.
-pub(super) fn bind(settings: &Settings) -> Result<Option<Listener>, StartError> {
-    let Some(address) = &settings.redirect_listen else { return Ok(None) };
+pub(super) fn bind(
+    settings: &Settings,
+    passed: Option<Listener>,
+) -> Result<Option<Listener>, StartError> {
+    let Some(address) = &settings.redirect_listen else {
+        let unused = "a socket was passed for redirect_listen, which is not set";
+        return passed.map_or(Ok(None), |_| Err(StartError(unused.into())));
+    };
+    if passed.is_some() {
+        return Ok(passed);
+    }
     let bound = Listener::bind(address);
     bound.map(Some).map_err(|error| {
         let what = format!("redirect_listen {:?}", address.to_string());

@@ -1,6 +1,7 @@
 //! Listening sockets of a server, each with its certificates and the paths it serves.
 
 use super::StartError;
+use super::inherited::{Listeners, Purpose};
 use crate::config::{Settings, TlsFiles};
 use crate::net::{self, Address, Listener, Strangers, TlsPair, TlsReload};
 use crate::wire::Surface;
@@ -16,11 +17,35 @@ pub struct Socket {
     pub surface: Surface,
 }
 
-/// Binds the sockets that the settings name, with their certificates.
+/// Binds the sockets that the settings name and that were not passed, and puts all to their certificates.
 ///
 /// Errors: one line that names the setting.
-pub(super) fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
-    let socket = |key: &str, address: &Address, tls: &[TlsFiles], surface: Surface| {
+pub(super) fn bind(settings: &Settings, passed: &mut Listeners) -> Result<Vec<Socket>, StartError> {
+    let mut listener = |purpose: Purpose, key: &str, address: &Address| {
+        if let Some(passed) = passed.take(purpose) {
+            return Ok(passed);
+        }
+        Listener::bind(address).map_err(|error| {
+            let flag = key.replace('_', "-");
+            let what = format!("{key} {:?}", address.to_string());
+            StartError(format!("{what}: {error}; choose another address with --{flag}"))
+        })
+    };
+    let public = listener(Purpose::Public, "listen", &settings.listen)?;
+    let backend = if settings.shared() {
+        None
+    } else {
+        Some(listener(Purpose::Backend, "backend_listen", &settings.backend_listen)?)
+    };
+    // The settings were judged by the addresses they name; a passed socket may be elsewhere.
+    let exposed = backend.as_ref().unwrap_or(&public).local_address();
+    if !exposed.is_local() && !settings.guards_backend() {
+        let missing = Settings::BACKEND_GUARDS;
+        return Err(StartError(format!(
+            "the passed socket {exposed}: other machines can reach the backend API there; set one of {missing}"
+        )));
+    }
+    let socket = |listener: Listener, tls: &[TlsFiles], surface: Surface| {
         let client_ca = match surface {
             Surface::Public => None,
             Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
@@ -40,24 +65,14 @@ pub(super) fn bind(settings: &Settings) -> Result<Vec<Socket>, StartError> {
             .map(TlsReload::load)
             .transpose()
             .map_err(|error| StartError::new("tls", error))?;
-        let listener = Listener::bind(address).map_err(|error| {
-            let flag = key.replace('_', "-");
-            let what = format!("{key} {:?}", address.to_string());
-            StartError(format!("{what}: {error}; choose another address with --{flag}"))
-        })?;
         Ok(Socket { listener, tls: tls.map(Arc::new), surface })
     };
-    if settings.shared() {
-        return Ok(vec![socket("listen", &settings.listen, &settings.tls, Surface::Shared)?]);
-    }
+    let Some(backend) = backend else {
+        return Ok(vec![socket(public, &settings.tls, Surface::Shared)?]);
+    };
     Ok(vec![
-        socket("listen", &settings.listen, &settings.tls, Surface::Public)?,
-        socket(
-            "backend_listen",
-            &settings.backend_listen,
-            settings.backend_tls.as_slice(),
-            Surface::Backend,
-        )?,
+        socket(public, &settings.tls, Surface::Public)?,
+        socket(backend, settings.backend_tls.as_slice(), Surface::Backend)?,
     ])
 }
 

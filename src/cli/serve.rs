@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::CliError;
+use crate::app::inherited::Inherited;
+use crate::app::manager::Manager;
 use crate::app::{Server, stop_on_signal};
 use crate::config::{self, Typed};
 use crate::telemetry;
@@ -23,12 +25,16 @@ pub struct ServeArgs {
 /// # Errors
 /// The configuration is wrong, or the server could not start.
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
+    // Before any thread: it changes the environment.
+    let inherited = Inherited::take().map_err(|error| CliError::Usage(error.to_string()))?;
     let settings = config::load(args.typed, args.config)?;
     telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
     run(async move {
         let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
         // What cannot be opened or bound is a matter of settings.
-        let server = Server::start(settings).map_err(|error| CliError::Usage(error.to_string()))?;
+        let server = Server::start_with(settings, inherited)
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let server = server.supervised_by(Manager::of_environment());
         server.run(stop, Vec::new()).await;
         Ok(())
     })

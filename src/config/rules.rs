@@ -110,16 +110,14 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
 /// choice, TLS without client certificates hides but does not protect, and the loopback fallback
 /// of a shared socket ([`Settings::backend_allow_effective`]) was chosen by nobody.
 fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let chosen = settings.backend_token.is_some()
-        || settings.backend_tls_client_ca.is_some()
-        || !settings.backend_allow.is_empty()
-        || settings.backend_open;
-    if chosen || settings.backend_listen.is_local() {
+    if settings.guards_backend() || settings.backend_listen.is_local() {
         return Ok(());
     }
-    let right = "other machines can reach the backend API there; set one of backend_token, \
-                 backend_tls_client_ca, backend_allow or backend_open = true, or listen on loopback \
-                 or a unix: socket";
+    let right = format!(
+        "other machines can reach the backend API there; set one of {}, or listen on loopback or a \
+         unix: socket",
+        Settings::BACKEND_GUARDS
+    );
     let shown = Raw::Text(settings.backend_listen.to_string());
     Err(given!(layers, backend_listen).wrong(&shown, right))
 }

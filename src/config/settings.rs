@@ -184,6 +184,19 @@ impl Settings {
         self.listen == self.backend_listen
     }
 
+    /// What [`Self::guards_backend`] looks for.
+    pub const BACKEND_GUARDS: &str =
+        "backend_token, backend_tls_client_ca, backend_allow or backend_open = true";
+
+    /// Whether the operator chose who may use the backend API where other machines can reach it.
+    #[must_use]
+    pub fn guards_backend(&self) -> bool {
+        self.backend_token.is_some()
+            || self.backend_tls_client_ca.is_some()
+            || !self.backend_allow.is_empty()
+            || self.backend_open
+    }
+
     /// TLS of the listener that serves the backend API, shared or own.
     #[must_use]
     pub fn backend_surface_tls(&self) -> Option<&TlsFiles> {

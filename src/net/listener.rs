@@ -72,6 +72,28 @@ impl Listener {
         })
     }
 
+    /// A TCP socket that listens already, opened by whoever started this process. Must be called within the
+    /// runtime that is to accept.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(listener)?), address, _file: None })
+    }
+
+    /// As [`Self::inherited_tcp`], for a unix socket. Its file belongs to whoever made it and stays.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inherited_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        let address = Address::Unix(path);
+        Ok(Self { socket: Socket::Unix(UnixListener::from_std(listener)?), address, _file: None })
+    }
+
     /// Where it listens; a port of 0 is resolved to the one the system chose.
     #[must_use]
     pub fn local_address(&self) -> &Address {

@@ -52,6 +52,12 @@ pub(super) struct Dealer {
     turn: Arc<AtomicUsize>,
 }
 
+/// Tells whether workers turn. It keeps none of them alive.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    handles: Vec<Handle>,
+}
+
 #[derive(Debug)]
 struct Worker {
     thread: thread::JoinHandle<()>,
@@ -92,6 +98,12 @@ impl Workers {
         self.dealer.handles.len()
     }
 
+    /// For looking whether they turn.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse { handles: self.dealer.handles.to_vec() }
+    }
+
     /// The runtime whose turn it is.
     #[must_use]
     pub fn next(&self) -> Handle {
@@ -123,6 +135,26 @@ impl Workers {
 
     pub(super) fn dealer(&self) -> Dealer {
         self.dealer.clone()
+    }
+}
+
+impl Pulse {
+    /// This one's workers and those of `other`.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.handles.extend(other.handles);
+        self
+    }
+
+    /// Waits until each of the workers has run a task that was given to it now; false where one has ended.
+    /// It waits for ever where one hangs, so the caller has a deadline. Dropping the future changes nothing.
+    pub async fn turned(&self) -> bool {
+        let asked: Vec<_> = self.handles.iter().map(|worker| worker.spawn(async {})).collect();
+        let mut all = true;
+        for answer in asked {
+            all &= answer.await.is_ok();
+        }
+        all
     }
 }
 

@@ -20,14 +20,18 @@ impl Program {
     /// needs.
     pub fn start(directory: &Path, flags: &[&str]) -> Self {
         let own = flags.contains(&"--backend-listen");
-        let mut child = command(directory)
+        let mut command = command(directory);
+        command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(if own { &[][..] } else { &["--backend-listen", "127.0.0.2:0"] })
             .args(["--min-free-space", "0", "--log-format", "json", "--storage-dir", "data"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .args(flags);
+        Self::listening(command)
+    }
+
+    /// Runs a command that ends in an `incoming serve` which logs JSON, and waits until it listens.
+    pub fn listening(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (tell, told) = mpsc::channel();
         // Reads on to the end, so that the program never waits for its log.
@@ -43,7 +47,11 @@ impl Program {
             seen += &format!("{line}\n");
             let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
             if entry["message"] == "listening" {
-                let place = Place::Tcp(entry["address"].as_str().unwrap().parse().unwrap());
+                let address = entry["address"].as_str().unwrap();
+                let place = match address.strip_prefix("unix:") {
+                    Some(path) => Place::Unix(path.into()),
+                    None => Place::Tcp(address.parse().unwrap()),
+                };
                 match entry["surface"].as_str().unwrap() {
                     "Public" => public = Some(place),
                     _ => backend = Some(place),
@@ -128,13 +136,14 @@ impl Drop for Program {
 
 /// Runs the program to its end, which must come soon.
 pub fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut child = command(directory)
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = command(directory);
+    command.args(arguments).envs(variables.iter().copied()).stdout(Stdio::piped());
+    ended(command)
+}
+
+/// Runs a command to its end, which must come soon.
+pub fn ended(mut command: Command) -> Output {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let began = std::time::Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -143,18 +152,25 @@ pub fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> 
         if began.elapsed() > crate::DEADLINE {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("the program did not end: {arguments:?}");
+            panic!("the program did not end: {command:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    if let Some(mut out) = child.stdout.take() {
+        out.read_to_end(&mut stdout).unwrap();
+    }
     child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
     Output { status, stdout, stderr }
 }
 
 fn command(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_incoming"));
+    of_program(env!("CARGO_BIN_EXE_incoming"), directory)
+}
+
+/// A command that knows nothing of the tester's own settings.
+pub fn of_program(program: &str, directory: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(directory).stdin(Stdio::null());
     // The tester's own settings are no business of a test.
     for (name, _) in std::env::vars_os() {

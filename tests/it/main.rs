@@ -17,6 +17,7 @@ mod client;
 mod content;
 mod server;
 
+mod activation;
 mod bad_input;
 mod cancel;
 mod chunks;
