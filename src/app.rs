@@ -15,11 +15,11 @@ use crate::engine::Engine;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::metrics;
-use crate::net::{self, Address, Listener, Memory, Peer, Setup, Stats, TlsReload, Workers};
+use crate::net::{self, Address, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers};
 use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
 use manager::Manager;
-use options::{client_options, open_engine, wire_options};
+use options::{client_options, open_engine, proxy_protocol, wire_options};
 pub use sockets::Socket;
 use std::fmt;
 use std::future::Future;
@@ -156,6 +156,7 @@ impl Server {
     pub fn setup(&self, tls: Option<Arc<TlsReload>>) -> Setup {
         Setup {
             tls,
+            proxy_protocol: None,
             options: Arc::new(net::Options {
                 max_connections: self.settings.max_connections.min(self.descriptors / 2),
                 shutdown_grace: self.settings.shutdown_grace,
@@ -211,6 +212,7 @@ impl Server {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
             tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
             let mut setup = self.setup(socket.tls);
+            setup.proxy_protocol = proxy_protocol(&self.settings, surface);
             if surface == Surface::Backend {
                 // Strangers who fill the public listener take nothing from this one.
                 let options = Arc::make_mut(&mut setup.options);
@@ -302,7 +304,11 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 /// The wire's view of a peer. A unix socket's peer is on this machine.
 pub fn caller(peer: &Peer) -> Caller {
     Caller {
-        address: peer.address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip()),
+        address: match peer.address {
+            PeerAddress::Ip(address) => Some(address.ip()),
+            PeerAddress::Unix => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            PeerAddress::Unknown => None,
+        },
         client_certificate: peer.client_certificate,
     }
 }

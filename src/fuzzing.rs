@@ -8,13 +8,14 @@ use crate::config::fuzzing as config;
 use crate::core::fuzzing as core;
 use crate::handover::client::fuzzing as handover;
 use crate::journal::fuzzing as journal;
+use crate::net::proxy_protocol::fuzzing as proxy_protocol;
 use crate::wire::fuzzing as wire;
 
 /// A target: its name, also of its file and its corpus under `fuzz/`, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("backend_answer", handover::answer),
     ("callback_url", callback_url),
     ("config_file", config::file),
@@ -30,6 +31,7 @@ pub const TARGETS: [Target; 17] = [
     ("journal", journal::journal),
     ("journal_records", journal::records),
     ("params", wire::params),
+    ("proxy_header", proxy_protocol::header),
     ("route", wire::route),
     ("upload", core::upload),
 ];

@@ -22,6 +22,7 @@ mod listener;
 mod memory;
 mod onward;
 mod options;
+pub mod proxy_protocol;
 mod readahead;
 mod serve;
 mod sizes;
@@ -34,12 +35,14 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 pub use address::{Address, AddressError};
 pub use listener::Listener;
 pub use memory::Memory;
 pub use options::{Http1, Http2, Limits, LingerLimits, Options};
+pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};
 pub use tls::{Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
@@ -48,12 +51,34 @@ pub use workers::{Pulse, Workers};
 /// Who is at the other end of a connection, as far as the transport knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The peer's address, an IPv4 one never dressed as IPv6; none on a unix socket.
-    pub address: Option<SocketAddr>,
+    /// Where it is.
+    pub address: PeerAddress,
     /// The connection is encrypted by this server's own TLS.
     pub tls: bool,
     /// The peer proved itself with a certificate of the configured client CA.
     pub client_certificate: bool,
     /// The connection speaks HTTP/2; else HTTP/1.1.
     pub http2: bool,
+}
+
+/// Where a peer is: the one connected from or, on a listener with the PROXY protocol, the client that the proxy names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// There, an IPv4 address never dressed as IPv6.
+    Ip(SocketAddr),
+    /// On this machine, on a unix socket.
+    Unix,
+    /// Behind a proxy that did not say where.
+    Unknown,
+}
+
+/// As logs show it.
+impl fmt::Debug for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod bind;
 pub mod body;
 pub mod content_digest;
 pub mod cors;
+pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod head;
@@ -28,6 +29,7 @@ use access::Access;
 use body::RequestBody;
 use bytes::Bytes;
 use cors::Cors;
+use forwarded::Client;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, STRICT_TRANSPORT_SECURITY};
@@ -71,8 +73,9 @@ pub enum Surface {
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// The address really connected from; a unix socket counts as loopback.
-    pub address: IpAddr,
+    /// The address connected from, or named by a PROXY header; a unix socket counts as loopback. None where a proxy
+    /// brings somebody and does not say whom.
+    pub address: Option<IpAddr>,
     /// Whether a client certificate was shown and checked.
     pub client_certificate: bool,
 }
@@ -113,6 +116,9 @@ impl Wire {
         request: Request<Incoming>,
     ) -> Answer {
         let began = std::time::Instant::now();
+        let client = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| self.options.access.client(surface, &caller, request.headers()))
+            .map(|client| tracing::field::debug(client.unwrap_or(Client::Unknown)));
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body, &head, &self.drains);
         let ended = body.ended();
@@ -146,7 +152,7 @@ impl Wire {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let ms = began.elapsed().as_secs_f64() * 1e3;
-        tracing::debug!(%method, route = route.word(), status = answer.status().as_u16(), ms, "request");
+        tracing::debug!(%method, route = route.word(), status = answer.status().as_u16(), ms, client, "request");
         answer
     }
 

@@ -13,6 +13,7 @@ use crate::store::local::{self, LocalStore};
 use crate::wire;
 use crate::wire::access::Access;
 use crate::wire::cors::Cors;
+use crate::{net::ProxyProtocol, wire::Surface};
 use std::sync::Arc;
 
 /// The engine over the storage directory, which is locked from now on.
@@ -68,6 +69,15 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
             client_certificate: settings.backend_tls_client_ca.is_some(),
         },
     }
+}
+
+/// Who says who the clients of a listener are, if it asks for that.
+pub(super) fn proxy_protocol(settings: &Settings, surface: Surface) -> Option<Arc<ProxyProtocol>> {
+    let asked = match surface {
+        Surface::Public | Surface::Shared => settings.proxy_protocol,
+        Surface::Backend => settings.backend_proxy_protocol,
+    };
+    asked.then(|| Arc::new(ProxyProtocol::new(settings.trusted_proxies.clone())))
 }
 
 /// What the client of backends is told of the settings.

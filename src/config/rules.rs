@@ -12,6 +12,7 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigEr
     redirect(settings, layers)?;
     backend_tls(settings, layers)?;
     backend_surface(settings, layers)?;
+    proxy_protocol(settings, layers)?;
     if let Some(most) = settings.max_chunk_size
         && settings.chunk_size > most
     {
@@ -122,6 +123,25 @@ fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigErr
     Err(given!(layers, backend_listen).wrong(&shown, right))
 }
 
+/// A listener that asks for PROXY headers needs somebody who may send them, and a shared one is asked once.
+fn proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let unheard = |address: &Address| {
+        matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
+    };
+    let right = "needs trusted_proxies, the addresses of the proxies that may connect; all others are closed";
+    if settings.proxy_protocol && unheard(&settings.listen) {
+        return Err(given!(layers, proxy_protocol).wrong(&true, right));
+    }
+    if settings.backend_proxy_protocol && settings.shared() {
+        let right = "is for an own backend listener; on a shared socket proxy_protocol covers both";
+        return Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
+    }
+    if settings.backend_proxy_protocol && unheard(&settings.backend_listen) {
+        return Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +225,15 @@ mod tests {
         check("cors_origins = ['*']", true, "");
         check("cors_origins = ['https://a', 'https://b']", true, "");
         check("cors_origins = ['https://a', '*']", false, "cors_origins");
+        let proxied = "proxy_protocol = true\nbackend_proxy_protocol = true";
+        let unix = "listen = 'unix:/a'\nbackend_listen = 'unix:/b'";
+        check("proxy_protocol = true", false, "proxy_protocol");
+        check("backend_proxy_protocol = true", false, "backend_proxy_protocol");
+        check(&format!("{proxied}\ntrusted_proxies = '10.0.0.1'"), true, "");
+        check(&format!("{proxied}\n{unix}"), true, "");
+        let shared = "listen = 'unix:/a'\nbackend_listen = 'unix:/a'";
+        check(&format!("{proxied}\n{shared}"), false, "backend_proxy_protocol");
+        check(&format!("proxy_protocol = true\n{shared}"), true, "");
         check("listen = ':80'\nbackend_listen = '127.0.0.1:80'", false, "backend_listen");
         check("listen = '127.0.0.1:80'\nbackend_listen = ':80'", false, "backend_listen");
         let tls = "tls_cert = 'c'\ntls_key = 'k'";

@@ -94,8 +94,14 @@ pub struct Settings {
     /// Origins of pages that may upload: `*` alone, or origins in the form browsers send. Default
     /// `*`: the ticket is what protects an upload, and no cookie is ever used.
     pub cors_origins: Vec<String>,
-    /// Proxies whose word about the client's address is taken. Default none.
+    /// Proxies whose word about the client's address is taken: PROXY headers, `Forwarded`, `X-Forwarded-For`. Default
+    /// none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection to the public or shared listener begins with a PROXY header of version 2. Default
+    /// false. On TCP only with `trusted_proxies`.
+    pub proxy_protocol: bool,
+    /// The same of an own backend listener.
+    pub backend_proxy_protocol: bool,
     /// A body that stands still this long ends. Default 30 s. Positive.
     pub body_timeout: Duration,
     /// A body slower than this ends, in bytes per second. Default 0: slow lines are welcome.
@@ -265,6 +271,8 @@ impl Default for Settings {
             callback_allow: Vec::new(),
             cors_origins: vec!["*".into()],
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            backend_proxy_protocol: false,
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
             shutdown_grace: Duration::from_secs(30),

@@ -135,11 +135,19 @@ pub struct Typed {
     #[arg(long, value_name = "ORIGIN,...")]
     #[serde(deserialize_with = "raw::list")]
     pub cors_origins: Option<Vec<Raw>>,
-    /// Proxies whose word about the client's address is taken: IPs or CIDRs, separated by commas
-    /// or repeated [default: none]
+    /// Proxies whose word about the client's address is taken (Forwarded, X-Forwarded-For, PROXY
+    /// protocol): IPs or CIDRs, separated by commas or repeated [default: none]
     #[arg(long, value_name = "CIDR,...")]
     #[serde(deserialize_with = "raw::list")]
     pub trusted_proxies: Option<Vec<Raw>>,
+    /// Every connection to the public or shared listener must begin with a PROXY protocol header
+    /// (version 2) from one of --trusted-proxies, or on a unix socket from whoever may open it; others
+    /// are closed: true or false [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub proxy_protocol: Option<Raw>,
+    /// The same for an own backend listener: true or false [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub backend_proxy_protocol: Option<Raw>,
     /// A body that stands still this long ends, its prefix kept [default: 30s]
     #[arg(long, value_name = "TIME")]
     pub body_timeout: Option<Raw>,
@@ -176,7 +184,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 41, "{keys:?}");
+        assert_eq!(keys.len(), 43, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

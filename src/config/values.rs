@@ -44,6 +44,9 @@ fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError
     given!(layers, backend_open).into(&mut settings.backend_open, parse::flag)?;
     given!(layers, backend_token).into_secret(&mut settings.backend_token)?;
     given!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network)?;
+    given!(layers, proxy_protocol).into(&mut settings.proxy_protocol, parse::flag)?;
+    given!(layers, backend_proxy_protocol)
+        .into(&mut settings.backend_proxy_protocol, parse::flag)?;
     given!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin)?;
     given!(layers, callback_allow).into_list(&mut settings.callback_allow, parse::callback_rule)
 }

@@ -28,12 +28,13 @@ use super::listener::Accepted;
 use super::memory::Share;
 use super::onward::Onward;
 use super::options::Options;
+use super::proxy_protocol::{self, ProxyProtocol};
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
 use super::stats::Stats;
 use super::turn::Turns;
 use super::watch::{Overdue, Protocol, Running, Watch, Watched};
-use super::{Peer, TlsReload};
+use super::{Peer, PeerAddress, TlsReload};
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
 /// any status, and what does not fit waits in hyper.
@@ -47,6 +48,7 @@ const ARRIVING: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) tls: Option<Arc<TlsReload>>,
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
     pub(super) options: Arc<Options>,
     pub(super) stats: Arc<Stats>,
     /// Asks connections to end when their requests have.
@@ -78,14 +80,15 @@ pub(super) async fn serve<M, S, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let _open = shared.stats.open(Stats::accepted);
-    let mut peer = Peer { address: None, tls: false, client_certificate: false, http2: false };
+    let mut peer =
+        Peer { address: PeerAddress::Unix, tls: false, client_certificate: false, http2: false };
     let lost = |error: std::io::Error| {
         shared.stats.accept_failed();
         tracing::warn!(%error, "cannot serve a connection");
     };
     match accepted {
         Accepted::Tcp(stream, address) => {
-            peer.address = Some(address);
+            peer.address = PeerAddress::Ip(address);
             match TcpStream::from_std(stream) {
                 Ok(stream) => choose(stream, permit, peer, &shared, make).await,
                 Err(error) => lost(error),
@@ -98,9 +101,9 @@ pub(super) async fn serve<M, S, B>(
     }
 }
 
-/// Chooses TLS or plain by the set-up, and the protocol by ALPN.
+/// Hears who is there, then chooses TLS or plain by the set-up, and the protocol by ALPN.
 async fn choose<IO, M, S, B>(
-    io: IO,
+    mut io: IO,
     permit: OwnedSemaphorePermit,
     mut peer: Peer,
     shared: &Shared,
@@ -116,6 +119,9 @@ async fn choose<IO, M, S, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let client = proxy_protocol::client(&mut io, peer.address, shared).await;
+    let Some(client) = client else { return };
+    peer.address = client;
     let options = &shared.options;
     let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
         shared.stats.accept_failed();

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::conn::{self, Shared};
 use super::workers::{Dealer, Workers};
-use super::{Listener, Options, Peer, Stats, TlsReload};
+use super::{Listener, Options, Peer, ProxyProtocol, Stats, TlsReload};
 
 /// How long connections may take to be dropped once their grace is over. A task is dropped when its
 /// worker next looks at it; one that never does is left behind.
@@ -27,6 +27,8 @@ const CUT: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// Certificates; none: plain HTTP/1.1.
     pub tls: Option<Arc<TlsReload>>,
+    /// Who says who the clients are, before anything else; none: the clients themselves connect.
+    pub proxy_protocol: Option<Arc<ProxyProtocol>>,
     /// Limits and knobs.
     pub options: Arc<Options>,
     /// Where connections are counted.
@@ -66,9 +68,10 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Setup { tls, options, stats, drain } = setup;
+    let Setup { tls, proxy_protocol, options, stats, drain } = setup;
     let cut = CancellationToken::new();
-    let shared = Arc::new(Shared { tls, options, stats, drain, cut, tasks: TaskTracker::new() });
+    let tasks = TaskTracker::new();
+    let shared = Arc::new(Shared { tls, proxy_protocol, options, stats, drain, cut, tasks });
     let dealer = workers.dealer();
     async move {
         let _dropped = shared.cut.clone().drop_guard();

@@ -51,7 +51,9 @@ impl House {
         let (stats, drain) = (Arc::<Stats>::default(), CancellationToken::new());
         let gate = Arc::new(Semaphore::new(0));
         let options = Arc::new(options);
-        let setup = Setup { tls, options, stats: Arc::clone(&stats), drain: drain.clone() };
+        let proxy_protocol = None;
+        let (stats_too, drain_too) = (Arc::clone(&stats), drain.clone());
+        let setup = Setup { tls, proxy_protocol, options, stats: stats_too, drain: drain_too };
         let opened = Arc::clone(&gate);
         let make = move |peer: &Peer| {
             let (peer, gate) = (*peer, Arc::clone(&opened));
@@ -200,7 +202,12 @@ async fn plain_http1_echoes_and_keeps_the_connection() {
     }
     io.write_all(&get("/peer")).await.unwrap();
     let local = io.local_addr().unwrap();
-    let peer = Peer { address: Some(local), tls: false, client_certificate: false, http2: false };
+    let peer = Peer {
+        address: PeerAddress::Ip(local),
+        tls: false,
+        client_certificate: false,
+        http2: false,
+    };
     assert_eq!(read_answer(&mut io).await.1, format!("{peer:?}"));
     assert_eq!((house.stats.http1().now(), house.stats.http2().total()), (1, 0));
     let took = house.close().await;
@@ -469,7 +476,7 @@ async fn a_unix_socket_serves_the_same() {
     let house = House::open_at(&Address::Unix(path.clone()), options(), None);
     let mut io = UnixStream::connect(&path).await.unwrap();
     io.write_all(&get("/peer")).await.unwrap();
-    assert!(read_answer(&mut io).await.1.contains("address: None"));
+    assert!(read_answer(&mut io).await.1.contains("address: unix"));
     assert_eq!(refused_upload(io_again(&path).await, "/no").await.1, "no".repeat(1000));
     house.close().await;
     ends(&mut io).await;

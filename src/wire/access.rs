@@ -1,11 +1,11 @@
 //! Who may call the backend surface: by address, by token, by client certificate.
 
+use super::forwarded::{self, Client, contains};
 use super::reply::{Code, Problem};
 use super::{Caller, Surface};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use ipnet::IpNet;
 use std::fmt;
-use std::net::IpAddr;
 use subtle::ConstantTimeEq;
 
 /// Who may call the backend surface. Every rule that is set must be met.
@@ -51,16 +51,14 @@ impl Access {
         caller: &Caller,
         headers: &HeaderMap,
     ) -> Result<(), Problem> {
-        let address = self.client_address(surface, caller, headers);
-        if let Some(allow) = &self.allow
-            && !address.is_some_and(|address| contains(allow, address))
-        {
-            return Err(Problem::new(
-                Code::Forbidden,
-                "this address may not call the backend surface",
-            ));
+        let client = self.client(surface, caller, headers)?;
+        let Some(allow) = &self.allow else { return Ok(()) };
+        match client {
+            Client::At(address) if contains(allow, address) => Ok(()),
+            Client::At(_) | Client::Unknown => {
+                Err(Problem::new(Code::Forbidden, "this address may not call the backend surface"))
+            }
         }
-        Ok(())
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -84,40 +82,26 @@ impl Access {
         }
     }
 
-    /// The client's address: the peer's, or, where the peer is a trusted proxy, the one it names.
-    /// `None` where a trusted proxy names one that is no address, or, on a shared socket, none: a
-    /// proxy that forgets to name browsers would else let them all in as itself.
-    fn client_address(
+    /// Who the client is: the peer, or, where the peer is a trusted proxy, whom it names. On a shared socket a trusted
+    /// proxy that names nobody leaves the client unknown: one that forgets to name browsers would else let them all in
+    /// as itself.
+    ///
+    /// # Errors
+    /// What a trusted proxy sends is malformed, or can be read in two ways.
+    pub fn client(
         &self,
         surface: Surface,
         caller: &Caller,
         headers: &HeaderMap,
-    ) -> Option<IpAddr> {
-        let peer = caller.address.to_canonical();
-        if !contains(&self.trusted_proxies, peer) {
-            return Some(peer);
+    ) -> Result<Client, Problem> {
+        let Some(peer) = caller.address else { return Ok(Client::Unknown) };
+        let peer = peer.to_canonical();
+        if let Some(client) = forwarded::named(&self.trusted_proxies, peer, headers)? {
+            return Ok(client);
         }
-        // The nearest proxy wrote the last value: from the right, the first that is no proxy.
-        let mut named: Vec<&str> = Vec::new();
-        for value in headers.get_all("x-forwarded-for") {
-            named.extend(value.to_str().ok()?.split(','));
-        }
-        if named.is_empty() && surface == Surface::Shared {
-            return None;
-        }
-        for text in named.iter().rev() {
-            let address = text.trim().parse::<IpAddr>().ok()?.to_canonical();
-            if !contains(&self.trusted_proxies, address) {
-                return Some(address);
-            }
-        }
-        Some(peer)
+        let nameless = surface == Surface::Shared && contains(&self.trusted_proxies, peer);
+        Ok(if nameless { Client::Unknown } else { Client::At(peer) })
     }
-}
-
-fn contains(nets: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    nets.iter().any(|net| net.contains(&address))
 }
 
 const BEARER: &[u8] = b"Bearer ";
@@ -139,7 +123,7 @@ mod tests {
             for value in forwarded {
                 headers.append("x-forwarded-for", HeaderValue::from_static(value));
             }
-            let caller = Caller { address: peer.parse().unwrap(), client_certificate: false };
+            let caller = Caller { address: peer.parse().ok(), client_certificate: false };
             let on = |surface| access.check(surface, &caller, &headers).is_ok();
             assert_eq!(on(Surface::Shared), expected, "{peer} {forwarded:?}");
             // A socket for backends alone is one that a proxy does not send browsers to.
@@ -163,7 +147,7 @@ mod tests {
     #[test]
     fn the_token_must_match() {
         let access = Access { token: Some("s3cret".into()), ..Access::default() };
-        let caller = Caller { address: "127.0.0.1".parse().unwrap(), client_certificate: false };
+        let caller = Caller { address: "127.0.0.1".parse().ok(), client_certificate: false };
         let check = |values: &[&'static str], expected: bool| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -1,7 +1,7 @@
 //! Fuzz targets of everything that reads a request: each takes any bytes, and panics where what was
 //! read could be read another way.
 
-use super::access::Access;
+use super::Surface;
 use super::backend;
 use super::bind;
 use super::content_digest::content_digest as digest_of;
@@ -10,18 +10,18 @@ use super::header::{accepts, content_length, content_range as range_of};
 use super::params::Params;
 use super::reply::{Problem, digest_value, shown};
 use super::route::{BackendCall, Route};
-use super::{Caller, Surface};
 use crate::core::extent::Extent;
 use crate::core::fuzzing::Source;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
 use bytes::Bytes;
+pub use forwarded::forwarded;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Version};
-use ipnet::IpNet;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+
+mod forwarded;
 
 /// One or more `Content-Range` lines, and the same bytes as `Content-Length`.
 pub fn content_range(data: &[u8]) {
@@ -136,39 +136,6 @@ pub fn route(data: &[u8]) {
     assert!(!on(Surface::Public) || path.contains("/frontend/"), "{path:?}");
 }
 
-/// `X-Forwarded-For` lines from a trusted proxy: only the address that the nearest proxies vouch for
-/// opens the backend surface.
-pub fn forwarded(data: &[u8]) {
-    let mut source = Source::new(data);
-    let net = |text: &str| text.parse::<IpNet>().expect("a network");
-    let access = Access {
-        allow: Some(vec![net("10.0.0.0/8"), net("fd00::/8")]),
-        trusted_proxies: vec![net("127.0.0.0/8"), net("::1/128")],
-        ..Access::default()
-    };
-    let peers = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "8.8.8.8"];
-    let peer = peers[usize::from(source.below(5))].parse::<IpAddr>().expect("an address");
-    let Some(headers) = lines("x-forwarded-for", source.rest()) else { return };
-    let caller = Caller { address: peer, client_certificate: false };
-    let opened = access.check_address(Surface::Shared, &caller, &headers).is_ok();
-    let (peer, text) = (peer.to_canonical(), String::from_utf8_lossy(&data[data.len().min(1)..]));
-    let allowed = |address: IpAddr| match address.to_canonical() {
-        IpAddr::V4(v4) => v4.octets()[0] == 10,
-        IpAddr::V6(v6) => v6.octets()[0] == 0xfd,
-    };
-    if !peer.is_loopback() {
-        return assert_eq!(opened, allowed(peer), "{text:?}");
-    }
-    if !text.chars().all(|c| matches!(c, ' '..='~' | '\t' | '\n')) {
-        return assert!(!opened, "{text:?}");
-    }
-    let mut named = text.split(['\n', ',']).rev().map(|part| part.trim().parse::<IpAddr>());
-    let last = named
-        .find(|named| !named.as_ref().is_ok_and(|address| address.to_canonical().is_loopback()));
-    let expected = last.is_some_and(|named| named.is_ok_and(allowed));
-    assert_eq!(opened, expected, "{text:?}");
-}
-
 /// Backend parameters in each of their four forms.
 pub fn params(data: &[u8]) {
     let mut source = Source::new(data);
@@ -273,7 +240,7 @@ fn told<T>(read: Result<T, Problem>) -> Option<T> {
 }
 
 /// Header lines from text lines; `None` where hyper would not let one through.
-fn lines(name: &'static str, data: &[u8]) -> Option<HeaderMap> {
+pub(super) fn lines(name: &'static str, data: &[u8]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n') {
         headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(line).ok()?);

@@ -32,6 +32,7 @@ mod https;
 mod leftovers;
 mod listeners;
 mod long_poll;
+mod proxied;
 mod scripts;
 mod security;
 mod shutdown;

@@ -1,0 +1,142 @@
+use super::*;
+use crate::net::Options;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const V4: &[u8] = &[192, 0, 2, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
+
+fn header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+    [&SIGNATURE[..], &[command, family], &length, rest].concat()
+}
+
+fn v6(ip: &str) -> Vec<u8> {
+    let ip: Ipv6Addr = ip.parse().unwrap();
+    [&ip.octets()[..], &[0; 16], &[0x1f, 0x90, 0, 80]].concat()
+}
+
+/// What a connection with these bytes says, and what is left of them.
+async fn said(data: &[u8]) -> (Result<Said, String>, usize) {
+    let mut left = data;
+    let said = read(&mut left).await.map_err(|error| error.to_string());
+    (said, left.len())
+}
+
+#[tokio::test]
+async fn headers() {
+    let check = async |data: Vec<u8>, expected: Said| {
+        let followed = [&data[..], b"GET / HTTP/1.1\r\n"].concat();
+        assert_eq!(said(&followed).await, (Ok(expected), 16), "{data:?}");
+    };
+    let at = |text: &str| Said::Address(text.parse().unwrap());
+    check(header(0x21, 0x11, V4), at("192.0.2.7:8080")).await;
+    check(header(0x21, 0x12, V4), at("192.0.2.7:8080")).await;
+    check(header(0x21, 0x21, &v6("2001:db8::7")), at("[2001:db8::7]:8080")).await;
+    check(header(0x21, 0x21, &v6("::ffff:192.0.2.7")), at("192.0.2.7:8080")).await;
+    // TLVs, well formed or not, are skipped.
+    check(header(0x21, 0x11, &[V4, &[4, 0, 1, 0, 0xee, 0xff]].concat()), at("192.0.2.7:8080"))
+        .await;
+    check(header(0x21, 0x11, &[V4, &vec![0; MOST_BYTES - 12]].concat()), at("192.0.2.7:8080"))
+        .await;
+    check(header(0x21, 0x00, &[]), Said::Unknown).await;
+    check(header(0x21, 0x31, &[0; 216]), Said::Unknown).await;
+    check(header(0x21, 0x11, &[0; 12]), Said::Unknown).await;
+    check(header(0x21, 0x21, &[0; 36]), Said::Unknown).await;
+    // LOCAL says nothing, whatever comes with it.
+    check(header(0x20, 0x00, &[]), Said::Local).await;
+    check(header(0x20, 0x11, V4), Said::Local).await;
+    check(header(0x20, 0xff, &[1]), Said::Local).await;
+}
+
+#[tokio::test]
+async fn what_is_none_is_refused() {
+    let check = async |data: &[u8], expected: &str| {
+        let (said, _) = said(data).await;
+        assert!(said.as_ref().is_err_and(|error| error.contains(expected)), "{data:?}: {said:?}");
+    };
+    check(b"", "ended").await;
+    check(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", "version 2").await;
+    check(b"PROXY TCP4 192.0.2.7 10.0.0.1 8080 80\r\n", "version 2").await;
+    check(b"\r\n\r\nG", "version 2").await;
+    check(&header(0x11, 0x11, V4), "0x11").await;
+    check(&header(0x22, 0x11, V4), "0x22").await;
+    check(&header(0x21, 0x10, V4), "family 0x10").await;
+    check(&header(0x21, 0x13, V4), "family 0x13").await;
+    check(&header(0x21, 0x41, V4), "family 0x41").await;
+    check(&header(0x21, 0x11, &V4[..11]), "11 bytes are too few").await;
+    check(&header(0x21, 0x21, V4), "too few").await;
+    check(&header(0x21, 0x11, &vec![0; MOST_BYTES + 1]), "more than 2048").await;
+    let whole = header(0x21, 0x11, V4);
+    for cut in 1..whole.len() {
+        check(&whole[..cut], "").await;
+    }
+}
+
+fn shared(trusted: Option<&[&str]>, first_byte: Duration) -> Shared {
+    let mut options = Options::default();
+    options.limits.first_byte = first_byte;
+    let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+    Shared {
+        tls: None,
+        proxy_protocol: trusted.map(|trusted| Arc::new(ProxyProtocol::new(nets(trusted)))),
+        options: Arc::new(options),
+        stats: Arc::default(),
+        drain: CancellationToken::new(),
+        cut: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    }
+}
+
+#[tokio::test]
+async fn only_a_trusted_peer_is_believed() {
+    let ip = |text: &str| PeerAddress::Ip(text.parse().unwrap());
+    let check = async |trusted: Option<&[&str]>, peer, data: &[u8], expected| {
+        let shared = shared(trusted, Duration::from_secs(60));
+        let client = client(&mut &data[..], peer, &shared).await;
+        assert_eq!(client, expected, "{trusted:?} {peer:?} {data:?}");
+        assert_eq!(shared.stats.accept_errors(), u64::from(expected.is_none()));
+    };
+    let (proxy, stranger) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
+    let named = header(0x21, 0x11, V4);
+    let ten: Option<&[&str]> = Some(&["10.0.0.0/8"]);
+    check(None, stranger, b"", Some(stranger)).await;
+    check(ten, proxy, &named, Some(ip("192.0.2.7:8080"))).await;
+    check(ten, stranger, &named, None).await;
+    check(Some(&[]), proxy, &named, None).await;
+    check(Some(&[]), PeerAddress::Unix, &named, Some(ip("192.0.2.7:8080"))).await;
+    check(ten, proxy, &header(0x20, 0, &[]), Some(proxy)).await;
+    check(ten, PeerAddress::Unix, &header(0x20, 0, &[]), Some(PeerAddress::Unix)).await;
+    check(ten, proxy, &header(0x21, 0, &[]), Some(PeerAddress::Unknown)).await;
+    check(ten, proxy, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", None).await;
+    check(ten, proxy, b"", None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_has_a_deadline_as_a_whole() {
+    let (mut near, mut far) = tokio::io::duplex(64);
+    let shared = shared(Some(&["10.0.0.0/8"]), Duration::from_secs(10));
+    let peer = PeerAddress::Ip("10.0.0.1:5".parse().unwrap());
+    let begun = tokio::time::Instant::now();
+    let slow = async {
+        for byte in header(0x21, 0x11, V4) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if far.write_all(&[byte]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let (client, ()) = tokio::join!(
+        async {
+            let end = client(&mut near, peer, &shared).await;
+            drop(near);
+            end
+        },
+        slow
+    );
+    assert_eq!(client, None);
+    assert_eq!(begun.elapsed().as_secs(), 11, "the sender noticed with its next byte");
+    assert_eq!(shared.stats.overdue(), 1);
+}
