@@ -15,7 +15,9 @@ use crate::engine::Engine;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::metrics;
-use crate::net::{self, Address, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers};
+use crate::net::{
+    self, Address, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers,
+};
 use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
 use manager::Manager;

@@ -122,13 +122,14 @@ def until(what, check, seconds=STARTS_IN):
     return answer
 
 
-def curl(*arguments, check=True, seconds=60, stdin=None):
-    """Runs curl, which follows no proxy of the environment; answers what it printed."""
+def curl(*arguments, check=True, seconds=60, stdin=None, both=False):
+    """Runs curl, which follows no proxy of the environment; answers what it printed, `both`: and what it told."""
     command = ["curl", "-sS", "--noproxy", "*", "--max-time", str(seconds), *map(str, arguments)]
     ran = subprocess.run(command, capture_output=True, input=stdin, timeout=seconds + 30, check=False)
+    told = ran.stderr.decode(errors="replace")
     if check and ran.returncode != 0:
-        raise Failed(f"{' '.join(command)}: exit {ran.returncode}: {ran.stderr.decode(errors='replace').strip()}")
-    return ran.stdout
+        raise Failed(f"{' '.join(command)}: exit {ran.returncode}: {told.strip()}")
+    return (ran.stdout, told) if both else ran.stdout
 
 
 class Program:
@@ -205,7 +206,6 @@ class Backend:
     def __init__(self, directory):
         self.calls, self.changed = collections.defaultdict(list), threading.Condition()
         self.directory = directory
-        directory.mkdir()
         told = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -280,13 +280,13 @@ class Rig:
         return one
 
     def place(self, name):
-        """A new directory for one program."""
-        place = self.dir / f"{name}-{len(self.running)}"
-        place.mkdir()
+        """A new directory for one program, which may run as another user."""
+        place = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.dir))
+        place.chmod(0o755)
         return place
 
     def backend(self):
-        return self.started(Backend(self.dir / f"taken-{len(self.running)}"))
+        return self.started(Backend(self.place("taken")))
 
     def incoming(self, **settings):
         """The server, from target/debug, on a free port and a unix socket for its backend; settings by their keys."""
