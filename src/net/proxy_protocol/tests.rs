@@ -1,3 +1,5 @@
+//! What is believed of a PROXY header, from whom, and that nobody is waited for without end.
+
 use super::*;
 use crate::net::Options;
 use std::sync::Arc;
