@@ -3,7 +3,6 @@
  *
  * Every event is handled to the end before the page is told, so callbacks may call back in.
  */
-import { PAUSE_LOOK_MS } from './limits.js';
 import { on_outcome } from './outcomes.js';
 import { pump } from './pump.js';
 import { size_of } from './ranges.js';
@@ -58,8 +57,9 @@ export class Engine {
     upload.stop();
     upload.phase = 'paused';
     upload.connected = false;
-    upload.need_status = look;
-    if (look) upload.hold.begin(PAUSE_LOOK_MS, null, false);
+    upload.polls = 0;
+    if (look) upload.look_later();
+    else upload.need_status = false;
     this.#settle();
   }
 

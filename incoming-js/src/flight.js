@@ -1,7 +1,7 @@
 /**
  * How many chunks are in flight: as many as help. Pure but for its own memory.
  *
- * From time to time one more is tried. It stays when the rate, measured in acknowledgements, rises by a tenth; else it
+ * From time to time one more is tried. It stays when the rate, measured in acknowledgements, rises with it; else it
  * goes, and the next trial comes later than this one did.
  */
 import { CRAWL_MS, FIRST_CHUNK_BYTES, FIRST_IN_FLIGHT, IN_FLIGHT_GAIN, IN_FLIGHT_REST, IN_FLIGHT_WINDOW_MS } from './limits.js';

@@ -29,17 +29,20 @@ export const PIECE_BYTES = 64 * 1024;
 /** Smaller pieces are not compared by the server. */
 export const MIN_PIECE_BYTES = 4 * 1024;
 
-/** Pieces compared besides the first and the last. */
-export const RANDOM_PIECES = 3;
+/** Pieces compared at once: as many as the server takes. Together 1 MiB, hashed in some milliseconds. */
+export const PIECES = 16;
 
-/** Comparisons that may go wrong, for another reason than the file, before the upload goes on without. */
+/** Bytes kept back until all others are acknowledged and compared: a packet or so, that costs a slow line nothing. */
+export const LAST_BYTES = 16 * 1024;
+
+/** Comparisons in a row that may go wrong, for another reason than the file, before the upload goes on without. */
 export const VERIFY_TRIES = 3;
 
 /** Chunks in flight at first: one on the line while the answer to the other is under way. */
 export const FIRST_IN_FLIGHT = 2;
 
-/** One more in flight has to raise the rate by so much to stay. */
-export const IN_FLIGHT_GAIN = 1.1;
+/** One more in flight has to raise the rate by so much to stay: more than chance brings, less than two lose by ending together. */
+export const IN_FLIGHT_GAIN = 1.07;
 
 /** A rate is measured over at least so long. */
 export const IN_FLIGHT_WINDOW_MS = 1_000;
@@ -80,6 +83,9 @@ export const FIRST_BYTE_MS = 60_000;
 /** Patience between two moves of bytes. */
 export const STALL_MS = 30_000;
 
+/** A chunk on which no byte moves for so long: the file is looked at, since some browsers just stop where it ends too early. */
+export const STILL_MS = 3_000;
+
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export const ANSWER_MS = 120_000;
 
@@ -95,8 +101,12 @@ export const PREPARE_MS = 60_000;
 /** Patience for the answer to a request without payload, beyond what it asks the server to wait. */
 export const CONTROL_MS = 30_000;
 
-/** After chunks were aborted for a pause: so long until the server has counted what had arrived of them. */
+/**
+ * After chunks were aborted for a pause: so long until the server has counted what had arrived of them, as a rule. Where
+ * it has not, other looks follow after twice the time each.
+ */
 export const PAUSE_LOOK_MS = 700;
+export const PAUSE_LOOKS = 4;
 
 /** The state of a wait is told so often: it counts down. */
 export const COUNTDOWN_MS = 1_000;

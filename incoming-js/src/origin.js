@@ -15,6 +15,8 @@ export function origin_of(hostname, page_protocol) {
   const origin = /^https?:\/\//i.test(text) ? text : scheme + text.replace(/^\/\//, '');
   try {
     new URL(origin);
+    // Some browsers escape white space.
+    if (/\s/.test(text)) throw text;
   } catch {
     throw new TypeError(`incoming: not a hostname: "${hostname}"`);
   }

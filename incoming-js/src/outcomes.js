@@ -1,16 +1,14 @@
 /**
  * What the outcome of a request changes in an upload. What a retry can cure is retried for ever.
  */
-import { failed_on_server, file_changed, length_changed } from './failures.js';
+import { failed_on_server, length_changed } from './failures.js';
 import { missing, size_of } from './ranges.js';
-import { is_readable } from './readable.js';
 import { is_over, verdict } from './reply.js';
-import { ask_again, begin_check, on_verdicts } from './same.js';
+import { ask_again, check_foreign, look_at_file, on_verdicts } from './same.js';
 import { poll_pause_ms } from './retry.js';
 import { ceiling_after_refusal } from './size.js';
 
 /** @typedef {import('./calls.js').Call} Call */
-/** @typedef {import('./present.js').Put} Put */
 /** @typedef {import('./types.js').Refusal} Refusal */
 /** @typedef {import('./types.js').Status} Status */
 /** @typedef {import('./upload.js').Upload} Upload */
@@ -31,9 +29,10 @@ export function on_outcome(upload, call, outcome) {
     if (size_of(upload.ledger.received) > before) upload.failures = 0;
     upload.misses = 0;
     on_success(upload, call, outcome.status, now);
+    if (upload.phase === 'paused' && size_of(upload.ledger.received) <= before) upload.look_later();
   } else if (upload.phase === 'paused') {
-    // Looked once what was kept; that it could not be told will show when it goes on.
-    upload.need_status = false;
+    // Looked what was kept; that it could not be told will show when it goes on.
+    upload.look_later();
   } else if (call.kind === 'verify' && !ask_again(upload, outcome)) {
     // It goes on without.
   } else if (call.kind === 'put' && upload.phase !== 'sending') {
@@ -110,7 +109,7 @@ function on_success(upload, call, status, now) {
     upload.chunks_acked = 0;
     const refused = upload.pace.suspects.convict((at) => missing(received, at, at + 1).length === 0);
     if (refused !== null) lower_ceiling(upload, refused, null);
-    if (upload.phase === 'sending') begin_check(upload);
+    if (upload.phase === 'sending') check_foreign(upload);
   } else if (call.kind === 'verify') {
     if (upload.phase === 'sending') on_verdicts(upload, status);
   } else {
@@ -148,7 +147,7 @@ function on_lost(upload, call, { why, text }, now) {
   upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise), call);
   if (!put) return;
   upload.pace.lost(put, now - call.began_at, why);
-  if (why === 'network') void check_file(upload, put);
+  if (why !== 'abort') void look_at_file(upload, put.to - 1);
 }
 
 /**
@@ -169,6 +168,8 @@ function on_refused(upload, call, refusal) {
     if (refusal.http === 429) upload.pace.flight.fewer();
     if (meaning === 'superseded') upload.give_way();
     else upload.trouble(refusal.message, call, refusal.retry_after_ms);
+    // The server waited in vain for bytes: some browsers just stop where a file has become too short.
+    if (put && refusal.http === 408) void look_at_file(upload, put.to - 1);
   } else if (meaning === 'over' && status && is_over(status)) {
     learn(upload, status, call);
   } else if (meaning !== 'too_large' || !put || !lower_ceiling(upload, put.to - put.from, status?.max_chunk_size ?? null)) {
@@ -209,15 +210,4 @@ function on_cancel_refused(upload, call, refusal) {
     upload.connected = false;
     upload.cancel_here();
   }
-}
-
-/**
- * @param {Upload} upload
- * @param {Put} put that failed
- */
-async function check_file(upload, put) {
-  if (await is_readable(upload.file, put.to - 1)) return;
-  if (upload.phase !== 'sending' && upload.phase !== 'binding') return;
-  upload.fail(file_changed());
-  upload.settle();
 }

@@ -1,7 +1,8 @@
 /**
  * Which bytes to send next. Pure: the answer depends on the arguments alone.
  */
-import { merged, missing } from './ranges.js';
+import { FIRST_CHUNK_BYTES, LAST_BYTES, MIN_PIECE_BYTES } from './limits.js';
+import { merged, missing, size_of, union } from './ranges.js';
 
 /** @typedef {import('./ranges.js').Range} Range */
 
@@ -28,4 +29,17 @@ export function next_chunks({ received, in_flight, length, chunk_bytes, send_ahe
     }
   }
   return out;
+}
+
+/**
+ * Where the next chunk ends so that the last bytes of the file stay behind, to be sent when all others are acknowledged
+ * and compared; `from` when it is just those. A file that is small enough goes out in one piece.
+ * @param {readonly Range[]} known acknowledged or in flight, merged
+ * @param {Range} next
+ * @param {number} length of the file
+ */
+export function end_before_last(known, [from, to], length) {
+  const completes = size_of(union(known, [[from, to]])) === length;
+  if (!completes || (known.every((range) => size_of([range]) < MIN_PIECE_BYTES) && to - from <= FIRST_CHUNK_BYTES)) return to;
+  return Math.max(from, to - LAST_BYTES);
 }

@@ -1,9 +1,11 @@
 /**
- * A transport that makes each request ready before it goes out: with the headers the page wants to send, asked for
- * anew every time, and with the digest of a chunk. A page that cannot say its headers is a connection that is lost.
+ * A transport that makes each request ready before it goes out: with a body that is read first, with the headers the
+ * page wants to send, asked for anew every time, and with the digest of a chunk. A page that cannot say its headers is
+ * a connection that is lost.
  */
 import { content_digest } from './digest.js';
 import { PREPARE_MS } from './limits.js';
+import { in_memory } from './readable.js';
 
 /** @typedef {import('./types.js').Request} Request */
 /** @typedef {import('./types.js').Options} Options */
@@ -16,7 +18,7 @@ import { PREPARE_MS } from './limits.js';
 export function prepared({ transport, clock }, options) {
   return {
     send(request, on_end) {
-      if (!options.headers && !request.digest) return transport.send(request, on_end);
+      if (!options.headers && !request.digest && !request.read_first) return transport.send(request, on_end);
       /** @type {{ abort: () => void } | null} */
       let running = null;
       let over = false;
@@ -24,19 +26,31 @@ export function prepared({ transport, clock }, options) {
         over = true;
         clock.clear_timer(timer);
       };
-      /** @param {unknown} error */
-      const fail = (error) => {
+      /** @param {Omit<import('./types.js').Lost, 'kind'>} how */
+      const lose = (how) => {
         if (over) return;
         close();
-        on_end({ kind: 'lost', why: 'headers', text: `headers: ${/** @type {Error} */ (error)?.message ?? error}` });
+        on_end({ kind: 'lost', ...how });
       };
+      /** @param {unknown} error */
+      const fail = (error) => lose({ why: 'headers', text: `headers: ${/** @type {Error} */ (error)?.message ?? error}` });
       const timer = clock.set_timer(() => fail('no answer'), PREPARE_MS);
-      all_headers(request, options).then((headers) => {
+      const prepare = async () => {
+        let { body } = request;
+        if (request.read_first && typeof body === 'object') {
+          try {
+            body = await in_memory(body);
+          } catch {
+            return lose({ why: 'network' });
+          }
+        }
+        const headers = await all_headers({ ...request, body }, options);
         if (over) return;
         // Throws when the page wants what cannot be a header.
-        running = transport.send({ ...request, headers }, on_end);
+        running = transport.send({ ...request, body, headers }, on_end);
         close();
-      }).catch(fail);
+      };
+      prepare().catch(fail);
       return {
         abort() {
           close();

@@ -2,10 +2,11 @@
  * What an upload requests: everything that is due and for which there is a connection.
  */
 import { is_due } from './due.js';
-import { next_chunks } from './plan.js';
+import { end_before_last, next_chunks } from './plan.js';
 import { bind_request, cancel_request, chunk_request, long_poll_request, status_request, verify_request } from './requests.js';
 import { union } from './ranges.js';
 import { poll_pause_ms } from './retry.js';
+import { check_all, look_at_file } from './same.js';
 
 /** @typedef {import('./budget.js').Lane} Lane */
 /** @typedef {import('./budget.js').Slot} Slot */
@@ -26,6 +27,10 @@ export function pump(upload, on_progress) {
   if (hold.stands) return;
   if (upload.phase === 'cancelling' && !calls.runs('cancel')) {
     begin(upload, { kind: 'cancel', slot: null }, cancel_request(upload.url, upload.cancel_msg));
+  }
+  if (upload.phase === 'sending' && !upload.need_status && upload.turn === 'held' && upload.check === null && calls.idle) {
+    const last = planned(upload);
+    if (last) check_all(upload, last);
   }
   // Everything is acknowledged, yet the server does not hand over: looks again later.
   if (upload.phase === 'sending' && calls.idle && upload.check === null && upload.turn === 'held') {
@@ -73,20 +78,44 @@ function use(upload, lane, slot, on_progress) {
     const put = { from, to, sent: 0, handed: false };
     upload.own = union(upload.own, [[from, to]]);
     const digest = status !== null && upload.pace.hashes(status);
-    begin(upload, { kind: 'put', slot, put }, chunk_request(url, file, put, digest, on_progress));
+    const request = chunk_request(url, file, put, upload.last, digest, on_progress);
+    begin(upload, { kind: 'put', slot, put }, { ...request, on_still: () => void look_at_file(upload, to - 1) });
+    upload.last = null;
   }
 }
 
+/**
+ * The chunk to send now. The last bytes are one only when all else was compared.
+ * @param {Upload} upload
+ */
+function next_chunk(upload) {
+  const { calls, ledger, file, last } = upload;
+  const next = planned(upload);
+  if (!next) return undefined;
+  const [from, to] = next;
+  if (last?.size === to - from) return next;
+  const end = end_before_last(union(ledger.received, calls.puts.map(range_of)), next, file.size);
+  return end > from ? /** @type {const} */ ([from, end]) : undefined;
+}
+
 /** @param {Upload} upload */
-function next_chunk({ status, file, ledger, calls, pace, budget }) {
+function planned({ status, file, ledger, calls, pace, budget }) {
   if (!status) return undefined;
   const [next] = next_chunks({
     received: ledger.received,
-    in_flight: calls.puts.map((put) => [put.from, put.to]),
+    in_flight: calls.puts.map(range_of),
     length: file.size,
     ...pace.sizes(status, file.size, budget?.ceiling ?? Infinity),
   });
   return next;
+}
+
+/**
+ * @param {import('./present.js').Put} put
+ * @returns {import('./ranges.js').Range}
+ */
+function range_of({ from, to }) {
+  return [from, to];
 }
 
 /**

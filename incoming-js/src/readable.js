@@ -1,7 +1,17 @@
 /**
  * Finds out whether a file can still be read. A browser that meets a file changed or gone since it was chosen reports
- * the upload as a network error; only reading a byte tells the two apart.
+ * the upload as a network error, or stops sending and waits; only reading a byte tells it from the network.
  */
+
+/**
+ * The bytes themselves, which no longer follow the file. Rejects when they cannot be read, or not all of them.
+ * @param {Blob} piece small
+ */
+export async function in_memory(piece) {
+  const bytes = await piece.arrayBuffer();
+  if (bytes.byteLength !== piece.size) throw new RangeError('the file has become too short');
+  return new Blob([bytes]);
+}
 
 /**
  * Reads one byte.
@@ -9,9 +19,9 @@
  * @param {number} at offset of a byte that must be there
  */
 export async function is_readable(file, at) {
-  const piece = file.slice(at, at + 1);
   try {
-    return (await piece.arrayBuffer()).byteLength === 1;
+    await in_memory(file.slice(at, at + 1));
+    return true;
   } catch {
     return false;
   }

@@ -1,7 +1,7 @@
 /**
  * The requests an upload makes, as values. Pure.
  */
-import { CONTROL_MS, POLL_WAIT_S, WATCH_WAIT_S } from './limits.js';
+import { CONTROL_MS, FIRST_CHUNK_BYTES, MIN_PIECE_BYTES, POLL_WAIT_S, WATCH_WAIT_S } from './limits.js';
 
 /** @typedef {import('./types.js').Request} Request */
 
@@ -63,17 +63,20 @@ export function verify_request(url, body) {
  * @param {string} url
  * @param {File} file
  * @param {import('./present.js').Put} put
+ * @param {Blob | null} bytes of it, where they are in memory
  * @param {boolean} digest
  * @param {() => void} on_change
  * @returns {Request}
  */
-export function chunk_request(url, file, put, digest, on_change) {
+export function chunk_request(url, file, put, bytes, digest, on_change) {
   const { from, to } = put;
   return {
     method: 'PUT',
     url,
     headers: { 'Content-Range': `bytes ${from}-${to - 1}/${file.size}` },
-    body: file.slice(from, to),
+    body: bytes ?? file.slice(from, to),
+    // A small file is read in one go, before anything can happen to it; smaller ones are so in any case.
+    read_first: to - from === file.size && file.size >= MIN_PIECE_BYTES && file.size <= FIRST_CHUNK_BYTES,
     digest,
     on_sent: (bytes) => {
       put.sent = Math.min(bytes, to - from);

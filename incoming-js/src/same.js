@@ -1,11 +1,15 @@
 /**
- * Whether the file is the one that the upload began with: before an upload goes on over bytes that this uploader has
- * not sent itself, a few pieces of them are compared with the file. Only a plain no of the server ends the upload; where
- * nothing can be compared, it goes on.
+ * Whether the file is the one that the upload began with: pieces of what the server holds are compared with the file.
+ *
+ * Before an upload goes on over bytes that this uploader has not sent itself, those are compared. Before the last bytes
+ * go out, all that is acknowledged is, since browsers may read on in a file that is written over: the last bytes are
+ * read first, so that whatever was sent was read before the comparison. Only a plain no of the server ends the upload;
+ * where nothing can be compared, it goes on.
  */
 import { file_changed, other_file } from './failures.js';
-import { MIN_PIECE_BYTES, PIECE_BYTES, RANDOM_PIECES, VERIFY_TRIES } from './limits.js';
+import { MIN_PIECE_BYTES, PIECES, PIECE_BYTES, VERIFY_TRIES } from './limits.js';
 import { missing, size_of, union } from './ranges.js';
+import { in_memory, is_readable } from './readable.js';
 import { verdict } from './reply.js';
 
 /** @typedef {import('./ranges.js').Range} Range */
@@ -17,18 +21,20 @@ import { verdict } from './reply.js';
  */
 
 /**
- * Pieces of `ranges` to compare: the first, the last and some by chance, in order.
+ * Pieces of `ranges` to compare, in order: all of it where that is little; else the first, the last, and one from each
+ * of equal parts between, by chance, so that every change over more than two parts is met.
  * @param {readonly Range[]} ranges merged
  * @param {() => number} random in [0, 1)
  */
 export function pieces(ranges, random) {
   const large = ranges.filter(([from, to]) => to - from >= MIN_PIECE_BYTES);
   const total = size_of(large);
-  const places = total === 0 ? [] : [0, total - 1];
-  if (total > 2 * PIECE_BYTES) for (let i = 0; i < RANDOM_PIECES; i += 1) places.push(Math.floor(random() * total));
+  const count = Math.min(PIECES, Math.ceil(total / PIECE_BYTES));
   /** @type {Map<number, Range>} by start, so that none comes twice */
   const out = new Map();
-  for (let place of places) {
+  for (let i = 0; i < count; i += 1) {
+    const chance = i === 0 ? 0 : i === count - 1 ? 1 : random();
+    let place = Math.floor((i * total) / count + chance * Math.max(0, total / count - PIECE_BYTES));
     for (const [from, to] of large) {
       if (place < to - from) {
         const start = Math.max(from, Math.min(from + place, to - PIECE_BYTES));
@@ -42,15 +48,33 @@ export function pieces(ranges, random) {
 }
 
 /**
- * Begins to compare if there is anything to compare; until it is done no chunk is sent.
+ * Begins to compare what is not surely of this file, if there is any; until it is done no chunk is sent.
  * @param {Upload} upload whose status was just read
  */
-export function begin_check(upload) {
-  const { ledger, own, file, ports } = upload;
-  const foreign = ledger.received.flatMap(([from, to]) => missing(own, from, to));
-  const chosen = upload.verify_failures < VERIFY_TRIES ? pieces(foreign, ports.clock.random) : [];
-  upload.check = null;
-  if (chosen.length === 0) return;
+export function check_foreign(upload) {
+  const { ledger, own } = upload;
+  begin_check(upload, ledger.received.flatMap(([from, to]) => missing(own, from, to)), null);
+}
+
+/**
+ * Begins to compare whatever is acknowledged, and holds the last bytes ready.
+ * @param {Upload} upload that lacks these only
+ * @param {Range} last
+ */
+export function check_all(upload, last) {
+  begin_check(upload, upload.ledger.received, last);
+}
+
+/**
+ * @param {Upload} upload
+ * @param {Range[]} ranges
+ * @param {Range | null} last
+ */
+function begin_check(upload, ranges, last) {
+  const { file, ports } = upload;
+  const chosen = upload.verify_failures < VERIFY_TRIES ? pieces(ranges, ports.clock.random) : [];
+  upload.check = upload.last = null;
+  if (chosen.length === 0 && !last) return;
   const check = (upload.check = {});
   /**
    * Does nothing when another phase came in between.
@@ -62,14 +86,22 @@ export function begin_check(upload) {
     act(value);
     upload.settle();
   };
-  read_pieces(file, chosen, ports.sha256).then(
-    meanwhile((body) => (body === null ? trust(upload) : (upload.check = body))),
+  const read = async () => {
+    const bytes = last && (await in_memory(file.slice(...last)));
+    return { bytes, body: await read_pieces(file, chosen, ports.sha256) };
+  };
+  read().then(
+    meanwhile(({ bytes, body }) => {
+      upload.last = bytes;
+      if (body === null) trust(upload);
+      else upload.check = body;
+    }),
     meanwhile(() => upload.fail(file_changed())),
   );
 }
 
 /**
- * One after the other, so that little is in memory; null where nothing can be hashed.
+ * One after the other, so that little is in memory; null where there is nothing that can be hashed.
  * @param {File} file
  * @param {Range[]} ranges
  * @param {import('./types.js').Ports['sha256']} sha256
@@ -81,7 +113,7 @@ async function read_pieces(file, ranges, sha256) {
     if (hash === null) return null;
     asked.push({ range, 'sha-256': hash });
   }
-  return JSON.stringify({ ranges: asked });
+  return asked.length > 0 ? JSON.stringify({ ranges: asked }) : null;
 }
 
 /**
@@ -89,6 +121,7 @@ async function read_pieces(file, ranges, sha256) {
  * @param {import('./types.js').Status} status
  */
 export function on_verdicts(upload, { verified }) {
+  upload.verify_failures = 0;
   if (verified.includes(false)) upload.fail(other_file());
   else trust(upload);
 }
@@ -110,4 +143,16 @@ export function ask_again(upload, outcome) {
 function trust(upload) {
   upload.check = null;
   upload.own = union(upload.own, upload.ledger.received);
+}
+
+/**
+ * Ends the upload when the file cannot be read any more.
+ * @param {Upload} upload
+ * @param {number} at offset of a byte that is being sent, or was
+ */
+export async function look_at_file(upload, at) {
+  if (await is_readable(upload.file, at)) return;
+  if (upload.phase !== 'sending' && upload.phase !== 'binding') return;
+  upload.fail(file_changed());
+  upload.settle();
 }

@@ -5,7 +5,7 @@
  * ends: when no byte moves for too long it is given up as stalled. The measure is bytes, not time that passed: a slow
  * line goes on, and so does one whose page was hidden or whose machine slept.
  */
-import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, LATE_MS, STALL_MS } from './limits.js';
+import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, LATE_MS, STALL_MS, STILL_MS } from './limits.js';
 
 /** @typedef {import('./types.js').Request} Request */
 /** @typedef {import('./types.js').RawOutcome} RawOutcome */
@@ -21,11 +21,14 @@ function send(request, on_end) {
   const xhr = new XMLHttpRequest();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+  /** @type {typeof timer} */
+  let still;
   let ended = false;
 
   const close = () => {
     ended = true;
     clearTimeout(timer);
+    clearTimeout(still);
   };
   /** @param {RawOutcome} raw */
   const end = (raw) => {
@@ -40,7 +43,9 @@ function send(request, on_end) {
    */
   const be_patient = (ms, late_ms = LATE_MS) => {
     clearTimeout(timer);
+    clearTimeout(still);
     if (ended) return;
+    if (request.on_still) still = setTimeout(request.on_still, STILL_MS);
     const due = Date.now() + ms;
     timer = setTimeout(() => {
       if (Date.now() - due > late_ms) return be_patient(ms, Infinity);

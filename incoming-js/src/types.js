@@ -45,9 +45,11 @@
  * @property {Record<string, string>} [headers]
  * @property {Blob | string} [body]
  * @property {boolean} [digest] a digest of the body is to go along
+ * @property {boolean} [read_first] the body is to be read before anything of it is sent
  * @property {number} [answer_ms] patience for the answer once the request is sent
  * @property {(bytes: number) => void} [on_sent] how much of the body the network has taken
  * @property {() => void} [on_handed] the network has taken all of it
+ * @property {() => void} [on_still] no byte has moved for a while
  */
 
 /**

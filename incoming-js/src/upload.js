@@ -7,7 +7,7 @@ import { cancelled_here } from './failures.js';
 import { tell_cancelled } from './farewell.js';
 import { Hold } from './hold.js';
 import { Ledger } from './ledger.js';
-import { CLAIM_MS } from './limits.js';
+import { CLAIM_MS, PAUSE_LOOKS, PAUSE_LOOK_MS } from './limits.js';
 import { upload_url } from './origin.js';
 import { Pace } from './pace.js';
 import { present } from './present.js';
@@ -53,6 +53,8 @@ export class Upload {
   turn = 'asking';
   /** @type {import('./same.js').Check} */
   check = null;
+  /** The last bytes, read before all others were compared. @type {Blob | null} */
+  last = null;
   /** Bytes that are surely of this file: sent by this uploader or compared. @type {import('./ranges.js').Range[]} */
   own = [];
   verify_failures = 0;
@@ -120,6 +122,12 @@ export class Upload {
     this.hold.begin(ms, text, retry_after === null);
   }
 
+  /** Paused: looks what has arrived of the chunks under way, some times at most. */
+  look_later() {
+    this.need_status = this.polls < PAUSE_LOOKS;
+    if (this.need_status) this.hold.begin(PAUSE_LOOK_MS * 2 ** this.polls++, null, false);
+  }
+
   /** A newer request took over: backs off, and leaves the sending to the other one when that goes on. */
   give_way() {
     this.need_status = true;
@@ -182,7 +190,7 @@ export class Upload {
   enter(phase) {
     if (this.phase === phase) return;
     this.phase = phase;
-    this.check = null;
+    this.check = this.last = null;
     this.phase_mark = this.ledger.mark();
     this.#leave_following();
     if (phase === 'sending') return;
@@ -199,7 +207,7 @@ export class Upload {
   /** Ends all that runs or waits; the phase is the caller's to set. */
   stop() {
     this.hold.end();
-    this.check = null;
+    this.check = this.last = null;
     this.calls.stop();
     this.#leave_following();
   }

@@ -439,23 +439,32 @@ test('answers overtaken by that of the completing chunk change nothing', () => {
   assert.equal(told('finished'), 1);
 });
 
-test('a file that cannot be read any more is the end, and is named', async () => {
-  const { net, clock, uploader, begin, told } = fake_upload({ file: fake_file(100, { readable: false }) });
-  begin();
-  net.next('PUT').lose();
-  await settled();
-  assert.equal(told('error'), 1);
-  assert.match(uploader.error_msg, /FILE_CHANGED/);
-  await assert.rejects(uploader.done, { code: 'FILE_CHANGED', error_code: 100 });
-  clock.advance(1e6);
-  assert.equal(net.open.length, 0);
-});
+for (const [what, end] of [
+  ['an error of the network', (put) => put.lose()],
+  ['bytes that stand still', (put) => put.on_still()],
+  ['bytes that stood still for too long', (put) => put.lose('stall')],
+  ['a server that waited in vain', (put) => put.refuse(408, 'http-408')],
+]) {
+  test(`a file that cannot be read any more is the end, and is named: by ${what}`, async () => {
+    const { net, clock, uploader, begin, told } = fake_upload({ file: fake_file(100, { readable: false }) });
+    begin();
+    end(net.next('PUT'));
+    await settled();
+    assert.equal(told('error'), 1);
+    assert.match(uploader.error_msg, /FILE_CHANGED/);
+    await assert.rejects(uploader.done, { code: 'FILE_CHANGED', error_code: 100 });
+    clock.advance(1e6);
+    assert.equal(net.open.length, 0);
+  });
+}
 
-test('a file that can be read is not blamed for the network', async () => {
-  const { net, uploader, begin, told } = fake_upload();
-  begin();
-  net.next('PUT').lose();
-  await settled();
-  assert.equal(told('error'), 0);
-  assert.equal(uploader.error_code, null);
+test('a file that can be read is not blamed for the network, nor one whose chunk the browser has given up', async () => {
+  for (const [why, readable] of [['network', true], ['stall', true], ['abort', false]]) {
+    const { net, uploader, begin, told } = fake_upload({ file: fake_file(100, { readable }) });
+    begin();
+    net.next('PUT').lose(why);
+    await settled();
+    assert.equal(told('error'), 0);
+    assert.equal(uploader.error_code, null);
+  }
 });

@@ -8,7 +8,7 @@ import { Pace } from '../src/pace.js';
 import { Rate } from '../src/rate.js';
 import { ChunkSize } from '../src/size.js';
 import { Suspects } from '../src/suspects.js';
-import { fake_file, fake_page, fake_upload, status_of } from './fakes.js';
+import { fake_file, fake_page, fake_upload, settled, status_of } from './fakes.js';
 import { ModelLine } from './line.js';
 
 const KiB = 1024;
@@ -246,9 +246,9 @@ test('429 for a chunk: one less in flight after the pause', () => {
   assert.equal(net.all('PUT').length, 1);
 });
 
-/** A whole upload over a model line; its figures. */
-function upload_over(length, what, options) {
-  const page = fake_page();
+/** A whole upload over a model line; its figures. Reading and hashing take no time: what the model measures is the line. */
+async function upload_over(length, what, options) {
+  const page = fake_page({ sha256: async () => 'hash' });
   const line = new ModelLine(page.clock, { length, ...what });
   page.net.send = line.send;
   const uploader = page.incoming.Uploader('id', fake_file(length), options);
@@ -258,7 +258,8 @@ function upload_over(length, what, options) {
   uploader.start();
   const rates = [];
   while (!uploader.finished && page.clock.now() - began < 3600_000) {
-    page.clock.advance(50);
+    page.clock.advance(10);
+    await settled();
     if (uploader.bytes_per_s !== null) rates.push(uploader.bytes_per_s);
   }
   const seconds = (page.clock.now() - began) / 1000;
@@ -266,53 +267,53 @@ function upload_over(length, what, options) {
   return { line, seconds, share: length / seconds / what.bytes_per_s, rates };
 }
 
-test('100 Mbit/s, 100 ms round trip: 200 MB in all at 90% of the line', (t) => {
+test('100 Mbit/s, 100 ms round trip: 200 MB in all at 90% of the line', async (t) => {
   for (const server_ms of [5, 50]) {
-    const { share, seconds, rates, line } = upload_over(200e6, { bytes_per_s: 12.5e6, rtt_ms: 100, server_ms });
+    const { share, seconds, rates, line } = await upload_over(200e6, { bytes_per_s: 12.5e6, rtt_ms: 100, server_ms });
     t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${seconds} s, ${line.puts.length} chunks, ${line.most_in_flight} in flight at most`);
     assert.ok(share >= 0.9, String(share));
-    const last = rates.at(-20);
+    const last = rates.at(-100);
     assert.ok(last > 0.9 * 12.5e6 && last < 1.1 * 12.5e6, String(last));
   }
 });
 
-test('a gigabit network is not starved by small chunks', (t) => {
-  const { share, line } = upload_over(4e9, { bytes_per_s: 125e6, rtt_ms: 1, server_ms: 10 });
+test('a gigabit network is not starved by small chunks', async (t) => {
+  const { share, line } = await upload_over(4e9, { bytes_per_s: 125e6, rtt_ms: 1, server_ms: 10 });
   t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${line.puts.length} chunks`);
   assert.ok(share >= 0.95, String(share));
-  const small = upload_over(200e6, { bytes_per_s: 125e6, rtt_ms: 1, server_ms: 10 });
+  const small = await upload_over(200e6, { bytes_per_s: 125e6, rtt_ms: 1, server_ms: 10 });
   t.diagnostic(`200 MB: ${(small.share * 100).toFixed(1)}%`);
   assert.ok(small.share >= 0.8, String(small.share));
 });
 
-test('connections that are slow each: all that are allowed are used', () => {
-  const { line, share } = upload_over(400e6, { bytes_per_s: 12.5e6, rtt_ms: 100, flow_bytes_per_s: 2e6 });
+test('connections that are slow each: all that are allowed are used', async () => {
+  const { line, share } = await upload_over(400e6, { bytes_per_s: 12.5e6, rtt_ms: 100, flow_bytes_per_s: 2e6 });
   assert.equal(line.most_in_flight, 4);
   assert.ok(share > 0.5, String(share));
 });
 
-test('1 Mbit/s: small chunks one after the other, at the speed of the line', () => {
-  const { line, share } = upload_over(20e6, { bytes_per_s: 125e3, rtt_ms: 50 });
+test('1 Mbit/s: small chunks one after the other, at the speed of the line', async () => {
+  const { line, share } = await upload_over(20e6, { bytes_per_s: 125e3, rtt_ms: 50 });
   assert.ok(share > 0.95, String(share));
   assert.ok(line.puts.slice(4).every(([from, to]) => to - from <= 256 * KiB));
 });
 
-test('1 Mbit/s that breaks every 10 s: each time it gets on, and little is lost', (t) => {
+test('1 Mbit/s that breaks every 10 s: each time it gets on, and little is lost', async (t) => {
   for (const options of [{}, { chunk_size: 8 * MiB }]) {
-    const { line, share, seconds } = upload_over(5e6, { bytes_per_s: 125e3, rtt_ms: 50, break_every_ms: 10_000 }, options);
+    const { line, share, seconds } = await upload_over(5e6, { bytes_per_s: 125e3, rtt_ms: 50, break_every_ms: 10_000 }, options);
     t.diagnostic(`5 MB in ${seconds} s, ${(share * 100).toFixed(1)}% of the line`);
     for (const [index, bytes] of line.breaks.entries()) assert.ok(bytes - (line.breaks[index - 1] ?? 0) > 500e3, line.breaks.join());
     assert.ok(share > 0.6, String(share));
   }
 });
 
-test('a proxy that refuses chunks over 1 MiB unreadably does not stop a fast upload', () => {
-  const { line, seconds } = upload_over(100e6, { bytes_per_s: 12.5e6, rtt_ms: 30, refuse: (bytes) => bytes > 1 * MiB });
+test('a proxy that refuses chunks over 1 MiB unreadably does not stop a fast upload', async () => {
+  const { line, seconds } = await upload_over(100e6, { bytes_per_s: 12.5e6, rtt_ms: 30, refuse: (bytes) => bytes > 1 * MiB });
   assert.ok(seconds < 20, String(seconds));
   assert.ok(line.puts.slice(-50).every(([from, to]) => to - from <= 1 * MiB));
 });
 
-test('a tiny file is one request for the ticket and one for its bytes', () => {
-  const { line } = upload_over(300e3, { bytes_per_s: 1.25e6, rtt_ms: 100 });
+test('a tiny file is one request for the ticket and one for its bytes', async () => {
+  const { line } = await upload_over(300e3, { bytes_per_s: 1.25e6, rtt_ms: 100 });
   assert.deepEqual(line.puts, [[0, 300e3]]);
 });

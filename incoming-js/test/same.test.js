@@ -5,59 +5,19 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { pieces } from '../src/same.js';
-import { fake_file, fake_upload, settled, status_of } from './fakes.js';
-
-const KiB = 1024;
-const MiB = 1024 * KiB;
-const SIZE = 4 * MiB;
-
-/** The file's bytes depend on where they are. */
-function content(from, to) {
-  const bytes = new Uint8Array(to - from);
-  for (let i = 0; i < bytes.length; i += 4) bytes[i] = (from + i) >> 12;
-  return bytes;
-}
-
-/** A file that can be looked at: what was read of it, and whether it still can be. */
-function large_file(size = SIZE) {
-  const seen = { reads: [], readable: true };
-  const slice = (from, to) => ({
-    size: to - from,
-    range: [from, to],
-    arrayBuffer: async () => {
-      if (!seen.readable) throw new DOMException('gone', 'NotReadableError');
-      seen.reads.push([from, to]);
-      return content(from, to).buffer;
-    },
-  });
-  return { ...fake_file(size), slice, seen };
-}
-
-function upload(received, more = {}) {
-  const file = large_file();
-  const page = fake_upload({ size: SIZE, file, options: { send_ahead: 1, chunk_size: MiB, ...more.options }, ...more });
-  page.begin({ chunk_size: MiB, length: SIZE, received });
-  return { ...page, seen: file.seen, status: (extra) => status_of({ chunk_size: MiB, length: SIZE, received, ...extra }) };
-}
-
-/** Waits until a request of a kind is open: hashing takes its time, elsewhere. */
-async function asked(net, method) {
-  for (let i = 0; i < 2000 && net.all(method).length === 0; i += 1) await new Promise((next) => setTimeout(next, 1));
-  return net.next(method);
-}
+import { KiB, MiB, SIZE, asked, content, upload } from './pieces.js';
+import { fake_upload, settled, status_of } from './fakes.js';
 
 for (const [what, ranges, expected] of [
   ['nothing', [], []],
   ['less than the server compares', [[0, 4095], [9000, 9001]], []],
   ['one small piece', [[10, 10 + 5000]], [[10, 5010]]],
   ['two pieces that overlap', [[0, 100 * KiB]], [[0, 64 * KiB], [36 * KiB, 100 * KiB]]],
-  ['first, last and some between', [[0, MiB], [2 * MiB, 3 * MiB]],
-    [[0, 64 * KiB], [960 * KiB, MiB], [2 * MiB, 2 * MiB + 64 * KiB], [3 * MiB - 64 * KiB, 3 * MiB]]],
+  ['all of it', [[0, MiB]], Array.from({ length: 16 }, (_, i) => [i * 64 * KiB, (i + 1) * 64 * KiB])],
+  ['the first, the last, and one of each part between', [[MiB, 2 * MiB], [5 * MiB, 6 * MiB]],
+    [0, ...Array.from({ length: 14 }, (_, i) => 128 * i + 160), 1984].map((at) => (at < 1024 ? MiB : 4 * MiB) + at * KiB).map((at) => [at, at + 64 * KiB])],
 ]) {
-  test(`pieces of ${what}`, () => {
-    const chances = [0.49999, 0.5, 0.9999999];
-    assert.deepEqual(pieces(ranges, () => chances.shift()), expected);
-  });
+  test(`pieces of ${what}`, () => assert.deepEqual(pieces(ranges, () => 0.5), expected));
 }
 
 test('pieces are always whole, within what is held, of a size the server takes', () => {
@@ -71,11 +31,24 @@ test('pieces are always whole, within what is held, of a size the server takes',
       ranges.push([from, at]);
     }
     const chosen = pieces(ranges, random);
-    assert.ok(chosen.length <= 5);
+    assert.ok(chosen.length <= 16);
     for (const [from, to] of chosen) {
       assert.ok(to - from >= 4 * KiB && to - from <= 64 * KiB, `${from} ${to}`);
       assert.ok(ranges.some(([start, end]) => start <= from && to <= end), `${from} ${to} in ${JSON.stringify(ranges)}`);
     }
+  }
+});
+
+test('every change over more than two of sixteen parts meets a piece, and so does one at either end', () => {
+  let seed = 11;
+  const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+  for (let i = 0; i < 500; i += 1) {
+    const length = Math.floor((2 + 100 * random()) * MiB);
+    const bytes = Math.ceil(length / 8);
+    const at = i === 0 ? 0 : i === 1 ? length - bytes : Math.floor(random() * (length - bytes));
+    const changes = [[at, at + bytes], [0, 1], [length - 1, length]];
+    const chosen = pieces([[0, length]], random);
+    for (const [start, end] of changes) assert.ok(chosen.some(([from, to]) => from < end && start < to), `${start}-${end} of ${length}`);
   }
 });
 

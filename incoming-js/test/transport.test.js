@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, STALL_MS } from '../src/limits.js';
+import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, STALL_MS, STILL_MS } from '../src/limits.js';
 import { xhr_transport } from '../src/transport.js';
 
 let xhr;
@@ -91,6 +91,26 @@ test('a chunk tells how much has gone, and only forward', () => {
   for (const loaded of [0, 5, 5, 9]) xhr.upload.onprogress({ loaded });
   xhr.upload.onload();
   assert.deepEqual([sent, handed], [[5, 9], 1]);
+});
+
+test('a chunk that stands still says so before it is given up, once for each stand, and not when it is over', () => {
+  let still = 0;
+  const { ends } = send(put({ on_still: () => (still += 1) }));
+  mock.timers.tick(STILL_MS - 1);
+  xhr.upload.onprogress({ loaded: 5 });
+  mock.timers.tick(STILL_MS - 1);
+  assert.equal(still, 0);
+  mock.timers.tick(1);
+  assert.equal(still, 1);
+  mock.timers.tick(STILL_MS);
+  assert.equal(still, 1);
+  xhr.upload.onprogress({ loaded: 6 });
+  mock.timers.tick(STILL_MS);
+  assert.deepEqual([still, ends], [2, []]);
+  xhr.upload.onprogress({ loaded: 7 });
+  xhr.answer(200, '');
+  mock.timers.tick(1e6);
+  assert.equal(still, 2);
 });
 
 test('a chunk stalls on bytes that do not move, not on time that passes', () => {

@@ -150,7 +150,7 @@ export async function demo(t) {
 const UPLOAD = /^[A-Z]+ \/incoming\/(0\.1\/)?frontend\/uploads\//;
 
 /** A TCP line to `port` that carries at most `bytesPerSecond` upwards, for each connection or for
- *  all together, takes `delayMs` each way, and can be cut. `faults(bytes)` is asked with each piece
+ *  all together, takes `delayMs` each way, and can be cut or stand still. `faults(bytes)` is asked with each piece
  *  that comes: 'reset' breaks that connection, a number keeps it standing still for so many ms. */
 export class Line {
   constructor(t, port, bytesPerSecond, { delayMs = 0, together = false, faults = () => undefined } = {}) {
@@ -167,6 +167,7 @@ export class Line {
     this.together = together;
     this.free = 0;
     this.up = true;
+    this.stands = false;
     this.bytes = 0;
     this.pairs = new Set();
     this.server = createServer((client) => this.#carry(client));
@@ -188,6 +189,17 @@ export class Line {
     this.up = true;
   }
 
+  /** Nothing goes upwards until `go`; connections stay. */
+  hold() {
+    this.stands = true;
+    for (const { client } of this.pairs) client.pause();
+  }
+
+  go() {
+    this.stands = false;
+    for (const { client } of this.pairs) client.resume();
+  }
+
   close() {
     this.cut();
     this.server.close();
@@ -196,7 +208,7 @@ export class Line {
   #carry(client) {
     if (!this.up) return client.destroy();
     const far = connect(this.port, '127.0.0.1');
-    const pair = { destroy: () => (client.destroy(), far.destroy()) };
+    const pair = { client, destroy: () => (client.destroy(), far.destroy()) };
     this.pairs.add(pair);
     this.connections = Math.max(this.connections, this.pairs.size);
     const end = () => (this.pairs.delete(pair), pair.destroy());
@@ -219,9 +231,10 @@ export class Line {
       gate.free = starts + (data.length / this.rate) * 1000 + (fault ?? 0);
       upwards(data, Math.max(0, starts - now));
       client.pause();
-      setTimeout(() => client.resume(), Math.max(0, gate.free - now));
+      setTimeout(() => this.stands || client.resume(), Math.max(0, gate.free - now));
       return undefined;
     });
+    if (this.stands) client.pause();
     return undefined;
   }
 

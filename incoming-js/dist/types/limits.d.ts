@@ -21,14 +21,16 @@ export declare const HASH_BYTES: number;
 export declare const PIECE_BYTES: number;
 /** Smaller pieces are not compared by the server. */
 export declare const MIN_PIECE_BYTES: number;
-/** Pieces compared besides the first and the last. */
-export declare const RANDOM_PIECES = 3;
-/** Comparisons that may go wrong, for another reason than the file, before the upload goes on without. */
+/** Pieces compared at once: as many as the server takes. Together 1 MiB, hashed in some milliseconds. */
+export declare const PIECES = 16;
+/** Bytes kept back until all others are acknowledged and compared: a packet or so, that costs a slow line nothing. */
+export declare const LAST_BYTES: number;
+/** Comparisons in a row that may go wrong, for another reason than the file, before the upload goes on without. */
 export declare const VERIFY_TRIES = 3;
 /** Chunks in flight at first: one on the line while the answer to the other is under way. */
 export declare const FIRST_IN_FLIGHT = 2;
-/** One more in flight has to raise the rate by so much to stay. */
-export declare const IN_FLIGHT_GAIN = 1.1;
+/** One more in flight has to raise the rate by so much to stay: more than chance brings, less than two lose by ending together. */
+export declare const IN_FLIGHT_GAIN = 1.07;
 /** A rate is measured over at least so long. */
 export declare const IN_FLIGHT_WINDOW_MS = 1000;
 /** Measurements between two trials of one more in flight grow up to this number. */
@@ -55,6 +57,8 @@ export declare const SUPERSEDED_LIMIT = 3;
 export declare const FIRST_BYTE_MS = 60000;
 /** Patience between two moves of bytes. */
 export declare const STALL_MS = 30000;
+/** A chunk on which no byte moves for so long: the file is looked at, since some browsers just stop where it ends too early. */
+export declare const STILL_MS = 3000;
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export declare const ANSWER_MS = 120000;
 /**
@@ -66,8 +70,12 @@ export declare const LATE_MS = 2000;
 export declare const PREPARE_MS = 60000;
 /** Patience for the answer to a request without payload, beyond what it asks the server to wait. */
 export declare const CONTROL_MS = 30000;
-/** After chunks were aborted for a pause: so long until the server has counted what had arrived of them. */
+/**
+ * After chunks were aborted for a pause: so long until the server has counted what had arrived of them, as a rule. Where
+ * it has not, other looks follow after twice the time each.
+ */
 export declare const PAUSE_LOOK_MS = 700;
+export declare const PAUSE_LOOKS = 4;
 /** The state of a wait is told so often: it counts down. */
 export declare const COUNTDOWN_MS = 1000;
 /** Without an answer for so long, the upload is taken to be this tab's. */

@@ -1,10 +1,8 @@
 export type Call = import('./calls.js').Call;
-export type Put = import('./present.js').Put;
 export type Refusal = import('./types.js').Refusal;
 export type Status = import('./types.js').Status;
 export type Upload = import('./upload.js').Upload;
 /** @typedef {import('./calls.js').Call} Call */
-/** @typedef {import('./present.js').Put} Put */
 /** @typedef {import('./types.js').Refusal} Refusal */
 /** @typedef {import('./types.js').Status} Status */
 /** @typedef {import('./upload.js').Upload} Upload */

@@ -18,3 +18,11 @@ export declare function next_chunks({ received, in_flight, length, chunk_bytes, 
     chunk_bytes: number;
     send_ahead: number;
 }): Range[];
+/**
+ * Where the next chunk ends so that the last bytes of the file stay behind, to be sent when all others are acknowledged
+ * and compared; `from` when it is just those. A file that is small enough goes out in one piece.
+ * @param {readonly Range[]} known acknowledged or in flight, merged
+ * @param {Range} next
+ * @param {number} length of the file
+ */
+export declare function end_before_last(known: readonly Range[], [from, to]: Range, length: number): number;

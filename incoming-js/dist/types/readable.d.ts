@@ -1,7 +1,12 @@
 /**
  * Finds out whether a file can still be read. A browser that meets a file changed or gone since it was chosen reports
- * the upload as a network error; only reading a byte tells the two apart.
+ * the upload as a network error, or stops sending and waits; only reading a byte tells it from the network.
  */
+/**
+ * The bytes themselves, which no longer follow the file. Rejects when they cannot be read, or not all of them.
+ * @param {Blob} piece small
+ */
+export declare function in_memory(piece: Blob): Promise<Blob>;
 /**
  * Reads one byte.
  * @param {Blob} file

@@ -37,8 +37,9 @@ export declare function verify_request(url: string, body: string): Request;
  * @param {string} url
  * @param {File} file
  * @param {import('./present.js').Put} put
+ * @param {Blob | null} bytes of it, where they are in memory
  * @param {boolean} digest
  * @param {() => void} on_change
  * @returns {Request}
  */
-export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, digest: boolean, on_change: () => void): Request;
+export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, bytes: Blob | null, digest: boolean, on_change: () => void): Request;

@@ -8,16 +8,23 @@ export type Check = null | object | string;
  * @typedef {null | object | string} Check
  */
 /**
- * Pieces of `ranges` to compare: the first, the last and some by chance, in order.
+ * Pieces of `ranges` to compare, in order: all of it where that is little; else the first, the last, and one from each
+ * of equal parts between, by chance, so that every change over more than two parts is met.
  * @param {readonly Range[]} ranges merged
  * @param {() => number} random in [0, 1)
  */
 export declare function pieces(ranges: readonly Range[], random: () => number): import("./ranges.js").Range[];
 /**
- * Begins to compare if there is anything to compare; until it is done no chunk is sent.
+ * Begins to compare what is not surely of this file, if there is any; until it is done no chunk is sent.
  * @param {Upload} upload whose status was just read
  */
-export declare function begin_check(upload: Upload): void;
+export declare function check_foreign(upload: Upload): void;
+/**
+ * Begins to compare whatever is acknowledged, and holds the last bytes ready.
+ * @param {Upload} upload that lacks these only
+ * @param {Range} last
+ */
+export declare function check_all(upload: Upload, last: Range): void;
 /**
  * @param {Upload} upload
  * @param {import('./types.js').Status} status
@@ -29,3 +36,9 @@ export declare function on_verdicts(upload: Upload, { verified }: import('./type
  * @param {import('./types.js').Outcome} outcome
  */
 export declare function ask_again(upload: Upload, outcome: import('./types.js').Outcome): boolean;
+/**
+ * Ends the upload when the file cannot be read any more.
+ * @param {Upload} upload
+ * @param {number} at offset of a byte that is being sent, or was
+ */
+export declare function look_at_file(upload: Upload, at: number): Promise<void>;

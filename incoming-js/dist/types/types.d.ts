@@ -74,6 +74,10 @@ export type Request = {
      */
     digest?: boolean;
     /**
+     * the body is to be read before anything of it is sent
+     */
+    read_first?: boolean;
+    /**
      * patience for the answer once the request is sent
      */
     answer_ms?: number;
@@ -85,6 +89,10 @@ export type Request = {
      * the network has taken all of it
      */
     on_handed?: () => void;
+    /**
+     * no byte has moved for a while
+     */
+    on_still?: () => void;
 };
 export type Transport = {
     send: (request: Request, on_end: (raw: RawOutcome) => void) => {
@@ -266,9 +274,11 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {Record<string, string>} [headers]
  * @property {Blob | string} [body]
  * @property {boolean} [digest] a digest of the body is to go along
+ * @property {boolean} [read_first] the body is to be read before anything of it is sent
  * @property {number} [answer_ms] patience for the answer once the request is sent
  * @property {(bytes: number) => void} [on_sent] how much of the body the network has taken
  * @property {() => void} [on_handed] the network has taken all of it
+ * @property {() => void} [on_still] no byte has moved for a while
  */
 /**
  * The network. `send` calls `on_end` exactly once, never before it has returned, and never after `abort`.

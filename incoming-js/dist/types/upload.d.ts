@@ -56,6 +56,8 @@ export declare class Upload {
     turn: import('./present.js').Turn;
     /** @type {import('./same.js').Check} */
     check: import('./same.js').Check;
+    /** The last bytes, read before all others were compared. @type {Blob | null} */
+    last: Blob | null;
     /** Bytes that are surely of this file: sent by this uploader or compared. @type {import('./ranges.js').Range[]} */
     own: import('./ranges.js').Range[];
     verify_failures: number;
@@ -86,6 +88,8 @@ export declare class Upload {
      * @param {number | null} retry_after what the server asks for
      */
     trouble(text: string, { kind }: Call, retry_after?: number | null): void;
+    /** Paused: looks what has arrived of the chunks under way, some times at most. */
+    look_later(): void;
     /** A newer request took over: backs off, and leaves the sending to the other one when that goes on. */
     give_way(): void;
     /** Looks up the server on the first occasion, so that the page may name it until then. */
