@@ -21,7 +21,7 @@ const TEST_MS = 180_000;
 
 /** The browser a test runs in, for those that `test` made. */
 const kinds = new WeakMap();
-/** What was heard in the consoles of a test's pages. */
+/** The pages of a test, each with what was heard in its console. */
 const heard = new WeakMap();
 /** Whose a browser is. */
 const owners = new WeakMap();
@@ -36,8 +36,17 @@ export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
       kinds.set(t, kind);
       heard.set(t, []);
       await body(t);
-      assert.deepEqual(heard.get(t).flat(), [], 'errors in the console');
+      await quiet(t);
     });
+  }
+}
+
+/** Fails when a page of `t` has said anything in its console, thrown, or left a rejection unhandled. */
+export async function quiet(t) {
+  for (const { page, complaints } of heard.get(t)) {
+    // What a page says last comes before the answer to a question asked after it.
+    if (!page.isClosed()) await page.evaluate(() => new Promise((done) => setTimeout(done)));
+    assert.deepEqual(complaints, [], 'errors in the console');
   }
 }
 
@@ -160,6 +169,8 @@ export class Line {
     this.connections = 0;
     /** Connections at one time that uploads had used, at most so far. */
     this.most = 0;
+    /** Bytes that each connection has carried upwards. */
+    this.carried = [];
     /** CORS preflights that went over it, where it is not encrypted. */
     this.preflights = 0;
     this.rate = bytesPerSecond;
@@ -210,6 +221,7 @@ export class Line {
     const far = connect(this.port, '127.0.0.1');
     const pair = { client, destroy: () => (client.destroy(), far.destroy()) };
     this.pairs.add(pair);
+    const nth = this.carried.push(0) - 1;
     this.connections = Math.max(this.connections, this.pairs.size);
     const end = () => (this.pairs.delete(pair), pair.destroy());
     for (const socket of [client, far]) socket.on('error', end).on('close', end);
@@ -219,6 +231,7 @@ export class Line {
     const gate = this.together ? this : { free: 0 };
     client.on('data', (data) => {
       this.bytes += data.length;
+      this.carried[nth] += data.length;
       const head = data.subarray(0, 64).toString('latin1');
       if (head.startsWith('OPTIONS /incoming/')) this.preflights += 1;
       if (UPLOAD.test(head)) pair.used = true;
@@ -290,7 +303,7 @@ export async function open(on, url) {
   const page = await on.newPage();
   const kind = kind_of(owners.get(on));
   const complaints = [];
-  heard.get(owners.get(on))?.push(complaints);
+  heard.get(owners.get(on)).push({ page, complaints });
   const hear = (text) => is_own_word(kind, text) || complaints.push(text);
   page.on('pageerror', (error) => hear(error.message));
   page.on('console', (line) => ['error', 'warning', 'warn', 'assert'].includes(line.type()) && hear(line.text()));

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import { Line, browser, later, open, test, until } from './harness.js';
+import { Line, browser, later, open, quiet, test, until } from './harness.js';
 
 test('errors, rejections and console errors of a page are heard', async (t) => {
   const { page, complaints } = await open(await browser(t), 'data:text/html,<title>a page</title>');
@@ -20,6 +20,20 @@ test('errors, rejections and console errors of a page are heard', async (t) => {
   }
   assert.ok(!complaints.some((one) => /no complaint/.test(one)));
   complaints.length = 0;
+});
+
+test('a test whose page complains last of all fails', async (t) => {
+  const { page, complaints } = await open(await browser(t), 'data:text/html,<title>a page</title>');
+  await quiet(t);
+  for (const [what, complain] of [
+    [/not handled/, () => void Promise.reject(new Error('not handled'))],
+    [/not caught/, () => void setTimeout(() => { throw new Error('not caught'); })],
+    [/an error line/, () => console.error('an error line')],
+  ]) {
+    await page.evaluate(complain);
+    await assert.rejects(quiet(t), what);
+    complaints.length = 0;
+  }
 });
 
 test('a request that fails is no complaint of the page', async (t) => {

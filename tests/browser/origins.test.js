@@ -126,9 +126,11 @@ test('HTTPS: all of it with HTTP/2', async (t) => {
     .filter((entry) => entry.name.includes('/uploads/')).map((entry) => entry.nextHopProtocol));
   assert.ok(protocols.length > 4, protocols.join());
   assert.deepEqual(new Set(protocols), new Set(['h2']));
-  t.diagnostic(`${protocols.length} requests, ${line.connections} connections`);
-  // Browsers open some before the first has said that it speaks HTTP/2.
-  assert.ok(line.connections <= 6, `${line.connections} connections`);
+  // Browsers open some connections before the first has said that it speaks HTTP/2: how many is their affair. What is sent
+  // goes over one of them.
+  const most = Math.max(...line.carried) / line.bytes;
+  t.diagnostic(`${protocols.length} requests; of ${line.carried.length} connections one carried ${(100 * most).toFixed(1)}% of the bytes`);
+  assert.ok(most > 0.9, line.carried.join());
 });
 
 test('the progress shown over HTTP/2 follows what is sent', async (t) => {
