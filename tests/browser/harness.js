@@ -43,9 +43,9 @@ export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
 
 /** Fails when a page of `t` has said anything in its console, thrown, or left a rejection unhandled. */
 export async function quiet(t) {
-  for (const { page, complaints } of heard.get(t)) {
+  for (const { page, complaints, crashed } of heard.get(t)) {
     // What a page says last comes before the answer to a question asked after it.
-    if (!page.isClosed()) await page.evaluate(() => new Promise((done) => setTimeout(done)));
+    if (!page.isClosed() && !crashed()) await page.evaluate(() => new Promise((done) => setTimeout(done)));
     assert.deepEqual(complaints, [], 'errors in the console');
   }
 }
@@ -303,7 +303,9 @@ export async function open(on, url) {
   const page = await on.newPage();
   const kind = kind_of(owners.get(on));
   const complaints = [];
-  heard.get(owners.get(on)).push({ page, complaints });
+  let gone = false;
+  page.on('error', () => (gone = true));
+  heard.get(owners.get(on)).push({ page, complaints, crashed: () => gone });
   const hear = (text) => is_own_word(kind, text) || complaints.push(text);
   page.on('pageerror', (error) => hear(error.message));
   page.on('console', (line) => ['error', 'warning', 'warn', 'assert'].includes(line.type()) && hear(line.text()));

@@ -4,10 +4,13 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { readFile, utimes, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { test } from 'node:test';
-import { Line, browser, demo, file, folder, open, until } from './harness.js';
+import { Line, browser, demo, file, folder, open, test as in_each, until } from './harness.js';
 
 const MB = 1_000_000;
+
+/** These set aside the demo's policy and break tabs by means that only Chromium's protocol has; demo.test.js and
+ *  troubles.test.js resume in Firefox too. */
+const test = (name, body) => in_each(name, body, { skip: { firefox: 'driven by means that only Chromium has' } });
 
 /** A demo behind a line, and a browser. */
 async function setting(t, bytesPerSecond, flags = []) {
@@ -77,6 +80,7 @@ test('reloaded: recall finds the upload, pieces are compared, and only the rest 
   await start(page, id, here.hostname);
   await acked(page, 12 * MB);
   await page.reload({ waitUntil: 'load' });
+  const visited = requests.length;
   await furnish(page);
   const [entry] = await unfinished(page);
   assert.deepEqual([entry.upload_id, entry.hostname, entry.name, entry.size, entry.active, entry.resume], [id, here.hostname, one.name, one.bytes, false, false]);
@@ -86,7 +90,10 @@ test('reloaded: recall finds the upload, pieces are compared, and only the rest 
   await start(page, id, here.hostname);
   assert.equal(await outcome(page), 'finished');
   await arrived(here, one);
-  assert.equal(of(requests, 'POST', '/verify').length, 1);
+  // Before it goes on over the bytes of the earlier visit, and before the last bytes.
+  const verified = of(requests, 'POST', '/verify');
+  assert.equal(verified.length, 2);
+  assert.ok(requests.indexOf(verified[0]) < requests.indexOf(of(requests.slice(visited), 'PUT')[0]), 'compared before anything is sent');
   assert.ok(here.line.bytes - before < 30 * MB, `${here.line.bytes - before} bytes were sent`);
   await until('it is forgotten', async () => (await unfinished(page)).length === 0);
   assert.equal(await recall(page), null);
@@ -186,7 +193,8 @@ async function two_tabs(here) {
 test('two tabs: one sends, the other looks on and takes over', async (t) => {
   const { found, second } = await two_tabs(await setting(t, 4 * MB));
   assert.equal(found.active, true);
-  assert.equal(of(second.requests, 'POST', '/verify').length, 1);
+  // Before it goes on over the bytes of the other tab, and before the last bytes.
+  assert.equal(of(second.requests, 'POST', '/verify').length, 2);
 });
 
 test('two tabs where there are neither Web Locks nor SHA-256: the same, without the comparison', async (t) => {
@@ -232,7 +240,7 @@ test('a file handle: one call goes on after a reload, nothing is chosen again', 
   await page.evaluate(async () => window.watch(await (await incoming.unfinished())[0].resume()));
   assert.equal(await outcome(page), 'finished');
   await arrived(here, { name: 'own.bin', sha256 });
-  assert.equal(of(requests, 'POST', '/verify').length, 1);
+  assert.equal(of(requests, 'POST', '/verify').length, 2);
   assert.deepEqual(complaints, []);
 });
 
