@@ -1,6 +1,7 @@
 //! The command line: what was typed, parsed; one file for each subcommand.
 //!
-//! Exit codes: 0 done, 1 tried and failed, 2 the command line or the configuration is wrong.
+//! Exit codes: 0 done, 1 tried and failed, 2 the command line or the configuration is wrong; 128 and
+//! its number where a signal ended it.
 //! A failure is one line on standard error.
 
 mod bench;
@@ -8,6 +9,7 @@ mod check_config;
 mod completions;
 mod demo;
 mod endpoint;
+mod http;
 mod man;
 mod serve;
 mod trust;
@@ -26,6 +28,7 @@ pub use completions::{CompletionsArgs, completions};
 pub use demo::{DemoArgs, demo};
 pub use man::{ManArgs, man};
 pub use serve::{ServeArgs, serve};
+pub use trust::Credentials;
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
@@ -49,7 +52,7 @@ pub enum Command {
     /// Run the server with a tiny web app and page; makes its own certificate, needs no settings
     Demo(DemoArgs),
     /// Upload files from here; goes on where an earlier try broke off
-    Upload(UploadArgs),
+    Upload(Box<UploadArgs>),
     /// List, show, cancel and retry uploads of a running server, over its backend listener
     Uploads(UploadsArgs),
     /// Hold the journals, parts and files of a storage directory against each other; changes nothing
@@ -73,6 +76,13 @@ pub enum CliError {
     Usage(String),
     /// It was tried and did not work: exit code 1.
     Failed(String),
+    /// A signal ended it: exit code 128 and the signal's number, as of a process that it killed.
+    Stopped {
+        /// How to go on.
+        line: String,
+        /// The signal's number.
+        signal: i32,
+    },
 }
 
 impl CliError {
@@ -82,6 +92,9 @@ impl CliError {
         match self {
             Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
             Self::Failed(_) => ExitCode::FAILURE,
+            Self::Stopped { signal, .. } => {
+                u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
         }
     }
 }
@@ -96,7 +109,9 @@ impl fmt::Display for CliError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(out),
-            Self::Usage(line) | Self::Failed(line) => out.write_str(line),
+            Self::Usage(line) | Self::Failed(line) | Self::Stopped { line, .. } => {
+                out.write_str(line)
+            }
         }
     }
 }
@@ -263,10 +278,15 @@ mod tests {
             token: None,
             chunk_size: Some(1 << 20),
             parallel: None,
-            insecure: false,
+            http2: false,
+            retry_for: None,
+            restart_changed: false,
+            cancel: false,
+            json: false,
+            tls: Credentials::default(),
         };
         let line = "incoming upload a b --backend http://localhost:4001 \
                     --signal-finish-url http://app/done --chunk-size 1MiB";
-        assert_eq!(parse(line).unwrap(), Command::Upload(upload));
+        assert_eq!(parse(line).unwrap(), Command::Upload(Box::new(upload)));
     }
 }

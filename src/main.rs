@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Uploads(args) => cli::uploads(args),
         Command::Bench(args) => cli::bench(args),
         Command::Demo(args) => cli::demo(args),
-        Command::Upload(args) => cli::upload(args),
+        Command::Upload(args) => cli::upload(&args),
         Command::Verify(args) => cli::verify(&args),
         Command::Completions(args) => cli::completions(&args),
         Command::Man(args) => cli::man(&args),

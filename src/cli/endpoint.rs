@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hyper::Uri;
+use hyper::header::HeaderValue;
 
-use crate::config::{Address, Settings};
+use super::CliError;
+use crate::config::{Address, Secret, Settings};
 
 /// A listener: TCP or unix, with TLS or without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub(super) enum Place {
 impl Endpoint {
     /// From `http(s)://host[:port]`, with the path and query behind it.
     pub(super) fn of_url(text: &str) -> Result<(Self, String), &'static str> {
-        let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
+        let uri: Uri =
+            text.parse().map_err(|_| "is no URL, it must begin with http:// or https://")?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
@@ -53,6 +56,17 @@ impl Endpoint {
         match Self::of_url(text) {
             Ok((endpoint, path)) if path == "/" => Ok(endpoint),
             _ => Err(RIGHT),
+        }
+    }
+
+    /// The listener that serves the backend API of a server with these settings on this machine.
+    pub(super) fn of_backend(settings: &Settings) -> Result<Self, String> {
+        let (address, tls) = (&settings.backend_listen, settings.backend_surface_tls().is_some());
+        match address {
+            Address::Tcp(tcp) if tcp.port() == 0 => {
+                Err(format!("the port of {tcp} is not known: name it with --backend"))
+            }
+            Address::Tcp(_) | Address::Unix(_) => Ok(Self::at(address, tls)),
         }
     }
 
@@ -105,6 +119,14 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+/// The header that carries a token.
+pub(super) fn bearer(token: &Secret) -> Result<HeaderValue, CliError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| CliError::Usage("--token cannot be sent as a header".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +158,30 @@ mod tests {
         check("https://b/", Some("https://b:443"), Some("http://b:4000"));
         check("unix:/b.sock", Some("unix:/b.sock"), Some("http://127.0.0.1:4000"));
         check(":4001", Some("http://127.0.0.1:4001"), Some("http://127.0.0.1:4000"));
+        check("http://[::1]:4001", Some("http://[::1]:4001"), Some("http://[::1]:4000"));
+        for wrong in ["", "ftp://a", "http://", "http://a?b", "http://u:p@a"] {
+            check(wrong, None, None);
+        }
         check("http://b/c", None, None);
         check("b", None, None);
+    }
+    #[test]
+    fn backends_of_settings() {
+        use crate::config::TlsFiles;
+        let check = |listen: &str, expected: Option<&str>| {
+            let backend_listen = listen.parse().unwrap();
+            let tls = Some(TlsFiles { cert: "c".into(), key: "k".into() });
+            let plain = Settings { backend_listen, ..Settings::default() };
+            let found = Endpoint::of_backend(&plain).map(|endpoint| endpoint.to_string());
+            assert_eq!(found.ok().as_deref(), expected, "{listen}");
+            let found = Endpoint::of_backend(&Settings { backend_tls: tls, ..plain });
+            assert!(found.is_ok_and(|endpoint| endpoint.tls) || expected.is_none());
+        };
+        check("127.0.0.1:4001", Some("http://127.0.0.1:4001"));
+        check("0.0.0.0:4001", Some("http://127.0.0.1:4001"));
+        check("[::]:4001", Some("http://[::1]:4001"));
+        check("10.0.0.1:4001", Some("http://10.0.0.1:4001"));
+        check("unix:/b", Some("unix:/b"));
+        check("127.0.0.1:0", None);
     }
 }

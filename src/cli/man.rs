@@ -99,6 +99,7 @@ fn sections(name: &str) -> Vec<(&'static str, Entries)> {
             vec![("EXIT STATUS", &EXIT[..]), ("ENVIRONMENT", &SETTINGS[..])]
         }
         "incoming-verify" => vec![("EXIT STATUS", &FOUND[..]), ("ENVIRONMENT", &SETTINGS[..])],
+        "incoming-upload" => vec![("EXIT STATUS", &STOPPED[..]), ("FILES", &KEPT[..])],
         _ => vec![("EXIT STATUS", &EXIT[..])],
     }
 }
@@ -108,6 +109,16 @@ const EXIT: [(&str, &str); 3] = [
     ("1", "It was tried and did not work; one line on standard error says why."),
     ("2", "The command line or the configuration is wrong; nothing was tried."),
 ];
+const STOPPED: [(&str, &str); 4] = [
+    EXIT[0],
+    ("1", "A file did not arrive; the others were tried."),
+    EXIT[2],
+    ("130, 143", "Ctrl-C or SIGTERM stopped it. The same command goes on."),
+];
+const KEPT: [(&str, &str); 1] = [(
+    "$XDG_STATE_HOME/incoming/uploads/ (default ~/.local/state)",
+    "What the same command needs to go on with an unfinished upload: a small private file for each.",
+)];
 const FOUND: [(&str, &str); 3] = [
     ("0", "Nothing is damaged; there may be notes."),
     ("1", "Something is damaged, or an upload that was asked about is not there."),

@@ -1,94 +1,149 @@
 //! `incoming upload`: files from a terminal, chunk by chunk, until the backend has them.
 //!
-//! What a retry can cure is retried for ever; what it cannot ends the file with one line. Nothing is
-//! kept here: an upload that was broken off goes on from what the server has when it is started again
-//! with the same upload URL.
+//! What a retry can cure is retried for ever; what it cannot ends the file with one line. An upload
+//! that was broken off is remembered (`memory.rs`): the same command goes on from what the server has,
+//! and only with the same file.
 
+mod args;
+mod calls;
 mod chunk;
-mod client;
-mod progress;
+mod identity;
+mod jobs;
+mod memory;
+mod plan;
+mod rate;
 mod retry;
+mod run;
+mod same;
 mod status;
+mod tell;
 mod ticket;
 mod transfer;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::time::Instant;
 
-use clap::ArgGroup;
+use indicatif::HumanBytes;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CliError, positive_size};
-use crate::config::Secret;
-
-/// What to upload, and where to.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
-#[command(group(ArgGroup::new("target").required(true).args(["url", "backend"])))]
-pub struct UploadArgs {
-    /// Files to upload
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
-    /// Upload URL of a ticket, as the web app hands it out; takes one FILE
-    #[arg(long, value_name = "UPLOAD_URL")]
-    pub url: Option<String>,
-    /// Backend listener (http://host:port or unix:/path) to get a ticket from for each FILE
-    #[arg(long, value_name = "URL", requires = "signal_finish_url")]
-    pub backend: Option<String>,
-    /// URL that the server calls when it has the whole file (signalFinishURL)
-    #[arg(long, value_name = "URL", requires = "backend")]
-    pub signal_finish_url: Option<String>,
-    /// backendSecret of the tickets, echoed in that call
-    #[arg(long, requires = "backend")]
-    pub secret: Option<Secret>,
-    /// Public listener [default: host of --backend, port of the setting `listen`]
-    #[arg(long, value_name = "URL", requires = "backend")]
-    pub public: Option<String>,
-    /// Token of the backend listener
-    #[arg(long, value_name = "TOKEN", requires = "backend")]
-    pub token: Option<Secret>,
-    /// Bytes per chunk, such as 8MiB [default: what the server suggests]
-    #[arg(long, value_name = "SIZE", value_parser = positive_size)]
-    pub chunk_size: Option<u64>,
-    /// Chunks in flight, 1 to 64 [default: what the server suggests]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub parallel: Option<u32>,
-    /// Take any TLS certificate
-    #[arg(long)]
-    pub insecure: bool,
-}
+pub use self::args::UploadArgs;
+use self::jobs::{Jobs, jobs};
+use self::run::{Outcome, Run};
+use self::tell::Form;
+use super::CliError;
 
 /// Uploads the files one after the other, each with several chunks in flight.
 ///
 /// # Errors
-/// The command line asks for what cannot be, or a file was not uploaded; the others were tried.
-pub fn upload(args: UploadArgs) -> Result<(), CliError> {
-    if args.url.is_some() && args.files.len() > 1 {
-        let count = args.files.len();
-        return Err(CliError::Usage(format!(
-            "--url takes one FILE, not {count}: a ticket is for one file"
-        )));
+/// The command line asks for what cannot be; a file was not uploaded, and the others were tried; a
+/// signal stopped it.
+pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
+    let jobs = jobs(&args.files);
+    if args.url.is_some()
+        && (args.files.len() > 1 || jobs.files.iter().any(|job| job.place.is_some()))
+    {
+        return Err(CliError::Usage(
+            "--url takes one FILE: a ticket is for one file; --backend gets one for each".into(),
+        ));
     }
-    let source = ticket::Source::of(&args)?;
-    let UploadArgs { files, chunk_size, parallel, .. } = args;
-    let pace = transfer::Pace { chunk_size, parallel };
+    let source = ticket::Source::of(args)?;
+    let UploadArgs { chunk_size, parallel, retry_for, .. } = *args;
+    let run = Run {
+        source,
+        pace: transfer::Pace { chunk_size, parallel, retry_for },
+        restart_changed: args.restart_changed,
+        form: if args.json { Form::Json } else { Form::Lines },
+        now: RefCell::new(None),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let done = runtime.block_on(async {
-        let mut failed = Vec::new();
-        for path in &files {
-            match transfer::file(path, &source, pace).await {
-                // Nobody is left to be told when standard output is gone.
-                Ok(line) => _ = writeln!(io::stdout(), "{line}"),
-                Err(line) => failed.push(line),
-            }
+        let stop = stopped()?;
+        tokio::select! {
+            biased;
+            signal = stop => Err(CliError::Stopped { line: last_words(&run), signal }),
+            failed = all(&run, jobs, args.cancel) => Ok(failed),
         }
-        failed
     });
     // A file read that is still under way serves nobody now.
     runtime.shutdown_background();
-    match &done[..] {
+    match &done?[..] {
         [] => Ok(()),
         lines => Err(CliError::Failed(lines.join("\nincoming: "))),
     }
+}
+
+/// What failed, a line for each.
+async fn all(run: &Run, jobs: Jobs, cancel: bool) -> Vec<String> {
+    let begun = Instant::now();
+    let count = jobs.files.len();
+    let mut failed = jobs.failed;
+    jobs.skipped.iter().for_each(|line| run.form.note(line));
+    let (mut finished, mut bytes) = (0, 0);
+    for (number, job) in jobs.files.iter().enumerate() {
+        let outcome =
+            if cancel { run.cancel(job).await } else { run.file(job, (number + 1, count)).await };
+        match outcome {
+            Outcome::Finished(sent) => {
+                finished += 1;
+                bytes += sent;
+            }
+            Outcome::Failed(line) => failed.push(line),
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    run.form.event(&json!({
+        "event": "summary",
+        "files": count,
+        "finished": finished,
+        "failed": failed.len(),
+        "skipped": jobs.skipped.len(),
+        "sent": bytes,
+        "seconds": seconds,
+    }));
+    if count > 1 && !cancel {
+        let sent = HumanBytes(bytes);
+        run.form
+            .line(&format!("{finished} of {count} files finished, {sent} sent in {seconds:.1} s"));
+    }
+    failed
+}
+
+/// Waits for a signal that asks to stop: its number.
+fn stopped() -> Result<impl Future<Output = i32>, CliError> {
+    let listen = |kind| signal(kind).map_err(|error| CliError::Failed(error.to_string()));
+    let (mut interrupt, mut terminate, mut hangup) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::hangup())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = hangup.recv() => SignalKind::hangup(),
+        }
+        .as_raw_value()
+    })
+}
+
+/// How to go on.
+fn last_words(run: &Run) -> String {
+    let now = run.now.borrow().clone();
+    let Some(now) = now else { return "stopped".into() };
+    run.form.event(&json!({
+        "event": "stopped",
+        "file": now.name,
+        "url": now.url,
+        "remembered": now.kept,
+    }));
+    let how = if now.kept {
+        "the same command goes on".to_owned()
+    } else {
+        format!("go on with --url {}", now.url)
+    };
+    format!("{}: stopped at {} %; {how}", now.name, now.percent)
 }

@@ -1,12 +1,12 @@
 //! `incoming uploads`: an operator's view of a running server, over its backend listener.
 //!
 //! Address and token come from the same configuration as the server's, so on the server's machine
-//! nothing need be said. Certificates and keys are not opened, and the storage directory is not
-//! touched: this command may run as another user.
+//! nothing need be said, but whom to trust where the listener speaks TLS. The server's certificates
+//! and keys are not opened, and the storage directory is not touched: this command may run as another
+//! user.
 
 mod client;
 mod show;
-mod target;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -16,8 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::client::Client;
-use self::target::Target;
 use super::CliError;
+use super::endpoint::Endpoint;
+use super::trust::Credentials;
 use crate::config::{Layers, Secret, Settings, Typed};
 
 /// Uploads asked for in one call. A page is some tens of kilobytes, and a server with its hundred
@@ -27,7 +28,7 @@ const PAGE: u32 = 200;
 /// Where the server is, and what to ask it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct UploadsArgs {
-    /// Backend listener: http://host:port or unix:/path [default: backend_listen of the settings]
+    /// Backend listener: http(s)://host:port or unix:/path [default: backend_listen of the settings]
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub backend: Option<String>,
     /// Token of the backend listener [default: backend_token of the settings]
@@ -39,6 +40,9 @@ pub struct UploadsArgs {
     /// Print JSON, as the server says it
     #[arg(long, global = true)]
     pub json: bool,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: Credentials,
     /// What to ask.
     #[command(subcommand)]
     pub command: UploadsCommand,
@@ -86,12 +90,13 @@ pub enum UploadsCommand {
 pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     let layers = Layers::gather(Typed::default(), args.config.clone(), std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
-    let target = match &args.backend {
-        Some(backend) => Target::parse(backend),
-        None => Target::of(&settings),
+    let endpoint = match &args.backend {
+        Some(backend) => Endpoint::of_listener(backend)
+            .map_err(|right| format!("--backend = {backend:?}: {right}")),
+        None => Endpoint::of_backend(&settings),
     };
     let token = args.token.or(settings.backend_token);
-    let client = Client::new(target.map_err(CliError::Usage)?, token)?;
+    let client = Client::new(endpoint.map_err(CliError::Usage)?, token.as_ref(), &args.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -164,7 +164,8 @@ pub fn ended(mut command: Command) -> Output {
     Output { status, stdout, stderr }
 }
 
-fn command(directory: &Path) -> Command {
+/// The program, not started yet; what it remembers lies in `directory/state`.
+pub fn command(directory: &Path) -> Command {
     of_program(env!("CARGO_BIN_EXE_incoming"), directory)
 }
 
@@ -172,6 +173,7 @@ fn command(directory: &Path) -> Command {
 pub fn of_program(program: &str, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).stdin(Stdio::null());
+    command.env("XDG_STATE_HOME", directory.join("state"));
     // The tester's own settings are no business of a test.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("INCOMING_") {

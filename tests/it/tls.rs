@@ -34,10 +34,16 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// Writes its own certificate into a file.
+    pub fn write(&self, path: &Path) {
+        std::fs::write(path, self.0.pem()).unwrap();
+    }
+
     /// Writes a certificate and its key into files; answers the certificate.
     pub fn issue(&self, folder: &Path, name: &str) -> CertificateDer<'static> {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["server.test".into()]).unwrap();
+        let names = ["server.test", "localhost", "127.0.0.1", "127.0.0.2"].map(str::to_owned);
+        let params = CertificateParams::new(names.to_vec()).unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
         std::fs::write(folder.join(format!("{name}.pem")), cert.pem()).unwrap();

@@ -1,53 +1,59 @@
-//! A chunk's bytes on their way out: read from the file where they are needed, block by block.
+//! A chunk's bytes on their way out: read from the file where they are needed, block by block, and
+//! never finished of a file that has changed since its upload began.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
+use super::identity::Facts;
+use crate::cli::http::Gauge;
 use crate::core::extent::Extent;
 
 /// Bytes read at a time: a thread hop for each costs little, and each chunk in flight holds two.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-/// What became of a chunk's bytes so far; the sender looks at it from outside.
-#[derive(Debug, Default)]
-pub(super) struct Gauge {
-    moved: AtomicU64,
-    fault: Mutex<Option<String>>,
-}
-
-impl Gauge {
-    /// Bytes handed to the network.
-    pub(super) fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
-
-    /// Why the file could not be read, if so.
-    pub(super) fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// The body of a chunk's request. Dropped half-way, a read under way ends by itself.
 pub(super) struct Chunk {
-    file: Arc<File>,
+    source: Source,
     at: u64,
     end: u64,
-    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    reading: Option<JoinHandle<Result<Vec<u8>, String>>>,
     gauge: Arc<Gauge>,
 }
 
+/// A file as it was when its upload began.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) file: Arc<File>,
+    pub(super) facts: Facts,
+}
+
+impl Source {
+    /// Blocks. Before the last bytes of a chunk leave, the file is looked at: without them the chunk
+    /// is not whole, and the server cannot have the whole file.
+    fn read(&self, at: u64, length: u64, end: u64) -> Result<Vec<u8>, String> {
+        let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
+        self.file.read_exact_at(&mut block, at).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the file became shorter".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        })?;
+        if at + length == end {
+            self.facts.still(&self.file)?;
+        }
+        Ok(block)
+    }
+}
+
 impl Chunk {
-    pub(super) fn new(file: Arc<File>, extent: Extent, gauge: Arc<Gauge>) -> Self {
-        Self { file, at: extent.start(), end: extent.end(), reading: None, gauge }
+    pub(super) fn new(source: Source, extent: Extent, gauge: Arc<Gauge>) -> Self {
+        Self { source, at: extent.start(), end: extent.end(), reading: None, gauge }
     }
 }
 
@@ -62,30 +68,23 @@ impl Body for Chunk {
         if self.at == self.end {
             return Poll::Ready(None);
         }
-        let (at, length) = (self.at, (self.end - self.at).min(BLOCK_BYTES));
-        let file = Arc::clone(&self.file);
+        let (at, end) = (self.at, self.end);
+        let length = (end - at).min(BLOCK_BYTES);
+        let source = self.source.clone();
         let reading = self.reading.get_or_insert_with(|| {
-            tokio::task::spawn_blocking(move || {
-                let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
-                file.read_exact_at(&mut block, at)?;
-                Ok(block)
-            })
+            tokio::task::spawn_blocking(move || source.read(at, length, end))
         });
         let Poll::Ready(read) = Pin::new(reading).poll(cx) else { return Poll::Pending };
         self.reading = None;
-        Poll::Ready(Some(match read.map_err(io::Error::other).and_then(|block| block) {
+        Poll::Ready(Some(match read.map_err(|error| error.to_string()).and_then(|block| block) {
             Ok(block) => {
                 self.at += length;
-                self.gauge.moved.fetch_add(length, Ordering::Relaxed);
+                self.gauge.add(length);
                 Ok(Frame::data(block.into()))
             }
-            Err(error) => {
-                let why = match error.kind() {
-                    io::ErrorKind::UnexpectedEof => "the file became shorter".to_owned(),
-                    _ => format!("cannot be read: {error}"),
-                };
-                *self.gauge.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-                Err(error)
+            Err(why) => {
+                self.gauge.fail(why.clone());
+                Err(io::Error::other(why))
             }
         }))
     }
@@ -105,25 +104,36 @@ mod tests {
     use http_body_util::BodyExt;
 
     #[tokio::test]
-    async fn holds_exactly_its_range() {
+    async fn holds_exactly_its_range_of_the_file_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let content: Vec<u8> = (0..=250).cycle().take(700_000).collect();
         std::fs::write(&path, &content).unwrap();
         let file = Arc::new(File::open(&path).unwrap());
-        for (start, end) in [(0, 1), (3, 600_003), (699_999, 700_000)] {
+        let facts = Facts::of(&file.metadata().unwrap());
+        let source = Source { file, facts };
+        let chunk = |start: u64, end: u64| {
             let gauge = Arc::new(Gauge::default());
             let extent = Extent::new(start, end).unwrap();
-            let chunk = Chunk::new(Arc::clone(&file), extent, Arc::clone(&gauge));
-            assert_eq!(chunk.size_hint().exact(), Some(end - start));
-            let bytes = chunk.collect().await.unwrap().to_bytes();
+            (Chunk::new(source.clone(), extent, Arc::clone(&gauge)), gauge)
+        };
+        for (start, end) in [(0, 1), (3, 600_003), (699_999, 700_000)] {
+            let (body, gauge) = chunk(start, end);
+            assert_eq!(body.size_hint().exact(), Some(end - start));
+            let bytes = body.collect().await.unwrap().to_bytes();
             let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
             assert_eq!(bytes, content[range]);
             assert_eq!(gauge.moved(), end - start);
         }
-        let gauge = Arc::new(Gauge::default());
-        let extent = Extent::new(0, 700_001).unwrap();
-        assert!(Chunk::new(file, extent, Arc::clone(&gauge)).collect().await.is_err());
+        let (body, gauge) = chunk(0, 700_001);
+        assert!(body.collect().await.is_err());
         assert_eq!(gauge.fault().as_deref(), Some("the file became shorter"));
+        // Changed behind the chunk: all of it but its last block leaves.
+        let longer = File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut { longer }, b"more").unwrap();
+        let (body, gauge) = chunk(0, 300_000);
+        assert!(body.collect().await.is_err());
+        assert_eq!(gauge.moved(), BLOCK_BYTES);
+        assert_eq!(gauge.fault().as_deref(), Some("the file changed while it was uploaded"));
     }
 }

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::client::Answer;
+use crate::cli::http::{Answer, Trouble, refusal, shown};
 use crate::core::extent::{Extent, ExtentSet};
-use crate::core::name;
-
-/// Characters of a server's reason that are shown.
-const REASON_CHARS: usize = 300;
 
 /// The status object.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +18,14 @@ pub(super) struct Status {
     pub(super) max_chunk_size: Option<u64>,
     pub(super) send_ahead: u32,
     reason: Option<String>,
+}
+
+/// The status object with the verdicts on pieces: the same, another, not held.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Verified {
+    #[serde(flatten)]
+    pub(super) status: Status,
+    pub(super) verified: Vec<Option<bool>>,
 }
 
 /// Where an upload stands.
@@ -35,18 +40,38 @@ pub(super) enum State {
     Failed,
 }
 
-/// Why a request did not do what it should.
+/// Why a request about an upload did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// It may later.
-    Passing { why: String, after: Option<Duration> },
-    /// It never will.
-    Final(String),
+pub(super) enum Refused {
+    Trouble(Trouble),
+    /// The server knows no such upload, any more.
+    Unknown(String),
+    /// The body is larger than somebody on the way takes.
+    TooLarge(String),
+    /// Too many at a time.
+    TooMany {
+        why: String,
+        after: Option<Duration>,
+    },
+    /// Another client sends the same bytes.
+    Superseded(String),
 }
 
-impl Trouble {
-    pub(super) fn passing(why: impl Into<String>) -> Self {
-        Self::Passing { why: why.into(), after: None }
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl Refused {
+    /// For requests that carry nothing that could be too large, or taken over.
+    pub(super) fn trouble(self) -> Trouble {
+        match self {
+            Self::Trouble(trouble) => trouble,
+            Self::Unknown(why) | Self::TooLarge(why) => Trouble::Final(why),
+            Self::TooMany { why, after } => Trouble::Passing { why, after },
+            Self::Superseded(why) => Trouble::passing(why),
+        }
     }
 }
 
@@ -64,49 +89,49 @@ impl Status {
     pub(super) fn reason(&self) -> Option<String> {
         self.reason.as_deref().map(shown)
     }
+
+    /// Whether it takes bytes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::New | State::Uploading)
+    }
 }
 
 #[derive(Deserialize)]
 struct Problem {
-    detail: Option<String>,
-    title: Option<String>,
     code: Option<String>,
     upload: Option<Status>,
 }
 
 /// The status that an answer brings, or what is wrong.
-pub(super) fn judge(answer: &Answer) -> Result<Status, Trouble> {
+pub(super) fn judge(answer: &Answer) -> Result<Status, Refused> {
+    let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
+    let over = problem.and_then(|problem| problem.upload);
+    match (answer.status, over) {
+        // Cancelled, failed or expired: the status says which.
+        (StatusCode::GONE, Some(status)) => Ok(status),
+        _ => read(answer),
+    }
+}
+
+/// An answer of any kind.
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Refused> {
     if answer.status == StatusCode::OK {
-        return serde_json::from_slice(&answer.body)
-            .map_err(|_| Trouble::Final("the server at this URL is not an upload server".into()));
+        return serde_json::from_slice(&answer.body).map_err(|_| {
+            Trouble::Final("the server at this URL is not an upload server".into()).into()
+        });
     }
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
     let code = problem.as_ref().and_then(|problem| problem.code.as_deref());
-    let why = refusal(answer);
-    match answer.status.as_u16() {
-        408 | 425 | 429 | 500..=599 => Err(Trouble::Passing { why, after: answer.retry_after }),
-        // A chunk of ours that was thought lost, or another client of this ticket.
-        409 if code == Some("superseded") => Err(Trouble::passing(why)),
-        // Cancelled, failed or expired: the status says which.
-        410 => problem.and_then(|problem| problem.upload).ok_or(Trouble::Final(why)),
-        _ => Err(Trouble::Final(why)),
-    }
-}
-
-/// A refusal as one line: problem+json's detail, or the text itself.
-pub(super) fn refusal(answer: &Answer) -> String {
-    let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
-    let said = problem.and_then(|problem| problem.detail.or(problem.title));
-    let text = said.unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(&answer.body);
-        text.trim().lines().next().unwrap_or_default().to_owned()
-    });
-    format!("{}: {}", answer.status, shown(&text))
-}
-
-/// Text of a server without what a terminal would obey.
-pub(super) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !name::is_hidden(*c)).take(REASON_CHARS).collect()
+    let (why, after) = (refusal(answer), answer.retry_after);
+    Err(match answer.status.as_u16() {
+        404 => Refused::Unknown(why),
+        413 => Refused::TooLarge(why),
+        429 => Refused::TooMany { why, after },
+        409 if code == Some("superseded") => Refused::Superseded(why),
+        501 | 505 => Trouble::Final(why).into(),
+        408 | 425 | 500..=599 => Trouble::Passing { why, after }.into(),
+        _ => Trouble::Final(why).into(),
+    })
 }
 
 #[cfg(test)]
@@ -120,6 +145,7 @@ mod tests {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: after.map(Duration::from_secs),
+            location: None,
             body: body.to_owned().into(),
         }
     }
@@ -132,19 +158,22 @@ mod tests {
         assert_eq!(status.reason().unwrap(), "too late");
         let over = format!(r#"{{"code":"upload-over","upload":{UPLOAD}}}"#);
         assert_eq!(judge(&answer(410, &over, None)).unwrap().state, State::Cancelled);
+        let verified = UPLOAD.replacen('{', r#"{"verified":[true,false,null],"#, 1);
+        let verified: Verified = read(&answer(200, &verified, None)).unwrap();
+        assert_eq!(verified.verified, [Some(true), Some(false), None]);
+        assert_eq!(verified.status.received().bytes(), 4);
     }
 
     #[test]
     fn troubles() {
-        let passing =
-            |status: u16, body: &str, after: Option<u64>| match judge(&answer(status, body, after))
-                .unwrap_err()
-            {
-                Trouble::Passing { after: asked, .. } => {
-                    assert_eq!(asked, after.map(Duration::from_secs), "{status}");
-                }
-                Trouble::Final(why) => panic!("{status} {why}"),
-            };
+        let judged = |status: u16, body: &str, after: Option<u64>| {
+            judge(&answer(status, body, after)).unwrap_err()
+        };
+        let passing = |status: u16, body: &str, after: Option<u64>| {
+            let trouble = judged(status, body, after).trouble();
+            let Trouble::Passing { after: asked, .. } = trouble else { panic!("{trouble:?}") };
+            assert_eq!(asked, after.map(Duration::from_secs), "{status}");
+        };
         passing(503, "", Some(2));
         passing(429, "{}", Some(7));
         passing(507, r#"{"code":"no-space"}"#, None);
@@ -152,13 +181,15 @@ mod tests {
         passing(502, "", None);
         passing(409, r#"{"code":"superseded"}"#, None);
         let fatal = |status: u16, body: &str, line: &str| {
-            let trouble = judge(&answer(status, body, None)).unwrap_err();
-            assert_eq!(trouble, Trouble::Final(line.into()));
+            assert_eq!(judged(status, body, None).trouble(), Trouble::Final(line.into()));
         };
         fatal(404, r#"{"detail":"no such upload"}"#, "404 Not Found: no such upload");
         fatal(409, r#"{"code":"length-changed","title":"x"}"#, "409 Conflict: x");
         fatal(400, "wrong\nlines\u{1b}", "400 Bad Request: wrong");
         fatal(410, "", "410 Gone: ");
+        fatal(501, "", "501 Not Implemented: ");
         fatal(200, "<html>", "the server at this URL is not an upload server");
+        assert!(matches!(judged(413, "", None), Refused::TooLarge(_)));
+        assert!(matches!(judged(404, "", None), Refused::Unknown(_)));
     }
 }

@@ -1,22 +1,28 @@
-//! Where the upload URL of a file comes from: the command line, or the backend API.
+//! Where the upload URL of a file comes from: the command line, what is remembered, or the backend API.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
+use hyper::Request;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Request, StatusCode};
 use serde::Deserialize;
 
-use super::super::endpoint::Endpoint;
-use super::super::trust::Trust;
-use super::chunk::Gauge;
-use super::client::Client;
+use super::args::UploadArgs;
+use super::chunk::Chunk;
 use super::retry::Backoff;
-use super::status::{self, Trouble};
-use super::{CliError, UploadArgs};
-use crate::config::{Layers, Secret, Settings, Typed};
+use super::status;
+use super::tell::Teller;
+use crate::cli::CliError;
+use crate::cli::endpoint::{self, Endpoint};
+use crate::cli::http::{self, Gauge, Protocol, Trouble};
+use crate::config::{Layers, Settings, Typed};
+
+/// The body of a request: small, or a chunk.
+pub(super) type RequestBody = Either<Full<Bytes>, Chunk>;
+/// Calls one listener.
+pub(super) type Client = http::Client<RequestBody>;
 
 /// Where upload URLs come from.
 pub(super) enum Source {
@@ -33,11 +39,19 @@ pub(super) struct Place {
     pub(super) path: String,
 }
 
+impl Place {
+    /// As people write it.
+    pub(super) fn url(&self) -> String {
+        format!("{}{}", self.client.endpoint(), self.path)
+    }
+}
+
 /// The backend API, and the public listener beside it.
 pub(super) struct Backend {
     client: Client,
     public: Arc<Client>,
     authorization: Option<HeaderValue>,
+    finish_url: String,
     form: String,
 }
 
@@ -49,14 +63,17 @@ struct Ticket {
 impl Source {
     /// As the command line says.
     pub(super) fn of(args: &UploadArgs) -> Result<Self, CliError> {
-        let trust = if args.insecure { Trust::Anybody } else { Trust::Roots };
-        let client = |endpoint| Client::new(endpoint, trust).map_err(CliError::Failed);
+        let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
+        let client = |endpoint, protocol| {
+            Client::new(endpoint, protocol, &args.tls).map_err(CliError::Usage)
+        };
         let wrong = |key: &str, text: &str, why: &str| {
             CliError::Usage(format!("--{key} = {text:?}: {why}"))
         };
         if let Some(url) = &args.url {
             let (endpoint, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
-            return Ok(Self::Url(Place { client: Arc::new(client(endpoint)?), path }));
+            let client = Arc::new(client(endpoint, protocol)?);
+            return Ok(Self::Url(Place { client, path }));
         }
         let text = args.backend.as_deref().unwrap_or_default();
         let backend = Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
@@ -67,37 +84,66 @@ impl Source {
             Some(text) => Endpoint::of_listener(text).map_err(|why| wrong("public", text, why))?,
             None => backend.public_beside(&settings),
         };
-        let authorization =
-            args.token.clone().or(settings.backend_token).as_ref().map(bearer).transpose()?;
+        let token = args.token.clone().or(settings.backend_token);
+        let finish_url = args.signal_finish_url.clone().unwrap_or_default();
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("signalFinishURL", args.signal_finish_url.as_deref().unwrap_or_default());
+        form.append_pair("signalFinishURL", &finish_url);
         if let Some(secret) = &args.secret {
             form.append_pair("backendSecret", secret.expose());
         }
         Ok(Self::Backend(Box::new(Backend {
-            client: client(backend)?,
-            public: Arc::new(client(public)?),
-            authorization,
+            // A unix socket speaks HTTP/1.1, and a ticket is one small request.
+            client: client(backend, Protocol::Http1)?,
+            public: Arc::new(client(public, protocol)?),
+            authorization: token.as_ref().map(endpoint::bearer).transpose()?,
+            finish_url,
             form: form.finish(),
         })))
     }
 
-    /// The upload URL for a file. Waits for a server that is away, telling `note` why.
+    /// What tells the uploads of one file apart: the same file may go to several places.
+    pub(super) fn target(&self) -> String {
+        match self {
+            Self::Url(place) => place.url(),
+            Self::Backend(backend) => {
+                format!("{} {}", backend.public.endpoint(), backend.finish_url)
+            }
+        }
+    }
+
+    /// An upload that was begun before.
+    pub(super) fn again(&self, path: &str) -> Place {
+        match self {
+            Self::Url(place) => place.clone(),
+            Self::Backend(backend) => {
+                Place { client: Arc::clone(&backend.public), path: path.to_owned() }
+            }
+        }
+    }
+
+    /// The upload URL for a file; where it lies below a folder becomes the ticket's metadata. Waits
+    /// for a server that is away.
     ///
     /// Cancel: there may be a ticket that nobody uses; it ends by itself.
-    pub(super) async fn place(&self, note: impl Fn(&str)) -> Result<Place, String> {
+    pub(super) async fn place(
+        &self,
+        below: Option<&str>,
+        retry_for: Option<Duration>,
+        teller: &Teller,
+    ) -> Result<Place, String> {
         let backend = match self {
             Self::Url(place) => return Ok(place.clone()),
             Self::Backend(backend) => backend,
         };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(retry_for);
         loop {
-            match backend.ticket().await {
+            match backend.ticket(below).await {
                 Ok(path) => return Ok(Place { client: Arc::clone(&backend.public), path }),
                 Err(Trouble::Final(why)) => return Err(why),
                 Err(Trouble::Passing { why, after }) => {
-                    note(&why);
-                    tokio::time::sleep(backoff.pause(after)).await;
+                    let Some(pause) = backoff.pause(after) else { return Err(why) };
+                    teller.trouble(&why, pause);
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -105,37 +151,33 @@ impl Source {
 }
 
 impl Backend {
-    async fn ticket(&self) -> Result<String, Trouble> {
+    async fn ticket(&self, below: Option<&str>) -> Result<String, Trouble> {
+        let mut form = form_urlencoded::Serializer::new(self.form.clone());
+        below.iter().for_each(|below| _ = form.append_pair("metadata", below));
         let mut request = Request::post("/incoming/backend/new_upload")
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Either::Left(Full::new(Bytes::from(self.form.clone()))))
+            .body(Either::Left(Full::new(Bytes::from(form.finish()))))
             .map_err(|error| Trouble::Final(error.to_string()))?;
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         let answer = self.client.call(request, &Gauge::default(), Duration::ZERO).await?;
-        let why = || format!("{}: {}", self.client.endpoint(), status::refusal(&answer));
-        match answer.status {
-            StatusCode::OK => serde_json::from_slice(&answer.body)
-                .map(|ticket: Ticket| ticket.url)
-                .map_err(|_| {
-                    Trouble::Final(format!("{} is no backend listener", self.client.endpoint()))
-                }),
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Trouble::Passing { why: why(), after: answer.retry_after })
+        let endpoint = self.client.endpoint();
+        match status::read::<Ticket>(&answer) {
+            Ok(ticket) => Ok(ticket.url),
+            Err(status::Refused::Unknown(why)) => {
+                Err(Trouble::Final(format!("{endpoint}: {why} (is this the backend listener?)")))
             }
-            status if status.is_server_error() => {
-                Err(Trouble::Passing { why: why(), after: answer.retry_after })
-            }
-            _ => Err(Trouble::Final(why())),
+            Err(refused) => Err(match refused.trouble() {
+                Trouble::Final(_) if answer.status.is_success() => {
+                    Trouble::Final(format!("{endpoint} is no backend listener"))
+                }
+                Trouble::Final(why) => Trouble::Final(format!("{endpoint}: {why}")),
+                Trouble::Passing { why, after } => {
+                    Trouble::Passing { why: format!("{endpoint}: {why}"), after }
+                }
+            }),
         }
     }
-}
-
-fn bearer(token: &Secret) -> Result<HeaderValue, CliError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| CliError::Usage("--token cannot be sent as a header".into()))?;
-    value.set_sensitive(true);
-    Ok(value)
 }

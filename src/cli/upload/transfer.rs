@@ -1,300 +1,394 @@
-//! One file: bind, chunks, handover.
+//! The bytes of one file on their way: what is missing is sent, what was not sent here is compared.
 //!
 //! The server's `received` is the plan: what is missing there and not under way is sent next. After
 //! trouble the status is read anew, since a broken chunk keeps its good prefix, and after a power cut
-//! of the server it may have less than it had.
+//! of the server it may have less than it had. The chunk that completes the file goes alone, behind a
+//! last comparison.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::header::{CONTENT_RANGE, CONTENT_TYPE};
-use hyper::{Method, Request};
-use serde_json::json;
+use hyper::Method;
 use tokio::task::JoinSet;
 
-use super::chunk::{Chunk, Gauge};
-use super::progress::Progress;
+use super::calls::{POLL, Upload};
+use super::plan::{next, without};
 use super::retry::Backoff;
-use super::status::{self, State, Status, Trouble};
-use super::ticket::{Place, Source};
+use super::same::{self, Closeness};
+use super::status::{Refused, State, Status};
+use super::tell::Teller;
+use crate::cli::http::{Gauge, Trouble};
 use crate::core::extent::{Extent, ExtentSet};
-use crate::core::name;
 
-/// How long a status may be waited for at a time.
-const POLL: Duration = Duration::from_secs(25);
+/// What moved is looked at so often.
+const TICK: Duration = Duration::from_millis(250);
+/// Chunks are not made smaller than this because somebody on the way refuses them.
+const LEAST_CHUNK: u64 = 16 << 10;
+/// So many answers in a row that another client sends the same: then it does.
+const SUPERSEDED: u32 = 3;
 
-/// Sizes as asked for on the command line; else the server's suggestions hold.
+/// As asked for on the command line; else the server's suggestions hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// Bytes per chunk.
     pub(super) chunk_size: Option<u64>,
     /// Chunks in flight.
     pub(super) parallel: Option<u32>,
+    /// After so long without progress it is given up.
+    pub(super) retry_for: Option<Duration>,
 }
 
-/// Uploads a file and waits until it is handed over. The line to print, either way.
-///
-/// Cancel: chunks under way break off; what was acknowledged stays.
-pub(super) async fn file(path: &Path, source: &Source, pace: Pace) -> Result<String, String> {
-    let shown = name::harmless(&path.to_string_lossy());
-    let cannot = |why: String| format!("{}: {why}", path.display());
-    let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
-    let facts = file.metadata().map_err(|error| cannot(error.to_string()))?;
-    if !facts.is_file() {
-        return Err(cannot("is not a regular file".into()));
-    }
-    let progress = Progress::new(shown.clone(), facts.len());
-    let run = async {
-        let place = source.place(|why| progress.trouble(why)).await?;
-        let since = facts.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let bind = json!({
-            "name": shown,
-            "length": facts.len(),
-            "last_modified": since.map(|since| u64::try_from(since.as_millis()).unwrap_or(0)),
-        });
-        let transfer = Transfer {
-            upload: Arc::new(Upload { place, file: Arc::new(file) }),
-            length: facts.len(),
-            progress: &progress,
-            pace,
-        };
-        let status = transfer.ask(Method::POST, "", bind.to_string()).await?;
-        let (status, sent) = transfer.send(status).await?;
-        transfer.handed_over(status).await?;
-        Ok(sent)
-    };
-    let done: Result<u64, String> = run.await;
-    done.map(|sent| progress.finished(sent)).map_err(|why| progress.failed(&why))
-}
-
-/// What every request needs.
-struct Upload {
-    place: Place,
-    file: Arc<File>,
-}
-
-struct Transfer<'a> {
+/// One upload, and what this run knows of it.
+pub(super) struct Transfer<'a> {
     upload: Arc<Upload>,
     length: u64,
-    progress: &'a Progress,
+    teller: &'a Teller,
     pace: Pace,
+    /// Acknowledged, as far as was told.
+    known: ExtentSet,
+    /// Sent by this run, or compared: the file's bytes.
+    sure: ExtentSet,
+    /// On their way, and how far.
+    under_way: Vec<(Extent, Arc<Gauge>)>,
+    sending: JoinSet<(Extent, Result<Status, Refused>)>,
+    backoff: Backoff,
+    /// Larger chunks were refused.
+    ceiling: u64,
+    /// Chunks in flight at most.
+    parallel: usize,
+    superseded: u32,
 }
 
-impl Transfer<'_> {
+impl<'a> Transfer<'a> {
+    pub(super) fn new(upload: Upload, teller: &'a Teller, pace: Pace) -> Self {
+        Self {
+            length: upload.source.facts.size,
+            upload: Arc::new(upload),
+            teller,
+            pace,
+            known: ExtentSet::new(),
+            sure: ExtentSet::new(),
+            under_way: Vec::new(),
+            sending: JoinSet::new(),
+            backoff: Backoff::new(pace.retry_for),
+            ceiling: u64::MAX,
+            parallel: 1,
+            superseded: 0,
+        }
+    }
+
     /// Sends what is missing until nothing is, or until the upload is over for another reason.
     /// Returns the last status and the bytes that were acknowledged meanwhile.
-    async fn send(&self, mut status: Status) -> Result<(Status, u64), String> {
-        let mut known = status.received();
-        let begun = known.bytes();
-        self.progress.begin_at(begun);
-        let mut under_way = ExtentSet::new();
-        let mut sending = JoinSet::new();
-        let mut backoff = Backoff::default();
-        let parallel =
-            usize::try_from(self.pace.parallel.unwrap_or(status.send_ahead)).unwrap_or(1);
-        while matches!(status.state, State::New | State::Uploading) {
-            while sending.len() < parallel.max(1)
-                && let Some(extent) =
-                    next(&known, &under_way, self.length, self.chunk_bytes(&status))
-            {
-                under_way.insert(extent);
-                let upload = Arc::clone(&self.upload);
-                let length = self.length;
-                sending.spawn(async move { (extent, upload.put(extent, length).await) });
+    ///
+    /// Cancel: chunks under way break off; what was acknowledged stays.
+    pub(super) async fn send(&mut self, mut status: Status) -> Result<(Status, u64), String> {
+        let begun = status.received().bytes();
+        self.known = status.received();
+        let parallel = self.pace.parallel.unwrap_or(status.send_ahead);
+        self.parallel = usize::try_from(parallel).unwrap_or(1).max(1);
+        self.teller.moved(begun, 0);
+        let mut tick = tokio::time::interval(TICK);
+        while status.is_open() {
+            if let Some(fresh) = self.start(&status).await? {
+                self.known = fresh.received();
+                status = fresh;
+                continue;
             }
-            let trouble = match sending.join_next().await {
+            let done = tokio::select! {
+                done = self.sending.join_next() => done,
+                _ = tick.tick(), if !self.sending.is_empty() => {
+                    self.tell();
+                    continue;
+                }
+            };
+            let answer = match done {
                 Some(done) => {
                     let (extent, answer) =
                         done.map_err(|error| format!("a chunk broke off: {error}"))?;
-                    under_way = without(&under_way, extent);
-                    match answer {
-                        Ok(fresh) => {
-                            if self.acknowledged(&mut known, &fresh) {
-                                backoff.reset();
-                            }
-                            status = fresh;
-                            continue;
-                        }
-                        Err(trouble) => trouble,
-                    }
+                    self.arrived(extent);
+                    answer
                 }
                 // All of it is acknowledged, and yet the upload is not complete: ask how it stands.
-                None => Trouble::passing("the server does not say that it has the whole file"),
+                None => {
+                    let why = "the server does not say that it has the whole file";
+                    Err(Trouble::passing(why).into())
+                }
             };
-            let (why, after) = match trouble {
-                Trouble::Final(why) => return Err(why),
-                Trouble::Passing { why, after } => (why, after),
-            };
-            self.progress.trouble(&why);
-            tokio::time::sleep(backoff.pause(after)).await;
-            status = self.ask_with(&mut backoff, Method::GET, "", String::new()).await?;
-            known = status.received();
-            // What broke off by the same cause, or arrived meanwhile, needs no pause of its own.
-            while let Some(Ok((extent, answer))) = sending.try_join_next() {
-                under_way = without(&under_way, extent);
-                match answer {
-                    Ok(fresh) => _ = self.acknowledged(&mut known, &fresh),
-                    Err(Trouble::Final(why)) => return Err(why),
-                    Err(Trouble::Passing { .. }) => {}
+            match answer {
+                Ok(fresh) => {
+                    self.acknowledged(&fresh);
+                    status = fresh;
+                }
+                Err(refused) => {
+                    if let Some(fresh) = self.recover(refused, &status).await? {
+                        status = fresh;
+                    }
                 }
             }
         }
         Ok((status, self.length.saturating_sub(begun)))
     }
 
-    /// Adds what an answer says to what is known. Answers overtake each other, so nothing is taken
-    /// back here. Whether something was new.
-    fn acknowledged(&self, known: &mut ExtentSet, fresh: &Status) -> bool {
-        let before = known.bytes();
-        known.insert_all(&fresh.received());
-        let new = known.bytes() > before;
-        if new {
-            self.progress.acknowledged(known.bytes());
+    /// Starts every chunk that may go now. A status where the comparison before the last chunk showed
+    /// that things stand otherwise than was known.
+    async fn start(&mut self, status: &Status) -> Result<Option<Status>, String> {
+        while self.sending.len() < self.parallel {
+            let mut taken = self.known.clone();
+            self.under_way.iter().for_each(|(extent, _)| taken.insert(*extent));
+            let Some(extent) = next(&taken, self.length, self.chunk_bytes(status)) else { break };
+            taken.insert(extent);
+            if taken.bytes() == self.length {
+                // It completes the file: alone, and only of the same file.
+                if !self.sending.is_empty() {
+                    break;
+                }
+                self.upload.source.facts.still(&self.upload.source.file)?;
+                let held = self.known.clone();
+                if let Some(fresh) = self.compare(&held, Closeness::Sample).await? {
+                    return Ok(Some(fresh));
+                }
+            }
+            let gauge = Arc::new(Gauge::default());
+            self.under_way.push((extent, Arc::clone(&gauge)));
+            self.sure.insert(extent);
+            let (upload, length) = (Arc::clone(&self.upload), self.length);
+            self.sending.spawn(async move { (extent, upload.put(extent, length, &gauge).await) });
         }
-        new
+        Ok(None)
+    }
+
+    /// After a chunk that was not acknowledged. A fresh status, where one was read.
+    async fn recover(
+        &mut self,
+        refused: Refused,
+        status: &Status,
+    ) -> Result<Option<Status>, String> {
+        let trouble = match refused {
+            Refused::TooLarge(why) => {
+                let size = self.chunk_bytes(status);
+                if size <= LEAST_CHUNK {
+                    return Err(why);
+                }
+                // What the others in flight are answered is the same, and says nothing new.
+                if size > self.ceiling / 2 || self.ceiling == u64::MAX {
+                    self.ceiling = (size / 2).max(LEAST_CHUNK);
+                    let smaller = indicatif::HumanBytes(self.ceiling);
+                    self.teller.note(&format!("{why}; going on with chunks of {smaller}"));
+                }
+                self.drain().await?;
+                return self.look().await.map(Some);
+            }
+            Refused::Superseded(why) => {
+                self.superseded += 1;
+                if self.superseded >= SUPERSEDED {
+                    return Err(format!("{why}; another client sends the same file"));
+                }
+                Trouble::passing(why)
+            }
+            Refused::TooMany { why, after } => {
+                self.parallel = (self.parallel - 1).max(1);
+                Trouble::Passing { why, after }
+            }
+            other => other.trouble(),
+        };
+        let (why, after) = match trouble {
+            Trouble::Final(why) => return Err(why),
+            Trouble::Passing { why, after } => (why, after),
+        };
+        self.pause(why, after).await?;
+        self.drain().await?;
+        self.look().await.map(Some)
+    }
+
+    /// The status anew, and what others have sent meanwhile compared.
+    async fn look(&mut self) -> Result<Status, String> {
+        let status = self.ask(&Method::GET, "", "").await?;
+        let before = self.known.bytes();
+        self.known = status.received();
+        if self.known.bytes() > before {
+            self.backoff.reset();
+        }
+        self.tell();
+        if status.is_open()
+            && let Some(fresh) = self.trust(&status, Closeness::Sample).await?
+        {
+            self.known = fresh.received();
+            return Ok(fresh);
+        }
+        Ok(status)
+    }
+
+    /// What broke off by the same cause, or arrived meanwhile, needs no pause of its own.
+    async fn drain(&mut self) -> Result<(), String> {
+        // Those that are still moving go on.
+        tokio::task::yield_now().await;
+        while let Some(done) = self.sending.try_join_next() {
+            let (extent, answer) = done.map_err(|error| format!("a chunk broke off: {error}"))?;
+            self.arrived(extent);
+            match answer {
+                Ok(fresh) => self.acknowledged(&fresh),
+                Err(Refused::Trouble(Trouble::Final(why))) => return Err(why),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what the server holds and this run has neither sent nor compared. A fresh status where
+    /// the server holds something else by now.
+    pub(super) async fn trust(
+        &mut self,
+        status: &Status,
+        how: Closeness,
+    ) -> Result<Option<Status>, String> {
+        let mut foreign = ExtentSet::new();
+        for extent in status.received().as_slice() {
+            foreign.insert_all(&self.sure.missing_in(*extent));
+        }
+        let fresh = self.compare(&foreign, how).await?;
+        if fresh.is_none() {
+            self.sure.insert_all(&foreign);
+        }
+        Ok(fresh)
+    }
+
+    async fn compare(
+        &mut self,
+        held: &ExtentSet,
+        how: Closeness,
+    ) -> Result<Option<Status>, String> {
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let pieces = same::pieces(held, self.length, how).ok_or(
+            "the server holds pieces of it that are too small to compare: nothing more is sent",
+        )?;
+        if how == Closeness::All {
+            self.teller.comparing(held.bytes());
+        }
+        for batch in same::batches(&pieces) {
+            let (file, batch) = (Arc::clone(&self.upload.source.file), batch.to_vec());
+            let body = tokio::task::spawn_blocking(move || same::body(&file, &batch));
+            let body = body.await.map_err(|error| error.to_string())??;
+            let verified = loop {
+                match self.upload.verify(&body).await.map_err(Refused::trouble) {
+                    Ok(verified) => break verified,
+                    Err(Trouble::Final(why)) => return Err(why),
+                    Err(Trouble::Passing { why, after }) => self.pause(why, after).await?,
+                }
+            };
+            if verified.verified.contains(&Some(false)) {
+                return Err("has changed since its upload began: the server holds other bytes, \
+                            nothing more is sent"
+                    .into());
+            }
+            // Over by now, or the server has lost it since (a power cut with `ack = written`).
+            if verified.verified.contains(&None) {
+                let why = "the server holds less than it said";
+                if verified.status.is_open() {
+                    self.pause(why.into(), None).await?;
+                }
+                return Ok(Some(verified.status));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds what an answer says to what is known. Answers overtake each other, so nothing is taken
+    /// back here.
+    fn acknowledged(&mut self, fresh: &Status) {
+        let before = self.known.bytes();
+        self.known.insert_all(&fresh.received());
+        if self.known.bytes() > before {
+            self.backoff.reset();
+            self.superseded = 0;
+        }
+        self.tell();
+    }
+
+    fn arrived(&mut self, extent: Extent) {
+        self.under_way.retain(|(other, _)| *other != extent);
+    }
+
+    fn tell(&self) {
+        let ahead = self.under_way.iter().map(|(extent, gauge)| {
+            let unknown = without(*extent, &self.known);
+            gauge.moved().min(unknown)
+        });
+        self.teller.moved(self.known.bytes(), ahead.sum());
     }
 
     /// Waits until the upload is over; only one end is good.
-    async fn handed_over(&self, mut status: Status) -> Result<(), String> {
+    pub(super) async fn handed_over(&mut self, mut status: Status) -> Result<(), Ended> {
         loop {
             let reason = status.reason();
-            let why = || reason.clone().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let why = |word: &str| match &reason {
+                Some(reason) => Ended::Over(format!("{word}: {reason}")),
+                None => Ended::Over(word.into()),
+            };
             match status.state {
                 State::Finished => return Ok(()),
-                State::Cancelled => return Err(format!("cancelled{}", why())),
-                State::Failed => return Err(format!("failed{}", why())),
+                State::Cancelled => return Err(why("cancelled")),
+                State::Failed => return Err(why("failed")),
                 State::New | State::Uploading => {
-                    return Err("the server lost what it had".into());
+                    return Err(Ended::Open("the server lost what it had".into()));
                 }
-                State::HandingOver => self.progress.handing_over(reason),
+                State::HandingOver => self.teller.handing_over(reason.as_deref()),
             }
             let query = format!("wait={}&state=handing_over", POLL.as_secs());
-            status = self.ask(Method::GET, &query, String::new()).await?;
+            status = self.ask(&Method::GET, &query, "").await.map_err(Ended::Open)?;
         }
-    }
-
-    async fn ask(&self, method: Method, query: &str, body: String) -> Result<Status, String> {
-        self.ask_with(&mut Backoff::default(), method, query, body).await
     }
 
     /// Asks until there is an answer.
-    async fn ask_with(
-        &self,
-        backoff: &mut Backoff,
-        method: Method,
+    async fn ask(&mut self, method: &Method, query: &str, body: &str) -> Result<Status, String> {
+        match self.try_ask(method, query, body).await {
+            Ok(status) => Ok(status),
+            Err(refused) => Err(refused.trouble().line()),
+        }
+    }
+
+    /// As [`Transfer::ask`], and says what no retry cures.
+    pub(super) async fn try_ask(
+        &mut self,
+        method: &Method,
         query: &str,
-        body: String,
-    ) -> Result<Status, String> {
+        body: &str,
+    ) -> Result<Status, Refused> {
         loop {
-            match self.upload.ask(&method, query, &body).await {
+            match self.upload.ask(method, query, body).await {
                 Ok(status) => return Ok(status),
-                Err(Trouble::Final(why)) => return Err(why),
-                Err(Trouble::Passing { why, after }) => {
-                    self.progress.trouble(&why);
-                    tokio::time::sleep(backoff.pause(after)).await;
-                }
+                Err(refused @ (Refused::Unknown(_) | Refused::TooLarge(_))) => return Err(refused),
+                Err(refused) => match refused.trouble() {
+                    Trouble::Final(why) => return Err(Trouble::Final(why).into()),
+                    Trouble::Passing { why, after } => {
+                        let paused = self.pause(why, after).await;
+                        paused.map_err(|why| Refused::from(Trouble::Final(why)))?;
+                    }
+                },
             }
         }
+    }
+
+    /// Waits before the next try; an error when there is none.
+    async fn pause(&mut self, why: String, after: Option<Duration>) -> Result<(), String> {
+        let Some(pause) = self.backoff.pause(after) else { return Err(why) };
+        self.teller.trouble(&why, pause);
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     fn chunk_bytes(&self, status: &Status) -> u64 {
         let wanted = self.pace.chunk_size.unwrap_or(status.chunk_size);
-        wanted.min(status.max_chunk_size.unwrap_or(u64::MAX)).max(1)
+        wanted.min(status.max_chunk_size.unwrap_or(u64::MAX)).min(self.ceiling).max(1)
     }
 }
 
-impl Upload {
-    async fn ask(&self, method: &Method, query: &str, body: &str) -> Result<Status, Trouble> {
-        let path = &self.place.path;
-        let uri = match query {
-            "" => path.clone(),
-            query => format!("{path}{}{query}", if path.contains('?') { '&' } else { '?' }),
-        };
-        let mut request = Request::builder().method(method.clone()).uri(uri);
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .body(Either::Left(Full::new(Bytes::from(body.to_owned()))))
-            .map_err(|error| Trouble::Final(error.to_string()))?;
-        let patience = if query.is_empty() { Duration::ZERO } else { POLL };
-        status::judge(&self.place.client.call(request, &Gauge::default(), patience).await?)
-    }
-
-    async fn put(&self, extent: Extent, length: u64) -> Result<Status, Trouble> {
-        let gauge = Arc::new(Gauge::default());
-        let chunk = Chunk::new(Arc::clone(&self.file), extent, Arc::clone(&gauge));
-        let range = format!("bytes {}-{}/{length}", extent.start(), extent.end() - 1);
-        let request = Request::put(&self.place.path)
-            .header(CONTENT_RANGE, range)
-            .body(Either::Right(chunk))
-            .map_err(|error| Trouble::Final(error.to_string()))?;
-        status::judge(&self.place.client.call(request, &gauge, Duration::ZERO).await?)
-    }
-}
-
-/// The next chunk: the first bytes that are neither known nor under way, at most so many.
-fn next(known: &ExtentSet, under_way: &ExtentSet, length: u64, most: u64) -> Option<Extent> {
-    let mut taken = known.clone();
-    taken.insert_all(under_way);
-    let missing = taken.missing_in(Extent::new(0, length)?);
-    let first = *missing.as_slice().first()?;
-    Extent::new(first.start(), first.end().min(first.start().saturating_add(most)))
-}
-
-/// The set less one of its parts.
-fn without(set: &ExtentSet, extent: Extent) -> ExtentSet {
-    let mut rest = ExtentSet::new();
-    for kept in set.as_slice() {
-        for part in ExtentSet::of(extent).missing_in(*kept).as_slice() {
-            rest.insert(*part);
-        }
-    }
-    rest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(ranges: &[(u64, u64)]) -> ExtentSet {
-        let mut set = ExtentSet::new();
-        for &(start, end) in ranges {
-            set.insert(Extent::new(start, end).unwrap());
-        }
-        set
-    }
-
-    #[test]
-    fn what_is_sent_next() {
-        let check = |known: &[(u64, u64)], busy: &[(u64, u64)], expected: Option<(u64, u64)>| {
-            let next = next(&set(known), &set(busy), 100, 10);
-            let next = next.map(|extent| (extent.start(), extent.end()));
-            assert_eq!(next, expected, "{known:?} {busy:?}");
-        };
-        check(&[], &[], Some((0, 10)));
-        check(&[], &[(0, 10)], Some((10, 20)));
-        check(&[(0, 10)], &[(10, 20), (20, 30)], Some((30, 40)));
-        check(&[(3, 50)], &[], Some((0, 3)));
-        check(&[(0, 95)], &[], Some((95, 100)));
-        check(&[(0, 95)], &[(95, 100)], None);
-        check(&[(0, 100)], &[], None);
-        assert_eq!(next(&set(&[]), &set(&[]), 0, 10), None);
-        assert_eq!(next(&set(&[]), &set(&[]), u64::MAX, u64::MAX).unwrap().len(), u64::MAX);
-    }
-
-    #[test]
-    fn parts_are_taken_out() {
-        let check = |of: &[(u64, u64)], out: (u64, u64), rest: &[(u64, u64)]| {
-            assert_eq!(without(&set(of), Extent::new(out.0, out.1).unwrap()), set(rest));
-        };
-        check(&[(0, 30)], (10, 20), &[(0, 10), (20, 30)]);
-        check(&[(0, 10)], (0, 10), &[]);
-        check(&[(0, 10)], (20, 30), &[(0, 10)]);
-        check(&[(0, 10), (20, 30)], (20, 30), &[(0, 10)]);
-    }
+/// How an upload ended that did not arrive.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// For good.
+    Over(String),
+    /// It may be gone on with.
+    Open(String),
 }

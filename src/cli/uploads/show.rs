@@ -8,16 +8,24 @@ use serde_json::Value;
 
 /// The head of the list.
 pub(super) fn head(out: &mut impl Write) -> io::Result<()> {
-    let (id, state, got, of, active) = ("ID", "STATE", "RECEIVED", "LENGTH", "LAST ACTIVE");
-    writeln!(out, "{id:36}  {state:12}  {got:>15}  {of:>15}  {active:20}  NAME")
+    let (id, state, got, of) = ("ID", "STATE", "RECEIVED", "LENGTH");
+    let (created, active) = ("CREATED", "LAST ACTIVE");
+    writeln!(out, "{id:36}  {state:12}  {got:>15}  {of:>15}  {created:20}  {active:20}  NAME")
 }
 
 /// One upload in the list.
 pub(super) fn row(upload: &Value, out: &mut impl Write) -> io::Result<()> {
     let cell = |key| cell(key, upload.get(key));
-    let (id, state, got, of) = (cell("id"), cell("state"), cell("offset"), cell("length"));
-    let (active, name) = (cell("last_active"), cell("name"));
-    writeln!(out, "{id:36}  {state:12}  {got:>15}  {of:>15}  {active:20}  {name}")
+    let (id, state, of) = (cell("id"), cell("state"), cell("length"));
+    let got = received(upload).map_or_else(|| cell("offset"), |bytes| bytes.to_string());
+    let (created, active, name) = (cell("created"), cell("last_active"), cell("name"));
+    writeln!(out, "{id:36}  {state:12}  {got:>15}  {of:>15}  {created:20}  {active:20}  {name}")
+}
+
+/// Acknowledged bytes, wherever they lie.
+fn received(upload: &Value) -> Option<u64> {
+    let ranges = upload.get("received")?.as_array()?.iter();
+    ranges.map(|range| range.get(1)?.as_u64()?.checked_sub(range.get(0)?.as_u64()?)).sum()
 }
 
 /// One upload, a line for each thing known.

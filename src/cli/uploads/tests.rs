@@ -51,12 +51,12 @@ fn dialogue(
     answers: Vec<(u16, &'static str)>,
 ) -> (Result<String, String>, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+    let target = Endpoint::of_listener(&listener.local_addr().unwrap().to_string()).unwrap();
     let server = serve(move || listener.accept().unwrap().0, answers);
     (told(line, target), server.join().unwrap())
 }
 
-fn told(line: &str, target: Target) -> Result<String, String> {
+fn told(line: &str, target: Endpoint) -> Result<String, String> {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
@@ -64,7 +64,7 @@ fn told(line: &str, target: Target) -> Result<String, String> {
     }
     let line = std::iter::once("uploads").chain(line.split_whitespace());
     let args = <Line as clap::Parser>::try_parse_from(line).unwrap().args;
-    let client = Client::new(target, args.token).unwrap();
+    let client = Client::new(target, args.token.as_ref(), &args.tls).unwrap();
     let form = if args.json { Form::Json } else { Form::Table };
     let mut out = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -75,8 +75,12 @@ fn told(line: &str, target: Target) -> Result<String, String> {
     }
 }
 
+fn unix(path: &str) -> Endpoint {
+    Endpoint::of_listener(&format!("unix:{path}")).unwrap()
+}
+
 const FIRST: &str = r#"{"uploads":[{"id":"a","state":"new","name":null,"length":null,"offset":0,
-    "created":1,"last_active":1}],"next":"a"}"#;
+    "received":[[0,3],[5,9]],"created":1,"last_active":1}],"next":"a"}"#;
 const LAST: &str = r#"{"uploads":[{"id":"b","state":"failed","name":"x\u001b","length":9,
     "offset":9,"created":1,"last_active":2}],"next":null}"#;
 
@@ -86,7 +90,12 @@ fn lists_page_after_page() {
     let said = said.unwrap();
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines.len(), 3, "{said}");
-    assert!(lines[2].starts_with("b ") && lines[2].ends_with("1970-01-01T00:00:02Z  x?"), "{said}");
+    assert!(lines[1].contains("               7                -  1970"), "{said}");
+    assert!(
+        lines[2].starts_with("b ")
+            && lines[2].contains("  1970-01-01T00:00:01Z  1970-01-01T00:00:02Z  x?"),
+        "{said}"
+    );
     assert_eq!(
         asked,
         [
@@ -154,15 +163,15 @@ fn speaks_over_a_unix_socket() {
     let path = home.path().join("b.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let server = serve(move || listener.accept().unwrap().0, vec![(200, "{\"id\":\"x\"}")]);
-    assert_eq!(told("show x", Target::Unix(path)).unwrap(), "id  x\n");
+    assert_eq!(told("show x", unix(&path.display().to_string())).unwrap(), "id  x\n");
     assert_eq!(server.join().unwrap().len(), 1);
 }
 
 #[test]
 fn says_why_nobody_answers() {
-    let nowhere = Target::Unix("/nowhere/b.sock".into());
+    let nowhere = unix("/nowhere/b.sock");
     let line = told("show x", nowhere).unwrap_err();
-    assert!(line.starts_with("unix:/nowhere/b.sock: cannot connect: "), "{line}");
+    assert!(line.starts_with("cannot connect to unix:/nowhere/b.sock: "), "{line}");
     let (line, _) = dialogue("show x", vec![(200, "<html>")]);
     assert!(line.unwrap_err().contains("gave no answer of this kind"));
 }

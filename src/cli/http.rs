@@ -1,0 +1,12 @@
+//! Requests of the commands to one listener: HTTP/1.1 or HTTP/2, plain or over TLS, to TCP or a unix
+//! socket, on connections that are used again. What goes wrong is told in the words of somebody at a
+//! terminal.
+
+mod client;
+mod gauge;
+mod heard;
+mod trouble;
+
+pub(super) use client::{Answer, Client, Protocol};
+pub(super) use gauge::Gauge;
+pub(super) use trouble::{Trouble, refusal, shown};

@@ -1,0 +1,129 @@
+//! The first bytes that a peer says: they tell which protocol it speaks where it is not the one that
+//! was expected, which no error of a parser says in words that help.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes kept of what is heard.
+const KEPT: usize = 7;
+
+/// The first bytes of a peer, as soon as they came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    /// Whether it speaks TLS: a record of an alert or a handshake, version 3.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.bytes()[..], [0x15 | 0x16, 0x03, ..])
+    }
+
+    /// Whether it speaks HTTP/1.
+    pub(super) fn is_http1(&self) -> bool {
+        self.bytes().starts_with(b"HTTP/1")
+    }
+
+    /// Whether it has said nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// The count in the first byte, the bytes behind it.
+    fn bytes(&self) -> Vec<u8> {
+        let [count, bytes @ ..] = self.0.load(Ordering::Relaxed).to_be_bytes();
+        bytes[..usize::from(count).min(KEPT)].to_vec()
+    }
+
+    fn hear(&self, fresh: &[u8]) {
+        let mut all = self.bytes();
+        if all.len() == KEPT || fresh.is_empty() {
+            return;
+        }
+        all.extend(fresh.iter().take(KEPT - all.len()));
+        let mut packed = [0; 8];
+        packed[0] = u8::try_from(all.len()).unwrap_or(0);
+        packed[1..=all.len()].copy_from_slice(&all);
+        self.0.store(u64::from_be_bytes(packed), Ordering::Relaxed);
+    }
+}
+
+/// A stream that is listened to.
+pub(super) struct Listening<S> {
+    stream: S,
+    heard: Heard,
+}
+
+impl<S> Listening<S> {
+    pub(super) fn to(stream: S) -> (Self, Heard) {
+        let heard = Heard::default();
+        (Self { stream, heard: heard.clone() }, heard)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.heard.hear(&buf.filled()[before..]);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Listening<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_known_by_their_first_bytes() {
+        fn check(pieces: &[&[u8]], tls: bool, http1: bool) {
+            let heard = Heard::default();
+            pieces.iter().for_each(|piece| heard.hear(piece));
+            assert_eq!((heard.is_tls(), heard.is_http1()), (tls, http1), "{pieces:?}");
+        }
+        check(&[], false, false);
+        check(&[b"HT", b"", b"TP/1.1 400 Bad Request"], false, true);
+        check(&[b"HTTP/1.0"], false, true);
+        check(&[b"HTTP/2"], false, false);
+        check(&[&[0x15, 3, 3, 0, 2, 2, 70]], true, false);
+        check(&[&[0x16], &[3, 1]], true, false);
+        check(&[&[0, 0, 18, 4, 0, 0, 0, 0]], false, false);
+    }
+}

@@ -1,0 +1,186 @@
+//! Why a request did not do what it should, as one line, and whether trying again can help.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use rustls::AlertDescription;
+use serde::Deserialize;
+
+use super::Answer;
+use crate::core::name;
+
+/// Characters of a server's words that are shown.
+const SHOWN_CHARS: usize = 300;
+
+/// What is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Trouble {
+    /// It may work later.
+    Passing { why: String, after: Option<Duration> },
+    /// It never will.
+    Final(String),
+}
+
+impl Trouble {
+    pub(in crate::cli) fn passing(why: impl Into<String>) -> Self {
+        Self::Passing { why: why.into(), after: None }
+    }
+
+    /// The line alone, for who does not try again.
+    pub(in crate::cli) fn line(self) -> String {
+        match self {
+            Self::Passing { why, .. } | Self::Final(why) => why,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    detail: Option<String>,
+    title: Option<String>,
+}
+
+/// A refusal as one line: problem+json's detail, the title of a page, or the text itself; and what is
+/// usually wrong then.
+pub(in crate::cli) fn refusal(answer: &Answer) -> String {
+    let status = answer.status;
+    if let Some(place) = answer.location.as_deref().filter(|_| status.is_redirection()) {
+        return format!("{status}: it is at {} now: use that address", shown(place));
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
+    let said = problem
+        .and_then(|problem| problem.detail.filter(|detail| !detail.is_empty()).or(problem.title));
+    let said = said.or_else(|| title(&text));
+    let said = said.unwrap_or_else(|| text.trim().lines().next().unwrap_or_default().to_owned());
+    let hint = match status {
+        StatusCode::UNAUTHORIZED => " (token: --token or INCOMING_BACKEND_TOKEN)",
+        StatusCode::REQUEST_TIMEOUT => "",
+        _ if text.contains("plain HTTP request was sent to HTTPS port") => {
+            " (is it https:// that is meant?)"
+        }
+        _ => "",
+    };
+    format!("{status}: {}{hint}", shown(&said))
+}
+
+/// The title of an HTML page, as proxies answer with.
+fn title(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(text[start..end].trim().to_owned())
+}
+
+/// Text of a server without what a terminal would obey.
+pub(in crate::cli) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !name::is_hidden(*c)).take(SHOWN_CHARS).collect()
+}
+
+/// Why a connection broke, in few words: where the system knows, what it says.
+pub(super) fn lost(error: &(dyn Error + 'static)) -> String {
+    match cause::<io::Error>(error) {
+        Some(io) if io.get_ref().is_none() => format!("the connection broke: {}", io.kind()),
+        Some(_) | None => {
+            let mut last = error;
+            while let Some(source) = last.source() {
+                last = source;
+            }
+            format!("the connection broke: {last}")
+        }
+    }
+}
+
+/// What TLS failed for, where no retry cures it.
+pub(super) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
+    let inner = match cause::<io::Error>(error) {
+        Some(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        None => cause::<rustls::Error>(error),
+    };
+    match inner? {
+        rustls::Error::InvalidMessage(why) => {
+            Some(format!("does not speak TLS: {why:?}; is it http:// that is meant?"))
+        }
+        rustls::Error::InvalidCertificate(why) => Some(format!(
+            "is not trusted: {why} (--ca names who vouches for it, --insecure takes any certificate)"
+        )),
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateExpired
+            | AlertDescription::AccessDenied),
+        ) => Some(format!(
+            "wants another client certificate: {alert:?} (--cert and --key name one that its CA has signed)"
+        )),
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            Some("does not speak this version of HTTP (--http2 asks for HTTP/2)".into())
+        }
+        _ => None,
+    }
+}
+
+/// The first of its kind among an error and its causes.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, location: Option<&str>, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: None,
+            location: location.map(str::to_owned),
+            body: body.to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn refusals_are_one_line() {
+        let check = |status: u16, body: &str, line: &str| {
+            assert_eq!(refusal(&answer(status, None, body)), line);
+        };
+        check(
+            412,
+            r#"{"title":"wrong state","detail":"handover has begun"}"#,
+            "412 Precondition Failed: handover has begun",
+        );
+        check(404, r#"{"title":"unknown"}"#, "404 Not Found: unknown");
+        check(400, "id = \u{1b}x: unknown\nmore", "400 Bad Request: id = x: unknown");
+        check(
+            401,
+            r#"{"title":"forbidden","detail":""}"#,
+            "401 Unauthorized: forbidden (token: --token or INCOMING_BACKEND_TOKEN)",
+        );
+        check(
+            502,
+            "<html>\n<head><TITLE>502 Bad\u{202e} Gateway</TITLE>",
+            "502 Bad Gateway: 502 Bad Gateway",
+        );
+        check(
+            400,
+            "<html><title>400 The plain HTTP request was sent to HTTPS port</title>",
+            "400 Bad Request: 400 The plain HTTP request was sent to HTTPS port (is it https:// that is meant?)",
+        );
+        check(502, "", "502 Bad Gateway: ");
+        let moved = answer(301, Some("https://a/u"), "<title>Moved</title>");
+        assert_eq!(
+            refusal(&moved),
+            "301 Moved Permanently: it is at https://a/u now: use that address"
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! One file after the other: a ticket or the one that is remembered, the bytes, the handover.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::json;
+
+use super::calls::Upload;
+use super::chunk;
+use super::identity::{Identity, Likeness};
+use super::jobs::Job;
+use super::memory::{Memory, NoSlot, Slot};
+use super::same::Closeness;
+use super::status::{Refused, State, Status};
+use super::tell::{Form, Teller};
+use super::ticket::{Place, Source};
+use super::transfer::{Ended, Pace, Transfer};
+use crate::core::name;
+
+/// How often it is noted how far an upload is.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// What all files share.
+pub(super) struct Run {
+    pub(super) source: Source,
+    pub(super) pace: Pace,
+    pub(super) restart_changed: bool,
+    pub(super) form: Form,
+    /// What is under way, for the last words.
+    pub(super) now: RefCell<Option<Now>>,
+}
+
+/// The file that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct Now {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) percent: u64,
+    /// Whether the same command goes on by itself.
+    pub(super) kept: bool,
+}
+
+/// How one file went.
+pub(super) enum Outcome {
+    /// It arrived; so many bytes were sent now.
+    Finished(u64),
+    /// A line for standard error.
+    Failed(String),
+}
+
+/// A file, open, and as it is.
+struct Opened {
+    file: Arc<File>,
+    identity: Identity,
+    name: String,
+}
+
+impl Run {
+    /// Uploads a file and waits until it is handed over.
+    ///
+    /// Cancel: chunks under way break off; what was acknowledged stays, and is remembered.
+    pub(super) async fn file(&self, job: &Job, turn: (usize, usize)) -> Outcome {
+        let shown = name::harmless(&job.path.to_string_lossy());
+        let opened = match open(job) {
+            Ok(opened) => opened,
+            Err(why) => return Outcome::Failed(self.unopened(&shown, job, &why)),
+        };
+        let told = job.place.clone().unwrap_or(shown);
+        let teller = Teller::new(self.form, &told, opened.identity.facts.size, turn);
+        let mut slot = match Slot::of(&job.path, &self.source.target()) {
+            Ok(slot) => Some(slot),
+            Err(NoSlot::Busy) => {
+                return Outcome::Failed(teller.failed("is being uploaded by another program"));
+            }
+            Err(NoSlot::Unkept(why)) => {
+                teller.note(&format!("cannot be remembered: {why}"));
+                None
+            }
+        };
+        let ended = self.upload(job, &opened, &mut slot, &teller).await;
+        *self.now.borrow_mut() = None;
+        match (ended, slot) {
+            (Ok(sent), slot) => {
+                slot.into_iter().for_each(Slot::forget);
+                teller.finished(sent);
+                Outcome::Finished(sent)
+            }
+            (Err(Ended::Over(why)), slot) => {
+                slot.into_iter().for_each(Slot::forget);
+                Outcome::Failed(teller.failed(&why))
+            }
+            (Err(Ended::Open(why)), slot) => {
+                slot.into_iter().for_each(Slot::leave);
+                Outcome::Failed(teller.failed(&why))
+            }
+        }
+    }
+
+    async fn upload(
+        &self,
+        job: &Job,
+        opened: &Opened,
+        slot: &mut Option<Slot>,
+        teller: &Teller,
+    ) -> Result<u64, Ended> {
+        let mut remembered = slot.as_mut().and_then(Slot::read);
+        loop {
+            let likeness = remembered.as_ref().map(|it| it.identity.likeness(&opened.identity));
+            let begun = match (&remembered, likeness) {
+                (Some(memory), Some(Likeness::Changed(why))) => {
+                    self.changed(&memory.upload, opened, why, teller).await?;
+                    remembered = None;
+                    continue;
+                }
+                (Some(memory), _) => Some(self.source.again(&memory.upload)),
+                (None, _) => None,
+            };
+            let fresh = begun.is_none();
+            let place = match begun {
+                Some(place) => place,
+                None => {
+                    let below = job.place.as_deref();
+                    let place = self.source.place(below, self.pace.retry_for, teller).await;
+                    place.map_err(Ended::Open)?
+                }
+            };
+            let remember =
+                |slot: &mut Option<Slot>| remember(job, opened, &place, slot.as_mut(), teller);
+            let kept = if fresh { remember(slot) } else { slot.is_some() };
+            self.set_now(teller, &opened.name, &place, kept);
+            let source =
+                chunk::Source { file: Arc::clone(&opened.file), facts: opened.identity.facts };
+            let upload = Upload { place: place.clone(), source };
+            let mut transfer = Transfer::new(upload, teller, self.pace);
+            let status = match bind(&mut transfer, opened).await {
+                Ok(status) => status,
+                Err(Refused::Unknown(why)) if fresh || !self.takes_tickets() => {
+                    return Err(Ended::Over(format!(
+                        "{why} (over for long, or not the public listener)"
+                    )));
+                }
+                Err(Refused::Unknown(_)) => {
+                    teller.note("the server no longer knows its upload: beginning anew");
+                    remembered = None;
+                    continue;
+                }
+                Err(refused) => return Err(Ended::Open(refused.trouble().line())),
+            };
+            let over = matches!(status.state, State::Cancelled | State::Failed);
+            if over && !fresh && self.takes_tickets() {
+                teller.note("its upload is over: beginning anew");
+                remembered = None;
+                continue;
+            }
+            teller.begin(&place.url(), status.received().bytes());
+            let how = match likeness {
+                Some(Likeness::Same) => Closeness::Sample,
+                // Another time, or nobody knows what file the server's bytes are of.
+                Some(Likeness::Touched | Likeness::Changed(_)) | None => Closeness::All,
+            };
+            let status = trusted(&mut transfer, status, how).await?;
+            if likeness == Some(Likeness::Touched) && status.is_open() {
+                remember(slot);
+            }
+            let (status, sent) = tokio::select! {
+                sent = transfer.send(status) => sent.map_err(Ended::Open)?,
+                ended = self.watch(teller, &opened.name, &place, kept) => match ended {},
+            };
+            transfer.handed_over(status).await?;
+            return Ok(sent);
+        }
+    }
+
+    /// Keeps the last words true.
+    async fn watch(&self, teller: &Teller, name: &str, place: &Place, kept: bool) -> Infallible {
+        loop {
+            self.set_now(teller, name, place, kept);
+            tokio::time::sleep(WATCH).await;
+        }
+    }
+
+    /// A file that is not the one its upload began with.
+    async fn changed(
+        &self,
+        upload: &str,
+        opened: &Opened,
+        why: &str,
+        teller: &Teller,
+    ) -> Result<(), Ended> {
+        let has = format!("has changed since its upload began ({why}): nothing more is sent");
+        if !self.takes_tickets() {
+            return Err(Ended::Open(format!("{has}; another file needs an upload URL of its own")));
+        }
+        if !self.restart_changed {
+            return Err(Ended::Open(format!(
+                "{has}; --restart-changed cancels that upload and begins anew"
+            )));
+        }
+        let source = chunk::Source { file: Arc::clone(&opened.file), facts: opened.identity.facts };
+        let upload = Upload { place: self.source.again(upload), source };
+        let mut transfer = Transfer::new(upload, teller, self.pace);
+        match transfer.try_ask(&Method::DELETE, "reason=the%20file%20has%20changed", "").await {
+            Ok(_) | Err(Refused::Unknown(_)) => {}
+            Err(refused) => return Err(Ended::Open(refused.trouble().line())),
+        }
+        teller.note(&format!("has changed ({why}): beginning anew"));
+        Ok(())
+    }
+
+    /// Cancels the unfinished upload of a file.
+    pub(super) async fn cancel(&self, job: &Job) -> Outcome {
+        let shown = name::harmless(&job.path.to_string_lossy());
+        let told = job.place.clone().unwrap_or(shown);
+        let opened = match open(job) {
+            Ok(opened) => opened,
+            Err(why) => return Outcome::Failed(self.unopened(&told, job, &why)),
+        };
+        let teller = Teller::new(self.form, &told, opened.identity.facts.size, (1, 1));
+        let mut slot = Slot::of(&job.path, &self.source.target()).ok();
+        let remembered = slot.as_mut().and_then(Slot::read);
+        let place = match (&self.source, &remembered) {
+            (Source::Url(place), _) => place.clone(),
+            (Source::Backend(_), Some(memory)) => self.source.again(&memory.upload),
+            (Source::Backend(_), None) => {
+                slot.into_iter().for_each(Slot::leave);
+                return Outcome::Failed(teller.failed("no unfinished upload of it is known here"));
+            }
+        };
+        let source = chunk::Source { file: opened.file, facts: opened.identity.facts };
+        let mut transfer = Transfer::new(Upload { place, source }, &teller, self.pace);
+        let query = "reason=cancelled%20from%20a%20terminal";
+        match transfer.try_ask(&Method::DELETE, query, "").await {
+            Ok(status) if matches!(status.state, State::Finished | State::Failed) => {
+                slot.into_iter().for_each(Slot::forget);
+                Outcome::Failed(teller.failed("too late to cancel: its upload is over"))
+            }
+            // Cancelled, now or before; or long forgotten.
+            Ok(_) | Err(Refused::Unknown(_)) => {
+                slot.into_iter().for_each(Slot::forget);
+                teller.cancelled();
+                Outcome::Finished(0)
+            }
+            Err(refused) => {
+                slot.into_iter().for_each(Slot::leave);
+                Outcome::Failed(teller.failed(&refused.trouble().line()))
+            }
+        }
+    }
+
+    fn unopened(&self, shown: &str, job: &Job, why: &str) -> String {
+        self.form.event(&json!({ "event": "failed", "file": shown, "why": why }));
+        format!("{}: {why}", job.path.display())
+    }
+
+    /// Whether a new upload can be had for a file.
+    fn takes_tickets(&self) -> bool {
+        matches!(self.source, Source::Backend(_))
+    }
+
+    fn set_now(&self, teller: &Teller, name: &str, place: &Place, kept: bool) {
+        let percent = teller.percent();
+        let now = Now { name: name.to_owned(), url: place.url(), percent, kept };
+        *self.now.borrow_mut() = Some(now);
+    }
+}
+
+/// Keeps what the same command needs to go on; whether that was possible. Blocks.
+fn remember(
+    job: &Job,
+    opened: &Opened,
+    place: &Place,
+    slot: Option<&mut Slot>,
+    teller: &Teller,
+) -> bool {
+    let Some(slot) = slot else { return false };
+    let file = job.path.canonicalize().unwrap_or_else(|_| job.path.clone());
+    let memory = Memory { file, identity: opened.identity.clone(), upload: place.path.clone() };
+    let written = slot.write(&memory);
+    if let Err(error) = &written {
+        teller.note(&format!("cannot be remembered: {error}"));
+    }
+    written.is_ok()
+}
+
+/// Opens a file. Blocks: reads its ends.
+fn open(job: &Job) -> Result<Opened, String> {
+    let file = File::open(&job.path).map_err(|error| error.to_string())?;
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let identity = Identity::of(&file).map_err(|error| error.to_string())?;
+    let name = name::harmless(&job.path.to_string_lossy());
+    Ok(Opened { file: Arc::new(file), identity, name })
+}
+
+async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, Refused> {
+    let facts = opened.identity.facts;
+    let body = json!({
+        "name": opened.name,
+        "length": facts.size,
+        "last_modified": facts.modified_ms(),
+    });
+    transfer.try_ask(&Method::POST, "", &body.to_string()).await
+}
+
+/// A status over whose bytes it may be gone on.
+async fn trusted(
+    transfer: &mut Transfer<'_>,
+    mut status: Status,
+    how: Closeness,
+) -> Result<Status, Ended> {
+    while status.is_open() {
+        match transfer.trust(&status, how).await.map_err(Ended::Open)? {
+            Some(fresh) => status = fresh,
+            None => break,
+        }
+    }
+    Ok(status)
+}

@@ -1,0 +1,202 @@
+//! What is seen of an upload: a bar on a terminal and a line when something is in the way, or one JSON
+//! object a line for programs.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::rate::Rate;
+
+/// Drawn this often: the eye sees no more.
+const PER_SECOND: u8 = 10;
+/// Programs are told of progress at most this often.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// People: a bar where standard error is a terminal, lines everywhere.
+    Lines,
+    /// Programs.
+    Json,
+}
+
+/// What is told of one file.
+pub(super) struct Teller {
+    form: Form,
+    name: String,
+    length: u64,
+    bar: ProgressBar,
+    begun: Instant,
+    rate: RefCell<Rate>,
+    acknowledged: Cell<u64>,
+    /// What was last said to be in the way.
+    said: RefCell<Option<String>>,
+    told: Cell<Option<Instant>>,
+}
+
+impl Form {
+    /// One object, where programs are told.
+    pub(super) fn event(self, event: &Value) {
+        if self == Self::Json {
+            // Nobody is left to be told when standard output is gone.
+            let _ = writeln!(io::stdout(), "{event}");
+        }
+    }
+
+    /// One line for people.
+    pub(super) fn line(self, line: &str) {
+        if self == Self::Lines {
+            let _ = writeln!(io::stdout(), "{line}");
+        }
+    }
+
+    /// Something that is not as it was asked for, but no failure.
+    pub(super) fn note(self, line: &str) {
+        match self {
+            Self::Lines => _ = writeln!(io::stderr(), "{line}"),
+            Self::Json => self.event(&json!({ "event": "note", "detail": line })),
+        }
+    }
+}
+
+impl Teller {
+    /// `turn` is this file's number and how many there are.
+    pub(super) fn new(form: Form, name: &str, length: u64, turn: (usize, usize)) -> Self {
+        let bar = if form == Form::Lines && io::stderr().is_terminal() {
+            let target = ProgressDrawTarget::stderr_with_hz(PER_SECOND);
+            let bar = ProgressBar::with_draw_target(Some(length), target);
+            let template = "{prefix} {wide_bar} {percent:>3} % {bytes} of {total_bytes}  {msg}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(match turn {
+                (_, 1) => name.to_owned(),
+                (number, count) => format!("[{number}/{count}] {name}"),
+            });
+            bar
+        } else {
+            ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
+        };
+        Self {
+            form,
+            name: name.to_owned(),
+            length,
+            bar,
+            begun: Instant::now(),
+            rate: RefCell::default(),
+            acknowledged: Cell::new(0),
+            said: RefCell::new(None),
+            told: Cell::new(None),
+        }
+    }
+
+    fn event(&self, event: &str, more: Value) {
+        let mut all = json!({ "event": event, "file": self.name, "size": self.length });
+        if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+            all.extend(more);
+        }
+        self.form.event(&all);
+    }
+
+    /// It begins, or goes on from what the server has. Whoever knows the URL may upload.
+    pub(super) fn begin(&self, url: &str, acknowledged: u64) {
+        self.acknowledged.set(acknowledged);
+        self.bar.set_position(acknowledged);
+        let more = json!({ "url": url, "acknowledged": acknowledged });
+        self.event(if acknowledged > 0 { "resumed" } else { "started" }, more);
+    }
+
+    /// Bytes that are acknowledged by now, and those that are on their way besides.
+    pub(super) fn moved(&self, acknowledged: u64, ahead: u64) {
+        let now = Instant::now();
+        if acknowledged > self.acknowledged.get() {
+            self.said.replace(None);
+        }
+        self.acknowledged.set(acknowledged);
+        let there = acknowledged.saturating_add(ahead).min(self.length);
+        let mut rate = self.rate.borrow_mut();
+        rate.note(now, there);
+        let (speed, left) = (rate.per_second(), rate.left(self.length - there));
+        self.bar.set_position(there);
+        if self.said.borrow().is_none() {
+            self.bar.set_message(pace(speed, left));
+        }
+        if self.told.get().is_none_or(|told| now.duration_since(told) >= TOLD) {
+            self.told.set(Some(now));
+            let left = left.map(|left| left.as_secs());
+            let more = json!({ "acknowledged": acknowledged, "sent": there, "bytes_per_s": speed, "eta_s": left });
+            self.event("progress", more);
+        }
+    }
+
+    /// What is acknowledged, in percent.
+    pub(super) fn percent(&self) -> u64 {
+        let done = u128::from(self.acknowledged.get()) * 100;
+        u64::try_from(done.checked_div(u128::from(self.length)).unwrap_or(100)).unwrap_or(100)
+    }
+
+    /// The file is held against what the server has of it.
+    pub(super) fn comparing(&self, bytes: u64) {
+        self.bar.set_message("comparing");
+        self.event("comparing", json!({ "bytes": bytes }));
+    }
+
+    /// All of it is there; the web app is taking it over.
+    pub(super) fn handing_over(&self, reason: Option<&str>) {
+        self.bar.set_position(self.length);
+        self.bar.set_message(reason.unwrap_or("handing over").to_owned());
+        self.event("handing_over", json!({ "reason": reason }));
+    }
+
+    /// Something is in the way and will be tried again. People are told once, until something gets on.
+    pub(super) fn trouble(&self, why: &str, pause: Duration) {
+        self.event("waiting", json!({ "why": why, "retry_in_s": pause.as_secs_f64() }));
+        if self.form == Form::Json || self.said.borrow().is_some() {
+            return;
+        }
+        self.said.replace(Some(why.to_owned()));
+        self.bar.set_message("waiting");
+        self.note(&format!("{why}; trying again"));
+    }
+
+    /// A line that does not disturb the bar.
+    pub(super) fn note(&self, line: &str) {
+        self.bar.suspend(|| self.form.note(&format!("{}: {line}", self.name)));
+    }
+
+    /// It arrived, with so many bytes sent in this run.
+    pub(super) fn finished(&self, sent: u64) {
+        self.bar.finish_and_clear();
+        let took = self.begun.elapsed();
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+        let speed = sent.saturating_mul(1000) / millis;
+        let rate = if sent > 0 { format!(" ({}/s)", HumanBytes(speed)) } else { String::new() };
+        let (length, took) = (HumanBytes(self.length), took.as_secs_f64());
+        self.form.line(&format!("{}: finished, {length} in {took:.1} s{rate}", self.name));
+        self.event("finished", json!({ "sent": sent, "seconds": took }));
+    }
+
+    /// It did not. The line for standard error.
+    pub(super) fn failed(&self, why: &str) -> String {
+        self.bar.finish_and_clear();
+        self.event("failed", json!({ "why": why }));
+        format!("{}: {why}", self.name)
+    }
+
+    /// It is over by our own wish.
+    pub(super) fn cancelled(&self) {
+        self.bar.finish_and_clear();
+        self.form.line(&format!("{}: cancelled", self.name));
+        self.event("cancelled", json!({}));
+    }
+}
+
+fn pace(speed: Option<u64>, left: Option<Duration>) -> String {
+    let speed = speed.map(|speed| format!("{}/s", HumanBytes(speed))).unwrap_or_default();
+    let left = left.map(|left| format!("  {} left", HumanDuration(left))).unwrap_or_default();
+    format!("{speed}{left}")
+}

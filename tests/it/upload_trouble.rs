@@ -1,0 +1,211 @@
+//! Protects `incoming upload` against what lies between it and a server: refusals that a retry or a
+//! smaller chunk cures, and the usual mistakes, told in words that help.
+
+use crate::child::{command, ended};
+use crate::client::Place;
+use crate::content::content;
+use crate::server::Running;
+use crate::tls::{Authority, files};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+
+/// An upload server of a few lines that refuses by script.
+struct Stub {
+    address: SocketAddr,
+    state: Arc<Mutex<Held>>,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    got: usize,
+    /// Larger bodies are refused, as by a proxy.
+    most: usize,
+    /// Answers to the next chunks.
+    refusals: Vec<(u16, Option<&'static str>)>,
+    /// Sizes of the chunks that came, and when.
+    chunks: Vec<(usize, std::time::Instant)>,
+    verified: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Speaks {
+    Http1,
+    /// Without TLS and without asking.
+    Http2,
+}
+
+impl Stub {
+    async fn start(speaks: Speaks, most: usize, refusals: &[(u16, Option<&'static str>)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let held = Held { most, refusals: refusals.to_vec(), ..Held::default() };
+        let state = Arc::new(Mutex::new(held));
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = Arc::clone(&shared);
+                let service = service_fn(move |request| answer(Arc::clone(&state), request));
+                let io = TokioIo::new(stream);
+                tokio::spawn(async move {
+                    // A client that breaks off is the test's own doing.
+                    match speaks {
+                        Speaks::Http1 => {
+                            let http1 = hyper::server::conn::http1::Builder::new();
+                            let _ = http1.serve_connection(io, service).await;
+                        }
+                        Speaks::Http2 => {
+                            let http2 =
+                                hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                            let _ = http2.serve_connection(io, service).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, state }
+    }
+}
+
+async fn answer(
+    state: Arc<Mutex<Held>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut held = state.lock().unwrap();
+    if head.method == Method::PUT {
+        held.chunks.push((body.len(), std::time::Instant::now()));
+        let refusal = if body.len() > held.most { Some((413, None)) } else { held.refusals.pop() };
+        if let Some((status, after)) = refusal {
+            let mut response = Response::builder().status(status);
+            if let Some(after) = after {
+                response = response.header("retry-after", after);
+            }
+            return Ok(response.body("<html><title>No</title>".into()).unwrap());
+        }
+        let range = head.headers["content-range"].to_str().unwrap();
+        let start: usize = range[6..].split('-').next().unwrap().parse().unwrap();
+        held.bytes[start..start + body.len()].copy_from_slice(&body);
+        held.got += body.len();
+    } else if head.method == Method::POST && !head.uri.path().ends_with("/verify") {
+        let told: Value = serde_json::from_slice(&body).unwrap();
+        held.bytes = vec![0; usize::try_from(told["length"].as_u64().unwrap()).unwrap()];
+    }
+    let all = held.got == held.bytes.len();
+    let received = if held.got == 0 { json!([]) } else { json!([[0, held.got]]) };
+    let mut status = json!({
+        "state": if all { "finished" } else { "uploading" }, "received": received,
+        "chunk_size": 400_000, "max_chunk_size": null, "send_ahead": 1, "reason": null,
+    });
+    if head.uri.path().ends_with("/verify") {
+        held.verified += 1;
+        let asked: Value = serde_json::from_slice(&body).unwrap();
+        let count = asked["ranges"].as_array().unwrap().len();
+        status["verified"] = json!(vec![true; count]);
+    }
+    Ok(Response::new(status.to_string().into()))
+}
+
+/// Uploads 700,001 bytes and tells what they are.
+async fn upload(url: &str, flags: &str) -> (Output, Vec<u8>) {
+    let home = tempfile::tempdir().unwrap();
+    let content = content(41, 700_001);
+    std::fs::write(home.path().join("film.mp4"), &content).unwrap();
+    let mut go = command(home.path());
+    go.args(["upload", "film.mp4", "--url", url]).args(flags.split_whitespace());
+    go.stdout(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || ended(go)).await.unwrap();
+    drop(home);
+    (output, content)
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn chunks_become_smaller_where_they_are_refused() {
+    for (speaks, flags) in [(Speaks::Http1, ""), (Speaks::Http2, "--http2")] {
+        let stub = Stub::start(speaks, 100_000, &[]).await;
+        let (output, content) = upload(&format!("http://{}/u?x=1", stub.address), flags).await;
+        assert!(output.status.success(), "{flags}: {}", error(&output));
+        let held = stub.state.lock().unwrap();
+        assert!(held.bytes == content, "{flags}: other bytes");
+        let sizes: Vec<usize> = held.chunks.iter().map(|(size, _)| *size).collect();
+        assert_eq!(sizes[..4], [400_000, 200_000, 100_000, 100_000], "{flags}: {sizes:?}");
+        assert!(held.verified > 0, "compared once more before the last chunk");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_time_gets_it() {
+    let refusals = [(503, Some("1")), (429, Some("1")), (507, None)];
+    let stub = Stub::start(Speaks::Http1, usize::MAX, &refusals).await;
+    let (output, content) = upload(&format!("http://{}/u", stub.address), "--json").await;
+    assert!(output.status.success(), "{}", error(&output));
+    let held = stub.state.lock().unwrap();
+    assert!(held.bytes == content, "other bytes");
+    let pauses: Vec<_> = held.chunks.windows(2).map(|two| two[1].1 - two[0].1).collect();
+    // 507 came first, then the two that named a time.
+    assert!(pauses[1..3].iter().all(|pause| pause.as_secs_f64() > 0.99), "{pauses:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains("\"waiting\"")).count(), 3, "{text}");
+}
+
+#[tokio::test]
+async fn is_given_up_where_that_is_asked_for_or_nothing_helps() {
+    let stub = Stub::start(Speaks::Http1, usize::MAX, &[(502, None); 9]).await;
+    let url = format!("http://{}/u", stub.address);
+    let (output, _) = upload(&url, "--retry-for 0s").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).ends_with("film.mp4: 502 Bad Gateway: No\n"), "{}", error(&output));
+    let stub = Stub::start(Speaks::Http1, 0, &[]).await;
+    let (output, _) = upload(&format!("http://{}/u", stub.address), "").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("413 Payload Too Large"), "{}", error(&output));
+}
+
+#[tokio::test]
+async fn the_usual_mistakes_are_told_in_words_that_help() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    authority.issue(folder.path(), "server");
+    let tls = files(folder.path());
+    let secure = Running::start_with(|settings| settings.tls = vec![tls]).await;
+    let plain = Running::start().await;
+    let (Place::Tcp(secure), Place::Tcp(public), Place::Tcp(backend)) =
+        (&secure.public, &plain.public, &plain.backend)
+    else {
+        panic!("not on TCP")
+    };
+    let upload_path = "incoming/frontend/uploads/0a0b0c0d-0102-4304-8506-0708090a0b0c";
+    for (url, flags, code, word) in [
+        (format!("http://{secure}/u"), "", 1, "speaks TLS; is it https:// that is meant?"),
+        (format!("https://{public}/u"), "--insecure", 1, "is it http:// that is meant?"),
+        (format!("http://{public}/{upload_path}"), "--http2", 1, "leave out --http2"),
+        (format!("http://{public}/{upload_path}"), "", 1, "404 Not Found"),
+        (format!("http://{backend}/{upload_path}"), "", 1, "not the public listener"),
+        (format!("{public}/u"), "", 2, "must begin with http:// or https://"),
+        (
+            "http://127.0.0.1:1/u".into(),
+            "--retry-for 0s",
+            1,
+            "cannot connect to http://127.0.0.1:1: ",
+        ),
+    ] {
+        let (output, _) = upload(&url, flags).await;
+        let said = error(&output);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(code), 1), "{url}: {said}");
+        assert!(said.contains(word), "{url} {flags}: {said}");
+    }
+}

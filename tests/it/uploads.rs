@@ -1,0 +1,109 @@
+//! Protects `incoming uploads` against a real backend listener: over TLS with a client certificate and
+//! a token, through all pages.
+
+use crate::child::{command, ended};
+use crate::client::Place;
+use crate::server::Running;
+use crate::tls::{Authority, files};
+use serde_json::Value;
+use std::process::{Output, Stdio};
+
+fn error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn over_tls_with_a_client_certificate_and_a_token() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    for name in ["server", "app"] {
+        authority.issue(folder.path(), name);
+    }
+    let stranger = Authority::new();
+    stranger.issue(folder.path(), "stranger");
+    authority.write(&folder.path().join("ca.pem"));
+    let tls = files(folder.path());
+    let ca = folder.path().join("ca.pem");
+    let server = Running::start_with(|settings| {
+        settings.backend_tls = Some(tls);
+        settings.backend_tls_client_ca = Some(ca);
+        settings.backend_token = Some("hush".parse().unwrap());
+    })
+    .await;
+    let Place::Tcp(address) = &server.backend else { panic!("not on TCP") };
+    let ask = async |scheme: &str, line: &str| {
+        let mut ask = command(folder.path());
+        let backend = format!("{scheme}://{address}");
+        ask.args(["uploads", "--backend", &backend]).args(line.split_whitespace());
+        ask.stdout(Stdio::piped());
+        tokio::task::spawn_blocking(move || ended(ask)).await.unwrap()
+    };
+    let app = "--ca ca.pem --cert app.pem --key app.key";
+    let output = ask("https", &format!("{app} --token hush list --json")).await;
+    assert!(output.status.success(), "{}", error(&output));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), serde_json::json!([]));
+    // The usual mistakes, in words that help.
+    for (scheme, line, code, word) in [
+        ("https", format!("{app} list"), 1, "401 Unauthorized"),
+        ("https", format!("{app} list"), 1, "--token or INCOMING_BACKEND_TOKEN"),
+        ("https", "--ca ca.pem --token hush list".into(), 1, "client certificate"),
+        (
+            "https",
+            "--ca ca.pem --cert stranger.pem --key stranger.key list".into(),
+            1,
+            "client certificate",
+        ),
+        ("https", "--ca app.pem list".into(), 1, "is not trusted"),
+        ("http", "--token hush list".into(), 1, "speaks TLS; is it https:// that is meant?"),
+        (
+            "https",
+            "--ca app.key list".into(),
+            2,
+            "--ca app.key: must be a PEM file with certificates",
+        ),
+        (
+            "https",
+            "--ca ca.pem --cert app.pem --key ca.pem list".into(),
+            2,
+            "--key ca.pem: must be",
+        ),
+        ("https", "--cert app.pem list".into(), 2, "--key"),
+    ] {
+        let output = ask(scheme, &line).await;
+        let said = error(&output);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(code), 1), "{line}: {said}");
+        assert!(said.contains(word), "{line}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn lists_all_pages_shows_and_cancels() {
+    let server = Running::start().await;
+    let Place::Tcp(address) = &server.backend else { panic!("not on TCP") };
+    let mut ids = Vec::new();
+    for _ in 0..205 {
+        ids.push(server.lonely_ticket().await.id);
+    }
+    ids.sort();
+    server.upload(&ids[3]).put(5, b"abc", 10).await.expect(200);
+    let folder = tempfile::tempdir().unwrap();
+    let ask = async |line: &str| {
+        let mut ask = command(folder.path());
+        ask.args(["uploads", "--backend", &address.to_string()]).args(line.split_whitespace());
+        ask.stdout(Stdio::piped());
+        let output = tokio::task::spawn_blocking(move || ended(ask)).await.unwrap();
+        assert!(output.status.success(), "{line}: {}", error(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all: Vec<Value> = serde_json::from_str(&ask("list --json").await).unwrap();
+    let found: Vec<_> = all.iter().map(|upload| upload["id"].as_str().unwrap()).collect();
+    assert_eq!(found, ids);
+    let table = ask("list --state uploading").await;
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].contains("CREATED") && lines.len() == 2, "{table}");
+    let cells: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!(cells[..4], [&ids[3], "uploading", "3", "10"]);
+    assert_eq!((cells[4].len(), cells[5].len()), ("2026-01-01T00:00:00Z".len(), 20), "{table}");
+    assert!(ask(&format!("show {}", ids[3])).await.contains("[[5,8]]"));
+    assert_eq!(ask(&format!("cancel {}", ids[3])).await, "ok\n");
+    server.upload(&ids[3]).reaches("cancelled").await;
+}
