@@ -311,6 +311,10 @@ pub fn caller(peer: &Peer) -> Caller {
             PeerAddress::Unix => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             PeerAddress::Unknown => None,
         },
+        port: match peer.address {
+            PeerAddress::Ip(address) => Some(address.port()),
+            PeerAddress::Unix | PeerAddress::Unknown => None,
+        },
         client_certificate: peer.client_certificate,
     }
 }

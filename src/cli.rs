@@ -8,6 +8,7 @@ mod bench;
 mod check_config;
 mod completions;
 mod demo;
+mod doctor;
 mod endpoint;
 mod http;
 mod man;
@@ -26,6 +27,7 @@ pub use bench::{BenchArgs, bench};
 pub use check_config::check_config;
 pub use completions::{CompletionsArgs, completions};
 pub use demo::{DemoArgs, demo};
+pub use doctor::{DoctorArgs, doctor};
 pub use man::{ManArgs, man};
 pub use serve::{ServeArgs, serve};
 pub use trust::Credentials;
@@ -59,6 +61,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure the throughput of a server of its own or of a running one
     Bench(BenchArgs),
+    /// Say what proxies between here and a running server do to uploads, and which line mends it
+    Doctor(DoctorArgs),
     /// Check the configuration without starting, and print the settings in force
     CheckConfig(Box<ServeArgs>),
     /// Print what a shell needs to complete this command line

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cli::bench(args),
         Command::Demo(args) => cli::demo(args),
         Command::Upload(args) => cli::upload(&args),
+        Command::Doctor(args) => cli::doctor(&args),
         Command::Verify(args) => cli::verify(&args),
         Command::Completions(args) => cli::completions(&args),
         Command::Man(args) => cli::man(&args),

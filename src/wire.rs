@@ -10,6 +10,7 @@ mod bind;
 pub mod body;
 pub mod content_digest;
 pub mod cors;
+pub mod doctor;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -57,6 +58,8 @@ pub struct Options {
     pub cors: Cors,
     /// Who may call the backend surface.
     pub access: Access,
+    /// Whether the path doctor answers.
+    pub doctor: bool,
 }
 
 /// Which paths a listener serves.
@@ -76,6 +79,8 @@ pub struct Caller {
     /// The address connected from, or named by a PROXY header; a unix socket counts as loopback. None where a proxy
     /// brings somebody and does not say whom.
     pub address: Option<IpAddr>,
+    /// Its port there, where it has one.
+    pub port: Option<u16>,
     /// Whether a client certificate was shown and checked.
     pub client_certificate: bool,
 }
@@ -89,12 +94,14 @@ pub struct Wire {
     options: Options,
     metrics: RenderMetrics,
     drains: TaskTracker,
+    doctor: doctor::Doctor,
 }
 
 impl Wire {
     /// The HTTP surface of `engine`.
     pub fn new(engine: Arc<Engine>, options: Options, metrics: RenderMetrics) -> Arc<Self> {
-        Arc::new(Self { engine, options, metrics, drains: TaskTracker::new() })
+        let (drains, doctor) = (TaskTracker::new(), doctor::Doctor::new());
+        Arc::new(Self { engine, options, metrics, drains, doctor })
     }
 
     /// Waits until bodies that are read only to be thrown away have ended. They have a deadline
@@ -167,12 +174,14 @@ impl Wire {
         match route {
             Route::Upload(id) => self.upload(id, head, body).await,
             Route::Verify(id) => self.verification(id, head, body).await,
+            Route::Doctor if self.options.doctor => self.doctor(surface, caller, head, body).await,
+            Route::DoctorFindings if self.options.doctor => self.doctor_findings(head, body).await,
             Route::Script(script) => assets::answer(script, &head),
             Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
             Route::Metrics | Route::Health | Route::Ready => {
                 self.health(route, surface, caller, &head).await
             }
-            Route::Unknown => {
+            Route::Doctor | Route::DoctorFindings | Route::Unknown => {
                 Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()
             }
         }

@@ -61,6 +61,7 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
     wire::Options {
         chunk_size: settings.chunk_size,
         send_ahead: settings.send_ahead,
+        doctor: settings.doctor,
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {
             allow: settings.backend_allow_effective(),

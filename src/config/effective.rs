@@ -81,6 +81,7 @@ impl Settings {
             ("trusted_proxies", networks(&self.trusted_proxies)),
             ("proxy_protocol", Value(self.proxy_protocol.to_string())),
             ("backend_proxy_protocol", Value(self.backend_proxy_protocol.to_string())),
+            ("doctor", Value(self.doctor.to_string())),
             ("body_timeout", string(duration(self.body_timeout))),
             ("min_rate", string(size(self.min_rate))),
             ("shutdown_grace", string(duration(self.shutdown_grace))),

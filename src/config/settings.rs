@@ -102,6 +102,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// The same of an own backend listener.
     pub backend_proxy_protocol: bool,
+    /// Whether `/incoming/frontend/doctor` answers. Default true: it keeps nothing and is bounded.
+    pub doctor: bool,
     /// A body that stands still this long ends. Default 30 s. Positive.
     pub body_timeout: Duration,
     /// A body slower than this ends, in bytes per second. Default 0: slow lines are welcome.
@@ -273,6 +275,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             backend_proxy_protocol: false,
+            doctor: true,
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
             shutdown_grace: Duration::from_secs(30),

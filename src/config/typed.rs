@@ -148,6 +148,10 @@ pub struct Typed {
     /// The same for an own backend listener: true or false [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub backend_proxy_protocol: Option<Raw>,
+    /// Answer at /incoming/frontend/doctor, which says what proxies do to requests (`incoming
+    /// doctor`): true or false [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub doctor: Option<Raw>,
     /// A body that stands still this long ends, its prefix kept [default: 30s]
     #[arg(long, value_name = "TIME")]
     pub body_timeout: Option<Raw>,
@@ -184,7 +188,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 43, "{keys:?}");
+        assert_eq!(keys.len(), 44, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

@@ -99,6 +99,7 @@ fn times(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
 }
 
 fn rest(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+    given!(layers, doctor).into(&mut settings.doctor, parse::flag)?;
     given!(layers, log).into(&mut settings.log, parse::log_filter)?;
     given!(layers, log_format).into(&mut settings.log_format, parse::log_format)
 }

@@ -123,7 +123,8 @@ mod tests {
             for value in forwarded {
                 headers.append("x-forwarded-for", HeaderValue::from_static(value));
             }
-            let caller = Caller { address: peer.parse().ok(), client_certificate: false };
+            let caller =
+                Caller { address: peer.parse().ok(), port: None, client_certificate: false };
             let on = |surface| access.check(surface, &caller, &headers).is_ok();
             assert_eq!(on(Surface::Shared), expected, "{peer} {forwarded:?}");
             // A socket for backends alone is one that a proxy does not send browsers to.
@@ -147,7 +148,8 @@ mod tests {
     #[test]
     fn the_token_must_match() {
         let access = Access { token: Some("s3cret".into()), ..Access::default() };
-        let caller = Caller { address: "127.0.0.1".parse().ok(), client_certificate: false };
+        let caller =
+            Caller { address: "127.0.0.1".parse().ok(), port: None, client_certificate: false };
         let check = |values: &[&'static str], expected: bool| {
             let mut headers = HeaderMap::new();
             for value in values {

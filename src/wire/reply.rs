@@ -241,6 +241,11 @@ pub fn moved(location: HeaderValue) -> Answer {
     answer
 }
 
+/// The answer to a preflight.
+pub fn no_content() -> Answer {
+    empty_answer(StatusCode::NO_CONTENT)
+}
+
 /// An answer without a body.
 pub fn empty_answer(status: StatusCode) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::new()));

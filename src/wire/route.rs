@@ -37,6 +37,10 @@ pub enum Route {
     Upload(Option<TicketId>),
     /// Comparing an upload's bytes; `None` where the part before that is no id.
     Verify(Option<TicketId>),
+    /// The path doctor.
+    Doctor,
+    /// What it makes of what a client has seen.
+    DoctorFindings,
     /// The browser library.
     Script(Script),
     /// A backend call.
@@ -66,6 +70,8 @@ impl Route {
         match rest {
             "frontend/incoming.js" => Self::Script(Script::Classic),
             "frontend/incoming.mjs" => Self::Script(Script::Module),
+            "frontend/doctor" => Self::Doctor,
+            "frontend/doctor/findings" => Self::DoctorFindings,
             "backend/new_upload" => Self::Backend(BackendCall::NewUpload),
             "backend/cancel_upload" => Self::Backend(BackendCall::CancelUpload),
             "backend/finish_upload" => Self::Backend(BackendCall::FinishUpload),
@@ -88,7 +94,11 @@ impl Route {
 
     /// Whether pages of other origins may ask for it.
     pub fn is_frontend(self) -> bool {
-        matches!(self, Self::Upload(_) | Self::Verify(_) | Self::Script(_))
+        match self {
+            Self::Upload(_) | Self::Verify(_) | Self::Script(_) => true,
+            Self::Doctor | Self::DoctorFindings => true,
+            Self::Backend(_) | Self::Metrics | Self::Health | Self::Ready | Self::Unknown => false,
+        }
     }
 
     /// This route, if `surface` serves it.
@@ -114,6 +124,8 @@ impl Route {
         match self {
             Self::Upload(_) => "upload",
             Self::Verify(_) => "verify",
+            Self::Doctor => "doctor",
+            Self::DoctorFindings => "doctor_findings",
             Self::Script(_) => "script",
             Self::Backend(BackendCall::NewUpload) => "new_upload",
             Self::Backend(BackendCall::CancelUpload) => "cancel_upload",
@@ -145,6 +157,8 @@ mod tests {
             check(&format!("{prefix}frontend/uploads//verify"), Route::Verify(None));
             check(&format!("{prefix}frontend/uploads/..%2f{id}"), Route::Upload(None));
             check(&format!("{prefix}frontend/uploads/{}", id.to_uppercase()), Route::Upload(None));
+            check(&format!("{prefix}frontend/doctor"), Route::Doctor);
+            check(&format!("{prefix}frontend/doctor/findings"), Route::DoctorFindings);
             check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));
             check(&format!("{prefix}backend/new_upload"), Route::Backend(BackendCall::NewUpload));
             check(

@@ -1,0 +1,189 @@
+//! `incoming doctor`: what the path to a server does to uploads, and which line mends it.
+//!
+//! Exit codes: 0 nothing is wrong, 1 something is, 2 there is no doctor to be reached, or the command line is wrong. Only
+//! probes are sent; no ticket is needed, and nothing is stored.
+
+mod body;
+mod line;
+mod probes;
+mod sizes;
+mod window;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::endpoint::Endpoint;
+use super::trust::Trust;
+use super::{CliError, positive_size};
+use crate::wire::doctor::MOST_BYTES;
+use crate::wire::doctor::diagnosis::{Finding, Findings, size};
+use crate::wire::doctor::observed::Observed;
+use line::{Line, Offer};
+use probes::Examination;
+
+/// What to examine, and how thoroughly.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct DoctorArgs {
+    /// Where browsers reach the server: https://host[:port], with what a proxy puts before /incoming/; any URL below
+    /// /incoming/ does as well
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// How long silences are tried, at most 50s; 0 leaves them out. A long poll of the browser library lasts 25 s, and
+    /// the server itself waits 30 s for a body
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle)]
+    pub idle: Duration,
+    /// Largest body that is really sent; smaller on a slow line. Larger ones are only announced
+    #[arg(long, value_name = "SIZE", default_value = "129MiB", value_parser = largest)]
+    pub largest: u64,
+    /// Origin of the pages that upload, for CORS [default: that of URL]
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<String>,
+    /// Speak HTTP/1.1, also where a browser would speak HTTP/2
+    #[arg(long)]
+    pub http1: bool,
+    /// Print findings and observations as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Take any TLS certificate
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    findings: &'a [Finding],
+    observed: &'a Observed,
+}
+
+/// Examines a path and prints what is wrong with it.
+///
+/// # Errors
+/// There is something wrong with it (exit code 1), or it could not be examined (2).
+pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
+    let wrong = |why: String| CliError::Usage(format!("URL {:?} {why}", args.url));
+    let (endpoint, path) = Endpoint::of_url(&args.url).map_err(|why| wrong(why.into()))?;
+    let trust = if args.insecure { Trust::Anybody } else { Trust::Roots };
+    let offer = if args.http1 { Offer::Http1 } else { Offer::Both };
+    let line = Line::new(endpoint, trust, offer).map_err(CliError::Usage)?;
+    let origin = args.origin.clone().unwrap_or_else(|| line.origin());
+    if hyper::header::HeaderValue::from_str(&origin).is_err() {
+        return Err(CliError::Usage(format!("--origin {origin:?} is no origin")));
+    }
+    let tell = if args.json || !io::stderr().is_terminal() { quiet } else { aloud };
+    let (idle, largest) = (args.idle, args.largest);
+    let examination =
+        Examination { line, base: base(&path).to_owned(), origin, idle, largest, tell };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let seen = runtime.block_on(examination.observe());
+    let seen = seen.map_err(|why| CliError::Usage(format!("nothing was examined: {why}")))?;
+    let Findings { findings } = Findings::of(&seen);
+    let said = if args.json {
+        let report = Report { findings: &findings, observed: &seen };
+        serde_json::to_string_pretty(&report).map(|text| text + "\n")
+    } else {
+        Ok(text(&findings, &seen))
+    };
+    let said = said.map_err(|error| CliError::Failed(error.to_string()))?;
+    // Nobody is left to be told when standard output is gone.
+    let _ = io::stdout().write_all(said.as_bytes());
+    match findings.len() {
+        0 => Ok(()),
+        1 => Err(CliError::Failed("1 finding".into())),
+        count => Err(CliError::Failed(format!("{count} findings"))),
+    }
+}
+
+fn quiet(_: &str) {}
+
+fn aloud(what: &str) {
+    let _ = writeln!(io::stderr(), "trying {what}");
+}
+
+/// What stands before `/incoming/` in a path.
+fn base(path: &str) -> &str {
+    let path = path.split('?').next().unwrap_or_default();
+    let end = path.find("/incoming/").unwrap_or(path.len());
+    path[..end].trim_end_matches('/').trim_end_matches("/incoming")
+}
+
+/// For people.
+fn text(findings: &[Finding], seen: &Observed) -> String {
+    let mut out = String::new();
+    let front = if seen.http2 == Some(true) { "HTTP/2" } else { "HTTP/1.1" };
+    let way = match (seen.proxied, seen.proxy) {
+        (Some(true), Some(proxy)) => format!("through {}", proxy.word()),
+        (Some(true), None) => "through a proxy that does not give its name".to_owned(),
+        (Some(false) | None, _) => "directly".to_owned(),
+    };
+    out += &format!("{front}, {way}");
+    if let Some(arrived) = &seen.arrived {
+        out += &format!("; the server sees {} from {}", arrived.version, arrived.client);
+    }
+    if let Some(cap) = seen.cap.filter(|cap| cap.taken > 0 && cap.refused.is_none()) {
+        out += &format!("; bodies of {} pass", size(cap.taken));
+    }
+    out += "\n";
+    if findings.is_empty() {
+        return out + "Nothing is wrong.\n";
+    }
+    for (number, finding) in findings.iter().enumerate() {
+        out += &format!("\n{}. {}  [{}]\n", number + 1, sentence(&finding.what), finding.code);
+        for cure in &finding.cures {
+            out += &format!("   {:<9}{}\n", format!("{}:", cure.program), cure.line);
+        }
+    }
+    out += "\nWhat each finding means: docs/operations/doctor.md\n";
+    out
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    // As everywhere, a bare 0 does.
+    let text = if text == "0" { "0s" } else { text };
+    let idle = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if idle > Duration::from_secs(50) { Err("must be at most 50s".into()) } else { Ok(idle) }
+}
+
+fn largest(text: &str) -> Result<u64, String> {
+    let bytes = positive_size(text)?;
+    if bytes > MOST_BYTES {
+        Err(format!("must be at most {}", size(MOST_BYTES)))
+    } else {
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases() {
+        let check = |path: &str, expected: &str| assert_eq!(base(path), expected, "{path}");
+        check("/", "");
+        check("/files/", "/files");
+        check("/files/incoming", "/files");
+        check("/files/incoming/", "/files");
+        check("/incoming/frontend/uploads/1?x=/incoming/", "");
+        check("/a/b/incoming/0.1/frontend/doctor", "/a/b");
+    }
+
+    #[test]
+    fn bounds() {
+        assert_eq!(idle("0"), Ok(Duration::ZERO));
+        assert!(idle("51s").is_err());
+        assert!(largest("161MiB").is_err());
+        assert_eq!(largest("160MiB"), Ok(160 << 20));
+    }
+}

@@ -1,0 +1,372 @@
+//! The probes of a path, one after the other; what takes its time goes on beside them.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::Method;
+use sha2::Digest as _;
+
+use super::body::{Step, Steps};
+use super::line::{Ask, Line, NoReply, Reply, came};
+use super::{sizes, window};
+use crate::wire::doctor::observed::{
+    Arrived, Came, MethodTried, Naming, Observed, Paced, Proxy, RefusalTried, Silence, Silent,
+};
+
+/// Sent before a pause: more than proxies collect of a body before they pass a request on (Apache: 16 KiB).
+const FIRST_PIECE: u64 = 64 << 10;
+/// A pause that no delay is taken for, and a longer one to make sure.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// For an answer after a silence.
+const AFTER_SILENCE: Duration = Duration::from_secs(10);
+/// Between two tries of a doctor that has too much to do, and how many there are.
+const BUSY: (Duration, usize) = (Duration::from_secs(2), 5);
+
+/// How a path is examined.
+pub(super) struct Examination {
+    pub(super) line: Line,
+    /// What stands before `/incoming/`.
+    pub(super) base: String,
+    pub(super) origin: String,
+    pub(super) idle: Duration,
+    pub(super) largest: u64,
+    /// Tells people what is being done.
+    pub(super) tell: fn(&str),
+}
+
+/// Where a doctor answered, and what it said.
+struct Found {
+    stripped: Option<String>,
+    reply: Reply,
+    arrived: Arrived,
+}
+
+impl Examination {
+    /// Everything that can be seen from here. Errors: there is no doctor to be reached, and why.
+    pub(super) async fn observe(&self) -> Result<Observed, String> {
+        let found = self.find().await?;
+        let mut seen = Observed {
+            proxy: program(&found.reply),
+            http2: Some(found.reply.http2),
+            stripped: found.stripped.clone(),
+            query_lost: found.arrived.probe != 1,
+            ..Observed::default()
+        };
+        seen.proxied = proxied(&found, seen.proxy);
+        if seen.stripped.is_some() {
+            // All that follows would go astray.
+            return Ok(seen);
+        }
+        let first = found.arrived.clone();
+        (self.tell)("methods and headers");
+        // A client's own word about itself must not reach the server as the proxy's.
+        let again = self.get("probe=2").header("forwarded", "for=192.0.2.60");
+        let again = self.line.ask(again).await.ok().and_then(|reply| reply.arrived());
+        seen.cached = again.as_ref().is_some_and(|again| again.serial == first.serial);
+        compare(&found.reply, &first, &mut seen);
+        seen.arrived = Some(found.arrived);
+        if let Some(arrived) = &mut seen.arrived
+            && again.as_ref().is_some_and(|again| again.naming == Naming::Contradiction)
+        {
+            arrived.naming = Naming::Contradiction;
+        }
+        let silences = self.silences();
+        let rest = async {
+            self.methods(&mut seen).await;
+            seen.request_headers_lost = self.request_headers().await;
+            self.refusals(&mut seen).await;
+            seen.exposed = self.exposed(&seen).await;
+            (self.tell)("how bodies are passed on");
+            if taken(&seen, "PUT") {
+                seen.paced = self.paced().await;
+                if seen.http2 == Some(true) {
+                    seen.window_bytes = window::bytes(&self.line, &self.doctor("")).await.ok();
+                }
+                (self.tell)("how large bodies may be");
+                let path = self.doctor("");
+                seen.cap = Some(sizes::cap(&self.line, &path, self.largest, &self.tell).await);
+            }
+            if !self.idle.is_zero() {
+                (self.tell)(&format!("silences of {:?} (--idle 0 leaves them out)", self.idle));
+            }
+        };
+        let (silences, ()) = tokio::join!(silences, rest);
+        // Where a method does not come through, that is the finding.
+        seen.silences = silences
+            .into_iter()
+            .filter(|silence| silence.of == Silent::Server || taken(&seen, "PUT"))
+            .collect();
+        Ok(seen)
+    }
+
+    fn doctor(&self, query: &str) -> String {
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}/incoming/frontend/doctor{mark}{query}", self.base)
+    }
+
+    fn get(&self, query: &str) -> Ask {
+        Ask::new(Method::GET, self.doctor(query)).header("origin", &self.origin)
+    }
+
+    /// The doctor, there or where a proxy that takes something off the path leads to it.
+    async fn find(&self) -> Result<Found, String> {
+        let mut reply = self.first(self.get("probe=1")).await?;
+        for _ in 0..BUSY.1 {
+            if reply.status.as_u16() != 429 {
+                break;
+            }
+            tokio::time::sleep(BUSY.0).await;
+            reply = self.first(self.get("probe=1")).await?;
+        }
+        if let Some(arrived) = reply.arrived() {
+            return Ok(Found { stripped: None, reply, arrived });
+        }
+        if reply.status.as_u16() == 404 {
+            for prefix in ["/incoming/frontend", "/incoming"] {
+                let path = format!("{}{prefix}/incoming/frontend/doctor?probe=1", self.base);
+                let reply = self.first(Ask::new(Method::GET, path)).await?;
+                if let Some(arrived) = reply.arrived() {
+                    return Ok(Found { stripped: Some(prefix.to_owned()), reply, arrived });
+                }
+            }
+        }
+        Err(self.none(&reply).await)
+    }
+
+    async fn first(&self, ask: Ask) -> Result<Reply, String> {
+        let place = self.line.endpoint();
+        self.line.ask(ask).await.map_err(|no| match no {
+            NoReply::Unreachable(why) => why,
+            NoReply::Broken(why) => format!("{place}: the connection broke: {why}"),
+            NoReply::Nothing => format!("{place}: no answer in time"),
+        })
+    }
+
+    /// Why this is no doctor.
+    async fn none(&self, reply: &Reply) -> String {
+        let (place, path, status) = (self.line.endpoint(), self.doctor(""), reply.status);
+        if status.is_redirection() {
+            let to = reply.header("location").unwrap_or("somewhere else");
+            return format!(
+                "{place}{path} is redirected to {to}: examine that one, and give it to clients"
+            );
+        }
+        let who = program(reply).map_or("something", Proxy::word);
+        if matches!(status.as_u16(), 502..=504) {
+            return format!(
+                "{place}: {who} answers {status}: it does not reach the server, or the server is not running"
+            );
+        }
+        let script = format!("{}/incoming/frontend/incoming.js", self.base);
+        let script = self.line.ask(Ask::new(Method::GET, script)).await;
+        if script.is_ok_and(|reply| reply.status.is_success()) {
+            return format!(
+                "{place}: an Incoming!! answers, but without its doctor (doctor = false, or an older one)"
+            );
+        }
+        if reply.problem().is_some() {
+            return format!(
+                "{place}: an Incoming!! answers {status} at {path}: a proxy rewrites the path, or this is its backend listener"
+            );
+        }
+        format!("{place}{path}: {who} answers {status}, and that is no Incoming!!")
+    }
+
+    /// Each method, and what a preflight's answer lacks.
+    async fn methods(&self, seen: &mut Observed) {
+        for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
+            let body = if [Method::POST, Method::PUT].contains(&method) { 10 } else { 0 };
+            let ask = Ask::new(method.clone(), self.doctor("")).body(Steps::whole(body));
+            let reply = self.line.ask(ask).await;
+            let came = came(&reply, |reply| match reply.arrived() {
+                Some(arrived) => arrived.method == method.as_str(),
+                // The answer to HEAD has no body to tell it by.
+                None => method == Method::HEAD && reply.status.is_success(),
+            });
+            seen.methods.push(MethodTried { method: method.to_string(), came });
+        }
+        let ask = Ask::new(Method::OPTIONS, self.doctor(""))
+            .header("origin", &self.origin)
+            .header("access-control-request-method", "PUT")
+            .header("access-control-request-headers", PREFLIGHT_HEADERS.join(","));
+        let reply = self.line.ask(ask).await;
+        let came = came(&reply, |reply| reply.status.is_success());
+        seen.methods.push(MethodTried { method: "OPTIONS".into(), came });
+        // A server that does not want this origin says so by silence.
+        let wanted = seen
+            .arrived
+            .as_ref()
+            .is_some_and(|arrived| arrived.sent.contains_key("access-control-allow-origin"));
+        if let Ok(reply) = &reply
+            && wanted
+        {
+            seen.preflight_lacks = Some(preflight_lacks(reply, &self.origin));
+        }
+    }
+
+    /// Those headers of a chunk that do not arrive.
+    async fn request_headers(&self) -> Vec<String> {
+        let digest = BASE64_STANDARD.encode(sha2::Sha256::digest([0; 10]));
+        let sent = [
+            ("Content-Type", "application/octet-stream".to_owned()),
+            ("Content-Range", "bytes 5-14/1000".to_owned()),
+            ("Content-Digest", format!("sha-256=:{digest}:")),
+        ];
+        let mut ask = Ask::new(Method::PUT, self.doctor("")).body(Steps::whole(10));
+        for (name, value) in &sent {
+            ask = ask.header(name, value);
+        }
+        let Ok(reply) = self.line.ask(ask).await else { return Vec::new() };
+        let Some(arrived) = reply.arrived() else { return Vec::new() };
+        let lost = sent
+            .into_iter()
+            .filter(|(name, value)| arrived.headers.get(&name.to_ascii_lowercase()) != Some(value));
+        lost.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Whether refusals come back as they are.
+    async fn refusals(&self, seen: &mut Observed) {
+        for code in ["unknown-upload", "length-changed", "too-large"] {
+            let ask = Ask::new(Method::GET, self.doctor(&format!("refuse={code}")));
+            let reply = self.line.ask(ask).await;
+            let came = came(&reply, |reply| reply.problem().as_deref() == Some(code));
+            seen.refusals.push(RefusalTried { code: code.to_owned(), came });
+        }
+    }
+
+    /// Paths for backends that answer through a proxy. Asked in a way that changes nothing and reads nothing.
+    async fn exposed(&self, seen: &Observed) -> Vec<String> {
+        let mut exposed = Vec::new();
+        if seen.proxied == Some(false) {
+            return exposed;
+        }
+        for path in ["/incoming/backend/new_upload", "/incoming/0.1/backend/new_upload"] {
+            // The wrong method: who gets as far as being told so, may call.
+            let path = format!("{}{path}", self.base);
+            let ask = Ask::new(Method::GET, &path).header("accept", "application/json");
+            let reply = self.line.ask(ask).await;
+            if reply.is_ok_and(|reply| reply.problem().as_deref() == Some("method-not-allowed")) {
+                exposed.push(path);
+            }
+        }
+        let metrics = format!("{}/metrics", self.base);
+        let reply = self.line.ask(Ask::new(Method::GET, &metrics)).await;
+        if reply.is_ok_and(|reply| String::from_utf8_lossy(&reply.body).contains("incoming_")) {
+            exposed.push(metrics);
+        }
+        exposed
+    }
+
+    /// A body with a pause in it; where it seems to be buffered, once more with a longer one.
+    async fn paced(&self) -> Option<Paced> {
+        let mut paced = None;
+        for pause in PAUSES {
+            let length = 2 * FIRST_PIECE;
+            let steps = [Step::Bytes(FIRST_PIECE), Step::Pause(pause), Step::Bytes(FIRST_PIECE)];
+            let ask = Ask::new(Method::PUT, self.doctor(""))
+                .body(Steps::new(length, steps))
+                .patience(pause + AFTER_SILENCE);
+            let arrived = self.line.ask(ask).await.ok()?.arrived()?;
+            let last_ms = arrived.body.last_ms?;
+            let paused_ms = pause.as_secs_f64() * 1e3;
+            paced = Some(Paced { paused_ms, last_ms });
+            if last_ms >= paused_ms / 2.0 {
+                break;
+            }
+        }
+        paced
+    }
+
+    /// A client that says nothing amid a body, and a server that says nothing before its answer.
+    async fn silences(&self) -> Vec<Silence> {
+        if self.idle.is_zero() {
+            return Vec::new();
+        }
+        let (idle, patience) = (self.idle, self.idle + AFTER_SILENCE);
+        let steps = [Step::Bytes(FIRST_PIECE), Step::Pause(idle), Step::Bytes(1)];
+        let body = Ask::new(Method::PUT, self.doctor(""))
+            .body(Steps::new(FIRST_PIECE + 1, steps))
+            .patience(patience);
+        let wait = format!("wait={}", idle.as_secs_f64());
+        let answer = Ask::new(Method::GET, self.doctor(&wait)).patience(patience);
+        let (client, server) =
+            tokio::join!(self.silence(Silent::Client, body), self.silence(Silent::Server, answer));
+        vec![client, server]
+    }
+
+    async fn silence(&self, of: Silent, ask: Ask) -> Silence {
+        let began = Instant::now();
+        let reply = self.line.ask(ask).await;
+        let after_s = began.elapsed().as_secs_f64();
+        let came = came(&reply, |reply| reply.arrived().is_some());
+        Silence { of, asked_s: self.idle.as_secs_f64(), after_s, came }
+    }
+}
+
+fn taken(seen: &Observed, method: &str) -> bool {
+    seen.methods.iter().any(|tried| tried.method == method && tried.came == Came::Own)
+}
+
+/// The program that writes its name into this answer: the server writes none.
+fn program(reply: &Reply) -> Option<Proxy> {
+    let names = ["server", "via"].into_iter().flat_map(|name| reply.headers.get_all(name));
+    names.filter_map(|value| value.to_str().ok()).find_map(Proxy::of_header)
+}
+
+/// Whether somebody stands between, as far as the two ends can tell: addresses change on their way without one too.
+fn proxied(found: &Found, proxy: Option<Proxy>) -> Option<bool> {
+    let Found { arrived, reply, .. } = found;
+    // Sockets on one machine are not renamed.
+    let here = reply.own.ip().is_loopback() && arrived.direct == Some(false);
+    let there = arrived.client == "loopback" && !reply.own.ip().is_loopback();
+    let speaks_otherwise = reply.http2 != arrived.version.starts_with("HTTP/2");
+    if proxy.is_some() || arrived.naming != Naming::Nobody || here || there || speaks_otherwise {
+        return Some(true);
+    }
+    (arrived.direct == Some(true)).then_some(false)
+}
+
+/// What became of the headers that the answer left the server with.
+fn compare(reply: &Reply, arrived: &Arrived, seen: &mut Observed) {
+    for (name, sent) in &arrived.sent {
+        let values: Vec<&[u8]> =
+            reply.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+        match values[..] {
+            [value] if value == sent.as_bytes() => {}
+            [] | [_] => seen.answer_headers_lost.push(name.clone()),
+            [..] => seen.answer_headers_doubled.push(name.clone()),
+        }
+    }
+}
+
+const PREFLIGHT_HEADERS: [&str; 3] = ["content-digest", "content-range", "content-type"];
+
+/// What this answer lacks, so that a browser sends a chunk from a page of that origin.
+fn preflight_lacks(reply: &Reply, origin: &str) -> Vec<String> {
+    let list = |name: &str| -> Vec<String> {
+        let lines = reply.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let names = lines.flat_map(|line| line.split(','));
+        names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
+    };
+    let mut lacks = Vec::new();
+    let origins = list("access-control-allow-origin");
+    if !matches!(&origins[..], [one] if one == "*" || one.eq_ignore_ascii_case(origin)) {
+        lacks.push("one Access-Control-Allow-Origin".to_owned());
+    }
+    let allowed =
+        |listed: &[String], name: &str| listed.iter().any(|one| one == name || one == "*");
+    let methods = list("access-control-allow-methods");
+    for method in ["PUT", "DELETE"] {
+        if !allowed(&methods, &method.to_ascii_lowercase()) {
+            lacks.push(format!("{method} in Access-Control-Allow-Methods"));
+        }
+    }
+    let headers = list("access-control-allow-headers");
+    for name in PREFLIGHT_HEADERS {
+        if !allowed(&headers, name) {
+            lacks.push(format!("{name} in Access-Control-Allow-Headers"));
+        }
+    }
+    lacks
+}

@@ -1,0 +1,367 @@
+//! `/incoming/frontend/doctor`: says what arrived of a request, so that a client can tell what the path between them
+//! did to it; and judges what a client has seen.
+//!
+//! It keeps nothing and gives away nothing of uploads. A stranger may ask it, so everything is bounded: the bytes and
+//! the time of a request, how many are served at once, the length of an answer. It answers JSON alone, repeats a few
+//! named headers of the request only, and never answers 5xx by itself: no stranger shall make a proxy believe that the
+//! server is sick. Absent: holding back a read. What a path takes without being read is told by HTTP/2's windows, which
+//! the client sees.
+
+pub mod cure;
+pub mod diagnosis;
+pub mod observed;
+
+use super::body::RequestBody;
+use super::cors::Cors;
+use super::forwarded::{self, Client};
+use super::reply::{Code, Problem, json_answer, shown};
+use super::{Answer, Caller, Surface, Wire, native, reply};
+use hyper::Method;
+use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use observed::{Arrived, ArrivedBody, Limits, Naming, Observed};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// What all requests to the doctor share.
+#[derive(Debug)]
+pub(super) struct Doctor {
+    places: Semaphore,
+    /// Answers given; two with one number came out of a cache.
+    serial: AtomicU64,
+}
+
+impl Doctor {
+    pub(super) fn new() -> Self {
+        Self { places: Semaphore::new(PLACES), serial: AtomicU64::new(0) }
+    }
+}
+
+/// What a client asks for in the query.
+#[derive(Debug, Default, PartialEq)]
+struct Wishes {
+    /// A number of the client's, sent back.
+    probe: u64,
+    /// How long the answer is to wait, once the body is there.
+    wait: Duration,
+    /// Answer as this problem, before the body is read.
+    refuse: Option<Code>,
+    /// What the client believes to be its own address and port.
+    caller: Option<SocketAddr>,
+}
+
+impl Wire {
+    pub(super) async fn doctor(
+        self: &Arc<Self>,
+        surface: Surface,
+        caller: Caller,
+        head: Parts,
+        body: RequestBody,
+    ) -> Answer {
+        if head.method == Method::OPTIONS {
+            let mut answer = reply::no_content();
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+            answer.headers_mut().extend(Cors::preflight(&head.headers, METHODS));
+            return marked(answer);
+        }
+        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
+        if !known.contains(&head.method) {
+            return Problem::method(&head.method, METHODS).into_answer();
+        }
+        let Ok(_place) = self.doctor.places.try_acquire() else {
+            return busy().into_answer();
+        };
+        let examined = self.examine(surface, caller, &head, body).await;
+        marked(examined.unwrap_or_else(|problem| {
+            let mut answer = problem.into_answer();
+            answer.headers_mut().extend(specimens(0));
+            answer
+        }))
+    }
+
+    /// What a client has seen of its path, judged.
+    pub(super) async fn doctor_findings(
+        self: &Arc<Self>,
+        head: Parts,
+        body: RequestBody,
+    ) -> Answer {
+        if head.method == Method::OPTIONS {
+            let mut answer = reply::no_content();
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(FINDINGS_METHODS));
+            answer.headers_mut().extend(Cors::preflight(&head.headers, FINDINGS_METHODS));
+            return answer;
+        }
+        if head.method != Method::POST {
+            return Problem::method(&head.method, FINDINGS_METHODS).into_answer();
+        }
+        let Ok(_place) = self.doctor.places.try_acquire() else {
+            return busy().into_answer();
+        };
+        let told = match body.collect(native::MAX_JSON_BYTES).await {
+            Ok(told) => told,
+            Err(problem) => return problem.into_answer(),
+        };
+        match serde_json::from_slice::<Observed>(&told) {
+            Ok(seen) => json_answer(&diagnosis::Findings::of(&seen)),
+            Err(error) => {
+                let text = String::from_utf8_lossy(&told);
+                let why = format!("the body {} is not what it should be: {error}", shown(&text));
+                Problem::bad_request(why).into_answer()
+            }
+        }
+    }
+
+    async fn examine(
+        self: &Arc<Self>,
+        surface: Surface,
+        caller: Caller,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<Answer, Problem> {
+        let began = Instant::now();
+        let wishes = wishes(head)?;
+        if let Some(code) = wishes.refuse {
+            return Err(Problem::new(code, "refused, as was asked for"));
+        }
+        let body = read(body, began).await?;
+        if !wishes.wait.is_zero() {
+            let stop = self.engine.draining();
+            // At the end of the server it ends at once, like a long poll.
+            stop.run_until_cancelled(tokio::time::sleep(wishes.wait)).await;
+        }
+        let sent = specimens(body.bytes);
+        let mut said = self.options.cors.headers(&head.headers);
+        said.extend(sent.clone());
+        let report = Arrived {
+            doctor: 1,
+            probe: wishes.probe,
+            serial: self.doctor.serial.fetch_add(1, Ordering::Relaxed),
+            method: head.method.to_string(),
+            version: format!("{:?}", head.version),
+            headers: repeated(&head.headers),
+            body,
+            sent: texts(&said),
+            limits: Limits {
+                chunk_size: self.options.chunk_size,
+                max_chunk_size: self.engine.options().limits.max_chunk_bytes,
+            },
+            ..self.parties(surface, caller, &head.headers, wishes.caller)
+        };
+        let mut answer = json_answer(&report);
+        answer.headers_mut().extend(sent);
+        Ok(answer)
+    }
+
+    /// Whom the server takes for whom. Addresses of a private network stay in it.
+    fn parties(
+        &self,
+        surface: Surface,
+        caller: Caller,
+        headers: &HeaderMap,
+        claimed: Option<SocketAddr>,
+    ) -> Arrived {
+        let access = &self.options.access;
+        let client = access.client(surface, &caller, headers);
+        let trusted =
+            caller.address.is_some_and(|peer| forwarded::contains(&access.trusted_proxies, peer));
+        let spoken =
+            ["forwarded", "x-forwarded-for"].iter().any(|name| headers.contains_key(*name));
+        let is = |address: IpAddr| claimed.map(|own| own.ip().to_canonical() == address);
+        Arrived {
+            direct: claimed.map(|own| {
+                caller.address.is_some_and(|peer| peer.to_canonical() == own.ip().to_canonical())
+                    && caller.port == Some(own.port())
+            }),
+            naming: match (&client, spoken) {
+                (Err(_), _) => Naming::Contradiction,
+                (Ok(_), true) if trusted => Naming::Believed,
+                (Ok(_), true) => Naming::Untrusted,
+                (Ok(_), false) => Naming::Nobody,
+            },
+            client: match client {
+                Ok(Client::At(address)) => place(address),
+                Ok(Client::Unknown) | Err(_) => "unknown".to_owned(),
+            },
+            client_is_caller: match client {
+                Ok(Client::At(address)) => is(address),
+                Ok(Client::Unknown) | Err(_) => None,
+            },
+            ..Arrived::default()
+        }
+    }
+}
+
+/// Reads a body to its end and tells when it came.
+async fn read(mut body: RequestBody, began: Instant) -> Result<ArrivedBody, Problem> {
+    let mut seen = ArrivedBody::default();
+    let deadline = tokio::time::Instant::from_std(began) + MOST_TIME;
+    loop {
+        let next = poll_fn(|cx| futures_core::Stream::poll_next(Pin::new(&mut body), cx));
+        let until = deadline.min(tokio::time::Instant::now() + MOST_PAUSE);
+        let slow = |_| Problem::new(Code::RequestTimeout, "the body took too long for a probe");
+        let Some(piece) = tokio::time::timeout_at(until, next).await.map_err(slow)? else { break };
+        let piece = piece.map_err(|fault| Problem::bad_request(fault.to_string()))?;
+        let ms = began.elapsed().as_secs_f64() * 1e3;
+        seen.first_ms.get_or_insert(ms);
+        seen.last_ms = Some(ms);
+        seen.bytes += piece.len() as u64;
+        if seen.bytes > MOST_BYTES {
+            let detail = format!("a probe's body has at most {MOST_BYTES} bytes");
+            return Err(Problem::new(Code::TooLarge, detail));
+        }
+    }
+    Ok(seen)
+}
+
+fn wishes(head: &Parts) -> Result<Wishes, Problem> {
+    let mut wishes = Wishes::default();
+    for (key, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
+        let bad = |right| {
+            Problem::bad_request(format!("parameter {key} {}: expected {right}", shown(&value)))
+        };
+        match &*key {
+            "probe" => wishes.probe = value.parse().map_err(|_| bad("a number"))?,
+            "wait" => wishes.wait = wait(&value).ok_or_else(|| bad("seconds"))?,
+            "refuse" => {
+                let code = REFUSALS.iter().find(|(word, _)| *word == value);
+                let words = "unknown-upload, length-changed or too-large";
+                wishes.refuse = Some(code.ok_or_else(|| bad(words))?.1);
+            }
+            "caller" => wishes.caller = Some(value.parse().map_err(|_| bad("IP:PORT"))?),
+            _ => {}
+        }
+    }
+    Ok(wishes)
+}
+
+fn wait(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    let seconds = Some(seconds).filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
+    Some(Duration::from_secs_f64(seconds).min(MOST_WAIT))
+}
+
+fn busy() -> Problem {
+    Problem::new(Code::TooMany, "the doctor is examining as many paths as it may; try again")
+}
+
+fn marked(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(MARK, HeaderValue::from_static("1"));
+    answer
+}
+
+/// The headers that the acknowledgement of a chunk has.
+fn specimens(bytes: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("upload-offset", HeaderValue::from(bytes));
+    headers.insert("upload-length", HeaderValue::from(bytes));
+    headers.insert("upload-complete", HeaderValue::from_static("?1"));
+    headers
+}
+
+/// The headers of a request that a chunk may have, as they arrived.
+fn repeated(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let shown = REPEATED.iter().filter_map(|name| {
+        let value = headers.get(*name)?;
+        let text: String =
+            String::from_utf8_lossy(value.as_bytes()).chars().take(VALUE_CHARS).collect();
+        Some(((*name).to_owned(), text))
+    });
+    shown.collect()
+}
+
+fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+/// An address that is known to the whole network as it is, any other by its kind.
+fn place(address: IpAddr) -> String {
+    let private = match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    match (address.is_loopback(), private) {
+        (true, _) => "loopback".to_owned(),
+        (false, true) => "private".to_owned(),
+        (false, false) => address.to_string(),
+    }
+}
+
+/// On every answer of the doctor: proxies have pages of their own.
+pub const MARK: HeaderName = HeaderName::from_static("incoming-doctor");
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+const FINDINGS_METHODS: &str = "POST, OPTIONS";
+/// Refusals that can be asked for. No 5xx and no 429: proxies take servers out of service for those.
+const REFUSALS: [(&str, Code); 3] = [
+    ("unknown-upload", Code::UnknownUpload),
+    ("length-changed", Code::LengthChanged),
+    ("too-large", Code::TooLarge),
+];
+const REPEATED: [&str; 4] = ["content-type", "content-length", "content-range", "content-digest"];
+const VALUE_CHARS: usize = 200;
+/// Requests served at once: one examination makes three at a time.
+const PLACES: usize = 16;
+/// A body's most: more than the cap of 128 MiB that some proxies have.
+pub const MOST_BYTES: u64 = 160 << 20;
+/// A body's whole time, and how long it may stand still: longer than a proxy's usual 60 s.
+const MOST_TIME: Duration = Duration::from_secs(120);
+const MOST_PAUSE: Duration = Duration::from_secs(70);
+/// As long as a long poll (contract, section 2).
+const MOST_WAIT: Duration = Duration::from_secs(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        let read = |query: &str| {
+            let request = hyper::Request::get(format!("/d?{query}")).body(()).unwrap();
+            wishes(&request.into_parts().0).ok()
+        };
+        assert_eq!(read(""), Some(Wishes::default()));
+        let expected = Wishes {
+            probe: 7,
+            wait: Duration::from_millis(1500),
+            refuse: Some(Code::LengthChanged),
+            caller: Some("[::1]:9".parse().unwrap()),
+        };
+        let query = "probe=7&wait=1.5&refuse=length-changed&caller=%5B::1%5D:9&new=1";
+        assert_eq!(read(query), Some(expected));
+        assert_eq!(read("wait=1e9").unwrap().wait, MOST_WAIT);
+        for bad in ["probe=-1", "wait=", "wait=NaN", "refuse=unavailable", "refuse=503", "caller=a"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_private_networks_are_not_told() {
+        let check = |address: &str, expected: &str| {
+            assert_eq!(place(address.parse().unwrap()), expected, "{address}");
+        };
+        check("127.0.0.2", "loopback");
+        check("::1", "loopback");
+        check("10.1.2.3", "private");
+        check("169.254.1.1", "private");
+        check("fd00::1", "private");
+        check("192.0.2.7", "192.0.2.7");
+    }
+
+    #[test]
+    fn only_named_headers_are_repeated_and_not_at_length() {
+        let mut headers = HeaderMap::new();
+        headers.insert("cookie", HeaderValue::from_static("secret"));
+        headers.insert("authorization", HeaderValue::from_static("secret"));
+        headers.insert("content-type", HeaderValue::from_str(&"x".repeat(5000)).unwrap());
+        let repeated = repeated(&headers);
+        assert_eq!(repeated.len(), 1);
+        assert_eq!(repeated["content-type"].len(), VALUE_CHARS);
+    }
+}

@@ -1,0 +1,325 @@
+//! From what a client has seen to what is wrong: a pure function, the same for the terminal and for a page.
+//!
+//! Every finding is a cause that is known to harm uploads, and has a line that mends it. What was not looked at is no
+//! finding, and what the server allows for by its own settings is none either.
+
+use super::cure::{Cure, Trouble, cures};
+use super::observed::{Came, Cap, MethodTried, Naming, Observed, Silence, Silent};
+use serde::Serialize;
+
+/// All that is wrong.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Findings {
+    /// In the order in which they are best mended.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The word for programs.
+    pub code: &'static str,
+    /// What is wrong and what comes of it, for people.
+    pub what: String,
+    /// What mends it.
+    pub cures: Vec<Cure>,
+}
+
+impl Findings {
+    /// What is wrong with this path.
+    pub fn of(seen: &Observed) -> Self {
+        let mut found = Vec::new();
+        path(seen, &mut found);
+        requests(seen, &mut found);
+        bodies(seen, &mut found);
+        answers(seen, &mut found);
+        parties(seen, &mut found);
+        Self { findings: found }
+    }
+}
+
+impl Observed {
+    fn finding(
+        &self,
+        code: &'static str,
+        what: impl Into<String>,
+        trouble: Trouble<'_>,
+    ) -> Finding {
+        Finding { code, what: what.into(), cures: cures(self.proxy, trouble) }
+    }
+}
+
+/// Where requests go.
+fn path(seen: &Observed, found: &mut Vec<Finding>) {
+    if let Some(prefix) = &seen.stripped {
+        let what = format!(
+            "the path is rewritten on its way: {prefix} is taken away, so that the server does not find what is asked for"
+        );
+        found.push(seen.finding("path-rewritten", what, Trouble::Prefix));
+    }
+    if seen.query_lost {
+        let what = "the query is lost on its way: long polls answer at once, and a reason for cancelling is not told";
+        found.push(seen.finding("query-lost", what, Trouble::Query));
+    }
+    if seen.cached {
+        let what = "answers come out of a cache, although they forbid it: a client is told how its upload stood once";
+        found.push(seen.finding("cached", what, Trouble::Cache));
+    }
+}
+
+/// Methods and headers of requests.
+fn requests(seen: &Observed, found: &mut Vec<Finding>) {
+    for tried in &seen.methods {
+        if tried.came == Came::Own {
+            continue;
+        }
+        let harm = match tried.method.as_str() {
+            "PUT" => "no chunk comes through",
+            "POST" => "no upload can begin in a browser",
+            "DELETE" => "uploads cannot be cancelled",
+            "HEAD" => "curl -I and other clients cannot ask how an upload stands",
+            "OPTIONS" => "pages of other origins cannot upload, and no client learns the limits",
+            _ => "requests do not come through",
+        };
+        let what = format!("{} is refused on the way ({}): {harm}", tried.method, came(tried.came));
+        found.push(seen.finding("method-refused", what, Trouble::Method(&tried.method)));
+    }
+    for name in &seen.request_headers_lost {
+        let harm = match name.to_ascii_lowercase().as_str() {
+            "content-range" => "a chunk is then taken for the whole file",
+            "content-digest" => "chunks are then not checked",
+            _ => "the server does not know what was sent",
+        };
+        let what = format!("the header {name} of requests does not arrive as it was sent: {harm}");
+        found.push(seen.finding("request-header-lost", what, Trouble::RequestHeader(name)));
+    }
+}
+
+/// Bodies on their way to the server.
+fn bodies(seen: &Observed, found: &mut Vec<Finding>) {
+    if let Some(paced) = seen.paced
+        && paced.last_ms < paced.paused_ms / 2.0
+    {
+        let what = "requests are buffered: the proxy keeps a body until it has all of it, and only then does the server \
+                    see its first byte. Progress is then the proxy's and not the server's, each chunk takes twice as \
+                    long, and what was sent of one that breaks is lost";
+        found.push(seen.finding("request-buffered", what, Trouble::Buffering));
+    }
+    if let Some(cap) = seen.cap {
+        found.extend(capped(seen, cap));
+    }
+    // A gateway's time-out strikes while either is silent: one cause.
+    let gateway = |silence: &&Silence| silence.came == Came::Other(504);
+    let waits = seen.silences.iter().filter(|silence| silence.of == Silent::Server);
+    let once = waits.filter(gateway).count() > 0;
+    for silence in &seen.silences {
+        if !(once && silence.of == Silent::Client && gateway(&silence)) {
+            found.extend(cut(seen, silence));
+        }
+    }
+    if let Some(window) = seen.window_bytes.filter(|window| *window < GOOD_WINDOW_BYTES) {
+        let what = format!(
+            "HTTP/2 is throttled: a stream may send {} before it has to wait for the proxy, so that over a line with a \
+             round trip of 100 ms a chunk is sent with at most {:.1} Mbit/s",
+            size(window),
+            window as f64 * 8.0 / 0.1 / 1e6
+        );
+        found.push(seen.finding("window-small", what, Trouble::Window));
+    }
+}
+
+fn capped(seen: &Observed, cap: Cap) -> Option<Finding> {
+    let refused = cap.refused?;
+    let limits = seen.arrived.as_ref().map(|arrived| arrived.limits).unwrap_or_default();
+    // Then nobody sends what the path does not take.
+    if limits.max_chunk_size.is_some_and(|most| most < refused) {
+        return None;
+    }
+    let at = if refused == cap.taken.saturating_add(1) {
+        format!("more than {} ({} bytes)", size(cap.taken), cap.taken)
+    } else if cap.taken == 0 {
+        format!("{} and perhaps less", size(refused))
+    } else {
+        format!("{} or more ({} still pass)", size(refused), size(cap.taken))
+    };
+    let harm = if limits.chunk_size <= cap.taken {
+        format!(
+            "chunks of {} pass, but larger ones, and whole files in one request (curl -T), do not",
+            size(limits.chunk_size)
+        )
+    } else {
+        format!("chunks of {}, which the server suggests, do not pass", size(limits.chunk_size))
+    };
+    let what =
+        format!("bodies are capped: {at} are refused on the way ({}): {harm}", came(cap.came));
+    let mut finding = seen.finding("body-capped", what, Trouble::Cap);
+    if cap.taken > 0 {
+        let line = format!("max_chunk_size = {}  (if the proxy must have its cap)", cap.taken);
+        finding.cures.push(Cure::setting(line));
+    }
+    Some(finding)
+}
+
+fn cut(seen: &Observed, silence: &Silence) -> Option<Finding> {
+    if silence.came == Came::Own {
+        return None;
+    }
+    let (after, how) = (format!("{:.0} s", silence.after_s.max(1.0)), came(silence.came));
+    Some(match silence.of {
+        Silent::Client => {
+            let what = format!(
+                "a body that stands still is cut off on the way after {after} ({how}): a client on a bad line, or one \
+                 that went to sleep, has to begin its chunk anew"
+            );
+            seen.finding("body-cut", what, Trouble::SilentClient)
+        }
+        Silent::Server => {
+            let what = format!(
+                "an answer that takes its time is cut off on the way after {after} ({how}): long polls end in errors, \
+                 and so may the end of a large file"
+            );
+            seen.finding("answer-cut", what, Trouble::SilentServer)
+        }
+    })
+}
+
+/// Answers on their way to the client.
+fn answers(seen: &Observed, found: &mut Vec<Finding>) {
+    let is_cors = |name: &str| name.to_ascii_lowercase().starts_with("access-control-");
+    for name in &seen.answer_headers_lost {
+        let (code, harm) = if is_cors(name) {
+            ("cors-lost", "pages of other origins cannot read the answer, and see a network error")
+        } else {
+            ("answer-header-lost", "clients that go by it do not learn how an upload stands")
+        };
+        let what =
+            format!("the header {name} of answers does not come back as it was sent: {harm}");
+        found.push(seen.finding(code, what, Trouble::AnswerHeader(name)));
+    }
+    for name in &seen.answer_headers_doubled {
+        let (code, harm) = if is_cors(name) {
+            (
+                "cors-doubled",
+                "the server sets it already, and browsers take two for none: pages of other origins see a network error",
+            )
+        } else {
+            ("answer-header-doubled", "the server sets it already, and clients may take either")
+        };
+        let what = format!("the header {name} of answers comes twice: {harm}");
+        found.push(seen.finding(code, what, Trouble::Doubled(name)));
+    }
+    let refused = |tried: &MethodTried| tried.method == "OPTIONS" && tried.came != Came::Own;
+    let unheard = seen.methods.iter().any(refused);
+    let mut spoiled = seen.answer_headers_lost.iter().chain(&seen.answer_headers_doubled);
+    let known = spoiled.any(|name| name.eq_ignore_ascii_case("access-control-allow-origin"));
+    let lacks = seen.preflight_lacks.iter().flatten();
+    let lacks: Vec<&str> = lacks
+        .map(String::as_str)
+        .filter(|lack| !(unheard || known && lack.ends_with("Access-Control-Allow-Origin")))
+        .collect();
+    if !lacks.is_empty() {
+        let what = format!(
+            "preflights are answered on the way and not by the server, without {}: pages of other origins cannot upload",
+            lacks.join(", ")
+        );
+        found.push(seen.finding("preflight-swallowed", what, Trouble::Preflight));
+    }
+    let replaced: Vec<String> = seen
+        .refusals
+        .iter()
+        .filter_map(|tried| match tried.came {
+            Came::Other(status) => Some(format!("{} by a page with status {status}", tried.code)),
+            Came::Own | Came::Broken | Came::Nothing => None,
+        })
+        .collect();
+    // What is asked for by the query is not to be had without it.
+    if !replaced.is_empty() && !seen.query_lost {
+        let what = format!(
+            "error answers are replaced on the way ({}): clients cannot tell what is wrong, and repeat what is in vain or \
+             give up what is not",
+            replaced.join(", ")
+        );
+        found.push(seen.finding("error-replaced", what, Trouble::Page));
+    }
+}
+
+/// Who is who, and who reaches what.
+fn parties(seen: &Observed, found: &mut Vec<Finding>) {
+    if !seen.exposed.is_empty() {
+        let what = format!(
+            "what is for backends alone answers through the proxy ({}): whoever reaches it makes tickets, lists uploads \
+             or cancels them",
+            seen.exposed.join(", ")
+        );
+        let mut finding = seen.finding("backend-exposed", what, Trouble::Exposed);
+        let line =
+            "backend_listen = \"127.0.0.1:4001\"  (a listener of its own, which no proxy knows)";
+        finding.cures.push(Cure::setting(line));
+        found.push(finding);
+    }
+    let Some(arrived) = seen.arrived.as_ref().filter(|_| seen.proxied == Some(true)) else {
+        return;
+    };
+    match arrived.naming {
+        Naming::Believed => {}
+        // A PROXY header names the client before any request.
+        Naming::Nobody
+            if arrived.client_is_caller == Some(true) && arrived.direct == Some(true) => {}
+        Naming::Nobody => {
+            let what = "the proxy does not say who the client is: the server takes all clients for the proxy, in its \
+                        log and where addresses decide who may call";
+            found.push(seen.finding("client-unnamed", what, Trouble::Nameless));
+        }
+        Naming::Untrusted => {
+            let what = "the proxy says who the client is, but the server does not believe it: the proxy is none of its \
+                        trusted_proxies";
+            let line = "trusted_proxies = [\"ADDRESS OF THE PROXY\"]  (127.0.0.1 where it is on the same machine)";
+            let cures = vec![Cure::setting(line)];
+            found.push(Finding { code: "proxy-untrusted", what: what.into(), cures });
+        }
+        Naming::Contradiction => {
+            let what = "the proxy sets one of X-Forwarded-For and Forwarded and passes on the other as the client wrote \
+                        it: the server cannot tell which to believe";
+            found.push(seen.finding("client-contradicted", what, Trouble::TwoNames));
+        }
+    }
+}
+
+fn came(came: Came) -> String {
+    match came {
+        Came::Own => "the server's own answer".to_owned(),
+        Came::Other(status) => format!("status {status}"),
+        Came::Broken => "the connection was closed".to_owned(),
+        Came::Nothing => "no answer".to_owned(),
+    }
+}
+
+/// A size as people write it.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 6] = [
+        (1 << 30, "GiB"),
+        (1_000_000_000, "GB"),
+        (1 << 20, "MiB"),
+        (1_000_000, "MB"),
+        (1 << 10, "KiB"),
+        (1, "bytes"),
+    ];
+    // Whole where it can be: 100 MB is a cap that somebody wrote, 95.4 MiB is not.
+    let whole = UNITS.iter().find(|(unit, word)| {
+        let small = *word != "KiB" || bytes < 1 << 20;
+        small && bytes >= *unit && bytes.is_multiple_of(*unit) && *unit > 1
+    });
+    if let Some((unit, word)) = whole {
+        return format!("{} {word}", bytes / unit);
+    }
+    match UNITS.iter().find(|(unit, word)| bytes >= *unit && word.contains('i') && *unit > 1) {
+        Some((unit, word)) => format!("{:.1} {word}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+/// From here on a window is good: 42 Mbit/s for one chunk over a round trip of 100 ms, and several are in flight.
+pub const GOOD_WINDOW_BYTES: u64 = 512 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Protects the server against its own doctor: it tells a client what arrived, keeps nothing, and is bounded.
+
+use crate::client::{Ask, Conn};
+use crate::server::Running;
+use crate::until;
+use serde_json::json;
+
+const DOCTOR: &str = "/incoming/frontend/doctor";
+
+fn ask(method: &str, query: &str) -> Ask {
+    Ask::new(method, &format!("{DOCTOR}{query}"))
+}
+
+#[tokio::test]
+async fn tells_what_arrived() {
+    let server = Running::start().await;
+    let sent = ask("PUT", "?probe=77&caller=192.0.2.1:5")
+        .header("Content-Range", "bytes 0-9/100")
+        .header("Cookie", "secret")
+        .body("0123456789");
+    let reply = server.front(&sent).await.expect(200);
+    assert_eq!(reply.header("upload-offset"), Some("10"));
+    assert_eq!(reply.header("incoming-doctor"), Some("1"));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let told = reply.json();
+    assert_eq!(
+        (&told["doctor"], &told["probe"], &told["method"]),
+        (&json!(1), &json!(77), &json!("PUT"))
+    );
+    assert_eq!(told["headers"], json!({"content-length": "10", "content-range": "bytes 0-9/100"}));
+    assert_eq!(told["body"]["bytes"], 10);
+    assert!(told["body"]["last_ms"].as_f64() >= told["body"]["first_ms"].as_f64());
+    assert_eq!((&told["direct"], &told["client"]), (&json!(false), &json!("loopback")));
+    assert_eq!(told["sent"]["upload-offset"], "10");
+    assert_eq!(told["sent"]["access-control-allow-origin"], "*");
+    for method in ["GET", "HEAD", "POST", "DELETE"] {
+        server.front(&ask(method, "")).await.expect(200);
+    }
+    assert!(server.front(&ask("OPTIONS", "")).await.expect(204).joined("allow").contains("DELETE"));
+    server.front(&ask("PATCH", "")).await.problem(405, "method-not-allowed", 5);
+    // Nothing of it is kept.
+    assert_eq!(std::fs::read_dir(server.storage().join("files")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn whom_it_takes_for_whom() {
+    let server = Running::start_with(|settings| {
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let told = async |header: Option<(&str, &str)>| {
+        let mut ask = ask("GET", "?caller=192.0.2.7:1");
+        if let Some((name, value)) = header {
+            ask = ask.header(name, value);
+        }
+        let told = server.front(&ask).await.expect(200).json();
+        (told["naming"].clone(), told["client"].clone(), told["client_is_caller"].clone())
+    };
+    let said = |naming: &str, client: &str, own| (json!(naming), json!(client), json!(own));
+    assert_eq!(told(None).await, said("nobody", "loopback", false));
+    let named = told(Some(("X-Forwarded-For", "192.0.2.7"))).await;
+    assert_eq!(named, said("believed", "192.0.2.7", true));
+    // An address of the network behind is nobody's business before it.
+    let named = told(Some(("X-Forwarded-For", "10.1.2.3"))).await;
+    assert_eq!(named, said("believed", "private", false));
+    let (naming, client, _) = told(Some(("X-Forwarded-For", "<script>"))).await;
+    assert_eq!((naming, client), (json!("contradiction"), json!("unknown")));
+}
+
+#[tokio::test]
+async fn refuses_what_it_is_asked_to_refuse() {
+    let server = Running::start().await;
+    let refused = async |query: &str| server.front(&ask("PUT", query).body("x")).await;
+    refused("?refuse=unknown-upload").await.problem(404, "unknown-upload", 4);
+    refused("?refuse=length-changed").await.problem(409, "length-changed", 6);
+    let reply = refused("?refuse=too-large").await;
+    reply.problem(413, "too-large", 11);
+    assert!(reply.header("upload-offset").is_some());
+    // Nothing that would make a proxy take the server for sick.
+    for query in ["?refuse=unavailable", "?refuse=fault", "?refuse=503", "?wait=-1", "?wait=x"] {
+        refused(query).await.problem(400, "bad-request", 1);
+    }
+}
+
+#[tokio::test]
+async fn serves_few_at_a_time() {
+    let server = Running::start().await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let mut conn = Conn::open(&server.public).await;
+        let head = format!("PUT {DOCTOR} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+        conn.send(head.as_bytes()).await.unwrap();
+        held.push(conn);
+    }
+    until("all places are taken", async || {
+        let reply = server.front(&ask("GET", "")).await;
+        (reply.status == 429).then(|| reply.problem(429, "too-many", 13))
+    })
+    .await;
+    // Uploads and judgements of others go on; those who are gone leave their places.
+    server.lonely_ticket().await.put(0, b"0123456789", 100).await.expect(200);
+    drop(held);
+    until("a place is free", async || {
+        (server.front(&ask("GET", "")).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn takes_no_more_than_a_probe() {
+    let server = Running::start().await;
+    let mut conn = Conn::open(&server.public).await;
+    let bytes: usize = 161 << 20;
+    let head = format!("PUT {DOCTOR} HTTP/1.1\r\nHost: a\r\nContent-Length: {bytes}\r\n\r\n");
+    conn.send(head.as_bytes()).await.unwrap();
+    let piece = vec![0; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        // The answer may come before all is sent.
+        if conn.send(&piece).await.is_err() {
+            break;
+        }
+    }
+    conn.reply("PUT").await.unwrap().problem(413, "too-large", 11);
+}
+
+#[tokio::test]
+async fn judges_what_a_client_has_seen() {
+    let server = Running::start().await;
+    let judge = async |seen: &str| server.front(&ask("POST", "/findings").body(seen)).await;
+    assert_eq!(judge("{}").await.expect(200).json(), json!({"findings": []}));
+    let seen = r#"{"proxy": "nginx", "paced": {"paused_ms": 1000, "last_ms": 3}}"#;
+    let told = judge(seen).await.expect(200).json();
+    assert_eq!(told["findings"][0]["code"], "request-buffered");
+    let cure = json!([{"program": "nginx", "line": "proxy_request_buffering off;"}]);
+    assert_eq!(told["findings"][0]["cures"], cure);
+    for bad in ["", "[]", r#"{"proxy": "<b>"}"#, r#"{"methods": 1}"#] {
+        judge(bad).await.problem(400, "bad-request", 1);
+    }
+    judge(&format!(r#"{{"x": "{}"}}"#, "y".repeat(70_000))).await.problem(413, "too-large", 11);
+    server.front(&ask("GET", "/findings")).await.problem(405, "method-not-allowed", 5);
+}
+
+#[tokio::test]
+async fn can_be_switched_off() {
+    let server = Running::start_with(|settings| settings.doctor = false).await;
+    for path in ["", "/findings"] {
+        server.front(&ask("POST", path)).await.problem(404, "unknown-upload", 4);
+    }
+    server.back(&ask("GET", "")).await.expect(404);
+}
