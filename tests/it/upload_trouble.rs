@@ -6,6 +6,8 @@ use crate::client::Place;
 use crate::content::content;
 use crate::server::Running;
 use crate::tls::{Authority, files};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -13,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
@@ -33,6 +36,8 @@ struct Held {
     most: usize,
     /// Answers to the next chunks.
     refusals: Vec<(u16, Option<&'static str>)>,
+    /// Chunks that carried the digest of their bytes.
+    digests: usize,
     /// Sizes of the chunks that came, and when.
     chunks: Vec<(usize, std::time::Instant)>,
     verified: usize,
@@ -94,6 +99,10 @@ async fn answer(
             }
             return Ok(response.body("<html><title>No</title>".into()).unwrap());
         }
+        let digest = BASE64_STANDARD.encode(sha2::Sha256::digest(&body));
+        let carried = head.headers.get("content-digest");
+        held.digests +=
+            usize::from(carried.is_some_and(|it| *it == *format!("sha-256=:{digest}:")));
         let range = head.headers["content-range"].to_str().unwrap();
         let start: usize = range[6..].split('-').next().unwrap().parse().unwrap();
         held.bytes[start..start + body.len()].copy_from_slice(&body);
@@ -107,6 +116,7 @@ async fn answer(
     let mut status = json!({
         "state": if all { "finished" } else { "uploading" }, "received": received,
         "chunk_size": 400_000, "max_chunk_size": null, "send_ahead": 1, "reason": null,
+        "digest": if head.uri.path() == "/digest" { json!("sha-256") } else { json!(null) },
     });
     if head.uri.path().ends_with("/verify") {
         held.verified += 1;
@@ -145,6 +155,18 @@ async fn chunks_become_smaller_where_they_are_refused() {
         let sizes: Vec<usize> = held.chunks.iter().map(|(size, _)| *size).collect();
         assert_eq!(sizes[..4], [400_000, 200_000, 100_000, 100_000], "{flags}: {sizes:?}");
         assert!(held.verified > 0, "compared once more before the last chunk");
+    }
+}
+
+#[tokio::test]
+async fn chunks_carry_digests_where_the_web_app_asked_for_one() {
+    for (path, expected) in [("digest", 2), ("u", 0)] {
+        let stub = Stub::start(Speaks::Http1, usize::MAX, &[]).await;
+        let (output, content) = upload(&format!("http://{}/{path}", stub.address), "").await;
+        assert!(output.status.success(), "{}", error(&output));
+        let held = stub.state.lock().unwrap();
+        assert!(held.bytes == content, "other bytes");
+        assert_eq!((held.chunks.len(), held.digests), (2, expected), "{path}");
     }
 }
 

@@ -142,6 +142,10 @@ where
         let answer = tokio::select! {
             answer = exchange => answer,
             () = standstill(gauge, patience) => {
+                if self.protocol == Protocol::Http2 {
+                    // The others on it stand still as well.
+                    self.idle().clear();
+                }
                 return Err(Trouble::passing(format!("{}: nothing moves", self.endpoint)));
             }
         };

@@ -17,6 +17,13 @@ use crate::core::extent::Extent;
 /// How long a status may be waited for at a time.
 pub(super) const POLL: Duration = Duration::from_secs(25);
 
+/// Whether chunks carry a digest. One that does counts as a whole or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Digests {
+    None,
+    Sha256,
+}
+
 /// One upload of one file.
 pub(super) struct Upload {
     pub(super) place: Place,
@@ -54,13 +61,20 @@ impl Upload {
     pub(super) async fn put(
         &self,
         extent: Extent,
-        length: u64,
+        with: Digests,
         gauge: &Arc<Gauge>,
     ) -> Result<Status, Refused> {
-        let chunk = Chunk::new(self.source.clone(), extent, Arc::clone(gauge));
+        let length = self.source.facts.size;
         let range = format!("bytes {}-{}/{length}", extent.start(), extent.end() - 1);
-        let request = Request::put(&self.place.path)
-            .header(CONTENT_RANGE, range)
+        let mut request = Request::put(&self.place.path).header(CONTENT_RANGE, range);
+        if with == Digests::Sha256 {
+            let source = self.source.clone();
+            let digest = tokio::task::spawn_blocking(move || source.digest(extent)).await;
+            let digest = digest.map_err(|error| error.to_string()).and_then(|digest| digest);
+            request = request.header("content-digest", digest.map_err(Trouble::Final)?);
+        }
+        let chunk = Chunk::new(self.source.clone(), extent, Arc::clone(gauge));
+        let request = request
             .body(Either::Right(chunk))
             .map_err(|error| Trouble::Final(error.to_string()))?;
         status::judge(&self.place.client.call(request, gauge, Duration::ZERO).await?)

@@ -8,8 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use sha2::Digest as _;
 use tokio::task::JoinHandle;
 
 use super::identity::Facts;
@@ -48,6 +51,20 @@ impl Source {
             self.facts.still(&self.file)?;
         }
         Ok(block)
+    }
+}
+
+impl Source {
+    /// `Content-Digest` of a chunk. Blocks: reads it once more, mostly from memory.
+    pub(super) fn digest(&self, extent: Extent) -> Result<String, String> {
+        let mut hash = sha2::Sha256::new();
+        let mut at = extent.start();
+        while at < extent.end() {
+            let length = (extent.end() - at).min(BLOCK_BYTES);
+            hash.update(self.read(at, length, extent.end())?);
+            at += length;
+        }
+        Ok(format!("sha-256=:{}:", BASE64_STANDARD.encode(hash.finalize())))
     }
 }
 
@@ -125,6 +142,9 @@ mod tests {
             assert_eq!(bytes, content[range]);
             assert_eq!(gauge.moved(), end - start);
         }
+        let digest = source.digest(Extent::new(3, 600_003).unwrap()).unwrap();
+        let expected = BASE64_STANDARD.encode(sha2::Sha256::digest(&content[3..600_003]));
+        assert_eq!(digest, format!("sha-256=:{expected}:"));
         let (body, gauge) = chunk(0, 700_001);
         assert!(body.collect().await.is_err());
         assert_eq!(gauge.fault().as_deref(), Some("the file became shorter"));

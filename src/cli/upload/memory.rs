@@ -96,7 +96,9 @@ impl Slot {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&text)?;
-        self.file.sync_all()
+        self.file.sync_all()?;
+        // Its name too.
+        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
     /// Nothing is to be remembered any more.

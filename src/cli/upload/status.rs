@@ -17,6 +17,8 @@ pub(super) struct Status {
     pub(super) chunk_size: u64,
     pub(super) max_chunk_size: Option<u64>,
     pub(super) send_ahead: u32,
+    /// Which digest the web app asked for.
+    digest: Option<String>,
     reason: Option<String>,
 }
 
@@ -90,6 +92,11 @@ impl Status {
         self.reason.as_deref().map(shown)
     }
 
+    /// Whether chunks should carry a digest: the web app wants to be sure of every byte.
+    pub(super) fn wants_digests(&self) -> bool {
+        self.digest.as_deref() == Some("sha-256")
+    }
+
     /// Whether it takes bytes.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::New | State::Uploading)
@@ -128,6 +135,8 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Refused> {
         413 => Refused::TooLarge(why),
         429 => Refused::TooMany { why, after },
         409 if code == Some("superseded") => Refused::Superseded(why),
+        // Something on the way turned a bit. A file that has changed is found out by who reads it.
+        400 if code == Some("digest-mismatch") => Trouble::Passing { why, after }.into(),
         501 | 505 => Trouble::Final(why).into(),
         408 | 425 | 500..=599 => Trouble::Passing { why, after }.into(),
         _ => Trouble::Final(why).into(),
@@ -156,6 +165,9 @@ mod tests {
         assert_eq!(status.state, State::Cancelled);
         assert_eq!(status.received().bytes(), 4);
         assert_eq!(status.reason().unwrap(), "too late");
+        assert!(!status.wants_digests());
+        let asked = UPLOAD.replacen('{', r#"{"digest":"sha-256","#, 1);
+        assert!(judge(&answer(200, &asked, None)).unwrap().wants_digests());
         let over = format!(r#"{{"code":"upload-over","upload":{UPLOAD}}}"#);
         assert_eq!(judge(&answer(410, &over, None)).unwrap().state, State::Cancelled);
         let verified = UPLOAD.replacen('{', r#"{"verified":[true,false,null],"#, 1);
@@ -180,6 +192,7 @@ mod tests {
         passing(500, "<html>", None);
         passing(502, "", None);
         passing(409, r#"{"code":"superseded"}"#, None);
+        passing(400, r#"{"code":"digest-mismatch"}"#, None);
         let fatal = |status: u16, body: &str, line: &str| {
             assert_eq!(judged(status, body, None).trouble(), Trouble::Final(line.into()));
         };

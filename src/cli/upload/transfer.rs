@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::task::JoinSet;
 
-use super::calls::{POLL, Upload};
+use super::calls::{Digests, POLL, Upload};
 use super::plan::{next, without};
 use super::retry::Backoff;
 use super::same::{self, Closeness};
@@ -151,8 +151,9 @@ impl<'a> Transfer<'a> {
             let gauge = Arc::new(Gauge::default());
             self.under_way.push((extent, Arc::clone(&gauge)));
             self.sure.insert(extent);
-            let (upload, length) = (Arc::clone(&self.upload), self.length);
-            self.sending.spawn(async move { (extent, upload.put(extent, length, &gauge).await) });
+            let digests = if status.wants_digests() { Digests::Sha256 } else { Digests::None };
+            let upload = Arc::clone(&self.upload);
+            self.sending.spawn(async move { (extent, upload.put(extent, digests, &gauge).await) });
         }
         Ok(None)
     }
