@@ -3,6 +3,7 @@
 //! Order of start: storage, engine, certificates, sockets, workers. Order of stop: listeners, chunks
 //! under way, commits, calls to backends. Nothing is decided here but order.
 
+mod acme;
 pub mod inherited;
 pub mod manager;
 mod options;
@@ -62,6 +63,7 @@ pub struct Server {
     stats: Arc<Stats>,
     sockets: Vec<Socket>,
     redirect: Option<Listener>,
+    orders: Option<acme::Orders>,
     drain: CancellationToken,
     manager: Manager,
     memory: Arc<Memory>,
@@ -83,9 +85,10 @@ impl Server {
     pub fn start_with(settings: Settings, inherited: Inherited) -> Result<Self, StartError> {
         let engine = open_engine(&settings)?;
         let mut passed = inherited.listeners(settings.shared())?;
-        let sockets = sockets::bind(&settings, &mut passed)?;
+        let orders = acme::orders(&settings)?;
+        let sockets = sockets::bind(&settings, &mut passed, orders.as_ref())?;
         let redirect = redirect::bind(&settings, passed.take(Purpose::Redirect))?;
-        Ok(Self { redirect, ..Self::assemble(settings, engine, sockets)? })
+        Ok(Self { redirect, orders, ..Self::assemble(settings, engine, sockets)? })
     }
 
     /// As [`Self::start`], on sockets bound by the caller instead of those the settings name: for a
@@ -127,6 +130,7 @@ impl Server {
             stats,
             sockets,
             redirect: None,
+            orders: None,
             drain: CancellationToken::new(),
             manager: Manager::default(),
             descriptors,
@@ -210,6 +214,7 @@ impl Server {
         let serving = TaskTracker::new();
         let reloads: Vec<_> = self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
         serving.spawn(redirect::serve(&mut self));
+        serving.spawn(acme::serve(&mut self));
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
             tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");

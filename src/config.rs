@@ -28,7 +28,7 @@ pub use machine::Storage;
 pub use parse::size_text;
 pub use raw::Raw;
 pub use secret::Secret;
-pub use settings::{Ack, CallbackRule, HostPort, LogFormat, Settings, TlsFiles};
+pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings, TlsFiles};
 pub use typed::Typed;
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and

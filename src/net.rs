@@ -15,6 +15,8 @@
 //! What is absent: protocol sniffing (ALPN alone chooses HTTP/2, plain sockets speak HTTP/1.1),
 //! upgrades, routing, and any knowledge of uploads.
 
+#[cfg(feature = "acme")]
+pub mod acme;
 mod address;
 mod conn;
 mod linger;
@@ -45,7 +47,7 @@ pub use options::{Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};
-pub use tls::{Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
+pub use tls::{Challenges, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
 pub use workers::{Pulse, Workers};
 
 /// Who is at the other end of a connection, as far as the transport knows.

@@ -1,6 +1,7 @@
 //! Listening sockets of a server, each with its certificates and the paths it serves.
 
 use super::StartError;
+use super::acme::Orders;
 use super::inherited::{Listeners, Purpose};
 use crate::config::{Settings, TlsFiles};
 use crate::net::{self, Address, Listener, Strangers, TlsPair, TlsReload};
@@ -20,7 +21,11 @@ pub struct Socket {
 /// Binds the sockets that the settings name and that were not passed, and puts all to their certificates.
 ///
 /// Errors: one line that names the setting.
-pub(super) fn bind(settings: &Settings, passed: &mut Listeners) -> Result<Vec<Socket>, StartError> {
+pub(super) fn bind(
+    settings: &Settings,
+    passed: &mut Listeners,
+    orders: Option<&Orders>,
+) -> Result<Vec<Socket>, StartError> {
     let mut listener = |purpose: Purpose, key: &str, address: &Address| {
         if let Some(passed) = passed.take(purpose) {
             return Ok(passed);
@@ -51,9 +56,18 @@ pub(super) fn bind(settings: &Settings, passed: &mut Listeners) -> Result<Vec<So
             Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
         };
         let pair = |files: &TlsFiles| TlsPair { cert: files.cert.clone(), key: files.key.clone() };
-        let files = (!tls.is_empty()).then(|| net::TlsFiles {
-            pairs: tls.iter().map(pair).collect(),
+        let mut pairs: Vec<_> = tls.iter().map(pair).collect();
+        let mut challenges = None;
+        if surface != Surface::Backend
+            && let Some(ordered) = orders
+        {
+            pairs.push(ordered.pair());
+            challenges = Some(ordered.challenges());
+        }
+        let files = (!pairs.is_empty()).then(|| net::TlsFiles {
+            pairs,
             client_ca,
+            challenges,
             // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
             strangers: if surface == Surface::Shared {
                 Strangers::LetIn

@@ -61,7 +61,7 @@ impl Endpoint {
 
     /// The listener that serves the backend API of a server with these settings on this machine.
     pub(super) fn of_backend(settings: &Settings) -> Result<Self, String> {
-        let (address, tls) = (&settings.backend_listen, settings.backend_surface_tls().is_some());
+        let (address, tls) = (&settings.backend_listen, settings.backend_surface_tls());
         match address {
             Address::Tcp(tcp) if tcp.port() == 0 => {
                 Err(format!("the port of {tcp} is not known: name it with --backend"))
@@ -72,7 +72,7 @@ impl Endpoint {
 
     /// The public listener of a server whose backend listener is here, as the settings have it.
     pub(super) fn public_beside(&self, settings: &Settings) -> Self {
-        let public = Self::at(&settings.listen, !settings.tls.is_empty());
+        let public = Self::at(&settings.listen, settings.public_tls());
         match (public.place, &self.place) {
             (Place::Tcp { port, .. }, Place::Tcp { host, .. }) => {
                 let place = Place::Tcp { host: host.clone(), port };

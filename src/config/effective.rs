@@ -54,6 +54,11 @@ impl Settings {
             ("redirect_listen", optional(self.redirect_listen.as_ref(), ToString::to_string)),
             ("redirect_host", optional(self.redirect_host.as_ref(), ToString::to_string)),
             ("hsts", optional(self.hsts, duration)),
+            ("acme_domains", strings(self.acme.domains.iter().cloned())),
+            ("acme_contact", strings(self.acme.contact.iter().cloned())),
+            ("acme_directory", string(&self.acme.directory)),
+            ("acme_directory_ca", path(self.acme.directory_ca.as_deref())),
+            ("acme_cache", path(Some(&self.acme.cache))),
             ("backend_allow", networks(&self.backend_allow)),
             ("backend_open", Value(self.backend_open.to_string())),
             ("backend_token", token),
@@ -207,6 +212,8 @@ mod tests {
         check("tls_cert = 'a'\ntls_key = 'b'\nbackend_tls_cert = 'c'\nbackend_tls_key = 'd'");
         check("tls_cert = ['a', 'b']\ntls_key = ['c', 'd']");
         check("redirect_listen = ':80'\nredirect_host = '[::1]:443'\nhsts = '180d'");
+        check("acme_domains = ['a.b', 'c.d']\nacme_contact = 'a@b.c'\nacme_cache = '/x'");
+        check("acme_directory = 'https://a:1/d'\nacme_directory_ca = '/y'");
         check("redirect_host = 'A.example'\nhsts = 0");
         check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
     }

@@ -301,6 +301,41 @@ pub(super) fn host_port(raw: &Raw) -> Result<HostPort, String> {
     Err(RIGHT.into())
 }
 
+/// A name that a certificate can be ordered for without a word to a name server: no address, no wildcard.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let host = text.trim_end_matches('.').to_ascii_lowercase();
+    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_host(&host) && !numeric {
+        return Ok(host);
+    }
+    Err("must be a host name, such as upload.example.org, no wildcard and no address".into())
+}
+
+/// A mail address, as far as it can be told.
+pub(super) fn mail(text: &str) -> Result<String, String> {
+    let text = text.strip_prefix("mailto:").unwrap_or(text);
+    let fits = text.split_once('@').is_some_and(|(who, host)| {
+        !who.is_empty()
+            && is_host(&host.to_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_graphic())
+    });
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a mail address, such as ops@example.org".into())
+    }
+}
+
+/// An https URL.
+pub(super) fn https_url(raw: &Raw) -> Result<String, String> {
+    const RIGHT: &str = "must be an https URL";
+    let text = text(raw).map_err(|_| RIGHT)?;
+    let rest = text.strip_prefix("https://").ok_or(RIGHT)?;
+    let host = rest.split('/').next().unwrap_or_default();
+    host_port(&Raw::Text(host.to_owned())).map_err(|_| RIGHT)?;
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(text) } else { Err(RIGHT.into()) }
+}
+
 /// Whether this is a host as it stands in a URL, in lower case.
 fn is_url_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

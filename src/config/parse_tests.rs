@@ -213,6 +213,27 @@ fn origins() {
 }
 
 #[test]
+fn orders() {
+    fn check(read: &Result<String, String>, expected: Option<&str>) {
+        assert_eq!(read.as_deref().ok(), expected, "{read:?}");
+    }
+    check(&domain("Upload.Example.org."), Some("upload.example.org"));
+    for wrong in ["", "*.example.org", "10.0.0.1", "a:1", "https://a", "::1", "a b"] {
+        check(&domain(wrong), None);
+    }
+    check(&mail("ops@example.org"), Some("ops@example.org"));
+    check(&mail("mailto:ops@example.org"), Some("ops@example.org"));
+    for wrong in ["", "ops", "@example.org", "ops@", "a b@example.org", "ops@a/b", "a@b@c"] {
+        check(&mail(wrong), None);
+    }
+    let url = |text: &str| https_url(&Raw::Text(text.into()));
+    check(&url("https://acme.example:14000/dir"), Some("https://acme.example:14000/dir"));
+    for wrong in ["", "http://acme.example/", "https://", "https://a b/", "acme.example"] {
+        check(&url(wrong), None);
+    }
+}
+
+#[test]
 fn hosts_of_urls() {
     fn check(text: &str, expected: Option<&str>) {
         let shown = host_port(&Raw::Text(text.into())).map(|host| host.to_string());

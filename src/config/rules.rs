@@ -9,6 +9,7 @@ use crate::net::Address;
 /// Checks what no single value can tell.
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     sockets(settings, layers)?;
+    acme(settings, layers)?;
     redirect(settings, layers)?;
     backend_tls(settings, layers)?;
     backend_surface(settings, layers)?;
@@ -49,9 +50,23 @@ fn sockets(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     Err(given!(layers, backend_listen).wrong(&Raw::Text(backend.to_string()), right))
 }
 
+/// A certificate comes from files or from an order, and an order needs who makes it.
+fn acme(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let Some(first) = settings.acme.domains.first() else { return Ok(()) };
+    let wrong =
+        |right: &str| Err(given!(layers, acme_domains).wrong(&Raw::Text(first.clone()), right));
+    if !cfg!(feature = "acme") {
+        return wrong("needs a program that was built with the feature acme");
+    }
+    if !settings.tls.is_empty() {
+        return wrong("and tls_cert exclude each other: set one of them");
+    }
+    Ok(())
+}
+
 /// Whoever is sent to https, or told to stay there, must find it.
 fn redirect(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let tls = !settings.tls.is_empty();
+    let tls = settings.public_tls();
     if settings.hsts.is_some_and(|time| !time.is_zero()) && !tls {
         let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
         let right = "needs tls_cert; a proxy in front that has TLS tells it to browsers itself";
@@ -89,7 +104,7 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
         let right = "is for an own backend listener; on a shared socket tls_cert covers both";
         return Err(given!(layers, backend_tls_cert).wrong(&shown, right));
     }
-    if settings.backend_surface_tls().is_none()
+    if !settings.backend_surface_tls()
         && let Some(ca) = &settings.backend_tls_client_ca
     {
         let right = if settings.shared() {
@@ -249,6 +264,12 @@ mod tests {
         check(&unix, false, "redirect_listen");
         check(&format!("{unix}\nredirect_host = 'a'"), false, "redirect_listen");
         check(&format!("{unix}\nredirect_host = 'a:443'"), true, "");
+        let acme = "acme_domains = ['a.example']";
+        let built = cfg!(feature = "acme");
+        check(acme, built, "acme_domains");
+        check(&format!("{acme}\nredirect_listen = ':80'\nhsts = '1d'"), built, "acme_domains");
+        check(&format!("{acme}\n{tls}"), false, "acme_domains");
+        check("acme_contact = 'a@b.example'\nacme_cache = '/c'", true, "");
         let ca = "backend_tls_client_ca = 'ca'";
         let shared = "listen = '127.0.0.1:1'\nbackend_listen = '127.0.0.1:1'";
         let own = "backend_tls_cert = 'c'\nbackend_tls_key = 'k'";

@@ -34,6 +34,8 @@ pub struct Settings {
     /// How long browsers are to stay on https, in whole seconds where told. Default none: it binds every
     /// port of the host, so the operator has to ask for it. Zero takes back what was told. Set only with `tls`.
     pub hsts: Option<Duration>,
+    /// What the server orders its certificate with, instead of `tls`. Default none.
+    pub acme: Acme,
     /// Addresses that may use the backend API, as set. Default none; read it through
     /// [`Self::backend_allow_effective`].
     pub backend_allow: Vec<IpNet>,
@@ -127,6 +129,33 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// How certificates are ordered from an authority (RFC 8555).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// The names of the certificate, in lower case. Default none: nothing is ordered.
+    pub domains: Vec<String>,
+    /// Mail addresses of the operator. Default none.
+    pub contact: Vec<String>,
+    /// The URL of the authority's directory. Default Let's Encrypt, which asks for no account made by hand.
+    pub directory: String,
+    /// CAs of the directory's own certificate (PEM). Default none: those that the machine trusts.
+    pub directory_ca: Option<PathBuf>,
+    /// Home of certificates and the account's key. Default `./incoming-acme`.
+    pub cache: PathBuf,
+}
+
+impl Default for Acme {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            contact: Vec::new(),
+            directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+            directory_ca: None,
+            cache: PathBuf::from("./incoming-acme"),
+        }
+    }
+}
+
 /// A host name or an address as it stands in a URL, and its port where one was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
@@ -205,10 +234,16 @@ impl Settings {
             || self.backend_open
     }
 
-    /// TLS of the listener that serves the backend API, shared or own.
+    /// Whether the public listener, or the shared one, speaks TLS.
     #[must_use]
-    pub fn backend_surface_tls(&self) -> Option<&TlsFiles> {
-        if self.shared() { self.tls.first() } else { self.backend_tls.as_ref() }
+    pub fn public_tls(&self) -> bool {
+        !self.tls.is_empty() || !self.acme.domains.is_empty()
+    }
+
+    /// Whether the listener that serves the backend API speaks TLS, shared or own.
+    #[must_use]
+    pub fn backend_surface_tls(&self) -> bool {
+        if self.shared() { self.public_tls() } else { self.backend_tls.is_some() }
     }
 
     /// Who may use the backend API by address; `None` is everyone. Compare the resolved client
@@ -247,6 +282,7 @@ impl Default for Settings {
             redirect_listen: None,
             redirect_host: None,
             hsts: None,
+            acme: Acme::default(),
             backend_allow: Vec::new(),
             backend_open: false,
             backend_token: None,

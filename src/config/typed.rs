@@ -51,6 +51,29 @@ pub struct Typed {
     /// host (Strict-Transport-Security); 0 ends it in browsers that were told [default: none]
     #[arg(long, value_name = "TIME")]
     pub hsts: Option<Raw>,
+    /// Names that the server orders a certificate for by itself (ACME, TLS-ALPN-01), instead of
+    /// --tls-cert; port 443 of each must lead to --listen. In programs built with the feature acme
+    /// [default: none]
+    #[arg(long, value_name = "NAME,...")]
+    #[serde(deserialize_with = "raw::list")]
+    pub acme_domains: Option<Vec<Raw>>,
+    /// Mail addresses at which the authority reaches the operator [default: none]
+    #[arg(long, value_name = "MAIL,...")]
+    #[serde(deserialize_with = "raw::list")]
+    pub acme_contact: Option<Vec<Raw>>,
+    /// The authority's directory; that of Let's Encrypt is the default.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The authority's directory [default: https://acme-v02.api.letsencrypt.org/directory]"
+    )]
+    pub acme_directory: Option<Raw>,
+    /// CAs (PEM) that the directory's own certificate comes from [default: none; what the machine trusts]
+    #[arg(long, value_name = "PATH")]
+    pub acme_directory_ca: Option<Raw>,
+    /// Directory of ordered certificates and the account's key; made if absent [default: ./incoming-acme]
+    #[arg(long, value_name = "PATH")]
+    pub acme_cache: Option<Raw>,
     /// Client addresses that may use the backend API: IPs or CIDRs, separated by commas or
     /// repeated [default: none; loopback on a shared socket without any other protection]
     #[arg(long, value_name = "CIDR,...")]
@@ -188,7 +211,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 44, "{keys:?}");
+        assert_eq!(keys.len(), 49, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

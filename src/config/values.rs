@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers, given};
 use super::parse;
 use super::raw::Raw;
-use super::settings::{Settings, TlsFiles};
+use super::settings::{Acme, Settings, TlsFiles};
 use crate::net::{Address, AddressError};
 
 impl Settings {
@@ -40,6 +40,7 @@ fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError
     given!(layers, redirect_host)
         .into(&mut settings.redirect_host, |raw| parse::host_port(raw).map(Some))?;
     given!(layers, hsts).into(&mut settings.hsts, parse::optional_duration)?;
+    acme(&mut settings.acme, layers)?;
     given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network)?;
     given!(layers, backend_open).into(&mut settings.backend_open, parse::flag)?;
     given!(layers, backend_token).into_secret(&mut settings.backend_token)?;
@@ -49,6 +50,15 @@ fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError
         .into(&mut settings.backend_proxy_protocol, parse::flag)?;
     given!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin)?;
     given!(layers, callback_allow).into_list(&mut settings.callback_allow, parse::callback_rule)
+}
+
+fn acme(acme: &mut Acme, layers: &Layers) -> Result<(), ConfigError> {
+    given!(layers, acme_domains).into_list(&mut acme.domains, parse::domain)?;
+    given!(layers, acme_contact).into_list(&mut acme.contact, parse::mail)?;
+    given!(layers, acme_directory).into(&mut acme.directory, parse::https_url)?;
+    let ca = &mut acme.directory_ca;
+    given!(layers, acme_directory_ca).into(ca, |raw| parse::path(raw).map(Some))?;
+    given!(layers, acme_cache).into(&mut acme.cache, parse::path)
 }
 
 fn storage(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
@@ -188,6 +198,10 @@ mod tests {
         check("hsts = '180d'", |s| s.hsts = Some(Duration::from_secs(180 * 24 * 3600)));
         check("hsts = 0", |s| s.hsts = Some(Duration::ZERO));
         check("hsts = 'none'", |_| {});
+        check("acme_domains = 'A.example,b.example'\nacme_contact = 'ops@a.example'", |s| {
+            s.acme.domains = vec!["a.example".into(), "b.example".into()];
+            s.acme.contact = vec!["ops@a.example".into()];
+        });
         check("backend_open = true", |s| s.backend_open = true);
         check("backend_allow = ['::1', '10.0.0.0/8']", |s| {
             s.backend_allow = vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];

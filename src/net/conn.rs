@@ -32,6 +32,7 @@ use super::proxy_protocol::{self, ProxyProtocol};
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
 use super::stats::Stats;
+use super::tls::CHALLENGE;
 use super::turn::Turns;
 use super::watch::{Overdue, Protocol, Running, Watch, Watched};
 use super::{Peer, PeerAddress, TlsReload};
@@ -162,6 +163,8 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
         .accept_with(io, |session| session.set_buffer_limit(Some(TLS_SEND_BYTES)));
     let accept = timeout(shared.options.handshake, accept);
     match shared.drain.run_until_cancelled(accept).await? {
+        // Whoever came for a proof alone has it now.
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(CHALLENGE) => return None,
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => tracing::debug!(address = ?peer.address, %error, "no TLS"),
         Err(_) => tracing::debug!(address = ?peer.address, "no TLS in time"),

@@ -144,7 +144,7 @@ fn certificate(dir: &Path) -> TlsFiles {
     let pair = TlsPair { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
     std::fs::write(&pair.cert, made.cert.pem()).unwrap();
     std::fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
-    TlsFiles { pairs: vec![pair], client_ca: None, strangers: Strangers::Refused }
+    TlsFiles { pairs: vec![pair], client_ca: None, strangers: Strangers::Refused, challenges: None }
 }
 
 /// A TLS house; the certificate's file and the directory that must outlive it.

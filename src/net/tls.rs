@@ -17,7 +17,7 @@ use humantime::format_rfc3339_seconds as shown;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,12 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
     /// What happens to a client that shows no certificate where there is a `client_ca`.
     pub strangers: Strangers,
+    /// Who answers an authority that looks whether our names are ours; none: nobody does.
+    pub challenges: Option<Challenges>,
 }
+
+/// The certificates that prove a name by TLS-ALPN-01 (RFC 8737), where an order is under way.
+pub type Challenges = Arc<dyn ResolvesServerCert>;
 
 /// Clients without a certificate. One that is not vouched for never gets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,8 +309,12 @@ fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
         }
         _ => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(ByName::new(read.pairs.iter())));
+    let by_name = ByName::new(read.pairs.iter(), files.challenges.clone());
+    let mut config = builder.with_cert_resolver(Arc::new(by_name));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if files.challenges.is_some() {
+        config.alpn_protocols.push(CHALLENGE.to_vec());
+    }
     // Sessions are resumed from what the client brings; nothing is stored here.
     config.ticketer = ring::Ticketer::new().map_err(setup)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -320,7 +329,8 @@ fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+/// All certificates of a PEM file, as authorities.
+pub(super) fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         let added = roots.add(certificate);
@@ -379,6 +389,9 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+/// The protocol of a connection that only looks at our proof. Source: RFC 8737, section 3.
+pub(super) const CHALLENGE: &[u8] = b"acme-tls/1";
 
 /// Why a lock is never found broken.
 const WHOLE: &str = "nothing panics while it holds the set-up";

@@ -74,8 +74,12 @@ def reload(folder):
         it.said("ERROR", "one.pem", "PEM")
         assert shown(it.public, "one.test")["serial"] == old
         pathlib.Path(f"{one}.pem").write_bytes(whole)
+        it.child.send_signal(signal.SIGHUP)
         until("the whole file", lambda: shown(it.public, "one.test")["serial"] == serial(other))
+        # What is watched is taken without a signal, too.
+        ca.issue(one, ["one.test"])
         it.said("INFO", "certificates reloaded", "one.pem", "ends")
+        assert shown(it.public, "one.test")["serial"] == serial(one)
 
 
 def client_certificates(folder):
@@ -122,6 +126,7 @@ def client_certificates(folder):
             assert "Reused" not in said and "HTTP/1.1" not in said and "alert" in said, said
         # A CA that is none changes nothing.
         trusted.write_text("nobody\n")
+        it.child.send_signal(signal.SIGHUP)
         it.said("ERROR", "trusted.pem")
         assert asks(stranger) == "200"
         assert asks(app) == "000"

@@ -111,6 +111,7 @@ pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
         pairs: vec![pair.clone()],
         client_ca: None,
         strangers: crate::net::Strangers::Refused,
+        challenges: None,
     };
     let facts = directory.join("names.json");
     let kept: Option<Facts> =

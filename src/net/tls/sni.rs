@@ -12,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::pair::Loaded;
+use super::{CHALLENGE, Challenges};
 
 /// The certificates of a listener by name.
 #[derive(Debug)]
@@ -19,11 +20,16 @@ pub(super) struct ByName {
     all: Vec<Arc<CertifiedKey>>,
     /// Which of them have this name, in their order. Wildcards stand without their star: `.files.example`.
     names: HashMap<String, Vec<usize>>,
+    challenges: Option<Challenges>,
 }
 
 impl ByName {
-    /// These certificates, the first for whoever names none of them.
-    pub(super) fn new<'a>(loaded: impl Iterator<Item = &'a Loaded>) -> Self {
+    /// These certificates, the first for whoever names none of them; `challenges` for an authority that
+    /// wants proof of a name and nothing else.
+    pub(super) fn new<'a>(
+        loaded: impl Iterator<Item = &'a Loaded>,
+        challenges: Option<Challenges>,
+    ) -> Self {
         let (mut all, mut names) = (Vec::new(), HashMap::<String, Vec<usize>>::new());
         for (place, loaded) in loaded.enumerate() {
             all.push(Arc::clone(&loaded.certified));
@@ -32,7 +38,7 @@ impl ByName {
                 names.entry(name.to_owned()).or_default().push(place);
             }
         }
-        Self { all, names }
+        Self { all, names, challenges }
     }
 
     /// The places of the certificates for this name, the best first; never none if there is any.
@@ -49,6 +55,11 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(challenges) = &self.challenges
+            && hello.alpn().is_some_and(|offered| offered.eq([CHALLENGE]))
+        {
+            return challenges.resolve(hello);
+        }
         let places = self.places(hello.server_name());
         let schemes = hello.signature_schemes();
         let fits = |place: &&usize| self.all[**place].key.choose_scheme(schemes).is_some();
@@ -86,7 +97,7 @@ mod tests {
             loaded(&["a.files.example", "10.0.0.1"]),
             loaded(&["second.example", "*.a.files.example"]),
         ];
-        let by_name = ByName::new(all.iter());
+        let by_name = ByName::new(all.iter(), None);
         let check = |name: Option<&str>, expected: &[usize]| {
             assert_eq!(by_name.places(name), expected, "{name:?}");
         };

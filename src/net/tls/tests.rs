@@ -24,8 +24,12 @@ impl Ground {
             cert: dir.path().join(format!("{place}.pem")),
             key: dir.path().join(format!("{place}.key")),
         });
-        let files =
-            TlsFiles { pairs: pairs.collect(), client_ca: None, strangers: Strangers::Refused };
+        let files = TlsFiles {
+            pairs: pairs.collect(),
+            client_ca: None,
+            strangers: Strangers::Refused,
+            challenges: None,
+        };
         let ground = Self { dir, files };
         for (place, name) in names.iter().enumerate() {
             ground.make(place, name);

@@ -1,0 +1,316 @@
+//! Certificates that the server orders by itself (ACME, RFC 8555), proving its names by TLS-ALPN-01
+//! (RFC 8737) on its own listener.
+//!
+//! What is ordered lands in a PEM file with the key, for this user alone, and is served from there like
+//! any other pair: choosing by name, reload, metrics and the log are those of [`super::TlsReload`]. Until
+//! the first one has come, a placeholder that nobody trusts stands in its place.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_core::Stream;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_acme::{
+    AccountCache, AcmeConfig, AcmeState, CertCache, EventOk, ResolvesServerCertAcme,
+};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::tls::authorities;
+use super::{Challenges, TlsPair, TlsReload};
+
+/// What is ordered, and where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The names of the certificate, at least one.
+    pub domains: Vec<String>,
+    /// How the authority reaches the operator: `mailto:` URLs.
+    pub contact: Vec<String>,
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// CAs (PEM) that the directory's own certificate comes from; none: those the machine trusts.
+    pub directory_ca: Option<PathBuf>,
+    /// Where the certificate and the account's key are kept. Made if absent.
+    pub cache: PathBuf,
+}
+
+/// Orders that go on for as long as the server runs.
+pub struct Acme {
+    options: Options,
+    client: Arc<ClientConfig>,
+    state: AcmeState<io::Error>,
+    prover: Arc<Prover>,
+}
+
+/// Proves names for the order under way.
+#[derive(Debug)]
+struct Prover(RwLock<Arc<ResolvesServerCertAcme>>);
+
+impl Acme {
+    /// Makes ready: the files, the trust in the directory. Nothing is asked of anybody. Blocks on files.
+    ///
+    /// # Errors
+    /// What cannot be read or written, with its path.
+    pub fn new(options: Options) -> io::Result<Self> {
+        private_directory(&options.cache).map_err(|error| named(&options.cache, &error))?;
+        let pair = options.pair();
+        if !pair.cert.exists() {
+            write(&pair.cert, placeholder(&options.domains)?.as_bytes())?;
+        }
+        let client = client(options.directory_ca.as_deref())?;
+        let state = options.state(&client);
+        let prover = Arc::new(Prover(RwLock::new(state.resolver())));
+        Ok(Self { options, client, state, prover })
+    }
+
+    /// The file that the certificate and its key are served from.
+    #[must_use]
+    pub fn pair(&self) -> TlsPair {
+        self.options.pair()
+    }
+
+    /// Who answers the authority's look at our names.
+    #[must_use]
+    pub fn challenges(&self) -> Challenges {
+        Arc::clone(&self.prover) as Challenges
+    }
+
+    /// Orders, renews when two thirds of a certificate's time are over, and puts what has come into
+    /// force, until `stop`. What fails is logged and tried again with growing pauses, up to a day.
+    ///
+    /// Cancel: an order under way is given up; the next start orders anew.
+    pub async fn run(mut self, reload: Arc<TlsReload>, stop: CancellationToken) {
+        loop {
+            let next = poll_fn(|cx| Pin::new(&mut self.state).poll_next(cx));
+            let next = tokio::time::timeout(STUCK, next);
+            let Some(event) = stop.run_until_cancelled(next).await else { return };
+            match event {
+                Ok(Some(Ok(EventOk::CertCacheStore))) => {
+                    let reload = Arc::clone(&reload);
+                    let reloaded = tokio::task::spawn_blocking(move || reload.reload()).await;
+                    match reloaded {
+                        Ok(Ok(())) => {
+                            tracing::info!(domains = ?self.options.domains, "certificate ordered by ACME in force")
+                        }
+                        Ok(Err(error)) => {
+                            tracing::error!(%error, "certificate ordered by ACME not taken")
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "certificate ordered by ACME not taken")
+                        }
+                    }
+                }
+                Ok(Some(Ok(step))) => tracing::debug!(?step, "ACME goes on"),
+                Ok(Some(Err(error))) => {
+                    let error = error.to_string();
+                    tracing::error!(error = short(&error), domains = ?self.options.domains, "no certificate by ACME yet, it is tried again");
+                }
+                // A directory that never answers would be waited for without end; what was ordered is kept.
+                Ok(None) | Err(_) => self.begin_anew(),
+            }
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        self.state = self.options.state(&self.client);
+        *self.prover.0.write().expect(WHOLE) = self.state.resolver();
+    }
+}
+
+impl ResolvesServerCert for Prover {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().expect(WHOLE).resolve(hello)
+    }
+}
+
+impl Options {
+    /// The file of these names at this directory; other names have another one.
+    fn pair(&self) -> TlsPair {
+        let mut digest = Sha256::new();
+        for word in self.domains.iter().chain([&self.directory]) {
+            digest.update(word);
+            digest.update([0]);
+        }
+        let tag = digest.finalize()[..8].iter().fold(String::new(), |t, b| format!("{t}{b:02x}"));
+        let file = self.cache.join(format!("certificate-{tag}.pem"));
+        TlsPair { cert: file.clone(), key: file }
+    }
+
+    fn account(&self) -> PathBuf {
+        self.cache.join("account.der")
+    }
+
+    fn state(&self, client: &Arc<ClientConfig>) -> AcmeState<io::Error> {
+        AcmeConfig::new_with_client_config(&self.domains, Arc::clone(client))
+            .contact(&self.contact)
+            .directory(&self.directory)
+            .cache(Kept(self.clone()))
+            .state()
+    }
+}
+
+/// The files, as rustls-acme asks for them.
+struct Kept(Options);
+
+#[async_trait]
+impl CertCache for Kept {
+    type EC = io::Error;
+
+    async fn load_cert(&self, _: &[String], _: &str) -> io::Result<Option<Vec<u8>>> {
+        read(self.0.pair().cert).await
+    }
+
+    async fn store_cert(&self, _: &[String], _: &str, pem: &[u8]) -> io::Result<()> {
+        store(self.0.pair().cert, pem).await
+    }
+}
+
+#[async_trait]
+impl AccountCache for Kept {
+    type EA = io::Error;
+
+    async fn load_account(&self, _: &[String], _: &str) -> io::Result<Option<Vec<u8>>> {
+        read(self.0.account()).await
+    }
+
+    async fn store_account(&self, _: &[String], _: &str, key: &[u8]) -> io::Result<()> {
+        store(self.0.account(), key).await
+    }
+}
+
+async fn read(path: PathBuf) -> io::Result<Option<Vec<u8>>> {
+    let read = tokio::task::spawn_blocking(move || match fs::read(&path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(&path, &error)),
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+async fn store(path: PathBuf, content: &[u8]) -> io::Result<()> {
+    let content = content.to_owned();
+    let stored = tokio::task::spawn_blocking(move || write(&path, &content));
+    stored.await.map_err(io::Error::other)?
+}
+
+/// Writes a file for this user alone, whole or not at all.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let written = || {
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    written().map_err(|error| named(path, &error))
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A certificate of nobody's for these names, with its key. It is about to end: what ends soon is renewed.
+fn placeholder(domains: &[String]) -> io::Result<String> {
+    let now = SystemTime::now();
+    let mut params = CertificateParams::new(domains.to_owned()).map_err(io::Error::other)?;
+    params.not_before = (now - PLACEHOLDER_AGE).into();
+    params.not_after = (now + PLACEHOLDER_REST).into();
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let made = params.self_signed(&key).map_err(io::Error::other)?;
+    Ok(format!("{}\n{}", key.serialize_pem(), made.pem()))
+}
+
+/// Whom we believe to be the directory.
+fn client(directory_ca: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
+    let roots = match directory_ca {
+        Some(path) => authorities(path).map_err(io::Error::other)?,
+        None => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The beginning of what the authority says: it may send whole pages.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(SHOWN_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Why a lock is never found broken.
+const WHOLE: &str = "nothing panics while it holds the resolver";
+/// Nothing is heard of an order for this long: it is begun anew. The longest pause between two tries is 18 h.
+const STUCK: Duration = Duration::from_secs(24 * 60 * 60);
+/// A placeholder looks this old and lasts this long, so that it is renewed at once; a day is enough to find
+/// out why nothing comes.
+const PLACEHOLDER_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const PLACEHOLDER_REST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Characters of an error that are logged.
+const SHOWN_CHARS: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Strangers, TlsFiles};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn options(dir: &Path, domains: &[&str]) -> Options {
+        Options {
+            domains: domains.iter().map(|&name| name.to_owned()).collect(),
+            contact: Vec::new(),
+            directory: "https://acme.example/directory".into(),
+            directory_ca: None,
+            cache: dir.join("a/acme"),
+        }
+    }
+
+    #[test]
+    fn until_something_came_a_placeholder_is_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let acme = Acme::new(options(dir.path(), &["a.example", "b.example"])).unwrap();
+        let pair = acme.pair();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&pair.key), mode(pair.key.parent().unwrap())), (0o600, 0o700));
+        let files = TlsFiles {
+            pairs: vec![pair.clone()],
+            client_ca: None,
+            strangers: Strangers::Refused,
+            challenges: Some(acme.challenges()),
+        };
+        let tls = TlsReload::load(files).unwrap();
+        assert_eq!(tls.certificates()[0].1.names, ["a.example", "b.example"]);
+        assert!(tls.current().alpn_protocols.contains(&b"acme-tls/1".to_vec()));
+        // A start keeps what is there; other names begin anew.
+        let kept = fs::read(&pair.cert).unwrap();
+        Acme::new(options(dir.path(), &["a.example", "b.example"])).unwrap();
+        assert_eq!(fs::read(&pair.cert).unwrap(), kept);
+        let other = Acme::new(options(dir.path(), &["a.example"])).unwrap();
+        assert_ne!(other.pair(), pair);
+    }
+}
