@@ -11,6 +11,7 @@ pub(super) fn at(path: &str) -> Option<Asset> {
     let (content_type, content): (_, &[u8]) = match path {
         "/" => ("text/html; charset=utf-8", include_bytes!("page/index.html")),
         "/app.js" => ("text/javascript; charset=utf-8", include_bytes!("page/app.js")),
+        "/doctor.js" => ("text/javascript; charset=utf-8", include_bytes!("page/doctor.js")),
         "/style.css" => ("text/css; charset=utf-8", include_bytes!("page/style.css")),
         "/favicon.svg" => ("image/svg+xml", include_bytes!("page/favicon.svg")),
         _ => return None,

@@ -625,6 +625,35 @@ async function followTerminal(id) {
   }
 }
 
+/** What is between this page and the server, and which line mends it. */
+async function examinePath() {
+  const [button, state, list] = [el('examine'), el('doctor-state'), el('findings')];
+  button.disabled = true;
+  list.replaceChildren();
+  list.hidden = true;
+  try {
+    const { examine } = await import('/doctor.js');
+    const findings = await examine((doing) => setText(state, `${sentence(doing)}…`));
+    for (const finding of findings) {
+      const item = document.createElement('li');
+      item.dataset.code = finding.code;
+      item.append(`${sentence(finding.what)}.`);
+      for (const { program, line } of finding.cures) {
+        const cure = document.createElement('code');
+        cure.textContent = `${program}: ${line}`;
+        item.append(cure);
+      }
+      list.append(item);
+    }
+    list.hidden = !findings.length;
+    setText(state, findings.length ? `${findings.length} finding${findings.length > 1 ? 's' : ''}.` : 'Nothing is wrong, as far as a page can see.');
+  } catch (error) {
+    setText(state, `${sentence(error.message)}.`);
+  }
+  announce(state.textContent);
+  button.disabled = false;
+}
+
 async function copy(button, text) {
   const label = (button.dataset.label ??= button.textContent);
   try {
@@ -695,6 +724,7 @@ function wire() {
     showUnfinished();
   });
   el('make-url').addEventListener('click', makeUrl);
+  el('examine').addEventListener('click', examinePath);
   el('copy-command').addEventListener('click', () => copy(el('copy-command'), el('command').textContent));
   el('received-more').addEventListener('click', () => {
     received.limit = Infinity;
