@@ -107,7 +107,10 @@ impl Wire {
             Ok(told) => told,
             Err(problem) => return problem.into_answer(),
         };
-        match serde_json::from_slice::<Observed>(&told) {
+        // By way of an object: fields that may all be left out would make an empty list one as well.
+        let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&told);
+        let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
+        match seen {
             Ok(seen) => json_answer(&diagnosis::Findings::of(&seen)),
             Err(error) => {
                 let text = String::from_utf8_lossy(&told);
