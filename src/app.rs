@@ -6,6 +6,7 @@
 mod acme;
 pub mod inherited;
 pub mod manager;
+mod observed;
 mod options;
 mod redirect;
 mod reload;
@@ -15,7 +16,6 @@ use crate::config::Settings;
 use crate::engine::Engine;
 use crate::handover::client::Client;
 use crate::handover::worker;
-use crate::metrics;
 use crate::net::{
     self, Address, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers,
 };
@@ -114,12 +114,20 @@ impl Server {
             );
         }
         let stats = Arc::new(Stats::default());
-        let render = metrics::renderer(Arc::clone(&engine), Arc::clone(&stats));
-        let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), Arc::new(render));
         let failed = |error| StartError::new("workers", error);
         let workers = Workers::start(settings.workers).map_err(failed)?;
         let backend_workers = Workers::named("incoming-backend", 1).map_err(failed)?;
         let memory = Memory::new(settings.connection_memory(), settings.max_connections);
+        let beside = observed::beside(&observed::Shown {
+            engine: &engine,
+            net: &stats,
+            memory: &memory,
+            sockets: &sockets,
+            workers: &workers,
+            backend_workers: &backend_workers,
+            max_connections: settings.max_connections.min(descriptors / 2),
+        });
+        let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), beside);
         Ok(Self {
             memory,
             settings,

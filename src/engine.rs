@@ -8,15 +8,19 @@ pub mod admin;
 pub mod batch;
 pub mod blocking;
 pub mod calls;
+pub mod cause;
 mod chunk;
 pub mod claim;
 pub mod clock;
 mod detached;
 pub mod error;
 pub mod held;
+pub mod histogram;
 pub mod lane;
 pub mod live;
+pub mod look;
 pub mod outbox;
+mod owed;
 mod prefix;
 pub mod registry;
 mod round;
@@ -88,6 +92,8 @@ pub struct Engine {
     blocking: blocking::Blocking,
     /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
     slow_disk: slow_disk::SlowDisk,
+    /// What the disk is asked by those who look after the server.
+    disk_looks: admin::DiskLooks,
     /// Turns at reading parts for comparison.
     reading: tokio::sync::Semaphore,
     tracker: TaskTracker,
@@ -131,6 +137,7 @@ impl Engine {
             timers: timers::Timers::default(),
             stats: stats::Stats::default(),
             blocking,
+            disk_looks: admin::DiskLooks::default(),
             reading: tokio::sync::Semaphore::new(verify::READERS),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),

@@ -56,6 +56,9 @@ pub trait Store: Send + Sync {
     /// not.
     fn writable(&self) -> io::Result<()>;
 
+    /// Writes a small file, syncs and removes it. Errors: what that met with; a full disk is one.
+    fn probe(&self) -> io::Result<()>;
+
     /// Which run of machine and mount holds what is written now.
     fn run(&self) -> RunIdentity;
 }

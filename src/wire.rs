@@ -17,15 +17,19 @@ pub mod fuzzing;
 mod head;
 pub mod header;
 pub mod health;
+pub mod log;
 pub mod native;
 pub mod params;
 pub mod redirect;
+pub mod refusals;
 pub mod reply;
 pub mod route;
 pub mod status;
+mod trace;
 mod verify;
 
 use crate::engine::Engine;
+use crate::engine::look::Look;
 use access::Access;
 use body::RequestBody;
 use bytes::Bytes;
@@ -35,6 +39,8 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::{Method, Request, Response, Version};
+use log::LogFilter;
+use refusals::Refusals;
 use reply::{Code, Problem};
 use route::Route;
 use std::convert::Infallible;
@@ -42,6 +48,8 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 /// An answer. Bodies are small: files only come in.
@@ -85,23 +93,74 @@ pub struct Caller {
     pub client_certificate: bool,
 }
 
+/// How the text of `/metrics` is to look, and what was asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrape {
+    /// The format that the asker can read.
+    pub format: MetricsFormat,
+    /// Bytes free on the disk, where it said so in time.
+    pub free_bytes: Option<u64>,
+}
+
+/// A text format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus' own, version 0.0.4.
+    Plain,
+}
+
 /// Makes the text of `/metrics`.
-pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+pub type RenderMetrics = Arc<dyn Fn(Scrape) -> String + Send + Sync>;
+
+/// A runtime's loop, which health asks for a turn.
+pub struct Turn {
+    name: String,
+    runtime: Handle,
+    look: Look<()>,
+}
+
+impl Turn {
+    /// The loop of `runtime`, which runs on the thread of this name.
+    pub fn new(name: String, runtime: Handle) -> Self {
+        Self { name, runtime, look: Look::default() }
+    }
+
+    fn ask(&self) -> impl Future<Output = Option<()>> + use<> {
+        let runtime = self.runtime.clone();
+        self.look.ask(move || runtime.spawn(async {}))
+    }
+}
+
+/// What the surface shows beside the engine, and what it counts.
+pub struct Beside {
+    /// The text of `/metrics`.
+    pub metrics: RenderMetrics,
+    /// Where answers that say no are counted.
+    pub refusals: Arc<Refusals>,
+    /// The loops that must turn.
+    pub loops: Vec<Turn>,
+    /// When the first certificate ends.
+    pub certificate_ends: Arc<dyn Fn() -> Option<SystemTime> + Send + Sync>,
+    /// The filter of the log, if it can be changed.
+    pub log: Option<Arc<dyn LogFilter>>,
+}
 
 /// The HTTP surface of an engine.
 pub struct Wire {
     engine: Arc<Engine>,
     options: Options,
-    metrics: RenderMetrics,
+    beside: Beside,
     drains: TaskTracker,
     doctor: doctor::Doctor,
 }
 
 impl Wire {
     /// The HTTP surface of `engine`.
-    pub fn new(engine: Arc<Engine>, options: Options, metrics: RenderMetrics) -> Arc<Self> {
+    pub fn new(engine: Arc<Engine>, options: Options, beside: Beside) -> Arc<Self> {
         let (drains, doctor) = (TaskTracker::new(), doctor::Doctor::new());
-        Arc::new(Self { engine, options, metrics, drains, doctor })
+        Arc::new(Self { engine, options, beside, drains, doctor })
     }
 
     /// Waits until bodies that are read only to be thrown away have ended. They have a deadline
@@ -132,9 +191,13 @@ impl Wire {
         let (http1, waits) = (head.version < Version::HTTP_2, body::waits(&head.headers));
         let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
         let frontend = route.is_frontend();
+        let cause = trace::cause(&head.headers, route, &caller, &self.options.access);
         let cors = frontend.then(|| self.options.cors.headers(&head.headers));
         let mut answer = match head::check(&head).and_then(|()| route.on(surface)) {
-            Ok(route) => self.dispatch(route, surface, caller, head, body).await,
+            Ok(route) => {
+                let work = self.dispatch(route, surface, caller, head, body);
+                cause.clone().during(work).await
+            }
             Err(problem) => {
                 drop(body);
                 if frontend || surface == Surface::Public {
@@ -158,8 +221,25 @@ impl Wire {
         if http1 && unread && !ended.is_set() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let ms = began.elapsed().as_secs_f64() * 1e3;
-        tracing::debug!(%method, route = route.word(), status = answer.status().as_u16(), ms, client, "request");
+        if let Ok(id) = HeaderValue::from_str(cause.request()) {
+            answer.headers_mut().insert(trace::REQUEST_ID, id);
+        }
+        let code = answer.extensions_mut().remove::<Code>();
+        if let Some(code) = code {
+            self.beside.refusals.count(code);
+        }
+        tracing::debug!(
+            request = cause.request(),
+            trace = cause.traceparent(),
+            %method,
+            route = route.word(),
+            upload = route.upload(),
+            status = answer.status().as_u16(),
+            code = code.map(|code| code.facts().1),
+            ms = began.elapsed().as_secs_f64() * 1e3,
+            client,
+            "request"
+        );
         answer
     }
 

@@ -8,6 +8,9 @@
 // Tests may stop at a surprise; the lint's own exception does not reach functions beside tests.
 #![allow(clippy::unwrap_used)]
 
+#[path = "floors/operations.rs"]
+mod operations;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

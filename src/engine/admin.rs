@@ -1,10 +1,13 @@
-//! What operators look at: lists of uploads, read without taking them into memory.
+//! What operators look at: lists of uploads, read without taking them into memory; and whether the disk
+//! is well.
 
 use super::Engine;
 use super::error::{Fault, LookupError};
+use super::look::Look;
 use super::status::{StateName, Status};
 use crate::core::id::TicketId;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One page of uploads, ordered by id.
 #[derive(Clone, Debug)]
@@ -70,10 +73,29 @@ impl Engine {
     }
 }
 
+/// What is known of the disk by looking at it for those who look after the server: one look of a kind
+/// at a time.
+#[derive(Default)]
+pub(super) struct DiskLooks {
+    storage: Look<Result<(), String>>,
+    free: Look<Option<u64>>,
+    thread: Look<()>,
+    /// When a probe went well for the last time.
+    probed: Mutex<Option<Instant>>,
+}
+
+impl DiskLooks {
+    fn probed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.probed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Engine {
-    /// Whether new uploads can be taken: not draining, no failed disk, the storage in its place and
-    /// writable, space above the reserve.
-    /// Errors: why not, for people.
+    /// Whether new uploads can be taken: not draining, no failed disk, the storage in its place,
+    /// space above the reserve, a file written there and synced.
+    ///
+    /// Takes as long as the disk takes: who asks has a deadline, and however many ask, one thread
+    /// waits. Errors: why not, for people.
     pub async fn readiness(self: &Arc<Self>) -> Result<(), String> {
         if self.draining.is_cancelled() {
             return Err("the server is stopping".into());
@@ -82,15 +104,62 @@ impl Engine {
             return Err("the disk failed an upload; see the log".into());
         }
         let engine = Arc::clone(self);
-        let work = self.blocking.spawn(move || {
-            engine.store.writable()?;
-            engine.space.reserve(&*engine.store, 0)
+        let look = self.disk_looks.storage.ask(|| {
+            let blocking = engine.blocking.clone();
+            blocking.spawn(move || engine.look_at_storage())
         });
-        match work.await {
-            Ok(Ok(Some(_))) => Ok(()),
-            Ok(Ok(None)) => Err("the disk is full".into()),
-            Ok(Err(error)) => Err(format!("the storage directory cannot be used: {error}")),
-            Err(error) => Err(error.to_string()),
+        look.await.unwrap_or_else(|| Err("looking at the storage directory panicked".into()))
+    }
+
+    fn look_at_storage(&self) -> Result<(), String> {
+        let unusable = |error| format!("the storage directory cannot be used: {error}");
+        self.store.writable().map_err(unusable)?;
+        if self.space.reserve(&*self.store, 0).map_err(unusable)?.is_none() {
+            return Err("the disk is full".into());
         }
+        // Of many that ask, most need no sync of their own.
+        let fresh = |at: &Instant| at.elapsed() < PROBE_LASTS;
+        if self.disk_looks.probed().as_ref().is_some_and(fresh) {
+            return Ok(());
+        }
+        let probed = self.store.probe();
+        *self.disk_looks.probed() = probed.is_ok().then(Instant::now);
+        probed.map_err(|error| format!("no file can be written to the storage directory: {error}"))
+    }
+
+    /// Waits until a blocking thread of this runtime has had its turn, as all work with the disk has
+    /// to.
+    pub async fn disk_thread(&self) {
+        self.disk_looks.thread.ask(|| self.blocking.spawn(|| ())).await;
+    }
+
+    /// Bytes free for this server; `None` where the disk does not say. Takes as long as the disk
+    /// takes.
+    pub async fn free_bytes(self: &Arc<Self>) -> Option<u64> {
+        let engine = Arc::clone(self);
+        let look = self.disk_looks.free.ask(|| {
+            let blocking = engine.blocking.clone();
+            blocking.spawn(move || engine.store.free_bytes().ok())
+        });
+        look.await.flatten()
+    }
+
+    /// Bytes promised to running chunks that the disk does not count yet.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.space.reserved_bytes()
+    }
+
+    /// Bytes of batches that wait for a slow disk, and how many may.
+    pub fn waiting_bytes(&self) -> (u64, u64) {
+        self.slow_disk.waiting_bytes()
+    }
+
+    /// Uploads that owe their backend a call, and for how long the oldest has owed it.
+    pub fn handovers_owed(&self) -> (usize, Duration) {
+        let (count, since) = self.outbox.owed();
+        (count, since.map_or(Duration::ZERO, |since| self.clock.now().since(since)))
     }
 }
+
+/// A probe of the disk counts for so long: a balancer that asks often costs no sync each time.
+const PROBE_LASTS: Duration = Duration::from_secs(1);

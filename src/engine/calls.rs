@@ -1,6 +1,7 @@
 //! One call to a backend, before and after it is made. How it is made is another floor's business.
 
 use super::Engine;
+use super::cause::Cause;
 use super::error::{ChangeError, Fault};
 use super::live::Live;
 use crate::core::command::Command;
@@ -22,6 +23,10 @@ pub struct Call {
     pub kind: CallKind,
     /// The form fields, in order.
     pub fields: Vec<(&'static str, String)>,
+    /// How many calls this one makes.
+    pub attempt: u32,
+    /// The request that completed or cancelled the upload, where this process has seen it.
+    pub cause: Option<Cause>,
 }
 
 /// Without the URL and the fields, which hold the secret.
@@ -194,7 +199,8 @@ impl Engine {
             fields.push(("digest", format!("sha-256={}", hex(sha256))));
         }
         fields.push(("attempt", attempt.to_string()));
-        Some(Call { id: ticket.id, url: ticket.finish_url.clone(), kind, fields })
+        let (url, cause) = (ticket.finish_url.clone(), self.outbox.cause(ticket.id));
+        Some(Call { id: ticket.id, url, kind, fields, attempt, cause })
     }
 }
 

@@ -107,6 +107,11 @@ impl<'a> Chunk<'a> {
 }
 
 impl Chunk<'_> {
+    /// Bytes of the body so far.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.position - self.offer.extent.map_or(0, Extent::start)
+    }
+
     /// Reads the body to its end and writes it. What is written stands, however this ends.
     pub(super) async fn receive<S: Source>(&mut self, mut source: S, claim: Option<&Claim>) -> End {
         let limit = self.limit();

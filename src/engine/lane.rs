@@ -6,6 +6,7 @@
 //! becomes of those who asked: dropping their futures changes nothing.
 
 use super::Engine;
+use super::cause::Cause;
 use super::error::{ChangeError, Fault};
 use super::live::{Live, LogPlace};
 use super::round::{Round, RoundError};
@@ -25,6 +26,7 @@ pub(super) struct Lane {
 
 struct Job {
     task: Task,
+    cause: Option<Cause>,
     reply: oneshot::Sender<Result<(), ChangeError>>,
 }
 
@@ -93,9 +95,10 @@ impl Engine {
     /// never waited for.
     pub(super) fn submit(self: &Arc<Self>, live: &Arc<Live>, task: Task) -> Pending {
         let (reply, answer) = oneshot::channel();
+        let cause = Cause::current();
         let hop = {
             let mut state = live.lock();
-            state.lane.waiting.push(Job { task, reply });
+            state.lane.waiting.push(Job { task, cause, reply });
             if state.lane.running {
                 return Pending(answer);
             }
@@ -193,7 +196,7 @@ impl Engine {
         let round = Round { engine: self, live, before: &before };
         match round.run(jobs.iter().map(|job| &job.task)) {
             Ok((after, answers)) => {
-                self.applied(live, &before, &after);
+                self.applied(live, &before, &after, cause_of(&jobs, &answers));
                 if jobs.iter().any(|job| matches!(job.task, Task::Forget)) {
                     self.forget_if_due(live, &after);
                 }
@@ -208,7 +211,7 @@ impl Engine {
                         // No client need come back for it.
                         self.look_again(live.id);
                     }
-                    self.applied(live, &before, &reached);
+                    self.applied(live, &before, &reached, None);
                 }
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(live, fault.clone());
@@ -219,7 +222,13 @@ impl Engine {
     }
 
     /// Swaps in the new state, which is durable now, and sees to what follows from it.
-    fn applied(self: &Arc<Self>, live: &Arc<Live>, before: &Upload, after: &Upload) {
+    fn applied(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        before: &Upload,
+        after: &Upload,
+        cause: Option<&Cause>,
+    ) {
         let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
         self.stats.acknowledged_bytes.add(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
@@ -242,7 +251,7 @@ impl Engine {
         }
         // Only now: whoever is told of what is owed looks at the state.
         if told {
-            self.follow_up(live.id, before, after);
+            self.follow_up(live.id, before, after, cause);
         }
         live.changed.send_replace(());
     }
@@ -275,6 +284,13 @@ impl Drop for AbandonedByPanic<'_> {
             self.0.abandon();
         }
     }
+}
+
+/// The request that a round follows from: of several that were taken together, the last one that got
+/// what it asked for.
+fn cause_of<'j, T, E>(jobs: &'j [Job], answers: &[Result<T, E>]) -> Option<&'j Cause> {
+    let done = jobs.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+    done.filter_map(|(job, _)| job.cause.as_ref()).last()
 }
 
 fn answer_all(jobs: Vec<Job>, error: &ChangeError) {

@@ -1,6 +1,8 @@
 //! The calls owed to backends: which upload, and when. The only thing the handover floor sees.
 
 use super::Engine;
+use super::cause::Cause;
+use super::owed::Owed;
 use super::timers::{Due, Timers};
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
@@ -13,6 +15,8 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: Timers,
+    /// All that owe one, and since when.
+    owed: Owed,
     /// Taken out to be called; nothing is set for these until the call is over.
     calling: Mutex<HashSet<TicketId>>,
 }
@@ -21,6 +25,21 @@ impl Outbox {
     /// Uploads that wait for a call, and when the earliest is due.
     pub fn summary(&self) -> (usize, Option<Timestamp>) {
         self.waiting.summary()
+    }
+
+    /// Uploads that owe a call, those being called among them, and since when the oldest does.
+    pub fn owed(&self) -> (usize, Option<Timestamp>) {
+        self.owed.summary()
+    }
+
+    /// What brought a call about that is owed, where this process has seen it.
+    pub(super) fn cause(&self, id: TicketId) -> Option<Cause> {
+        self.owed.cause(id)
+    }
+
+    /// A call is owed since then, whenever it is due.
+    pub(super) fn owes(&self, id: TicketId, since: Timestamp, cause: Option<&Cause>) {
+        self.owed.set(id, since, cause);
     }
 
     /// A call is due at `at`, or, where one is under way, decided on when that is over.
@@ -43,6 +62,7 @@ impl Outbox {
 
     /// No call is owed any more.
     pub(super) fn clear(&self, id: TicketId) {
+        self.owed.clear(id);
         self.waiting.clear(id);
     }
 
@@ -68,12 +88,13 @@ impl Engine {
         self.outbox.over(id);
         if let Ok(live) = self.find(id).await {
             let upload = live.lock().upload.clone();
-            self.owe(id, &upload);
+            self.owe(id, &upload, None);
         }
     }
 
     /// There is no such upload any more, so nothing is owed.
     pub fn call_void(&self, id: TicketId) {
+        self.outbox.clear(id);
         self.outbox.over(id);
     }
 
@@ -85,9 +106,10 @@ impl Engine {
     }
 
     /// Sets when the next call of an upload is due, or that none is.
-    pub(super) fn owe(&self, id: TicketId, upload: &Upload) {
+    pub(super) fn owe(&self, id: TicketId, upload: &Upload, cause: Option<&Cause>) {
         match upload.owed() {
             Some(calls) => {
+                self.outbox.owes(id, calls.since, cause);
                 self.outbox.set(id, calls.due(&self.options.calls, self.clock.jitter()));
             }
             None => self.outbox.clear(id),

@@ -143,7 +143,7 @@ impl Engine {
                 Err(error) if crate::store::is_full(&error) => {}
                 written => written?,
             }
-            self.stats.disk_syncs.during(|| file.sync())
+            self.stats.disk_syncs.during(|| file.sync(), |_| true)
         };
         let settled: std::io::Result<()> = settle();
         settled.map_err(|error| LookupError::Fault(Fault::new("syncing the journal", &error)))?;

@@ -13,6 +13,7 @@ use crate::core::refusal::Refusal;
 use crate::core::upload::Upload;
 use crate::journal::log::{Log, LogError};
 use crate::journal::record::Record;
+use crate::store::is_full;
 
 /// A round that did not end well, and the state that is durable all the same.
 pub(super) struct RoundError {
@@ -117,7 +118,7 @@ impl Round<'_> {
             }
         };
         let waits = &self.engine.stats.disk_syncs;
-        blob.map_or(Ok(()), |blob| waits.during(|| blob.sync()).map_err(fault))
+        blob.map_or(Ok(()), |blob| waits.during(|| blob.sync(), |_| true).map_err(fault))
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -161,12 +162,12 @@ impl Round<'_> {
             log.append(records)
         };
         let waits = &self.engine.stats.disk_syncs;
-        appended.and_then(|()| if sync { waits.during(|| log.sync()) } else { Ok(()) }).map_err(
-            |error| match error {
-                LogError::NoSpace => ChangeError::NoSpace,
-                LogError::Fault(error) => fault(error),
-            },
-        )?;
+        let failed = |error: &LogError| matches!(error, LogError::Fault(_));
+        let synced = |()| if sync { waits.during(|| log.sync(), failed) } else { Ok(()) };
+        appended.and_then(synced).map_err(|error| match error {
+            LogError::NoSpace => ChangeError::NoSpace,
+            LogError::Fault(error) => fault(error),
+        })?;
         *note_run = false;
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Round<'_> {
         let now = self.engine.clock.now();
         let store = &self.engine.store;
         let publish = || store.publish(self.live.id, length);
-        let placed = self.engine.stats.disk_syncs.during(publish);
+        let placed = self.engine.stats.disk_syncs.during(publish, |error| !is_full(error));
         let placed = placed.map_err(|error| ChangeError::disk("publish", &error));
         let published = Event::Published { at: now };
         let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));

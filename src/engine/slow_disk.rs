@@ -40,6 +40,13 @@ impl SlowDisk {
         self.waiting.acquire_many(units.min(self.units)).await.ok()
     }
 
+    /// Bytes of batches that wait for it now, and how many may.
+    pub(super) fn waiting_bytes(&self) -> (u64, u64) {
+        let free = u64::try_from(self.waiting.available_permits()).unwrap_or(u64::MAX);
+        let all = u64::from(self.units);
+        (all.saturating_sub(free) * UNIT_BYTES, all * UNIT_BYTES)
+    }
+
     /// Whether a write had to wait a short while ago.
     pub(super) fn is_slow(&self, now: Instant) -> bool {
         self.millis(now) < self.until.load(Ordering::Relaxed) || self.blocking.plays_slow()

@@ -29,6 +29,11 @@ impl Space {
         Self { min_free_bytes, reserved: Arc::default() }
     }
 
+    /// Bytes promised to running chunks that the disk does not count yet.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
     /// Reserves `bytes`, or `None` where they would eat into what must stay free.
     pub fn reserve(&self, store: &dyn Store, bytes: u64) -> io::Result<Option<Reservation>> {
         let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);

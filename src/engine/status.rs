@@ -197,7 +197,8 @@ fn attempts(upload: &Upload) -> u32 {
     }
 }
 
-fn name(phase: &Phase) -> StateName {
+/// The word for a phase.
+pub(super) fn name(phase: &Phase) -> StateName {
     match phase {
         Phase::New => StateName::New,
         Phase::Uploading => StateName::Uploading,

@@ -7,10 +7,12 @@
 //! unreadable.
 
 use super::Engine;
+use super::cause::{Cause, request_of};
 use super::error::LookupError;
 use super::lane::Task;
 use super::live::Live;
 use super::outbox::next;
+use super::status::name;
 use crate::core::command::Command;
 use crate::core::event::Notice;
 use crate::core::handover::LastCall;
@@ -146,8 +148,12 @@ impl Engine {
         if !self.timers.set_first(id, self.due(upload)) {
             return;
         }
+        self.stats.uploads.of(name(upload.phase())).add(1);
         if matches!(upload.phase(), Phase::New | Phase::Uploading) {
             self.stats.uploads_open.add(1);
+        }
+        if let Some(calls) = upload.owed() {
+            self.outbox.owes(id, calls.since, None);
         }
         match upload.owed() {
             // What is owed is called at once after a start.
@@ -176,44 +182,41 @@ impl Engine {
     }
 
     /// What follows from a change that has just been recorded.
-    pub(super) fn follow_up(self: &Arc<Self>, id: TicketId, before: &Upload, after: &Upload) {
+    pub(super) fn follow_up(
+        self: &Arc<Self>,
+        id: TicketId,
+        before: &Upload,
+        after: &Upload,
+        cause: Option<&Cause>,
+    ) {
         let phase = std::mem::discriminant(after.phase());
         if phase != std::mem::discriminant(before.phase()) {
-            self.count(id, before, after);
+            self.count(before, after);
+            tell(id, before, after, cause);
             self.clean_up(id, after);
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
                 self.timers.set(id, self.due(after));
             }
         }
-        self.owe(id, after);
+        // Chunks, which come often, owe nothing before and after.
+        if before.owed().is_some() || after.owed().is_some() {
+            self.owe(id, after, cause);
+        }
     }
 
-    fn count(&self, id: TicketId, before: &Upload, after: &Upload) {
+    fn count(&self, before: &Upload, after: &Upload) {
         let open = |upload: &Upload| matches!(upload.phase(), Phase::New | Phase::Uploading);
         if open(before) && !open(after) {
             self.stats.uploads_open.add(-1);
         }
-        let upload = id.short();
+        self.stats.uploads.moved(name(before.phase()), name(after.phase()));
         match after.phase() {
-            Phase::New | Phase::Uploading => {
-                tracing::info!(%upload, length = after.length(), "uploading")
-            }
-            Phase::HandingOver(_) => {
-                self.stats.published.add(1);
-                tracing::info!(%upload, length = after.length(), "complete, handing over");
-            }
-            Phase::Finished { .. } => {
-                self.stats.finished.add(1);
-                tracing::info!(%upload, "finished");
-            }
-            Phase::Cancelled { reason, .. } => {
-                self.stats.cancelled.add(1);
-                tracing::info!(%upload, reason = reason.escape_debug().to_string(), "cancelled");
-            }
-            Phase::Failed { reason, .. } => {
-                self.stats.failed.add(1);
-                tracing::warn!(%upload, reason = reason.escape_debug().to_string(), "handover failed");
-            }
+            Phase::New | Phase::Uploading => {}
+            Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {}
+            Phase::HandingOver(_) => self.stats.published.add(1),
+            Phase::Finished { .. } => self.stats.finished.add(1),
+            Phase::Cancelled { .. } => self.stats.cancelled.add(1),
+            Phase::Failed { .. } => self.stats.failed.add(1),
         }
     }
 
@@ -326,6 +329,7 @@ impl Engine {
             return tracing::error!(upload = %id.short(), %error, "the file of a failed handover stays behind");
         }
         live.lock().forgotten = true;
+        self.stats.uploads.of(name(upload.phase())).add(-1);
         self.remove_journal(id);
         // After its journal: whoever finds it no longer in memory finds none.
         self.registry.remove(id);
@@ -348,6 +352,29 @@ impl Engine {
             }
         });
         let _ = work.await;
+    }
+}
+
+/// The line in the log for an upload that has come to another state.
+fn tell(id: TicketId, before: &Upload, after: &Upload, cause: Option<&Cause>) {
+    let (upload, request, length) = (id.short(), request_of(cause), after.length());
+    match after.phase() {
+        Phase::New | Phase::Uploading => tracing::info!(%upload, request, length, "uploading"),
+        Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {
+            tracing::info!(%upload, request, "a failed handover begins anew");
+        }
+        Phase::HandingOver(_) => {
+            tracing::info!(%upload, request, length, "complete, handing over");
+        }
+        Phase::Finished { calls, .. } => tracing::info!(%upload, request, calls, "finished"),
+        Phase::Cancelled { reason, .. } => {
+            let reason = reason.escape_debug().to_string();
+            tracing::info!(%upload, request, reason, "cancelled");
+        }
+        Phase::Failed { reason, calls, .. } => {
+            let reason = reason.escape_debug().to_string();
+            tracing::warn!(%upload, calls, reason, "handover failed");
+        }
     }
 }
 

@@ -79,7 +79,7 @@ impl Engine {
         // Held until the outcome is known: a publish waits for it, and then sees the fault. Where
         // one has begun, it syncs the part itself.
         let sealed = live.open()?;
-        match self.stats.disk_syncs.during(|| blob.sync()) {
+        match self.stats.disk_syncs.during(|| blob.sync(), |_| true) {
             Ok(()) => {
                 drop(sealed);
                 Some(self.submit(live, Task::NoteSync(before)))

@@ -1,8 +1,9 @@
 //! Giving out tickets, and the changes that a browser or backend may ask for by name.
 
 use super::Engine;
+use super::cause::{Cause, request_of};
 use super::error::{ChangeError, Fault, TicketError};
-use super::status::Status;
+use super::status::{StateName, Status};
 use crate::core::command::{Command, FileFacts};
 use crate::core::event::{DigestWish, Durability, Notice, Removal, Ticket};
 use crate::core::id::TicketId;
@@ -86,6 +87,7 @@ impl Engine {
         if !self.stats.uploads_open.add_below(limit) {
             return Err(TicketError::TooMany { limit });
         }
+        self.stats.uploads.of(StateName::New).add(1);
         // Before it is on disk: the sweep then knows that it is counted here.
         self.timers.set(id, expires);
         self.write_ticket(ticket).await?;
@@ -95,6 +97,7 @@ impl Engine {
     async fn write_ticket(self: &Arc<Self>, ticket: Ticket) -> Result<(), TicketError> {
         let engine = Arc::clone(self);
         let token = self.tracker.token();
+        let cause = Cause::current();
         let written = self.blocking.spawn(move || {
             let _token = token;
             let sync = match engine.options.ack {
@@ -102,7 +105,13 @@ impl Engine {
                 Durability::Written => SyncWhen::Later,
             };
             let written = match engine.space.reserve(&*engine.store, 0) {
-                Ok(Some(_)) => log::create(&*engine.journals, &ticket, sync),
+                Ok(Some(_)) => {
+                    let create = || log::create(&*engine.journals, &ticket, sync);
+                    match sync {
+                        SyncWhen::Now => engine.stats.disk_syncs.during(create, is_fault),
+                        SyncWhen::Later => create(),
+                    }
+                }
                 Ok(None) => Err(LogError::NoSpace),
                 Err(error) => Err(LogError::Fault(error)),
             };
@@ -111,10 +120,12 @@ impl Engine {
                 Ok(()) => {
                     engine.registry.settled(ticket.id);
                     engine.stats.tickets.add(1);
-                    tracing::info!(upload = %ticket.id.short(), "ticket");
+                    let request = request_of(cause.as_ref());
+                    tracing::info!(upload = %ticket.id.short(), request, "ticket");
                 }
                 Err(error) => {
                     engine.stats.uploads_open.add(-1);
+                    engine.stats.uploads.of(StateName::New).add(-1);
                     engine.timers.clear(ticket.id);
                     if let LogError::Fault(error) = error
                         && !is_exhausted(error)
@@ -198,4 +209,9 @@ impl Engine {
             Err(ChangeError::Refused(Refusal::WrongSecret))
         }
     }
+}
+
+/// Whether the disk failed: neither full nor short of descriptors.
+fn is_fault(error: &LogError) -> bool {
+    matches!(error, LogError::Fault(error) if !is_exhausted(error))
 }

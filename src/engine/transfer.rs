@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::batch::Source;
+use super::cause::Cause;
 use super::chunk::Chunk;
 use super::claim::Claim;
 use super::detached::{Detached, Panicked};
@@ -19,7 +20,7 @@ use crate::core::id::TicketId;
 use crate::core::limits::{MAX_CHUNKS, MAX_CHUNKS_IN_FLIGHT};
 use crate::store::Blob;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Engine {
     /// Stores the body of one PUT at its offset and acknowledges it.
@@ -48,7 +49,12 @@ impl Engine {
             }
             engine.transfer(id, offer, digest, source).await
         };
-        let ended = Detached::new(self.tracker.track_future(transfer)).await;
+        let transfer = self.tracker.track_future(transfer);
+        // It takes its cause along where it goes on alone.
+        let ended = match Cause::current() {
+            Some(cause) => Detached::new(cause.during(transfer)).await,
+            None => Detached::new(transfer).await,
+        };
         let lost = |Panicked| TransferError::Fault(Fault("the transfer ended by a panic".into()));
         ended.map_err(lost)?
     }
@@ -60,15 +66,20 @@ impl Engine {
         digest: Option<ChunkDigest>,
         source: S,
     ) -> Result<Status, TransferError> {
+        let began = Instant::now();
         let live = self.find(id).await?;
         let (claim, missing) = self.claim(&live, &offer).await?;
         let blob = if missing.is_empty() { None } else { Some(self.blob(&live).await?) };
         let mut chunk = Chunk::new(self, &live, offer, missing, blob, digest);
         let ended = chunk.receive(source, claim.as_ref()).await;
+        let (bytes, arrived) = (chunk.body_bytes(), Instant::now());
         let result = chunk.conclude(ended).await;
         drop(claim);
         result?;
         self.publish_if_complete(&live).await?;
+        self.stats.commit_times.since(arrived);
+        self.stats.chunk_times.since(began);
+        self.stats.chunk_bytes.note(bytes);
         Ok(self.status_of(&live))
     }
 

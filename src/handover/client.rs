@@ -127,7 +127,7 @@ impl Client {
 
     /// Posts a form to `url` on a connection of its own.
     ///
-    /// Credentials in the URL are sent as basic authentication. Redirects are answers like others.
+    /// `traceparent` is the trace that the call belongs to. Credentials in the URL are sent as basic authentication. Redirects are answers like others.
     ///
     /// # Errors
     /// See [`CallError`]. The backend may have acted on the call all the same, except for the kinds up
@@ -139,17 +139,22 @@ impl Client {
         url: &str,
         body: String,
         idempotency_key: &str,
+        traceparent: Option<&str>,
     ) -> Result<Answer, CallError> {
         let target = Target::parse(url)?;
         let limit = self.options.timeout;
-        match timeout(limit, self.call(&target, body, idempotency_key)).await {
+        let request = request(&target, body, idempotency_key, traceparent)?;
+        match timeout(limit, self.call(&target, request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CallError::Timeout(target.shown, limit)),
         }
     }
 
-    async fn call(&self, target: &Target, body: String, key: &str) -> Result<Answer, CallError> {
-        let request = request(target, body, key)?;
+    async fn call(
+        &self,
+        target: &Target,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, CallError> {
         let stream = self.connect(target).await?;
         if !target.tls {
             return exchange(target, stream, request).await;
@@ -241,7 +246,12 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn request(target: &Target, body: String, key: &str) -> Result<Request<Full<Bytes>>, CallError> {
+fn request(
+    target: &Target,
+    body: String,
+    key: &str,
+    traceparent: Option<&str>,
+) -> Result<Request<Full<Bytes>>, CallError> {
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     let mut request = Request::post(target.path.as_str())
         .header(HOST, target.authority.as_str())
@@ -250,6 +260,9 @@ fn request(target: &Target, body: String, key: &str) -> Result<Request<Full<Byte
         .header(ACCEPT, "text/plain, */*")
         .header(CONNECTION, "close")
         .header("idempotency-key", key);
+    if let Some(trace) = traceparent {
+        request = request.header("traceparent", trace);
+    }
     if let Some(credentials) = &target.authorization {
         request = request.header(AUTHORIZATION, credentials.clone());
     }

@@ -7,8 +7,10 @@ use super::client::Client;
 use crate::core::id::TicketId;
 use crate::engine::Engine;
 use crate::engine::calls::{Call, CallKind, CallResult};
+use crate::engine::cause::{Cause, request_of};
 use crate::engine::error::ChangeError;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,8 +69,9 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
         }
     };
     if let Some(call) = call {
+        let began = Instant::now();
         let result = make(client, &call).await;
-        log(id, &result);
+        log(&call, &result, began.elapsed());
         if let Err(error) = engine.end_call(id, result).await {
             let upload = id.short();
             return tracing::error!(%upload, ?error, "the end of a call could not be recorded, calling again later");
@@ -78,20 +81,26 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
     engine.call_over(id).await;
 }
 
-fn log(id: TicketId, result: &CallResult) {
-    let upload = id.short();
+fn log(call: &Call, result: &CallResult, took: Duration) {
+    let (upload, request) = (call.id.short(), request_of(call.cause.as_ref()));
+    let (attempt, ms) = (call.attempt, took.as_secs_f64() * 1e3);
     match result {
-        CallResult::Done => tracing::debug!(%upload, "the backend answered done"),
-        CallResult::Wait => tracing::info!(%upload, "the backend answered wait"),
+        CallResult::Done => {
+            tracing::debug!(%upload, request, attempt, ms, "the backend answered done");
+        }
+        CallResult::Wait => {
+            tracing::info!(%upload, request, attempt, ms, "the backend answered wait");
+        }
         CallResult::Unanswered(why) => {
-            tracing::warn!(%upload, why, "the backend has not taken the file");
+            tracing::warn!(%upload, request, attempt, ms, why, "the backend has not taken the file");
         }
     }
 }
 
 async fn make(client: &Client, call: &Call) -> CallResult {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
-    let answer = match client.post_form(&call.url, form, &call.id.to_string()).await {
+    let trace = call.cause.as_ref().and_then(Cause::traceparent);
+    let answer = match client.post_form(&call.url, form, &call.id.to_string(), trace).await {
         Ok(answer) => answer,
         Err(error) => return CallResult::Unanswered(error.to_string()),
     };

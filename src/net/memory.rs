@@ -18,6 +18,7 @@ const PART: u64 = 32;
 /// The memory of a server, shared by its listeners.
 #[derive(Debug)]
 pub struct Memory {
+    bytes: u64,
     /// Connections that are to find the least in any case.
     connections: u64,
     state: Mutex<State>,
@@ -47,7 +48,7 @@ impl Memory {
     /// last of them are turned away.
     pub fn new(bytes: u64, connections: usize) -> Arc<Self> {
         let state = Mutex::new(State { left: bytes, open: 0 });
-        Arc::new(Self { connections: connections as u64, state })
+        Arc::new(Self { bytes, connections: connections as u64, state })
     }
 
     /// A share for a new connection, which could use `want` bytes; `None` when there is not even the
@@ -66,6 +67,18 @@ impl Memory {
     #[cfg(test)]
     pub(super) fn left(&self) -> u64 {
         self.state().left
+    }
+
+    /// Bytes that are set aside now.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.bytes - self.state().left
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn all_bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -104,6 +104,11 @@ impl Workers {
         Pulse { handles: self.dealer.handles.to_vec() }
     }
 
+    /// The runtimes, in the order of their threads' numbers.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.dealer.handles.iter()
+    }
+
     /// The runtime whose turn it is.
     #[must_use]
     pub fn next(&self) -> Handle {

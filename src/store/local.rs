@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, IoSlice, Read, Seek, SeekFrom};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -235,6 +235,17 @@ impl Store for LocalStore {
         Ok(())
     }
 
+    fn probe(&self) -> io::Result<()> {
+        let path = self.directory.join(PROBE);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let mut file = options.mode(PRIVATE_FILE).custom_flags(NO_FOLLOW).open(&path)?;
+        let written = file.write_all(b"probe").and_then(|()| file.sync_all());
+        // What stays behind is written over by the next one.
+        let removed = std::fs::remove_file(&path);
+        written.and(removed)
+    }
+
     fn run(&self) -> RunIdentity {
         self.run
     }
@@ -376,6 +387,8 @@ fn mount(directory: &File) -> io::Result<u64> {
 const MNT_ID_UNIQUE: u32 = 0x4000;
 /// Buffers in one pwritev(2); the kernel's own limit (`UIO_MAXIOV`).
 const MAX_SLICES: usize = 1024;
+/// The file that is written to see whether files can be written.
+const PROBE: &str = ".probe";
 const PART: &str = "part";
 const FILES: &str = "files";
 const PRIVATE_FILE: u32 = 0o600;

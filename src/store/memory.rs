@@ -298,6 +298,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn probe(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn run(&self) -> RunIdentity {
         self.disk().run
     }

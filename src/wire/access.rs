@@ -43,6 +43,11 @@ impl Access {
         self.check_token(headers)
     }
 
+    /// Whether the caller is a proxy whose word counts.
+    pub(super) fn trusts(&self, caller: &Caller) -> bool {
+        caller.address.is_some_and(|address| contains(&self.trusted_proxies, address))
+    }
+
     /// Checks the address alone: all that is asked of a balancer that looks whether the server
     /// lives.
     pub fn check_address(

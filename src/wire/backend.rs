@@ -95,6 +95,10 @@ impl Wire {
             BackendCall::List | BackendCall::Show(_) => {
                 (matches!(head.method, Method::GET | Method::HEAD), "GET, HEAD")
             }
+            BackendCall::Log => (
+                matches!(head.method, Method::GET | Method::HEAD | Method::POST),
+                "GET, HEAD, POST",
+            ),
             BackendCall::NewUpload
             | BackendCall::CancelUpload
             | BackendCall::FinishUpload
@@ -131,6 +135,7 @@ impl Wire {
                 self.engine.retry(id).await?;
                 Ok(ok(form))
             }
+            BackendCall::Log => self.log(&head.method, &params, form),
             BackendCall::List => self.list(&params).await,
             BackendCall::Show(id) => {
                 let id =
@@ -251,7 +256,7 @@ impl Wire {
     }
 }
 
-fn ok(form: Form) -> Answer {
+pub(super) fn ok(form: Form) -> Answer {
     match form {
         Form::Text => text_answer("ok".into()),
         Form::Json => json_answer(&serde_json::json!({ "ok": true })),

@@ -73,4 +73,4 @@ fn asked(request: &HeaderMap) -> Option<HeaderValue> {
 
 const TIMING_ALLOW_ORIGIN: &str = "timing-allow-origin";
 const ALWAYS: &str = "content-type, content-range, content-digest";
-const EXPOSED: &str = "Upload-Offset, Upload-Length, Upload-Complete, Retry-After";
+const EXPOSED: &str = "Upload-Offset, Upload-Length, Upload-Complete, Retry-After, X-Request-Id";

@@ -1,11 +1,16 @@
-//! `/healthz`, `/readyz` and `/metrics`, on the backend surface.
+//! `/healthz`, `/readyz` and `/metrics`, on the backend surface. Each answers within its deadline, also
+//! while a disk hangs, and however many ask: one look at the disk is under way at a time.
 
-use super::reply::{Code, Problem, text_answer};
+use super::header::accepts;
+use super::reply::{Code, Problem, json_answer, text_answer};
 use super::route::Route;
-use super::{Answer, Caller, Surface, Wire};
+use super::{Answer, Caller, MetricsFormat, Scrape, Surface, Wire, backend};
 use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout, timeout_at};
 
 impl Wire {
     pub(super) async fn health(
@@ -22,16 +27,75 @@ impl Wire {
         if let Err(problem) = self.options.access.check_address(surface, &caller, &head.headers) {
             return problem.into_text();
         }
-        match route {
-            Route::Metrics => match self.options.access.check(surface, &caller, &head.headers) {
-                Ok(()) => text_answer((self.metrics)()),
-                Err(problem) => problem.into_text(),
-            },
-            Route::Ready => match self.engine.readiness().await {
-                Ok(()) => text_answer("ready\n".into()),
-                Err(why) => Problem::new(Code::Unavailable, why).into_text(),
-            },
-            _ => text_answer("ok\n".into()),
+        let (word, failed) = match route {
+            Route::Metrics => {
+                return match self.options.access.check(surface, &caller, &head.headers) {
+                    Ok(()) => self.metrics(head).await,
+                    Err(problem) => problem.into_text(),
+                };
+            }
+            Route::Ready => ("ready", self.unready().await),
+            _ => ("ok", self.stuck().await),
+        };
+        let form = backend::form(&head.headers);
+        if failed.is_empty() {
+            return match form {
+                backend::Form::Text => text_answer(format!("{word}\n")),
+                backend::Form::Json => json_answer(&serde_json::json!({ word: true })),
+            };
         }
+        form.problem(Problem::new(Code::Unavailable, failed.join("; ")))
+    }
+
+    async fn metrics(self: &Arc<Self>, head: &Parts) -> Answer {
+        // A disk that does not say leaves its figure out, and all the others come.
+        let free_bytes = timeout(FREE_BYTES, self.engine.free_bytes()).await.ok().flatten();
+        let open = accepts(&head.headers, "accept", "application/openmetrics-text");
+        let (format, media_type) = if open {
+            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (MetricsFormat::OpenMetrics, media_type)
+        } else {
+            (MetricsFormat::Plain, "text/plain; version=0.0.4; charset=utf-8")
+        };
+        let mut answer = text_answer((self.beside.metrics)(Scrape { format, free_bytes }));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        answer
+    }
+
+    /// What does not turn: loops that do not poll a task in time, threads that take no work for the
+    /// disk.
+    async fn stuck(&self) -> Vec<String> {
+        let deadline = Instant::now() + DEADLINE;
+        let asked: Vec<_> = self.beside.loops.iter().map(|turn| (turn, turn.ask())).collect();
+        let mut stuck = Vec::new();
+        for (turn, asked) in asked {
+            if !matches!(timeout_at(deadline, asked).await, Ok(Some(()))) {
+                stuck.push(format!("the loop of thread {} does not turn", turn.name));
+            }
+        }
+        if timeout_at(deadline, self.engine.disk_thread()).await.is_err() {
+            stuck.push("the threads for the disk do not turn".into());
+        }
+        stuck
+    }
+
+    /// What keeps the server from taking new uploads.
+    async fn unready(self: &Arc<Self>) -> Vec<String> {
+        let mut why = Vec::new();
+        match timeout(DEADLINE, self.engine.readiness()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => why.push(reason),
+            Err(_) => why.push(format!("the disk does not answer within {} s", DEADLINE.as_secs())),
+        }
+        if (self.beside.certificate_ends)().is_some_and(|ends| ends <= SystemTime::now()) {
+            why.push("a certificate has expired".into());
+        }
+        why
     }
 }
+
+/// Longer than a busy server takes to get to a task, so that load alone does not look like its death, and
+/// longer than a write to a slow disk keeps a thread.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Prometheus waits for ten seconds.
+const FREE_BYTES: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use super::Answer;
 use super::status::StatusBody;
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
+use crate::engine::cause::{Cause, request_of};
 use crate::engine::error::{
     ChangeError, ClientFault, Fault, LookupError, TicketError, TransferError,
 };
@@ -54,6 +55,22 @@ struct Row {
 }
 
 impl Code {
+    /// Every code, in the order of the declaration above.
+    #[rustfmt::skip]
+    pub const ALL: [Self; 19] = [
+        Self::BadRequest, Self::DigestMismatch, Self::Unauthorized, Self::Forbidden,
+        Self::UnknownUpload, Self::UnknownId, Self::MethodNotAllowed, Self::LengthChanged,
+        Self::Superseded, Self::UploadOver, Self::LengthRequired, Self::WrongState, Self::TooLarge,
+        Self::RangeInvalid, Self::TooMany, Self::Unavailable, Self::NoSpace, Self::Fault,
+        Self::RequestTimeout,
+    ];
+
+    /// Status, word and number.
+    pub fn facts(self) -> (u16, &'static str, u8) {
+        let row = self.row();
+        (row.status.as_u16(), row.word, row.number)
+    }
+
     fn row(self) -> Row {
         let (status, word, number, title) = match self {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", 1, "Malformed request"),
@@ -195,6 +212,8 @@ impl Problem {
     fn head(&self, row: &Row, body: Bytes, media_type: &'static str) -> Answer {
         let mut answer = Response::new(Full::new(body));
         *answer.status_mut() = row.status;
+        // For the count and the log.
+        answer.extensions_mut().insert(self.code);
         let headers = answer.headers_mut();
         describe(headers, media_type);
         if let Some(allow) = self.allow {
@@ -298,7 +317,8 @@ impl From<Refusal> for Problem {
 impl From<Fault> for Problem {
     /// What failed is in the log; the outside learns only that something did.
     fn from(fault: Fault) -> Self {
-        tracing::error!(%fault, "request failed");
+        let cause = Cause::current();
+        tracing::error!(%fault, request = request_of(cause.as_ref()), "request failed");
         Self::new(Code::Fault, "the server could not do this; nothing acknowledged is lost")
     }
 }

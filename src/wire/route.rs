@@ -24,6 +24,8 @@ pub enum BackendCall {
     FinishUpload,
     /// `retry_handover`.
     RetryHandover,
+    /// `log`.
+    Log,
     /// `uploads`.
     List,
     /// `uploads/{id}`; `None` where that is no id.
@@ -76,6 +78,7 @@ impl Route {
             "backend/cancel_upload" => Self::Backend(BackendCall::CancelUpload),
             "backend/finish_upload" => Self::Backend(BackendCall::FinishUpload),
             "backend/retry_handover" => Self::Backend(BackendCall::RetryHandover),
+            "backend/log" => Self::Backend(BackendCall::Log),
             "backend/uploads" => Self::Backend(BackendCall::List),
             _ => {
                 if let Some(id) = rest.strip_prefix("frontend/uploads/") {
@@ -119,6 +122,30 @@ impl Route {
         ))
     }
 
+    /// The id of the upload that it names, whole.
+    pub(super) fn ticket(self) -> Option<String> {
+        self.id().map(|id| id.to_string())
+    }
+
+    /// The id of the upload that it names, shortened for the log.
+    pub(super) fn upload(self) -> Option<String> {
+        self.id().map(TicketId::short)
+    }
+
+    fn id(self) -> Option<TicketId> {
+        match self {
+            Self::Upload(id) | Self::Verify(id) | Self::Backend(BackendCall::Show(id)) => id,
+            Self::Script(_)
+            | Self::Doctor
+            | Self::DoctorFindings
+            | Self::Backend(_)
+            | Self::Metrics
+            | Self::Health
+            | Self::Ready
+            | Self::Unknown => None,
+        }
+    }
+
     /// A word for the log: never the id.
     pub fn word(self) -> &'static str {
         match self {
@@ -132,6 +159,7 @@ impl Route {
             Self::Backend(BackendCall::FinishUpload) => "finish_upload",
             Self::Backend(BackendCall::RetryHandover) => "retry_handover",
             Self::Backend(BackendCall::List | BackendCall::Show(_)) => "uploads",
+            Self::Backend(BackendCall::Log) => "log",
             Self::Metrics => "metrics",
             Self::Health => "healthz",
             Self::Ready => "readyz",

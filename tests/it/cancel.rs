@@ -107,7 +107,7 @@ async fn telling_in_vain_never_makes_it_failed() {
     crate::until("the telling is given up", async || {
         let metrics = server.back(&Ask::new("GET", "/metrics")).await.text();
         let given_up = metrics.contains("incoming_handovers_owed 0\n");
-        (given_up && metrics.contains("incoming_calls_unanswered_total 1\n")).then_some(())
+        (given_up && metrics.contains("incoming_handover_calls_unanswered_total 1\n")).then_some(())
     })
     .await;
     assert_eq!(upload.status().await["state"], "cancelled");

@@ -34,9 +34,12 @@ impl Program {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (tell, told) = mpsc::channel();
+        let log: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let kept = Arc::clone(&log);
         // Reads on to the end, so that the program never waits for its log.
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                kept.lock().unwrap().extend(format!("{line}\n").bytes());
                 let _ = tell.send(line);
             }
         });
@@ -58,7 +61,6 @@ impl Program {
                 }
             }
         }
-        let log = Arc::default();
         Self { child, log, public: public.unwrap(), backend: backend.unwrap() }
     }
 
@@ -107,6 +109,16 @@ impl Program {
     /// What it has logged so far, where it is kept.
     pub fn log(&self) -> String {
         String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
+    }
+
+    /// How many of its threads have names that begin so; the system cuts names to 15 characters.
+    pub fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.filter_map(|task| {
+            // One may end meanwhile.
+            std::fs::read_to_string(task.unwrap().path().join("comm")).ok()
+        });
+        names.filter(|found| found.starts_with(name)).count()
     }
 
     /// SIGKILL: no last words.

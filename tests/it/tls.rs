@@ -41,9 +41,15 @@ impl Authority {
 
     /// Writes a certificate and its key into files; answers the certificate.
     pub fn issue(&self, folder: &Path, name: &str) -> CertificateDer<'static> {
+        self.issue_until(folder, name, 4096)
+    }
+
+    /// As [`Self::issue`], good until the first day of this year.
+    pub fn issue_until(&self, folder: &Path, name: &str, year: i32) -> CertificateDer<'static> {
         let key = KeyPair::generate().unwrap();
         let names = ["server.test", "localhost", "127.0.0.1", "127.0.0.2"].map(str::to_owned);
-        let params = CertificateParams::new(names.to_vec()).unwrap();
+        let mut params = CertificateParams::new(names.to_vec()).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let cert = params.signed_by(&key, &self.0).unwrap();
         std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
         std::fs::write(folder.join(format!("{name}.pem")), cert.pem()).unwrap();
@@ -87,10 +93,10 @@ pub async fn connect(
 
 /// An HTTP/2 connection.
 #[derive(Clone)]
-struct Http2(SendRequest<Full<Bytes>>);
+pub struct Http2(SendRequest<Full<Bytes>>);
 
 impl Http2 {
-    async fn open(place: &Place, config: Arc<ClientConfig>) -> Self {
+    pub async fn open(place: &Place, config: Arc<ClientConfig>) -> Self {
         let stream = connect(place, config).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let io = TokioIo::new(stream);
@@ -99,7 +105,7 @@ impl Http2 {
         Self(sender)
     }
 
-    async fn ask(&self, ask: &Ask) -> Reply {
+    pub async fn ask(&self, ask: &Ask) -> Reply {
         let mut request = Request::builder().method(&*ask.method).uri(match ask.target.get(..1) {
             Some("/") => format!("https://server.test{}", ask.target),
             _ => ask.target.clone(),

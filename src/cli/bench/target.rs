@@ -188,8 +188,8 @@ impl Syncs {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.trim().parse::<f64>().ok())
         };
-        let time = Duration::try_from_secs_f64(value("incoming_disk_sync_seconds_total")?).ok()?;
-        Some(Self { count: value("incoming_disk_syncs_total")?, time })
+        let time = Duration::try_from_secs_f64(value("incoming_disk_sync_seconds_sum")?).ok()?;
+        Some(Self { count: value("incoming_disk_sync_seconds_count")?, time })
     }
 
     pub(super) fn since(self, before: Self) -> Self {
@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn reads_metrics() {
-        let text = "# TYPE incoming_disk_syncs counter\nincoming_disk_syncs_total 4\n\
-                    incoming_disk_sync_seconds_total 0.5\n";
+        let text = "# TYPE incoming_disk_sync_seconds histogram\nincoming_disk_sync_seconds_sum 0.5\n\
+                    incoming_disk_sync_seconds_count 4\n";
         let expected = Syncs { count: 4.0, time: Duration::from_millis(500) };
         assert_eq!(Syncs::of(text), Some(expected));
-        assert_eq!(Syncs::of("incoming_disk_syncs_total 4\n"), None);
+        assert_eq!(Syncs::of("incoming_disk_sync_seconds_count 4\n"), None);
     }
 }

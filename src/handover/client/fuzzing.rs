@@ -19,7 +19,7 @@ pub fn called(url: &str) -> Option<(String, u16, String)> {
     let place = target.shown.split("://").nth(1).unwrap_or_default();
     let place = place.split('/').next().unwrap_or_default();
     assert!(!place.contains('@'), "credentials are shown: {:?}", target.shown);
-    if request(&target, String::new(), "key").is_err() {
+    if request(&target, String::new(), "key", None).is_err() {
         return None;
     }
     Some((target.host, target.port, target.shown))

@@ -38,7 +38,7 @@ fn says(status: &str, body: &str) -> String {
 
 async fn call(url: &str, timeout: Duration, allow: &[Rule]) -> Result<Answer, CallError> {
     let client = Client::new(Options { timeout, allow: allow.to_vec() });
-    client.post_form(url, "id=7&cancelled=no".to_owned(), "key-7").await
+    client.post_form(url, "id=7&cancelled=no".to_owned(), "key-7", None).await
 }
 
 async fn check(answer: String, status: u16, word: &str) {
@@ -222,13 +222,14 @@ async fn https_backends_must_be_who_they_should_be() {
     client.tls = OnceCell::new_with(Some(tls_config(roots).unwrap()));
     let good = format!("https://localhost:{port}/");
     for _ in 0..2 {
-        let answer = client.post_form(&good, "id=7&cancelled=no".to_owned(), "key-7").await;
+        let answer = client.post_form(&good, "id=7&cancelled=no".to_owned(), "key-7", None).await;
         assert_eq!(answer.unwrap().word, "done");
     }
-    let wrong = client.post_form(&format!("https://127.0.0.1:{port}/"), String::new(), "k").await;
+    let wrong =
+        client.post_form(&format!("https://127.0.0.1:{port}/"), String::new(), "k", None).await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     let untrusting = Client::new(Options { timeout: FAR, allow: Vec::new() });
-    let wrong = untrusting.post_form(&good, String::new(), "k").await;
+    let wrong = untrusting.post_form(&good, String::new(), "k", None).await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     serving.abort();
 }

@@ -1,0 +1,54 @@
+//! Why something happens: the request that asked for it, so that what follows from it, on whatever
+//! thread, can name it in the log, and so that its trace goes on in the backend.
+//!
+//! It travels with the request's task; a change that is submitted takes it along. In memory only.
+
+use std::future::Future;
+use std::sync::Arc;
+
+/// The request that something follows from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<Told>);
+
+#[derive(Debug)]
+struct Told {
+    request: String,
+    traceparent: Option<String>,
+}
+
+tokio::task_local! {
+    static CAUSE: Cause;
+}
+
+impl Cause {
+    /// The request with this id, and the trace it belongs to. Both are harmless text: whoever takes
+    /// them from outside has checked that.
+    pub fn new(request: String, traceparent: Option<String>) -> Self {
+        Self(Arc::new(Told { request, traceparent }))
+    }
+
+    /// The request's id.
+    pub fn request(&self) -> &str {
+        &self.0.request
+    }
+
+    /// The trace it belongs to, as W3C writes it.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.0.traceparent.as_deref()
+    }
+
+    /// What `work` does follows from this.
+    pub fn during<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CAUSE.scope(self, work)
+    }
+
+    /// What the present task follows from, if it is a request.
+    pub fn current() -> Option<Self> {
+        CAUSE.try_with(Self::clone).ok()
+    }
+}
+
+/// The id of the request, for a log line; a field without a value is left out.
+pub fn request_of(cause: Option<&Cause>) -> Option<&str> {
+    cause.map(Cause::request)
+}

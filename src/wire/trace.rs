@@ -1,0 +1,147 @@
+//! What a request is called in the log, and the trace it belongs to.
+//!
+//! Both come from outside and go into logs, headers and calls to backends, so they are taken in a strict
+//! form or not at all; neither is ever a reason to refuse a request.
+
+use super::access::Access;
+use super::{Caller, route::Route};
+use crate::engine::cause::Cause;
+use hyper::header::HeaderMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The header that names a request, in an answer and, from a trusted proxy, in a request.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
+/// The request with these headers, as the cause of what follows from it.
+pub(super) fn cause(headers: &HeaderMap, route: Route, caller: &Caller, access: &Access) -> Cause {
+    let given = headers.get(REQUEST_ID).filter(|_| access.trusts(caller));
+    let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
+    // A ticket id opens an upload; as the name of a request it would get into the log.
+    let given = given.filter(|id| route.ticket().is_none_or(|ticket| !id.contains(&ticket)));
+    let request = given.map_or_else(fresh, str::to_owned);
+    Cause::new(request, traceparent(headers))
+}
+
+/// A new id: a word for this run of the server, and a number.
+fn fresh() -> String {
+    static RUN: LazyLock<String> = LazyLock::new(|| {
+        let mut bytes = [0; 4];
+        // Without randomness runs are told apart by time alone.
+        let _ = getrandom::fill(&mut bytes);
+        format!("{:08x}", u32::from_le_bytes(bytes))
+    });
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut id = String::with_capacity(RUN.len() + 9);
+    id.push_str(&RUN);
+    let _ = write!(id, "-{:x}", NEXT.fetch_add(1, Ordering::Relaxed));
+    id
+}
+
+fn is_request_id(id: &str) -> bool {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte);
+    (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(fine)
+}
+
+/// The header `traceparent`, if it comes once and is one. A later version is passed on as far as it is
+/// known, in the known version.
+///
+/// Source: W3C Trace Context, section 3.2.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all("traceparent").iter();
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let (known, later) = value.split_at_checked(TRACEPARENT)?;
+    let mut parts = known.split('-');
+    let mut part = |digits: usize| {
+        let part = parts.next()?;
+        let hex = part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        (part.len() == digits && hex).then_some(part)
+    };
+    let (version, trace, parent, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    let none = |id: &str| id.bytes().all(|digit| digit == b'0');
+    let fits =
+        if version == "00" { later.is_empty() } else { later.is_empty() || later.starts_with('-') };
+    if version == "ff" || none(trace) || none(parent) || !fits {
+        return None;
+    }
+    Some(format!("00-{trace}-{parent}-{flags}"))
+}
+
+/// Longer names are no names.
+const MAX_REQUEST_ID: usize = 64;
+/// Characters of a `traceparent` of version 00.
+const TRACEPARENT: usize = 55;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::id::TicketId;
+    use hyper::header::HeaderValue;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_names_a_request() {
+        let access =
+            Access { trusted_proxies: vec!["10.0.0.1/32".parse().unwrap()], ..Access::default() };
+        let ticket = TicketId::from_random([7; 16]);
+        let name = |peer: &str, id: &str| {
+            let caller = Caller {
+                address: Some(peer.parse().unwrap()),
+                port: None,
+                client_certificate: false,
+            };
+            let route = Route::Upload(Some(ticket));
+            cause(&headers(REQUEST_ID, &[id]), route, &caller, &access).request().to_owned()
+        };
+        let long = "x".repeat(65);
+        for good in ["a", "Root=1-67891233-abc", "4bf92f35:77", &long[1..]] {
+            assert_eq!(name("10.0.0.1", good), good);
+            assert_ne!(name("10.0.0.2", good), good);
+        }
+        for bad in ["", "a b", "a\"b", "{}", "<x>", "\tx", &long, &ticket.to_string()] {
+            let name = name("10.0.0.1", bad);
+            assert!(name != bad && is_request_id(&name), "{bad}");
+        }
+        assert_ne!(fresh(), fresh());
+    }
+
+    #[test]
+    fn traces() {
+        let check = |values: &[&str], expected: Option<&str>| {
+            assert_eq!(
+                traceparent(&headers("traceparent", values)).as_deref(),
+                expected,
+                "{values:?}"
+            );
+        };
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        check(&[good], Some(good));
+        check(&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-else"], Some(good));
+        check(&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], Some(good));
+        check(&[], None);
+        check(&[good, good], None);
+        for bad in [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0g",
+        ] {
+            check(&[bad], None);
+        }
+    }
+}
