@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
 use self::examine::{Depth, Shelf};
 use self::finding::{Finding, Kind};
 use self::report::Report;
@@ -76,11 +78,20 @@ fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::R
     asked.sort();
     report.uploads = asked.len();
     let mut suspect = Vec::new();
+    // Drawn on standard error, and only on a terminal.
+    let bar = ProgressBar::new(asked.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos} of {len} uploads, {msg} read")
+    {
+        bar.set_style(style.progress_chars("=> "));
+    }
     for id in asked {
         if !shelf.upload(id, depth, &mut report.bytes).is_empty() {
             suspect.push(id);
         }
+        bar.inc(1);
+        bar.set_message(HumanBytes(report.bytes).to_string());
     }
+    bar.finish_and_clear();
     let lost = |id: &&TicketId| !journals.contains(*id) && (ids.is_empty() || ids.contains(*id));
     let mut orphans: Vec<_> = parts.iter().filter(lost).map(|id| (*id, Kind::PartAlone)).collect();
     orphans.extend(files.iter().filter(lost).map(|id| (*id, Kind::FileAlone)));

@@ -11,6 +11,7 @@ use crate::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -129,7 +130,8 @@ impl Stage {
         let shown = until("acknowledged bytes", async || {
             let all = self.uploads().await;
             let shown = all.last()?.clone();
-            (shown["offset"].as_u64() >= at_least.as_u64()).then_some(shown)
+            let shut = self.gate.bytes.available_permits() == 0;
+            (shut && shown["offset"].as_u64() >= at_least.as_u64()).then_some(shown)
         })
         .await;
         (child, shown)
@@ -157,10 +159,13 @@ impl Stage {
     }
 
     fn change(&self, content: &[u8], time: Option<SystemTime>) {
+        // In place: at no moment is it another file, or shorter than before and after.
         let path = self.home.path().join("film.mp4");
-        std::fs::write(&path, content).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(content, 0).unwrap();
+        file.set_len(content.len() as u64).unwrap();
         if let Some(time) = time {
-            std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            file.set_modified(time).unwrap();
         }
     }
 
@@ -241,6 +246,20 @@ async fn a_signal_leaves_it_resumable_and_says_so() {
     let output = stage.upload(&[]).await;
     assert!(output.status.success(), "{}", error(&output));
     stage.arrived(id(&upload), &stage.content).await;
+}
+
+#[tokio::test]
+async fn a_broken_line_costs_nothing_but_what_was_on_it() {
+    let stage = Stage::set(1 << 20).await;
+    let (child, upload) = stage.stalled().await;
+    stage.gate.open();
+    stage.gate.cut();
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", error(&output));
+    stage.arrived(id(&upload), &stage.content).await;
+    assert!(error(&output).contains("trying again"), "{}", error(&output));
+    let all = stage.received_bytes().await;
+    assert!(all <= (SIZE + (256 << 10)) as u64, "{all} bytes were sent of {SIZE}");
 }
 
 #[tokio::test]
