@@ -177,8 +177,12 @@ impl Examination {
     async fn methods(&self, seen: &mut Observed) {
         for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
             let body = if [Method::POST, Method::PUT].contains(&method) { 10 } else { 0 };
-            let ask = Ask::new(method.clone(), self.doctor("")).body(Steps::whole(body));
-            let reply = self.line.ask(ask).await;
+            let ask = || Ask::new(method.clone(), self.doctor("")).body(Steps::whole(body));
+            let mut reply = self.line.ask(ask()).await;
+            if let Err(NoReply::Broken(_) | NoReply::Unreachable(_)) = reply {
+                // It may have been chance.
+                reply = self.line.ask(ask()).await;
+            }
             let came = came(&reply, |reply| match reply.arrived() {
                 Some(arrived) => arrived.method == method.as_str(),
                 // The answer to HEAD has no body to tell it by.

@@ -65,7 +65,7 @@ fn line(proxy: Proxy, trouble: Trouble<'_>) -> String {
             "client_max_body_size 0;",
             "take out the http-request deny rule on req.body_size or req.hdr(content-length)",
             "take out: request_body { max_size ... }",
-            "take out: SecRequestBodyLimit, or the RewriteRule on Content-Length (LimitRequestBody does not bind a proxy)",
+            "take out: SecRequestBodyLimit, or the rule on Content-Length (LimitRequestBody does not bind a proxy)",
         ],
         Trouble::SilentClient => [
             "client_body_timeout 300s;",
