@@ -1,9 +1,9 @@
 /**
  * Shares the few connections a browser opens to one origin between all uploaders of the page.
  *
- * Chunks take four. One long poll runs at a time. Small requests take what is left of five, and one in any case.
- * Cancelling asks for nothing: the sixth connection is kept free for it. Who waits is served in turn, one slot each
- * time, so that no upload starves beside a bigger one.
+ * Chunks take four at most. One long poll runs at a time. All together take five, and the small requests are served
+ * first. Cancelling asks for nothing: the sixth connection is kept free for it. Who waits is served in turn, one slot
+ * each time, so that no upload starves beside a bigger one.
  */
 import { CHUNK_CONNECTIONS, SHARED_CONNECTIONS } from './limits.js';
 
@@ -65,9 +65,8 @@ export class Budget {
   /** @param {Lane} lane */
   #is_free(lane) {
     const { chunk, poll, control } = this.#used;
-    if (lane === 'chunk') return chunk < CHUNK_CONNECTIONS;
-    if (lane === 'poll') return poll < 1;
-    return control < Math.max(1, SHARED_CONNECTIONS - chunk - poll);
+    if (chunk + poll + control >= SHARED_CONNECTIONS) return false;
+    return lane === 'control' || (lane === 'poll' ? poll < 1 : chunk < CHUNK_CONNECTIONS);
   }
 
   /**

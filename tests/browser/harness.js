@@ -45,7 +45,7 @@ export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
 export async function quiet(t) {
   for (const { page, complaints, crashed } of heard.get(t)) {
     // What a page says last comes before the answer to a question asked after it.
-    if (!page.isClosed() && !crashed()) await page.evaluate(() => new Promise((done) => setTimeout(done)));
+    if (!page.isClosed() && !crashed() && page.browser().connected) await page.evaluate(() => new Promise((done) => setTimeout(done)));
     assert.deepEqual(complaints, [], 'errors in the console');
   }
 }
@@ -279,15 +279,14 @@ async function start(kind) {
 
 /** A headless browser of the test's kind without a past: what it keeps ends with `t`. With `own` it is a process of its
  *  own, not a new context in one that others have used, and `flags` and
- *  launch `options` are its own besides those of every test. */
+ *  launch `options` are its own besides those of every test; `profile` is a folder with the past of another one. */
 export async function browser(t, more = {}) {
-  const { own = false, flags = [], options = {} } = Array.isArray(more) ? { flags: more, own: true } : more;
+  const { own = false, flags = [], options = {}, profile = null } = Array.isArray(more) ? { flags: more, own: true } : more;
   const kind = kind_of(t);
   if (own || flags.length > 0) {
-    const profile = await folder(t);
-    const alone = await launch(kind, profile, flags, options);
+    const alone = await launch(kind, profile ?? await folder(t), flags, options);
     owners.set(alone, t);
-    later(t, () => alone.close());
+    later(t, () => alone.connected && alone.close());
     return alone;
   }
   if (!started.has(kind)) started.set(kind, start(kind));

@@ -7,6 +7,39 @@ const FIGURES = ['filename', 'bytes_total', 'bytes_tx', 'bytes_acked', 'bytes_ah
 
 window.uploads = {};
 
+// Requests to uploads that this page has in flight, by what they are for, and the most there were at once. A request is in
+// flight from when it is sent until the page has its answer, its failure, or has aborted it.
+window.flights = { now: { put: 0, poll: 0, other: 0, cancel: 0 }, most: { put: 0, poll: 0, shared: 0, all: 0 }, sent: 0 };
+{
+  const { open, send } = XMLHttpRequest.prototype;
+  const kinds = new WeakMap();
+  XMLHttpRequest.prototype.open = function (method, url, ...more) {
+    const waits = /[?&]wait=/.test(url);
+    if (url.includes('/uploads/')) kinds.set(this, method === 'PUT' ? 'put' : method === 'DELETE' ? 'cancel' : waits ? 'poll' : 'other');
+    return open.call(this, method, url, ...more);
+  };
+  XMLHttpRequest.prototype.send = function (...body) {
+    const kind = kinds.get(this);
+    if (kind) {
+      const { now, most } = window.flights;
+      window.flights.sent += 1;
+      now[kind] += 1;
+      const shared = now.put + now.poll + now.other;
+      for (const [key, count] of Object.entries({ put: now.put, poll: now.poll, shared, all: shared + now.cancel })) {
+        most[key] = Math.max(most[key], count);
+      }
+      // Before `load`, in which the next one may be sent.
+      const end = () => {
+        if (this.readyState !== 4) return;
+        this.removeEventListener('readystatechange', end);
+        now[kind] -= 1;
+      };
+      this.addEventListener('readystatechange', end);
+    }
+    return send.apply(this, body);
+  };
+}
+
 const properties = (up) => Object.fromEntries([...FIGURES, ...FLAGS].map((key) => [key, up[key]]));
 
 /** What is wrong with an uploader, by the contract. */
