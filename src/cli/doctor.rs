@@ -123,7 +123,10 @@ fn text(findings: &[Finding], seen: &Observed) -> String {
     };
     out += &format!("{front}, {way}");
     if let Some(arrived) = &seen.arrived {
-        out += &format!("; the server sees {} from {}", arrived.version, arrived.client);
+        out += &format!(
+            "; the server sees {} and takes the client for {}",
+            arrived.version, arrived.client
+        );
     }
     if let Some(cap) = seen.cap.filter(|cap| cap.taken > 0 && cap.refused.is_none()) {
         out += &format!("; bodies of {} pass", size(cap.taken));
@@ -135,7 +138,7 @@ fn text(findings: &[Finding], seen: &Observed) -> String {
     for (number, finding) in findings.iter().enumerate() {
         out += &format!("\n{}. {}  [{}]\n", number + 1, sentence(&finding.what), finding.code);
         for cure in &finding.cures {
-            out += &format!("   {:<9}{}\n", format!("{}:", cure.program), cure.line);
+            out += &format!("   {:<10}{}\n", format!("{}:", cure.program), cure.line);
         }
     }
     out += "\nWhat each finding means: docs/operations/doctor.md\n";
@@ -177,6 +180,21 @@ mod tests {
         check("/files/incoming/", "/files");
         check("/incoming/frontend/uploads/1?x=/incoming/", "");
         check("/a/b/incoming/0.1/frontend/doctor", "/a/b");
+    }
+
+    #[test]
+    fn people_are_told_in_sentences_and_lines() {
+        let seen: Observed = serde_json::from_str(
+            r#"{"proxied": true, "http2": true, "paced": {"paused_ms": 1000, "last_ms": 1}, "proxy": "nginx"}"#,
+        )
+        .unwrap();
+        let said = text(&Findings::of(&seen).findings, &seen);
+        assert!(said.starts_with("HTTP/2, through nginx\n\n1. Requests are buffered"), "{said}");
+        assert!(
+            said.contains("is lost.  [request-buffered]\n   nginx:    proxy_request"),
+            "{said}"
+        );
+        assert!(text(&[], &Observed::default()).ends_with("Nothing is wrong.\n"));
     }
 
     #[test]
