@@ -14,15 +14,18 @@ mod sockets;
 
 use crate::config::Settings;
 use crate::engine::Engine;
+use crate::engine::swap::Swap;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::net::{
-    self, Address, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers,
+    self, Address, Grace, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers,
 };
 use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
 use manager::Manager;
 use options::{client_options, open_engine, proxy_protocol, wire_options};
+pub use reload::Load;
+use reload::{Reloads, Running};
 pub use sockets::Socket;
 use std::fmt;
 use std::future::Future;
@@ -66,6 +69,8 @@ pub struct Server {
     orders: Option<acme::Orders>,
     drain: CancellationToken,
     manager: Manager,
+    load: Option<Load>,
+    grace: Grace,
     memory: Arc<Memory>,
     /// Files and connections that may be open at once.
     descriptors: usize,
@@ -128,8 +133,10 @@ impl Server {
             max_connections: settings.max_connections.min(descriptors / 2),
         });
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), beside);
+        let grace = Grace::new(settings.shutdown_grace);
         Ok(Self {
             memory,
+            grace,
             settings,
             engine,
             wire,
@@ -141,6 +148,7 @@ impl Server {
             orders: None,
             drain: CancellationToken::new(),
             manager: Manager::default(),
+            load: None,
             descriptors,
         })
     }
@@ -149,6 +157,12 @@ impl Server {
     #[must_use]
     pub fn supervised_by(self, manager: Manager) -> Self {
         Self { manager, ..self }
+    }
+
+    /// Has settings read anew by `load` when a hang-up signal comes.
+    #[must_use]
+    pub fn reloading_by(self, load: Load) -> Self {
+        Self { load: Some(load), ..self }
     }
 
     /// Where the server listens, ports resolved.
@@ -173,7 +187,7 @@ impl Server {
             proxy_protocol: None,
             options: Arc::new(net::Options {
                 max_connections: self.settings.max_connections.min(self.descriptors / 2),
-                shutdown_grace: self.settings.shutdown_grace,
+                shutdown_grace: self.grace.clone(),
                 memory: Arc::clone(&self.memory),
                 ..net::Options::default()
             }),
@@ -219,51 +233,44 @@ impl Server {
         beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     ) {
         let status = self.status();
+        let addresses = self.addresses();
+        let backend = addresses.into_iter().find(|(surface, _)| *surface != Surface::Public);
         let serving = TaskTracker::new();
-        let reloads: Vec<_> = self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
-        serving.spawn(redirect::serve(&mut self));
-        serving.spawn(acme::serve(&mut self));
-        for socket in std::mem::take(&mut self.sockets) {
-            let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
-            tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
-            let mut setup = self.setup(socket.tls);
-            setup.proxy_protocol = proxy_protocol(&self.settings, surface);
-            if surface == Surface::Backend {
-                // Strangers who fill the public listener take nothing from this one.
-                let options = Arc::make_mut(&mut setup.options);
-                options.max_connections = options.max_connections.min(BACKEND_CONNECTIONS);
-                let connections = options.max_connections;
-                options.memory = Memory::new(Memory::least(connections), connections);
-            }
-            let hsts = redirect::hsts(&self.settings, surface);
-            let make = move |peer: &Peer| {
-                wire.service(surface, caller(peer)).strict(hsts.clone().filter(|_| peer.tls))
-            };
-            let workers = match surface {
-                Surface::Backend => &self.backend_workers,
-                Surface::Public | Surface::Shared => &self.workers,
-            };
-            serving.spawn(net::serve(socket.listener, setup, workers, make));
-        }
+        let reloads = self.serve_sockets(&serving);
         for service in beside {
             serving.spawn(service);
         }
-        for reload in &reloads {
+        for reload in &reloads.certificates {
             serving.spawn(Arc::clone(reload).watch(CERTIFICATE_PERIOD, self.drain.clone()));
         }
         let calls = TaskTracker::new();
-        let client = Arc::new(Client::new(client_options(&self.settings)));
+        let client = Arc::new(Swap::new(Client::new(client_options(&self.settings))));
         let cut = CancellationToken::new();
         let engine = Arc::clone(&self.engine);
-        let calling = worker::run(engine, client, self.drain.clone(), cut.clone(), calls.clone());
+        let calling = worker::run(
+            engine,
+            Arc::clone(&client),
+            self.drain.clone(),
+            cut.clone(),
+            calls.clone(),
+        );
         calls.spawn(calling);
         serving.spawn(Arc::clone(&self.engine).sweep());
         serving.close();
 
-        manager.ready(&status);
-        reload::hangups(&reloads, manager, &status, &stop).await;
+        let mut running = Running {
+            load: self.load.take(),
+            backend: backend.map(|(_, address)| address),
+            engine: Arc::clone(&self.engine),
+            wire: Arc::clone(&self.wire),
+            client,
+            grace: self.grace.clone(),
+            reloads,
+            settings: self.settings,
+        };
+        hangups(&mut running, manager, &status, &stop).await;
         tracing::info!("stopping");
-        let grace = self.settings.shutdown_grace;
+        let grace = running.settings.shutdown_grace;
         manager.stopping(grace + grace.max(LAST_COMMITS) + LAST_CALLS + 3 * LAST_COMMITS);
         self.engine.draining().cancel();
         self.drain.cancel();
@@ -291,6 +298,55 @@ impl Server {
             tracing::warn!("the workers did not end");
         }
         tracing::info!("stopped");
+    }
+
+    /// Serves the sockets, each on its workers; answers what of them a reload changes.
+    fn serve_sockets(&mut self, serving: &TaskTracker) -> Reloads {
+        let certificates: Vec<_> =
+            self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
+        serving.spawn(redirect::serve(self));
+        serving.spawn(acme::serve(self));
+        let mut proxies = Vec::new();
+        for socket in std::mem::take(&mut self.sockets) {
+            let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
+            tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
+            let mut setup = self.setup(socket.tls);
+            setup.proxy_protocol = proxy_protocol(&self.settings, surface);
+            proxies.extend(setup.proxy_protocol.clone());
+            if surface == Surface::Backend {
+                // Strangers who fill the public listener take nothing from this one.
+                let options = Arc::make_mut(&mut setup.options);
+                options.max_connections = options.max_connections.min(BACKEND_CONNECTIONS);
+                let connections = options.max_connections;
+                options.memory = Memory::new(Memory::least(connections), connections);
+            }
+            let hsts = redirect::hsts(&self.settings, surface);
+            let make = move |peer: &Peer| {
+                wire.service(surface, caller(peer)).strict(hsts.clone().filter(|_| peer.tls))
+            };
+            let workers = match surface {
+                Surface::Backend => &self.backend_workers,
+                Surface::Public | Surface::Shared => &self.workers,
+            };
+            serving.spawn(net::serve(socket.listener, setup, workers, make));
+        }
+        Reloads { certificates, proxies }
+    }
+}
+
+/// Tells that all is ready and waits for `stop`; a hang-up signal meanwhile reloads.
+async fn hangups(running: &mut Running, manager: &Manager, status: &str, stop: &CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Before anybody can know that it is ready: the signal's default is to end the process.
+    let hangup = signal(SignalKind::hangup());
+    manager.ready(&status);
+    let Ok(mut hangup) = hangup else { return stop.cancelled().await };
+    while stop.run_until_cancelled(hangup.recv()).await.is_some() {
+        manager.reloading();
+        match running.reload().await {
+            Ok(()) => manager.ready(&status),
+            Err(error) => manager.ready(&format_args!("{status}; not reloaded: {error}")),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Configuration: flags over environment over file over defaults, checked once, before anything
-//! starts. What leaves this room is [`Settings`]: plain values that hold for the life of the server.
+//! starts. What leaves this room is [`Settings`]: plain values.
 //!
-//! Absent on purpose: reloading (only certificates are reloaded, by those who use them), an
+//! Absent on purpose: what a reload changes (`app/reload.rs` asks for settings anew and decides), an
 //! implicit configuration file (one is read when `--config` or `INCOMING_CONFIG` names it), and
 //! paths relative to the file (all are relative to the working directory, wherever written).
 

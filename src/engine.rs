@@ -29,6 +29,7 @@ pub mod space;
 pub mod stats;
 pub mod status;
 pub mod strides;
+pub mod swap;
 pub mod sweep;
 mod sync_point;
 pub mod tickets;
@@ -45,6 +46,7 @@ use crate::store::Store;
 use clock::Clock;
 use std::sync::Arc;
 use std::time::Duration;
+use swap::Swap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -79,7 +81,7 @@ pub struct Options {
 
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
-    options: Options,
+    options: Swap<Options>,
     store: Arc<dyn Store>,
     journals: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
@@ -128,7 +130,7 @@ impl Engine {
                 options.waiting_bytes,
                 blocking.clone(),
             ),
-            options,
+            options: Swap::new(options),
             store,
             journals,
             clock,
@@ -144,9 +146,32 @@ impl Engine {
         })
     }
 
-    /// The settings.
-    pub fn options(&self) -> &Options {
-        &self.options
+    /// The settings in force.
+    pub fn options(&self) -> Arc<Options> {
+        self.options.now()
+    }
+
+    /// Puts other settings in force. What an acknowledgement promises, strides and the memory for a slow disk stay
+    /// as they were at the start; chunks under way keep all settings they began with.
+    ///
+    /// Where uploads now end earlier, each is looked at once more, soon.
+    pub fn retune(&self, options: &Options) {
+        let before = self.options();
+        let fixed = Options {
+            ack: before.ack,
+            strides: before.strides,
+            waiting_bytes: before.waiting_bytes,
+            ..options.clone()
+        };
+        self.space.keep_free(fixed.min_free_bytes);
+        let sooner = [
+            (before.max_idle, fixed.max_idle),
+            (before.retain_finished, fixed.retain_finished),
+            (before.failed_retention, fixed.failed_retention),
+        ];
+        let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
+        self.options.put(fixed);
+        self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 
     /// What has been counted since the start.

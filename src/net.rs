@@ -43,7 +43,7 @@ use std::net::SocketAddr;
 pub use address::{Address, AddressError};
 pub use listener::Listener;
 pub use memory::Memory;
-pub use options::{Http1, Http2, Limits, LingerLimits, Options};
+pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
 pub use stats::{Connections, Stats};

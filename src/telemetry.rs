@@ -37,7 +37,7 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let subscriber = Registry::default().with(lines).with(ours).with(reloading);
     subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)?;
     let put = move |filter| handle.reload(filter).map_err(|error| error.to_string());
-    let (configured, current) = (settings.log.clone(), Mutex::new(settings.log.clone()));
+    let [configured, current] = [(); 2].map(|()| Mutex::new(settings.log.clone()));
     FILTER
         .set(Arc::new(Filter { configured, current, put: Box::new(put) }))
         .map_err(|_| TelemetryError::AlreadySet)
@@ -48,8 +48,19 @@ pub fn log_filter() -> Option<Arc<dyn LogFilter>> {
     FILTER.get().map(|filter| Arc::clone(filter) as Arc<dyn LogFilter>)
 }
 
+/// The settings have another filter from now on.
+///
+/// # Errors
+/// The filter is malformed, or logging has not been set up; one line says so.
+pub fn configure_filter(filter: &str) -> Result<(), String> {
+    let found = FILTER.get().ok_or("logging is not set up")?;
+    found.change(Some(filter))?;
+    filter.clone_into(&mut found.configured.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(())
+}
+
 struct Filter {
-    configured: String,
+    configured: Mutex<String>,
     current: Mutex<String>,
     put: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
 }
@@ -60,7 +71,8 @@ impl LogFilter for Filter {
     }
 
     fn change(&self, filter: Option<&str>) -> Result<(), String> {
-        let wanted = filter.unwrap_or(&self.configured);
+        let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let wanted = filter.unwrap_or(&configured);
         let parsed = parse(wanted)?;
         // Both change together, whoever else changes them now.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,6 +30,7 @@ mod verify;
 
 use crate::engine::Engine;
 use crate::engine::look::Look;
+use crate::engine::swap::Swap;
 use access::Access;
 use body::RequestBody;
 use bytes::Bytes;
@@ -150,7 +151,7 @@ pub struct Beside {
 /// The HTTP surface of an engine.
 pub struct Wire {
     engine: Arc<Engine>,
-    options: Options,
+    options: Swap<Options>,
     beside: Beside,
     drains: TaskTracker,
     doctor: doctor::Doctor,
@@ -160,7 +161,13 @@ impl Wire {
     /// The HTTP surface of `engine`.
     pub fn new(engine: Arc<Engine>, options: Options, beside: Beside) -> Arc<Self> {
         let (drains, doctor) = (TaskTracker::new(), doctor::Doctor::new());
+        let options = Swap::new(options);
         Arc::new(Self { engine, options, beside, drains, doctor })
+    }
+
+    /// Puts other settings in force, for requests from now on.
+    pub fn retune(&self, options: Options) {
+        self.options.put(options);
     }
 
     /// Waits until bodies that are read only to be thrown away have ended. They have a deadline
@@ -191,8 +198,8 @@ impl Wire {
         let (http1, waits) = (head.version < Version::HTTP_2, body::waits(&head.headers));
         let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
         let frontend = route.is_frontend();
-        let cause = trace::cause(&head.headers, route, &caller, &self.options.access);
-        let cors = frontend.then(|| self.options.cors.headers(&head.headers));
+        let cause = trace::cause(&head.headers, route, &caller, &self.options.now().access);
+        let cors = frontend.then(|| self.options.now().cors.headers(&head.headers));
         let mut answer = match head::check(&head).and_then(|()| route.on(surface)) {
             Ok(route) => {
                 let work = self.dispatch(route, surface, caller, head, body);

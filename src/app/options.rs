@@ -29,7 +29,13 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
     };
     let store = LocalStore::open(directory, access).map_err(refused)?;
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
-    let options = engine::Options {
+    let options = engine_options(settings);
+    Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
+}
+
+/// What the engine is told of the settings.
+pub(super) fn engine_options(settings: &Settings) -> engine::Options {
+    engine::Options {
         ack: match settings.ack {
             Ack::Durable => Durability::Durable,
             Ack::Written => Durability::Written,
@@ -51,8 +57,7 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
         min_rate: settings.min_rate,
         strides: engine::strides::Strides::default(),
         waiting_bytes: settings.batch_memory(),
-    };
-    Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
+    }
 }
 
 /// What the HTTP surface is told of the settings.

@@ -1,12 +1,13 @@
 //! `incoming serve`: settings, a runtime, the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::CliError;
 use crate::app::inherited::Inherited;
 use crate::app::manager::Manager;
 use crate::app::{Server, stop_on_signal};
-use crate::config::{self, Typed};
+use crate::config::{self, ConfigError, Layers, Settings, Storage, Typed};
 use crate::telemetry;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -27,17 +28,25 @@ pub struct ServeArgs {
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     // Before any thread: it changes the environment.
     let inherited = Inherited::take().map_err(|error| CliError::Usage(error.to_string()))?;
-    let settings = config::load(args.typed, args.config)?;
+    let settings = config::load(args.typed.clone(), args.config.clone())?;
     telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
     run(async move {
         let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
         // What cannot be opened or bound is a matter of settings.
         let server = Server::start_with(settings, inherited)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let server = server.supervised_by(Manager::of_environment());
+        let server = server
+            .supervised_by(Manager::of_environment())
+            .reloading_by(Arc::new(move || reload(&args).map_err(|error| error.to_string())));
         server.run(stop, Vec::new()).await;
         Ok(())
     })
+}
+
+/// The same flags and variables, and what the file says now. It makes nothing.
+fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
+    let layers = Layers::gather(args.typed.clone(), args.config.clone(), std::env::vars_os())?;
+    Settings::check(&layers, Storage::Look)
 }
 
 /// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the

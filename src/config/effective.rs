@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use super::secret::Secret;
 use super::settings::{Ack, CallbackRule, LogFormat, Settings};
 
 impl Settings {
@@ -17,11 +18,18 @@ impl Settings {
             match value {
                 Shown::Value(value) => writeln!(out, "{key} = {value}"),
                 Shown::None => writeln!(out, "# {key} is not set"),
-                Shown::Hidden => writeln!(out, "# {key} is set and not shown"),
+                Shown::Hidden(_) => writeln!(out, "# {key} is set and not shown"),
             }
             .expect("a String takes any text");
         }
         out
+    }
+
+    /// The keys whose values differ, in the order of `--help`.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let rows = self.rows().into_iter().zip(other.rows());
+        rows.filter(|(mine, theirs)| mine.1 != theirs.1).map(|((key, _), _)| key).collect()
     }
 
     /// Every key with its value; a test holds the keys against those of the flags.
@@ -29,7 +37,7 @@ impl Settings {
         use Shown::Value;
         let Self { listen, backend_listen, tls, backend_tls, .. } = self;
         let path = |path: Option<&Path>| optional(path, |path| path.display().to_string());
-        let token = if self.backend_token.is_some() { Shown::Hidden } else { Shown::None };
+        let token = self.backend_token.clone().map_or(Shown::None, Shown::Hidden);
         let callback_allow = self.callback_allow.iter().map(|rule| match rule {
             CallbackRule::Host(host) => host.clone(),
             CallbackRule::Net(network) => network.to_string(),
@@ -98,13 +106,14 @@ impl Settings {
 }
 
 /// What is shown of a value.
+#[derive(PartialEq, Eq)]
 enum Shown {
     /// A TOML value.
     Value(String),
     /// There is none.
     None,
     /// There is one, and it is secret.
-    Hidden,
+    Hidden(Secret),
 }
 
 /// A TOML basic string.
@@ -258,7 +267,7 @@ mod tests {
             let help = flag.get_long_help().or_else(|| flag.get_help()).unwrap().to_string();
             let value = match &value {
                 Shown::Value(value) => value.as_str(),
-                Shown::None | Shown::Hidden => "none",
+                Shown::None | Shown::Hidden(_) => "none",
             };
             // "none; ..." goes on to say what stands in for it.
             check(key, &help.replace("none;", "none,").replace('\n', " "), value);

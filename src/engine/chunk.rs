@@ -6,7 +6,6 @@
 
 mod room;
 
-use super::Engine;
 use super::batch::{Batch, Pace, Source};
 use super::claim::Claim;
 use super::error::{ChangeError, ClientFault, TransferError};
@@ -14,6 +13,7 @@ use super::lane::{Pending, Task};
 use super::live::Live;
 use super::prefix::Borrowed;
 use super::space::Reservation;
+use super::{Engine, Options};
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
@@ -38,6 +38,8 @@ pub(super) enum End {
 /// A chunk under way.
 pub(super) struct Chunk<'a> {
     engine: &'a Arc<Engine>,
+    /// As they were when it began.
+    options: Arc<Options>,
     live: &'a Arc<Live>,
     offer: Offer,
     /// What of the chunk is to be stored; fixed, since nobody else writes there.
@@ -73,6 +75,7 @@ impl<'a> Chunk<'a> {
         let start = offer.extent.map_or(0, Extent::start);
         Self {
             engine,
+            options: engine.options(),
             live,
             offer,
             prefix: missing.as_slice().first().and_then(|e| live.lock().prefix.lend(e.start())),
@@ -101,7 +104,7 @@ impl<'a> Chunk<'a> {
         tokio::select! {
             biased;
             () = claim.fence.cancelled() => Err(self.engine.fenced(self.live)),
-            permit = disk.permit(engine.options.strides.batch_bytes + frame_bytes) => Ok(permit),
+            permit = disk.permit(self.options.strides.batch_bytes + frame_bytes) => Ok(permit),
         }
     }
 }
@@ -130,7 +133,7 @@ impl Chunk<'_> {
             };
             // What is there already joins the batch; nothing is waited for.
             let broken = loop {
-                if batch.bytes >= self.engine.options.strides.batch_bytes {
+                if batch.bytes >= self.options.strides.batch_bytes {
                     break None;
                 }
                 let ready = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_next(cx))).await;
@@ -164,7 +167,7 @@ impl Chunk<'_> {
         match self.offer.reach {
             Reach::Chunk => end,
             Reach::WholeFile => {
-                let limits = &self.engine.options.limits;
+                let limits = &self.options.limits;
                 let upload = &self.live.lock().upload;
                 let file = upload.length().unwrap_or_else(|| upload.max_file_bytes(limits));
                 end.min(file).min(limits.max_chunk_bytes.unwrap_or(u64::MAX))
@@ -178,8 +181,8 @@ impl Chunk<'_> {
         source: &mut S,
         claim: Option<&Claim>,
     ) -> Result<Option<Bytes>, TransferError> {
-        let options = &self.engine.options;
-        if self.pace.too_slow(options.min_rate) {
+        let Options { min_rate, body_timeout, .. } = *self.options;
+        if self.pace.too_slow(min_rate) {
             return Err(TransferError::Client(ClientFault::TooSlow));
         }
         let frame = poll_fn(|cx| Pin::new(&mut *source).poll_next(cx));
@@ -197,7 +200,7 @@ impl Chunk<'_> {
                 Some(Err(fault)) => Err(TransferError::Client(fault)),
                 None => Ok(None),
             },
-            () = tokio::time::sleep(options.body_timeout) => {
+            () = tokio::time::sleep(body_timeout) => {
                 Err(TransferError::Client(ClientFault::StoodStill))
             }
         }
@@ -264,7 +267,7 @@ impl Chunk<'_> {
 
     fn too_long(&self, limit: u64, end: u64) -> TransferError {
         let start = self.offer.extent.map_or(0, Extent::start);
-        let chunk_limit = self.engine.options.limits.max_chunk_bytes;
+        let chunk_limit = self.options.limits.max_chunk_bytes;
         let known = self.live.lock().upload.length();
         TransferError::Refused(match self.offer.reach {
             Reach::Chunk => Refusal::RangeMismatch { range: limit - start, body: end - start },
@@ -308,7 +311,7 @@ impl Chunk<'_> {
     /// Counts a long body on the way, so that a broken connection or a crash costs little. A body
     /// with a digest counts only when the digest has been seen to match.
     async fn checkpoint(&mut self) -> Result<(), TransferError> {
-        let strides = &self.engine.options.strides;
+        let strides = self.options.strides;
         let ahead = self.written - self.committed;
         if self.hasher.is_some() || ahead < strides.checkpoint_bytes {
             return Ok(());
@@ -337,7 +340,7 @@ impl Chunk<'_> {
         if extents.is_empty() && length.is_none() {
             return None;
         }
-        let durability = self.engine.options.ack;
+        let durability = self.options.ack;
         let command = Command::Store { extents, length, durability };
         Some(self.engine.submit(self.live, Task::Change(command)))
     }

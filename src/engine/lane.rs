@@ -140,7 +140,7 @@ impl Engine {
         for job in jobs {
             match &job.task {
                 Task::Change(Command::Store { extents, length: given, .. }) => {
-                    if self.options.ack == Durability::Durable {
+                    if self.options().ack == Durability::Durable {
                         return true;
                     }
                     more += extents.bytes();
@@ -239,7 +239,7 @@ impl Engine {
         {
             let mut state = live.lock();
             state.upload = after.clone();
-            if self.options.ack == Durability::Written {
+            if self.options().ack == Durability::Written {
                 state.unsynced_bytes += acknowledged;
             }
             state.touched = self.clock.now();

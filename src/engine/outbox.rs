@@ -110,7 +110,7 @@ impl Engine {
         match upload.owed() {
             Some(calls) => {
                 self.outbox.owes(id, calls.since, cause);
-                self.outbox.set(id, calls.due(&self.options.calls, self.clock.jitter()));
+                self.outbox.set(id, calls.due(&self.options().calls, self.clock.jitter()));
             }
             None => self.outbox.clear(id),
         }

@@ -169,8 +169,8 @@ impl Engine {
                     self.store.published(id).map_err(|error| fault("opening the file", &error))?;
                 // With `ack = written` a young upload has nothing synced: a power cut may leave the
                 // name of its journal without a byte, and a part. The ticket is forgotten then.
-                let forgotten =
-                    self.options.ack == Durability::Written && bytes.iter().all(|byte| *byte == 0);
+                let forgotten = self.options().ack == Durability::Written
+                    && bytes.iter().all(|byte| *byte == 0);
                 return Err(if placed.is_none() && (part.is_none() || forgotten) {
                     LookupError::Unknown
                 } else {

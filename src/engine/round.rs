@@ -48,9 +48,9 @@ impl Round<'_> {
         let mut answers = Vec::new();
         for task in tasks {
             let decided = match task {
-                Task::Change(command) => staged.decide(command, now, &self.engine.options.limits),
+                Task::Change(command) => staged.decide(command, now, &self.engine.options().limits),
                 Task::Expire => match self.engine.expiry(self.live, &staged) {
-                    Some(cancel) => staged.decide(&cancel, now, &self.engine.options.limits),
+                    Some(cancel) => staged.decide(&cancel, now, &self.engine.options().limits),
                     None => Ok(Vec::new()),
                 },
                 Task::Publish | Task::Forget => Ok(Vec::new()),
@@ -72,7 +72,7 @@ impl Round<'_> {
             if let Some(fault) = self.live.lock().fault.clone() {
                 return Err(ChangeError::Fault(fault).into());
             }
-            if self.engine.options.ack == Durability::Written && !records.is_empty() {
+            if self.engine.options().ack == Durability::Written && !records.is_empty() {
                 // The rename must not be ahead of a record that the bytes are durable.
                 self.sync_part()?;
                 records.push(Record::Synced { before: u64::MAX });
@@ -126,7 +126,7 @@ impl Round<'_> {
     fn needs_sync(&self, record: &Record) -> bool {
         match record {
             Record::Event(Event::Stored { .. } | Event::Bound { .. }) => {
-                self.engine.options.ack == Durability::Durable
+                self.engine.options().ack == Durability::Durable
             }
             Record::Event(Event::CallEnded { .. } | Event::NoticeEnded { .. })
             | Record::Run(_)

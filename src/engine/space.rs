@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes promised to running chunks but not yet written.
 #[derive(Debug)]
 pub struct Space {
-    min_free_bytes: u64,
+    min_free_bytes: AtomicU64,
     reserved: Arc<AtomicU64>,
 }
 
@@ -26,7 +26,12 @@ pub struct Reservation {
 impl Space {
     /// Chunks must leave `min_free_bytes` free.
     pub fn new(min_free_bytes: u64) -> Self {
-        Self { min_free_bytes, reserved: Arc::default() }
+        Self { min_free_bytes: AtomicU64::new(min_free_bytes), reserved: Arc::default() }
+    }
+
+    /// From now on chunks must leave this much free.
+    pub(super) fn keep_free(&self, bytes: u64) {
+        self.min_free_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes promised to running chunks that the disk does not count yet.
@@ -39,7 +44,11 @@ impl Space {
         let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);
         let reservation =
             Reservation { reserved: Arc::clone(&self.reserved), left: bytes, uncounted: bytes };
-        let needed = self.min_free_bytes.saturating_add(before).saturating_add(bytes);
+        let needed = self
+            .min_free_bytes
+            .load(Ordering::Relaxed)
+            .saturating_add(before)
+            .saturating_add(bytes);
         Ok((store.free_bytes()? >= needed).then_some(reservation))
     }
 

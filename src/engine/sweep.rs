@@ -160,7 +160,7 @@ impl Engine {
             Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
                 self.outbox.set(id, self.clock.now());
             }
-            Some(calls) => self.outbox.set(id, calls.due(&self.options.calls, 0.5)),
+            Some(calls) => self.outbox.set(id, calls.due(&self.options().calls, 0.5)),
             // Nothing to clear: whoever owes something since then has set it.
             None => {}
         }
@@ -169,15 +169,15 @@ impl Engine {
     pub(super) fn due(&self, upload: &Upload) -> Timestamp {
         match upload.phase() {
             Phase::New | Phase::Uploading => {
-                let idle = upload.ticket().idle_timeout.unwrap_or(self.options.max_idle);
+                let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
                 // Time the server was down does not count.
                 upload.last_active().max(self.started).after(idle)
             }
-            Phase::HandingOver(_) => self.clock.now().after(self.options.failed_retention),
+            Phase::HandingOver(_) => self.clock.now().after(self.options().failed_retention),
             Phase::Finished { at, .. } | Phase::Cancelled { at, .. } => {
-                at.after(self.options.retain_finished)
+                at.after(self.options().retain_finished)
             }
-            Phase::Failed { at, .. } => at.after(self.options.failed_retention),
+            Phase::Failed { at, .. } => at.after(self.options().failed_retention),
         }
     }
 

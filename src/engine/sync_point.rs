@@ -18,7 +18,7 @@ impl Engine {
             // A clock that was set back is no reason to wait for it.
             let waited = now.0.checked_sub(state.synced_at.0).is_none_or(|ms| ms >= SYNC_POINT_MS);
             // Under `ack = durable` every acknowledged byte is synced, and this stays 0.
-            state.unsynced_bytes >= self.options.strides.sync_point_bytes && waited
+            state.unsynced_bytes >= self.options().strides.sync_point_bytes && waited
         };
         if is_due {
             let (engine, live, token) = (Arc::clone(self), Arc::clone(live), self.tracker.token());

@@ -59,8 +59,8 @@ impl Engine {
         }
         if let Some(file) = wish.length {
             let limit =
-                wish.max_bytes.or(self.options.limits.max_upload_bytes).unwrap_or(MAX_FILE_BYTES);
-            let limit = limit.min(self.options.limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES));
+                wish.max_bytes.or(self.options().limits.max_upload_bytes).unwrap_or(MAX_FILE_BYTES);
+            let limit = limit.min(self.options().limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES));
             if file > limit {
                 return Err(TicketError::Refused(Refusal::FileTooLarge { file, limit }));
             }
@@ -81,9 +81,9 @@ impl Engine {
             idle_timeout: wish.idle_timeout,
         };
         let (id, created) = (ticket.id, ticket.created);
-        let expires = created.after(ticket.idle_timeout.unwrap_or(self.options.max_idle));
+        let expires = created.after(ticket.idle_timeout.unwrap_or(self.options().max_idle));
         // Counted before anything is waited for, so that those who ask at once are not let in together.
-        let limit = self.options.max_uploads;
+        let limit = self.options().max_uploads;
         if !self.stats.uploads_open.add_below(limit) {
             return Err(TicketError::TooMany { limit });
         }
@@ -100,7 +100,7 @@ impl Engine {
         let cause = Cause::current();
         let written = self.blocking.spawn(move || {
             let _token = token;
-            let sync = match engine.options.ack {
+            let sync = match engine.options().ack {
                 Durability::Durable => SyncWhen::Now,
                 Durability::Written => SyncWhen::Later,
             };
@@ -152,7 +152,7 @@ impl Engine {
     pub async fn check_open(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
         let live = self.find(id).await?;
         let (command, now) = (Command::Bind(FileFacts::default()), self.clock.now());
-        let decided = live.lock().upload.decide(&command, now, &self.options.limits);
+        let decided = live.lock().upload.decide(&command, now, &self.options().limits);
         decided.map(drop).map_err(ChangeError::Refused)
     }
 

@@ -4,6 +4,7 @@ use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// At most one moment for each upload; earliest first.
@@ -57,6 +58,21 @@ impl Timers {
         drop(queue);
         self.changed.notify_one();
         true
+    }
+
+    /// Everything is due earlier by this much.
+    pub fn hurry(&self, by: Duration) {
+        if by.is_zero() {
+            return;
+        }
+        let mut queue = self.lock();
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        for at in queue.by_id.values_mut() {
+            *at = Timestamp(at.0.saturating_sub(by));
+        }
+        queue.by_time = queue.by_id.iter().map(|(id, at)| (*at, *id)).collect();
+        drop(queue);
+        self.changed.notify_one();
     }
 
     /// Whether something is due for `id` at any time.
@@ -118,5 +134,18 @@ mod tests {
         assert!(timers.set_first(b, Timestamp(1)));
         timers.clear(b);
         assert_eq!(timers.due(Timestamp(9)), Due::Never);
+    }
+
+    #[test]
+    fn hurried_ones_come_earlier() {
+        let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
+        let timers = Timers::default();
+        timers.set(a, Timestamp(5));
+        timers.set(b, Timestamp(300));
+        timers.hurry(Duration::from_millis(100));
+        assert_eq!(timers.due(Timestamp(0)), Due::Now(a));
+        assert_eq!(timers.due(Timestamp(199)), Due::At(Timestamp(200)));
+        timers.set(b, Timestamp(7));
+        assert_eq!(timers.summary(), (1, Some(Timestamp(7))));
     }
 }

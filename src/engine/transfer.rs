@@ -90,7 +90,7 @@ impl Engine {
         live: &Arc<Live>,
         offer: &Offer,
     ) -> Result<(Option<Claim>, ExtentSet), TransferError> {
-        let limits = &self.options.limits;
+        let limits = &self.options().limits;
         let claim = {
             let mut state = live.lock();
             if let Some(fault) = &state.fault {

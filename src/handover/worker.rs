@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::calls::{Call, CallKind, CallResult};
 use crate::engine::cause::{Cause, request_of};
 use crate::engine::error::ChangeError;
+use crate::engine::swap::Swap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 /// or by `cut`. Dropping the future makes no further calls; those owed stay owed.
 pub async fn run(
     engine: Arc<Engine>,
-    client: Arc<Client>,
+    client: Arc<Swap<Client>>,
     stop: CancellationToken,
     cut: CancellationToken,
     calls: TaskTracker,
@@ -31,7 +32,7 @@ pub async fn run(
         (engine.next_owed().await, permit)
     };
     while let Some((id, permit)) = stop.run_until_cancelled(next()).await {
-        let (engine, client, cut) = (Arc::clone(&engine), Arc::clone(&client), cut.clone());
+        let (engine, client, cut) = (Arc::clone(&engine), client.now(), cut.clone());
         calls.spawn(async move {
             // A call that is cut off is recorded as begun: it is repeated after the start.
             cut.run_until_cancelled(one(&engine, &client, id)).await;

@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const KIB: usize = 1024;
@@ -15,7 +16,7 @@ pub struct Options {
     pub max_connections: usize,
     /// How long running requests may go on once a shutdown began. 30 s: a chunk of 8 MiB ends in it on
     /// a line of 2.5 Mbit/s; one that does not is resumed later.
-    pub shutdown_grace: Duration,
+    pub shutdown_grace: Grace,
     /// How long TLS may take to be agreed on, from the accept. 10 s: two round trips and a retransmit
     /// on a bad line.
     pub handshake: Duration,
@@ -31,6 +32,31 @@ pub struct Options {
     /// a bit is the least that `max_connections` need, the rest is full speed for a thousand
     /// connections of HTTP/1.1 or a hundred of HTTP/2.
     pub memory: Arc<Memory>,
+}
+
+/// A time that can be set anew while it has not begun; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Grace(Arc<AtomicU64>);
+
+impl Grace {
+    /// This long, in whole milliseconds.
+    #[must_use]
+    pub fn new(time: Duration) -> Self {
+        let grace = Self(Arc::default());
+        grace.set(time);
+        grace
+    }
+
+    /// From now on this long.
+    pub fn set(&self, time: Duration) {
+        self.0.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// How long a peer may keep a connection waiting, outside of the time a request is being served.
@@ -122,7 +148,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            shutdown_grace: Duration::from_secs(30),
+            shutdown_grace: Grace::new(Duration::from_secs(30)),
             handshake: Duration::from_secs(10),
             limits: Limits::default(),
             linger: LingerLimits::default(),

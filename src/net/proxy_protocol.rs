@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipnet::IpNet;
@@ -34,7 +35,7 @@ const MOST_BYTES: usize = 2048;
 /// on a unix socket whoever may open it.
 #[derive(Debug, Default)]
 pub struct ProxyProtocol {
-    trusted: Vec<IpNet>,
+    trusted: RwLock<Vec<IpNet>>,
     /// The first stranger is worth a warning: most often the list is wrong.
     told: AtomicBool,
 }
@@ -43,12 +44,21 @@ impl ProxyProtocol {
     /// Proxies whose word counts.
     #[must_use]
     pub fn new(trusted: Vec<IpNet>) -> Self {
-        Self { trusted, told: AtomicBool::new(false) }
+        Self { trusted: RwLock::new(trusted), told: AtomicBool::new(false) }
+    }
+
+    /// From now on the word of these counts instead. Connections whose word counted keep what it said.
+    pub fn trust(&self, proxies: Vec<IpNet>) {
+        *self.trusted.write().expect("no holder of this lock panics") = proxies;
+        self.told.store(false, Ordering::Relaxed);
     }
 
     fn trusts(&self, peer: PeerAddress) -> bool {
         match peer {
-            PeerAddress::Ip(address) => self.trusted.iter().any(|net| net.contains(&address.ip())),
+            PeerAddress::Ip(address) => {
+                let trusted = self.trusted.read().expect("no holder of this lock panics");
+                trusted.iter().any(|net| net.contains(&address.ip()))
+            }
             PeerAddress::Unix => true,
             PeerAddress::Unknown => false,
         }

@@ -110,7 +110,7 @@ where
 
 async fn end_all(shared: &Shared) {
     shared.tasks.close();
-    if timeout(shared.options.shutdown_grace, shared.tasks.wait()).await.is_ok() {
+    if timeout(shared.options.shutdown_grace.time(), shared.tasks.wait()).await.is_ok() {
         return;
     }
     tracing::warn!(tasks = shared.tasks.len(), "connections dropped after their grace");

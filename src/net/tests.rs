@@ -441,7 +441,7 @@ async fn drain_lets_a_running_request_end() {
 
 #[tokio::test]
 async fn grace_has_an_end() {
-    let house = House::open(Options { shutdown_grace: SHORT, ..options() }, None);
+    let house = House::open(Options { shutdown_grace: Grace::new(SHORT), ..options() }, None);
     let mut io = house.tcp().await;
     io.write_all(&get("/gate")).await.unwrap();
     becomes(1, || house.stats.http1().now()).await;

@@ -74,7 +74,7 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         let form = form(&head.headers);
-        let done = match self.options.access.check(surface, &caller, &head.headers) {
+        let done = match self.options.now().access.check(surface, &caller, &head.headers) {
             Ok(()) => self.call(call, &head, body, form).await,
             Err(problem) => {
                 drop(body);
@@ -251,7 +251,7 @@ impl Wire {
             last_active: rfc3339(status.last_active),
             handover_attempts: status.handover_attempts,
             path: status.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
-            status: StatusBody::new(status, &self.options, max_chunk),
+            status: StatusBody::new(status, &self.options.now(), max_chunk),
         }
     }
 }

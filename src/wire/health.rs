@@ -24,12 +24,14 @@ impl Wire {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Problem::method(&head.method, "GET, HEAD").into_text();
         }
-        if let Err(problem) = self.options.access.check_address(surface, &caller, &head.headers) {
+        if let Err(problem) =
+            self.options.now().access.check_address(surface, &caller, &head.headers)
+        {
             return problem.into_text();
         }
         let (word, failed) = match route {
             Route::Metrics => {
-                return match self.options.access.check(surface, &caller, &head.headers) {
+                return match self.options.now().access.check(surface, &caller, &head.headers) {
                     Ok(()) => self.metrics(head).await,
                     Err(problem) => problem.into_text(),
                 };

@@ -82,7 +82,7 @@ impl Wire {
 
     pub(super) fn status_body(&self, status: Status) -> StatusBody {
         let max_chunk = self.engine.options().limits.max_chunk_bytes;
-        StatusBody::public(status, &self.options, max_chunk)
+        StatusBody::public(status, &self.options.now(), max_chunk)
     }
 
     /// Adds how the upload stands to a problem with it.
@@ -101,7 +101,7 @@ impl Wire {
         let headers = answer.headers_mut();
         headers.insert(ALLOW, HeaderValue::from_static(METHODS));
         headers.extend(Cors::preflight(&head.headers, METHODS));
-        let limits = &self.engine.options().limits;
+        let limits = self.engine.options().limits;
         let sizes =
             [("max-size", limits.max_upload_bytes), ("max-append-size", limits.max_chunk_bytes)];
         let known: Vec<String> = sizes

@@ -37,6 +37,8 @@ impl Program {
         let log: Arc<Mutex<Vec<u8>>> = Arc::default();
         let kept = Arc::clone(&log);
         // Reads on to the end, so that the program never waits for its log.
+        let log: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 kept.lock().unwrap().extend(format!("{line}\n").bytes());

@@ -36,6 +36,7 @@ mod logs;
 mod long_poll;
 mod observed;
 mod proxied;
+mod reload;
 mod scripts;
 mod security;
 mod shutdown;

@@ -17,7 +17,7 @@ impl Chunk<'_> {
             return Ok(());
         }
         let came = self.position - self.offer.extent.map_or(0, Extent::start);
-        let stretch = came.clamp(self.engine.options.strides.first_stretch_bytes, STRETCH_BYTES);
+        let stretch = came.clamp(self.options.strides.first_stretch_bytes, STRETCH_BYTES);
         let end = self.missing.end().min(part.start().saturating_add(stretch)).max(part.end());
         let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };

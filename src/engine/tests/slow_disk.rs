@@ -152,7 +152,7 @@ impl JournalFile for SleepyFile {
 #[tokio::test]
 async fn a_journal_that_sleeps_makes_the_disk_slow() {
     let machine = Machine::default();
-    let options = machine.start(Durability::Written).options().clone();
+    let options = machine.start(Durability::Written).options().as_ref().clone();
     let (store, journals) = (machine.store.clone(), Sleepy(machine.journals.clone()));
     let clock = Arc::new(machine.clock.clone());
     let engine = Engine::new(options, Arc::new(store), Arc::new(journals), clock);
