@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod endpoint;
+mod health;
 mod http;
 mod man;
 mod serve;
@@ -28,6 +29,7 @@ pub use check_config::check_config;
 pub use completions::{CompletionsArgs, completions};
 pub use demo::{DemoArgs, demo};
 pub use doctor::{DoctorArgs, doctor};
+pub use health::{HealthArgs, health};
 pub use man::{ManArgs, man};
 pub use serve::{ServeArgs, serve};
 pub use trust::Credentials;
@@ -57,6 +59,8 @@ pub enum Command {
     Upload(Box<UploadArgs>),
     /// List, show, cancel and retry uploads of a running server, over its backend listener
     Uploads(UploadsArgs),
+    /// Ask a running server whether it lives, for health checks; exit code 0 or 1
+    Health(HealthArgs),
     /// Hold the journals, parts and files of a storage directory against each other; changes nothing
     Verify(VerifyArgs),
     /// Measure the throughput of a server of its own or of a running one

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cli::demo(args),
         Command::Upload(args) => cli::upload(&args),
         Command::Doctor(args) => cli::doctor(&args),
+        Command::Health(args) => cli::health(args),
         Command::Verify(args) => cli::verify(&args),
         Command::Completions(args) => cli::completions(&args),
         Command::Man(args) => cli::man(&args),

@@ -190,7 +190,7 @@ impl Wire {
     ) -> Answer {
         let began = std::time::Instant::now();
         let client = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| self.options.access.client(surface, &caller, request.headers()))
+            .then(|| self.options.now().access.client(surface, &caller, request.headers()))
             .map(|client| tracing::field::debug(client.unwrap_or(Client::Unknown)));
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body, &head, &self.drains);
@@ -261,8 +261,12 @@ impl Wire {
         match route {
             Route::Upload(id) => self.upload(id, head, body).await,
             Route::Verify(id) => self.verification(id, head, body).await,
-            Route::Doctor if self.options.doctor => self.doctor(surface, caller, head, body).await,
-            Route::DoctorFindings if self.options.doctor => self.doctor_findings(head, body).await,
+            Route::Doctor if self.options.now().doctor => {
+                self.doctor(surface, caller, head, body).await
+            }
+            Route::DoctorFindings if self.options.now().doctor => {
+                self.doctor_findings(head, body).await
+            }
             Route::Script(script) => assets::answer(script, &head),
             Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
             Route::Metrics | Route::Health | Route::Ready => {

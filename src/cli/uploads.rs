@@ -15,7 +15,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::client::Client;
+pub(super) use self::client::Client;
 use super::CliError;
 use super::endpoint::Endpoint;
 use super::trust::Credentials;

@@ -139,7 +139,7 @@ impl Wire {
             stop.run_until_cancelled(tokio::time::sleep(wishes.wait)).await;
         }
         let sent = specimens(body.bytes);
-        let mut said = self.options.cors.headers(&head.headers);
+        let mut said = self.options.now().cors.headers(&head.headers);
         said.extend(sent.clone());
         let report = Arrived {
             doctor: 1,
@@ -151,7 +151,7 @@ impl Wire {
             body,
             sent: texts(&said),
             limits: Limits {
-                chunk_size: self.options.chunk_size,
+                chunk_size: self.options.now().chunk_size,
                 max_chunk_size: self.engine.options().limits.max_chunk_bytes,
             },
             ..self.parties(surface, caller, &head.headers, wishes.caller)
@@ -169,7 +169,8 @@ impl Wire {
         headers: &HeaderMap,
         claimed: Option<SocketAddr>,
     ) -> Arrived {
-        let access = &self.options.access;
+        let options = self.options.now();
+        let access = &options.access;
         let client = access.client(surface, &caller, headers);
         let trusted =
             caller.address.is_some_and(|peer| forwarded::contains(&access.trusted_proxies, peer));

@@ -165,7 +165,7 @@ class Server:
                    "--listen", f"127.0.0.1:{self.port}", "--backend-listen", f"127.0.0.1:{self.backend_port}",
                    "--min-free-space", self.reserve, *self.flags]
         env = {k: v for k, v in os.environ.items() if not k.startswith("INCOMING_")} | (self.env or {})
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env)
+        self.process = self.popen(command, env)
 
         def answers():
             if self.process.poll() is not None:
@@ -176,6 +176,9 @@ class Server:
         until("the server listens", answers, seconds)
         self.pid = self.child() if self.prefix else self.process.pid
         return self
+
+    def popen(self, command, env):
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env)
 
     def child(self):
         """The server behind its prefix."""

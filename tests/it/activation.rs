@@ -163,3 +163,27 @@ async fn the_service_manager_is_told() {
     assert!(stopping.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC="), "{stopping}");
     assert_eq!(program.exit_code().await, Some(0));
 }
+
+/// What an image without curl asks.
+#[tokio::test]
+async fn a_health_check_without_curl() {
+    let server = Running::start().await;
+    let Place::Tcp(backend) = server.backend else { panic!() };
+    let directory = tempdir().unwrap();
+    let asked = async |flags: &'static [&'static str], listener: String| {
+        let mut command = of_program(env!("CARGO_BIN_EXE_incoming"), directory.path());
+        command.arg("health").args(flags).env("INCOMING_BACKEND_LISTEN", listener);
+        command.stdout(Stdio::piped());
+        let output = tokio::task::spawn_blocking(|| ended(command)).await.unwrap();
+        let text = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        (output.status.code(), text.concat())
+    };
+    assert_eq!(asked(&[], backend.to_string()).await, (Some(0), "ok\n".into()));
+    assert_eq!(asked(&["--ready"], backend.to_string()).await, (Some(0), "ready\n".into()));
+    std::fs::rename(server.storage(), server.directory.path().join("away")).unwrap();
+    let (code, said) = asked(&["--ready"], backend.to_string()).await;
+    assert!(code == Some(1) && said.contains("503"), "{code:?} {said}");
+    let gone = format!("unix:{}", directory.path().join("nobody").display());
+    let (code, said) = asked(&[], gone).await;
+    assert!(code == Some(1) && said.contains("cannot connect"), "{code:?} {said}");
+}

@@ -34,8 +34,6 @@ impl Program {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (tell, told) = mpsc::channel();
-        let log: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let kept = Arc::clone(&log);
         // Reads on to the end, so that the program never waits for its log.
         let log: Arc<Mutex<Vec<u8>>> = Arc::default();
         let kept = Arc::clone(&log);

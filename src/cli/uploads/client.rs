@@ -27,14 +27,14 @@ pub(super) fn segment(text: &str) -> String {
 }
 
 /// Knows where to call and with which token.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     client: http::Client<Full<Bytes>>,
     authorization: Option<HeaderValue>,
 }
 
 impl Client {
     /// Blocks on reading certificates.
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         endpoint: Endpoint,
         token: Option<&Secret>,
         credentials: &Credentials,
@@ -53,6 +53,12 @@ impl Client {
         serde_json::from_slice(&answer).map_err(|error| {
             format!("{} gave no answer of this kind: {error}", self.client.endpoint())
         })
+    }
+
+    /// `GET`s text. Changes nothing, so dropping it is harmless.
+    pub(in crate::cli) async fn text(&self, path: &str) -> Result<String, String> {
+        let answer = self.call(Request::get(path), Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// `POST`s a form; the fields travel in the body, since URLs end up in logs. Dropped while in

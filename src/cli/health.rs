@@ -1,0 +1,56 @@
+//! `incoming health`: does a running server live? For health checks that have no curl, in containers above all.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use super::trust::Credentials;
+use super::uploads::Client;
+use super::{CliError, print};
+use crate::config::{Layers, Settings, Typed};
+
+/// A check that waits longer says nothing that a restart could mend sooner.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where the server is, and what is asked.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct HealthArgs {
+    /// Backend listener: http(s)://host:port or unix:/path [default: backend_listen of the settings]
+    #[arg(long, value_name = "ADDRESS")]
+    pub backend: Option<String>,
+    /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Ask whether it takes uploads now (/readyz), not only whether it lives (/healthz)
+    #[arg(long)]
+    pub ready: bool,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: Credentials,
+}
+
+/// Asks, prints the answer, and says by its exit code how it is: 0 well, 1 not.
+///
+/// # Errors
+/// The server does not answer within 5 s, or is not well; the configuration or the address is wrong.
+pub fn health(args: HealthArgs) -> Result<(), CliError> {
+    let layers = Layers::gather(Typed::default(), args.config, std::env::vars_os())?;
+    let settings = Settings::read(&layers)?;
+    let endpoint = match &args.backend {
+        Some(backend) => Endpoint::of_listener(backend)
+            .map_err(|right| format!("--backend = {backend:?}: {right}")),
+        None => Endpoint::of_backend(&settings),
+    };
+    let client = Client::new(endpoint.map_err(CliError::Usage)?, None, &args.tls)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let path = if args.ready { "/readyz" } else { "/healthz" };
+    let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, client.text(path)).await });
+    match asked {
+        Ok(Ok(answer)) => print(answer.as_bytes()),
+        Ok(Err(reason)) => Err(CliError::Failed(reason)),
+        Err(_) => Err(CliError::Failed(format!("{path}: no answer within {DEADLINE:?}"))),
+    }
+}
