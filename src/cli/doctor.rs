@@ -26,7 +26,7 @@ use probes::Examination;
 /// What to examine, and how thoroughly.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct DoctorArgs {
-    /// Where browsers reach the server: https://host[:port], with what a proxy puts before /incoming/; any URL below
+    /// Where browsers reach the server: https://host:port, with what a proxy puts before /incoming/; any URL below
     /// /incoming/ does as well
     #[arg(value_name = "URL")]
     pub url: String,
