@@ -37,7 +37,7 @@ test('nothing is installed along with it', (t) => {
   t.diagnostic(`${packed.filename}: ${packed.files.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`);
 });
 
-test('Node imports and requires it, and the classic script makes the global', () => {
+test('Node imports it, and the classic script makes the global', () => {
   const sorted = (what) => `console.log(Object.keys(${what}).sort().join())`;
   writeFileSync(join(project, 'named.js'), `import incoming, * as all from 'incoming-js'; ${sorted('incoming')}; ${sorted('all')}`);
   assert.deepEqual(run(process.execPath, ['named.js']).split('\n'), [NAMES, NAMES.replace('Uploader,', 'Uploader,default,')]);

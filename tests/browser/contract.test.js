@@ -8,11 +8,11 @@ import { begin, ended, look, put_in, seen, site } from './site.js';
 const MB = 1_000_000;
 
 /** A web app, a page of it that uploads over a line, a folder for files. */
-async function page_of(t, { bytesPerSecond, ...more } = {}) {
+async function page_of(t, { bytesPerSecond, delayMs, ...more } = {}) {
   const app = await site(t, more);
   let line = null;
   if (bytesPerSecond) {
-    line = new Line(t, app.uploadPort, bytesPerSecond);
+    line = new Line(t, app.uploadPort, bytesPerSecond, { delayMs });
     app.origin = `http://localhost:${await line.open()}`;
     app.library = `${app.origin}/incoming/frontend/incoming.js`;
   }
@@ -59,6 +59,8 @@ test('every property, flag and callback from before the start to the end', async
   assert.equal(idle.progress, 0);
 
   const returned = await page.evaluate(() => {
+    // As in a hidden tab: progress is told without them.
+    window.requestAnimationFrame = () => 0;
     const heard = window.uploads.up;
     return (heard.returned.start = heard.up.start() === heard.up);
   });
@@ -129,10 +131,14 @@ test('pause, unpause and toggle', async (t) => {
   const id = await app.ticket();
   await begin(page, id);
   await under_way(page);
+  const acked_now = () => page.evaluate(() => window.uploads.up.up.chunks_acked_now);
+  assert.ok(await acked_now() > 0);
   const call = (what) => page.evaluate((word) => {
     const { up, flags } = window.uploads.up;
     const before = flags.length;
     const returned = up.pause(word) === up;
+    // What is counted since the start begins anew.
+    if (before !== flags.length && !up.paused && up.chunks_acked_now + up.chunks_tx_now !== 0) throw new Error('chunks are counted on');
     return { returned, paused: up.paused, can_pause: up.can_pause, can_cancel: up.can_cancel, connected: up.connected, told: flags.length - before };
   }, what);
   const paused = { returned: true, paused: true, can_pause: true, can_cancel: false, connected: false, told: 1 };
@@ -184,6 +190,35 @@ test('cancel: the web app learns the reason', async (t) => {
   const call = await app.cancelled(id);
   assert.deepEqual([call.cancelReason, call.filename], ['the wrong film – ü & more', '']);
   assert.equal((await app.status(id)).state, 'cancelled');
+});
+
+test('it can be cancelled until the last byte is with the network, and not while that waits for its answer', async (t) => {
+  const { app, page, dir } = await page_of(t, { bytesPerSecond: 20 * MB, delayMs: 250 });
+  const one = await file(dir, 'too late.bin', 1 * MB);
+  await put_in(page, one);
+  const id = await app.ticket();
+  await begin(page, id, { start: false });
+  await page.evaluate(() => {
+    const { up } = window.uploads.up;
+    const { send } = XMLHttpRequest.prototype;
+    XMLHttpRequest.prototype.send = function (body) {
+      const is_last = body instanceof Blob && up.bytes_acked + body.size === up.bytes_total;
+      const sent = send.call(this, body);
+      if (is_last) {
+        window.tried = [up.can_cancel];
+        this.upload.addEventListener('load', () => {
+          const could = up.can_cancel;
+          up.cancel('too late');
+          window.tried.push(could, up.can_pause, up.cancelling, up.cancelled, up.cancel_msg, this.readyState < 2);
+        });
+      }
+      return sent;
+    };
+    window.uploads.up.returned.start = up.start() === up;
+  });
+  in_order(await ended(page), /^finished$/, ['finished']);
+  assert.deepEqual(await page.evaluate(() => window.tried), [true, false, false, false, false, null, true]);
+  assert.equal((await app.taken(id)).sha256, one.sha256);
 });
 
 test('cancel without a connection: here at once, on the server when it is back', async (t) => {
