@@ -122,8 +122,9 @@ test('HTTPS: all of it with HTTP/2', async (t) => {
   await begin(page, ids[1], { name: 'second', index: 1, options: { hostname: `https://localhost:${port}` } });
   await finished(page, app, ids[0], files[0], 'first');
   await finished(page, app, ids[1], files[1], 'second');
+  // Those that were answered: a long poll that the library ended, when the other upload began to wait as well, has no protocol.
   const protocols = await page.evaluate(() => performance.getEntriesByType('resource')
-    .filter((entry) => entry.name.includes('/uploads/')).map((entry) => entry.nextHopProtocol));
+    .filter((entry) => entry.name.includes('/uploads/') && entry.responseStatus !== 0).map((entry) => entry.nextHopProtocol));
   assert.ok(protocols.length > 4, protocols.join());
   assert.deepEqual(new Set(protocols), new Set(['h2']));
   // Browsers open some connections before the first has said that it speaks HTTP/2: how many is their affair. What is sent
