@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -88,15 +88,16 @@ export function later(t, undo) {
   undone.get(t).push(undo);
 }
 
-/** A port that was free a moment ago. */
-export function freePort() {
-  return new Promise((done, failed) => {
-    const server = createServer().on('error', failed);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => done(port));
+/** A port that was free a moment ago, below those that the system gives to connections: nobody gets it meanwhile by chance. */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(12_000, 32_000);
+    const free = await new Promise((done) => {
+      const server = createServer().on('error', () => done(false));
+      server.listen(port, () => server.close(() => done(true)));
     });
-  });
+    if (free) return port;
+  }
 }
 
 /** A folder that goes away with `t`. */
