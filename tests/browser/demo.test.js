@@ -47,7 +47,7 @@ test('several files at once arrive whole, also an empty and a strangely named on
 
 test('pause and resume', async (t) => {
   const { page, complaints, dir } = await slow(t, 4 * MB);
-  const one = await file(dir, 'paused.bin', 30 * MB);
+  const one = await file(dir, 'paused.bin', 16 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
   await press(page, one.name, 'pause');
@@ -71,7 +71,7 @@ test('cancel removes what was stored', async (t) => {
 
 test('the server is killed and started again: the page goes on by itself', async (t) => {
   const { app, page, complaints, dir } = await slow(t, 6 * MB);
-  const files = [await file(dir, 'survivor-1.bin', 30 * MB), await file(dir, 'survivor-2.bin', 20 * MB)];
+  const files = [await file(dir, 'survivor-1.bin', 18 * MB), await file(dir, 'survivor-2.bin', 12 * MB)];
   await choose(page, ...files);
   await under(page, files[0].name, 5);
   await app.server.kill('SIGKILL');
@@ -83,7 +83,7 @@ test('the server is killed and started again: the page goes on by itself', async
 
 test('the network is cut for a while', async (t) => {
   const { line, page, complaints, dir } = await slow(t, 6 * MB);
-  const one = await file(dir, 'cut.bin', 30 * MB);
+  const one = await file(dir, 'cut.bin', 18 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
   line.cut();
@@ -95,7 +95,7 @@ test('the network is cut for a while', async (t) => {
 
 test('while it waits to try again the page counts down, and the wait can be cut short', async (t) => {
   const { line, page, complaints, dir } = await slow(t, 6 * MB);
-  const one = await file(dir, 'counted.bin', 20 * MB);
+  const one = await file(dir, 'counted.bin', 14 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
   line.cut();
@@ -157,7 +157,7 @@ test('cancelled offline: the page says that the server does not know, until it k
 
 test('a file that is chosen again while it is uploaded: a word, and no second upload', async (t) => {
   const { page, complaints, dir } = await slow(t, 4 * MB);
-  const one = await file(dir, 'again.bin', 30 * MB);
+  const one = await file(dir, 'again.bin', 20 * MB);
   await choose(page, one);
   await under(page, one.name, 3);
   const word = () => page.evaluate(() => document.querySelector('[data-testid=word]').checkVisibility());
@@ -173,7 +173,7 @@ test('a file that is chosen again while it is uploaded: a word, and no second up
 test('the page is reloaded: the same file goes on where it was', async (t) => {
   const { line, page, complaints, dir } = await slow(t, 4 * MB);
   // Large enough that it cannot end while the page is fetched behind its bytes.
-  const one = await file(dir, 'reloaded.bin', 80 * MB);
+  const one = await file(dir, 'reloaded.bin', 50 * MB);
   await choose(page, one);
   await under(page, one.name, 30);
   await page.reload({ waitUntil: 'load' });
