@@ -8,6 +8,7 @@ pub mod inherited;
 pub mod manager;
 mod observed;
 mod options;
+mod pages;
 mod redirect;
 mod reload;
 mod sockets;
@@ -110,6 +111,7 @@ impl Server {
         engine: Arc<Engine>,
         sockets: Vec<Socket>,
     ) -> Result<Self, StartError> {
+        pages::small_only();
         let descriptors = sockets::raise_file_limit();
         if settings.max_connections > descriptors / 2 {
             let most = descriptors / 2;
