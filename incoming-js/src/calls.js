@@ -98,10 +98,17 @@ export class Calls {
     this.#running.add(call);
     const { abort } = transport.send(request, (raw) => {
       this.#running.delete(call);
-      this.#on_outcome(call, read_outcome(raw, clock.now()));
-      // Only now: the slot may come straight back to this very upload.
-      call.slot?.release();
-      this.#on_settled();
+      try {
+        this.#on_outcome(call, read_outcome(raw, clock.now()));
+      } catch (error) {
+        // An answer that this library stumbles over is none: tried again, after a pause.
+        console.error(error);
+        this.#on_outcome(call, { kind: 'lost', why: 'network' });
+      } finally {
+        // Only now: the slot may come straight back to this very upload.
+        call.slot?.release();
+        this.#on_settled();
+      }
     });
     call.abort = abort;
   }

@@ -89,6 +89,9 @@ export const STILL_MS = 3_000;
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export const ANSWER_MS = 120_000;
 
+/** A longer answer is none of the server's: a status is some KiB, even with a thousand ranges. */
+export const ANSWER_BYTES = 1024 * 1024;
+
 /**
  * A timer that fires so late was held back by the browser (hidden tabs get one a minute) or by a machine that slept;
  * what moved meanwhile may not have been told yet. Above the one second by which hidden tabs are late as a rule.

@@ -2,7 +2,7 @@
  * Which tab of this browser sends an upload: by Web Locks; where there are none (outside of secure contexts), by asking
  * the other tabs; where that is not possible either, everybody, and the server lets the newer one win.
  */
-import { CLAIM_AGAIN_MS, CLAIM_WORD_MS } from './limits.js';
+import { CLAIM_AGAIN_MS, CLAIM_MS, CLAIM_WORD_MS } from './limits.js';
 
 /** @typedef {import('./types.js').Locks} Locks */
 /** @typedef {Parameters<Locks['claim']>[1]} OnTurn */
@@ -21,7 +21,9 @@ export const browser_locks = {
   },
   async held() {
     try {
-      const { held = [] } = await navigator.locks.query();
+      /** @type {Promise<LockManagerSnapshot>} */
+      const silence = new Promise((resolve) => setTimeout(resolve, CLAIM_MS, {}));
+      const { held = [] } = await Promise.race([navigator.locks.query(), silence]);
       return held.map(({ name }) => name ?? '');
     } catch {
       return [];
@@ -88,11 +90,12 @@ export function claim_by_word(channel, me, on_turn) {
     timer = setTimeout(fn, ms);
   };
   channel.onmessage = ({ data }) => {
-    if ('ask' in data) {
-      if (state === 'held' || (state === 'asking' && me < data.ask)) say({ mine: me });
+    const { ask: other, mine } = data ?? {};
+    if (other >= 0) {
+      if (state === 'held' || (state === 'asking' && me < other)) say({ mine: me });
     } else if (state !== 'held') {
-      if ('mine' in data) on_turn((state = 'waiting'));
-      later(ask, 'mine' in data ? CLAIM_AGAIN_MS : CLAIM_WORD_MS * me);
+      if (mine >= 0) on_turn((state = 'waiting'));
+      later(ask, mine >= 0 ? CLAIM_AGAIN_MS : CLAIM_WORD_MS * me);
     }
   };
   ask();

@@ -5,13 +5,15 @@ import { failed_on_server, length_changed } from './failures.js';
 import { missing, size_of } from './ranges.js';
 import { is_over, verdict } from './reply.js';
 import { ask_again, check_foreign, look_at_file, on_verdicts } from './same.js';
-import { poll_pause_ms } from './retry.js';
+import { backoff_ms, poll_pause_ms } from './retry.js';
 import { ceiling_after_refusal } from './size.js';
 
 /** @typedef {import('./calls.js').Call} Call */
 /** @typedef {import('./types.js').Refusal} Refusal */
 /** @typedef {import('./types.js').Status} Status */
 /** @typedef {import('./upload.js').Upload} Upload */
+
+const NOT_KEPT = 'chunk was not kept';
 
 /**
  * @param {Upload} upload
@@ -60,30 +62,26 @@ function learn(upload, status, call) {
     return upload.fail(length_changed(total, status.length));
   }
   /** @param {Status['received']} received */
-  const note = (received) => ledger.learn(received, call.since, calls.oldest);
-  switch (status.state) {
-    case 'new':
-    case 'uploading':
+  const note = (received) => ledger.learn(received.filter(([, to]) => to <= total), call.since, calls.oldest);
+  const { state, reason } = status;
+  if (state === 'cancelled') {
+    upload.cancel_msg = reason ?? 'cancelled on the server';
+    upload.end(state);
+  } else if (state === 'failed') {
+    upload.fail(failed_on_server(reason));
+  } else if (state === 'finished' || state === 'handing_over') {
+    note([[0, total]]);
+    if (state === 'finished') upload.end(state);
+    else upload.enter('following');
+  } else {
+    if (upload.phase === 'following') {
       // An answer may be overtaken by that of the chunk which completed the file.
-      if (upload.phase === 'following' && call.since < upload.phase_mark) return;
-      note(status.received);
-      if (upload.phase !== 'watching' && upload.phase !== 'paused') upload.enter(upload.turn === 'waiting' ? 'watching' : 'sending');
-      break;
-    case 'handing_over':
-      note([[0, total]]);
-      upload.enter('following');
-      break;
-    case 'finished':
-      note([[0, total]]);
-      upload.end('finished');
-      break;
-    case 'cancelled':
-      upload.cancel_msg = status.reason ?? 'cancelled on the server';
-      upload.end('cancelled');
-      break;
-    case 'failed':
-      upload.fail(failed_on_server(status.reason));
-      break;
+      if (call.since < upload.phase_mark) return;
+      // Else the server has lost what it had in full.
+      upload.hold.begin(backoff_ms(++upload.falls, upload.ports.clock.random()), NOT_KEPT, true);
+    }
+    note(status.received);
+    if (upload.phase !== 'watching' && upload.phase !== 'paused') upload.enter(upload.turn === 'waiting' ? 'watching' : 'sending');
   }
   upload.status = status;
 }
@@ -100,7 +98,7 @@ function on_success(upload, call, status, now) {
   if (put) upload.chunks_acked += 1;
   if (upload.phase === 'over') return;
   if (put) {
-    if (missing(received, put.from, put.to).length > 0) return upload.trouble('chunk was not kept', call);
+    if (missing(received, put.from, put.to).length > 0) return upload.trouble(NOT_KEPT, call);
     upload.failures = 0;
     upload.rival.forget();
     if (upload.status) upload.pace.acked(put, now - call.began_at, now, upload.status);
@@ -196,6 +194,8 @@ function lower_ceiling({ budget }, bytes, max) {
  */
 function on_cancel_refused(upload, call, refusal) {
   const meaning = verdict(refusal);
+  // A stranger in the server's place: as good as the server not being there.
+  if (!refusal.from_server) return upload.cancel_here();
   if (meaning === 'retry') upload.trouble(refusal.message, call, refusal.retry_after_ms);
   else if (meaning === 'too_late') {
     upload.cancel_msg = null;

@@ -38,9 +38,10 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
   /** @returns {Promise<Entry[]>} the newest first */
   async function entries() {
     const all = (await store?.all()) ?? [];
-    const old = all.filter(({ when }) => clock.now() - when > REMEMBER_LAST_MS);
-    for (const { upload_id } of old) await store?.remove(upload_id);
-    return all.filter((entry) => !old.includes(entry)).sort((a, b) => b.when - a.when);
+    // Other scripts of the page's origin can write here too.
+    const good = all.filter(({ when, hostname }) => clock.now() - when <= REMEMBER_LAST_MS && /^http/i.test(hostname));
+    for (const entry of all) if (!good.includes(entry)) await store?.remove(entry.upload_id);
+    return good.sort((a, b) => b.when - a.when);
   }
 
   /**
@@ -66,16 +67,16 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
    */
   function goes_on({ hostname, upload_id }) {
     return new Promise((resolve) => {
-      const timer = clock.set_timer(() => {
-        resolve(true);
-        request.abort();
-      }, RECALL_MS);
       const request = transport.send(status_request(upload_url(hostname, upload_id)), (raw) => {
         clock.clear_timer(timer);
         const outcome = read_outcome(raw, clock.now());
         if (outcome.kind === 'status') resolve(!is_over(outcome.status));
         else resolve(outcome.kind === 'lost' || !outcome.refusal.from_server || ![404, 410].includes(outcome.refusal.http));
       });
+      const timer = clock.set_timer(() => {
+        resolve(true);
+        request.abort();
+      }, RECALL_MS);
     });
   }
 
@@ -121,8 +122,7 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
      */
     async forget(what) {
       try {
-        const ids = what ? [typeof what === 'string' ? what : what.upload_id] : (await entries()).map((entry) => entry.upload_id);
-        for (const upload_id of ids) await store?.remove(upload_id);
+        for (const one of what ? [what] : await entries()) await store?.remove(typeof one === 'string' ? one : one.upload_id);
       } catch {
         // Nothing is remembered.
       }

@@ -34,7 +34,7 @@ export function read_outcome(raw, now_ms) {
  * @returns {Status | null}
  */
 export function read_status(json) {
-  if (!is_record(json) || !STATES.includes(String(json.state))) return null;
+  if (!is_record(json) || !STATES.includes(/** @type {string} */ (json.state))) return null;
   if (!Array.isArray(json.received) || !json.received.every(is_range)) return null;
   return {
     state: /** @type {Status['state']} */ (json.state),
@@ -61,16 +61,13 @@ export function read_status(json) {
  * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal'}
  */
 export function verdict({ http, code, from_server }) {
-  if (code === 'digest-mismatch') return 'retry';
-  if (http === 409 && code === 'superseded') return 'superseded';
+  if (http === 413) return 'too_large';
+  // Something that answered in the server's place ends nothing: the login page of a hotel, a gate that wants other
+  // credentials, a proxy whose routes are being changed.
+  if (!from_server || code === 'digest-mismatch' || [401, 408, 425, 429].includes(http) || http < 400 || http >= 500) return 'retry';
+  if (code === 'superseded') return 'superseded';
   if (http === 410) return 'over';
   if (http === 412) return 'too_late';
-  if (http === 413) return 'too_large';
-  if ([401, 408, 425, 429].includes(http) || http >= 500) return 'retry';
-  // A gate before the server that wants other credentials: the page's `headers` may have them next time.
-  if (http === 403 && !from_server) return 'retry';
-  // Not a refusal at all but something that answered in the server's place, such as the login page of a hotel.
-  if (http < 400) return 'retry';
   return 'fatal';
 }
 

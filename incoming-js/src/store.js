@@ -2,6 +2,7 @@
  * Entries in IndexedDB. The database is opened for each call and closed again, so that nothing stands in the way of the
  * browser's back-forward cache. Private windows, full or forbidden storage: the promise rejects.
  */
+import { RECALL_MS } from './limits.js';
 
 /** @typedef {import('./types.js').Store} Store */
 
@@ -16,9 +17,11 @@ const TABLE = 'uploads';
  */
 function within(mode, work) {
   return new Promise((resolve, reject) => {
+    // A database that another page blocks, or that is being deleted, may never answer.
+    setTimeout(reject, RECALL_MS);
     const opening = indexedDB.open(NAME, 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore(TABLE, { keyPath: 'upload_id' });
-    opening.onerror = opening.onblocked = () => reject(opening.error);
+    opening.onerror = opening.onblocked = reject;
     opening.onsuccess = () => {
       const db = opening.result;
       db.onversionchange = () => db.close();
@@ -27,7 +30,7 @@ function within(mode, work) {
       try {
         const transaction = db.transaction(TABLE, mode);
         transaction.oncomplete = () => resolve(result);
-        transaction.onabort = () => reject(transaction.error);
+        transaction.onabort = reject;
         work(transaction.objectStore(TABLE), (value) => (result = value));
       } catch (error) {
         reject(error);

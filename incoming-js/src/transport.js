@@ -5,7 +5,7 @@
  * ends: when no byte moves for too long it is given up as stalled. The measure is bytes, not time that passed: a slow
  * line goes on, and so does one whose page was hidden or whose machine slept.
  */
-import { ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, LATE_MS, STALL_MS, STILL_MS } from './limits.js';
+import { ANSWER_BYTES, ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, LATE_MS, STALL_MS, STILL_MS } from './limits.js';
 
 /** @typedef {import('./types.js').Request} Request */
 /** @typedef {import('./types.js').RawOutcome} RawOutcome */
@@ -49,10 +49,16 @@ function send(request, on_end) {
     const due = Date.now() + ms;
     timer = setTimeout(() => {
       if (Date.now() - due > late_ms) return be_patient(ms, Infinity);
-      close();
-      xhr.abort();
-      on_end({ kind: 'lost', why: 'stall' });
+      give_up();
     }, ms);
+  };
+  const abort = () => {
+    close();
+    xhr.abort();
+  };
+  const give_up = () => {
+    abort();
+    on_end({ kind: 'lost', why: 'stall' });
   };
 
   xhr.open(request.method, request.url);
@@ -61,17 +67,19 @@ function send(request, on_end) {
   xhr.onerror = xhr.ontimeout = () => end({ kind: 'lost', why: 'network' });
   // An abort of our own comes after the end; this one is the browser's: a page that is left, a person who presses stop.
   xhr.onabort = () => end({ kind: 'lost', why: 'abort' });
-  xhr.onprogress = () => be_patient(STALL_MS);
+  let answering = false;
+  xhr.onprogress = ({ loaded }) => {
+    if (loaded > ANSWER_BYTES) give_up();
+    // Once, for all of the answer.
+    else if (!answering) be_patient(ANSWER_MS);
+    answering = true;
+  };
 
   const answer_ms = request.answer_ms ?? (request.on_sent ? ANSWER_MS : CONTROL_MS);
   if (request.on_sent) watch_upload(xhr, request, be_patient, answer_ms);
   be_patient(request.on_sent ? FIRST_BYTE_MS : answer_ms);
   xhr.send(request.body ?? null);
 
-  const abort = () => {
-    close();
-    xhr.abort();
-  };
   return { abort };
 }
 
@@ -100,5 +108,5 @@ function watch_upload(xhr, request, be_patient, answer_ms) {
  * @param {XMLHttpRequest} xhr
  */
 function retry_after(xhr) {
-  return xhr.status === 429 || xhr.status === 503 ? xhr.getResponseHeader('Retry-After') : null;
+  return [429, 503].includes(xhr.status) ? xhr.getResponseHeader('Retry-After') : null;
 }

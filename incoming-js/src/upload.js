@@ -37,6 +37,8 @@ export class Upload {
   misses = 0;
   /** Looks that did not wait at the server, for the length of the pause between them. */
   polls = 0;
+  /** Times that the server had everything and then no longer, for the length of the pause after it. */
+  falls = 0;
   /** @type {string | null} */
   cancel_msg = null;
   /** @type {Failure | null} */

@@ -132,7 +132,7 @@ export class Uploader extends EventTarget {
     this.pause = (what) => {
       const paused = what === 'toggle' ? !this.paused : what === 'pause';
       if (!['pause', 'unpause', 'toggle'].includes(what)) {
-        console.error(`incoming: Uploader.pause() takes 'pause', 'unpause' or 'toggle', not '${what}'`);
+        console.error(`incoming: pause takes 'pause', 'unpause' or 'toggle', not '${what}'`);
       } else if (paused) engine.pause();
       else if (this.paused) engine.start();
       return this;

@@ -74,7 +74,7 @@ for (const [what, more] of [
 ]) {
   test(`${what}: the last bytes go out after all others`, async () => {
     const { net, uploader } = nearly_done(more);
-    if (!more.page) (await asked(net, 'POST')).reply(404, 'not found');
+    if (!more.page) (await asked(net, 'POST')).refuse(404, 'not-found');
     assert.deepEqual((await asked(net, 'PUT')).range, [LAST, SIZE]);
     assert.equal(net.log.some((line) => line.includes('verify')), !more.page);
     assert.equal(uploader.error_code, null);

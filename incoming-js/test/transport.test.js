@@ -205,3 +205,20 @@ test('a network error is one, and after abort nothing comes', () => {
   assert.equal(xhr.aborted, true);
   assert.deepEqual(two.ends, []);
 });
+
+test('an answer without an end is given up: by its bytes, and by its time', () => {
+  const { ends } = send(get);
+  xhr.onprogress({ loaded: 2 ** 20 });
+  assert.equal(xhr.aborted, false);
+  xhr.onprogress({ loaded: 2 ** 20 + 1 });
+  assert.deepEqual([ends, xhr.aborted], [[{ kind: 'lost', why: 'stall' }], true]);
+  // A long poll's answer may begin late; once it does, it has to come to its end.
+  const slow = send({ ...get, answer_ms: 55_000 });
+  mock.timers.tick(54_000);
+  for (let ms = 0; ms < ANSWER_MS; ms += 20_000) {
+    assert.equal(slow.ends.length, 0);
+    xhr.onprogress({ loaded: 1 + ms });
+    mock.timers.tick(20_000);
+  }
+  assert.deepEqual([slow.ends, xhr.aborted], [[{ kind: 'lost', why: 'stall' }], true]);
+});

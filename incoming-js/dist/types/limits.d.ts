@@ -61,6 +61,8 @@ export declare const STALL_MS = 30000;
 export declare const STILL_MS = 3000;
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export declare const ANSWER_MS = 120000;
+/** A longer answer is none of the server's: a status is some KiB, even with a thousand ranges. */
+export declare const ANSWER_BYTES: number;
 /**
  * A timer that fires so late was held back by the browser (hidden tabs get one a minute) or by a machine that slept;
  * what moved meanwhile may not have been told yet. Above the one second by which hidden tabs are late as a rule.

@@ -2,10 +2,6 @@ export type Call = import('./calls.js').Call;
 export type Refusal = import('./types.js').Refusal;
 export type Status = import('./types.js').Status;
 export type Upload = import('./upload.js').Upload;
-/** @typedef {import('./calls.js').Call} Call */
-/** @typedef {import('./types.js').Refusal} Refusal */
-/** @typedef {import('./types.js').Status} Status */
-/** @typedef {import('./upload.js').Upload} Upload */
 /**
  * @param {Upload} upload
  * @param {Call} call

@@ -41,6 +41,8 @@ export declare class Upload {
     misses: number;
     /** Looks that did not wait at the server, for the length of the pause between them. */
     polls: number;
+    /** Times that the server had everything and then no longer, for the length of the pause after it. */
+    falls: number;
     /** @type {string | null} */
     cancel_msg: string | null;
     /** @type {Failure | null} */

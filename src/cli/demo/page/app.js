@@ -76,8 +76,10 @@ const isTicket = (id) => typeof id === 'string' && /^[0-9A-Za-z-]{8,64}$/.test(i
 async function askStatus(id, query = '') {
   try {
     const answer = await fetch(UPLOADS + id + query, { cache: 'no-store', signal: AbortSignal.timeout(60000) });
-    if (answer.ok) return { status: await answer.json() };
-    return answer.status < 500 && ![408, 429].includes(answer.status) ? { gone: true } : {};
+    const body = await answer.json();
+    if (answer.ok) return { status: body };
+    // A proxy's own 404 comes without the server's code and says nothing about the upload.
+    return [404, 410].includes(answer.status) && body.code ? { gone: true } : {};
   } catch { return {}; }
 }
 
