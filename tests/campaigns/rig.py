@@ -170,7 +170,10 @@ class Server:
         def answers():
             if self.process.poll() is not None:
                 raise ChildProcessError(f"the server ended with {self.process.returncode}: {self.log_text()[-2000:]}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            # Both: they are bound one after the other, and a traced server takes its time.
+            with contextlib.suppress(OSError):
+                for port in (self.port, self.backend_port):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
                 return True
 
         until("the server listens", answers, seconds)
