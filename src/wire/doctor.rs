@@ -27,19 +27,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What all requests to the doctor share.
 #[derive(Debug)]
 pub(super) struct Doctor {
     places: Semaphore,
+    /// For answers that wait. Whoever asks for one may leave and not be missed, so they take no place of a request
+    /// that does something.
+    waits: Semaphore,
+    /// For judgements, which take no time.
+    judgements: Semaphore,
     /// Answers given; two with one number came out of a cache.
     serial: AtomicU64,
 }
 
 impl Doctor {
     pub(super) fn new() -> Self {
-        Self { places: Semaphore::new(PLACES), serial: AtomicU64::new(0) }
+        Self {
+            places: Semaphore::new(PLACES),
+            waits: Semaphore::new(WAITS),
+            judgements: Semaphore::new(PLACES),
+            serial: AtomicU64::new(0),
+        }
     }
 }
 
@@ -74,10 +84,10 @@ impl Wire {
         if !known.contains(&head.method) {
             return Problem::method(&head.method, METHODS).into_answer();
         }
-        let Ok(_place) = self.doctor.places.try_acquire() else {
+        let Ok(place) = self.doctor.places.try_acquire() else {
             return busy().into_answer();
         };
-        let examined = self.examine(surface, caller, &head, body).await;
+        let examined = self.examine(surface, caller, &head, body, place).await;
         marked(examined.unwrap_or_else(|problem| {
             let mut answer = problem.into_answer();
             answer.headers_mut().extend(specimens(0));
@@ -100,7 +110,7 @@ impl Wire {
         if head.method != Method::POST {
             return Problem::method(&head.method, FINDINGS_METHODS).into_answer();
         }
-        let Ok(_place) = self.doctor.places.try_acquire() else {
+        let Ok(_place) = self.doctor.judgements.try_acquire() else {
             return busy().into_answer();
         };
         let told = match body.collect(native::MAX_JSON_BYTES).await {
@@ -126,6 +136,7 @@ impl Wire {
         caller: Caller,
         head: &Parts,
         body: RequestBody,
+        place: SemaphorePermit<'_>,
     ) -> Result<Answer, Problem> {
         let began = Instant::now();
         let wishes = wishes(head)?;
@@ -133,7 +144,9 @@ impl Wire {
             return Err(Problem::new(code, "refused, as was asked for"));
         }
         let body = read(body, began).await?;
+        drop(place);
         if !wishes.wait.is_zero() {
+            let _waits = self.doctor.waits.try_acquire().map_err(|_| busy())?;
             let stop = self.engine.draining();
             // At the end of the server it ends at once, like a long poll.
             stop.run_until_cancelled(tokio::time::sleep(wishes.wait)).await;
@@ -311,6 +324,9 @@ const REPEATED: [&str; 4] = ["content-type", "content-length", "content-range", 
 const VALUE_CHARS: usize = 200;
 /// Requests served at once: one examination makes three at a time.
 const PLACES: usize = 16;
+/// Answers that wait at once. A client that has gone is noticed when its answer is due: for 50 s at most each holds a timer, a
+/// connection and nothing else.
+const WAITS: usize = 256;
 /// A body's most: more than the cap of 128 MiB that some proxies have.
 pub const MOST_BYTES: u64 = 160 << 20;
 /// A body's whole time, and how long it may stand still: longer than a proxy's usual 60 s.

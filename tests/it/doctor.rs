@@ -106,6 +106,23 @@ async fn serves_few_at_a_time() {
     .await;
 }
 
+/// A wait that nobody stays for is not noticed before its end; it must not keep others out.
+#[tokio::test]
+async fn those_who_wait_keep_nobody_out() {
+    let server = Running::start().await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut conn = Conn::open(&server.public).await;
+        let head = format!("GET {DOCTOR}?wait=50 HTTP/1.1\r\nHost: a\r\n\r\n");
+        conn.send(head.as_bytes()).await.unwrap();
+        waiting.push(conn);
+    }
+    for _ in 0..20 {
+        server.front(&ask("GET", "")).await.expect(200);
+        server.front(&ask("POST", "/findings").body("{}")).await.expect(200);
+    }
+}
+
 #[tokio::test]
 async fn takes_no_more_than_a_probe() {
     let server = Running::start().await;

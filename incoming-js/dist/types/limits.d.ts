@@ -61,7 +61,7 @@ export declare const STALL_MS = 30000;
 export declare const STILL_MS = 3000;
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export declare const ANSWER_MS = 120000;
-/** A longer answer is none of the server's: a status is some KiB, even with a thousand ranges. */
+/** A longer answer is none of the server's: a status names 4096 ranges at most, some 170 KiB. */
 export declare const ANSWER_BYTES: number;
 /**
  * A timer that fires so late was held back by the browser (hidden tabs get one a minute) or by a machine that slept;
