@@ -345,9 +345,11 @@ async fn hangups(running: &mut Running, manager: &Manager, status: &str, stop: &
     let Ok(mut hangup) = hangup else { return stop.cancelled().await };
     while stop.run_until_cancelled(hangup.recv()).await.is_some() {
         manager.reloading();
-        match running.reload().await {
-            Ok(()) => manager.ready(&status),
-            Err(error) => manager.ready(&format_args!("{status}; not reloaded: {error}")),
+        // A file that hangs must not keep the server from stopping. Nothing is in force before all is read.
+        match stop.run_until_cancelled(running.reload()).await {
+            None => return,
+            Some(Ok(())) => manager.ready(&status),
+            Some(Err(error)) => manager.ready(&format_args!("{status}; not reloaded: {error}")),
         }
     }
 }

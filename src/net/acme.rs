@@ -98,7 +98,8 @@ impl Acme {
             match event {
                 Ok(Some(Ok(EventOk::CertCacheStore))) => {
                     let reload = Arc::clone(&reload);
-                    let reloaded = tokio::task::spawn_blocking(move || reload.reload()).await;
+                    let reloaded = tokio::task::spawn_blocking(move || reload.reload());
+                    let Some(reloaded) = stop.run_until_cancelled(reloaded).await else { return };
                     match reloaded {
                         Ok(Ok(())) => {
                             tracing::info!(domains = ?self.options.domains, "certificate ordered by ACME in force")

@@ -164,7 +164,9 @@ impl TlsReload {
             let this = Arc::clone(&self);
             let before = seen.clone();
             let look = tokio::task::spawn_blocking(move || this.look(before));
-            match look.await {
+            // A file that hangs must not keep the server from stopping.
+            let Some(looked) = stop.run_until_cancelled(look).await else { return };
+            match looked {
                 Ok(now) => seen = now,
                 Err(error) => tracing::error!(%error, "looking for new certificates failed"),
             }

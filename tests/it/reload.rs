@@ -100,3 +100,17 @@ async fn uploads_expire_by_the_new_time() {
     house.reload("max_idle = '1s'\nretain_finished = '12h'\nmin_free_space = 0\n");
     upload.reaches("cancelled").await;
 }
+
+/// A settings file that hangs (here a pipe that nobody writes to, elsewhere a dead network disk).
+#[tokio::test]
+async fn a_reload_that_hangs_does_not_keep_the_server_from_stopping() {
+    let mut house = House::open("min_free_space = 0\n");
+    let file = house.directory.path().join("incoming.toml");
+    fs::remove_file(&file).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    house.program.signal(Signal::HUP);
+    assert!(house.told().starts_with("RELOADING=1"));
+    house.program.signal(Signal::TERM);
+    assert_eq!(house.program.exit_code().await, Some(0));
+}

@@ -106,6 +106,9 @@ impl<'a> Transfer<'a> {
                     let (extent, answer) =
                         done.map_err(|error| format!("a chunk broke off: {error}"))?;
                     self.arrived(extent);
+                    if answer.is_ok() {
+                        self.sure.insert(extent);
+                    }
                     answer
                 }
                 // All of it is acknowledged, and yet the upload is not complete: ask how it stands.
@@ -150,7 +153,6 @@ impl<'a> Transfer<'a> {
             }
             let gauge = Arc::new(Gauge::default());
             self.under_way.push((extent, Arc::clone(&gauge)));
-            self.sure.insert(extent);
             let digests = if status.wants_digests() { Digests::Sha256 } else { Digests::None };
             let upload = Arc::clone(&self.upload);
             self.sending.spawn(async move { (extent, upload.put(extent, digests, &gauge).await) });
@@ -227,7 +229,10 @@ impl<'a> Transfer<'a> {
             let (extent, answer) = done.map_err(|error| format!("a chunk broke off: {error}"))?;
             self.arrived(extent);
             match answer {
-                Ok(fresh) => self.acknowledged(&fresh),
+                Ok(fresh) => {
+                    self.sure.insert(extent);
+                    self.acknowledged(&fresh);
+                }
                 Err(Refused::Trouble(Trouble::Final(why))) => return Err(why),
                 Err(_) => {}
             }
