@@ -387,16 +387,19 @@ def hangs(report, stack, options):
         for thread in threads:
             thread.start()
         rig.until("a write hangs", lambda: held(house.server), 20)
-        slowest = 0
-        for path in ("/healthz", "/metrics", f"/incoming/backend/uploads/{house.victim.id}"):
+        # /healthz waits for a turn of every worker, one that meets the hanging write too: for 5 s at most, and then
+        # says which does not turn.
+        patience = {"/healthz": 6, "/metrics": 2, f"/incoming/backend/uploads/{house.victim.id}": 2}
+        for path, seconds in patience.items():
             began = time.monotonic()
             code, _, _ = house.server.back("GET", path)
-            slowest = max(slowest, time.monotonic() - began)
-            if code != 200:
+            took = time.monotonic() - began
+            if code != 200 and (path, code) != ("/healthz", 503):
                 report.lost(f"a disk that hangs: {path} is answered {code}")
-        report.most("ms that the backend's listener took while the disk hung", round(1000 * slowest))
-        if slowest > 2:
-            report.lost(f"a disk that hangs: the backend's listener took {slowest:.1f} s")
+            what = "/healthz" if path == "/healthz" else "the backend's listener else"
+            report.most(f"ms that {what} took while the disk hung", round(1000 * took))
+            if took > seconds:
+                report.lost(f"a disk that hangs: {path} took {took:.1f} s")
         for thread in threads:
             thread.join(rig.DEADLINE)
         tampered.detach()
