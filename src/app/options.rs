@@ -1,8 +1,7 @@
 //! Settings become the options of each room.
 
 use super::StartError;
-use crate::config::{Ack, CallbackRule, Settings};
-use crate::core::event::Durability;
+use crate::config::{CallbackRule, Settings};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
 use crate::engine::clock::SystemClock;
@@ -36,10 +35,7 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
 /// What the engine is told of the settings.
 pub(super) fn engine_options(settings: &Settings) -> engine::Options {
     engine::Options {
-        ack: match settings.ack {
-            Ack::Durable => Durability::Durable,
-            Ack::Written => Durability::Written,
-        },
+        ack: settings.ack.into(),
         limits: Limits {
             max_chunk_bytes: settings.max_chunk_size,
             max_upload_bytes: settings.max_upload_size,

@@ -56,7 +56,7 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         TicketId::parse(id).map_err(|_| CliError::Usage(format!("{id:?} is no ticket id")))
     });
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
-    let shelf = Shelf::open(dir, settings.ack).map_err(cannot)?;
+    let shelf = Shelf::open(dir, settings.ack.into()).map_err(cannot)?;
     let depth = if args.deep { Depth::Bytes } else { Depth::Names };
     let report = look(&shelf, dir, &ids, depth).map_err(cannot)?;
     print(if args.json { report.json() } else { report.text() }.as_bytes())?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::secret::Secret;
+use crate::core::event::Durability;
 use crate::net::{Address, Memory};
 
 /// Every setting, read and checked. Sizes are bytes. `Settings::default()` is what a start without
@@ -179,6 +180,15 @@ pub enum Ack {
     Durable,
     /// Data and record are with the kernel: a crash of the process takes nothing back.
     Written,
+}
+
+impl From<Ack> for Durability {
+    fn from(ack: Ack) -> Self {
+        match ack {
+            Ack::Durable => Self::Durable,
+            Ack::Written => Self::Written,
+        }
+    }
 }
 
 /// How log lines look.

@@ -1,6 +1,7 @@
 //! Which digest a client promises for a chunk, and comparing it with what arrived.
 
 use sha2::Digest as _;
+use std::fmt::Write as _;
 
 /// A digest of a chunk as the client states it.
 ///
@@ -54,6 +55,15 @@ impl Hasher {
     }
 }
 
+/// Lower-case hexadecimal digits, two for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +86,11 @@ mod tests {
         let mut hasher = Hasher::new(ChunkDigest::Sha512(long));
         hasher.update(b"abc");
         assert!(hasher.check().is_ok());
+    }
+
+    #[test]
+    fn digits_are_lower_case_and_two_for_each_byte() {
+        assert_eq!(hex(&[]), "");
+        assert_eq!(hex(&[0, 0x0a, 0xff]), "000aff");
     }
 }

@@ -5,6 +5,7 @@ use super::cause::Cause;
 use super::error::{ChangeError, Fault};
 use super::live::Live;
 use crate::core::command::Command;
+use crate::core::digest::hex;
 use crate::core::event::CallOutcome;
 use crate::core::id::TicketId;
 use crate::core::name;
@@ -202,14 +203,6 @@ impl Engine {
         let (url, cause) = (ticket.finish_url.clone(), self.outbox.cause(ticket.id));
         Some(Call { id: ticket.id, url, kind, fields, attempt, cause })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Bytes read at a time for the file's digest.

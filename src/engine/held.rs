@@ -1,6 +1,7 @@
 //! Whether the store holds the bytes that a journal claims. Asked before an upload comes to life, and
 //! by whoever looks at a storage directory from outside.
 
+use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
 use crate::store::Store;
@@ -39,6 +40,22 @@ impl From<io::Error> for Lack {
     fn from(error: io::Error) -> Self {
         Self::Unreadable(error)
     }
+}
+
+/// What else lies under the id of a journal without a ticket.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside {
+    /// A part.
+    pub part: bool,
+    /// A finished file, in its place.
+    pub published: bool,
+}
+
+/// Whether a journal without a ticket is one that a power cut has forgotten, and not damage. With `written` a
+/// young upload has nothing synced: the name of its journal may be left without a byte, and a part.
+pub fn is_forgotten(journal: &[u8], beside: Beside, ack: Durability) -> bool {
+    let unsynced = || ack == Durability::Written && journal.iter().all(|byte| *byte == 0);
+    !beside.published && (!beside.part || unsynced())
 }
 
 /// Looks whether what the journal of a running upload claims is there. Blocks; changes nothing.

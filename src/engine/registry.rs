@@ -3,10 +3,9 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
-use super::held;
+use super::held::{self, Beside};
 use super::lane::Task;
 use super::live::{Live, LogPlace};
-use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::journal::replay::{Replayed, Unreadable, replay};
 use std::collections::{HashMap, HashSet};
@@ -167,11 +166,8 @@ impl Engine {
                     self.store.open(id).map_err(|error| fault("opening the part", &error))?;
                 let placed =
                     self.store.published(id).map_err(|error| fault("opening the file", &error))?;
-                // With `ack = written` a young upload has nothing synced: a power cut may leave the
-                // name of its journal without a byte, and a part. The ticket is forgotten then.
-                let forgotten = self.options().ack == Durability::Written
-                    && bytes.iter().all(|byte| *byte == 0);
-                return Err(if placed.is_none() && (part.is_none() || forgotten) {
+                let beside = Beside { part: part.is_some(), published: placed.is_some() };
+                return Err(if held::is_forgotten(&bytes, beside, self.options().ack) {
                     LookupError::Unknown
                 } else {
                     fault("journal", &Unreadable::Unborn)

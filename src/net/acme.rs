@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tls::authorities;
 use super::{Challenges, TlsPair, TlsReload};
+use crate::core::digest::hex;
 
 /// What is ordered, and where.
 #[derive(Clone, Debug)]
@@ -143,7 +144,7 @@ impl Options {
             digest.update(word);
             digest.update([0]);
         }
-        let tag = digest.finalize()[..8].iter().fold(String::new(), |t, b| format!("{t}{b:02x}"));
+        let tag = hex(&digest.finalize()[..8]);
         let file = self.cache.join(format!("certificate-{tag}.pem"));
         TlsPair { cert: file.clone(), key: file }
     }

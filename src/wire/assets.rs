@@ -2,8 +2,9 @@
 
 use super::Answer;
 use super::header::accepts;
-use super::reply::{Problem, empty_answer};
+use super::reply::{Problem, no_content};
 use super::route::Script;
+use crate::core::digest::hex;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -28,7 +29,7 @@ impl Asset {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         let gzip = gzip.write_all(plain).and_then(|()| gzip.finish()).unwrap_or_default();
         let digest = sha2::Sha256::digest(plain);
-        let tag = digest[..8].iter().fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
+        let tag = hex(&digest[..8]);
         Self { plain, gzip, tag }
     }
 }
@@ -41,7 +42,7 @@ static MODULE: LazyLock<Asset> =
 /// The answer to a request for a script.
 pub fn answer(script: Script, head: &Parts) -> Answer {
     if head.method == Method::OPTIONS {
-        return empty_answer(StatusCode::NO_CONTENT);
+        return no_content();
     }
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Problem::method(&head.method, "GET, HEAD, OPTIONS").into_answer();

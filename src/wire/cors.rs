@@ -2,9 +2,11 @@
 //!
 //! Source: the Fetch standard, section 3.2 (CORS protocol).
 
+use super::Answer;
+use super::reply::no_content;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
     HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 
@@ -40,20 +42,22 @@ impl Cors {
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         headers
     }
+}
 
-    /// The further headers of a preflight's answer.
-    pub fn preflight(request: &HeaderMap, methods: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-        // All that an upload needs, whatever this one asks for: one preflight then serves it all.
-        headers.append(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALWAYS));
-        if let Some(names) = asked(request) {
-            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, names);
-        }
-        headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
-        headers
+/// The answer to `OPTIONS` where these methods are taken: what may be asked, and what a preflight asks for.
+pub fn preflight_answer(request: &HeaderMap, methods: &'static str) -> Answer {
+    let mut answer = no_content();
+    let headers = answer.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(methods));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+    // All that an upload needs, whatever this one asks for: one preflight then serves it all.
+    headers.append(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALWAYS));
+    if let Some(names) = asked(request) {
+        headers.append(ACCESS_CONTROL_ALLOW_HEADERS, names);
     }
+    headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+    answer
 }
 
 /// The names that a preflight asks for, of all its lines; `None` where one is no name of a header:

@@ -12,12 +12,12 @@ pub mod diagnosis;
 pub mod observed;
 
 use super::body::RequestBody;
-use super::cors::Cors;
+use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
 use super::reply::{Code, Problem, json_answer, shown};
-use super::{Answer, Caller, Surface, Wire, native, reply};
+use super::{Answer, Caller, Surface, Wire, native};
 use hyper::Method;
-use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use observed::{Arrived, ArrivedBody, Limits, Naming, Observed};
 use std::collections::BTreeMap;
@@ -75,10 +75,7 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         if head.method == Method::OPTIONS {
-            let mut answer = reply::no_content();
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
-            answer.headers_mut().extend(Cors::preflight(&head.headers, METHODS));
-            return marked(answer);
+            return marked(preflight_answer(&head.headers, METHODS));
         }
         let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
         if !known.contains(&head.method) {
@@ -102,10 +99,7 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         if head.method == Method::OPTIONS {
-            let mut answer = reply::no_content();
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(FINDINGS_METHODS));
-            answer.headers_mut().extend(Cors::preflight(&head.headers, FINDINGS_METHODS));
-            return answer;
+            return preflight_answer(&head.headers, FINDINGS_METHODS);
         }
         if head.method != Method::POST {
             return Problem::method(&head.method, FINDINGS_METHODS).into_answer();

@@ -2,8 +2,8 @@
 
 use super::body::RequestBody;
 use super::content_digest::content_digest;
-use super::cors::Cors;
-use super::reply::{Code, Problem, empty_answer, json_answer, shown};
+use super::cors::preflight_answer;
+use super::reply::{Code, Problem, json_answer, shown};
 use super::status::StatusBody;
 use super::{Answer, Wire, bind, header};
 use crate::core::command::{Offer, Reach};
@@ -13,9 +13,9 @@ use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
 use crate::engine::status::{StateName, Status};
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::Method;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,10 +56,7 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         if head.method == Method::OPTIONS {
-            let mut answer = empty_answer(StatusCode::NO_CONTENT);
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(VERIFY_METHODS));
-            answer.headers_mut().extend(Cors::preflight(&head.headers, VERIFY_METHODS));
-            return answer;
+            return preflight_answer(&head.headers, VERIFY_METHODS);
         }
         if head.method != Method::POST {
             return Problem::method(&head.method, VERIFY_METHODS).into_answer();
@@ -97,10 +94,8 @@ impl Wire {
     }
 
     fn options_answer(&self, head: &Parts) -> Answer {
-        let mut answer = empty_answer(StatusCode::NO_CONTENT);
+        let mut answer = preflight_answer(&head.headers, METHODS);
         let headers = answer.headers_mut();
-        headers.insert(ALLOW, HeaderValue::from_static(METHODS));
-        headers.extend(Cors::preflight(&head.headers, METHODS));
         let limits = self.engine.options().limits;
         let sizes =
             [("max-size", limits.max_upload_bytes), ("max-append-size", limits.max_chunk_bytes)];

@@ -260,15 +260,10 @@ pub fn moved(location: HeaderValue) -> Answer {
     answer
 }
 
-/// The answer to a preflight.
+/// An answer to `OPTIONS`, without a body.
 pub fn no_content() -> Answer {
-    empty_answer(StatusCode::NO_CONTENT)
-}
-
-/// An answer without a body.
-pub fn empty_answer(status: StatusCode) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::new()));
-    *answer.status_mut() = status;
+    *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
 }
 

@@ -15,20 +15,12 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests/campaigns"))
+from rig import program  # noqa: E402
 # What is waited for happens within this many seconds, or never.
 DEADLINE = 30
 SCRIPT = "/incoming/frontend/incoming.js"
 UPLOADS = "/incoming/backend/uploads"
-
-
-def program():
-    if named := os.environ.get("INCOMING"):
-        return named
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    built = [path for path in (target / "release/incoming", target / "debug/incoming") if path.exists()]
-    if not built:
-        sys.exit("no program: cargo build --locked")
-    return str(max(built, key=lambda path: path.stat().st_mtime))
 
 
 def needs(*commands):

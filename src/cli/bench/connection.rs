@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::super::endpoint::{Endpoint, Place};
+use super::super::http::first_cause;
 use super::super::trust::{self, Trust};
 use super::dialect::RequestBody;
 use super::plan::Protocol;
@@ -190,9 +191,5 @@ pub(super) fn refusal(path: &str, answer: &Answer) -> String {
 }
 
 fn why(error: &hyper::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    format!("the connection broke: {cause}")
+    format!("the connection broke: {}", first_cause(error))
 }

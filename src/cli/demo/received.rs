@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{disk, ticket};
+use super::disk;
+use crate::core::digest::hex;
 use crate::core::id::TicketId;
 
 /// Bytes hashed at a time: large enough for the disk, and a stop is seen within milliseconds.
@@ -155,7 +156,7 @@ impl Received {
         let record = records
             .get_mut(&id)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not received"))?;
-        let fresh = Record { sha256: Some(ticket::hex(&hash.finalize())), ..record.clone() };
+        let fresh = Record { sha256: Some(hex(&hash.finalize())), ..record.clone() };
         self.write(id, &fresh)?;
         *record = fresh.clone();
         Ok(Some(fresh))

@@ -5,7 +5,6 @@
 //! has the app's key can make the one from the other, so nothing need be kept for each ticket, and
 //! a restart forgets none.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::disk;
 use crate::config::Secret;
+use crate::core::digest::hex;
 use crate::core::name;
 
 const KEY_BYTES: usize = 32;
@@ -79,15 +79,6 @@ fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(bytes)
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

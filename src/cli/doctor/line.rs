@@ -1,9 +1,7 @@
 //! The line to the server: connections as a browser makes them, and requests with a deadline.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,13 +13,14 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::endpoint::{Endpoint, Place};
+use super::super::http::first_cause;
 use super::super::trust::{self, Trust};
 use super::body::Steps;
 use crate::wire::doctor::observed::{Arrived, Came};
@@ -50,7 +49,7 @@ pub(super) struct Line {
 
 /// A connection before anything was sent.
 pub(super) struct Opened {
-    pub(super) io: Io,
+    pub(super) io: Box<dyn Stream>,
     pub(super) http2: bool,
     /// The near end of it.
     pub(super) own: SocketAddr,
@@ -186,13 +185,13 @@ impl Line {
         stream.set_nodelay(true).map_err(text)?;
         let own = stream.local_addr().map_err(text)?;
         let Some(config) = &self.tls else {
-            return Ok(Opened { io: Io(Box::new(stream)), http2: false, own });
+            return Ok(Opened { io: Box::new(stream), http2: false, own });
         };
         let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(Arc::clone(config));
         let stream = connector.connect(name, stream).await.map_err(text)?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Opened { io: Io(Box::new(stream)), http2, own })
+        Ok(Opened { io: Box::new(stream), http2, own })
     }
 
     /// Sends a request on a connection of its own. The server is told by the query who the client believes to be.
@@ -200,7 +199,7 @@ impl Line {
     /// Cancel: the connection is dropped.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Reply, NoReply> {
         let opened = self.open().await.map_err(NoReply::Unreachable)?;
-        let broken = |error: hyper::Error| NoReply::Broken(why(&error));
+        let broken = |error: hyper::Error| NoReply::Broken(first_cause(&error).to_string());
         let patience = ask.patience;
         let request = self.request(ask, &opened).map_err(NoReply::Broken)?;
         let (http2, own) = (opened.http2, opened.own);
@@ -260,44 +259,6 @@ impl Line {
 /// What hyper collects of an HTTP/2 body before it writes.
 const SEND_BYTES: usize = 1 << 20;
 
-fn why(error: &hyper::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// TCP, or TLS over it.
-pub(super) struct Io(Box<dyn Stream>);
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.0).poll_read(cx, out)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut *self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut *self.0).poll_shutdown(cx)
-    }
-}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

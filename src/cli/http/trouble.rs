@@ -84,13 +84,20 @@ pub(super) fn lost(error: &(dyn Error + 'static)) -> String {
     match cause::<io::Error>(error) {
         Some(io) if io.get_ref().is_none() => format!("the connection broke: {}", io.kind()),
         Some(_) | None => {
-            let mut last = error;
-            while let Some(source) = last.source() {
-                last = source;
-            }
-            format!("the connection broke: {last}")
+            format!("the connection broke: {}", first_cause(error))
         }
     }
+}
+
+/// The last of an error's chain of causes: what happened first.
+pub(in crate::cli) fn first_cause<'a>(
+    error: &'a (dyn Error + 'static),
+) -> &'a (dyn Error + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// What TLS failed for, where no retry cures it.

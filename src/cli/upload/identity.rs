@@ -8,6 +8,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::core::digest::hex;
+
 /// Bytes at either end that the mark is of, as in the browser library.
 const END_BYTES: u64 = 64 << 10;
 
@@ -90,15 +92,6 @@ impl Identity {
             Likeness::Same
         }
     }
-}
-
-/// As hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::identity::{Identity, hex};
+use super::identity::Identity;
+use crate::core::digest::hex;
 
 /// A server has forgotten an idle upload long before.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60 * 24 * 60);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use sha2::Digest as _;
 
 use super::finding::{Finding, Kind};
-use crate::config::Ack;
+use crate::core::event::Durability;
 use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
-use crate::engine::held::{self, Lack};
+use crate::engine::held::{self, Beside, Lack};
 use crate::journal::JournalStore;
 use crate::journal::local::LocalJournals;
 use crate::journal::replay::{Replayed, Unreadable, replay};
@@ -24,7 +24,7 @@ use crate::store::local::LocalStore;
 pub(super) struct Shelf {
     pub(super) store: LocalStore,
     pub(super) journals: LocalJournals,
-    ack: Ack,
+    ack: Durability,
 }
 
 /// How closely.
@@ -38,7 +38,7 @@ pub(super) enum Depth {
 
 impl Shelf {
     /// Errors: no storage directory, or one that cannot be read.
-    pub(super) fn open(dir: &Path, ack: Ack) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, ack: Durability) -> io::Result<Self> {
         let store = LocalStore::look(dir)?;
         let journals = LocalJournals::open(store.directory())?;
         Ok(Self { store, journals, ack })
@@ -109,10 +109,12 @@ impl Shelf {
     /// A journal without a ticket. The same rule as the server's: only where bytes may belong to it,
     /// or it is no trace of a power cut, is that damage.
     fn unborn(&self, id: TicketId, journal: &[u8]) -> Finding {
-        let placed = !matches!(self.store.published(id), Ok(None));
-        let part = !matches!(self.store.open(id), Ok(None));
-        let forgotten = self.ack == Ack::Written && journal.iter().all(|byte| *byte == 0);
-        if placed || (part && !forgotten) {
+        // What cannot be looked at may be there.
+        let beside = Beside {
+            part: !matches!(self.store.open(id), Ok(None)),
+            published: !matches!(self.store.published(id), Ok(None)),
+        };
+        if !held::is_forgotten(journal, beside, self.ack) {
             let why = format!("{}, and bytes lie beside it", Unreadable::Unborn);
             return Finding::new(id, Kind::JournalUnreadable, why);
         }
