@@ -7,15 +7,17 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Level, Metadata};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reload};
 
 use crate::config::{LogFormat, Settings};
-use crate::wire::log::LogFilter;
+use crate::wire::log::{InForce, LogFilter};
 
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
 
@@ -37,10 +39,8 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let subscriber = Registry::default().with(lines).with(ours).with(reloading);
     subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)?;
     let put = move |filter| handle.reload(filter).map_err(|error| error.to_string());
-    let [configured, current] = [(); 2].map(|()| Mutex::new(settings.log.clone()));
-    FILTER
-        .set(Arc::new(Filter { configured, current, put: Box::new(put) }))
-        .map_err(|_| TelemetryError::AlreadySet)
+    let filter = Filter::new(settings.log.clone(), Box::new(put));
+    FILTER.set(Arc::new(filter)).map_err(|_| TelemetryError::AlreadySet)
 }
 
 /// The filter of the log, where this process has set one up.
@@ -48,39 +48,116 @@ pub fn log_filter() -> Option<Arc<dyn LogFilter>> {
     FILTER.get().map(|filter| Arc::clone(filter) as Arc<dyn LogFilter>)
 }
 
-/// The settings have another filter from now on.
+/// The settings have another filter from now on, and it is in force.
 ///
 /// # Errors
 /// The filter is malformed, or logging has not been set up; one line says so.
 pub fn configure_filter(filter: &str) -> Result<(), String> {
-    let found = FILTER.get().ok_or("logging is not set up")?;
-    found.change(Some(filter))?;
-    filter.clone_into(&mut found.configured.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(())
+    FILTER.get().ok_or("logging is not set up")?.configure(filter)
 }
 
+/// Puts a filter into force.
+type Put = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
 struct Filter {
-    configured: Mutex<String>,
-    current: Mutex<String>,
-    put: Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+    state: Mutex<State>,
+    put: Put,
+}
+
+struct State {
+    configured: String,
+    current: String,
+    lent: Option<Lent>,
+    /// Counts filters that were lent: the end of an earlier one does not end a later one.
+    turn: u64,
+}
+
+/// A filter that goes by itself.
+struct Lent {
+    until: SystemTime,
+    /// Waits for the end; with this it waits no longer.
+    _end: AbortOnDropHandle<()>,
+}
+
+impl Filter {
+    fn new(configured: String, put: Put) -> Self {
+        let current = configured.clone();
+        Self { state: Mutex::new(State { configured, current, lent: None, turn: 0 }), put }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The filter in force and what is known of it change together, whoever else changes them now.
+    fn put(&self, state: &mut State, filter: &str, parsed: EnvFilter) -> Result<(), String> {
+        (self.put)(parsed)?;
+        filter.clone_into(&mut state.current);
+        state.lent = None;
+        Ok(())
+    }
+
+    fn configure(&self, filter: &str) -> Result<(), String> {
+        let parsed = parse(filter)?;
+        let mut state = self.lock();
+        self.put(&mut state, filter, parsed)?;
+        filter.clone_into(&mut state.configured);
+        drop(state);
+        tracing::warn!(filter, "the filter of the log has changed");
+        Ok(())
+    }
+
+    /// Puts the configured one into force, if `fits`. Answers whether it did.
+    fn give_back(&self, fits: impl FnOnce(&State) -> bool) -> Result<bool, String> {
+        let mut state = self.lock();
+        if !fits(&state) {
+            return Ok(false);
+        }
+        let filter = state.configured.clone();
+        self.put(&mut state, &filter, parse(&filter)?)?;
+        drop(state);
+        tracing::warn!(filter, "the filter of the log is that of the settings again");
+        Ok(true)
+    }
 }
 
 impl LogFilter for Filter {
-    fn current(&self) -> String {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> InForce {
+        let state = self.lock();
+        InForce { filter: state.current.clone(), until: state.lent.as_ref().map(|lent| lent.until) }
     }
 
-    fn change(&self, filter: Option<&str>) -> Result<(), String> {
-        let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let wanted = filter.unwrap_or(&configured);
-        let parsed = parse(wanted)?;
-        // Both change together, whoever else changes them now.
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.put)(parsed)?;
-        wanted.clone_into(&mut current);
-        drop(current);
-        tracing::warn!(filter = wanted, "the filter of the log has changed");
+    fn lend(self: Arc<Self>, filter: &str, time: Duration) -> Result<(), String> {
+        let parsed = parse(filter)?;
+        let until = SystemTime::now() + time;
+        let say = || {
+            let until = humantime::format_rfc3339_seconds(until);
+            tracing::warn!(filter, %until, "the filter of the log has changed");
+        };
+        // A filter that hides this line is told of by the one before it.
+        let seen = tracing::enabled!(Level::WARN);
+        if seen {
+            say();
+        }
+        let mut state = self.lock();
+        self.put(&mut state, filter, parsed)?;
+        state.turn += 1;
+        let (turn, lender) = (state.turn, Arc::clone(&self));
+        let end = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            // The settings' own filter has been parsed before.
+            let _ = lender.give_back(|state| state.lent.is_some() && state.turn == turn);
+        });
+        state.lent = Some(Lent { until, _end: AbortOnDropHandle::new(end) });
+        drop(state);
+        if !seen {
+            say();
+        }
         Ok(())
+    }
+
+    fn restore(&self) -> Result<(), String> {
+        self.give_back(|_| true).map(drop)
     }
 }
 
@@ -125,5 +202,50 @@ mod tests {
         assert_eq!(init(&quiet), Ok(()));
         let again = Settings { log_format: LogFormat::Json, ..quiet };
         assert_eq!(init(&again), Err(TelemetryError::AlreadySet));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_filter_that_was_lent_goes_by_itself() {
+        let put: Arc<Mutex<Vec<String>>> = Arc::default();
+        let puts = Arc::clone(&put);
+        let put_it = move |filter: EnvFilter| {
+            puts.lock().unwrap().push(filter.to_string());
+            Ok(())
+        };
+        let filter = Arc::new(Filter::new("info".into(), Box::new(put_it)));
+        let lend = |text: &str, hours: u64| {
+            Arc::clone(&filter).lend(text, Duration::from_secs(3600 * hours))
+        };
+        let check = async |after_hours: u64, expected: &str| {
+            tokio::time::sleep(Duration::from_secs(3600 * after_hours)).await;
+            tokio::task::yield_now().await;
+            let InForce { filter, until } = filter.current();
+            assert_eq!(filter, expected);
+            assert_eq!(until.is_some(), !["info", "warn"].contains(&expected), "{filter}");
+            assert_eq!(put.lock().unwrap().last().map(String::as_str), Some(expected));
+        };
+        lend("debug", 2).unwrap();
+        check(1, "debug").await;
+        assert!(lend("incoming=loud", 1).is_err());
+        check(0, "debug").await;
+        check(1, "info").await;
+        // The end of an earlier one is none of a later one, shorter or longer.
+        lend("debug", 2).unwrap();
+        lend("trace", 4).unwrap();
+        check(3, "trace").await;
+        lend("error", 3).unwrap();
+        check(2, "error").await;
+        check(1, "info").await;
+        lend("debug", 1).unwrap();
+        filter.restore().unwrap();
+        check(0, "info").await;
+        // What the settings say now is not taken back at the end of what somebody asked for before.
+        lend("debug", 1).unwrap();
+        filter.configure("warn").unwrap();
+        check(2, "warn").await;
+        lend("debug", 1).unwrap();
+        check(1, "warn").await;
+        let puts = put.lock().unwrap().len();
+        assert_eq!(puts, 12, "none was put for nothing");
     }
 }

@@ -176,7 +176,7 @@ impl Wire {
                 }
             },
             metadata: params.text("metadata").unwrap_or_default().to_owned(),
-            idle_timeout: params.text("idleTimeout").map(duration).transpose()?,
+            idle_timeout: params.duration("idleTimeout", MAX_IDLE)?,
         };
         let (id, expires) = self.engine.new_upload(wish).await?;
         Ok(match form {
@@ -308,20 +308,6 @@ pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
         return Err(bad("the port is none"));
     }
     Ok(escaped)
-}
-
-/// A duration as people write it, or a bare number of seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
-    let parsed = match text.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => humantime::parse_duration(text).ok(),
-    };
-    parsed.filter(|duration| !duration.is_zero() && *duration < MAX_IDLE).ok_or_else(|| {
-        Problem::bad_request(format!(
-            "parameter idleTimeout {}: expected a duration like 12h",
-            shown(text)
-        ))
-    })
 }
 
 fn rfc3339(at: crate::core::time::Timestamp) -> String {

@@ -20,6 +20,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Version};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 mod forwarded;
 
@@ -164,8 +165,9 @@ pub fn params(data: &[u8]) {
         told(params.boolean(name));
         if let Some(text) = params.text(name) {
             assert!(!text.is_empty());
-            if let Some(idle) = told(backend::duration(text)) {
-                assert!(!idle.is_zero() && idle.as_secs() < 1 << 32);
+            let most = Duration::from_secs(1 << 32);
+            if let Some(Some(time)) = told(params.duration(name, most)) {
+                assert!(!time.is_zero() && time <= most);
             }
         }
     }

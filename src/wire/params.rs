@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};
 use hyper::http::request::Parts;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// The parameters of one call. What stands in the body wins over the query string.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -120,6 +121,25 @@ impl Params {
             .transpose()
     }
 
+    /// A parameter as a duration as people write it, or a bare number of seconds: longer than nothing, `most` at most.
+    pub fn duration(&self, name: &str, most: Duration) -> Result<Option<Duration>, Problem> {
+        self.text(name)
+            .map(|text| {
+                let parsed = match text.parse::<u64>() {
+                    Ok(seconds) => Some(Duration::from_secs(seconds)),
+                    Err(_) => humantime::parse_duration(text).ok(),
+                };
+                parsed.filter(|time| !time.is_zero() && *time <= most).ok_or_else(|| {
+                    Problem::bad_request(format!(
+                        "parameter {name} {}: expected a duration like 12h, at most {}h",
+                        shown(text),
+                        most.as_secs() / 3600
+                    ))
+                })
+            })
+            .transpose()
+    }
+
     /// A parameter as a number of bytes.
     pub fn bytes(&self, name: &str) -> Result<Option<u64>, Problem> {
         self.text(name)
@@ -160,6 +180,23 @@ mod tests {
         }
         check("yes", None);
         assert_eq!(Params::default().boolean("x").ok(), Some(None));
+    }
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, expected: Option<u64>| {
+            let params = Params(HashMap::from([("x".to_owned(), text.to_owned())]));
+            let read = params.duration("x", Duration::from_secs(7200)).ok();
+            assert_eq!(read, expected.map(|seconds| Some(Duration::from_secs(seconds))), "{text}");
+        };
+        check("1", Some(1));
+        check("15m", Some(900));
+        check("1h 30m", Some(5400));
+        check("2h", Some(7200));
+        for wrong in ["0", "0s", "7201", "3h", "-1", "soon", "18446744073709551615", "1e3"] {
+            check(wrong, None);
+        }
+        assert_eq!(Params::default().duration("x", Duration::MAX).ok(), Some(None));
     }
 
     #[test]

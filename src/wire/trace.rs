@@ -1,13 +1,14 @@
 //! What a request is called in the log, and the trace it belongs to.
 //!
-//! Both come from outside and go into logs, headers and calls to backends, so they are taken in a strict
-//! form or not at all; neither is ever a reason to refuse a request.
+//! Both come from outside and go into logs, headers and calls to backends, so they are taken from those who are
+//! trusted alone, and in a strict form or not at all; neither is ever a reason to refuse a request.
 
 use super::access::Access;
 use super::{Caller, route::Route};
+use crate::core::digest::hex;
 use crate::engine::cause::Cause;
 use hyper::header::HeaderMap;
-use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,27 +17,27 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// The request with these headers, as the cause of what follows from it.
 pub(super) fn cause(headers: &HeaderMap, route: Route, caller: &Caller, access: &Access) -> Cause {
-    let given = headers.get(REQUEST_ID).filter(|_| access.trusts(caller));
+    let trusted = access.trusts(caller);
+    let given = headers.get(REQUEST_ID).filter(|_| trusted);
     let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
     // A ticket id opens an upload; as the name of a request it would get into the log.
     let given = given.filter(|id| route.ticket().is_none_or(|ticket| !id.contains(&ticket)));
     let request = given.map_or_else(fresh, str::to_owned);
-    Cause::new(request, traceparent(headers))
+    // A stranger's would put the backend's spans into a trace of the stranger's choice, sampled as the stranger
+    // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
+    // Source: W3C Trace Context, security considerations, denial of service.
+    let believed = trusted || matches!(route, Route::Backend(_));
+    Cause::new(request, believed.then(|| traceparent(headers)).flatten())
 }
 
-/// A new id: a word for this run of the server, and a number.
+/// A new id: 16 hexadecimal digits that tell neither how many came before nor which come next. Two of one run that
+/// are alike are not to be expected before some billions.
+///
+/// A keyed hash of a counter; the key is this process's own, from the system's random source.
 fn fresh() -> String {
-    static RUN: LazyLock<String> = LazyLock::new(|| {
-        let mut bytes = [0; 4];
-        // Without randomness runs are told apart by time alone.
-        let _ = getrandom::fill(&mut bytes);
-        format!("{:08x}", u32::from_le_bytes(bytes))
-    });
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let mut id = String::with_capacity(RUN.len() + 9);
-    id.push_str(&RUN);
-    let _ = write!(id, "-{:x}", NEXT.fetch_add(1, Ordering::Relaxed));
-    id
+    hex(&KEY.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes())
 }
 
 fn is_request_id(id: &str) -> bool {
@@ -77,6 +78,7 @@ const TRACEPARENT: usize = 55;
 mod tests {
     use super::*;
     use crate::core::id::TicketId;
+    use crate::wire::route::BackendCall;
     use hyper::header::HeaderValue;
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
@@ -110,7 +112,45 @@ mod tests {
             let name = name("10.0.0.1", bad);
             assert!(name != bad && is_request_id(&name), "{bad}");
         }
-        assert_ne!(fresh(), fresh());
+    }
+
+    /// A counter in a name tells strangers how busy the server is.
+    #[test]
+    fn fresh_names_are_of_one_form_and_in_no_order() {
+        let names: Vec<String> = (0..1000).map(|_| fresh()).collect();
+        let number = |name: &String| u64::from_str_radix(name, 16).unwrap();
+        for name in &names {
+            assert!(name.len() == 16 && is_request_id(name), "{name}");
+            assert_eq!(*name, format!("{:016x}", number(name)), "lower case");
+        }
+        let steps = names.windows(2).map(|pair| number(&pair[1]).wrapping_sub(number(&pair[0])));
+        let steps: std::collections::HashSet<u64> = steps.collect();
+        assert!(steps.len() > 990, "{} steps of 999 differ", steps.len());
+    }
+
+    #[test]
+    fn only_who_is_trusted_names_a_trace() {
+        let access =
+            Access { trusted_proxies: vec!["10.0.0.1/32".parse().unwrap()], ..Access::default() };
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let check = |peer: Option<&str>, route: Route, believed: bool| {
+            let caller = Caller {
+                address: peer.map(|peer| peer.parse().unwrap()),
+                port: None,
+                client_certificate: false,
+            };
+            let cause = cause(&headers("traceparent", &[good]), route, &caller, &access);
+            assert_eq!(cause.traceparent(), believed.then_some(good), "{peer:?} {route:?}");
+        };
+        for route in [Route::Upload(None), Route::Doctor, Route::Unknown] {
+            check(Some("10.0.0.1"), route, true);
+            check(Some("10.0.0.2"), route, false);
+            check(Some("127.0.0.1"), route, false);
+            check(None, route, false);
+        }
+        let backend = Route::Backend(BackendCall::RetryHandover);
+        check(Some("10.0.0.2"), backend, true);
+        check(None, backend, true);
     }
 
     #[test]

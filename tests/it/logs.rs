@@ -10,6 +10,7 @@ use crate::until;
 use rustls::ClientConfig;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 const LOG: &str = "/incoming/backend/log";
@@ -160,7 +161,10 @@ async fn what_it_tells_can_be_changed() {
     .await;
     let json = Ask::new("GET", LOG).header("Accept", "application/json");
     let shown = ground.back(json).await.expect(200).json();
-    assert_eq!(shown, json!({"filter": "incoming::wire=debug"}));
+    assert_eq!(shown["filter"], "incoming::wire=debug");
+    let end = humantime::parse_rfc3339(shown["until"].as_str().unwrap()).unwrap();
+    let left = end.duration_since(SystemTime::now()).unwrap();
+    assert!(left > Duration::from_secs(1800) && left <= Duration::from_secs(3600), "{left:?}");
 
     // Back to what the settings say.
     ground.back(Ask::new("POST", LOG)).await.expect(200);
@@ -171,8 +175,37 @@ async fn what_it_tells_can_be_changed() {
         text.contains(&last[..8]).then_some(text)
     })
     .await;
-    let after = text.rsplit("the filter of the log has changed").next().unwrap();
+    let after = text.rsplit("the filter of the log is that of the settings again").next().unwrap();
     assert!(after.contains("\"ticket\"") && !after.contains("\"route\""), "{after}");
+}
+
+/// Even where it hides everything: nobody silences the log for good, or without a trace.
+#[tokio::test]
+async fn a_change_ends_by_itself_and_both_are_told() {
+    let ground = Ground::new().await;
+    for wrong in ["for=0", "for=86401", "for=25h", "for=soon"] {
+        let reply = ground.back(Ask::new("POST", &format!("{LOG}?filter=debug&{wrong}"))).await;
+        assert!(reply.expect(400).text().contains("parameter for "), "{wrong}");
+    }
+    ground.back(Ask::new("POST", &format!("{LOG}?for=1h"))).await.expect(400);
+    ground.back(Ask::new("POST", &format!("{LOG}?filter=off&for=24h"))).await.expect(200);
+    ground.back(Ask::new("POST", &format!("{LOG}?filter=off&for=1"))).await.expect(200);
+    until("the setting holds again", async || {
+        let now = ground.back(Ask::new("GET", LOG)).await.expect(200).text();
+        (now == "info").then_some(())
+    })
+    .await;
+    let text = until("the end is logged", async || {
+        let text = ground.program.log();
+        text.contains("the filter of the log is that of the settings again").then_some(text)
+    })
+    .await;
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let changes = lines.iter().filter(|line| line["target"] == "incoming::telemetry");
+    let changes: Vec<_> =
+        changes.map(|line| (&line["filter"], line["until"].is_string())).collect();
+    assert_eq!(changes, [(&json!("off"), true), (&json!("info"), false)]);
 }
 
 #[tokio::test]

@@ -309,6 +309,7 @@ async fn the_trace_of_the_request_that_completes_goes_on_to_the_backend() {
     let backend = Backend::start().await;
     let server = Running::start_with(|settings| {
         settings.handover_timeout = std::time::Duration::from_millis(300);
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     })
     .await;
     let trace = |last: &str| format!("{}{last}", &TRACE[..TRACE.len() - 2]);
@@ -350,6 +351,31 @@ async fn the_trace_of_the_request_that_completes_goes_on_to_the_backend() {
     }
 }
 
+/// It would put what the backend does into a trace of the stranger's choice.
+#[tokio::test]
+async fn a_strangers_trace_goes_nowhere() {
+    let backend = Backend::start().await;
+    let server = Running::start_with(|settings| {
+        settings.trusted_proxies = vec!["192.0.2.1/32".parse().unwrap()];
+    })
+    .await;
+    let (upload, cancelled) = (server.ticket(&backend).await, server.ticket(&backend).await);
+    backend.answer_for(&upload.id, [Script::Answer(200, "wait")]);
+    let put = Ask::new("PUT", &upload.url).header("traceparent", TRACE).body("x");
+    server.front(&put).await.expect(200);
+    assert_eq!(backend.calls_for(&upload.id, 1).await[0].header("traceparent"), None);
+    let cancel = Ask::new("DELETE", &cancelled.url).header("traceparent", TRACE);
+    server.front(&cancel).await.expect(200);
+    assert_eq!(backend.calls_for(&cancelled.id, 1).await[0].header("traceparent"), None);
+    // Of the backend's own call it is taken, whoever its peer is.
+    until("the wait is recorded", async || {
+        let target = format!("/incoming/backend/retry_handover?id={}", upload.id);
+        server.back(&Ask::new("POST", &target).header("traceparent", TRACE)).await;
+        backend.calls().iter().any(|call| call.header("traceparent") == Some(TRACE)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn requests_have_names() {
     let trusting = Running::start_with(|settings| {
@@ -365,7 +391,10 @@ async fn requests_have_names() {
         assert_eq!(name(&trusting, Ask::new("GET", path)).await, "proxy:7/a=b", "{path}");
         let (first, second) =
             (name(&wary, Ask::new("GET", path)).await, name(&wary, Ask::new("PUT", path)).await);
-        assert!(first != second && !first.contains("proxy") && first.len() > 8, "{first} {second}");
+        assert!(
+            first != second && !first.contains("proxy") && first.len() == 16,
+            "{first} {second}"
+        );
     }
     let upload = trusting.lonely_ticket().await;
     let named = Ask::new("GET", &upload.url).header("X-Request-Id", &upload.id);
