@@ -1,8 +1,9 @@
 //! A directory whose entries become durable: callers that wait while another syncs share the next
 //! sync, and after a failed one nothing is promised any more. And what is missing there: only where the
-//! directory is still in its place does that mean that it does not exist.
+//! directory is still in its place does that mean that it does not exist. [`ours`] tells whether a place is nobody else's.
 
 pub mod memory;
+pub mod ours;
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -24,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
     ("journal", &["core", "disk"]),
     ("engine", &["core", "store", "journal"]),
     ("wire", &["core", "store", "journal", "engine"]),
-    ("net", &["core", "store", "journal", "engine"]),
+    ("net", &["core", "disk", "store", "journal", "engine"]),
     ("handover", &["core", "store", "journal", "engine"]),
 ];
 

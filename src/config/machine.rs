@@ -14,6 +14,7 @@ use super::error::ConfigError;
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::{Settings, TlsFiles};
+use crate::disk::ours;
 
 /// What may be done about a storage directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,11 @@ pub(super) fn check(
         }
         None => None,
     };
+    if !settings.acme.domains.is_empty() {
+        let cache = &settings.acme.cache;
+        acme_cache(cache)
+            .map_err(|right| given!(layers, acme_cache).wrong(&shown(cache), right))?;
+    }
     let dir = &settings.storage_dir;
     directory(dir, storage)
         .map_err(|right| given!(layers, storage_dir).wrong(&shown(dir), right))?;
@@ -163,6 +169,14 @@ fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
     })
 }
 
+/// Whether keys can be kept here, where it is; the start makes it where it is not.
+fn acme_cache(dir: &Path) -> Result<(), String> {
+    match ours::directory(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes a directory for this user alone. Those above it are made with the usual modes: others may
 /// have business there.
 fn make(dir: &Path) -> io::Result<()> {
@@ -249,6 +263,20 @@ mod tests {
         let mode = fs::metadata(home.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o750);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn keys_are_kept_in_a_place_of_our_own() {
+        let home = tempdir().unwrap();
+        let dir = home.path().join("acme");
+        assert_eq!(acme_cache(&dir), Ok(()));
+        assert!(!dir.exists());
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(acme_cache(&dir), Ok(()));
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        let told = acme_cache(&dir).unwrap_err();
+        assert!(told.contains("every user of this machine"), "{told}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::tls::authorities;
 use super::{Challenges, TlsPair, TlsReload};
 use crate::core::digest::hex;
+use crate::disk::ours;
 
 /// What is ordered, and where.
 #[derive(Clone, Debug)]
@@ -66,7 +67,9 @@ impl Acme {
     pub fn new(options: Options) -> io::Result<Self> {
         private_directory(&options.cache).map_err(|error| named(&options.cache, &error))?;
         let pair = options.pair();
-        if !pair.cert.exists() {
+        // It is read when the first order begins; what is wrong with it is to be known now.
+        content(&options.account())?;
+        if content(&pair.cert)?.is_none() {
             write(&pair.cert, placeholder(&options.domains)?.as_bytes())?;
         }
         let client = client(options.directory_ca.as_deref())?;
@@ -192,12 +195,21 @@ impl AccountCache for Kept {
 }
 
 async fn read(path: PathBuf) -> io::Result<Option<Vec<u8>>> {
-    let read = tokio::task::spawn_blocking(move || match fs::read(&path) {
+    tokio::task::spawn_blocking(move || content(&path)).await.map_err(io::Error::other)?
+}
+
+/// What is in a file, where there is one. Whoever else could write to it would choose our key.
+fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        ours::open(path, OpenOptions::new().read(true))?.read_to_end(&mut content)?;
+        Ok(content)
+    };
+    match read() {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(named(&path, &error)),
-    });
-    read.await.map_err(io::Error::other)?
+        Err(error) => Err(named(path, &error)),
+    }
 }
 
 async fn store(path: PathBuf, content: &[u8]) -> io::Result<()> {
@@ -222,10 +234,11 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     written().map_err(|error| named(path, &error))
 }
 
+/// Makes the directory if it is absent. Errors: it is not ours.
 fn private_directory(path: &Path) -> io::Result<()> {
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) | Err(_) => ours::directory(path),
     }
 }
 
@@ -314,5 +327,43 @@ mod tests {
         assert_eq!(fs::read(&pair.cert).unwrap(), kept);
         let other = Acme::new(options(dir.path(), &["a.example"])).unwrap();
         assert_ne!(other.pair(), pair);
+    }
+
+    /// Somebody else could choose the key, or read it.
+    #[test]
+    fn nothing_is_kept_where_others_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = || Acme::new(options(dir.path(), &["a.example"]));
+        let check = |path: &Path, word: &str| {
+            let told = begin().err().expect(word).to_string();
+            assert!(told.starts_with(&path.display().to_string()) && told.contains(word), "{told}");
+        };
+        let open = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let pair = begin().unwrap().pair().cert;
+        let cache = pair.parent().unwrap();
+        open(cache, 0o777);
+        check(cache, "every user of this machine");
+        open(cache, 0o700);
+        let account = cache.join("account.der");
+        fs::write(&account, "key").unwrap();
+        for file in [&pair, &account] {
+            open(file, 0o666);
+            check(file, "every user of this machine");
+            open(file, 0o600);
+            let aside = dir.path().join("aside");
+            fs::rename(file, &aside).unwrap();
+            std::os::unix::fs::symlink(&aside, file).unwrap();
+            check(file, "symbolic link");
+            fs::rename(&aside, file).unwrap();
+        }
+        let aside = dir.path().join("aside");
+        fs::rename(cache, &aside).unwrap();
+        std::os::unix::fs::symlink(&aside, cache).unwrap();
+        check(cache, "symbolic link");
+        fs::remove_file(cache).unwrap();
+        fs::rename(&aside, cache).unwrap();
+        begin().unwrap();
     }
 }

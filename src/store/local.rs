@@ -7,7 +7,7 @@ use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
+use crate::disk::{NO_FOLLOW, SyncedDirectory, ours, still_named};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
@@ -331,12 +331,9 @@ impl LocalBlob {
 ///
 /// Errors: everybody may write to it, and could put links and journals there.
 fn check_strangers(directory: &Path) -> io::Result<()> {
-    let mode = std::fs::metadata(directory)?.permissions().mode() & 0o777;
-    if mode & 0o002 != 0 {
-        let why =
-            format!("every user of this machine may write to it (mode {mode:04o}): chmod 0700");
-        return Err(io::Error::other(why));
-    }
+    let found = std::fs::metadata(directory)?;
+    ours::not_of_everybody(&found)?;
+    let mode = found.permissions().mode() & 0o777;
     if mode & 0o066 != 0 {
         tracing::warn!(
             mode = format!("{mode:04o}"),

@@ -16,6 +16,7 @@ use sha2::Digest as _;
 
 use super::identity::Identity;
 use crate::core::digest::hex;
+use crate::disk::ours;
 
 /// A server has forgotten an idle upload long before.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60 * 24 * 60);
@@ -61,6 +62,7 @@ impl Slot {
         let folder = home.join("incoming").join("uploads");
         let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", folder.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unkept)?;
+        check_places(&folder).map_err(NoSlot::Unkept)?;
         tidy(&folder);
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         let mut hash = sha2::Sha256::new();
@@ -68,14 +70,10 @@ impl Slot {
         hash.update([0]);
         hash.update(target);
         let path = folder.join(format!("{}.json", &hex(&hash.finalize())[..32]));
-        let open = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
-        let file = open.map_err(unkept)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let open = ours::open(&path, &mut options);
+        let file = open.map_err(|error| NoSlot::Unkept(format!("{}: {error}", path.display())))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path, file }),
             Err(TryLockError::WouldBlock) => Err(NoSlot::Busy),
@@ -120,6 +118,15 @@ fn home() -> Option<PathBuf> {
     let set =
         |key: &str| std::env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
     set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local").join("state")))
+}
+
+/// Checks the folder and the one above it, which may lie where others write: what is remembered there says where bytes
+/// go. The error names the one that is not ours.
+fn check_places(folder: &Path) -> Result<(), String> {
+    for place in folder.parent().into_iter().chain([folder]) {
+        ours::directory(place).map_err(|error| format!("{}: {error}", place.display()))?;
+    }
+    Ok(())
 }
 
 /// Removes what nobody will ask for again.
@@ -168,6 +175,48 @@ mod tests {
         assert_eq!(again.read(), None);
         again.forget();
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    /// Somebody else could lead the bytes elsewhere, or learn where they go.
+    #[test]
+    fn nothing_is_remembered_in_a_place_of_others() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let home = tempfile::tempdir().unwrap();
+        let slot = || Slot::within(home.path(), Path::new("/f"), "a");
+        let check = |place: &str, word: &str| match slot() {
+            Err(NoSlot::Unkept(why)) => {
+                assert!(why.contains(place) && why.contains(word), "{place}: {why}");
+            }
+            Err(NoSlot::Busy) => panic!("{place}: busy"),
+            Ok(_) => panic!("{place}: {word} is no reason"),
+        };
+        let path = slot().unwrap().path;
+        let places = ["incoming", "incoming/uploads"].map(|place| home.path().join(place));
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for place in &places {
+            let name = place.display().to_string();
+            open(place, 0o777);
+            check(&name, "every user of this machine");
+            open(place, 0o700);
+            let aside = home.path().join("aside");
+            std::fs::rename(place, &aside).unwrap();
+            symlink(&aside, place).unwrap();
+            check(&name, "symbolic link");
+            std::fs::remove_file(place).unwrap();
+            std::fs::rename(&aside, place).unwrap();
+        }
+        open(&path, 0o666);
+        check(&path.display().to_string(), "every user of this machine");
+        std::fs::remove_file(&path).unwrap();
+        let victim = home.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        check(&path.display().to_string(), "symbolic link");
+        assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+        assert!(slot().is_ok());
     }
 
     #[test]
