@@ -24,7 +24,7 @@ use crate::net::{
 use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
 use manager::Manager;
-use options::{client_options, open_engine, proxy_protocol, wire_options};
+use options::{caution, client_options, open_engine, proxy_protocol, wire_options};
 pub use reload::Load;
 use reload::{Reloads, Running};
 pub use sockets::Socket;
@@ -112,6 +112,7 @@ impl Server {
         sockets: Vec<Socket>,
     ) -> Result<Self, StartError> {
         pages::small_only();
+        caution(&settings);
         let descriptors = sockets::raise_file_limit();
         if settings.max_connections > descriptors / 2 {
             let most = descriptors / 2;

@@ -5,6 +5,7 @@
 //! implicit configuration file (one is read when `--config` or `INCOMING_CONFIG` names it), and
 //! paths relative to the file (all are relative to the working directory, wherever written).
 
+mod caution;
 mod effective;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -22,6 +23,7 @@ mod values;
 use std::path::PathBuf;
 
 pub use crate::net::{Address, AddressError};
+pub use caution::StrangersTrusted;
 pub use error::{ConfigError, Origin};
 pub use layers::Layers;
 pub use machine::Storage;

@@ -1,7 +1,7 @@
 //! Settings become the options of each room.
 
 use super::StartError;
-use crate::config::{CallbackRule, Settings};
+use crate::config::{CallbackRule, Settings, StrangersTrusted};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
 use crate::engine::clock::SystemClock;
@@ -70,6 +70,17 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
             token: settings.backend_token.as_ref().map(|token| token.expose().to_owned()),
             client_certificate: settings.backend_tls_client_ca.is_some(),
         },
+    }
+}
+
+/// Says in the log what of the settings is mostly a mistake.
+pub(super) fn caution(settings: &Settings) {
+    if let Some(StrangersTrusted { networks, believed }) = settings.strangers_trusted() {
+        tracing::warn!(
+            networks,
+            believed,
+            "strangers are in trusted_proxies: anybody can claim any address"
+        );
     }
 }
 

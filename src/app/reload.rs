@@ -6,7 +6,7 @@
 //!
 //! Requests see new settings from their next step on; a chunk under way keeps its pace, time-outs and limits.
 
-use super::options::{client_options, engine_options, wire_options};
+use super::options::{caution, client_options, engine_options, wire_options};
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::engine::swap::Swap;
@@ -107,6 +107,9 @@ impl Running {
         self.grace.set(settings.shutdown_grace);
         for protocol in &self.reloads.proxies {
             protocol.trust(settings.trusted_proxies.clone());
+        }
+        if changed.contains(&"trusted_proxies") {
+            caution(&settings);
         }
         self.settings = settings;
         tracing::info!(changed = changed.join(", "), "settings reloaded");

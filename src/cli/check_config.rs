@@ -6,15 +6,24 @@
 use std::io::{self, Write};
 
 use super::{CliError, ServeArgs};
-use crate::config::{Layers, Settings, Storage};
+use crate::config::{Layers, Settings, Storage, StrangersTrusted};
 
-/// Checks everything and prints the settings in force as TOML, the token left out.
+/// Checks everything and prints the settings in force as TOML, the token left out; on standard error what in them is
+/// mostly a mistake.
 ///
 /// # Errors
 /// The configuration is wrong, or standard output is closed.
 pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
     let layers = Layers::gather(args.typed, args.config, std::env::vars_os())?;
     let settings = Settings::check(&layers, Storage::Look)?;
+    if let Some(StrangersTrusted { networks, believed }) = settings.strangers_trusted() {
+        // Who does not read it loses nothing but the advice.
+        let _ = writeln!(
+            io::stderr(),
+            "incoming: warning: trusted_proxies = {networks}: strangers are in it, so anybody can claim any address by \
+             {believed}; name your proxies alone"
+        );
+    }
     match io::stdout().write_all(settings.to_toml().as_bytes()) {
         // Who has seen enough closes the pipe.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

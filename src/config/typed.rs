@@ -159,7 +159,8 @@ pub struct Typed {
     #[serde(deserialize_with = "raw::list")]
     pub cors_origins: Option<Vec<Raw>>,
     /// Proxies whose word about the client's address is taken (Forwarded, X-Forwarded-For, PROXY
-    /// protocol): IPs or CIDRs, separated by commas or repeated [default: none]
+    /// protocol): IPs or CIDRs, separated by commas or repeated. One wider than 10.0.0.0/8 or fc00::/7
+    /// lets strangers claim any address, and is warned of [default: none]
     #[arg(long, value_name = "CIDR,...")]
     #[serde(deserialize_with = "raw::list")]
     pub trusted_proxies: Option<Vec<Raw>>,

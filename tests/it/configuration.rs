@@ -157,3 +157,29 @@ fn flags_over_environment_over_file() {
     let secret = run(home.path(), &["check-config", "--backend-token", "hush-hush"], &[]);
     assert!(!String::from_utf8_lossy(&secret.stdout).contains("hush-hush"));
 }
+
+/// With these `backend_allow` and the addresses in the log mean nothing.
+#[tokio::test]
+async fn strangers_that_are_trusted_are_told_of() {
+    let home = tempfile::tempdir().unwrap();
+    let check = |flags: &[&str], word: Option<&str>| {
+        let output = run(home.path(), &[&["check-config"], flags].concat(), &[]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{told}");
+        assert_eq!(told.lines().count(), usize::from(word.is_some()), "{told}");
+        for part in word.into_iter().chain(word.map(|_| "anybody can claim any address")) {
+            assert!(told.contains(part), "{part:?} in {told}");
+        }
+    };
+    check(&["--trusted-proxies", "10.0.0.0/8"], None);
+    check(&["--trusted-proxies", "0.0.0.0/0"], Some("trusted_proxies = 0.0.0.0/0: "));
+    check(&["--trusted-proxies", "10.0.0.1,::/0", "--proxy-protocol"], Some("PROXY headers"));
+    let program = Program::start(home.path(), &["--trusted-proxies", "10.0.0.1,0.0.0.0/0"]);
+    let log = program.log();
+    let line = log.lines().find(|line| line.contains("anybody can claim any address"));
+    let line: serde_json::Value = serde_json::from_str(line.expect("a warning")).unwrap();
+    assert_eq!(
+        (line["level"].as_str(), line["networks"].as_str()),
+        (Some("WARN"), Some("0.0.0.0/0"))
+    );
+}
