@@ -29,6 +29,7 @@ mod readahead;
 mod serve;
 mod sizes;
 mod stats;
+pub(crate) mod through;
 mod tls;
 mod turn;
 mod watch;

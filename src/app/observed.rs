@@ -39,13 +39,10 @@ pub(super) fn beside(shown: &Shown<'_>) -> Beside {
         max_connections: shown.max_connections,
         started: SystemTime::now(),
     };
-    let named = |name: &str, workers: &Workers| -> Vec<Turn> {
-        let numbered = workers.runtimes().enumerate();
-        numbered.map(|(n, runtime)| Turn::new(format!("{name}-{n}"), runtime.clone())).collect()
-    };
-    let mut loops = vec![Turn::new("main".into(), Handle::current())];
-    loops.extend(named("incoming", shown.workers));
-    loops.extend(named("incoming-backend", shown.backend_workers));
+    let workers = shown.workers.runtimes().chain(shown.backend_workers.runtimes());
+    let turns = workers.map(|(name, runtime)| Turn::new(name.to_owned(), runtime.clone()));
+    let main = Turn::new("main".into(), Handle::current());
+    let loops = std::iter::once(main).chain(turns).collect();
     Beside {
         metrics: Arc::new(move |scrape| sources.render(scrape)),
         refusals,

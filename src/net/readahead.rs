@@ -1,11 +1,13 @@
 //! A large read buffer between a socket and TLS.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::through::{shutdown_goes_through, writes_go_through};
 
 /// Bytes asked of the socket at once.
 ///
@@ -86,33 +88,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for ReadAhead<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    writes_go_through!(io);
+    shutdown_goes_through!(io);
 }
 
 impl<IO> Drop for ReadAhead<IO> {
@@ -142,6 +119,7 @@ fn keep_buffer(buffer: Box<[u8]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::IoSlice;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn spares() -> usize {

@@ -1,12 +1,14 @@
 //! Takes turns: a connection whose bytes never end lets the others of its worker run in between.
 
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
+
+use super::through::{shutdown_goes_through, writes_go_through};
 
 /// Bytes read in one turn. 1 MiB: some 50,000 of HTTP/2's small frames, which cost ten milliseconds or
 /// so, and of a body so much that giving way costs nothing against it.
@@ -50,33 +52,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Turns<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Turns<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    writes_go_through!(io);
+    shutdown_goes_through!(io);
 }
 
 #[cfg(test)]

@@ -104,9 +104,10 @@ impl Workers {
         Pulse { handles: self.dealer.handles.to_vec() }
     }
 
-    /// The runtimes, in the order of their threads' numbers.
-    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
-        self.dealer.handles.iter()
+    /// The runtimes by the names of their threads, which are given here alone.
+    pub fn runtimes(&self) -> impl Iterator<Item = (&str, &Handle)> {
+        let names = self.threads.iter().map(|worker| worker.thread.thread().name());
+        names.map(Option::unwrap_or_default).zip(self.dealer.handles.iter())
     }
 
     /// The runtime whose turn it is.
@@ -203,6 +204,11 @@ mod tests {
     #[test]
     fn deals_in_turn_and_ends() {
         let workers = Workers::start(2).unwrap();
+        for (name, runtime) in workers.runtimes() {
+            let (tell, told) = mpsc::channel();
+            runtime.spawn(async move { tell.send(thread::current().name().map(str::to_owned)) });
+            assert_eq!(told.recv().unwrap().as_deref(), Some(name));
+        }
         let (tell, told) = mpsc::channel();
         for _ in 0..4 {
             let tell = tell.clone();
