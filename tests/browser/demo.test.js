@@ -129,7 +129,7 @@ test('paused in the first chunk: what has arrived is shown; cancelled while paus
   await press(page, one.name, 'pause');
   await until('what is kept is shown', async () => {
     const { state, text } = await card(page, one.name);
-    return state === 'paused' && /[1-9][\d.]* kB of/.test(text);
+    return state === 'paused' && /[1-9][\d.]* [kM]B of/.test(text);
   });
   await press(page, one.name, 'cancel');
   await until('it is cancelled', async () => (await card(page, one.name)).state === 'cancelled');

@@ -56,13 +56,13 @@ export async function expected(complaints, form) {
   for (let at = complaints.length - 1; at >= 0; at -= 1) if (form.test(complaints[at])) complaints.splice(at, 1);
 }
 
-/** Waits until `look` gives something true, and gives it; fails with `what` after a minute. */
-export async function until(what, look) {
+/** Waits until `look` gives something true, and gives it; fails with `what` after a minute, and with what `tell` says of that moment. */
+export async function until(what, look, tell = async () => '') {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     const seen = await look();
     if (seen) return seen;
-    if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}`);
+    if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}${await tell()}`);
     await new Promise((next) => setTimeout(next, 50));
   }
 }
@@ -354,5 +354,15 @@ export async function received(page, wanted) {
       const rows = [...document.querySelectorAll('[data-testid=received-file]')];
       return rows.some((row) =>
         row.dataset.name === name && row.querySelector('[data-testid=sha256]')?.dataset.sha256 === sha256);
-    }, wanted));
+    }, wanted), () => shown(page));
+}
+
+/** What the page shows of its uploads and of the files the web app has, for a test that waited in vain. */
+async function shown(page) {
+  const texts = await page.evaluate(() =>
+    ['[data-testid=upload]', '[data-testid=received-file]'].flatMap((rows) =>
+      [...document.querySelectorAll(rows)].map((row) => `${row.dataset.state ?? 'received'}: ${row.innerText.replace(/\s+/g, ' ')}`)));
+  const uploaders = await page.evaluate(() => (window.demoUploads ?? []).map(({ bytes_acked, bytes_tx, bytes_total, connected, retry_in_s, state_msg }) =>
+    JSON.stringify({ bytes_acked, bytes_tx, bytes_total, connected, retry_in_s, state_msg })));
+  return ['; the page shows:', ...texts, ...uploaders].join('\n  ');
 }
