@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { browser, demo, folder, freePort, later, open, test, until } from './harness.js';
+import { browser, demo, folder, freePort, open, test, until } from './harness.js';
 
 const NONE = 'nginx is not installed';
 const has_nginx = spawnSync('nginx', ['-v']).status === 0;
@@ -26,7 +26,7 @@ http { access_log off; ${temporary.join(' ')}
 `);
   const proxy = spawn('nginx', ['-p', dir, '-c', conf, '-e', 'stderr'], { stdio: 'ignore' });
   const ended = new Promise((end) => proxy.once('exit', end));
-  later(t, async () => {
+  t.after(async () => {
     proxy.kill('SIGTERM');
     await ended;
   });

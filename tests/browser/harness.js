@@ -16,8 +16,13 @@ import { KINDS, is_own_word, launch, unavailable } from './browsers.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const BINARY = process.env.BINARY_UNDER_TEST ?? join(ROOT, 'target/debug/incoming');
-const PATIENCE_MS = 60_000;
-const TEST_MS = 180_000;
+const PATIENCE_MS = 90_000;
+/** A wait that takes so long is told of, though it ends well. */
+const LONG_MS = 30_000;
+const TEST_MS = 300_000;
+/** Times that a test which failed is tried again, by itself and afresh; each failure is told of. For machines whose disk or
+ *  processor may stand still for a minute. */
+const RETRIES = Number(process.env.BROWSER_RETRIES ?? 0);
 
 /** The browser a test runs in, for those that `test` made. */
 const kinds = new WeakMap();
@@ -32,12 +37,56 @@ export const kind_of = (t) => kinds.get(t) ?? KINDS[0];
 /** Does `body` in each browser. `skip` says of a browser why not in that one. */
 export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
   for (const kind of KINDS) {
-    once(`${kind}: ${name}`, { skip: unavailable(kind) || (skip[kind] ?? false), timeout }, async (t) => {
-      kinds.set(t, kind);
-      heard.set(t, []);
-      await body(t);
-      await quiet(t);
+    once(`${kind}: ${name}`, { skip: unavailable(kind) || (skip[kind] ?? false), timeout: timeout * (1 + RETRIES) }, async (t) => {
+      for (let left = RETRIES; ; left -= 1) {
+        const one = new Attempt(t, kind);
+        try {
+          await one.run(body);
+          return;
+        } catch (error) {
+          if (left === 0) throw error;
+          t.diagnostic(`FLAKY, tried again: ${error.stack ?? error}`);
+        }
+      }
     });
+  }
+}
+
+/** One attempt at a test: what it set up is undone before the next one begins. */
+class Attempt {
+  #undo = [];
+
+  constructor(test, kind) {
+    this.test = test;
+    kinds.set(this, kind);
+    heard.set(this, []);
+  }
+
+  diagnostic(text) {
+    this.test.diagnostic(text);
+  }
+
+  skip(why) {
+    this.test.skip(why);
+  }
+
+  /** Does `undo` at the end; what was set up last is undone first. */
+  after(undo) {
+    this.#undo.push(undo);
+  }
+
+  async run(body) {
+    const failures = [];
+    // Also when the test has run out of time, and `body` never comes to an end.
+    this.test.after(() => this.#end([]));
+    await body(this).then(() => quiet(this)).catch((error) => failures.push(error));
+    await this.#end(failures);
+    if (failures.length > 1) throw new AggregateError(failures, failures.map(String).join('; '));
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #end(failures) {
+    for (let undo; (undo = this.#undo.pop()); ) await Promise.resolve().then(undo).catch((error) => failures.push(error));
   }
 }
 
@@ -56,36 +105,17 @@ export async function expected(complaints, form) {
   for (let at = complaints.length - 1; at >= 0; at -= 1) if (form.test(complaints[at])) complaints.splice(at, 1);
 }
 
-/** Waits until `look` gives something true, and gives it; fails with `what` after a minute, and with what `tell` says of that moment. */
+/** Waits until `look` gives something true, and gives it; fails with `what` when it takes too long, and with what `tell` says of that moment. */
 export async function until(what, look, tell = async () => '') {
-  const deadline = Date.now() + PATIENCE_MS;
+  const began = performance.now();
   for (;;) {
     const seen = await look();
+    const waited = performance.now() - began;
+    if (seen && waited > LONG_MS) console.log(`waited ${Math.round(waited / 1000)} s for: ${what}`);
     if (seen) return seen;
-    if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}${await tell()}`);
+    if (waited > PATIENCE_MS) throw new Error(`waited in vain for: ${what}${await tell()}`);
     await new Promise((next) => setTimeout(next, 50));
   }
-}
-
-const undone = new WeakMap();
-
-/** Does `undo` at the end of `t`: what was set up last is undone first. */
-export function later(t, undo) {
-  if (!undone.has(t)) {
-    undone.set(t, []);
-    t.after(async () => {
-      const failures = [];
-      for (const one of undone.get(t).reverse()) {
-        try {
-          await one();
-        } catch (error) {
-          failures.push(error);
-        }
-      }
-      if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join('; '));
-    });
-  }
-  undone.get(t).push(undo);
 }
 
 /** A port that was free a moment ago, below those that the system gives to connections: nobody gets it meanwhile by chance. */
@@ -103,7 +133,7 @@ export async function freePort() {
 /** A folder that goes away with `t`. */
 export async function folder(t) {
   const path = await mkdtemp(join(tmpdir(), 'incoming-browser-'));
-  later(t, () => rm(path, { recursive: true, force: true, maxRetries: 5 }));
+  t.after(() => rm(path, { recursive: true, force: true, maxRetries: 5 }));
   return path;
 }
 
@@ -121,7 +151,7 @@ export class Server {
     this.args = args;
     this.ready = ready;
     this.log = '';
-    later(t, () => this.kill('SIGKILL'));
+    t.after(() => this.kill('SIGKILL'));
   }
 
   async start() {
@@ -183,7 +213,7 @@ export class Line {
     this.bytes = 0;
     this.pairs = new Set();
     this.server = createServer((client) => this.#carry(client));
-    later(t, () => this.close());
+    t.after(() => this.close());
   }
 
   async open() {
@@ -287,13 +317,13 @@ export async function browser(t, more = {}) {
   if (own || flags.length > 0) {
     const alone = await launch(kind, profile ?? await folder(t), flags, options);
     owners.set(alone, t);
-    later(t, () => alone.connected && alone.close());
+    t.after(() => alone.connected && alone.close());
     return alone;
   }
   if (!started.has(kind)) started.set(kind, start(kind));
   const context = await (await started.get(kind)).on.createBrowserContext();
   owners.set(context, t);
-  later(t, () => context.close());
+  t.after(() => context.close());
   return context;
 }
 

@@ -1,8 +1,12 @@
 // The harness itself: it hears what a page must not do, in every browser, and its line does what it says.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { Line, browser, later, open, quiet, test, until } from './harness.js';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Line, browser, folder, kind_of, open, quiet, test, until } from './harness.js';
 
 test('errors, rejections and console errors of a page are heard', async (t) => {
   const { page, complaints } = await open(await browser(t), 'data:text/html,<title>a page</title>');
@@ -39,7 +43,7 @@ test('a test whose page complains last of all fails', async (t) => {
 test('a request that fails is no complaint of the page', async (t) => {
   const server = createServer((_, answer) => answer.writeHead(500).end('<title>no</title>'));
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  later(t, () => (server.closeAllConnections(), server.close()));
+  t.after(() => (server.closeAllConnections(), server.close()));
   const line = new Line(t, server.address().port, 1e9);
   const { page } = await open(await browser(t), `http://localhost:${server.address().port}/`);
   const port = await line.open();
@@ -55,4 +59,25 @@ test('a request that fails is no complaint of the page', async (t) => {
     return [failed, (await fetch('/')).status];
   }, port);
   assert.deepEqual(told, [true, 500]);
+});
+
+test('a test that fails once is tried again where that is asked for, afresh, and told of', async (t) => {
+  const script = join(await folder(t), 'once.test.js');
+  await writeFile(script, `
+    import { test } from ${JSON.stringify(join(import.meta.dirname, 'harness.js'))};
+    let undone = true, times = 0;
+    test('fails once', async (t) => {
+      if (!undone) throw new Error('what was before is not undone');
+      undone = false;
+      t.after(() => (undone = true));
+      if (times++ === 0) throw new Error('the first time');
+    });
+  `);
+  const run = (retries) => {
+    const env = { ...process.env, BROWSERS: kind_of(t), BROWSER_RETRIES: retries };
+    delete env.NODE_TEST_CONTEXT;
+    return promisify(execFile)(process.execPath, ['--test', '--test-reporter=tap', script], { env });
+  };
+  assert.match((await run('1')).stdout, /FLAKY, tried again: Error: the first time/);
+  await assert.rejects(run('0'), ({ stdout }) => /the first time/.test(stdout) && !/FLAKY/.test(stdout));
 });

@@ -9,7 +9,7 @@ import { createServer, request as ask } from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { Server, folder, freePort, later, until } from './harness.js';
+import { Server, folder, freePort, until } from './harness.js';
 
 const OWN_SCRIPT = join(import.meta.dirname, 'watch.js');
 
@@ -117,7 +117,7 @@ class Site {
       site.#answer(request, answer).catch(() => answer.destroy());
     });
     await new Promise((done) => web.listen(0, '127.0.0.1', done));
-    later(t, () => (web.closeAllConnections(), web.close()));
+    t.after(() => (web.closeAllConnections(), web.close()));
     site.port = web.address().port;
     site.dir = await folder(t);
     [site.uploadPort, site.backendPort] = [await freePort(), await freePort()];
