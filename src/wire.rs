@@ -200,6 +200,7 @@ impl Wire {
         let frontend = route.is_frontend();
         let cause = trace::cause(&head.headers, route, &caller, &self.options.now().access);
         let cors = frontend.then(|| self.options.now().cors.headers(&head.headers));
+        let mark = self.is_doctor(route, surface).then_some(doctor::MARK);
         let mut answer = match head::check(&head).and_then(|()| route.on(surface)) {
             Ok(route) => {
                 let work = self.dispatch(route, surface, caller, head, body);
@@ -217,6 +218,7 @@ impl Wire {
         if let Some(cors) = cors {
             answer.headers_mut().extend(cors);
         }
+        answer.headers_mut().extend(mark);
         if method == Method::HEAD {
             // hyper leaves the body out on HTTP/1.1 alone.
             let length = answer.body().size_hint().exact().filter(|&bytes| bytes > 0);
@@ -250,6 +252,13 @@ impl Wire {
         answer
     }
 
+    /// Whether the path doctor answers there.
+    fn is_doctor(&self, route: Route, surface: Surface) -> bool {
+        matches!(route, Route::Doctor | Route::DoctorFindings)
+            && route.on(surface).is_ok()
+            && self.options.now().doctor
+    }
+
     async fn dispatch(
         self: &Arc<Self>,
         route: Route,
@@ -261,10 +270,10 @@ impl Wire {
         match route {
             Route::Upload(id) => self.upload(id, head, body).await,
             Route::Verify(id) => self.verification(id, head, body).await,
-            Route::Doctor if self.options.now().doctor => {
+            Route::Doctor if self.is_doctor(route, surface) => {
                 self.doctor(surface, caller, head, body).await
             }
-            Route::DoctorFindings if self.options.now().doctor => {
+            Route::DoctorFindings if self.is_doctor(route, surface) => {
                 self.doctor_findings(head, body).await
             }
             Route::Script(script) => assets::answer(script, &head),

@@ -75,7 +75,7 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         if head.method == Method::OPTIONS {
-            return marked(preflight_answer(&head.headers, METHODS));
+            return preflight_answer(&head.headers, METHODS);
         }
         let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
         if !known.contains(&head.method) {
@@ -85,11 +85,11 @@ impl Wire {
             return busy().into_answer();
         };
         let examined = self.examine(surface, caller, &head, body, place).await;
-        marked(examined.unwrap_or_else(|problem| {
+        examined.unwrap_or_else(|problem| {
             let mut answer = problem.into_answer();
             answer.headers_mut().extend(specimens(0));
             answer
-        }))
+        })
     }
 
     /// What a client has seen of its path, judged.
@@ -261,11 +261,6 @@ fn busy() -> Problem {
     Problem::new(Code::TooMany, "the doctor is examining as many paths as it may; try again")
 }
 
-fn marked(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(MARK, HeaderValue::from_static("1"));
-    answer
-}
-
 /// The headers that the acknowledgement of a chunk has.
 fn specimens(bytes: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -304,8 +299,9 @@ fn place(address: IpAddr) -> String {
     }
 }
 
-/// On every answer of the doctor: proxies have pages of their own.
-pub const MARK: HeaderName = HeaderName::from_static("incoming-doctor");
+/// On every answer of the doctor: proxies have pages of their own. [`Wire::answer`] sets it, so that none goes without.
+pub const MARK: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("incoming-doctor"), HeaderValue::from_static("1"));
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const FINDINGS_METHODS: &str = "POST, OPTIONS";
 /// Refusals that can be asked for. No 5xx and no 429: proxies take servers out of service for those.

@@ -82,6 +82,32 @@ async fn refuses_what_it_is_asked_to_refuse() {
     }
 }
 
+/// By it a client tells the server's answers from a proxy's, those that say no above all.
+#[tokio::test]
+async fn every_answer_has_the_mark() {
+    let server = Running::start().await;
+    let check = async |ask: Ask, status: u16| {
+        let what = format!("{} {}", ask.method, ask.target);
+        let reply = server.front(&ask).await;
+        assert_eq!((reply.status, reply.header("incoming-doctor")), (status, Some("1")), "{what}");
+    };
+    check(ask("GET", ""), 200).await;
+    check(ask("HEAD", ""), 200).await;
+    check(ask("OPTIONS", ""), 204).await;
+    check(ask("PATCH", ""), 405).await;
+    check(ask("PUT", "?wait=x").body("x"), 400).await;
+    check(ask("PUT", "?refuse=length-changed").body("x"), 409).await;
+    check(ask("GET", "").header("Host", "a@b"), 400).await;
+    check(ask("POST", "/findings").body("{}"), 200).await;
+    check(ask("POST", "/findings").body("[]"), 400).await;
+    check(ask("POST", "/findings").body("x".repeat(70_000)), 413).await;
+    check(ask("OPTIONS", "/findings"), 204).await;
+    check(ask("GET", "/findings"), 405).await;
+    // Nobody else's answer has it.
+    let reply = server.front(&Ask::new("GET", "/incoming/frontend/incoming.js")).await;
+    assert_eq!(reply.header("incoming-doctor"), None);
+}
+
 #[tokio::test]
 async fn serves_few_at_a_time() {
     let server = Running::start().await;
@@ -94,7 +120,10 @@ async fn serves_few_at_a_time() {
     }
     until("all places are taken", async || {
         let reply = server.front(&ask("GET", "")).await;
-        (reply.status == 429).then(|| reply.problem(429, "too-many", 13))
+        (reply.status == 429).then(|| {
+            reply.problem(429, "too-many", 13);
+            assert_eq!(reply.header("incoming-doctor"), Some("1"));
+        })
     })
     .await;
     // Uploads and judgements of others go on; those who are gone leave their places.
@@ -161,7 +190,9 @@ async fn judges_what_a_client_has_seen() {
 async fn can_be_switched_off() {
     let server = Running::start_with(|settings| settings.doctor = false).await;
     for path in ["", "/findings"] {
-        server.front(&ask("POST", path)).await.problem(404, "unknown-upload", 4);
+        let reply = server.front(&ask("POST", path)).await;
+        reply.problem(404, "unknown-upload", 4);
+        assert_eq!(reply.header("incoming-doctor"), None);
     }
     server.back(&ask("GET", "")).await.expect(404);
 }
