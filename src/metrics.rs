@@ -8,7 +8,7 @@ mod text;
 use crate::engine::Engine;
 use crate::engine::histogram::{Histogram, Times};
 use crate::engine::status::StateName;
-use crate::net::{Memory, Stats as NetStats, TlsReload};
+use crate::net::{HeaderFailure, Memory, Stats as NetStats, TlsReload};
 use crate::wire::refusals::Refusals;
 use crate::wire::{MetricsFormat, Scrape};
 use prometheus_client::collector::Collector;
@@ -165,6 +165,10 @@ impl Counted {
         to.gauge("connections_open_max", help, most)?;
         to.counter("tls_failures", "TLS handshakes that failed", net.tls_failures())?;
         to.counter("accept_errors", "Times the system gave no connection", net.accept_errors())?;
+        let failures = HeaderFailure::ALL
+            .map(|why| (vec![("reason", why.word().to_owned())], net.header_failures(why)));
+        let help = "Connections closed for want of a PROXY header that counts";
+        to.counters("proxy_header_failures", help, failures.into_iter())?;
         let help = "Connections ended by a time limit";
         to.counter("connections_overdue", help, net.overdue())?;
         let ends = self.sources.certificates.iter().filter_map(|(listener, tls)| {

@@ -47,7 +47,7 @@ pub use memory::Memory;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
-pub use stats::{Connections, Stats};
+pub use stats::{Connections, HeaderFailure, Stats};
 pub use tls::{Challenges, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
 pub use workers::{Pulse, Workers};
 

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::PeerAddress;
 use super::conn::Shared;
+use super::stats::HeaderFailure;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -66,7 +67,7 @@ impl ProxyProtocol {
 }
 
 /// Who is at the other end of a connection from `peer`: on a listener without the protocol the peer itself, else
-/// whom its header names. `None` ends the connection, which was noted then.
+/// whom its header names. `None` ends the connection, which was counted and noted then.
 ///
 /// Cancel: what was read is gone, and the connection with it.
 pub(super) async fn client<IO: AsyncRead + Unpin>(
@@ -76,7 +77,7 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
 ) -> Option<PeerAddress> {
     let Some(protocol) = &shared.proxy_protocol else { return Some(peer) };
     if !protocol.trusts(peer) {
-        shared.stats.accept_failed();
+        shared.stats.header_failed(HeaderFailure::Stranger);
         if protocol.told.swap(true, Ordering::Relaxed) {
             tracing::debug!(address = ?peer, "not a trusted proxy, on a listener with proxy_protocol");
         } else {
@@ -88,15 +89,19 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
     match shared.drain.run_until_cancelled(read).await? {
         Ok(Ok(said)) => return Some(said.applied_to(peer)),
         // Whoever connects to see whether it can, and goes away.
-        Ok(Err(ReadError::Silent)) => tracing::debug!(address = ?peer, "no PROXY header"),
-        Ok(Err(error)) => tracing::warn!(address = ?peer, %error, "no PROXY header"),
+        Ok(Err(ReadError::Silent)) => {
+            shared.stats.header_failed(HeaderFailure::Silent);
+            tracing::debug!(address = ?peer, "no PROXY header");
+        }
+        Ok(Err(error @ (ReadError::Io(_) | ReadError::Header(_)))) => {
+            shared.stats.header_failed(HeaderFailure::Malformed);
+            tracing::warn!(address = ?peer, %error, "no PROXY header");
+        }
         Err(_) => {
             shared.stats.was_overdue();
             tracing::warn!(address = ?peer, "no PROXY header in time");
-            return None;
         }
     }
-    shared.stats.accept_failed();
     None
 }
 

@@ -11,7 +11,35 @@ pub struct Stats {
     http2: Connections,
     tls_failures: AtomicU64,
     accept_errors: AtomicU64,
+    header_failures: [AtomicU64; HeaderFailure::ALL.len()],
     overdue: AtomicU64,
+}
+
+/// Why a connection to a listener with `proxy_protocol` was closed before its first request. One whose header did not
+/// come in time is overdue instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderFailure {
+    /// No trusted proxy: whatever it sends is not read.
+    Stranger,
+    /// It went away without a byte, as health checks do.
+    Silent,
+    /// What it sent is no header of version 2, or not a whole one.
+    Malformed,
+}
+
+impl HeaderFailure {
+    /// Each of them, in the order of the declaration above.
+    pub const ALL: [Self; 3] = [Self::Stranger, Self::Silent, Self::Malformed];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Silent => "silent",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 /// Connections of one kind.
@@ -53,6 +81,12 @@ impl Stats {
         self.tls_failures.load(Ordering::Relaxed)
     }
 
+    /// Connections closed for want of a PROXY header that counts.
+    #[must_use]
+    pub fn header_failures(&self, why: HeaderFailure) -> u64 {
+        self.header_failures[why as usize].load(Ordering::Relaxed)
+    }
+
     /// Times the system refused to hand over a connection (out of descriptors, mostly).
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
@@ -79,6 +113,10 @@ impl Stats {
 
     pub(super) fn accept_failed(&self) {
         self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn header_failed(&self, why: HeaderFailure) {
+        self.header_failures[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn was_overdue(&self) {

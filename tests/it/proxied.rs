@@ -30,6 +30,13 @@ async fn status(place: &Place, before: &[u8], ask: &Ask) -> Option<u16> {
     after(place, before, ask).await.map(|reply| reply.status)
 }
 
+/// Whether `/metrics` has this line; `before` stands before the request.
+async fn metrics_say(server: &Running, before: &[u8], line: &str) {
+    let ask = Ask::new("GET", "/metrics");
+    let text = after(&server.backend, before, &ask).await.unwrap().expect(200).text();
+    assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+}
+
 fn list() -> Ask {
     Ask::new("GET", "/incoming/backend/uploads")
 }
@@ -50,6 +57,13 @@ async fn a_proxy_header_names_the_client() {
     assert_eq!(status(public, &nameless(0x21), &script).await, Some(200));
     assert_eq!(status(public, b"", &script).await, None, "a header is required");
     assert_eq!(status(public, b"PROXY UNKNOWN\r\n", &script).await, None);
+    for line in [
+        "incoming_proxy_header_failures_total{reason=\"stranger\"} 0",
+        "incoming_proxy_header_failures_total{reason=\"malformed\"} 2",
+        "incoming_accept_errors_total 0",
+    ] {
+        metrics_say(&server, &named([192, 0, 2, 7]), line).await;
+    }
     assert_eq!(status(backend, &named([192, 0, 2, 7]), &list()).await, Some(200));
     assert_eq!(status(backend, &named([8, 8, 8, 8]), &list()).await, Some(403));
     // The proxy itself, and somebody whom it does not name.
@@ -72,6 +86,9 @@ async fn strangers_cannot_name_clients() {
     let script = Ask::new("GET", "/incoming/frontend/incoming.js");
     assert_eq!(status(&server.public, &named([192, 0, 2, 1]), &script).await, None);
     assert_eq!(status(&server.public, b"", &script).await, None);
+    let line = "incoming_proxy_header_failures_total{reason=\"stranger\"} 2";
+    metrics_say(&server, b"", line).await;
+    metrics_say(&server, b"", "incoming_accept_errors_total 0").await;
     // The backend's own listener was not asked to have headers.
     assert_eq!(status(&server.backend, b"", &list()).await, Some(200));
     assert_eq!(status(&server.backend, &named([127, 0, 0, 1]), &list()).await, Some(400));

@@ -95,25 +95,33 @@ fn shared(trusted: Option<&[&str]>, first_byte: Duration) -> Shared {
 #[tokio::test]
 async fn only_a_trusted_peer_is_believed() {
     let ip = |text: &str| PeerAddress::Ip(text.parse().unwrap());
-    let check = async |trusted: Option<&[&str]>, peer, data: &[u8], expected| {
+    let check = async |trusted: Option<&[&str]>, peer, data: &[u8], expected: Result<_, _>| {
         let shared = shared(trusted, Duration::from_secs(60));
         let client = client(&mut &data[..], peer, &shared).await;
-        assert_eq!(client, expected, "{trusted:?} {peer:?} {data:?}");
-        assert_eq!(shared.stats.accept_errors(), u64::from(expected.is_none()));
+        assert_eq!(client, expected.ok(), "{trusted:?} {peer:?} {data:?}");
+        for why in HeaderFailure::ALL {
+            let count = u64::from(expected == Err(why));
+            assert_eq!(shared.stats.header_failures(why), count, "{why:?} {peer:?} {data:?}");
+        }
+        // The system gave these connections, and no limit ended them.
+        assert_eq!((shared.stats.accept_errors(), shared.stats.overdue()), (0, 0));
     };
     let (proxy, stranger) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
     let named = header(0x21, 0x11, V4);
     let ten: Option<&[&str]> = Some(&["10.0.0.0/8"]);
-    check(None, stranger, b"", Some(stranger)).await;
-    check(ten, proxy, &named, Some(ip("192.0.2.7:8080"))).await;
-    check(ten, stranger, &named, None).await;
-    check(Some(&[]), proxy, &named, None).await;
-    check(Some(&[]), PeerAddress::Unix, &named, Some(ip("192.0.2.7:8080"))).await;
-    check(ten, proxy, &header(0x20, 0, &[]), Some(proxy)).await;
-    check(ten, PeerAddress::Unix, &header(0x20, 0, &[]), Some(PeerAddress::Unix)).await;
-    check(ten, proxy, &header(0x21, 0, &[]), Some(PeerAddress::Unknown)).await;
-    check(ten, proxy, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", None).await;
-    check(ten, proxy, b"", None).await;
+    check(None, stranger, b"", Ok(stranger)).await;
+    check(ten, proxy, &named, Ok(ip("192.0.2.7:8080"))).await;
+    check(ten, stranger, &named, Err(HeaderFailure::Stranger)).await;
+    check(Some(&[]), proxy, &named, Err(HeaderFailure::Stranger)).await;
+    check(ten, PeerAddress::Unknown, &named, Err(HeaderFailure::Stranger)).await;
+    check(Some(&[]), PeerAddress::Unix, &named, Ok(ip("192.0.2.7:8080"))).await;
+    check(ten, proxy, &header(0x20, 0, &[]), Ok(proxy)).await;
+    check(ten, PeerAddress::Unix, &header(0x20, 0, &[]), Ok(PeerAddress::Unix)).await;
+    check(ten, proxy, &header(0x21, 0, &[]), Ok(PeerAddress::Unknown)).await;
+    let malformed = Err(HeaderFailure::Malformed);
+    check(ten, proxy, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", malformed).await;
+    check(ten, proxy, &named[..20], malformed).await;
+    check(ten, proxy, b"", Err(HeaderFailure::Silent)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,4 +149,6 @@ async fn a_header_has_a_deadline_as_a_whole() {
     assert_eq!(client, None);
     assert_eq!(begun.elapsed().as_secs(), 11, "the sender noticed with its next byte");
     assert_eq!(shared.stats.overdue(), 1);
+    let failures = HeaderFailure::ALL.map(|why| shared.stats.header_failures(why));
+    assert_eq!((shared.stats.accept_errors(), failures), (0, [0; 3]), "counted once");
 }
