@@ -151,6 +151,7 @@ impl Listener {
     }
 
     fn bind_unix(path: &Path) -> io::Result<Self> {
+        check_directory(path)?;
         remove_stale(path)?;
         let socket = UnixSocket::new_stream()?;
         // Linux gives the file the socket's mode less the umask, so it is never open to all, not
@@ -181,6 +182,23 @@ impl Drop for SocketFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether there is a directory for this socket. None is made here: whose it is decides who may open the socket.
+fn check_directory(path: &Path) -> io::Result<()> {
+    // A bare name lies in the working directory.
+    let named = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let Some(directory) = named else { return Ok(()) };
+    let why = match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => io::Error::new(io::ErrorKind::NotADirectory, "it is none"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            io::Error::new(error.kind(), "it does not")
+        }
+        Err(error) => error,
+    };
+    let line = format!("its directory {} must exist: {why}", directory.display());
+    Err(io::Error::new(why.kind(), line))
 }
 
 /// Removes a socket that a dead process left behind; anything else at that path stays and makes the

@@ -161,6 +161,27 @@ async fn two_servers_do_not_share_a_directory() {
 }
 
 #[tokio::test]
+async fn a_unix_socket_needs_a_directory() {
+    let server = Running::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let check = |place: &str, why: &str| {
+        let mut settings = server.settings().clone();
+        settings.storage_dir = directory.path().join("data");
+        std::fs::create_dir_all(&settings.storage_dir).unwrap();
+        let parent = directory.path().join(place);
+        settings.listen = Address::Unix(parent.join("public.sock"));
+        let Err(error) = Server::start(settings) else { panic!("it listens in {place}") };
+        let line = error.to_string();
+        let right = format!("its directory {} must exist: {why}; choose", parent.display());
+        assert!(line.starts_with("listen ") && line.contains(&right), "{line}");
+        assert!(!parent.is_dir(), "a directory was made");
+    };
+    check("absent", "it does not");
+    check("file", "it is none");
+}
+
+#[tokio::test]
 async fn no_more_connections_than_allowed() {
     use crate::client::Conn;
     let server = Running::start_with(|settings| settings.max_connections = 2).await;
