@@ -27,7 +27,7 @@ pub use caution::StrangersTrusted;
 pub use error::{ConfigError, Origin};
 pub use layers::Layers;
 pub use machine::Storage;
-pub use parse::size_text;
+pub use parse::{duration_text, size_text};
 pub use raw::Raw;
 pub use secret::Secret;
 pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings, TlsFiles};

@@ -60,6 +60,21 @@ pub fn size_text(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "must be less than 8EiB".into())
 }
 
+/// A duration, which may be zero. Public for flags that are no settings.
+///
+/// # Errors
+/// The text says what would be right.
+pub fn duration_text(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("must be at most a hundred years".into()),
+        Err(_) => Err(format!("{A_DURATION}, or a bare 0")),
+    }
+}
+
 pub(super) fn size(raw: &Raw) -> Result<u64, String> {
     match raw {
         Raw::Text(text) => size_text(text),
@@ -118,12 +133,7 @@ where
 pub(super) fn duration(raw: &Raw) -> Result<Duration, String> {
     match raw {
         Raw::Integer(0) => Ok(Duration::ZERO),
-        Raw::Text(text) if text == "0" => Ok(Duration::ZERO),
-        Raw::Text(text) => match humantime::parse_duration(text) {
-            Ok(duration) if duration <= LONGEST => Ok(duration),
-            Ok(_) => Err("must be at most a hundred years".into()),
-            Err(_) => Err(format!("{A_DURATION}, or a bare 0")),
-        },
+        Raw::Text(text) => duration_text(text),
         Raw::Integer(_) | Raw::Boolean(_) | Raw::Other(_) => {
             Err(format!("{A_DURATION} (in quotes), or a bare 0"))
         }

@@ -8,7 +8,7 @@ use clap::ArgGroup;
 use super::super::endpoint::Endpoint;
 use super::super::{CliError, positive_size};
 use super::dialect::Dialect;
-use crate::config::{Secret, size_text};
+use crate::config::{Secret, duration_text, size_text};
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -79,7 +79,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     pub dir: Option<PathBuf>,
     /// Put a line with this round trip time in between, such as 100ms
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub rtt_proxy: Option<Duration>,
     /// Megabits per second of that line, each way [default: no limit]
     #[arg(long, value_name = "MBIT", requires = "rtt_proxy",
@@ -94,10 +94,6 @@ pub struct BenchArgs {
     /// Flags of the own server, behind `--`
     #[arg(last = true, value_name = "SERVER_FLAGS", conflicts_with = "url")]
     pub server: Vec<String>,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// HTTP/1.1 or HTTP/2.

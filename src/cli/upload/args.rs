@@ -7,7 +7,7 @@ use clap::ArgGroup;
 
 use crate::cli::positive_size;
 use crate::cli::trust::Credentials;
-use crate::config::Secret;
+use crate::config::{Secret, duration_text};
 
 /// What to upload, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -45,7 +45,7 @@ pub struct UploadArgs {
     #[arg(long)]
     pub http2: bool,
     /// Give a file up after so long without progress, such as 1h [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub retry_for: Option<Duration>,
     /// Where a file has changed since its upload began, cancel that and begin anew
     #[arg(long, requires = "backend")]
