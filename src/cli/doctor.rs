@@ -15,8 +15,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
-use super::trust::Trust;
+use super::trust::Credentials;
 use super::{CliError, positive_size};
+use crate::config::duration_text;
 use crate::wire::doctor::MOST_BYTES;
 use crate::wire::doctor::diagnosis::{Finding, Findings, size};
 use crate::wire::doctor::observed::Observed;
@@ -46,9 +47,9 @@ pub struct DoctorArgs {
     /// Print findings and observations as JSON
     #[arg(long)]
     pub json: bool,
-    /// Take any TLS certificate
-    #[arg(long)]
-    pub insecure: bool,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: Credentials,
 }
 
 /// What `--json` prints.
@@ -65,9 +66,8 @@ struct Report<'a> {
 pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let wrong = |why: String| CliError::Usage(format!("URL {:?} {why}", args.url));
     let (endpoint, path) = Endpoint::of_url(&args.url).map_err(|why| wrong(why.into()))?;
-    let trust = if args.insecure { Trust::Anybody } else { Trust::Roots };
     let offer = if args.http1 { Offer::Http1 } else { Offer::Both };
-    let line = Line::new(endpoint, trust, offer).map_err(CliError::Usage)?;
+    let line = Line::new(endpoint, &args.tls, offer).map_err(CliError::Usage)?;
     let origin = args.origin.clone().unwrap_or_else(|| line.origin());
     if hyper::header::HeaderValue::from_str(&origin).is_err() {
         return Err(CliError::Usage(format!("--origin {origin:?} is no origin")));
@@ -152,9 +152,7 @@ fn sentence(text: &str) -> String {
 }
 
 fn idle(text: &str) -> Result<Duration, String> {
-    // As everywhere, a bare 0 does.
-    let text = if text == "0" { "0s" } else { text };
-    let idle = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let idle = duration_text(text)?;
     if idle > Duration::from_secs(50) { Err("must be at most 50s".into()) } else { Ok(idle) }
 }
 
@@ -200,7 +198,10 @@ mod tests {
     #[test]
     fn bounds() {
         assert_eq!(idle("0"), Ok(Duration::ZERO));
+        assert_eq!(idle("8s"), Ok(Duration::from_secs(8)));
         assert!(idle("51s").is_err());
+        // Seconds, minutes? It is said how to write them, as for every setting.
+        assert!(idle("8").is_err_and(|why| why.contains("with units, such as 500ms, 30s")));
         assert!(largest("161MiB").is_err());
         assert_eq!(largest("160MiB"), Ok(160 << 20));
     }

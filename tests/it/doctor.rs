@@ -1,9 +1,12 @@
 //! Protects the server against its own doctor: it tells a client what arrived, keeps nothing, and is bounded.
 
-use crate::client::{Ask, Conn};
+use crate::child::{command, ended};
+use crate::client::{Ask, Conn, Place};
 use crate::server::Running;
+use crate::tls::{Authority, files};
 use crate::until;
 use serde_json::json;
+use std::process::Stdio;
 
 const DOCTOR: &str = "/incoming/frontend/doctor";
 
@@ -184,6 +187,33 @@ async fn judges_what_a_client_has_seen() {
     }
     judge(&format!(r#"{{"x": "{}"}}"#, "y".repeat(70_000))).await.problem(413, "too-large", 11);
     server.front(&ask("GET", "/findings")).await.problem(405, "method-not-allowed", 5);
+}
+
+#[tokio::test]
+async fn the_command_says_how_to_trust_a_certificate() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    authority.issue(folder.path(), "server");
+    authority.write(&folder.path().join("ca.pem"));
+    Authority::new().write(&folder.path().join("other.pem"));
+    let tls = files(folder.path());
+    let server = Running::start_with(|settings| settings.tls = vec![tls]).await;
+    let Place::Tcp(address) = server.public else { panic!("not on TCP") };
+    let go = async |trust: &str| {
+        let mut go = command(folder.path());
+        go.args(["doctor", &format!("https://{address}"), "--http1", "--idle", "0"]);
+        go.args(["--largest", "1KiB"]).args(trust.split_whitespace()).stdout(Stdio::piped());
+        let output = tokio::task::spawn_blocking(move || ended(go)).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, error) = go("--ca other.pem").await;
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("is not trusted") && error.contains("--ca names"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    for trust in ["--ca ca.pem", "--insecure"] {
+        let (code, said, error) = go(trust).await;
+        assert_eq!((code, said.contains("Nothing is wrong.")), (Some(0), true), "{said}{error}");
+    }
 }
 
 #[tokio::test]

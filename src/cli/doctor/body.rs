@@ -43,6 +43,13 @@ impl Steps {
     }
 }
 
+/// What is left of it, a pause from its beginning.
+impl Clone for Steps {
+    fn clone(&self) -> Self {
+        Self { left: self.left.clone(), length: self.length, pause: None }
+    }
+}
+
 static BLOCK: [u8; 64 << 10] = [0; 64 << 10];
 
 impl Body for Steps {

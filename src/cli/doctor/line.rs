@@ -1,29 +1,35 @@
 //! The line to the server: connections as a browser makes them, and requests with a deadline.
+//!
+//! An answer is one to the probe: where the doctor at the other end has too much to do, it is asked again, so that its
+//! own refusal is never taken for a proxy's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body as _;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::endpoint::{Endpoint, Place};
-use super::super::http::first_cause;
-use super::super::trust::{self, Trust};
+use super::super::http::{first_cause, tls_fault};
+use super::super::trust::Credentials;
 use super::body::Steps;
+use crate::wire::doctor::MARK;
 use crate::wire::doctor::observed::{Arrived, Came};
+use crate::wire::reply::Code;
 
 /// For connecting and agreeing on TLS.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -31,6 +37,11 @@ const CONNECT: Duration = Duration::from_secs(15);
 const ANSWER_BYTES: usize = 256 << 10;
 /// For the body of an answer whose head has come.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How often a doctor is asked that has too much to do: others are done after some 20 s.
+const TRIES: usize = 12;
+/// The pause before the next try, where the doctor names none, and the longest.
+const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN_LATEST: Duration = Duration::from_secs(5);
 
 /// Which protocols are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +56,8 @@ pub(super) enum Offer {
 pub(super) struct Line {
     endpoint: Endpoint,
     tls: Option<Arc<ClientConfig>>,
+    /// Whether the doctor had too much to do to the last try.
+    turned_away: Arc<AtomicBool>,
 }
 
 /// A connection before anything was sent.
@@ -77,7 +90,8 @@ pub(super) enum NoReply {
     Nothing,
 }
 
-/// A request: its method, its path with the query, its headers, its body, and how long an answer is waited for.
+/// A request, which can be sent again: its method, its path with the query, its headers, its body, and how long an answer is waited for.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) path: String,
@@ -122,6 +136,17 @@ impl Reply {
         (arrived.doctor == 1).then_some(arrived)
     }
 
+    /// When to ask again a doctor that has too much to do; none where this is another answer, such as a proxy's.
+    fn again(&self) -> Option<Duration> {
+        let (status, word, _) = Code::TooMany.facts();
+        let (name, mark) = MARK;
+        let own = self.headers.get(name) == Some(&mark)
+            || self.problem().is_some_and(|code| code == word);
+        let after = self.header(RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
+        (self.status.as_u16() == status && own)
+            .then(|| after.map_or(AGAIN, Duration::from_secs).min(AGAIN_LATEST))
+    }
+
     /// The code of the server's own problem, if this is one.
     pub(super) fn problem(&self) -> Option<String> {
         #[derive(serde::Deserialize)]
@@ -146,16 +171,20 @@ pub(super) fn came(reply: &Result<Reply, NoReply>, own: impl FnOnce(&Reply) -> b
 
 impl Line {
     /// Blocks on reading trusted roots where it needs any.
-    pub(super) fn new(endpoint: Endpoint, trust: Trust, offer: Offer) -> Result<Self, String> {
-        let tls = endpoint.tls.then(|| trust::config(trust, b"http/1.1")).transpose();
-        let tls = tls.map_err(|error| error.to_string())?.map(|config| {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        credentials: &Credentials,
+        offer: Offer,
+    ) -> Result<Self, String> {
+        let tls = endpoint.tls.then(|| credentials.config(b"http/1.1")).transpose()?;
+        let tls = tls.map(|config| {
             let mut config = ClientConfig::clone(&config);
             if offer == Offer::Both {
                 config.alpn_protocols.insert(0, b"h2".to_vec());
             }
             Arc::new(config)
         });
-        Ok(Self { endpoint, tls })
+        Ok(Self { endpoint, tls, turned_away: Arc::default() })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -172,32 +201,66 @@ impl Line {
 
     pub(super) async fn open(&self) -> Result<Opened, String> {
         let opened = timeout(CONNECT, self.connect()).await;
-        let opened = opened.map_err(|_| format!("{}: no connection in time", self.endpoint))?;
-        opened.map_err(|why| format!("{}: {why}", self.endpoint))
+        opened.map_err(|_| format!("{}: no connection in time", self.endpoint))?
     }
 
     async fn connect(&self) -> Result<Opened, String> {
-        let Place::Tcp { host, port } = &self.endpoint.place else {
-            return Err("the doctor needs a URL".into());
+        let endpoint = &self.endpoint;
+        let Place::Tcp { host, port } = &endpoint.place else {
+            return Err(format!("{endpoint}: the doctor needs a URL"));
         };
-        let text = |error: std::io::Error| error.to_string();
+        let text = |error: std::io::Error| match tls_fault(&error) {
+            Some(why) => format!("{endpoint} {why}"),
+            None => format!("{endpoint}: {error}"),
+        };
         let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(text)?;
         stream.set_nodelay(true).map_err(text)?;
         let own = stream.local_addr().map_err(text)?;
         let Some(config) = &self.tls else {
             return Ok(Opened { io: Box::new(stream), http2: false, own });
         };
-        let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host.clone());
+        let name = name.map_err(|error| format!("{endpoint}: {error}"))?;
         let connector = TlsConnector::from(Arc::clone(config));
         let stream = connector.connect(name, stream).await.map_err(text)?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Opened { io: Box::new(stream), http2, own })
     }
 
-    /// Sends a request on a connection of its own. The server is told by the query who the client believes to be.
+    /// Whether the doctor had too much to do for some request, so that what came of it says nothing of the path.
+    pub(super) fn turned_away(&self) -> bool {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request on a connection of its own, and again as long as the doctor has too much to do. The server is
+    /// told by the query who the client believes to be.
     ///
     /// Cancel: the connection is dropped.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Reply, NoReply> {
+        self.timed(ask).await.0
+    }
+
+    /// As [`Self::ask`], and how long it took, waits for the doctor not counted.
+    pub(super) async fn timed(&self, ask: Ask) -> (Result<Reply, NoReply>, Duration) {
+        let mut tries = 0;
+        loop {
+            let began = Instant::now();
+            let reply = self.once(ask.clone()).await;
+            let took = began.elapsed();
+            let Some(pause) = reply.as_ref().ok().and_then(Reply::again) else {
+                return (reply, took);
+            };
+            tries += 1;
+            // Once was enough to know that this leads to nothing.
+            if tries >= TRIES || self.turned_away() {
+                self.turned_away.store(true, Ordering::Relaxed);
+                return (reply, took);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn once(&self, ask: Ask) -> Result<Reply, NoReply> {
         let opened = self.open().await.map_err(NoReply::Unreachable)?;
         let broken = |error: hyper::Error| NoReply::Broken(first_cause(&error).to_string());
         let patience = ask.patience;
@@ -262,3 +325,68 @@ const SEND_BYTES: usize = 1 << 20;
 /// TCP, or TLS over it.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const TOO_MANY: &str = r#"{"type": "/incoming/problems/too-many", "code": "too-many"}"#;
+
+    fn answer(status: u16, header: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{header}\r\n\r\n{body}")
+    }
+
+    /// Asks somebody who gives these answers in turn, the last one for ever: the status that comes of it, how many
+    /// requests it took, and whether the doctor had no time.
+    async fn asked(answers: &[String]) -> (u16, usize, bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (endpoint, _) = Endpoint::of_url(&url).unwrap();
+        let line = Line::new(endpoint, &Credentials::default(), Offer::Both).unwrap();
+        let mut requests = 0;
+        let serve = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut read = Vec::new();
+                // A body is there whole, each time anew.
+                while !read.ends_with(&[0; 7]) {
+                    assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{read:?}");
+                }
+                let now = &answers[requests.min(answers.len() - 1)];
+                requests += 1;
+                stream.write_all(now.as_bytes()).await.unwrap();
+            }
+        };
+        let probe = Ask::new(Method::PUT, "/incoming/frontend/doctor").body(Steps::whole(7));
+        let status = tokio::select! {
+            reply = line.ask(probe) => reply.unwrap().status.as_u16(),
+            () = serve => unreachable!("it serves for ever"),
+        };
+        (status, requests, line.turned_away())
+    }
+
+    #[tokio::test]
+    async fn a_doctor_that_has_too_much_to_do_is_asked_again() {
+        let own = answer(200, "Incoming-Doctor: 1", "");
+        let marked = answer(429, "Incoming-Doctor: 1\r\nRetry-After: 0", "");
+        // Where somebody takes unknown headers away, the body says whose it is.
+        let told = answer(429, "Retry-After: 0", TOO_MANY);
+        assert_eq!(asked(&[marked.clone(), told, own]).await, (200, 3, false));
+        // Not for ever.
+        assert_eq!(asked(&[marked]).await, (429, TRIES, true));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_a_proxy_is_an_answer() {
+        for body in ["<html>", "", r#"{"type": "/incoming/problems/no-space", "code": "no-space"}"#]
+        {
+            let other = answer(429, "Retry-After: 0", body);
+            assert_eq!(asked(&[other]).await, (429, 1, false), "{body}");
+        }
+        let unmarked = answer(503, "Incoming-Doctor: 1\r\nRetry-After: 0", "");
+        assert_eq!(asked(&[unmarked]).await, (503, 1, false));
+    }
+}

@@ -1,6 +1,6 @@
 //! The probes of a path, one after the other; what takes its time goes on beside them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,8 +20,6 @@ const FIRST_PIECE: u64 = 64 << 10;
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// For an answer after a silence.
 const AFTER_SILENCE: Duration = Duration::from_secs(10);
-/// Between two tries of a doctor that has too much to do, and how many there are.
-const BUSY: (Duration, usize) = (Duration::from_secs(2), 5);
 
 /// How a path is examined.
 pub(super) struct Examination {
@@ -43,8 +41,20 @@ struct Found {
 }
 
 impl Examination {
-    /// Everything that can be seen from here. Errors: there is no doctor to be reached, and why.
+    /// Everything that can be seen from here. Errors: there is no doctor to be reached, or none that has the time, and
+    /// why.
     pub(super) async fn observe(&self) -> Result<Observed, String> {
+        let seen = self.look().await;
+        if self.line.turned_away() {
+            let place = self.line.endpoint();
+            return Err(format!(
+                "{place}: the doctor there is examining as many paths as it may; try again later"
+            ));
+        }
+        seen
+    }
+
+    async fn look(&self) -> Result<Observed, String> {
         let found = self.find().await?;
         let mut seen = Observed {
             proxy: program(&found.reply),
@@ -111,14 +121,7 @@ impl Examination {
 
     /// The doctor, there or where a proxy that takes something off the path leads to it.
     async fn find(&self) -> Result<Found, String> {
-        let mut reply = self.first(self.get("probe=1")).await?;
-        for _ in 0..BUSY.1 {
-            if reply.status.as_u16() != 429 {
-                break;
-            }
-            tokio::time::sleep(BUSY.0).await;
-            reply = self.first(self.get("probe=1")).await?;
-        }
+        let reply = self.first(self.get("probe=1")).await?;
         if let Some(arrived) = reply.arrived() {
             return Ok(Found { stripped: None, reply, arrived });
         }
@@ -300,9 +303,8 @@ impl Examination {
     }
 
     async fn silence(&self, of: Silent, ask: Ask) -> Silence {
-        let began = Instant::now();
-        let reply = self.line.ask(ask).await;
-        let after_s = began.elapsed().as_secs_f64();
+        let (reply, after) = self.line.timed(ask).await;
+        let after_s = after.as_secs_f64();
         let came = came(&reply, |reply| reply.arrived().is_some());
         Silence { of, asked_s: self.idle.as_secs_f64(), after_s, came }
     }

@@ -3,12 +3,12 @@
 //! Most proxies refuse a body that is too large as soon as they have its head, so its length is only announced; some
 //! count what comes. A cap is looked for among the numbers that people write.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::Method;
 
 use super::body::{Step, Steps};
-use super::line::{Ask, Line, came};
+use super::line::{Ask, Line, Reply, came};
 use crate::wire::doctor::observed::{Came, Cap};
 
 /// Announced first: more than any cap.
@@ -54,16 +54,16 @@ pub(super) async fn cap(line: &Line, path: &str, largest: u64, tell: &impl Fn(&s
             ));
             break;
         }
-        let began = Instant::now();
-        match send(line, path, bytes).await {
+        let (came, took) = send(line, path, bytes).await;
+        match came {
             Came::Own => cap.taken = cap.taken.max(bytes),
-            came => {
+            Came::Other(_) | Came::Broken | Came::Nothing => {
                 cap = Cap { refused: Some(bytes), came, ..cap };
-                narrow(&mut cap, 1024, 9, async |bytes| send(line, path, bytes).await).await;
+                narrow(&mut cap, 1024, 9, async |bytes| send(line, path, bytes).await.0).await;
                 break;
             }
         }
-        rate = Some(bytes as f64 / began.elapsed().as_secs_f64().max(1e-3));
+        rate = Some(bytes as f64 / took.as_secs_f64().max(1e-3));
     }
     cap
 }
@@ -121,19 +121,19 @@ async fn announce(line: &Line, path: &str, bytes: u64) -> Came {
     came(&line.ask(ask).await, |reply| reply.problem().is_some())
 }
 
-/// A connection that broke is tried again: it may have been chance.
-async fn send(line: &Line, path: &str, bytes: u64) -> Came {
+/// What came, and after how long. A connection that broke is tried again: it may have been chance.
+async fn send(line: &Line, path: &str, bytes: u64) -> (Came, Duration) {
     match send_once(line, path, bytes).await {
-        Came::Broken => send_once(line, path, bytes).await,
-        came => came,
+        (Came::Broken, _) => send_once(line, path, bytes).await,
+        sent => sent,
     }
 }
 
-async fn send_once(line: &Line, path: &str, bytes: u64) -> Came {
+async fn send_once(line: &Line, path: &str, bytes: u64) -> (Came, Duration) {
     let ask = Ask::new(Method::PUT, path).body(Steps::whole(bytes)).patience(ANSWERED_IN);
-    came(&line.ask(ask).await, |reply| {
-        reply.arrived().is_some_and(|arrived| arrived.body.bytes == bytes)
-    })
+    let (reply, took) = line.timed(ask).await;
+    let whole = |reply: &Reply| reply.arrived().is_some_and(|arrived| arrived.body.bytes == bytes);
+    (came(&reply, whole), took)
 }
 
 #[cfg(test)]

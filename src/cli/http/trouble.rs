@@ -101,7 +101,7 @@ pub(in crate::cli) fn first_cause<'a>(
 }
 
 /// What TLS failed for, where no retry cures it.
-pub(super) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
+pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
     let inner = match cause::<io::Error>(error) {
         Some(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
         None => cause::<rustls::Error>(error),
