@@ -28,7 +28,7 @@ use super::listener::Accepted;
 use super::memory::Share;
 use super::onward::Onward;
 use super::options::Options;
-use super::proxy_protocol::{self, ProxyProtocol};
+use super::proxy_protocol::{self, ProxyProtocol, Terms};
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
 use super::stats::Stats;
@@ -120,10 +120,12 @@ async fn choose<IO, M, S, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let client = proxy_protocol::client(&mut io, peer.address, shared).await;
+    let (options, protocol) = (&shared.options, shared.proxy_protocol.as_deref());
+    let terms =
+        Terms { within: options.limits.first_byte, stats: &shared.stats, drain: &shared.drain };
+    let client = proxy_protocol::client(&mut io, peer.address, protocol, &terms).await;
     let Some(client) = client else { return };
     peer.address = client;
-    let options = &shared.options;
     let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
         shared.stats.accept_failed();
         tracing::warn!(address = ?peer.address, "no memory is left for a connection");

@@ -11,14 +11,15 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::PeerAddress;
-use super::conn::Shared;
-use super::stats::HeaderFailure;
+use super::stats::{HeaderFailure, Stats};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -66,6 +67,15 @@ impl ProxyProtocol {
     }
 }
 
+/// How a header is waited for, and where those that do not come are counted.
+pub(super) struct Terms<'a> {
+    /// All of it must be there after so long.
+    pub(super) within: Duration,
+    pub(super) stats: &'a Stats,
+    /// Cancelled to shut down: then nobody is waited for.
+    pub(super) drain: &'a CancellationToken,
+}
+
 /// Who is at the other end of a connection from `peer`: on a listener without the protocol the peer itself, else
 /// whom its header names. `None` ends the connection, which was counted and noted then.
 ///
@@ -73,11 +83,12 @@ impl ProxyProtocol {
 pub(super) async fn client<IO: AsyncRead + Unpin>(
     io: &mut IO,
     peer: PeerAddress,
-    shared: &Shared,
+    protocol: Option<&ProxyProtocol>,
+    terms: &Terms<'_>,
 ) -> Option<PeerAddress> {
-    let Some(protocol) = &shared.proxy_protocol else { return Some(peer) };
+    let Some(protocol) = protocol else { return Some(peer) };
     if !protocol.trusts(peer) {
-        shared.stats.header_failed(HeaderFailure::Stranger);
+        terms.stats.header_failed(HeaderFailure::Stranger);
         if protocol.told.swap(true, Ordering::Relaxed) {
             tracing::debug!(address = ?peer, "not a trusted proxy, on a listener with proxy_protocol");
         } else {
@@ -85,20 +96,20 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
         }
         return None;
     }
-    let read = timeout(shared.options.limits.first_byte, read(io));
-    match shared.drain.run_until_cancelled(read).await? {
+    let read = timeout(terms.within, read(io));
+    match terms.drain.run_until_cancelled(read).await? {
         Ok(Ok(said)) => return Some(said.applied_to(peer)),
         // Whoever connects to see whether it can, and goes away.
         Ok(Err(ReadError::Silent)) => {
-            shared.stats.header_failed(HeaderFailure::Silent);
+            terms.stats.header_failed(HeaderFailure::Silent);
             tracing::debug!(address = ?peer, "no PROXY header");
         }
         Ok(Err(error @ (ReadError::Io(_) | ReadError::Header(_)))) => {
-            shared.stats.header_failed(HeaderFailure::Malformed);
+            terms.stats.header_failed(HeaderFailure::Malformed);
             tracing::warn!(address = ?peer, %error, "no PROXY header");
         }
         Err(_) => {
-            shared.stats.was_overdue();
+            terms.stats.was_overdue();
             tracing::warn!(address = ?peer, "no PROXY header in time");
         }
     }

@@ -1,12 +1,7 @@
 //! What is believed of a PROXY header, from whom, and that nobody is waited for without end.
 
 use super::*;
-use crate::net::Options;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 const V4: &[u8] = &[192, 0, 2, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
 
@@ -77,18 +72,32 @@ async fn what_is_none_is_refused() {
     }
 }
 
-fn shared(trusted: Option<&[&str]>, first_byte: Duration) -> Shared {
-    let mut options = Options::default();
-    options.limits.first_byte = first_byte;
-    let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
-    Shared {
-        tls: None,
-        proxy_protocol: trusted.map(|trusted| Arc::new(ProxyProtocol::new(nets(trusted)))),
-        options: Arc::new(options),
-        stats: Arc::default(),
-        drain: CancellationToken::new(),
-        cut: CancellationToken::new(),
-        tasks: TaskTracker::new(),
+/// A listener that asks for the protocol, where it does.
+struct Listening {
+    protocol: Option<ProxyProtocol>,
+    within: Duration,
+    stats: Stats,
+    drain: CancellationToken,
+}
+
+impl Listening {
+    fn new(trusted: Option<&[&str]>, within: Duration) -> Self {
+        let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+        Self {
+            protocol: trusted.map(|trusted| ProxyProtocol::new(nets(trusted))),
+            within,
+            stats: Stats::default(),
+            drain: CancellationToken::new(),
+        }
+    }
+
+    async fn client<IO: AsyncRead + Unpin>(
+        &self,
+        io: &mut IO,
+        peer: PeerAddress,
+    ) -> Option<PeerAddress> {
+        let terms = Terms { within: self.within, stats: &self.stats, drain: &self.drain };
+        client(io, peer, self.protocol.as_ref(), &terms).await
     }
 }
 
@@ -96,15 +105,15 @@ fn shared(trusted: Option<&[&str]>, first_byte: Duration) -> Shared {
 async fn only_a_trusted_peer_is_believed() {
     let ip = |text: &str| PeerAddress::Ip(text.parse().unwrap());
     let check = async |trusted: Option<&[&str]>, peer, data: &[u8], expected: Result<_, _>| {
-        let shared = shared(trusted, Duration::from_secs(60));
-        let client = client(&mut &data[..], peer, &shared).await;
+        let listening = Listening::new(trusted, Duration::from_secs(60));
+        let client = listening.client(&mut &data[..], peer).await;
         assert_eq!(client, expected.ok(), "{trusted:?} {peer:?} {data:?}");
         for why in HeaderFailure::ALL {
             let count = u64::from(expected == Err(why));
-            assert_eq!(shared.stats.header_failures(why), count, "{why:?} {peer:?} {data:?}");
+            assert_eq!(listening.stats.header_failures(why), count, "{why:?} {peer:?} {data:?}");
         }
         // The system gave these connections, and no limit ended them.
-        assert_eq!((shared.stats.accept_errors(), shared.stats.overdue()), (0, 0));
+        assert_eq!((listening.stats.accept_errors(), listening.stats.overdue()), (0, 0));
     };
     let (proxy, stranger) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
     let named = header(0x21, 0x11, V4);
@@ -127,7 +136,7 @@ async fn only_a_trusted_peer_is_believed() {
 #[tokio::test(start_paused = true)]
 async fn a_header_has_a_deadline_as_a_whole() {
     let (mut near, mut far) = tokio::io::duplex(64);
-    let shared = shared(Some(&["10.0.0.0/8"]), Duration::from_secs(10));
+    let listening = Listening::new(Some(&["10.0.0.0/8"]), Duration::from_secs(10));
     let peer = PeerAddress::Ip("10.0.0.1:5".parse().unwrap());
     let begun = tokio::time::Instant::now();
     let slow = async {
@@ -140,7 +149,7 @@ async fn a_header_has_a_deadline_as_a_whole() {
     };
     let (client, ()) = tokio::join!(
         async {
-            let end = client(&mut near, peer, &shared).await;
+            let end = listening.client(&mut near, peer).await;
             drop(near);
             end
         },
@@ -148,7 +157,7 @@ async fn a_header_has_a_deadline_as_a_whole() {
     );
     assert_eq!(client, None);
     assert_eq!(begun.elapsed().as_secs(), 11, "the sender noticed with its next byte");
-    assert_eq!(shared.stats.overdue(), 1);
-    let failures = HeaderFailure::ALL.map(|why| shared.stats.header_failures(why));
-    assert_eq!((shared.stats.accept_errors(), failures), (0, [0; 3]), "counted once");
+    assert_eq!(listening.stats.overdue(), 1);
+    let failures = HeaderFailure::ALL.map(|why| listening.stats.header_failures(why));
+    assert_eq!((listening.stats.accept_errors(), failures), (0, [0; 3]), "counted once");
 }
