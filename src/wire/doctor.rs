@@ -299,7 +299,7 @@ fn place(address: IpAddr) -> String {
     }
 }
 
-/// On every answer of the doctor: proxies have pages of their own. [`Wire::answer`] sets it, so that none goes without.
+/// On every answer of the doctor: proxies have pages of their own. `Wire::answer` sets it, so that none goes without.
 pub const MARK: (HeaderName, HeaderValue) =
     (HeaderName::from_static("incoming-doctor"), HeaderValue::from_static("1"));
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
