@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { browser, demo, folder, freePort, open, test, until } from './harness.js';
 
@@ -35,8 +36,9 @@ http { access_log off; ${temporary.join(' ')}
 }
 
 /** What the page says after the button was pressed: its last word, and the codes of its findings. */
-async function examined(t, port) {
+async function examined(t, port, before = () => {}) {
   const { page } = await open(await browser(t), `http://localhost:${port}/`);
+  before(page);
   await page.$eval('#doctor', (section) => { section.open = true; });
   await page.click('[data-testid=examine]');
   const word = () => page.$eval('[data-testid=doctor-state]', (node) => node.textContent);
@@ -48,6 +50,21 @@ async function examined(t, port) {
 test('the doctor finds nothing on a path as it should be', async (t) => {
   const app = await demo(t);
   assert.deepEqual(await examined(t, app.http), { word: 'Nothing is wrong, as far as a page can see.', findings: [] });
+});
+
+test('a doctor that has too much to do is asked again', async (t) => {
+  const app = await demo(t);
+  // Bodies that stand still take all places.
+  const held = Array.from({ length: 16 }, () => connect(app.http, '127.0.0.1').on('error', () => {}));
+  t.after(() => held.forEach((socket) => socket.destroy()));
+  held.forEach((socket) => socket.write('PUT /incoming/frontend/doctor HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n'));
+  const refused = async () => (await fetch(`http://localhost:${app.http}/incoming/frontend/doctor`)).status === 429;
+  await until('all places are taken', refused);
+  const looked = examined(t, app.http, (page) => {
+    page.on('response', (answer) => answer.status() === 429 && held.forEach((socket) => socket.destroy()));
+  });
+  assert.deepEqual(await looked, { word: 'Nothing is wrong, as far as a page can see.', findings: [] });
+  assert(held.every((socket) => socket.destroyed), 'the page was not turned away: nothing was tried');
 });
 
 test('the doctor names what a proxy does, and the line that mends it', async (t) => {

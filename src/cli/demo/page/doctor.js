@@ -5,9 +5,26 @@ const DOCTOR = '/incoming/frontend/doctor';
 const LARGEST = 64 * 2 ** 20;
 const WAIT_S = 5;
 const PATIENCE_MS = 60000;
+const TRIES = 12;
 
-/** The server's answer: `{own, status, json, headers}`; `{}` when nothing came. */
-async function ask(method, query = '', body = undefined, headers = {}) {
+/** When to ask again a doctor that has too much to do, in ms; `null` where this is another answer, such as a proxy's. */
+function again({ status, json, headers }) {
+  if (status !== 429 || (headers.get('incoming-doctor') !== '1' && json?.type !== '/incoming/problems/too-many')) return null;
+  return 1000 * Math.min(Number(headers.get('retry-after') ?? 2) || 1, 5);
+}
+
+/** The server's answer to a probe: `{status, json, headers}`; `{}` when nothing came. Throws where the doctor has no time. */
+async function ask(...probe) {
+  for (let tries = 1; ; tries += 1) {
+    const answer = await once(...probe);
+    const pause = again(answer);
+    if (pause === null) return answer;
+    if (tries === TRIES) throw new Error('the doctor is examining as many paths as it may; try again later');
+    await new Promise((next) => setTimeout(next, pause));
+  }
+}
+
+async function once(method, query = '', body = undefined, headers = {}) {
   try {
     const answer = await fetch(DOCTOR + query, {
       method, body, headers, cache: 'no-store', redirect: 'manual', signal: AbortSignal.timeout(PATIENCE_MS),
@@ -123,7 +140,7 @@ export async function examine(tell) {
   const after_s = (performance.now() - began) / 1000;
   seen.silences = [{ of: 'server', asked_s: WAIT_S, after_s, came: came(waited, isReport(waited)) }];
   tell('asking what it means');
-  const judged = await fetch(`${DOCTOR}/findings`, { method: 'POST', body: JSON.stringify(seen) }).catch(() => null);
-  if (!judged?.ok) throw new Error(`what was seen cannot be judged: POST does not come through (status ${judged?.status ?? 'none'})`);
-  return (await judged.json()).findings;
+  const judged = await ask('POST', '/findings', JSON.stringify(seen));
+  if (!judged.json?.findings) throw new Error(`what was seen cannot be judged: POST does not come through (status ${judged.status ?? 'none'})`);
+  return judged.json.findings;
 }
