@@ -17,6 +17,8 @@
 //!                store     journal            bytes at offsets; records
 //!                    \      /
 //!                  core   disk                pure rules; directories that are synced
+//!
+//!           diagnosis                         beside them, for wire and cli: what harms a path
 //! ```
 //!
 //! # Glossary
@@ -44,6 +46,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod diagnosis;
 pub mod disk;
 pub mod engine;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, and what each may import besides itself. Rooms that are not named are the top floor
 /// and may import everything.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("core", &[]),
     ("disk", &[]),
     ("store", &["core", "disk"]),
     ("journal", &["core", "disk"]),
     ("engine", &["core", "store", "journal"]),
-    ("wire", &["core", "store", "journal", "engine"]),
+    ("diagnosis", &[]),
+    ("wire", &["core", "store", "journal", "engine", "diagnosis"]),
     ("net", &["core", "disk", "store", "journal", "engine"]),
     ("handover", &["core", "store", "journal", "engine"]),
 ];

@@ -18,9 +18,9 @@ use super::endpoint::Endpoint;
 use super::trust::Credentials;
 use super::{CliError, positive_size};
 use crate::config::duration_text;
+use crate::diagnosis::observed::Observed;
+use crate::diagnosis::{Finding, Findings, size};
 use crate::wire::doctor::MOST_BYTES;
-use crate::wire::doctor::diagnosis::{Finding, Findings, size};
-use crate::wire::doctor::observed::Observed;
 use line::{Line, Offer};
 use probes::Examination;
 

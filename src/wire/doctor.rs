@@ -1,5 +1,5 @@
 //! `/incoming/frontend/doctor`: says what arrived of a request, so that a client can tell what the path between them
-//! did to it; and judges what a client has seen.
+//! did to it; and passes on what `diagnosis` makes of what a client has seen.
 //!
 //! It keeps nothing and gives away nothing of uploads. A stranger may ask it, so everything is bounded: the bytes and
 //! the time of a request, how many are served at once, the length of an answer. It answers JSON alone, repeats a few
@@ -7,19 +7,16 @@
 //! server is sick. Absent: holding back a read. What a path takes without being read is told by HTTP/2's windows, which
 //! the client sees.
 
-pub mod cure;
-pub mod diagnosis;
-pub mod observed;
-
 use super::body::RequestBody;
 use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
 use super::reply::{Code, Problem, json_answer, shown};
 use super::{Answer, Caller, Surface, Wire, native};
+use crate::diagnosis::Findings;
+use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming, Observed};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use observed::{Arrived, ArrivedBody, Limits, Naming, Observed};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -115,7 +112,7 @@ impl Wire {
         let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&told);
         let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
         match seen {
-            Ok(seen) => json_answer(&diagnosis::Findings::of(&seen)),
+            Ok(seen) => json_answer(&Findings::of(&seen)),
             Err(error) => {
                 let text = String::from_utf8_lossy(&told);
                 let why = format!("the body {} is not what it should be: {error}", shown(&text));

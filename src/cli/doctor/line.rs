@@ -27,8 +27,8 @@ use super::super::endpoint::{Endpoint, Place};
 use super::super::http::{first_cause, tls_fault};
 use super::super::trust::Credentials;
 use super::body::Steps;
+use crate::diagnosis::observed::{Arrived, Came};
 use crate::wire::doctor::MARK;
-use crate::wire::doctor::observed::{Arrived, Came};
 use crate::wire::reply::Code;
 
 /// For connecting and agreeing on TLS.

@@ -10,7 +10,7 @@ use sha2::Digest as _;
 use super::body::{Step, Steps};
 use super::line::{Ask, Line, NoReply, Reply, came};
 use super::{sizes, window};
-use crate::wire::doctor::observed::{
+use crate::diagnosis::observed::{
     Arrived, Came, MethodTried, Naming, Observed, Paced, Proxy, RefusalTried, Silence, Silent,
 };
 

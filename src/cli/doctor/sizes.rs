@@ -9,7 +9,7 @@ use hyper::Method;
 
 use super::body::{Step, Steps};
 use super::line::{Ask, Line, Reply, came};
-use crate::wire::doctor::observed::{Came, Cap};
+use crate::diagnosis::observed::{Came, Cap};
 
 /// Announced first: more than any cap.
 const HUGE: u64 = 1 << 40;

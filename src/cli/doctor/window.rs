@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::line::Line;
-use crate::wire::doctor::diagnosis::GOOD_WINDOW_BYTES;
+use crate::diagnosis::GOOD_WINDOW_BYTES;
 
 /// More than any window that matters.
 const WANTED: usize = 4 << 20;

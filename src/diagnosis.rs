@@ -1,10 +1,15 @@
-//! From what a client has seen to what is wrong: a pure function, the same for the terminal and for a page.
+//! From what a client has seen of its path to what is wrong with it: a pure function, the same for the terminal and for
+//! a page, which has it from the server.
 //!
 //! Every finding is a cause that is known to harm uploads, and has a line that mends it. What was not looked at is no
 //! finding, and what the server allows for by its own settings is none either.
 
-use super::cure::{Cure, Trouble, cures};
-use super::observed::{Came, Cap, MethodTried, Naming, Observed, Silence, Silent};
+mod cure;
+pub mod observed;
+
+pub use cure::Cure;
+use cure::{Trouble, cures};
+use observed::{Came, Cap, MethodTried, Naming, Observed, Silence, Silent};
 use serde::Serialize;
 
 /// All that is wrong.

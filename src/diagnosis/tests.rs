@@ -1,6 +1,6 @@
 //! A finding for each fault, none for what is well, and the words they use.
 
-use super::super::observed::{Arrived, Limits, Paced, Proxy, RefusalTried};
+use super::observed::{Arrived, Limits, Paced, Proxy, RefusalTried};
 use super::*;
 
 /// A path as it should be, with everything looked at.
