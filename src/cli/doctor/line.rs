@@ -209,7 +209,7 @@ impl Line {
         let Place::Tcp { host, port } = &endpoint.place else {
             return Err(format!("{endpoint}: the doctor needs a URL"));
         };
-        let text = |error: std::io::Error| match tls_fault(&error) {
+        let text = |error: std::io::Error| match tls_fault(&error, "leave out --http1") {
             Some(why) => format!("{endpoint} {why}"),
             None => format!("{endpoint}: {error}"),
         };

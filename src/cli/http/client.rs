@@ -40,6 +40,8 @@ const ANSWER_BYTES: usize = 16 << 20;
 const HEAD_BYTES: usize = 64 << 10;
 /// What HTTP/2 collects before it writes.
 const SEND_BYTES: usize = 1 << 20;
+/// What asks for another version of HTTP: without it HTTP/1.1 is spoken, which hardly anybody refuses.
+const OTHER_HTTP: &str = "--http2 asks for HTTP/2";
 /// Nobody sends large bodies here.
 const RECEIVE_WINDOW: u32 = 1 << 20;
 
@@ -189,7 +191,7 @@ where
             ));
         }
         match broken {
-            Broken::Connection(error) => match tls_fault(error) {
+            Broken::Connection(error) => match tls_fault(error, OTHER_HTTP) {
                 Some(why) => Trouble::Final(format!("{endpoint} {why}")),
                 None => Trouble::passing(format!("{endpoint}: {}", lost(error))),
             },
@@ -289,7 +291,7 @@ where
                 }
                 self.start(stream).await
             }
-            Err(error) => Err(match tls_fault(&error) {
+            Err(error) => Err(match tls_fault(&error, OTHER_HTTP) {
                 Some(why) => Trouble::Final(format!("{} {why}", self.endpoint)),
                 None => {
                     Trouble::passing(format!("cannot agree on TLS with {}: {error}", self.endpoint))

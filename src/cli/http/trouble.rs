@@ -100,8 +100,8 @@ pub(in crate::cli) fn first_cause<'a>(
     cause
 }
 
-/// What TLS failed for, where no retry cures it.
-pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
+/// What TLS failed for, where no retry cures it. `other` says how the command speaks another version of HTTP.
+pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> Option<String> {
     let inner = match cause::<io::Error>(error) {
         Some(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
         None => cause::<rustls::Error>(error),
@@ -125,7 +125,7 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String>
             "wants another client certificate: {alert:?} (--cert and --key name one that its CA has signed)"
         )),
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            Some("does not speak this version of HTTP (--http2 asks for HTTP/2)".into())
+            Some(format!("does not speak this version of HTTP ({other})"))
         }
         _ => None,
     }
@@ -154,6 +154,26 @@ mod tests {
             location: location.map(str::to_owned),
             body: body.to_owned().into(),
         }
+    }
+
+    #[test]
+    fn what_tls_fails_for_comes_with_what_helps() {
+        let check = |error: rustls::Error, says: &str| {
+            let within = io::Error::new(io::ErrorKind::InvalidData, error.clone());
+            for error in [&error as &(dyn Error + 'static), &within] {
+                let line = tls_fault(error, "leave out --http1");
+                assert!(line.as_ref().is_some_and(|line| line.contains(says)), "{line:?}");
+            }
+        };
+        let unknown = rustls::CertificateError::UnknownIssuer;
+        check(rustls::Error::InvalidCertificate(unknown), "(--ca names who vouches for it");
+        check(
+            rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
+            "(leave out --http1)",
+        );
+        check(rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "--cert and");
+        let passing = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(tls_fault(&passing, ""), None, "a retry may help");
     }
 
     #[test]
