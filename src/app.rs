@@ -12,6 +12,7 @@ mod pages;
 mod redirect;
 mod reload;
 mod sockets;
+mod stop;
 
 use crate::config::Settings;
 use crate::engine::Engine;
@@ -34,6 +35,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use stop::Ending;
+pub use stop::stop_on_signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -248,13 +251,13 @@ impl Server {
         }
         let calls = TaskTracker::new();
         let client = Arc::new(Swap::new(Client::new(client_options(&self.settings))));
-        let cut = CancellationToken::new();
+        let cut_calls = CancellationToken::new();
         let engine = Arc::clone(&self.engine);
         let calling = worker::run(
             engine,
             Arc::clone(&client),
             self.drain.clone(),
-            cut.clone(),
+            cut_calls.clone(),
             calls.clone(),
         );
         calls.spawn(calling);
@@ -272,35 +275,17 @@ impl Server {
             settings: self.settings,
         };
         hangups(&mut running, manager, &status, &stop).await;
-        tracing::info!("stopping");
-        let grace = running.settings.shutdown_grace;
-        manager.stopping(grace + grace.max(LAST_COMMITS) + LAST_CALLS + 3 * LAST_COMMITS);
-        self.engine.draining().cancel();
-        self.drain.cancel();
-        serving.wait().await;
-        let ended = tokio::time::timeout(grace.max(LAST_COMMITS), async {
-            self.wire.drained().await;
-            self.engine.settle_for_good().await;
-        });
-        if ended.await.is_err() {
-            tracing::warn!("transfers were cut off at the end of their grace");
-        }
-        calls.close();
-        if tokio::time::timeout(LAST_CALLS, calls.wait()).await.is_err() {
-            tracing::info!("calls to backends were cut off; they are repeated after the start");
-            cut.cancel();
-            calls.wait().await;
-        }
-        let (workers, backend_workers) = (self.workers, self.backend_workers);
-        // The workers' own runtimes cannot be ended from inside this one.
-        let ended = tokio::task::spawn_blocking(move || {
-            workers.shutdown(LAST_COMMITS);
-            backend_workers.shutdown(LAST_COMMITS);
-        });
-        if ended.await.is_err() {
-            tracing::warn!("the workers did not end");
-        }
-        tracing::info!("stopped");
+        let ending = Ending {
+            engine: self.engine,
+            wire: self.wire,
+            drain: self.drain,
+            serving,
+            calls,
+            cut_calls,
+            workers: self.workers,
+            backend_workers: self.backend_workers,
+        };
+        ending.end(running.settings.shutdown_grace, manager).await;
     }
 
     /// Serves the sockets, each on its workers; answers what of them a reload changes.
@@ -355,28 +340,6 @@ async fn hangups(running: &mut Running, manager: &Manager, status: &str, stop: &
     }
 }
 
-/// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
-pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if told.is_cancelled() {
-                std::process::exit(SECOND_SIGNAL);
-            }
-            told.cancel();
-        }
-    });
-    Ok(stop)
-}
-
 /// The wire's view of a peer. A unix socket's peer is on this machine.
 pub fn caller(peer: &Peer) -> Caller {
     Caller {
@@ -397,9 +360,3 @@ pub fn caller(peer: &Peer) -> Caller {
 const BACKEND_CONNECTIONS: usize = 512;
 /// How often certificate files are looked at.
 const CERTIFICATE_PERIOD: Duration = Duration::from_secs(5);
-/// Commits under way get at least this long at the end.
-const LAST_COMMITS: Duration = Duration::from_secs(10);
-/// Calls under way get this long at the end; they are repeated after the start.
-const LAST_CALLS: Duration = Duration::from_secs(2);
-/// Exit code after the second signal, as after the first one of a program that handles none.
-const SECOND_SIGNAL: i32 = 130;

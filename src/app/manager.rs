@@ -30,6 +30,12 @@ impl Manager {
         }
     }
 
+    /// One that reads this.
+    #[cfg(test)]
+    pub(super) fn over(socket: UnixDatagram) -> Self {
+        Self { socket: Some(socket), watchdog: None }
+    }
+
     /// It serves.
     pub(super) fn ready(&self, status: &dyn Display) {
         self.tell(format_args!("READY=1\nSTATUS={status}"));

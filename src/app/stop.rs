@@ -1,0 +1,179 @@
+//! The end of a server: what is waited for, in which order, and for how long at most.
+//!
+//! Every wait has a deadline, and the service manager is told their sum, so that whatever hangs the process
+//! ends by itself before it is killed. What is cut is logged.
+
+use super::manager::Manager;
+use crate::engine::Engine;
+use crate::net::Workers;
+use crate::wire::Wire;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What runs when a stop begins.
+pub(super) struct Ending {
+    pub(super) engine: Arc<Engine>,
+    pub(super) wire: Arc<Wire>,
+    /// Told to stop by it: everything but transfers, commits and calls under way.
+    pub(super) drain: CancellationToken,
+    /// Listeners with their connections, and what goes on beside them.
+    pub(super) serving: TaskTracker,
+    /// Calls to backends, and what makes them.
+    pub(super) calls: TaskTracker,
+    /// Cuts those off.
+    pub(super) cut_calls: CancellationToken,
+    pub(super) workers: Workers,
+    pub(super) backend_workers: Workers,
+}
+
+/// How long each step of a stop may take.
+#[derive(Clone, Copy, Debug)]
+struct Deadlines {
+    serving: Duration,
+    commits: Duration,
+    calls: Duration,
+    cut_calls: Duration,
+    /// Of each set of workers.
+    workers: Duration,
+}
+
+impl Deadlines {
+    /// Those of a server whose running requests have `grace`.
+    fn of(grace: Duration) -> Self {
+        Self {
+            // Connections are dropped after their grace; that they are gone takes no longer than a commit.
+            serving: grace.saturating_add(LAST_COMMITS),
+            commits: grace.max(LAST_COMMITS),
+            calls: LAST_CALLS,
+            cut_calls: CUT_CALLS,
+            workers: LAST_COMMITS,
+        }
+    }
+
+    /// All of them together.
+    fn total(self) -> Duration {
+        let Self { serving, commits, calls, cut_calls, workers } = self;
+        let all = [serving, commits, calls, cut_calls, workers, workers];
+        all.into_iter().fold(Duration::ZERO, Duration::saturating_add)
+    }
+}
+
+impl Ending {
+    /// Lets everything end, `grace` being what running requests have.
+    ///
+    /// Cancel: what has not ended yet is left where it stands; what was acknowledged holds.
+    pub(super) async fn end(self, grace: Duration, manager: &Manager) {
+        tracing::info!("stopping");
+        let within = Deadlines::of(grace);
+        manager.stopping(within.total());
+        self.engine.draining().cancel();
+        self.drain.cancel();
+        if timeout(within.serving, self.serving.wait()).await.is_err() {
+            let tasks = self.serving.len();
+            tracing::warn!(tasks, "listeners or what runs beside them did not end, and are left");
+        }
+        let ended = timeout(within.commits, async {
+            self.wire.drained().await;
+            self.engine.settle_for_good().await;
+        });
+        if ended.await.is_err() {
+            tracing::warn!("transfers were cut off at the end of their grace");
+        }
+        self.calls.close();
+        if timeout(within.calls, self.calls.wait()).await.is_err() {
+            tracing::info!("calls to backends were cut off; they are repeated after the start");
+            self.cut_calls.cancel();
+            // They are dropped where they wait next; one that never waits is left.
+            let _ = timeout(within.cut_calls, self.calls.wait()).await;
+        }
+        let Self { workers, backend_workers, .. } = self;
+        // The workers' own runtimes cannot be ended from inside this one.
+        let ended = tokio::task::spawn_blocking(move || {
+            workers.shutdown(within.workers);
+            backend_workers.shutdown(within.workers);
+        });
+        if ended.await.is_err() {
+            tracing::warn!("the workers did not end");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
+pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if told.is_cancelled() {
+                std::process::exit(SECOND_SIGNAL);
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Commits under way get at least this long at the end.
+const LAST_COMMITS: Duration = Duration::from_secs(10);
+/// Calls under way get this long at the end; they are repeated after the start.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+/// And this long to be dropped after that.
+const CUT_CALLS: Duration = Duration::from_secs(1);
+/// Exit code after the second signal, as after the first one of a program that handles none.
+const SECOND_SIGNAL: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use crate::app::Server;
+    use crate::app::manager::Manager;
+    use crate::config::Settings;
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+    use tokio::time::{Instant, timeout};
+    use tokio_util::sync::CancellationToken;
+
+    /// Time is paused: it jumps to the next deadline whenever nothing else can go on.
+    #[tokio::test(start_paused = true)]
+    async fn what_never_ends_is_left_in_the_time_that_the_manager_was_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            backend_listen: "127.0.0.2:0".parse().unwrap(),
+            storage_dir: directory.path().to_owned(),
+            shutdown_grace: Duration::from_secs(7),
+            workers: 1,
+            ..Settings::default()
+        };
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let server = Server::start(settings).unwrap().supervised_by(Manager::over(ours));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let began = Instant::now();
+        let run = server.run(stop, vec![Box::pin(std::future::pending())]);
+        let ended = timeout(Duration::from_secs(24 * 60 * 60), run).await;
+        assert!(ended.is_ok(), "a stop without an end");
+        let mut told = String::new();
+        let mut bytes = [0; 512];
+        while let Ok(count) = theirs.recv(&mut bytes) {
+            told += std::str::from_utf8(&bytes[..count]).unwrap();
+        }
+        let micros = told.split("EXTEND_TIMEOUT_USEC=").nth(1).unwrap().lines().next().unwrap();
+        let at_most = Duration::from_micros(micros.parse().unwrap());
+        assert!(began.elapsed() >= Duration::from_secs(7 + 10), "{:?}", began.elapsed());
+        assert!(began.elapsed() <= at_most, "{:?}, {told}", began.elapsed());
+        // Grace and last commits; commits; calls; calls cut; two sets of workers.
+        assert_eq!(at_most.as_secs(), (7 + 10) + 10 + 2 + 1 + 2 * 10);
+    }
+}
