@@ -300,7 +300,8 @@ impl Server {
             tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
             let mut setup = self.setup(socket.tls);
             setup.proxy_protocol = proxy_protocol(&self.settings, surface);
-            proxies.extend(setup.proxy_protocol.clone());
+            let address = socket.listener.local_address().clone();
+            proxies.extend(setup.proxy_protocol.clone().map(|protocol| (address, protocol)));
             if surface == Surface::Backend {
                 // Strangers who fill the public listener take nothing from this one.
                 let options = Arc::make_mut(&mut setup.options);
@@ -331,7 +332,7 @@ async fn hangups(running: &mut Running, manager: &Manager, status: &str, stop: &
     let Ok(mut hangup) = hangup else { return stop.cancelled().await };
     while stop.run_until_cancelled(hangup.recv()).await.is_some() {
         manager.reloading();
-        // A file that hangs must not keep the server from stopping. Nothing is in force before all is read.
+        // A file that hangs must not keep the server from stopping. Nothing is half in force then.
         match stop.run_until_cancelled(running.reload()).await {
             None => return,
             Some(Ok(())) => manager.ready(&status),

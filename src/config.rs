@@ -49,9 +49,19 @@ impl Settings {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(layers: &Layers, storage: Storage) -> Result<Self, ConfigError> {
-        let mut settings = Self::read(layers)?;
-        rules::check(&settings, layers)?;
+        let mut settings = Self::judged(layers)?;
         settings.storage_gid = machine::check(&settings, layers, storage)?;
+        Ok(settings)
+    }
+
+    /// As [`Self::check`], without asking the machine: what a reload takes changes nothing that only the machine
+    /// can tell, and a bad certificate must keep no limit from changing.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn judged(layers: &Layers) -> Result<Self, ConfigError> {
+        let settings = Self::read(layers)?;
+        rules::check(&settings, layers)?;
         Ok(settings)
     }
 }

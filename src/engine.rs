@@ -154,7 +154,7 @@ impl Engine {
     /// Puts other settings in force. What an acknowledgement promises, strides and the memory for a slow disk stay
     /// as they were at the start; chunks under way keep all settings they began with.
     ///
-    /// Where uploads now end earlier, each is looked at once more, soon.
+    /// Where uploads now end earlier, each is looked at once more, soon; backends that said `wait` have the new time.
     pub fn retune(&self, options: &Options) {
         let before = self.options();
         let fixed = Options {
@@ -170,7 +170,9 @@ impl Engine {
             (before.failed_retention, fixed.failed_retention),
         ];
         let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
+        let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
         self.options.put(fixed);
+        self.outbox.retune(confirm.0, confirm.1);
         self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 

@@ -2,11 +2,13 @@
 //!
 //! Settings are all or nothing: a file that is wrong anywhere changes none, and the log says what is wrong.
 //! Those that cannot be changed in a running server keep their values, and the log names them. Certificates
-//! are read again whatever becomes of the settings; each bad one leaves its old one in force.
+//! are read again whatever becomes of the settings, and settings are taken whatever becomes of the certificates;
+//! each bad one of these leaves its old one in force.
 //!
 //! Requests see new settings from their next step on; a chunk under way keeps its pace, time-outs and limits.
 
 use super::options::{caution, client_options, engine_options, wire_options};
+use super::sockets::{guards_missing, proxies_missing};
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::engine::swap::Swap;
@@ -15,6 +17,8 @@ use crate::net::{Address, Grace, ProxyProtocol, TlsReload};
 use crate::telemetry;
 use crate::wire::Wire;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Reads and checks the settings anew; the error is one line. Blocks.
 pub type Load = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
@@ -36,8 +40,8 @@ pub(super) struct Running {
 /// What of the listeners a reload changes.
 pub(super) struct Reloads {
     pub(super) certificates: Vec<Arc<TlsReload>>,
-    /// Who may say on a connection whom it is from.
-    pub(super) proxies: Vec<Arc<ProxyProtocol>>,
+    /// Listeners that ask for PROXY headers, and who may send them.
+    pub(super) proxies: Vec<(Address, Arc<ProxyProtocol>)>,
 }
 
 /// What a reload comes to.
@@ -72,22 +76,29 @@ changeable! {
 }
 
 impl Running {
-    /// Reads settings and certificates again and puts in force what can be. The error is what kept the
-    /// settings from it; it has been logged.
+    /// Reads settings and certificates again, each for itself, and puts in force what can be. The error is what
+    /// was not taken; it has been logged.
     ///
-    /// Cancel: what has been read so far is forgotten; nothing is half in force.
+    /// Cancel: what has not been read yet is forgotten; nothing is half in force.
     pub(super) async fn reload(&mut self) -> Result<(), String> {
-        let (load, certificates) = (self.load.clone(), self.reloads.certificates.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            reload_certificates(&certificates);
-            load.map(|load| load())
-        });
+        // Settings first: certificates that hang keep nothing else from changing.
+        let settings = self.reload_settings().await;
+        let mut errors: Vec<_> = settings.err().into_iter().collect();
+        for certificates in &self.reloads.certificates {
+            errors.extend(reload_certificates(certificates).await.err());
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+    }
+
+    async fn reload_settings(&mut self) -> Result<(), String> {
+        let Some(load) = self.load.clone() else { return Ok(()) };
+        let read = timeout(READ_DEADLINE, tokio::task::spawn_blocking(move || load()));
         let fresh = match read.await {
-            Ok(None) => return Ok(()),
-            Ok(Some(fresh)) => fresh,
-            Err(error) => Err(error.to_string()),
+            Ok(Ok(fresh)) => fresh,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("reading them takes longer than {READ_DEADLINE:?}")),
         };
-        let change = fresh.and_then(|fresh| judge(&self.settings, fresh, self.backend.as_ref()));
+        let change = fresh.and_then(|fresh| judge(&self.settings, fresh, &self.places()));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
             tracing::error!(%error, "settings not reloaded, the old ones stay");
@@ -95,8 +106,20 @@ impl Running {
         put
     }
 
+    fn places(&self) -> Places {
+        let proxied = self.reloads.proxies.iter().map(|(address, _)| address.clone());
+        Places { backend: self.backend.clone(), proxied: proxied.collect() }
+    }
+
     fn put(&mut self, change: Change) -> Result<(), String> {
         let Change { settings, changed, fixed } = change;
+        if !fixed.is_empty() {
+            tracing::warn!(settings = fixed.join(", "), "these need a restart to change");
+        }
+        if changed.is_empty() {
+            tracing::info!("settings read again, none of those that can change has");
+            return Ok(());
+        }
         // The only step that can fail comes first.
         if changed.contains(&"log") {
             telemetry::configure_filter(&settings.log).map_err(|error| format!("log: {error}"))?;
@@ -105,7 +128,7 @@ impl Running {
         self.wire.retune(wire_options(&settings));
         self.client.put(Client::new(client_options(&settings)));
         self.grace.set(settings.shutdown_grace);
-        for protocol in &self.reloads.proxies {
+        for (_, protocol) in &self.reloads.proxies {
             protocol.trust(settings.trusted_proxies.clone());
         }
         if changed.contains(&"trusted_proxies") {
@@ -113,50 +136,79 @@ impl Running {
         }
         self.settings = settings;
         tracing::info!(changed = changed.join(", "), "settings reloaded");
-        if !fixed.is_empty() {
-            tracing::warn!(settings = fixed.join(", "), "these need a restart to change");
-        }
         Ok(())
     }
 }
 
-/// What `fresh` comes to in a server that runs with `old`, its backend surface at `backend`.
-fn judge(old: &Settings, fresh: Settings, backend: Option<&Address>) -> Result<Change, String> {
+/// Where the sockets of a running server are, whatever address the settings name by now.
+#[derive(Debug, Default)]
+struct Places {
+    /// Of the backend surface.
+    backend: Option<Address>,
+    /// Of listeners that ask for PROXY headers.
+    proxied: Vec<Address>,
+}
+
+/// What `fresh` comes to in a server that runs with `old` on sockets at these places.
+fn judge(old: &Settings, fresh: Settings, places: &Places) -> Result<Change, String> {
     let differing = old.differing(&fresh);
     let (changed, fixed): (Vec<_>, Vec<_>) =
         differing.into_iter().partition(|key| CHANGEABLE.contains(key));
     let settings = merged(old, fresh);
-    // The new settings were judged by the address they name, which is in force after a restart only.
-    if let Some(address) = backend
-        && !address.is_local()
-        && !settings.guards_backend()
-    {
-        return Err(format!(
-            "other machines can reach the backend API at {address} until a restart; keep one of {}",
-            Settings::BACKEND_GUARDS
-        ));
+    // The new settings were judged by the addresses they name, which are in force after a restart only.
+    let unguarded = places.backend.as_ref().and_then(|place| guards_missing(&settings, place));
+    let unheard = places.proxied.iter().find_map(|place| proxies_missing(&settings, place));
+    match unguarded.or(unheard) {
+        Some(missing) => Err(format!("until a restart {missing}")),
+        None => Ok(Change { settings, changed, fixed }),
     }
-    let asks = settings.proxy_protocol || settings.backend_proxy_protocol;
-    if asks && settings.trusted_proxies.is_empty() && !old.trusted_proxies.is_empty() {
-        let right = "a listener asks for PROXY headers until a restart, and needs the proxies that send them";
-        return Err(format!("trusted_proxies = []: {right}"));
-    }
-    Ok(Change { settings, changed, fixed })
 }
 
-fn reload_certificates(certificates: &[Arc<TlsReload>]) {
-    for reload in certificates {
-        match reload.reload() {
-            Ok(()) => tracing::info!("certificates reloaded"),
-            Err(error) => tracing::error!(%error, "certificates not reloaded, the old ones stay"),
+async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String> {
+    let error = match timeout(READ_DEADLINE, certificates.reload()).await {
+        Ok(Ok(0)) => {
+            tracing::info!("certificates read again, none has changed");
+            return Ok(());
         }
-    }
+        // Each was told.
+        Ok(Ok(1..)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("reading certificates takes longer than {READ_DEADLINE:?}"),
+    };
+    tracing::error!(error, "certificates not reloaded, the old ones stay");
+    Err(error)
 }
+
+/// Some small files are read at once; with a disk that takes so long it is better to go on with what is there.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Secret;
+
+    fn at(backend: &Address) -> Places {
+        Places { backend: Some(backend.clone()), proxied: Vec::new() }
+    }
+
+    /// As at a start: on TCP somebody must be trusted, on a unix socket whoever may open it is.
+    #[test]
+    fn a_listener_that_asks_for_proxy_headers_hears_somebody() {
+        let old = Settings {
+            proxy_protocol: true,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Settings::default()
+        };
+        let fresh = Settings { trusted_proxies: Vec::new(), ..old.clone() };
+        let (tcp, unix) = ("0.0.0.0:4000".parse().unwrap(), "unix:/s".parse().unwrap());
+        let judged = |proxied: &Address| {
+            let places = Places { backend: None, proxied: vec![proxied.clone()] };
+            judge(&old, fresh.clone(), &places).map(|change| change.changed)
+        };
+        let line = judged(&tcp).unwrap_err();
+        assert!(line.contains("0.0.0.0:4000") && line.contains("trusted_proxies"), "{line}");
+        assert_eq!(judged(&unix).unwrap(), ["trusted_proxies"]);
+    }
 
     #[test]
     fn what_can_change_changes_and_the_rest_is_named() {
@@ -168,12 +220,12 @@ mod tests {
             listen: ":80".parse().unwrap(),
             ..old.clone()
         };
-        let change = judge(&old, fresh, Some(&old.backend_listen)).unwrap();
+        let change = judge(&old, fresh, &at(&old.backend_listen)).unwrap();
         assert_eq!(change.changed, ["backend_token", "chunk_size"]);
         assert_eq!(change.fixed, ["listen", "workers"]);
         assert_eq!(change.settings.listen, old.listen);
         assert_eq!(change.settings.chunk_size, 1 << 20);
-        let same = judge(&change.settings, change.settings.clone(), None).unwrap();
+        let same = judge(&change.settings, change.settings.clone(), &Places::default()).unwrap();
         assert!(same.changed.is_empty() && same.fixed.is_empty());
     }
 
@@ -187,8 +239,8 @@ mod tests {
         };
         // Good for a start; but this server's listener stays where it is.
         let fresh = Settings::default();
-        let line = judge(&guarded, fresh, Some(&everywhere)).unwrap_err();
-        assert!(line.contains("0.0.0.0:4001 until a restart"), "{line}");
+        let line = judge(&guarded, fresh, &at(&everywhere)).unwrap_err();
+        assert!(line.starts_with("until a restart ") && line.contains("0.0.0.0:4001"), "{line}");
     }
 
     #[test]

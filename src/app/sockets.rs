@@ -3,6 +3,7 @@
 use super::StartError;
 use super::acme::Orders;
 use super::inherited::{Listeners, Purpose};
+use super::options::proxy_protocol;
 use crate::config::{Settings, TlsFiles};
 use crate::net::{self, Address, Listener, Strangers, TlsPair, TlsReload};
 use crate::wire::Surface;
@@ -43,12 +44,15 @@ pub(super) fn bind(
         Some(listener(Purpose::Backend, "backend_listen", &settings.backend_listen)?)
     };
     // The settings were judged by the addresses they name; a passed socket may be elsewhere.
-    let exposed = backend.as_ref().unwrap_or(&public).local_address();
-    if !exposed.is_local() && !settings.guards_backend() {
-        let missing = Settings::BACKEND_GUARDS;
-        return Err(StartError(format!(
-            "the passed socket {exposed}: other machines can reach the backend API there; set one of {missing}"
-        )));
+    let proxied = |listener: &Listener, surface: Surface| {
+        let place = listener.local_address();
+        proxy_protocol(settings, surface).and_then(|_| proxies_missing(settings, place))
+    };
+    let missing = guards_missing(settings, backend.as_ref().unwrap_or(&public).local_address())
+        .or_else(|| proxied(&public, Surface::Public))
+        .or_else(|| backend.as_ref().and_then(|backend| proxied(backend, Surface::Backend)));
+    if let Some(missing) = missing {
+        return Err(StartError(format!("the passed socket {missing}")));
     }
     let socket = |listener: Listener, tls: &[TlsFiles], surface: Surface| {
         let client_ca = match surface {
@@ -88,6 +92,27 @@ pub(super) fn bind(
         socket(public, &settings.tls, Surface::Public)?,
         socket(backend, settings.backend_tls.as_slice(), Surface::Backend)?,
     ])
+}
+
+/// What these settings lack for a backend surface at this place, in words for people.
+pub(super) fn guards_missing(settings: &Settings, place: &Address) -> Option<String> {
+    let guarded = place.is_local() || settings.guards_backend();
+    let guards = Settings::BACKEND_GUARDS;
+    let missing =
+        || format!("{place}: other machines can reach the backend API there; set one of {guards}");
+    (!guarded).then(missing)
+}
+
+/// What these settings lack for a listener at this place that asks for PROXY headers, in words for people.
+pub(super) fn proxies_missing(settings: &Settings, place: &Address) -> Option<String> {
+    let heard = matches!(place, Address::Unix(_)) || !settings.trusted_proxies.is_empty();
+    let missing = || {
+        format!(
+            "{place}: a listener that asks for PROXY headers needs trusted_proxies, the addresses of \
+             the proxies that may connect; all others are closed"
+        )
+    };
+    (!heard).then(missing)
 }
 
 /// Every connection and every running upload holds a descriptor or two; take what the system

@@ -7,7 +7,7 @@ use super::CliError;
 use crate::app::inherited::Inherited;
 use crate::app::manager::Manager;
 use crate::app::{Server, stop_on_signal};
-use crate::config::{self, ConfigError, Layers, Settings, Storage, Typed};
+use crate::config::{self, ConfigError, Layers, Settings, Typed};
 use crate::telemetry;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -43,10 +43,10 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     })
 }
 
-/// The same flags and variables, and what the file says now. It makes nothing.
+/// The same flags and variables, and what the file says now. The files that it names are not looked at.
 fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
     let layers = Layers::gather(args.typed.clone(), args.config.clone(), std::env::vars_os())?;
-    Settings::check(&layers, Storage::Look)
+    Settings::judged(&layers)
 }
 
 /// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the

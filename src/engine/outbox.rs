@@ -2,8 +2,10 @@
 
 use super::Engine;
 use super::cause::Cause;
+use super::error::LookupError;
 use super::owed::Owed;
 use super::timers::{Due, Timers};
+use crate::core::handover::{Calls, LastCall};
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
 use crate::core::upload::Upload;
@@ -17,8 +19,33 @@ pub struct Outbox {
     waiting: Timers,
     /// All that owe one, and since when.
     owed: Owed,
+    marks: Mutex<Marks>,
+}
+
+#[derive(Debug, Default)]
+struct Marks {
     /// Taken out to be called; nothing is set for these until the call is over.
-    calling: Mutex<HashSet<TicketId>>,
+    calling: HashSet<TicketId>,
+    /// Of those that wait: their backend said `wait`, and they do so for the time that the settings give it.
+    confirming: HashSet<TicketId>,
+}
+
+/// What a moment in the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// That of a call, or of the next one after some without an answer.
+    Call,
+    /// The end of the time that a backend which said `wait` has.
+    Confirm,
+}
+
+impl Turn {
+    pub(super) fn of(calls: &Calls) -> Self {
+        match calls.last {
+            LastCall::Waiting { .. } => Self::Confirm,
+            LastCall::None | LastCall::Begun | LastCall::Unanswered { .. } => Self::Call,
+        }
+    }
 }
 
 impl Outbox {
@@ -43,19 +70,32 @@ impl Outbox {
     }
 
     /// A call is due at `at`, or, where one is under way, decided on when that is over.
-    pub(super) fn set(&self, id: TicketId, at: Timestamp) {
-        let calling = self.calling();
-        if !calling.contains(&id) {
-            self.waiting.set(id, at);
+    pub(super) fn set(&self, id: TicketId, at: Timestamp, turn: Turn) {
+        let mut marks = self.marks();
+        if marks.calling.contains(&id) {
+            return;
+        }
+        match turn {
+            Turn::Call => marks.confirming.remove(&id),
+            Turn::Confirm => marks.confirming.insert(id),
+        };
+        self.waiting.set(id, at);
+    }
+
+    /// Backends that said `wait` have another time from now on, those that have said it already too.
+    pub(super) fn retune(&self, before: Duration, now: Duration) {
+        if before != now {
+            self.waiting.shift(&self.marks().confirming, before, now);
         }
     }
 
     /// Takes out what is due at `now`, so that nobody else takes it until the call is over.
     fn take(&self, now: Timestamp) -> Due {
-        let mut calling = self.calling();
+        let mut marks = self.marks();
         let due = self.waiting.due(now);
         if let Due::Now(id) = due {
-            calling.insert(id);
+            marks.confirming.remove(&id);
+            marks.calling.insert(id);
         }
         due
     }
@@ -63,16 +103,17 @@ impl Outbox {
     /// No call is owed any more.
     pub(super) fn clear(&self, id: TicketId) {
         self.owed.clear(id);
+        self.marks().confirming.remove(&id);
         self.waiting.clear(id);
     }
 
     /// The call is over; what is set from now on counts.
     pub(super) fn over(&self, id: TicketId) {
-        self.calling().remove(&id);
+        self.marks().calling.remove(&id);
     }
 
-    fn calling(&self) -> MutexGuard<'_, HashSet<TicketId>> {
-        self.calling.lock().expect("no holder of this lock panics")
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -83,12 +124,21 @@ impl Engine {
         next(&self.outbox.waiting, self, |now| self.outbox.take(now)).await
     }
 
-    /// The call of an upload is over, or was not needed: sets the next one if one is owed.
+    /// The call of an upload is over, or was not needed: sets the next one if one is owed. What cannot be read
+    /// now stays owed, and what is not there any more owes nothing.
     pub async fn call_over(self: &Arc<Self>, id: TicketId) {
         self.outbox.over(id);
-        if let Ok(live) = self.find(id).await {
-            let upload = live.lock().upload.clone();
-            self.owe(id, &upload, None);
+        match self.find(id).await {
+            Ok(live) => {
+                // Under the lock: a change that comes meanwhile sets what it owes after this.
+                let state = live.lock();
+                self.owe(id, &state.upload, None);
+            }
+            Err(LookupError::Unknown) => self.call_void(id),
+            Err(LookupError::Fault(fault)) => {
+                tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
+                self.put_back(id);
+            }
         }
     }
 
@@ -102,7 +152,7 @@ impl Engine {
     pub fn put_back(&self, id: TicketId) {
         self.outbox.over(id);
         let pause = crate::core::handover::pause(PUT_BACK_PAUSE, self.clock.jitter());
-        self.outbox.set(id, self.clock.now().after(pause));
+        self.outbox.set(id, self.clock.now().after(pause), Turn::Call);
     }
 
     /// Sets when the next call of an upload is due, or that none is.
@@ -110,7 +160,8 @@ impl Engine {
         match upload.owed() {
             Some(calls) => {
                 self.outbox.owes(id, calls.since, cause);
-                self.outbox.set(id, calls.due(&self.options().calls, self.clock.jitter()));
+                let due = calls.due(&self.options().calls, self.clock.jitter());
+                self.outbox.set(id, due, Turn::of(calls));
             }
             None => self.outbox.clear(id),
         }

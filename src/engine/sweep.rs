@@ -11,7 +11,7 @@ use super::cause::{Cause, request_of};
 use super::error::LookupError;
 use super::lane::Task;
 use super::live::Live;
-use super::outbox::next;
+use super::outbox::{Turn, next};
 use super::status::name;
 use crate::core::command::Command;
 use crate::core::event::Notice;
@@ -158,9 +158,11 @@ impl Engine {
         match upload.owed() {
             // What is owed is called at once after a start.
             Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
-                self.outbox.set(id, self.clock.now());
+                self.outbox.set(id, self.clock.now(), Turn::Call);
             }
-            Some(calls) => self.outbox.set(id, calls.due(&self.options().calls, 0.5)),
+            Some(calls) => {
+                self.outbox.set(id, calls.due(&self.options().calls, 0.5), Turn::Confirm);
+            }
             // Nothing to clear: whoever owes something since then has set it.
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -71,6 +71,21 @@ impl Timers {
             *at = Timestamp(at.0.saturating_sub(by));
         }
         queue.by_time = queue.by_id.iter().map(|(id, at)| (*at, *id)).collect();
+        drop(queue);
+        self.changed.notify_one();
+    }
+
+    /// What is due for these is due as much earlier or later as `now` is shorter or longer than `before`.
+    pub fn shift(&self, ids: &HashSet<TicketId>, before: Duration, now: Duration) {
+        let mut queue = self.lock();
+        for id in ids {
+            let Some(old) = queue.by_id.get(id).copied() else { continue };
+            let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let at = Timestamp(old.0.saturating_add(ms(now)).saturating_sub(ms(before)));
+            queue.by_id.insert(*id, at);
+            queue.by_time.remove(&(old, *id));
+            queue.by_time.insert((at, *id));
+        }
         drop(queue);
         self.changed.notify_one();
     }

@@ -5,6 +5,7 @@
 //! any other pair: choosing by name, reload, metrics and the log are those of [`super::TlsReload`]. Until
 //! the first one has come, a placeholder that nobody trusts stands in its place.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
@@ -25,6 +26,7 @@ use rustls_acme::{
     AccountCache, AcmeConfig, AcmeState, CertCache, EventOk, ResolvesServerCertAcme,
 };
 use sha2::{Digest, Sha256};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::tls::authorities;
@@ -95,41 +97,62 @@ impl Acme {
     ///
     /// Cancel: an order under way is given up; the next start orders anew.
     pub async fn run(mut self, reload: Arc<TlsReload>, stop: CancellationToken) {
-        loop {
-            let next = poll_fn(|cx| Pin::new(&mut self.state).poll_next(cx));
-            let next = tokio::time::timeout(STUCK, next);
-            let Some(event) = stop.run_until_cancelled(next).await else { return };
-            match event {
-                Ok(Some(Ok(EventOk::CertCacheStore))) => {
-                    let reload = Arc::clone(&reload);
-                    let reloaded = tokio::task::spawn_blocking(move || reload.reload());
-                    let Some(reloaded) = stop.run_until_cancelled(reloaded).await else { return };
-                    match reloaded {
-                        Ok(Ok(())) => {
-                            tracing::info!(domains = ?self.options.domains, "certificate ordered by ACME in force")
-                        }
-                        Ok(Err(error)) => {
-                            tracing::error!(%error, "certificate ordered by ACME not taken")
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, "certificate ordered by ACME not taken")
-                        }
-                    }
+        let domains = self.options.domains.clone();
+        let orders = async {
+            loop {
+                let end = follow(&mut self.state, &domains, &reload).await;
+                if end == OrdersEnd::Over {
+                    let pause = OVER_PAUSE;
+                    tracing::error!(?domains, ?pause, "orders by ACME have ended, they begin anew");
+                    sleep(pause).await;
                 }
-                Ok(Some(Ok(step))) => tracing::debug!(?step, "ACME goes on"),
-                Ok(Some(Err(error))) => {
-                    let error = error.to_string();
-                    tracing::error!(error = short(&error), domains = ?self.options.domains, "no certificate by ACME yet, it is tried again");
-                }
-                // A directory that never answers would be waited for without end; what was ordered is kept.
-                Ok(None) | Err(_) => self.begin_anew(),
+                self.begin_anew();
             }
-        }
+        };
+        // Files and authorities that hang must not keep the server from stopping.
+        stop.run_until_cancelled(orders).await;
     }
 
     fn begin_anew(&mut self) {
         self.state = self.options.state(&self.client);
         *self.prover.0.write().expect(WHOLE) = self.state.resolver();
+    }
+}
+
+/// Why orders have to begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OrdersEnd {
+    /// A directory that never answers would be waited for without end; what was ordered is kept.
+    Stuck,
+    /// There is nothing more to come, which is not promised never to be.
+    Over,
+}
+
+/// Puts into force what comes of orders, and tells of it.
+async fn follow<E: fmt::Display>(
+    mut orders: impl Stream<Item = Result<EventOk, E>> + Unpin,
+    domains: &[String],
+    reload: &Arc<TlsReload>,
+) -> OrdersEnd {
+    loop {
+        let next = poll_fn(|cx| Pin::new(&mut orders).poll_next(cx));
+        match timeout(STUCK, next).await {
+            Ok(Some(Ok(EventOk::CertCacheStore))) => match reload.reload().await {
+                Ok(_) => tracing::info!(?domains, "certificate ordered by ACME in force"),
+                Err(error) => tracing::error!(%error, "certificate ordered by ACME not taken"),
+            },
+            Ok(Some(Ok(step))) => tracing::debug!(?step, "ACME goes on"),
+            Ok(Some(Err(error))) => {
+                let error = error.to_string();
+                tracing::error!(
+                    error = short(&error),
+                    ?domains,
+                    "no certificate by ACME yet, it is tried again"
+                );
+            }
+            Ok(None) => return OrdersEnd::Over,
+            Err(_) => return OrdersEnd::Stuck,
+        }
     }
 }
 
@@ -282,6 +305,8 @@ fn short(text: &str) -> &str {
 const WHOLE: &str = "nothing panics while it holds the resolver";
 /// Nothing is heard of an order for this long: it is begun anew. The longest pause between two tries is 18 h.
 const STUCK: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between the end of orders and new ones: a minute is nothing to a certificate and much to an authority.
+const OVER_PAUSE: Duration = Duration::from_secs(60);
 /// A placeholder looks this old and lasts this long, so that it is renewed at once; a day is enough to find
 /// out why nothing comes.
 const PLACEHOLDER_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -294,6 +319,7 @@ mod tests {
     use super::*;
     use crate::net::{Strangers, TlsFiles};
     use std::os::unix::fs::PermissionsExt;
+    use std::task::{Context, Poll};
 
     fn options(dir: &Path, domains: &[&str]) -> Options {
         Options {
@@ -365,5 +391,69 @@ mod tests {
         fs::remove_file(cache).unwrap();
         fs::rename(&aside, cache).unwrap();
         begin().unwrap();
+    }
+
+    /// Orders that tell what is given, and then that there is nothing more or nothing ever.
+    struct Told(Vec<EventOk>, OrdersEnd);
+
+    impl Stream for Told {
+        type Item = Result<EventOk, io::Error>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            match (self.0.pop(), self.1) {
+                (Some(event), _) => Poll::Ready(Some(Ok(event))),
+                (None, OrdersEnd::Over) => Poll::Ready(None),
+                (None, OrdersEnd::Stuck) => Poll::Pending,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn orders_that_end_or_hang_are_noticed() {
+        let (_dir, tls, _) = served();
+        for end in [OrdersEnd::Over, OrdersEnd::Stuck] {
+            let told = Told(vec![EventOk::CertCacheStore, EventOk::DeployedNewCert], end);
+            assert_eq!(follow(told, &[], &tls).await, end);
+        }
+    }
+
+    /// What was ordered lies on a disk that hangs.
+    #[tokio::test]
+    async fn a_file_that_hangs_does_not_keep_orders_from_their_end() {
+        let (_dir, tls, file) = served();
+        fs::remove_file(&file).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, mode).unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let following = tokio::spawn(async move {
+            let told = Told(vec![EventOk::CertCacheStore], OrdersEnd::Stuck);
+            stopped.run_until_cancelled(follow(told, &[], &tls)).await
+        });
+        let pipe = loop {
+            // Opens only once somebody reads.
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            match OpenOptions::new().write(true).custom_flags(flags).open(&file) {
+                Ok(pipe) => break pipe,
+                Err(_) => sleep(Duration::from_millis(1)).await,
+            }
+        };
+        stop.cancel();
+        assert_eq!(following.await.unwrap(), None);
+        drop(pipe);
+    }
+
+    /// A certificate as it is served, and its file.
+    fn served() -> (tempfile::TempDir, Arc<TlsReload>, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let acme = Acme::new(options(dir.path(), &["a.example"])).unwrap();
+        let pair = acme.pair();
+        let files = TlsFiles {
+            pairs: vec![pair.clone()],
+            client_ca: None,
+            strangers: Strangers::Refused,
+            challenges: Some(acme.challenges()),
+        };
+        (dir, Arc::new(TlsReload::load(files).unwrap()), pair.cert)
     }
 }

@@ -495,14 +495,14 @@ async fn a_bad_new_certificate_leaves_the_old_in_force() {
     let tls = Arc::new(TlsReload::load(files.clone()).unwrap());
     let old = tls.current();
     std::fs::write(&cert, "-----BEGIN NOTHING-----").unwrap();
-    let error = tls.reload().unwrap_err().to_string();
+    let error = tls.reload().await.unwrap_err().to_string();
     assert!(error.contains(cert.to_str().unwrap()), "{error}");
     assert!(Arc::ptr_eq(&tls.current(), &old));
 
     let kept = std::fs::read(&key).unwrap();
     certificate(dir.path());
     std::fs::write(&key, kept).unwrap();
-    let error = tls.reload().unwrap_err().to_string();
+    let error = tls.reload().await.unwrap_err().to_string();
     assert!(error.contains("key.pem"), "{error}");
     assert!(Arc::ptr_eq(&tls.current(), &old));
 

@@ -1,17 +1,15 @@
 //! Certificates: loaded, chosen by name, and loaded again when they change.
 
+mod again;
 mod pair;
 mod sni;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use humantime::format_rfc3339_seconds as shown;
 use rustls::crypto::ring;
@@ -20,8 +18,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
-use tokio_util::sync::CancellationToken;
 
+use again::Seen;
 pub use pair::{Facts, TlsPair};
 use pair::{Loaded, load};
 use sni::ByName;
@@ -72,6 +70,8 @@ pub enum TlsError {
     ClientCa(PathBuf, String),
     /// The machine gives no randomness for ticket keys, or rustls takes no set-up of ours.
     Setup(Box<rustls::Error>),
+    /// Reading the files ended by a panic.
+    Panicked,
     /// Several of these.
     Several(Vec<Self>),
 }
@@ -84,6 +84,8 @@ pub enum TlsError {
 pub struct TlsReload {
     files: TlsFiles,
     current: RwLock<InForce>,
+    /// Held by whoever reads the files again: one at a time, so that no older reading replaces a newer one.
+    turn: Arc<tokio::sync::Mutex<Seen>>,
 }
 
 /// What was read, and what came of it.
@@ -110,13 +112,16 @@ impl TlsReload {
     /// # Errors
     /// When a file is missing or wrong; the error names it.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        // Taken before the load: what is written meanwhile counts as a change later.
+        let seen = Seen::of(&files);
         let provider = ring::default_provider();
         let pairs = files.pairs.iter().map(|pair| load(pair, &provider));
         let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         let client_ca = files.client_ca.as_deref().map(authorities).transpose()?;
         let read = Read { pairs, client_ca };
         let config = Arc::new(config(&files, &read)?);
-        let this = Self { files, current: RwLock::new(InForce { config, read }) };
+        let turn = Arc::new(tokio::sync::Mutex::new(seen));
+        let this = Self { files, current: RwLock::new(InForce { config, read }), turn };
         this.warn_of_times();
         Ok(this)
     }
@@ -141,104 +146,8 @@ impl TlsReload {
         self.read().pairs.iter().map(|loaded| loaded.facts.not_after).min()
     }
 
-    /// Loads the files again. Blocks on reading them.
-    ///
-    /// # Errors
-    /// As [`TlsReload::load`], and for a new certificate that is not good now while the old one is.
-    /// Where one of several is bad, its old one stays in force and the others are new.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let again = self.read_again();
-        self.put(again.read)?;
-        again.error.map_or(Ok(()), Err)
-    }
-
-    /// Looks at the files `every` so often and reloads when one was replaced or written, until `stop`.
-    ///
-    /// What cannot be taken is logged once and tried again at each look: tools that renew certificates
-    /// write the chain and the key one after the other, and some write ahead of time.
-    ///
-    /// Cancel: harmless; a reload under way still takes effect.
-    pub async fn watch(self: Arc<Self>, every: Duration, stop: CancellationToken) {
-        let mut seen = Seen { stamps: self.stamps(), error: None };
-        while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
-            let this = Arc::clone(&self);
-            let before = seen.clone();
-            let look = tokio::task::spawn_blocking(move || this.look(before));
-            // A file that hangs must not keep the server from stopping.
-            let Some(looked) = stop.run_until_cancelled(look).await else { return };
-            match looked {
-                Ok(now) => seen = now,
-                Err(error) => tracing::error!(%error, "looking for new certificates failed"),
-            }
-        }
-    }
-
-    fn look(&self, before: Seen) -> Seen {
-        // Taken before the load: what is written meanwhile counts as a change the next time.
-        let stamps = self.stamps();
-        let changed = stamps != before.stamps;
-        if !changed && before.error.is_none() {
-            return before;
-        }
-        let again = self.read_again();
-        let error = again.error.as_ref().map(ToString::to_string);
-        if !changed && error == before.error {
-            return before;
-        }
-        let error = self.put(again.read).err().map(|error| error.to_string()).or(error);
-        match &error {
-            None => self.tell(),
-            Some(error) => tracing::error!(error, "new certificates not taken, the old stay"),
-        }
-        Seen { stamps, error }
-    }
-
-    /// Reads the files; where one is bad, what was in force stands in for it.
-    fn read_again(&self) -> Again {
-        let (old, now) = (self.read(), SystemTime::now());
-        let provider = ring::default_provider();
-        let (mut errors, mut fresh) = (Vec::new(), 0);
-        let mut keep = |error| errors.push(error);
-        let mut pairs = Vec::new();
-        for (pair, old) in self.files.pairs.iter().zip(old.pairs) {
-            let taken = match load(pair, &provider) {
-                Ok(new) if !new.facts.is_good(now) && old.facts.is_good(now) => {
-                    Err(TlsError::NotNow(pair.cert.clone(), new.facts))
-                }
-                loaded => loaded,
-            };
-            fresh += usize::from(taken.is_ok());
-            pairs.push(taken.map_err(&mut keep).unwrap_or(old));
-        }
-        let mut client_ca = old.client_ca;
-        if let Some(path) = &self.files.client_ca {
-            match authorities(path) {
-                Ok(roots) => (client_ca, fresh) = (Some(roots), fresh + 1),
-                Err(error) => keep(error),
-            }
-        }
-        let read = (fresh > 0).then_some(Read { pairs, client_ca });
-        let error = if errors.len() > 1 { Some(TlsError::Several(errors)) } else { errors.pop() };
-        Again { read, error }
-    }
-
-    /// Puts this into force; nothing new leaves clients their sessions.
-    fn put(&self, read: Option<Read>) -> Result<(), TlsError> {
-        let Some(read) = read else { return Ok(()) };
-        let config = Arc::new(config(&self.files, &read)?);
-        *self.current.write().expect(WHOLE) = InForce { config, read };
-        self.warn_of_times();
-        Ok(())
-    }
-
     fn read(&self) -> Read {
         self.current.read().expect(WHOLE).read.clone()
-    }
-
-    fn tell(&self) {
-        for (cert, facts) in self.certificates() {
-            tracing::info!(cert = %cert.display(), ends = %shown(facts.not_after), "certificates reloaded");
-        }
     }
 
     fn warn_of_times(&self) {
@@ -248,46 +157,6 @@ impl TlsReload {
             let cert = cert.display();
             tracing::warn!(%cert, %begins, %ends, "clients will refuse a certificate that is not good now");
         }
-    }
-
-    fn stamps(&self) -> Vec<Option<Stamp>> {
-        let pairs = self.files.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]);
-        pairs.chain(&self.files.client_ca).map(|file| Stamp::of(file).ok()).collect()
-    }
-}
-
-/// What came of reading the files again.
-struct Again {
-    /// What is to be in force; none where nothing new could be read.
-    read: Option<Read>,
-    error: Option<TlsError>,
-}
-
-/// The files at the last look, and what was wrong with them.
-#[derive(Clone, Debug)]
-struct Seen {
-    stamps: Vec<Option<Stamp>>,
-    error: Option<String>,
-}
-
-/// What tells one version of a file from the next, also behind a symbolic link that was switched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: SystemTime,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> io::Result<Self> {
-        let found = fs::metadata(path)?;
-        Ok(Self {
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.len(),
-            modified: found.modified()?,
-        })
     }
 }
 
@@ -380,6 +249,7 @@ impl fmt::Display for TlsError {
                 write!(f, "client CA {} cannot be used: {reason}", path.display())
             }
             Self::Setup(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Panicked => f.write_str("reading the certificates panicked"),
             Self::Several(errors) => {
                 for (place, error) in errors.iter().enumerate() {
                     write!(f, "{}{error}", if place > 0 { "; " } else { "" })?;

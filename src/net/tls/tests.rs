@@ -9,7 +9,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnection};
 use rustls::{Error, SignatureScheme};
+use std::fs;
+use std::io::Write;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Files of several pairs in a directory that goes away with it.
 struct Ground {
@@ -63,8 +68,8 @@ impl Ground {
         &self.files.pairs[place].cert
     }
 
-    fn load(&self) -> TlsReload {
-        TlsReload::load(self.files.clone()).unwrap()
+    fn load(&self) -> Arc<TlsReload> {
+        Arc::new(TlsReload::load(self.files.clone()).unwrap())
     }
 }
 
@@ -163,19 +168,19 @@ fn of_two_for_a_name_the_client_gets_the_one_it_can_verify() {
     assert_eq!(shown_to(&tls, "a.example", ECDSA), der(&ground, 1));
 }
 
-#[test]
-fn one_bad_pair_does_not_keep_the_others_old() {
+#[tokio::test]
+async fn one_bad_pair_does_not_keep_the_others_old() {
     let ground = Ground::new(&["a.example", "b.example"]);
     let tls = ground.load();
     let old = der(&ground, 0);
     fs::write(ground.cert(0), "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
     let new = ground.make(1, "b.example");
-    let error = tls.reload().unwrap_err().to_string();
+    let error = tls.reload().await.unwrap_err().to_string();
     assert!(error.contains("0.pem") && !error.contains("1.pem"), "{error}");
     assert_eq!(shown_to(&tls, "a.example", ECDSA), old);
     assert_eq!(shown_to(&tls, "b.example", ECDSA), new);
     fs::remove_file(ground.cert(1)).unwrap();
-    let error = tls.reload().unwrap_err().to_string();
+    let error = tls.reload().await.unwrap_err().to_string();
     assert!(error.contains("0.pem") && error.contains("1.pem"), "{error}");
     assert_eq!(shown_to(&tls, "b.example", ECDSA), new);
 }
@@ -186,37 +191,37 @@ fn a_half_written_pair_is_waited_for() {
     let ground = Ground::new(&["a.example"]);
     let tls = ground.load();
     let old = der(&ground, 0);
-    let seen = Seen { stamps: tls.stamps(), error: None };
+    let mut seen = tls.turn.try_lock().unwrap();
     let fresh = Ground::new(&["a.example"]);
     let whole = fs::read(fresh.cert(0)).unwrap();
     fs::write(ground.cert(0), &whole[..whole.len() / 2]).unwrap();
-    let seen = tls.look(seen);
+    tls.look(&mut seen);
     assert!(seen.error.as_ref().unwrap().contains("0.pem"), "{seen:?}");
     fs::write(ground.cert(0), &whole).unwrap();
-    let seen = tls.look(seen);
+    tls.look(&mut seen);
     assert!(seen.error.as_ref().unwrap().contains("0.key"), "{seen:?}");
     assert_eq!(shown_to(&tls, "a.example", ECDSA), old);
     // As bad as before: sessions go on.
     let before = tls.current();
-    let seen = tls.look(seen);
+    tls.look(&mut seen);
     assert!(Arc::ptr_eq(&before, &tls.current()));
     fs::copy(&fresh.files.pairs[0].key, &ground.files.pairs[0].key).unwrap();
-    let seen = tls.look(seen);
+    tls.look(&mut seen);
     assert_eq!(seen.error, None);
     assert_eq!(shown_to(&tls, "a.example", ECDSA), der(&fresh, 0));
     let before = tls.current();
-    tls.look(seen);
+    tls.look(&mut seen);
     assert!(Arc::ptr_eq(&before, &tls.current()));
 }
 
-#[test]
-fn a_new_certificate_that_is_not_good_now_waits_while_the_old_one_is() {
+#[tokio::test]
+async fn a_new_certificate_that_is_not_good_now_waits_while_the_old_one_is() {
     let ground = Ground::new(&["a.example"]);
     let tls = ground.load();
     let ends = tls.ends().unwrap();
     for years in [2000..2001, 2098..2099] {
         ground.make_of(0, "a.example", years.clone(), &PKCS_ECDSA_P256_SHA256);
-        let error = tls.reload().unwrap_err().to_string();
+        let error = tls.reload().await.unwrap_err().to_string();
         assert!(error.contains("0.pem") && error.contains(&years.start.to_string()), "{error}");
         assert_eq!(tls.ends(), Some(ends));
     }
@@ -226,7 +231,7 @@ fn a_new_certificate_that_is_not_good_now_waits_while_the_old_one_is() {
     }
     let tls = ground.load();
     let new = ground.make_of(0, "a.example", 2002..2003, &PKCS_ECDSA_P256_SHA256);
-    tls.reload().unwrap();
+    tls.reload().await.unwrap();
     assert_eq!(shown_to(&tls, "a.example", ECDSA), new);
     assert!(tls.ends().unwrap() < SystemTime::now());
 }
@@ -243,22 +248,100 @@ fn the_first_end_of_all_certificates_is_known() {
     assert!(b.not_after < a.not_after);
 }
 
-#[test]
-fn a_bad_new_client_ca_leaves_the_old_one() {
+#[tokio::test]
+async fn a_bad_new_client_ca_leaves_the_old_one() {
     let ground = Ground::new(&["a.example"]);
     let ca = ground.dir.path().join("ca.pem");
     fs::copy(ground.cert(0), &ca).unwrap();
     let tls = TlsReload::load(TlsFiles { client_ca: Some(ca.clone()), ..ground.files.clone() });
-    let tls = tls.unwrap();
+    let tls = Arc::new(tls.unwrap());
     let old = tls.current();
     fs::write(&ca, "nobody").unwrap();
-    let error = tls.reload().unwrap_err().to_string();
+    let new = ground.make(0, "a.example");
+    let error = tls.reload().await.unwrap_err().to_string();
     assert!(error.contains("ca.pem"), "{error}");
-    // The certificate was read all the same; whom clients are vouched for by did not change.
+    // The certificate is a new one all the same; whom clients are vouched for by did not change.
     assert!(!Arc::ptr_eq(&old, &tls.current()));
+    assert_eq!(tls.read().pairs[0].certified.cert[0], new);
     assert!(tls.read().client_ca.is_some());
     fs::remove_file(ground.cert(0)).unwrap();
     let before = tls.current();
-    assert!(tls.reload().is_err());
+    assert!(tls.reload().await.is_err());
     assert!(Arc::ptr_eq(&before, &tls.current()));
+}
+
+/// A set-up has its own ticket keys: a new one would end all sessions.
+#[tokio::test]
+async fn where_nothing_has_changed_nothing_is_replaced() {
+    let ground = Ground::new(&["a.example", "b.example"]);
+    let ca = ground.dir.path().join("ca.pem");
+    fs::copy(ground.cert(0), &ca).unwrap();
+    let tls = TlsReload::load(TlsFiles { client_ca: Some(ca.clone()), ..ground.files.clone() });
+    let tls = Arc::new(tls.unwrap());
+    let old = tls.current();
+    assert_eq!(tls.reload().await.unwrap(), 0);
+    // Written again, with the same bytes.
+    let bytes = fs::read(ground.cert(1)).unwrap();
+    fs::remove_file(ground.cert(1)).unwrap();
+    fs::write(ground.cert(1), bytes).unwrap();
+    tls.look(&mut *tls.turn.lock().await);
+    assert!(Arc::ptr_eq(&old, &tls.current()));
+    ground.make(1, "b.example");
+    assert_eq!(tls.reload().await.unwrap(), 1);
+    assert!(!Arc::ptr_eq(&old, &tls.current()));
+    let old = tls.current();
+    fs::copy(ground.cert(1), &ca).unwrap();
+    assert_eq!(tls.reload().await.unwrap(), 1);
+    assert!(!Arc::ptr_eq(&old, &tls.current()));
+    // What was read when asked to is no news to the watch.
+    let old = tls.current();
+    tls.look(&mut *tls.turn.lock().await);
+    assert!(Arc::ptr_eq(&old, &tls.current()));
+}
+
+/// The first reading hangs in a pipe, as on a dead network disk, with an older certificate in its hands. What
+/// is asked for meanwhile waits, so that the older reading is not the last to take effect.
+#[tokio::test]
+async fn readings_take_turns() {
+    let ground = Ground::new(&["a.example", "b.example"]);
+    let tls = ground.load();
+    let in_force = || tls.read().pairs[0].certified.cert[0].clone();
+    let old = in_force();
+    let again = || {
+        let tls = Arc::clone(&tls);
+        tokio::spawn(async move { tls.reload().await })
+    };
+    ground.make(0, "a.example");
+    let kept = fs::read(ground.cert(1)).unwrap();
+    fs::remove_file(ground.cert(1)).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, ground.cert(1), mode).unwrap();
+    let first = again();
+    let mut pipe = loop {
+        // Opens only once somebody reads.
+        let mut open = fs::OpenOptions::new();
+        open.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        match open.open(ground.cert(1)) {
+            Ok(pipe) => break pipe,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    fs::remove_file(ground.cert(1)).unwrap();
+    fs::write(ground.cert(1), &kept).unwrap();
+    let newest = ground.make(0, "a.example");
+    let stop = CancellationToken::new();
+    let watch = tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(1), stop.clone()));
+    let mut second = again();
+    // Time enough to overtake, for whoever can.
+    let overtaken = tokio::time::timeout(Duration::from_millis(200), &mut second);
+    assert!(overtaken.await.is_err());
+    assert_eq!(in_force(), old);
+    // Nor does what hangs keep the watch from its end.
+    stop.cancel();
+    watch.await.unwrap();
+    pipe.write_all(&kept).unwrap();
+    drop(pipe);
+    assert_eq!(first.await.unwrap().unwrap(), 1);
+    assert_eq!(second.await.unwrap().unwrap(), 1);
+    assert_eq!(in_force(), newest);
 }

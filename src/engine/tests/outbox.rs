@@ -1,0 +1,100 @@
+//! The queue of owed calls: what is counted is what is owed, and new settings change what waits.
+
+use super::*;
+
+/// A file that is called about, and has been taken out of the queue for that.
+async fn called(engine: &Arc<Engine>) -> TicketId {
+    let id = ticket(engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    assert_eq!(engine.next_owed().await, id);
+    engine.begin_call(id).await.unwrap().unwrap();
+    id
+}
+
+async fn said_wait(engine: &Arc<Engine>) -> TicketId {
+    let id = called(engine).await;
+    engine.end_call(id, CallResult::Wait).await.unwrap();
+    engine.call_over(id).await;
+    id
+}
+
+fn owed(engine: &Arc<Engine>) -> (usize, usize) {
+    (engine.outbox().owed().0, engine.outbox().summary().0)
+}
+
+async fn leaves_memory(machine: &Machine, engine: &Arc<Engine>, id: TicketId) {
+    engine.settled().await;
+    machine.clock.advance(Duration::from_secs(3600));
+    // Whoever has just recorded something may still hold it for a moment.
+    while engine.registry.held(id).is_some() {
+        assert!(engine.evict_idle().is_empty());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_has_gone_owes_nothing() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = called(&engine).await;
+    assert_eq!(owed(&engine), (1, 0));
+    // It leaves memory, and somebody removes its journal.
+    leaves_memory(&machine, &engine, id).await;
+    engine.journals.remove(id).unwrap();
+    engine.call_over(id).await;
+    assert_eq!(owed(&engine), (0, 0));
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_read_stays_owed_and_is_called_again() {
+    let machine = Machine::default();
+    let fails = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let failing = Arc::clone(&fails);
+    let judge = move |_, step, _| match step {
+        crate::journal::memory::Step::Read if failing.load(Ordering::Relaxed) => {
+            Fate::Fails(io::ErrorKind::TooManyLinks)
+        }
+        _ => Fate::Happens,
+    };
+    let journals = machine.journals.judged(Arc::new(judge));
+    let machine = Machine { journals, ..machine };
+    let engine = machine.start(Durability::Durable);
+    let id = called(&engine).await;
+    leaves_memory(&machine, &engine, id).await;
+    fails.store(true, Ordering::Relaxed);
+    engine.call_over(id).await;
+    assert_eq!(owed(&engine), (1, 1), "nothing would ever call again");
+    fails.store(false, Ordering::Relaxed);
+    machine.clock.advance(Duration::from_secs(600));
+    assert_eq!(engine.next_owed().await, id);
+}
+
+#[tokio::test]
+async fn backends_that_said_wait_have_the_time_of_new_settings() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let waiting = said_wait(&engine).await;
+    let unanswered = called(&engine).await;
+    engine.end_call(unanswered, CallResult::Unanswered("down".into())).await.unwrap();
+    engine.call_over(unanswered).await;
+    let due = || engine.outbox().summary().1.unwrap();
+    let first = due();
+    let confirm_within = |seconds: u64| {
+        let before = engine.options();
+        let calls = Policy { confirm_timeout: Duration::from_secs(seconds), ..before.calls };
+        engine.retune(&Options { calls, ..(*before).clone() });
+    };
+    confirm_within(300);
+    confirm_within(1200);
+    assert_eq!(due(), first, "a call that was not answered keeps its pause");
+    machine.clock.advance(Duration::from_secs(30));
+    assert_eq!(engine.next_owed().await, unanswered);
+    let late = due();
+    confirm_within(600);
+    assert_eq!(late.since(due()), Duration::from_secs(600));
+    confirm_within(10);
+    // Whoever waits for the next one is woken.
+    let next = tokio::time::timeout(Duration::from_secs(20), engine.next_owed());
+    assert_eq!(next.await.unwrap(), waiting);
+    assert_eq!(engine.outbox().summary(), (0, None));
+}

@@ -1,0 +1,212 @@
+//! The files of a listener read again: when asked to, and when they have changed.
+//!
+//! Promise: one reading at a time, so that what is in force is what was read last; what is bad leaves its old one
+//! in force; and where nothing has changed nothing is replaced, so that sessions go on.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use humantime::format_rfc3339_seconds as shown;
+use rustls::crypto::ring;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::pair::load;
+use super::{InForce, Read, TlsError, TlsFiles, TlsReload, WHOLE, authorities, config};
+
+impl TlsReload {
+    /// Reads the files again, after whoever does so now, and puts what is new into force, which is logged. Answers
+    /// of how many certificates (and client CAs) there is a new one.
+    ///
+    /// Cancel: a reading under way goes on and takes effect.
+    ///
+    /// # Errors
+    /// As [`TlsReload::load`], and for a new certificate that is not good now while the old one is.
+    /// Where one of several is bad, its old one stays in force and the others are new.
+    pub async fn reload(self: &Arc<Self>) -> Result<usize, TlsError> {
+        let read = self.in_turn(|this, seen| {
+            let stamps = Stamps::of(&this.files);
+            let again = this.read_again();
+            let error = again.error.as_ref().map(ToString::to_string);
+            *seen = Seen { stamps, error };
+            let fresh = this.put(again.read)?;
+            again.error.map_or(Ok(fresh), Err)
+        });
+        read.await.unwrap_or(Err(TlsError::Panicked))
+    }
+
+    /// Looks at the files `every` so often and reloads when one was replaced or written, until `stop`.
+    ///
+    /// What cannot be taken is logged once and tried again at each look: tools that renew certificates
+    /// write the chain and the key one after the other, and some write ahead of time.
+    ///
+    /// Cancel: harmless; a reload under way still takes effect.
+    pub async fn watch(self: Arc<Self>, every: Duration, stop: CancellationToken) {
+        let looks = async {
+            loop {
+                sleep(every).await;
+                let mut look = pin!(self.in_turn(Self::look));
+                let looked = match timeout(SLOW, &mut look).await {
+                    Ok(looked) => looked,
+                    Err(_) => {
+                        let cert = self.files.pairs.first().map(|pair| pair.cert.display());
+                        let cert = cert.map(tracing::field::display);
+                        tracing::warn!(
+                            cert,
+                            "looking for new certificates takes long, it is waited for"
+                        );
+                        look.await
+                    }
+                };
+                if looked.is_none() {
+                    tracing::error!("looking for new certificates failed");
+                }
+            }
+        };
+        // A file that hangs must not keep the server from stopping.
+        stop.run_until_cancelled(looks).await;
+    }
+
+    /// Has files read on a blocking thread while nobody else reads them. `None` where that panicked.
+    async fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &mut Seen) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut turn: OwnedMutexGuard<Seen> = Arc::clone(&self.turn).lock_owned().await;
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&this, &mut turn)).await.ok()
+    }
+
+    pub(super) fn look(&self, seen: &mut Seen) {
+        // Taken before the load: what is written meanwhile counts as a change the next time.
+        let stamps = Stamps::of(&self.files);
+        let changed = stamps != seen.stamps;
+        if !changed && seen.error.is_none() {
+            return;
+        }
+        let again = self.read_again();
+        let error = again.error.as_ref().map(ToString::to_string);
+        if !changed && error == seen.error {
+            return;
+        }
+        let error = self.put(again.read).err().map(|error| error.to_string()).or(error);
+        if let Some(error) = &error {
+            tracing::error!(error, "new certificates not taken, the old stay");
+        }
+        *seen = Seen { stamps, error };
+    }
+
+    /// Reads the files; where one is bad, what was in force stands in for it.
+    fn read_again(&self) -> Again {
+        let (old, now) = (self.read(), SystemTime::now());
+        let provider = ring::default_provider();
+        let mut errors = Vec::new();
+        let mut pairs = Vec::new();
+        for (pair, old) in self.files.pairs.iter().zip(old.pairs) {
+            let taken = match load(pair, &provider) {
+                Ok(new) if !new.facts.is_good(now) && old.facts.is_good(now) => {
+                    Err(TlsError::NotNow(pair.cert.clone(), new.facts))
+                }
+                loaded => loaded,
+            };
+            pairs.push(taken.map_err(|error| errors.push(error)).unwrap_or(old));
+        }
+        let mut client_ca = old.client_ca;
+        if let Some(path) = &self.files.client_ca {
+            match authorities(path) {
+                Ok(roots) => client_ca = Some(roots),
+                Err(error) => errors.push(error),
+            }
+        }
+        let error = if errors.len() > 1 { Some(TlsError::Several(errors)) } else { errors.pop() };
+        Again { read: Read { pairs, client_ca }, error }
+    }
+
+    /// Puts what is new of this into force and tells what that is. Nothing new leaves clients their sessions.
+    fn put(&self, read: Read) -> Result<usize, TlsError> {
+        let old = self.read();
+        let pairs = self.files.pairs.iter().zip(old.pairs.iter().zip(&read.pairs));
+        // A chain tells its key: both were held against each other.
+        let new: Vec<_> = pairs
+            .filter(|(_, (old, new))| old.certified.cert != new.certified.cert)
+            .map(|(files, (_, new))| (&files.cert, new.facts.not_after))
+            .collect();
+        let roots = |read: &Read| read.client_ca.as_ref().map(|all| all.roots.clone());
+        let new_ca = self.files.client_ca.as_ref().filter(|_| roots(&old) != roots(&read));
+        let fresh = new.len() + usize::from(new_ca.is_some());
+        if fresh == 0 {
+            return Ok(0);
+        }
+        let config = Arc::new(config(&self.files, &read)?);
+        *self.current.write().expect(WHOLE) = InForce { config, read: read.clone() };
+        for (cert, ends) in new {
+            tracing::info!(cert = %cert.display(), ends = %shown(ends), "certificates reloaded");
+        }
+        if let Some(ca) = new_ca {
+            tracing::info!(ca = %ca.display(), "client CA reloaded");
+        }
+        self.warn_of_times();
+        Ok(fresh)
+    }
+}
+
+/// What came of reading the files again.
+struct Again {
+    read: Read,
+    error: Option<TlsError>,
+}
+
+/// The files at the last look, and what was wrong with them.
+#[derive(Debug)]
+pub(super) struct Seen {
+    stamps: Stamps,
+    pub(super) error: Option<String>,
+}
+
+impl Seen {
+    /// Files that are about to be read for the first time.
+    pub(super) fn of(files: &TlsFiles) -> Self {
+        Self { stamps: Stamps::of(files), error: None }
+    }
+}
+
+/// One for each file; none for one that is not there.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamps(Vec<Option<Stamp>>);
+
+impl Stamps {
+    fn of(files: &TlsFiles) -> Self {
+        let pairs = files.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        Self(pairs.chain(&files.client_ca).map(|file| Stamp::of(file).ok()).collect())
+    }
+}
+
+/// What tells one version of a file from the next, also behind a symbolic link that was switched.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: SystemTime,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::metadata(path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: found.modified()?,
+        })
+    }
+}
+
+/// Some files are read at once; a disk that takes so long is worth a word.
+const SLOW: Duration = Duration::from_secs(30);
