@@ -32,6 +32,8 @@ pub use raw::Raw;
 pub use secret::Secret;
 pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings, TlsFiles};
 pub use typed::Typed;
+#[cfg(test)]
+pub(crate) use typed::keys;
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and
 /// checks everything. The storage directory is made if it is absent.

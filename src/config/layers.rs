@@ -60,7 +60,7 @@ impl Layers {
 
     /// A file that holds this text, alone.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) fn of_text(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
         let path = PathBuf::from("incoming.toml");
         let typed = from_text(text, &path, &Origin::Flag)?;
         Ok(Self { file: Some((path, typed)), ..Self::default() })

@@ -200,7 +200,7 @@ pub struct Typed {
 }
 
 /// All keys, in the order of the fields. Taken from the flags, so that no second list can differ.
-pub(super) fn keys() -> Vec<String> {
+pub(crate) fn keys() -> Vec<String> {
     let flags = <Typed as clap::Args>::augment_args(clap::Command::new("keys"));
     flags.get_arguments().map(|flag| flag.get_id().as_str().to_owned()).collect()
 }

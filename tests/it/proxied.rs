@@ -8,7 +8,7 @@ use incoming::config::{Address, Settings};
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// A PROXY header of version 2 that names this IPv4 address.
-fn named(ip: [u8; 4]) -> Vec<u8> {
+pub fn named(ip: [u8; 4]) -> Vec<u8> {
     [SIGNATURE, &[0x21, 0x11, 0, 12], &ip, &[127, 0, 0, 1, 0x1f, 0x90, 0, 80]].concat()
 }
 
@@ -26,7 +26,7 @@ async fn after(place: &Place, before: &[u8], ask: &Ask) -> Option<Reply> {
     reply.ok().filter(|_| sent.is_ok())
 }
 
-async fn status(place: &Place, before: &[u8], ask: &Ask) -> Option<u16> {
+pub async fn status(place: &Place, before: &[u8], ask: &Ask) -> Option<u16> {
     after(place, before, ask).await.map(|reply| reply.status)
 }
 

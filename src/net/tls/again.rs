@@ -35,7 +35,7 @@ impl TlsReload {
             let again = this.read_again();
             let error = again.error.as_ref().map(ToString::to_string);
             *seen = Seen { stamps, error };
-            let fresh = this.put(again.read)?;
+            let fresh = this.put(&again.read)?;
             again.error.map_or(Ok(fresh), Err)
         });
         read.await.unwrap_or(Err(TlsError::Panicked))
@@ -95,7 +95,7 @@ impl TlsReload {
         if !changed && error == seen.error {
             return;
         }
-        let error = self.put(again.read).err().map(|error| error.to_string()).or(error);
+        let error = self.put(&again.read).err().map(|error| error.to_string()).or(error);
         if let Some(error) = &error {
             tracing::error!(error, "new certificates not taken, the old stay");
         }
@@ -129,7 +129,7 @@ impl TlsReload {
     }
 
     /// Puts what is new of this into force and tells what that is. Nothing new leaves clients their sessions.
-    fn put(&self, read: Read) -> Result<usize, TlsError> {
+    fn put(&self, read: &Read) -> Result<usize, TlsError> {
         let old = self.read();
         let pairs = self.files.pairs.iter().zip(old.pairs.iter().zip(&read.pairs));
         // A chain tells its key: both were held against each other.
@@ -138,12 +138,12 @@ impl TlsReload {
             .map(|(files, (_, new))| (&files.cert, new.facts.not_after))
             .collect();
         let roots = |read: &Read| read.client_ca.as_ref().map(|all| all.roots.clone());
-        let new_ca = self.files.client_ca.as_ref().filter(|_| roots(&old) != roots(&read));
+        let new_ca = self.files.client_ca.as_ref().filter(|_| roots(&old) != roots(read));
         let fresh = new.len() + usize::from(new_ca.is_some());
         if fresh == 0 {
             return Ok(0);
         }
-        let config = Arc::new(config(&self.files, &read)?);
+        let config = Arc::new(config(&self.files, read)?);
         *self.current.write().expect(WHOLE) = InForce { config, read: read.clone() };
         for (cert, ends) in new {
             tracing::info!(cert = %cert.display(), ends = %shown(ends), "certificates reloaded");
