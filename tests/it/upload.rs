@@ -172,7 +172,10 @@ impl Stage {
     /// How many uploads are remembered.
     fn remembered(&self) -> usize {
         let folder = self.home.path().join("state/incoming/uploads");
-        std::fs::read_dir(folder).map_or(0, Iterator::count)
+        // Beside them lie the locks of programs that run, or were killed.
+        let memory = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(b".json");
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        names.filter(|entry| memory(&entry.file_name())).count()
     }
 
     /// The backend got exactly this file, once.

@@ -2,12 +2,13 @@
 //! command goes on after Ctrl-C or a reboot, and only with the same file.
 //!
 //! They lie in `$XDG_STATE_HOME/incoming/uploads` (`~/.local/state/...`), private: who knows an upload
-//! URL may upload to it. One that is held is locked, so that no two programs send the same file.
+//! URL may upload to it. Each is replaced as a whole, so that whatever happens amid a write the old one or the new one
+//! is there. While a program holds one, a file beside it is locked, so that no two programs send the same file.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,8 @@ use crate::disk::ours;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60 * 24 * 60);
 /// The longest such file read: a path and a URL.
 const MOST_BYTES: u64 = 64 << 10;
+/// Times that a lock is taken which its last holder removes at that moment, before it counts as held.
+const LOCK_TRIES: u32 = 16;
 
 /// What is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +41,13 @@ pub(super) struct Memory {
 /// The place of one memory, held by this program alone.
 pub(super) struct Slot {
     path: PathBuf,
-    file: File,
+    _lock: Lock,
+}
+
+/// A locked file, which is removed before it is let go. What a killed program leaves of it holds nobody off.
+struct Lock {
+    path: PathBuf,
+    _file: File,
 }
 
 /// Why there is no slot.
@@ -70,32 +79,36 @@ impl Slot {
         hash.update([0]);
         hash.update(target);
         let path = folder.join(format!("{}.json", &hex(&hash.finalize())[..32]));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let open = ours::open(&path, &mut options);
-        let file = open.map_err(|error| NoSlot::Unkept(format!("{}: {error}", path.display())))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path, file }),
-            Err(TryLockError::WouldBlock) => Err(NoSlot::Busy),
-            Err(TryLockError::Error(error)) => Err(unkept(error)),
+        let held = Self { _lock: Lock::take(path.with_extension("lock"))?, path };
+        match held.open() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(NoSlot::Unkept(format!("{}: {error}", held.path.display())))
+            }
+            Ok(_) | Err(_) => Ok(held),
         }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        ours::open(&self.path, OpenOptions::new().read(true))
     }
 
     /// What is remembered, if anything that can be read.
     pub(super) fn read(&mut self) -> Option<Memory> {
         let mut text = Vec::new();
-        self.file.seek(SeekFrom::Start(0)).ok()?;
-        (&mut self.file).take(MOST_BYTES).read_to_end(&mut text).ok()?;
+        self.open().ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Remembers, durably: a power cut finds it. Blocks.
+    /// Remembers, durably: a power cut finds it, or what was remembered before. Blocks.
     pub(super) fn write(&mut self, memory: &Memory) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(memory)?;
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&text)?;
-        self.file.sync_all()?;
+        let new = self.path.with_extension("new");
+        // Of a program that ended amid this.
+        let _ = std::fs::remove_file(&new);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path)?;
         // Its name too.
         self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
@@ -106,11 +119,47 @@ impl Slot {
         let _ = std::fs::remove_file(&self.path);
     }
 
-    /// Nothing was ever written here: leaves no empty file.
+    /// Lets go of it; what is remembered stays.
     pub(super) fn leave(self) {
-        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
-            self.forget();
+        drop(self);
+    }
+}
+
+impl Lock {
+    fn take(path: PathBuf) -> Result<Self, NoSlot> {
+        let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", path.display()));
+        for _ in 0..LOCK_TRIES {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = ours::open(&path, &mut options).map_err(unkept)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(NoSlot::Busy),
+                Err(TryLockError::Error(error)) => return Err(unkept(error)),
+            }
+            // One that was removed meanwhile locks nobody else out: they make another.
+            if is_at(&file, &path).map_err(unkept)? {
+                return Ok(Self { path, _file: file });
+            }
         }
+        Err(NoSlot::Busy)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked. What stays holds nobody off, and goes with age.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether this open file is the one at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -134,8 +183,17 @@ fn tidy(folder: &Path) {
     let old = SystemTime::now().checked_sub(FORGOTTEN_AFTER);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let written = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        if written < old && entry.path().extension().is_some_and(|end| end == "json") {
-            let _ = std::fs::remove_file(entry.path());
+        if written >= old {
+            continue;
+        }
+        let path = entry.path();
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("json" | "new") => {
+                let _ = std::fs::remove_file(path);
+            }
+            // Of a program that was killed; one that still runs keeps its own.
+            Some("lock") => drop(Lock::take(path)),
+            Some(_) | None => {}
         }
     }
 }
@@ -169,9 +227,11 @@ mod tests {
         let mut again = slot("/f", "a").unwrap();
         assert_eq!(again.read(), Some(memory("/u")));
         let folder = home.path().join("incoming/uploads");
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-        // A power cut amid the very first write leaves something that is no memory.
-        again.file.set_len(9).unwrap();
+        // It and its lock.
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+        // What is no memory, whoever wrote it.
+        let text = std::fs::read(&again.path).unwrap();
+        std::fs::write(&again.path, &text[..9]).unwrap();
         assert_eq!(again.read(), None);
         again.forget();
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
@@ -190,7 +250,8 @@ mod tests {
             Err(NoSlot::Busy) => panic!("{place}: busy"),
             Ok(_) => panic!("{place}: {word} is no reason"),
         };
-        let path = slot().unwrap().path;
+        let path = slot().unwrap().path.clone();
+        slot().unwrap().write(&memory("/u")).unwrap();
         let places = ["incoming", "incoming/uploads"].map(|place| home.path().join(place));
         let open = |path: &Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -224,9 +285,57 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut slot = Slot::within(home.path(), Path::new("/f"), "a").unwrap();
         slot.write(&memory("/u")).unwrap();
-        slot.file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let path = slot.path.clone();
         drop(slot);
+        // What a killed program leaves, and the lock of one that runs.
+        let running = Slot::within(home.path(), Path::new("/g"), "a").unwrap();
+        let left = [path.clone(), path.with_file_name("a.new"), path.with_file_name("a.lock")];
+        for file in left.iter().chain([&running._lock.path]) {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(file);
+            file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
         let mut slot = Slot::within(home.path(), Path::new("/f"), "a").unwrap();
         assert_eq!(slot.read(), None);
+        assert!(left.iter().all(|file| !file.exists()));
+        assert!(matches!(Slot::within(home.path(), Path::new("/g"), "a"), Err(NoSlot::Busy)));
+    }
+
+    /// Whatever happens amid a write, what was remembered is there, and a program that is killed holds nobody off.
+    #[test]
+    fn a_write_that_fails_leaves_what_was_remembered() {
+        let home = tempfile::tempdir().unwrap();
+        let slot = || Slot::within(home.path(), Path::new("/f"), "a");
+        let mut first = slot().unwrap();
+        first.write(&memory("/old")).unwrap();
+        let before = std::fs::metadata(&first.path).unwrap().ino();
+        // Nothing can be written beside it.
+        let new = first.path.with_extension("new");
+        std::fs::create_dir(&new).unwrap();
+        assert!(first.write(&memory("/new")).is_err());
+        assert_eq!(first.read(), Some(memory("/old")));
+        std::fs::remove_dir(&new).unwrap();
+        std::fs::write(&new, "half of a").unwrap();
+        first.write(&memory("/new")).unwrap();
+        assert_eq!(first.read(), Some(memory("/new")));
+        assert_ne!(std::fs::metadata(&first.path).unwrap().ino(), before, "written in place");
+        let lock = first._lock.path.clone();
+        drop(first);
+        std::fs::write(&lock, "").unwrap();
+        assert_eq!(slot().unwrap().read(), Some(memory("/new")));
+    }
+
+    /// Its holder removes the lock as it ends: who has opened that one before must not hold it alone.
+    #[test]
+    fn a_lock_that_was_removed_locks_nobody() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a.lock");
+        let opened = File::create(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&opened, &path).unwrap());
+        let held = Lock::take(path.clone()).unwrap();
+        assert!(!is_at(&opened, &path).unwrap());
+        assert!(matches!(Lock::take(path.clone()), Err(NoSlot::Busy)));
+        drop(held);
+        assert!(!path.exists());
     }
 }
