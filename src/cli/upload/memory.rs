@@ -79,7 +79,7 @@ impl Slot {
         hash.update([0]);
         hash.update(target);
         let path = folder.join(format!("{}.json", &hex(&hash.finalize())[..32]));
-        let held = Self { _lock: Lock::take(path.with_extension("lock"))?, path };
+        let held = Self { _lock: Lock::take(&path.with_extension("lock"))?, path };
         match held.open() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(NoSlot::Unkept(format!("{}: {error}", held.path.display())))
@@ -126,23 +126,34 @@ impl Slot {
 }
 
 impl Lock {
-    fn take(path: PathBuf) -> Result<Self, NoSlot> {
+    fn take(path: &Path) -> Result<Self, NoSlot> {
         let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", path.display()));
         for _ in 0..LOCK_TRIES {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = ours::open(&path, &mut options).map_err(unkept)?;
+            let file = ours::open(path, &mut options).map_err(unkept)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(NoSlot::Busy),
                 Err(TryLockError::Error(error)) => return Err(unkept(error)),
             }
-            // One that was removed meanwhile locks nobody else out: they make another.
-            if is_at(&file, &path).map_err(unkept)? {
-                return Ok(Self { path, _file: file });
+            if let Some(lock) = Self::of(file, path).map_err(unkept)? {
+                return Ok(lock);
             }
         }
         Err(NoSlot::Busy)
+    }
+
+    /// What this locked file is worth: one that was removed meanwhile locks nobody else out, they make another.
+    fn of(file: File, path: &Path) -> io::Result<Option<Self>> {
+        let ours = file.metadata()?;
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) => {
+                Ok(Some(Self { path: path.to_owned(), _file: file }))
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 }
 
@@ -150,16 +161,6 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still locked. What stays holds nobody off, and goes with age.
         let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Whether this open file is the one at `path`.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -192,7 +193,7 @@ fn tidy(folder: &Path) {
                 let _ = std::fs::remove_file(path);
             }
             // Of a program that was killed; one that still runs keeps its own.
-            Some("lock") => drop(Lock::take(path)),
+            Some("lock") => drop(Lock::take(&path)),
             Some(_) | None => {}
         }
     }
@@ -331,10 +332,10 @@ mod tests {
         let path = home.path().join("a.lock");
         let opened = File::create(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert!(!is_at(&opened, &path).unwrap());
-        let held = Lock::take(path.clone()).unwrap();
-        assert!(!is_at(&opened, &path).unwrap());
-        assert!(matches!(Lock::take(path.clone()), Err(NoSlot::Busy)));
+        assert!(Lock::of(opened.try_clone().unwrap(), &path).unwrap().is_none());
+        let held = Lock::take(&path).unwrap();
+        assert!(Lock::of(opened, &path).unwrap().is_none());
+        assert!(matches!(Lock::take(&path), Err(NoSlot::Busy)));
         drop(held);
         assert!(!path.exists());
     }
