@@ -163,9 +163,10 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to be told when standard error is gone.
+            let told = error.to_string().replace('\n', "\nincoming: ");
             let _ = std::io::Write::write_fmt(
                 &mut std::io::stderr(),
-                format_args!("incoming: {error}\n"),
+                format_args!("incoming: {told}\n"),
             );
             error.exit_code()
         }

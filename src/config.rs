@@ -39,7 +39,7 @@ pub(crate) use typed::keys;
 /// checks everything. The storage directory is made if it is absent.
 ///
 /// # Errors
-/// The first thing that is wrong, as one line for people; the process then exits with code 2.
+/// What is wrong, one line for each mistake; the process then exits with code 2.
 pub fn load(flags: Typed, config: Option<PathBuf>) -> Result<Settings, ConfigError> {
     Settings::check(&Layers::gather(flags, config, std::env::vars_os())?, Storage::Make)
 }
@@ -49,7 +49,7 @@ impl Settings {
     /// group, storage directory. Blocking; run it before there is a runtime.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// What is wrong: the values alone; where they are well, what they are to each other; where that is, the machine.
     pub fn check(layers: &Layers, storage: Storage) -> Result<Self, ConfigError> {
         let mut settings = Self::judged(layers)?;
         settings.storage_gid = machine::check(&settings, layers, storage)?;
@@ -60,7 +60,7 @@ impl Settings {
     /// can tell, and a bad certificate must keep no limit from changing.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// What is wrong.
     pub fn judged(layers: &Layers) -> Result<Self, ConfigError> {
         let settings = Self::read(layers)?;
         rules::check(&settings, layers)?;

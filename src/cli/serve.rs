@@ -35,9 +35,10 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
         // What cannot be opened or bound is a matter of settings.
         let server = Server::start_with(settings, inherited)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let server = server
-            .supervised_by(Manager::of_environment())
-            .reloading_by(Arc::new(move || reload(&args).map_err(|error| error.to_string())));
+        let server =
+            server.supervised_by(Manager::of_environment()).reloading_by(Arc::new(move || {
+                reload(&args).map_err(|error| error.to_string().replace('\n', "; "))
+            }));
         server.run(stop, Vec::new()).await;
         Ok(())
     })

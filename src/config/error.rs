@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in one line.
+//! What is wrong with a configuration, in one line for each mistake.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("INCOMING_{}", key.to_uppercase())
 }
 
-/// Why a configuration cannot be used. Shown as one line that names the key, the value, where it
+/// Why a configuration cannot be used. Shown as one line for each mistake, which names the key, the value, where it
 /// was set and what would be right. The server does not start (exit code 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
@@ -71,6 +71,37 @@ pub enum ConfigError {
         /// What is wrong and, where known, in which line.
         reason: String,
     },
+    /// Several of these, at least two, in the order in which they were found.
+    Several(Vec<Self>),
+}
+
+/// What is wrong so far: who has made several mistakes learns of all of them at once.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<ConfigError>);
+
+impl Mistakes {
+    /// The value, or one mistake more.
+    pub(super) fn note<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
+        match read {
+            Ok(value) => return Some(value),
+            Err(ConfigError::Several(errors)) => self.0.extend(errors),
+            Err(error) => self.0.push(error),
+        }
+        None
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// This, if nothing is wrong.
+    pub(super) fn or<T>(mut self, value: T) -> Result<T, ConfigError> {
+        match self.0.len() {
+            0 => Ok(value),
+            1 => Err(self.0.remove(0)),
+            _ => Err(ConfigError::Several(self.0)),
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -95,6 +126,12 @@ impl fmt::Display for ConfigError {
             Self::File { path, origin, reason } => {
                 let place = origin.place("config");
                 write!(out, "config = {:?} ({place}): {reason}", path.display().to_string())
+            }
+            Self::Several(errors) => {
+                for (place, error) in errors.iter().enumerate() {
+                    write!(out, "{}{error}", if place > 0 { "\n" } else { "" })?;
+                }
+                Ok(())
             }
         }
     }

@@ -73,7 +73,7 @@ fn text_value(text: &str) {
     }
 }
 
-/// A whole file: refused in one line, or read to settings that read back as they are shown.
+/// A whole file: refused in a line for each mistake, or read to settings that read back as they are shown.
 pub fn file(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Some(layers) = told(Layers::of_text(&text)) else { return };
@@ -87,11 +87,12 @@ pub fn file(data: &[u8]) {
     assert_eq!(again, expected, "{shown}");
 }
 
-/// An error is one line without commands to the terminal that shows it.
+/// An error is lines without commands to the terminal that shows it.
 fn told<T>(read: Result<T, ConfigError>) -> Option<T> {
     read.map_err(|error| {
-        let line = error.to_string();
-        assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+        for line in error.to_string().split('\n') {
+            assert!(!line.is_empty() && !line.contains(|c: char| c.is_control()), "{line:?}");
+        }
     })
     .ok()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::error::{ConfigError, Origin, nearest, variable};
+use super::error::{ConfigError, Mistakes, Origin, nearest, variable};
 use super::raw::Raw;
 use super::secret::Secret;
 use super::typed::{Typed, keys};
@@ -35,14 +35,15 @@ impl Layers {
     /// either no file is read.
     ///
     /// # Errors
-    /// An unknown `INCOMING_` variable or file key, a variable that is no Unicode, a file that
-    /// cannot be read or is no TOML.
+    /// Unknown `INCOMING_` variables and file keys, variables that are no Unicode, a file that
+    /// cannot be read or is no TOML: each with a line of its own.
     pub fn gather(
         flags: Typed,
         config: Option<PathBuf>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (environment, named) = from_environment(variables)?;
+        let mut found = Mistakes::default();
+        let (environment, named) = from_environment(variables, &mut found);
         let config = match (config, named) {
             (Some(path), _) => Some((path, Origin::Flag)),
             (None, Some(path)) => Some((path, Origin::Environment)),
@@ -50,12 +51,12 @@ impl Layers {
         };
         let file = match config {
             Some((path, origin)) => {
-                let typed = from_file(&path, &origin)?;
-                Some((path, typed))
+                let typed = found.note(from_file(&path, &origin));
+                typed.map(|typed| (path, typed))
             }
             None => None,
         };
-        Ok(Self { flags, environment, file })
+        found.or(Self { flags, environment, file })
     }
 
     /// A file that holds this text, alone.
@@ -183,7 +184,8 @@ impl Given<'_, Secret> {
 /// The environment's layer and the file that `INCOMING_CONFIG` names.
 fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Typed, Option<PathBuf>), ConfigError> {
+    found: &mut Mistakes,
+) -> (Typed, Option<PathBuf>) {
     let keys = keys();
     let mut table = toml::Table::new();
     let mut config = None;
@@ -203,19 +205,22 @@ fn from_environment(
             let known: Vec<String> = keys.iter().map(|key| variable(key)).collect();
             let known = known.iter().map(String::as_str).chain([CONFIG]);
             let nearest = nearest(&name, known).map(str::to_owned);
-            return Err(ConfigError::Unknown { key: name, origin: Origin::Environment, nearest });
+            let origin = Origin::Environment;
+            found.note::<()>(Err(ConfigError::Unknown { key: name, origin, nearest }));
+            continue;
         };
         let Some(value) = value.to_str() else {
-            return Err(ConfigError::File {
+            found.note::<()>(Err(ConfigError::File {
                 path: PathBuf::from(name),
                 origin: Origin::Environment,
                 reason: "the value of this variable must be Unicode".into(),
-            });
+            }));
+            continue;
         };
         table.insert(key.clone(), toml::Value::String(value.to_owned()));
     }
     let typed = Typed::deserialize(table).expect("known keys take any text");
-    Ok((typed, config))
+    (typed, config)
 }
 
 /// The file's layer.
@@ -254,19 +259,19 @@ fn from_text(text: &str, path: &Path, origin: &Origin) -> Result<Typed, ConfigEr
     };
     let table: toml::Table = toml::from_str(text).map_err(malformed)?;
     let keys = keys();
-    if let Some((key, _)) =
-        table.iter().find(|(key, value)| !keys.contains(key) && value.is_table())
-    {
-        return Err(wrong(format!(
-            "[{}]: there are no tables, every setting stands at the top",
-            key.escape_debug()
-        )));
+    let mut found = Mistakes::default();
+    for (key, value) in table.iter().filter(|(key, _)| !keys.contains(key)) {
+        let error = if value.is_table() {
+            let key = key.escape_debug();
+            wrong(format!("[{key}]: there are no tables, every setting stands at the top"))
+        } else {
+            let nearest = nearest(key, keys.iter().map(String::as_str)).map(str::to_owned);
+            let origin = Origin::File(path.to_owned());
+            ConfigError::Unknown { key: key.clone(), origin, nearest }
+        };
+        found.note::<()>(Err(error));
     }
-    if let Some(key) = table.keys().find(|key| !keys.contains(key)) {
-        let nearest = nearest(key, keys.iter().map(String::as_str)).map(str::to_owned);
-        let origin = Origin::File(path.to_owned());
-        return Err(ConfigError::Unknown { key: key.clone(), origin, nearest });
-    }
+    found.or(())?;
     toml::from_str(text).map_err(malformed)
 }
 

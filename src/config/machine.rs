@@ -10,7 +10,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Mistakes};
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::{Settings, TlsFiles};
@@ -26,40 +26,41 @@ pub enum Storage {
     Look,
 }
 
-/// Checks certificates, group and storage. Returns the number of `storage_group`.
+/// Checks certificates, group and storage. Returns the number of `storage_group`. The error is all that is wrong; a
+/// storage directory is made only where nothing is.
 pub(super) fn check(
     settings: &Settings,
     layers: &Layers,
     storage: Storage,
 ) -> Result<Option<u32>, ConfigError> {
+    let mut found = Mistakes::default();
     for tls in &settings.tls {
-        certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key))?;
+        found.note(certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key)));
     }
     if let Some(tls) = &settings.backend_tls {
-        certificate(tls, &given!(layers, backend_tls_cert), &given!(layers, backend_tls_key))?;
+        let (cert, key) = (given!(layers, backend_tls_cert), given!(layers, backend_tls_key));
+        found.note(certificate(tls, &cert, &key));
     }
     if let Some(ca) = &settings.backend_tls_client_ca {
-        authorities(ca)
-            .map_err(|right| given!(layers, backend_tls_client_ca).wrong(&shown(ca), right))?;
+        let given = given!(layers, backend_tls_client_ca);
+        found.note(authorities(ca).map_err(|right| given.wrong(&shown(ca), right)));
     }
-    let gid = match &settings.storage_group {
-        Some(group) => {
-            let given = given!(layers, storage_group);
-            let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-            let gid = gid(group, &groups);
-            Some(gid.map_err(|right| given.wrong(&Raw::Text(group.clone()), right))?)
-        }
-        None => None,
-    };
+    let mut storage_gid = None;
+    if let Some(group) = &settings.storage_group {
+        let given = given!(layers, storage_group);
+        let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+        let gid = gid(group, &groups);
+        let gid = gid.map_err(|right| given.wrong(&Raw::Text(group.clone()), right));
+        storage_gid = found.note(gid);
+    }
     if !settings.acme.domains.is_empty() {
-        let cache = &settings.acme.cache;
-        acme_cache(cache)
-            .map_err(|right| given!(layers, acme_cache).wrong(&shown(cache), right))?;
+        let (cache, given) = (&settings.acme.cache, given!(layers, acme_cache));
+        found.note(acme_cache(cache).map_err(|right| given.wrong(&shown(cache), right)));
     }
-    let dir = &settings.storage_dir;
-    directory(dir, storage)
-        .map_err(|right| given!(layers, storage_dir).wrong(&shown(dir), right))?;
-    Ok(gid)
+    let storage = if found.is_none() { storage } else { Storage::Look };
+    let (dir, given) = (&settings.storage_dir, given!(layers, storage_dir));
+    found.note(directory(dir, storage).map_err(|right| given.wrong(&shown(dir), right)));
+    found.or(storage_gid)
 }
 
 /// A path as a value in an error.

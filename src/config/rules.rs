@@ -1,40 +1,68 @@
 //! Values held against each other. Pure: the machine is not asked.
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Mistakes};
 use super::layers::{Layers, given};
 use super::raw::Raw;
 use super::settings::Settings;
 use crate::net::Address;
 
-/// Checks what no single value can tell.
+/// Checks what no single value can tell. The error is all that is wrong.
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    sockets(settings, layers)?;
-    acme(settings, layers)?;
-    redirect(settings, layers)?;
-    backend_tls(settings, layers)?;
-    backend_surface(settings, layers)?;
-    proxy_protocol(settings, layers)?;
-    if let Some(most) = settings.max_chunk_size
-        && settings.chunk_size > most
-    {
-        let right = format!("must be at most max_chunk_size, which is {most} bytes");
-        return Err(given!(layers, chunk_size).wrong(&settings.chunk_size, right));
+    let mut found = Mistakes::default();
+    for rule in RULES {
+        found.note(rule(settings, layers));
     }
+    found.or(())
+}
+
+/// What holds values against each other.
+type Rule = fn(&Settings, &Layers) -> Result<(), ConfigError>;
+
+const RULES: [Rule; 9] = [
+    sockets,
+    acme,
+    redirect,
+    backend_tls,
+    backend_surface,
+    proxy_protocol,
+    chunks,
+    receive_memory,
+    origins,
+];
+
+/// What is suggested must be allowed.
+fn chunks(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    match settings.max_chunk_size {
+        Some(most) if settings.chunk_size > most => {
+            let right = format!("must be at most max_chunk_size, which is {most} bytes");
+            Err(given!(layers, chunk_size).wrong(&settings.chunk_size, right))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Each connection needs some.
+fn receive_memory(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     let least = Settings::least_receive_memory(settings.max_connections);
-    if settings.receive_memory < least {
-        let right = format!(
-            "must be at least {} KiB for each of max_connections = {}, which is {least} bytes",
-            Settings::least_receive_memory(1) >> 10,
-            settings.max_connections
-        );
-        return Err(given!(layers, receive_memory).wrong(&settings.receive_memory, right));
+    if settings.receive_memory >= least {
+        return Ok(());
     }
+    let right = format!(
+        "must be at least {} KiB for each of max_connections = {}, which is {least} bytes",
+        Settings::least_receive_memory(1) >> 10,
+        settings.max_connections
+    );
+    Err(given!(layers, receive_memory).wrong(&settings.receive_memory, right))
+}
+
+/// All of them, or some.
+fn origins(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     let origins = &settings.cors_origins;
-    if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
-        let right = "must be * alone or a list of origins, since * allows them all";
-        return Err(given!(layers, cors_origins).wrong(&format!("{origins:?}"), right));
+    if origins.len() < 2 || !origins.iter().any(|origin| origin == "*") {
+        return Ok(());
     }
-    Ok(())
+    let right = "must be * alone or a list of origins, since * allows them all";
+    Err(given!(layers, cors_origins).wrong(&format!("{origins:?}"), right))
 }
 
 /// Two listeners need two places, or exactly one.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Mistakes};
 use super::layers::{Given, Layers, given};
 use super::parse;
 use super::raw::Raw;
@@ -15,103 +15,120 @@ impl Settings {
     /// command needs that only talks to a running server.
     ///
     /// # Errors
-    /// The first value that cannot be what its key needs.
+    /// The values that cannot be what their keys need, each with a line of its own.
     pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        let mut settings = Self::default();
-        listeners(&mut settings, layers)?;
-        storage(&mut settings, layers)?;
-        limits(&mut settings, layers)?;
-        times(&mut settings, layers)?;
-        rest(&mut settings, layers)?;
-        Ok(settings)
+        let (mut settings, mut found) = (Self::default(), Mistakes::default());
+        listeners(&mut settings, layers, &mut found);
+        storage(&mut settings, layers, &mut found);
+        limits(&mut settings, layers, &mut found);
+        times(&mut settings, layers, &mut found);
+        rest(&mut settings, layers, &mut found);
+        found.or(settings)
     }
 }
 
-fn listeners(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
-    given!(layers, listen).into(&mut settings.listen, address)?;
-    given!(layers, backend_listen).into(&mut settings.backend_listen, address)?;
-    settings.tls = pairs(given!(layers, tls_cert), given!(layers, tls_key))?;
-    settings.backend_tls =
-        tls(&given!(layers, backend_tls_cert), &given!(layers, backend_tls_key))?;
+fn listeners(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
+    found.note(given!(layers, listen).into(&mut settings.listen, address));
+    found.note(given!(layers, backend_listen).into(&mut settings.backend_listen, address));
+    let tls_pairs = pairs(given!(layers, tls_cert), given!(layers, tls_key));
+    settings.tls = found.note(tls_pairs).unwrap_or_default();
+    let backend = tls(&given!(layers, backend_tls_cert), &given!(layers, backend_tls_key));
+    settings.backend_tls = found.note(backend).flatten();
     let ca = &mut settings.backend_tls_client_ca;
-    given!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some))?;
-    given!(layers, redirect_listen)
-        .into(&mut settings.redirect_listen, |raw| address(raw).map(Some))?;
-    given!(layers, redirect_host)
-        .into(&mut settings.redirect_host, |raw| parse::host_port(raw).map(Some))?;
-    given!(layers, hsts).into(&mut settings.hsts, parse::optional_duration)?;
-    acme(&mut settings.acme, layers)?;
-    given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network)?;
-    given!(layers, backend_open).into(&mut settings.backend_open, parse::flag)?;
-    given!(layers, backend_token).into_secret(&mut settings.backend_token)?;
-    given!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network)?;
-    given!(layers, proxy_protocol).into(&mut settings.proxy_protocol, parse::flag)?;
-    given!(layers, backend_proxy_protocol)
-        .into(&mut settings.backend_proxy_protocol, parse::flag)?;
-    given!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin)?;
-    given!(layers, callback_allow).into_list(&mut settings.callback_allow, parse::callback_rule)
+    found.note(given!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some)));
+    found.note(
+        given!(layers, redirect_listen)
+            .into(&mut settings.redirect_listen, |raw| address(raw).map(Some)),
+    );
+    found.note(
+        given!(layers, redirect_host)
+            .into(&mut settings.redirect_host, |raw| parse::host_port(raw).map(Some)),
+    );
+    found.note(given!(layers, hsts).into(&mut settings.hsts, parse::optional_duration));
+    acme(&mut settings.acme, layers, found);
+    found
+        .note(given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network));
+    found.note(given!(layers, backend_open).into(&mut settings.backend_open, parse::flag));
+    found.note(given!(layers, backend_token).into_secret(&mut settings.backend_token));
+    found.note(
+        given!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network),
+    );
+    found.note(given!(layers, proxy_protocol).into(&mut settings.proxy_protocol, parse::flag));
+    found.note(
+        given!(layers, backend_proxy_protocol)
+            .into(&mut settings.backend_proxy_protocol, parse::flag),
+    );
+    found.note(given!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin));
+    found.note(
+        given!(layers, callback_allow)
+            .into_list(&mut settings.callback_allow, parse::callback_rule),
+    );
 }
 
-fn acme(acme: &mut Acme, layers: &Layers) -> Result<(), ConfigError> {
-    given!(layers, acme_domains).into_list(&mut acme.domains, parse::domain)?;
-    given!(layers, acme_contact).into_list(&mut acme.contact, parse::mail)?;
-    given!(layers, acme_directory).into(&mut acme.directory, parse::https_url)?;
+fn acme(acme: &mut Acme, layers: &Layers, found: &mut Mistakes) {
+    found.note(given!(layers, acme_domains).into_list(&mut acme.domains, parse::domain));
+    found.note(given!(layers, acme_contact).into_list(&mut acme.contact, parse::mail));
+    found.note(given!(layers, acme_directory).into(&mut acme.directory, parse::https_url));
     let ca = &mut acme.directory_ca;
-    given!(layers, acme_directory_ca).into(ca, |raw| parse::path(raw).map(Some))?;
-    given!(layers, acme_cache).into(&mut acme.cache, parse::path)
+    found.note(given!(layers, acme_directory_ca).into(ca, |raw| parse::path(raw).map(Some)));
+    found.note(given!(layers, acme_cache).into(&mut acme.cache, parse::path));
 }
 
-fn storage(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
-    given!(layers, storage_dir).into(&mut settings.storage_dir, parse::path)?;
-    given!(layers, storage_group).into(&mut settings.storage_group, parse::name)?;
+fn storage(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
+    found.note(given!(layers, storage_dir).into(&mut settings.storage_dir, parse::path));
+    found.note(given!(layers, storage_group).into(&mut settings.storage_group, parse::name));
     // The server reads and writes its files, and enters and lists their directory.
     let (file, dir) = (parse::mode(0o600), parse::mode(0o700));
-    given!(layers, storage_file_mode).into(&mut settings.storage_file_mode, file)?;
-    given!(layers, storage_dir_mode).into(&mut settings.storage_dir_mode, dir)?;
-    given!(layers, ack).into(&mut settings.ack, parse::ack)?;
-    given!(layers, min_free_space).into(&mut settings.min_free_space, parse::size)
+    found.note(given!(layers, storage_file_mode).into(&mut settings.storage_file_mode, file));
+    found.note(given!(layers, storage_dir_mode).into(&mut settings.storage_dir_mode, dir));
+    found.note(given!(layers, ack).into(&mut settings.ack, parse::ack));
+    found.note(given!(layers, min_free_space).into(&mut settings.min_free_space, parse::size));
 }
 
-fn limits(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn limits(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
     /// Beyond any file table; bounds what is allocated for the count alone.
     const MOST_CONNECTIONS: u64 = 1 << 20;
-    given!(layers, max_chunk_size).into(&mut settings.max_chunk_size, parse::limit)?;
+    found.note(given!(layers, max_chunk_size).into(&mut settings.max_chunk_size, parse::limit));
     // The default gives way to a lower limit; only a size that was asked for can be too large.
     if let Some(most) = settings.max_chunk_size {
         settings.chunk_size = settings.chunk_size.min(most);
     }
-    given!(layers, chunk_size).into(&mut settings.chunk_size, parse::positive_size)?;
-    given!(layers, send_ahead).into(&mut settings.send_ahead, parse::count(1, 64))?;
-    given!(layers, max_upload_size).into(&mut settings.max_upload_size, parse::limit)?;
+    found.note(given!(layers, chunk_size).into(&mut settings.chunk_size, parse::positive_size));
+    found.note(given!(layers, send_ahead).into(&mut settings.send_ahead, parse::count(1, 64)));
+    found.note(given!(layers, max_upload_size).into(&mut settings.max_upload_size, parse::limit));
     let uploads = parse::count(1, i64::MAX.cast_unsigned());
-    given!(layers, max_uploads).into(&mut settings.max_uploads, uploads)?;
+    found.note(given!(layers, max_uploads).into(&mut settings.max_uploads, uploads));
     let connections = parse::count(1, MOST_CONNECTIONS);
-    given!(layers, max_connections).into(&mut settings.max_connections, connections)?;
+    found.note(given!(layers, max_connections).into(&mut settings.max_connections, connections));
     // The default follows the connections; only a size that was asked for can be too small.
     let needed = Settings::least_receive_memory(settings.max_connections);
     settings.receive_memory = settings.receive_memory.max(needed / 2 * 3);
-    given!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size)?;
-    given!(layers, min_rate).into(&mut settings.min_rate, parse::rate)?;
-    given!(layers, workers).into(&mut settings.workers, parse::count(1, 1024))
+    found.note(
+        given!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size),
+    );
+    found.note(given!(layers, min_rate).into(&mut settings.min_rate, parse::rate));
+    found.note(given!(layers, workers).into(&mut settings.workers, parse::count(1, 1024)));
 }
 
-fn times(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn times(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
     use parse::{duration, positive_duration};
-    given!(layers, max_idle).into(&mut settings.max_idle, positive_duration)?;
-    given!(layers, retain_finished).into(&mut settings.retain_finished, duration)?;
-    given!(layers, failed_retention).into(&mut settings.failed_retention, duration)?;
-    given!(layers, handover_timeout).into(&mut settings.handover_timeout, positive_duration)?;
+    found.note(given!(layers, max_idle).into(&mut settings.max_idle, positive_duration));
+    found.note(given!(layers, retain_finished).into(&mut settings.retain_finished, duration));
+    found.note(given!(layers, failed_retention).into(&mut settings.failed_retention, duration));
+    found.note(
+        given!(layers, handover_timeout).into(&mut settings.handover_timeout, positive_duration),
+    );
     let confirm = &mut settings.handover_confirm_timeout;
-    given!(layers, handover_confirm_timeout).into(confirm, positive_duration)?;
-    given!(layers, handover_retry_for).into(&mut settings.handover_retry_for, duration)?;
-    given!(layers, body_timeout).into(&mut settings.body_timeout, positive_duration)?;
-    given!(layers, shutdown_grace).into(&mut settings.shutdown_grace, duration)
+    found.note(given!(layers, handover_confirm_timeout).into(confirm, positive_duration));
+    found.note(given!(layers, handover_retry_for).into(&mut settings.handover_retry_for, duration));
+    found.note(given!(layers, body_timeout).into(&mut settings.body_timeout, positive_duration));
+    found.note(given!(layers, shutdown_grace).into(&mut settings.shutdown_grace, duration));
 }
 
-fn rest(settings: &mut Settings, layers: &Layers) -> Result<(), ConfigError> {
-    given!(layers, doctor).into(&mut settings.doctor, parse::flag)?;
-    given!(layers, log).into(&mut settings.log, parse::log_filter)?;
-    given!(layers, log_format).into(&mut settings.log_format, parse::log_format)
+fn rest(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
+    found.note(given!(layers, doctor).into(&mut settings.doctor, parse::flag));
+    found.note(given!(layers, log).into(&mut settings.log, parse::log_filter));
+    found.note(given!(layers, log_format).into(&mut settings.log_format, parse::log_format));
 }
 
 fn address(raw: &Raw) -> Result<Address, String> {

@@ -1,5 +1,5 @@
 //! Protects operators from a server that starts wrong: what is impossible stops the start with
-//! exit code 2 and one line that names it.
+//! exit code 2 and one line that names it, for each mistake.
 
 use crate::child::{Program, run};
 use rcgen::generate_simple_self_signed;
@@ -115,6 +115,37 @@ fn unknown_keys_are_named_with_the_nearest_known() {
     refuses(home.path(), &flags, &[], &["--chunk-sise", "'--chunk-size'", "--help"]);
     refuses(home.path(), &["serve", "--chunk-size"], &[], &["--chunk-size", "a value is required"]);
     refuses(home.path(), &["surf"], &[], &["surf"]);
+}
+
+/// Who has made several mistakes learns of all that can be told at once; each layer of checks needs the one before.
+#[test]
+fn all_mistakes_are_told_one_a_line() {
+    let home = directory();
+    let check = |file: &str, variables: &[(&str, &str)], keys: &[&str]| {
+        std::fs::write(home.path().join("a.toml"), file).unwrap();
+        let output = run(home.path(), &["check-config", "--config", "a.toml"], variables);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        let found: Vec<_> =
+            told.lines().map(|line| line.split([' ', ':']).nth(2).unwrap()).collect();
+        assert_eq!(found, keys, "{told}");
+        assert!(told.lines().all(|line| line.starts_with("incoming: ")), "{told}");
+    };
+    let unknown = [("INCOMING_ACKS", "x"), ("INCOMING_LISTENN", "x")];
+    check(
+        "chunk_sise = 1\nsend_ahead = 0\n",
+        &unknown,
+        &["INCOMING_ACKS", "INCOMING_LISTENN", "chunk_sise"],
+    );
+    let wrong =
+        "send_ahead = 0\nack = 'maybe'\nmax_idle = 'soon'\nlisten = 'x'\ntls_cert = 'absent'\n";
+    check(wrong, &[], &["listen", "tls_cert", "ack", "send_ahead", "max_idle"]);
+    let odd =
+        "chunk_size = 2\nmax_chunk_size = 1\ncors_origins = ['*', 'https://a']\nhsts = '1d'\n";
+    check(odd, &[], &["hsts", "chunk_size", "cors_origins"]);
+    let absent =
+        "tls_cert = 'no.pem'\ntls_key = 'no.key'\nstorage_group = 'no'\nstorage_dir = 'file'\n";
+    check(absent, &[], &["tls_cert", "storage_group", "storage_dir"]);
 }
 
 #[test]
