@@ -16,7 +16,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -38,9 +38,13 @@ struct Held {
     refusals: Vec<(u16, Option<&'static str>)>,
     /// Chunks that carried the digest of their bytes.
     digests: usize,
+    /// The answer to the first chunk is lost, and so many bytes of it are other ones.
+    lost_answer: Option<usize>,
     /// Sizes of the chunks that came, and when.
     chunks: Vec<(usize, std::time::Instant)>,
     verified: usize,
+    /// How many chunks had come, at each comparison, and what was compared.
+    compared: Vec<(usize, Value)>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,7 +89,7 @@ impl Stub {
 async fn answer(
     state: Arc<Mutex<Held>>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let mut held = state.lock().unwrap();
@@ -107,6 +111,10 @@ async fn answer(
         let start: usize = range[6..].split('-').next().unwrap().parse().unwrap();
         held.bytes[start..start + body.len()].copy_from_slice(&body);
         held.got += body.len();
+        if let Some(wrong) = held.lost_answer.take() {
+            held.bytes[start..start + wrong].iter_mut().for_each(|byte| *byte ^= 1);
+            return Err(io::Error::other("the line breaks"));
+        }
     } else if head.method == Method::POST && !head.uri.path().ends_with("/verify") {
         let told: Value = serde_json::from_slice(&body).unwrap();
         held.bytes = vec![0; usize::try_from(told["length"].as_u64().unwrap()).unwrap()];
@@ -121,8 +129,15 @@ async fn answer(
     if head.uri.path().ends_with("/verify") {
         held.verified += 1;
         let asked: Value = serde_json::from_slice(&body).unwrap();
-        let count = asked["ranges"].as_array().unwrap().len();
-        status["verified"] = json!(vec![true; count]);
+        let ranges = asked["ranges"].as_array().unwrap();
+        let same = |piece: &Value| {
+            let [start, end] = [0, 1].map(|side| piece["range"][side].as_u64().unwrap());
+            let held = &held.bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()];
+            piece["sha-256"] == BASE64_STANDARD.encode(sha2::Sha256::digest(held))
+        };
+        status["verified"] = ranges.iter().map(same).collect();
+        let chunks = held.chunks.len();
+        held.compared.push((chunks, ranges.iter().map(|piece| piece["range"].clone()).collect()));
     }
     Ok(Response::new(status.to_string().into()))
 }
@@ -155,6 +170,31 @@ async fn chunks_become_smaller_where_they_are_refused() {
         let sizes: Vec<usize> = held.chunks.iter().map(|(size, _)| *size).collect();
         assert_eq!(sizes[..4], [400_000, 200_000, 100_000, 100_000], "{flags}: {sizes:?}");
         assert!(held.verified > 0, "compared once more before the last chunk");
+    }
+}
+
+/// A chunk whose answer is lost may be there, and it may be another client's bytes that are: it counts
+/// as sent once it is compared, and goes out again only where the server lacks it.
+#[tokio::test]
+async fn what_was_not_acknowledged_is_compared_before_it_counts() {
+    let once = json!([0, 65_536]);
+    for (wrong, code) in [(0, 0), (100_000, 1)] {
+        let stub = Stub::start(Speaks::Http1, usize::MAX, &[]).await;
+        stub.state.lock().unwrap().lost_answer = Some(wrong);
+        let flags = "--chunk-size 100000 --parallel 1";
+        let (output, content) = upload(&format!("http://{}/u", stub.address), flags).await;
+        assert_eq!(output.status.code(), Some(code), "{}", error(&output));
+        let held = stub.state.lock().unwrap();
+        let (chunks, pieces) = &held.compared[0];
+        assert_eq!((*chunks, &pieces[0]), (1, &once), "compared before anything else is sent");
+        let sizes: Vec<usize> = held.chunks.iter().map(|(size, _)| *size).collect();
+        if wrong > 0 {
+            assert_eq!(sizes, [100_000], "nothing more is sent");
+            assert!(error(&output).contains("the server holds other bytes"), "{}", error(&output));
+        } else {
+            assert_eq!(sizes, [[100_000; 7].as_slice(), &[1]].concat(), "only what it lacks");
+            assert!(held.bytes == content, "other bytes");
+        }
     }
 }
 
