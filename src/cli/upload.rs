@@ -20,7 +20,7 @@ mod tell;
 mod ticket;
 mod transfer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use indicatif::HumanBytes;
@@ -54,6 +54,7 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
         pace: transfer::Pace { chunk_size, parallel, retry_for },
         restart_changed: args.restart_changed,
         form: if args.json { Form::Json } else { Form::Lines },
+        sent: Cell::new(0),
         now: RefCell::new(None),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,19 +83,16 @@ async fn all(run: &Run, jobs: Jobs, cancel: bool) -> Vec<String> {
     let count = jobs.files.len();
     let mut failed = jobs.failed;
     jobs.skipped.iter().for_each(|line| run.form.note(line));
-    let (mut finished, mut bytes) = (0, 0);
+    let mut finished = 0;
     for (number, job) in jobs.files.iter().enumerate() {
         let outcome =
             if cancel { run.cancel(job).await } else { run.file(job, (number + 1, count)).await };
         match outcome {
-            Outcome::Finished(sent) => {
-                finished += 1;
-                bytes += sent;
-            }
+            Outcome::Finished => finished += 1,
             Outcome::Failed(line) => failed.push(line),
         }
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let (bytes, seconds) = (run.sent.get(), begun.elapsed().as_secs_f64());
     run.form.event(&json!({
         "event": "summary",
         "files": count,

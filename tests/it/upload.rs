@@ -222,7 +222,14 @@ async fn what_was_killed_goes_on_where_it_was() {
     let events = events(&output);
     let before = event(&events, "resumed")["acknowledged"].as_u64().unwrap();
     assert!(before >= 512 << 10 && before < SIZE as u64, "{before}");
-    assert_eq!(event(&events, "finished")["sent"].as_u64(), Some(SIZE as u64 - before));
+    let sent = SIZE as u64 - before;
+    assert_eq!(event(&events, "finished")["sent"].as_u64(), Some(sent));
+    assert_eq!(event(&events, "summary")["sent"].as_u64(), Some(sent));
+    for progress in events.iter().filter(|event| event["event"] == "progress") {
+        let field = |key: &str| progress[key].as_u64().unwrap();
+        assert_eq!(field("sent"), field("acknowledged") - before, "{progress}");
+        assert!(field("acknowledged") + field("under_way") <= SIZE as u64, "{progress}");
+    }
     // What was on its way when it was killed may come twice, nothing else.
     let all = stage.received_bytes().await;
     assert!(all <= (SIZE + (256 << 10)) as u64, "{all} bytes were sent of {SIZE}");
@@ -249,6 +256,30 @@ async fn a_signal_leaves_it_resumable_and_says_so() {
     let output = stage.upload(&[]).await;
     assert!(output.status.success(), "{}", error(&output));
     stage.arrived(id(&upload), &stage.content).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("film.mp4: finished, 3.00 MiB: "), "{said}");
+    assert!(said.contains(" sent now in ") && said.ends_with(" before\n"), "{said}");
+}
+
+/// Who opens a pipe waits for somebody at its other end, for ever.
+#[tokio::test]
+async fn what_is_no_file_is_refused_at_once() {
+    let stage = Stage::set(1 << 40).await;
+    let pipe = stage.home.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("pipe", stage.home.path().join("link")).unwrap();
+    for (path, what) in [("pipe", "a pipe"), ("link", "a pipe"), ("/dev/null", "a device")] {
+        for flags in [&[][..], &["--cancel"]] {
+            let mut go = command(stage.home.path());
+            go.args(["upload", path]).args(stage.places()).args(flags);
+            let output = finished(go).await;
+            let line = error(&output);
+            assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+            assert!(line.contains(&format!("{path}: is {what}, not a regular file")), "{line}");
+        }
+    }
+    assert!(stage.uploads().await.is_empty(), "no ticket is taken for it");
 }
 
 #[tokio::test]

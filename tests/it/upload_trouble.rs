@@ -1,9 +1,11 @@
 //! Protects `incoming upload` against what lies between it and a server: refusals that a retry or a
 //! smaller chunk cures, and the usual mistakes, told in words that help.
 
+use crate::backend::Backend;
 use crate::child::{command, ended};
-use crate::client::Place;
-use crate::content::content;
+use crate::client::{Ask, Place};
+use crate::content::{content, sha256};
+use crate::in_time;
 use crate::server::Running;
 use crate::tls::{Authority, files};
 use base64::Engine as _;
@@ -16,7 +18,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -236,6 +238,68 @@ async fn is_given_up_where_that_is_asked_for_or_nothing_helps() {
     let (output, _) = upload(&format!("http://{}/u", stub.address), "").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(error(&output).contains("413 Payload Too Large"), "{}", error(&output));
+}
+
+/// The port of the public listener is a guess where `--public` does not name it.
+#[tokio::test]
+async fn no_ticket_is_taken_where_nobody_answers_in_public() {
+    let (server, home) = (Running::start().await, tempfile::tempdir().unwrap());
+    let Place::Tcp(backend) = &server.backend else { panic!("not on TCP") };
+    std::fs::write(home.path().join("film.mp4"), "film").unwrap();
+    let go = async |flags: &str| {
+        let mut go = command(home.path());
+        go.env("INCOMING_LISTEN", "0.0.0.0:1").args(["upload", "film.mp4", "--backend"]);
+        go.args([&format!("http://{backend}"), "--signal-finish-url", "http://127.0.0.1:1/"]);
+        go.args(flags.split_whitespace());
+        let output = tokio::task::spawn_blocking(move || ended(go)).await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        error(&output)
+    };
+    let list = Ask::new("GET", "/incoming/backend/uploads");
+    let tickets = async || server.back(&list).await.json()["uploads"].as_array().unwrap().len();
+    let guessed = format!("http://{}:1", backend.ip());
+    let said = go("").await;
+    assert!(said.starts_with(&format!("film.mp4: uploading to {guessed} (")), "{said}");
+    let end = "a guess; name the public listener with --public); no ticket was taken\n";
+    assert!(said.ends_with(&format!("({guessed} is {end}")), "{said}");
+    let said = go("--public http://127.0.0.1:1").await;
+    assert!(said.contains("as --public says") && !said.contains("uploading to"), "{said}");
+    assert_eq!(tickets().await, 0);
+    // Something answers there, and it is another listener.
+    let said = go(&format!("--public http://{backend}")).await;
+    assert!(said.contains("--public names it; the ticket expires unused"), "{said}");
+    assert_eq!(tickets().await, 1);
+}
+
+/// More often than a wrong address is tried.
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for() {
+    let home = Arc::new(tempfile::tempdir().unwrap());
+    let content = content(43, 100_001);
+    std::fs::write(home.path().join("film.mp4"), &content).unwrap();
+    let backend = Backend::start().await;
+    let at = |name: &str| format!("unix:{}", home.path().join(name).display());
+    let mut go = command(home.path());
+    go.args(["upload", "film.mp4", "--json", "--backend", &at("b"), "--public", &at("p")]);
+    // Should the test fail, it ends by itself.
+    go.args(["--signal-finish-url", &backend.url(), "--retry-for", "1m"]).stdout(Stdio::piped());
+    let mut child = go.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = tokio::task::spawn_blocking(move || {
+        let waiting = lines.by_ref().map_while(Result::ok).filter(|it| it.contains("\"waiting\""));
+        (waiting.take(4).count(), lines)
+    });
+    let (waited, rest) = in_time("four pauses", told).await.unwrap();
+    assert_eq!(waited, 4);
+    let (public, own) = (at("p").parse().unwrap(), at("b").parse().unwrap());
+    let mut settings = crate::server::settings(home.path());
+    (settings.listen, settings.backend_listen) = (public, own);
+    let _server = Running::start_in(Arc::clone(&home), settings).await;
+    let last = tokio::task::spawn_blocking(move || rest.map_while(Result::ok).last());
+    let last = in_time("the end", last).await.unwrap().unwrap();
+    assert!(last.contains("\"finished\":1"), "{last}");
+    assert!(child.wait().unwrap().success());
+    assert_eq!(backend.calls()[0].sha256.as_deref(), Some(&*sha256(&content)));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub struct UploadArgs {
     /// backendSecret of the tickets, echoed in that call
     #[arg(long, requires = "backend")]
     pub secret: Option<Secret>,
-    /// Public listener [default: host of --backend, port of the setting `listen`]
+    /// Public listener, which takes the bytes [default: a guess, host of --backend and port of the setting `listen`]
     #[arg(long, value_name = "URL", requires = "backend")]
     pub public: Option<String>,
     /// Token of the backend listener

@@ -1,8 +1,10 @@
 //! One file after the other: a ticket or the one that is remembered, the bytes, the handover.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub(super) struct Run {
     pub(super) pace: Pace,
     pub(super) restart_changed: bool,
     pub(super) form: Form,
+    /// Bytes of all files that this run has sent and the servers have.
+    pub(super) sent: Cell<u64>,
     /// What is under way, for the last words.
     pub(super) now: RefCell<Option<Now>>,
 }
@@ -46,8 +50,8 @@ pub(super) struct Now {
 
 /// How one file went.
 pub(super) enum Outcome {
-    /// It arrived; so many bytes were sent now.
-    Finished(u64),
+    /// It arrived, or is cancelled as it was asked for.
+    Finished,
     /// A line for standard error.
     Failed(String),
 }
@@ -83,11 +87,12 @@ impl Run {
         };
         let ended = self.upload(job, &opened, &mut slot, &teller).await;
         *self.now.borrow_mut() = None;
+        self.sent.set(self.sent.get() + teller.sent());
         match (ended, slot) {
-            (Ok(sent), slot) => {
+            (Ok(()), slot) => {
                 slot.into_iter().for_each(Slot::forget);
-                teller.finished(sent);
-                Outcome::Finished(sent)
+                teller.finished();
+                Outcome::Finished
             }
             (Err(Ended::Over(why)), slot) => {
                 slot.into_iter().for_each(Slot::forget);
@@ -106,7 +111,7 @@ impl Run {
         opened: &Opened,
         slot: &mut Option<Slot>,
         teller: &Teller,
-    ) -> Result<u64, Ended> {
+    ) -> Result<(), Ended> {
         let mut remembered = slot.as_mut().and_then(Slot::read);
         loop {
             let likeness = remembered.as_ref().map(|it| it.identity.likeness(&opened.identity));
@@ -139,9 +144,7 @@ impl Run {
             let status = match bind(&mut transfer, opened).await {
                 Ok(status) => status,
                 Err(Refused::Unknown(why)) if fresh || !self.takes_tickets() => {
-                    return Err(Ended::Over(format!(
-                        "{why} (over for long, or not the public listener)"
-                    )));
+                    return Err(Ended::Over(format!("{why} ({})", self.unknown(&place))));
                 }
                 Err(Refused::Unknown(_)) => {
                     teller.note("the server no longer knows its upload: beginning anew");
@@ -166,12 +169,11 @@ impl Run {
             if likeness == Some(Likeness::Touched) && status.is_open() {
                 remember(slot);
             }
-            let (status, sent) = tokio::select! {
+            let status = tokio::select! {
                 sent = transfer.send(status) => sent.map_err(Ended::Open)?,
                 ended = self.watch(teller, &opened.name, &place, kept) => match ended {},
             };
-            transfer.handed_over(status).await?;
-            return Ok(sent);
+            return transfer.handed_over(status).await;
         }
     }
 
@@ -242,7 +244,7 @@ impl Run {
             Ok(_) | Err(Refused::Unknown(_)) => {
                 slot.into_iter().for_each(Slot::forget);
                 teller.cancelled();
-                Outcome::Finished(0)
+                Outcome::Finished
             }
             Err(refused) => {
                 slot.into_iter().for_each(Slot::leave);
@@ -254,6 +256,15 @@ impl Run {
     fn unopened(&self, shown: &str, job: &Job, why: &str) -> String {
         self.form.event(&json!({ "event": "failed", "file": shown, "why": why }));
         format!("{}: {why}", job.path.display())
+    }
+
+    /// What is wrong where an upload is not known at its URL.
+    fn unknown(&self, place: &Place) -> String {
+        if !self.takes_tickets() {
+            return "over for long, or not the public listener".into();
+        }
+        let asked = place.client.endpoint();
+        format!("is {asked} the public listener? --public names it; the ticket expires unused")
     }
 
     /// Whether a new upload can be had for a file.
@@ -288,13 +299,29 @@ fn remember(
 
 /// Opens a file. Blocks: reads its ends.
 fn open(job: &Job) -> Result<Opened, String> {
-    let file = File::open(&job.path).map_err(|error| error.to_string())?;
-    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
-        return Err("is not a regular file".into());
-    }
+    regular(std::fs::metadata(&job.path))?;
+    // Looked at before, since to open a pipe waits and to open a device may move it; and again, since
+    // another may stand in its place by now.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(&job.path);
+    let file = file.map_err(|error| error.to_string())?;
+    regular(file.metadata())?;
     let identity = Identity::of(&file).map_err(|error| error.to_string())?;
     let name = name::harmless(&job.path.to_string_lossy());
     Ok(Opened { file: Arc::new(file), identity, name })
+}
+
+/// Only a file of known size, that can be read again, can be uploaded.
+fn regular(metadata: io::Result<Metadata>) -> Result<(), String> {
+    let kind = metadata.map_err(|error| error.to_string())?.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_fifo() => "is a pipe",
+        () if kind.is_socket() => "is a socket",
+        () if kind.is_dir() => "is a folder",
+        () => "is a device",
+    };
+    Err(format!("{what}, not a regular file: write what it gives into a file and upload that"))
 }
 
 async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, Refused> {

@@ -31,6 +31,8 @@ pub(super) struct Teller {
     length: u64,
     bar: ProgressBar,
     begun: Instant,
+    /// What the server had when this run began to send.
+    from: Cell<u64>,
     rate: RefCell<Rate>,
     acknowledged: Cell<u64>,
     /// What was last said to be in the way.
@@ -87,6 +89,7 @@ impl Teller {
             length,
             bar,
             begun: Instant::now(),
+            from: Cell::new(0),
             rate: RefCell::default(),
             acknowledged: Cell::new(0),
             said: RefCell::new(None),
@@ -104,10 +107,22 @@ impl Teller {
 
     /// It begins, or goes on from what the server has. Whoever knows the URL may upload.
     pub(super) fn begin(&self, url: &str, acknowledged: u64) {
+        self.from.set(acknowledged);
         self.acknowledged.set(acknowledged);
         self.bar.set_position(acknowledged);
         let more = json!({ "url": url, "acknowledged": acknowledged });
         self.event(if acknowledged > 0 { "resumed" } else { "started" }, more);
+    }
+
+    /// What the server has as this run begins to send.
+    pub(super) fn sending_from(&self, acknowledged: u64) {
+        self.from.set(acknowledged);
+        self.moved(acknowledged, 0);
+    }
+
+    /// Bytes that the server has got since this run began to send.
+    pub(super) fn sent(&self) -> u64 {
+        self.acknowledged.get().saturating_sub(self.from.get())
     }
 
     /// Bytes that are acknowledged by now, and those that are on their way besides.
@@ -128,7 +143,7 @@ impl Teller {
         if self.told.get().is_none_or(|told| now.duration_since(told) >= TOLD) {
             self.told.set(Some(now));
             let left = left.map(|left| left.as_secs());
-            let more = json!({ "acknowledged": acknowledged, "sent": there, "bytes_per_s": speed, "eta_s": left });
+            let more = json!({ "acknowledged": acknowledged, "sent": self.sent(), "under_way": there.saturating_sub(acknowledged), "bytes_per_s": speed, "eta_s": left });
             self.event("progress", more);
         }
     }
@@ -168,22 +183,18 @@ impl Teller {
         self.bar.suspend(|| self.form.note(&format!("{}: {line}", self.name)));
     }
 
-    /// It arrived, with so many bytes sent in this run.
-    pub(super) fn finished(&self, sent: u64) {
+    /// It arrived.
+    pub(super) fn finished(&self) {
         self.bar.finish_and_clear();
-        let took = self.begun.elapsed();
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-        let speed = sent.saturating_mul(1000) / millis;
-        let rate = if sent > 0 { format!(" ({}/s)", HumanBytes(speed)) } else { String::new() };
-        let (length, took) = (HumanBytes(self.length), took.as_secs_f64());
-        self.form.line(&format!("{}: finished, {length} in {took:.1} s{rate}", self.name));
-        self.event("finished", json!({ "sent": sent, "seconds": took }));
+        let (sent, took) = (self.sent(), self.begun.elapsed());
+        self.form.line(&format!("{}: finished, {}", self.name, done(self.length, sent, took)));
+        self.event("finished", json!({ "sent": sent, "seconds": took.as_secs_f64() }));
     }
 
     /// It did not. The line for standard error.
     pub(super) fn failed(&self, why: &str) -> String {
         self.bar.finish_and_clear();
-        self.event("failed", json!({ "why": why }));
+        self.event("failed", json!({ "why": why, "sent": self.sent() }));
         format!("{}: {why}", self.name)
     }
 
@@ -195,8 +206,48 @@ impl Teller {
     }
 }
 
+/// How large a file is, and what of it was sent in this run.
+fn done(length: u64, sent: u64, took: Duration) -> String {
+    let (whole, seconds) = (HumanBytes(length), took.as_secs_f64());
+    if sent == 0 && length > 0 {
+        return format!("{whole}, of which the server had all before");
+    }
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = match sent {
+        0 => String::new(),
+        _ => format!(" ({}/s)", HumanBytes(sent.saturating_mul(1000) / millis)),
+    };
+    match length - sent.min(length) {
+        0 => format!("{whole} in {seconds:.1} s{rate}"),
+        before => {
+            let (sent, before) = (HumanBytes(sent), HumanBytes(before));
+            format!("{whole}: {sent} sent now in {seconds:.1} s{rate}, {before} before")
+        }
+    }
+}
+
 fn pace(speed: Option<u64>, left: Option<Duration>) -> String {
     let speed = speed.map(|speed| format!("{}/s", HumanBytes(speed))).unwrap_or_default();
     let left = left.map(|left| format!("  {} left", HumanDuration(left))).unwrap_or_default();
     format!("{speed}{left}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_before_is_not_said_to_be_sent_now() {
+        let check = |length, sent, expected: &str| {
+            assert_eq!(done(length, sent, Duration::from_secs(2)), expected);
+        };
+        check(4 << 20, 4 << 20, "4.00 MiB in 2.0 s (2.00 MiB/s)");
+        check(
+            4 << 20,
+            1 << 20,
+            "4.00 MiB: 1.00 MiB sent now in 2.0 s (512.00 KiB/s), 3.00 MiB before",
+        );
+        check(4 << 20, 0, "4.00 MiB, of which the server had all before");
+        check(0, 0, "0 B in 2.0 s");
+    }
 }

@@ -1,5 +1,6 @@
 //! Where the upload URL of a file comes from: the command line, what is remembered, or the backend API.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use crate::cli::CliError;
 use crate::cli::endpoint::{self, Endpoint};
 use crate::cli::http::{self, Gauge, Protocol, Trouble};
 use crate::config::{Layers, Settings, Typed};
+
+/// How often the public listener is tried while the backend listener answers: for some seconds, as
+/// long as a server may take from opening one to opening the other.
+const TRIES: u32 = 4;
 
 /// The body of a request: small, or a chunk.
 pub(super) type RequestBody = Either<Full<Bytes>, Chunk>;
@@ -50,9 +55,18 @@ impl Place {
 pub(super) struct Backend {
     client: Client,
     public: Arc<Client>,
+    known: Known,
+    reached: Cell<bool>,
     authorization: Option<HeaderValue>,
     finish_url: String,
     form: String,
+}
+
+/// How the address of the public listener is known: the backend API does not tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Named,
+    Guessed,
 }
 
 #[derive(Deserialize)]
@@ -80,9 +94,13 @@ impl Source {
         // Port and TLS of the public listener are where the server has them.
         let layers = Layers::gather(Typed::default(), None, std::env::vars_os())?;
         let settings = Settings::read(&layers)?;
-        let public = match &args.public {
-            Some(text) => Endpoint::of_listener(text).map_err(|why| wrong("public", text, why))?,
-            None => backend.public_beside(&settings),
+        let (public, known) = match &args.public {
+            Some(text) => {
+                let named =
+                    Endpoint::of_listener(text).map_err(|why| wrong("public", text, why))?;
+                (named, Known::Named)
+            }
+            None => (backend.public_beside(&settings), Known::Guessed),
         };
         let token = args.token.clone().or(settings.backend_token);
         let finish_url = args.signal_finish_url.clone().unwrap_or_default();
@@ -95,6 +113,8 @@ impl Source {
             // A unix socket speaks HTTP/1.1, and a ticket is one small request.
             client: client(backend, Protocol::Http1)?,
             public: Arc::new(client(public, protocol)?),
+            known,
+            reached: Cell::new(false),
             authorization: token.as_ref().map(endpoint::bearer).transpose()?,
             finish_url,
             form: form.finish(),
@@ -122,7 +142,7 @@ impl Source {
     }
 
     /// The upload URL for a file; where it lies below a folder becomes the ticket's metadata. Waits
-    /// for a server that is away.
+    /// for a server that is away. No ticket is asked for before the public listener has answered.
     ///
     /// Cancel: there may be a ticket that nobody uses; it ends by itself.
     pub(super) async fn place(
@@ -136,6 +156,7 @@ impl Source {
             Self::Backend(backend) => backend,
         };
         let mut backoff = Backoff::new(retry_for);
+        backend.reach(&mut backoff, teller).await?;
         loop {
             match backend.ticket(below).await {
                 Ok(path) => return Ok(Place { client: Arc::clone(&backend.public), path }),
@@ -151,6 +172,46 @@ impl Source {
 }
 
 impl Backend {
+    /// Once in a run: asks the public listener for anything, so that no ticket is taken in vain. A
+    /// server that is away altogether is waited for; one whose backend listener alone answers is
+    /// given [`TRIES`], since the address is a wrong one then.
+    async fn reach(&self, backoff: &mut Backoff, teller: &Teller) -> Result<(), String> {
+        if self.reached.get() {
+            return Ok(());
+        }
+        let public = self.public.endpoint();
+        if self.known == Known::Guessed {
+            let why = "host of --backend, port of the setting `listen`";
+            teller.note(&format!("uploading to {public} ({why}; --public names another)"));
+        }
+        let mut tries = 0;
+        loop {
+            let (why, after, alone) = match knock(&self.public).await {
+                Ok(()) => break,
+                Err(Trouble::Final(why)) => return Err(self.nobody(&why)),
+                Err(Trouble::Passing { why, after }) => {
+                    (why, after, knock(&self.client).await.is_ok())
+                }
+            };
+            tries += u32::from(alone);
+            let pause = backoff.pause(after).filter(|_| tries < TRIES);
+            let Some(pause) = pause else { return Err(self.nobody(&why)) };
+            teller.trouble(&why, pause);
+            tokio::time::sleep(pause).await;
+        }
+        backoff.reset();
+        self.reached.set(true);
+        Ok(())
+    }
+
+    fn nobody(&self, why: &str) -> String {
+        let how = match self.known {
+            Known::Named => "as --public says; is it the public listener?",
+            Known::Guessed => "a guess; name the public listener with --public",
+        };
+        format!("{why} ({} is {how}); no ticket was taken", self.public.endpoint())
+    }
+
     async fn ticket(&self, below: Option<&str>) -> Result<String, Trouble> {
         let mut form = form_urlencoded::Serializer::new(self.form.clone());
         below.iter().for_each(|below| _ = form.append_pair("metadata", below));
@@ -180,4 +241,13 @@ impl Backend {
             }),
         }
     }
+}
+
+/// Whether a listener answers, whatever it says.
+async fn knock(client: &Client) -> Result<(), Trouble> {
+    let request = Request::get("/incoming/frontend/")
+        .header(ACCEPT, "application/json")
+        .body(Either::Left(Full::default()))
+        .map_err(|error| Trouble::Final(error.to_string()))?;
+    client.call(request, &Gauge::default(), Duration::ZERO).await.map(drop)
 }

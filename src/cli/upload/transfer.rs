@@ -78,15 +78,14 @@ impl<'a> Transfer<'a> {
     }
 
     /// Sends what is missing until nothing is, or until the upload is over for another reason.
-    /// Returns the last status and the bytes that were acknowledged meanwhile.
+    /// Returns the last status.
     ///
     /// Cancel: chunks under way break off; what was acknowledged stays.
-    pub(super) async fn send(&mut self, mut status: Status) -> Result<(Status, u64), String> {
-        let begun = status.received().bytes();
+    pub(super) async fn send(&mut self, mut status: Status) -> Result<Status, String> {
         self.known = status.received();
         let parallel = self.pace.parallel.unwrap_or(status.send_ahead);
         self.parallel = usize::try_from(parallel).unwrap_or(1).max(1);
-        self.teller.moved(begun, 0);
+        self.teller.sending_from(self.known.bytes());
         let mut tick = tokio::time::interval(TICK);
         while status.is_open() {
             if let Some(fresh) = self.start(&status).await? {
@@ -129,7 +128,7 @@ impl<'a> Transfer<'a> {
                 }
             }
         }
-        Ok((status, self.length.saturating_sub(begun)))
+        Ok(status)
     }
 
     /// Starts every chunk that may go now. A status where the comparison before the last chunk showed
