@@ -92,13 +92,9 @@ impl Running {
 
     async fn reload_settings(&mut self) -> Result<(), String> {
         let Some(load) = self.load.clone() else { return Ok(()) };
-        let read = timeout(READ_DEADLINE, tokio::task::spawn_blocking(move || load()));
-        let fresh = match read.await {
-            Ok(Ok(fresh)) => fresh,
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("reading them takes longer than {READ_DEADLINE:?}")),
-        };
-        let change = fresh.and_then(|fresh| judge(&self.settings, fresh, &self.places()));
+        let read = in_time(tokio::task::spawn_blocking(move || load())).await;
+        let fresh = read.and_then(|read| read.map_err(|error| error.to_string()));
+        let change = fresh.flatten().and_then(|fresh| judge(&self.settings, fresh, &self.places()));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
             tracing::error!(%error, "settings not reloaded, the old ones stay");
@@ -165,7 +161,7 @@ fn judge(old: &Settings, fresh: Settings, places: &Places) -> Result<Change, Str
 }
 
 async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String> {
-    let error = match timeout(READ_DEADLINE, certificates.reload()).await {
+    let error = match in_time(certificates.reload()).await {
         Ok(Ok(0)) => {
             tracing::info!("certificates read again, none has changed");
             return Ok(());
@@ -173,10 +169,16 @@ async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String
         // Each was told.
         Ok(Ok(1..)) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("reading certificates takes longer than {READ_DEADLINE:?}"),
+        Err(error) => error,
     };
     tracing::error!(error, "certificates not reloaded, the old ones stay");
     Err(error)
+}
+
+/// What comes of reading, unless that hangs.
+async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, String> {
+    let late = || format!("reading takes longer than {READ_DEADLINE:?}");
+    timeout(READ_DEADLINE, read).await.map_err(|_| late())
 }
 
 /// Some small files are read at once; with a disk that takes so long it is better to go on with what is there.
@@ -189,6 +191,15 @@ mod tests {
 
     fn at(backend: &Address) -> Places {
         Places { backend: Some(backend.clone()), proxied: Vec::new() }
+    }
+
+    /// Time is paused: it jumps to the next deadline.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_hangs_is_not_waited_for_without_end() {
+        let hangs = in_time(std::future::pending::<()>());
+        let ended = timeout(Duration::from_secs(24 * 60 * 60), hangs).await.unwrap();
+        assert!(ended.unwrap_err().contains("longer than 30s"));
+        assert_eq!(in_time(async { 5 }).await, Ok(5));
     }
 
     /// As at a start: on TCP somebody must be trusted, on a unix socket whoever may open it is.
