@@ -17,6 +17,8 @@ import { KINDS, is_own_word, launch, unavailable } from './browsers.js';
 const ROOT = resolve(import.meta.dirname, '../..');
 const BINARY = process.env.BINARY_UNDER_TEST ?? join(ROOT, 'target/debug/incoming');
 const PATIENCE_MS = 90_000;
+/** One look takes no longer, unless the machine stands still. */
+const LOOK_MS = 2_000;
 /** A wait that takes so long is told of, though it ends well. */
 const LONG_MS = 30_000;
 const TEST_MS = 300_000;
@@ -105,12 +107,15 @@ export async function expected(complaints, form) {
   for (let at = complaints.length - 1; at >= 0; at -= 1) if (form.test(complaints[at])) complaints.splice(at, 1);
 }
 
-/** Waits until `look` gives something true, and gives it; fails with `what` when it takes too long, and with what `tell` says of that moment. */
+/** Waits until `look` gives something true, and gives it; fails with `what` when it takes too long, and with what `tell` says of that
+ *  moment. The time in which this machine stood still does not count: nothing else could get on either. */
 export async function until(what, look, tell = async () => '') {
-  const began = performance.now();
+  let [waited, last] = [0, performance.now()];
   for (;;) {
     const seen = await look();
-    const waited = performance.now() - began;
+    const now = performance.now();
+    waited += Math.min(now - last, LOOK_MS);
+    last = now;
     if (seen && waited > LONG_MS) console.log(`waited ${Math.round(waited / 1000)} s for: ${what}`);
     if (seen) return seen;
     if (waited > PATIENCE_MS) throw new Error(`waited in vain for: ${what}${await tell()}`);
