@@ -15,6 +15,7 @@ mod assets;
 mod certificate;
 mod disk;
 mod download;
+mod file_body;
 mod reader;
 mod received;
 mod site;

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::download::FileBody;
+use super::file_body::FileBody;
 
 /// Small, or a file from the disk.
 pub(super) type AnswerBody = Either<Full<Bytes>, FileBody>;
