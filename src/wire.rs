@@ -242,7 +242,7 @@ impl Wire {
             trace = cause.traceparent(),
             %method,
             route = route.word(),
-            upload = route.upload(),
+            upload = route.upload().map(tracing::field::display),
             status = answer.status().as_u16(),
             code = code.map(|code| code.facts().1),
             ms = began.elapsed().as_secs_f64() * 1e3,

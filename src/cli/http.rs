@@ -9,4 +9,4 @@ mod trouble;
 
 pub(super) use client::{Answer, Client, Protocol};
 pub(super) use gauge::Gauge;
-pub(super) use trouble::{Trouble, first_cause, refusal, shown, tls_fault};
+pub(super) use trouble::{Trouble, first_cause, is_forbidden, refusal, shown, tls_fault};

@@ -1,6 +1,8 @@
 //! `incoming man`: the manual, a page for each command, made from the command line itself and so
 //! never out of step with it.
 
+mod synopsis;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ pub struct ManArgs {
     /// Command whose page is printed, such as "uploads list" [default: the program's own]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
-    /// Write every page into this folder instead: incoming.1, incoming-upload.1, ...
+    /// Write every page into this folder instead, made where it is missing: incoming.1, incoming-upload.1, ...
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
 }
@@ -28,7 +30,8 @@ pub struct ManArgs {
 pub fn man(args: &ManArgs) -> Result<(), CliError> {
     let root = program();
     if let Some(dir) = &args.dir {
-        return write_all(&root, dir)
+        return std::fs::create_dir_all(dir)
+            .and_then(|()| write_all(&root, dir))
             .map_err(|error| CliError::Failed(format!("{}: {error}", dir.display())));
     }
     let mut command = &root;
@@ -65,7 +68,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
-    man.render_synopsis_section(&mut out)?;
+    synopsis::synopsis(command).to_writer(&mut out)?;
     man.render_description_section(&mut out)?;
     if command.get_arguments().next().is_some() {
         man.render_options_section(&mut out)?;
@@ -139,9 +142,10 @@ mod tests {
 
     #[test]
     fn there_is_a_page_for_every_command() {
-        let dir = tempfile::tempdir().unwrap();
-        man(&ManArgs { command: vec![], dir: Some(dir.path().into()) }).unwrap();
-        let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("share/man1");
+        man(&ManArgs { command: vec![], dir: Some(dir.clone()) }).unwrap();
+        let page = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
         let serve = page("incoming-serve.1");
         assert!(serve.starts_with(".ie"), "{serve}");
         for part in ["NAME", "EXIT STATUS", "INCOMING_CONFIG", "backend\\-listen", "default: 8MiB"]
@@ -154,6 +158,30 @@ mod tests {
             let shown = format!("incoming-{}", command.get_name()).replace('-', "\\-");
             assert!(page(&name).contains(&shown), "{name}");
         }
+        let synopsis = |name: &str| {
+            let page = page(name).replace("\\-", "-");
+            let start = page.split(".SH SYNOPSIS\n").nth(1).unwrap();
+            let line = start.lines().next().unwrap();
+            ["\\fB", "\\fI", "\\fR"]
+                .iter()
+                .fold(line.to_owned(), |line, mark| line.replace(mark, ""))
+        };
+        let upload = synopsis("incoming-upload.1");
+        for part in [
+            "incoming upload [",
+            " [--chunk-size SIZE] ",
+            " [--http2] ",
+            " {--url UPLOAD_URL | --backend URL} ",
+        ] {
+            assert!(upload.contains(part), "{part} in {upload}");
+        }
+        assert!(upload.ends_with(" FILE..."), "{upload}");
+        let cancel = synopsis("incoming-uploads-cancel.1");
+        assert!(cancel.contains(" [--secret SECRET] ") && cancel.ends_with(" ID"), "{cancel}");
+        assert!(synopsis("incoming-uploads.1").ends_with(" COMMAND"));
+        let own = synopsis("incoming-man.1");
+        assert_eq!(own, "incoming man [--dir PATH] [--help] [COMMAND...]");
+        assert!(synopsis("incoming-bench.1").ends_with(" [-- SERVER_FLAGS...]"));
         let missing = ManArgs { command: vec!["fly".into()], dir: None };
         assert!(matches!(man(&missing), Err(CliError::Usage(_))));
     }

@@ -6,6 +6,7 @@
 //! user.
 
 mod client;
+mod short;
 mod show;
 
 use std::io::{self, ErrorKind, Write};
@@ -62,22 +63,22 @@ pub enum UploadsCommand {
     },
     /// Show all that is known about one upload
     Show {
-        /// Ticket id
+        /// Ticket id, or its beginning, as logs show it
         id: String,
     },
     /// Cancel an upload; its backend gets no call
     Cancel {
-        /// Ticket id
+        /// Ticket id, or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket, if it has one
+        /// backendSecret of the ticket: needed where it was given one (403 without)
         #[arg(long)]
         secret: Option<Secret>,
     },
     /// Try a failed handover again now
     Retry {
-        /// Ticket id
+        /// Ticket id, or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket, if it has one
+        /// backendSecret of the ticket: needed where it was given one (403 without)
         #[arg(long)]
         secret: Option<Secret>,
     },
@@ -143,6 +144,7 @@ async fn run(
     match command {
         UploadsCommand::List { state, limit } => list(client, state, limit, form, out).await,
         UploadsCommand::Show { id } => {
+            let id = short::whole(client, &id).await.map_err(Broken::Call)?;
             let path = format!("/incoming/backend/uploads/{}", client::segment(&id));
             let upload: Value = client.read(&path).await.map_err(Broken::Call)?;
             match form {
@@ -168,6 +170,7 @@ async fn act(
     form: Form,
     out: &mut impl Write,
 ) -> Result<(), Broken> {
+    let id = &*short::whole(client, id).await.map_err(Broken::Call)?;
     let path = format!("/incoming/backend/{call}");
     let secret = secret.map_or("", Secret::expose);
     let fields = [("id", id), ("backendSecret", secret)];

@@ -195,6 +195,11 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
     assert!(!log.contains("s3cret"), "{log}");
     for id in &ids {
         assert!(log.contains(&id[..8]) && !log.contains(id.as_str()), "{id} in {log}");
+        // One search finds them all.
+        let lines = log.lines().filter(|line| line.contains(&id[..8]));
+        let other = lines.clone().find(|line| !line.contains(&format!(" upload={} ", &id[..8])));
+        let requests = lines.filter(|line| line.contains(" route=")).count();
+        assert!(other.is_none() && requests > 0, "{other:?}, {requests} requests");
     }
     for line in log.lines() {
         let stamp = line.len() > 20

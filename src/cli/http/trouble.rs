@@ -66,6 +66,11 @@ pub(in crate::cli) fn refusal(answer: &Answer) -> String {
     format!("{status}: {}{hint}", shown(&said))
 }
 
+/// Whether this client, or who is not in on a secret, may not do that.
+pub(in crate::cli) fn is_forbidden(answer: &Answer) -> bool {
+    answer.status == StatusCode::FORBIDDEN
+}
+
 /// The title of an HTML page, as proxies answer with.
 fn title(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();

@@ -18,6 +18,8 @@ use crate::config::Secret;
 /// For connecting, asking and reading the whole answer: far more than a page takes, and short
 /// enough for somebody who waits at a terminal.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// What is usually wrong when a call about one upload is forbidden.
+const SECRET: &str = " (--secret gives the ticket's backendSecret, where it has one)";
 /// What stays as it is in a segment of a path, besides letters and digits.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
@@ -49,7 +51,7 @@ impl Client {
     /// `GET`s JSON. Changes nothing, so dropping it is harmless.
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let request = Request::get(path).header(ACCEPT, "application/json");
-        let answer = self.call(request, Bytes::new()).await?;
+        let answer = self.call(request, Bytes::new(), "").await?;
         serde_json::from_slice(&answer).map_err(|error| {
             format!("{} gave no answer of this kind: {error}", self.client.endpoint())
         })
@@ -57,7 +59,7 @@ impl Client {
 
     /// `GET`s text. Changes nothing, so dropping it is harmless.
     pub(in crate::cli) async fn text(&self, path: &str) -> Result<String, String> {
-        let answer = self.call(Request::get(path), Bytes::new()).await?;
+        let answer = self.call(Request::get(path), Bytes::new(), "").await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
@@ -68,13 +70,14 @@ impl Client {
         let request = Request::post(path)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.call(request, Bytes::from(form)).await.map(drop)
+        self.call(request, Bytes::from(form), SECRET).await.map(drop)
     }
 
     async fn call(
         &self,
         request: hyper::http::request::Builder,
         body: Bytes,
+        forbidden: &str,
     ) -> Result<Bytes, String> {
         let endpoint = self.client.endpoint();
         let mut request = request
@@ -88,7 +91,10 @@ impl Client {
         let call = self.client.call(request, &gauge, Duration::ZERO);
         match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) if answer.status.is_success() => Ok(answer.body),
-            Ok(Ok(answer)) => Err(format!("the server refused: {}", http::refusal(&answer))),
+            Ok(Ok(answer)) => {
+                let hint = if http::is_forbidden(&answer) { forbidden } else { "" };
+                Err(format!("the server refused: {}{hint}", http::refusal(&answer)))
+            }
             Ok(Err(trouble)) => Err(Trouble::line(trouble)),
             Err(_) => Err(format!("{endpoint}: no answer within {DEADLINE:?}")),
         }

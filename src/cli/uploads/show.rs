@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use indicatif::HumanBytes;
 use serde_json::Value;
 
 /// The head of the list.
@@ -33,9 +34,28 @@ pub(super) fn upload(upload: &Value, out: &mut impl Write) -> io::Result<()> {
     let Some(fields) = upload.as_object() else { return writeln!(out, "{upload}") };
     let width = fields.keys().map(|key| key.chars().count()).max().unwrap_or(0);
     for (key, value) in fields {
-        writeln!(out, "{:width$}  {}", harmless(key), cell(key, Some(value)))?;
+        let shown = match &**key {
+            "received" => ranges(upload),
+            "length" | "offset" | "chunk_size" | "max_chunk_size" => value.as_u64().and_then(size),
+            _ => None,
+        };
+        let shown = shown.unwrap_or_else(|| cell(key, Some(value)));
+        writeln!(out, "{:width$}  {shown}", harmless(key))?;
     }
     Ok(())
+}
+
+/// What of the file is there, in short: with many holes the ranges themselves fill pages.
+fn ranges(upload: &Value) -> Option<String> {
+    let (bytes, count) = (received(upload)?, upload.get("received")?.as_array()?.len());
+    let bytes = size(bytes).unwrap_or_else(|| bytes.to_string());
+    let ranges = if count == 1 { "range" } else { "ranges" };
+    Some(format!("{bytes} in {count} {ranges}"))
+}
+
+/// Large numbers of bytes as people read them, with the number itself.
+fn size(bytes: u64) -> Option<String> {
+    (bytes >= 1024).then(|| format!("{bytes} ({})", HumanBytes(bytes)))
 }
 
 /// One value on one line; times as dates.
@@ -90,5 +110,22 @@ mod tests {
         check("created", &json!(u64::MAX), "18446744073709551615");
         check("received", &json!([[0, 5], [7, 9]]), "[[0,5],[7,9]]");
         assert_eq!(cell("name", None), "-");
+    }
+
+    #[test]
+    fn one_upload_is_shown_in_units() {
+        let check = |shown: &Value, expected: &str| {
+            let mut out = Vec::new();
+            upload(shown, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        };
+        let few = json!({"length": 9, "max_chunk_size": null, "received": [[0, 5]]});
+        check(&few, "length          9\nmax_chunk_size  -\nreceived        5 in 1 range\n");
+        let many =
+            json!({"length": 10_485_760, "received": [[0, 1_048_576], [2_097_152, 4_194_304]]});
+        let text = "length    10485760 (10.00 MiB)\nreceived  3145728 (3.00 MiB) in 2 ranges\n";
+        check(&many, text);
+        check(&json!({"received": []}), "received  0 in 0 ranges\n");
+        check(&json!({"received": [["x"]]}), "received  [[\"x\"]]\n");
     }
 }

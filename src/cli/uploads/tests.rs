@@ -155,6 +155,41 @@ fn shows_and_acts() {
         Err("the server refused: 412 Precondition Failed: handover has begun"),
         "POST /incoming/backend/cancel_upload id=x&backendSecret=",
     );
+    check(
+        "retry x",
+        (403, r#"{"detail":"wrong backendSecret"}"#),
+        Err("the server refused: 403 Forbidden: wrong backendSecret (--secret gives the ticket's \
+             backendSecret, where it has one)"),
+        "POST /incoming/backend/retry_handover id=x&backendSecret=",
+    );
+    check(
+        "show x",
+        (403, r#"{"detail":"this address may not"}"#),
+        Err("the server refused: 403 Forbidden: this address may not"),
+        "GET /incoming/backend/uploads/x ",
+    );
+}
+
+#[test]
+fn ids_may_be_shortened() {
+    const ONE: &str = "71272bb1-0102-4304-8506-0708090a0b0c";
+    const NONE: &str = r#"{"uploads":[{"id":"8fff2bb1-0102-4304-8506-0708090a0b0c"}],"next":null}"#;
+    const TWO: &str = r#"{"uploads":[{"id":"71272bb1-0102-4304-8506-0708090a0b0c"},
+        {"id":"7127ffff-0102-4304-8506-0708090a0b0c"},
+        {"id":"8fff2bb1-0102-4304-8506-0708090a0b0c"}],"next":null}"#;
+    let (said, asked) = dialogue("cancel 71272bb1 --json", vec![(200, TWO), (200, "ok")]);
+    assert_eq!(said.unwrap(), format!("{{\"id\":\"{ONE}\",\"ok\":true}}\n"));
+    let after = "71272bb1-0000-4000-0000-000000000000";
+    assert_eq!(asked[0], format!("GET /incoming/backend/uploads?limit=100&after={after} "));
+    assert_eq!(asked[1], format!("POST /incoming/backend/cancel_upload id={ONE}&backendSecret="));
+    let (said, asked) = dialogue("show 71272bb1-01", vec![(200, TWO), (200, "{}")]);
+    assert_eq!((said.as_deref(), asked.len()), (Ok(""), 2));
+    assert_eq!(asked[1], format!("GET /incoming/backend/uploads/{ONE} "));
+    let (said, asked) = dialogue("retry 7127", vec![(200, TWO)]);
+    assert_eq!(said.unwrap_err(), "the ids of 2 uploads begin with 7127: type more of it");
+    assert_eq!(asked.len(), 1, "nothing is done");
+    let (said, _) = dialogue("show 7127", vec![(200, NONE)]);
+    assert_eq!(said.unwrap_err(), "no upload has an id that begins with 7127");
 }
 
 #[test]
