@@ -3,10 +3,12 @@
 //! terminal.
 
 mod client;
+mod dial;
 mod gauge;
 mod heard;
 mod trouble;
 
 pub(super) use client::{Answer, Client, Protocol};
+pub(super) use dial::{NotDialed, Stream, dial};
 pub(super) use gauge::Gauge;
 pub(super) use trouble::{Trouble, first_cause, is_forbidden, refusal, shown, tls_fault};

@@ -16,15 +16,11 @@ use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::endpoint::{Endpoint, Place};
-use super::super::http::{first_cause, tls_fault};
+use super::super::http::{NotDialed, Stream, dial, first_cause, tls_fault};
 use super::super::trust::Credentials;
 use super::body::Steps;
 use crate::diagnosis::observed::{Arrived, Came};
@@ -206,25 +202,20 @@ impl Line {
 
     async fn connect(&self) -> Result<Opened, String> {
         let endpoint = &self.endpoint;
-        let Place::Tcp { host, port } = &endpoint.place else {
+        let Place::Tcp { .. } = &endpoint.place else {
             return Err(format!("{endpoint}: the doctor needs a URL"));
         };
-        let text = |error: std::io::Error| match tls_fault(&error, "leave out --http1") {
-            Some(why) => format!("{endpoint} {why}"),
-            None => format!("{endpoint}: {error}"),
-        };
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(text)?;
-        stream.set_nodelay(true).map_err(text)?;
-        let own = stream.local_addr().map_err(text)?;
-        let Some(config) = &self.tls else {
-            return Ok(Opened { io: Box::new(stream), http2: false, own });
-        };
-        let name = ServerName::try_from(host.clone());
-        let name = name.map_err(|error| format!("{endpoint}: {error}"))?;
-        let connector = TlsConnector::from(Arc::clone(config));
-        let stream = connector.connect(name, stream).await.map_err(text)?;
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Opened { io: Box::new(stream), http2, own })
+        let dialed = dial(endpoint, self.tls.as_ref()).await.map_err(|error| match error {
+            NotDialed::Socket(error) | NotDialed::Tls(error) => {
+                match tls_fault(&error, "leave out --http1") {
+                    Some(why) => format!("{endpoint} {why}"),
+                    None => format!("{endpoint}: {error}"),
+                }
+            }
+            NotDialed::Name(error) => format!("{endpoint}: {error}"),
+        })?;
+        let own = dialed.own.ok_or_else(|| format!("{endpoint}: has no address"))?;
+        Ok(Opened { io: dialed.stream, http2: dialed.http2, own })
     }
 
     /// Whether the doctor had too much to do for some request, so that what came of it says nothing of the path.
@@ -321,10 +312,6 @@ impl Line {
 
 /// What hyper collects of an HTTP/2 body before it writes.
 const SEND_BYTES: usize = 1 << 20;
-
-/// TCP, or TLS over it.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 #[cfg(test)]
 mod tests {

@@ -13,16 +13,13 @@ use hyper::header::{HOST, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use super::dial::{NotDialed, Stream, dial};
 use super::gauge::Gauge;
 use super::heard::{Heard, Listening};
 use super::trouble::{Trouble, lost, tls_fault};
-use crate::cli::endpoint::{Endpoint, Place};
+use crate::cli::endpoint::Endpoint;
 use crate::cli::trust::Credentials;
 
 /// For connecting and agreeing on TLS.
@@ -253,59 +250,31 @@ where
     }
 
     async fn connect(&self) -> Result<Line<B>, Trouble> {
-        let broken = |error: std::io::Error| {
-            let why = format!("cannot connect to {}: {error}", self.endpoint);
-            match error.kind() {
-                std::io::ErrorKind::PermissionDenied => Trouble::Final(why),
-                _ => Trouble::passing(why),
-            }
-        };
-        match &self.endpoint.place {
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(broken)?;
-                self.secure(stream, "localhost").await
-            }
-            Place::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(broken)?;
-                stream.set_nodelay(true).map_err(broken)?;
-                self.secure(stream, host).await
-            }
-        }
-    }
-
-    /// TLS, where it is to be spoken, and HTTP in it.
-    async fn secure(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        host: &str,
-    ) -> Result<Line<B>, Trouble> {
-        let Some(config) = &self.tls else { return self.start(stream).await };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| Trouble::Final(format!("{}: {error}", self.endpoint)))?;
-        match TlsConnector::from(Arc::clone(config)).connect(name, stream).await {
-            Ok(stream) => {
-                let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                if self.protocol == Protocol::Http2 && !agreed {
-                    let why = "speaks no HTTP/2; leave out --http2";
-                    return Err(Trouble::Final(format!("{} {why}", self.endpoint)));
+        let endpoint = &self.endpoint;
+        let dialed = dial(endpoint, self.tls.as_ref()).await.map_err(|error| match error {
+            NotDialed::Socket(error) => {
+                let why = format!("cannot connect to {endpoint}: {error}");
+                match error.kind() {
+                    std::io::ErrorKind::PermissionDenied => Trouble::Final(why),
+                    _ => Trouble::passing(why),
                 }
-                self.start(stream).await
             }
-            Err(error) => Err(match tls_fault(&error, OTHER_HTTP) {
-                Some(why) => Trouble::Final(format!("{} {why}", self.endpoint)),
-                None => {
-                    Trouble::passing(format!("cannot agree on TLS with {}: {error}", self.endpoint))
-                }
-            }),
+            NotDialed::Name(error) => Trouble::Final(format!("{endpoint}: {error}")),
+            NotDialed::Tls(error) => match tls_fault(&error, OTHER_HTTP) {
+                Some(why) => Trouble::Final(format!("{endpoint} {why}")),
+                None => Trouble::passing(format!("cannot agree on TLS with {endpoint}: {error}")),
+            },
+        })?;
+        if self.tls.is_some() && self.protocol == Protocol::Http2 && !dialed.http2 {
+            let why = "speaks no HTTP/2; leave out --http2";
+            return Err(Trouble::Final(format!("{endpoint} {why}")));
         }
+        self.start(dialed.stream).await
     }
 
     /// Begins HTTP on a stream; the connection's task ends with its last sender, or when the server
     /// closes. Its errors reach those who wait for an answer.
-    async fn start(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<Line<B>, Trouble> {
+    async fn start(&self, stream: Box<dyn Stream>) -> Result<Line<B>, Trouble> {
         let (stream, heard) = Listening::to(stream);
         let io = TokioIo::new(stream);
         let failed = |error: hyper::Error| self.why(&Broken::Connection(error), &heard);
