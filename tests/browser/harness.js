@@ -25,6 +25,9 @@ const TEST_MS = 300_000;
 /** Times that a test which failed is tried again, by itself and afresh; each failure is told of. For machines whose disk or
  *  processor may stand still for a minute. */
 const RETRIES = Number(process.env.BROWSER_RETRIES ?? 0);
+/** More failures in one file are no accident. */
+const FLAKY_AT_MOST = 2;
+let flaky = 0;
 
 /** The browser a test runs in, for those that `test` made. */
 const kinds = new WeakMap();
@@ -39,14 +42,16 @@ export const kind_of = (t) => kinds.get(t) ?? KINDS[0];
 /** Does `body` in each browser. `skip` says of a browser why not in that one. */
 export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
   for (const kind of KINDS) {
-    once(`${kind}: ${name}`, { skip: unavailable(kind) || (skip[kind] ?? false), timeout: timeout * (1 + RETRIES) }, async (t) => {
+    // A little more than all attempts may take: each has its own bound.
+    once(`${kind}: ${name}`, { skip: unavailable(kind) || (skip[kind] ?? false), timeout: timeout * (1 + RETRIES) + TEST_MS }, async (t) => {
       for (let left = RETRIES; ; left -= 1) {
         const one = new Attempt(t, kind);
         try {
-          await one.run(body);
+          await one.run(body, timeout);
           return;
         } catch (error) {
-          if (left === 0) throw error;
+          flaky += 1;
+          if (left === 0 || flaky > FLAKY_AT_MOST) throw error;
           t.diagnostic(`FLAKY, tried again: ${error.stack ?? error}`);
         }
       }
@@ -77,18 +82,17 @@ class Attempt {
     this.#undo.push(undo);
   }
 
-  async run(body) {
+  async run(body, timeout) {
     const failures = [];
-    // Also when the test has run out of time, and `body` never comes to an end.
-    this.test.after(() => this.#end([]));
-    await body(this).then(() => quiet(this)).catch((error) => failures.push(error));
-    await this.#end(failures);
+    let timer;
+    const late = new Promise((_, fail) => {
+      timer = setTimeout(() => fail(new Error(`not over after ${timeout / 1000} s`)), timeout);
+    });
+    await Promise.race([body(this).then(() => quiet(this)), late]).catch((error) => failures.push(error));
+    clearTimeout(timer);
+    for (let undo; (undo = this.#undo.pop()); ) await Promise.resolve().then(undo).catch((error) => failures.push(error));
     if (failures.length > 1) throw new AggregateError(failures, failures.map(String).join('; '));
     if (failures.length > 0) throw failures[0];
-  }
-
-  async #end(failures) {
-    for (let undo; (undo = this.#undo.pop()); ) await Promise.resolve().then(undo).catch((error) => failures.push(error));
   }
 }
 
@@ -299,18 +303,27 @@ export class Line {
   }
 }
 
+/** Browsers that are shared, by kind, and the folders of all that were. */
 const started = new Map();
+const profiles = [];
 after(async () => {
-  for (const one of await Promise.allSettled(started.values())) {
-    if (one.status === 'rejected') continue;
-    await one.value.on.close();
-    await rm(one.value.profile, { recursive: true, force: true, maxRetries: 5 });
-  }
+  for (const one of await Promise.allSettled(started.values())) await one.value?.close();
+  for (const profile of profiles) await rm(profile, { recursive: true, force: true, maxRetries: 5 });
 });
+
+/** The browser that the tests of a file share; another one when it did not start, or has crashed. */
+async function shared(kind) {
+  const there = await started.get(kind)?.catch(() => null);
+  if (there?.connected) return there;
+  const next = start(kind);
+  started.set(kind, next);
+  return next;
+}
 
 async function start(kind) {
   const profile = await mkdtemp(join(tmpdir(), 'incoming-browser-'));
-  return { profile, on: await launch(kind, profile) };
+  profiles.push(profile);
+  return launch(kind, profile);
 }
 
 /** A headless browser of the test's kind without a past: what it keeps ends with `t`. With `own` it is a process of its
@@ -325,8 +338,7 @@ export async function browser(t, more = {}) {
     t.after(() => alone.connected && alone.close());
     return alone;
   }
-  if (!started.has(kind)) started.set(kind, start(kind));
-  const context = await (await started.get(kind)).on.createBrowserContext();
+  const context = await (await shared(kind)).createBrowserContext();
   owners.set(context, t);
   t.after(() => context.close());
   return context;

@@ -61,6 +61,20 @@ test('a request that fails is no complaint of the page', async (t) => {
   assert.deepEqual(told, [true, 500]);
 });
 
+test('a browser that is gone is no trouble for the tests after it', async (t) => {
+  const script = join(await folder(t), 'gone.test.js');
+  await writeFile(script, `
+    import { browser, open, test } from ${JSON.stringify(join(import.meta.dirname, 'harness.js'))};
+    test('ends it', async (t) => {
+      const { page } = await open(await browser(t), 'data:text/html,<title>a page</title>');
+      page.browser().process().kill('SIGKILL');
+      await new Promise((gone) => page.browser().once('disconnected', gone));
+    });
+    test('has one again', async (t) => void (await open(await browser(t), 'data:text/html,<title>another</title>')));
+  `);
+  assert.match((await run_tests(t, script, '0').catch((error) => error)).stdout, /^ok 2 - /m);
+});
+
 test('a test that fails once is tried again where that is asked for, afresh, and told of', async (t) => {
   const script = join(await folder(t), 'once.test.js');
   await writeFile(script, `
@@ -73,11 +87,13 @@ test('a test that fails once is tried again where that is asked for, afresh, and
       if (times++ === 0) throw new Error('the first time');
     });
   `);
-  const run = (retries) => {
-    const env = { ...process.env, BROWSERS: kind_of(t), BROWSER_RETRIES: retries };
-    delete env.NODE_TEST_CONTEXT;
-    return promisify(execFile)(process.execPath, ['--test', '--test-reporter=tap', script], { env });
-  };
-  assert.match((await run('1')).stdout, /FLAKY, tried again: Error: the first time/);
-  await assert.rejects(run('0'), ({ stdout }) => /the first time/.test(stdout) && !/FLAKY/.test(stdout));
+  assert.match((await run_tests(t, script, '1')).stdout, /FLAKY, tried again: Error: the first time/);
+  await assert.rejects(run_tests(t, script, '0'), ({ stdout }) => /the first time/.test(stdout) && !/FLAKY/.test(stdout));
 });
+
+/** Runs a file of tests in the browser of `t`, by itself. */
+function run_tests(t, script, retries) {
+  const env = { ...process.env, BROWSERS: kind_of(t), BROWSER_RETRIES: retries };
+  delete env.NODE_TEST_CONTEXT;
+  return promisify(execFile)(process.execPath, ['--test', '--test-reporter=tap', script], { env });
+}
