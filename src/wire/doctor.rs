@@ -251,7 +251,8 @@ fn wishes(head: &Parts) -> Result<Wishes, Problem> {
 fn wait(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
     let seconds = Some(seconds).filter(|seconds| seconds.is_finite() && *seconds >= 0.0)?;
-    Some(Duration::from_secs_f64(seconds).min(MOST_WAIT))
+    // Cut as a number: a `Duration` holds less than a client can write.
+    Some(Duration::from_secs_f64(seconds.min(MOST_WAIT.as_secs_f64())))
 }
 
 fn busy() -> Problem {
@@ -341,10 +342,22 @@ mod tests {
         };
         let query = "probe=7&wait=1.5&refuse=length-changed&caller=%5B::1%5D:9&new=1";
         assert_eq!(read(query), Some(expected));
-        assert_eq!(read("wait=1e9").unwrap().wait, MOST_WAIT);
-        for bad in ["probe=-1", "wait=", "wait=NaN", "refuse=unavailable", "refuse=503", "caller=a"]
-        {
+        for bad in ["probe=-1", "refuse=unavailable", "refuse=503", "caller=a"] {
             assert_eq!(read(bad), None, "{bad}");
+        }
+        let check = |wait: &str, expected: Option<Duration>| {
+            let read = read(&format!("wait={wait}"));
+            assert_eq!(read.map(|wishes| wishes.wait), expected, "{wait}");
+        };
+        check("0", Some(Duration::ZERO));
+        check("1e-300", Some(Duration::ZERO));
+        check("49.5", Some(Duration::from_millis(49_500)));
+        // More than there is, than seconds are counted in, and than that.
+        for long in ["51", "1e9", "18446744073709551616", "1e19", "1e300"] {
+            check(long, Some(MOST_WAIT));
+        }
+        for bad in ["", "inf", "-inf", "1e400", "nan", "-1", "-1e300", "1s"] {
+            check(bad, None);
         }
     }
 
