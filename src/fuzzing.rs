@@ -15,13 +15,15 @@ use crate::wire::fuzzing as wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     ("backend_answer", handover::answer),
     ("callback_url", callback_url),
     ("config_file", config::file),
     ("config_value", config::value),
     ("content_digest", wire::content_digest),
     ("content_range", wire::content_range),
+    ("doctor_findings", wire::doctor_findings),
+    ("doctor_query", wire::doctor_query),
     ("extents", core::extents),
     ("file_facts", wire::file_facts),
     ("file_name", core::file_name),

@@ -130,6 +130,27 @@ pub struct Observed {
     pub exposed: Vec<String>,
 }
 
+impl Observed {
+    /// How many entries the longest of its lists has that findings are made of.
+    pub fn longest_list(&self) -> usize {
+        let Self {
+            methods,
+            request_headers_lost,
+            answer_headers_lost,
+            answer_headers_doubled,
+            preflight_lacks,
+            silences,
+            refusals,
+            exposed,
+            ..
+        } = self;
+        let names = [request_headers_lost, answer_headers_lost, answer_headers_doubled, exposed];
+        let names = names.into_iter().chain(preflight_lacks).map(Vec::len);
+        let others = [methods.len(), silences.len(), refusals.len()];
+        names.chain(others).max().unwrap_or_default()
+    }
+}
+
 /// A program that stands before servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -52,15 +52,15 @@ impl Doctor {
 
 /// What a client asks for in the query.
 #[derive(Debug, Default, PartialEq)]
-struct Wishes {
+pub(super) struct Wishes {
     /// A number of the client's, sent back.
-    probe: u64,
+    pub(super) probe: u64,
     /// How long the answer is to wait, once the body is there.
-    wait: Duration,
+    pub(super) wait: Duration,
     /// Answer as this problem, before the body is read.
     refuse: Option<Code>,
     /// What the client believes to be its own address and port.
-    caller: Option<SocketAddr>,
+    pub(super) caller: Option<SocketAddr>,
 }
 
 impl Wire {
@@ -108,16 +108,9 @@ impl Wire {
             Ok(told) => told,
             Err(problem) => return problem.into_answer(),
         };
-        // By way of an object: fields that may all be left out would make an empty list one as well.
-        let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&told);
-        let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
-        match seen {
+        match observed(&told) {
             Ok(seen) => json_answer(&Findings::of(&seen)),
-            Err(error) => {
-                let text = String::from_utf8_lossy(&told);
-                let why = format!("the body {} is not what it should be: {error}", shown(&text));
-                Problem::bad_request(why).into_answer()
-            }
+            Err(problem) => problem.into_answer(),
         }
     }
 
@@ -227,7 +220,25 @@ async fn read(mut body: RequestBody, began: Instant) -> Result<ArrivedBody, Prob
     Ok(seen)
 }
 
-fn wishes(head: &Parts) -> Result<Wishes, Problem> {
+/// What a client has seen, as it tells it.
+pub(super) fn observed(told: &[u8]) -> Result<Observed, Problem> {
+    // By way of an object: fields that may all be left out would make an empty list one as well.
+    let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(told);
+    let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
+    let bad = |why: &str| {
+        let text = String::from_utf8_lossy(told);
+        Problem::bad_request(format!("the body {} is not what it should be: {why}", shown(&text)))
+    };
+    // The error repeats words of the body.
+    let seen = seen.map_err(|error| bad(&shown(&error.to_string())))?;
+    // A finding is some hundred times as long as the shortest entry that it comes from.
+    if seen.longest_list() > MOST_ENTRIES {
+        return Err(bad(&format!("a list has more than {MOST_ENTRIES} entries")));
+    }
+    Ok(seen)
+}
+
+pub(super) fn wishes(head: &Parts) -> Result<Wishes, Problem> {
     let mut wishes = Wishes::default();
     for (key, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         let bad = |right| {
@@ -320,8 +331,10 @@ pub const MOST_BYTES: u64 = 160 << 20;
 /// A body's whole time, and how long it may stand still: longer than a proxy's usual 60 s.
 const MOST_TIME: Duration = Duration::from_secs(120);
 const MOST_PAUSE: Duration = Duration::from_secs(70);
+/// Entries of a list of things seen; an examination makes ten at most.
+const MOST_ENTRIES: usize = 32;
 /// As long as a long poll (contract, section 2).
-const MOST_WAIT: Duration = Duration::from_secs(50);
+pub(super) const MOST_WAIT: Duration = Duration::from_secs(50);
 
 #[cfg(test)]
 mod tests {
@@ -359,6 +372,36 @@ mod tests {
         for bad in ["", "inf", "-inf", "1e400", "nan", "-1", "-1e300", "1s"] {
             check(bad, None);
         }
+    }
+
+    /// Each entry makes a finding, which is much longer.
+    #[test]
+    fn what_a_stranger_has_seen_is_short() {
+        let check = |told: String, expected: Option<&str>| {
+            let refused = observed(told.as_bytes()).err();
+            let detail = refused.map(|problem| problem.detail().to_owned());
+            assert_eq!(detail.is_some(), expected.is_some(), "{detail:?}");
+            let detail = detail.unwrap_or_default();
+            assert!(detail.contains(expected.unwrap_or_default()), "{detail}");
+            assert!(detail.len() < 2000 && !detail.contains('\u{1b}'), "{detail:?}");
+        };
+        let lists = [
+            "request_headers_lost",
+            "answer_headers_lost",
+            "answer_headers_doubled",
+            "preflight_lacks",
+            "exposed",
+        ];
+        for list in lists {
+            let of = |count: usize| serde_json::json!({ list: vec!["x"; count] }).to_string();
+            check(of(MOST_ENTRIES), None);
+            check(of(MOST_ENTRIES + 1), Some("32 entries"));
+        }
+        let tried = r#"{"method":"PUT","came":"own"},"#.repeat(MOST_ENTRIES + 1);
+        check(format!(r#"{{"methods":[{}]}}"#, tried.trim_end_matches(',')), Some("32 entries"));
+        // The error names what it cannot take.
+        check(r#"{"proxy":"\u001b[31mred"}"#.into(), Some("unknown variant"));
+        check(format!(r#"{{"proxy":"{}"}}"#, "x".repeat(60_000)), Some("unknown variant"));
     }
 
     #[test]

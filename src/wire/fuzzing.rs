@@ -15,6 +15,7 @@ use crate::core::fuzzing::Source;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
 use bytes::Bytes;
+pub use doctor::{findings as doctor_findings, query as doctor_query};
 pub use forwarded::forwarded;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Version};
@@ -22,6 +23,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+mod doctor;
 mod forwarded;
 
 /// One or more `Content-Range` lines, and the same bytes as `Content-Length`.

@@ -63,7 +63,8 @@ impl Params {
     fn add_json(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)
             .map_err(|error| {
-                Problem::bad_request(format!("the body is not a JSON object: {error}"))
+                let why = shown(&error.to_string());
+                Problem::bad_request(format!("the body is not a JSON object: {why}"))
             })?;
         for (key, value) in object {
             let text = match value {

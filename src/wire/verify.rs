@@ -62,7 +62,11 @@ struct AskedPiece {
 fn asked(body: &[u8]) -> Result<Asked, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
-        Problem::bad_request(format!("the body {} is not what it should be: {error}", shown(&text)))
+        Problem::bad_request(format!(
+            "the body {} is not what it should be: {}",
+            shown(&text),
+            shown(&error.to_string())
+        ))
     })
 }
 
