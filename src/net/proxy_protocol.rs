@@ -140,9 +140,9 @@ impl Said {
 /// Why a header was not read.
 #[derive(Debug)]
 enum ReadError {
-    /// The connection ended without a byte.
+    /// The connection ended without a byte, or was reset.
     Silent,
-    /// It broke.
+    /// It broke amid a header.
     Io(std::io::Error),
     /// The format was broken.
     Header(HeaderError),
@@ -167,11 +167,13 @@ async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Said, ReadError> {
     let mut fixed = [0; FIXED_BYTES];
     let mut filled = 0;
     while filled < FIXED_BYTES {
-        let count = io.read(&mut fixed[filled..]).await.map_err(ReadError::Io)?;
-        if count == 0 {
-            let cut = std::io::ErrorKind::UnexpectedEof.into();
-            return Err(if filled == 0 { ReadError::Silent } else { ReadError::Io(cut) });
-        }
+        let count = match io.read(&mut fixed[filled..]).await {
+            Ok(count) if count > 0 => count,
+            // Health checks go away so, some with a FIN and some with a RST.
+            Ok(_) | Err(_) if filled == 0 => return Err(ReadError::Silent),
+            Ok(_) => return Err(ReadError::Io(std::io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => return Err(ReadError::Io(error)),
+        };
         filled += count;
         // Who speaks something else is told by its first bytes, and need not send as many as a header has.
         let compared = filled.min(SIGNATURE.len());

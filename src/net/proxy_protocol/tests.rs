@@ -1,7 +1,9 @@
 //! What is believed of a PROXY header, from whom, and that nobody is waited for without end.
 
 use super::*;
-use tokio::io::AsyncWriteExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncWriteExt, ReadBuf};
 
 const V4: &[u8] = &[192, 0, 2, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
 
@@ -131,6 +133,36 @@ async fn only_a_trusted_peer_is_believed() {
     check(ten, proxy, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", malformed).await;
     check(ten, proxy, &named[..20], malformed).await;
     check(ten, proxy, b"", Err(HeaderFailure::Silent)).await;
+}
+
+/// A peer that resets its connection.
+struct Reset;
+
+impl AsyncRead for Reset {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
+    }
+}
+
+/// Balancers check so whether the server is there: they say nothing and end with a RST.
+#[tokio::test]
+async fn who_resets_before_the_first_byte_was_silent() {
+    let check = async |sent: &[u8], expected| {
+        let listening = Listening::new(Some(&["10.0.0.0/8"]), Duration::from_secs(60));
+        let peer = PeerAddress::Ip("10.0.0.1:5".parse().unwrap());
+        assert_eq!(listening.client(&mut sent.chain(Reset), peer).await, None, "{sent:?}");
+        for why in HeaderFailure::ALL {
+            let count = u64::from(expected == why);
+            assert_eq!(listening.stats.header_failures(why), count, "{why:?} {sent:?}");
+        }
+    };
+    check(b"", HeaderFailure::Silent).await;
+    check(b"\r", HeaderFailure::Malformed).await;
+    check(&header(0x21, 0x11, V4)[..20], HeaderFailure::Malformed).await;
 }
 
 #[tokio::test(start_paused = true)]
