@@ -14,6 +14,7 @@ pub mod claim;
 pub mod clock;
 mod detached;
 pub mod error;
+mod first_pass;
 pub mod held;
 pub mod histogram;
 pub mod lane;
@@ -89,6 +90,8 @@ pub struct Engine {
     registry: registry::Registry,
     outbox: outbox::Outbox,
     timers: timers::Timers,
+    /// What the first pass has still to meet.
+    unmet: first_pass::Unmet,
     space: space::Space,
     stats: stats::Stats,
     blocking: blocking::Blocking,
@@ -137,6 +140,7 @@ impl Engine {
             registry: registry::Registry::default(),
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
+            unmet: first_pass::Unmet::default(),
             stats: stats::Stats::default(),
             blocking,
             disk_looks: admin::DiskLooks::default(),

@@ -114,6 +114,8 @@ impl Counted {
         to.gauge("uploads_open", help, stats.uploads_open.value())?;
         let most = self.sources.engine.options().max_uploads;
         to.gauge("uploads_open_max", "Open uploads allowed (max_uploads)", most)?;
+        let help = "Uploads found that could not be read yet";
+        to.gauge("uploads_unread", help, self.sources.engine.uploads_unread())?;
         to.counter("tickets", "Tickets given out", stats.tickets.value())?;
         to.counter("published", "Files put in their place", stats.published.value())?;
         to.counter("finished", "Uploads that the backend has taken", stats.finished.value())?;

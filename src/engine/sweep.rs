@@ -1,10 +1,9 @@
 //! What happens to uploads with time: expiry, the end of retention, what a crash left behind.
 //!
-//! Serving never waits for this. The first pass walks all journals in the background, a few at a
-//! time, to find what is owed and when something is due; nothing is read again after that until it
-//! is due. A published file goes only by a recorded `done` or `finish_upload` that asked for it, or
-//! at the end of the retention of a failed handover; never because a journal is missing or
-//! unreadable.
+//! Serving never waits for this. The first pass ([`super::first_pass`]) finds what is owed and when
+//! something is due; what it has read is not read again until then. A published file goes only by a
+//! recorded `done` or `finish_upload` that asked for it, or at the end of the retention of a failed
+//! handover; never because a journal is missing or unreadable.
 
 use super::Engine;
 use super::cause::{Cause, request_of};
@@ -19,7 +18,6 @@ use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
 use crate::core::time::Timestamp;
 use crate::core::upload::{Phase, Upload};
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +25,14 @@ impl Engine {
     /// Runs until the server stops. Dropping the future changes nothing that is recorded.
     pub async fn sweep(self: Arc<Self>) {
         let watch = async {
-            self.first_pass().await;
+            // In turn: an upload is not forgotten while it is met.
             loop {
-                let id = next(&self.timers, &self, |now| self.timers.due(now)).await;
-                self.see_to(id).await;
+                let due = next(&self.timers, &self, |now| self.timers.due(now));
+                tokio::select! {
+                    biased;
+                    () = self.unmet_due() => self.first_pass().await,
+                    id = due => self.see_to(id).await,
+                }
             }
         };
         let evict = async {
@@ -51,101 +53,12 @@ impl Engine {
         }
     }
 
-    async fn first_pass(self: &Arc<Self>) {
-        let engine = Arc::clone(self);
-        let listed = self.blocking.spawn(move || {
-            // Parts first: a part is made only after its journal.
-            let parts = engine.store.parts()?;
-            let journals = engine.journals.list()?;
-            std::io::Result::Ok((parts, journals))
-        });
-        let (parts, journals) = match listed.await {
-            Ok(Ok(listed)) => listed,
-            Ok(Err(error)) => {
-                return tracing::error!(%error, "the storage directory cannot be listed");
-            }
-            Err(error) => return tracing::error!(%error, "the storage directory cannot be listed"),
-        };
-        let engine = Arc::clone(self);
-        // What cannot be removed now is found again at the next start.
-        let _ = self.blocking.spawn(move || engine.journals.remove_leftovers()).await;
-        let known: HashSet<TicketId> = journals.iter().copied().collect();
-        for some in journals.chunks(PASS_CHUNK) {
-            let (engine, some) = (Arc::clone(self), some.to_vec());
-            let work = self.blocking.spawn(move || {
-                for id in some {
-                    engine.meet(id);
-                }
-            });
-            // A worker that asks meanwhile is served first.
-            if work.await.is_err() || self.draining.is_cancelled() {
-                return;
-            }
-            tokio::time::sleep(PASS_PAUSE).await;
-        }
-        for id in parts.into_iter().filter(|id| !known.contains(id)) {
-            self.discard_unreferenced(id).await;
-        }
-    }
-
-    /// First sight of an upload after a start. Blocks.
-    fn meet(self: &Arc<Self>, id: TicketId) {
-        if self.timers.holds(id) {
-            return self.clean_up_asked_for(id);
-        }
-        let moment = self.registry.moment();
-        let replayed = match self.load(id) {
-            Ok(replayed) => replayed,
-            Err(LookupError::Unknown) => {
-                // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
-                if let Err(error) = self.store.discard(id) {
-                    return tracing::error!(upload = %id.short(), %error, "a part that belongs to nobody stays behind");
-                }
-                return self.remove_journal(id);
-            }
-            Err(LookupError::Fault(fault)) => {
-                return tracing::error!(upload = %id.short(), %fault, "an upload cannot be read; nothing of it is touched");
-            }
-        };
-        let upload = replayed.upload.clone();
-        let in_memory = upload.awaits_publish() || replayed.unsynced_bytes > 0;
-        // What is acted on must be durable; where nothing is, that can wait until somebody asks.
-        let leaves_bytes = self.leaves_bytes(id, &upload);
-        if (in_memory || leaves_bytes)
-            && let Err(LookupError::Fault(fault)) = self.settle_journal(id, replayed.valid_bytes)
-        {
-            self.first_sight(id, &upload);
-            return tracing::error!(upload = %id.short(), %fault, "a journal cannot be synced; nothing is done for its upload now");
-        }
-        if in_memory {
-            // In memory it gets to its place, or is synced. Who has been faster has done the same.
-            drop(self.adopt(id, replayed, moment));
-        } else {
-            self.first_sight(id, &upload);
-        }
-        if leaves_bytes {
-            self.clean_up(id, &upload);
-        }
-    }
-
-    /// Whoever asked for it was faster than the first pass; what its end released is still to go.
-    /// Blocks.
-    fn clean_up_asked_for(&self, id: TicketId) {
-        let upload = match self.registry.held(id) {
-            Some(live) => live.lock().upload.clone(),
-            None => match self.load(id) {
-                Ok(replayed) => replayed.upload,
-                // Who asked was told.
-                Err(LookupError::Unknown | LookupError::Fault(_)) => return,
-            },
-        };
-        self.clean_up(id, &upload);
-    }
-
     /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
     /// has a timer until it is forgotten.
     pub(super) fn first_sight(&self, id: TicketId, upload: &Upload) {
-        if !self.timers.set_first(id, self.due(upload)) {
+        let first = self.timers.set_first(id, self.due(upload));
+        self.unmet.met(id);
+        if !first {
             return;
         }
         self.stats.uploads.of(name(upload.phase())).add(1);
@@ -223,7 +136,7 @@ impl Engine {
     }
 
     /// Whether a recorded end has released bytes that are still there. Blocks, briefly.
-    fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
+    pub(super) fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
         match upload.phase() {
             Phase::Cancelled { .. } => !matches!(self.store.open(id), Ok(None)),
             Phase::Finished { .. } if upload.removes_file() => {
@@ -238,7 +151,7 @@ impl Engine {
     }
 
     /// Removes the bytes that a recorded end has released. Blocks, briefly.
-    fn clean_up(&self, id: TicketId, upload: &Upload) {
+    pub(super) fn clean_up(&self, id: TicketId, upload: &Upload) {
         let removed = match upload.phase() {
             Phase::Cancelled { .. } => self.store.discard(id),
             Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id),
@@ -338,22 +251,10 @@ impl Engine {
         self.timers.clear(id);
     }
 
-    fn remove_journal(&self, id: TicketId) {
+    pub(super) fn remove_journal(&self, id: TicketId) {
         if let Err(error) = self.journals.remove(id) {
             tracing::error!(upload = %id.short(), %error, "a journal that is no longer needed stays behind");
         }
-    }
-
-    /// Removes a part without a journal: nothing can ever ask for its bytes.
-    async fn discard_unreferenced(self: &Arc<Self>, id: TicketId) {
-        let engine = Arc::clone(self);
-        let work = self.blocking.spawn(move || {
-            if matches!(engine.journals.read(id), Ok(None)) {
-                tracing::info!(upload = %id.short(), "removing a part without a journal");
-                let _ = engine.store.discard(id);
-            }
-        });
-        let _ = work.await;
     }
 }
 
@@ -380,10 +281,6 @@ fn tell(id: TicketId, before: &Upload, after: &Upload, cause: Option<&Cause>) {
     }
 }
 
-/// Journals read in one go at start.
-const PASS_CHUNK: usize = 64;
-/// Pause between two goes, so that requests come first: 100,000 tickets take some seconds.
-const PASS_PAUSE: Duration = Duration::from_millis(1);
 /// How often idle uploads leave memory.
 const EVICTION_PERIOD: Duration = Duration::from_secs(20);
 /// When to look again at an upload that is due but busy.

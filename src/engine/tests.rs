@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
+mod first_pass;
 mod outbox;
 mod over_time;
 mod slow_disk;
@@ -304,19 +305,6 @@ async fn an_offset_that_no_file_system_knows_is_no_fault() {
     assert!(engine.readiness().await.is_ok());
     machine.store.fail(None);
     engine.receive(id, chunk(0, 10, 10), None, body(&[b"helloworld"])).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_complete_file_needs_no_client_to_get_to_its_place() {
-    let machine = Machine::default();
-    let engine = machine.start(Durability::Durable);
-    let id = ticket(&engine).await;
-    machine.store.fail(Some((Step::Publish, io::ErrorKind::StorageFull)));
-    let full = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
-    assert!(matches!(full, Err(TransferError::NoSpace)), "{full:?}");
-    machine.store.fail(None);
-    engine.see_to(id).await;
-    assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
 }
 
 #[tokio::test]

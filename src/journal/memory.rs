@@ -44,6 +44,7 @@ struct Disk {
     journals: BTreeMap<TicketId, Journal>,
     /// Removed, and not known to stay so after a power cut.
     removed: Vec<(TicketId, MemoryFile)>,
+    listing_fails: Option<io::ErrorKind>,
 }
 
 #[derive(Clone, Default)]
@@ -72,6 +73,11 @@ impl MemoryJournals {
         if let Some(journal) = self.disk().journals.get_mut(&id) {
             journal.failure = Some((written, kind));
         }
+    }
+
+    /// The journals cannot be listed from now on; `None` makes that well again.
+    pub fn fail_listing(&self, kind: Option<io::ErrorKind>) {
+        self.disk().listing_fails = kind;
     }
 
     /// The bytes of a journal that are on the disk whatever happens, if there is one for sure.
@@ -174,7 +180,11 @@ impl JournalStore for MemoryJournals {
     }
 
     fn list(&self) -> io::Result<Vec<TicketId>> {
-        Ok(self.disk().journals.keys().copied().collect())
+        let disk = self.disk();
+        match disk.listing_fails {
+            Some(kind) => Err(kind.into()),
+            None => Ok(disk.journals.keys().copied().collect()),
+        }
     }
 }
 

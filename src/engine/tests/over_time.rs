@@ -288,6 +288,19 @@ async fn a_finish_while_the_digest_is_computed_leaves_no_call_and_no_fault() {
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
 }
 
+#[tokio::test]
+async fn a_complete_file_needs_no_client_to_get_to_its_place() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    machine.store.fail(Some((Step::Publish, io::ErrorKind::StorageFull)));
+    let full = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
+    assert!(matches!(full, Err(TransferError::NoSpace)), "{full:?}");
+    machine.store.fail(None);
+    engine.see_to(id).await;
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+}
+
 /// Polls once.
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
