@@ -175,8 +175,7 @@ impl Engine {
         ];
         let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
-        self.options.put(fixed);
-        self.outbox.retune(confirm.0, confirm.1);
+        self.outbox.retune(confirm.0, confirm.1, || self.options.put(fixed));
         self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 

@@ -69,8 +69,9 @@ impl Outbox {
         self.owed.set(id, since, cause);
     }
 
-    /// A call is due at `at`, or, where one is under way, decided on when that is over.
-    pub(super) fn set(&self, id: TicketId, at: Timestamp, turn: Turn) {
+    /// A call is due when `at` says, or, where one is under way, decided on when that is over. Settings that `at` reads
+    /// are not replaced between that and the queue.
+    pub(super) fn set(&self, id: TicketId, turn: Turn, at: impl FnOnce() -> Timestamp) {
         let mut marks = self.marks();
         if marks.calling.contains(&id) {
             return;
@@ -79,13 +80,16 @@ impl Outbox {
             Turn::Call => marks.confirming.remove(&id),
             Turn::Confirm => marks.confirming.insert(id),
         };
-        self.waiting.set(id, at);
+        self.waiting.set(id, at());
     }
 
-    /// Backends that said `wait` have another time from now on, those that have said it already too.
-    pub(super) fn retune(&self, before: Duration, now: Duration) {
+    /// Backends that said `wait` have another time from now on, those that have said it already too. `put` puts it in
+    /// force: each moment in the queue was set before that and is moved, or after it and by the new time.
+    pub(super) fn retune(&self, before: Duration, now: Duration, put: impl FnOnce()) {
+        let marks = self.marks();
+        put();
         if before != now {
-            self.waiting.shift(&self.marks().confirming, before, now);
+            self.waiting.shift(&marks.confirming, before, now);
         }
     }
 
@@ -152,7 +156,8 @@ impl Engine {
     pub fn put_back(&self, id: TicketId) {
         self.outbox.over(id);
         let pause = crate::core::handover::pause(PUT_BACK_PAUSE, self.clock.jitter());
-        self.outbox.set(id, self.clock.now().after(pause), Turn::Call);
+        let at = self.clock.now().after(pause);
+        self.outbox.set(id, Turn::Call, || at);
     }
 
     /// Sets when the next call of an upload is due, or that none is.
@@ -160,8 +165,9 @@ impl Engine {
         match upload.owed() {
             Some(calls) => {
                 self.outbox.owes(id, calls.since, cause);
-                let due = calls.due(&self.options().calls, self.clock.jitter());
-                self.outbox.set(id, due, Turn::of(calls));
+                let jitter = self.clock.jitter();
+                let due = || calls.due(&self.options().calls, jitter);
+                self.outbox.set(id, Turn::of(calls), due);
             }
             None => self.outbox.clear(id),
         }
@@ -194,3 +200,23 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// A call that our own disk kept from being made waits as after this many unanswered ones: about a
 /// minute.
 const PUT_BACK_PAUSE: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_change_while_nobody_computes_a_moment() {
+        let outbox = Outbox::default();
+        let id = TicketId::from_random([1; 16]);
+        let (mut computed, mut put) = (false, false);
+        outbox.set(id, Turn::Confirm, || {
+            computed = outbox.marks.try_lock().is_err();
+            Timestamp(5_000)
+        });
+        let (before, now) = (Duration::from_secs(4), Duration::from_secs(2));
+        outbox.retune(before, now, || put = outbox.marks.try_lock().is_err());
+        assert!(computed && put, "both under the one lock");
+        assert_eq!(outbox.summary(), (1, Some(Timestamp(3_000))));
+    }
+}

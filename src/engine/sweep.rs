@@ -71,10 +71,12 @@ impl Engine {
         match upload.owed() {
             // What is owed is called at once after a start.
             Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
-                self.outbox.set(id, self.clock.now(), Turn::Call);
+                let now = self.clock.now();
+                self.outbox.set(id, Turn::Call, || now);
             }
             Some(calls) => {
-                self.outbox.set(id, calls.due(&self.options().calls, 0.5), Turn::Confirm);
+                let due = || calls.due(&self.options().calls, 0.5);
+                self.outbox.set(id, Turn::Confirm, due);
             }
             // Nothing to clear: whoever owes something since then has set it.
             None => {}

@@ -32,6 +32,43 @@ async fn leaves_memory(machine: &Machine, engine: &Arc<Engine>, id: TicketId) {
     }
 }
 
+/// Does something the next time that a random number is drawn.
+#[derive(Default)]
+struct Trap(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Clock for Trap {
+    fn now(&self) -> Timestamp {
+        clock::SystemClock.now()
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let act = self.0.lock().unwrap().take();
+        if let Some(act) = act {
+            act();
+        }
+        clock::SystemClock.random()
+    }
+}
+
+#[tokio::test]
+async fn who_says_wait_while_settings_change_has_the_new_time_too() {
+    let machine = Machine::default();
+    let options = machine.start(Durability::Durable).options();
+    let clock = Arc::new(Trap::default());
+    let (store, journals) = (Arc::new(machine.store), Arc::new(machine.journals));
+    let engine = Engine::new((*options).clone(), store, journals, clock.clone());
+    let id = said_wait(&engine).await;
+    let upload = engine.find(id).await.unwrap().lock().upload.clone();
+    let confirm_timeout = Duration::from_secs(60);
+    let calls = Policy { confirm_timeout, ..options.calls };
+    let (retuned, new) = (Arc::clone(&engine), Options { calls, ..(*options).clone() });
+    *clock.0.lock().unwrap() = Some(Box::new(move || retuned.retune(&new)));
+    engine.owe(id, &upload, None);
+    assert_eq!(engine.options().calls.confirm_timeout, confirm_timeout);
+    let due = upload.owed().unwrap().due(&engine.options().calls, 0.5);
+    assert_eq!(engine.outbox().summary(), (1, Some(due)));
+}
+
 #[tokio::test]
 async fn an_upload_that_has_gone_owes_nothing() {
     let machine = Machine::default();
