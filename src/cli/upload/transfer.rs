@@ -46,7 +46,9 @@ pub(super) struct Transfer<'a> {
     pace: Pace,
     /// Acknowledged, as far as was told.
     known: ExtentSet,
-    /// Sent by this run, or compared: the file's bytes.
+    /// Taken for the file's bytes, and not compared again but by the last comparison: sent by this run and
+    /// acknowledged, or held by the server when a comparison found no difference. That was of every byte only with
+    /// [`Closeness::All`]; otherwise, as after trouble, of samples, and of nothing in ranges under 4 KiB.
     sure: ExtentSet,
     /// On their way, and how far.
     under_way: Vec<(Extent, Arc<Gauge>)>,
@@ -239,7 +241,7 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    /// Compares what the server holds and this run has neither sent nor compared. A fresh status where
+    /// Compares what the server holds and this run is not sure of, as closely as `how` says. A fresh status where
     /// the server holds something else by now.
     pub(super) async fn trust(
         &mut self,
