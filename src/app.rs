@@ -288,6 +288,18 @@ impl Server {
         ending.end(running.settings.shutdown_grace, manager).await;
     }
 
+    /// Tells where a passed socket is not where its setting says.
+    fn compare(&self, listener: &Listener, surface: Surface) {
+        let (setting, says) = match surface {
+            Surface::Public | Surface::Shared => ("listen", &self.settings.listen),
+            Surface::Backend => ("backend_listen", &self.settings.backend_listen),
+        };
+        let address = listener.local_address();
+        if listener.is_passed() && address != says {
+            tracing::warn!(setting, %says, %address, "a passed socket is used, not the setting");
+        }
+    }
+
     /// Serves the sockets, each on its workers; answers what of them a reload changes.
     fn serve_sockets(&mut self, serving: &TaskTracker) -> Reloads {
         let certificates: Vec<_> =
@@ -298,6 +310,7 @@ impl Server {
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
             tracing::info!(address = %socket.listener.local_address(), ?surface, tls = socket.tls.is_some(), "listening");
+            self.compare(&socket.listener, surface);
             let mut setup = self.setup(socket.tls);
             setup.proxy_protocol = proxy_protocol(&self.settings, surface);
             let address = socket.listener.local_address().clone();

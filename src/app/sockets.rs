@@ -29,10 +29,6 @@ pub(super) fn bind(
 ) -> Result<Vec<Socket>, StartError> {
     let mut listener = |purpose: Purpose, key: &str, address: &Address| {
         if let Some(passed) = passed.take(purpose) {
-            let here = passed.local_address();
-            if here != address {
-                tracing::warn!(setting = key, says = %address, address = %here, "a passed socket is used, not the setting");
-            }
             return Ok(passed);
         }
         Listener::bind(address).map_err(|error| {

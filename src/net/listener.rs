@@ -30,6 +30,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 pub struct Listener {
     socket: Socket,
     address: Address,
+    passed: bool,
     _file: Option<SocketFile>,
 }
 
@@ -80,7 +81,8 @@ impl Listener {
     pub fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let address = Address::Tcp(listener.local_addr()?);
-        Ok(Self { socket: Socket::Tcp(TcpListener::from_std(listener)?), address, _file: None })
+        let socket = Socket::Tcp(TcpListener::from_std(listener)?);
+        Ok(Self { socket, address, _file: None, passed: true })
     }
 
     /// As [`Self::inherited_tcp`], for a unix socket. Its file belongs to whoever made it and stays.
@@ -91,13 +93,20 @@ impl Listener {
         listener.set_nonblocking(true)?;
         let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
         let address = Address::Unix(path);
-        Ok(Self { socket: Socket::Unix(UnixListener::from_std(listener)?), address, _file: None })
+        let socket = Socket::Unix(UnixListener::from_std(listener)?);
+        Ok(Self { socket, address, _file: None, passed: true })
     }
 
     /// Where it listens; a port of 0 is resolved to the one the system chose.
     #[must_use]
     pub fn local_address(&self) -> &Address {
         &self.address
+    }
+
+    /// Whether it was opened by whoever started this process.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.passed
     }
 
     /// The next connection. Failures are counted, waited out and tried again.
@@ -147,7 +156,7 @@ impl Listener {
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let address = Address::Tcp(listener.local_addr()?);
-        Ok(Self { socket: Socket::Tcp(listener), address, _file: None })
+        Ok(Self { socket: Socket::Tcp(listener), address, _file: None, passed: false })
     }
 
     fn bind_unix(path: &Path) -> io::Result<Self> {
@@ -162,7 +171,7 @@ impl Listener {
         fs::set_permissions(path, Permissions::from_mode(UNIX_MODE))?;
         let listener = socket.listen(BACKLOG)?;
         let address = Address::Unix(path.to_owned());
-        Ok(Self { socket: Socket::Unix(listener), address, _file: Some(file) })
+        Ok(Self { socket: Socket::Unix(listener), address, _file: Some(file), passed: false })
     }
 }
 
