@@ -1,6 +1,9 @@
 //! Whether a place is ours: whoever else owns it, has put a link there or may write to it decides what is read from it
 //! and where it leads. Root and this process's user are us: nothing holds against either.
 //!
+//! What is looked at is the place itself: its kind, its owner, and that not every user may write to it. Absent: its
+//! group, which is whom its owner lets in, and what is above it, which the caller chose.
+//!
 //! Each error says what is wrong and what would be right, without the path, which the caller knows.
 
 use std::fs::{File, Metadata};
@@ -25,13 +28,18 @@ pub fn directory(path: &Path) -> io::Result<()> {
     not_of_everybody(&found)
 }
 
-/// Opens the file at `path` with these options, following no link in the last step.
+/// Opens the file at `path` with these options, following no link in the last step and waiting for nobody: a pipe
+/// would be one without an end. Custom flags of the options are replaced by those.
 ///
-/// Errors: it cannot be opened, or is not ours.
+/// Errors: it cannot be opened, is no file, or is not ours.
 pub fn open(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(NO_FOLLOW).open(path).map_err(|error| {
-        let link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-        if link { wrong("is a symbolic link: remove it".into()) } else { error }
+    let file = options.custom_flags(NO_FOLLOW | NO_WAIT).open(path).map_err(|error| {
+        let Ok(found) = std::fs::symlink_metadata(path) else { return error };
+        match (found.is_symlink(), found.is_file()) {
+            (true, _) => wrong("is a symbolic link: remove it".into()),
+            (false, false) => wrong("is no file".into()),
+            (false, true) => error,
+        }
     })?;
     let found = file.metadata()?;
     if !found.is_file() {
@@ -66,6 +74,10 @@ fn owned(found: &Metadata) -> io::Result<()> {
 fn wrong(why: String) -> io::Error {
     io::Error::other(why)
 }
+
+/// Waits for no other end of a pipe; means nothing to a file.
+#[allow(clippy::cast_possible_wrap)]
+const NO_WAIT: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +132,23 @@ mod tests {
         assert!(told(open(&path("directory"), OpenOptions::new().read(true))).contains("no file"));
         let absent = open(&path("absent"), OpenOptions::new().read(true)).unwrap_err();
         assert_eq!(absent.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_pipe_is_no_file_and_not_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let pipe = place.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        for (read, write) in [(true, false), (false, true), (true, true)] {
+            let (tell, opened) = std::sync::mpsc::channel();
+            let pipe = pipe.clone();
+            std::thread::spawn(move || {
+                tell.send(told(open(&pipe, OpenOptions::new().read(read).write(write))))
+            });
+            let opened = opened.recv_timeout(std::time::Duration::from_secs(20));
+            assert_eq!(opened.as_deref(), Ok("is no file"), "read {read}, write {write}");
+        }
     }
 
     /// Where tests run as root they can give a place away; else they have one of root's, which counts as ours.
