@@ -107,6 +107,13 @@ impl CliError {
     }
 }
 
+impl CliError {
+    /// As it is told on standard error: each of its lines says whose it is.
+    fn told(&self) -> String {
+        format!("incoming: {}\n", self.to_string().replace('\n', "\nincoming: "))
+    }
+}
+
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
@@ -163,11 +170,7 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to be told when standard error is gone.
-            let told = error.to_string().replace('\n', "\nincoming: ");
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("incoming: {told}\n"),
-            );
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), error.told().as_bytes());
             error.exit_code()
         }
     }

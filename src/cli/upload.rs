@@ -71,10 +71,12 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
     });
     // A file read that is still under way serves nobody now.
     runtime.shutdown_background();
-    match &done?[..] {
-        [] => Ok(()),
-        lines => Err(CliError::Failed(lines.join("\nincoming: "))),
-    }
+    conclusion(&done?)
+}
+
+/// The end of it, by the files that failed, a line for each.
+fn conclusion(failed: &[String]) -> Result<(), CliError> {
+    if failed.is_empty() { Ok(()) } else { Err(CliError::Failed(failed.join("\n"))) }
 }
 
 /// What failed, a line for each.
@@ -144,4 +146,20 @@ fn last_words(run: &Run) -> String {
         format!("go on with --url {}", now.url)
     };
     format!("{}: stopped at {} %; {how}", now.name, now.percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_that_failed_has_a_line_of_its_own() {
+        assert!(conclusion(&[]).is_ok());
+        let told = |failed: &[&str]| {
+            let failed: Vec<_> = failed.iter().map(|line| (*line).to_owned()).collect();
+            conclusion(&failed).unwrap_err().told()
+        };
+        assert_eq!(told(&["a: gone"]), "incoming: a: gone\n");
+        assert_eq!(told(&["a: gone", "b: no"]), "incoming: a: gone\nincoming: b: no\n");
+    }
 }
