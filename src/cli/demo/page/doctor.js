@@ -13,12 +13,17 @@ function again({ status, json, headers }) {
   return 1000 * Math.min(Number(headers.get('retry-after') ?? 2) || 1, 5);
 }
 
-/** The server's answer to a probe: `{status, json, headers}`; `{}` when nothing came. Throws where the doctor has no time. */
+/**
+ * The server's answer to a probe: `{status, json, headers, took_s}`, without the first three when nothing came. Waits for
+ * the doctor do not count as time that it took. Throws where the doctor has no time.
+ */
 async function ask(...probe) {
   for (let tries = 1; ; tries += 1) {
+    const began = performance.now();
     const answer = await once(...probe);
+    const took_s = (performance.now() - began) / 1000;
     const pause = again(answer);
-    if (pause === null) return answer;
+    if (pause === null) return { ...answer, took_s };
     if (tries === TRIES) throw new Error('the doctor is examining as many paths as it may; try again later');
     await new Promise((next) => setTimeout(next, pause));
   }
@@ -77,18 +82,18 @@ async function refusals() {
 /** Bodies of growing size; between the last that passed and the first that did not, a few more. */
 async function cap(tell) {
   const seen = { taken: 0, refused: null, came: 'own' };
+  // How long it took, or `false`.
   const fits = async (bytes) => {
     const answer = await ask('PUT', '', new Blob([new Uint8Array(bytes)]));
     const own = isReport(answer) && answer.json.body.bytes === bytes;
     if (own) seen.taken = Math.max(seen.taken, bytes);
     else Object.assign(seen, { refused: bytes, came: came(answer, false) });
-    return own;
+    return own && answer.took_s;
   };
   for (let bytes = 2 ** 16; bytes <= LARGEST; bytes *= 4) {
     tell(`sending ${bytes / 1024} KiB`);
-    const began = performance.now();
-    if (!await fits(bytes)) break;
-    if (performance.now() - began > 3000) break; // the next would take too long
+    const took_s = await fits(bytes);
+    if (took_s === false || took_s > 3) break; // the next would take too long
   }
   for (let tries = 0; seen.refused !== null && tries < 8 && seen.refused - seen.taken > 2 ** 16; tries += 1) {
     const middle = Math.round((seen.taken + seen.refused) / 2 ** 17) * 2 ** 16;
@@ -135,10 +140,8 @@ export async function examine(tell) {
   seen.exposed = await exposed();
   seen.cap = await cap(tell);
   tell(`waiting ${WAIT_S} s for an answer`);
-  const began = performance.now();
   const waited = await ask('GET', `?wait=${WAIT_S}`);
-  const after_s = (performance.now() - began) / 1000;
-  seen.silences = [{ of: 'server', asked_s: WAIT_S, after_s, came: came(waited, isReport(waited)) }];
+  seen.silences = [{ of: 'server', asked_s: WAIT_S, after_s: waited.took_s, came: came(waited, isReport(waited)) }];
   tell('asking what it means');
   const judged = await ask('POST', '/findings', JSON.stringify(seen));
   if (!judged.json?.findings) throw new Error(`what was seen cannot be judged: POST does not come through (status ${judged.status ?? 'none'})`);
