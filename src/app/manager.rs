@@ -8,6 +8,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Whoever supervises this process, and the signs of life it asks for.
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub struct Manager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Duration>,
+    /// The workers are being ended, and are no longer asked for signs.
+    parting: AtomicBool,
 }
 
 impl Manager {
@@ -22,7 +25,7 @@ impl Manager {
     pub fn of_environment() -> Self {
         let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         match connect(place.as_bytes()) {
-            Ok(socket) => Self { socket: Some(socket), watchdog: watchdog() },
+            Ok(socket) => Self { socket: Some(socket), watchdog: watchdog(), ..Self::default() },
             Err(error) => {
                 tracing::warn!(?place, %error, "NOTIFY_SOCKET cannot be reached");
                 Self::default()
@@ -33,7 +36,7 @@ impl Manager {
     /// One that reads this.
     #[cfg(test)]
     pub(super) fn over(socket: UnixDatagram) -> Self {
-        Self { socket: Some(socket), watchdog: None }
+        Self { socket: Some(socket), ..Self::default() }
     }
 
     /// It serves.
@@ -60,6 +63,12 @@ impl Manager {
         ));
     }
 
+    /// From now on workers end, as they should, in a time that [`Self::stopping`] has told: signs of life are those
+    /// of the task that waits for them.
+    pub(super) fn parting(&self) {
+        self.parting.store(true, Ordering::Relaxed);
+    }
+
     /// Runs `work` to its end. Meanwhile, if asked to, tells that the server lives, each time that every worker
     /// and the task that polls this have turned: a loop that hangs is not covered up by a timer that runs.
     ///
@@ -70,9 +79,12 @@ impl Manager {
         let period = limit / 2;
         let signs = async {
             loop {
-                match tokio::time::timeout(period, pulse.turned()).await {
-                    Ok(true) => self.tell(format_args!("WATCHDOG=1")),
-                    Ok(false) | Err(_) => tracing::error!("a worker does not turn"),
+                let turned = tokio::time::timeout(period, pulse.turned()).await;
+                // Asked afterwards: they may have begun to end meanwhile.
+                if turned == Ok(true) || self.parting.load(Ordering::Relaxed) {
+                    self.tell(format_args!("WATCHDOG=1"));
+                } else {
+                    tracing::error!("a worker does not turn");
                 }
                 tokio::time::sleep(period).await;
             }
@@ -139,7 +151,7 @@ mod tests {
             (UnixDatagram::bind_addr(&abstract_name), format!("@{name}").into_bytes()),
         ] {
             let theirs = theirs.unwrap();
-            let manager = Manager { socket: Some(connect(&place).unwrap()), watchdog: None };
+            let manager = Manager { socket: Some(connect(&place).unwrap()), ..Manager::default() };
             manager.ready(&"well");
             assert_eq!(told(&theirs), "READY=1\nSTATUS=well");
             manager.reloading();
@@ -155,7 +167,7 @@ mod tests {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let limit = Duration::from_millis(20);
-        let manager = Manager { socket: Some(ours), watchdog: Some(limit) };
+        let manager = Manager { socket: Some(ours), watchdog: Some(limit), ..Manager::default() };
         let workers = Workers::start(2).unwrap();
         let sign = || theirs.recv(&mut [0; 64]).is_ok();
         let some = async {
@@ -176,5 +188,29 @@ mod tests {
         assert!(!sign(), "a sign of life while a worker hangs");
         drop(release);
         workers.shutdown(Duration::from_secs(5));
+    }
+
+    /// Nothing is wrong then, and the last of it takes its time.
+    #[tokio::test]
+    async fn workers_that_end_at_a_stop_are_not_taken_for_hanging_ones() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let limit = Duration::from_millis(20);
+        let manager = Manager { socket: Some(ours), watchdog: Some(limit), ..Manager::default() };
+        let workers = Workers::start(2).unwrap();
+        let pulse = workers.pulse();
+        let sign = || theirs.recv(&mut [0; 64]).is_ok();
+        manager.parting();
+        let shutdown = move || workers.shutdown(Duration::from_secs(20));
+        std::thread::spawn(shutdown).join().unwrap();
+        let signs = manager.watching(pulse, async {
+            for _ in 0..2 {
+                while !sign() {
+                    tokio::time::sleep(limit).await;
+                }
+            }
+        });
+        let lives = tokio::time::timeout(Duration::from_secs(20), signs).await;
+        assert!(lives.is_ok(), "no sign of life after the workers");
     }
 }

@@ -9,6 +9,7 @@ use crate::net::Workers;
 use crate::wire::Wire;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,16 +91,24 @@ impl Ending {
             let _ = timeout(within.cut_calls, self.calls.wait()).await;
         }
         let Self { workers, backend_workers, .. } = self;
-        // The workers' own runtimes cannot be ended from inside this one.
-        let ended = tokio::task::spawn_blocking(move || {
-            workers.shutdown(within.workers);
-            backend_workers.shutdown(within.workers);
-        });
-        if ended.await.is_err() {
+        manager.parting();
+        if !end_workers([workers, backend_workers], within.workers).await {
             tracing::warn!("the workers did not end");
         }
         tracing::info!("stopped");
     }
+}
+
+/// Ends the sets of workers one after the other, each in `within` at most; false where they were left.
+async fn end_workers<const SETS: usize>(sets: [Workers; SETS], within: Duration) -> bool {
+    let all = sets.iter().fold(Duration::ZERO, |all, _| all.saturating_add(within));
+    let (tell, told) = oneshot::channel();
+    // Their runtimes cannot be ended from inside this one, nor from its blocking threads, all of which may hang.
+    let thread = std::thread::Builder::new().name("incoming-end".into()).spawn(move || {
+        sets.into_iter().for_each(|workers| workers.shutdown(within));
+        let _ = tell.send(());
+    });
+    thread.is_ok() && timeout(all, told).await.is_ok_and(|ended| ended.is_ok())
 }
 
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
@@ -135,13 +144,42 @@ const SECOND_SIGNAL: i32 = 130;
 
 #[cfg(test)]
 mod tests {
+    use super::end_workers;
     use crate::app::Server;
     use crate::app::manager::Manager;
     use crate::config::Settings;
+    use crate::net::Workers;
     use std::os::unix::net::UnixDatagram;
+    use std::sync::mpsc;
     use std::time::Duration;
     use tokio::time::{Instant, timeout};
     use tokio_util::sync::CancellationToken;
+
+    /// A disk that hangs holds every blocking thread for good, and workers end all the same.
+    #[test]
+    fn workers_end_while_every_blocking_thread_hangs() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        let hangs = runtime.spawn_blocking(move || released.recv());
+        let workers = Workers::start(1).unwrap();
+        let (held, gone) = mpsc::channel::<()>();
+        workers.next().spawn(async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        let long = Duration::from_secs(60);
+        let ended =
+            runtime.block_on(async { timeout(long, end_workers([workers], long / 2)).await });
+        assert_eq!(ended, Ok(true));
+        // What they ran was dropped with them.
+        assert_eq!(gone.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+        drop(release);
+        assert!(runtime.block_on(hangs).unwrap().is_err());
+    }
 
     /// Time is paused: it jumps to the next deadline whenever nothing else can go on.
     #[tokio::test(start_paused = true)]
