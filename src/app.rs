@@ -27,7 +27,7 @@ use inherited::{Inherited, Purpose};
 use manager::Manager;
 use options::{caution, client_options, open_engine, proxy_protocol, wire_options};
 pub use reload::Load;
-use reload::{Reloads, Running};
+use reload::{Reader, Reloads, Running};
 pub use sockets::Socket;
 use std::fmt;
 use std::future::Future;
@@ -265,7 +265,7 @@ impl Server {
         serving.close();
 
         let mut running = Running {
-            load: self.load.take(),
+            reader: self.load.take().map(Reader::new),
             backend: backend.map(|(_, address)| address),
             engine: Arc::clone(&self.engine),
             wire: Arc::clone(&self.wire),

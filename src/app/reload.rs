@@ -5,6 +5,10 @@
 //! are read again whatever becomes of the settings, and settings are taken whatever becomes of the certificates;
 //! each bad one of these leaves its old one in force.
 //!
+//! A file that hangs is waited for no longer than 30 s. Settings that are read later than that are dropped, since they
+//! are all or nothing and another signal may have come; none are read while an earlier reading hangs. Certificates
+//! that are read later are taken then, as the watch takes them.
+//!
 //! Requests see new settings from their next step on; a chunk under way keeps its pace, time-outs and limits.
 
 use super::options::{caution, client_options, engine_options, wire_options};
@@ -18,6 +22,7 @@ use crate::telemetry;
 use crate::wire::Wire;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 /// Reads and checks the settings anew; the error is one line. Blocks.
@@ -26,8 +31,8 @@ pub type Load = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 /// What is in force, and the rooms where it is.
 pub(super) struct Running {
     pub(super) settings: Settings,
-    /// Where settings come from; none: they never change.
-    pub(super) load: Option<Load>,
+    /// Reads settings; none: they never change.
+    pub(super) reader: Option<Reader>,
     /// Where the backend surface really is.
     pub(super) backend: Option<Address>,
     pub(super) engine: Arc<Engine>,
@@ -79,7 +84,8 @@ impl Running {
     /// Reads settings and certificates again, each for itself, and puts in force what can be. The error is what
     /// was not taken; it has been logged.
     ///
-    /// Cancel: what has not been read yet is forgotten; nothing is half in force.
+    /// Cancel: settings that have not been read yet are forgotten, certificates that are being read are taken when
+    /// that ends; nothing is half in force.
     pub(super) async fn reload(&mut self) -> Result<(), String> {
         // Settings first: certificates that hang keep nothing else from changing.
         let settings = self.reload_settings().await;
@@ -91,10 +97,9 @@ impl Running {
     }
 
     async fn reload_settings(&mut self) -> Result<(), String> {
-        let Some(load) = self.load.clone() else { return Ok(()) };
-        let read = in_time(tokio::task::spawn_blocking(move || load())).await;
-        let fresh = read.and_then(|read| read.map_err(|error| error.to_string()));
-        let change = fresh.flatten().and_then(|fresh| judge(&self.settings, fresh, &self.places()));
+        let Some(reader) = &self.reader else { return Ok(()) };
+        let fresh = reader.read().await;
+        let change = fresh.and_then(|fresh| judge(&self.settings, fresh, &self.places()));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
             tracing::error!(%error, "settings not reloaded, the old ones stay");
@@ -136,6 +141,38 @@ impl Running {
     }
 }
 
+/// Reads settings, one reading at a time.
+pub(super) struct Reader {
+    load: Load,
+    turn: Arc<Semaphore>,
+}
+
+impl Reader {
+    pub(super) fn new(load: Load) -> Self {
+        Self { load, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Reads on a thread of its own: those that disks are waited for on are not for what may hang for ever.
+    ///
+    /// Cancel: the reading goes on, and nobody has its end.
+    async fn read(&self) -> Result<Settings, String> {
+        let turn = Arc::clone(&self.turn).try_acquire_owned();
+        // It would hang as well, and so would one for each signal to come.
+        let turn = turn.map_err(|_| "an earlier reading still hangs".to_owned())?;
+        let load = Arc::clone(&self.load);
+        let (tell, told) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("incoming-settings".into());
+        let started = thread.spawn(move || {
+            let read = load();
+            drop(turn);
+            // Who gave up waiting goes by the old settings.
+            let _ = tell.send(read);
+        });
+        started.map_err(|error| format!("no thread to read on: {error}"))?;
+        in_time(told).await?.unwrap_or_else(|_| Err("reading panicked".to_owned()))
+    }
+}
+
 /// Where the sockets of a running server are, whatever address the settings name by now.
 #[derive(Debug, Default)]
 struct Places {
@@ -161,18 +198,19 @@ fn judge(old: &Settings, fresh: Settings, places: &Places) -> Result<Change, Str
 }
 
 async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String> {
-    let error = match in_time(certificates.reload()).await {
+    match in_time(certificates.reload()).await {
         Ok(Ok(0)) => {
             tracing::info!("certificates read again, none has changed");
-            return Ok(());
+            Ok(())
         }
-        // Each was told.
-        Ok(Ok(1..)) => return Ok(()),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error,
-    };
-    tracing::error!(error, "certificates not reloaded, the old ones stay");
-    Err(error)
+        // Each was told, and so was the error.
+        Ok(Ok(1..)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(late) => {
+            tracing::warn!("certificates are still being read, they are taken when that ends");
+            Err(format!("certificates ({late}, they are taken when it ends)"))
+        }
+    }
 }
 
 /// What comes of reading, unless that hangs.
@@ -188,6 +226,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
     use crate::config::{Layers, Secret};
+    use crate::net::{Strangers, TlsFiles, TlsPair};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Mutex, mpsc};
 
     fn at(backend: &Address) -> Places {
         Places { backend: Some(backend.clone()), proxied: Vec::new() }
@@ -200,6 +241,69 @@ mod tests {
         let ended = timeout(Duration::from_secs(24 * 60 * 60), hangs).await.unwrap();
         assert!(ended.unwrap_err().contains("longer than 30s"));
         assert_eq!(in_time(async { 5 }).await, Ok(5));
+    }
+
+    /// One thread hangs then, whoever sends how many signals.
+    #[tokio::test(start_paused = true)]
+    async fn settings_are_not_read_while_an_earlier_reading_hangs() {
+        let (release, released) = mpsc::channel::<()>();
+        let (released, begun) = (Mutex::new(released), Arc::new(AtomicU64::new(0)));
+        let times = Arc::clone(&begun);
+        let reader = Reader::new(Arc::new(move || {
+            times.fetch_add(1, Ordering::Relaxed);
+            let _ = released.lock().unwrap().recv();
+            Ok(Settings::default())
+        }));
+        assert!(reader.read().await.unwrap_err().contains("longer than 30s"));
+        for _ in 0..3 {
+            assert!(reader.read().await.unwrap_err().contains("an earlier reading still hangs"));
+        }
+        tokio::time::resume();
+        // From here on nothing hangs.
+        drop(release);
+        while reader.read().await.is_err_and(|error| error.contains("earlier")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
+        assert_eq!(reader.read().await, Ok(Settings::default()));
+    }
+
+    /// The certificate stands in a pipe that nobody writes to, as on a network disk that hangs.
+    #[tokio::test(start_paused = true)]
+    async fn certificates_that_are_late_are_said_to_be_taken_and_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let [cert, key] = ["c", "k"].map(|name| dir.path().join(name));
+        let make = || {
+            let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            made.cert.pem()
+        };
+        std::fs::write(&cert, make()).unwrap();
+        let pairs = vec![TlsPair { cert: cert.clone(), key: key.clone() }];
+        let strangers = Strangers::Refused;
+        let files = TlsFiles { pairs, client_ca: None, strangers, challenges: None };
+        let tls = Arc::new(TlsReload::load(files).unwrap());
+        let old = tls.current();
+        std::fs::remove_file(&cert).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &cert, mode).unwrap();
+        let fresh = make();
+        // Time stands still while a thread reads: it is moved on by hand.
+        let passes = async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(READ_DEADLINE + Duration::from_secs(1)).await;
+        };
+        let (said, ()) = tokio::join!(reload_certificates(&tls), passes);
+        let said = said.unwrap_err();
+        assert!(said.contains("longer than 30s, they are taken when it ends"), "{said}");
+        assert!(Arc::ptr_eq(&old, &tls.current()));
+        // Opens once somebody reads.
+        tokio::task::spawn_blocking(move || std::fs::write(cert, fresh)).await.unwrap().unwrap();
+        let begun = std::time::Instant::now();
+        while Arc::ptr_eq(&old, &tls.current()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "not taken");
+            tokio::task::yield_now().await;
+        }
     }
 
     /// As at a start: on TCP somebody must be trusted, on a unix socket whoever may open it is.

@@ -21,22 +21,22 @@ use super::pair::load;
 use super::{InForce, Read, TlsError, TlsFiles, TlsReload, WHOLE, authorities, config};
 
 impl TlsReload {
-    /// Reads the files again, after whoever does so now, and puts what is new into force, which is logged. Answers
-    /// of how many certificates (and client CAs) there is a new one.
+    /// Reads the files again, after whoever does so now, and puts what is new into force. Answers of how many
+    /// certificates (and client CAs) there is a new one. Both that and what cannot be taken are logged.
     ///
-    /// Cancel: a reading under way goes on and takes effect.
+    /// Cancel: a reading under way goes on, takes effect and is logged.
     ///
     /// # Errors
     /// As [`TlsReload::load`], and for a new certificate that is not good now while the old one is.
     /// Where one of several is bad, its old one stays in force and the others are new.
     pub async fn reload(self: &Arc<Self>) -> Result<usize, TlsError> {
         let read = self.in_turn(|this, seen| {
-            let stamps = Stamps::of(&this.files);
-            let again = this.read_again();
-            let error = again.error.as_ref().map(ToString::to_string);
-            *seen = Seen { stamps, error };
-            let fresh = this.put(&again.read)?;
-            again.error.map_or(Ok(fresh), Err)
+            let taken = this.take(seen, Stamps::of(&this.files));
+            // Here, since nobody may be left to be told.
+            if let Err(error) = &taken {
+                tracing::error!(%error, "certificates not reloaded, the old ones stay");
+            }
+            taken
         });
         read.await.unwrap_or(Err(TlsError::Panicked))
     }
@@ -90,16 +90,23 @@ impl TlsReload {
         if !changed && seen.error.is_none() {
             return;
         }
+        let told = seen.error.take();
+        let taken = self.take(seen, stamps);
+        if let Err(error) = taken
+            && (changed || seen.error != told)
+        {
+            tracing::error!(%error, "new certificates not taken, the old stay");
+        }
+    }
+
+    /// Reads the files, which had these stamps before, and puts what is new into force; remembers both the stamps
+    /// and what was wrong, whoever asked.
+    fn take(&self, seen: &mut Seen, stamps: Stamps) -> Result<usize, TlsError> {
         let again = self.read_again();
-        let error = again.error.as_ref().map(ToString::to_string);
-        if !changed && error == seen.error {
-            return;
-        }
-        let error = self.put(&again.read).err().map(|error| error.to_string()).or(error);
-        if let Some(error) = &error {
-            tracing::error!(error, "new certificates not taken, the old stay");
-        }
-        *seen = Seen { stamps, error };
+        let put = self.put(&again.read);
+        let taken = put.and_then(|fresh| again.error.map_or(Ok(fresh), Err));
+        *seen = Seen { stamps, error: taken.as_ref().err().map(ToString::to_string) };
+        taken
     }
 
     /// Reads the files; where one is bad, what was in force stands in for it.

@@ -270,6 +270,27 @@ async fn a_bad_new_client_ca_leaves_the_old_one() {
     assert!(Arc::ptr_eq(&before, &tls.current()));
 }
 
+/// Whoever reads them: else the watch would tell each time it looks of what a reload has told of already.
+#[test]
+fn what_keeps_certificates_out_of_force_is_remembered() {
+    let ground = Ground::new(&["a.example"]);
+    let ca = ground.dir.path().join("ca.pem");
+    fs::copy(ground.cert(0), &ca).unwrap();
+    let tls = TlsReload::load(TlsFiles { client_ca: Some(ca.clone()), ..ground.files.clone() });
+    let tls = Arc::new(tls.unwrap());
+    // Nobody to vouch for clients: no set-up can be made of this one and the new certificate.
+    tls.current.write().unwrap().read.client_ca = Some(Arc::new(RootCertStore::empty()));
+    fs::write(&ca, "nobody").unwrap();
+    ground.make(0, "a.example");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let told = runtime.block_on(tls.reload()).unwrap_err().to_string();
+    assert!(told.contains("anchors"), "{told}");
+    let mut seen = tls.turn.try_lock().unwrap();
+    assert_eq!(seen.error.as_deref(), Some(&*told));
+    tls.look(&mut seen);
+    assert_eq!(seen.error.as_deref(), Some(&*told));
+}
+
 /// A set-up has its own ticket keys: a new one would end all sessions.
 #[tokio::test]
 async fn where_nothing_has_changed_nothing_is_replaced() {
