@@ -298,7 +298,10 @@ fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
 /// An address that is known to the whole network as it is, any other by its kind.
 fn place(address: IpAddr) -> String {
     let private = match address {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        // RFC 6598: carriers and clouds use 100.64.0.0/10 for inner networks.
+        IpAddr::V4(v4) => {
+            v4.is_private() || v4.is_link_local() || matches!(v4.octets(), [100, 64..128, ..])
+        }
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     };
     match (address.is_loopback(), private) {
@@ -413,6 +416,9 @@ mod tests {
         check("::1", "loopback");
         check("10.1.2.3", "private");
         check("169.254.1.1", "private");
+        check("100.64.0.1", "private");
+        check("100.127.255.255", "private");
+        check("100.128.0.1", "100.128.0.1");
         check("fd00::1", "private");
         check("192.0.2.7", "192.0.2.7");
     }

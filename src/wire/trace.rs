@@ -21,7 +21,7 @@ pub(super) fn cause(headers: &HeaderMap, route: Route, caller: &Caller, access: 
     let given = headers.get(REQUEST_ID).filter(|_| trusted);
     let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
     // A ticket id opens an upload; as the name of a request it would get into the log.
-    let given = given.filter(|id| route.ticket().is_none_or(|ticket| !id.contains(&ticket)));
+    let given = given.filter(|id| route.ticket().is_none_or(|ticket| !tells(id, &ticket)));
     let request = given.map_or_else(fresh, str::to_owned);
     // A stranger's would put the backend's spans into a trace of the stranger's choice, sampled as the stranger
     // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
@@ -38,6 +38,13 @@ fn fresh() -> String {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NEXT: AtomicU64 = AtomicU64::new(1);
     hex(&KEY.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes())
+}
+
+/// Whether a name has this ticket id in it, however it is spelt.
+fn tells(name: &str, ticket: &str) -> bool {
+    let digits =
+        |text: &str| text.replace(|c: char| !c.is_ascii_hexdigit(), "").to_ascii_lowercase();
+    digits(name).contains(&digits(ticket))
 }
 
 fn is_request_id(id: &str) -> bool {
@@ -108,7 +115,10 @@ mod tests {
             assert_eq!(name("10.0.0.1", good), good);
             assert_ne!(name("10.0.0.2", good), good);
         }
-        for bad in ["", "a b", "a\"b", "{}", "<x>", "\tx", &long, &ticket.to_string()] {
+        let whole = ticket.to_string();
+        let (loud, plain) = (whole.to_uppercase(), whole.replace('-', ""));
+        let within = format!("x:{loud}/{}", &plain[..8]);
+        for bad in ["", "a b", "a\"b", "{}", "<x>", "\tx", &long, &whole, &loud, &plain, &within] {
             let name = name("10.0.0.1", bad);
             assert!(name != bad && is_request_id(&name), "{bad}");
         }

@@ -70,8 +70,8 @@ impl Slot {
     fn within(home: &Path, file: &Path, target: &str) -> Result<Self, NoSlot> {
         let folder = home.join("incoming").join("uploads");
         let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", folder.display()));
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unkept)?;
-        check_places(&folder).map_err(NoSlot::Unkept)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(unkept)?;
+        make_places(&folder).map_err(NoSlot::Unkept)?;
         tidy(&folder);
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         let mut hash = sha2::Sha256::new();
@@ -170,11 +170,15 @@ fn home() -> Option<PathBuf> {
     set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local").join("state")))
 }
 
-/// Checks the folder and the one above it, which may lie where others write: what is remembered there says where bytes
-/// go. The error names the one that is not ours.
-fn check_places(folder: &Path) -> Result<(), String> {
+/// Makes the folder and the one above it, which may lie where others write: what is remembered there says where bytes
+/// go. Each is checked before anything is made below it. The error names the one that is not ours.
+fn make_places(folder: &Path) -> Result<(), String> {
     for place in folder.parent().into_iter().chain([folder]) {
-        ours::directory(place).map_err(|error| format!("{}: {error}", place.display()))?;
+        let made = match DirBuilder::new().mode(0o700).create(place) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => ours::directory(place),
+        };
+        made.map_err(|error| format!("{}: {error}", place.display()))?;
     }
     Ok(())
 }
@@ -269,6 +273,13 @@ mod tests {
             std::fs::remove_file(place).unwrap();
             std::fs::rename(&aside, place).unwrap();
         }
+        // Nothing is made where a link leads.
+        let (other, elsewhere) = (home.path().join("other"), home.path().join("elsewhere"));
+        std::fs::create_dir_all(&elsewhere).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        symlink(&elsewhere, other.join("incoming")).unwrap();
+        assert!(Slot::within(&other, Path::new("/f"), "a").is_err());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
         open(&path, 0o666);
         check(&path.display().to_string(), "every user of this machine");
         std::fs::remove_file(&path).unwrap();
