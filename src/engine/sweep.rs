@@ -1,6 +1,6 @@
 //! What happens to uploads with time: expiry, the end of retention, what a crash left behind.
 //!
-//! Serving never waits for this. The first pass ([`super::first_pass`]) finds what is owed and when
+//! Serving never waits for this. The first pass (`first_pass.rs`) finds what is owed and when
 //! something is due; what it has read is not read again until then. A published file goes only by a
 //! recorded `done` or `finish_upload` that asked for it, or at the end of the retention of a failed
 //! handover; never because a journal is missing or unreadable.
