@@ -1,6 +1,8 @@
 //! Protects `incoming upload`: what was broken off goes on where it was, no two files are ever mixed,
 //! and every file of a folder arrives.
 
+mod again;
+
 use crate::backend::Backend;
 use crate::child::{command, ended};
 use crate::client::{Ask, Place};

@@ -26,7 +26,7 @@ pub struct UploadArgs {
     /// URL that the server calls when it has the whole file (signalFinishURL)
     #[arg(long, value_name = "URL", requires = "backend")]
     pub signal_finish_url: Option<String>,
-    /// backendSecret of the tickets, echoed in that call
+    /// backendSecret of the tickets, echoed in that call; another one takes new tickets
     #[arg(long, requires = "backend")]
     pub secret: Option<Secret>,
     /// Public listener, which takes the bytes [default: a guess, host of --backend and port of the setting `listen`]
@@ -44,7 +44,8 @@ pub struct UploadArgs {
     /// Speak HTTP/2: over TLS by ALPN, on a plain socket with prior knowledge
     #[arg(long)]
     pub http2: bool,
-    /// Give a file up after so long without progress, such as 1h [default: never]
+    /// Give a file up after so long without progress, such as 1h; does not count the wait for the web app once all is
+    /// on the server [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub retry_for: Option<Duration>,
     /// Where a file has changed since its upload began, cancel that and begin anew

@@ -23,6 +23,8 @@ use super::ticket::{Place, Source};
 use super::transfer::{Ended, Pace, Transfer};
 use crate::core::name;
 
+/// What a comparison showed.
+const OTHER_BYTES: &str = "the server holds other bytes";
 /// How often it is noted how far an upload is.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -102,6 +104,11 @@ impl Run {
                 slot.into_iter().for_each(Slot::leave);
                 Outcome::Failed(teller.failed(&why))
             }
+            // Said in more words before.
+            (Err(Ended::Changed), slot) => {
+                slot.into_iter().for_each(Slot::leave);
+                Outcome::Failed(teller.failed(OTHER_BYTES))
+            }
         }
     }
 
@@ -160,20 +167,34 @@ impl Run {
                 continue;
             }
             teller.begin(&place.url(), status.received().bytes());
-            let how = match likeness {
-                Some(Likeness::Same) => Closeness::Sample,
-                // Another time, or nobody knows what file the server's bytes are of.
-                Some(Likeness::Touched | Likeness::Changed(_)) | None => Closeness::All,
+            let how = closeness(likeness);
+            self.set_now(teller, &opened.name, &place, kept);
+            let sent = async {
+                let status = trusted(&mut transfer, status, how).await?;
+                if likeness == Some(Likeness::Touched) && status.is_open() {
+                    remember(slot);
+                }
+                tokio::select! {
+                    sent = transfer.send(status) => sent,
+                    ended = self.watch(teller, &opened.name, &place, kept) => match ended {},
+                }
             };
-            let status = trusted(&mut transfer, status, how).await?;
-            if likeness == Some(Likeness::Touched) && status.is_open() {
-                remember(slot);
+            match sent.await {
+                // Not begun anew a second time: that would have no end with a server that changes bytes.
+                Err(Ended::Changed) if fresh && self.takes_tickets() => {
+                    return Err(Ended::Open(format!("{OTHER_BYTES}: nothing more is sent")));
+                }
+                Err(Ended::Changed) => {
+                    drop(transfer);
+                    self.changed(&place.path, opened, OTHER_BYTES, teller).await?;
+                    remembered = None;
+                }
+                Err(ended) => return Err(ended),
+                Ok(status) => {
+                    self.set_now(teller, &opened.name, &place, kept);
+                    return transfer.handed_over(status).await;
+                }
             }
-            let status = tokio::select! {
-                sent = transfer.send(status) => sent.map_err(Ended::Open)?,
-                ended = self.watch(teller, &opened.name, &place, kept) => match ended {},
-            };
-            return transfer.handed_over(status).await;
         }
     }
 
@@ -205,7 +226,17 @@ impl Run {
         let source = chunk::Source { file: Arc::clone(&opened.file), facts: opened.identity.facts };
         let upload = Upload { place: self.source.again(upload), source };
         let mut transfer = Transfer::new(upload, teller, self.pace);
-        match transfer.try_ask(&Method::DELETE, "reason=the%20file%20has%20changed", "").await {
+        let stands = transfer.try_ask(&Method::GET, "", "").await;
+        let cancelled = match stands {
+            // What is whole goes to the web app, and what is over is left.
+            Ok(status) if !status.is_open() => Ok(status),
+            Ok(_) => {
+                let query = "reason=the%20file%20has%20changed";
+                transfer.try_ask(&Method::DELETE, query, "").await
+            }
+            unknown @ Err(_) => unknown,
+        };
+        match cancelled {
             Ok(_) | Err(Refused::Unknown(_)) => {}
             Err(refused) => return Err(Ended::Open(refused.trouble().line())),
         }
@@ -229,7 +260,9 @@ impl Run {
             (Source::Backend(_), Some(memory)) => self.source.again(&memory.upload),
             (Source::Backend(_), None) => {
                 slot.into_iter().for_each(Slot::leave);
-                return Outcome::Failed(teller.failed("no unfinished upload of it is known here"));
+                return Outcome::Failed(teller.failed(
+                    "no unfinished upload of it is known here, to the same place with the same --secret",
+                ));
             }
         };
         let source = chunk::Source { file: opened.file, facts: opened.identity.facts };
@@ -334,6 +367,15 @@ async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, Re
     transfer.try_ask(&Method::POST, "", &body.to_string()).await
 }
 
+/// How closely the server's bytes are held against a file that is like this.
+fn closeness(likeness: Option<Likeness>) -> Closeness {
+    match likeness {
+        Some(Likeness::Same) => Closeness::Sample,
+        // Another time, or nobody knows what file the server's bytes are of.
+        Some(Likeness::Touched | Likeness::Changed(_)) | None => Closeness::All,
+    }
+}
+
 /// A status over whose bytes it may be gone on.
 async fn trusted(
     transfer: &mut Transfer<'_>,
@@ -341,7 +383,7 @@ async fn trusted(
     how: Closeness,
 ) -> Result<Status, Ended> {
     while status.is_open() {
-        match transfer.trust(&status, how).await.map_err(Ended::Open)? {
+        match transfer.trust(&status, how).await? {
             Some(fresh) => status = fresh,
             None => break,
         }

@@ -37,6 +37,8 @@ pub(super) struct Teller {
     acknowledged: Cell<u64>,
     /// What was last said to be in the way.
     said: RefCell<Option<String>>,
+    /// Whether it was said that the web app has not taken it yet.
+    untaken: Cell<bool>,
     told: Cell<Option<Instant>>,
 }
 
@@ -93,6 +95,7 @@ impl Teller {
             rate: RefCell::default(),
             acknowledged: Cell::new(0),
             said: RefCell::new(None),
+            untaken: Cell::new(false),
             told: Cell::new(None),
         }
     }
@@ -165,6 +168,16 @@ impl Teller {
         self.bar.set_position(self.length);
         self.bar.set_message(reason.unwrap_or("handing over").to_owned());
         self.event("handing_over", json!({ "reason": reason }));
+    }
+
+    /// The web app has not taken it: it refuses, or lets wait. People are told once.
+    pub(super) fn not_taken(&self, reason: Option<&str>) {
+        if self.form == Form::Json || self.untaken.replace(true) {
+            return;
+        }
+        let why = reason.unwrap_or("the web app has not taken the file yet");
+        let where_told = "`incoming uploads show` and the server's log say what it answers";
+        self.note(&format!("all is on the server; {why} ({where_told})"));
     }
 
     /// Something is in the way and will be tried again. People are told once, until something gets on.

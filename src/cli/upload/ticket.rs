@@ -9,6 +9,7 @@ use http_body_util::{Either, Full};
 use hyper::Request;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
+use sha2::Digest as _;
 
 use super::args::UploadArgs;
 use super::chunk::Chunk;
@@ -18,7 +19,8 @@ use super::tell::Teller;
 use crate::cli::CliError;
 use crate::cli::endpoint::{self, Endpoint};
 use crate::cli::http::{self, Gauge, Protocol, Trouble};
-use crate::config::{Layers, Settings, Typed};
+use crate::config::{Layers, Secret, Settings, Typed};
+use crate::core::digest::hex;
 
 /// How often the public listener is tried while the backend listener answers: for some seconds, as
 /// long as a server may take from opening one to opening the other.
@@ -59,6 +61,8 @@ pub(super) struct Backend {
     reached: Cell<bool>,
     authorization: Option<HeaderValue>,
     finish_url: String,
+    /// Digest of the backendSecret.
+    secret: Option<String>,
     form: String,
 }
 
@@ -109,6 +113,7 @@ impl Source {
         if let Some(secret) = &args.secret {
             form.append_pair("backendSecret", secret.expose());
         }
+        let digest = |secret: &Secret| hex(&sha2::Sha256::digest(secret.expose()));
         Ok(Self::Backend(Box::new(Backend {
             // A unix socket speaks HTTP/1.1, and a ticket is one small request.
             client: client(backend, Protocol::Http1)?,
@@ -117,16 +122,22 @@ impl Source {
             reached: Cell::new(false),
             authorization: token.as_ref().map(endpoint::bearer).transpose()?,
             finish_url,
+            secret: args.secret.as_ref().map(digest),
             form: form.finish(),
         })))
     }
 
-    /// What tells the uploads of one file apart: the same file may go to several places.
+    /// What tells the uploads of one file apart: the same file may go to several places. Another secret is another
+    /// place, since a web app never takes a file that comes with a wrong one; of it only a digest is told.
     pub(super) fn target(&self) -> String {
         match self {
             Self::Url(place) => place.url(),
             Self::Backend(backend) => {
-                format!("{} {}", backend.public.endpoint(), backend.finish_url)
+                let place = format!("{} {}", backend.public.endpoint(), backend.finish_url);
+                match &backend.secret {
+                    Some(digest) => format!("{place} {digest}"),
+                    None => place,
+                }
             }
         }
     }

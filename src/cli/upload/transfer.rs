@@ -22,6 +22,8 @@ use crate::core::extent::{Extent, ExtentSet};
 
 /// What moved is looked at so often.
 const TICK: Duration = Duration::from_millis(250);
+/// After so long of handing over it is looked what is in the way: no long poll ends because a web app says no.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// Chunks are not made smaller than this because somebody on the way refuses them.
 const LEAST_CHUNK: u64 = 16 << 10;
 /// So many answers in a row that another client sends the same: then it does.
@@ -83,7 +85,7 @@ impl<'a> Transfer<'a> {
     /// Returns the last status.
     ///
     /// Cancel: chunks under way break off; what was acknowledged stays.
-    pub(super) async fn send(&mut self, mut status: Status) -> Result<Status, String> {
+    pub(super) async fn send(&mut self, mut status: Status) -> Result<Status, Ended> {
         self.known = status.received();
         let parallel = self.pace.parallel.unwrap_or(status.send_ahead);
         self.parallel = usize::try_from(parallel).unwrap_or(1).max(1);
@@ -105,7 +107,7 @@ impl<'a> Transfer<'a> {
             let answer = match done {
                 Some(done) => {
                     let (extent, answer) =
-                        done.map_err(|error| format!("a chunk broke off: {error}"))?;
+                        done.map_err(|error| Ended::Open(format!("a chunk broke off: {error}")))?;
                     self.arrived(extent);
                     if answer.is_ok() {
                         self.sure.insert(extent);
@@ -135,7 +137,7 @@ impl<'a> Transfer<'a> {
 
     /// Starts every chunk that may go now. A status where the comparison before the last chunk showed
     /// that things stand otherwise than was known.
-    async fn start(&mut self, status: &Status) -> Result<Option<Status>, String> {
+    async fn start(&mut self, status: &Status) -> Result<Option<Status>, Ended> {
         while self.sending.len() < self.parallel {
             let mut taken = self.known.clone();
             self.under_way.iter().for_each(|(extent, _)| taken.insert(*extent));
@@ -166,12 +168,12 @@ impl<'a> Transfer<'a> {
         &mut self,
         refused: Refused,
         status: &Status,
-    ) -> Result<Option<Status>, String> {
+    ) -> Result<Option<Status>, Ended> {
         let trouble = match refused {
             Refused::TooLarge(why) => {
                 let size = self.chunk_bytes(status);
                 if size <= LEAST_CHUNK {
-                    return Err(why);
+                    return Err(why.into());
                 }
                 // What the others in flight are answered is the same, and says nothing new.
                 if size > self.ceiling / 2 || self.ceiling == u64::MAX {
@@ -185,7 +187,7 @@ impl<'a> Transfer<'a> {
             Refused::Superseded(why) => {
                 self.superseded += 1;
                 if self.superseded >= SUPERSEDED {
-                    return Err(format!("{why}; another client sends the same file"));
+                    return Err(format!("{why}; another client sends the same file").into());
                 }
                 Trouble::passing(why)
             }
@@ -196,7 +198,7 @@ impl<'a> Transfer<'a> {
             other => other.trouble(),
         };
         let (why, after) = match trouble {
-            Trouble::Final(why) => return Err(why),
+            Trouble::Final(why) => return Err(why.into()),
             Trouble::Passing { why, after } => (why, after),
         };
         self.pause(why, after).await?;
@@ -205,7 +207,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// The status anew, and what others have sent meanwhile compared.
-    async fn look(&mut self) -> Result<Status, String> {
+    async fn look(&mut self) -> Result<Status, Ended> {
         let status = self.ask(&Method::GET, "", "").await?;
         let before = self.known.bytes();
         self.known = status.received();
@@ -223,18 +225,19 @@ impl<'a> Transfer<'a> {
     }
 
     /// What broke off by the same cause, or arrived meanwhile, needs no pause of its own.
-    async fn drain(&mut self) -> Result<(), String> {
+    async fn drain(&mut self) -> Result<(), Ended> {
         // Those that are still moving go on.
         tokio::task::yield_now().await;
         while let Some(done) = self.sending.try_join_next() {
-            let (extent, answer) = done.map_err(|error| format!("a chunk broke off: {error}"))?;
+            let (extent, answer) =
+                done.map_err(|error| Ended::Open(format!("a chunk broke off: {error}")))?;
             self.arrived(extent);
             match answer {
                 Ok(fresh) => {
                     self.sure.insert(extent);
                     self.acknowledged(&fresh);
                 }
-                Err(Refused::Trouble(Trouble::Final(why))) => return Err(why),
+                Err(Refused::Trouble(Trouble::Final(why))) => return Err(why.into()),
                 Err(_) => {}
             }
         }
@@ -247,7 +250,7 @@ impl<'a> Transfer<'a> {
         &mut self,
         status: &Status,
         how: Closeness,
-    ) -> Result<Option<Status>, String> {
+    ) -> Result<Option<Status>, Ended> {
         let mut foreign = ExtentSet::new();
         for extent in status.received().as_slice() {
             foreign.insert_all(&self.sure.missing_in(*extent));
@@ -259,35 +262,30 @@ impl<'a> Transfer<'a> {
         Ok(fresh)
     }
 
-    async fn compare(
-        &mut self,
-        held: &ExtentSet,
-        how: Closeness,
-    ) -> Result<Option<Status>, String> {
+    async fn compare(&mut self, held: &ExtentSet, how: Closeness) -> Result<Option<Status>, Ended> {
         if held.is_empty() {
             return Ok(None);
         }
-        let pieces = same::pieces(held, self.length, how).ok_or(
-            "the server holds pieces of it that are too small to compare: nothing more is sent",
-        )?;
+        let Some(pieces) = same::pieces(held, self.length, how) else {
+            let why = "the server holds pieces of it that are too small to compare";
+            return Err(Ended::Open(format!("{why}: nothing more is sent")));
+        };
         if how == Closeness::All {
             self.teller.comparing(held.bytes());
         }
         for batch in same::batches(&pieces) {
             let (file, batch) = (Arc::clone(&self.upload.source.file), batch.to_vec());
             let body = tokio::task::spawn_blocking(move || same::body(&file, &batch));
-            let body = body.await.map_err(|error| error.to_string())??;
+            let body = body.await.map_err(|error| Ended::Open(error.to_string()))??;
             let verified = loop {
                 match self.upload.verify(&body).await.map_err(Refused::trouble) {
                     Ok(verified) => break verified,
-                    Err(Trouble::Final(why)) => return Err(why),
+                    Err(Trouble::Final(why)) => return Err(why.into()),
                     Err(Trouble::Passing { why, after }) => self.pause(why, after).await?,
                 }
             };
             if verified.verified.contains(&Some(false)) {
-                return Err("has changed since its upload began: the server holds other bytes, \
-                            nothing more is sent"
-                    .into());
+                return Err(Ended::Changed);
             }
             // Over by now, or the server has lost it since (a power cut with `ack = written`).
             if verified.verified.contains(&None) {
@@ -325,8 +323,9 @@ impl<'a> Transfer<'a> {
         self.teller.moved(self.known.bytes(), ahead.sum());
     }
 
-    /// Waits until the upload is over; only one end is good.
+    /// Waits until the upload is over, as long as the server tries; only one end is good.
     pub(super) async fn handed_over(&mut self, mut status: Status) -> Result<(), Ended> {
+        let mut looks = 0;
         loop {
             let reason = status.reason();
             let why = |word: &str| match &reason {
@@ -340,9 +339,17 @@ impl<'a> Transfer<'a> {
                 State::New | State::Uploading => {
                     return Err(Ended::Open("the server lost what it had".into()));
                 }
-                State::HandingOver => self.teller.handing_over(reason.as_deref()),
+                State::HandingOver => {
+                    self.teller.handing_over(reason.as_deref());
+                    // A slow web app has its time before anything is said of it.
+                    if reason.is_some() || looks > 1 {
+                        self.teller.not_taken(reason.as_deref());
+                    }
+                }
             }
-            let query = format!("wait={}&state=handing_over", POLL.as_secs());
+            let patience = if looks == 0 { FIRST_LOOK } else { POLL };
+            looks += 1;
+            let query = format!("wait={}&state=handing_over", patience.as_secs());
             status = self.ask(&Method::GET, &query, "").await.map_err(Ended::Open)?;
         }
     }
@@ -398,4 +405,12 @@ pub(super) enum Ended {
     Over(String),
     /// It may be gone on with.
     Open(String),
+    /// The server holds other bytes than the file has; nothing more was sent.
+    Changed,
+}
+
+impl From<String> for Ended {
+    fn from(why: String) -> Self {
+        Self::Open(why)
+    }
 }
