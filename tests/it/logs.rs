@@ -150,6 +150,19 @@ async fn what_it_tells_can_be_changed() {
     crate::client::ask(&ground.program.backend, &Ask::new("POST", LOG)).await.expect(401);
     let wrong = ground.back(Ask::new("POST", &format!("{LOG}?filter=incoming%3Dloud"))).await;
     assert!(wrong.expect(400).text().contains("filter \"incoming=loud\""));
+    // A word that is no level would silence the log, and a misspelt name would take back what is in force.
+    for (query, said) in [
+        ("filter=debg", "parameter filter \"debg\": must be error, warn, info"),
+        ("filter=info,verbose", "parameter filter \"info,verbose\": must be"),
+        ("filter=%C3%BC", "must be error"),
+        ("level=debug", "parameter \"level\" is not known here, only filter, for"),
+        ("filter=debug&fro=15m", "parameter \"fro\" is not known"),
+    ] {
+        let reply = ground.back(Ask::new("POST", &format!("{LOG}?{query}"))).await;
+        let text = reply.expect(400).text();
+        assert!(text.contains(said), "{query}: {text}");
+        assert_eq!(ground.back(Ask::new("GET", LOG)).await.expect(200).text(), "info", "{query}");
+    }
     let long = format!("{LOG}?filter={}", "x".repeat(1025));
     ground.back(Ask::new("POST", &long)).await.expect(400);
     let debug = Ask::new("POST", LOG).header("Content-Type", "application/json");
