@@ -8,6 +8,7 @@
 mod caution;
 mod effective;
 mod error;
+mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod layers;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 
 pub use crate::net::{Address, AddressError};
 pub use caution::StrangersTrusted;
+use error::Mistakes;
 pub use error::{ConfigError, Origin};
 pub use layers::Layers;
 pub use machine::Storage;
@@ -49,11 +51,13 @@ impl Settings {
     /// group, storage directory. Blocking; run it before there is a runtime.
     ///
     /// # Errors
-    /// What is wrong: the values alone; where they are well, what they are to each other; where that is, the machine.
+    /// All that is wrong and can be judged: what a wrong value or an unknown key has a part in is not,
+    /// since that would be told twice.
     pub fn check(layers: &Layers, storage: Storage) -> Result<Self, ConfigError> {
-        let mut settings = Self::judged(layers)?;
-        settings.storage_gid = machine::check(&settings, layers, storage)?;
-        Ok(settings)
+        let (mut settings, mut found) = Self::ruled(layers);
+        let asked = machine::check(&settings, layers, &found, storage);
+        settings.storage_gid = found.note(asked).flatten();
+        found.or(settings)
     }
 
     /// As [`Self::check`], without asking the machine: what a reload takes changes nothing that only the machine
@@ -62,9 +66,15 @@ impl Settings {
     /// # Errors
     /// What is wrong.
     pub fn judged(layers: &Layers) -> Result<Self, ConfigError> {
-        let settings = Self::read(layers)?;
-        rules::check(&settings, layers)?;
-        Ok(settings)
+        let (settings, found) = Self::ruled(layers);
+        found.or(settings)
+    }
+
+    fn ruled(layers: &Layers) -> (Self, Mistakes) {
+        let (settings, mut found) = Self::values(layers);
+        let ruled = rules::check(&settings, layers, &found);
+        found.note(ruled);
+        (settings, found)
     }
 }
 

@@ -76,7 +76,7 @@ pub enum ConfigError {
 }
 
 /// What is wrong so far: who has made several mistakes learns of all of them at once.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Mistakes(Vec<ConfigError>);
 
 impl Mistakes {
@@ -88,6 +88,19 @@ impl Mistakes {
             Err(error) => self.0.push(error),
         }
         None
+    }
+
+    /// Whether one of them is about `key` or may be: its value is wrong, or it may stand under a name that nobody
+    /// knows. What else is told of it then may be told twice, or be wrong.
+    pub(super) fn concern(&self, key: &str) -> bool {
+        self.0.iter().any(|error| match error {
+            ConfigError::Impossible { key: wrong, .. } => *wrong == key,
+            ConfigError::Unknown { nearest: Some(nearest), .. } => {
+                nearest == key || *nearest == variable(key)
+            }
+            ConfigError::Unknown { nearest: None, .. } | ConfigError::File { .. } => true,
+            ConfigError::Several(errors) => Self(errors.clone()).concern(key),
+        })
     }
 
     pub(super) fn is_none(&self) -> bool {

@@ -1,11 +1,11 @@
 //! Fuzz targets of the configuration: single values, and whole files.
 
+use super::ConfigError;
 use super::effective;
 use super::layers::Layers;
 use super::parse;
 use super::raw::Raw;
 use super::settings::{CallbackRule, Settings};
-use super::{ConfigError, rules};
 use crate::core::fuzzing::Source;
 use crate::net::Address;
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub fn file(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Some(layers) = told(Layers::of_text(&text)) else { return };
     let Some(settings) = told(Settings::read(&layers)) else { return };
-    told(rules::check(&settings, &layers));
+    told(Settings::judged(&layers));
     let shown = settings.to_toml();
     let again = Layers::of_text(&shown).and_then(|layers| Settings::read(&layers));
     let again = again.unwrap_or_else(|error| panic!("{error}\n{shown}"));

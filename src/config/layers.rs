@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::error::{ConfigError, Mistakes, Origin, nearest, variable};
+use super::file::from_file;
 use super::raw::Raw;
 use super::secret::Secret;
 use super::typed::{Typed, keys};
@@ -17,9 +16,6 @@ use super::typed::{Typed, keys};
 const PREFIX: &str = "INCOMING_";
 /// The variable that names the file; not a setting itself.
 const CONFIG: &str = "INCOMING_CONFIG";
-/// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
-/// for a path that names a device or somebody's upload.
-const FILE_BYTES: u64 = 4 << 20;
 
 /// The three places settings are written, read but not judged.
 #[derive(Debug, Default, Clone)]
@@ -27,6 +23,8 @@ pub struct Layers {
     flags: Typed,
     environment: Typed,
     file: Option<(PathBuf, Typed)>,
+    /// What nobody knows, for whoever reads the rest to tell with it.
+    pub(super) mistakes: Mistakes,
 }
 
 impl Layers {
@@ -34,9 +32,12 @@ impl Layers {
     /// give their own), and the file that `--config` or else `INCOMING_CONFIG` names. Without
     /// either no file is read.
     ///
+    /// Unknown `INCOMING_` variables and file keys, and variables that are no Unicode, are mistakes
+    /// that reading the values tells, beside what is wrong with those.
+    ///
     /// # Errors
-    /// Unknown `INCOMING_` variables and file keys, variables that are no Unicode, a file that
-    /// cannot be read or is no TOML: each with a line of its own.
+    /// A file that cannot be read or is no TOML, and then what was wrong before it: each with a line
+    /// of its own.
     pub fn gather(
         flags: Typed,
         config: Option<PathBuf>,
@@ -50,21 +51,28 @@ impl Layers {
             (None, None) => None,
         };
         let file = match config {
-            Some((path, origin)) => {
-                let typed = found.note(from_file(&path, &origin));
-                typed.map(|typed| (path, typed))
-            }
+            Some((path, origin)) => match from_file(&path, &origin) {
+                Ok((typed, mistakes)) => {
+                    found.note(mistakes.or(()));
+                    Some((path, typed))
+                }
+                // Without it nothing can be told of what the others say together with it.
+                Err(error) => {
+                    found.note::<()>(Err(error));
+                    return found.or(Self::default());
+                }
+            },
             None => None,
         };
-        found.or(Self { flags, environment, file })
+        Ok(Self { flags, environment, file, mistakes: found })
     }
 
     /// A file that holds this text, alone.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
         let path = PathBuf::from("incoming.toml");
-        let typed = from_text(text, &path, &Origin::Flag)?;
-        Ok(Self { file: Some((path, typed)), ..Self::default() })
+        let (typed, mistakes) = super::file::from_text(text, &path, &Origin::Flag)?;
+        Ok(Self { file: Some((path, typed)), mistakes, ..Self::default() })
     }
 
     /// The winning value of one key and its origin. Called through `given!`.
@@ -223,58 +231,6 @@ fn from_environment(
     (typed, config)
 }
 
-/// The file's layer.
-fn from_file(path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
-    let wrong = |reason: String| ConfigError::File {
-        path: path.to_owned(),
-        origin: origin.clone(),
-        reason,
-    };
-    let unreadable = |error: io::Error| wrong(format!("cannot be read: {error}"));
-    let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > FILE_BYTES {
-        return Err(wrong(format!("has more than the {FILE_BYTES} bytes of a configuration")));
-    }
-    from_text(&text, path, origin)
-}
-
-/// The layer of a file that holds this text.
-fn from_text(text: &str, path: &Path, origin: &Origin) -> Result<Typed, ConfigError> {
-    let wrong = |reason: String| ConfigError::File {
-        path: path.to_owned(),
-        origin: origin.clone(),
-        reason,
-    };
-    let malformed = |error: toml::de::Error| {
-        let what = error.message().replace('\n', ", ");
-        match error.span() {
-            Some(span) => {
-                let before = text.get(..span.start).unwrap_or_default();
-                wrong(format!("line {}: {what}", before.matches('\n').count() + 1))
-            }
-            None => wrong(what),
-        }
-    };
-    let table: toml::Table = toml::from_str(text).map_err(malformed)?;
-    let keys = keys();
-    let mut found = Mistakes::default();
-    for (key, value) in table.iter().filter(|(key, _)| !keys.contains(key)) {
-        let error = if value.is_table() {
-            let key = key.escape_debug();
-            wrong(format!("[{key}]: there are no tables, every setting stands at the top"))
-        } else {
-            let nearest = nearest(key, keys.iter().map(String::as_str)).map(str::to_owned);
-            let origin = Origin::File(path.to_owned());
-            ConfigError::Unknown { key: key.clone(), origin, nearest }
-        };
-        found.note::<()>(Err(error));
-    }
-    found.or(())?;
-    toml::from_str(text).map_err(malformed)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
@@ -310,11 +266,15 @@ mod tests {
         check(Some("a"), None, Some("c"), Some("a"));
     }
 
+    fn wrong(variables: Vec<(OsString, OsString)>) -> String {
+        let layers = Layers::gather(Typed::default(), None, variables);
+        layers.and_then(|layers| layers.mistakes.or(())).unwrap_err().to_string()
+    }
+
     #[test]
     fn environment_is_read_strictly() {
         fn check(pairs: &[(&str, &str)], line: &str) {
-            let error = Layers::gather(Typed::default(), None, variables(pairs)).unwrap_err();
-            assert_eq!(error.to_string(), line);
+            assert_eq!(wrong(variables(pairs)), line);
         }
         check(
             &[("INCOMING_CHUNKSIZE", "1")],
@@ -332,31 +292,10 @@ mod tests {
              cannot be read: No such file or directory (os error 2)",
         );
         let fine = variables(&[("INCOMING_ACK", "written"), ("INCOMINGS", "x"), ("PATH", "y")]);
-        assert!(Layers::gather(Typed::default(), None, fine).is_ok());
+        assert!(Layers::gather(Typed::default(), None, fine).unwrap().mistakes.is_none());
         let odd = vec![("INCOMING_ACK".into(), OsString::from_vec(vec![0xff]))];
-        let error = Layers::gather(Typed::default(), None, odd).unwrap_err();
-        assert!(error.to_string().contains("INCOMING_ACK"), "{error}");
-    }
-
-    #[test]
-    fn file_is_read_strictly() {
-        fn check(text: &str, expected: &[&str]) {
-            let config = written(text);
-            let path = config.path().to_owned();
-            let error = Layers::gather(Typed::default(), Some(path.clone()), []).unwrap_err();
-            let line = error.to_string();
-            assert!(line.contains(path.to_str().unwrap()), "{line}");
-            assert!(!line.contains('\n'), "{line}");
-            for part in expected {
-                assert!(line.contains(part), "{line} lacks {part}");
-            }
-        }
-        check("chunk_sise = 1", &["chunk_sise", "nearest known one is chunk_size"]);
-        check("[storage]\ndir = \"x\"", &["[storage]", "there are no tables"]);
-        check("listen = \":1\"\nlisten = \":2\"", &["line 2", "duplicate"]);
-        check("ack = durable", &["line 1"]);
-        check(&"#".repeat(5 << 20), &["more than the 4194304 bytes"]);
-        check("\nbackend_token = 12345", &["a secret must be a string"]);
+        let error = wrong(odd);
+        assert!(error.contains("INCOMING_ACK"), "{error}");
     }
 
     #[test]

@@ -4,17 +4,19 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::error::{ConfigError, Mistakes};
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::{Settings, TlsFiles};
 use crate::disk::ours;
+use crate::net::{Address, Listener};
 
 /// What may be done about a storage directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,20 +28,25 @@ pub enum Storage {
     Look,
 }
 
-/// Checks certificates, group and storage. Returns the number of `storage_group`. The error is all that is wrong; a
-/// storage directory is made only where nothing is.
+/// Checks certificates, group and storage, but for what `told` is about; where the start is not to follow at once, the
+/// places of unix sockets too, which else it finds itself. Returns the number of `storage_group`. The error is all that
+/// is wrong; a storage directory is made only where nothing is.
 pub(super) fn check(
     settings: &Settings,
     layers: &Layers,
+    told: &Mistakes,
     storage: Storage,
 ) -> Result<Option<u32>, ConfigError> {
     let mut found = Mistakes::default();
+    if storage == Storage::Look {
+        sockets(settings, layers, &mut found);
+    }
     for tls in &settings.tls {
-        found.note(certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key)));
+        certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key), &mut found);
     }
     if let Some(tls) = &settings.backend_tls {
         let (cert, key) = (given!(layers, backend_tls_cert), given!(layers, backend_tls_key));
-        found.note(certificate(tls, &cert, &key));
+        certificate(tls, &cert, &key, &mut found);
     }
     if let Some(ca) = &settings.backend_tls_client_ca {
         let given = given!(layers, backend_tls_client_ca);
@@ -53,14 +60,33 @@ pub(super) fn check(
         let gid = gid.map_err(|right| given.wrong(&Raw::Text(group.clone()), right));
         storage_gid = found.note(gid);
     }
-    if !settings.acme.domains.is_empty() {
+    if !settings.acme.domains.is_empty() && !told.concern("acme_cache") {
         let (cache, given) = (&settings.acme.cache, given!(layers, acme_cache));
         found.note(acme_cache(cache).map_err(|right| given.wrong(&shown(cache), right)));
     }
-    let storage = if found.is_none() { storage } else { Storage::Look };
-    let (dir, given) = (&settings.storage_dir, given!(layers, storage_dir));
-    found.note(directory(dir, storage).map_err(|right| given.wrong(&shown(dir), right)));
+    let well = told.is_none() && found.is_none();
+    let storage = if well { storage } else { Storage::Look };
+    if !told.concern("storage_dir") {
+        let (dir, given) = (&settings.storage_dir, given!(layers, storage_dir));
+        found.note(directory(dir, storage).map_err(|right| given.wrong(&shown(dir), right)));
+    }
     found.or(storage_gid)
+}
+
+/// Whether unix sockets can stand where they are to be.
+fn sockets(settings: &Settings, layers: &Layers, found: &mut Mistakes) {
+    let mut look = |given: Given<'_, Raw>, address: &Address| {
+        let shown = Raw::Text(address.to_string());
+        let place = Listener::has_place(address);
+        found.note(place.map_err(|error| given.wrong(&shown, error.to_string())));
+    };
+    look(given!(layers, listen), &settings.listen);
+    if !settings.shared() {
+        look(given!(layers, backend_listen), &settings.backend_listen);
+    }
+    if let Some(address) = &settings.redirect_listen {
+        look(given!(layers, redirect_listen), address);
+    }
 }
 
 /// A path as a value in an error.
@@ -69,22 +95,13 @@ fn shown(path: &Path) -> Raw {
 }
 
 /// Whether both files can be read and belong together.
-fn certificate<T>(
-    files: &TlsFiles,
-    cert: &Given<'_, T>,
-    key: &Given<'_, T>,
-) -> Result<(), ConfigError> {
-    let chain =
-        certificates(&files.cert).map_err(|right| cert.wrong(&shown(&files.cert), right))?;
+fn certificate<T>(files: &TlsFiles, cert: &Given<'_, T>, key: &Given<'_, T>, found: &mut Mistakes) {
+    let wrong_cert = |right: String| cert.wrong(&shown(&files.cert), right);
     let wrong_key = |right: String| key.wrong(&shown(&files.key), right);
-    let private = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| wrong_key(pem(&error, "a PEM file with a private key")))?;
-    let provider = rustls::crypto::ring::default_provider();
-    let private = provider
-        .key_provider
-        .load_private_key(private)
-        .map_err(|_| wrong_key("must be an RSA, ECDSA or Ed25519 key".into()))?;
-    match CertifiedKey::new(chain, private).keys_match() {
+    let chain = found.note(certificates(&files.cert).map_err(wrong_cert));
+    let private = found.note(private_key(&files.key).map_err(wrong_key));
+    let (Some(chain), Some(private)) = (chain, private) else { return };
+    found.note(match CertifiedKey::new(chain, private).keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {
             let certificate = files.cert.display().to_string();
@@ -93,11 +110,17 @@ fn certificate<T>(
                 cert.key
             )))
         }
-        Err(error) => {
-            let right = format!("must be a certificate that TLS can use: {error}");
-            Err(cert.wrong(&shown(&files.cert), right))
-        }
-    }
+        Err(error) => Err(wrong_cert(format!("must be a certificate that TLS can use: {error}"))),
+    });
+}
+
+/// The private key of a PEM file.
+fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
+    let private = PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| pem(&error, "a PEM file with a private key"))?;
+    let provider = rustls::crypto::ring::default_provider();
+    let loaded = provider.key_provider.load_private_key(private);
+    loaded.map_err(|_| "must be an RSA, ECDSA or Ed25519 key".into())
 }
 
 /// All certificates of a PEM file, at least one.
@@ -316,7 +339,7 @@ mod tests {
                 home.display()
             ));
             let settings = Settings::read(&layers).unwrap();
-            let verdict = super::check(&settings, &layers, Storage::Look);
+            let verdict = super::check(&settings, &layers, &Mistakes::default(), Storage::Look);
             let line = verdict.err().map(|error| error.to_string());
             match expected {
                 None => assert_eq!(line, None),

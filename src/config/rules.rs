@@ -1,16 +1,23 @@
 //! Values held against each other. Pure: the machine is not asked.
 
+use super::effective::size;
 use super::error::{ConfigError, Mistakes};
-use super::layers::{Layers, given};
+use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::Settings;
 use crate::net::Address;
 
-/// Checks what no single value can tell. The error is all that is wrong.
-pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+/// Checks what no single value can tell, but for what `told` has a part in. The error is all that is wrong.
+pub(super) fn check(
+    settings: &Settings,
+    layers: &Layers,
+    told: &Mistakes,
+) -> Result<(), ConfigError> {
     let mut found = Mistakes::default();
-    for rule in RULES {
-        found.note(rule(settings, layers));
+    for (keys, rule) in RULES {
+        if !keys.iter().any(|key| told.concern(key)) {
+            found.note(rule(settings, layers));
+        }
     }
     found.or(())
 }
@@ -18,24 +25,55 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), ConfigEr
 /// What holds values against each other.
 type Rule = fn(&Settings, &Layers) -> Result<(), ConfigError>;
 
-const RULES: [Rule; 9] = [
-    sockets,
-    acme,
-    redirect,
-    backend_tls,
-    backend_surface,
-    proxy_protocol,
-    chunks,
-    receive_memory,
-    origins,
+/// The rules, each with every key that it looks at; a test holds it to them.
+const RULES: [(&[&str], Rule); 13] = [
+    (&["listen", "backend_listen"], sockets),
+    (&["acme_domains", "tls_cert", "tls_key"], acme),
+    (&["hsts", "acme_domains", "tls_cert", "tls_key"], hsts),
+    (&["redirect_listen", "acme_domains", "tls_cert", "tls_key"], redirect),
+    (&["redirect_listen", "listen", "backend_listen"], redirect_socket),
+    (&["redirect_listen", "redirect_host", "listen"], redirect_port),
+    (
+        &[
+            "listen",
+            "backend_listen",
+            "acme_domains",
+            "tls_cert",
+            "tls_key",
+            "backend_tls_cert",
+            "backend_tls_key",
+            "backend_tls_client_ca",
+        ],
+        backend_tls,
+    ),
+    (
+        &[
+            "listen",
+            "backend_listen",
+            "backend_token",
+            "backend_tls_client_ca",
+            "backend_allow",
+            "backend_open",
+        ],
+        backend_surface,
+    ),
+    (&["proxy_protocol", "listen", "trusted_proxies"], proxy_protocol),
+    (
+        &["backend_proxy_protocol", "backend_listen", "listen", "trusted_proxies"],
+        backend_proxy_protocol,
+    ),
+    (&["chunk_size", "max_chunk_size"], chunks),
+    (&["receive_memory", "max_connections"], receive_memory),
+    (&["cors_origins"], origins),
 ];
 
 /// What is suggested must be allowed.
 fn chunks(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     match settings.max_chunk_size {
         Some(most) if settings.chunk_size > most => {
-            let right = format!("must be at most max_chunk_size, which is {most} bytes");
-            Err(given!(layers, chunk_size).wrong(&settings.chunk_size, right))
+            let right = format!("must be at most max_chunk_size, which is {}", size(most));
+            let given = given!(layers, chunk_size);
+            Err(given.wrong(&as_written(&given, settings.chunk_size), right))
         }
         Some(_) | None => Ok(()),
     }
@@ -48,11 +86,18 @@ fn receive_memory(settings: &Settings, layers: &Layers) -> Result<(), ConfigErro
         return Ok(());
     }
     let right = format!(
-        "must be at least {} KiB for each of max_connections = {}, which is {least} bytes",
-        Settings::least_receive_memory(1) >> 10,
-        settings.max_connections
+        "must be at least {} for each of max_connections = {}, which is {}",
+        size(Settings::least_receive_memory(1)),
+        settings.max_connections,
+        size(least)
     );
-    Err(given!(layers, receive_memory).wrong(&settings.receive_memory, right))
+    let given = given!(layers, receive_memory);
+    Err(given.wrong(&as_written(&given, settings.receive_memory), right))
+}
+
+/// A size as whoever reads the line knows it.
+fn as_written(given: &Given<'_, Raw>, bytes: u64) -> Raw {
+    given.value.cloned().unwrap_or_else(|| Raw::Text(size(bytes)))
 }
 
 /// All of them, or some.
@@ -92,33 +137,51 @@ fn acme(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Whoever is sent to https, or told to stay there, must find it.
+/// Whoever is told to stay on https must find it.
+fn hsts(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    if settings.hsts.is_none_or(|time| time.is_zero()) || settings.public_tls() {
+        return Ok(());
+    }
+    let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
+    let right = "needs tls_cert; a proxy in front that has TLS tells it to browsers itself";
+    Err(given!(layers, hsts).wrong(&Raw::Text(shown), right))
+}
+
+/// So must whoever is sent there.
 fn redirect(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let tls = settings.public_tls();
-    if settings.hsts.is_some_and(|time| !time.is_zero()) && !tls {
-        let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
-        let right = "needs tls_cert; a proxy in front that has TLS tells it to browsers itself";
-        return Err(given!(layers, hsts).wrong(&Raw::Text(shown), right));
+    match &settings.redirect_listen {
+        Some(from) if !settings.public_tls() => {
+            let right = "needs tls_cert: without it there is no https to send anybody to";
+            Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
+        }
+        Some(_) | None => Ok(()),
     }
+}
+
+/// It has a place of its own.
+fn redirect_socket(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     let Some(from) = &settings.redirect_listen else { return Ok(()) };
-    let wrong = |right: String| {
-        Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
-    };
-    if !tls {
-        return wrong("needs tls_cert: without it there is no https to send anybody to".into());
-    }
     for (key, other) in [("listen", &settings.listen), ("backend_listen", &settings.backend_listen)]
     {
         if from.collides(other) || from == other {
-            return wrong(format!("takes the same place as {key} = {other}; choose another port"));
+            let right = format!("takes the same place as {key} = {other}; choose another port");
+            let given = given!(layers, redirect_listen);
+            return Err(given.wrong(&Raw::Text(from.to_string()), right));
         }
     }
+    Ok(())
+}
+
+/// And names a port, where that of the public listener is none.
+fn redirect_port(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let Some(from) = &settings.redirect_listen else { return Ok(()) };
     let told = settings.redirect_host.as_ref().and_then(|host| host.port).is_some();
     if matches!(settings.listen, Address::Unix(_)) && !told {
-        return wrong(format!(
+        let right = format!(
             "needs redirect_host = HOST:PORT, since listen = {} has no port",
             settings.listen
-        ));
+        );
+        return Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right));
     }
     Ok(())
 }
@@ -166,23 +229,34 @@ fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigErr
     Err(given!(layers, backend_listen).wrong(&shown, right))
 }
 
-/// A listener that asks for PROXY headers needs somebody who may send them, and a shared one is asked once.
+/// A listener that asks for PROXY headers needs somebody who may send them.
 fn proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let unheard = |address: &Address| {
-        matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
-    };
-    let right = "needs trusted_proxies, the addresses of the proxies that may connect; all others are closed";
-    if settings.proxy_protocol && unheard(&settings.listen) {
-        return Err(given!(layers, proxy_protocol).wrong(&true, right));
-    }
-    if settings.backend_proxy_protocol && settings.shared() {
-        let right = "is for an own backend listener; on a shared socket proxy_protocol covers both";
-        return Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
-    }
-    if settings.backend_proxy_protocol && unheard(&settings.backend_listen) {
-        return Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
+    if settings.proxy_protocol && unheard(settings, &settings.listen) {
+        return Err(given!(layers, proxy_protocol).wrong(&true, NEEDS_PROXIES));
     }
     Ok(())
+}
+
+/// As does the backend's, but a shared one is asked once.
+fn backend_proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+    let wrong = |right: &str| Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
+    if settings.backend_proxy_protocol && settings.shared() {
+        return wrong(
+            "is for an own backend listener; on a shared socket proxy_protocol covers both",
+        );
+    }
+    if settings.backend_proxy_protocol && unheard(settings, &settings.backend_listen) {
+        return wrong(NEEDS_PROXIES);
+    }
+    Ok(())
+}
+
+const NEEDS_PROXIES: &str =
+    "needs trusted_proxies, the addresses of the proxies that may connect; all others are closed";
+
+/// Whether nobody's headers would be taken there.
+fn unheard(settings: &Settings, address: &Address) -> bool {
+    matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
 }
 
 #[cfg(test)]
@@ -192,8 +266,23 @@ mod tests {
 
     fn verdict(file: &str) -> Result<(), String> {
         let layers = layers(file);
-        let settings = Settings::read(&layers).unwrap();
-        super::check(&settings, &layers).map_err(|error| error.to_string())
+        Settings::read(&layers).unwrap();
+        Settings::judged(&layers).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// What is broken in a file that is well is told once, as what it is: no rule speaks of what it comes to.
+    fn breaks_alone(file: &str) {
+        for line in file.lines().filter(|line| !line.is_empty()) {
+            let key = line.split(' ').next().unwrap();
+            let others = file.lines().filter(|other| *other != line);
+            let others = others.collect::<Vec<_>>().join("\n");
+            for broken in [format!("{key} = 1.5"), format!("{key}z = 'x'")] {
+                let layers = layers(&format!("{others}\n{broken}"));
+                let told = Settings::judged(&layers).unwrap_err().to_string();
+                assert_eq!(told.lines().count(), 1, "{others}\n{broken}\n{told}");
+                assert!(told.starts_with(key), "{others}\n{broken}\n{told}");
+            }
+        }
     }
 
     #[test]
@@ -234,8 +323,12 @@ mod tests {
                     .replace("tls_key", "backend_tls_key"),
                 false => choice.to_owned(),
             };
-            let verdict = verdict(&format!("{listeners}\n{choice}"));
+            let file = format!("{listeners}\n{choice}");
+            let verdict = verdict(&file);
             assert_eq!(verdict.is_ok(), starts, "{listeners} {choice}: {verdict:?}");
+            if starts {
+                breaks_alone(&file);
+            }
             if let Err(line) = verdict {
                 assert!(line.contains("backend_listen"), "{line}");
                 assert!(line.contains("backend_open = true"), "{line}");
@@ -255,6 +348,9 @@ mod tests {
         fn check(file: &str, starts: bool, key: &str) {
             let verdict = verdict(file);
             assert_eq!(verdict.is_ok(), starts, "{file}: {verdict:?}");
+            if starts {
+                breaks_alone(file);
+            }
             if let Err(line) = verdict {
                 assert!(line.starts_with(&format!("{key} = ")), "{line}");
                 assert!(line.contains("(file "), "{line}");
@@ -308,5 +404,23 @@ mod tests {
         check(&format!("{ca}\n{shared}"), false, "backend_tls_client_ca");
         check(&format!("{ca}\n{shared}\n{public}"), true, "");
         check(&format!("{shared}\n{own}"), false, "backend_tls_cert");
+    }
+
+    #[test]
+    fn sizes_are_told_as_they_are_written() {
+        let check = |file: &str, shown: &str, right: &str| {
+            let line = verdict(file).unwrap_err();
+            assert!(line.starts_with(shown) && line.ends_with(right), "{line}");
+        };
+        check(
+            "chunk_size = '16MiB'\nmax_chunk_size = 8388608",
+            "chunk_size = \"16MiB\" (",
+            "must be at most max_chunk_size, which is 8MiB",
+        );
+        check(
+            "receive_memory = 1073741824",
+            "receive_memory = 1073741824 (",
+            "must be at least 128KiB for each of max_connections = 10000, which is 1250MiB",
+        );
     }
 }

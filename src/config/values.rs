@@ -17,23 +17,28 @@ impl Settings {
     /// # Errors
     /// The values that cannot be what their keys need, each with a line of its own.
     pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        let (mut settings, mut found) = (Self::default(), Mistakes::default());
+        let (settings, found) = Self::values(layers);
+        found.or(settings)
+    }
+
+    /// The values, a wrong one as if it were not written, and what is wrong.
+    pub(super) fn values(layers: &Layers) -> (Self, Mistakes) {
+        let (mut settings, mut found) = (Self::default(), layers.mistakes.clone());
         listeners(&mut settings, layers, &mut found);
         storage(&mut settings, layers, &mut found);
         limits(&mut settings, layers, &mut found);
         times(&mut settings, layers, &mut found);
         rest(&mut settings, layers, &mut found);
-        found.or(settings)
+        (settings, found)
     }
 }
 
 fn listeners(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
     found.note(given!(layers, listen).into(&mut settings.listen, address));
     found.note(given!(layers, backend_listen).into(&mut settings.backend_listen, address));
-    let tls_pairs = pairs(given!(layers, tls_cert), given!(layers, tls_key));
-    settings.tls = found.note(tls_pairs).unwrap_or_default();
-    let backend = tls(&given!(layers, backend_tls_cert), &given!(layers, backend_tls_key));
-    settings.backend_tls = found.note(backend).flatten();
+    settings.tls = pairs(given!(layers, tls_cert), given!(layers, tls_key), found);
+    let backend = (given!(layers, backend_tls_cert), given!(layers, backend_tls_key));
+    settings.backend_tls = tls(&backend.0, &backend.1, found);
     let ca = &mut settings.backend_tls_client_ca;
     found.note(given!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some)));
     found.note(
@@ -140,42 +145,56 @@ fn address(raw: &Raw) -> Result<Address, String> {
 fn pairs(
     cert: Given<'_, Vec<Raw>>,
     key: Given<'_, Vec<Raw>>,
-) -> Result<Vec<TlsFiles>, ConfigError> {
+    found: &mut Mistakes,
+) -> Vec<TlsFiles> {
+    let told = found.concern(cert.key) || found.concern(key.key);
     let (mut certs, mut keys) = (Vec::new(), Vec::new());
     let path = |text: &str| Ok(PathBuf::from(text));
-    let (cert, key) = (cert.read_list(&mut certs, path)?, key.read_list(&mut keys, path)?);
+    let read = (cert.read_list(&mut certs, path), key.read_list(&mut keys, path));
+    let (Some(cert), Some(key)) = (found.note(read.0), found.note(read.1)) else {
+        return Vec::new();
+    };
     let count = |paths: &[PathBuf]| match paths {
         [path] => format!("{:?}", path.display().to_string()),
         paths => format!("{} files", paths.len()),
     };
-    match (certs.len(), keys.len()) {
-        (certs, keys) if certs == keys => {}
-        (1.., 0) => return Err(cert.wrong(&count(&certs), format!("needs {} as well", key.key))),
-        (0, 1..) => return Err(key.wrong(&count(&keys), format!("needs {} as well", cert.key))),
+    let wrong = match (certs.len(), keys.len()) {
+        (certs, keys) if certs == keys => None,
+        // The other one may be what the unknown key was to be.
+        _ if told => return Vec::new(),
+        (1.., 0) => Some(cert.wrong(&count(&certs), format!("needs {} as well", key.key))),
+        (0, 1..) => Some(key.wrong(&count(&keys), format!("needs {} as well", cert.key))),
         (most, _) => {
             let right = format!("must be one key for each of the {most} in {}", cert.key);
-            return Err(key.wrong(&count(&keys), right));
+            Some(key.wrong(&count(&keys), right))
         }
+    };
+    if let Some(wrong) = wrong {
+        found.note::<()>(Err(wrong));
+        return Vec::new();
     }
-    Ok(certs.into_iter().zip(keys).map(|(cert, key)| TlsFiles { cert, key }).collect())
+    certs.into_iter().zip(keys).map(|(cert, key)| TlsFiles { cert, key }).collect()
 }
 
 /// A certificate and a key, both or neither.
-fn tls(cert: &Given<'_, Raw>, key: &Given<'_, Raw>) -> Result<Option<TlsFiles>, ConfigError> {
+fn tls(cert: &Given<'_, Raw>, key: &Given<'_, Raw>, found: &mut Mistakes) -> Option<TlsFiles> {
+    let told = found.concern(cert.key) || found.concern(key.key);
     let path = |given: &Given<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
         let Some(raw) = given.value else { return Ok(None) };
         parse::path(raw).map(Some).map_err(|right| given.wrong(raw, right))
     };
-    let alone = |set: &Given<'_, Raw>, path: PathBuf, missing: &Given<'_, Raw>| {
-        let shown = format!("{:?}", path.display().to_string());
-        Err(set.wrong(&shown, format!("needs {} as well", missing.key)))
+    let paths = (found.note(path(cert)), found.note(path(key)));
+    let (set, path, missing) = match (paths.0?, paths.1?) {
+        (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
+        (None, None) => return None,
+        (Some(path), None) => (cert, path, key),
+        (None, Some(path)) => (key, path, cert),
     };
-    match (path(cert)?, path(key)?) {
-        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
-        (None, None) => Ok(None),
-        (Some(path), None) => alone(cert, path, key),
-        (None, Some(path)) => alone(key, path, cert),
+    if !told {
+        let shown = format!("{:?}", path.display().to_string());
+        found.note::<()>(Err(set.wrong(&shown, format!("needs {} as well", missing.key))));
     }
+    None
 }
 
 #[cfg(test)]

@@ -73,6 +73,17 @@ impl Listener {
         })
     }
 
+    /// Whether [`Self::bind`] would find a directory for a unix socket at this address. Nothing is made.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn has_place(address: &Address) -> io::Result<()> {
+        match address {
+            Address::Tcp(_) => Ok(()),
+            Address::Unix(path) => check_directory(path),
+        }
+    }
+
     /// A TCP socket that listens already, opened by whoever started this process. Must be called within the
     /// runtime that is to accept.
     ///

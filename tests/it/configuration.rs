@@ -117,7 +117,8 @@ fn unknown_keys_are_named_with_the_nearest_known() {
     refuses(home.path(), &["surf"], &[], &["surf"]);
 }
 
-/// Who has made several mistakes learns of all that can be told at once; each layer of checks needs the one before.
+/// Who has made several mistakes learns of all that can be told at once, and of none twice: not of what a wrong value
+/// or an unknown key comes to.
 #[test]
 fn all_mistakes_are_told_one_a_line() {
     let home = directory();
@@ -135,7 +136,7 @@ fn all_mistakes_are_told_one_a_line() {
     check(
         "chunk_sise = 1\nsend_ahead = 0\n",
         &unknown,
-        &["INCOMING_ACKS", "INCOMING_LISTENN", "chunk_sise"],
+        &["INCOMING_ACKS", "INCOMING_LISTENN", "chunk_sise", "send_ahead"],
     );
     let wrong =
         "send_ahead = 0\nack = 'maybe'\nmax_idle = 'soon'\nlisten = 'x'\ntls_cert = 'absent'\n";
@@ -145,7 +146,13 @@ fn all_mistakes_are_told_one_a_line() {
     check(odd, &[], &["hsts", "chunk_size", "cors_origins"]);
     let absent =
         "tls_cert = 'no.pem'\ntls_key = 'no.key'\nstorage_group = 'no'\nstorage_dir = 'file'\n";
-    check(absent, &[], &["tls_cert", "storage_group", "storage_dir"]);
+    check(absent, &[], &["tls_cert", "tls_key", "storage_group", "storage_dir"]);
+    // A mistake of each kind; and of a certificate whose key is unknown nothing else.
+    let all = "tls_crt = 'no.pem'\ntls_key = 'no.key'\nhsts = '1d'\nsend_ahead = 0\nstorage_group = 'no'\n\
+               backend_listen = '0.0.0.0:4001'\nstorage_dir = 'file'\n";
+    check(all, &[], &["tls_crt", "send_ahead", "backend_listen", "storage_group", "storage_dir"]);
+    let sockets = "listen = 'unix:/no/dir/a'\nbackend_listen = 'unix:/no/dir/b'\nack = 'x'\n";
+    check(sockets, &[], &["ack", "listen", "backend_listen"]);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! The configuration file, read strictly: what nobody knows is a mistake, told beside the rest that is known.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::error::{ConfigError, Mistakes, Origin, nearest};
+use super::typed::{Typed, keys};
+
+/// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
+/// for a path that names a device or somebody's upload.
+const FILE_BYTES: u64 = 4 << 20;
+
+/// The file's layer, and what in it nobody knows.
+pub(super) fn from_file(path: &Path, origin: &Origin) -> Result<(Typed, Mistakes), ConfigError> {
+    let unreadable = |error: io::Error| wrong(path, origin, format!("cannot be read: {error}"));
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES {
+        let reason = format!("has more than the {FILE_BYTES} bytes of a configuration");
+        return Err(wrong(path, origin, reason));
+    }
+    from_text(&text, path, origin)
+}
+
+/// The layer of a file that holds this text.
+pub(super) fn from_text(
+    text: &str,
+    path: &Path,
+    origin: &Origin,
+) -> Result<(Typed, Mistakes), ConfigError> {
+    let malformed = |error: toml::de::Error| {
+        let what = error.message().replace('\n', ", ");
+        let Some(span) = error.span() else { return wrong(path, origin, what) };
+        let line = text.get(..span.start).unwrap_or_default().matches('\n').count();
+        let what = text.lines().nth(line).and_then(unquoted).unwrap_or(what);
+        wrong(path, origin, format!("line {}: {what}", line + 1))
+    };
+    let mut table: toml::Table = toml::from_str(text).map_err(malformed)?;
+    let (keys, mut found) = (keys(), Mistakes::default());
+    let unknown: Vec<String> = table.keys().filter(|key| !keys.contains(key)).cloned().collect();
+    for key in unknown {
+        let is_table = table.remove(&key).is_some_and(|value| value.is_table());
+        found.note::<()>(Err(if is_table {
+            let key = key.escape_debug();
+            let reason = format!("[{key}]: there are no tables, every setting stands at the top");
+            wrong(path, origin, reason)
+        } else {
+            let nearest = nearest(&key, keys.iter().map(String::as_str)).map(str::to_owned);
+            ConfigError::Unknown { key, origin: Origin::File(path.to_owned()), nearest }
+        }));
+    }
+    // The one key that does not take whatever was written, so that it is never kept beside a secret.
+    if table.get(SECRET).is_some_and(|value| !value.is_str()) {
+        table.remove(SECRET);
+        found.note::<()>(Err(ConfigError::Impossible {
+            key: SECRET,
+            origin: Origin::File(path.to_owned()),
+            value: "(not shown)".into(),
+            right: "a secret must be a string in quotes".into(),
+        }));
+    }
+    Ok((Typed::deserialize(table).map_err(malformed)?, found))
+}
+
+/// The key whose value is a secret.
+const SECRET: &str = "backend_token";
+
+fn wrong(path: &Path, origin: &Origin, reason: String) -> ConfigError {
+    ConfigError::File { path: path.to_owned(), origin: origin.clone(), reason }
+}
+
+/// What to say of a line whose value is text without its quotes, which TOML calls many other things. The value is not
+/// shown: it may be a secret.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.split('#').next()?.trim());
+    let unclosed = value.starts_with('[') && !value.contains(']');
+    let bare = !value.is_empty() && !value.contains(['"', '\'']) && !unclosed;
+    let no_value = || toml::from_str::<toml::Table>(&format!("key = {value}")).is_err();
+    (bare && keys().iter().any(|known| known == key) && no_value())
+        .then(|| format!("text needs quotes: {key} = \"...\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, Settings};
+
+    fn written(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn file_is_read_strictly() {
+        fn check(text: &str, expected: &[&str]) {
+            let config = written(text);
+            let path = config.path().to_owned();
+            let layers = Layers::gather(Typed::default(), Some(path.clone()), []);
+            let error = layers.and_then(|layers| Settings::read(&layers)).unwrap_err();
+            let line = error.to_string();
+            assert!(line.contains(path.to_str().unwrap()), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+            for part in expected {
+                assert!(line.contains(part), "{line} lacks {part}");
+            }
+        }
+        check("chunk_sise = 1", &["chunk_sise", "nearest known one is chunk_size"]);
+        check("[storage]\ndir = \"x\"", &["[storage]", "there are no tables"]);
+        check("listen = \":1\"\nlisten = \":2\"", &["line 2", "duplicate"]);
+        check(&"#".repeat(5 << 20), &["more than the 4194304 bytes"]);
+        check("\nbackend_token = 12345", &["backend_token", "a secret must be a string"]);
+        check("ack = durable", &["line 1: text needs quotes: ack = \"...\""]);
+        check("# a\nchunk_size=16MiB # b", &["line 2: text needs quotes: chunk_size = \"...\""]);
+        check("listen = [::]:4000", &["line 1: text needs quotes: listen = \"...\""]);
+        check("cors_origins = [https://a]", &["text needs quotes: cors_origins = \"...\""]);
+        check("backend_token = hush", &["text needs quotes: backend_token = \"...\""]);
+        check("ack = ", &["line 1"]);
+    }
+
+    #[test]
+    fn other_lines_that_are_no_toml_are_told_as_they_are() {
+        for line in ["ack = 'durable", "ack =", "acks = x", "ack", "max_uploads = 5", "listen = ["]
+        {
+            assert_eq!(unquoted(line), None, "{line}");
+        }
+    }
+}
