@@ -15,7 +15,7 @@ use super::{Cli, CliError, print};
 /// Which page, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct ManArgs {
-    /// Command whose page is printed, such as "uploads list" [default: the program's own]
+    /// Command whose page is printed, such as uploads list [default: the program's own]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
     /// Write every page into this folder instead, made where it is missing: incoming.1, incoming-upload.1, ...
@@ -34,11 +34,13 @@ pub fn man(args: &ManArgs) -> Result<(), CliError> {
             .and_then(|()| write_all(&root, dir))
             .map_err(|error| CliError::Failed(format!("{}: {error}", dir.display())));
     }
+    let typed = args.command.join(" ");
     let mut command = &root;
-    for name in &args.command {
-        command = command.find_subcommand(name).ok_or_else(|| {
-            CliError::Usage(format!("there is no command {:?}", args.command.join(" ")))
-        })?;
+    // In quotes or not, as the help shows it and as it is typed.
+    for name in typed.split_whitespace() {
+        command = command
+            .find_subcommand(name)
+            .ok_or_else(|| CliError::Usage(format!("there is no command {typed:?}")))?;
     }
     let page = page(command).map_err(|error| CliError::Failed(error.to_string()))?;
     print(&page)

@@ -12,6 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::endpoint::Endpoint;
+
 /// TLS sessions remembered: one server, a few connections.
 const SESSIONS: usize = 8;
 
@@ -43,6 +45,30 @@ pub(super) enum Trust {
 }
 
 impl Credentials {
+    /// An error where certificates are named and none of these listeners speaks TLS: whoever names one believes that it
+    /// protects what is sent.
+    pub(super) fn of_use<'a>(
+        &self,
+        endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    ) -> Result<(), String> {
+        let flag = match (&self.ca, &self.cert) {
+            (Some(path), _) => format!("--ca {}", path.display()),
+            (None, Some(path)) => format!("--cert {}", path.display()),
+            (None, None) => return Ok(()),
+        };
+        let mut plain = Vec::new();
+        for endpoint in endpoints {
+            if endpoint.tls {
+                return Ok(());
+            }
+            plain.push(endpoint.to_string());
+        }
+        Err(format!(
+            "{flag} is of no use: no TLS is spoken with {}; is it https:// that is meant?",
+            plain.join(" and ")
+        ))
+    }
+
     /// The TLS set-up for one protocol. Blocks on reading certificates; the error names the flag.
     pub(super) fn config(&self, protocol: &[u8]) -> Result<Arc<ClientConfig>, String> {
         let verifier = builder().map_err(|error| error.to_string())?;

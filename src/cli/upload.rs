@@ -39,6 +39,13 @@ use super::CliError;
 /// The command line asks for what cannot be; a file was not uploaded, and the others were tried; a
 /// signal stopped it.
 pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
+    if args.files.iter().any(|file| file.as_os_str() == "-") {
+        return Err(CliError::Usage(
+            "-: standard input cannot be uploaded, its size has to be known: write it into a file and upload that \
+             (./- is a file of that name)"
+                .into(),
+        ));
+    }
     let jobs = jobs(&args.files);
     if args.url.is_some()
         && (args.files.len() > 1 || jobs.files.iter().any(|job| job.place.is_some()))

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub(super) use self::client::Client;
+pub(super) use self::short::{is_beginning, no_id, only};
 use super::CliError;
 use super::endpoint::Endpoint;
 use super::trust::Credentials;

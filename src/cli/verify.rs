@@ -16,6 +16,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use self::examine::{Depth, Shelf};
 use self::finding::{Finding, Kind};
 use self::report::Report;
+use super::uploads::{is_beginning, no_id, only};
 use super::{CliError, print};
 use crate::config::{Layers, Settings, Typed};
 use crate::core::id::TicketId;
@@ -25,7 +26,7 @@ use crate::store::Store;
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct VerifyArgs {
-    /// Uploads to look at [default: all, and what belongs to none]
+    /// Uploads to look at: ticket ids, or their beginnings, as logs show them [default: all, and what belongs to none]
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
     /// Storage directory [default: storage_dir of the settings]
@@ -52,11 +53,19 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     let settings = Settings::read(&layers)?;
     let dir = args.storage_dir.as_ref().unwrap_or(&settings.storage_dir);
     let cannot = |error: std::io::Error| CliError::Usage(format!("{}: {error}", dir.display()));
-    let ids = args.ids.iter().map(|id| {
-        TicketId::parse(id).map_err(|_| CliError::Usage(format!("{id:?} is no ticket id")))
-    });
-    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    if let Some(wrong) =
+        args.ids.iter().find(|id| TicketId::parse(id).is_err() && !is_beginning(id))
+    {
+        return Err(CliError::Usage(no_id(wrong)));
+    }
     let shelf = Shelf::open(dir, settings.ack.into()).map_err(cannot)?;
+    let mut ids = Vec::new();
+    for typed in &args.ids {
+        ids.push(match TicketId::parse(typed) {
+            Ok(id) => id,
+            Err(_) => whole(&shelf, typed).map_err(cannot)?.map_err(CliError::Failed)?,
+        });
+    }
     let depth = if args.deep { Depth::Bytes } else { Depth::Names };
     let report = look(&shelf, dir, &ids, depth).map_err(cannot)?;
     print(if args.json { report.json() } else { report.text() }.as_bytes())?;
@@ -64,6 +73,15 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         0 => Ok(()),
         count => Err(CliError::Failed(format!("{}: {count} found damaged", dir.display()))),
     }
+}
+
+/// The only id here that begins so, of whatever lies here.
+fn whole(shelf: &Shelf, typed: &str) -> std::io::Result<Result<TicketId, String>> {
+    let mut ids: HashSet<TicketId> = shelf.journals.list()?.into_iter().collect();
+    ids.extend(shelf.store.parts()?);
+    ids.extend(shelf.store.files()?);
+    ids.retain(|id| id.to_string().starts_with(typed));
+    Ok(only(typed, ids.into_iter().collect(), usize::MAX))
 }
 
 /// All of it, and a second time what seemed wrong.

@@ -216,6 +216,33 @@ async fn the_command_says_how_to_trust_a_certificate() {
     }
 }
 
+/// The usual mistakes, in the words of the other commands.
+#[tokio::test]
+async fn the_command_says_what_a_listener_wants() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    authority.issue(folder.path(), "server");
+    authority.write(&folder.path().join("ca.pem"));
+    let (tls, ca) = (files(folder.path()), folder.path().join("ca.pem"));
+    let server = Running::start_with(|settings| {
+        settings.backend_tls = Some(tls);
+        settings.backend_tls_client_ca = Some(ca);
+    })
+    .await;
+    let Place::Tcp(address) = server.backend else { panic!("not on TCP") };
+    for (line, says) in [
+        (format!("https://{address} --ca ca.pem"), "wants a client certificate (--cert and"),
+        (format!("http://{address}"), "speaks TLS; is it https:// that is meant?"),
+        (format!("http://{address} --ca absent.pem"), "--ca absent.pem is of no use"),
+    ] {
+        let mut go = command(folder.path());
+        go.arg("doctor").args(line.split_whitespace()).stdout(Stdio::piped());
+        let output = tokio::task::spawn_blocking(move || ended(go)).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.contains(says), "{line}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn can_be_switched_off() {
     let server = Running::start_with(|settings| settings.doctor = false).await;

@@ -38,6 +38,7 @@ fn the_manual_has_a_page_for_every_command() {
     let of = |command: &[&str]| said(directory.path(), &[&["man"], command].concat());
     assert!(of(&[]).contains(".SH SUBCOMMANDS"), "the program's own");
     assert!(of(&["uploads", "list"]).contains("\\-\\-state"), "a command below a command");
+    assert_eq!(of(&["uploads list"]), of(&["uploads", "list"]), "as one word of a shell");
     said(directory.path(), &["man", "--dir", "."]);
     let pages = std::fs::read_dir(&directory).unwrap().count();
     let names = of(&[]).lines().filter(|line| line.starts_with("incoming\\-")).count();

@@ -271,6 +271,11 @@ async fn what_is_no_file_is_refused_at_once() {
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     std::os::unix::fs::symlink("pipe", stage.home.path().join("link")).unwrap();
+    let mut go = command(stage.home.path());
+    go.args(["upload", "-"]).args(stage.places());
+    let output = finished(go).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("standard input cannot be uploaded"), "{output:?}");
     for (path, what) in [("pipe", "a pipe"), ("link", "a pipe"), ("/dev/null", "a device")] {
         for flags in [&[][..], &["--cancel"]] {
             let mut go = command(stage.home.path());

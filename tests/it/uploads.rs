@@ -46,12 +46,12 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
     for (scheme, line, code, word) in [
         ("https", format!("{app} list"), 1, "401 Unauthorized"),
         ("https", format!("{app} list"), 1, "--token or INCOMING_BACKEND_TOKEN"),
-        ("https", "--ca ca.pem --token hush list".into(), 1, "client certificate"),
+        ("https", "--ca ca.pem --token hush list".into(), 1, "wants a client certificate"),
         (
             "https",
             "--ca ca.pem --cert stranger.pem --key stranger.key list".into(),
             1,
-            "client certificate",
+            "wants another client certificate",
         ),
         ("https", "--ca app.pem list".into(), 1, "is not trusted"),
         ("http", "--token hush list".into(), 1, "speaks TLS; is it https:// that is meant?"),
@@ -68,6 +68,7 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
             "--key ca.pem: must be",
         ),
         ("https", "--cert app.pem list".into(), 2, "--key"),
+        ("http", "--ca absent.pem list".into(), 2, "--ca absent.pem is of no use: no TLS is"),
     ] {
         let output = ask(scheme, &line).await;
         let said = error(&output);

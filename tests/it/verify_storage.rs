@@ -90,6 +90,25 @@ fn verify(directory: &Path, flags: &[&str]) -> (Option<i32>, Vec<[String; 3]>) {
 
 type Harm = fn(&Path, &Stock);
 
+/// As logs shorten them, and as `incoming uploads` takes them.
+#[tokio::test]
+async fn ids_may_be_shortened() {
+    let stock = stock().await;
+    let at = stock.directory.path();
+    cut(&part(&at.join("data"), &stock.running), 69_999);
+    let found = [["damaged", "part-short", &*stock.running].map(str::to_owned)];
+    // Of random ids hardly two ever begin alike in eight characters.
+    assert_eq!(verify(at, &[&stock.running[..8]]), (Some(1), found.to_vec()));
+    let refused = |typed: &str, code: i32, says: &str| {
+        let output = run(at, &["verify", "--storage-dir", "data", typed], &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(says), "{said}");
+    };
+    refused("00000000-0000", 1, "no upload has an id that begins with 00000000-0000");
+    refused("7E4F", 2, "4 characters or more, lower case");
+}
+
 /// What is done to a copy of the stock, what is looked at how, and what has to be found of whom.
 const HARM: &[(&str, Harm, &[&str], &[&str])] = &[
     ("nothing", |_, _| {}, &["--deep"], &[]),

@@ -20,13 +20,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::endpoint::{Endpoint, Place};
-use super::super::http::{NotDialed, Stream, dial, first_cause, tls_fault};
+use super::super::http::{Heard, Listening, NotDialed, Stream, dial, lost, tls_fault};
 use super::super::trust::Credentials;
 use super::body::Steps;
 use crate::diagnosis::observed::{Arrived, Came};
 use crate::wire::doctor::MARK;
 use crate::wire::reply::Code;
 
+/// What keeps a server from agreeing on a version of HTTP.
+const OTHER_HTTP: &str = "leave out --http1";
 /// For connecting and agreeing on TLS.
 const CONNECT: Duration = Duration::from_secs(15);
 /// Longest answer read: the doctor's are a few hundred bytes, a proxy's pages a few thousand.
@@ -172,6 +174,7 @@ impl Line {
         credentials: &Credentials,
         offer: Offer,
     ) -> Result<Self, String> {
+        credentials.of_use([&endpoint])?;
         let tls = endpoint.tls.then(|| credentials.config(b"http/1.1")).transpose()?;
         let tls = tls.map(|config| {
             let mut config = ClientConfig::clone(&config);
@@ -207,7 +210,7 @@ impl Line {
         };
         let dialed = dial(endpoint, self.tls.as_ref()).await.map_err(|error| match error {
             NotDialed::Socket(error) | NotDialed::Tls(error) => {
-                match tls_fault(&error, "leave out --http1") {
+                match tls_fault(&error, OTHER_HTTP) {
                     Some(why) => format!("{endpoint} {why}"),
                     None => format!("{endpoint}: {error}"),
                 }
@@ -253,27 +256,23 @@ impl Line {
 
     async fn once(&self, ask: Ask) -> Result<Reply, NoReply> {
         let opened = self.open().await.map_err(NoReply::Unreachable)?;
-        let broken = |error: hyper::Error| NoReply::Broken(first_cause(&error).to_string());
+        let (stream, heard) = Listening::to(opened.io);
+        let broken = |error: hyper::Error| self.broken(&error, &heard);
         let patience = ask.patience;
-        let request = self.request(ask, &opened).map_err(NoReply::Broken)?;
         let (http2, own) = (opened.http2, opened.own);
-        let io = TokioIo::new(opened.io);
+        let request = self.request(ask, http2, own).map_err(NoReply::Broken)?;
+        let io = TokioIo::new(stream);
         // The connection ends with this request.
         let (answer, _connection) = if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_send_buf_size(SEND_BYTES);
             let (mut sender, connection) = builder.handshake(io).await.map_err(broken)?;
-            let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-                // Its errors reach who waits for the answer.
-                let _ = connection.await;
-            }));
+            let connection = AbortOnDropHandle::new(tokio::spawn(connection));
             (timeout(patience, sender.send_request(request)).await, connection)
         } else {
             let (mut sender, connection) =
                 http1::Builder::new().handshake(io).await.map_err(broken)?;
-            let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-                let _ = connection.await;
-            }));
+            let connection = AbortOnDropHandle::new(tokio::spawn(connection));
             (timeout(patience, sender.send_request(request)).await, connection)
         };
         let (head, body) = answer.map_err(|_| NoReply::Nothing)?.map_err(broken)?.into_parts();
@@ -286,12 +285,26 @@ impl Line {
         Ok(Reply { status: head.status, headers: head.headers, body, http2, own })
     }
 
+    /// What a broken connection means, in the words of the other commands.
+    fn broken(&self, error: &hyper::Error, heard: &Heard) -> NoReply {
+        let endpoint = &self.endpoint;
+        if !endpoint.tls && heard.is_tls() {
+            let why = format!("{endpoint} speaks TLS; is it https:// that is meant?");
+            return NoReply::Broken(why);
+        }
+        let fault = tls_fault(error, OTHER_HTTP);
+        NoReply::Broken(match fault.or_else(|| tls_fault(heard.fault()?, OTHER_HTTP)) {
+            Some(why) => format!("{endpoint} {why}"),
+            None => format!("{endpoint}: {}", lost(error)),
+        })
+    }
+
     /// `ask` as a request of hyper's.
-    fn request(&self, ask: Ask, opened: &Opened) -> Result<Request<Steps>, String> {
+    fn request(&self, ask: Ask, http2: bool, own: SocketAddr) -> Result<Request<Steps>, String> {
         let join = if ask.path.contains('?') { '&' } else { '?' };
-        let path = format!("{}{join}caller={}", ask.path, opened.own);
+        let path = format!("{}{join}caller={}", ask.path, own);
         let mut request = Request::builder().method(ask.method);
-        request = if opened.http2 {
+        request = if http2 {
             let uri = Uri::builder().scheme("https").authority(self.endpoint.authority());
             request.uri(uri.path_and_query(path).build().map_err(|error| error.to_string())?)
         } else {

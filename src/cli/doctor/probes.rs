@@ -140,8 +140,7 @@ impl Examination {
     async fn first(&self, ask: Ask) -> Result<Reply, String> {
         let place = self.line.endpoint();
         self.line.ask(ask).await.map_err(|no| match no {
-            NoReply::Unreachable(why) => why,
-            NoReply::Broken(why) => format!("{place}: the connection broke: {why}"),
+            NoReply::Unreachable(why) | NoReply::Broken(why) => why,
             NoReply::Nothing => format!("{place}: no answer in time"),
         })
     }

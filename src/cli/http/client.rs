@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::dial::{NotDialed, Stream, dial};
 use super::gauge::Gauge;
 use super::heard::{Heard, Listening};
-use super::trouble::{Trouble, lost, tls_fault};
+use super::trouble::{Trouble, broke, lost, tls_fault};
 use crate::cli::endpoint::Endpoint;
 use crate::cli::trust::Credentials;
 
@@ -188,7 +188,9 @@ where
             ));
         }
         match broken {
-            Broken::Connection(error) => match tls_fault(error, OTHER_HTTP) {
+            Broken::Connection(error) => match tls_fault(error, OTHER_HTTP)
+                .or_else(|| tls_fault(heard.fault()?, OTHER_HTTP))
+            {
                 Some(why) => Trouble::Final(format!("{endpoint} {why}")),
                 None => Trouble::passing(format!("{endpoint}: {}", lost(error))),
             },
@@ -317,7 +319,7 @@ async fn read(answer: Response<hyper::body::Incoming>) -> Result<Answer, Broken>
     let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let body = Limited::new(body, ANSWER_BYTES).collect().await;
-    let body = body.map_err(|error| Broken::Answer(error.to_string()))?;
+    let body = body.map_err(|error| Broken::Answer(broke(error.as_ref())))?;
     Ok(Answer {
         status: head.status,
         retry_after: after.map(Duration::from_secs),

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,14 +14,19 @@ use crate::net::through::{shutdown_goes_through, writes_go_through};
 /// Bytes kept of what is heard.
 const KEPT: usize = 7;
 
-/// The first bytes of a peer, as soon as they came.
+/// The first bytes of a peer, as soon as they came, and what TLS failed for: HTTP/2 tells of that in text alone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<AtomicU64>);
+pub(in crate::cli) struct Heard(Arc<AtomicU64>, Arc<OnceLock<rustls::Error>>);
 
 impl Heard {
     /// Whether it speaks TLS: a record of an alert or a handshake, version 3.
-    pub(super) fn is_tls(&self) -> bool {
+    pub(in crate::cli) fn is_tls(&self) -> bool {
         matches!(self.bytes()[..], [0x15 | 0x16, 0x03, ..])
+    }
+
+    /// What TLS failed for.
+    pub(in crate::cli) fn fault(&self) -> Option<&rustls::Error> {
+        self.1.get()
     }
 
     /// Whether it speaks HTTP/1.
@@ -54,13 +59,13 @@ impl Heard {
 }
 
 /// A stream that is listened to.
-pub(super) struct Listening<S> {
+pub(in crate::cli) struct Listening<S> {
     stream: S,
     heard: Heard,
 }
 
 impl<S> Listening<S> {
-    pub(super) fn to(stream: S) -> (Self, Heard) {
+    pub(in crate::cli) fn to(stream: S) -> (Self, Heard) {
         let heard = Heard::default();
         (Self { stream, heard: heard.clone() }, heard)
     }
@@ -75,6 +80,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.heard.hear(&buf.filled()[before..]);
+        if let Poll::Ready(Err(error)) = &polled
+            && let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref())
+        {
+            // The first one counts.
+            let _ = self.heard.1.set(rustls::Error::clone(fault));
+        }
         polled
     }
 }

@@ -85,12 +85,19 @@ pub(in crate::cli) fn shown(text: &str) -> String {
 }
 
 /// Why a connection broke, in few words: where the system knows, what it says.
-pub(super) fn lost(error: &(dyn Error + 'static)) -> String {
+pub(in crate::cli) fn lost(error: &(dyn Error + 'static)) -> String {
+    format!("the connection broke: {}", broke(error))
+}
+
+/// As [`lost`], the cause alone.
+pub(super) fn broke(error: &(dyn Error + 'static)) -> String {
     match cause::<io::Error>(error) {
-        Some(io) if io.get_ref().is_none() => format!("the connection broke: {}", io.kind()),
-        Some(_) | None => {
-            format!("the connection broke: {}", first_cause(error))
+        Some(io) if io.get_ref().is_none() => io.kind().to_string(),
+        // TLS has many words for a server that was killed.
+        Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server has closed it amid an exchange".into()
         }
+        Some(_) | None => first_cause(error).to_string(),
     }
 }
 
@@ -118,9 +125,11 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> O
         rustls::Error::InvalidCertificate(why) => Some(format!(
             "is not trusted: {why} (--ca names who vouches for it, --insecure takes any certificate)"
         )),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Some(
+            "wants a client certificate (--cert and --key name one that its CA has signed)".into(),
+        ),
         rustls::Error::AlertReceived(
-            alert @ (AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
+            alert @ (AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError
@@ -176,9 +185,23 @@ mod tests {
             rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
             "(leave out --http1)",
         );
-        check(rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "--cert and");
+        let alert = |alert| rustls::Error::AlertReceived(alert);
+        check(alert(AlertDescription::CertificateRequired), "wants a client certificate (--cert");
+        check(alert(AlertDescription::UnknownCA), "another client certificate: UnknownCA (--cert");
         let passing = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(tls_fault(&passing, ""), None, "a retry may help");
+    }
+
+    #[test]
+    fn broken_connections_are_told_in_plain_words() {
+        let check = |error: io::Error, says: &str| assert_eq!(lost(&error), says);
+        check(io::ErrorKind::ConnectionReset.into(), "the connection broke: connection reset");
+        let tls = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+        check(
+            io::Error::new(io::ErrorKind::UnexpectedEof, tls),
+            "the connection broke: the server has closed it amid an exchange",
+        );
+        check(io::Error::other("it is odd"), "the connection broke: it is odd");
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Source {
         };
         if let Some(url) = &args.url {
             let (endpoint, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
+            args.tls.of_use([&endpoint]).map_err(CliError::Usage)?;
             let client = Arc::new(client(endpoint, protocol)?);
             return Ok(Self::Url(Place { client, path }));
         }
@@ -106,6 +107,7 @@ impl Source {
             }
             None => (backend.public_beside(&settings), Known::Guessed),
         };
+        args.tls.of_use([&backend, &public]).map_err(CliError::Usage)?;
         let token = args.token.clone().or(settings.backend_token);
         let finish_url = args.signal_finish_url.clone().unwrap_or_default();
         let mut form = form_urlencoded::Serializer::new(String::new());

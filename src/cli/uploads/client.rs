@@ -41,6 +41,7 @@ impl Client {
         token: Option<&Secret>,
         credentials: &Credentials,
     ) -> Result<Self, CliError> {
+        credentials.of_use([&endpoint]).map_err(CliError::Usage)?;
         let client = http::Client::new(endpoint, Protocol::Http1, credentials);
         Ok(Self {
             client: client.map_err(CliError::Usage)?,

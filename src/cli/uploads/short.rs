@@ -22,21 +22,38 @@ struct Named {
     id: String,
 }
 
-/// The whole id. What can be no beginning of one is left to the server, which knows what to say.
-/// Changes nothing, so dropping it is harmless.
+/// What is wrong with a text that is no id and no beginning of one.
+pub(in crate::cli) fn no_id(typed: &str) -> String {
+    format!(
+        "{typed:?} is no ticket id, nor the beginning of one: {LEAST_CHARS} characters or more, lower case"
+    )
+}
+
+/// The whole id. Changes nothing, so dropping it is harmless.
 pub(super) async fn whole(client: &Client, typed: &str) -> Result<String, String> {
-    if !is_beginning(typed) {
+    if TicketId::parse(typed).is_ok() {
         return Ok(typed.to_owned());
+    }
+    if !is_beginning(typed) {
+        return Err(no_id(typed));
     }
     let path = format!("/incoming/backend/uploads?limit={LOOKED_AT}&after={}", before(typed));
     let page: Page = client.read(&path).await?;
     let ids = page.uploads.into_iter().map(|upload| upload.id);
-    let mut found: Vec<String> = ids.filter(|id| id.starts_with(typed)).collect();
+    only(typed, ids.filter(|id| id.starts_with(typed)).collect(), LOOKED_AT)
+}
+
+/// The one that was found of those that begin so, of which at most `looked_at` were looked at.
+pub(in crate::cli) fn only<T>(
+    typed: &str,
+    mut found: Vec<T>,
+    looked_at: usize,
+) -> Result<T, String> {
     match (found.pop(), found.len()) {
         (Some(id), 0) => Ok(id),
         (Some(_), others) => {
             let count = others + 1;
-            let least = if count == LOOKED_AT { "at least " } else { "" };
+            let least = if count == looked_at { "at least " } else { "" };
             Err(format!("the ids of {least}{count} uploads begin with {typed}: type more of it"))
         }
         (None, _) => Err(format!("no upload has an id that begins with {typed}")),
@@ -44,7 +61,7 @@ pub(super) async fn whole(client: &Client, typed: &str) -> Result<String, String
 }
 
 /// Whether it is the beginning of an id, and no whole one.
-fn is_beginning(typed: &str) -> bool {
+pub(in crate::cli) fn is_beginning(typed: &str) -> bool {
     let fits = |(place, character): (usize, char)| match place {
         8 | 13 | 18 | 23 => character == '-',
         _ => matches!(character, '0'..='9' | 'a'..='f'),

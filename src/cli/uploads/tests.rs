@@ -132,41 +132,41 @@ fn shows_and_acts() {
         assert_eq!(requests, [asked], "{line}");
     }
     check(
-        "show a/b",
+        "show 8fff2bb1-0102-4304-8506-0708090a0b0c",
         (200, r#"{"id":"x","length":7}"#),
         Ok("id      x\nlength  7\n"),
-        "GET /incoming/backend/uploads/a%2Fb ",
+        "GET /incoming/backend/uploads/8fff2bb1-0102-4304-8506-0708090a0b0c ",
     );
     check(
-        "cancel x --secret s&t",
+        "cancel 8fff2bb1-0102-4304-8506-0708090a0b0c --secret s&t",
         (200, "ok"),
         Ok("ok\n"),
-        "POST /incoming/backend/cancel_upload id=x&backendSecret=s%26t",
+        "POST /incoming/backend/cancel_upload id=8fff2bb1-0102-4304-8506-0708090a0b0c&backendSecret=s%26t",
     );
     check(
-        "retry x --json",
+        "retry 8fff2bb1-0102-4304-8506-0708090a0b0c --json",
         (200, "ok"),
-        Ok("{\"id\":\"x\",\"ok\":true}\n"),
-        "POST /incoming/backend/retry_handover id=x&backendSecret=",
+        Ok("{\"id\":\"8fff2bb1-0102-4304-8506-0708090a0b0c\",\"ok\":true}\n"),
+        "POST /incoming/backend/retry_handover id=8fff2bb1-0102-4304-8506-0708090a0b0c&backendSecret=",
     );
     check(
-        "cancel x",
+        "cancel 8fff2bb1-0102-4304-8506-0708090a0b0c",
         (412, r#"{"detail":"handover has begun"}"#),
         Err("the server refused: 412 Precondition Failed: handover has begun"),
-        "POST /incoming/backend/cancel_upload id=x&backendSecret=",
+        "POST /incoming/backend/cancel_upload id=8fff2bb1-0102-4304-8506-0708090a0b0c&backendSecret=",
     );
     check(
-        "retry x",
+        "retry 8fff2bb1-0102-4304-8506-0708090a0b0c",
         (403, r#"{"detail":"wrong backendSecret"}"#),
         Err("the server refused: 403 Forbidden: wrong backendSecret (--secret gives the ticket's \
              backendSecret, where it has one)"),
-        "POST /incoming/backend/retry_handover id=x&backendSecret=",
+        "POST /incoming/backend/retry_handover id=8fff2bb1-0102-4304-8506-0708090a0b0c&backendSecret=",
     );
     check(
-        "show x",
+        "show 8fff2bb1-0102-4304-8506-0708090a0b0c",
         (403, r#"{"detail":"this address may not"}"#),
         Err("the server refused: 403 Forbidden: this address may not"),
-        "GET /incoming/backend/uploads/x ",
+        "GET /incoming/backend/uploads/8fff2bb1-0102-4304-8506-0708090a0b0c ",
     );
 }
 
@@ -188,6 +188,12 @@ fn ids_may_be_shortened() {
     let (said, asked) = dialogue("retry 7127", vec![(200, TWO)]);
     assert_eq!(said.unwrap_err(), "the ids of 2 uploads begin with 7127: type more of it");
     assert_eq!(asked.len(), 1, "nothing is done");
+    for wrong in ["f1f", "F1F5", "f1f5*", "a/b"] {
+        let nowhere = unix("/nowhere/b.sock");
+        let said = told(&format!("cancel {wrong}"), nowhere).unwrap_err();
+        let right = "is no ticket id, nor the beginning of one: 4 characters or more, lower case";
+        assert_eq!(said, format!("{wrong:?} {right}"), "nobody is asked");
+    }
     let (said, _) = dialogue("show 7127", vec![(200, NONE)]);
     assert_eq!(said.unwrap_err(), "no upload has an id that begins with 7127");
 }
@@ -198,15 +204,19 @@ fn speaks_over_a_unix_socket() {
     let path = home.path().join("b.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let server = serve(move || listener.accept().unwrap().0, vec![(200, "{\"id\":\"x\"}")]);
-    assert_eq!(told("show x", unix(&path.display().to_string())).unwrap(), "id  x\n");
+    assert_eq!(
+        told("show 8fff2bb1-0102-4304-8506-0708090a0b0c", unix(&path.display().to_string()))
+            .unwrap(),
+        "id  x\n"
+    );
     assert_eq!(server.join().unwrap().len(), 1);
 }
 
 #[test]
 fn says_why_nobody_answers() {
     let nowhere = unix("/nowhere/b.sock");
-    let line = told("show x", nowhere).unwrap_err();
+    let line = told("show 8fff2bb1-0102-4304-8506-0708090a0b0c", nowhere).unwrap_err();
     assert!(line.starts_with("cannot connect to unix:/nowhere/b.sock: "), "{line}");
-    let (line, _) = dialogue("show x", vec![(200, "<html>")]);
+    let (line, _) = dialogue("show 8fff2bb1-0102-4304-8506-0708090a0b0c", vec![(200, "<html>")]);
     assert!(line.unwrap_err().contains("gave no answer of this kind"));
 }
