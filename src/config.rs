@@ -29,7 +29,7 @@ use error::Mistakes;
 pub use error::{ConfigError, Origin};
 pub use layers::Layers;
 pub use machine::Storage;
-pub use parse::{duration_text, size_text};
+pub use parse::{duration_text, filter_of, size_text};
 pub use raw::Raw;
 pub use secret::Secret;
 pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings, TlsFiles};

@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reload};
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{LogFormat, Settings, filter_of};
 use crate::wire::log::{InForce, LogFilter};
 
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
@@ -27,7 +27,7 @@ static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
 /// The filter is malformed (not for settings that were read, which checks it), or a subscriber is
 /// set already.
 pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
-    let first = parse(&settings.log).map_err(TelemetryError::Filter)?;
+    let first = filter_of(&settings.log).map_err(TelemetryError::Filter)?;
     let (reloading, handle) = reload::Layer::new(first);
     let plain = lines::layer().with_writer(io::stderr);
     let lines = match settings.log_format {
@@ -98,7 +98,7 @@ impl Filter {
     }
 
     fn configure(&self, filter: &str) -> Result<(), String> {
-        let parsed = parse(filter)?;
+        let parsed = filter_of(filter)?;
         let mut state = self.lock();
         self.put(&mut state, filter, parsed)?;
         filter.clone_into(&mut state.configured);
@@ -114,7 +114,7 @@ impl Filter {
             return Ok(false);
         }
         let filter = state.configured.clone();
-        self.put(&mut state, &filter, parse(&filter)?)?;
+        self.put(&mut state, &filter, filter_of(&filter)?)?;
         drop(state);
         tracing::warn!(filter, "the filter of the log is that of the settings again");
         Ok(true)
@@ -128,7 +128,7 @@ impl LogFilter for Filter {
     }
 
     fn lend(self: Arc<Self>, filter: &str, time: Duration) -> Result<(), String> {
-        let parsed = parse(filter)?;
+        let parsed = filter_of(filter)?;
         let until = SystemTime::now() + time;
         let say = || {
             let until = humantime::format_rfc3339_seconds(until);
@@ -159,10 +159,6 @@ impl LogFilter for Filter {
     fn restore(&self) -> Result<(), String> {
         self.give_back(|_| true).map(drop)
     }
-}
-
-fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(filter).map_err(|error| error.to_string())
 }
 
 /// The server's own lines, and of other crates what is no detail.
@@ -226,7 +222,10 @@ mod tests {
         };
         lend("debug", 2).unwrap();
         check(1, "debug").await;
-        assert!(lend("incoming=loud", 1).is_err());
+        for wrong in ["incoming=loud", "debg", "verbose", "info,verbose", "debüg"] {
+            assert!(lend(wrong, 1).is_err(), "{wrong}");
+            assert!(filter.configure(wrong).is_err(), "{wrong}");
+        }
         check(0, "debug").await;
         check(1, "info").await;
         // The end of an earlier one is none of a later one, shorter or longer.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
 
 use super::raw::Raw;
 use super::settings::{Ack, CallbackRule, HostPort, LogFormat};
@@ -218,24 +219,34 @@ pub(super) fn log_format(raw: &Raw) -> Result<LogFormat, String> {
     }
 }
 
-/// A log filter. A lone word must be a level: as a filter it would be a module's name and silence
-/// everything else, which nobody means who mistypes `info`.
+/// A log filter, as [`filter_of`] has it.
 pub(super) fn log_filter(raw: &Raw) -> Result<String, String> {
-    const RIGHT: &str = "must be error, warn, info, debug, trace or off, or directives such as \
+    let filter = text(raw).map_err(|_| FILTER_IS)?;
+    filter_of(&filter).map(|_| filter)
+}
+
+/// What a log filter must be.
+const FILTER_IS: &str = "must be error, warn, info, debug, trace or off, or directives such as \
                          \"info,incoming=debug\"";
+
+/// The filter that `filter` says, wherever it comes from. A lone word must be a level: as a filter it
+/// would be a module's name and silence everything else, which nobody means who mistypes `info`.
+///
+/// # Errors
+/// What it must be.
+pub fn filter_of(filter: &str) -> Result<EnvFilter, String> {
     // Names of modules are ASCII, and the parser of filters panics on much that is not.
-    let filter = text(raw).ok().filter(|filter| filter.is_ascii()).ok_or(RIGHT)?;
+    if !filter.is_ascii() {
+        return Err(FILTER_IS.into());
+    }
     for directive in filter.split(',') {
         let level = directive.parse::<tracing_subscriber::filter::LevelFilter>();
         let targeted = directive.contains(['=', '[']);
         if directive.is_empty() || (level.is_err() && !targeted) {
-            return Err(RIGHT.into());
+            return Err(FILTER_IS.into());
         }
     }
-    match tracing_subscriber::EnvFilter::builder().parse(&filter) {
-        Ok(_) => Ok(filter),
-        Err(_) => Err(RIGHT.into()),
-    }
+    EnvFilter::builder().parse(filter).map_err(|_| FILTER_IS.into())
 }
 
 /// A network, or a single address as a network of one.

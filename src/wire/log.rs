@@ -49,6 +49,8 @@ impl Wire {
                 Form::Json => json_answer(&serde_json::json!({ "filter": filter, "until": until })),
             });
         }
+        // Ignored, a misspelt `filter` would be a call without one, which does something else.
+        params.refuse_unknown(&["filter", "for"])?;
         let time = params.duration("for", LONGEST)?;
         let Some(filter) = params.text("filter") else {
             if time.is_some() {

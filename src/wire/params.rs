@@ -103,6 +103,17 @@ impl Params {
         }
     }
 
+    /// Refuses parameters that nobody will look at, for a call that 2014 did not have.
+    ///
+    /// Errors: the first of them by name.
+    pub fn refuse_unknown(&self, known: &[&str]) -> Result<(), Problem> {
+        let unknown = self.0.keys().filter(|name| !known.contains(&name.as_str())).min();
+        unknown.map_or(Ok(()), |name| {
+            let (name, known) = (shown(name), known.join(", "));
+            Err(Problem::bad_request(format!("parameter {name} is not known here, only {known}")))
+        })
+    }
+
     /// A parameter that is given and not empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
