@@ -149,7 +149,7 @@ impl Examination {
     async fn none(&self, reply: &Reply) -> String {
         let (place, path, status) = (self.line.endpoint(), self.doctor(""), reply.status);
         if status.is_redirection() {
-            let to = reply.header("location").unwrap_or("somewhere else");
+            let to = reply.header("location").map_or("somewhere else", to_give);
             return format!(
                 "{place}{path} is redirected to {to}: examine that one, and give it to clients"
             );
@@ -374,4 +374,31 @@ fn preflight_lacks(reply: &Reply, origin: &str) -> Vec<String> {
         }
     }
     lacks
+}
+
+/// What of the place of a redirect is to be given instead of what was: without what a probe had behind it.
+fn to_give(location: &str) -> &str {
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let place = &location[..end];
+    let given = place.strip_suffix("/incoming/frontend/doctor").unwrap_or(place);
+    // A path alone, or nothing, is no place that could be given.
+    if given.contains("://") { given } else { place }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_told_as_what_to_give() {
+        let check = |location: &str, expected: &str| assert_eq!(to_give(location), expected);
+        let probe = "/incoming/frontend/doctor?probe=1&caller=127.0.0.1%3A5";
+        check(&format!("https://a.example{probe}"), "https://a.example");
+        check(&format!("https://a.example:8443/files{probe}"), "https://a.example:8443/files");
+        check(&format!("/new{probe}"), "/new/incoming/frontend/doctor");
+        check(&format!("https://a.example/login?next={probe}"), "https://a.example/login");
+        check("https://a.example/#start", "https://a.example/");
+        check(probe, "/incoming/frontend/doctor");
+        check("https://a.example/", "https://a.example/");
+    }
 }
