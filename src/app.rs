@@ -306,6 +306,10 @@ impl Server {
             self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
         serving.spawn(redirect::serve(self));
         serving.spawn(acme::serve(self));
+        let storage_dir = &self.settings.storage_dir;
+        let storage_dir = std::path::absolute(storage_dir).unwrap_or_else(|_| storage_dir.clone());
+        let ack = self.settings.ack.word();
+        tracing::info!(storage_dir = %storage_dir.display(), ack, "storing");
         let mut proxies = Vec::new();
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);

@@ -28,6 +28,7 @@ pub mod status;
 mod trace;
 mod verify;
 
+use crate::core::time::ms;
 use crate::engine::Engine;
 use crate::engine::look::Look;
 use crate::engine::swap::Swap;
@@ -245,7 +246,7 @@ impl Wire {
             upload = route.upload().map(tracing::field::display),
             status = answer.status().as_u16(),
             code = code.map(|code| code.facts().1),
-            ms = began.elapsed().as_secs_f64() * 1e3,
+            ms = ms(began.elapsed()),
             client,
             "request"
         );

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::secret::Secret;
-use super::settings::{Ack, CallbackRule, LogFormat, Settings};
+use super::settings::{CallbackRule, LogFormat, Settings};
 
 impl Settings {
     /// All keys and values as TOML, one line each, in the order of `--help`. Keys without a value
@@ -43,10 +43,6 @@ impl Settings {
             CallbackRule::Net(network) => network.to_string(),
         });
         let networks = |list: &[ipnet::IpNet]| strings(list.iter().map(ToString::to_string));
-        let ack = match self.ack {
-            Ack::Durable => "durable",
-            Ack::Written => "written",
-        };
         let log_format = match self.log_format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
@@ -74,7 +70,7 @@ impl Settings {
             ("storage_group", optional(self.storage_group.as_ref(), Clone::clone)),
             ("storage_file_mode", string(format!("{:04o}", self.storage_file_mode))),
             ("storage_dir_mode", string(format!("{:04o}", self.storage_dir_mode))),
-            ("ack", string(ack)),
+            ("ack", string(self.ack.word())),
             ("chunk_size", string(size(self.chunk_size))),
             ("max_chunk_size", limit(self.max_chunk_size)),
             ("send_ahead", Value(self.send_ahead.to_string())),

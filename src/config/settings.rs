@@ -182,6 +182,17 @@ pub enum Ack {
     Written,
 }
 
+impl Ack {
+    /// The word of the setting.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Written => "written",
+        }
+    }
+}
+
 impl From<Ack> for Durability {
     fn from(ack: Ack) -> Self {
         match ack {

@@ -5,6 +5,7 @@
 
 use super::client::Client;
 use crate::core::id::TicketId;
+use crate::core::time::ms;
 use crate::engine::Engine;
 use crate::engine::calls::{Call, CallKind, CallResult};
 use crate::engine::cause::{Cause, request_of};
@@ -84,7 +85,7 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
 
 fn log(call: &Call, result: &CallResult, took: Duration) {
     let (upload, request) = (call.id.short(), request_of(call.cause.as_ref()));
-    let (attempt, ms) = (call.attempt, took.as_secs_f64() * 1e3);
+    let (attempt, ms) = (call.attempt, ms(took));
     match result {
         CallResult::Done => {
             tracing::debug!(%upload, request, attempt, ms, "the backend answered done");

@@ -21,7 +21,7 @@ struct Ground {
     program: Program,
     http1: Arc<ClientConfig>,
     http2: Http2,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// An upload that has ended: its id, and the name of the request that completed it, if one did.
@@ -40,7 +40,7 @@ impl Ground {
         let program = Program::start(directory.path(), &flags);
         let http2 = Http2::open(&program.public, authority.client(&["h2"], None)).await;
         let http1 = authority.client(&["http/1.1"], None);
-        Self { backend, program, http1, http2, _directory: directory }
+        Self { backend, program, http1, http2, directory }
     }
 
     async fn back(&self, ask: Ask) -> Reply {
@@ -131,6 +131,16 @@ async fn at_its_loudest_it_opens_nothing_and_names_requests() {
             assert!(found, "no line {message:?} of {request}:\n{text}");
         }
     }
+    let times: Vec<_> =
+        text.split("\"ms\":").skip(1).map(|rest| rest.split([',', '}']).next().unwrap()).collect();
+    assert!(times.len() > 20, "{times:?}");
+    for ms in times {
+        let decimals = ms.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        assert!(decimals <= 3, "{ms}");
+    }
+    let storing = lines.iter().find(|line| line["message"] == "storing").unwrap();
+    let directory = ground.directory.path().canonicalize().unwrap().join("data");
+    assert_eq!((&storing["storage_dir"], &storing["ack"]), (&json!(directory), &json!("durable")));
     let unanswered: Vec<_> = lines
         .iter()
         .filter(|line| line["message"] == "the backend has not taken the file")
