@@ -16,6 +16,7 @@ use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,6 +30,8 @@ use crate::wire::reply::Code;
 
 /// What keeps a server from agreeing on a version of HTTP.
 const OTHER_HTTP: &str = "leave out --http1";
+/// For a server to refuse what was agreed on in TLS: it does so at once, or not at all.
+const ALERT: Duration = Duration::from_secs(5);
 /// For connecting and agreeing on TLS.
 const CONNECT: Duration = Duration::from_secs(15);
 /// Longest answer read: the doctor's are a few hundred bytes, a proxy's pages a few thousand.
@@ -221,6 +224,21 @@ impl Line {
         Ok(Opened { io: dialed.stream, http2: dialed.http2, own })
     }
 
+    /// Why TLS is refused after its handshake, as a certificate that is missing is. To whoever speaks at once that may be
+    /// lost, since what the server leaves unread resets the connection: so this one only listens.
+    ///
+    /// Cancel: the connection is dropped.
+    pub(super) async fn refused(&self) -> Option<String> {
+        let tls = self.tls.as_ref()?;
+        let mut byte = [0];
+        let listened = timeout(ALERT, async {
+            let mut dialed = dial(&self.endpoint, Some(tls)).await.ok()?;
+            dialed.stream.read(&mut byte).await.err()
+        });
+        let why = tls_fault(&listened.await.ok()??, OTHER_HTTP)?;
+        Some(format!("{} {why}", self.endpoint))
+    }
+
     /// Whether the doctor had too much to do for some request, so that what came of it says nothing of the path.
     pub(super) fn turned_away(&self) -> bool {
         self.turned_away.load(Ordering::Relaxed)
@@ -329,7 +347,7 @@ const SEND_BYTES: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     const TOO_MANY: &str = r#"{"type": "/incoming/problems/too-many", "code": "too-many"}"#;

@@ -139,10 +139,12 @@ impl Examination {
 
     async fn first(&self, ask: Ask) -> Result<Reply, String> {
         let place = self.line.endpoint();
-        self.line.ask(ask).await.map_err(|no| match no {
-            NoReply::Unreachable(why) | NoReply::Broken(why) => why,
-            NoReply::Nothing => format!("{place}: no answer in time"),
-        })
+        match self.line.ask(ask).await {
+            Ok(reply) => Ok(reply),
+            Err(NoReply::Unreachable(why)) => Err(why),
+            Err(NoReply::Broken(why)) => Err(self.line.refused().await.unwrap_or(why)),
+            Err(NoReply::Nothing) => Err(format!("{place}: no answer in time")),
+        }
     }
 
     /// Why this is no doctor.
