@@ -113,16 +113,19 @@ export class Calls {
     call.abort = abort;
   }
 
-  /** Aborts what the server was asked to wait with. */
-  abort_waiting() {
-    for (const call of [...this.#running]) if (call.waits) this.#abort(call);
+  /**
+   * Aborts those of this kind.
+   * @param {(call: Call) => unknown} which
+   */
+  abort_all(which) {
+    for (const call of [...this.#running]) if (which(call)) this.#abort(call);
   }
 
   /** Aborts everything and leaves every line. */
   stop() {
     for (const leave of this.#waits.values()) leave();
     this.#waits.clear();
-    for (const call of [...this.#running]) this.#abort(call);
+    this.abort_all(() => 1);
   }
 
   /** @param {Call} call */

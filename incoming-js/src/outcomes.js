@@ -143,6 +143,9 @@ function on_lost(upload, call, { why, text }, now) {
   upload.need_status = true;
   const otherwise = upload.phase === 'binding' ? 'cannot reach upload server' : 'lost connection';
   upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise), call);
+  // Browsers try again by themselves over another connection, and sometimes never get round to it: nothing is lost with
+  // a chunk of which no byte has moved.
+  if (why === 'network') upload.calls.abort_all((other) => other.put?.sent === 0);
   if (!put) return;
   upload.pace.lost(put, now - call.began_at, why);
   if (why !== 'abort') void look_at_file(upload, put.to - 1);

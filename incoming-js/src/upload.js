@@ -139,7 +139,7 @@ export class Upload {
     const { clock } = this.ports;
     if (!this.rival.took_over()) {
       const ms = backoff_ms(this.rival.superseded, clock.random());
-      return this.hold.begin(ms, 'another uploader sends this file too, giving way', false);
+      return this.hold.begin(ms, 'another uploader is sending this file, giving way', false);
     }
     this.stop();
     this.rival.watch(clock.now());
@@ -200,7 +200,7 @@ export class Upload {
     this.polls = this.failures = this.misses = 0;
     // With company a long poll gives the connection free, and all take short looks.
     const on_company = () => {
-      this.calls.abort_waiting();
+      this.calls.abort_all((call) => call.waits);
       this.settle();
     };
     this.#stop_following = this.budget?.follow(on_company) ?? null;

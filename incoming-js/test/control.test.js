@@ -128,6 +128,7 @@ test('cancel: an overloaded server is asked again', () => {
 test('cancel offline: cancelled here, the server is told when it can be', async () => {
   const { net, clock, uploader, begin, diary, wake } = fake_upload();
   begin();
+  for (const put of net.all('PUT')) put.send(1);
   for (const put of net.all('PUT')) put.lose();
   uploader.cancel('x');
   assert.deepEqual([uploader.cancelled, uploader.cancelling, uploader.error_code], [true, false, 0]);

@@ -122,10 +122,28 @@ test('a lost chunk: reads the status before it sends again, keeps the prefix', (
 test('four chunks lost together are one failure', () => {
   const { net, clock, begin } = fake_upload();
   begin();
+  for (const put of net.all('PUT')) put.send(1);
   for (const put of net.all('PUT')) put.lose();
   clock.advance(1500);
   net.next('GET').reply(200, status_of());
   assert.equal(net.all('PUT').length, 4);
+});
+
+test('a chunk of which nothing has moved is given up with one that was lost, and sent again', () => {
+  for (const [why, left] of [['network', 1], ['stall', 3]]) {
+    const { net, clock, begin } = fake_upload();
+    begin();
+    const [lost, moving, ...waiting] = net.all('PUT');
+    const ranges = waiting.map((put) => put.range);
+    lost.send(1);
+    moving.send(1);
+    lost.lose(why);
+    assert.equal(net.all('PUT').length, left, why);
+    clock.advance(1500);
+    net.next('GET').reply(200, status_of());
+    const again = net.all('PUT').map((put) => put.range);
+    for (const range of ranges) assert.ok(again.some(([from, to]) => from === range[0] && to === range[1]), `${why}: ${again}`);
+  }
 });
 
 test('a server that cannot be reached is tried for ever, with growing pauses', () => {

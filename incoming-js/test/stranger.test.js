@@ -32,6 +32,7 @@ test('an answer the library stumbles over is none, and its connection is given b
   const complaint = t.mock.method(console, 'error', () => {});
   const { net, clock, uploader, begin } = fake_upload();
   begin();
+  for (const put of net.all('PUT')) put.send(1);
   // A header that is no text: what reads it throws.
   for (const put of net.all('PUT')) put.reply(503, '', 7);
   assert.equal(complaint.mock.callCount(), 4);

@@ -62,8 +62,11 @@ export declare class Calls {
      * @param {import('./types.js').Request} request
      */
     begin(what: Pick<Call, 'kind' | 'slot' | 'since'> & Partial<Call>, request: import('./types.js').Request): void;
-    /** Aborts what the server was asked to wait with. */
-    abort_waiting(): void;
+    /**
+     * Aborts those of this kind.
+     * @param {(call: Call) => unknown} which
+     */
+    abort_all(which: (call: Call) => unknown): void;
     /** Aborts everything and leaves every line. */
     stop(): void;
 }
