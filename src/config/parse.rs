@@ -246,7 +246,8 @@ pub fn filter_of(filter: &str) -> Result<EnvFilter, String> {
             return Err(FILTER_IS.into());
         }
     }
-    EnvFilter::builder().parse(filter).map_err(|_| FILTER_IS.into())
+    // A few characters of a regular expression may take gigabytes and minutes.
+    EnvFilter::builder().with_regex(false).parse(filter).map_err(|_| FILTER_IS.into())
 }
 
 /// A network, or a single address as a network of one.

@@ -137,6 +137,8 @@ fn log_filters() {
     for right in ["info", "off", "WARN", "info,incoming=debug", "warn,incoming::wire=trace"] {
         check(right, true);
     }
+    // Values of fields are taken as they stand: this one is no regular expression.
+    check("info,[{upload=(}]=debug", true);
     for wrong in ["", "verbose", "info,", "incoming=loud", "inof", "Gg\u{8d}G\u{8d}[]:", "[ü]=info"]
     {
         check(wrong, false);

@@ -166,7 +166,7 @@ impl Run {
                 remembered = None;
                 continue;
             }
-            teller.begin(&place.url(), status.received().bytes());
+            teller.begin(&place.url(), status.received(opened.identity.facts.size).bytes());
             let how = closeness(likeness);
             self.set_now(teller, &opened.name, &place, kept);
             let sent = async {

@@ -78,10 +78,11 @@ impl Refused {
 }
 
 impl Status {
-    /// What the server has.
-    pub(super) fn received(&self) -> ExtentSet {
+    /// What the server has of a file of so many bytes; whatever else it says to have is not ours.
+    pub(super) fn received(&self, length: u64) -> ExtentSet {
         let mut set = ExtentSet::new();
-        for extent in self.received.iter().filter_map(|&[start, end]| Extent::new(start, end)) {
+        let within = |&[start, end]: &[u64; 2]| Extent::new(start, end.min(length));
+        for extent in self.received.iter().filter_map(within) {
             set.insert(extent);
         }
         set
@@ -163,7 +164,9 @@ mod tests {
     fn statuses() {
         let status = judge(&answer(200, UPLOAD, None)).unwrap();
         assert_eq!(status.state, State::Cancelled);
-        assert_eq!(status.received().bytes(), 4);
+        assert_eq!(status.received(10).bytes(), 4);
+        assert_eq!(status.received(5).bytes(), 3);
+        assert_eq!(status.received(0).bytes(), 0);
         assert_eq!(status.reason().unwrap(), "too late");
         assert!(!status.wants_digests());
         let asked = UPLOAD.replacen('{', r#"{"digest":"sha-256","#, 1);
@@ -173,7 +176,7 @@ mod tests {
         let verified = UPLOAD.replacen('{', r#"{"verified":[true,false,null],"#, 1);
         let verified: Verified = read(&answer(200, &verified, None)).unwrap();
         assert_eq!(verified.verified, [Some(true), Some(false), None]);
-        assert_eq!(verified.status.received().bytes(), 4);
+        assert_eq!(verified.status.received(10).bytes(), 4);
     }
 
     #[test]

@@ -86,14 +86,14 @@ impl<'a> Transfer<'a> {
     ///
     /// Cancel: chunks under way break off; what was acknowledged stays.
     pub(super) async fn send(&mut self, mut status: Status) -> Result<Status, Ended> {
-        self.known = status.received();
+        self.known = status.received(self.length);
         let parallel = self.pace.parallel.unwrap_or(status.send_ahead);
         self.parallel = usize::try_from(parallel).unwrap_or(1).max(1);
         self.teller.sending_from(self.known.bytes());
         let mut tick = tokio::time::interval(TICK);
         while status.is_open() {
             if let Some(fresh) = self.start(&status).await? {
-                self.known = fresh.received();
+                self.known = fresh.received(self.length);
                 status = fresh;
                 continue;
             }
@@ -210,7 +210,7 @@ impl<'a> Transfer<'a> {
     async fn look(&mut self) -> Result<Status, Ended> {
         let status = self.ask(&Method::GET, "", "").await?;
         let before = self.known.bytes();
-        self.known = status.received();
+        self.known = status.received(self.length);
         if self.known.bytes() > before {
             self.backoff.reset();
         }
@@ -218,7 +218,7 @@ impl<'a> Transfer<'a> {
         if status.is_open()
             && let Some(fresh) = self.trust(&status, Closeness::Sample).await?
         {
-            self.known = fresh.received();
+            self.known = fresh.received(self.length);
             return Ok(fresh);
         }
         Ok(status)
@@ -252,7 +252,7 @@ impl<'a> Transfer<'a> {
         how: Closeness,
     ) -> Result<Option<Status>, Ended> {
         let mut foreign = ExtentSet::new();
-        for extent in status.received().as_slice() {
+        for extent in status.received(self.length).as_slice() {
             foreign.insert_all(&self.sure.missing_in(*extent));
         }
         let fresh = self.compare(&foreign, how).await?;
@@ -303,7 +303,7 @@ impl<'a> Transfer<'a> {
     /// back here.
     fn acknowledged(&mut self, fresh: &Status) {
         let before = self.known.bytes();
-        self.known.insert_all(&fresh.received());
+        self.known.insert_all(&fresh.received(self.length));
         if self.known.bytes() > before {
             self.backoff.reset();
             self.superseded = 0;
