@@ -6,7 +6,7 @@
 //!
 //! Each error says what is wrong and what would be right, without the path, which the caller knows.
 
-use std::fs::{File, Metadata};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -26,6 +26,16 @@ pub fn directory(path: &Path) -> io::Result<()> {
     }
     owned(&found)?;
     not_of_everybody(&found)
+}
+
+/// Makes the directory at `path` in this way if it is absent, and checks it.
+///
+/// Errors: it cannot be made, or is not ours.
+pub fn make_directory(path: &Path, how: &DirBuilder) -> io::Result<()> {
+    match how.create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => directory(path),
+    }
 }
 
 /// Opens the file at `path` with these options, following no link in the last step and waiting for nobody: a pipe

@@ -67,7 +67,8 @@ impl Acme {
     /// # Errors
     /// What cannot be read or written, with its path.
     pub fn new(options: Options) -> io::Result<Self> {
-        private_directory(&options.cache).map_err(|error| named(&options.cache, &error))?;
+        ours::make_directory(&options.cache, DirBuilder::new().recursive(true).mode(0o700))
+            .map_err(|error| named(&options.cache, &error))?;
         let pair = options.pair();
         // It is read when the first order begins; what is wrong with it is to be known now.
         content(&options.account())?;
@@ -255,14 +256,6 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         fs::rename(&new, path)
     };
     written().map_err(|error| named(path, &error))
-}
-
-/// Makes the directory if it is absent. Errors: it is not ours.
-fn private_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => ours::directory(path),
-    }
 }
 
 /// A certificate of nobody's for these names, with its key. It is about to end: what ends soon is renewed.

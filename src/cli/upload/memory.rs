@@ -174,10 +174,7 @@ fn home() -> Option<PathBuf> {
 /// go. Each is checked before anything is made below it. The error names the one that is not ours.
 fn make_places(folder: &Path) -> Result<(), String> {
     for place in folder.parent().into_iter().chain([folder]) {
-        let made = match DirBuilder::new().mode(0o700).create(place) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            Ok(()) | Err(_) => ours::directory(place),
-        };
+        let made = ours::make_directory(place, DirBuilder::new().mode(0o700));
         made.map_err(|error| format!("{}: {error}", place.display()))?;
     }
     Ok(())
