@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// Bytes read at a time: a thread hop for each costs little, and a browser that reads slowly holds
 /// no more than two of them.
-const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_BYTES: u64 = 256 << 10;
 
 /// The bytes of a file. Dropped half-way, a read under way ends by itself.
 pub(super) struct FileBody {
@@ -81,19 +81,11 @@ impl Body for FileBody {
 
 /// The next block, never beyond what was announced.
 fn read(mut file: File, left: u64) -> Block {
-    let most = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-    let mut block = vec![0; most];
-    let mut filled = 0;
-    while filled < block.len() {
-        match file.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (file, Err(error)),
-        }
-    }
-    block.truncate(filled);
-    (file, Ok(block))
+    let most = left.min(BLOCK_BYTES);
+    // Room for all of it, so that it is read in one go.
+    let mut block = Vec::with_capacity(usize::try_from(most).unwrap_or(0));
+    let read = (&mut file).take(most).read_to_end(&mut block);
+    (file, read.map(|_| block))
 }
 
 #[cfg(test)]
@@ -106,10 +98,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         for length in [0, 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 17] {
-            let content: Vec<u8> = (0..=250).cycle().take(length).collect();
+            let content: Vec<u8> =
+                (0..=250).cycle().take(usize::try_from(length).unwrap()).collect();
             std::fs::write(&path, &content).unwrap();
-            let body = FileBody::new(File::open(&path).unwrap(), length as u64);
-            assert_eq!(body.size_hint().exact(), Some(length as u64));
+            let body = FileBody::new(File::open(&path).unwrap(), length);
+            assert_eq!(body.size_hint().exact(), Some(length));
             assert_eq!(body.collect().await.unwrap().to_bytes(), content);
         }
     }
