@@ -274,6 +274,7 @@ mod tests {
             https_port: 4443,
             http_port: 4080,
             backend_port: 4001,
+            lan: false,
             dir: "./incoming-demo-data".into(),
             host: vec![],
         };

@@ -32,6 +32,7 @@ use std::time::Duration;
 use super::{CliError, serve};
 use crate::app::{Server, Socket, caller, stop_on_signal};
 use crate::config::Settings;
+use crate::disk::ours;
 use crate::net::{self, Address, Listener, Peer, TlsReload};
 use crate::telemetry;
 use crate::wire::Surface;
@@ -43,19 +44,30 @@ use site::{Scheme, Site};
 /// an upload that is cut off goes on after the next start.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// What it means to listen on every address.
+const OPEN: &str = "\n  --lan: THERE IS NO LOGIN. Everybody in this network can upload to this machine, and list and read\n  \
+                    what was received. End the demo when you have tried it.\n";
+/// What it means not to.
+const LOCAL: &str = "\n  Only this machine reaches it, with every user of it; --lan lets in others, such as a phone.\n";
+
 /// Ports, directory and names of the demo.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct DemoArgs {
-    /// Port of the page and the uploads over https, with a certificate of its own making
+    /// Port of the page and the uploads over https, with a certificate of its own making; for this machine only
+    /// without --lan
     #[arg(long, value_name = "PORT", default_value_t = 4443)]
     pub https_port: u16,
-    /// Port of the same over plain http, for this machine only
+    /// Port of the same over plain http, always for this machine only
     #[arg(long, value_name = "PORT", default_value_t = 4080)]
     pub http_port: u16,
     /// Port of the backend listener, on loopback
     #[arg(long, value_name = "PORT", default_value_t = 4001)]
     pub backend_port: u16,
-    /// Directory of certificate and uploads; made if absent
+    /// Take https from other machines too, such as a phone. There is no login: everybody in the network can then
+    /// upload to this machine, and list and read what was received
+    #[arg(long)]
+    pub lan: bool,
+    /// Directory of certificate and uploads; made if absent. It has to be yours, and is closed to other users
     #[arg(long, value_name = "PATH", default_value = "./incoming-demo-data")]
     pub dir: PathBuf,
     /// Another name or address that the certificate is good for; repeatable
@@ -68,23 +80,24 @@ pub struct DemoArgs {
 /// # Errors
 /// A port is taken, a name cannot stand in a certificate, or the directory cannot be used.
 pub fn demo(args: DemoArgs) -> Result<(), CliError> {
-    let settings = Settings {
-        storage_dir: args.dir.join("storage"),
-        shutdown_grace: GRACE,
-        ..Settings::default()
-    };
+    let storage = args.dir.join("storage");
+    let settings =
+        Settings { storage_dir: storage.clone(), shutdown_grace: GRACE, ..Settings::default() };
     telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
     serve::run(async move {
         let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
         // The sockets come first: a second demo must not even look at the first one's directory.
         let sockets = Sockets::bind(&args)?;
         let ports = sockets.ports();
-        disk::make_directory(&args.dir).map_err(|error| unusable(&args.dir, &error))?;
+        ours::above(&args.dir)
+            .and_then(|()| disk::private_directory(&args.dir))
+            .map_err(|error| unusable(&args.dir, &error))?;
+        disk::private_directory(&storage).map_err(|error| unusable(&storage, &error))?;
         let names = Names::of_this_machine(&args.host).map_err(CliError::Usage)?;
         let tls = args.dir.join("tls");
         let files = certificate::files(&tls, &names).map_err(|error| unusable(&tls, &error))?;
         let tls = TlsReload::load(files).map_err(|error| CliError::Usage(error.to_string()))?;
-        let app = App::open(&args.dir, ports.http, ports.backend)
+        let app = App::open(&args.dir, &storage, ports.http, ports.backend)
             .map_err(|error| unusable(&args.dir, &error))?;
 
         let backend = Socket { listener: sockets.backend, tls: None, surface: Surface::Backend };
@@ -100,7 +113,10 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
             };
             net::serve(listener, server.setup(tls), server.workers(), make)
         };
-        beside.push(Box::pin(listen(sockets.https, Scheme::Https, Some(Arc::new(tls)))));
+        let tls = Arc::new(tls);
+        for listener in sockets.https {
+            beside.push(Box::pin(listen(listener, Scheme::Https, Some(Arc::clone(&tls)))));
+        }
         for listener in sockets.http {
             beside.push(Box::pin(listen(listener, Scheme::Http, None)));
         }
@@ -114,8 +130,8 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
 
 /// All sockets of the demo, bound.
 struct Sockets {
-    https: Listener,
-    /// IPv4 loopback, and IPv6 where the machine has it: `localhost` means either.
+    /// Loopback, or every address with `--lan`.
+    https: Vec<Listener>,
     http: Vec<Listener>,
     backend: Listener,
 }
@@ -130,25 +146,42 @@ struct Ports {
 
 impl Sockets {
     fn bind(args: &DemoArgs) -> Result<Self, CliError> {
-        let any = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
-        let https = bind("--https-port", args.https_port, any[0]).or_else(|error| {
-            if taken(&error) { Err(error) } else { bind("--https-port", args.https_port, any[1]) }
-        });
-        let http = bind("--http-port", args.http_port, Ipv4Addr::LOCALHOST.into());
+        let https = if args.lan {
+            everywhere("--https-port", args.https_port).map(|listener| vec![listener])
+        } else {
+            loopback("--https-port", args.https_port)
+        };
+        let http = loopback("--http-port", args.http_port);
         let (https, http) = (https.map_err(|e| usage(&e))?, http.map_err(|e| usage(&e))?);
-        let mut http = vec![http];
-        match bind("--http-port", port(&http[0]), Ipv6Addr::LOCALHOST.into()) {
-            Ok(listener) => http.push(listener),
-            Err(error) if taken(&error) => return Err(usage(&error)),
-            Err(_) => {}
-        }
         let backend = bind("--backend-port", args.backend_port, Ipv4Addr::LOCALHOST.into());
         Ok(Self { https, http, backend: backend.map_err(|e| usage(&e))? })
     }
 
     fn ports(&self) -> Ports {
-        Ports { https: port(&self.https), http: port(&self.http[0]), backend: port(&self.backend) }
+        Ports {
+            https: port(&self.https[0]),
+            http: port(&self.http[0]),
+            backend: port(&self.backend),
+        }
     }
+}
+
+/// Every address of this machine, IPv6 where it has it.
+fn everywhere(flag: &str, port: u16) -> io::Result<Listener> {
+    bind(flag, port, Ipv6Addr::UNSPECIFIED.into()).or_else(|error| {
+        if taken(&error) { Err(error) } else { bind(flag, port, Ipv4Addr::UNSPECIFIED.into()) }
+    })
+}
+
+/// IPv4 loopback, and IPv6 where the machine has it: `localhost` means either.
+fn loopback(flag: &str, asked: u16) -> io::Result<Vec<Listener>> {
+    let mut listeners = vec![bind(flag, asked, Ipv4Addr::LOCALHOST.into())?];
+    match bind(flag, port(&listeners[0]), Ipv6Addr::LOCALHOST.into()) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) if taken(&error) => return Err(error),
+        Err(_) => {}
+    }
+    Ok(listeners)
 }
 
 fn bind(flag: &str, port: u16, ip: IpAddr) -> io::Result<Listener> {
@@ -183,13 +216,16 @@ fn greeting(args: &DemoArgs, names: &Names, ports: Ports) -> String {
     let mut text = format!(
         "\n  Incoming!! demo\n\n  \
          https://localhost:{https}/   the browser warns once: the certificate was made here\n  \
-         http://localhost:{http}/    the same without encryption, from this machine only\n"
+         http://localhost:{http}/    the same without encryption\n"
     );
-    // Writing to a string does not fail.
-    for host in names.for_others() {
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let _ = writeln!(text, "  https://{host}:{https}/   for a phone or another machine");
+    if args.lan {
+        // Writing to a string does not fail.
+        for host in names.for_others() {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            let _ = writeln!(text, "  https://{host}:{https}/   for a phone or another machine");
+        }
     }
+    text += if args.lan { OPEN } else { LOCAL };
     let received = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
     let received = received.join("received");
     let _ = write!(

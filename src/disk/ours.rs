@@ -1,17 +1,26 @@
 //! Whether a place is ours: whoever else owns it, has put a link there or may write to it decides what is read from it
 //! and where it leads. Root and this process's user are us: nothing holds against either.
 //!
-//! What is looked at is the place itself: its kind, its owner, and that not every user may write to it. Absent: its
-//! group, which is whom its owner lets in, and what is above it, which the caller chose.
+//! [`directory`] and [`open`] look at the place itself: its kind, its owner, and that not every user may write to it;
+//! [`foreign_above`] looks at the directories above it. Absent: the group, which is whom the owner lets in.
 //!
 //! Each error says what is wrong and what would be right, without the path, which the caller knows.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::NO_FOLLOW;
+
+/// Why another user can change what a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// The owner is this user, neither root nor ours.
+    Owner(u32),
+    /// Every user may write to it; its mode.
+    Writable(u32),
+}
 
 /// Checks the directory at `path`, which must not be reached by a link in its last step.
 ///
@@ -60,6 +69,56 @@ pub fn open(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File>
     Ok(file)
 }
 
+/// What another user can do to the file or directory itself.
+pub fn foreign(found: &Metadata) -> Option<Foreign> {
+    let mode = found.mode() & 0o7777;
+    if !is_ours(found) {
+        return Some(Foreign::Owner(found.uid()));
+    }
+    // The mode of a link means nothing.
+    (mode & 0o002 != 0 && !found.is_symlink()).then_some(Foreign::Writable(mode))
+}
+
+/// The first directory or link above `path`, from the root on, in which another user can put something else in the
+/// place of what leads to `path`. A directory that everybody may write to is none if it is sticky, as /tmp is: there
+/// only the owner of an entry renames it.
+///
+/// Errors: something above cannot be looked at.
+pub fn foreign_above(path: &Path) -> io::Result<Option<(PathBuf, Foreign)>> {
+    let path = std::path::absolute(path)?;
+    let mut above: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
+    // Where links among them lead to, too.
+    let real = path.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
+    above.extend(real.iter().flat_map(|real| real.ancestors()).map(Path::to_owned));
+    above.reverse();
+    for place in above {
+        let found = match std::fs::symlink_metadata(&place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found?,
+        };
+        match foreign(&found) {
+            Some(Foreign::Writable(mode)) if mode & 0o1000 != 0 => {}
+            Some(foreign) => return Ok(Some((place, foreign))),
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// An error where another user can put something else in the place of `path`.
+pub fn above(path: &Path) -> io::Result<()> {
+    let Some((place, foreign)) = foreign_above(path)? else { return Ok(()) };
+    let place = place.display();
+    Err(wrong(match foreign {
+        Foreign::Owner(owner) => {
+            format!("lies below {place}, which belongs to user {owner}, who can replace it")
+        }
+        Foreign::Writable(mode) => format!(
+            "lies below {place}, where every user of this machine can replace it (mode {mode:04o}): chmod o-w"
+        ),
+    }))
+}
+
 /// An error where every user of this machine may write to it.
 pub fn not_of_everybody(found: &Metadata) -> io::Result<()> {
     let mode = found.mode() & 0o777;
@@ -73,12 +132,21 @@ pub fn not_of_everybody(found: &Metadata) -> io::Result<()> {
 }
 
 fn owned(found: &Metadata) -> io::Result<()> {
-    let us = rustix::process::geteuid().as_raw();
-    if [0, us].contains(&found.uid()) {
+    if is_ours(found) {
         return Ok(());
     }
+    let us = us();
     let owner = found.uid();
     Err(wrong(format!("belongs to user {owner}, and this is user {us}: use one of your own")))
+}
+
+fn is_ours(found: &Metadata) -> bool {
+    [0, us()].contains(&found.uid())
+}
+
+/// The user that this process acts as.
+pub fn us() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 fn wrong(why: String) -> io::Error {
@@ -177,5 +245,40 @@ mod tests {
         assert!(told(directory(place.path())).contains("belongs to user 12345"));
         let opened = open(&file, OpenOptions::new().read(true));
         assert!(told(opened).contains("belongs to user 12345"));
+    }
+
+    /// Who may rename what is above a place chooses what it leads to.
+    #[test]
+    fn issue_13_what_is_above_a_place_is_looked_at() {
+        let home = tempfile::tempdir().unwrap();
+        let (wide, place) = (home.path().join("wide"), home.path().join("wide/own/place"));
+        std::fs::create_dir_all(&place).unwrap();
+        let set = |mode| std::fs::set_permissions(&wide, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(foreign_above(&place).unwrap(), None);
+        set(0o777);
+        let found = foreign_above(&place).unwrap();
+        assert_eq!(found, Some((wide.clone(), Foreign::Writable(0o777))));
+        assert!(told(above(&place)).contains("mode 0777"), "{}", told(above(&place)));
+        assert!(foreign_above(&place.join("absent/too")).unwrap().is_some());
+        set(0o1777);
+        assert_eq!(foreign_above(&place).unwrap(), None, "sticky, as /tmp is");
+        set(0o770);
+        assert_eq!(foreign_above(&place).unwrap(), None, "the owner's group");
+        // By a link from elsewhere, too.
+        set(0o777);
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(wide.join("own"), &link).unwrap();
+        assert!(foreign_above(&link.join("place")).unwrap().is_some());
+        set(0o700);
+        assert_eq!(foreign_above(&link.join("place")).unwrap(), None);
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+        let found = foreign_above(&link.join("place")).unwrap();
+        assert_eq!(found, Some((link, Foreign::Owner(12345))));
+        std::os::unix::fs::chown(&wide, Some(12345), None).unwrap();
+        assert_eq!(foreign_above(&place).unwrap(), Some((wide, Foreign::Owner(12345))));
+        assert!(told(above(&place)).contains("belongs to user 12345"));
     }
 }

@@ -88,22 +88,30 @@ impl Program {
         Self { child, log, public: Place::Unix(public), backend: Place::Unix(backend) }
     }
 
-    /// Starts `incoming demo`; its plain http port is the public place.
-    pub fn start_demo(directory: &Path) -> Self {
+    /// Starts `incoming demo` with these flags; its plain http port is the public place. What it says at its start is
+    /// the log.
+    pub fn start_demo(directory: &Path, flags: &[&str]) -> Self {
         let mut child = command(directory)
             .args(["demo", "--https-port", "0", "--http-port", "0", "--backend-port", "0"])
             .args(["--dir", "demo"])
+            .args(flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = stdout.by_ref().map_while(Result::ok).find_map(|line| {
-            let rest = line.trim().strip_prefix("http://localhost:")?.to_owned();
-            rest.split('/').next()?.parse::<u16>().ok()
-        });
-        let place = Place::Tcp(([127, 0, 0, 1], port.expect("the demo names its port")).into());
-        Self { child, log: Arc::default(), public: place.clone(), backend: place }
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = String::new();
+        for line in stdout.map_while(Result::ok) {
+            said += &format!("{line}\n");
+            if line.contains("Ctrl-C ends it") {
+                break;
+            }
+        }
+        let rest = said.split_once("http://localhost:").expect("the demo names its port").1;
+        let port: u16 = rest.split('/').next().unwrap().parse().unwrap();
+        let place = Place::Tcp(([127, 0, 0, 1], port).into());
+        let log = Arc::new(Mutex::new(said.into_bytes()));
+        Self { child, log, public: place.clone(), backend: place }
     }
 
     /// What it has logged so far, where it is kept.

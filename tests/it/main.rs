@@ -24,6 +24,7 @@ mod chunks;
 mod configuration;
 mod cors;
 mod crash;
+mod demo;
 mod doctor;
 mod early_answers;
 mod expiry;

@@ -56,7 +56,7 @@ async fn what_is_served_can_do_nothing_in_a_browser() {
 #[tokio::test]
 async fn the_demo_page_runs_its_own_scripts_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let demo = Program::start_demo(directory.path());
+    let demo = Program::start_demo(directory.path(), &[]);
     let ask = |method: &str, target: &str| Ask::new(method, target).header("Host", "localhost");
     let asks = [
         (ask("GET", "/"), 200),

@@ -55,16 +55,17 @@ pub(super) struct App {
 }
 
 impl App {
-    /// The web app of this directory, beside a server whose backend API is on the one port of
-    /// loopback, and reached by it on the other. Blocking.
+    /// The web app of this directory, beside a server of this storage directory whose backend API is on the one port
+    /// of loopback, and reached by it on the other. Blocking.
     pub(super) fn open(
         directory: &Path,
+        storage: &Path,
         own_port: u16,
         backend_port: u16,
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             key: AppKey::open(&directory.join("app-key"))?,
-            received: Received::open(directory.join("received"))?,
+            received: Received::open(directory.join("received"), storage)?,
             arrived: Notify::new(),
             client: Client::new(Options { timeout: DEADLINE, allow: Vec::new() }),
             backend: format!("http://127.0.0.1:{backend_port}/incoming/backend"),
@@ -185,10 +186,13 @@ mod tests {
     #[tokio::test]
     async fn takes_files_from_who_knows_the_secret_only() {
         let dir = tempfile::tempdir().unwrap();
-        let app = App::open(dir.path(), 1, 1).unwrap();
+        let storage = dir.path().canonicalize().unwrap().join("storage");
+        std::fs::create_dir_all(storage.join("files")).unwrap();
+        let app = App::open(dir.path(), &storage, 1, 1).unwrap();
         let pledge = app.key.pledge(Some("film.mp4")).unwrap();
         let id = TicketId::from_random([3; 16]);
-        let (id_text, published) = (id.to_string(), dir.path().join("published"));
+        let id_text = id.to_string();
+        let published = storage.join("files").join(&id_text);
         std::fs::write(&published, "abc").unwrap();
         let fields = |secret| {
             let path = published.to_str().unwrap();
@@ -210,6 +214,13 @@ mod tests {
         assert!(published.exists());
         let mut cancelled = fields(secret);
         cancelled[5].1 = "yes";
+        // A file that is none of the server's stays where it is, also for who knows the secret.
+        let key = dir.path().join("key");
+        std::fs::write(&key, "secret").unwrap();
+        let mut stolen = fields(secret);
+        stolen[1].1 = key.to_str().unwrap();
+        assert_eq!(handover(&app, &stolen).await.0, 500);
+        assert!(key.exists() && published.exists());
         assert_eq!(handover(&app, &cancelled).await, (200, "done".into()));
         assert!(published.exists());
         assert_eq!(handover(&app, &fields(secret)).await, (200, "wait".into()));

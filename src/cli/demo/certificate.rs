@@ -105,7 +105,7 @@ impl Names {
 
 /// The certificate's files in this directory, made as needed. Blocking.
 pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
-    disk::make_directory(directory)?;
+    disk::private_directory(directory)?;
     let pair = TlsPair { cert: directory.join("cert.pem"), key: directory.join("key.pem") };
     let files = TlsFiles {
         pairs: vec![pair.clone()],
@@ -121,7 +121,9 @@ pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
     let good = kept.as_ref().is_some_and(|kept| {
         kept.names.is_superset(&names.asked) && kept.not_after > until.as_secs()
     });
-    if good && crate::net::TlsReload::load(files.clone()).is_ok() {
+    // A key that another user put there is refused.
+    let private = disk::read(&pair.key)?.is_some() & disk::read(&pair.cert)?.is_some();
+    if good && private && crate::net::TlsReload::load(files.clone()).is_ok() {
         return Ok(files);
     }
     // Names asked for earlier stay good.

@@ -1,6 +1,5 @@
 //! The answer that carries a received file to a browser, which saves it.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderVal
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::answer::Answer;
+use super::disk;
 use super::file_body::FileBody;
 
 /// What stays as it is in an extended value, besides letters and digits. Source: RFC 8187, section
@@ -30,7 +30,7 @@ const ATTR: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The answer that carries a file under this name; the browser saves it and never shows it. Blocking.
 pub(super) fn answer(path: &Path, name: &str) -> io::Result<Answer> {
-    let file = File::open(path)?;
+    let file = disk::open(path)?;
     let length = file.metadata()?.len();
     let mut answer = Response::new(Either::Right(FileBody::new(file, length)));
     let headers = answer.headers_mut();

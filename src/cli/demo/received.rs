@@ -1,11 +1,13 @@
 //! The files that the web app has received: `received/{id}`, and beside each what is known of it.
 //!
+//! A file is taken from where the server publishes that upload and from nowhere else, whatever a call names.
+//!
 //! What is known is written before the file is moved: once a file is gone from where the server
 //! published it, the server takes it for handed over, so from then on it must be known here. A record
 //! without its file is a move that did not happen; the server will ask again. Blocking.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,9 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// Files listed at most; nobody reads further, and the page asks every second while one comes in.
 const LISTED: usize = 1000;
+
+/// The folder of published files in a storage directory (docs/protocol.md).
+const FILES: &str = "files";
 
 /// The last moment that the date format can show (the year 9999).
 const LATEST_MS: u64 = 253_402_300_799_000;
@@ -57,14 +62,17 @@ pub(super) struct Listed {
 /// The files received so far.
 pub(super) struct Received {
     directory: PathBuf,
+    /// Where the server publishes files: absolute, without links.
+    published: PathBuf,
     /// Held while a file is moved in as well, so that two calls for one file do not meet.
     records: Mutex<BTreeMap<TicketId, Record>>,
 }
 
 impl Received {
-    /// What lies in this directory, which is made if absent.
-    pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
-        disk::make_directory(&directory)?;
+    /// What lies in this directory, which is made if absent, and comes from the server of this storage directory,
+    /// which has to exist.
+    pub(super) fn open(directory: PathBuf, storage: &Path) -> io::Result<Self> {
+        disk::private_directory(&directory)?;
         let mut records = BTreeMap::new();
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
@@ -73,21 +81,27 @@ impl Received {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            if !path.with_extension("").is_file() {
+            if !disk::is_file(&path.with_extension("")) {
                 continue;
             }
-            match serde_json::from_slice(&fs::read(&path)?) {
+            let read = disk::read(&path).and_then(|content| {
+                serde_json::from_slice(&content.unwrap_or_default()).map_err(io::Error::other)
+            });
+            match read {
                 Ok(record) => _ = records.insert(id, record),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "a received file is not listed");
                 }
             }
         }
-        Ok(Self { directory, records: Mutex::new(records) })
+        let published = storage.canonicalize()?.join(FILES);
+        Ok(Self { directory, published, records: Mutex::new(records) })
     }
 
     /// Moves a published file in. Called again for a file that is here already, it tells what is
     /// known of it.
+    ///
+    /// Errors: `from` is not where the server publishes this upload, or the file cannot be moved.
     pub(super) fn take(&self, id: TicketId, from: &Path, record: Record) -> io::Result<Record> {
         let mut records = self.records();
         if let Some(known) = records.get(&id) {
@@ -95,12 +109,19 @@ impl Received {
         }
         let target = self.path(id);
         // A file whose record was lost is still the file.
-        let here = target.is_file();
-        let size = fs::metadata(if here { &target } else { from })?.len();
+        let here = disk::is_file(&target);
+        let source = if here { &target } else { &self.published.join(id.to_string()) };
+        if !here && from != source {
+            let from = from.display().to_string();
+            return Err(io::Error::other(format!(
+                "{from:?} is not where this upload is published"
+            )));
+        }
+        let size = disk::open(source)?.metadata()?.len();
         let record = Record { size, ..record };
         self.write(id, &record)?;
         if !here {
-            fs::rename(from, &target)?;
+            fs::rename(source, &target)?;
             disk::sync_directory_of(&target)?;
         }
         records.insert(id, record.clone());
@@ -138,7 +159,7 @@ impl Received {
         id: TicketId,
         stop: &CancellationToken,
     ) -> io::Result<Option<Record>> {
-        let mut file = File::open(self.path(id))?;
+        let mut file = disk::open(&self.path(id))?;
         let mut block = vec![0; BLOCK_BYTES];
         let mut hash = Sha256::new();
         loop {
@@ -208,35 +229,68 @@ mod tests {
     fn takes_reads_and_remembers() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("received");
-        let published = dir.path().join("published");
+        let storage = dir.path().canonicalize().unwrap().join("storage");
+        fs::create_dir_all(storage.join(FILES)).unwrap();
+        let open = || Received::open(home.clone(), &storage).unwrap();
+        let published = |id: TicketId| storage.join(FILES).join(id.to_string());
         let (one, two) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let go = CancellationToken::new();
         {
-            let received = Received::open(home.clone()).unwrap();
-            fs::write(&published, "abc").unwrap();
-            assert_eq!(received.take(one, &published, record(1)).unwrap().size, 3);
-            assert!(!published.exists());
-            assert_eq!(received.take(one, &published, record(9)).unwrap().received_ms, 1);
-            assert!(received.take(two, &published, record(2)).is_err());
+            let received = open();
+            fs::write(published(one), "abc").unwrap();
+            assert_eq!(received.take(one, &published(one), record(1)).unwrap().size, 3);
+            assert!(!published(one).exists());
+            assert_eq!(received.take(one, &published(one), record(9)).unwrap().received_ms, 1);
+            assert!(received.take(two, &published(two), record(2)).is_err());
             assert_eq!(received.unread(), [one]);
             let stopped = CancellationToken::new();
             stopped.cancel();
             assert_eq!(received.hash(one, &stopped).unwrap(), None);
         }
-        let received = Received::open(home.clone()).unwrap();
+        let received = open();
         assert_eq!(received.unread(), [one]);
         assert_eq!(received.list()[0].state, "receiving");
         let sha256 = received.hash(one, &go).unwrap().unwrap().sha256.unwrap();
         assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        fs::write(&published, "").unwrap();
-        received.take(two, &published, record(2)).unwrap();
+        fs::write(published(two), "").unwrap();
+        received.take(two, &published(two), record(2)).unwrap();
 
-        let received = Received::open(home.clone()).unwrap();
+        let received = open();
         let ids: Vec<_> = received.list().into_iter().map(|file| file.id).collect();
         assert_eq!(ids, [two.to_string(), one.to_string()]);
         assert_eq!(received.unread(), [two]);
         // A record was written, its file never came.
         fs::remove_file(received.path(one)).unwrap();
-        assert_eq!(Received::open(home).unwrap().record(one), None);
+        assert_eq!(open().record(one), None);
+    }
+
+    /// Who knows the demo's key could else have any file of this user moved and read.
+    #[test]
+    fn issue_13_a_file_is_taken_from_the_storage_alone_and_never_by_a_link() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let storage = dir.path().canonicalize().unwrap().join("storage");
+        fs::create_dir_all(storage.join(FILES)).unwrap();
+        let key = dir.path().join("id_ed25519");
+        fs::write(&key, "secret").unwrap();
+        let received = Received::open(dir.path().join("received"), &storage).unwrap();
+        let (one, two) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
+        let published = storage.join(FILES).join(one.to_string());
+        let other = storage.join(FILES).join(two.to_string());
+        fs::write(&other, "another's").unwrap();
+        let above = storage.join(FILES).join("../../id_ed25519");
+        for from in [&key, &above, &other, &storage] {
+            assert!(received.take(one, from, record(1)).is_err(), "{}", from.display());
+        }
+        symlink(&key, &published).unwrap();
+        assert!(received.take(one, &published, record(1)).is_err());
+        assert_eq!(fs::read_to_string(&key).unwrap(), "secret");
+        // One that lies there already is not read either.
+        symlink(&key, received.path(two)).unwrap();
+        assert!(received.hash(two, &CancellationToken::new()).is_err());
+        disk::put(&received.path(two).with_extension("json"), b"{}").unwrap();
+        let again = Received::open(dir.path().join("received"), &storage).unwrap();
+        assert!(again.record(two).is_none());
+        assert!(super::super::download::answer(&again.path(two), "x").is_err());
     }
 }
