@@ -14,7 +14,7 @@ use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::core::run::RunIdentity;
-use incoming::core::time::Timestamp;
+use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Upload;
 use incoming::journal::record::{MAGIC, Record, decode, encode};
 use incoming::journal::replay::replay;
@@ -29,7 +29,7 @@ const CHUNK_BYTES: u64 = 8 << 20;
 /// Shares no factor with any of the counts, so its multiples visit every chunk once, far from order.
 const STRIDE: u64 = 7919;
 const LIMITS: Limits = Limits { max_chunk_bytes: None, max_upload_bytes: None };
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const NOW: Stamp = Stamp { date: Timestamp(1_700_000_000_000), uptime: Uptime(1_000_000) };
 
 criterion_group!(benches, inserts, extents, rules, headers, records);
 criterion_main!(benches);
@@ -163,7 +163,7 @@ fn records(c: &mut Criterion) {
         (0..count).for_each(|i| encode(&Record::Event(stored(i)), &mut bytes));
         group.throughput(Throughput::Elements(count));
         group.bench_function(BenchmarkId::new("replay", count), |b| {
-            b.iter(|| replay(black_box(&bytes), ticket().id, run).unwrap());
+            b.iter(|| replay(black_box(&bytes), ticket().id, run, NOW.uptime).unwrap());
         });
     }
     group.finish();

@@ -36,12 +36,13 @@ mod sync_point;
 pub mod tickets;
 pub mod timers;
 pub mod transfer;
+mod uptime;
 pub mod verify;
 
 use crate::core::event::Durability;
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use crate::journal::JournalStore;
 use crate::store::Store;
 use clock::Clock;
@@ -86,7 +87,9 @@ pub struct Engine {
     store: Arc<dyn Store>,
     journals: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
-    started: Timestamp,
+    count: uptime::Count,
+    /// The count at the start of this process.
+    started: Uptime,
     registry: registry::Registry,
     outbox: outbox::Outbox,
     timers: timers::Timers,
@@ -106,7 +109,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over what lies in `store` and `journals`. Reads nothing: uploads come to life
+    /// An engine over what lies in `store` and `journals`. Reads no journal: uploads come to life
     /// when they are asked for, and by [`Engine::sweep`].
     pub fn new(
         options: Options,
@@ -125,8 +128,10 @@ impl Engine {
         clock: Arc<dyn Clock>,
         blocking: blocking::Blocking,
     ) -> Arc<Self> {
+        let count = uptime::Count::take_up(&*journals, &*clock);
         Arc::new(Self {
-            started: clock.now(),
+            started: count.from(),
+            count,
             space: space::Space::new(options.min_free_bytes),
             slow_disk: slow_disk::SlowDisk::new(
                 tokio::time::Instant::now(),
@@ -202,6 +207,7 @@ impl Engine {
         self.settled().await;
         self.sync_all_written().await;
         self.settled().await;
+        self.keep_uptime().await;
     }
 
     /// Waits until every commit and transfer has ended. New ones may still begin; who calls this

@@ -11,8 +11,10 @@ pub mod memory;
 pub mod record;
 pub mod replay;
 pub mod tail;
+pub mod uptime;
 
 use crate::core::id::TicketId;
+use crate::core::time::Uptime;
 use std::io;
 
 /// Where journals lie, one for each upload. All calls block.
@@ -36,6 +38,13 @@ pub trait JournalStore: Send + Sync {
 
     /// The ids of all journals, in no order.
     fn list(&self) -> io::Result<Vec<TicketId>>;
+
+    /// The count of running time as it was last written down; `None` where it never was. Errors: it is damaged,
+    /// or any of the disk.
+    fn read_uptime(&self) -> io::Result<Option<Uptime>>;
+
+    /// Writes the count of running time down; after a power cut it is this or an earlier one, whole.
+    fn write_uptime(&self, uptime: Uptime) -> io::Result<()>;
 }
 
 /// One open journal. All calls block.

@@ -2,7 +2,7 @@
 
 use super::extent::Extent;
 use super::id::TicketId;
-use super::time::Timestamp;
+use super::time::Stamp;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct Ticket {
     /// The upload's name everywhere.
     pub id: TicketId,
     /// When the ticket was given out.
-    pub created: Timestamp,
+    pub created: Stamp,
     /// Where the finished file is handed over.
     pub finish_url: String,
     /// Echoed to the backend, demanded from it; may be empty.
@@ -94,7 +94,7 @@ pub enum Event {
     /// What the browser said of the file; fields it did not give stay as they were.
     Bound {
         /// When.
-        at: Timestamp,
+        at: Stamp,
         /// The file's length in bytes.
         length: Option<u64>,
         /// The file's name, already harmless.
@@ -107,7 +107,7 @@ pub enum Event {
     /// Bytes are stored and acknowledged.
     Stored {
         /// When.
-        at: Timestamp,
+        at: Stamp,
         /// Which bytes.
         extent: Extent,
         /// How safe they were when this was recorded.
@@ -116,7 +116,7 @@ pub enum Event {
     /// The whole file is synced, renamed to its place and the directory synced.
     Published {
         /// When.
-        at: Timestamp,
+        at: Stamp,
     },
     /// The whole file's SHA-256.
     Digested {
@@ -126,36 +126,36 @@ pub enum Event {
     /// A call to the backend is about to be made (recorded before the first byte leaves).
     CallBegun {
         /// When.
-        at: Timestamp,
+        at: Stamp,
     },
     /// The call came back, or did not.
     CallEnded {
         /// When.
-        at: Timestamp,
+        at: Stamp,
         /// How.
         outcome: CallOutcome,
     },
     /// The backend has taken the file.
     Finished {
         /// When.
-        at: Timestamp,
+        at: Stamp,
     },
     /// The handover was given up; the file stays.
     Failed {
         /// When.
-        at: Timestamp,
+        at: Stamp,
         /// Why, for people.
         reason: String,
     },
     /// A failed handover is to be tried again.
     RetryAsked {
         /// When.
-        at: Timestamp,
+        at: Stamp,
     },
     /// Cancelled before the file was complete.
     Cancelled {
         /// When.
-        at: Timestamp,
+        at: Stamp,
         /// Why, for people.
         reason: String,
         /// Whether the backend has to be told.
@@ -164,6 +164,26 @@ pub enum Event {
     /// The backend was told of the cancel, or telling it was given up.
     NoticeEnded {
         /// When.
-        at: Timestamp,
+        at: Stamp,
     },
+}
+
+impl Event {
+    /// When it came true, where that is kept.
+    pub fn at_mut(&mut self) -> Option<&mut Stamp> {
+        match self {
+            Self::Created(ticket) => Some(&mut ticket.created),
+            Self::Bound { at, .. }
+            | Self::Stored { at, .. }
+            | Self::Published { at }
+            | Self::CallBegun { at }
+            | Self::CallEnded { at, .. }
+            | Self::Finished { at }
+            | Self::Failed { at, .. }
+            | Self::RetryAsked { at }
+            | Self::Cancelled { at, .. }
+            | Self::NoticeEnded { at } => Some(at),
+            Self::Digested { .. } => None,
+        }
+    }
 }

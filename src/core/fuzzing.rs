@@ -7,7 +7,7 @@ use super::extent::{Extent, ExtentSet};
 use super::id::TicketId;
 use super::limits::Limits;
 use super::name;
-use super::time::Timestamp;
+use super::time::{Stamp, Timestamp, Uptime};
 use super::upload::{Phase, Upload};
 use std::collections::BTreeSet;
 
@@ -165,7 +165,7 @@ pub fn history(source: &mut Source<'_>) -> History {
         }
         admitted(&upload, source, &limits);
         let command = command(source);
-        let decided = upload.decide(&command, Timestamp(now), &limits);
+        let decided = upload.decide(&command, stamp(now), &limits);
         let Ok(decided) = decided else { continue };
         let before = upload.clone();
         for event in &decided {
@@ -174,10 +174,15 @@ pub fn history(source: &mut Source<'_>) -> History {
             assert!(complete || !matches!(event, Event::Published { .. }), "published unfinished");
         }
         stepped(&before, &upload, &command, &decided);
-        repeated(&upload, &command, Timestamp(now + 1), &limits);
+        repeated(&upload, &command, stamp(now + 1), &limits);
         events.extend(decided);
     }
     History { ticket, events, upload }
+}
+
+/// A moment of the count. The clock is set to and fro meanwhile, which must change nothing.
+fn stamp(uptime: u64) -> Stamp {
+    Stamp { date: Timestamp(uptime.wrapping_mul(0x9E37_79B9_7F4A_7C15)), uptime: Uptime(uptime) }
 }
 
 /// What must hold between one state and the next.
@@ -213,7 +218,7 @@ fn stepped(before: &Upload, after: &Upload, command: &Command, events: &[Event])
 }
 
 /// A request that is repeated, since its answer was lost, must change nothing more.
-fn repeated(upload: &Upload, command: &Command, now: Timestamp, limits: &Limits) {
+fn repeated(upload: &Upload, command: &Command, now: Stamp, limits: &Limits) {
     let idempotent = matches!(
         command,
         Command::Bind(_)
@@ -250,7 +255,7 @@ fn admitted(upload: &Upload, source: &mut Source<'_>, limits: &Limits) {
 fn ticket(source: &mut Source<'_>) -> Ticket {
     Ticket {
         id: TicketId::from_random([source.byte(); 16]),
-        created: Timestamp(500),
+        created: stamp(500),
         finish_url: source.text(),
         secret: source.text(),
         removal: if source.flip() { Removal::Keep } else { Removal::RemoveWhenFinished },

@@ -1,13 +1,13 @@
 //! When the backend is called: how long to wait between calls, and when to give up.
 
-use super::time::Timestamp;
+use super::time::Uptime;
 use std::time::Duration;
 
 /// The state of the calls that one upload owes its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calls {
     /// When calling began, or began anew; [`Policy::retry_for`] counts from here.
-    pub since: Timestamp,
+    pub since: Uptime,
     /// Calls begun so far, over restarts.
     pub begun: u32,
     /// Calls begun since the backend last answered, or since `since`: sets the pause.
@@ -26,12 +26,12 @@ pub enum LastCall {
     /// Answered with `wait`.
     Waiting {
         /// When that answer came.
-        at: Timestamp,
+        at: Uptime,
     },
     /// Ended without an answer that counts.
     Unanswered {
         /// When.
-        at: Timestamp,
+        at: Uptime,
         /// Why, for people.
         reason: String,
     },
@@ -48,13 +48,13 @@ pub struct Policy {
 
 impl Calls {
     /// Nothing called yet; calling begins at `since`.
-    pub fn owed(since: Timestamp) -> Self {
+    pub fn owed(since: Uptime) -> Self {
         Self { since, begun: 0, unanswered: 0, last: LastCall::None }
     }
 
     /// When the next call is due. `jitter` is a random number from 0 to 1, drawn by the caller.
     /// A call whose end is not known is due at once: after a restart nobody waits for it.
-    pub fn due(&self, policy: &Policy, jitter: f64) -> Timestamp {
+    pub fn due(&self, policy: &Policy, jitter: f64) -> Uptime {
         match &self.last {
             LastCall::None | LastCall::Begun => self.since,
             LastCall::Waiting { at } => at.after(policy.confirm_timeout),
@@ -63,7 +63,7 @@ impl Calls {
     }
 
     /// Whether calls have gone unanswered for so long that they end at `now`.
-    pub fn exhausted(&self, policy: &Policy, now: Timestamp) -> bool {
+    pub fn exhausted(&self, policy: &Policy, now: Uptime) -> bool {
         match &self.last {
             LastCall::None | LastCall::Begun | LastCall::Waiting { .. } => false,
             LastCall::Unanswered { .. } => now.since(self.since) >= policy.retry_for,
@@ -112,12 +112,12 @@ mod tests {
             confirm_timeout: Duration::from_secs(600),
             retry_for: Duration::from_secs(60),
         };
-        let mut calls = Calls::owed(Timestamp(0));
-        calls.last = LastCall::Waiting { at: Timestamp(5_000) };
-        assert!(!calls.exhausted(&policy, Timestamp(u64::MAX)));
-        assert_eq!(calls.due(&policy, 0.5), Timestamp(605_000));
-        calls.last = LastCall::Unanswered { at: Timestamp(5_000), reason: String::new() };
-        assert!(!calls.exhausted(&policy, Timestamp(59_999)));
-        assert!(calls.exhausted(&policy, Timestamp(60_000)));
+        let mut calls = Calls::owed(Uptime(0));
+        calls.last = LastCall::Waiting { at: Uptime(5_000) };
+        assert!(!calls.exhausted(&policy, Uptime(u64::MAX)));
+        assert_eq!(calls.due(&policy, 0.5), Uptime(605_000));
+        calls.last = LastCall::Unanswered { at: Uptime(5_000), reason: String::new() };
+        assert!(!calls.exhausted(&policy, Uptime(59_999)));
+        assert!(calls.exhausted(&policy, Uptime(60_000)));
     }
 }

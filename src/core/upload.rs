@@ -9,7 +9,7 @@ use super::extent::{Extent, ExtentSet};
 use super::handover::{Calls, LastCall, Policy};
 use super::limits::Limits;
 use super::refusal::{Over, Refusal};
-use super::time::Timestamp;
+use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
 /// An upload: what was promised, what is stored, where it stands.
@@ -23,7 +23,7 @@ pub struct Upload {
     received: ExtentSet,
     sha256: Option<[u8; 32]>,
     phase: Phase,
-    last_active: Timestamp,
+    last_active: Stamp,
 }
 
 /// Where an upload stands.
@@ -38,14 +38,14 @@ pub enum Phase {
     /// The backend has taken it.
     Finished {
         /// When.
-        at: Timestamp,
+        at: Uptime,
         /// Calls that were begun.
         calls: u32,
     },
     /// Cancelled or expired.
     Cancelled {
         /// When.
-        at: Timestamp,
+        at: Uptime,
         /// Why, for people.
         reason: String,
         /// The calls still owed; `None` once the backend knows.
@@ -54,7 +54,7 @@ pub enum Phase {
     /// The handover was given up; the file stays for a while.
     Failed {
         /// When.
-        at: Timestamp,
+        at: Uptime,
         /// Why, for people.
         reason: String,
         /// Calls that were begun.
@@ -110,7 +110,7 @@ impl Upload {
 
     /// When a byte was last acknowledged; before the first one, when the ticket was made. What is
     /// said of the file is no byte: repeating it must not keep an upload for ever.
-    pub fn last_active(&self) -> Timestamp {
+    pub fn last_active(&self) -> Stamp {
         self.last_active
     }
 
@@ -163,7 +163,7 @@ impl Upload {
     pub fn decide(
         &self,
         command: &Command,
-        now: Timestamp,
+        now: Stamp,
         limits: &Limits,
     ) -> Result<Vec<Event>, Refusal> {
         match command {
@@ -203,12 +203,7 @@ impl Upload {
         }
     }
 
-    fn bind(
-        &self,
-        facts: &FileFacts,
-        now: Timestamp,
-        limits: &Limits,
-    ) -> Result<Vec<Event>, Refusal> {
+    fn bind(&self, facts: &FileFacts, now: Stamp, limits: &Limits) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
             Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Over::Cancelled)),
             Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
@@ -249,7 +244,7 @@ impl Upload {
         extents: &ExtentSet,
         length: Option<u64>,
         durability: Durability,
-        now: Timestamp,
+        now: Stamp,
         limits: &Limits,
     ) -> Result<Vec<Event>, Refusal> {
         if let Some(length) = length {
@@ -284,7 +279,7 @@ impl Upload {
         Ok(events)
     }
 
-    fn cancel(&self, reason: &str, notice: Notice, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn cancel(&self, reason: &str, notice: Notice, now: Stamp) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
             Phase::New | Phase::Uploading if !self.is_complete() => {
                 Ok(vec![Event::Cancelled { at: now, reason: reason.into(), notice }])
@@ -300,7 +295,7 @@ impl Upload {
         }
     }
 
-    fn settle(&self, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn settle(&self, now: Stamp) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
             Phase::HandingOver(_) => Ok(vec![Event::Finished { at: now }]),
             Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } => Ok(Vec::new()),
@@ -309,7 +304,7 @@ impl Upload {
         }
     }
 
-    fn give_up(&self, reason: &str, now: Timestamp) -> Vec<Event> {
+    fn give_up(&self, reason: &str, now: Stamp) -> Vec<Event> {
         match &self.phase {
             Phase::HandingOver(_) => vec![Event::Failed { at: now, reason: reason.into() }],
             Phase::Cancelled { owed: Some(_), .. } => vec![Event::NoticeEnded { at: now }],
@@ -322,7 +317,7 @@ impl Upload {
     }
 
     /// Whether the calls owed have gone unanswered for too long.
-    pub fn calls_exhausted(&self, policy: &Policy, now: Timestamp) -> bool {
+    pub fn calls_exhausted(&self, policy: &Policy, now: Uptime) -> bool {
         self.owed().is_some_and(|calls| calls.exhausted(policy, now))
     }
 
@@ -339,19 +334,22 @@ impl Upload {
             }
             Event::Stored { at, extent, .. } => {
                 self.received.insert(*extent);
-                self.last_active = self.last_active.max(*at);
+                // By the count alone: the date may have been set back meanwhile.
+                if at.uptime >= self.last_active.uptime {
+                    self.last_active = *at;
+                }
                 self.begun();
             }
-            Event::Published { at } => self.phase = Phase::HandingOver(Calls::owed(*at)),
+            Event::Published { at } => self.phase = Phase::HandingOver(Calls::owed(at.uptime)),
             Event::Digested { sha256 } => self.sha256 = Some(*sha256),
             Event::CallBegun { .. } | Event::CallEnded { .. } => self.apply_call(event),
             Event::Finished { at } => {
                 let calls = self.owed().map_or(0, |calls| calls.begun);
-                self.phase = Phase::Finished { at: *at, calls };
+                self.phase = Phase::Finished { at: at.uptime, calls };
             }
             Event::Failed { at, reason } => {
                 let calls = self.owed().map_or(0, |calls| calls.begun);
-                self.phase = Phase::Failed { at: *at, reason: reason.clone(), calls };
+                self.phase = Phase::Failed { at: at.uptime, reason: reason.clone(), calls };
             }
             Event::RetryAsked { at } => {
                 let begun = match &self.phase {
@@ -359,16 +357,16 @@ impl Upload {
                     Phase::HandingOver(calls) => calls.begun,
                     Phase::New | Phase::Uploading | Phase::Cancelled { .. } => 0,
                 };
-                self.phase = Phase::HandingOver(Calls { begun, ..Calls::owed(*at) });
+                self.phase = Phase::HandingOver(Calls { begun, ..Calls::owed(at.uptime) });
             }
             Event::Cancelled { at, reason, notice } => {
                 let owed = match notice {
-                    Notice::Owed => Some(Calls::owed(*at)),
+                    Notice::Owed => Some(Calls::owed(at.uptime)),
                     Notice::NotOwed => None,
                 };
                 // Its bytes go, so none is claimed any more.
                 self.received = ExtentSet::new();
-                self.phase = Phase::Cancelled { at: *at, reason: reason.clone(), owed };
+                self.phase = Phase::Cancelled { at: at.uptime, reason: reason.clone(), owed };
             }
             Event::NoticeEnded { .. } => {
                 if let Phase::Cancelled { owed, .. } = &mut self.phase {
@@ -397,12 +395,12 @@ impl Upload {
                 calls.last = LastCall::Begun;
             }
             Event::CallEnded { at, outcome: CallOutcome::Wait } => {
-                calls.since = *at;
+                calls.since = at.uptime;
                 calls.unanswered = 0;
-                calls.last = LastCall::Waiting { at: *at };
+                calls.last = LastCall::Waiting { at: at.uptime };
             }
             Event::CallEnded { at, outcome: CallOutcome::Retry(reason) } => {
-                calls.last = LastCall::Unanswered { at: *at, reason: reason.clone() };
+                calls.last = LastCall::Unanswered { at: at.uptime, reason: reason.clone() };
             }
             Event::Created(_)
             | Event::Bound { .. }

@@ -157,7 +157,7 @@ impl Engine {
     /// Uploads that owe their backend a call, and for how long the oldest has owed it.
     pub fn handovers_owed(&self) -> (usize, Duration) {
         let (count, since) = self.outbox.owed();
-        (count, since.map_or(Duration::ZERO, |since| self.clock.now().since(since)))
+        (count, since.map_or(Duration::ZERO, |since| self.uptime().since(since)))
     }
 }
 

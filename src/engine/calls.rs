@@ -119,7 +119,7 @@ impl Engine {
         self.change(&live, command).await?;
         // Judged after a call, never before one: while the server was down nothing was tried.
         let upload = live.lock().upload.clone();
-        if upload.calls_exhausted(&self.options().calls, self.clock.now()) {
+        if upload.calls_exhausted(&self.options().calls, self.uptime()) {
             let reason = upload.reason().unwrap_or("the backend did not answer").to_owned();
             tracing::warn!(upload = %id.short(), "calls to the backend given up");
             self.change(&live, Command::GiveUp(reason)).await?;

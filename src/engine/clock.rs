@@ -1,12 +1,17 @@
 //! Time and randomness, as the engine gets them: from outside, so that tests can give their own.
 
 use crate::core::time::Timestamp;
-use std::time::{SystemTime, UNIX_EPOCH};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the engine reads the time and draws random numbers.
 pub trait Clock: Send + Sync {
-    /// Wall-clock time.
-    fn now(&self) -> Timestamp;
+    /// The date, for people: it may jump at any time, in either direction.
+    fn date(&self) -> Timestamp;
+
+    /// How long the machine has been up, time in which it was suspended included. Nobody can set it; it begins
+    /// anew with each boot.
+    fn since_boot(&self) -> Duration;
 
     /// Sixteen random bytes, from a source that cannot be guessed. Errors: the system has none.
     fn random(&self) -> std::io::Result<[u8; 16]>;
@@ -18,14 +23,21 @@ pub trait Clock: Send + Sync {
     }
 }
 
-/// The system's clock and random source.
+/// The system's clocks and random source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
+    fn date(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn since_boot(&self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        // Neither is ever below zero, by the kernel's word.
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
     }
 
     fn random(&self) -> std::io::Result<[u8; 16]> {

@@ -8,7 +8,7 @@
 use super::Engine;
 use super::error::{Fault, LookupError};
 use crate::core::id::TicketId;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,7 +24,7 @@ struct Held {
     /// Found, and not to be read when they were looked at last.
     ids: BTreeSet<TicketId>,
     /// When to go on; `None` before the first go.
-    due: Option<Timestamp>,
+    due: Option<Uptime>,
 }
 
 /// Whether it is known which uploads there are.
@@ -78,13 +78,12 @@ impl Engine {
                 let held = self.unmet.lock();
                 match held.due {
                     Some(_) if held.listing == Listing::Done && held.ids.is_empty() => None,
-                    due => Some(due.unwrap_or(Timestamp(0))),
+                    due => Some(due.unwrap_or(Uptime(0))),
                 }
             };
             let Some(due) = due else { return std::future::pending().await };
-            let pause = due.since(self.clock.now());
-            // A longer one: the clock has been set back.
-            if pause.is_zero() || pause > MEET_AGAIN {
+            let pause = due.since(self.uptime());
+            if pause.is_zero() {
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -110,7 +109,7 @@ impl Engine {
                 }
             },
         }
-        self.unmet.lock().due = Some(self.clock.now().after(MEET_AGAIN));
+        self.unmet.lock().due = Some(self.uptime().after(MEET_AGAIN));
     }
 
     /// The ids of all parts and of all journals.

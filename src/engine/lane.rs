@@ -242,7 +242,7 @@ impl Engine {
             if self.options().ack == Durability::Written {
                 state.unsynced_bytes += acknowledged;
             }
-            state.touched = self.clock.now();
+            state.touched = self.uptime();
             if over {
                 state.claims.fence_all();
                 state.blob = None;

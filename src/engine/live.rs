@@ -8,7 +8,7 @@ use super::error::Fault;
 use super::lane::Lane;
 use super::prefix::Prefix;
 use crate::core::id::TicketId;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::journal::log::Log;
 use crate::store::Blob;
@@ -41,11 +41,11 @@ pub(super) struct State {
     /// The disk failed this upload: nothing more is written until a restart.
     pub(super) fault: Option<Fault>,
     /// When somebody last asked; lets idle uploads leave memory.
-    pub(super) touched: Timestamp,
+    pub(super) touched: Uptime,
     /// Bytes only written since the last sync point.
     pub(super) unsynced_bytes: u64,
     /// When that was.
-    pub(super) synced_at: Timestamp,
+    pub(super) synced_at: Uptime,
     /// The digest of the file's beginning, where it is asked for.
     pub(super) prefix: Prefix,
     /// Nothing is left of it; whoever still holds it learns that there is no such upload.
@@ -71,7 +71,7 @@ pub(super) enum LogPlace {
 }
 
 impl Live {
-    pub(super) fn new(id: TicketId, upload: Upload, log: LogPlace, now: Timestamp) -> Arc<Self> {
+    pub(super) fn new(id: TicketId, upload: Upload, log: LogPlace, now: Uptime) -> Arc<Self> {
         Arc::new(Self {
             id,
             state: Mutex::new(State {

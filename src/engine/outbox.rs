@@ -7,7 +7,7 @@ use super::owed::Owed;
 use super::timers::{Due, Timers};
 use crate::core::handover::{Calls, LastCall};
 use crate::core::id::TicketId;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -50,12 +50,12 @@ impl Turn {
 
 impl Outbox {
     /// Uploads that wait for a call, and when the earliest is due.
-    pub fn summary(&self) -> (usize, Option<Timestamp>) {
+    pub fn summary(&self) -> (usize, Option<Uptime>) {
         self.waiting.summary()
     }
 
     /// Uploads that owe a call, those being called among them, and since when the oldest does.
-    pub fn owed(&self) -> (usize, Option<Timestamp>) {
+    pub fn owed(&self) -> (usize, Option<Uptime>) {
         self.owed.summary()
     }
 
@@ -65,13 +65,13 @@ impl Outbox {
     }
 
     /// A call is owed since then, whenever it is due.
-    pub(super) fn owes(&self, id: TicketId, since: Timestamp, cause: Option<&Cause>) {
+    pub(super) fn owes(&self, id: TicketId, since: Uptime, cause: Option<&Cause>) {
         self.owed.set(id, since, cause);
     }
 
     /// A call is due when `at` says, or, where one is under way, decided on when that is over. Settings that `at` reads
     /// are not replaced between that and the queue.
-    pub(super) fn set(&self, id: TicketId, turn: Turn, at: impl FnOnce() -> Timestamp) {
+    pub(super) fn set(&self, id: TicketId, turn: Turn, at: impl FnOnce() -> Uptime) {
         let mut marks = self.marks();
         if marks.calling.contains(&id) {
             return;
@@ -94,7 +94,7 @@ impl Outbox {
     }
 
     /// Takes out what is due at `now`, so that nobody else takes it until the call is over.
-    fn take(&self, now: Timestamp) -> Due {
+    fn take(&self, now: Uptime) -> Due {
         let mut marks = self.marks();
         let due = self.waiting.due(now);
         if let Due::Now(id) = due {
@@ -156,7 +156,7 @@ impl Engine {
     pub fn put_back(&self, id: TicketId) {
         self.outbox.over(id);
         let pause = crate::core::handover::pause(PUT_BACK_PAUSE, self.clock.jitter());
-        let at = self.clock.now().after(pause);
+        let at = self.uptime().after(pause);
         self.outbox.set(id, Turn::Call, || at);
     }
 
@@ -175,14 +175,14 @@ impl Engine {
 }
 
 /// Waits for the next upload due in `timers`, taken out by `take`. Wakes at least every [`LONGEST_SLEEP`], since the
-/// wall clock may be set while the sleep's clock runs on.
+/// clock of sleeps stands still while the machine is suspended, and the count goes on.
 pub(super) async fn next(
     timers: &Timers,
     engine: &Engine,
-    take: impl Fn(Timestamp) -> Due,
+    take: impl Fn(Uptime) -> Due,
 ) -> TicketId {
     loop {
-        let now = engine.clock.now();
+        let now = engine.uptime();
         let pause = match take(now) {
             Due::Now(id) => return id,
             Due::At(at) => at.since(now).min(LONGEST_SLEEP),
@@ -212,11 +212,11 @@ mod tests {
         let (mut computed, mut put) = (false, false);
         outbox.set(id, Turn::Confirm, || {
             computed = outbox.marks.try_lock().is_err();
-            Timestamp(5_000)
+            Uptime(5_000)
         });
         let (before, now) = (Duration::from_secs(4), Duration::from_secs(2));
         outbox.retune(before, now, || put = outbox.marks.try_lock().is_err());
         assert!(computed && put, "both under the one lock");
-        assert_eq!(outbox.summary(), (1, Some(Timestamp(3_000))));
+        assert_eq!(outbox.summary(), (1, Some(Uptime(3_000))));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cause::Cause;
 use crate::core::id::TicketId;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
@@ -12,8 +12,8 @@ pub(super) struct Owed(Mutex<Held>);
 
 #[derive(Debug, Default)]
 struct Held {
-    by_time: BTreeSet<(Timestamp, TicketId)>,
-    by_id: HashMap<TicketId, (Timestamp, Option<Cause>)>,
+    by_time: BTreeSet<(Uptime, TicketId)>,
+    by_id: HashMap<TicketId, (Uptime, Option<Cause>)>,
 }
 
 impl Owed {
@@ -22,7 +22,7 @@ impl Owed {
     }
 
     /// A call is owed since then. Without a cause, the one that was known stays.
-    pub(super) fn set(&self, id: TicketId, since: Timestamp, cause: Option<&Cause>) {
+    pub(super) fn set(&self, id: TicketId, since: Uptime, cause: Option<&Cause>) {
         let mut held = self.lock();
         let before = held.by_id.remove(&id);
         let mut known = None;
@@ -48,7 +48,7 @@ impl Owed {
     }
 
     /// How many, and since when the oldest.
-    pub(super) fn summary(&self) -> (usize, Option<Timestamp>) {
+    pub(super) fn summary(&self) -> (usize, Option<Uptime>) {
         let held = self.lock();
         (held.by_id.len(), held.by_time.first().map(|(since, _)| *since))
     }
@@ -63,16 +63,16 @@ mod tests {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let owed = Owed::default();
         assert_eq!(owed.summary(), (0, None));
-        owed.set(a, Timestamp(5), Some(&Cause::new("first".into(), None)));
-        owed.set(b, Timestamp(3), None);
-        assert_eq!(owed.summary(), (2, Some(Timestamp(3))));
-        owed.set(a, Timestamp(2), None);
-        assert_eq!(owed.summary(), (2, Some(Timestamp(2))));
+        owed.set(a, Uptime(5), Some(&Cause::new("first".into(), None)));
+        owed.set(b, Uptime(3), None);
+        assert_eq!(owed.summary(), (2, Some(Uptime(3))));
+        owed.set(a, Uptime(2), None);
+        assert_eq!(owed.summary(), (2, Some(Uptime(2))));
         assert_eq!(owed.cause(a).unwrap().request(), "first");
         assert!(owed.cause(b).is_none());
         owed.clear(a);
         owed.clear(a);
-        assert_eq!(owed.summary(), (1, Some(Timestamp(3))));
+        assert_eq!(owed.summary(), (1, Some(Uptime(3))));
         assert!(owed.cause(a).is_none());
     }
 }

@@ -7,6 +7,7 @@ use super::held::{self, Beside};
 use super::lane::Task;
 use super::live::{Live, LogPlace};
 use crate::core::id::TicketId;
+use crate::journal::record::{MAGIC, MAGIC_DATED};
 use crate::journal::replay::{Replayed, Unreadable, replay};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -98,7 +99,7 @@ impl Engine {
         let publish = replayed.upload.awaits_publish();
         let live = {
             let mut registry = self.registry.lock();
-            let now = self.clock.now();
+            let now = self.uptime();
             if let Some(live) = registry.lives.get(&id) {
                 return Some(Arc::clone(live));
             }
@@ -136,6 +137,9 @@ impl Engine {
         let settle = || {
             let Some(mut held) = self.journals.read(id)? else { return Ok(()) };
             held.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+            if held.starts_with(MAGIC_DATED) {
+                held[..MAGIC.len()].copy_from_slice(MAGIC);
+            }
             let mut file = self.journals.open(id)?;
             match file.write_at(&held, 0) {
                 // A full disk keeps what it has.
@@ -159,7 +163,7 @@ impl Engine {
             |what: &str, error: &dyn std::fmt::Display| LookupError::Fault(Fault::new(what, error));
         let bytes = self.journals.read(id).map_err(|error| fault("reading the journal", &error))?;
         let Some(bytes) = bytes else { return Err(LookupError::Unknown) };
-        let replayed = match replay(&bytes, id, self.store.run()) {
+        let replayed = match replay(&bytes, id, self.store.run(), self.uptime()) {
             Ok(replayed) => replayed,
             Err(Unreadable::Unborn) => {
                 let part =
@@ -183,7 +187,7 @@ impl Engine {
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
     /// bytes were durable, ordered by id.
     pub(super) fn evict_idle(&self) -> Vec<Arc<Live>> {
-        let now = self.clock.now();
+        let now = self.uptime();
         let mut unsynced = Vec::new();
         let mut held = self.registry.lock();
         let before = held.lives.len();

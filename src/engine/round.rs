@@ -42,7 +42,7 @@ impl Round<'_> {
         tasks: impl Iterator<Item = &'t Task> + Clone,
     ) -> Result<(Upload, Vec<Result<(), Refusal>>), RoundError> {
         self.sync_data(tasks.clone())?;
-        let now = self.engine.clock.now();
+        let now = self.engine.now();
         let mut staged = self.before.clone();
         let mut records = Vec::new();
         let mut answers = Vec::new();
@@ -175,7 +175,7 @@ impl Round<'_> {
     /// Puts the complete file in its place. What was recorded up to here stands, whatever happens.
     fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
         let length = staged.length().unwrap_or_default();
-        let now = self.engine.clock.now();
+        let now = self.engine.now();
         let store = &self.engine.store;
         let publish = || store.publish(self.live.id, length);
         let placed = self.engine.stats.disk_syncs.during(publish, |error| !is_full(error));

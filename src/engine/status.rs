@@ -160,7 +160,7 @@ impl Engine {
 
     pub(super) fn status_of(&self, live: &Arc<Live>) -> Status {
         let mut state = live.lock();
-        state.touched = self.clock.now();
+        state.touched = self.uptime();
         self.describe(&state.upload)
     }
 
@@ -181,8 +181,8 @@ impl Engine {
             name: upload.name().map(str::to_owned),
             reason: upload.reason().map(str::to_owned),
             digest: upload.ticket().digest,
-            created: upload.ticket().created,
-            last_active: upload.last_active(),
+            created: upload.ticket().created.date,
+            last_active: upload.last_active().date,
             handover_attempts: attempts(upload),
             path: kept.then(|| self.store.path(id)),
         }

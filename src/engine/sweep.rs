@@ -16,7 +16,7 @@ use crate::core::command::Command;
 use crate::core::event::Notice;
 use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,7 @@ impl Engine {
             () = self.draining.cancelled() => {}
             () = watch => {}
             () = evict => {}
+            () = self.keep_count() => {}
         }
     }
 
@@ -71,7 +72,7 @@ impl Engine {
         match upload.owed() {
             // What is owed is called at once after a start.
             Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
-                let now = self.clock.now();
+                let now = self.uptime();
                 self.outbox.set(id, Turn::Call, || now);
             }
             Some(calls) => {
@@ -83,14 +84,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn due(&self, upload: &Upload) -> Timestamp {
+    pub(super) fn due(&self, upload: &Upload) -> Uptime {
         match upload.phase() {
             Phase::New | Phase::Uploading => {
                 let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
-                // Time the server was down does not count.
-                upload.last_active().max(self.started).after(idle)
+                // After a start clients need a while to come back.
+                let back = self.started.after(idle.min(COMING_BACK));
+                upload.last_active().uptime.after(idle).max(back)
             }
-            Phase::HandingOver(_) => self.clock.now().after(self.options().failed_retention),
+            Phase::HandingOver(_) => self.uptime().after(self.options().failed_retention),
             Phase::Finished { at, .. } | Phase::Cancelled { at, .. } => {
                 at.after(self.options().retain_finished)
             }
@@ -172,7 +174,7 @@ impl Engine {
 
     /// Has an upload looked at again in a while.
     pub(super) fn look_again(&self, id: TicketId) {
-        self.timers.set(id, self.clock.now().after(RECHECK));
+        self.timers.set(id, self.uptime().after(RECHECK));
     }
 
     /// Something is due for an upload: expiry, or the end of what is kept of it.
@@ -188,7 +190,7 @@ impl Engine {
         };
         let upload = live.lock().upload.clone();
         let due = self.due(&upload);
-        let now = self.clock.now();
+        let now = self.uptime();
         match upload.phase() {
             Phase::New | Phase::Uploading if upload.awaits_publish() => {
                 if let Err(error) = self.submit(&live, Task::Publish).done().await {
@@ -220,7 +222,7 @@ impl Engine {
     /// something arrived since it was looked at.
     pub(super) fn expiry(&self, live: &Live, upload: &Upload) -> Option<Command> {
         let open = matches!(upload.phase(), Phase::New | Phase::Uploading);
-        if !open || upload.awaits_publish() || self.due(upload) > self.clock.now() {
+        if !open || upload.awaits_publish() || self.due(upload) > self.uptime() {
             return None;
         }
         let idle = live.lock().claims.count() == 0;
@@ -237,7 +239,7 @@ impl Engine {
                 upload.phase(),
                 Phase::Finished { .. } | Phase::Cancelled { owed: None, .. }
             );
-        if !over || self.due(upload) > self.clock.now() {
+        if !over || self.due(upload) > self.uptime() {
             return;
         }
         let id = live.id;
@@ -283,6 +285,8 @@ fn tell(id: TicketId, before: &Upload, after: &Upload, cause: Option<&Cause>) {
     }
 }
 
+/// No idle upload is cancelled for so long after a start: its client may have found no server for longer than it had left.
+const COMING_BACK: Duration = Duration::from_secs(15 * 60);
 /// How often idle uploads leave memory.
 const EVICTION_PERIOD: Duration = Duration::from_secs(20);
 /// When to look again at an upload that is due but busy.

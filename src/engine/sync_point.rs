@@ -8,15 +8,15 @@ use super::lane::{Pending, Task};
 use super::live::{Live, LogPlace};
 use crate::store::is_exhausted;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Engine {
     /// Syncs in the background if enough has been written since the last time, and long ago.
     pub(super) fn sync_point(self: &Arc<Self>, live: &Arc<Live>) {
         let is_due = {
             let state = live.lock();
-            let now = self.clock.now();
-            // A clock that was set back is no reason to wait for it.
-            let waited = now.0.checked_sub(state.synced_at.0).is_none_or(|ms| ms >= SYNC_POINT_MS);
+            let now = self.uptime();
+            let waited = now.since(state.synced_at) >= SYNC_POINT_PAUSE;
             // Under `ack = durable` every acknowledged byte is synced, and this stays 0.
             state.unsynced_bytes >= self.options().strides.sync_point_bytes && waited
         };
@@ -56,7 +56,7 @@ impl Engine {
             if state.unsynced_bytes == 0 || state.fault.is_some() {
                 return None;
             }
-            state.synced_at = self.clock.now();
+            state.synced_at = self.uptime();
             (state.blob.clone(), std::mem::take(&mut state.unsynced_bytes))
         };
         let failed = |error: &std::io::Error| {
@@ -89,7 +89,7 @@ impl Engine {
     }
 }
 
-/// Milliseconds between two sync points of one upload, at least. A power cut costs a fast client what it sent in that time. The
+/// Time between two sync points of one upload, at least. A power cut costs a fast client what it sent in that time. The
 /// kernel begins to write back by itself after five seconds, so that most of it is done by then;
 /// measured, a sync of bytes that are all still dirty costs as much CPU as a tenth of receiving them.
-const SYNC_POINT_MS: u64 = 30_000;
+const SYNC_POINT_PAUSE: Duration = Duration::from_secs(30);

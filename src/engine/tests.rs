@@ -26,6 +26,9 @@ mod first_pass;
 mod outbox;
 mod over_time;
 mod slow_disk;
+mod uptime;
+
+use uptime::HandClock;
 
 /// Memory that outlives engines: a new engine on it is a restart.
 #[derive(Clone, Default)]
@@ -33,26 +36,6 @@ struct Machine {
     store: MemoryStore,
     journals: MemoryJournals,
     clock: HandClock,
-}
-
-/// The system's clock, ahead by as much as a test says.
-#[derive(Clone, Default)]
-struct HandClock(Arc<AtomicU64>);
-
-impl HandClock {
-    fn advance(&self, time: Duration) {
-        self.0.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(clock::SystemClock.now().0 + self.0.load(Ordering::Relaxed))
-    }
-
-    fn random(&self) -> io::Result<[u8; 16]> {
-        clock::SystemClock.random()
-    }
 }
 
 impl Machine {

@@ -46,7 +46,8 @@ impl fmt::Debug for NewUpload {
 }
 
 impl Engine {
-    /// Gives out a ticket. Answers its id and when it expires if nothing happens.
+    /// Gives out a ticket. Answers its id and the date on which it expires if nothing happens and neither server
+    /// nor clock is touched.
     ///
     /// Durability: with `ack = durable` the ticket is on disk when this returns. Dropping the
     /// future may leave a ticket that nobody knows; it expires.
@@ -70,7 +71,7 @@ impl Engine {
             .map_err(|error| TicketError::Fault(Fault::new("drawing a ticket id", &error)))?;
         let ticket = Ticket {
             id: TicketId::from_random(random),
-            created: self.clock.now(),
+            created: self.now(),
             finish_url: wish.finish_url,
             secret: wish.secret,
             removal: wish.removal,
@@ -81,7 +82,7 @@ impl Engine {
             idle_timeout: wish.idle_timeout,
         };
         let (id, created) = (ticket.id, ticket.created);
-        let expires = created.after(ticket.idle_timeout.unwrap_or(self.options().max_idle));
+        let idle = ticket.idle_timeout.unwrap_or(self.options().max_idle);
         // Counted before anything is waited for, so that those who ask at once are not let in together.
         let limit = self.options().max_uploads;
         if !self.stats.uploads_open.add_below(limit) {
@@ -89,9 +90,9 @@ impl Engine {
         }
         self.stats.uploads.of(StateName::New).add(1);
         // Before it is on disk: the sweep then knows that it is counted here.
-        self.timers.set(id, expires);
+        self.timers.set(id, created.uptime.after(idle));
         self.write_ticket(ticket).await?;
-        Ok((id, expires))
+        Ok((id, created.date.after(idle)))
     }
 
     async fn write_ticket(self: &Arc<Self>, ticket: Ticket) -> Result<(), TicketError> {
@@ -151,7 +152,7 @@ impl Engine {
     /// Whether the upload still takes anything; for a refusal before a body is read.
     pub async fn check_open(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
         let live = self.find(id).await?;
-        let (command, now) = (Command::Bind(FileFacts::default()), self.clock.now());
+        let (command, now) = (Command::Bind(FileFacts::default()), self.now());
         let decided = live.lock().upload.decide(&command, now, &self.options().limits);
         decided.map(drop).map_err(ChangeError::Refused)
     }

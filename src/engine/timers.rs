@@ -1,7 +1,7 @@
 //! A queue of uploads by the moment at which something is due for them.
 
 use crate::core::id::TicketId;
-use crate::core::time::Timestamp;
+use crate::core::time::Uptime;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -16,8 +16,8 @@ pub struct Timers {
 
 #[derive(Debug, Default)]
 struct Queue {
-    by_time: BTreeSet<(Timestamp, TicketId)>,
-    by_id: HashMap<TicketId, Timestamp>,
+    by_time: BTreeSet<(Uptime, TicketId)>,
+    by_id: HashMap<TicketId, Uptime>,
 }
 
 /// What the queue says now.
@@ -26,7 +26,7 @@ pub enum Due {
     /// This upload; it has left the queue.
     Now(TicketId),
     /// Nothing before this moment.
-    At(Timestamp),
+    At(Uptime),
     /// Nothing.
     Never,
 }
@@ -37,7 +37,7 @@ impl Timers {
     }
 
     /// Something is due for `id` at `at`, instead of any earlier or later moment set before.
-    pub fn set(&self, id: TicketId, at: Timestamp) {
+    pub fn set(&self, id: TicketId, at: Uptime) {
         let mut queue = self.lock();
         if let Some(before) = queue.by_id.insert(id, at) {
             queue.by_time.remove(&(before, id));
@@ -48,7 +48,7 @@ impl Timers {
     }
 
     /// As [`Timers::set`], unless something is due for `id` already; tells whether it was set.
-    pub fn set_first(&self, id: TicketId, at: Timestamp) -> bool {
+    pub fn set_first(&self, id: TicketId, at: Uptime) -> bool {
         let mut queue = self.lock();
         if queue.by_id.contains_key(&id) {
             return false;
@@ -68,7 +68,7 @@ impl Timers {
         let mut queue = self.lock();
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         for at in queue.by_id.values_mut() {
-            *at = Timestamp(at.0.saturating_sub(by));
+            *at = Uptime(at.0.saturating_sub(by));
         }
         queue.by_time = queue.by_id.iter().map(|(id, at)| (*at, *id)).collect();
         drop(queue);
@@ -81,7 +81,7 @@ impl Timers {
         for id in ids {
             let Some(old) = queue.by_id.get(id).copied() else { continue };
             let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            let at = Timestamp(old.0.saturating_add(ms(now)).saturating_sub(ms(before)));
+            let at = Uptime(old.0.saturating_add(ms(now)).saturating_sub(ms(before)));
             queue.by_id.insert(*id, at);
             queue.by_time.remove(&(old, *id));
             queue.by_time.insert((at, *id));
@@ -104,7 +104,7 @@ impl Timers {
     }
 
     /// What is due at `now`.
-    pub fn due(&self, now: Timestamp) -> Due {
+    pub fn due(&self, now: Uptime) -> Due {
         let mut queue = self.lock();
         match queue.by_time.first().copied() {
             Some((at, id)) if at <= now => {
@@ -123,7 +123,7 @@ impl Timers {
     }
 
     /// Uploads in the queue, and the earliest moment.
-    pub fn summary(&self) -> (usize, Option<Timestamp>) {
+    pub fn summary(&self) -> (usize, Option<Uptime>) {
         let queue = self.lock();
         (queue.by_id.len(), queue.by_time.first().map(|(at, _)| *at))
     }
@@ -137,30 +137,30 @@ mod tests {
     fn one_moment_for_each_upload_earliest_first() {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let timers = Timers::default();
-        assert_eq!(timers.due(Timestamp(9)), Due::Never);
-        timers.set(a, Timestamp(5));
-        timers.set(b, Timestamp(3));
-        timers.set(a, Timestamp(2));
-        assert_eq!(timers.due(Timestamp(1)), Due::At(Timestamp(2)));
-        assert_eq!(timers.due(Timestamp(9)), Due::Now(a));
-        assert_eq!(timers.summary(), (1, Some(Timestamp(3))));
-        assert!(!timers.set_first(b, Timestamp(1)));
+        assert_eq!(timers.due(Uptime(9)), Due::Never);
+        timers.set(a, Uptime(5));
+        timers.set(b, Uptime(3));
+        timers.set(a, Uptime(2));
+        assert_eq!(timers.due(Uptime(1)), Due::At(Uptime(2)));
+        assert_eq!(timers.due(Uptime(9)), Due::Now(a));
+        assert_eq!(timers.summary(), (1, Some(Uptime(3))));
+        assert!(!timers.set_first(b, Uptime(1)));
         timers.clear(b);
-        assert!(timers.set_first(b, Timestamp(1)));
+        assert!(timers.set_first(b, Uptime(1)));
         timers.clear(b);
-        assert_eq!(timers.due(Timestamp(9)), Due::Never);
+        assert_eq!(timers.due(Uptime(9)), Due::Never);
     }
 
     #[test]
     fn hurried_ones_come_earlier() {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let timers = Timers::default();
-        timers.set(a, Timestamp(5));
-        timers.set(b, Timestamp(300));
+        timers.set(a, Uptime(5));
+        timers.set(b, Uptime(300));
         timers.hurry(Duration::from_millis(100));
-        assert_eq!(timers.due(Timestamp(0)), Due::Now(a));
-        assert_eq!(timers.due(Timestamp(199)), Due::At(Timestamp(200)));
-        timers.set(b, Timestamp(7));
-        assert_eq!(timers.summary(), (1, Some(Timestamp(7))));
+        assert_eq!(timers.due(Uptime(0)), Due::Now(a));
+        assert_eq!(timers.due(Uptime(199)), Due::At(Uptime(200)));
+        timers.set(b, Uptime(7));
+        assert_eq!(timers.summary(), (1, Some(Uptime(7))));
     }
 }

@@ -8,12 +8,13 @@ use crate::core::extent::{Extent, ExtentSet};
 use crate::core::fuzzing::{History, Source, history};
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::core::time::Uptime;
 
 /// Any bytes as records: raw, behind checksums that fit, and as a whole journal of such.
 pub fn records(data: &[u8]) {
     let _ = decode(data);
     let mut id = TicketId::from_random([1; 16]);
-    let _ = replay(data, id, RUNS[0]);
+    let _ = replay(data, id, RUNS[0], NOW);
     let mut source = Source::new(data);
     let mut journal = MAGIC.to_vec();
     while !source.is_empty() {
@@ -33,7 +34,7 @@ pub fn records(data: &[u8]) {
         }
         journal.extend(framed);
     }
-    if let Ok(replayed) = replay(&journal, id, RUNS[0]) {
+    if let Ok(replayed) = replay(&journal, id, RUNS[0], NOW) {
         assert!(replayed.valid_bytes <= journal.len() as u64);
     }
 }
@@ -53,7 +54,7 @@ pub fn journal(data: &[u8]) {
     let (bytes, starts) = written(&records);
     let id = history.ticket.id;
 
-    let whole = replay(&bytes, id, now).expect("the journal is whole");
+    let whole = replay(&bytes, id, now, NOW).expect("the journal is whole");
     assert_eq!(whole.valid_bytes, bytes.len() as u64);
     proven(&whole, &records, &starts, now);
     if plain && now == RUNS[0] {
@@ -63,12 +64,12 @@ pub fn journal(data: &[u8]) {
 
     let at = |number: u64| usize::try_from(number % bytes.len() as u64).expect("a short journal");
     let cut = at(cut);
-    same(replay(&bytes[..cut], id, now), &bytes, &starts, cut, id, now);
+    same(replay(&bytes[..cut], id, now, NOW), &bytes, &starts, cut, id, now);
 
     let turned = (at(turned / 8), turned % 8);
     let mut damaged = bytes.clone();
     damaged[turned.0] ^= 1 << turned.1;
-    let read = replay(&damaged, id, now);
+    let read = replay(&damaged, id, now, NOW);
     if turned.0 < MAGIC.len() {
         assert_eq!(read.map(drop), Err(Unreadable::WrongMagic));
     } else {
@@ -77,10 +78,10 @@ pub fn journal(data: &[u8]) {
 
     let mut longer = bytes.clone();
     longer.extend(tail);
-    let torn = replay(&longer, id, now).expect("the journal is whole");
+    let torn = replay(&longer, id, now, NOW).expect("the journal is whole");
     assert_eq!(torn.valid_bytes, bytes.len() as u64, "a tail of 8 bytes is no record");
     let stranger = TicketId::from_random([!id.as_bytes()[0]; 16]);
-    assert_eq!(replay(&bytes, stranger, now).map(drop), Err(Unreadable::WrongId));
+    assert_eq!(replay(&bytes, stranger, now, NOW).map(drop), Err(Unreadable::WrongId));
 }
 
 /// A journal that was damaged `at` says exactly what its whole records before that say.
@@ -96,7 +97,7 @@ fn same(
     if good <= MAGIC.len() {
         return assert_eq!(read.map(drop), Err(Unreadable::Unborn));
     }
-    let (read, before) = (read.expect("its ticket is whole"), replay(&bytes[..good], id, now));
+    let (read, before) = (read.expect("its ticket is whole"), replay(&bytes[..good], id, now, NOW));
     let before = before.expect("its ticket is whole");
     assert_eq!(read.valid_bytes, good as u64);
     assert_eq!(format!("{read:?}"), format!("{before:?}"));
@@ -188,5 +189,7 @@ fn set(extents: impl Iterator<Item = Extent>) -> ExtentSet {
 
 const RUNS: [RunIdentity; 2] =
     [RunIdentity { boot: [1; 16], mount: 1 }, RunIdentity { boot: [1; 16], mount: 2 }];
+/// The count of who reads: nothing that a history holds lies ahead of it.
+const NOW: Uptime = Uptime(1 << 40);
 /// Bytes that choose what happens to a journal; the rest chooses what happens to its upload.
 const CHOICES: usize = 64;

@@ -1,7 +1,8 @@
 //! Journals as files `{id}.journal` in the storage directory, private to the server.
 
-use super::{JournalFile, JournalStore, SyncWhen};
+use super::{JournalFile, JournalStore, SyncWhen, uptime};
 use crate::core::id::TicketId;
+use crate::core::time::Uptime;
 use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -105,6 +106,35 @@ impl JournalStore for LocalJournals {
         }
         Ok(ids)
     }
+
+    fn read_uptime(&self) -> io::Result<Option<Uptime>> {
+        let path = self.directory.path().join(UPTIME);
+        let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path);
+        let Some(file) = self.directory.found(file)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        // One byte more than there should be tells a longer file.
+        io::Read::read_to_end(
+            &mut io::Read::take(file, uptime::FILE_BYTES as u64 + 1),
+            &mut bytes,
+        )?;
+        uptime::decode(&bytes).map(Some)
+    }
+
+    fn write_uptime(&self, uptime: Uptime) -> io::Result<()> {
+        let (new, path) = [UPTIME_NEW, UPTIME].map(|name| self.directory.path().join(name)).into();
+        // No other server is here: the directory is locked.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(NO_FOLLOW)
+            .open(&new)?;
+        file.write_all_at(&uptime::encode(uptime), 0)?;
+        // Its name need not be: an earlier count is one that is behind.
+        file.sync_all()?;
+        std::fs::rename(new, path)
+    }
 }
 
 struct LocalJournal(File);
@@ -142,5 +172,9 @@ fn is_making(text: &str) -> bool {
 }
 
 const SUFFIX: &str = "journal";
+/// The count of running time.
+pub const UPTIME: &str = "uptime";
+/// How it is called before it is whole.
+pub const UPTIME_NEW: &str = "uptime.new";
 /// How the name of a journal ends that is not whole yet.
 const MAKING: &str = ".journal-new";

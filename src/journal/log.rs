@@ -132,7 +132,7 @@ impl From<io::Error> for LogError {
 mod tests {
     use super::super::memory::MemoryJournals;
     use super::*;
-    use crate::core::time::Timestamp;
+    use crate::core::time::{Stamp, Timestamp, Uptime};
     use crate::journal::record::decode;
 
     #[test]
@@ -141,7 +141,8 @@ mod tests {
         let id = TicketId::from_random([1; 16]);
         store.create(id, b"head", SyncWhen::Now).unwrap();
         let mut log = Log::open(&store, id, 4).unwrap();
-        let record = Record::Event(Event::Published { at: Timestamp(7) });
+        let at = Stamp { date: Timestamp(7), uptime: Uptime(9) };
+        let record = Record::Event(Event::Published { at });
         store.fail_next(id, 5, io::ErrorKind::StorageFull);
         assert!(matches!(log.append(std::slice::from_ref(&record)), Err(LogError::NoSpace)));
         assert_eq!(store.read(id).unwrap().unwrap(), b"head");

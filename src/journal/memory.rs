@@ -5,6 +5,7 @@
 
 use super::{JournalFile, JournalStore, SyncWhen};
 use crate::core::id::TicketId;
+use crate::core::time::Uptime;
 use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
 use std::collections::BTreeMap;
 use std::io;
@@ -37,6 +38,8 @@ pub enum Step {
     Cut,
     /// Removing one.
     Remove,
+    /// Writing the count of running time down.
+    Count,
 }
 
 #[derive(Default)]
@@ -45,6 +48,9 @@ struct Disk {
     /// Removed, and not known to stay so after a power cut.
     removed: Vec<(TicketId, MemoryFile)>,
     listing_fails: Option<io::ErrorKind>,
+    uptime: Option<Uptime>,
+    /// What may be found in place of that after a power cut.
+    uptime_before: Option<Uptime>,
 }
 
 #[derive(Clone, Default)]
@@ -80,6 +86,12 @@ impl MemoryJournals {
         self.disk().listing_fails = kind;
     }
 
+    /// The count of running time is gone.
+    pub fn lose_uptime(&self) {
+        let mut disk = self.disk();
+        (disk.uptime, disk.uptime_before) = (None, None);
+    }
+
     /// The bytes of a journal that are on the disk whatever happens, if there is one for sure.
     pub fn durable(&self, id: TicketId) -> Option<Vec<u8>> {
         let disk = self.disk();
@@ -107,6 +119,9 @@ impl MemoryJournals {
             journal.file.cut_power(draw);
             true
         });
+        if draw(2) == 1 {
+            disk.uptime = disk.uptime_before;
+        }
         for (id, mut file) in std::mem::take(&mut disk.removed) {
             if draw(2) == 1 {
                 file.cut_power(draw);
@@ -185,6 +200,21 @@ impl JournalStore for MemoryJournals {
             Some(kind) => Err(kind.into()),
             None => Ok(disk.journals.keys().copied().collect()),
         }
+    }
+
+    fn read_uptime(&self) -> io::Result<Option<Uptime>> {
+        Ok(self.disk().uptime)
+    }
+
+    fn write_uptime(&self, uptime: Uptime) -> io::Result<()> {
+        // Of no upload: the id that stands for none.
+        let none = TicketId::from_random([0; 16]);
+        if let Some((_, kind)) = self.reach(none, Step::Count, 0)? {
+            return Err(kind.into());
+        }
+        let mut disk = self.disk();
+        disk.uptime_before = disk.uptime.replace(uptime);
+        Ok(())
     }
 }
 

@@ -1,12 +1,15 @@
 //! The serialised form of a journal, byte by byte; nothing else is ever written to one.
 //!
 //! ```text
-//! file    := "INCJRNL1" record*
+//! file    := "INCJRNL2" record*                     "INCJRNL1": records without a count alone
 //! record  := length:u32 checksum:u32 body            length = bytes of body
 //! body    := kind:u8 fields                          checksum = CRC32C of body
 //! u32, u64 := little endian          text := length:u32 UTF-8 bytes
-//! option  := 0:u8 | 1:u8 value       time := milliseconds since the epoch, u64
+//! option  := 0:u8 | 1:u8 value       time := milliseconds since the epoch, u64; where the kind has
+//!                                            bit 64 set, the count of `Uptime` after it, u64, not 0
 //! ```
+//!
+//! Versions before the count wrote the kinds without that bit. Their records are read, as `Uptime::NONE`.
 //!
 //! Reading stops at the first record that is cut short or has a wrong checksum: the torn tail.
 
@@ -14,11 +17,15 @@ use crate::core::event::{CallOutcome, DigestWish, Durability, Event, Notice, Rem
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::core::time::Timestamp;
+use crate::core::time::{Stamp, Timestamp, Uptime};
 use std::time::Duration;
 
 /// First bytes of every journal; the last one is the version of the format.
-pub const MAGIC: &[u8; 8] = b"INCJRNL1";
+pub const MAGIC: &[u8; 8] = b"INCJRNL2";
+
+/// Those of a journal to which a version has written that knows no counts. It becomes one of the present version
+/// before anything is appended: an older program would take what it does not know for a torn tail.
+pub const MAGIC_DATED: &[u8; 8] = b"INCJRNL1";
 
 /// No body is longer; a length field that says so is a torn tail.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -56,7 +63,7 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
 /// Reads the record at the start of `bytes`: it and its size in bytes, or `None` where what is
 /// there is no whole, checked record.
 pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader { rest: bytes, counted: false };
     let length = usize::try_from(reader.u32()?).ok()?;
     let checksum = reader.u32()?;
     if length > MAX_BODY_BYTES {
@@ -66,9 +73,9 @@ pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
     if crc32c::crc32c(body) != checksum {
         return None;
     }
-    let mut reader = Reader(body);
+    let mut reader = Reader { rest: body, counted: false };
     let record = reader.record()?;
-    reader.0.is_empty().then_some((record, HEAD_BYTES + length))
+    reader.rest.is_empty().then_some((record, HEAD_BYTES + length))
 }
 
 const HEAD_BYTES: usize = 8;
@@ -89,6 +96,15 @@ mod kind {
     pub(super) const RUN: u8 = 32;
     pub(super) const SYNCED: u8 = 33;
     pub(super) const FAULTED: u8 = 34;
+    /// Set beside a kind that has a time: the count follows the date.
+    pub(super) const COUNTED: u8 = 64;
+
+    /// A kind without that bit, and whether it was set.
+    pub(super) fn split(kind: u8) -> (u8, bool) {
+        let plain = kind & !COUNTED;
+        let timed = matches!(plain, CREATED..=NOTICE_ENDED) && plain != DIGESTED;
+        if timed { (plain, kind != plain) } else { (kind, false) }
+    }
 }
 
 fn body(record: &Record, out: &mut Vec<u8>) {
@@ -107,20 +123,18 @@ fn body(record: &Record, out: &mut Vec<u8>) {
     };
     match event {
         Event::Created(ticket) => {
-            out.push(kind::CREATED);
+            out.push(kind_of(kind::CREATED, ticket.created));
             created(ticket, out);
         }
         Event::Bound { at, length, name, media_type, last_modified } => {
-            out.push(kind::BOUND);
-            u64(at.0, out);
+            timed(kind::BOUND, *at, out);
             option(*length, out, u64);
             option(name.as_deref(), out, text);
             option(media_type.as_deref(), out, text);
             option(*last_modified, out, u64);
         }
         Event::Stored { at, extent, durability } => {
-            out.push(kind::STORED);
-            u64(at.0, out);
+            timed(kind::STORED, *at, out);
             u64(extent.start(), out);
             u64(extent.end(), out);
             out.push(match durability {
@@ -162,7 +176,7 @@ fn body(record: &Record, out: &mut Vec<u8>) {
 
 fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     out.extend_from_slice(ticket.id.as_bytes());
-    u64(ticket.created.0, out);
+    time(ticket.created, out);
     text(&ticket.finish_url, out);
     text(&ticket.secret, out);
     out.push(match ticket.removal {
@@ -180,9 +194,20 @@ fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     option(idle, out, u64);
 }
 
-fn timed(kind: u8, at: Timestamp, out: &mut Vec<u8>) {
-    out.push(kind);
-    u64(at.0, out);
+fn timed(kind: u8, at: Stamp, out: &mut Vec<u8>) {
+    out.push(kind_of(kind, at));
+    time(at, out);
+}
+
+fn kind_of(kind: u8, at: Stamp) -> u8 {
+    if at.uptime == Uptime::NONE { kind } else { kind | kind::COUNTED }
+}
+
+fn time(at: Stamp, out: &mut Vec<u8>) {
+    u64(at.date.0, out);
+    if at.uptime != Uptime::NONE {
+        u64(at.uptime.0, out);
+    }
 }
 
 fn u64(value: u64, out: &mut Vec<u8>) {
@@ -203,12 +228,16 @@ fn option<T>(value: Option<T>, out: &mut Vec<u8>, put: impl Fn(T, &mut Vec<u8>))
 }
 
 /// What is left to read; every step is checked, since a disk may hold anything.
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    rest: &'a [u8],
+    /// Whether times have a count.
+    counted: bool,
+}
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
         Some(taken)
     }
 
@@ -236,8 +265,11 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn time(&mut self) -> Option<Timestamp> {
-        self.u64().map(Timestamp)
+    fn time(&mut self) -> Option<Stamp> {
+        let date = Timestamp(self.u64()?);
+        let uptime = if self.counted { Uptime(self.u64()?) } else { Uptime::NONE };
+        // Only one form for each record.
+        (self.counted == (uptime != Uptime::NONE)).then_some(Stamp { date, uptime })
     }
 
     fn text(&mut self) -> Option<String> {
@@ -250,7 +282,9 @@ impl<'a> Reader<'a> {
     }
 
     fn record(&mut self) -> Option<Record> {
-        let event = match self.u8()? {
+        let kind;
+        (kind, self.counted) = kind::split(self.u8()?);
+        let event = match kind {
             kind::RUN => {
                 return Some(Record::Run(RunIdentity { boot: self.array()?, mount: self.u64()? }));
             }

@@ -4,10 +4,11 @@
 //! mount are those that wrote them and no fault was recorded since; else they are forgotten: what
 //! is claimed is never more than what is there.
 
-use super::record::{MAGIC, Record, decode};
+use super::record::{MAGIC, MAGIC_DATED, Record, decode};
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use std::fmt;
 
@@ -50,26 +51,40 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Replays the journal of `id`; `now` is the run that asks.
+/// Replays the journal of `id`; `now` is the run that asks, `uptime` its count: what the journal says of times
+/// is seen from there ([`Uptime::as_of`]).
 ///
 /// Errors: see [`Unreadable`]. A torn tail is not an error.
-pub fn replay(bytes: &[u8], id: TicketId, now: RunIdentity) -> Result<Replayed, Unreadable> {
+pub fn replay(
+    bytes: &[u8],
+    id: TicketId,
+    now: RunIdentity,
+    uptime: Uptime,
+) -> Result<Replayed, Unreadable> {
     // Zeros only: a power cut left the name and the length, and none of the bytes.
     if bytes.len() < MAGIC.len() || bytes.iter().all(|byte| *byte == 0) {
         return Err(Unreadable::Unborn);
     }
     let (magic, mut rest) = bytes.split_at(MAGIC.len());
-    if magic != MAGIC {
+    if magic != MAGIC && magic != MAGIC_DATED {
         return Err(Unreadable::WrongMagic);
     }
     let Some((first, size)) = decode(rest) else { return Err(Unreadable::Unborn) };
-    let Record::Event(Event::Created(ticket)) = first else { return Err(Unreadable::NoTicket) };
+    let Record::Event(Event::Created(mut ticket)) = first else {
+        return Err(Unreadable::NoTicket);
+    };
     if ticket.id != id {
         return Err(Unreadable::WrongId);
     }
     rest = &rest[size..];
-    let mut state =
-        Replay { sure: Upload::new(*ticket), unsure: Vec::new(), run: None, faulted: false };
+    ticket.created.uptime = ticket.created.uptime.as_of(uptime);
+    let mut state = Replay {
+        sure: Upload::new(*ticket),
+        unsure: Vec::new(),
+        run: None,
+        faulted: false,
+        uptime,
+    };
     while let Some((record, size)) = decode(rest) {
         let at = (bytes.len() - rest.len()) as u64;
         rest = &rest[size..];
@@ -87,6 +102,8 @@ struct Replay {
     unsure: Vec<(u64, Event)>,
     run: Option<RunIdentity>,
     faulted: bool,
+    /// From where times are seen.
+    uptime: Uptime,
 }
 
 impl Replay {
@@ -104,7 +121,10 @@ impl Replay {
                 self.faulted = true;
             }
             Record::Synced { before } => self.settle(before),
-            Record::Event(event) => {
+            Record::Event(mut event) => {
+                if let Some(at) = event.at_mut() {
+                    at.uptime = at.uptime.as_of(self.uptime);
+                }
                 let proves_sync = matches!(
                     event,
                     Event::Stored { durability: Durability::Durable, .. } | Event::Published { .. }

@@ -22,6 +22,7 @@ mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use world::MachineClock;
 
 /// Schedules of a plain test run: some ten seconds unoptimised.
 const SCHEDULES: u64 = 1000;
@@ -33,7 +34,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn no_schedule_breaks_a_promise() {
     if let Some(seed) = number("SIM_SEED") {
-        let outcome = schedule::run(seed, true);
+        let outcome = schedule::run(seed, true, MachineClock::Jumps);
         println!("seed {seed}: {} events, trace {:016x}", outcome.trace.1, outcome.trace.0);
         assert_eq!(outcome.violation, None, "seed {seed}");
         return;
@@ -52,7 +53,7 @@ fn no_schedule_breaks_a_promise() {
                     if seed >= from + count || broken.lock().unwrap().len() >= 5 {
                         return;
                     }
-                    let outcome = schedule::run(seed, false);
+                    let outcome = schedule::run(seed, false, MachineClock::Jumps);
                     let counts = [
                         outcome.trace.1,
                         outcome.puts,
@@ -83,15 +84,29 @@ fn no_schedule_breaks_a_promise() {
 #[test]
 fn a_digest_is_of_what_was_acknowledged() {
     for seed in [103_315, 112_607, 119_194, 119_718] {
-        assert_eq!(schedule::run(seed, false).violation, None, "seed {seed}");
+        assert_eq!(schedule::run(seed, false, MachineClock::Jumps).violation, None, "seed {seed}");
     }
 }
 
 #[test]
 fn a_seed_is_a_schedule() {
     for seed in 1_000_000..1_000_025 {
-        let (once, again) = (schedule::run(seed, false), schedule::run(seed, false));
+        let (once, again) = (
+            schedule::run(seed, false, MachineClock::Jumps),
+            schedule::run(seed, false, MachineClock::Jumps),
+        );
         assert_eq!(once.trace, again.trace, "seed {seed}");
         assert_eq!(once.violation, again.violation, "seed {seed}");
+    }
+}
+
+/// Issue 13: whatever the clock of the machine is set to, amid everything, each step stays what it was.
+#[test]
+fn issue_13_a_clock_that_is_set_changes_nothing() {
+    for seed in 2_000_000..2_000_100 {
+        let steady = schedule::run(seed, false, MachineClock::Steady);
+        let jumps = schedule::run(seed, false, MachineClock::Jumps);
+        assert_eq!(steady.trace, jumps.trace, "seed {seed}");
+        assert_eq!(steady.violation, jumps.violation, "seed {seed}");
     }
 }

@@ -5,10 +5,12 @@
 //! whom, and what the disk holds. It decides nothing: it says what must not be.
 
 use crate::plan::{FAILED_RETENTION, IDLE, RETAIN};
+use crate::world::World;
 use incoming::core::event::{Durability, Removal};
 use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::TicketId;
 use incoming::core::run::RunIdentity;
+use incoming::core::time::Uptime;
 use incoming::core::upload::Phase;
 use incoming::engine::status::{StateName, Status};
 use incoming::journal::replay::replay;
@@ -265,7 +267,7 @@ impl Model {
             }
         }
         if news {
-            known.last_byte_ms = known.last_byte_ms.max(status.last_active.0);
+            known.last_byte_ms = known.last_byte_ms.max(World::run_ms_of(status.last_active));
             known.idle_at_death_ms = 0;
         }
         Ok(())
@@ -322,7 +324,7 @@ impl Model {
     ) -> Judgement {
         let Some(known) = self.uploads.get(&id) else { return Ok(()) };
         let run = RunIdentity { boot: [0; 16], mount: 0 };
-        let phase = journal.and_then(|bytes| replay(&bytes, id, run).ok());
+        let phase = journal.and_then(|bytes| replay(&bytes, id, run, Uptime(u64::MAX)).ok());
         let phase = phase.map(|replayed| replayed.upload.phase().clone());
         match (file, &phase) {
             (true, Some(Phase::Finished { .. })) if known.removes_file() => Ok(()),

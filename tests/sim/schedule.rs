@@ -5,7 +5,7 @@ use crate::backend::{self, Mood};
 use crate::clients::{Client, Put};
 use crate::plan::{self, Death, FAILED_RETENTION, IDLE, RETAIN};
 use crate::storm;
-use crate::world::{Life, World};
+use crate::world::{Life, MachineClock, World};
 use incoming::core::event::Durability;
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
@@ -31,8 +31,8 @@ pub(crate) struct Outcome {
 }
 
 /// Runs the schedule of a seed.
-pub(crate) fn run(seed: u64, loud: bool) -> Outcome {
-    let world = World::new(seed, loud);
+pub(crate) fn run(seed: u64, loud: bool, clock: MachineClock) -> Outcome {
+    let world = World::new(seed, loud, clock);
     let mut power_cuts = 0;
     let lives = world.plan.lives.clone();
     for plan in &lives {
@@ -89,8 +89,12 @@ fn one_life(world: &Arc<World>, plan: plan::Life) -> bool {
         }
         let well = !life.faulted.load(Ordering::Relaxed) && !life.was_full.load(Ordering::Relaxed);
         life.die();
-        let down = world.dice().of(&[0, 2_000, 600_000]);
-        world.base_ms.store(life.now_ms() + down, Ordering::Relaxed);
+        // How long the server is down is nothing to anybody.
+        world.base_ms.store(life.now_ms(), Ordering::Relaxed);
+        if world.dice().once_in(12) {
+            world.note(0, format_args!("the count of running time is lost"));
+            world.journals.lose_uptime();
+        }
         let power = match plan.death {
             Death::PowerCut | Death::StopAndPowerCut => true,
             // With `ack = written` what a failed sync lost is known to nobody who has not noted it.
@@ -161,6 +165,9 @@ async fn live(client: &Client) -> bool {
             client.life.violation("the stop never ends".into());
         }
         client.engine.sync_all_written().await;
+    }
+    if timeout(Duration::from_secs(3000), client.engine.settle_for_good()).await.is_err() {
+        client.life.violation("the stop never ends".into());
     }
     true
 }

@@ -19,6 +19,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +30,20 @@ pub(crate) struct World {
     dice: Mutex<Dice>,
     model: Mutex<Model>,
     trace: Mutex<Trace>,
-    /// Wall-clock milliseconds at the start of the present life.
+    /// Milliseconds that servers have run before the present life.
     pub(crate) base_ms: AtomicU64,
+    /// Sets the clock of the machine to and fro; `None` leaves it alone. Nothing may come of it.
+    clock: Option<Mutex<Dice>>,
+    /// The date, in steps of [`DATE_STEP_MS`].
+    date_steps: AtomicU64,
     violation: Mutex<Option<String>>,
+}
+
+/// What becomes of the machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MachineClock {
+    Steady,
+    Jumps,
 }
 
 struct Trace {
@@ -41,7 +53,7 @@ struct Trace {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, loud: bool) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, loud: bool, clock: MachineClock) -> Arc<Self> {
         let mut dice = Dice::new(seed);
         let plan = Plan::of(&mut dice);
         let store = MemoryStore::default();
@@ -52,7 +64,9 @@ impl World {
             journals: MemoryJournals::default(),
             dice: Mutex::new(dice),
             trace: Mutex::new(Trace { hash: 0xCBF2_9CE4_8422_2325, events: 0, loud }),
-            base_ms: AtomicU64::new(1_700_000_000_000),
+            base_ms: AtomicU64::new(0),
+            clock: (clock == MachineClock::Jumps).then(|| Mutex::new(Dice::new(seed))),
+            date_steps: AtomicU64::new(1600),
             violation: Mutex::new(None),
             plan,
         });
@@ -80,6 +94,21 @@ impl World {
         if trace.loud {
             println!("{line}");
         }
+    }
+
+    /// Somebody may set the clock, from days to tens of years forward or back.
+    fn set_clock(&self) {
+        let Some(dice) = &self.clock else { return };
+        let mut dice = dice.lock().unwrap();
+        if dice.once_in(8) {
+            let steps = dice.of(&[0, 1, 1599, 1600, 1601, 5000]);
+            self.date_steps.store(steps, Ordering::Relaxed);
+        }
+    }
+
+    /// The count of running time that a date was made of.
+    pub(crate) fn run_ms_of(date: Timestamp) -> u64 {
+        date.0 % DATE_STEP_MS
     }
 
     /// Hash and length of the trace so far.
@@ -203,6 +232,7 @@ impl Life {
         if self.is_dead() {
             return Fate::DEAD;
         }
+        self.world.set_clock();
         self.look();
         self.check_removal(id, step);
         self.note(format_args!("{} {step:?} {bytes}", id.short()));
@@ -258,6 +288,9 @@ impl Life {
     }
 }
 
+/// The clock is set by as many of these: 12 days each, longer than all lives of a schedule.
+const DATE_STEP_MS: u64 = 1 << 30;
+
 /// A step of either disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DiskStep {
@@ -276,7 +309,9 @@ impl DiskStep {
         matches!(
             self,
             Self::Store(Create | Allocate | Write | Publish)
-                | Self::Journal(journals::Step::Create | journals::Step::Write)
+                | Self::Journal(
+                    journals::Step::Create | journals::Step::Write | journals::Step::Count
+                )
         )
     }
 
@@ -290,8 +325,14 @@ impl DiskStep {
 }
 
 impl Clock for Life {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.now_ms())
+    fn date(&self) -> Timestamp {
+        // So that a model can tell when it was, whatever the clock said then.
+        assert!(self.now_ms() < DATE_STEP_MS);
+        Timestamp(self.world.date_steps.load(Ordering::Relaxed) * DATE_STEP_MS + self.now_ms())
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::from_millis(self.now_ms() + 1_000_000)
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {

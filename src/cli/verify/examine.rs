@@ -11,6 +11,7 @@ use super::finding::{Finding, Kind};
 use crate::core::event::Durability;
 use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
+use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
 use crate::engine::held::{self, Beside, Lack};
 use crate::journal::JournalStore;
@@ -54,7 +55,7 @@ impl Shelf {
                 return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
             }
         };
-        let replayed = match replay(&journal, id, self.store.run()) {
+        let replayed = match replay(&journal, id, self.store.run(), NOW) {
             Ok(replayed) => replayed,
             Err(Unreadable::Unborn) => return vec![self.unborn(id, &journal)],
             Err(error) => {
@@ -305,6 +306,8 @@ impl Look<'_> {
     }
 }
 
+/// No matter which: nothing here looks at times.
+const NOW: Uptime = Uptime(u64::MAX);
 /// Bytes of a file read at a time.
 const READ_BYTES: usize = 1 << 20;
 /// How often an upload is looked at that changes all the time.

@@ -4,15 +4,20 @@ use super::*;
 use crate::core::command::{Offer, Reach};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_DISJOINT_EXTENTS;
+use crate::core::time::Timestamp;
 use std::time::Duration;
 
 const LIMITS: Limits = Limits { max_chunk_bytes: Some(100), max_upload_bytes: Some(1000) };
-const NOW: Timestamp = Timestamp(1_000);
+const NOW: Stamp = at(1_000);
+
+const fn at(uptime: u64) -> Stamp {
+    Stamp { date: Timestamp(7), uptime: Uptime(uptime) }
+}
 
 fn ticket() -> Ticket {
     Ticket {
         id: TicketId::from_random([9; 16]),
-        created: Timestamp(500),
+        created: at(500),
         finish_url: "http://backend/done".into(),
         secret: "secret".into(),
         removal: Removal::RemoveWhenFinished,
@@ -194,7 +199,6 @@ fn the_first_word_on_a_file_holds() {
 
 #[test]
 fn only_bytes_keep_an_upload() {
-    let at = |ms| Timestamp(ms);
     let mut upload = Upload::new(ticket());
     let mut check = |now, command: &Command, active| {
         for event in upload.decide(command, at(now), &LIMITS).unwrap() {
@@ -292,8 +296,8 @@ fn a_cancel_is_told_until_it_is_known_and_stays_cancelled() {
     go(&mut upload, &Command::BeginCall);
     go(&mut upload, &Command::EndCall(CallOutcome::Retry("down".into())));
     let policy = Policy { confirm_timeout: Duration::ZERO, retry_for: Duration::from_secs(1) };
-    assert!(!upload.calls_exhausted(&policy, NOW));
-    assert!(upload.calls_exhausted(&policy, Timestamp(2_000)));
+    assert!(!upload.calls_exhausted(&policy, NOW.uptime));
+    assert!(upload.calls_exhausted(&policy, Uptime(2_000)));
     go(&mut upload, &Command::GiveUp("down".into()));
     assert!(upload.owed().is_none());
     assert!(matches!(upload.phase(), Phase::Cancelled { .. }));

@@ -1,6 +1,7 @@
 //! The queue of owed calls: what is counted is what is owed, and new settings change what waits.
 
 use super::*;
+use crate::core::time::Timestamp;
 
 /// A file that is called about, and has been taken out of the queue for that.
 async fn called(engine: &Arc<Engine>) -> TicketId {
@@ -37,8 +38,12 @@ async fn leaves_memory(machine: &Machine, engine: &Arc<Engine>, id: TicketId) {
 struct Trap(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Clock for Trap {
-    fn now(&self) -> Timestamp {
-        clock::SystemClock.now()
+    fn date(&self) -> Timestamp {
+        clock::SystemClock.date()
+    }
+
+    fn since_boot(&self) -> Duration {
+        clock::SystemClock.since_boot()
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {

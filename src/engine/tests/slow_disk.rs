@@ -130,6 +130,14 @@ impl JournalStore for Sleepy {
     fn list(&self) -> io::Result<Vec<TicketId>> {
         self.0.list()
     }
+
+    fn read_uptime(&self) -> io::Result<Option<Uptime>> {
+        self.0.read_uptime()
+    }
+
+    fn write_uptime(&self, uptime: Uptime) -> io::Result<()> {
+        self.0.write_uptime(uptime)
+    }
 }
 
 impl JournalFile for SleepyFile {

@@ -3,10 +3,10 @@
 use super::*;
 use proptest::prelude::*;
 
-fn ticket() -> Ticket {
+fn ticket(created: Stamp) -> Ticket {
     Ticket {
         id: TicketId::from_random([9; 16]),
-        created: Timestamp(1),
+        created,
         finish_url: "https://backend/x?y=ü".into(),
         secret: "s".into(),
         removal: Removal::Keep,
@@ -18,11 +18,19 @@ fn ticket() -> Ticket {
     }
 }
 
-/// One of each kind.
+/// One of each kind, with times as they are written now, and as versions did that knew dates alone.
 pub(crate) fn all() -> Vec<Record> {
-    let at = Timestamp(77);
-    let mut records: Vec<Record> = [
-        Event::Created(Box::new(ticket())),
+    let mut records = timed(Stamp { date: Timestamp(77), uptime: Uptime::first_of(5) });
+    records.extend(timed(Stamp { date: Timestamp(78), uptime: Uptime::NONE }));
+    records.push(Record::Run(RunIdentity { boot: [3; 16], mount: 12 }));
+    records.push(Record::Synced { before: 99 });
+    records.push(Record::Faulted);
+    records
+}
+
+fn timed(at: Stamp) -> Vec<Record> {
+    [
+        Event::Created(Box::new(ticket(at))),
         Event::Bound {
             at,
             length: Some(9),
@@ -45,11 +53,7 @@ pub(crate) fn all() -> Vec<Record> {
         Event::NoticeEnded { at },
     ]
     .map(Record::Event)
-    .into();
-    records.push(Record::Run(RunIdentity { boot: [3; 16], mount: 12 }));
-    records.push(Record::Synced { before: 99 });
-    records.push(Record::Faulted);
-    records
+    .into()
 }
 
 #[test]

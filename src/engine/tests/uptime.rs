@@ -1,0 +1,264 @@
+//! Issue 13: elapsed time comes from the count of running time. Whatever the clock of the machine is set to, nothing
+//! ends early by it and nothing that is due waits for it.
+
+use super::*;
+use crate::core::event::{Event, Ticket};
+use crate::core::time::{Stamp, Timestamp, Uptime};
+use crate::journal::SyncWhen;
+use crate::journal::record::{MAGIC, MAGIC_DATED, Record, encode};
+
+/// The system's clocks: the time since boot is ahead by as much as a test says, the date is what a test has set.
+#[derive(Clone, Default)]
+pub(super) struct HandClock {
+    ahead_ms: Arc<AtomicU64>,
+    date_ms: Arc<AtomicU64>,
+}
+
+impl HandClock {
+    /// So much time goes by.
+    pub(super) fn advance(&self, time: Duration) {
+        self.ahead_ms.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Somebody sets the clock of the machine.
+    pub(super) fn set(&self, date_ms: u64) {
+        self.date_ms.store(date_ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn date(&self) -> Timestamp {
+        Timestamp(self.date_ms.load(Ordering::Relaxed))
+    }
+
+    fn since_boot(&self) -> Duration {
+        let ahead = Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
+        clock::SystemClock.since_boot() + ahead
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        clock::SystemClock.random()
+    }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const TODAY_MS: u64 = 1_764_000_000_000;
+/// What a clock may be set to: 1970, a second and hours and days to and fro, 2106.
+const DATES: [u64; 8] = [
+    0,
+    TODAY_MS + 1000,
+    TODAY_MS - 1000,
+    TODAY_MS + 13 * HOUR_MS,
+    TODAY_MS - 13 * HOUR_MS,
+    TODAY_MS + 8 * 24 * HOUR_MS,
+    TODAY_MS - 8 * 24 * HOUR_MS,
+    4_294_967_296_000,
+];
+
+async fn state(engine: &Arc<Engine>, id: TicketId) -> Option<StateName> {
+    engine.status(id).await.ok().map(|status| status.state)
+}
+
+async fn uploading(engine: &Arc<Engine>) -> TicketId {
+    let id = ticket(engine).await;
+    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
+    id
+}
+
+async fn complete(engine: &Arc<Engine>) -> TicketId {
+    let id = ticket(engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    engine.begin_call(id).await.unwrap().unwrap();
+    id
+}
+
+/// The end of a process that is asked to stop.
+async fn stop(engine: Arc<Engine>) {
+    engine.settle_for_good().await;
+}
+
+#[tokio::test]
+async fn issue_13_no_upload_ends_because_the_clock_is_set() {
+    for date in DATES {
+        let machine = Machine::default();
+        machine.clock.set(TODAY_MS);
+        let engine = machine.start_with(Durability::Durable, Duration::from_secs(60));
+        let (fresh, sent) = (ticket(&engine).await, uploading(&engine).await);
+        let (waits, failed, finished) =
+            (complete(&engine).await, complete(&engine).await, complete(&engine).await);
+        engine.end_call(waits, CallResult::Wait).await.unwrap();
+        engine.end_call(finished, CallResult::Done).await.unwrap();
+        engine.end_call(failed, CallResult::Unanswered("down".into())).await.unwrap();
+        machine.clock.set(date);
+        engine.begin_call(failed).await.unwrap().unwrap();
+        engine.end_call(failed, CallResult::Unanswered("down".into())).await.unwrap();
+        let still = state(&engine, failed).await;
+        assert_eq!(still, Some(StateName::HandingOver), "{date}: given up by a date");
+        machine.clock.advance(Duration::from_secs(61));
+        engine.begin_call(failed).await.unwrap().unwrap();
+        engine.end_call(failed, CallResult::Unanswered("down".into())).await.unwrap();
+        let expected = [
+            (fresh, StateName::New),
+            (sent, StateName::Uploading),
+            (waits, StateName::HandingOver),
+            (failed, StateName::Failed),
+            (finished, StateName::Finished),
+        ];
+        let all_as_they_were = async |engine: &Arc<Engine>| {
+            for (id, expected) in expected {
+                engine.see_to(id).await;
+                assert_eq!(state(engine, id).await, Some(expected), "{date}");
+            }
+        };
+        all_as_they_were(&engine).await;
+        stop(engine).await;
+        machine.clock.set(TODAY_MS);
+        let engine = machine.start(Durability::Durable);
+        all_as_they_were(&engine).await;
+        assert_eq!(held(&engine, sent).await, [(0, 5)]);
+        assert_eq!(engine.store.published(failed).unwrap(), Some(5));
+        // And all of them end when they should, whatever the clock says by then.
+        machine.clock.set(date);
+        machine.clock.advance(Duration::from_secs(3601));
+        for id in [fresh, sent, failed, finished] {
+            engine.see_to(id).await;
+        }
+        assert_eq!(state(&engine, fresh).await, Some(StateName::Cancelled), "{date}");
+        assert_eq!(state(&engine, sent).await, Some(StateName::Cancelled), "{date}");
+        assert_eq!(state(&engine, failed).await, None, "{date}");
+        assert_eq!(state(&engine, finished).await, None, "{date}");
+    }
+}
+
+#[tokio::test]
+async fn issue_13_no_call_waits_for_a_clock_to_come_round() {
+    for date in DATES {
+        let machine = Machine::default();
+        machine.clock.set(TODAY_MS);
+        let engine = machine.start(Durability::Durable);
+        let id = complete(&engine).await;
+        assert_eq!(engine.next_owed().await, id);
+        engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+        machine.clock.set(date);
+        engine.call_over(id).await;
+        let next = async || {
+            let next = tokio::time::timeout(Duration::from_secs(20), engine.next_owed()).await;
+            assert_eq!(next.expect("called after its pause"), id, "{date}");
+        };
+        // The first pause takes 1.2 s at most.
+        machine.clock.advance(Duration::from_millis(1200));
+        next().await;
+        engine.end_call(id, CallResult::Wait).await.unwrap();
+        engine.call_over(id).await;
+        machine.clock.set(TODAY_MS);
+        machine.clock.advance(Duration::from_secs(600));
+        next().await;
+        assert_eq!(engine.handovers_owed().0, 1);
+        assert!(engine.handovers_owed().1 < Duration::from_secs(700), "{date}");
+    }
+}
+
+#[tokio::test]
+async fn the_count_goes_on_from_process_to_process_and_stands_still_between() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = uploading(&engine).await;
+    for _ in 0..2 {
+        machine.clock.advance(Duration::from_secs(1700));
+        engine.see_to(id).await;
+    }
+    stop(engine).await;
+    // A long time in which nothing runs.
+    machine.clock.advance(Duration::from_secs(100_000));
+    let engine = machine.start(Durability::Durable);
+    machine.clock.advance(Duration::from_secs(150));
+    engine.see_to(id).await;
+    assert_eq!(state(&engine, id).await, Some(StateName::Uploading), "idle for 3550 s of 3600");
+    machine.clock.advance(Duration::from_secs(100));
+    engine.see_to(id).await;
+    let still = state(&engine, id).await;
+    assert_eq!(still, Some(StateName::Uploading), "its client has a while to come back");
+    machine.clock.advance(Duration::from_secs(651));
+    engine.see_to(id).await;
+    assert_eq!(state(&engine, id).await, Some(StateName::Cancelled));
+}
+
+#[tokio::test]
+async fn a_crash_makes_things_due_later_and_never_earlier() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    engine.keep_uptime().await;
+    machine.clock.advance(Duration::from_secs(19));
+    let id = uploading(&engine).await;
+    engine.settled().await;
+    drop(engine);
+    // The count lacks 19 s: what was recorded then lies ahead of it.
+    let engine = machine.start(Durability::Durable);
+    machine.clock.advance(Duration::from_secs(3590));
+    engine.see_to(id).await;
+    assert_eq!(state(&engine, id).await, Some(StateName::Uploading));
+    machine.clock.advance(Duration::from_secs(11 + 19));
+    engine.see_to(id).await;
+    assert_eq!(state(&engine, id).await, Some(StateName::Cancelled));
+}
+
+#[tokio::test]
+async fn a_count_that_is_lost_ends_nothing_early_and_all_of_it_once() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    machine.clock.advance(Duration::from_secs(90 * 24 * 3600));
+    let id = uploading(&engine).await;
+    machine.clock.advance(Duration::from_secs(3000));
+    stop(engine).await;
+    machine.journals.lose_uptime();
+    for _ in 0..3 {
+        let engine = machine.start(Durability::Durable);
+        machine.clock.advance(Duration::from_secs(1000));
+        engine.see_to(id).await;
+        assert_eq!(state(&engine, id).await, Some(StateName::Uploading));
+        stop(engine).await;
+    }
+    let engine = machine.start(Durability::Durable);
+    machine.clock.advance(Duration::from_secs(1000));
+    engine.see_to(id).await;
+    assert_eq!(state(&engine, id).await, Some(StateName::Cancelled), "since the new beginning");
+}
+
+/// The journal that the released version left: dates alone. They lie in the past or ahead, and count for nothing.
+#[tokio::test]
+async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_start_on() {
+    for date in DATES {
+        let machine = Machine::default();
+        machine.clock.set(TODAY_MS);
+        let released = Stamp { date: Timestamp(date), uptime: Uptime::NONE };
+        let id = TicketId::from_random([9; 16]);
+        let ticket = Ticket {
+            id,
+            created: released,
+            finish_url: "http://backend/done".into(),
+            secret: String::new(),
+            removal: Removal::Keep,
+            max_bytes: None,
+            length: Some(5),
+            digest: DigestWish::None,
+            metadata: String::new(),
+            idle_timeout: None,
+        };
+        let mut bytes = MAGIC_DATED.to_vec();
+        encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);
+        machine.journals.create(id, &bytes, SyncWhen::Now).unwrap();
+        for seconds in [1500, 1500] {
+            let engine = machine.start(Durability::Durable);
+            machine.clock.advance(Duration::from_secs(seconds));
+            engine.see_to(id).await;
+            assert_eq!(state(&engine, id).await, Some(StateName::New), "{date}");
+            stop(engine).await;
+        }
+        // An older program, which would take what follows for a torn tail, does not touch it.
+        assert!(machine.journals.read(id).unwrap().unwrap().starts_with(MAGIC));
+        let engine = machine.start(Durability::Durable);
+        machine.clock.advance(Duration::from_secs(1000));
+        engine.see_to(id).await;
+        assert_eq!(state(&engine, id).await, Some(StateName::Cancelled), "{date}: not ever anew");
+    }
+}
