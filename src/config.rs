@@ -8,6 +8,7 @@
 mod caution;
 mod effective;
 mod error;
+mod exposed;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -27,6 +28,7 @@ pub use crate::net::{Address, AddressError};
 pub use caution::StrangersTrusted;
 use error::Mistakes;
 pub use error::{ConfigError, Origin};
+pub use exposed::Exposed;
 pub use layers::Layers;
 pub use machine::Storage;
 pub use parse::{duration_text, filter_of, size_text};
@@ -57,6 +59,7 @@ impl Settings {
         let (mut settings, mut found) = Self::ruled(layers);
         let asked = machine::check(&settings, layers, &found, storage);
         settings.storage_gid = found.note(asked).flatten();
+        settings.exposed = exposed::exposed(&settings, layers);
         found.or(settings)
     }
 

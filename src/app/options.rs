@@ -1,7 +1,7 @@
 //! Settings become the options of each room.
 
 use super::StartError;
-use crate::config::{CallbackRule, Settings, StrangersTrusted};
+use crate::config::{CallbackRule, Exposed, Settings, StrangersTrusted};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
 use crate::engine::clock::SystemClock;
@@ -81,6 +81,10 @@ pub(super) fn caution(settings: &Settings) {
             believed,
             "strangers are in trusted_proxies: anybody can claim any address"
         );
+    }
+    for Exposed { setting, path, problem, fix } in &settings.exposed {
+        let path = path.display().to_string();
+        tracing::warn!(setting, path, problem, fix, "path exposed to other users of the machine");
     }
 }
 

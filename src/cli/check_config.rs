@@ -24,6 +24,9 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
              {believed}; name your proxies alone"
         );
     }
+    for exposed in &settings.exposed {
+        let _ = writeln!(io::stderr(), "incoming: warning: {exposed}");
+    }
     match io::stdout().write_all(settings.to_toml().as_bytes()) {
         // Who has seen enough closes the pipe.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -73,6 +73,12 @@ impl Layers {
         let path = PathBuf::from("incoming.toml");
         let (typed, mistakes) = super::file::from_text(text, &path, &Origin::Flag)?;
         Ok(Self { file: Some((path, typed)), mistakes, ..Self::default() })
+    }
+
+    /// The file that was read, and whether there is a secret in it.
+    pub(super) fn written(&self) -> Option<(&Path, bool)> {
+        let (path, typed) = self.file.as_ref()?;
+        Some((path, typed.backend_token.is_some()))
     }
 
     /// The winning value of one key and its origin. Called through `given!`.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::error::{ConfigError, Mistakes};
+use super::exposed::word;
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::{Settings, TlsFiles};
-use crate::disk::ours;
+use crate::disk::ours::{self, Foreign};
 use crate::net::{Address, Listener};
 
 /// What may be done about a storage directory that is absent.
@@ -186,11 +187,29 @@ fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
         },
         Err(error) => return Err(format!("cannot be entered: {error}")),
     };
-    probe(&place).map_err(|error| {
+    let made_for = probe(&place).map_err(|error| {
         let whose = if place == dir { "its" } else { "the nearest existing directory's" };
-        let user = rustix::process::geteuid().as_raw();
+        let user = ours::us();
         format!("must be writable for the server, here user {user}; {whose} test failed: {error}")
-    })
+    })?;
+    if place == dir { owner(dir, made_for) } else { Ok(()) }
+}
+
+/// Whether a storage directory is nobody else's. A file made there belongs to `made_for`: some file systems give all
+/// that is made there to one user, whoever makes it, and then the directory's owner says nothing.
+fn owner(dir: &Path, made_for: u32) -> Result<(), String> {
+    let found = fs::metadata(dir).map_err(|error| format!("cannot be entered: {error}"))?;
+    let (us, word) = (ours::us(), word(dir));
+    match ours::foreign(&found) {
+        Some(Foreign::Owner(owner)) if owner != made_for => Err(format!(
+            "must belong to root or to the server, here user {us}: it belongs to user {owner}, who could replace what \
+             is stored; chown {us} {word}, or run the server as user {owner}"
+        )),
+        Some(Foreign::Writable(mode)) => Err(format!(
+            "must not be for everybody: every user of this machine may write to it (mode {mode:04o}); chmod o-w {word}"
+        )),
+        Some(Foreign::Owner(_)) | None => Ok(()),
+    }
 }
 
 /// Whether keys can be kept here, where it is; the start makes it where it is not.
@@ -223,18 +242,19 @@ fn nearest_existing(dir: &Path) -> PathBuf {
     }
 }
 
-/// Writes a small file and removes it again.
-fn probe(dir: &Path) -> io::Result<()> {
+/// Writes a small file and removes it again: the user that it belonged to.
+fn probe(dir: &Path) -> io::Result<u32> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let path = dir.join(format!(".probe-{:016x}", u64::from_ne_bytes(random)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     let written = file.write_all(b"probe");
-    let removed = fs::remove_file(&path);
+    let owner = file.metadata().map(|made| made.uid());
+    fs::remove_file(&path)?;
     // A full disk passes: the server starts and answers 507 until space returns.
     match written {
         Err(error) if !is_full(&error) => Err(error),
-        _ => removed,
+        Ok(()) | Err(_) => owner,
     }
 }
 
@@ -301,6 +321,33 @@ mod tests {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
         let told = acme_cache(&dir).unwrap_err();
         assert!(told.contains("every user of this machine"), "{told}");
+    }
+
+    #[test]
+    fn issue_13_a_storage_directory_of_others_is_refused() {
+        let home = tempdir().unwrap();
+        let dir = home.path().join("a b");
+        fs::create_dir(&dir).unwrap();
+        let check = |mode: u32, made_for: u32, parts: &[&str]| {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+            let told = owner(&dir, made_for).err().unwrap_or_default();
+            assert_eq!(told.is_empty(), parts.is_empty(), "{told}");
+            parts.iter().for_each(|part| assert!(told.contains(part), "{part:?} in {told}"));
+        };
+        let us = ours::us();
+        let word = format!("'{}'", dir.display());
+        check(0o755, us, &[]);
+        check(0o770, us, &[]);
+        check(0o777, us, &["mode 0777", &format!("chmod o-w {word}")]);
+        check(0o1777, us, &["mode 1777"]);
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();
+        check(0o700, us, &["belongs to user 12345", &format!("chown {us} {word}")]);
+        assert!(directory(&dir, Storage::Look).is_err_and(|why| why.contains("12345")));
+        // A file system that gives everything to one user.
+        check(0o700, 12345, &[]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::exposed::Exposed;
 use super::secret::Secret;
 use crate::core::event::Durability;
 use crate::net::{Address, Memory};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub storage_group: Option<String>,
     /// The number of `storage_group`; known once the machine was asked ([`Self::check`]).
     pub storage_gid: Option<u32>,
+    /// What other users of the machine can read or replace; known once the machine was asked ([`Self::check`]).
+    pub exposed: Vec<Exposed>,
     /// Mode of finished files. Default 0600: nobody else reads them unless the operator says so.
     pub storage_file_mode: u32,
     /// Mode of the directory of finished files. Default 0700, as above.
@@ -310,6 +313,7 @@ impl Default for Settings {
             storage_dir: PathBuf::from("./incoming-data"),
             storage_group: None,
             storage_gid: None,
+            exposed: Vec::new(),
             storage_file_mode: 0o600,
             storage_dir_mode: 0o700,
             ack: Ack::Durable,

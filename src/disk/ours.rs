@@ -79,7 +79,7 @@ pub fn foreign(found: &Metadata) -> Option<Foreign> {
     (mode & 0o002 != 0 && !found.is_symlink()).then_some(Foreign::Writable(mode))
 }
 
-/// The first directory or link above `path`, from the root on, in which another user can put something else in the
+/// A directory or link above `path` in which another user can put something else in the
 /// place of what leads to `path`. A directory that everybody may write to is none if it is sticky, as /tmp is: there
 /// only the owner of an entry renames it.
 ///
@@ -87,9 +87,12 @@ pub fn foreign(found: &Metadata) -> Option<Foreign> {
 pub fn foreign_above(path: &Path) -> io::Result<Option<(PathBuf, Foreign)>> {
     let path = std::path::absolute(path)?;
     let mut above: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
-    // Where links among them lead to, too.
-    let real = path.ancestors().skip(1).find_map(|above| above.canonicalize().ok());
-    above.extend(real.iter().flat_map(|real| real.ancestors()).map(Path::to_owned));
+    // Where links among them lead to, too, and `path` itself where it is one.
+    if let Ok(real) = path.canonicalize() {
+        above.extend(real.ancestors().skip(1).map(Path::to_owned));
+    } else if let Some(real) = path.ancestors().find_map(|above| above.canonicalize().ok()) {
+        above.extend(real.ancestors().map(Path::to_owned));
+    }
     above.reverse();
     for place in above {
         let found = match std::fs::symlink_metadata(&place) {

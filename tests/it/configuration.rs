@@ -221,3 +221,75 @@ async fn strangers_that_are_trusted_are_told_of() {
         (Some("WARN"), Some("0.0.0.0/0"))
     );
 }
+
+/// What other users of the machine could read or replace is told by the check and by the start, with what mends it; a
+/// storage directory that is somebody else's stops both.
+#[test]
+fn issue_13_what_other_users_can_read_or_replace_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = directory();
+    let at = |name: &str| home.path().join(name);
+    let set = |name: &str, mode| {
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set("", 0o755);
+    std::fs::create_dir(at("data")).unwrap();
+    set("data", 0o700);
+    std::fs::write(at("incoming.toml"), "backend_token = 'hush'\n").unwrap();
+    let flags = ["--config", "incoming.toml", "--tls-cert", "one.pem", "--tls-key", "one.key"];
+    let told = || {
+        let check = [&["check-config", "--storage-dir", "data"], &flags[..]].concat();
+        let output = run(home.path(), &check, &[]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        told.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for name in ["incoming.toml", "one.key"] {
+        set(name, 0o640);
+    }
+    assert_eq!(told(), [""; 0]);
+    for name in ["incoming.toml", "one.key"] {
+        set(name, 0o644);
+    }
+    set("data", 0o755);
+    let expected = [
+        ("config = \"incoming.toml\": ", "chmod o-r incoming.toml"),
+        ("tls_key = \"one.key\": ", "chmod o-r one.key"),
+        ("storage_dir = \"data\": ", "chmod o-r data"),
+    ];
+    let lines = told();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, (begins, fix)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(&format!("incoming: warning: {begins}")), "{line}");
+        assert!(line.ends_with(fix) && line.contains("(mode 0"), "{line}");
+    }
+    let program = Program::start(home.path(), &flags);
+    let log = program.log();
+    let warned: Vec<serde_json::Value> = log
+        .lines()
+        .filter(|line| line.contains("path exposed to other users of the machine"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let found: Vec<_> = warned.iter().map(|line| line["setting"].as_str().unwrap()).collect();
+    assert_eq!(found, ["config", "tls_key", "storage_dir"], "{log}");
+    for (line, (_, fix)) in warned.iter().zip(expected) {
+        assert_eq!((line["level"].as_str(), line["fix"].as_str()), (Some("WARN"), Some(fix)));
+    }
+    assert!(!log.contains("hush"), "{log}");
+    drop(program);
+
+    let refused = |parts: &[&str]| {
+        for command in ["serve", "check-config"] {
+            let arguments = [command, "--listen", "127.0.0.1:0", "--storage-dir", "data"];
+            refuses(home.path(), &arguments, &[], &[&["storage_dir = \"data\""], parts].concat());
+        }
+    };
+    set("data", 0o777);
+    refused(&["mode 0777", "chmod o-w data"]);
+    set("data", 0o700);
+    // Where tests run as root they can give a directory away.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(at("data"), Some(12345), None).unwrap();
+        refused(&["belongs to user 12345", "chown 0 data"]);
+    }
+}
