@@ -25,6 +25,7 @@ use crate::net::{
 use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
 use manager::Manager;
+pub use options::wait_for_storage;
 use options::{caution, client_options, open_engine, proxy_protocol, wire_options};
 pub use reload::Load;
 use reload::{Reader, Reloads, Running};

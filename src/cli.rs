@@ -38,6 +38,7 @@ pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
 
 use crate::config::{ConfigError, size_text};
+use crate::telemetry;
 
 /// Takes large file uploads off a web app's back.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -167,10 +168,12 @@ fn one_line(message: &str) -> String {
 #[must_use]
 pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            // Nobody is left to be told when standard error is gone.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), error.told().as_bytes());
+            telemetry::last_words(&error.told());
             error.exit_code()
         }
     }

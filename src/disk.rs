@@ -1,7 +1,10 @@
 //! A directory whose entries become durable: callers that wait while another syncs share the next
 //! sync, and after a failed one nothing is promised any more. And what is missing there: only where the
-//! directory is still in its place does that mean that it does not exist. [`ours`] tells whether a place is nobody else's.
+//! directory is still in its place does that mean that it does not exist. [`ours`] tells whether a place is nobody else's, [`lock`]
+//! and [`marker`] that a storage directory is used by one server and is the right one.
 
+pub mod lock;
+pub mod marker;
 pub mod memory;
 pub mod ours;
 
@@ -102,7 +105,10 @@ impl SyncedDirectory {
         let covers = self.asked.load(Ordering::SeqCst);
         sync().map_err(|error| {
             *state = State::Failed;
-            io::Error::other(format!("sync of the directory: {error}"))
+            io::Error::other(format!(
+                "cannot sync the directory {:?}, on which acknowledgements rest: {error}",
+                self.path.display().to_string()
+            ))
         })?;
         *state = State::Synced(covers);
         Ok(())

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::histogram::{Histogram, Times};
 use crate::engine::status::StateName;
 use crate::net::{HeaderFailure, Memory, Stats as NetStats, TlsReload};
+use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{MetricsFormat, Scrape};
 use prometheus_client::collector::Collector;
@@ -192,6 +193,8 @@ impl Counted {
         let most = [("connections", memory.all_bytes()), ("slow_disk", may_wait)];
         let most = most.into_iter().map(|(pool, bytes)| (label(pool), bytes));
         to.gauges("memory_max_bytes", "Bytes of the memory budget", most)?;
+        let help = "Log lines dropped, since standard error took none";
+        to.counter("log_lines_dropped", help, telemetry::dropped_lines())?;
         let started = self.sources.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let help = "When the server started, in seconds since 1970";
         to.gauge("start_timestamp_seconds", help, started.as_secs())?;

@@ -49,8 +49,8 @@ pub trait Store: Send + Sync {
     /// The ids of all parts, in no order.
     fn parts(&self) -> io::Result<Vec<TicketId>>;
 
-    /// Bytes free for this server.
-    fn free_bytes(&self) -> io::Result<u64>;
+    /// Bytes free for this server; `None` where the file system does not say.
+    fn free_bytes(&self) -> io::Result<Option<u64>>;
 
     /// Whether the place is there and takes writes, as far as can be told without writing. Errors: why
     /// not.

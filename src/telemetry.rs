@@ -1,12 +1,16 @@
 //! Logs: one subscriber for the process, to standard error. Metrics live elsewhere.
 //!
-//! Standard error is written in the thread that logs, so a reader that stops reading slows the
-//! server down rather than losing lines. Per chunk nothing is logged above debug. What is logged can be
+//! Standard error is written by a thread of its own from a bounded buffer ([`queue`]): a reader that stops reading
+//! costs lines, which are counted, and holds up nothing. Per chunk nothing is logged above debug. What is logged can be
 //! changed while the server runs. What other crates say below info is never logged: it is made of single
 //! frames and headers, and may hold what strangers sent.
 
+mod queue;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,18 +22,23 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reloa
 
 use crate::config::{LogFormat, Settings, filter_of};
 use crate::wire::log::{InForce, LogFilter};
+use queue::Queue;
 
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
+static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// Sets up logging for the whole process, once, before anything logs.
 ///
 /// # Errors
-/// The filter is malformed (not for settings that were read, which checks it), or a subscriber is
-/// set already.
+/// The filter is malformed (not for settings that were read, which checks it), the system gives no thread, or a
+/// subscriber is set already.
 pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let first = filter_of(&settings.log).map_err(TelemetryError::Filter)?;
     let (reloading, handle) = reload::Layer::new(first);
-    let plain = lines::layer().with_writer(io::stderr);
+    let queue =
+        Queue::start(io::stderr()).map_err(|error| TelemetryError::NoThread(error.to_string()))?;
+    let writer = queue.clone();
+    let plain = lines::layer().with_writer(move || writer.clone());
     let lines = match settings.log_format {
         // Colours are for terminals, never for files and collectors.
         LogFormat::Text => plain.with_ansi(io::stderr().is_terminal()).boxed(),
@@ -38,9 +47,60 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let ours = filter::filter_fn(is_fit);
     let subscriber = Registry::default().with(lines).with(ours).with(reloading);
     subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)?;
+    QUEUE.set(queue).map_err(|_| TelemetryError::AlreadySet)?;
     let put = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     let filter = Filter::new(settings.log.clone(), Box::new(put));
     FILTER.set(Arc::new(filter)).map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// From now on a panic is a line of the log: the standard hook writes to standard error itself, and waits for it.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let backtrace = Backtrace::capture();
+    let traced = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = traced.then(|| tracing::field::display(&backtrace));
+    if tracing::enabled!(Level::ERROR) {
+        tracing::error!(thread, panic = %panic, backtrace, "a thread panicked");
+    } else if let Some(queue) = QUEUE.get() {
+        // No filter hides a mistake of the program.
+        queue.push(format!("thread {thread:?} {panic}\n").as_bytes());
+    }
+}
+
+/// Writes a last text to standard error, behind what has been logged. It is waited for a second at most.
+pub fn last_words(text: &str) {
+    match QUEUE.get() {
+        Some(queue) => {
+            queue.push(text.as_bytes());
+            queue.flush(FLUSH);
+        }
+        // Nobody is left to be told when standard error is gone.
+        None => drop(io::Write::write_all(&mut io::stderr(), text.as_bytes())),
+    }
+}
+
+/// Waits until what has been logged is written, a second at most.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(FLUSH);
+    }
+}
+
+/// Log lines that were dropped since the start, because standard error took none.
+pub fn dropped_lines() -> u64 {
+    QUEUE.get().map_or(0, Queue::dropped)
+}
+
+/// What is wrong with the log just now, for people: nobody reads it.
+pub fn log_trouble() -> Option<String> {
+    let untold = QUEUE.get().map_or(0, Queue::untold);
+    (untold > 0)
+        .then(|| format!("standard error is not read: {untold} log lines were dropped so far"))
 }
 
 /// The filter of the log, where this process has set one up.
@@ -171,6 +231,8 @@ fn is_fit(line: &Metadata<'_>) -> bool {
 pub enum TelemetryError {
     /// The filter is malformed.
     Filter(String),
+    /// The system gives no thread to write the log.
+    NoThread(String),
     /// The process has a subscriber already.
     AlreadySet,
 }
@@ -179,12 +241,16 @@ impl fmt::Display for TelemetryError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Filter(reason) => write!(out, "malformed log filter: {reason}"),
+            Self::NoThread(reason) => write!(out, "no thread for the log: {reason}"),
             Self::AlreadySet => out.write_str("logging is set up already"),
         }
     }
 }
 
 impl std::error::Error for TelemetryError {}
+
+/// The log gets this long at the end of the process.
+const FLUSH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

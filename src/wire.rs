@@ -50,7 +50,6 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -135,6 +134,9 @@ impl Turn {
     }
 }
 
+/// What is found at the moment of the call, one line each, for people.
+pub type Findings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// What the surface shows beside the engine, and what it counts.
 pub struct Beside {
     /// The text of `/metrics`.
@@ -143,8 +145,10 @@ pub struct Beside {
     pub refusals: Arc<Refusals>,
     /// The loops that must turn.
     pub loops: Vec<Turn>,
-    /// When the first certificate ends.
-    pub certificate_ends: Arc<dyn Fn() -> Option<SystemTime> + Send + Sync>,
+    /// What keeps the server from taking uploads, beside what the engine knows.
+    pub unready: Findings,
+    /// What is wrong while all is served.
+    pub notes: Findings,
     /// The filter of the log, if it can be changed.
     pub log: Option<Arc<dyn LogFilter>>,
 }

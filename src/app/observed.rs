@@ -8,6 +8,7 @@ use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{Beside, Surface, Turn};
 use std::sync::Arc;
+use std::thread;
 use std::time::SystemTime;
 use tokio::runtime::Handle;
 
@@ -47,10 +48,25 @@ pub(super) fn beside(shown: &Shown<'_>) -> Beside {
         metrics: Arc::new(move |scrape| sources.render(scrape)),
         refusals,
         loops,
-        certificate_ends: Arc::new(move || {
-            certificates.iter().filter_map(|(_, tls)| tls.ends()).min()
+        unready: Arc::new(move || {
+            let ends = certificates.iter().filter_map(|(_, tls)| tls.ends()).min();
+            let expired = ends.is_some_and(|ends| ends <= SystemTime::now());
+            let expired = expired.then(|| "a certificate has expired".to_owned());
+            expired.into_iter().chain(threads_missing()).collect()
         }),
+        notes: Arc::new(|| telemetry::log_trouble().into_iter().collect()),
         log: telemetry::log_filter(),
+    }
+}
+
+/// Why the system gives the process no thread, if it gives none: what waits for the disk waits for the few there are.
+fn threads_missing() -> Option<String> {
+    let thread = thread::Builder::new().name("incoming-probe".into()).spawn(|| ());
+    match thread.map(thread::JoinHandle::join) {
+        Ok(_) => None,
+        Err(error) => Some(format!(
+            "the system gives no thread ({error}): raise the limit of processes (ulimit -u, TasksMax, pids.max)"
+        )),
     }
 }
 

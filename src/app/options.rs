@@ -4,6 +4,7 @@ use super::StartError;
 use crate::config::{CallbackRule, Exposed, Settings, StrangersTrusted};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
+use crate::disk::{lock, marker};
 use crate::engine::clock::SystemClock;
 use crate::engine::{self, Engine};
 use crate::handover::client;
@@ -13,7 +14,10 @@ use crate::wire;
 use crate::wire::access::Access;
 use crate::wire::cors::Cors;
 use crate::{net::ProxyProtocol, wire::Surface};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The engine over the storage directory, which is locked from now on.
 pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
@@ -26,11 +30,35 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
     let refused = |error| {
         StartError::new(format!("storage_dir {:?}", directory.display().to_string()), error)
     };
+    if settings.storage_must_exist {
+        marker::demand(directory).map_err(refused)?;
+    }
     let store = LocalStore::open(directory, access).map_err(refused)?;
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
     let options = engine_options(settings);
     Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
 }
+
+/// Waits until no other server uses the storage directory, so long at most: during a rollout the old one may still be
+/// stopping. Whether it is free then, the start finds out.
+pub async fn wait_for_storage(directory: &Path, at_most: Duration) {
+    let end = Instant::now() + at_most;
+    let mut told = false;
+    while let Some(holder) = lock::taken(directory) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        if !std::mem::replace(&mut told, true) {
+            let at_most = humantime::format_duration(at_most);
+            tracing::warn!(holder, %at_most, "waiting for another server to leave the storage directory");
+        }
+        tokio::time::sleep(LOCK_LOOK.min(left)).await;
+    }
+}
+
+/// How often it is looked whether another server has left.
+const LOCK_LOOK: Duration = Duration::from_millis(100);
 
 /// What the engine is told of the settings.
 pub(super) fn engine_options(settings: &Settings) -> engine::Options {

@@ -359,7 +359,7 @@ mod tests {
     }
 
     /// Each key with another value than its default, beside those that it cannot be without.
-    const OTHERS: [(&str, &[&str]); 45] = [
+    const OTHERS: [(&str, &[&str]); 47] = [
         ("listen = ':1'", &["listen"]),
         ("backend_listen = ':1'", &["backend_listen"]),
         ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -377,6 +377,8 @@ mod tests {
         ("backend_open = true", &["backend_open"]),
         ("backend_token = 't'", &["backend_token"]),
         ("storage_dir = 'd'", &["storage_dir"]),
+        ("storage_must_exist = true", &["storage_must_exist"]),
+        ("lock_wait = '1s'", &["lock_wait"]),
         ("storage_group = 'g'", &["storage_group"]),
         ("storage_file_mode = '640'", &["storage_file_mode"]),
         ("storage_dir_mode = '750'", &["storage_dir_mode"]),

@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::net::Workers;
 use crate::wire::Wire;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -111,24 +112,30 @@ async fn end_workers<const SETS: usize>(sets: [Workers; SETS], within: Duration)
     thread.is_ok() && timeout(all, told).await.is_ok_and(|ended| ended.is_ok())
 }
 
-/// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
+/// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once, in the signal's handler:
+/// whatever every thread waits for. A write beyond the limit of file sizes is an error from now on, not the end
+/// (SIGXFSZ).
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+    use signal_hook::flag;
     use tokio::signal::unix::{SignalKind, signal};
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the first one is noted after it was looked whether it is the second.
+        flag::register_conditional_shutdown(signal, SECOND_SIGNAL, Arc::clone(&asked))?;
+        flag::register(signal, Arc::clone(&asked))?;
+    }
+    flag::register(SIGXFSZ, Arc::default())?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let told = stop.clone();
     tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if told.is_cancelled() {
-                std::process::exit(SECOND_SIGNAL);
-            }
-            told.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
+        told.cancel();
     });
     Ok(stop)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::CliError;
 use crate::app::inherited::Inherited;
 use crate::app::manager::Manager;
-use crate::app::{Server, stop_on_signal};
+use crate::app::{Server, stop_on_signal, wait_for_storage};
 use crate::config::{self, ConfigError, Layers, Settings, Typed};
 use crate::telemetry;
 
@@ -30,8 +30,13 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     let inherited = Inherited::take().map_err(|error| CliError::Usage(error.to_string()))?;
     let settings = config::load(args.typed.clone(), args.config.clone())?;
     telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
+    telemetry::log_panics();
     run(async move {
         let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
+        let free = wait_for_storage(&settings.storage_dir, settings.lock_wait);
+        if stop.run_until_cancelled(free).await.is_none() {
+            return Ok(());
+        }
         // What cannot be opened or bound is a matter of settings.
         let server = Server::start_with(settings, inherited)
             .map_err(|error| CliError::Usage(error.to_string()))?;

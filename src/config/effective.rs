@@ -67,6 +67,8 @@ impl Settings {
             ("backend_open", Value(self.backend_open.to_string())),
             ("backend_token", token),
             ("storage_dir", path(Some(&self.storage_dir))),
+            ("storage_must_exist", Value(self.storage_must_exist.to_string())),
+            ("lock_wait", string(duration(self.lock_wait))),
             ("storage_group", optional(self.storage_group.as_ref(), Clone::clone)),
             ("storage_file_mode", string(format!("{:04o}", self.storage_file_mode))),
             ("storage_dir_mode", string(format!("{:04o}", self.storage_dir_mode))),

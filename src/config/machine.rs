@@ -16,6 +16,7 @@ use super::exposed::word;
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::{Settings, TlsFiles};
+use crate::disk::marker;
 use crate::disk::ours::{self, Foreign};
 use crate::net::{Address, Listener};
 
@@ -69,7 +70,13 @@ pub(super) fn check(
     let storage = if well { storage } else { Storage::Look };
     if !told.concern("storage_dir") {
         let (dir, given) = (&settings.storage_dir, given!(layers, storage_dir));
-        found.note(directory(dir, storage).map_err(|right| given.wrong(&shown(dir), right)));
+        let demanded = if settings.storage_must_exist {
+            marker::demand(dir).map_err(|error| error.to_string())
+        } else {
+            Ok(())
+        };
+        let usable = demanded.and_then(|()| directory(dir, storage));
+        found.note(usable.map_err(|right| given.wrong(&shown(dir), right)));
     }
     found.or(storage_gid)
 }

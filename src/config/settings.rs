@@ -48,6 +48,11 @@ pub struct Settings {
     /// Home of uploads and finished files. Default `./incoming-data`, so that a first try leaves
     /// its traces in one visible place.
     pub storage_dir: PathBuf,
+    /// Whether the storage directory has to be one already. Default false: the first start makes it.
+    pub storage_must_exist: bool,
+    /// How long a start waits for another server to leave the storage directory. Default 10 s: a server that stops
+    /// idle takes less; zero waits for none.
+    pub lock_wait: Duration,
     /// Group of finished files and their directory, as set. Default none: the server's own.
     pub storage_group: Option<String>,
     /// The number of `storage_group`; known once the machine was asked ([`Self::check`]).
@@ -311,6 +316,8 @@ impl Default for Settings {
             backend_open: false,
             backend_token: None,
             storage_dir: PathBuf::from("./incoming-data"),
+            storage_must_exist: false,
+            lock_wait: Duration::from_secs(10),
             storage_group: None,
             storage_gid: None,
             exposed: Vec::new(),

@@ -89,6 +89,15 @@ pub struct Typed {
     /// Directory of uploads and finished files; made if absent [default: ./incoming-data]
     #[arg(long, value_name = "PATH")]
     pub storage_dir: Option<Raw>,
+    /// Start only where the storage directory is one already: it has the file incoming-storage, which every start
+    /// puts there, or journals. Keeps an unmounted disk from being taken for an empty one: true or false
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub storage_must_exist: Option<Raw>,
+    /// How long a start waits for another server to leave the storage directory, 0 for not at all; during a rollout
+    /// the old one may still be stopping [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pub lock_wait: Option<Raw>,
     /// Group (name or number) of finished files and their directory [default: none, the server's]
     #[arg(long, value_name = "GROUP")]
     pub storage_group: Option<Raw>,
@@ -212,7 +221,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 49, "{keys:?}");
+        assert_eq!(keys.len(), 51, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

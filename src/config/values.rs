@@ -81,6 +81,9 @@ fn acme(acme: &mut Acme, layers: &Layers, found: &mut Mistakes) {
 
 fn storage(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
     found.note(given!(layers, storage_dir).into(&mut settings.storage_dir, parse::path));
+    let must_exist = &mut settings.storage_must_exist;
+    found.note(given!(layers, storage_must_exist).into(must_exist, parse::flag));
+    found.note(given!(layers, lock_wait).into(&mut settings.lock_wait, parse::duration));
     found.note(given!(layers, storage_group).into(&mut settings.storage_group, parse::name));
     // The server reads and writes its files, and enters and lists their directory.
     let (file, dir) = (parse::mode(0o600), parse::mode(0o700));

@@ -139,7 +139,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let look = self.disk_looks.free.ask(|| {
             let blocking = engine.blocking.clone();
-            blocking.spawn(move || engine.store.free_bytes().ok())
+            blocking.spawn(move || engine.store.free_bytes().ok().flatten())
         });
         look.await.flatten()
     }

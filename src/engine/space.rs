@@ -49,7 +49,9 @@ impl Space {
             .load(Ordering::Relaxed)
             .saturating_add(before)
             .saturating_add(bytes);
-        Ok((store.free_bytes()? >= needed).then_some(reservation))
+        // What is not known is not full: the writes find out.
+        let fits = store.free_bytes()?.is_none_or(|free| free >= needed);
+        Ok(fits.then_some(reservation))
     }
 
     /// Reserves the bytes of `extent` and preallocates them in `blob`, if there is one; `None` where

@@ -122,7 +122,10 @@ impl Log {
 impl From<io::Error> for LogError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            // A journal that may not grow (RLIMIT_FSIZE) is as good as a full disk: it is whole, and takes no more.
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoSpace,
             _ => Self::Fault(error),
         }
     }

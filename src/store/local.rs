@@ -3,20 +3,24 @@
 //! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
 //! published files get the group and mode that the operator chose for the web app.
 
+mod startup;
+
 use super::{Allocated, Blob, Store, failed_sync, too_short};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::disk::{NO_FOLLOW, SyncedDirectory, ours, still_named};
+use crate::disk::{NO_FOLLOW, SyncedDirectory, lock, marker, ours, still_named};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
+
+use startup::step;
 
 /// Who may read published files.
 #[derive(Clone, Copy, Debug)]
@@ -59,18 +63,15 @@ impl LocalStore {
             io::Error::new(error.kind(), why)
         })?;
         let folder = files_handle.handle();
-        folder.set_permissions(Permissions::from_mode(access.directory_mode))?;
-        if let Some(group) = access.group {
-            std::os::unix::fs::fchown(folder, None, Some(group))?;
-        }
+        let mode = startup::set_mode(folder, access.directory_mode);
+        mode.map_err(step("set the mode storage_dir_mode of its folder files"))?;
+        startup::give(folder, access)?;
         let handle = SyncedDirectory::open(&directory)?;
-        // Two servers on one directory would each believe in their own state.
-        handle.handle().try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other(
-                "another server uses this directory; give each its own with --storage-dir",
-            ),
-            TryLockError::Error(error) => error,
-        })?;
+        lock::take(handle.handle())?;
+        startup::rehearse(&handle, &files_handle, access)?;
+        if let Err(error) = marker::put(&directory) {
+            tracing::warn!(%error, "could not mark the storage directory");
+        }
         handle.sync()?;
         let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
         let access = Some(access);
@@ -220,9 +221,9 @@ impl Store for LocalStore {
         Ok(ids)
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
         let space = rustix::fs::fstatvfs(self.handle.handle())?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        Ok(free(space.f_blocks, space.f_bavail, space.f_frsize))
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -346,16 +347,26 @@ fn check_strangers(directory: &Path) -> io::Result<()> {
 /// Whoever may enter the folder of published files must be able to reach it: gives exactly the
 /// right to pass through, never that to look around.
 fn let_through(directory: &Path, access: Access) -> io::Result<()> {
-    if let Some(group) = access.group {
-        std::os::unix::fs::chown(directory, None, Some(group))?;
+    let found = std::fs::metadata(directory)?;
+    if let Some(group) = access.group.filter(|group| *group != found.gid()) {
+        let given = std::os::unix::fs::chown(directory, None, Some(group));
+        given.map_err(step(&format!("give it to the group {group} of storage_group")))?;
     }
-    let mode = std::fs::metadata(directory)?.permissions().mode();
+    let mode = found.permissions().mode();
     let group = if access.group.is_some() { 0o010 } else { 0 };
     let wanted = mode | (access.directory_mode & (0o001 | group));
     if wanted != mode {
-        std::fs::set_permissions(directory, Permissions::from_mode(wanted))?;
+        let let_in = std::fs::set_permissions(directory, Permissions::from_mode(wanted));
+        let_in
+            .map_err(step("let those through who may enter its folder files (storage_dir_mode)"))?;
     }
     Ok(())
+}
+
+/// Bytes free of a file system with so many blocks; `None` where it counts none, as some network and FUSE ones do:
+/// what is not known is not full.
+fn free(blocks: u64, available: u64, block_bytes: u64) -> Option<u64> {
+    (blocks > 0).then(|| available.saturating_mul(block_bytes))
 }
 
 fn remove(path: &Path) -> io::Result<()> {

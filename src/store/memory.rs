@@ -290,8 +290,8 @@ impl Store for MemoryStore {
         Ok(self.disk().parts.keys().copied().collect())
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.disk().free_bytes)
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        Ok(Some(self.disk().free_bytes))
     }
 
     fn writable(&self) -> io::Result<()> {

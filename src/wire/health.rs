@@ -9,7 +9,7 @@ use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 impl Wire {
@@ -41,9 +41,18 @@ impl Wire {
         };
         let form = backend::form(&head.headers);
         if failed.is_empty() {
+            let notes = (self.beside.notes)();
             return match form {
-                backend::Form::Text => text_answer(format!("{word}\n")),
-                backend::Form::Json => json_answer(&serde_json::json!({ word: true })),
+                backend::Form::Text => {
+                    let notes = notes.iter().map(|note| format!("note: {note}\n"));
+                    text_answer(format!("{word}\n{}", notes.collect::<String>()))
+                }
+                backend::Form::Json if notes.is_empty() => {
+                    json_answer(&serde_json::json!({ word: true }))
+                }
+                backend::Form::Json => {
+                    json_answer(&serde_json::json!({ word: true, "notes": notes }))
+                }
             };
         }
         form.problem(Problem::new(Code::Unavailable, failed.join("; ")))
@@ -89,9 +98,7 @@ impl Wire {
             Ok(Err(reason)) => why.push(reason),
             Err(_) => why.push(format!("the disk does not answer within {} s", DEADLINE.as_secs())),
         }
-        if (self.beside.certificate_ends)().is_some_and(|ends| ends <= SystemTime::now()) {
-            why.push("a certificate has expired".into());
-        }
+        why.extend((self.beside.unready)());
         why
     }
 }

@@ -64,6 +64,11 @@ impl Program {
         Self { child, log, public: public.unwrap(), backend: backend.unwrap() }
     }
 
+    /// Starts a command that ends in an `incoming serve` of which nobody hears.
+    pub fn silent(mut command: Command, public: Place, backend: Place) -> Self {
+        Self { child: command.spawn().unwrap(), log: Arc::default(), public, backend }
+    }
+
     /// Starts it on unix sockets in `directory`, logging text at debug, which is kept.
     pub async fn start_logging(directory: &Path) -> Self {
         let mut child = command(directory)

@@ -171,8 +171,10 @@ fn sockets_that_are_taken() {
         "127.0.0.2:0",
         "--storage-dir",
         "data",
+        "--lock-wait",
+        "0",
     ];
-    refuses(home.path(), &flags, &[], &["storage_dir", "another server"]);
+    refuses(home.path(), &flags, &[], &["storage_dir", "another server", "process"]);
 }
 
 #[test]

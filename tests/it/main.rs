@@ -22,6 +22,7 @@ mod bad_input;
 mod cancel;
 mod chunks;
 mod configuration;
+mod constraints;
 mod cors;
 mod crash;
 mod demo;
