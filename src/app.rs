@@ -257,6 +257,8 @@ impl Server {
         let calling = worker::run(
             engine,
             Arc::clone(&client),
+            // The files that may be open are the connections' first.
+            worker::MAX_CALLS.min(self.descriptors / 8),
             self.drain.clone(),
             cut_calls.clone(),
             calls.clone(),

@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod command;
+pub mod destination;
 pub mod digest;
 pub mod event;
 pub mod extent;

@@ -102,6 +102,8 @@ pub struct Engine {
     slow_disk: slow_disk::SlowDisk,
     /// What the disk is asked by those who look after the server.
     disk_looks: admin::DiskLooks,
+    /// Turns at reading published files for their digests.
+    hashing: tokio::sync::Semaphore,
     /// Turns at reading parts for comparison.
     reading: tokio::sync::Semaphore,
     tracker: TaskTracker,
@@ -149,6 +151,7 @@ impl Engine {
             stats: stats::Stats::default(),
             blocking,
             disk_looks: admin::DiskLooks::default(),
+            hashing: tokio::sync::Semaphore::new(calls::HASHING),
             reading: tokio::sync::Semaphore::new(verify::READERS),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),

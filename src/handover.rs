@@ -3,4 +3,5 @@
 //! Sees only what the engine says is owed; knows no HTTP server and no storage.
 
 pub mod client;
+mod schedule;
 pub mod worker;

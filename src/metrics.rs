@@ -129,6 +129,10 @@ impl Counted {
         to.counter("handover_calls", "Calls to backends begun", stats.calls.value())?;
         let help = "Calls to backends without an answer that counts";
         to.counter("handover_calls_unanswered", help, stats.calls_unanswered.value())?;
+        let help = "Calls to backends that run";
+        to.gauge("handover_calls_running", help, stats.calls_running.value())?;
+        let help = "Calls that are due and wait for a place";
+        to.gauge("handover_calls_waiting", help, stats.calls_waiting.value())?;
         let (count, oldest) = self.sources.engine.handovers_owed();
         to.gauge("handovers_owed", "Uploads that owe their backend a call", count as u64)?;
         let help = "Seconds for which the oldest of them has owed it";

@@ -4,6 +4,7 @@ use super::Engine;
 use super::cause::Cause;
 use super::error::{ChangeError, Fault};
 use super::live::Live;
+use super::prefix::Running;
 use crate::core::command::Command;
 use crate::core::digest::hex;
 use crate::core::event::CallOutcome;
@@ -149,20 +150,34 @@ impl Engine {
         Ok(File::Missing)
     }
 
-    /// The published file's SHA-256; what of it was hashed while it came is not read.
+    /// The published file's SHA-256; what of it was hashed while it came is not read. Files are read a
+    /// slice at a time and in turn, so that many large ones do not keep a small one waiting.
+    ///
+    /// Cancel: the slice that is being read is read to its end; the next call begins from the start.
     async fn file_digest(self: &Arc<Self>, live: &Arc<Live>) -> Result<[u8; 32], ChangeError> {
-        let (engine, id, mut hash) = (Arc::clone(self), live.id, live.lock().prefix.take());
-        self.ask_store(move || {
-            let mut file = engine.store.read(id, hash.end())?;
-            let mut buffer = vec![0; READ_BYTES];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok(hash.finish()),
-                    count => hash.update(&buffer[..count]),
+        let (id, mut hash, mut file) = (live.id, live.lock().prefix.take(), None);
+        loop {
+            let _turn = self.hashing.acquire().await.expect("turns at hashing are never closed");
+            let engine = Arc::clone(self);
+            let slice = self.ask_store(move || {
+                let mut reader = match file {
+                    Some(file) => file,
+                    None => engine.store.read(id, hash.end())?,
+                };
+                let mut buffer = vec![0; READ_BYTES];
+                for _ in 0..SLICE_BYTES / READ_BYTES {
+                    match reader.read(&mut buffer)? {
+                        0 => return Ok(Slice::Last(hash.finish())),
+                        count => hash.update(&buffer[..count]),
+                    }
                 }
+                Ok(Slice::More(hash, reader))
+            });
+            match slice.await? {
+                Slice::Last(sha256) => return Ok(sha256),
+                Slice::More(so_far, reader) => (hash, file) = (so_far, Some(reader)),
             }
-        })
-        .await
+        }
     }
 
     async fn ask_store<T: Send + 'static>(
@@ -205,5 +220,15 @@ impl Engine {
     }
 }
 
+/// What reading a slice of a file for its digest has come to.
+enum Slice {
+    Last([u8; 32]),
+    More(Running, Box<dyn Read + Send>),
+}
+
+/// Files that are read for their digests at the same time.
+pub(super) const HASHING: usize = 2;
 /// Bytes read at a time for the file's digest.
 const READ_BYTES: usize = 256 * 1024;
+/// Bytes read before other files have their turn: tens of milliseconds.
+const SLICE_BYTES: usize = 16 << 20;

@@ -5,6 +5,7 @@ use super::cause::Cause;
 use super::error::LookupError;
 use super::owed::Owed;
 use super::timers::{Due, Timers};
+use crate::core::destination::Destination;
 use crate::core::handover::{Calls, LastCall};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
@@ -64,9 +65,9 @@ impl Outbox {
         self.owed.cause(id)
     }
 
-    /// A call is owed since then, whenever it is due.
-    pub(super) fn owes(&self, id: TicketId, since: Uptime, cause: Option<&Cause>) {
-        self.owed.set(id, since, cause);
+    /// A call to the backend at `url` is owed since then, whenever it is due.
+    pub(super) fn owes(&self, id: TicketId, since: Uptime, url: &str, cause: Option<&Cause>) {
+        self.owed.set(id, since, url, cause);
     }
 
     /// A call is due when `at` says, or, where one is under way, decided on when that is over. Settings that `at` reads
@@ -128,6 +129,11 @@ impl Engine {
         next(&self.outbox.waiting, self, |now| self.outbox.take(now)).await
     }
 
+    /// Where the call goes that an upload owes; one place for all that owe none any more.
+    pub fn destination(&self, id: TicketId) -> Destination {
+        self.outbox.owed.destination(id).unwrap_or_else(|| Destination::of(""))
+    }
+
     /// The call of an upload is over, or was not needed: sets the next one if one is owed. What cannot be read
     /// now stays owed, and what is not there any more owes nothing.
     pub async fn call_over(self: &Arc<Self>, id: TicketId) {
@@ -164,7 +170,7 @@ impl Engine {
     pub(super) fn owe(&self, id: TicketId, upload: &Upload, cause: Option<&Cause>) {
         match upload.owed() {
             Some(calls) => {
-                self.outbox.owes(id, calls.since, cause);
+                self.outbox.owes(id, calls.since, &upload.ticket().finish_url, cause);
                 let jitter = self.clock.jitter();
                 let due = || calls.due(&self.options().calls, jitter);
                 self.outbox.set(id, Turn::of(calls), due);

@@ -1,6 +1,7 @@
-//! Since when each upload owes its backend a call, and which request brought that about.
+//! Since when each upload owes its backend a call, where that goes, and which request brought it about.
 
 use super::cause::Cause;
+use crate::core::destination::Destination;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +14,14 @@ pub(super) struct Owed(Mutex<Held>);
 #[derive(Debug, Default)]
 struct Held {
     by_time: BTreeSet<(Uptime, TicketId)>,
-    by_id: HashMap<TicketId, (Uptime, Option<Cause>)>,
+    by_id: HashMap<TicketId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    since: Uptime,
+    destination: Destination,
+    cause: Option<Cause>,
 }
 
 impl Owed {
@@ -21,30 +29,38 @@ impl Owed {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    /// A call is owed since then. Without a cause, the one that was known stays.
-    pub(super) fn set(&self, id: TicketId, since: Uptime, cause: Option<&Cause>) {
+    /// A call to the backend at `url` is owed since then. Without a cause, the one that was known stays.
+    pub(super) fn set(&self, id: TicketId, since: Uptime, url: &str, cause: Option<&Cause>) {
         let mut held = self.lock();
         let before = held.by_id.remove(&id);
-        let mut known = None;
-        if let Some((before, cause)) = before {
-            held.by_time.remove(&(before, id));
-            known = cause;
+        if let Some(before) = &before {
+            held.by_time.remove(&(before.since, id));
         }
+        // An upload's URL stays what it is.
+        let (destination, known) = match before {
+            Some(Entry { destination, cause, .. }) => (destination, cause),
+            None => (Destination::of(url), None),
+        };
         held.by_time.insert((since, id));
-        held.by_id.insert(id, (since, cause.cloned().or(known)));
+        held.by_id.insert(id, Entry { since, destination, cause: cause.cloned().or(known) });
     }
 
     /// None is owed any more.
     pub(super) fn clear(&self, id: TicketId) {
         let mut held = self.lock();
-        if let Some((since, _)) = held.by_id.remove(&id) {
-            held.by_time.remove(&(since, id));
+        if let Some(entry) = held.by_id.remove(&id) {
+            held.by_time.remove(&(entry.since, id));
         }
+    }
+
+    /// Where the call goes that is owed.
+    pub(super) fn destination(&self, id: TicketId) -> Option<Destination> {
+        self.lock().by_id.get(&id).map(|entry| entry.destination.clone())
     }
 
     /// What brought the call about, where this process has seen it.
     pub(super) fn cause(&self, id: TicketId) -> Option<Cause> {
-        self.lock().by_id.get(&id).and_then(|(_, cause)| cause.clone())
+        self.lock().by_id.get(&id).and_then(|entry| entry.cause.clone())
     }
 
     /// How many, and since when the oldest.
@@ -63,13 +79,14 @@ mod tests {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let owed = Owed::default();
         assert_eq!(owed.summary(), (0, None));
-        owed.set(a, Uptime(5), Some(&Cause::new("first".into(), None)));
-        owed.set(b, Uptime(3), None);
+        owed.set(a, Uptime(5), "http://a/", Some(&Cause::new("first".into(), None)));
+        owed.set(b, Uptime(3), "http://b/", None);
         assert_eq!(owed.summary(), (2, Some(Uptime(3))));
-        owed.set(a, Uptime(2), None);
+        owed.set(a, Uptime(2), "http://a/", None);
         assert_eq!(owed.summary(), (2, Some(Uptime(2))));
         assert_eq!(owed.cause(a).unwrap().request(), "first");
         assert!(owed.cause(b).is_none());
+        assert_eq!(owed.destination(a), Some(Destination::of("https://a:80/x")));
         owed.clear(a);
         owed.clear(a);
         assert_eq!(owed.summary(), (1, Some(Uptime(3))));

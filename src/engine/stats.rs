@@ -139,6 +139,10 @@ pub struct Stats {
     pub calls: Counter,
     /// Calls to backends that ended without an answer that counts.
     pub calls_unanswered: Counter,
+    /// Calls to backends that run.
+    pub calls_running: Gauge,
+    /// Calls that are due and wait for a place.
+    pub calls_waiting: Gauge,
     /// Requests ended by a newer one for the same bytes.
     pub superseded: Counter,
     /// Uploads stopped and tickets refused by a failing disk.
@@ -166,6 +170,8 @@ impl Default for Stats {
             failed: Counter::default(),
             calls: Counter::default(),
             calls_unanswered: Counter::default(),
+            calls_running: Gauge::default(),
+            calls_waiting: Gauge::default(),
             superseded: Counter::default(),
             faults: Counter::default(),
             disk_syncs: Syncs { times: Times::new(&SYNC_TIMES), errors: Counter::default() },

@@ -67,7 +67,7 @@ impl Engine {
             self.stats.uploads_open.add(1);
         }
         if let Some(calls) = upload.owed() {
-            self.outbox.owes(id, calls.since, None);
+            self.outbox.owes(id, calls.since, &upload.ticket().finish_url, None);
         }
         match upload.owed() {
             // What is owed is called at once after a start.

@@ -5,6 +5,8 @@
 //! that moved says so in its next ticket), proxies, cookies, and connections kept for the next call
 //! (handovers are rare, and a stale connection would make a good backend look bad).
 
+mod answer;
+mod connect;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod target;
@@ -15,44 +17,34 @@ mod tests;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
+use hyper::Request;
 use hyper::client::conn::http1;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
 };
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use answer::read;
+pub use answer::{Answer, Unreadable};
+use connect::Resolver;
 use target::Target;
-
-/// Bytes read of an answer's body. The word is the first few; error pages are larger and not worth
-/// the memory.
-const BODY_BYTES: usize = 64 * 1024;
-
-/// Characters kept of an answer's word: enough to recognise an error page in a log.
-const WORD_CHARS: usize = 64;
-
-/// How long one of several addresses may take to be connected to before the next is tried, so that a
-/// dead one does not use up the call: two retransmissions of a lost first packet.
-const CONNECT_EACH: Duration = Duration::from_secs(5);
 
 /// Bytes hyper reads ahead, and with that the longest head of an answer.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -65,7 +57,7 @@ const CALLER: &str = concat!("incoming/", env!("CARGO_PKG_VERSION"));
 /// Whom to call and how long to wait.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// For the whole call: resolving, connecting, TLS, request and answer.
+    /// For the whole call: resolving, connecting (each of these has 10 s at most), TLS, request and answer.
     pub timeout: Duration,
     /// Who may be called; empty: everybody.
     pub allow: Vec<Rule>,
@@ -78,16 +70,6 @@ pub enum Rule {
     Host(String),
     /// The address really connected to, an IPv4 one never dressed as IPv6.
     Net(IpNet),
-}
-
-/// What a backend answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body without white space at its ends, in lower case, at most 64 characters; what was cut
-    /// off, or not read because it lay beyond 64 KiB, shows as `…` at the end.
-    pub word: String,
 }
 
 /// Why there is no answer. Each names the called URL without its credentials and query.
@@ -114,7 +96,11 @@ pub enum CallError {
 pub struct Client {
     options: Options,
     tls: OnceCell<Arc<ClientConfig>>,
+    resolver: Resolver,
 }
+
+/// What a call holds until everything that it started has ended; see [`Client::post_form`].
+pub type Held = Arc<dyn Send + Sync>;
 
 impl Client {
     /// A client that has not yet read the machine's trusted roots; the first https call does.
@@ -122,12 +108,14 @@ impl Client {
     /// They come from where the system keeps them, or from `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, tls: OnceCell::new() }
+        Self { options, tls: OnceCell::new(), resolver: Resolver::system() }
     }
 
     /// Posts a form to `url` on a connection of its own.
     ///
-    /// `traceparent` is the trace that the call belongs to. Credentials in the URL are sent as basic authentication. Redirects are answers like others.
+    /// `traceparent` is the trace that the call belongs to. Credentials in the URL are sent as basic authentication.
+    /// Redirects are answers like others. `held` is dropped when all that the call started has ended: a name look-up
+    /// that hangs outlives the call.
     ///
     /// # Errors
     /// See [`CallError`]. The backend may have acted on the call all the same, except for the kinds up
@@ -140,11 +128,12 @@ impl Client {
         body: String,
         idempotency_key: &str,
         traceparent: Option<&str>,
+        held: Held,
     ) -> Result<Answer, CallError> {
         let target = Target::parse(url)?;
         let limit = self.options.timeout;
         let request = request(&target, body, idempotency_key, traceparent)?;
-        match timeout(limit, self.call(&target, request)).await {
+        match timeout(limit, self.call(&target, request, &held)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CallError::Timeout(target.shown, limit)),
         }
@@ -154,8 +143,9 @@ impl Client {
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
+        held: &Held,
     ) -> Result<Answer, CallError> {
-        let stream = self.connect(target).await?;
+        let stream = self.connect(target, held).await?;
         if !target.tls {
             return exchange(target, stream, request).await;
         }
@@ -166,84 +156,6 @@ impl Client {
         let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
         exchange(target, connecting.await.map_err(failed)?, request).await
     }
-
-    /// Connects to the first address that is allowed and answers.
-    async fn connect(&self, target: &Target) -> Result<TcpStream, CallError> {
-        let stream = self.connect_to_one(target).await?;
-        // 0.0.0.0 leads to this machine's loopback, and a kernel may have more such ways: what was
-        // reached has to be allowed as well as what was asked for.
-        let failed = |error| CallError::Connect(target.shown.clone(), error);
-        let reached = stream.peer_addr().map_err(failed)?;
-        let reached = SocketAddr::new(reached.ip().to_canonical(), reached.port());
-        if self.allowed(target, &[reached]).is_empty() {
-            return Err(CallError::NotAllowed(target.shown.clone(), vec![reached.ip()]));
-        }
-        Ok(stream)
-    }
-
-    async fn connect_to_one(&self, target: &Target) -> Result<TcpStream, CallError> {
-        let failed = |error| CallError::Resolve(target.shown.clone(), error);
-        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-        let found: Vec<SocketAddr> = found
-            .map_err(failed)?
-            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
-            .collect();
-        let (last, earlier) = match self.allowed(target, &found)[..] {
-            [ref earlier @ .., last] => (last, earlier.to_vec()),
-            [] if found.is_empty() => {
-                return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
-            }
-            [] => {
-                let addresses = found.iter().map(SocketAddr::ip).collect();
-                return Err(CallError::NotAllowed(target.shown.clone(), addresses));
-            }
-        };
-        for address in earlier {
-            match timeout(CONNECT_EACH, connect_to(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => tracing::debug!(%address, %error, "trying the next address"),
-                Err(_) => tracing::debug!(%address, "no answer, trying the next address"),
-            }
-        }
-        connect_to(last).await.map_err(|error| {
-            let at = io::Error::new(error.kind(), format!("{last}: {error}"));
-            CallError::Connect(target.shown.clone(), at)
-        })
-    }
-
-    fn allowed(&self, target: &Target, found: &[SocketAddr]) -> Vec<SocketAddr> {
-        let rules = &self.options.allow;
-        let fits = |address: &&SocketAddr| {
-            rules.is_empty()
-                || rules.iter().any(|rule| match rule {
-                    Rule::Host(host) => target.is_host(host),
-                    Rule::Net(net) => holds(net, address.ip()),
-                })
-        };
-        found.iter().filter(fits).copied().collect()
-    }
-}
-
-/// Whether a network holds the address. One behind NAT64 is the IPv4 address that it leads to, so that
-/// a rule for all of IPv6 does not open this machine's neighbours; or a rule names the prefix itself.
-/// Source: RFC 6052, section 2.1.
-fn holds(net: &IpNet, address: IpAddr) -> bool {
-    const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
-    match address {
-        IpAddr::V6(v6) if NAT64.contains(&v6) => {
-            let [.., a, b, c, d] = v6.octets();
-            let explicit = IpNet::V6(NAT64).contains(net) && net.contains(&address);
-            explicit || net.contains(&IpAddr::from([a, b, c, d]))
-        }
-        IpAddr::V4(_) | IpAddr::V6(_) => net.contains(&address),
-    }
-}
-
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    // The request is one small write that is waited for.
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn request(
@@ -258,6 +170,7 @@ fn request(
         .header(CONTENT_TYPE, form)
         .header(USER_AGENT, CALLER)
         .header(ACCEPT, "text/plain, */*")
+        .header(ACCEPT_ENCODING, "identity")
         .header(CONNECTION, "close")
         .header("idempotency-key", key);
     if let Some(trace) = traceparent {
@@ -298,38 +211,6 @@ where
     // When the connection ends first, what it has read is still to be taken; its error, if any, is
     // the answer's as well.
     beside(answering, conn).await.map_err(failed)
-}
-
-async fn read(answer: Response<Incoming>) -> Result<Answer, hyper::Error> {
-    let status = answer.status().as_u16();
-    let mut body = answer.into_body();
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        let room = BODY_BYTES - bytes.len();
-        bytes.extend_from_slice(&data[..data.len().min(room)]);
-        if data.len() > room {
-            return Ok(Answer { status, word: word(&bytes, Rest::Unread) });
-        }
-    }
-    Ok(Answer { status, word: word(&bytes, Rest::None) })
-}
-
-/// Whether more came than was read.
-#[derive(Clone, Copy)]
-enum Rest {
-    None,
-    Unread,
-}
-
-fn word(bytes: &[u8], rest: Rest) -> String {
-    let text = String::from_utf8_lossy(bytes.trim_ascii()).to_lowercase();
-    match rest {
-        Rest::None if text.chars().count() <= WORD_CHARS => text,
-        Rest::None | Rest::Unread => {
-            text.chars().take(WORD_CHARS - 1).chain(std::iter::once('…')).collect()
-        }
-    }
 }
 
 /// Completes with `main`, polling `side` as long as it goes.

@@ -3,7 +3,9 @@
 //! What was begun is recorded before it is made and its end after, so a crash at any moment leaves
 //! either nothing owed or the call owed again; none is lost.
 
-use super::client::Client;
+use super::client::{Answer, Client};
+use super::schedule::{Kind, Outcome, Schedule, Start};
+use crate::core::destination::Destination;
 use crate::core::id::TicketId;
 use crate::core::time::ms;
 use crate::engine::Engine;
@@ -11,34 +13,89 @@ use crate::engine::calls::{Call, CallKind, CallResult};
 use crate::engine::cause::{Cause, request_of};
 use crate::engine::error::ChangeError;
 use crate::engine::swap::Swap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
+use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Calls backends until `stop`; calls under way are joined by `calls` and end by their own deadline
-/// or by `cut`. Dropping the future makes no further calls; those owed stay owed.
+/// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
+/// What one destination may take of them stands in `schedule.rs`.
+pub const MAX_CALLS: usize = 512;
+
+/// Calls backends until `stop`, `places` at a time; calls under way are joined by `calls` and end by
+/// their own deadline or by `cut`. Dropping the future makes no further calls; those owed stay owed.
 pub async fn run(
     engine: Arc<Engine>,
     client: Arc<Swap<Client>>,
+    places: usize,
     stop: CancellationToken,
     cut: CancellationToken,
     calls: TaskTracker,
 ) {
-    let permits = Arc::new(Semaphore::new(MAX_CALLS));
-    let next = async || {
-        // The permit first: what has left the queue is called at once.
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("permits are never closed");
-        (engine.next_owed().await, permit)
-    };
-    while let Some((id, permit)) = stop.run_until_cancelled(next()).await {
-        let (engine, client, cut) = (Arc::clone(&engine), client.now(), cut.clone());
-        calls.spawn(async move {
-            // A call that is cut off is recorded as begun: it is repeated after the start.
-            cut.run_until_cancelled(one(&engine, &client, id)).await;
-            drop(permit);
-        });
+    let line = Arc::new(Line { schedule: Mutex::new(Schedule::new(places)), freed: Notify::new() });
+    loop {
+        while let Some((id, place)) = line.next() {
+            let (engine, client, cut) = (Arc::clone(&engine), client.now(), cut.clone());
+            engine.stats().calls_waiting.add(-1);
+            calls.spawn(async move {
+                let _running = engine.stats().calls_running.up();
+                // A call that is cut off is recorded as begun: it is repeated after the start.
+                cut.run_until_cancelled(one(&engine, &client, id, place)).await;
+            });
+        }
+        // Many may be due at once, and other work of this runtime waits.
+        consume_budget().await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            id = engine.next_owed() => {
+                engine.stats().calls_waiting.add(1);
+                line.schedule().push(id, &engine.destination(id));
+            }
+            () = line.freed.notified() => {}
+        }
+    }
+}
+
+/// The calls that wait for a place, and the places.
+struct Line {
+    schedule: Mutex<Schedule>,
+    /// A place was freed, or more of them may be taken.
+    freed: Notify,
+}
+
+impl Line {
+    fn next(self: &Arc<Self>) -> Option<(TicketId, Arc<Place>)> {
+        let Start { id, destination, kind } = self.schedule().next()?;
+        Some((id, Arc::new(Place { line: Arc::clone(self), destination, kind })))
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// The place of a call. It is free again when the call has ended and nothing that it started, such as a
+/// name look-up, runs on.
+struct Place {
+    line: Arc<Line>,
+    destination: Destination,
+    kind: Kind,
+}
+
+impl Place {
+    fn ended(&self, outcome: Outcome) {
+        self.line.schedule().ended(&self.destination, outcome);
+        self.line.freed.notify_one();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.line.schedule().release(&self.destination, self.kind);
+        self.line.freed.notify_one();
     }
 }
 
@@ -57,7 +114,7 @@ impl Drop for Owed<'_> {
     }
 }
 
-async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
+async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId, place: Arc<Place>) {
     let mut owed = Owed { engine, id, seen_to: false };
     let call = match engine.begin_call(id).await {
         Ok(call) => call,
@@ -72,7 +129,7 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId) {
     };
     if let Some(call) = call {
         let began = Instant::now();
-        let result = make(client, &call).await;
+        let result = make(client, &call, &place).await;
         log(&call, &result, began.elapsed());
         if let Err(error) = engine.end_call(id, result).await {
             let upload = id.short();
@@ -99,45 +156,51 @@ fn log(call: &Call, result: &CallResult, took: Duration) {
     }
 }
 
-async fn make(client: &Client, call: &Call) -> CallResult {
+async fn make(client: &Client, call: &Call, place: &Arc<Place>) -> CallResult {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
     let trace = call.cause.as_ref().and_then(Cause::traceparent);
-    let answer = match client.post_form(&call.url, form, &call.id.to_string(), trace).await {
-        Ok(answer) => answer,
-        Err(error) => return CallResult::Unanswered(error.to_string()),
-    };
-    judge(call.kind, answer.status, &answer.word)
+    let (key, began) = (call.id.to_string(), Instant::now());
+    match client.post_form(&call.url, form, &key, trace, Arc::<Place>::clone(place)).await {
+        Ok(answer) => {
+            place.ended(Outcome::Answered);
+            judge(call.kind, &answer)
+        }
+        Err(error) => {
+            place.ended(Outcome::Failed { after: began.elapsed() });
+            CallResult::Unanswered(error.to_string())
+        }
+    }
 }
 
 /// What an answer means. A handover wants its word; that a cancelled upload is gone needs no more
 /// than a sign that somebody heard it.
-fn judge(kind: CallKind, status: u16, word: &str) -> CallResult {
-    match (kind, status, word) {
-        (CallKind::CancelNotice, 200..=299 | 404 | 410, _) | (CallKind::Handover, 200, "done") => {
-            CallResult::Done
-        }
-        (CallKind::Handover, 200, "wait") => CallResult::Wait,
-        (CallKind::Handover, 200, _) => {
+fn judge(kind: CallKind, answer: &Answer) -> CallResult {
+    match (kind, answer.status, answer.word.as_deref()) {
+        (CallKind::CancelNotice, 200..=299 | 404 | 410, _)
+        | (CallKind::Handover, 200, Ok("done")) => CallResult::Done,
+        (CallKind::Handover, 200, Ok("wait")) => CallResult::Wait,
+        (CallKind::Handover, 200, Ok(word)) => {
             CallResult::Unanswered(format!("the backend answered {word:?}, neither done nor wait"))
         }
-        (CallKind::Handover | CallKind::CancelNotice, _, _) => {
+        (CallKind::Handover, 200, Err(why)) => {
+            CallResult::Unanswered(format!("the backend's answer cannot be read: {why}"))
+        }
+        (CallKind::Handover | CallKind::CancelNotice, status, _) => {
             CallResult::Unanswered(format!("the backend answered with status {status}"))
         }
     }
 }
 
-/// Calls at the same time. A dead backend holds each for the whole timeout, so this is well above
-/// what live ones need.
-const MAX_CALLS: usize = 128;
-
 #[cfg(test)]
 mod tests {
+    use super::super::client::Unreadable;
     use super::*;
 
     #[test]
     fn answers() {
         let check = |kind, status, word: &str, done: Option<CallResult>| {
-            let result = judge(kind, status, word);
+            let answer = Answer { status, word: Ok(word.to_owned()) };
+            let result = judge(kind, &answer);
             match done {
                 Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
                 None => {
@@ -158,5 +221,9 @@ mod tests {
         check(CallKind::CancelNotice, 410, "", Some(CallResult::Done));
         check(CallKind::CancelNotice, 500, "done", None);
         check(CallKind::CancelNotice, 302, "", None);
+        let unreadable = |kind| judge(kind, &Answer { status: 200, word: Err(Unreadable::Utf16) });
+        assert_eq!(unreadable(CallKind::CancelNotice), CallResult::Done);
+        let CallResult::Unanswered(why) = unreadable(CallKind::Handover) else { panic!() };
+        assert!(why.contains("UTF-16"), "{why}");
     }
 }

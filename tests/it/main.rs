@@ -26,6 +26,7 @@ mod constraints;
 mod cors;
 mod crash;
 mod demo;
+mod destinations;
 mod doctor;
 mod early_answers;
 mod expiry;

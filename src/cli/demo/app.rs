@@ -165,8 +165,9 @@ impl App {
     async fn post(&self, call: &str, fields: &[(&str, &str)]) -> Result<(u16, String), String> {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let url = format!("{}/{call}", self.backend);
-        let answered = self.client.post_form(&url, form, call, None).await;
-        answered.map(|answer| (answer.status, answer.word)).map_err(|error| error.to_string())
+        let answered = self.client.post_form(&url, form, call, None, Arc::new(())).await;
+        let answer = answered.map_err(|error| error.to_string())?;
+        Ok((answer.status, answer.word.map_err(|why| why.to_string())?))
     }
 }
 

@@ -140,3 +140,32 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     assert_eq!(next.await.unwrap(), waiting);
     assert_eq!(engine.outbox().summary(), (0, None));
 }
+
+#[tokio::test]
+async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
+    const LARGE: usize = 40 << 20;
+    static ZEROS: [u8; LARGE] = [0; LARGE];
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut calls = Vec::new();
+    for length in [LARGE, LARGE, LARGE, 5] {
+        let id = ticket_with(&engine, DigestWish::Sha256).await;
+        // The first byte comes last, so that nothing is hashed while it comes.
+        for (start, end) in [(1, length), (0, 1)] {
+            let (from, to, whole) = (start as u64, end as u64, length as u64);
+            let bytes = body(&[&ZEROS[start..end]]);
+            engine.receive(id, chunk(from, to, whole), None, bytes).await.unwrap();
+        }
+        let (engine, order) = (Arc::clone(&engine), Arc::clone(&order));
+        calls.push(async move {
+            engine.begin_call(id).await.unwrap().unwrap();
+            order.lock().unwrap().push(length);
+        });
+    }
+    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(order.lock().unwrap()[0], 5, "it waits for slices, not for files");
+}

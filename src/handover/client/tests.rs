@@ -1,7 +1,9 @@
 //! Calls to a backend made of raw sockets, so that it can misbehave.
 
 use super::*;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
+use std::sync::mpsc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -38,13 +40,13 @@ fn says(status: &str, body: &str) -> String {
 
 async fn call(url: &str, timeout: Duration, allow: &[Rule]) -> Result<Answer, CallError> {
     let client = Client::new(Options { timeout, allow: allow.to_vec() });
-    client.post_form(url, "id=7&cancelled=no".to_owned(), "key-7", None).await
+    client.post_form(url, "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(())).await
 }
 
 async fn check(answer: String, status: u16, word: &str) {
     let (port, _serving) = backend(answer.clone()).await;
     let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
-    assert_eq!(found, Answer { status, word: word.to_owned() }, "{answer:.80}");
+    assert_eq!(found, Answer { status, word: Ok(word.to_owned()) }, "{answer:.80}");
 }
 
 #[tokio::test]
@@ -90,6 +92,86 @@ async fn the_request_is_what_backends_expect() {
     ] {
         assert!(heard.contains(&format!("\r\n{header}\r\n")), "{header} in {heard}");
     }
+}
+
+#[tokio::test]
+async fn issue_13_a_mark_before_the_word_is_passed_over_and_an_encoded_body_is_not_read() {
+    check(says("200 OK", "\u{FEFF}done"), 200, "done").await;
+    check(says("200 OK", "\u{FEFF}\r\n\u{FEFF}Wait\n"), 200, "wait").await;
+    check(says("200 OK", "\"done\""), 200, "done").await;
+    let coded = |coding: &str| {
+        format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: 4\r\n\r\ndone")
+    };
+    check(coded("identity"), 200, "done").await;
+    let (port, serving) = backend(coded("gzip")).await;
+    let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
+    assert_eq!(found, Answer { status: 200, word: Err(Unreadable::Coded("gzip".to_owned())) });
+    let heard = serving.await.unwrap().to_lowercase();
+    assert!(heard.contains("\r\naccept-encoding: identity\r\n"), "{heard}");
+}
+
+/// The system's resolver has no deadline of its own that anybody could rely on.
+#[tokio::test(start_paused = true)]
+async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_holds() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let mut client = Client::new(Options { timeout: Duration::from_secs(55), allow: Vec::new() });
+    client.resolver = Resolver::new(move |_, _| {
+        let _ = released.lock().unwrap().recv();
+        Err(io::Error::other("released"))
+    });
+    let held: Held = Arc::new(());
+    let began = tokio::time::Instant::now();
+    let error = client
+        .post_form("http://hangs.example/", String::new(), "k", None, Arc::clone(&held))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Resolve(..)), "{error}");
+    assert!(error.to_string().contains("did not answer within 10s"), "{error}");
+    assert_eq!(began.elapsed().as_secs(), 10);
+    assert_eq!(Arc::strong_count(&held), 2, "the thread is still there");
+    // An address needs no look-up, so it goes on whatever the resolver does.
+    let (port, _serving) = backend(says("200 OK", "done")).await;
+    let url = format!("http://127.0.0.1:{port}/");
+    let form = "id=7&cancelled=no".to_owned();
+    let answer = client.post_form(&url, form, "key-7", None, Arc::new(())).await;
+    assert_eq!(answer.unwrap().word.unwrap(), "done");
+    drop(release);
+    while Arc::strong_count(&held) > 1 {
+        std::thread::yield_now();
+    }
+}
+
+/// A listener whose queue is full: the kernel drops what knocks, as an address without a route does.
+async fn unreachable() -> (TcpListener, Vec<tokio::net::TcpStream>, SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let knock = tokio::net::TcpStream::connect(address);
+        match timeout(Duration::from_millis(300), knock).await {
+            Ok(stream) => waiting.push(stream.unwrap()),
+            Err(_) => return (listener, waiting, address),
+        }
+    }
+}
+
+#[tokio::test]
+async fn issue_13_connecting_has_a_deadline_of_its_own() {
+    let (_listener, _waiting, address) = unreachable().await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let error =
+        call(&format!("http://{address}/"), Duration::from_secs(55), &[]).await.unwrap_err();
+    assert!(matches!(error, CallError::Connect(..)), "{error}");
+    assert_eq!(began.elapsed().as_secs(), 10, "{error}");
+    // Dead addresses of a name leave time for the one that lives.
+    let (port, _serving) = backend(says("200 OK", "done")).await;
+    let live: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
+    let stream = connect::connect_to_one(&[address, address, address, live]).await.unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), live);
 }
 
 #[tokio::test]
@@ -222,14 +304,17 @@ async fn https_backends_must_be_who_they_should_be() {
     client.tls = OnceCell::new_with(Some(tls_config(roots).unwrap()));
     let good = format!("https://localhost:{port}/");
     for _ in 0..2 {
-        let answer = client.post_form(&good, "id=7&cancelled=no".to_owned(), "key-7", None).await;
-        assert_eq!(answer.unwrap().word, "done");
+        let answer = client
+            .post_form(&good, "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(()))
+            .await;
+        assert_eq!(answer.unwrap().word.unwrap(), "done");
     }
-    let wrong =
-        client.post_form(&format!("https://127.0.0.1:{port}/"), String::new(), "k", None).await;
+    let wrong = client
+        .post_form(&format!("https://127.0.0.1:{port}/"), String::new(), "k", None, Arc::new(()))
+        .await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     let untrusting = Client::new(Options { timeout: FAR, allow: Vec::new() });
-    let wrong = untrusting.post_form(&good, String::new(), "k", None).await;
+    let wrong = untrusting.post_form(&good, String::new(), "k", None, Arc::new(())).await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     serving.abort();
 }

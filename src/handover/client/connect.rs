@@ -1,0 +1,182 @@
+//! From a callback's URL to a connection: the name look-up and the attempts to connect, each with a
+//! deadline of its own, and the rules on who may be called.
+
+use super::target::Target;
+use super::{CallError, Client, Held, Rule};
+use ipnet::{IpNet, Ipv6Net};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+/// Finds the addresses of a host; may block for as long as it likes.
+pub(super) type LookUp = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Looks up names on threads of their own: the system's resolver blocks, for a minute and more where its
+/// servers do not answer.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<LookUp>);
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl Resolver {
+    /// The system's: files, DNS and whatever else it is set up to ask.
+    pub(super) fn system() -> Self {
+        Self::new(|host, port| (host, port).to_socket_addrs().map(Iterator::collect))
+    }
+
+    pub(super) fn new(
+        look_up: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(look_up))
+    }
+
+    /// The addresses of a host, within [`LOOK_UP`]. `held` is dropped when the look-up has ended, which
+    /// may be long after its deadline: so there are no more threads than holders.
+    ///
+    /// Cancel: the look-up goes on, and holds what it holds, until it ends.
+    async fn addresses(&self, host: &str, port: u16, held: &Held) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let (tell, told) = oneshot::channel();
+        let (look_up, host, held) = (Arc::clone(&self.0), host.to_owned(), Arc::clone(held));
+        let work = move || {
+            let found = look_up(&host, port);
+            drop(held);
+            // Who asked may have given up.
+            let _ = tell.send(found);
+        };
+        thread::Builder::new()
+            .name("incoming-lookup".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(work)?;
+        match timeout(LOOK_UP, told).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) => Err(io::Error::other("the look-up panicked")),
+            Err(_) => {
+                let why = format!("the name servers did not answer within {LOOK_UP:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Connects to the first address that is allowed and answers.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        held: &Held,
+    ) -> Result<TcpStream, CallError> {
+        let addresses = self.addresses(target, held).await?;
+        let stream = connect_to_one(&addresses)
+            .await
+            .map_err(|error| CallError::Connect(target.shown.clone(), error))?;
+        // 0.0.0.0 leads to this machine's loopback, and a kernel may have more such ways: what was
+        // reached has to be allowed as well as what was asked for.
+        let failed = |error| CallError::Connect(target.shown.clone(), error);
+        let reached = stream.peer_addr().map_err(failed)?;
+        let reached = SocketAddr::new(reached.ip().to_canonical(), reached.port());
+        if self.allowed(target, &[reached]).is_empty() {
+            return Err(CallError::NotAllowed(target.shown.clone(), vec![reached.ip()]));
+        }
+        Ok(stream)
+    }
+
+    /// The addresses of the target that may be called, at least one.
+    async fn addresses(&self, target: &Target, held: &Held) -> Result<Vec<SocketAddr>, CallError> {
+        let failed = |error| CallError::Resolve(target.shown.clone(), error);
+        let found = self.resolver.addresses(&target.host, target.port, held).await;
+        let found: Vec<SocketAddr> = found
+            .map_err(failed)?
+            .into_iter()
+            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+            .collect();
+        if found.is_empty() {
+            return Err(failed(io::Error::new(io::ErrorKind::NotFound, "no address")));
+        }
+        let allowed = self.allowed(target, &found);
+        if allowed.is_empty() {
+            let addresses = found.iter().map(SocketAddr::ip).collect();
+            return Err(CallError::NotAllowed(target.shown.clone(), addresses));
+        }
+        Ok(allowed)
+    }
+
+    pub(super) fn allowed(&self, target: &Target, found: &[SocketAddr]) -> Vec<SocketAddr> {
+        let rules = &self.options.allow;
+        let fits = |address: &&SocketAddr| {
+            rules.is_empty()
+                || rules.iter().any(|rule| match rule {
+                    Rule::Host(host) => target.is_host(host),
+                    Rule::Net(net) => holds(net, address.ip()),
+                })
+        };
+        found.iter().filter(fits).copied().collect()
+    }
+}
+
+/// Tries one address after another, within [`CONNECT`] in all. Each has an equal share of what is left of that, so
+/// that a dead one does not use up the time of the others.
+pub(super) async fn connect_to_one(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + CONNECT;
+    let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left.div_f64((addresses.len() - tried) as f64);
+        let outcome = timeout(share, connect_to(*address)).await.unwrap_or_else(|_| {
+            let why = format!("no connection within {:.1} s", share.as_secs_f64());
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        });
+        match outcome {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                tracing::debug!(%address, %error, "could not connect to a backend's address");
+                last = io::Error::new(error.kind(), format!("{address}: {error}"));
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Whether a network holds the address. One behind NAT64 is the IPv4 address that it leads to, so that
+/// a rule for all of IPv6 does not open this machine's neighbours; or a rule names the prefix itself.
+/// Source: RFC 6052, section 2.1.
+fn holds(net: &IpNet, address: IpAddr) -> bool {
+    const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+    match address {
+        IpAddr::V6(v6) if NAT64.contains(&v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            let explicit = IpNet::V6(NAT64).contains(net) && net.contains(&address);
+            explicit || net.contains(&IpAddr::from([a, b, c, d]))
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => net.contains(&address),
+    }
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // The request is one small write that is waited for.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// How long a name look-up may take: two tries of 5 s, as resolvers make them.
+const LOOK_UP: Duration = Duration::from_secs(10);
+/// How long connecting may take: three retransmissions of a lost first packet.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried, so that each has a second at least.
+const MOST_ADDRESSES: usize = 8;
+/// The stack of a thread that looks up a name; modules of the system's resolver may need some.
+const STACK_BYTES: usize = 512 * 1024;
