@@ -1,11 +1,12 @@
 // The browsers that the tests drive: how each is started so that it speaks to this machine alone, and
 // what its console says that no page wrote.
 //
-// `BROWSERS=chromium` (or `firefox`) narrows to one. Chromium is driven over CDP, which can do more,
-// Firefox over WebDriver BiDi.
+// `BROWSERS=chromium` (or `firefox`, or `webkit`) narrows to one. Chromium is driven over CDP, which can do more,
+// Firefox over WebDriver BiDi, WebKitGTK over plain WebDriver, which can do least: it runs where it is named.
 
 import { existsSync } from 'node:fs';
 import puppeteer from 'puppeteer-core';
+import { launch as launch_webkit } from './webkit.js';
 
 /** A port of loopback that refuses: whatever a browser wants from outside of the tests ends there. */
 const NOWHERE = '127.0.0.1:9';
@@ -110,10 +111,17 @@ const BROWSERS = {
     // A connection that broke. With any other reason it is the server's fault.
     own_words: [/^Cross-Origin Request Blocked: .* \(Reason: CORS request did not succeed\)/],
   },
+  webkit: {
+    // The driver, which knows where its browser is.
+    path: process.env.WEBKIT ?? '/usr/bin/WebKitWebDriver',
+    launch: (path) => launch_webkit(path, NOWHERE),
+    // What it says itself goes to no console that the tests see.
+    own_words: [],
+  },
 };
 
-/** The browsers to test in: those of `BROWSERS`, or all. */
-export const KINDS = (process.env.BROWSERS?.split(/[\s,]+/).filter(Boolean) ?? Object.keys(BROWSERS));
+/** The browsers to test in: those of `BROWSERS`, or the two that can be driven through every test. */
+export const KINDS = (process.env.BROWSERS?.split(/[\s,]+/).filter(Boolean) ?? ['chromium', 'firefox']);
 
 for (const kind of KINDS) {
   if (!BROWSERS[kind]) throw new Error(`BROWSERS names ${kind}; there are ${Object.keys(BROWSERS).join(' and ')}`);

@@ -8,8 +8,16 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Line, browser, folder, kind_of, open, quiet, test, until } from './harness.js';
 
+/** A page with an origin: of one without, WebKit tells no error's text. */
+async function a_page(t) {
+  const server = createServer((_, answer) => answer.end('<!doctype html><title>a page</title>'));
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  t.after(() => (server.closeAllConnections(), server.close()));
+  return `http://localhost:${server.address().port}/`;
+}
+
 test('errors, rejections and console errors of a page are heard', async (t) => {
-  const { page, complaints } = await open(await browser(t), 'data:text/html,<title>a page</title>');
+  const { page, complaints } = await open(await browser(t), await a_page(t));
   await page.evaluate(() => {
     console.log('no complaint');
     setTimeout(() => {
@@ -27,7 +35,7 @@ test('errors, rejections and console errors of a page are heard', async (t) => {
 });
 
 test('a test whose page complains last of all fails', async (t) => {
-  const { page, complaints } = await open(await browser(t), 'data:text/html,<title>a page</title>');
+  const { page, complaints } = await open(await browser(t), await a_page(t));
   await quiet(t);
   for (const [what, complain] of [
     [/not handled/, () => void Promise.reject(new Error('not handled'))],

@@ -8,14 +8,15 @@ const FIGURES = ['filename', 'bytes_total', 'bytes_tx', 'bytes_acked', 'bytes_ah
 window.uploads = {};
 
 // Requests to uploads that this page has in flight, by what they are for, and the most there were at once. A request is in
-// flight from when it is sent until the page has its answer, its failure, or has aborted it.
-window.flights = { now: { put: 0, poll: 0, other: 0, cancel: 0 }, most: { put: 0, poll: 0, shared: 0, all: 0 }, sent: 0 };
+// flight from when it is sent until the page has its answer, its failure, or has aborted it. `hosts`: where chunks went.
+window.flights = { now: { put: 0, poll: 0, other: 0, cancel: 0 }, most: { put: 0, poll: 0, shared: 0, all: 0 }, sent: 0, hosts: [] };
 {
   const { open, send } = XMLHttpRequest.prototype;
   const kinds = new WeakMap();
   XMLHttpRequest.prototype.open = function (method, url, ...more) {
     const waits = /[?&]wait=/.test(url);
     if (url.includes('/uploads/')) kinds.set(this, method === 'PUT' ? 'put' : method === 'DELETE' ? 'cancel' : waits ? 'poll' : 'other');
+    if (method === 'PUT') window.flights.hosts.push(new URL(url, document.baseURI).host);
     return open.call(this, method, url, ...more);
   };
   XMLHttpRequest.prototype.send = function (...body) {
