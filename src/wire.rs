@@ -18,6 +18,7 @@ mod head;
 pub mod header;
 pub mod health;
 pub mod log;
+mod meaning;
 pub mod native;
 pub mod params;
 pub mod redirect;
@@ -206,7 +207,8 @@ impl Wire {
         let cause = trace::cause(&head.headers, route, &caller, &self.options.now().access);
         let cors = frontend.then(|| self.options.now().cors.headers(&head.headers));
         let mark = self.is_doctor(route, surface).then_some(doctor::MARK);
-        let mut answer = match head::check(&head).and_then(|()| route.on(surface)) {
+        let checked = head::check(&head).and_then(|()| meaning::check(&head));
+        let mut answer = match checked.and_then(|()| route.on(surface)) {
             Ok(route) => {
                 let work = self.dispatch(route, surface, caller, head, body);
                 cause.clone().during(work).await

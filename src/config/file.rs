@@ -124,6 +124,17 @@ mod tests {
     }
 
     #[test]
+    fn issue_13_a_byte_order_mark_before_the_first_key_is_passed_over() {
+        let config = written("\u{FEFF}backend_token = \"hush\"\n");
+        let layers = Layers::gather(Typed::default(), Some(config.path().to_owned()), []).unwrap();
+        let settings = Settings::read(&layers).unwrap();
+        assert_eq!(
+            settings.backend_token.map(|token| token.expose().to_owned()).as_deref(),
+            Some("hush")
+        );
+    }
+
+    #[test]
     fn other_lines_that_are_no_toml_are_told_as_they_are() {
         for line in ["ack = 'durable", "ack =", "acks = x", "ack", "max_uploads = 5", "listen = ["]
         {

@@ -110,7 +110,7 @@ impl Wire {
         let params = match head.method {
             Method::POST => Params::read(head, body).await?,
             // Nobody is asked for a body that says nothing.
-            _ => Params::of_query(head),
+            _ => Params::of_query(head)?,
         };
         match call {
             BackendCall::NewUpload => self.new_upload(&params, form).await,

@@ -5,7 +5,7 @@
 
 use super::reply::{Code, Problem};
 use crate::engine::error::ClientFault;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
 use hyper::Version;
 use hyper::body::{Body, Incoming};
@@ -71,7 +71,8 @@ impl RequestBody {
         self.ended.clone()
     }
 
-    /// The whole body, at most `limit` bytes of it, within a deadline. One that says itself that it
+    /// The whole body as text, without a byte order mark at its beginning, at most `limit` bytes of it, within a
+    /// deadline. One that says itself that it
     /// is larger is not read, nor asked for.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, Problem> {
         let too_large = || {
@@ -91,7 +92,11 @@ impl RequestBody {
                 }
                 whole.extend_from_slice(&frame);
             }
-            Ok(whole.freeze())
+            let mut whole = whole.freeze();
+            if whole.starts_with(BYTE_ORDER_MARK) {
+                whole.advance(BYTE_ORDER_MARK.len());
+            }
+            Ok(whole)
         };
         tokio::time::timeout(COLLECT_DEADLINE, collect)
             .await
@@ -173,6 +178,8 @@ async fn drain(mut incoming: Incoming) {
     let _ = tokio::time::timeout(DRAIN_DEADLINE, drain).await;
 }
 
+/// That of UTF-8, which editors and scripts put before a text. JSON parsers may pass it over (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Bytes read after an early answer, at most (contract, section 2).
 const DRAIN_BYTES: usize = 64 << 20;
 /// Time spent on that, at most (contract, section 2).

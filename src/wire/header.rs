@@ -34,21 +34,6 @@ pub fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Problem> 
     })
 }
 
-/// Refuses a form where the bytes of a file are meant: its wrapping would be stored as the file.
-pub fn not_a_form(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(kind) = headers.get("content-type").and_then(|value| value.to_str().ok()) else {
-        return Ok(());
-    };
-    let essence = kind.split(';').next().unwrap_or(kind).trim();
-    if essence.eq_ignore_ascii_case("multipart/form-data") {
-        return Err(Problem::bad_request(format!(
-            "header Content-Type {}: PUT takes the bytes themselves, not a form (curl -T, not curl -F)",
-            shown(kind)
-        )));
-    }
-    Ok(())
-}
-
 /// The range of a chunk, if the request has one.
 pub fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Problem> {
     let Some(text) = once(headers, "Content-Range")? else { return Ok(None) };

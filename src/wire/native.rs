@@ -5,7 +5,7 @@ use super::content_digest::content_digest;
 use super::cors::preflight_answer;
 use super::reply::{Code, Problem, json_answer, shown};
 use super::status::StatusBody;
-use super::{Answer, Wire, bind, header};
+use super::{Answer, Wire, bind, header, meaning};
 use crate::core::command::{Offer, Reach};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
@@ -38,7 +38,7 @@ impl Wire {
             return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
         };
         let done = match head.method {
-            Method::POST => self.bind(id, body).await,
+            Method::POST => self.bind(id, &head, body).await,
             Method::PUT => self.put(id, &head, body).await,
             Method::DELETE => self.delete(id, &head).await,
             _ => self.get(id, &head).await,
@@ -64,7 +64,11 @@ impl Wire {
         let Some(id) = id else {
             return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
         };
-        match self.verify(id, body).await {
+        let verified = match meaning::check_no_range(&head.method, &head.headers) {
+            Ok(()) => self.verify(id, body).await,
+            Err(problem) => Err(problem),
+        };
+        match verified {
             Ok(answer) => answer,
             Err(problem) => self.with_status(id, problem).await.into_answer(),
         }
@@ -111,7 +115,13 @@ impl Wire {
         answer
     }
 
-    async fn bind(self: &Arc<Self>, id: TicketId, body: RequestBody) -> Result<Status, Problem> {
+    async fn bind(
+        self: &Arc<Self>,
+        id: TicketId,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<Status, Problem> {
+        meaning::check_no_range(&head.method, &head.headers)?;
         // Refused before its body where that is known already.
         self.engine.check_open(id).await?;
         let told = body.collect(MAX_JSON_BYTES).await.map_err(|problem| match problem.code() {
@@ -131,7 +141,7 @@ impl Wire {
         head: &Parts,
         body: RequestBody,
     ) -> Result<Status, Problem> {
-        header::not_a_form(&head.headers)?;
+        meaning::check_put(&head.headers)?;
         let range = header::content_range(&head.headers)?;
         let body_length = header::content_length(&head.headers)?;
         let digest = content_digest(&head.headers)?;
@@ -156,6 +166,7 @@ impl Wire {
     }
 
     async fn delete(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
+        meaning::check_no_range(&head.method, &head.headers)?;
         let reason = query(head, "reason").unwrap_or_default();
         let reason: String =
             reason.chars().filter(|c| !name::is_hidden(*c)).take(MAX_REASON_CHARS).collect();

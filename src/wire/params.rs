@@ -2,11 +2,13 @@
 
 use super::body::RequestBody;
 use super::header::once;
+use super::meaning;
 use super::reply::{Problem, shown};
 use crate::core::limits::MAX_FILE_BYTES;
 use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};
 use hyper::http::request::Parts;
+use percent_encoding::percent_decode;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -16,19 +18,22 @@ pub struct Params(HashMap<String, String>);
 
 impl Params {
     /// The parameters of a request that has no body.
-    pub fn of_query(head: &Parts) -> Self {
+    ///
+    /// Errors: a value that is not UTF-8.
+    pub fn of_query(head: &Parts) -> Result<Self, Problem> {
         let mut params = Self::default();
-        params.add_form(head.uri.query().unwrap_or_default().as_bytes());
-        params
+        params.add_form(head.uri.query().unwrap_or_default().as_bytes())?;
+        Ok(params)
     }
 
     /// Reads all parameters of a request.
     ///
     /// Errors: a body that is not what its Content-Type says, or too large; a Content-Type that is
-    /// not text, or comes twice.
+    /// not text, or comes twice; a text that is not UTF-8.
     pub async fn read(head: &Parts, body: RequestBody) -> Result<Self, Problem> {
-        let mut params = Self::of_query(head);
+        let mut params = Self::of_query(head)?;
         let given = once(&head.headers, "Content-Type")?.unwrap_or_default();
+        meaning::check_charset(given)?;
         let bytes = body.collect(MAX_BODY_BYTES).await?;
         params.add_body(given, bytes).await?;
         Ok(params)
@@ -41,7 +46,7 @@ impl Params {
         }
         let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match media_type.as_str() {
-            "" | "application/x-www-form-urlencoded" => self.add_form(&bytes),
+            "" | "application/x-www-form-urlencoded" => self.add_form(&bytes)?,
             "application/json" => self.add_json(&bytes)?,
             "multipart/form-data" => self.add_multipart(given, bytes).await?,
             _ => {
@@ -54,10 +59,19 @@ impl Params {
         Ok(())
     }
 
-    fn add_form(&mut self, text: &[u8]) {
+    /// Source: the URL standard's `application/x-www-form-urlencoded`, but that what is not UTF-8 is refused: a secret
+    /// would be another one.
+    fn add_form(&mut self, text: &[u8]) -> Result<(), Problem> {
+        let is_text = |pair: &[u8]| percent_decode(pair).decode_utf8().is_ok();
+        if let Some(pair) = text.split(|byte| *byte == b'&').find(|pair| !is_text(pair)) {
+            let name =
+                String::from_utf8_lossy(pair.split(|byte| *byte == b'=').next().unwrap_or(pair));
+            return Err(Problem::bad_request(format!("parameter {} is not UTF-8", shown(&name))));
+        }
         for (key, value) in form_urlencoded::parse(text) {
             self.0.insert(key.into_owned(), value.into_owned());
         }
+        Ok(())
     }
 
     fn add_json(&mut self, bytes: &[u8]) -> Result<(), Problem> {
@@ -90,7 +104,7 @@ impl Params {
         let mut multipart = multer::Multipart::new(BodyDataStream::new(Full::new(bytes)), boundary);
         while let Some(field) = multipart.next_field().await.map_err(bad)? {
             let Some(name) = field.name().map(str::to_owned) else { continue };
-            self.0.insert(name, field.text().await.map_err(bad)?);
+            self.0.insert(name.clone(), field_text(&name, field).await?);
         }
         Ok(())
     }
@@ -169,6 +183,30 @@ impl Params {
     }
 }
 
+/// The value of a field: in the charset that it names, else UTF-8. Source: RFC 7578, section 4.7, for the encoding
+/// that nobody should use any more.
+async fn field_text(name: &str, field: multer::Field<'_>) -> Result<String, Problem> {
+    let bad = |error: multer::Error| Problem::bad_request(format!("the multipart body: {error}"));
+    let coding = field.headers().get("content-transfer-encoding");
+    let coding = coding.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    if let Some(coding) = coding.filter(|coding| !PLAIN.contains(&coding.trim())) {
+        return Err(meaning::encoded(format!(
+            "parameter {}: Content-Transfer-Encoding {}, only binary",
+            shown(name),
+            shown(&coding)
+        )));
+    }
+    let charset = field.content_type().and_then(|kind| kind.get_param("charset"));
+    if charset.is_some_and(|charset| charset != "utf-8") {
+        return field.text().await.map_err(bad);
+    }
+    let bytes = field.bytes().await.map_err(bad)?;
+    String::from_utf8(bytes.into())
+        .map_err(|_| Problem::bad_request(format!("parameter {} is not UTF-8", shown(name))))
+}
+
+/// Transfer encodings of a field that leave its bytes as they are.
+const PLAIN: [&str; 3] = ["7bit", "8bit", "binary"];
 /// Unknown parameters of one call that the log names.
 const MAX_WARNINGS: usize = 4;
 /// A backend call is a handful of short texts.
@@ -214,7 +252,7 @@ mod tests {
     #[test]
     fn json_and_form_values() {
         let mut params = Params::default();
-        params.add_form(b"a=1&b=two+words&c=%C3%BC");
+        params.add_form(b"a=1&b=two+words&c=%C3%BC").unwrap();
         params.add_json(br#"{"a": 2, "d": true, "e": null}"#).unwrap();
         assert_eq!(params.bytes("a").ok(), Some(Some(2)));
         assert_eq!(params.text("b"), Some("two words"));
@@ -224,5 +262,9 @@ mod tests {
         assert!(params.bytes("b").is_err());
         assert!(params.add_json(br#"{"a": []}"#).is_err());
         assert!(params.add_json(b"[1]").is_err());
+        for latin in [&b"id=1&secret=%FC&x=2"[..], b"secret=\xFC"] {
+            let problem = params.add_form(latin).unwrap_err();
+            assert!(problem.detail().contains("parameter \"secret\" is not UTF-8"), "{problem:?}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
+    HeaderValue, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -45,6 +45,8 @@ pub enum Code {
     NoSpace,
     Fault,
     RequestTimeout,
+    UnsupportedEncoding,
+    ExpectationFailed,
 }
 
 struct Row {
@@ -57,12 +59,12 @@ struct Row {
 impl Code {
     /// Every code, in the order of the declaration above.
     #[rustfmt::skip]
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest, Self::DigestMismatch, Self::Unauthorized, Self::Forbidden,
         Self::UnknownUpload, Self::UnknownId, Self::MethodNotAllowed, Self::LengthChanged,
         Self::Superseded, Self::UploadOver, Self::LengthRequired, Self::WrongState, Self::TooLarge,
         Self::RangeInvalid, Self::TooMany, Self::Unavailable, Self::NoSpace, Self::Fault,
-        Self::RequestTimeout,
+        Self::RequestTimeout, Self::UnsupportedEncoding, Self::ExpectationFailed,
     ];
 
     /// Status, word and number.
@@ -113,6 +115,15 @@ impl Code {
             // Not in the contract's table: the body stood still, the client may send it again.
             Self::RequestTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "bad-request", 1, "The body took too long")
+            }
+            Self::UnsupportedEncoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-encoding",
+                17,
+                "The body is in an encoding that is not read",
+            ),
+            Self::ExpectationFailed => {
+                (StatusCode::EXPECTATION_FAILED, "bad-request", 1, "Expectation not supported")
             }
         };
         Row { status, word, number, title }
@@ -221,6 +232,9 @@ impl Problem {
         }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::UnsupportedEncoding {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.code == Code::Unauthorized {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));

@@ -110,6 +110,7 @@ async fn names_from_browsers_are_harmless() {
     let backend = Backend::start().await;
     let server = Running::start().await;
     let long = "ä".repeat(300);
+    let kanji = "漢".repeat(100) + ".pdf";
     let cases = [
         ("film.mp4", "film.mp4".to_owned()),
         ("../../x\0<script>", "x<script>".into()),
@@ -128,6 +129,7 @@ async fn names_from_browsers_are_harmless() {
         ("%2e%2e%2fx", "%2e%2e%2fx".into()),
         ("日本語 \u{1f600}.txt", "日本語 \u{1f600}.txt".into()),
         (&long, "ä".repeat(127)),
+        (&kanji, "漢".repeat(83) + ".pdf"),
     ];
     for (name, expected) in cases {
         let upload = server.ticket(&backend).await;

@@ -37,6 +37,7 @@ mod leftovers;
 mod listeners;
 mod logs;
 mod long_poll;
+mod meaning;
 mod observed;
 mod proxied;
 mod reload;
