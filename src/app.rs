@@ -26,13 +26,14 @@ use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
 use manager::Manager;
 pub use options::wait_for_storage;
-use options::{caution, client_options, open_engine, proxy_protocol, wire_options};
+use options::{
+    caution, caution_of_open_backend, client_options, open_engine, proxy_protocol, wire_options,
+};
 pub use reload::Load;
 use reload::{Reader, Reloads, Running};
 pub use sockets::Socket;
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +118,9 @@ impl Server {
     ) -> Result<Self, StartError> {
         pages::small_only();
         caution(&settings);
+        for socket in sockets.iter().filter(|socket| socket.surface != Surface::Public) {
+            caution_of_open_backend(&settings, socket.listener.local_address());
+        }
         let descriptors = sockets::raise_file_limit();
         if settings.max_connections > descriptors / 2 {
             let most = descriptors / 2;
@@ -363,18 +367,13 @@ async fn hangups(running: &mut Running, manager: &Manager, status: &str, stop: &
 
 /// The wire's view of a peer. A unix socket's peer is on this machine.
 pub fn caller(peer: &Peer) -> Caller {
-    Caller {
-        address: match peer.address {
-            PeerAddress::Ip(address) => Some(address.ip()),
-            PeerAddress::Unix => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            PeerAddress::Unknown => None,
-        },
-        port: match peer.address {
-            PeerAddress::Ip(address) => Some(address.port()),
-            PeerAddress::Unix | PeerAddress::Unknown => None,
-        },
-        client_certificate: peer.client_certificate,
-    }
+    let caller = match peer.address {
+        PeerAddress::Ip(address) => Caller::tcp(address),
+        PeerAddress::Unix => Caller::unix(),
+        PeerAddress::Unknown => Caller::unknown(),
+    };
+    let certificate = peer.client_certificate.clone();
+    Caller { certificate: certificate.map(|it| Arc::new(move || it.is_good()) as _), ..caller }
 }
 
 /// Connections of the backend's listener at once: it has few clients, and memory of its own for them (56 MiB).

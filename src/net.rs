@@ -48,18 +48,20 @@ pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
 pub use stats::{Connections, HeaderFailure, Stats};
-pub use tls::{Challenges, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload};
+pub use tls::{
+    Challenges, ClientCertificate, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload,
+};
 pub use workers::{Pulse, Workers};
 
 /// Who is at the other end of a connection, as far as the transport knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Where it is.
     pub address: PeerAddress,
     /// The connection is encrypted by this server's own TLS.
     pub tls: bool,
-    /// The peer proved itself with a certificate of the configured client CA.
-    pub client_certificate: bool,
+    /// What the peer proved itself with at the handshake: a certificate of the configured client CA.
+    pub client_certificate: Option<ClientCertificate>,
     /// The connection speaks HTTP/2; else HTTP/1.1.
     pub http2: bool,
 }

@@ -8,6 +8,7 @@ pub mod assets;
 pub mod backend;
 mod bind;
 pub mod body;
+pub mod browser;
 pub mod content_digest;
 pub mod cors;
 pub mod doctor;
@@ -48,7 +49,7 @@ use reply::{Code, Problem};
 use route::Route;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -84,15 +85,41 @@ pub enum Surface {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Caller {
     /// The address connected from, or named by a PROXY header; a unix socket counts as loopback. None where a proxy
     /// brings somebody and does not say whom.
     pub address: Option<IpAddr>,
-    /// Its port there, where it has one.
+    /// Its port there; none on a unix socket.
     pub port: Option<u16>,
-    /// Whether a client certificate was shown and checked.
-    pub client_certificate: bool,
+    /// What it proved itself with, if with anything.
+    pub certificate: Option<Certificate>,
+}
+
+/// Tells whether a client certificate that was shown and checked when the connection began is still good: not expired, and
+/// from an authority that still counts.
+pub type Certificate = Arc<dyn Fn() -> bool + Send + Sync>;
+
+impl Caller {
+    /// Whoever connected over TCP from there, without a certificate.
+    pub fn tcp(from: SocketAddr) -> Self {
+        Self { address: Some(from.ip()), port: Some(from.port()), certificate: None }
+    }
+
+    /// Whoever connected on a unix socket, without a certificate.
+    pub fn unix() -> Self {
+        Self { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: None, certificate: None }
+    }
+
+    /// Whoever a proxy brings without a word.
+    pub fn unknown() -> Self {
+        Self { address: None, port: None, certificate: None }
+    }
+
+    /// Whether it is on a unix socket, where a browser cannot connect by itself.
+    fn on_unix_socket(&self) -> bool {
+        self.address.is_some() && self.port.is_none()
+    }
 }
 
 /// How the text of `/metrics` is to look, and what was asked for it.
@@ -319,7 +346,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (wire, surface, caller) = (Arc::clone(&self.wire), self.surface, self.caller);
+        let wire = Arc::clone(&self.wire);
+        let (surface, caller) = (self.surface, self.caller.clone());
         let hsts = self.hsts.clone();
         Box::pin(async move {
             let mut answer = wire.answer(surface, caller, request).await;

@@ -12,8 +12,9 @@ use crate::journal::local::LocalJournals;
 use crate::store::local::{self, LocalStore};
 use crate::wire;
 use crate::wire::access::Access;
+use crate::wire::browser::Hosts;
 use crate::wire::cors::Cors;
-use crate::{net::ProxyProtocol, wire::Surface};
+use crate::{net::Address, net::ProxyProtocol, wire::Surface};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,10 +95,26 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {
             allow: settings.backend_allow_effective(),
+            fallback: settings.loopback_fallback(),
+            hosts: Hosts { named: settings.backend_hosts.clone(), machine: machine() },
             trusted_proxies: settings.trusted_proxies.clone(),
             token: settings.backend_token.as_ref().map(|token| token.expose().to_owned()),
             client_certificate: settings.backend_tls_client_ca.is_some(),
         },
+    }
+}
+
+/// The machine's host name; empty where it is not text.
+fn machine() -> String {
+    rustix::system::uname().nodename().to_str().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Says in the log that whoever is on this machine may use the backend API, where that is so and nobody chose it.
+pub(super) fn caution_of_open_backend(settings: &Settings, address: &Address) {
+    if matches!(address, Address::Tcp(_)) && !settings.guards_backend() {
+        let cure =
+            "backend_listen = \"unix:/PATH\", or backend_token; backend_open = true accepts it";
+        tracing::warn!(%address, cure, "any user of this machine can call the backend API");
     }
 }
 

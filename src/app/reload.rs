@@ -74,7 +74,7 @@ macro_rules! changeable {
 }
 
 changeable! {
-    backend_allow, backend_open, backend_token, chunk_size, max_chunk_size, send_ahead, max_upload_size,
+    backend_allow, backend_hosts, backend_open, backend_token, chunk_size, max_chunk_size, send_ahead, max_upload_size,
     max_uploads, min_free_space, max_idle, retain_finished, failed_retention, handover_timeout,
     handover_confirm_timeout, handover_retry_for, callback_allow, cors_origins, trusted_proxies,
     body_timeout, min_rate, shutdown_grace, log, doctor,
@@ -359,7 +359,7 @@ mod tests {
     }
 
     /// Each key with another value than its default, beside those that it cannot be without.
-    const OTHERS: [(&str, &[&str]); 47] = [
+    const OTHERS: [(&str, &[&str]); 48] = [
         ("listen = ':1'", &["listen"]),
         ("backend_listen = ':1'", &["backend_listen"]),
         ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -374,6 +374,7 @@ mod tests {
         ("acme_directory_ca = 'c'", &["acme_directory_ca"]),
         ("acme_cache = 'c'", &["acme_cache"]),
         ("backend_allow = '::1'", &["backend_allow"]),
+        ("backend_hosts = 'a'", &["backend_hosts"]),
         ("backend_open = true", &["backend_open"]),
         ("backend_token = 't'", &["backend_token"]),
         ("storage_dir = 'd'", &["storage_dir"]),

@@ -1,13 +1,18 @@
 //! Where a server listens, and how to get there.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::CliError;
-use crate::config::{Address, Secret, Settings};
+use crate::config::{Address, Layers, Secret, Settings};
+
+/// Where the packages have the backend listener (packaging/systemd/incoming.socket).
+const PACKAGED: &str = "/run/incoming/backend.sock";
 
 /// A listener: TCP or unix, with TLS or without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +64,30 @@ impl Endpoint {
         }
     }
 
+    /// The backend listener of the server on this machine: the one that the settings name or, where they name none, the
+    /// socket of the packages if somebody listens on it.
+    pub(super) fn on_this_machine(layers: &Layers, settings: &Settings) -> Result<Self, String> {
+        if layers.name_backend() {
+            return Self::of_backend(settings);
+        }
+        Self::packaged(Path::new(PACKAGED)).map_or_else(|| Self::of_backend(settings), Ok)
+    }
+
+    /// The socket at this path, if somebody listens on it, whether this user may connect or not. A file that was left behind is
+    /// none.
+    fn packaged(path: &Path) -> Option<Self> {
+        let kind = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, kind, None).ok()?;
+        let heard = match connect(&socket, &SocketAddrUnix::new(path).ok()?) {
+            Ok(()) => true,
+            // Its queue is full, or it is for others.
+            Err(error) => matches!(error, Errno::AGAIN | Errno::ACCESS | Errno::PERM),
+        };
+        heard.then(|| Self { tls: false, place: Place::Unix(path.to_owned()) })
+    }
+
     /// The listener that serves the backend API of a server with these settings on this machine.
-    pub(super) fn of_backend(settings: &Settings) -> Result<Self, String> {
+    fn of_backend(settings: &Settings) -> Result<Self, String> {
         let (address, tls) = (&settings.backend_listen, settings.backend_surface_tls());
         match address {
             Address::Tcp(tcp) if tcp.port() == 0 => {
@@ -165,6 +192,38 @@ mod tests {
         check("http://b/c", None, None);
         check("b", None, None);
     }
+    /// `incoming uploads list` on the machine of a package needs no flag; what settings say counts first.
+    #[test]
+    fn issue_13_the_socket_of_the_packages_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("b.sock");
+        assert_eq!(Endpoint::packaged(&path), None);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let found = Endpoint::packaged(&path).unwrap();
+        assert_eq!(found, Endpoint { tls: false, place: Place::Unix(path.clone()) });
+        drop(listener);
+        assert!(path.exists());
+        assert_eq!(Endpoint::packaged(&path), None, "a file that was left behind");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(Endpoint::packaged(&path), None);
+        let layers = Layers::of_text("backend_listen = '127.0.0.1:4001'").unwrap();
+        assert!(layers.name_backend() && !Layers::default().name_backend());
+    }
+
+    /// One path, in the units and here.
+    #[test]
+    fn issue_13_the_packages_have_their_socket_there() {
+        let read = |name: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name);
+            std::fs::read_to_string(path).unwrap()
+        };
+        let unit = read("systemd/incoming.socket");
+        assert!(unit.contains(&format!("\nListenStream={PACKAGED}\nSocketUser=incoming\n")));
+        let settings = read("deb/incoming.toml");
+        assert!(settings.contains(&format!("\nbackend_listen = \"unix:{PACKAGED}\"\n")));
+    }
+
     #[test]
     fn backends_of_settings() {
         use crate::config::TlsFiles;

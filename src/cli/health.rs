@@ -15,7 +15,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Where the server is, and what is asked.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct HealthArgs {
-    /// Backend listener: http(s)://host:port or unix:/path [default: backend_listen of the settings]
+    /// Backend listener: http(s)://host:port or unix:/path [default:
+    /// backend_listen of the settings; where they have none, /run/incoming/backend.sock if a server listens there]
     #[arg(long, value_name = "ADDRESS")]
     pub backend: Option<String>,
     /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
@@ -39,7 +40,7 @@ pub fn health(args: HealthArgs) -> Result<(), CliError> {
     let endpoint = match &args.backend {
         Some(backend) => Endpoint::of_listener(backend)
             .map_err(|right| format!("--backend = {backend:?}: {right}")),
-        None => Endpoint::of_backend(&settings),
+        None => Endpoint::on_this_machine(&layers, &settings),
     };
     let client = Client::new(endpoint.map_err(CliError::Usage)?, None, &args.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -30,7 +30,8 @@ const PAGE: u32 = 200;
 /// Where the server is, and what to ask it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct UploadsArgs {
-    /// Backend listener: http(s)://host:port or unix:/path [default: backend_listen of the settings]
+    /// Backend listener: http(s)://host:port or unix:/path [default:
+    /// backend_listen of the settings; where they have none, /run/incoming/backend.sock if a server listens there]
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub backend: Option<String>,
     /// Token of the backend listener [default: backend_token of the settings]
@@ -95,7 +96,7 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     let endpoint = match &args.backend {
         Some(backend) => Endpoint::of_listener(backend)
             .map_err(|right| format!("--backend = {backend:?}: {right}")),
-        None => Endpoint::of_backend(&settings),
+        None => Endpoint::on_this_machine(&layers, &settings),
     };
     let token = args.token.or(settings.backend_token);
     let client = Client::new(endpoint.map_err(CliError::Usage)?, token.as_ref(), &args.tls)?;

@@ -64,6 +64,7 @@ impl Settings {
             ("acme_directory_ca", path(self.acme.directory_ca.as_deref())),
             ("acme_cache", path(Some(&self.acme.cache))),
             ("backend_allow", networks(&self.backend_allow)),
+            ("backend_hosts", strings(self.backend_hosts.iter().cloned())),
             ("backend_open", Value(self.backend_open.to_string())),
             ("backend_token", token),
             ("storage_dir", path(Some(&self.storage_dir))),
@@ -215,6 +216,7 @@ mod tests {
         check("max_idle = '1h 30m 1s 5ms'\nshutdown_grace = 0\nretain_finished = '1000d'");
         check("storage_dir = \"quote\\\" back\\\\slash \\u0007 ä\"\nlisten = 'unix:/a b'");
         check("backend_allow = ['10.0.0.0/8', '::1']\ncallback_allow = ['a.b', '10.0.0.1']");
+        check("backend_hosts = ['a.b', 'c']");
         check("storage_group = 'www-data'\nstorage_file_mode = '640'\nack = 'written'");
         check("tls_cert = 'a'\ntls_key = 'b'\nbackend_tls_cert = 'c'\nbackend_tls_key = 'd'");
         check("tls_cert = ['a', 'b']\ntls_key = ['c', 'd']");

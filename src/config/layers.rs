@@ -17,6 +17,15 @@ const PREFIX: &str = "INCOMING_";
 /// The variable that names the file; not a setting itself.
 const CONFIG: &str = "INCOMING_CONFIG";
 
+/// `given!(layers, chunk_size)`: the winning value of a key. A macro, so that the compiler checks
+/// that key and field are the same word.
+macro_rules! given {
+    ($layers:expr, $key:ident) => {
+        $layers.pick(stringify!($key), |typed| typed.$key.as_ref())
+    };
+}
+pub(super) use given;
+
 /// The three places settings are written, read but not judged.
 #[derive(Debug, Default, Clone)]
 pub struct Layers {
@@ -67,6 +76,12 @@ impl Layers {
         Ok(Self { flags, environment, file, mistakes: found })
     }
 
+    /// Whether anybody wrote where the backend listener is.
+    #[must_use]
+    pub fn name_backend(&self) -> bool {
+        given!(self, backend_listen).value.is_some()
+    }
+
     /// A file that holds this text, alone.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
@@ -101,15 +116,6 @@ impl Layers {
         Given { key, origin, value }
     }
 }
-
-/// `given!(layers, chunk_size)`: the winning value of a key. A macro, so that the compiler checks
-/// that key and field are the same word.
-macro_rules! given {
-    ($layers:expr, $key:ident) => {
-        $layers.pick(stringify!($key), |typed| typed.$key.as_ref())
-    };
-}
-pub(super) use given;
 
 /// The winning value of one key, if anybody wrote one.
 pub(super) struct Given<'a, T> {

@@ -323,6 +323,15 @@ pub(super) fn host_port(raw: &Raw) -> Result<HostPort, String> {
     Err(RIGHT.into())
 }
 
+/// A host name as `Host` may have it, without its port.
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    match callback_rule(text) {
+        Ok(CallbackRule::Host(host)) => Ok(host),
+        Ok(CallbackRule::Net(_)) => Err("must be a host name; addresses are always allowed".into()),
+        Err(_) => Err("must be a host name, without scheme, port or wildcard".into()),
+    }
+}
+
 /// A name that a certificate can be ordered for without a word to a name server: no address, no wildcard.
 pub(super) fn domain(text: &str) -> Result<String, String> {
     let host = text.trim_end_matches('.').to_ascii_lowercase();

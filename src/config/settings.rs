@@ -41,6 +41,9 @@ pub struct Settings {
     /// Addresses that may use the backend API, as set. Default none; read it through
     /// [`Self::backend_allow_effective`].
     pub backend_allow: Vec<IpNet>,
+    /// Names, besides addresses, `localhost` and the machine's own, that the `Host` of backend calls may have: in lower case, without a
+    /// final dot and without a port. Default none.
+    pub backend_hosts: Vec<String>,
     /// Whether the operator declared the backend API open to all who reach it. Default false.
     pub backend_open: bool,
     /// Token of backend calls. Default none. Never empty, visible ASCII.
@@ -294,8 +297,13 @@ impl Settings {
         if !self.backend_allow.is_empty() {
             return Some(self.backend_allow.clone());
         }
-        let protected = self.backend_token.is_some() || self.backend_tls_client_ca.is_some();
-        if self.shared() && !protected && !self.backend_open { Some(loopback()) } else { None }
+        self.loopback_fallback().then(loopback)
+    }
+
+    /// Whether loopback alone may use the backend API because nothing was chosen for a shared socket.
+    #[must_use]
+    pub fn loopback_fallback(&self) -> bool {
+        self.shared() && !self.guards_backend()
     }
 }
 
@@ -313,6 +321,7 @@ impl Default for Settings {
             hsts: None,
             acme: Acme::default(),
             backend_allow: Vec::new(),
+            backend_hosts: Vec::new(),
             backend_open: false,
             backend_token: None,
             storage_dir: PathBuf::from("./incoming-data"),

@@ -79,6 +79,13 @@ pub struct Typed {
     #[arg(long, value_name = "CIDR,...")]
     #[serde(deserialize_with = "raw::list")]
     pub backend_allow: Option<Vec<Raw>>,
+    /// Names that backend calls may have in Host, without ports, separated by commas or repeated: needed
+    /// for calls over loopback without token or client certificate that use another name than
+    /// localhost, the machine's own or an address; where set, for all calls without these
+    /// [default: none]
+    #[arg(long, value_name = "NAME,...")]
+    #[serde(deserialize_with = "raw::list")]
+    pub backend_hosts: Option<Vec<Raw>>,
     /// Let anyone who reaches the backend listener use it: true or false [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub backend_open: Option<Raw>,
@@ -221,7 +228,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 51, "{keys:?}");
+        assert_eq!(keys.len(), 52, "{keys:?}");
         for key in keys {
             let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, Typed::default(), "{key}");

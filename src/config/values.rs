@@ -53,6 +53,9 @@ fn listeners(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
     acme(&mut settings.acme, layers, found);
     found
         .note(given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network));
+    found.note(
+        given!(layers, backend_hosts).into_list(&mut settings.backend_hosts, parse::host_name),
+    );
     found.note(given!(layers, backend_open).into(&mut settings.backend_open, parse::flag));
     found.note(given!(layers, backend_token).into_secret(&mut settings.backend_token));
     found.note(
@@ -242,6 +245,9 @@ mod tests {
             s.acme.contact = vec!["ops@a.example".into()];
         });
         check("backend_open = true", |s| s.backend_open = true);
+        check("backend_hosts = ['App.Internal.', 'b_2']", |s| {
+            s.backend_hosts = vec!["app.internal".into(), "b_2".into()];
+        });
         check("backend_allow = ['::1', '10.0.0.0/8']", |s| {
             s.backend_allow = vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
         });

@@ -113,7 +113,7 @@ fn line(proxy: Proxy, trouble: Trouble<'_>) -> String {
             "location ~ ^/incoming/(0\\.1/)?frontend/ { ... }  (in place of /incoming/ or /)",
             "use_backend incoming if { path_beg /incoming/frontend/ /incoming/0.1/frontend/ }",
             "@uploads path /incoming/frontend/* /incoming/0.1/frontend/*",
-            "ProxyPass \"/incoming/frontend/\" ...  (in place of /incoming/ or /)",
+            "ProxyPass \"/incoming/frontend/\" ... and ProxyPass \"/incoming/0.1/frontend/\" ...  (in place of /incoming/ or /)",
         ],
         Trouble::Nameless => [
             "proxy_set_header X-Forwarded-For $remote_addr;",

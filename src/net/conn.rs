@@ -35,7 +35,7 @@ use super::stats::Stats;
 use super::tls::CHALLENGE;
 use super::turn::Turns;
 use super::watch::{Overdue, Protocol, Running, Watch, Watched};
-use super::{Peer, PeerAddress, TlsReload};
+use super::{ClientCertificate, Peer, PeerAddress, TlsReload};
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
 /// any status, and what does not fit waits in hyper.
@@ -82,7 +82,7 @@ pub(super) async fn serve<M, S, B>(
 {
     let _open = shared.stats.open(Stats::accepted);
     let mut peer =
-        Peer { address: PeerAddress::Unix, tls: false, client_certificate: false, http2: false };
+        Peer { address: PeerAddress::Unix, tls: false, client_certificate: None, http2: false };
     let lost = |error: std::io::Error| {
         shared.stats.accept_failed();
         tracing::warn!(%error, "cannot serve a connection");
@@ -142,7 +142,7 @@ async fn choose<IO, M, S, B>(
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
     let session = stream.get_ref().1;
     peer.tls = true;
-    peer.client_certificate = session.peer_certificates().is_some();
+    peer.client_certificate = ClientCertificate::of(tls, session.peer_certificates());
     peer.http2 = session.alpn_protocol() == Some(b"h2");
     let service = make(&peer);
     if peer.http2 {
@@ -226,6 +226,7 @@ where
     let mut conn = pin!(conn);
     let mut clock = watch.clock();
     let mut draining = false;
+    let mut certificate = peer.client_certificate.clone();
     loop {
         // The connection comes first: the clock then sees what it has just done.
         let overdue = tokio::select! { biased;
@@ -246,6 +247,12 @@ where
                 graceful(conn.as_mut());
                 continue;
             }
+            () = ended(certificate.as_ref()), if certificate.is_some() => {
+                certificate = None;
+                watch.closing(Instant::now());
+                graceful(conn.as_mut());
+                continue;
+            }
             overdue = &mut clock => overdue,
         };
         tracing::debug!(address = ?peer.address, reason = %overdue, "connection ends");
@@ -259,6 +266,13 @@ where
                 return;
             }
         }
+    }
+}
+
+async fn ended(certificate: Option<&ClientCertificate>) {
+    match certificate {
+        Some(certificate) => certificate.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -56,8 +56,8 @@ impl House {
         let setup = Setup { tls, proxy_protocol, options, stats: stats_too, drain: drain_too };
         let opened = Arc::clone(&gate);
         let make = move |peer: &Peer| {
-            let (peer, gate) = (*peer, Arc::clone(&opened));
-            service_fn(move |request| answer(request, peer, Arc::clone(&gate)))
+            let (peer, gate) = (peer.clone(), Arc::clone(&opened));
+            service_fn(move |request| answer(request, peer.clone(), Arc::clone(&gate)))
         };
         let serving = tokio::spawn(serve(listener, setup, &workers, make));
         Self { address, stats, drain, gate, serving, _workers: workers }
@@ -205,7 +205,7 @@ async fn plain_http1_echoes_and_keeps_the_connection() {
     let peer = Peer {
         address: PeerAddress::Ip(local),
         tls: false,
-        client_certificate: false,
+        client_certificate: None,
         http2: false,
     };
     assert_eq!(read_answer(&mut io).await.1, format!("{peer:?}"));

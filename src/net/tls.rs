@@ -1,6 +1,7 @@
 //! Certificates: loaded, chosen by name, and loaded again when they change.
 
 mod again;
+mod client;
 mod pair;
 mod sni;
 #[cfg(test)]
@@ -15,11 +16,16 @@ use humantime::format_rfc3339_seconds as shown;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
 use again::Seen;
+pub use client::ClientCertificate;
 pub use pair::{Facts, TlsPair};
 use pair::{Loaded, load};
 use sni::ByName;
@@ -78,11 +84,14 @@ pub enum TlsError {
 
 /// The TLS set-up in force, replaced as a whole when its files change.
 ///
-/// Connections take what is in force when they are accepted and keep it. Each set-up has its own
-/// ticket keys, so that no session outlives the client CA that vouched for it.
+/// Connections take what is in force when they are accepted and keep it; the certificate of a client is held against what is in
+/// force at each use ([`ClientCertificate`]). Where there is a client CA no session is resumed: it would go on when the
+/// client's certificate has expired.
 #[derive(Debug)]
 pub struct TlsReload {
     files: TlsFiles,
+    /// By which certificates of clients expire.
+    time: Arc<dyn TimeProvider>,
     current: RwLock<InForce>,
     /// Held by whoever reads the files again: one at a time, so that no older reading replaces a newer one.
     turn: Arc<tokio::sync::Mutex<Seen>>,
@@ -92,6 +101,8 @@ pub struct TlsReload {
 #[derive(Debug)]
 struct InForce {
     config: Arc<ServerConfig>,
+    /// Of clients' certificates; none: clients show nothing.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     read: Read,
 }
 
@@ -112,6 +123,11 @@ impl TlsReload {
     /// # Errors
     /// When a file is missing or wrong; the error names it.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        Self::load_by(files, Arc::new(DefaultTimeProvider))
+    }
+
+    /// As [`Self::load`], with another clock for the certificates of clients.
+    fn load_by(files: TlsFiles, time: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
         // Taken before the load: what is written meanwhile counts as a change later.
         let seen = Seen::of(&files);
         let provider = ring::default_provider();
@@ -119,9 +135,9 @@ impl TlsReload {
         let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         let client_ca = files.client_ca.as_deref().map(authorities).transpose()?;
         let read = Read { pairs, client_ca };
-        let config = Arc::new(config(&files, &read)?);
+        let in_force = in_force(&files, &time, read)?;
         let turn = Arc::new(tokio::sync::Mutex::new(seen));
-        let this = Self { files, current: RwLock::new(InForce { config, read }), turn };
+        let this = Self { files, time, current: RwLock::new(in_force), turn };
         this.warn_of_times();
         Ok(this)
     }
@@ -146,6 +162,16 @@ impl TlsReload {
         self.read().pairs.iter().map(|loaded| loaded.facts.not_after).min()
     }
 
+    /// Whether a handshake would let a client in with this chain now.
+    fn verifies(&self, chain: &[CertificateDer<'static>]) -> bool {
+        let verifier = self.current.read().expect(WHOLE).verifier.clone();
+        let (Some(verifier), Some(now)) = (verifier, self.time.current_time()) else {
+            return false;
+        };
+        let Some((own, intermediates)) = chain.split_first() else { return false };
+        verifier.verify_client_cert(own, intermediates, now).is_ok()
+    }
+
     fn read(&self) -> Read {
         self.current.read().expect(WHOLE).read.clone()
     }
@@ -161,13 +187,17 @@ impl TlsReload {
 }
 
 /// Builds a set-up from what was read, every knob set by hand.
-fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
+fn in_force(
+    files: &TlsFiles,
+    time: &Arc<dyn TimeProvider>,
+    read: Read,
+) -> Result<InForce, TlsError> {
     let setup = |error: rustls::Error| TlsError::Setup(error.into());
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(setup)?;
-    let builder = match (&files.client_ca, &read.client_ca) {
+    let verifier = match (&files.client_ca, &read.client_ca) {
         (Some(path), Some(roots)) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider);
             let verifier = match files.strangers {
@@ -175,10 +205,13 @@ fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
                 Strangers::LetIn => verifier.allow_unauthenticated(),
             };
             let wrong = |reason: String| TlsError::ClientCa(path.clone(), reason);
-            let verifier = verifier.build().map_err(|error| wrong(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            Some(verifier.build().map_err(|error| wrong(error.to_string()))?)
         }
-        _ => builder.with_no_client_auth(),
+        _ => None,
+    };
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
     };
     let by_name = ByName::new(read.pairs.iter(), files.challenges.clone());
     let mut config = builder.with_cert_resolver(Arc::new(by_name));
@@ -186,10 +219,15 @@ fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
     if files.challenges.is_some() {
         config.alpn_protocols.push(CHALLENGE.to_vec());
     }
-    // Sessions are resumed from what the client brings; nothing is stored here.
-    config.ticketer = ring::Ticketer::new().map_err(setup)?;
+    // Sessions are resumed from what the client brings; nothing is stored here. A resumed one shows no certificate again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = TICKETS;
+    if verifier.is_none() {
+        config.ticketer = ring::Ticketer::new().map_err(setup)?;
+        config.send_tls13_tickets = TICKETS;
+    } else {
+        config.ticketer = Arc::new(NoTickets);
+        config.send_tls13_tickets = 0;
+    }
     // Early data can be replayed by anyone who recorded it.
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
@@ -197,7 +235,29 @@ fn config(files: &TlsFiles, read: &Read) -> Result<ServerConfig, TlsError> {
     config.ignore_client_order = false;
     // Records as large as the protocol allows.
     config.max_fragment_size = None;
-    Ok(config)
+    Ok(InForce { config: Arc::new(config), verifier, read })
+}
+
+/// Makes no session tickets and takes none.
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// All certificates of a PEM file, as authorities.

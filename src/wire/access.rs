@@ -1,9 +1,13 @@
-//! Who may call the backend surface: by address, by token, by client certificate.
+//! Who may call the backend surface: by address, by token, by client certificate, and not for a web page
+//! ([`super::browser`]).
 
+use super::browser::{self, Hosts};
 use super::forwarded::{self, Client, contains};
 use super::reply::{Code, Problem};
 use super::{Caller, Surface};
+use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::http::request::Parts;
 use ipnet::IpNet;
 use std::fmt;
 use subtle::ConstantTimeEq;
@@ -13,6 +17,10 @@ use subtle::ConstantTimeEq;
 pub struct Access {
     /// Addresses that may call; `None` lets every address.
     pub allow: Option<Vec<IpNet>>,
+    /// Whether `allow` is loopback because the operator chose nothing for a shared socket.
+    pub fallback: bool,
+    /// What callers without token and certificate may name in `Host`.
+    pub hosts: Hosts,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// The bearer token, if one is demanded.
@@ -29,18 +37,63 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// Checks a request to the backend surface, on a socket that serves `surface`.
-    pub fn check(
-        &self,
-        surface: Surface,
-        caller: &Caller,
-        headers: &HeaderMap,
-    ) -> Result<(), Problem> {
-        self.check_address(surface, caller, headers)?;
-        if self.client_certificate && !caller.client_certificate {
-            return Err(Problem::new(Code::Forbidden, "a client certificate is required"));
+    /// Checks a request to the backend surface, on a socket that serves `surface`. What is refused here is refused
+    /// before its body is read.
+    pub fn check(&self, surface: Surface, caller: &Caller, head: &Parts) -> Result<(), Problem> {
+        self.check_address(surface, caller, &head.headers)?;
+        self.check_direct(caller, &head.headers)?;
+        self.check_host(surface, caller, head)?;
+        // No call has this method, so the answer is 405 to a browser's preflight as to all others.
+        if head.method != Method::OPTIONS {
+            browser::check_page(head)?;
         }
-        self.check_token(headers)
+        self.check_certificate(caller)?;
+        self.check_token(&head.headers)
+    }
+
+    /// Under the fallback every peer on loopback is let in, so a proxy there that passes on the backend's paths lets in everybody.
+    /// That such a one is in between shows in what it adds, or in what a browser sent.
+    fn check_direct(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
+        if !self.fallback || self.trusts(caller) {
+            return Ok(());
+        }
+        let Some(header) = browser::sign_of_proxy(headers) else { return Ok(()) };
+        Err(Problem::new(
+            Code::Forbidden,
+            format!(
+                "header {header}: this request came through a proxy or from a browser; let the proxy pass on \
+                 /incoming/frontend/ and /incoming/0.1/frontend/ alone, or name it in trusted_proxies, or \
+                 set backend_token"
+            ),
+        ))
+    }
+
+    /// A token or a certificate is nothing that a browser adds for a page, so with either the name does not matter. Nor does it on a
+    /// unix socket, which browsers do not connect to.
+    fn check_host(&self, surface: Surface, caller: &Caller, head: &Parts) -> Result<(), Problem> {
+        if self.token.is_some() || self.client_certificate || caller.on_unix_socket() {
+            return Ok(());
+        }
+        let from_here = match self.client(surface, caller, &head.headers)? {
+            Client::At(address) => address.is_loopback(),
+            Client::Unknown => false,
+        };
+        if from_here || !self.hosts.named.is_empty() { self.hosts.check(head) } else { Ok(()) }
+    }
+
+    fn check_certificate(&self, caller: &Caller) -> Result<(), Problem> {
+        if !self.client_certificate {
+            return Ok(());
+        }
+        match &caller.certificate {
+            None => Err(Problem::new(Code::Forbidden, "a client certificate is required")),
+            Some(is_good) if is_good() => Ok(()),
+            Some(_) => Err(Problem::new(
+                Code::Forbidden,
+                "the client certificate of this connection has expired, or its CA is no longer in \
+                 backend_tls_client_ca; connect again with one that is good",
+            )),
+        }
     }
 
     /// Whether the caller is a proxy whose word counts.
@@ -114,7 +167,119 @@ const BEARER: &[u8] = b"Bearer ";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use hyper::Request;
+    use hyper::header::{HOST, HeaderName, HeaderValue};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn head(method: Method, headers: &[(&'static str, &'static str)]) -> Parts {
+        let mut head = Request::builder().method(method).body(()).unwrap().into_parts().0;
+        for (name, value) in headers {
+            let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
+            head.headers.append(name, value);
+        }
+        head
+    }
+
+    fn tcp(from: &str) -> Caller {
+        Caller::tcp(from.parse().unwrap())
+    }
+
+    /// A page whose name was pointed at this server (DNS rebinding) is known by nothing but `Host`.
+    #[test]
+    fn issue_13_a_foreign_host_is_refused_where_nothing_else_guards() {
+        let hosts = |named: &[&str]| Hosts {
+            named: named.iter().map(|&name| name.to_owned()).collect(),
+            machine: "m1".into(),
+        };
+        let evil = head(Method::GET, &[("host", "evil.example:4001")]);
+        let check = |access: &Access, caller: &Caller, expected: bool| {
+            let checked = access.check(Surface::Backend, caller, &evil);
+            assert_eq!(checked.is_ok(), expected, "{access:?}");
+        };
+        let open = Access { hosts: hosts(&[]), ..Access::default() };
+        for here in ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
+            check(&open, &tcp(here), false);
+        }
+        // Not a peer on loopback: as it always was, until the operator names the hosts.
+        check(&open, &tcp("10.0.0.1:9"), true);
+        check(&Access { hosts: hosts(&["app"]), ..open.clone() }, &tcp("10.0.0.1:9"), false);
+        check(&Access { hosts: hosts(&["app"]), ..open.clone() }, &Caller::unknown(), false);
+        check(&Access { hosts: hosts(&["evil.example"]), ..open.clone() }, &tcp("[::1]:9"), true);
+        check(&open, &Caller::unix(), true);
+        let allow = Some(vec!["127.0.0.0/8".parse().unwrap()]);
+        check(&Access { allow, ..open.clone() }, &tcp("127.0.0.1:9"), false);
+        // A trusted proxy on loopback brings whom it names.
+        let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        let proxied = Access { trusted_proxies, ..open.clone() };
+        let mut brought = evil.clone();
+        brought.headers.append("x-forwarded-for", HeaderValue::from_static("10.0.0.1"));
+        assert!(proxied.check(Surface::Backend, &tcp("127.0.0.1:9"), &brought).is_ok());
+        // A token is what a page does not have.
+        let token = Access { token: Some("t".into()), ..open };
+        let mut told = evil.clone();
+        told.headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer t"));
+        assert!(token.check(Surface::Backend, &tcp("127.0.0.1:9"), &told).is_ok());
+        told.headers.insert(HOST, HeaderValue::from_static("localhost"));
+        told.headers.append("origin", HeaderValue::from_static("http://evil.example"));
+        assert!(token.check(Surface::Backend, &tcp("127.0.0.1:9"), &told).is_err());
+        told.method = Method::OPTIONS;
+        assert!(token.check(Surface::Backend, &tcp("127.0.0.1:9"), &told).is_ok());
+    }
+
+    /// A proxy on loopback that passes on everything lets everybody in as itself.
+    #[test]
+    fn issue_13_the_fallback_refuses_what_comes_through_a_proxy() {
+        let fallback = Access {
+            allow: Some(vec!["127.0.0.0/8".parse().unwrap()]),
+            fallback: true,
+            ..Access::default()
+        };
+        let trusting =
+            Access { trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()], ..fallback.clone() };
+        let chosen = Access { fallback: false, ..fallback.clone() };
+        let caller = tcp("127.0.0.1:9");
+        for (name, value) in [
+            ("forwarded", "for=127.0.0.1"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a"),
+            ("via", "1.1 proxy"),
+            ("x-real-ip", "127.0.0.1"),
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-dest", "empty"),
+            ("sec-ch-ua", "x"),
+            ("origin", "http://localhost"),
+        ] {
+            let head = head(Method::GET, &[("host", "localhost"), (name, value)]);
+            for caller in [&caller, &Caller::unix()] {
+                let refused = fallback.check(Surface::Shared, caller, &head).unwrap_err();
+                let text = format!("{refused:?}");
+                assert!(text.contains(name) && text.contains("trusted_proxies"), "{text}");
+            }
+            assert!(chosen.check(Surface::Shared, &caller, &head).is_ok(), "{name}");
+        }
+        let named = head(Method::GET, &[("host", "localhost"), ("x-forwarded-for", "127.0.0.1")]);
+        assert!(trusting.check(Surface::Shared, &caller, &named).is_ok());
+        // What programs send by themselves; Sec-Fetch-Mode is Node's.
+        let plain = [("host", "localhost"), ("user-agent", "node"), ("sec-fetch-mode", "cors")];
+        assert!(fallback.check(Surface::Shared, &caller, &head(Method::GET, &plain)).is_ok());
+    }
+
+    #[test]
+    fn issue_13_a_certificate_must_still_be_good() {
+        let access = Access { client_certificate: true, ..Access::default() };
+        let head = head(Method::GET, &[("host", "a")]);
+        let good = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&good);
+        let certificate: crate::wire::Certificate = Arc::new(move || asked.load(Ordering::Relaxed));
+        let caller = Caller { certificate: Some(certificate), ..tcp("127.0.0.1:9") };
+        assert!(access.check(Surface::Backend, &caller, &head).is_ok());
+        good.store(false, Ordering::Relaxed);
+        let refused = access.check(Surface::Backend, &caller, &head).unwrap_err();
+        assert!(format!("{refused:?}").contains("backend_tls_client_ca"), "{refused:?}");
+        assert!(access.check(Surface::Backend, &tcp("127.0.0.1:9"), &head).is_err());
+    }
 
     #[test]
     fn the_resolved_address_decides() {
@@ -128,9 +293,8 @@ mod tests {
             for value in forwarded {
                 headers.append("x-forwarded-for", HeaderValue::from_static(value));
             }
-            let caller =
-                Caller { address: peer.parse().ok(), port: None, client_certificate: false };
-            let on = |surface| access.check(surface, &caller, &headers).is_ok();
+            let caller = Caller { address: peer.parse().ok(), ..Caller::unix() };
+            let on = |surface| access.check_address(surface, &caller, &headers).is_ok();
             assert_eq!(on(Surface::Shared), expected, "{peer} {forwarded:?}");
             // A socket for backends alone is one that a proxy does not send browsers to.
             let alone = expected || (peer == "127.0.0.1" && forwarded.is_empty());
@@ -153,14 +317,12 @@ mod tests {
     #[test]
     fn the_token_must_match() {
         let access = Access { token: Some("s3cret".into()), ..Access::default() };
-        let caller =
-            Caller { address: "127.0.0.1".parse().ok(), port: None, client_certificate: false };
         let check = |values: &[&'static str], expected: bool| {
-            let mut headers = HeaderMap::new();
+            let mut head = Request::new(()).into_parts().0;
             for value in values {
-                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+                head.headers.append(AUTHORIZATION, HeaderValue::from_static(value));
             }
-            let checked = access.check(Surface::Backend, &caller, &headers);
+            let checked = access.check(Surface::Backend, &Caller::unix(), &head);
             assert_eq!(checked.is_ok(), expected, "{values:?}");
         };
         check(&[], false);

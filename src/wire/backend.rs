@@ -74,7 +74,7 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         let form = form(&head.headers);
-        let done = match self.options.now().access.check(surface, &caller, &head.headers) {
+        let done = match self.options.now().access.check(surface, &caller, &head) {
             Ok(()) => self.call(call, &head, body, form).await,
             Err(problem) => {
                 drop(body);

@@ -151,7 +151,7 @@ impl Wire {
                 chunk_size: self.options.now().chunk_size,
                 max_chunk_size: self.engine.options().limits.max_chunk_bytes,
             },
-            ..self.parties(surface, caller, &head.headers, wishes.caller)
+            ..self.parties(surface, &caller, &head.headers, wishes.caller)
         };
         let mut answer = json_answer(&report);
         answer.headers_mut().extend(sent);
@@ -162,13 +162,13 @@ impl Wire {
     fn parties(
         &self,
         surface: Surface,
-        caller: Caller,
+        caller: &Caller,
         headers: &HeaderMap,
         claimed: Option<SocketAddr>,
     ) -> Arrived {
         let options = self.options.now();
         let access = &options.access;
-        let client = access.client(surface, &caller, headers);
+        let client = access.client(surface, caller, headers);
         let trusted =
             caller.address.is_some_and(|peer| forwarded::contains(&access.trusted_proxies, peer));
         let spoken =

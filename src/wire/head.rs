@@ -8,7 +8,7 @@
 use super::header::once;
 use super::reply::{Problem, shown};
 use hyper::Version;
-use hyper::header::{HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use std::net::Ipv6Addr;
@@ -65,22 +65,28 @@ fn check_host(head: &Parts) -> Result<(), Problem> {
     }
 }
 
+/// The names that a request has for this server: of its target, where that has one, and `Host`.
+pub(super) fn named(head: &Parts) -> impl Iterator<Item = &str> {
+    let hosts = head.headers.get_all(HOST).iter().filter_map(|value| value.to_str().ok());
+    head.uri.authority().map(Authority::as_str).into_iter().chain(hosts)
+}
+
 /// A host and the port that was given with it.
-struct Place<'a> {
-    host: &'a str,
-    port: Option<u16>,
+pub(super) struct Place<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: Option<u16>,
 }
 
 impl Place<'_> {
     /// Whether both are the same, where the scheme has this port of its own.
-    fn is(&self, other: &Self, usual: u16) -> bool {
+    pub(super) fn is(&self, other: &Self, usual: u16) -> bool {
         self.host.eq_ignore_ascii_case(other.host)
             && self.port.unwrap_or(usual) == other.port.unwrap_or(usual)
     }
 }
 
 /// `HOST` or `HOST:PORT`, without a user's name. Source: RFC 3986, section 3.2.
-fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, Problem> {
+pub(super) fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, Problem> {
     let bad = |why: &str| Problem::bad_request(format!("{what} {}: {why}", shown(text)));
     // RFC 3986 would have `,` in a name; but proxies join two lines of a header with it.
     if text.contains(['@', '/', '?', '#', ',']) || text.parse::<Authority>().is_err() {
@@ -111,7 +117,7 @@ fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, Problem> {
 mod tests {
     use super::*;
     use hyper::Request;
-    use hyper::header::{HOST, HeaderValue};
+    use hyper::header::HeaderValue;
 
     fn judge(version: Version, uri: &str, hosts: &[&'static str]) -> Result<(), String> {
         let mut request = Request::builder().version(version).uri(uri).body(()).unwrap();

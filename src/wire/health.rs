@@ -31,7 +31,7 @@ impl Wire {
         }
         let (word, failed) = match route {
             Route::Metrics => {
-                return match self.options.now().access.check(surface, &caller, &head.headers) {
+                return match self.options.now().access.check(surface, &caller, head) {
                     Ok(()) => self.metrics(head).await,
                     Err(problem) => problem.into_text(),
                 };

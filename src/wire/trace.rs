@@ -102,11 +102,7 @@ mod tests {
             Access { trusted_proxies: vec!["10.0.0.1/32".parse().unwrap()], ..Access::default() };
         let ticket = TicketId::from_random([7; 16]);
         let name = |peer: &str, id: &str| {
-            let caller = Caller {
-                address: Some(peer.parse().unwrap()),
-                port: None,
-                client_certificate: false,
-            };
+            let caller = Caller { address: Some(peer.parse().unwrap()), ..Caller::unix() };
             let route = Route::Upload(Some(ticket));
             cause(&headers(REQUEST_ID, &[id]), route, &caller, &access).request().to_owned()
         };
@@ -144,11 +140,8 @@ mod tests {
             Access { trusted_proxies: vec!["10.0.0.1/32".parse().unwrap()], ..Access::default() };
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let check = |peer: Option<&str>, route: Route, believed: bool| {
-            let caller = Caller {
-                address: peer.map(|peer| peer.parse().unwrap()),
-                port: None,
-                client_certificate: false,
-            };
+            let address = peer.map(|peer| peer.parse().unwrap());
+            let caller = Caller { address, ..Caller::unix() };
             let cause = cause(&headers("traceparent", &[good]), route, &caller, &access);
             assert_eq!(cause.traceparent(), believed.then_some(good), "{peer:?} {route:?}");
         };

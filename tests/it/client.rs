@@ -48,7 +48,7 @@ impl Ask {
     pub fn head(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if !self.has("host") {
-            head += "Host: server.test\r\n";
+            head += "Host: localhost\r\n";
         }
         let bodied = !self.body.is_empty() || matches!(&*self.method, "POST" | "PUT");
         if bodied && !self.has("content-length") && !self.has("transfer-encoding") {

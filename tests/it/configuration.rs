@@ -295,3 +295,26 @@ fn issue_13_what_other_users_can_read_or_replace_is_told() {
         refused(&["belongs to user 12345", "chown 0 data"]);
     }
 }
+
+/// Where it is on TCP without a guard, whoever is on the machine may call the backend API; a choice is not warned of.
+#[tokio::test]
+async fn issue_13_a_backend_that_is_open_to_local_users_is_told_of() {
+    const WARNING: &str = "any user of this machine can call the backend API";
+    let check = |flags: &[&str], times: usize| {
+        let home = tempfile::tempdir().unwrap();
+        let program = Program::start(home.path(), flags);
+        let log = program.log();
+        let told: Vec<_> = log.lines().filter(|line| line.contains(WARNING)).collect();
+        assert_eq!(told.len(), times, "{flags:?}\n{log}");
+        for line in told {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["level"], "WARN");
+            let cure = line["cure"].as_str().unwrap();
+            assert!(cure.contains("unix:") && cure.contains("backend_token"), "{cure}");
+        }
+    };
+    check(&[], 1);
+    check(&["--backend-token", "t"], 0);
+    check(&["--backend-allow", "127.0.0.0/8"], 0);
+    check(&["--backend-open"], 0);
+}

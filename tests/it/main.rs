@@ -39,6 +39,7 @@ mod logs;
 mod long_poll;
 mod meaning;
 mod observed;
+mod pages;
 mod proxied;
 mod reload;
 mod scripts;

@@ -90,6 +90,12 @@ impl Running {
         }
     }
 
+    /// The port of the backend's listener, which is on TCP.
+    pub fn backend_port(&self) -> u16 {
+        let Place::Tcp(address) = self.backend else { panic!("a unix socket has no port") };
+        address.port()
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -329,6 +329,36 @@ async fn backends_prove_themselves_where_that_is_asked_for() {
     }
 }
 
+/// Also on a connection that began before the CA was taken away, and with the session of such a one.
+#[tokio::test]
+async fn issue_13_an_authority_that_is_taken_away_lets_nobody_in_any_more() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let ca = folder.path().join("ca.pem");
+    authority.write(&ca);
+    authority.issue(folder.path(), "app");
+    let server = start(&authority, folder.path(), |settings| {
+        settings.backend_tls = settings.tls.pop();
+        settings.backend_tls_client_ca = Some(ca.clone());
+    })
+    .await;
+    let list = Ask::new("GET", "/incoming/backend/uploads");
+    let known = authority.client(&["http/1.1"], Some((folder.path(), "app")));
+    let mut open = Conn::over(connect(&server.backend, Arc::clone(&known)).await.unwrap());
+    open.ask(&list).await.unwrap().expect(200);
+    Authority::new().write(&ca);
+    let refused = until("the CA is gone", async || {
+        let reply = open.ask(&list).await.unwrap();
+        (reply.status == 403).then_some(reply)
+    });
+    let text = refused.await.text();
+    assert!(text.contains("backend_tls_client_ca"), "{text}");
+    // The client is made to connect again, which it cannot.
+    assert!(open.ask(&list).await.is_err());
+    if let Ok(stream) = connect(&server.backend, known).await {
+        assert!(Conn::over(stream).ask(&list).await.is_err());
+    }
+}
+
 /// A body of unknown length that breaks off is no whole file, whatever the reset says.
 #[tokio::test]
 async fn a_reset_stream_is_never_the_end_of_a_file() {

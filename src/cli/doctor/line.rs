@@ -150,14 +150,33 @@ impl Reply {
 
     /// The code of the server's own problem, if this is one.
     pub(super) fn problem(&self) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Problem {
-            r#type: String,
-            code: String,
-        }
-        let problem: Problem = serde_json::from_slice(&self.body).ok()?;
-        problem.r#type.starts_with("/incoming/problems/").then_some(problem.code)
+        self.refusal().map(|problem| problem.code)
     }
+
+    /// Whether the backend API gave this answer to a call with the wrong method, and nothing but a header of the request keeps it
+    /// from being served: a token or an address that is asked for is a guard, a header is not.
+    pub(super) fn is_exposed_backend(&self) -> bool {
+        self.refusal().is_some_and(|Problem { code, status, detail, .. }| {
+            code == "method-not-allowed"
+                || (status == 403 && code == "forbidden" && detail.starts_with("header "))
+        })
+    }
+
+    fn refusal(&self) -> Option<Problem> {
+        let problem: Problem = serde_json::from_slice(&self.body).ok()?;
+        problem.r#type.starts_with("/incoming/problems/").then_some(problem)
+    }
+}
+
+/// The server's own problem.
+#[derive(serde::Deserialize)]
+struct Problem {
+    r#type: String,
+    code: String,
+    #[serde(default)]
+    status: u16,
+    #[serde(default)]
+    detail: String,
 }
 
 /// Whose answer it is.

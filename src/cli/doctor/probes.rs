@@ -250,11 +250,11 @@ impl Examination {
             return exposed;
         }
         for path in ["/incoming/backend/new_upload", "/incoming/0.1/backend/new_upload"] {
-            // The wrong method: who gets as far as being told so, may call.
+            // The wrong method: who gets as far as being told so, or is kept out by a header alone, may call.
             let path = format!("{}{path}", self.base);
             let ask = Ask::new(Method::GET, &path).header("accept", "application/json");
             let reply = self.line.ask(ask).await;
-            if reply.is_ok_and(|reply| reply.problem().as_deref() == Some("method-not-allowed")) {
+            if reply.is_ok_and(|reply| reply.is_exposed_backend()) {
                 exposed.push(path);
             }
         }

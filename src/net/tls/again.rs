@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::pair::load;
-use super::{InForce, Read, TlsError, TlsFiles, TlsReload, WHOLE, authorities, config};
+use super::{Read, TlsError, TlsFiles, TlsReload, WHOLE, authorities, in_force};
 
 impl TlsReload {
     /// Reads the files again, after whoever does so now, and puts what is new into force. Answers of how many
@@ -150,8 +150,8 @@ impl TlsReload {
         if fresh == 0 {
             return Ok(0);
         }
-        let config = Arc::new(config(&self.files, read)?);
-        *self.current.write().expect(WHOLE) = InForce { config, read: read.clone() };
+        let fresh_one = in_force(&self.files, &self.time, read.clone())?;
+        *self.current.write().expect(WHOLE) = fresh_one;
         for (cert, ends) in new {
             tracing::info!(cert = %cert.display(), ends = %shown(ends), "certificates reloaded");
         }

@@ -74,7 +74,7 @@ fn opened(peer: IpAddr, headers: &HeaderMap) -> bool {
         trusted_proxies: vec![net("127.0.0.0/8"), net("::1/128")],
         ..Access::default()
     };
-    let caller = Caller { address: Some(peer), port: None, client_certificate: false };
+    let caller = Caller { address: Some(peer), ..Caller::unix() };
     access.check_address(Surface::Shared, &caller, headers).is_ok()
 }
 
