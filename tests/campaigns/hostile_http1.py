@@ -183,7 +183,7 @@ def call(report, server, name, method, target, lines, body, status):
     peer = Raw(server.backend_port)
     try:
         length = [] if body is None else [b"Content-Length: %d" % len(body)]
-        peer.send(http1.head(b"%b %b HTTP/1.1" % (method, target), b"Host: a", *lines, *length) + (body or b""))
+        peer.send(http1.head(b"%b %b HTTP/1.1" % (method, target), b"Host: localhost", *lines, *length) + (body or b""))
         answer = peer.answer()
         if not answer or answer[0] != status:
             report.lost(f"backend call, {name}: answered {answer and (answer[0], answer[2][:200])}, not {status}")

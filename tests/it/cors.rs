@@ -110,7 +110,7 @@ async fn every_answer_can_be_read() {
         assert_readable(&reply, "*");
     }
     let list = Ask::new("GET", "/incoming/backend/uploads").header("Origin", PAGE);
-    let reply = server.back(&list).await.expect(200);
+    let reply = server.back(&list).await.expect(403);
     assert_eq!(
         reply.header("access-control-allow-origin"),
         None,

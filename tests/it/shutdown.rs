@@ -111,7 +111,7 @@ async fn nothing_new_is_begun() {
     let reply = late.reply("PUT").await.unwrap();
     reply.problem(503, "unavailable", 14);
     assert!(reply.header("retry-after").is_some());
-    ticket.send(b"Host: a\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    ticket.send(b"Host: localhost\r\nContent-Length: 0\r\n\r\n").await.unwrap();
     let reply = ticket.reply("POST").await.unwrap().expect(503);
     assert!(reply.header("retry-after").is_some());
     ready.send(b"Host: a\r\n\r\n").await.unwrap();
