@@ -13,7 +13,9 @@ mod endpoint;
 mod health;
 mod http;
 mod man;
+mod secret;
 mod serve;
+mod terminal;
 mod trust;
 mod upload;
 mod uploads;
@@ -111,7 +113,7 @@ impl CliError {
 impl CliError {
     /// As it is told on standard error: each of its lines says whose it is.
     fn told(&self) -> String {
-        format!("incoming: {}\n", self.to_string().replace('\n', "\nincoming: "))
+        terminal::lines(&format!("incoming: {}\n", self.to_string().replace('\n', "\nincoming: ")))
     }
 }
 
@@ -179,11 +181,14 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
     }
 }
 
-/// Bytes to standard output, where whoever has seen enough may close it (`| head`).
-fn print(bytes: &[u8]) -> Result<(), CliError> {
-    use std::io::{ErrorKind, Write};
-    match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+/// Text to standard output, where whoever has seen enough may close it (`| head`).
+fn print(text: &str) -> Result<(), CliError> {
+    printed(std::io::Write::write_all(&mut terminal::stdout(), text.as_bytes()))
+}
+
+fn printed(outcome: std::io::Result<()>) -> Result<(), CliError> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::Failed(format!("cannot print: {error}")))
         }
         Ok(()) | Err(_) => Ok(()),
@@ -258,6 +263,10 @@ mod tests {
             "incoming upload a --url http://x --backend http://y",
             "incoming upload a --backend http://y",
             "incoming upload a --url http://x --secret s",
+            "incoming upload a --url http://x --secret-file s",
+            "incoming upload a --backend http://y --signal-finish-url http://z --token t --token-file f",
+            "incoming uploads cancel 1234 --secret s --secret-file f",
+            "incoming bench --url http://x --token t --token-file f",
             "incoming upload a --url http://x --parallel 0",
             "incoming upload a --url http://x --chunk-size 8M",
             "incoming uploads",
@@ -269,6 +278,31 @@ mod tests {
         }
         assert_eq!(parse("incoming --help").unwrap_err().exit_code(), 0);
         assert_eq!(parse("incoming serve --help").unwrap_err().exit_code(), 0);
+    }
+
+    /// Flags can be read by every user of the machine: whoever types a secret is told where else it can stand.
+    #[test]
+    fn issue_13_each_flag_that_takes_a_secret_says_who_sees_it() {
+        fn look(command: &clap::Command, found: &mut usize) {
+            for flag in command.get_arguments() {
+                let name = flag.get_long().unwrap_or_default();
+                if !["token", "secret", "backend-token", "url"].contains(&name) {
+                    continue;
+                }
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                if name == "url" && !help.contains("ticket") {
+                    continue;
+                }
+                *found += 1;
+                let who = format!("{} --{name}: {help}", command.get_name());
+                assert!(help.contains("can see flags"), "{who}");
+                assert!(["-file", "`-`", "the file"].iter().any(|it| help.contains(it)), "{who}");
+            }
+            command.get_subcommands().for_each(|below| look(below, found));
+        }
+        let mut found = 0;
+        look(&Cli::command(), &mut found);
+        assert!(found >= 9, "{found}");
     }
 
     #[test]
@@ -290,8 +324,10 @@ mod tests {
             backend: Some("http://localhost:4001".into()),
             signal_finish_url: Some("http://app/done".into()),
             secret: None,
+            secret_file: None,
             public: None,
             token: None,
+            token_file: None,
             chunk_size: Some(1 << 20),
             parallel: None,
             http2: false,

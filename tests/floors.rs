@@ -135,6 +135,23 @@ fn core_is_pure() {
     });
 }
 
+/// What a command prints may come from a server, a file name or a journal: one file writes it, and escapes it.
+#[test]
+fn issue_13_commands_print_through_the_terminal_alone() {
+    check("commands print through cli/terminal.rs alone, which escapes", |file, found| {
+        if file.room != "cli" || file.name == "cli/terminal.rs" {
+            return;
+        }
+        for (number, line) in file.product() {
+            for way in ["io::stdout", "io::stderr", "println!", "print!", "dbg!"] {
+                if line.contains(way) {
+                    found.push((number, way.to_owned()));
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn files_are_short() {
     check(

@@ -18,13 +18,13 @@ mod target;
 mod tls_cost;
 mod verdict;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
-use super::CliError;
+use super::{CliError, terminal};
 use crate::net::Workers;
 use backend::Backend;
 use connection::Connector;
@@ -58,7 +58,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     let report = outcome?;
     let text = if json { report.json() } else { report.table() };
     // Nobody is left to be told when standard output is gone.
-    let _ = writeln!(io::stdout(), "{text}");
+    let _ = writeln!(terminal::stdout(), "{text}");
     Ok(())
 }
 
@@ -147,14 +147,14 @@ async fn phase(
 
 /// A line that is written over, for people who watch.
 fn progress(plan: &Plan, done: u64) {
-    if io::stderr().is_terminal() {
+    if terminal::is_watched() {
         let percent = done.saturating_mul(100) / plan.measured_bytes().max(1);
-        let _ = write!(io::stderr(), "\r{percent:3} %  {} MiB ", done >> 20);
+        terminal::over(&format!("{percent:3} %  {} MiB ", done >> 20));
     }
 }
 
 fn clear_progress() {
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K");
+    if terminal::is_watched() {
+        terminal::over("");
     }
 }

@@ -3,9 +3,9 @@
 //! It changes nothing: a storage directory that is absent is not made. Run it as the server's user,
 //! since what it can read and write is part of the answer.
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use super::{CliError, ServeArgs};
+use super::{CliError, ServeArgs, print, terminal};
 use crate::config::{Layers, Settings, Storage, StrangersTrusted};
 
 /// Checks everything and prints the settings in force as TOML, the token left out; on standard error what in them is
@@ -19,19 +19,13 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
     if let Some(StrangersTrusted { networks, believed }) = settings.strangers_trusted() {
         // Who does not read it loses nothing but the advice.
         let _ = writeln!(
-            io::stderr(),
+            terminal::stderr(),
             "incoming: warning: trusted_proxies = {networks}: strangers are in it, so anybody can claim any address by \
              {believed}; name your proxies alone"
         );
     }
     for exposed in &settings.exposed {
-        let _ = writeln!(io::stderr(), "incoming: warning: {exposed}");
+        let _ = writeln!(terminal::stderr(), "incoming: warning: {exposed}");
     }
-    match io::stdout().write_all(settings.to_toml().as_bytes()) {
-        // Who has seen enough closes the pipe.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::Failed(format!("cannot print: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    print(&settings.to_toml())
 }

@@ -4,7 +4,7 @@
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Cli, CliError, print};
+use super::{Cli, CliError, printed, terminal};
 
 /// For which shell.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -30,7 +30,7 @@ pub enum For {
 /// # Errors
 /// Standard output cannot be written.
 pub fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
-    print(&text(args.shell))
+    printed(terminal::data(&text(args.shell)))
 }
 
 fn text(shell: For) -> Vec<u8> {

@@ -29,7 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CliError, serve};
+use super::{CliError, serve, terminal};
 use crate::app::{Server, Socket, caller, stop_on_signal};
 use crate::config::Settings;
 use crate::disk::ours;
@@ -122,7 +122,7 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
         }
         beside.push(Box::pin(reader::run(app, server.drain())));
         // A demo whose output nobody reads is still a demo.
-        let _ = io::stdout().write_all(greeting(&args, &names, ports).as_bytes());
+        let _ = terminal::stdout().write_all(greeting(&args, &names, ports).as_bytes());
         server.run(stop, beside).await;
         Ok(())
     })
@@ -233,7 +233,7 @@ fn greeting(args: &DemoArgs, names: &Names, ports: Ports) -> String {
         "\n  Received files lie in {}\n  The backend API is at http://127.0.0.1:{backend}/incoming/backend/\n\n  \
          From a terminal:\n    curl -k -T film.mp4 \"$(curl -ksX POST 'https://localhost:{https}/api/tickets?name=film.mp4')\"\n\n  \
          Ctrl-C ends it; unfinished uploads go on after the next start.\n\n",
-        received.display()
+        terminal::path(&received)
     );
     text
 }

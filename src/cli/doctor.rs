@@ -9,14 +9,14 @@ mod probes;
 mod sizes;
 mod window;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::endpoint::Endpoint;
 use super::trust::Credentials;
-use super::{CliError, positive_size};
+use super::{CliError, positive_size, terminal};
 use crate::config::duration_text;
 use crate::diagnosis::observed::Observed;
 use crate::diagnosis::{Finding, Findings, size};
@@ -72,7 +72,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     if hyper::header::HeaderValue::from_str(&origin).is_err() {
         return Err(CliError::Usage(format!("--origin {origin:?} is no origin")));
     }
-    let tell = if args.json || !io::stderr().is_terminal() { quiet } else { aloud };
+    let tell = if args.json || !terminal::is_watched() { quiet } else { aloud };
     let (idle, largest) = (args.idle, args.largest);
     let examination =
         Examination { line, base: base(&path).to_owned(), origin, idle, largest, tell };
@@ -85,13 +85,13 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let Findings { findings } = Findings::of(&seen);
     let said = if args.json {
         let report = Report { findings: &findings, observed: &seen };
-        serde_json::to_string_pretty(&report).map(|text| text + "\n")
+        terminal::json_lines(&report).map(|text| text + "\n")
     } else {
         Ok(text(&findings, &seen))
     };
     let said = said.map_err(|error| CliError::Failed(error.to_string()))?;
     // Nobody is left to be told when standard output is gone.
-    let _ = io::stdout().write_all(said.as_bytes());
+    let _ = terminal::stdout().write_all(said.as_bytes());
     match findings.len() {
         0 => Ok(()),
         1 => Err(CliError::Failed("1 finding".into())),
@@ -102,7 +102,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
 fn quiet(_: &str) {}
 
 fn aloud(what: &str) {
-    let _ = writeln!(io::stderr(), "trying {what}");
+    let _ = writeln!(terminal::stderr(), "trying {what}");
 }
 
 /// What stands before `/incoming/` in a path.
@@ -125,7 +125,8 @@ fn text(findings: &[Finding], seen: &Observed) -> String {
     if let Some(arrived) = &seen.arrived {
         out += &format!(
             "; the server sees {} and takes the client for {}",
-            arrived.version, arrived.client
+            terminal::short(&arrived.version),
+            terminal::short(&arrived.client)
         );
     }
     if let Some(cap) = seen.cap.filter(|cap| cap.taken > 0 && cap.refused.is_none()) {
@@ -136,9 +137,15 @@ fn text(findings: &[Finding], seen: &Observed) -> String {
         return out + "Nothing is wrong.\n";
     }
     for (number, finding) in findings.iter().enumerate() {
-        out += &format!("\n{}. {}  [{}]\n", number + 1, sentence(&finding.what), finding.code);
+        out += &format!(
+            "\n{}. {}  [{}]\n",
+            number + 1,
+            sentence(&terminal::text(&finding.what)),
+            finding.code
+        );
         for cure in &finding.cures {
-            out += &format!("   {:<10}{}\n", format!("{}:", cure.program), cure.line);
+            out +=
+                &format!("   {:<10}{}\n", format!("{}:", cure.program), terminal::text(&cure.line));
         }
     }
     out += "\nWhat each finding means: docs/operations/doctor.md\n";

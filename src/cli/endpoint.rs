@@ -149,7 +149,7 @@ impl std::fmt::Display for Endpoint {
 /// The header that carries a token.
 pub(super) fn bearer(token: &Secret) -> Result<HeaderValue, CliError> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| CliError::Usage("--token cannot be sent as a header".into()))?;
+        .map_err(|_| CliError::Usage("the token cannot be sent as a header".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }

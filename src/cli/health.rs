@@ -12,6 +12,9 @@ use crate::config::{Layers, Settings, Typed};
 /// A check that waits longer says nothing that a restart could mend sooner.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// An answer has some hundred characters; of one that is longer, and not this server's, the beginning is shown.
+const MOST_SHOWN: usize = 4096;
+
 /// Where the server is, and what is asked.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct HealthArgs {
@@ -50,7 +53,7 @@ pub fn health(args: HealthArgs) -> Result<(), CliError> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
     let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, client.text(path)).await });
     match asked {
-        Ok(Ok(answer)) => print(answer.as_bytes()),
+        Ok(Ok(answer)) => print(&answer.chars().take(MOST_SHOWN).collect::<String>()),
         Ok(Err(reason)) => Err(CliError::Failed(reason)),
         Err(_) => Err(CliError::Failed(format!("{path}: no answer within {DEADLINE:?}"))),
     }

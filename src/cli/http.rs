@@ -12,4 +12,4 @@ pub(super) use client::{Answer, Client, Protocol};
 pub(super) use dial::{NotDialed, Stream, dial};
 pub(super) use gauge::Gauge;
 pub(super) use heard::{Heard, Listening};
-pub(super) use trouble::{Trouble, first_cause, is_forbidden, lost, refusal, shown, tls_fault};
+pub(super) use trouble::{Trouble, first_cause, is_forbidden, lost, refusal, tls_fault};

@@ -10,7 +10,7 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::{Cli, CliError, print};
+use super::{Cli, CliError, printed, terminal};
 
 /// Which page, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -43,7 +43,7 @@ pub fn man(args: &ManArgs) -> Result<(), CliError> {
             .ok_or_else(|| CliError::Usage(format!("there is no command {typed:?}")))?;
     }
     let page = page(command).map_err(|error| CliError::Failed(error.to_string()))?;
-    print(&page)
+    printed(terminal::data(&page))
 }
 
 /// The program, with the full names of its commands.
@@ -179,7 +179,7 @@ mod tests {
         }
         assert!(upload.ends_with(" FILE..."), "{upload}");
         let cancel = synopsis("incoming-uploads-cancel.1");
-        assert!(cancel.contains(" [--secret SECRET] ") && cancel.ends_with(" ID"), "{cancel}");
+        assert!(cancel.contains(" [--secret-file PATH] ") && cancel.ends_with(" ID"), "{cancel}");
         assert!(synopsis("incoming-uploads.1").ends_with(" COMMAND"));
         let own = synopsis("incoming-man.1");
         assert_eq!(own, "incoming man [--dir PATH] [--help] [COMMAND...]");

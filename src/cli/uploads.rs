@@ -21,6 +21,7 @@ pub(super) use self::short::{is_beginning, no_id, only};
 use super::CliError;
 use super::endpoint::Endpoint;
 use super::trust::Credentials;
+use super::{secret, terminal};
 use crate::config::{Layers, Secret, Settings, Typed};
 
 /// Uploads asked for in one call. A page is some tens of kilobytes, and a server with its hundred
@@ -34,9 +35,13 @@ pub struct UploadsArgs {
     /// backend_listen of the settings; where they have none, /run/incoming/backend.sock if a server listens there]
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub backend: Option<String>,
-    /// Token of the backend listener [default: backend_token of the settings]
+    /// Token of the backend listener. Other users of the machine can see flags: prefer --token-file or
+    /// INCOMING_BACKEND_TOKEN [default: backend_token of the settings]
     #[arg(long, value_name = "TOKEN", global = true)]
     pub token: Option<Secret>,
+    /// File that holds the token of the backend listener, or - for standard input
+    #[arg(long, value_name = "PATH", global = true, conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
     #[arg(long, value_name = "PATH", global = true)]
     pub config: Option<PathBuf>,
@@ -72,17 +77,25 @@ pub enum UploadsCommand {
     Cancel {
         /// Ticket id, or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket: needed where it was given one (403 without)
+        /// backendSecret of the ticket: needed where it was given one (403 without). Other users of the machine can
+        /// see flags: prefer --secret-file
         #[arg(long)]
         secret: Option<Secret>,
+        /// File that holds the backendSecret, or - for standard input
+        #[arg(long, value_name = "PATH", conflicts_with = "secret")]
+        secret_file: Option<PathBuf>,
     },
     /// Try a failed handover again now
     Retry {
         /// Ticket id, or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket: needed where it was given one (403 without)
+        /// backendSecret of the ticket: needed where it was given one (403 without). Other users of the machine can
+        /// see flags: prefer --secret-file
         #[arg(long)]
         secret: Option<Secret>,
+        /// File that holds the backendSecret, or - for standard input
+        #[arg(long, value_name = "PATH", conflicts_with = "secret")]
+        secret_file: Option<PathBuf>,
     },
 }
 
@@ -98,20 +111,38 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
             .map_err(|right| format!("--backend = {backend:?}: {right}")),
         None => Endpoint::on_this_machine(&layers, &settings),
     };
-    let token = args.token.or(settings.backend_token);
+    let token = secret::given(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
+    let token = token.or(settings.backend_token);
+    let command = with_secret(args.command)?;
     let client = Client::new(endpoint.map_err(CliError::Usage)?, token.as_ref(), &args.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let form = if args.json { Form::Json } else { Form::Table };
-    match runtime.block_on(run(&client, args.command, form, &mut io::stdout())) {
+    match runtime.block_on(run(&client, command, form, &mut terminal::stdout())) {
         // The reader of the output has seen enough (`| head`).
         Err(Broken::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(Broken::Output(error)) => Err(CliError::Failed(format!("cannot print: {error}"))),
         Err(Broken::Call(line)) => Err(CliError::Failed(line)),
         Ok(()) => Ok(()),
     }
+}
+
+/// The command with its secret in place of the file that holds it.
+fn with_secret(command: UploadsCommand) -> Result<UploadsCommand, CliError> {
+    let given = |secret: Option<Secret>, file: Option<PathBuf>| {
+        secret::given(secret.as_ref(), "secret-file", file.as_deref())
+    };
+    Ok(match command {
+        UploadsCommand::Cancel { id, secret, secret_file } => {
+            UploadsCommand::Cancel { id, secret: given(secret, secret_file)?, secret_file: None }
+        }
+        UploadsCommand::Retry { id, secret, secret_file } => {
+            UploadsCommand::Retry { id, secret: given(secret, secret_file)?, secret_file: None }
+        }
+        command @ (UploadsCommand::List { .. } | UploadsCommand::Show { .. }) => command,
+    })
 }
 
 /// How answers are printed.
@@ -150,15 +181,17 @@ async fn run(
             let path = format!("/incoming/backend/uploads/{}", client::segment(&id));
             let upload: Value = client.read(&path).await.map_err(Broken::Call)?;
             match form {
-                Form::Json => writeln!(out, "{upload:#}")?,
+                Form::Json => {
+                    writeln!(out, "{}", terminal::json_lines(&upload).map_err(io::Error::from)?)?
+                }
                 Form::Table => show::upload(&upload, out)?,
             }
             Ok(())
         }
-        UploadsCommand::Cancel { id, secret } => {
+        UploadsCommand::Cancel { id, secret, .. } => {
             act(client, "cancel_upload", &id, secret.as_ref(), form, out).await
         }
-        UploadsCommand::Retry { id, secret } => {
+        UploadsCommand::Retry { id, secret, .. } => {
             act(client, "retry_handover", &id, secret.as_ref(), form, out).await
         }
     }
@@ -191,8 +224,8 @@ struct Page {
     next: Option<String>,
 }
 
-/// Page after page, printed as they come. The end is a page without `next`; a `next` that does not
-/// move is an error, so a confused server cannot keep this going for ever.
+/// Page after page, printed as they come. The end is a page without `next`; a `next` that does not come
+/// behind the one before is an error, so a confused server cannot keep this going in a circle.
 async fn list(
     client: &Client,
     state: Option<String>,
@@ -222,7 +255,10 @@ async fn list(
                 break;
             }
             match form {
-                Form::Json => write!(out, "{}\n{upload}", if printed > 0 { "," } else { "" })?,
+                Form::Json => {
+                    let upload = terminal::json(upload).map_err(io::Error::from)?;
+                    write!(out, "{}\n{upload}", if printed > 0 { "," } else { "" })?;
+                }
                 Form::Table => show::row(upload, out)?,
             }
             left -= 1;
@@ -231,7 +267,7 @@ async fn list(
         out.flush()?;
         match page.next {
             Some(next) if left > 0 => {
-                if page.uploads.is_empty() || after.as_ref() == Some(&next) {
+                if page.uploads.is_empty() || after.as_ref() >= Some(&next) {
                     return Err(Broken::Call("the server's list does not get on".into()));
                 }
                 after = Some(next);

@@ -17,7 +17,7 @@ use self::examine::{Depth, Shelf};
 use self::finding::{Finding, Kind};
 use self::report::Report;
 use super::uploads::{is_beginning, no_id, only};
-use super::{CliError, print};
+use super::{CliError, print, terminal};
 use crate::config::{Layers, Settings, Typed};
 use crate::core::id::TicketId;
 use crate::journal::JournalStore;
@@ -52,7 +52,8 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     let layers = Layers::gather(Typed::default(), args.config.clone(), std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
     let dir = args.storage_dir.as_ref().unwrap_or(&settings.storage_dir);
-    let cannot = |error: std::io::Error| CliError::Usage(format!("{}: {error}", dir.display()));
+    let shown = terminal::path(dir);
+    let cannot = |error: std::io::Error| CliError::Usage(format!("{shown}: {error}"));
     if let Some(wrong) =
         args.ids.iter().find(|id| TicketId::parse(id).is_err() && !is_beginning(id))
     {
@@ -68,10 +69,10 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     }
     let depth = if args.deep { Depth::Bytes } else { Depth::Names };
     let report = look(&shelf, dir, &ids, depth).map_err(cannot)?;
-    print(if args.json { report.json() } else { report.text() }.as_bytes())?;
+    print(&if args.json { report.json() } else { report.text() })?;
     match report.damaged() {
         0 => Ok(()),
-        count => Err(CliError::Failed(format!("{}: {count} found damaged", dir.display()))),
+        count => Err(CliError::Failed(format!("{shown}: {count} found damaged"))),
     }
 }
 

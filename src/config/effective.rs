@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use super::settings::{CallbackRule, LogFormat, Settings};
+use crate::core::name::is_hidden;
 
 impl Settings {
     /// All keys and values as TOML, one line each, in the order of `--help`. Keys without a value
@@ -148,7 +149,7 @@ fn quoted(text: &str) -> String {
     for letter in text.chars() {
         match letter {
             '"' | '\\' => out.extend(['\\', letter]),
-            letter if letter.is_control() => {
+            letter if is_hidden(letter) => {
                 write!(out, "\\u{:04x}", u32::from(letter)).expect("a String takes any text");
             }
             letter => out.push(letter),

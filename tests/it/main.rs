@@ -32,6 +32,7 @@ mod early_answers;
 mod expiry;
 mod handover;
 mod heads;
+mod hostile;
 mod https;
 mod leftovers;
 mod listeners;

@@ -7,6 +7,8 @@ use crate::server::Running;
 use crate::tls::{Authority, files};
 use incoming::config::Ack;
 use serde_json::Value;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 
 fn error(output: &Output) -> String {
@@ -42,10 +44,26 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
     let output = ask("https", &format!("{app} --token hush list --json")).await;
     assert!(output.status.success(), "{}", error(&output));
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), serde_json::json!([]));
+    // Where no other user of the machine sees it.
+    std::fs::write(folder.path().join("token"), "hush\n").unwrap();
+    std::fs::set_permissions(folder.path().join("token"), Permissions::from_mode(0o600)).unwrap();
+    let output = ask("https", &format!("{app} --token-file token list --json")).await;
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", error(&output));
+    let mut ask_by_pipe = command(folder.path());
+    let backend = format!("https://{address}");
+    ask_by_pipe.args(["uploads", "--backend", &backend, "--token-file", "-", "list"]);
+    ask_by_pipe.args(app.split_whitespace()).stdout(Stdio::piped());
+    ask_by_pipe.stdin(File::open(folder.path().join("token")).unwrap());
+    let output = tokio::task::spawn_blocking(move || ended(ask_by_pipe)).await.unwrap();
+    assert!(output.status.success(), "{}", error(&output));
+    std::fs::set_permissions(folder.path().join("token"), Permissions::from_mode(0o644)).unwrap();
+    let output = ask("https", &format!("{app} --token-file token list --json")).await;
+    let warned = "incoming: warning: token: every user of this machine can read it (mode 0644)";
+    assert!(output.status.success() && error(&output).starts_with(warned), "{}", error(&output));
     // The usual mistakes, in words that help.
     for (scheme, line, code, word) in [
         ("https", format!("{app} list"), 1, "401 Unauthorized"),
-        ("https", format!("{app} list"), 1, "--token or INCOMING_BACKEND_TOKEN"),
+        ("https", format!("{app} list"), 1, "--token-file or INCOMING_BACKEND_TOKEN"),
         ("https", "--ca ca.pem --token hush list".into(), 1, "wants a client certificate"),
         (
             "https",

@@ -145,12 +145,12 @@ const HARM: &[(&str, Harm, &[&str], &[&str])] = &[
         &[],
         &["damaged journal-unreadable running"],
     ),
-    // Before the two records of bytes, which are 8 + 26 bytes each, lie ticket, run and length.
+    // Before the two records of bytes, which are 8 + 34 bytes each, lie ticket, run and length.
     (
         "a bit turned in the middle of a journal",
         |at, s| {
             let length = fs::metadata(journal(at, &s.running)).unwrap().len();
-            flip(&journal(at, &s.running), length - 34 - 1);
+            flip(&journal(at, &s.running), length - 42 - 1);
         },
         &[],
         &["damaged journal-broken running"],

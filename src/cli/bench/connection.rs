@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::endpoint::{Endpoint, Place};
 use super::super::http::first_cause;
+use super::super::terminal;
 use super::super::trust::{self, Trust};
 use super::dialect::RequestBody;
 use super::plan::Protocol;
@@ -75,7 +76,8 @@ impl Connector {
     pub(super) async fn open(&self) -> Result<Sender, String> {
         let open = timeout(CONNECT, self.connect()).await;
         let open = open.map_err(|_| format!("{}: no connection in time", self.endpoint))?;
-        open.map_err(|why| format!("{}: {why}", self.endpoint))
+        // A certificate that does not fit is told with its names.
+        open.map_err(|why| format!("{}: {}", self.endpoint, terminal::short(&why)))
     }
 
     async fn connect(&self) -> Result<Sender, String> {
@@ -186,10 +188,9 @@ impl Sender {
 /// An answer that was not hoped for, in a line.
 pub(super) fn refusal(path: &str, answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.body);
-    let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
-    format!("{path}: {} {text}", answer.status)
+    format!("{}: {} {}", terminal::short(path), answer.status, terminal::short(&text))
 }
 
 fn why(error: &hyper::Error) -> String {
-    format!("the connection broke: {}", first_cause(error))
+    format!("the connection broke: {}", terminal::short(&first_cause(error).to_string()))
 }

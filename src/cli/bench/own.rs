@@ -1,8 +1,9 @@
 //! A server of one's own: this program as a process beside the measurement, so that its CPU time is
 //! its own, with a folder that goes away with it.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, DirBuilder};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::super::endpoint::{Endpoint, Place};
+use super::super::terminal;
 
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(15);
@@ -32,7 +34,11 @@ struct Folder(PathBuf);
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("incoming: {} stays: {error}", self.0.display());
+            let _ = writeln!(
+                terminal::stderr(),
+                "incoming: {} stays: {error}",
+                terminal::path(&self.0)
+            );
         }
     }
 }
@@ -55,7 +61,9 @@ impl Own {
         flags: &[String],
     ) -> Result<Self, String> {
         let folder = dir.join(format!("incoming-bench-{}", std::process::id()));
-        fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        // Others have nothing to do with its key and its socket, and it is made anew: none of theirs is used.
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|error| format!("{}: {error}", folder.display()))?;
         let folder = Folder(folder);
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ArgGroup;
 
 use super::super::endpoint::Endpoint;
-use super::super::{CliError, positive_size};
+use super::super::{CliError, positive_size, secret};
 use super::dialect::Dialect;
 use crate::config::{Secret, duration_text, size_text};
 
@@ -21,9 +21,12 @@ pub struct BenchArgs {
     /// Backend listener of that server, for tickets [default: http://127.0.0.1:4001]
     #[arg(long, value_name = "URL", requires = "url")]
     pub backend: Option<String>,
-    /// Token of that backend listener
+    /// Token of that backend listener. Other users of the machine can see flags: prefer --token-file
     #[arg(long, value_name = "TOKEN", requires = "url")]
     pub token: Option<Secret>,
+    /// File that holds the token of that backend listener, or - for standard input
+    #[arg(long, value_name = "PATH", requires = "url", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Process of that server, if it runs here: its CPU time and memory are measured
     #[arg(long, value_name = "PID", requires = "url")]
     pub server_pid: Option<u32>,
@@ -167,11 +170,13 @@ impl Plan {
                 let text = args.backend.as_deref().unwrap_or("http://127.0.0.1:4001");
                 let backend =
                     Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
+                let file = args.token_file.as_deref();
+                let token = secret::given(args.token.as_ref(), "token-file", file)?;
                 Whose::Other {
                     public,
                     path,
                     backend,
-                    token: args.token,
+                    token,
                     process: args.server_pid,
                     insecure: args.insecure,
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::super::terminal;
 use super::plan::{Plan, Protocol, Whose};
 use super::process::{Cpu, Memory};
 use super::target::Usage;
@@ -136,7 +137,7 @@ impl Report {
 
     /// One object on one line.
     pub(super) fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        terminal::json(self).unwrap_or_default()
     }
 
     /// For people.

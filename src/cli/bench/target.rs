@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use serde::Deserialize;
 
-use super::super::endpoint::Endpoint;
+use super::super::endpoint::{Endpoint, bearer};
 use super::super::trust::Trust;
 use super::connection::{Connector, Sender};
 use super::dialect::{Dialect, File};
 use super::own::Own;
 use super::plan::{Plan, Protocol, Whose};
 use super::process::{self, Cpu, Memory};
-use crate::config::Secret;
 
 /// A server, running.
 pub(super) struct Target {
@@ -23,7 +22,7 @@ pub(super) struct Target {
     public: Endpoint,
     path: String,
     backend: Connector,
-    token: Option<Secret>,
+    authorization: Option<HeaderValue>,
     process: Option<u32>,
     trust: Trust,
     dialect: Dialect,
@@ -62,7 +61,7 @@ impl Target {
                     public: own.public.clone(),
                     path: "/".into(),
                     backend: connector(own.backend.clone())?,
-                    token: None,
+                    authorization: None,
                     process: Some(own.id()),
                     trust: Trust::Anybody,
                     dialect,
@@ -70,11 +69,15 @@ impl Target {
                 })
             }
             Whose::Other { public, path, backend, token, process, insecure } => Ok(Self {
+                authorization: token
+                    .as_ref()
+                    .map(bearer)
+                    .transpose()
+                    .map_err(|error| error.to_string())?,
                 _own: None,
                 public,
                 path,
                 backend: connector(backend)?,
-                token,
                 process,
                 trust: if insecure { Trust::Anybody } else { Trust::Roots },
                 dialect,
@@ -175,8 +178,8 @@ impl Target {
     }
 
     fn authorized(&self, request: hyper::http::request::Builder) -> hyper::http::request::Builder {
-        match &self.token {
-            Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.expose())),
+        match &self.authorization {
+            Some(token) => request.header(AUTHORIZATION, token),
             None => request,
         }
     }

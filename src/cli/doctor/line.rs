@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::endpoint::{Endpoint, Place};
 use super::super::http::{Heard, Listening, NotDialed, Stream, dial, lost, tls_fault};
+use super::super::terminal;
 use super::super::trust::Credentials;
 use super::body::Steps;
 use crate::diagnosis::observed::{Arrived, Came};
@@ -234,7 +235,7 @@ impl Line {
             NotDialed::Socket(error) | NotDialed::Tls(error) => {
                 match tls_fault(&error, OTHER_HTTP) {
                     Some(why) => format!("{endpoint} {why}"),
-                    None => format!("{endpoint}: {error}"),
+                    None => format!("{endpoint}: {}", terminal::short(&error.to_string())),
                 }
             }
             NotDialed::Name(error) => format!("{endpoint}: {error}"),

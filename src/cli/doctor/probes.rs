@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use hyper::Method;
 use sha2::Digest as _;
 
+use super::super::terminal;
 use super::body::{Step, Steps};
 use super::line::{Ask, Line, NoReply, Reply, came};
 use super::{sizes, window};
@@ -16,6 +17,8 @@ use crate::diagnosis::observed::{
 
 /// Sent before a pause: more than proxies collect of a body before they pass a request on (Apache: 16 KiB).
 const FIRST_PIECE: u64 = 64 << 10;
+/// Headers of an answer that are compared.
+const MOST_HEADERS: usize = 64;
 /// A pause that no delay is taken for, and a longer one to make sure.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// For an answer after a silence.
@@ -151,7 +154,9 @@ impl Examination {
     async fn none(&self, reply: &Reply) -> String {
         let (place, path, status) = (self.line.endpoint(), self.doctor(""), reply.status);
         if status.is_redirection() {
-            let to = reply.header("location").map_or("somewhere else", to_give);
+            let to = reply
+                .header("location")
+                .map_or_else(|| "somewhere else".into(), |to| terminal::short(to_give(to)));
             return format!(
                 "{place}{path} is redirected to {to}: examine that one, and give it to clients"
             );
@@ -336,7 +341,8 @@ fn proxied(found: &Found, proxy: Option<Proxy>) -> Option<bool> {
 
 /// What became of the headers that the answer left the server with.
 fn compare(reply: &Reply, arrived: &Arrived, seen: &mut Observed) {
-    for (name, sent) in &arrived.sent {
+    // The server sets about ten; what has more is another one.
+    for (name, sent) in arrived.sent.iter().take(MOST_HEADERS) {
         let values: Vec<&[u8]> =
             reply.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
         match values[..] {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{HOST, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
@@ -20,6 +20,7 @@ use super::gauge::Gauge;
 use super::heard::{Heard, Listening};
 use super::trouble::{Trouble, broke, lost, tls_fault};
 use crate::cli::endpoint::Endpoint;
+use crate::cli::terminal;
 use crate::cli::trust::Credentials;
 
 /// For connecting and agreeing on TLS.
@@ -31,8 +32,8 @@ const FREE: Duration = Duration::from_millis(50);
 const STANDSTILL: Duration = Duration::from_secs(90);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// The longest answer read: a page of a list, or a status with very many ranges.
-const ANSWER_BYTES: usize = 16 << 20;
+/// The longest answer read, where nobody asks for more: a status with very many ranges has 200 KiB.
+const ANSWER_BYTES: usize = 1 << 20;
 /// Heads of answers.
 const HEAD_BYTES: usize = 64 << 10;
 /// What HTTP/2 collects before it writes.
@@ -83,6 +84,8 @@ pub(in crate::cli) struct Client<B> {
     idle: Mutex<Vec<Line<B>>>,
     /// Whether there was an answer, ever.
     spoken: AtomicBool,
+    /// The longest answer read.
+    answer_bytes: usize,
 }
 
 impl<B> Client<B>
@@ -110,7 +113,13 @@ where
             tls,
             idle: Mutex::default(),
             spoken: AtomicBool::new(false),
+            answer_bytes: ANSWER_BYTES,
         })
+    }
+
+    /// For a caller of whom longer answers are expected.
+    pub(in crate::cli) fn reading_up_to(self, answer_bytes: usize) -> Self {
+        Self { answer_bytes, ..self }
     }
 
     /// Where it calls.
@@ -136,7 +145,7 @@ where
                 Sender::Http1(sender) => sender.send_request(request).await,
                 Sender::Http2(sender) => sender.send_request(request).await,
             };
-            read(answer.map_err(Broken::Connection)?).await
+            read(answer.map_err(Broken::Connection)?, self.answer_bytes).await
         };
         let answer = tokio::select! {
             answer = exchange => answer,
@@ -194,6 +203,10 @@ where
                 Some(why) => Trouble::Final(format!("{endpoint} {why}")),
                 None => Trouble::passing(format!("{endpoint}: {}", lost(error))),
             },
+            Broken::TooLong(most) => Trouble::Final(format!(
+                "{endpoint}: an answer of more than {} is not read",
+                indicatif::HumanBytes(*most as u64)
+            )),
             Broken::Answer(why) => {
                 Trouble::passing(format!("{endpoint}: the answer broke off: {why}"))
             }
@@ -264,7 +277,10 @@ where
             NotDialed::Name(error) => Trouble::Final(format!("{endpoint}: {error}")),
             NotDialed::Tls(error) => match tls_fault(&error, OTHER_HTTP) {
                 Some(why) => Trouble::Final(format!("{endpoint} {why}")),
-                None => Trouble::passing(format!("cannot agree on TLS with {endpoint}: {error}")),
+                None => Trouble::passing(format!(
+                    "cannot agree on TLS with {endpoint}: {}",
+                    terminal::short(&error.to_string())
+                )),
             },
         })?;
         if self.tls.is_some() && self.protocol == Protocol::Http2 && !dialed.http2 {
@@ -312,14 +328,19 @@ where
 enum Broken {
     Connection(hyper::Error),
     Answer(String),
+    /// It has more than so many bytes.
+    TooLong(usize),
 }
 
-async fn read(answer: Response<hyper::body::Incoming>) -> Result<Answer, Broken> {
+async fn read(answer: Response<hyper::body::Incoming>, most: usize) -> Result<Answer, Broken> {
     let (head, body) = answer.into_parts();
     let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    let body = Limited::new(body, ANSWER_BYTES).collect().await;
-    let body = body.map_err(|error| Broken::Answer(broke(error.as_ref())))?;
+    let body = Limited::new(body, most).collect().await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Broken::TooLong(most),
+        false => Broken::Answer(broke(error.as_ref())),
+    })?;
     Ok(Answer {
         status: head.status,
         retry_after: after.map(Duration::from_secs),

@@ -9,10 +9,7 @@ use rustls::AlertDescription;
 use serde::Deserialize;
 
 use super::Answer;
-use crate::core::name;
-
-/// Characters of a server's words that are shown.
-const SHOWN_CHARS: usize = 300;
+use crate::cli::terminal;
 
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ struct Problem {
 pub(in crate::cli) fn refusal(answer: &Answer) -> String {
     let status = answer.status;
     if let Some(place) = answer.location.as_deref().filter(|_| status.is_redirection()) {
-        return format!("{status}: it is at {} now: use that address", shown(place));
+        return format!("{status}: it is at {} now: use that address", terminal::short(place));
     }
     let text = String::from_utf8_lossy(&answer.body);
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
@@ -56,14 +53,14 @@ pub(in crate::cli) fn refusal(answer: &Answer) -> String {
     let said = said.or_else(|| title(&text));
     let said = said.unwrap_or_else(|| text.trim().lines().next().unwrap_or_default().to_owned());
     let hint = match status {
-        StatusCode::UNAUTHORIZED => " (token: --token or INCOMING_BACKEND_TOKEN)",
+        StatusCode::UNAUTHORIZED => " (token: --token-file or INCOMING_BACKEND_TOKEN)",
         StatusCode::REQUEST_TIMEOUT => "",
         _ if text.contains("plain HTTP request was sent to HTTPS port") => {
             " (is it https:// that is meant?)"
         }
         _ => "",
     };
-    format!("{status}: {}{hint}", shown(&said))
+    format!("{status}: {}{hint}", terminal::short(&said))
 }
 
 /// Whether this client, or who is not in on a secret, may not do that.
@@ -79,11 +76,6 @@ fn title(text: &str) -> Option<String> {
     Some(text[start..end].trim().to_owned())
 }
 
-/// Text of a server without what a terminal would obey.
-pub(in crate::cli) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !name::is_hidden(*c)).take(SHOWN_CHARS).collect()
-}
-
 /// Why a connection broke, in few words: where the system knows, what it says.
 pub(in crate::cli) fn lost(error: &(dyn Error + 'static)) -> String {
     format!("the connection broke: {}", broke(error))
@@ -97,7 +89,7 @@ pub(super) fn broke(error: &(dyn Error + 'static)) -> String {
         Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => {
             "the server has closed it amid an exchange".into()
         }
-        Some(_) | None => first_cause(error).to_string(),
+        Some(_) | None => terminal::short(&first_cause(error).to_string()),
     }
 }
 
@@ -123,7 +115,9 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> O
             Some(format!("does not speak TLS: {why:?}; is it http:// that is meant?"))
         }
         rustls::Error::InvalidCertificate(why) => Some(format!(
-            "is not trusted: {why} (--ca names who vouches for it, --insecure takes any certificate)"
+            "is not trusted: {} (--ca names who vouches for it, --insecure takes any certificate)",
+            // A certificate that does not fit is told with its names.
+            terminal::short(&why.to_string())
         )),
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Some(
             "wants a client certificate (--cert and --key name one that its CA has signed)".into(),
@@ -179,6 +173,11 @@ mod tests {
                 assert!(line.as_ref().is_some_and(|line| line.contains(says)), "{line:?}");
             }
         };
+        let named = rustls::CertificateError::NotValidForNameContext {
+            expected: rustls::pki_types::ServerName::try_from("a").unwrap(),
+            presented: vec!["\u{1b}[31m\u{9b}b".into()],
+        };
+        check(rustls::Error::InvalidCertificate(named), "\\u{1b}[31m\\u{9b}b");
         let unknown = rustls::CertificateError::UnknownIssuer;
         check(rustls::Error::InvalidCertificate(unknown), "(--ca names who vouches for it");
         check(
@@ -215,16 +214,16 @@ mod tests {
             "412 Precondition Failed: handover has begun",
         );
         check(404, r#"{"title":"unknown"}"#, "404 Not Found: unknown");
-        check(400, "id = \u{1b}x: unknown\nmore", "400 Bad Request: id = x: unknown");
+        check(400, "id = \u{1b}x: unknown\nmore", "400 Bad Request: id = \\u{1b}x: unknown");
         check(
             401,
             r#"{"title":"forbidden","detail":""}"#,
-            "401 Unauthorized: forbidden (token: --token or INCOMING_BACKEND_TOKEN)",
+            "401 Unauthorized: forbidden (token: --token-file or INCOMING_BACKEND_TOKEN)",
         );
         check(
             502,
             "<html>\n<head><TITLE>502 Bad\u{202e} Gateway</TITLE>",
-            "502 Bad Gateway: 502 Bad Gateway",
+            "502 Bad Gateway: 502 Bad\\u{202e} Gateway",
         );
         check(
             400,

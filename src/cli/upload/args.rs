@@ -17,7 +17,8 @@ pub struct UploadArgs {
     /// Files to upload; of a folder all files below it, each with its own ticket
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Upload URL of a ticket, as the web app hands it out; takes one FILE
+    /// Upload URL of a ticket, as the web app hands it out; takes one FILE. It is a secret, and other users of the
+    /// machine can see flags: `-` reads it from standard input
     #[arg(long, value_name = "UPLOAD_URL")]
     pub url: Option<String>,
     /// Backend listener (http(s)://host:port or unix:/path) to get a ticket from for each FILE
@@ -26,15 +27,23 @@ pub struct UploadArgs {
     /// URL that the server calls when it has the whole file (signalFinishURL)
     #[arg(long, value_name = "URL", requires = "backend")]
     pub signal_finish_url: Option<String>,
-    /// backendSecret of the tickets, echoed in that call; another one takes new tickets
+    /// backendSecret of the tickets, echoed in that call; another one takes new tickets. Other users of the machine can
+    /// see flags: prefer --secret-file
     #[arg(long, requires = "backend")]
     pub secret: Option<Secret>,
+    /// File that holds the backendSecret, or - for standard input
+    #[arg(long, value_name = "PATH", requires = "backend", conflicts_with = "secret")]
+    pub secret_file: Option<PathBuf>,
     /// Public listener, which takes the bytes [default: a guess, host of --backend and port of the setting `listen`]
     #[arg(long, value_name = "URL", requires = "backend")]
     pub public: Option<String>,
-    /// Token of the backend listener
+    /// Token of the backend listener. Other users of the machine can see flags: prefer --token-file or
+    /// INCOMING_BACKEND_TOKEN [default: backend_token of the settings]
     #[arg(long, value_name = "TOKEN", requires = "backend")]
     pub token: Option<Secret>,
+    /// File that holds the token of the backend listener, or - for standard input
+    #[arg(long, value_name = "PATH", requires = "backend", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Bytes per chunk, such as 8MiB [default: what the server suggests]
     #[arg(long, value_name = "SIZE", value_parser = positive_size)]
     pub chunk_size: Option<u64>,

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::cli::terminal;
 use crate::core::name;
 
 /// One file to upload.
@@ -39,8 +40,8 @@ pub(super) fn jobs(arguments: &[PathBuf]) -> Jobs {
         let before = jobs.files.len();
         let own = path.canonicalize().ok();
         let own = own.as_deref().and_then(Path::file_name).unwrap_or_default();
-        if jobs.walk(path, &shown(&own.to_string_lossy())) && jobs.files.len() == before {
-            jobs.failed.push(format!("{}: holds no files", path.display()));
+        if jobs.walk(path, &plain(&own.to_string_lossy())) && jobs.files.len() == before {
+            jobs.failed.push(format!("{}: holds no files", terminal::path(path)));
         }
     }
     jobs
@@ -54,7 +55,7 @@ impl Jobs {
         let mut entries = match entries {
             Ok(entries) => entries,
             Err(error) => {
-                self.failed.push(format!("{}: {error}", folder.display()));
+                self.failed.push(format!("{}: {error}", terminal::path(folder)));
                 return false;
             }
         };
@@ -62,16 +63,16 @@ impl Jobs {
         let mut all = true;
         for entry in entries {
             let path = entry.path();
-            let place = format!("{place}/{}", shown(&entry.file_name().to_string_lossy()));
+            let place = format!("{place}/{}", plain(&entry.file_name().to_string_lossy()));
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => all &= self.walk(&path, &place),
                 Ok(kind) if kind.is_file() => self.files.push(Job { path, place: Some(place) }),
                 Ok(kind) => {
                     let what = if kind.is_symlink() { "a link" } else { "no regular file" };
-                    self.skipped.push(format!("{}: left out, {what}", path.display()));
+                    self.skipped.push(format!("{}: left out, {what}", terminal::path(&path)));
                 }
                 Err(error) => {
-                    self.failed.push(format!("{}: {error}", path.display()));
+                    self.failed.push(format!("{}: {error}", terminal::path(&path)));
                     all = false;
                 }
             }
@@ -80,7 +81,8 @@ impl Jobs {
     }
 }
 
-fn shown(name: &str) -> String {
+/// A name as part of the metadata, without what would be obeyed where it is shown.
+fn plain(name: &str) -> String {
     name.chars().filter(|c| !name::is_hidden(*c)).collect()
 }
 

@@ -229,8 +229,12 @@ mod tests {
         let mut again = slot("/f", "a").unwrap();
         assert_eq!(again.read(), Some(memory("/u")));
         let folder = home.path().join("incoming/uploads");
-        // It and its lock.
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+        // It and its lock, which nobody else reads: whoever knows the upload's path can upload to it.
+        let private = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        let held: Vec<_> = std::fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
+        assert_eq!(held.len(), 2);
+        assert!(held.iter().all(|entry| private(&entry.path()) == 0o600));
+        assert_eq!([&*folder, folder.parent().unwrap()].map(private), [0o700; 2]);
         // What is no memory, whoever wrote it.
         let text = std::fs::read(&again.path).unwrap();
         std::fs::write(&again.path, &text[..9]).unwrap();

@@ -21,6 +21,7 @@ use super::status::{Refused, State, Status};
 use super::tell::{Form, Teller};
 use super::ticket::{Place, Source};
 use super::transfer::{Ended, Pace, Transfer};
+use crate::cli::terminal;
 use crate::core::name;
 
 /// What a comparison showed.
@@ -261,7 +262,7 @@ impl Run {
             (Source::Backend(_), None) => {
                 slot.into_iter().for_each(Slot::leave);
                 return Outcome::Failed(teller.failed(
-                    "no unfinished upload of it is known here, to the same place with the same --secret",
+                    "no unfinished upload of it is known here, to the same place with the same secret",
                 ));
             }
         };
@@ -288,7 +289,7 @@ impl Run {
 
     fn unopened(&self, shown: &str, job: &Job, why: &str) -> String {
         self.form.event(&json!({ "event": "failed", "file": shown, "why": why }));
-        format!("{}: {why}", job.path.display())
+        format!("{}: {why}", terminal::path(&job.path))
     }
 
     /// What is wrong where an upload is not known at its URL.

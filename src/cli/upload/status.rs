@@ -1,22 +1,38 @@
 //! What the server's answers mean for an upload.
+//!
+//! What a server suggests is taken within bounds: whatever it says, an upload holds a bounded number of connections and
+//! bytes of memory.
 
+use std::fmt;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use crate::cli::http::{Answer, Trouble, refusal, shown};
+use crate::cli::http::{Answer, Trouble, refusal};
+use crate::cli::terminal;
 use crate::core::extent::{Extent, ExtentSet};
+
+/// Chunks in flight that a server may suggest, as on the command line: each holds a connection and two blocks.
+const MOST_AHEAD: u64 = 64;
+/// The smallest chunk that a server may suggest: the head of a request is half of that.
+const LEAST_SUGGESTED: u64 = 1 << 10;
+/// The largest: what breaks in it is seen late.
+const MOST_SUGGESTED: u64 = 4 << 30;
+/// Ranges of a status that are looked at, four times what this server has at most. What further ones hold is sent
+/// again.
+const MOST_RANGES: usize = 16 << 10;
 
 /// The status object.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Status {
     pub(super) state: State,
+    #[serde(deserialize_with = "ranges")]
     received: Vec<[u64; 2]>,
-    pub(super) chunk_size: u64,
-    pub(super) max_chunk_size: Option<u64>,
-    pub(super) send_ahead: u32,
+    chunk_size: u64,
+    max_chunk_size: Option<u64>,
+    send_ahead: u64,
     /// Which digest the web app asked for.
     digest: Option<String>,
     reason: Option<String>,
@@ -82,15 +98,32 @@ impl Status {
     pub(super) fn received(&self, length: u64) -> ExtentSet {
         let mut set = ExtentSet::new();
         let within = |&[start, end]: &[u64; 2]| Extent::new(start, end.min(length));
+        // In order, so that each is added at the end.
         for extent in self.received.iter().filter_map(within) {
             set.insert(extent);
         }
         set
     }
 
+    /// Bytes of a chunk, as the server suggests and at most as it allows.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        let most = self.max_chunk_size.unwrap_or(MOST_SUGGESTED).max(LEAST_SUGGESTED);
+        self.chunk_size.clamp(LEAST_SUGGESTED, MOST_SUGGESTED).min(most)
+    }
+
+    /// The most bytes that the server takes in a chunk.
+    pub(super) fn most_chunk_bytes(&self) -> u64 {
+        self.max_chunk_size.map_or(u64::MAX, |most| most.max(LEAST_SUGGESTED))
+    }
+
+    /// Chunks in flight, as the server suggests.
+    pub(super) fn send_ahead(&self) -> usize {
+        usize::try_from(self.send_ahead.clamp(1, MOST_AHEAD)).unwrap_or(1)
+    }
+
     /// Why it was cancelled or failed, or what the handover waits for.
     pub(super) fn reason(&self) -> Option<String> {
-        self.reason.as_deref().map(shown)
+        self.reason.as_deref().map(terminal::short)
     }
 
     /// Whether chunks should carry a digest: the web app wants to be sure of every byte.
@@ -102,6 +135,30 @@ impl Status {
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::New | State::Uploading)
     }
+}
+
+/// The first ranges, in order of their beginning; the others are read and let go.
+fn ranges<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<[u64; 2]>, D::Error> {
+    struct First;
+    impl<'de> Visitor<'de> for First {
+        type Value = Vec<[u64; 2]>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("a list of ranges")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut ranges = Vec::new();
+            while ranges.len() < MOST_RANGES {
+                let Some(range) = list.next_element()? else { break };
+                ranges.push(range);
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            ranges.sort_unstable();
+            Ok(ranges)
+        }
+    }
+    from.deserialize_seq(First)
 }
 
 #[derive(Deserialize)]
@@ -167,7 +224,7 @@ mod tests {
         assert_eq!(status.received(10).bytes(), 4);
         assert_eq!(status.received(5).bytes(), 3);
         assert_eq!(status.received(0).bytes(), 0);
-        assert_eq!(status.reason().unwrap(), "too late");
+        assert_eq!(status.reason().unwrap(), "too\\u{1b} late");
         assert!(!status.wants_digests());
         let asked = UPLOAD.replacen('{', r#"{"digest":"sha-256","#, 1);
         assert!(judge(&answer(200, &asked, None)).unwrap().wants_digests());
@@ -177,6 +234,45 @@ mod tests {
         let verified: Verified = read(&answer(200, &verified, None)).unwrap();
         assert_eq!(verified.verified, [Some(true), Some(false), None]);
         assert_eq!(verified.status.received(10).bytes(), 4);
+    }
+
+    /// Whatever a server suggests, connections and memory are bounded.
+    #[test]
+    fn issue_13_what_a_server_suggests_is_taken_within_bounds() {
+        let told = |key: &str, value: &str| {
+            let old = match key {
+                "chunk_size" | "send_ahead" => "4",
+                _ => "null",
+            };
+            let text = UPLOAD.replace(&format!("\"{key}\":{old}"), &format!("\"{key}\":{value}"));
+            assert!(old == value || text != UPLOAD);
+            judge(&answer(200, &text, None)).unwrap()
+        };
+        let most = u64::MAX.to_string();
+        for (value, ahead) in [("0", 1), ("1", 1), ("64", 64), ("65", 64), (&*most, 64)] {
+            assert_eq!(told("send_ahead", value).send_ahead(), ahead, "{value}");
+        }
+        for (value, bytes) in [("0", 1 << 10), ("1048576", 1 << 20), (&*most, 4 << 30)] {
+            assert_eq!(told("chunk_size", value).chunk_bytes(), bytes, "{value}");
+        }
+        for (value, bytes, allowed) in [
+            ("0", 1 << 10, 1 << 10),
+            (&*most, 1 << 10, u64::MAX),
+            ("2000", 1 << 10, 2000),
+            ("null", 1 << 10, u64::MAX),
+        ] {
+            let status = told("max_chunk_size", value);
+            assert_eq!((status.chunk_bytes(), status.most_chunk_bytes()), (bytes, allowed));
+        }
+        let ranges = |count: u64| {
+            let ranges: Vec<_> = (0..count).rev().map(|at| [2 * at, 2 * at + 1]).collect();
+            let text = UPLOAD.replace("[[0,2],[4,6]]", &serde_json::to_string(&ranges).unwrap());
+            judge(&answer(200, &text, None)).unwrap().received(u64::MAX)
+        };
+        assert_eq!(ranges(4096).as_slice().len(), 4096);
+        assert_eq!(ranges(200_000).as_slice().len(), MOST_RANGES);
+        let overflow = UPLOAD.replace("[4,6]", &format!("[{most},0],[7,7],[5,{most}]"));
+        assert_eq!(judge(&answer(200, &overflow, None)).unwrap().received(9).bytes(), 6);
     }
 
     #[test]

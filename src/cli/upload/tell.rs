@@ -2,13 +2,14 @@
 //! object a line for programs.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::rate::Rate;
+use crate::cli::terminal;
 
 /// Drawn this often: the eye sees no more.
 const PER_SECOND: u8 = 10;
@@ -47,21 +48,21 @@ impl Form {
     pub(super) fn event(self, event: &Value) {
         if self == Self::Json {
             // Nobody is left to be told when standard output is gone.
-            let _ = writeln!(io::stdout(), "{event}");
+            let _ = writeln!(terminal::stdout(), "{}", terminal::json(event).unwrap_or_default());
         }
     }
 
     /// One line for people.
     pub(super) fn line(self, line: &str) {
         if self == Self::Lines {
-            let _ = writeln!(io::stdout(), "{line}");
+            let _ = writeln!(terminal::stdout(), "{line}");
         }
     }
 
     /// Something that is not as it was asked for, but no failure.
     pub(super) fn note(self, line: &str) {
         match self {
-            Self::Lines => _ = writeln!(io::stderr(), "{line}"),
+            Self::Lines => _ = writeln!(terminal::stderr(), "{line}"),
             Self::Json => self.event(&json!({ "event": "note", "detail": line })),
         }
     }
@@ -70,16 +71,18 @@ impl Form {
 impl Teller {
     /// `turn` is this file's number and how many there are.
     pub(super) fn new(form: Form, name: &str, length: u64, turn: (usize, usize)) -> Self {
-        let bar = if form == Form::Lines && io::stderr().is_terminal() {
+        let bar = if form == Form::Lines && terminal::is_watched() {
             let target = ProgressDrawTarget::stderr_with_hz(PER_SECOND);
             let bar = ProgressBar::with_draw_target(Some(length), target);
             let template = "{prefix} {wide_bar} {percent:>3} % {bytes} of {total_bytes}  {msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
+            // The bar writes by itself: what it gets is escaped here.
+            let shown = terminal::text(name);
             bar.set_prefix(match turn {
-                (_, 1) => name.to_owned(),
-                (number, count) => format!("[{number}/{count}] {name}"),
+                (_, 1) => shown,
+                (number, count) => format!("[{number}/{count}] {shown}"),
             });
             bar
         } else {
@@ -166,7 +169,7 @@ impl Teller {
     /// All of it is there; the web app is taking it over.
     pub(super) fn handing_over(&self, reason: Option<&str>) {
         self.bar.set_position(self.length);
-        self.bar.set_message(reason.unwrap_or("handing over").to_owned());
+        self.bar.set_message(terminal::text(reason.unwrap_or("handing over")));
         self.event("handing_over", json!({ "reason": reason }));
     }
 

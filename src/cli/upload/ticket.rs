@@ -16,15 +16,18 @@ use super::chunk::Chunk;
 use super::retry::Backoff;
 use super::status;
 use super::tell::Teller;
-use crate::cli::CliError;
 use crate::cli::endpoint::{self, Endpoint};
 use crate::cli::http::{self, Gauge, Protocol, Trouble};
+use crate::cli::{CliError, secret};
 use crate::config::{Layers, Secret, Settings, Typed};
 use crate::core::digest::hex;
 
 /// How often the public listener is tried while the backend listener answers: for some seconds, as
 /// long as a server may take from opening one to opening the other.
 const TRIES: u32 = 4;
+
+/// The longest path of an upload that is taken: this server's have 70 bytes.
+const MOST_URL_BYTES: usize = 2048;
 
 /// The body of a request: small, or a chunk.
 pub(super) type RequestBody = Either<Full<Bytes>, Chunk>;
@@ -89,6 +92,7 @@ impl Source {
             CliError::Usage(format!("--{key} = {text:?}: {why}"))
         };
         if let Some(url) = &args.url {
+            let url = &secret::url(url)?;
             let (endpoint, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
             args.tls.of_use([&endpoint]).map_err(CliError::Usage)?;
             let client = Arc::new(client(endpoint, protocol)?);
@@ -108,11 +112,14 @@ impl Source {
             None => (backend.public_beside(&settings), Known::Guessed),
         };
         args.tls.of_use([&backend, &public]).map_err(CliError::Usage)?;
-        let token = args.token.clone().or(settings.backend_token);
+        let token = secret::given(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
+        let token = token.or(settings.backend_token);
+        let secret =
+            secret::given(args.secret.as_ref(), "secret-file", args.secret_file.as_deref())?;
         let finish_url = args.signal_finish_url.clone().unwrap_or_default();
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("signalFinishURL", &finish_url);
-        if let Some(secret) = &args.secret {
+        if let Some(secret) = &secret {
             form.append_pair("backendSecret", secret.expose());
         }
         let digest = |secret: &Secret| hex(&sha2::Sha256::digest(secret.expose()));
@@ -124,7 +131,7 @@ impl Source {
             reached: Cell::new(false),
             authorization: token.as_ref().map(endpoint::bearer).transpose()?,
             finish_url,
-            secret: args.secret.as_ref().map(digest),
+            secret: secret.as_ref().map(digest),
             form: form.finish(),
         })))
     }
@@ -239,7 +246,8 @@ impl Backend {
         let answer = self.client.call(request, &Gauge::default(), Duration::ZERO).await?;
         let endpoint = self.client.endpoint();
         match status::read::<Ticket>(&answer) {
-            Ok(ticket) => Ok(ticket.url),
+            Ok(ticket) if is_path(&ticket.url) => Ok(ticket.url),
+            Ok(_) => Err(Trouble::Final(format!("{endpoint} gives no path of an upload"))),
             Err(status::Refused::Unknown(why)) => {
                 Err(Trouble::Final(format!("{endpoint}: {why} (is this the backend listener?)")))
             }
@@ -256,6 +264,14 @@ impl Backend {
     }
 }
 
+/// Whether this can be asked for at the public listener, remembered and typed again.
+fn is_path(url: &str) -> bool {
+    url.len() <= MOST_URL_BYTES
+        && url.starts_with('/')
+        && !url.starts_with("//")
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Whether a listener answers, whatever it says.
 async fn knock(client: &Client) -> Result<(), Trouble> {
     let request = Request::get("/incoming/frontend/")
@@ -263,4 +279,20 @@ async fn knock(client: &Client) -> Result<(), Trouble> {
         .body(Either::Left(Full::default()))
         .map_err(|error| Trouble::Final(error.to_string()))?;
     client.call(request, &Gauge::default(), Duration::ZERO).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issue_13_only_a_path_is_taken_for_an_upload() {
+        let check = |url: &str, expected: bool| assert_eq!(is_path(url), expected, "{url:?}");
+        check("/incoming/frontend/uploads/71272bb1-0102-4304-8506-0708090a0b0c", true);
+        check("/u?x=1", true);
+        for wrong in ["", "u", "//evil/u", "http://evil/u", "/u\u{1b}[31m", "/u v", "/ü"] {
+            check(wrong, false);
+        }
+        check(&format!("/{}", "u".repeat(3000)), false);
+    }
 }

@@ -24,6 +24,8 @@ use crate::core::extent::{Extent, ExtentSet};
 const TICK: Duration = Duration::from_millis(250);
 /// After so long of handing over it is looked what is in the way: no long poll ends because a web app says no.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// From one long poll to the next.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// Chunks are not made smaller than this because somebody on the way refuses them.
 const LEAST_CHUNK: u64 = 16 << 10;
 /// So many answers in a row that another client sends the same: then it does.
@@ -87,8 +89,8 @@ impl<'a> Transfer<'a> {
     /// Cancel: chunks under way break off; what was acknowledged stays.
     pub(super) async fn send(&mut self, mut status: Status) -> Result<Status, Ended> {
         self.known = status.received(self.length);
-        let parallel = self.pace.parallel.unwrap_or(status.send_ahead);
-        self.parallel = usize::try_from(parallel).unwrap_or(1).max(1);
+        let asked = self.pace.parallel.map(|count| usize::try_from(count).unwrap_or(1).max(1));
+        self.parallel = asked.unwrap_or_else(|| status.send_ahead());
         self.teller.sending_from(self.known.bytes());
         let mut tick = tokio::time::interval(TICK);
         while status.is_open() {
@@ -109,10 +111,7 @@ impl<'a> Transfer<'a> {
                     let (extent, answer) =
                         done.map_err(|error| Ended::Open(format!("a chunk broke off: {error}")))?;
                     self.arrived(extent);
-                    if answer.is_ok() {
-                        self.sure.insert(extent);
-                    }
-                    answer
+                    self.counted(extent, answer)
                 }
                 // All of it is acknowledged, and yet the upload is not complete: ask how it stands.
                 None => {
@@ -232,11 +231,8 @@ impl<'a> Transfer<'a> {
             let (extent, answer) =
                 done.map_err(|error| Ended::Open(format!("a chunk broke off: {error}")))?;
             self.arrived(extent);
-            match answer {
-                Ok(fresh) => {
-                    self.sure.insert(extent);
-                    self.acknowledged(&fresh);
-                }
+            match self.counted(extent, answer) {
+                Ok(fresh) => self.acknowledged(&fresh),
                 Err(Refused::Trouble(Trouble::Final(why))) => return Err(why.into()),
                 Err(_) => {}
             }
@@ -274,6 +270,7 @@ impl<'a> Transfer<'a> {
             self.teller.comparing(held.bytes());
         }
         for batch in same::batches(&pieces) {
+            let count = batch.len();
             let (file, batch) = (Arc::clone(&self.upload.source.file), batch.to_vec());
             let body = tokio::task::spawn_blocking(move || same::body(&file, &batch));
             let body = body.await.map_err(|error| Ended::Open(error.to_string()))??;
@@ -284,6 +281,10 @@ impl<'a> Transfer<'a> {
                     Err(Trouble::Passing { why, after }) => self.pause(why, after).await?,
                 }
             };
+            if verified.verified.len() != count && verified.status.is_open() {
+                let why = "the server compared other pieces than it was asked to";
+                return Err(Ended::Open(format!("{why}: nothing more is sent")));
+            }
             if verified.verified.contains(&Some(false)) {
                 return Err(Ended::Changed);
             }
@@ -309,6 +310,23 @@ impl<'a> Transfer<'a> {
             self.superseded = 0;
         }
         self.tell();
+    }
+
+    /// What was answered to a chunk. A server that takes it and does not count it is asked after a pause, or it would
+    /// get the same bytes without end.
+    fn counted(
+        &mut self,
+        extent: Extent,
+        answer: Result<Status, Refused>,
+    ) -> Result<Status, Refused> {
+        let fresh = answer?;
+        if fresh.is_open() && !fresh.received(self.length).contains(extent) {
+            return Err(
+                Trouble::passing("the server does not count a chunk that it has taken").into()
+            );
+        }
+        self.sure.insert(extent);
+        Ok(fresh)
     }
 
     fn arrived(&mut self, extent: Extent) {
@@ -350,7 +368,12 @@ impl<'a> Transfer<'a> {
             let patience = if looks == 0 { FIRST_LOOK } else { POLL };
             looks += 1;
             let query = format!("wait={}&state=handing_over", patience.as_secs());
+            let asked = tokio::time::Instant::now();
             status = self.ask(&Method::GET, &query, "").await.map_err(Ended::Open)?;
+            if status.state == State::HandingOver {
+                // A server that does not wait is not asked all the time.
+                tokio::time::sleep_until(asked + LEAST_WAIT).await;
+            }
         }
     }
 
@@ -393,8 +416,8 @@ impl<'a> Transfer<'a> {
     }
 
     fn chunk_bytes(&self, status: &Status) -> u64 {
-        let wanted = self.pace.chunk_size.unwrap_or(status.chunk_size);
-        wanted.min(status.max_chunk_size.unwrap_or(u64::MAX)).min(self.ceiling).max(1)
+        let wanted = self.pace.chunk_size.unwrap_or_else(|| status.chunk_bytes());
+        wanted.min(status.most_chunk_bytes()).min(self.ceiling).max(1)
     }
 }
 

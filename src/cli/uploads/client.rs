@@ -12,14 +12,17 @@ use serde::de::DeserializeOwned;
 use crate::cli::CliError;
 use crate::cli::endpoint::{Endpoint, bearer};
 use crate::cli::http::{self, Gauge, Protocol, Trouble};
+use crate::cli::terminal;
 use crate::cli::trust::Credentials;
 use crate::config::Secret;
 
 /// For connecting, asking and reading the whole answer: far more than a page takes, and short
 /// enough for somebody who waits at a terminal.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// The longest page of a list that is read: uploads with very many ranges.
+const PAGE_BYTES: usize = 16 << 20;
 /// What is usually wrong when a call about one upload is forbidden.
-const SECRET: &str = " (--secret gives the ticket's backendSecret, where it has one)";
+const SECRET: &str = " (--secret-file gives the ticket's backendSecret, where it has one)";
 /// What stays as it is in a segment of a path, besides letters and digits.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
@@ -44,7 +47,7 @@ impl Client {
         credentials.of_use([&endpoint]).map_err(CliError::Usage)?;
         let client = http::Client::new(endpoint, Protocol::Http1, credentials);
         Ok(Self {
-            client: client.map_err(CliError::Usage)?,
+            client: client.map_err(CliError::Usage)?.reading_up_to(PAGE_BYTES),
             authorization: token.map(bearer).transpose()?,
         })
     }
@@ -54,7 +57,8 @@ impl Client {
         let request = Request::get(path).header(ACCEPT, "application/json");
         let answer = self.call(request, Bytes::new(), "").await?;
         serde_json::from_slice(&answer).map_err(|error| {
-            format!("{} gave no answer of this kind: {error}", self.client.endpoint())
+            let why = terminal::short(&error.to_string());
+            format!("{} gave no answer of this kind: {why}", self.client.endpoint())
         })
     }
 

@@ -1,11 +1,13 @@
 //! Uploads as people read them. Names and reasons come from strangers, so nothing in them reaches
-//! the terminal as a command or turns the direction of the line.
+//! the terminal as a command, turns the direction of the line or begins another one.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use indicatif::HumanBytes;
 use serde_json::Value;
+
+use crate::cli::terminal;
 
 /// The head of the list.
 pub(super) fn head(out: &mut impl Write) -> io::Result<()> {
@@ -25,13 +27,18 @@ pub(super) fn row(upload: &Value, out: &mut impl Write) -> io::Result<()> {
 
 /// Acknowledged bytes, wherever they lie.
 fn received(upload: &Value) -> Option<u64> {
-    let ranges = upload.get("received")?.as_array()?.iter();
-    ranges.map(|range| range.get(1)?.as_u64()?.checked_sub(range.get(0)?.as_u64()?)).sum()
+    let ranges = upload.get("received")?.as_array()?;
+    ranges.iter().try_fold(0_u64, |bytes, range| {
+        let length = range.get(1)?.as_u64()?.checked_sub(range.get(0)?.as_u64()?)?;
+        bytes.checked_add(length)
+    })
 }
 
 /// One upload, a line for each thing known.
 pub(super) fn upload(upload: &Value, out: &mut impl Write) -> io::Result<()> {
-    let Some(fields) = upload.as_object() else { return writeln!(out, "{upload}") };
+    let Some(fields) = upload.as_object() else {
+        return writeln!(out, "{}", cell("", Some(upload)));
+    };
     let width = fields.keys().map(|key| key.chars().count()).max().unwrap_or(0);
     for (key, value) in fields {
         let shown = match &**key {
@@ -40,7 +47,7 @@ pub(super) fn upload(upload: &Value, out: &mut impl Write) -> io::Result<()> {
             _ => None,
         };
         let shown = shown.unwrap_or_else(|| cell(key, Some(value)));
-        writeln!(out, "{:width$}  {shown}", harmless(key))?;
+        writeln!(out, "{:width$}  {shown}", terminal::text(key))?;
     }
     Ok(())
 }
@@ -63,13 +70,13 @@ fn cell(key: &str, value: Option<&Value>) -> String {
     let time = matches!(key, "created" | "last_active" | "expires");
     match value {
         None | Some(Value::Null) => "-".into(),
-        Some(Value::String(text)) => harmless(text),
+        Some(Value::String(text)) => terminal::text(text),
         Some(Value::Number(number)) => match number.as_u64().filter(|_| time) {
             Some(seconds) => date(seconds).unwrap_or_else(|| number.to_string()),
             None => number.to_string(),
         },
         Some(Value::Bool(flag)) => flag.to_string(),
-        Some(other @ (Value::Array(_) | Value::Object(_))) => harmless(&other.to_string()),
+        Some(other @ (Value::Array(_) | Value::Object(_))) => terminal::text(&other.to_string()),
     }
 }
 
@@ -78,16 +85,6 @@ fn date(seconds: u64) -> Option<String> {
     const YEAR_10000: u64 = 253_402_300_800;
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
     (seconds < YEAR_10000).then(|| humantime::format_rfc3339_seconds(time).to_string())
-}
-
-/// The text without what a terminal would obey: control characters and marks of direction.
-pub(super) fn harmless(text: &str) -> String {
-    let obeyed = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if obeyed(c) { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -102,7 +99,7 @@ mod tests {
             assert_eq!(cell(key, Some(value)), expected);
         }
         check("name", &json!("film.mp4"), "film.mp4");
-        check("name", &json!("a\u{1b}[31m\n\u{202e}b"), "a?[31m??b");
+        check("name", &json!("a\u{1b}[31m\n\u{202e}b"), "a\\u{1b}[31m\\n\\u{202e}b");
         check("length", &json!(null), "-");
         check("length", &json!(1_000_000), "1000000");
         check("created", &json!(0), "1970-01-01T00:00:00Z");
@@ -127,5 +124,10 @@ mod tests {
         check(&many, text);
         check(&json!({"received": []}), "received  0 in 0 ranges\n");
         check(&json!({"received": [["x"]]}), "received  [[\"x\"]]\n");
+        let most = u64::MAX;
+        let all = format!("received  [[0,{most}],[0,{most}]]\n");
+        check(&json!({"received": [[0, most], [0, most]]}), &all);
+        check(&json!({"a\u{1b}": "\n"}), "a\\u{1b}  \\n\n");
+        check(&json!("\u{9b}"), "\\u{9b}\n");
     }
 }

@@ -68,7 +68,8 @@ fn told(line: &str, target: Endpoint) -> Result<String, String> {
     let form = if args.json { Form::Json } else { Form::Table };
     let mut out = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match runtime.block_on(run(&client, args.command, form, &mut out)) {
+    let command = with_secret(args.command).unwrap();
+    match runtime.block_on(run(&client, command, form, &mut out)) {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
         Err(Broken::Call(line)) => Err(line),
         Err(Broken::Output(error)) => panic!("{error}"),
@@ -93,7 +94,7 @@ fn lists_page_after_page() {
     assert!(lines[1].contains("               7                -  1970"), "{said}");
     assert!(
         lines[2].starts_with("b ")
-            && lines[2].contains("  1970-01-01T00:00:01Z  1970-01-01T00:00:02Z  x?"),
+            && lines[2].contains("  1970-01-01T00:00:01Z  1970-01-01T00:00:02Z  x\\u{1b}"),
         "{said}"
     );
     assert_eq!(
@@ -158,8 +159,10 @@ fn shows_and_acts() {
     check(
         "retry 8fff2bb1-0102-4304-8506-0708090a0b0c",
         (403, r#"{"detail":"wrong backendSecret"}"#),
-        Err("the server refused: 403 Forbidden: wrong backendSecret (--secret gives the ticket's \
-             backendSecret, where it has one)"),
+        Err(
+            "the server refused: 403 Forbidden: wrong backendSecret (--secret-file gives the ticket's \
+             backendSecret, where it has one)",
+        ),
         "POST /incoming/backend/retry_handover id=8fff2bb1-0102-4304-8506-0708090a0b0c&backendSecret=",
     );
     check(
@@ -219,4 +222,19 @@ fn says_why_nobody_answers() {
     assert!(line.starts_with("cannot connect to unix:/nowhere/b.sock: "), "{line}");
     let (line, _) = dialogue("show 8fff2bb1-0102-4304-8506-0708090a0b0c", vec![(200, "<html>")]);
     assert!(line.unwrap_err().contains("gave no answer of this kind"));
+}
+
+#[test]
+fn issue_13_a_secret_comes_from_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "s&t\n").unwrap();
+    for call in ["cancel", "retry"] {
+        let line = format!(
+            "{call} 8fff2bb1-0102-4304-8506-0708090a0b0c --secret-file {}",
+            file.path().display()
+        );
+        let (said, asked) = dialogue(&line, vec![(200, "{}")]);
+        assert_eq!(said.as_deref(), Ok("ok\n"));
+        assert!(asked[0].ends_with("&backendSecret=s%26t"), "{asked:?}");
+    }
 }

@@ -7,6 +7,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::finding::{Finding, Rank};
+use crate::cli::terminal;
 
 /// The outcome of a look.
 pub(super) struct Report {
@@ -34,10 +35,11 @@ impl Report {
         for Finding { id, kind, detail } in &self.findings {
             let id = id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             let (rank, kind) = (kind.rank().word(), kind.word());
+            let detail = terminal::text(detail);
             let _ = writeln!(text, "{rank:8}{id:38}{kind}: {detail}");
         }
         let (damaged, notes) = (self.damaged(), self.findings.len() - self.damaged());
-        let _ = write!(text, "{}: {} uploads, ", self.dir.display(), self.uploads);
+        let _ = write!(text, "{}: {} uploads, ", terminal::path(&self.dir), self.uploads);
         let _ = match damaged {
             0 => write!(text, "nothing damaged"),
             count => write!(text, "{count} found damaged"),
@@ -73,6 +75,6 @@ impl Report {
             "bytes_read": self.bytes,
             "findings": findings.collect::<Vec<_>>(),
         });
-        format!("{all:#}\n")
+        terminal::json_lines(&all).unwrap_or_default() + "\n"
     }
 }

@@ -55,7 +55,10 @@ async fn a_forgotten_secret_is_told_of_and_can_be_given_later() {
     assert_eq!(child.said().lines().count(), 2, "{}", child.said());
     let all = stage.uploads().await;
     assert_eq!((all.len(), &all[0]["state"]), (1, &json!("handing_over")));
-    let output = stage.upload(&["--secret", "sesame"]).await;
+    // Where no other user of the machine sees it.
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "sesame\n").unwrap();
+    let output = stage.upload(&["--secret-file", secret.path().to_str().unwrap()]).await;
     assert!(output.status.success(), "{}", error(&output));
     let all = stage.uploads().await;
     let second = all.iter().find(|upload| upload["id"] != first["id"]).unwrap();
