@@ -309,11 +309,12 @@ impl Chunk<'_> {
     }
 
     /// Counts a long body on the way, so that a broken connection or a crash costs little. A body
-    /// with a digest counts only when the digest has been seen to match.
+    /// with a digest counts only when the digest has been seen to match, an unproven one only when
+    /// its length has.
     async fn checkpoint(&mut self) -> Result<(), TransferError> {
         let strides = self.options.strides;
         let ahead = self.written - self.committed;
-        if self.hasher.is_some() || ahead < strides.checkpoint_bytes {
+        if ahead < strides.checkpoint_bytes || self.hasher.is_some() || self.is_unproven() {
             return Ok(());
         }
         if let Some(mut pending) = self.checkpoint.take() {
@@ -330,6 +331,15 @@ impl Chunk<'_> {
         self.checkpoint = self.count(None);
         self.engine.sync_point(self.live);
         Ok(())
+    }
+
+    /// A body without `Content-Range` and without a length, for an upload whose length is known: either
+    /// the file, which its length will prove, or a chunk whose header was removed on the way. The bytes
+    /// of the latter belong elsewhere, so nothing counts before the end.
+    fn is_unproven(&self) -> bool {
+        self.offer.reach == Reach::WholeFile
+            && self.offer.length.is_none()
+            && self.live.lock().upload.length().is_some()
     }
 
     /// Submits what is written but not yet submitted.
@@ -357,6 +367,7 @@ impl Chunk<'_> {
             }
             (End::Whole, Some(Ok(())) | None) => (true, None),
             (End::Short(_), Some(_)) => (false, None),
+            (End::Short(_), None) if self.is_unproven() => (false, None),
             // Not the file that the rest of the upload is of.
             (End::Short(TransferError::Refused(Refusal::LengthChanged { .. })), None) => {
                 (false, None)

@@ -253,6 +253,48 @@ async fn a_whole_file_of_another_length_changes_nothing() {
     assert_eq!((&status["state"], &status["length"]), (&json!("uploading"), &json!(1000)));
 }
 
+/// A proxy that removes `Content-Range` makes a chunk look like a whole file: its bytes must not be taken
+/// for the file's first ones, however it ends.
+#[tokio::test]
+async fn issue_13_a_chunk_without_its_content_range_is_never_taken_for_the_file() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let file = content(9, FILE);
+    let upload = server.ticket(&backend).await;
+    upload.bind(&format!(r#"{{"length": {FILE}}}"#)).await.expect(200);
+    let second = &file[100_000..200_000];
+    // With its length it is refused before its body, emptied as well.
+    upload.put_whole(second).await.problem(409, "length-changed", 6);
+    upload.put_whole(b"").await.problem(409, "length-changed", 6);
+    let chunked = Ask::new("PUT", &upload.url).header("Transfer-Encoding", "chunked").head();
+    // Without one nothing of it counts: whole, cut, and broken off.
+    for (sent, ends) in [(second, true), (&second[..50_000], true), (&second[..50_000], false)] {
+        let mut conn = Conn::open(&server.public).await;
+        conn.send(&chunked).await.unwrap();
+        conn.send_chunk(sent).await.unwrap();
+        if ends {
+            conn.send_chunk(b"").await.unwrap();
+            conn.reply("PUT").await.unwrap().problem(409, "length-changed", 6);
+        }
+        drop(conn);
+    }
+    // A chunk for the same bytes waits until the broken one has let go.
+    let status = upload.put(0, &file[..100_000], FILE as u64).await.expect(200).json();
+    assert_eq!(status["received"], json!([[0, 100_000]]));
+    upload.put(100_000, &file[100_000..], FILE as u64).await.expect(200);
+    arrives(&backend, &upload, &file).await;
+    // The file itself may still come so.
+    let upload = server.ticket(&backend).await;
+    upload.bind(&format!(r#"{{"length": {FILE}}}"#)).await.expect(200);
+    let mut conn = Conn::open(&server.public).await;
+    let chunked = Ask::new("PUT", &upload.url).header("Transfer-Encoding", "chunked").head();
+    conn.send(&chunked).await.unwrap();
+    conn.send_chunk(&file).await.unwrap();
+    conn.send_chunk(b"").await.unwrap();
+    conn.reply("PUT").await.unwrap().expect(200);
+    arrives(&backend, &upload, &file).await;
+}
+
 #[tokio::test]
 async fn empty_files() {
     let backend = Backend::start().await;
