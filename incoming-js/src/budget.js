@@ -2,20 +2,28 @@
  * Shares the few connections a browser opens to one origin between all uploaders of the page.
  *
  * Chunks take four at most. One long poll runs at a time. All together take five, and the small requests are served
- * first. Cancelling asks for nothing: the sixth connection is kept free for it. Who waits is served in turn, one slot
- * each time, so that no upload starves beside a bigger one.
+ * first. Uploads that begin are served last, and not while enough others wait to send a chunk: a page may start
+ * thousands at once. Cancelling asks for nothing: the sixth connection is kept free for it. Who waits is served in turn,
+ * one slot each time, so that no upload starves beside a bigger one.
  */
-import { CHUNK_CONNECTIONS, SHARED_CONNECTIONS } from './limits.js';
+import { BOUND_WAITING, CHUNK_CONNECTIONS, SHARED_CONNECTIONS } from './limits.js';
 
-/** @typedef {'chunk' | 'poll' | 'control'} Lane */
+/** @typedef {'control' | 'poll' | 'chunk' | 'bind'} Lane in the order in which they are served */
+/** @type {Lane[]} */
+export const LANES = ['control', 'poll', 'chunk', 'bind'];
+
 /** @typedef {{ release: () => void }} Slot to be given back exactly once; giving it back again does nothing */
 
 export class Budget {
   /** Bytes of the largest chunk that passes on the way to this server, as far as refusals have taught. */
   ceiling = Infinity;
-  #used = { chunk: 0, poll: 0, control: 0 };
-  /** @type {Record<Lane, ((slot: Slot) => void)[]>} */
-  #waiting = { chunk: [], poll: [], control: [] };
+  /** How many times longer than usual a chunk may go without a sign of life, as stalls have taught. */
+  patience = 1;
+  #all = 0;
+  /** @type {Record<Lane, number>} */
+  #used = by_lane(() => 0);
+  /** @type {Record<Lane, Set<(slot: Slot) => void>>} */
+  #waiting = by_lane(() => new Set());
   /** @type {Set<() => void>} */
   #followers = new Set();
 
@@ -25,7 +33,7 @@ export class Budget {
    * @returns {Slot | null}
    */
   take(lane) {
-    return this.#waiting[lane].length === 0 && this.#is_free(lane) ? this.#slot(lane) : null;
+    return this.#waiting[lane].size === 0 && this.#is_free(lane) ? this.#slot(lane) : null;
   }
 
   /**
@@ -35,11 +43,10 @@ export class Budget {
    * @returns {() => void} stops waiting
    */
   wait(lane, grant) {
-    const queue = this.#waiting[lane];
-    queue.push(grant);
+    this.#waiting[lane].add(grant);
     return () => {
-      const at = queue.indexOf(grant);
-      if (at >= 0) queue.splice(at, 1);
+      // One less that waits to send may let another one begin.
+      if (this.#waiting[lane].delete(grant)) this.#serve();
     };
   }
 
@@ -49,24 +56,23 @@ export class Budget {
   }
 
   /**
-   * Counts an uploader among those that follow by status; the others are told, since one of them may sit on the
+   * Counts an uploader among those that follow by status. One that was alone is told, since it may sit on the
    * connection with a long poll.
-   * @param {() => void} on_more called when another one joins
+   * @param {() => void} on_more called when another one joins; this one's own function
    * @returns {() => void} ends it
    */
   follow(on_more) {
-    const others = [...this.#followers];
-    const follower = () => on_more();
-    this.#followers.add(follower);
-    for (const tell of others) tell();
-    return () => void this.#followers.delete(follower);
+    const [alone, second] = this.#followers;
+    this.#followers.add(on_more);
+    if (alone && !second) alone();
+    return () => void this.#followers.delete(on_more);
   }
 
   /** @param {Lane} lane */
   #is_free(lane) {
-    const { chunk, poll, control } = this.#used;
-    if (chunk + poll + control >= SHARED_CONNECTIONS) return false;
-    return lane === 'control' || (lane === 'poll' ? poll < 1 : chunk < CHUNK_CONNECTIONS);
+    if (this.#all >= SHARED_CONNECTIONS) return false;
+    if (lane === 'bind') return this.#waiting.chunk.size < BOUND_WAITING;
+    return lane === 'control' || this.#used[lane] < (lane === 'poll' ? 1 : CHUNK_CONNECTIONS);
   }
 
   /**
@@ -75,25 +81,36 @@ export class Budget {
    */
   #slot(lane) {
     this.#used[lane] += 1;
+    this.#all += 1;
     let held = true;
     const release = () => {
       if (!held) return;
       held = false;
       this.#used[lane] -= 1;
+      this.#all -= 1;
       this.#serve();
     };
     return { release };
   }
 
   #serve() {
-    for (const lane of /** @type {Lane[]} */ (['control', 'poll', 'chunk'])) {
-      while (this.#is_free(lane)) {
-        const grant = this.#waiting[lane].shift();
-        if (!grant) break;
+    for (const lane of LANES) {
+      for (const grant of this.#waiting[lane]) {
+        if (!this.#is_free(lane)) break;
+        this.#waiting[lane].delete(grant);
         grant(this.#slot(lane));
       }
     }
   }
+}
+
+/**
+ * @template T
+ * @param {() => T} make
+ * @returns {Record<Lane, T>}
+ */
+function by_lane(make) {
+  return /** @type {Record<Lane, T>} */ (Object.fromEntries(LANES.map((lane) => [lane, make()])));
 }
 
 /** @type {Map<string, Budget>} */

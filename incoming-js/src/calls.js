@@ -96,10 +96,11 @@ export class Calls {
     /** @type {Call} */
     const call = { put: null, waits: false, abort: () => {}, ...what, began_at: clock.now() };
     this.#running.add(call);
-    const { abort } = transport.send(request, (raw) => {
+    /** @param {import('./types.js').RawOutcome} raw */
+    const end = (raw) => {
       this.#running.delete(call);
       try {
-        this.#on_outcome(call, read_outcome(raw, clock.now()));
+        this.#on_outcome(call, read_outcome(raw, clock.date()));
       } catch (error) {
         // An answer that this library stumbles over is none: tried again, after a pause.
         console.error(error);
@@ -109,8 +110,14 @@ export class Calls {
         call.slot?.release();
         this.#on_settled();
       }
-    });
-    call.abort = abort;
+    };
+    try {
+      call.abort = transport.send(request, end).abort;
+    } catch {
+      // A request that this browser does not make at all ends like one that was lost.
+      const timer = clock.set_timer(() => end({ kind: 'lost', why: 'network' }), 0);
+      call.abort = () => clock.clear_timer(timer);
+    }
   }
 
   /**

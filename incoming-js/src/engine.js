@@ -3,9 +3,11 @@
  *
  * Every event is handled to the end before the page is told, so callbacks may call back in.
  */
+import { REASON_CHARS } from './limits.js';
 import { on_outcome } from './outcomes.js';
 import { pump } from './pump.js';
 import { size_of } from './ranges.js';
+import { sendable } from './text.js';
 import { Upload } from './upload.js';
 
 export class Engine {
@@ -31,17 +33,19 @@ export class Engine {
     return this.#upload.failure;
   }
 
-  /** Begins, or goes on when paused, or tries now what waits to be tried again; else does nothing. */
+  /**
+   * Begins, or goes on when paused, or tries now what waits to be tried again; else does nothing.
+   * @throws {TypeError} when there is no server
+   */
   start() {
     const upload = this.#upload;
     if (upload.phase !== 'idle' && upload.phase !== 'paused') return upload.hold.cut();
-    upload.stop();
     upload.open();
+    upload.stop();
     upload.phase = 'binding';
     upload.need_status = true;
-    upload.failures = upload.misses = upload.chunks_acked = 0;
+    upload.failures = upload.misses = upload.contradictions = upload.unreadable = upload.chunks_acked = 0;
     upload.rival.forget();
-    upload.join();
     // What was measured before has nothing to do with what comes.
     upload.pace.rate.forget();
     upload.pace.flight.restart();
@@ -65,14 +69,13 @@ export class Engine {
 
   /**
    * Cancels, where possible: by the server when it is there, else here and now, and the server is told later.
-   * @param {string} reason
+   * @param {unknown} reason
    */
   cancel(reason) {
     const upload = this.#upload;
     if (!upload.properties().can_cancel) return;
-    upload.open();
+    upload.cancel_msg = sendable(reason, REASON_CHARS);
     upload.stop();
-    upload.cancel_msg = reason;
     if (upload.connected) upload.phase = 'cancelling';
     else upload.cancel_here();
     this.#settle();
@@ -80,21 +83,20 @@ export class Engine {
 
   /**
    * Cancels here and now, in every phase, and tells the server.
-   * @param {string} reason
+   * @param {unknown} reason
    */
   abort(reason) {
     const upload = this.#upload;
     if (upload.phase === 'over') return;
-    upload.open();
-    upload.cancel_msg = reason;
+    upload.cancel_msg = sendable(reason, REASON_CHARS);
     upload.cancel_here();
     this.#settle();
   }
 
   #settle() {
     const upload = this.#upload;
-    pump(upload, () => this.#tell());
-    if (upload.status && upload.phase !== 'over') upload.memory.note(size_of(upload.ledger.received), upload.phase === 'paused' || upload.hold.stands);
+    pump(upload);
+    if (upload.status && upload.phase !== 'over') upload.memory.note(upload.hostname, size_of(upload.ledger.received), upload.phase === 'paused' || upload.hold.stands);
     this.#tell();
   }
 

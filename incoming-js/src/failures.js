@@ -24,21 +24,12 @@ export function failed_on_server(reason) {
 }
 
 /**
- * The browser cannot read the file any more. Numbers from 100 to 199 are the library's: the server's are below, HTTP
- * status codes above.
+ * The browser cannot read the file any more, or the server holds other bytes than it has. Numbers from 100 to 199 are the
+ * library's: the server's are below, HTTP status codes above.
  * @returns {Failure}
  */
 export function file_changed() {
-  const message = 'FILE_CHANGED: the file was changed, moved or removed since it was chosen';
-  return { code: 'FILE_CHANGED', error_code: 100, message };
-}
-
-/**
- * The server holds other bytes than the file has.
- * @returns {Failure}
- */
-export function other_file() {
-  const message = 'FILE_CHANGED: this is not the file that the upload began with, or it was changed since';
+  const message = 'FILE_CHANGED: the file was changed, moved or removed, or is another one than at the start';
   return { code: 'FILE_CHANGED', error_code: 100, message };
 }
 

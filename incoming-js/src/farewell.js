@@ -26,16 +26,15 @@ export function tell_cancelled(ports, request, on_known) {
     if (timer !== null) clock.clear_timer(timer);
     timer = null;
     transport.send(request, (raw) => {
-      const outcome = read_outcome(raw, clock.now());
-      const retry_after = outcome.kind === 'refused' ? outcome.refusal.retry_after_ms : null;
-      const known = outcome.kind === 'status' || (outcome.kind === 'refused' && verdict(outcome.refusal) !== 'retry');
-      if (known) {
+      const outcome = read_outcome(raw, clock.date());
+      const refusal = outcome.kind === 'refused' ? outcome.refusal : null;
+      if (outcome.kind === 'status' || (refusal && verdict(refusal) !== 'retry')) {
         stop_waking();
         return on_known();
       }
       failures += 1;
-      wakeable = retry_after === null;
-      timer = clock.set_timer(attempt, retry_after ?? backoff_ms(failures, clock.random()));
+      wakeable = !refusal?.retry_after_ms;
+      timer = clock.set_timer(attempt, refusal?.retry_after_ms ?? backoff_ms(failures, clock.random()));
     });
   };
   attempt();

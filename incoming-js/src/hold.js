@@ -45,7 +45,7 @@ export class Hold {
   begin(ms, text, wakeable) {
     this.end();
     this.#now = { text, wakeable, until: this.#clock.now() + ms, timer: null };
-    this.#wait(ms);
+    this.#tick();
   }
 
   /** Prospects are better now. */
@@ -64,19 +64,16 @@ export class Hold {
     this.#now = null;
   }
 
-  /**
-   * By steps, each as long as what is shown stays true.
-   * @param {number} left_ms
-   */
-  #wait(left_ms) {
+  /** By steps, each as long as what is shown stays true. */
+  #tick() {
     const now = this.#now;
     if (!now) return;
-    const step_ms = now.text === null ? left_ms : left_ms % COUNTDOWN_MS || Math.min(left_ms, COUNTDOWN_MS);
+    const left_ms = now.until - this.#clock.now();
+    if (left_ms <= 0) return this.#run_out();
     now.timer = this.#clock.set_timer(() => {
-      if (step_ms >= left_ms) return this.#run_out();
-      this.#wait(left_ms - step_ms);
+      this.#tick();
       this.#on_count();
-    }, step_ms);
+    }, now.text === null ? left_ms : left_ms % COUNTDOWN_MS || COUNTDOWN_MS);
   }
 
   #run_out() {

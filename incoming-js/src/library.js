@@ -7,6 +7,7 @@ import { browser_locks } from './locks.js';
 import { origin_of } from './origin.js';
 import { create_memory } from './recall.js';
 import { browser_store } from './store.js';
+import { wrong } from './text.js';
 import { xhr_transport } from './transport.js';
 import { Uploader as UploaderClass, UploadError } from './uploader.js';
 import { on_wake } from './wake.js';
@@ -18,7 +19,8 @@ import { on_wake } from './wake.js';
 const browser_ports = {
   transport: xhr_transport,
   clock: {
-    now: () => Date.now(),
+    now: () => performance.now(),
+    date: () => Date.now(),
     set_timer: (fn, ms) => setTimeout(fn, ms),
     clear_timer: (timer) => clearTimeout(timer),
     random: () => Math.random(),
@@ -51,33 +53,36 @@ export function create_library(from_origin, ports = browser_ports) {
    * @throws {TypeError} when it is nothing of these
    */
   function set_server_hostname(hostname) {
-    origin = origin_of(hostname, page()?.protocol ?? '');
+    origin = origin_of(hostname, page()?.protocol);
   }
 
   /**
    * @param {string} upload_id
    * @param {File} file
    * @param {Options} [options]
-   * @throws {TypeError} when an option is impossible
+   * @throws {TypeError} when this is no id, no file, or an option is impossible
    */
   function create_uploader(upload_id, file, options = {}) {
-    for (const key of /** @type {const} */ (['chunk_size', 'send_ahead'])) check_count(key, options[key]);
-    const own = options.hostname === undefined ? null : origin_of(options.hostname, page()?.protocol ?? '');
-    return new UploaderClass(upload_id, file, options, ports, () => own ?? origin ?? page()?.origin ?? '');
+    const id = typeof upload_id === 'string' ? upload_id.trim() : '';
+    // What is no ticket: the text of an error page, a promise.
+    if (!/^[\w-]{1,100}$/.test(id)) throw wrong('upload_id', 'a ticket id', upload_id);
+    if (!(file?.size >= 0 && file.slice)) throw wrong('file', 'a File', file);
+    for (const key of /** @type {const} */ (['chunk_size', 'send_ahead'])) {
+      const value = options[key] ?? 1;
+      if (!(Number.isSafeInteger(value) && value > 0)) throw wrong(key, 'an integer above 0', value);
+    }
+    const own = options.hostname === undefined ? null : origin_of(options.hostname, page()?.protocol);
+    return new UploaderClass(id, file, options, shared, () => {
+      const found = own ?? origin ?? page()?.origin ?? 'null';
+      if (found === 'null') throw wrong('hostname', 'set before the start', null);
+      return found;
+    });
   }
   create_uploader.prototype = UploaderClass.prototype;
 
-  const { recall, unfinished, forget } = create_memory(ports, create_uploader);
+  const { recall, unfinished, forget, visit } = create_memory(ports, create_uploader);
+  const shared = { ...ports, visit };
   return { set_server_hostname, recall, unfinished, forget, Uploader: /** @type {UploaderFunction} */ (/** @type {unknown} */ (create_uploader)), UploadError };
-}
-
-/**
- * @param {string} key
- * @param {unknown} value
- */
-function check_count(key, value) {
-  if (value === undefined || (Number.isSafeInteger(value) && /** @type {number} */ (value) > 0)) return;
-  throw new TypeError(`incoming: ${key} must be a whole number above zero, not ${value}`);
 }
 
 /** Where the page is; nothing outside of browsers. */

@@ -65,13 +65,16 @@ export const CHUNK_CONNECTIONS = 4;
 /** Connections all requests but cancelling may take: six less the one that stays free for cancelling. */
 export const SHARED_CONNECTIONS = 5;
 
+/** Uploads that wait to send a chunk before more are begun: enough that no connection is idle. */
+export const BOUND_WAITING = 8;
+
 /** Seconds a lone long poll asks the server to wait: under the 30 s after which many proxies hang up. */
 export const POLL_WAIT_S = 25;
 
 /** Seconds one status request waits while another uploader sends the file: often enough for a moving bar. */
 export const WATCH_WAIT_S = 2;
 
-/** Without progress by the other uploader for so long, it is taken for dead and sending starts again. */
+/** Without progress by the other uploader or tab for so long, it is taken for dead and sending starts again. */
 export const WATCH_IDLE_MS = 5 * 60_000;
 
 /** Times in a row an uploader lets itself be superseded before it leaves the sending to the other one. */
@@ -86,8 +89,37 @@ export const STALL_MS = 30_000;
 /** A chunk on which no byte moves for so long: the file is looked at, since some browsers just stop where it ends too early. */
 export const STILL_MS = 3_000;
 
+/** A chunk on which no byte moves for so long while one that began later is acknowledged is sent again. */
+export const OVERTAKEN_MS = 2_500;
+
 /** Patience for the answer once a chunk is with the network: its tail drains, a big file gets synced. */
 export const ANSWER_MS = 120_000;
+
+/**
+ * Where a chunk shows no sign of life its patience is doubled after each stall, up to this: behind a service worker
+ * browsers do not tell how much of a body is sent.
+ */
+export const PATIENCE_MOST = 8;
+
+/** Pauses between looks at a file that cannot be read, and how many such looks in a row end the upload: network drives come back. */
+export const FILE_PAUSE_MS = 10_000;
+export const FILE_LOOKS = 4;
+
+/**
+ * Answers in a row that contradict what the server said before, or deny the upload altogether, before they are believed:
+ * a proxy in between may be wrong for a while. After a denial the pauses are longer, each twice the one before.
+ */
+export const CONTRADICTIONS = 6;
+export const ABSENT_MS = 60_000;
+
+/** A larger chunk than this is never sent, whatever the server suggests. */
+export const MOST_CHUNK_BYTES = 1024 ** 3;
+
+/** UTF-16 units of a reason for cancelling: percent-encoded it fits the 8 KiB of a request line that proxies take. */
+export const REASON_CHARS = 500;
+
+/** UTF-16 units of a file's name and of its type: more than file systems take, less than the server does. */
+export const NAME_CHARS = 1_000;
 
 /** A longer answer is none of the server's: a status names 4096 ranges at most, some 170 KiB. */
 export const ANSWER_BYTES = 1024 * 1024;
@@ -124,8 +156,15 @@ export const CLAIM_AGAIN_MS = 5_000;
 /** Progress is written down at most this often. */
 export const REMEMBER_MS = 5_000;
 
-/** What was not touched for so long is forgotten: the server gave it up long ago. */
+/**
+ * What was not touched for so long is forgotten when the server denies it as well: by the clock alone nothing is, since it
+ * may be wrong. So many are asked about at a time.
+ */
 export const REMEMBER_LAST_MS = 7 * 24 * 3_600_000;
+export const REMEMBER_ASK = 16;
+
+/** Uploads remembered at most, those of the latest visits. */
+export const REMEMBER_MOST = 5_000;
 
 /** Patience for the server's word on a remembered upload, before the page is told of it anyway. */
 export const RECALL_MS = 5_000;

@@ -9,10 +9,10 @@ import { CLAIM_AGAIN_MS, CLAIM_MS, CLAIM_WORD_MS } from './limits.js';
 
 /** @type {Locks} */
 export const browser_locks = {
-  claim(name, on_turn) {
+  claim(name, on_turn, steal) {
     try {
       const locks = navigator.locks;
-      if (locks) return claim_lock(locks, name, on_turn);
+      if (locks) return claim_lock(locks, name, on_turn, steal);
       return claim_by_word(new BroadcastChannel(name), Math.random(), on_turn);
     } catch {
       on_turn('held');
@@ -35,28 +35,31 @@ export const browser_locks = {
  * @param {LockManager} locks
  * @param {string} name
  * @param {OnTurn} on_turn
+ * @param {boolean} [steal] takes it from a tab that has it
  */
-export function claim_lock(locks, name, on_turn) {
+export function claim_lock(locks, name, on_turn, steal) {
   const end = new AbortController();
   const { signal } = end;
-  /** @type {Promise<void>} */
-  const over = new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+  let held = false;
+  /** @type {OnTurn} */
+  const tell = (turn) => {
+    held = turn === 'held';
+    if (!signal.aborted) on_turn(turn);
+  };
   const hold = () => {
-    if (!signal.aborted) on_turn('held');
-    return over;
+    tell('held');
+    return new Promise((resolve) => signal.aborted ? resolve(0) : signal.addEventListener('abort', resolve));
   };
-  const without = () => {
-    if (!signal.aborted) on_turn('held');
+  const wait = () => {
+    tell('waiting');
+    ask({ signal });
   };
-  /** @param {Lock | null} lock */
-  const look = (lock) => {
-    if (lock) return hold();
-    if (signal.aborted) return undefined;
-    on_turn('waiting');
-    locks.request(name, { signal }, hold).catch(without);
-    return undefined;
+  /** @param {LockOptions} how */
+  const ask = (how) => {
+    // Who held it and loses it was taken for dead, and waits like any other.
+    locks.request(name, how, (lock) => (lock ? hold() : wait())).catch(() => held ? wait() : tell('held'));
   };
-  locks.request(name, { ifAvailable: true }, look).catch(without);
+  ask(steal ? { steal } : { ifAvailable: true });
   return () => end.abort();
 }
 

@@ -11,15 +11,13 @@ import { PIECE_BYTES } from './limits.js';
 export async function mark_of(file) {
   const { size } = file;
   const ends = [file.slice(0, Math.min(size, PIECE_BYTES)), file.slice(Math.max(0, size - PIECE_BYTES), size)];
-  // Two multiplicative hashes that are mixed at the end (cyrb53).
-  let [a, b] = [0xdeadbeef, 0x41c6ce57];
+  // Two multiplicative hashes.
+  let [a, b] = [1, 2];
   for (const end of ends) {
     for (const byte of new Uint8Array(await end.arrayBuffer())) {
       a = Math.imul(a ^ byte, 2654435761);
       b = Math.imul(b ^ byte, 1597334677);
     }
   }
-  a = Math.imul(a ^ (a >>> 16), 2246822507) ^ Math.imul(b ^ (b >>> 13), 3266489909);
-  b = Math.imul(b ^ (b >>> 16), 2246822507) ^ Math.imul(a ^ (a >>> 13), 3266489909);
-  return 4294967296 * (2097151 & b) + (a >>> 0);
+  return 2 ** 32 * (b >>> 11) + (a >>> 0);
 }

@@ -35,15 +35,13 @@ export class Notifier {
     const changed = changes(this.#told, properties);
     if (changed.length === 0) return;
     const wait = this.#told_at + PROGRESS_MS - this.#clock.now();
-    // A wait beyond the bound means that the wall clock was set back.
-    if (wait <= 0 || wait > PROGRESS_MS || changed.some((key) => typeof properties[key] === 'boolean' || URGENT.test(key))) this.#fire();
+    if (wait <= 0 || changed.some((key) => typeof properties[key] === 'boolean' || URGENT.test(key))) this.#fire();
     else this.#timer ??= this.#clock.set_timer(() => this.#fire(), wait);
   }
 
   #fire() {
     if (this.#timer !== null) this.#clock.clear_timer(this.#timer);
     this.#timer = null;
-    if (changes(this.#told, this.#latest).length === 0) return;
     this.#told = this.#latest;
     this.#told_at = this.#clock.now();
     this.#tell();

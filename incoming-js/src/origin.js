@@ -1,26 +1,25 @@
 /**
  * Where the server is: from what the page says, from where the script came, from the page itself. Pure.
  */
+import { wrong } from './text.js';
 
 /**
  * The origin a hostname stands for. With `http://` or `https://` it is taken as it is; a bare `host` or `host:port`
  * gets the scheme of the page, and https where the page has neither (as on `file:`).
  * @param {string} hostname
- * @param {string} page_protocol such as `https:`
+ * @param {string | undefined} page_protocol such as `https:`
  * @throws {TypeError} when it cannot be one
  */
 export function origin_of(hostname, page_protocol) {
-  const text = String(hostname).trim().replace(/\/+$/, '');
-  const scheme = page_protocol === 'http:' ? 'http://' : 'https://';
-  const origin = /^https?:\/\//i.test(text) ? text : scheme + text.replace(/^\/\//, '');
   try {
-    new URL(origin);
-    // Some browsers escape white space.
-    if (/\s/.test(text)) throw text;
+    const scheme = page_protocol === 'http:' ? 'http:' : 'https:';
+    const { href, origin } = new URL(/^https?:\/\//i.test(hostname) ? hostname : `${scheme}//${hostname.trim()}`);
+    // A path, a query or a user's name belong to no origin; some browsers escape white space.
+    if (href === `${origin}/` && !/\s|%20/.test(href)) return origin;
   } catch {
-    throw new TypeError(`incoming: not a hostname: "${hostname}"`);
+    // No URL, or no text.
   }
-  return origin;
+  throw wrong('hostname', 'an origin', hostname);
 }
 
 /**

@@ -4,6 +4,7 @@
 import { failed_on_server, length_changed } from './failures.js';
 import { missing, size_of } from './ranges.js';
 import { is_over, verdict } from './reply.js';
+import { ABSENT_MS, PATIENCE_MOST } from './limits.js';
 import { ask_again, check_foreign, look_at_file, on_verdicts } from './same.js';
 import { backoff_ms, poll_pause_ms } from './retry.js';
 import { ceiling_after_refusal } from './size.js';
@@ -15,6 +16,9 @@ import { ceiling_after_refusal } from './size.js';
 
 const NOT_KEPT = 'chunk was not kept';
 
+/** How a chunk gets lost by no fault of its bytes. */
+const NOT_SENT = ['abort', 'headers', 'file'];
+
 /**
  * @param {Upload} upload
  * @param {Call} call
@@ -23,21 +27,25 @@ const NOT_KEPT = 'chunk was not kept';
 export function on_outcome(upload, call, outcome) {
   const now = upload.ports.clock.now();
   const before = size_of(upload.ledger.received);
+  const { put } = call;
+  // Proxies answer for a chunk that the browser did not send to its end, each in its own words.
+  if (put && outcome.kind !== 'status' && !NOT_SENT.includes(outcome.why ?? '')) void look_at_file(upload, put.to - 1);
   if (outcome.kind === 'status') {
     upload.connected = true;
     if (call.kind === 'cancel') return upload.end('cancelled');
-    learn(upload, outcome.status, call);
-    // What a broken chunk left behind is progress too: the line is bad, not dead.
-    if (size_of(upload.ledger.received) > before) upload.failures = 0;
     upload.misses = 0;
-    on_success(upload, call, outcome.status, now);
+    if (learn(upload, outcome.status, call)) {
+      // What a broken chunk left behind is progress too: the line is bad, not dead.
+      if (size_of(upload.ledger.received) > before) upload.failures = upload.contradictions = 0;
+      on_success(upload, call, outcome.status, now);
+    }
     if (upload.phase === 'paused' && size_of(upload.ledger.received) <= before) upload.look_later();
   } else if (upload.phase === 'paused') {
     // Looked what was kept; that it could not be told will show when it goes on.
     upload.look_later();
   } else if (call.kind === 'verify' && !ask_again(upload, outcome)) {
     // It goes on without.
-  } else if (call.kind === 'put' && upload.phase !== 'sending') {
+  } else if (put && upload.phase !== 'sending') {
     // The chunk was acknowledged by a later answer; nothing hangs on this one any more.
   } else if (outcome.kind === 'lost') {
     on_lost(upload, call, outcome, now);
@@ -50,7 +58,7 @@ export function on_outcome(upload, call, outcome) {
 }
 
 /**
- * Takes over what the server says about the upload.
+ * Takes over what the server says about the upload. False when it cannot be so.
  * @param {Upload} upload
  * @param {Status} status
  * @param {Call} call whose answer it came with
@@ -59,7 +67,8 @@ function learn(upload, status, call) {
   const { file, ledger, calls } = upload;
   const total = file.size;
   if (status.length !== null && status.length !== total) {
-    return upload.fail(length_changed(total, status.length));
+    upload.contradict(length_changed(total, status.length), call);
+    return false;
   }
   /** @param {Status['received']} received */
   const note = (received) => ledger.learn(received.filter(([, to]) => to <= total), call.since, calls.oldest);
@@ -69,6 +78,7 @@ function learn(upload, status, call) {
     upload.end(state);
   } else if (state === 'failed') {
     upload.fail(failed_on_server(reason));
+    upload.memory.end();
   } else if (state === 'finished' || state === 'handing_over') {
     note([[0, total]]);
     if (state === 'finished') upload.end(state);
@@ -76,7 +86,7 @@ function learn(upload, status, call) {
   } else {
     if (upload.phase === 'following') {
       // An answer may be overtaken by that of the chunk which completed the file.
-      if (call.since < upload.phase_mark) return;
+      if (call.since < upload.phase_mark) return true;
       // Else the server has lost what it had in full.
       upload.hold.begin(backoff_ms(++upload.falls, upload.ports.clock.random()), NOT_KEPT, true);
     }
@@ -84,6 +94,7 @@ function learn(upload, status, call) {
     if (upload.phase !== 'watching' && upload.phase !== 'paused') upload.enter(upload.turn === 'waiting' ? 'watching' : 'sending');
   }
   upload.status = status;
+  return true;
 }
 
 /**
@@ -99,9 +110,12 @@ function on_success(upload, call, status, now) {
   if (upload.phase === 'over') return;
   if (put) {
     if (missing(received, put.from, put.to).length > 0) return upload.trouble(NOT_KEPT, call);
-    upload.failures = 0;
+    upload.failures = upload.contradictions = upload.unreadable = 0;
     upload.rival.forget();
     if (upload.status) upload.pace.acked(put, now - call.began_at, now, upload.status);
+    if (upload.budget && put.watched) upload.budget.patience = 1;
+    upload.acked_began_at = Math.max(upload.acked_began_at, call.began_at);
+    upload.drop_overtaken();
   } else if (call.kind === 'sync') {
     upload.need_status = false;
     upload.chunks_acked = 0;
@@ -111,7 +125,7 @@ function on_success(upload, call, status, now) {
   } else if (call.kind === 'verify') {
     if (upload.phase === 'sending') on_verdicts(upload, status);
   } else {
-    upload.failures = 0;
+    upload.failures = upload.contradictions = 0;
     after_poll(upload, call, now);
   }
 }
@@ -123,7 +137,10 @@ function on_success(upload, call, status, now) {
  */
 function after_poll(upload, call, now) {
   if (upload.phase === 'watching') {
-    if (upload.turn === 'held' && upload.rival.is_gone(size_of(upload.ledger.received), now)) return upload.enter('sending');
+    if (upload.rival.is_gone(size_of(upload.ledger.received), now)) {
+      // A tab that is frozen keeps its turn for ever.
+      return upload.turn === 'held' ? upload.enter('sending') : upload.join(true);
+    }
   } else if (upload.phase !== 'following') return;
   const waited = call.waits && now - call.began_at >= 1000;
   if (!waited) upload.hold.begin(poll_pause_ms(upload.polls++, upload.budget?.followers ?? 1), null, true);
@@ -140,6 +157,7 @@ function on_lost(upload, call, { why, text }, now) {
   const { put } = call;
   upload.connected = false;
   if (call.kind === 'cancel') return upload.cancel_here();
+  if (why === 'file') return upload.cannot_read();
   upload.need_status = true;
   const otherwise = upload.phase === 'binding' ? 'cannot reach upload server' : 'lost connection';
   upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise), call);
@@ -148,7 +166,7 @@ function on_lost(upload, call, { why, text }, now) {
   if (why === 'network') upload.calls.abort_all((other) => other.put?.sent === 0);
   if (!put) return;
   upload.pace.lost(put, now - call.began_at, why);
-  if (why !== 'abort') void look_at_file(upload, put.to - 1);
+  if (why === 'stall' && !put.watched && upload.budget) upload.budget.patience = Math.min(PATIENCE_MOST, upload.budget.patience * 2);
 }
 
 /**
@@ -169,12 +187,11 @@ function on_refused(upload, call, refusal) {
     if (refusal.http === 429) upload.pace.flight.fewer();
     if (meaning === 'superseded') upload.give_way();
     else upload.trouble(refusal.message, call, refusal.retry_after_ms);
-    // The server waited in vain for bytes: some browsers just stop where a file has become too short.
-    if (put && refusal.http === 408) void look_at_file(upload, put.to - 1);
-  } else if (meaning === 'over' && status && is_over(status)) {
+  } else if (status && is_over(status)) {
     learn(upload, status, call);
   } else if (meaning !== 'too_large' || !put || !lower_ceiling(upload, put.to - put.from, status?.max_chunk_size ?? null)) {
-    upload.fail(refusal);
+    if (status && upload.status) learn(upload, status, call);
+    if (upload.phase !== 'over') upload.contradict(refusal, call, meaning === 'absent' ? ABSENT_MS : 0);
   }
 }
 
@@ -197,9 +214,7 @@ function lower_ceiling({ budget }, bytes, max) {
  */
 function on_cancel_refused(upload, call, refusal) {
   const meaning = verdict(refusal);
-  // A stranger in the server's place: as good as the server not being there.
-  if (!refusal.from_server) return upload.cancel_here();
-  if (meaning === 'retry') upload.trouble(refusal.message, call, refusal.retry_after_ms);
+  if (meaning === 'retry' && refusal.from_server) upload.trouble(refusal.message, call, refusal.retry_after_ms);
   else if (meaning === 'too_late') {
     upload.cancel_msg = null;
     upload.enter('following');
@@ -207,9 +222,9 @@ function on_cancel_refused(upload, call, refusal) {
   } else if (meaning === 'over' && refusal.status && is_over(refusal.status)) {
     if (refusal.status.state !== 'cancelled') upload.cancel_msg = null;
     learn(upload, refusal.status, call);
-  } else if (meaning === 'over' || refusal.http === 404) upload.end('cancelled');
+  } else if (meaning === 'over' || meaning === 'absent') upload.end('cancelled');
   else {
-    // The server takes no such request: as good as not being there.
+    // The server takes no such request, or something else answers in its place: as good as not being there.
     upload.connected = false;
     upload.cancel_here();
   }

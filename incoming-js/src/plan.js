@@ -2,33 +2,25 @@
  * Which bytes to send next. Pure: the answer depends on the arguments alone.
  */
 import { FIRST_CHUNK_BYTES, LAST_BYTES, MIN_PIECE_BYTES } from './limits.js';
-import { merged, missing, size_of, union } from './ranges.js';
+import { missing, size_of, union } from './ranges.js';
 
 /** @typedef {import('./ranges.js').Range} Range */
 
 /**
- * The ranges to put in flight now, lowest first: the holes in what the server holds and what is on its way,
- * cut into chunks, as many as `send_ahead` still allows. No two ranges in flight ever overlap.
+ * The range to put in flight next, the lowest one: of the first hole in what the server holds and what is on its way, as
+ * much as a chunk takes; undefined when there is none, or `send_ahead` allows no more. No two ranges in flight overlap.
  * @param {object} known
  * @param {readonly Range[]} known.received acknowledged, merged
  * @param {readonly Range[]} known.in_flight any order
  * @param {number} known.length of the file
  * @param {number} known.chunk_bytes
  * @param {number} known.send_ahead chunks in flight at once
- * @returns {Range[]}
+ * @returns {Range | undefined}
  */
-export function next_chunks({ received, in_flight, length, chunk_bytes, send_ahead }) {
-  /** @type {Range[]} */
-  const out = [];
-  const free = send_ahead - in_flight.length;
-  if (free <= 0) return out;
-  for (const [start, end] of missing(merged([...received, ...in_flight]), 0, length)) {
-    for (let from = start; from < end; from += chunk_bytes) {
-      if (out.length === free) return out;
-      out.push([from, Math.min(end, from + chunk_bytes)]);
-    }
-  }
-  return out;
+export function next_chunk({ received, in_flight, length, chunk_bytes, send_ahead }) {
+  if (in_flight.length >= send_ahead) return undefined;
+  const [hole] = missing(union(received, in_flight), 0, length);
+  return hole && [hole[0], Math.min(hole[1], hole[0] + chunk_bytes)];
 }
 
 /**

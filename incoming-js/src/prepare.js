@@ -37,11 +37,12 @@ export function prepared({ transport, clock }, options) {
       const timer = clock.set_timer(() => fail('no answer'), PREPARE_MS);
       const prepare = async () => {
         let { body } = request;
-        if (request.read_first && typeof body === 'object') {
+        if (request.read_first) {
           try {
-            body = await in_memory(body);
+            const read = await in_memory(request.read_first);
+            if (body === request.read_first) body = read;
           } catch {
-            return lose({ why: 'network' });
+            return lose({ why: 'file' });
           }
         }
         const headers = await all_headers({ ...request, body }, options);
@@ -73,6 +74,6 @@ async function all_headers({ body, headers = {}, digest }, options) {
   // After the digest, which takes its time: a token should be fresh.
   const theirs = typeof options.headers === 'function' ? await options.headers() : options.headers;
   const others = new Headers(theirs);
-  for (const name of Object.keys(own)) others.delete(name);
+  for (const name in own) others.delete(name);
   return { ...Object.fromEntries(others), ...own };
 }

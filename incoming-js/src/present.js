@@ -1,7 +1,7 @@
 /**
  * What the page sees of an upload, computed from the engine's state. Pure, so that flags and figures always agree.
  */
-import { missing, size_of } from './ranges.js';
+import { missing, size_of, union } from './ranges.js';
 
 /** @typedef {import('./ranges.js').Range} Range */
 /** @typedef {import('./types.js').Properties} Properties */
@@ -13,6 +13,8 @@ import { missing, size_of } from './ranges.js';
  * @property {number} to
  * @property {number} sent bytes the network has taken
  * @property {boolean} handed it has taken all of them
+ * @property {boolean} watched the browser tells how many are sent
+ * @property {number} moved_at when bytes moved last, or it began
  */
 
 /**
@@ -91,11 +93,8 @@ export function present(now) {
  * @param {Pick<Snapshot, 'received' | 'puts' | 'total'>} now
  */
 function all_handed({ received, puts, total }) {
-  return missing(received, 0, total).every(([from, to]) => {
-    let at = from;
-    for (const put of [...puts].sort((a, b) => a.from - b.from)) if (put.handed && put.from <= at) at = Math.max(at, put.to);
-    return at >= to;
-  });
+  const handed = puts.flatMap(({ from, to, handed }) => (handed ? [/** @type {Range} */ ([from, to])] : []));
+  return missing(union(received, handed), 0, total).length === 0;
 }
 
 /** @param {Snapshot} now */
@@ -107,7 +106,7 @@ function state_msg(now) {
     case 'sending':
       if (now.need_status) return 'asking upload server what it has';
       return now.check ? 'comparing file with what upload server has' : 'transfer file chunks to upload server';
-    case 'watching': return now.turn === 'waiting' ? 'another tab is sending this file, looking on' : 'another uploader is sending this file, looking on';
+    case 'watching': return `another ${now.turn === 'waiting' ? 'tab' : 'uploader'} is sending this file, looking on`;
     case 'following': return now.note ? `handing file to app: ${now.note}` : 'handing file to app';
     case 'paused': return 'paused';
     case 'cancelling': return `cancelling: ${now.cancel_msg}`;

@@ -1,8 +1,8 @@
 /**
  * What an upload requests: everything that is due and for which there is a connection.
  */
-import { is_due } from './due.js';
-import { end_before_last, next_chunks } from './plan.js';
+import { LANES } from './budget.js';
+import { end_before_last, next_chunk } from './plan.js';
 import { bind_request, cancel_request, chunk_request, long_poll_request, status_request, verify_request } from './requests.js';
 import { union } from './ranges.js';
 import { poll_pause_ms } from './retry.js';
@@ -13,73 +13,77 @@ import { check_all, look_at_file } from './same.js';
 /** @typedef {import('./calls.js').Call} Call */
 /** @typedef {import('./upload.js').Upload} Upload */
 
-/** @type {Lane[]} */
-const LANES = ['control', 'poll', 'chunk'];
-
 /**
  * Starts every request that is due and possible.
  * @param {Upload} upload
- * @param {() => void} on_progress bytes of a chunk went out
  */
-export function pump(upload, on_progress) {
+export function pump(upload) {
   const { calls, hold } = upload;
-  for (const lane of LANES) calls.fill(lane, () => wants(upload, lane), (slot) => use(upload, lane, slot, on_progress));
+  for (const lane of LANES) calls.fill(lane, () => wants(upload, lane), (slot) => use(upload, lane, slot));
   if (hold.stands) return;
   if (upload.phase === 'cancelling' && !calls.runs('cancel')) {
     begin(upload, { kind: 'cancel', slot: null }, cancel_request(upload.url, upload.cancel_msg));
   }
-  if (upload.phase === 'sending' && !upload.need_status && upload.turn === 'held' && upload.check === null && calls.idle) {
-    const last = planned(upload);
-    if (last) check_all(upload, last);
-  }
+  if (upload.phase !== 'sending' || upload.turn !== 'held' || upload.check !== null || !calls.idle) return;
+  const last = !upload.need_status && planned(upload);
+  if (last) return check_all(upload, last);
   // Everything is acknowledged, yet the server does not hand over: looks again later.
-  if (upload.phase === 'sending' && calls.idle && upload.check === null && upload.turn === 'held') {
-    upload.need_status = true;
-    hold.begin(poll_pause_ms(upload.polls++, 1), null, true);
-  }
+  upload.need_status = true;
+  hold.begin(poll_pause_ms(upload.polls++, 1), null, true);
 }
 
 /**
+ * Whether the upload should make a request of this kind now.
  * @param {Upload} upload
  * @param {Lane} lane
  */
 function wants(upload, lane) {
-  const { phase, need_status, calls, check, turn, hold } = upload;
-  return !hold.stands && is_due(lane, {
-    phase,
-    need_status,
-    runs: (kind) => calls.runs(kind),
-    check,
-    turn,
-    has_chunk: () => next_chunk(upload) !== undefined,
-  });
+  const { phase, need_status, status, calls, check, turn, hold } = upload;
+  if (hold.stands) return false;
+  const sending = phase === 'sending' && !need_status;
+  switch (lane) {
+    case 'control':
+      if (sending) return typeof check === 'string' && !calls.runs('verify');
+      return (phase === 'binding' ? status !== null : need_status && (phase === 'sending' || phase === 'paused')) && !calls.runs('sync');
+    case 'poll':
+      return (phase === 'following' || phase === 'watching') && !calls.runs('poll');
+    case 'chunk':
+      return sending && check === null && turn === 'held' && next_range(upload) !== undefined;
+    case 'bind':
+      return phase === 'binding' && status === null && !calls.runs('sync');
+  }
 }
 
 /**
  * @param {Upload} upload
  * @param {Lane} lane
  * @param {Slot} slot
- * @param {() => void} on_progress
  */
-function use(upload, lane, slot, on_progress) {
-  const { url, file, status } = upload;
+function use(upload, lane, slot) {
+  const { url, file, status, ports } = upload;
   if (lane === 'control' && typeof upload.check === 'string' && !upload.need_status) {
     begin(upload, { kind: 'verify', slot }, verify_request(url, upload.check));
-  } else if (lane === 'control') {
+  } else if (lane === 'control' || lane === 'bind') {
     const bound = status !== null && status.length !== null;
     begin(upload, { kind: 'sync', slot }, bound ? status_request(url) : bind_request(url, file));
+    upload.join();
   } else if (lane === 'poll') {
     const state = upload.phase === 'following' ? 'handing_over' : (status?.state ?? 'uploading');
     // A long poll only when the connection is this upload's alone.
     const waits = upload.budget?.followers === 1;
     begin(upload, { kind: 'poll', slot, waits }, waits ? long_poll_request(url, state) : status_request(url));
   } else {
-    const [from, to] = next_chunk(upload) ?? [0, 0];
-    const put = { from, to, sent: 0, handed: false };
+    const [from, to] = next_range(upload) ?? [0, 0];
+    const put = { from, to, sent: 0, handed: false, watched: false, moved_at: ports.clock.now() };
     upload.own = union(upload.own, [[from, to]]);
     const digest = status !== null && upload.pace.hashes(status);
-    const request = chunk_request(url, file, put, upload.last, digest, on_progress);
-    begin(upload, { kind: 'put', slot, put }, { ...request, on_still: () => void look_at_file(upload, to - 1) });
+    const request = chunk_request(url, file, put, upload.last, digest, ports.clock.now, upload.tell);
+    const on_still = () => {
+      void look_at_file(upload, to - 1);
+      upload.drop_overtaken();
+      upload.settle();
+    };
+    begin(upload, { kind: 'put', slot, put }, { ...request, patience: upload.budget?.patience, on_still });
     upload.last = null;
   }
 }
@@ -88,7 +92,7 @@ function use(upload, lane, slot, on_progress) {
  * The chunk to send now. The last bytes are one only when all else was compared.
  * @param {Upload} upload
  */
-function next_chunk(upload) {
+function next_range(upload) {
   const { calls, ledger, file, last } = upload;
   const next = planned(upload);
   if (!next) return undefined;
@@ -101,13 +105,12 @@ function next_chunk(upload) {
 /** @param {Upload} upload */
 function planned({ status, file, ledger, calls, pace, budget }) {
   if (!status) return undefined;
-  const [next] = next_chunks({
+  return next_chunk({
     received: ledger.received,
     in_flight: calls.puts.map(range_of),
     length: file.size,
     ...pace.sizes(status, file.size, budget?.ceiling ?? Infinity),
   });
-  return next;
 }
 
 /**

@@ -21,8 +21,8 @@ export class Rate {
   note(bytes, now_ms) {
     const looks = this.#looks;
     let last = looks[looks.length - 1];
-    // A server that fell back, or a clock that was set back, begins a new account.
-    if (last && (bytes < last.bytes || now_ms < last.at)) {
+    // A server that fell back begins a new account.
+    if (last && bytes < last.bytes) {
       looks.length = 0;
       last = looks[0];
     }

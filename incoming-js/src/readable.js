@@ -9,7 +9,7 @@
  */
 export async function in_memory(piece) {
   const bytes = await piece.arrayBuffer();
-  if (bytes.byteLength !== piece.size) throw new RangeError('the file has become too short');
+  if (bytes.byteLength !== piece.size) throw new RangeError();
   return new Blob([bytes]);
 }
 

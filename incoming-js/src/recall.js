@@ -2,11 +2,11 @@
  * Finds uploads again that a reload, a crash or a restart of the browser has interrupted. What cannot be looked up is
  * not there; nothing here ever rejects, but for `resume`.
  */
-import { file_changed, other_file } from './failures.js';
-import { RECALL_MS, REMEMBER_LAST_MS } from './limits.js';
+import { file_changed } from './failures.js';
+import { RECALL_MS, REMEMBER_ASK, REMEMBER_LAST_MS, REMEMBER_MOST } from './limits.js';
 import { mark_of } from './mark.js';
 import { upload_url } from './origin.js';
-import { is_over, read_outcome } from './reply.js';
+import { is_over, read_outcome, verdict } from './reply.js';
 import { status_request } from './requests.js';
 import { UploadError } from './uploader.js';
 
@@ -35,13 +35,41 @@ import { UploadError } from './uploader.js';
  * @param {(upload_id: string, file: File, options: Options) => Uploader} create_uploader
  */
 export function create_memory({ store, locks, clock, transport }, create_uploader) {
-  /** @returns {Promise<Entry[]>} the newest first */
-  async function entries() {
+  /** @type {Promise<Entry[]> | null} */
+  let reading = null;
+  /** @type {Promise<number> | null} */
+  let visiting = null;
+
+  /**
+   * One reading for all who ask at the same time.
+   * @returns {Promise<Entry[]>} those of the latest visit first
+   */
+  function entries() {
+    return (reading ??= read().finally(() => (reading = null)));
+  }
+
+  async function read() {
     const all = (await store?.all()) ?? [];
     // Other scripts of the page's origin can write here too.
-    const good = all.filter(({ when, hostname }) => clock.now() - when <= REMEMBER_LAST_MS && /^http/i.test(hostname));
+    const good = all.filter(({ when, hostname }) => when < Infinity && /^http/i.test(hostname));
     for (const entry of all) if (!good.includes(entry)) await store?.remove(entry.upload_id);
-    return good.sort((a, b) => b.when - a.when);
+    good.sort((a, b) => (b.visit ?? 0) - (a.visit ?? 0) || b.when - a.when);
+    // One of the two clocks was wrong, or they are old: the server knows.
+    const old = good.filter(({ when }) => Math.abs(clock.date() - when) > REMEMBER_LAST_MS).slice(-REMEMBER_ASK);
+    const gone = await Promise.all(old.map(async (entry) => ((await stands(entry)) === 'known' ? null : entry)));
+    for (const entry of gone) if (entry) await store?.remove(entry.upload_id);
+    return good.filter((entry) => !gone.includes(entry));
+  }
+
+  /**
+   * Number of this page among those that remembered an upload: it counts uses without a clock. The first time those of
+   * the oldest visits that are too many are forgotten.
+   */
+  function visit() {
+    return (visiting ??= entries().then(async (all) => {
+      for (const { upload_id } of all.slice(REMEMBER_MOST)) await store?.remove(upload_id);
+      return (all[0]?.visit ?? 0) + 1;
+    }));
   }
 
   /**
@@ -54,47 +82,53 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
     const resume = async (/** @type {Options} */ options = {}) => {
       const file = await open_file(/** @type {FileSystemFileHandle} */ (handle));
       const same = file.size === size && file.lastModified === last_modified && (await mark_of(file)) === mark;
-      if (!same) throw new UploadError(other_file());
+      if (!same) throw new UploadError(file_changed());
       return create_uploader(upload_id, file, { hostname, handle, ...options }).start();
     };
     return { upload_id, hostname, name, size, bytes_acked, when, active, handle: handle ?? null, resume: handle ? resume : null };
   }
 
   /**
-   * False when the server says that it is over or not known; true also when it says nothing.
+   * How the upload stands: `over`, `absent`, else, and where the server says nothing, `known`.
    * @param {Entry} entry
-   * @returns {Promise<boolean>}
+   * @returns {Promise<'known' | 'over' | 'absent'>}
    */
-  function goes_on({ hostname, upload_id }) {
+  function stands({ hostname, upload_id }) {
     return new Promise((resolve) => {
       const request = transport.send(status_request(upload_url(hostname, upload_id)), (raw) => {
         clock.clear_timer(timer);
-        const outcome = read_outcome(raw, clock.now());
-        if (outcome.kind === 'status') resolve(!is_over(outcome.status));
-        else resolve(outcome.kind === 'lost' || !outcome.refusal.from_server || ![404, 410].includes(outcome.refusal.http));
+        const outcome = read_outcome(raw, clock.date());
+        const meaning = outcome.kind === 'refused' ? verdict(outcome.refusal) : outcome.kind === 'status' && is_over(outcome.status) && 'over';
+        resolve(meaning === 'over' || meaning === 'absent' ? meaning : 'known');
       });
       const timer = clock.set_timer(() => {
-        resolve(true);
+        resolve('known');
         request.abort();
       }, RECALL_MS);
     });
   }
 
   return {
+    visit,
+
     /**
-     * An unfinished upload of this very file that the server still knows: by name, size, time, first and last bytes.
+     * An unfinished upload of these very bytes that the server still knows: by size, first and last bytes. Where there are
+     * more, one of the same name and time is taken, else the latest.
      * @param {File} file
      * @returns {Promise<Unfinished | null>}
      */
     async recall(file) {
       try {
         const { name, size, lastModified } = file;
-        const alike = (await entries()).filter((one) => one.name === name && one.size === size && one.last_modified === lastModified);
+        const alike = (await entries()).filter((one) => one.size === size);
         const mark = alike.length > 0 ? await mark_of(file) : 0;
-        for (const entry of alike) {
+        const same = (/** @type {Entry} */ one) => Number(one.name === name && one.last_modified === lastModified);
+        for (const entry of alike.sort((a, b) => same(b) - same(a))) {
           if (entry.mark !== mark) continue;
-          if (await goes_on(entry)) return shown(entry, await locks.held());
-          await store?.remove(entry.upload_id);
+          const answer = await stands(entry);
+          if (answer === 'known') return shown(entry, await locks.held());
+          // A server that does not know it may be the wrong one, for a while.
+          if (answer === 'over') await store?.remove(entry.upload_id);
         }
       } catch {
         // Nothing is remembered.
@@ -109,7 +143,7 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
     async unfinished() {
       try {
         const all = await entries();
-        const held = all.length > 0 ? await locks.held() : [];
+        const held = await locks.held();
         return all.map((entry) => shown(entry, held));
       } catch {
         return [];

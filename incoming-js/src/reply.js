@@ -56,9 +56,10 @@ export function read_status(json) {
  * - `too_large`: perhaps a smaller chunk passes
  * - `too_late`: cannot be cancelled any more
  * - `over`: the upload has ended, the status says how
- * - `fatal`: no retry will help
+ * - `absent`: no such upload
+ * - `wrong`: not possible by what is known; where nothing is known yet, no retry will help
  * @param {Refusal} refusal
- * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal'}
+ * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'absent' | 'wrong'}
  */
 export function verdict({ http, code, from_server }) {
   if (http === 413) return 'too_large';
@@ -68,7 +69,7 @@ export function verdict({ http, code, from_server }) {
   if (code === 'superseded') return 'superseded';
   if (http === 410) return 'over';
   if (http === 412) return 'too_late';
-  return 'fatal';
+  return http === 404 ? 'absent' : 'wrong';
 }
 
 /**

@@ -6,7 +6,7 @@
  * read first, so that whatever was sent was read before the comparison. Only a plain no of the server ends the upload;
  * where nothing can be compared, it goes on.
  */
-import { file_changed, other_file } from './failures.js';
+import { file_changed } from './failures.js';
 import { MIN_PIECE_BYTES, PIECES, PIECE_BYTES, VERIFY_TRIES } from './limits.js';
 import { missing, size_of, union } from './ranges.js';
 import { in_memory, is_readable } from './readable.js';
@@ -96,7 +96,7 @@ function begin_check(upload, ranges, last) {
       if (body === null) trust(upload);
       else upload.check = body;
     }),
-    meanwhile(() => upload.fail(file_changed())),
+    meanwhile(() => upload.cannot_read()),
   );
 }
 
@@ -113,7 +113,7 @@ async function read_pieces(file, ranges, sha256) {
     if (hash === null) return null;
     asked.push({ range, 'sha-256': hash });
   }
-  return asked.length > 0 ? JSON.stringify({ ranges: asked }) : null;
+  return asked.length ? JSON.stringify({ ranges: asked }) : null;
 }
 
 /**
@@ -122,18 +122,20 @@ async function read_pieces(file, ranges, sha256) {
  */
 export function on_verdicts(upload, { verified }) {
   upload.verify_failures = 0;
-  if (verified.includes(false)) upload.fail(other_file());
+  if (verified.includes(false)) upload.fail(file_changed());
   else trust(upload);
 }
 
 /**
- * The server cannot compare, or not now. Gives true when it is to be asked once more, later.
+ * The server cannot compare, or not now. Gives true when it is to be asked once more, later; one that is busy, as often as
+ * it takes.
  * @param {Upload} upload
  * @param {import('./types.js').Outcome} outcome
  */
 export function ask_again(upload, outcome) {
-  upload.verify_failures += 1;
-  const later = outcome.kind === 'lost' || (outcome.kind === 'refused' && verdict(outcome.refusal) === 'retry');
+  const refusal = outcome.kind === 'refused' ? outcome.refusal : null;
+  if (refusal?.http !== 429) upload.verify_failures += 1;
+  const later = !refusal || verdict(refusal) === 'retry';
   if (later && upload.verify_failures < VERIFY_TRIES) return true;
   trust(upload);
   return false;
@@ -146,13 +148,16 @@ function trust(upload) {
 }
 
 /**
- * Ends the upload when the file cannot be read any more.
+ * Looks whether the file can still be read, one look at a time.
  * @param {Upload} upload
  * @param {number} at offset of a byte that is being sent, or was
  */
 export async function look_at_file(upload, at) {
-  if (await is_readable(upload.file, at)) return;
-  if (upload.phase !== 'sending' && upload.phase !== 'binding') return;
-  upload.fail(file_changed());
+  if (upload.looking) return;
+  upload.looking = true;
+  const readable = await is_readable(upload.file, at);
+  upload.looking = false;
+  if (readable) return;
+  upload.cannot_read();
   upload.settle();
 }

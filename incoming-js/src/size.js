@@ -4,7 +4,7 @@
  * What the server and the proxies before it let pass is a bound from outside; here the line is learnt, from how long
  * chunks took until they were acknowledged.
  */
-import { CHUNKS_PER_FILE, CHUNK_FAST_MS, CHUNK_GOAL_MS, CHUNK_SLOW_MS, FIRST_CHUNK_BYTES, HASH_BYTES, MIN_CHUNK_BYTES } from './limits.js';
+import { CHUNKS_PER_FILE, CHUNK_FAST_MS, CHUNK_GOAL_MS, CHUNK_SLOW_MS, FIRST_CHUNK_BYTES, HASH_BYTES, MIN_CHUNK_BYTES, MOST_CHUNK_BYTES } from './limits.js';
 
 export class ChunkSize {
   #bytes = FIRST_CHUNK_BYTES;
@@ -33,7 +33,7 @@ export class ChunkSize {
    */
   next(status, length, ceiling) {
     const { chunk_size, max_chunk_size } = status;
-    const most = Math.min(this.hashes(status) ? HASH_BYTES : Infinity, Math.max(chunk_size, Math.floor(length / CHUNKS_PER_FILE)));
+    const most = Math.min(this.hashes(status) ? HASH_BYTES : MOST_CHUNK_BYTES, Math.max(chunk_size, Math.floor(length / CHUNKS_PER_FILE)));
     return Math.max(1, Math.min(this.#fixed ?? Math.min(this.#bytes, most), max_chunk_size ?? Infinity, ceiling));
   }
 

@@ -11,11 +11,10 @@ const TABLE = 'uploads';
 
 /**
  * @template T
- * @param {IDBTransactionMode} mode
  * @param {(table: IDBObjectStore, give: (value: T) => void) => void} work
  * @returns {Promise<T>} settled when all of it is written
  */
-function within(mode, work) {
+function within(work) {
   return new Promise((resolve, reject) => {
     // A database that another page blocks, or that is being deleted, may never answer.
     setTimeout(reject, RECALL_MS);
@@ -28,7 +27,7 @@ function within(mode, work) {
       /** @type {T} */
       let result;
       try {
-        const transaction = db.transaction(TABLE, mode);
+        const transaction = db.transaction(TABLE, 'readwrite');
         transaction.oncomplete = () => resolve(result);
         transaction.onabort = reject;
         work(transaction.objectStore(TABLE), (value) => (result = value));
@@ -43,18 +42,18 @@ function within(mode, work) {
 
 /** @type {Store} */
 const idb_store = {
-  all: () => within('readonly', (table, give) => {
+  all: () => within((table, give) => {
     const reading = table.getAll();
     reading.onsuccess = () => give(reading.result);
   }),
-  put: (entry) => within('readwrite', (table) => void table.put(entry)),
-  change: (upload_id, changes) => within('readwrite', (table) => {
+  put: (entry) => within((table) => void table.put(entry)),
+  change: (upload_id, changes) => within((table) => {
     const reading = table.get(upload_id);
     reading.onsuccess = () => {
       if (reading.result) table.put({ ...reading.result, ...changes });
     };
   }),
-  remove: (upload_id) => within('readwrite', (table) => void table.delete(upload_id)),
+  remove: (upload_id) => within((table) => void table.delete(upload_id)),
 };
 
 /** What this browser has; even to look may be forbidden. */

@@ -46,9 +46,9 @@ function send(request, on_end) {
     clearTimeout(still);
     if (ended) return;
     if (request.on_still) still = setTimeout(request.on_still, STILL_MS);
-    const due = Date.now() + ms;
+    const due = performance.now() + ms;
     timer = setTimeout(() => {
-      if (Date.now() - due > late_ms) return be_patient(ms, Infinity);
+      if (performance.now() - due > late_ms) return be_patient(ms, Infinity);
       give_up();
     }, ms);
   };
@@ -63,10 +63,15 @@ function send(request, on_end) {
 
   xhr.open(request.method, request.url);
   for (const [name, value] of Object.entries(request.headers ?? {})) xhr.setRequestHeader(name, value);
-  xhr.onload = () => end({ kind: 'answer', status: xhr.status, body: xhr.responseText, retry_after: retry_after(xhr) });
-  xhr.onerror = xhr.ontimeout = () => end({ kind: 'lost', why: 'network' });
-  // An abort of our own comes after the end; this one is the browser's: a page that is left, a person who presses stop.
-  xhr.onabort = () => end({ kind: 'lost', why: 'abort' });
+  xhr.onload = () => {
+    const { status } = xhr;
+    // Asked for only where it belongs: browsers complain in the console about headers that are not exposed.
+    end({ kind: 'answer', status, body: xhr.responseText, retry_after: [429, 503].includes(status) ? xhr.getResponseHeader('Retry-After') : null });
+  };
+  xhr.onerror = () => end({ kind: 'lost', why: 'network' });
+  // An abort of our own comes after the end; this one is the browser's: a page that is left, a person who presses stop, in
+  // Firefox a link to a download as well, of which this event alone tells.
+  xhr.onloadend = () => end({ kind: 'lost', why: 'abort' });
   let answering = false;
   xhr.onprogress = ({ loaded }) => {
     if (loaded > ANSWER_BYTES) give_up();
@@ -75,38 +80,23 @@ function send(request, on_end) {
     answering = true;
   };
 
-  const answer_ms = request.answer_ms ?? (request.on_sent ? ANSWER_MS : CONTROL_MS);
-  if (request.on_sent) watch_upload(xhr, request, be_patient, answer_ms);
-  be_patient(request.on_sent ? FIRST_BYTE_MS : answer_ms);
+  const { patience = 1 } = request;
+  const answer_ms = request.answer_ms ?? (request.on_sent ? ANSWER_MS * patience : CONTROL_MS);
+  if (request.on_sent) {
+    let sent = 0;
+    xhr.upload.onprogress = (event) => {
+      if (event.loaded <= sent) return;
+      sent = event.loaded;
+      be_patient(STALL_MS);
+      request.on_sent?.(sent);
+    };
+    xhr.upload.onload = () => {
+      be_patient(answer_ms);
+      request.on_handed?.();
+    };
+  }
+  be_patient(request.on_sent ? FIRST_BYTE_MS * patience : answer_ms);
   xhr.send(request.body ?? null);
 
   return { abort };
-}
-
-/**
- * @param {XMLHttpRequest} xhr
- * @param {Request} request
- * @param {(ms: number) => void} be_patient
- * @param {number} answer_ms
- */
-function watch_upload(xhr, request, be_patient, answer_ms) {
-  let sent = 0;
-  xhr.upload.onprogress = (event) => {
-    if (event.loaded <= sent) return;
-    sent = event.loaded;
-    be_patient(STALL_MS);
-    request.on_sent?.(sent);
-  };
-  xhr.upload.onload = () => {
-    be_patient(answer_ms);
-    request.on_handed?.();
-  };
-}
-
-/**
- * The header is asked for only where it belongs: browsers complain in the console about headers that are not exposed.
- * @param {XMLHttpRequest} xhr
- */
-function retry_after(xhr) {
-  return [429, 503].includes(xhr.status) ? xhr.getResponseHeader('Retry-After') : null;
 }

@@ -29,13 +29,13 @@
  */
 
 /**
- * No answer came: the network broke, no byte moved for too long, the browser gave the request up, or the page could
- * not say what headers to send (and why, in `text`).
- * @typedef {{ kind: 'lost', why: 'network' | 'stall' | 'abort' | 'headers', text?: string }} Lost
+ * No answer came: the network broke, no byte moved for too long, the browser gave the request up, the page could
+ * not say what headers to send (and why, in `text`), or the file could not be read before it was sent.
+ * @typedef {{ kind: 'lost', why: 'network' | 'stall' | 'abort' | 'headers' | 'file', text?: string }} Lost
  */
 /** @typedef {{ kind: 'answer', status: number, body: string, retry_after: string | null }} RawAnswer */
 /** @typedef {RawAnswer | Lost} RawOutcome */
-/** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal } | Lost} Outcome */
+/** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal, why?: undefined } | Lost} Outcome */
 
 /**
  * One request.
@@ -45,8 +45,9 @@
  * @property {Record<string, string>} [headers]
  * @property {Blob | string} [body]
  * @property {boolean} [digest] a digest of the body is to go along
- * @property {boolean} [read_first] the body is to be read before anything of it is sent
+ * @property {Blob | null} [read_first] to be read before anything is sent; where it is the body, what was read goes out
  * @property {number} [answer_ms] patience for the answer once the request is sent
+ * @property {number} [patience] how many times longer than usual to wait for a sign of life
  * @property {(bytes: number) => void} [on_sent] how much of the body the network has taken
  * @property {() => void} [on_handed] the network has taken all of it
  * @property {() => void} [on_still] no byte has moved for a while
@@ -61,7 +62,8 @@
 /**
  * Time and chance.
  * @typedef {object} Clock
- * @property {() => number} now ms, wall clock
+ * @property {() => number} now ms that have gone by since some moment: no clock that can be set
+ * @property {() => number} date ms, wall clock: for people, and for dates that others send
  * @property {(fn: () => void, ms: number) => unknown} set_timer
  * @property {(timer: any) => void} clear_timer
  * @property {() => number} random in [0, 1)
@@ -78,6 +80,7 @@
  * @property {(blob: Blob) => Promise<string | null>} sha256 in base64; null where there is no such thing; rejects when it cannot be read
  * @property {Store | null} store
  * @property {Locks} locks
+ * @property {() => Promise<number>} [visit] number of this page among those that remembered an upload
  */
 
 /**
@@ -90,7 +93,8 @@
  * @property {number} last_modified
  * @property {number} mark tells files apart that agree in all of this: a hash of the first and the last bytes
  * @property {number} bytes_acked as last known
- * @property {number} when ms, when that was
+ * @property {number} when ms, when that was, for people: the clock may have been wrong
+ * @property {number} [visit] number of the page that touched it last; none in entries of earlier versions
  * @property {FileSystemFileHandle} [handle]
  */
 
@@ -106,8 +110,9 @@
 /**
  * Who may send, among the tabs of a browser.
  * @typedef {object} Locks
- * @property {(name: string, on_turn: (turn: 'held' | 'waiting') => void) => () => void} claim tells `held` when it is this one's
- *   turn, at once where nothing better is known; returns the end of it
+ * @property {(name: string, on_turn: (turn: 'held' | 'waiting') => void, steal?: boolean) => () => void} claim tells `held` when it
+ *   is this one's turn, at once where nothing better is known, and `waiting` when another tab has it or took it; `steal` takes it
+ *   from a tab that is taken for dead; returns the end of it
  * @property {() => Promise<string[]>} held the names held now, in any tab; none where that is unknown
  */
 

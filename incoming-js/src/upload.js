@@ -3,11 +3,11 @@
  * changes in `outcomes`; both work on this. It ends only in `finished`, `cancelled` or `failed`.
  */
 import { Calls } from './calls.js';
-import { cancelled_here } from './failures.js';
+import { cancelled_here, file_changed } from './failures.js';
 import { tell_cancelled } from './farewell.js';
 import { Hold } from './hold.js';
 import { Ledger } from './ledger.js';
-import { CLAIM_MS, PAUSE_LOOKS, PAUSE_LOOK_MS } from './limits.js';
+import { CLAIM_MS, CONTRADICTIONS, FILE_LOOKS, FILE_PAUSE_MS, OVERTAKEN_MS, PAUSE_LOOKS, PAUSE_LOOK_MS } from './limits.js';
 import { upload_url } from './origin.js';
 import { Pace } from './pace.js';
 import { present } from './present.js';
@@ -39,6 +39,13 @@ export class Upload {
   polls = 0;
   /** Times that the server had everything and then no longer, for the length of the pause after it. */
   falls = 0;
+  /** Answers in a row that contradict earlier ones, and looks in a row at a file that could not be read. */
+  contradictions = 0;
+  unreadable = 0;
+  /** The file is being looked at. */
+  looking = false;
+  /** When the youngest of the acknowledged chunks began. */
+  acked_began_at = -1;
   /** @type {string | null} */
   cancel_msg = null;
   /** @type {Failure | null} */
@@ -46,6 +53,7 @@ export class Upload {
   /** @type {import('./types.js').Ending[]} not yet told */
   events = [];
 
+  hostname = '';
   url = '';
   /** @type {import('./budget.js').Budget | null} */
   budget = null;
@@ -87,8 +95,9 @@ export class Upload {
     this.pace = new Pace(options);
     this.calls = new Calls(ports, on_outcome, on_settled);
     this.hold = new Hold(ports.clock, on_settled, on_tell);
-    this.memory = new Remembering(ports, file, options);
+    this.memory = new Remembering(ports, upload_id, file, options);
     this.settle = on_settled;
+    this.tell = on_tell;
   }
 
   /** @returns {import('./types.js').Properties} */
@@ -142,16 +151,50 @@ export class Upload {
       return this.hold.begin(ms, 'another uploader is sending this file, giving way', false);
     }
     this.stop();
-    this.rival.watch(clock.now());
     this.enter('watching');
+  }
+
+  /**
+   * An answer that does not agree with what the server said before: something in between may be wrong for a while, so
+   * the status is read after a pause. Believed when it comes again and again, and at once where nothing was known.
+   * @param {Failure} failure
+   * @param {Call} call
+   * @param {number} [first_ms] of the first pause, where the usual ones are too short
+   */
+  contradict(failure, call, first_ms) {
+    const { stands } = this.hold;
+    if (!this.status || (!stands && this.contradictions >= CONTRADICTIONS)) return this.fail(failure);
+    this.need_status = true;
+    if (!stands) this.contradictions += 1;
+    this.trouble(failure.message, call, first_ms && !stands ? first_ms * 2 ** (this.contradictions - 1) : null);
+  }
+
+  /** Gives up chunks on which nothing moves while later ones are acknowledged: their connection is dead. */
+  drop_overtaken() {
+    const before = this.ports.clock.now() - OVERTAKEN_MS;
+    this.calls.abort_all(({ put }) => put && put.moved_at < Math.min(before, this.acked_began_at));
+  }
+
+  /** The file cannot be read: it may be on a drive that comes back. */
+  cannot_read() {
+    if (this.phase !== 'sending' && this.phase !== 'binding') return;
+    this.unreadable += 1;
+    if (!this.file.size || this.unreadable >= FILE_LOOKS) return this.fail(file_changed());
+    this.stop();
+    this.need_status = true;
+    this.hold.begin(FILE_PAUSE_MS, 'the file cannot be read', false);
   }
 
   // Phases
 
-  /** Looks up the server on the first occasion, so that the page may name it until then. */
+  /**
+   * Looks up the server on the first occasion, so that the page may name it until then.
+   * @throws {TypeError} when there is none; nothing is changed then
+   */
   open() {
     if (this.budget) return;
     const origin = this.origin();
+    this.hostname = origin;
     this.url = upload_url(origin, this.upload_id);
     this.budget = this.ports.budget_for(origin);
     this.calls.open(this.budget);
@@ -161,10 +204,13 @@ export class Upload {
     });
   }
 
-  /** Asks for this browser's turn, which is taken when no answer comes; from now on the upload is remembered. */
-  join() {
-    if (this.#give_back) return;
-    this.memory.begin(this.upload_id, this.origin());
+  /**
+   * Asks for this browser's turn, which is taken when no answer comes.
+   * @param {boolean} [steal] takes it from a tab that makes no progress
+   */
+  join(steal) {
+    if (this.#give_back && !steal) return;
+    this.#give_back?.();
     const { clock, locks } = this.ports;
     const timer = clock.set_timer(() => on_turn('held'), CLAIM_MS);
     const on_turn = (/** @type {import('./present.js').Turn} */ turn) => {
@@ -181,7 +227,7 @@ export class Upload {
       }
       this.settle();
     };
-    const end = locks.claim(`incoming ${this.url}`, on_turn);
+    const end = locks.claim(`incoming ${this.url}`, on_turn, steal);
     this.#give_back = () => {
       clock.clear_timer(timer);
       end();
@@ -198,6 +244,7 @@ export class Upload {
     if (phase === 'sending') return;
     this.hold.end();
     this.polls = this.failures = this.misses = 0;
+    this.rival.watch(this.ports.clock.now());
     // With company a long poll gives the connection free, and all take short looks.
     const on_company = () => {
       this.calls.abort_all((call) => call.waits);
@@ -223,7 +270,8 @@ export class Upload {
     this.events.push(ending === 'failed' ? 'error' : ending);
     this.#stop_waking?.();
     this.#give_back?.();
-    this.memory.end();
+    // After a failure a second try may go better, with another file or another day.
+    if (ending !== 'failed') this.memory.end();
   }
 
   /** @param {Failure} failure */
@@ -234,12 +282,19 @@ export class Upload {
 
   /** Cancels without the server, which is told as soon as it can be reached. */
   cancel_here() {
+    try {
+      this.open();
+    } catch {
+      // Without a server there is none that knows of it.
+      return this.end('cancelled');
+    }
+    const request = cancel_request(this.url, this.cancel_msg);
     if (!this.connected) {
       this.failure = cancelled_here();
       this.events.push('error');
     }
     this.end('cancelled');
-    tell_cancelled(this.ports, cancel_request(this.url, this.cancel_msg), () => {
+    tell_cancelled(this.ports, request, () => {
       this.failure = null;
       this.settle();
     });

@@ -5,6 +5,7 @@
 import { Engine } from './engine.js';
 import { Notifier } from './notify.js';
 import { prepared } from './prepare.js';
+import { wrong } from './text.js';
 
 /** @typedef {import('./types.js').Properties} Properties */
 /** @typedef {((uploader: Uploader) => void) | null} Callback */
@@ -22,41 +23,15 @@ export class UploadError extends Error {
   }
 }
 
+/** Its properties are set by every change. @type {new () => EventTarget & Properties} */
+const Observable = /** @type {any} */ (EventTarget);
+
 /**
  * Uploads one file with one ticket. Treat all but the callbacks as read-only.
  *
  * Events, besides the callbacks of the same meaning: `progress`, `finished`, `cancelled`, `error`.
  */
-export class Uploader extends EventTarget {
-  // Set here, and from then on by every change.
-  bytes_tx = 0;
-  bytes_acked = 0;
-  bytes_ahead = 0;
-  frac_complete = 0;
-  /** @type {number | null} */
-  bytes_per_s = null;
-  /** @type {number | null} */
-  eta_s = null;
-  chunks_tx_now = 0;
-  chunks_acked_now = 0;
-  chunks_ahead = 0;
-  state_msg = '';
-  /** @type {number | null} */
-  retry_in_s = null;
-  /** @type {string | null} */
-  cancel_msg = null;
-  /** @type {number | null} */
-  error_code = null;
-  /** @type {string | null} */
-  error_msg = null;
-  connected = false;
-  finished = false;
-  paused = false;
-  can_pause = false;
-  cancelling = false;
-  cancelled = false;
-  can_cancel = false;
-
+export class Uploader extends Observable {
   /** @type {Callback} */
   onprogress = () => {};
   /** @type {Callback} */
@@ -105,14 +80,14 @@ export class Uploader extends EventTarget {
     };
 
     const { signal } = options;
-    const on_abort = () => engine.abort(text_of(signal?.reason));
+    const on_abort = () => engine.abort(signal?.reason?.message ?? signal?.reason ?? 'aborted');
     signal?.addEventListener('abort', on_abort);
 
     const own_ports = { ...ports, transport: prepared(ports, options) };
     const engine = new Engine({ upload_id, file, options, ports: own_ports, origin }, (properties, events) => {
       Object.assign(this, properties);
       if (events.includes('finished')) resolve(this);
-      else if (events.includes('cancelled')) reject((signal?.aborted ? signal.reason : null) ?? abort_error(this.cancel_msg ?? ''));
+      else if (events.includes('cancelled')) reject((signal?.aborted ? signal.reason : null) ?? Object.assign(new Error(this.cancel_msg ?? ''), { name: 'AbortError' }));
       else if (engine.failure) reject(new UploadError(engine.failure));
       if (events.length > 0) signal?.removeEventListener('abort', on_abort);
       notifier.note(properties);
@@ -132,7 +107,7 @@ export class Uploader extends EventTarget {
     this.pause = (what) => {
       const paused = what === 'toggle' ? !this.paused : what === 'pause';
       if (!['pause', 'unpause', 'toggle'].includes(what)) {
-        console.error(`incoming: pause takes 'pause', 'unpause' or 'toggle', not '${what}'`);
+        console.error(wrong('pause', 'pause, unpause or toggle', what));
       } else if (paused) engine.pause();
       else if (this.paused) engine.start();
       return this;
@@ -140,22 +115,10 @@ export class Uploader extends EventTarget {
 
     /** @param {string} [reason] for the web app and for people */
     this.cancel = (reason) => {
-      engine.cancel(reason === undefined || reason === null ? '' : String(reason));
+      engine.cancel(reason);
       return this;
     };
   }
-}
-
-/** @param {string} message */
-function abort_error(message) {
-  const error = new Error(message);
-  error.name = 'AbortError';
-  return error;
-}
-
-/** @param {unknown} reason of a signal: anything, most often an error, nothing in older browsers */
-function text_of(reason) {
-  return String(/** @type {Error | undefined} */ (reason)?.message ?? reason ?? 'aborted');
 }
 
 /** @param {unknown} error thrown by the page's own code */

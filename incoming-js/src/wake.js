@@ -3,18 +3,27 @@
  * of the browser's back-forward cache.
  */
 
+/** @type {Set<(online: boolean) => void> | null} */
+let wakers = null;
+
+/** @param {boolean} online */
+function wake_all(online) {
+  for (const wake of wakers ?? []) wake(online);
+}
+
 /**
  * @param {(online: boolean) => void} fn
  * @returns {() => void} ends it
  */
 export function on_wake(fn) {
-  if (typeof window === 'undefined') return () => {};
-  const end = new AbortController();
-  const until = { signal: end.signal };
-  window.addEventListener('online', () => fn(true), until);
-  window.addEventListener('pageshow', () => fn(false), until);
-  document.addEventListener('visibilitychange', () => {
-    if (document.visibilityState === 'visible') fn(false);
-  }, until);
-  return () => end.abort();
+  const { window, document } = globalThis;
+  if (!wakers) {
+    wakers = new Set();
+    // Once for all uploaders of the page; a worker has none.
+    window?.addEventListener('online', () => wake_all(true));
+    window?.addEventListener('pageshow', () => wake_all(false));
+    document?.addEventListener('visibilitychange', () => document.hidden || wake_all(false));
+  }
+  wakers.add(fn);
+  return () => void wakers?.delete(fn);
 }

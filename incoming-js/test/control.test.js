@@ -222,7 +222,7 @@ test('callbacks may be null and may call back in', () => {
   assert.equal(told('cancelled'), 1);
 });
 
-test('events, with and without new, own keys', () => {
+test('events, with and without new, own keys', async () => {
   const { incoming, net } = fake_page();
   const file = fake_file(0);
   const a = incoming.Uploader('a', file);
@@ -231,6 +231,7 @@ test('events, with and without new, own keys', () => {
   const seen = [];
   for (const event of ['progress', 'finished']) a.addEventListener(event, ({ type, target }) => seen.push([type, target === a]));
   a.start();
+  await settled();
   net.next('POST').reply(200, status_of({ length: 0, state: 'finished' }));
   assert.deepEqual(seen.at(-1), ['finished', true]);
   assert.ok(seen.some(([type]) => type === 'progress'));

@@ -11,6 +11,9 @@ export class FakeClock {
   #now = 1_000_000;
   chance = 0.5;
   now = () => this.#now;
+  /** The wall clock, which a test may set. */
+  ahead = 0;
+  date = () => this.#now + this.ahead;
   random = () => this.chance;
   set_timer = (fn, ms) => {
     const timer = { fn, at: this.#now + ms };
@@ -107,7 +110,7 @@ export function fake_file(size, { readable = true, ...rest } = {}) {
       return new ArrayBuffer(Math.min(to, size) - from);
     },
   });
-  return { name: 'film.mp4', size, type: 'video/mp4', lastModified: 7, slice, ...rest };
+  return { name: 'film.mp4', size, type: 'video/mp4', lastModified: 7, slice, arrayBuffer: () => slice(0, size).arrayBuffer(), ...rest };
 }
 
 export function status_of(extra = {}) {
@@ -121,10 +124,15 @@ export function status_of(extra = {}) {
 export class FakeLocks {
   queues = new Map();
   undecided = false;
-  claim = (name, on_turn) => {
+  claim = (name, on_turn, steal) => {
     const queue = this.queues.get(name) ?? [];
     this.queues.set(name, queue);
-    queue.push(on_turn);
+    if (steal && queue.length > 0) {
+      const [frozen] = queue;
+      queue.unshift(on_turn);
+      // It hears of it when it runs again.
+      this.thaw = () => frozen('waiting');
+    } else queue.push(on_turn);
     if (!this.undecided) on_turn(queue[0] === on_turn ? 'held' : 'waiting');
     return () => {
       const first = queue[0] === on_turn;

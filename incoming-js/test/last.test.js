@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { fake_page, fake_upload, settled, status_of } from './fakes.js';
-import { KiB, MiB, SIZE, asked, content, large_file, upload } from './pieces.js';
+import { KiB, MiB, SIZE, asked, content, large_file, patience, upload } from './pieces.js';
 
 const LAST = SIZE - 16 * KiB;
 
@@ -62,7 +62,9 @@ for (const [what, spoil] of [
   test(`a file that ${what} by then: FILE_CHANGED`, async () => {
     const whole = large_file();
     const file = { ...whole, slice: (from, to) => (from === LAST ? spoil(whole.slice(from, to)) : whole.slice(from, to)) };
-    const { net, uploader } = nearly_done({ file });
+    const page = nearly_done({ file });
+    const { net, uploader } = page;
+    await patience(page, () => status_of(page.held()));
     await assert.rejects(uploader.done, { code: 'FILE_CHANGED' });
     assert.equal(net.open.length, 0);
   });
@@ -149,12 +151,15 @@ test('a small file goes out at once and in one piece, as it was when it was read
   assert.deepEqual([uploader.finished, net.log.length], [true, 2]);
 });
 
-test('a small file that is gone: FILE_CHANGED at once', async () => {
+test('a small file that is gone: FILE_CHANGED', async () => {
   const file = large_file(300 * KiB);
   file.seen.readable = false;
-  const { net, uploader } = fake_upload({ size: 300 * KiB, file, options: {} });
+  const page = fake_upload({ size: 300 * KiB, file, options: {} });
+  const { net, uploader } = page;
   uploader.start();
-  net.next('POST').reply(200, status_of({ length: 300 * KiB, chunk_size: MiB }));
+  const answer = () => status_of({ length: 300 * KiB, chunk_size: MiB });
+  net.next('POST').reply(200, answer());
+  await patience(page, answer);
   await assert.rejects(uploader.done, { code: 'FILE_CHANGED' });
   assert.ok(!net.log.some((line) => line.startsWith('PUT')));
 });

@@ -35,7 +35,7 @@ test('an upload is remembered from its start, found again by the same file, and 
   const { net, store, ack } = await visit();
   assert.equal(store.entries.size, 1);
   assert.deepEqual(Object.keys([...store.entries.values()][0]).sort(),
-    ['bytes_acked', 'hostname', 'last_modified', 'mark', 'name', 'size', 'upload_id', 'when']);
+    ['bytes_acked', 'hostname', 'last_modified', 'mark', 'name', 'size', 'upload_id', 'visit', 'when']);
   const { found } = await recalled(store, film());
   const { upload_id, hostname, name, size, active, resume } = found;
   assert.deepEqual([upload_id, hostname, name, size, active, resume], ['id1', 'https://up.example', 'film.mp4', 100, false, null]);
@@ -45,8 +45,24 @@ test('an upload is remembered from its start, found again by the same file, and 
   assert.equal((await recalled(store, film())).found, null);
 });
 
+for (const [what, file] of [['name', film(undefined, 'image:4711')], ['time', film(undefined, undefined, 8)]]) {
+  test(`issue 13: the same bytes with another ${what} are the same file: phones hand out copies`, async () => {
+    const { store } = await visit();
+    const { found } = await recalled(store, file);
+    assert.deepEqual([found?.upload_id, found?.name], ['id1', 'film.mp4']);
+  });
+}
+
+test('issue 13: of several uploads of the same bytes that of the same name and time is found, else the latest', async () => {
+  const { store } = await visit();
+  const [entry] = store.entries.values();
+  await store.put({ ...entry, upload_id: 'other', name: 'other.mp4', visit: entry.visit + 1 });
+  assert.equal((await recalled(store, film())).found.upload_id, 'id1');
+  assert.equal((await recalled(store, film(undefined, 'third.mp4'))).found.upload_id, 'other');
+});
+
 for (const [what, file] of [
-  ['name', film(undefined, 'other.mp4')], ['size', film('x'.repeat(99))], ['time', film(undefined, undefined, 8)],
+  ['size', film('x'.repeat(99))],
   ['first byte', film('y' + 'x'.repeat(99))], ['last byte', film('x'.repeat(99) + 'y')],
 ]) {
   test(`a file with another ${what} is another file`, async () => {
@@ -71,8 +87,7 @@ test('the mark reads both ends of a large file and nothing between', async () =>
 
 for (const [what, end] of [
   ['cancelled', ({ net, uploader }) => (uploader.cancel('x'), net.next('DELETE').reply(200, status_of({ state: 'cancelled' })))],
-  ['unknown to the server', ({ net }) => net.next('PUT').refuse(404, 'unknown-upload')],
-  ['over on the server', ({ net }) => net.next('PUT').refuse(410, 'upload-over')],
+  ['cancelled on the server', ({ net }) => net.next('PUT').refuse(410, 'upload-over', { upload: status_of({ state: 'cancelled' }) })],
   ['failed on the server', ({ net }) => net.next('PUT').refuse(410, 'upload-over', { upload: status_of({ state: 'failed' }) })],
 ]) {
   test(`an upload that is ${what} is forgotten`, async () => {
@@ -134,12 +149,12 @@ test('no store at all', async () => {
   await incoming.forget('id1');
 });
 
-test('recall asks the server: what is over or unknown is forgotten, without an answer the page decides', async () => {
+test('recall asks the server: what is over is forgotten, what is unknown not found just now, without an answer the page decides', async () => {
   const cases = [
     [(call) => call.reply(200, status_of({ state: 'handing_over' })), true],
     [(call) => call.reply(200, status_of({ state: 'finished' })), false],
     [(call) => call.reply(200, status_of({ state: 'cancelled' })), false],
-    [(call) => call.refuse(404, 'unknown-upload'), false],
+    [(call) => call.refuse(404, 'unknown-upload'), false, true],
     [(call) => call.refuse(410, 'upload-over'), false],
     [(call) => call.reply(404, 'a proxy that has lost its server'), true],
     [(call) => call.refuse(503, 'unavailable'), true],
@@ -147,19 +162,18 @@ test('recall asks the server: what is over or unknown is forgotten, without an a
     [(call) => call.lose(), true],
     [(call, page) => page.clock.advance(5000), true],
   ];
-  for (const [answer, there] of cases) {
+  for (const [answer, there, stays = there] of cases) {
     const { store } = await visit();
     const { found, page } = await recalled(store, film(), answer);
-    assert.deepEqual([found !== null, store.entries.size], [there, there ? 1 : 0], String(answer));
+    assert.deepEqual([found !== null, store.entries.size], [there, stays ? 1 : 0], String(answer));
     assert.equal(page.net.open.length, 0);
   }
 });
 
-test('unfinished: all of them, the newest first, the old ones dropped; active while an uploader has it', async () => {
+test('unfinished: all of them, the newest first; active while an uploader has it', async () => {
   const { store, clock, page } = await visit();
   clock.advance(1000);
-  store.put({ ...[...store.entries.values()][0], upload_id: 'id2', name: 'b', when: clock.now(), bytes_acked: 40 });
-  store.put({ ...[...store.entries.values()][0], upload_id: 'id3', name: 'c', when: clock.now() - 8 * 24 * 3_600_000 });
+  store.put({ ...[...store.entries.values()][0], upload_id: 'id2', name: 'b', when: clock.date(), bytes_acked: 40 });
   const all = await page.incoming.unfinished();
   assert.deepEqual(all.map(({ upload_id, name, bytes_acked, active }) => [upload_id, name, bytes_acked, active]),
     [['id2', 'b', 40, false], ['id1', 'film.mp4', 0, true]]);
@@ -178,6 +192,118 @@ test('what is forgotten stays forgotten, also while it goes on', async () => {
   await calm();
   assert.equal(store.entries.size, 0);
 });
+
+const DAY_MS = 24 * 3_600_000;
+
+for (const [jump, ms] of [['8 days ahead', 8 * DAY_MS], ['8 days back', -8 * DAY_MS], ['back to 1970', -1_000_000 + 1], ['56 years ahead', 20_440 * DAY_MS]]) {
+  test(`issue 13: a clock that is set ${jump} for a moment erases nothing, in this tab or another one`, async () => {
+    const first = await visit();
+    const { store } = first;
+    // Another tab, with the wrong time: looks, recalls, remembers an upload of its own.
+    const page = fake_page({ store });
+    page.clock.ahead = ms;
+    const look = page.incoming.unfinished();
+    await calm();
+    for (const call of page.net.all('GET')) call.lose();
+    assert.deepEqual((await look).map(({ upload_id }) => upload_id), ['id1']);
+    const found = page.incoming.recall(film());
+    for (let i = 0; i < 2; i += 1) {
+      await calm();
+      for (const call of page.net.all('GET')) call.reply(200, status_of());
+    }
+    assert.equal((await found)?.upload_id, 'id1');
+    const other = fake_upload({ page, file: film('y'.repeat(100), 'other.mp4'), id: 'id2' });
+    other.begin();
+    for (let i = 0; i < 2; i += 1) {
+      await calm();
+      for (const call of page.net.all('GET')) call.reply(200, status_of());
+    }
+    await calm();
+    // The time is right again.
+    for (const tab of [fake_page({ store }), first.page]) {
+      const all = tab.incoming.unfinished();
+      await calm();
+      for (const call of tab.net.all('GET')) call.lose();
+      assert.deepEqual((await all).map(({ upload_id }) => upload_id).sort(), ['id1', 'id2']);
+    }
+    assert.equal(store.entries.size, 2);
+  });
+}
+
+test('issue 13: what is old by the clock is forgotten when the server denies it as well', async () => {
+  const { store, page } = await visit();
+  const [entry] = store.entries.values();
+  store.put({ ...entry, upload_id: 'old', when: entry.when - 8 * DAY_MS });
+  store.put({ ...entry, upload_id: 'older', when: entry.when - 9 * DAY_MS });
+  page.net.open = [];
+  const all = page.incoming.unfinished();
+  await calm();
+  for (const call of page.net.all('GET')) {
+    if (call.url.endsWith('/old')) call.refuse(404, 'unknown-upload');
+    else call.reply(200, status_of());
+  }
+  assert.deepEqual((await all).map(({ upload_id }) => upload_id), ['id1', 'older']);
+  assert.deepEqual([...store.entries.keys()], ['id1', 'older']);
+});
+
+test('issue 13: at most so many are kept, those of the latest visits, whatever their dates', async () => {
+  const store = new FakeStore();
+  const entry = { hostname: 'https://up.example', name: 'f', size: 1, last_modified: 7, mark: 0, bytes_acked: 0 };
+  for (let i = 0; i < 5_010; i += 1) store.entries.set(`n${i}`, { ...entry, upload_id: `n${i}`, visit: 1 + Math.floor(i / 10), when: 2_000_000 - i });
+  await visit({ store });
+  for (let i = 0; i < 200 && store.entries.size !== 5_001; i += 1) await settled();
+  assert.equal(store.entries.size, 5_001);
+  assert.equal(store.entries.has('n9'), false);
+  assert.equal(store.entries.has('n10'), true);
+  assert.equal(store.entries.get('id1').visit, 502);
+});
+
+test('issue 13: many recalls at once read the store once', async () => {
+  const { store } = await visit();
+  let reads = 0;
+  const { all } = store;
+  store.all = () => ((reads += 1), all());
+  const page = fake_page({ store });
+  const found = Array.from({ length: 100 }, (_, i) => page.incoming.recall(film('z'.repeat(i + 1))));
+  await calm();
+  assert.deepEqual([...new Set(await Promise.all(found))], [null]);
+  assert.equal(reads, 1);
+});
+
+for (const [what, end] of [
+  ['the file is gone', async ({ net, clock, file }) => {
+    file.gone = true;
+    for (let i = 0; i < 4; i += 1) {
+      net.next('PUT').lose();
+      await calm();
+      clock.advance(10_000);
+      if (i < 3) net.next('GET').reply(200, status_of());
+    }
+  }],
+  ['the server denies it', ({ net, clock }) => {
+    net.next('PUT').refuse(404, 'unknown-upload');
+    for (let i = 0; i < 8; i += 1) {
+      clock.advance(3_600_000);
+      for (const call of net.all('GET')) call.refuse(404, 'unknown-upload');
+    }
+  }],
+  ['it cannot be bound', ({ net, uploader, page, store }) => {
+    const again = page.incoming.Uploader('id1', film());
+    again.start();
+    page.net.next('POST').refuse(409, 'length-changed');
+  }],
+]) {
+  test(`issue 13: after a failure (${what}) it is remembered: a second try may go better`, async () => {
+    const file = Object.assign(film(), { gone: false });
+    const { slice } = file;
+    file.slice = (...range) => (file.gone ? { size: 1, arrayBuffer: () => Promise.reject(new DOMException('gone', 'NotFoundError')) } : slice.apply(file, range));
+    const upload = await visit({ file });
+    await end({ ...upload, file });
+    await calm();
+    assert.equal(upload.store.entries.size, 1, what);
+    if (what !== 'it cannot be bound') await assert.rejects(upload.uploader.done, { name: 'UploadError' });
+  });
+}
 
 /** A handle as Chromium gives it; the store of the tests cannot clone functions, so it gives what was put. */
 function handle_of(file, leave = 'granted') {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ledger } from '../src/ledger.js';
 import { origin_of, script_origin, upload_url } from '../src/origin.js';
-import { next_chunks } from '../src/plan.js';
+import { next_chunk } from '../src/plan.js';
 import { merged, missing, size_of, union } from '../src/ranges.js';
 import { read_outcome, read_status, verdict } from '../src/reply.js';
 import { backoff_ms, poll_pause_ms, retry_after_ms } from '../src/retry.js';
@@ -45,23 +45,24 @@ table('missing', missing, [
 test('union and size', () => assert.equal(size_of(union([[0, 4]], [[2, 6], [8, 9]])), 7));
 
 const plan = (received, in_flight, length, chunk_bytes, send_ahead) =>
-  next_chunks({ received, in_flight, length, chunk_bytes, send_ahead });
+  next_chunk({ received, in_flight, length, chunk_bytes, send_ahead });
 table('plan', plan, [
-  [[], [], 25, 10, 4, [[0, 10], [10, 20], [20, 25]]],
-  [[], [], 100, 10, 2, [[0, 10], [10, 20]]],
-  [[[0, 15]], [[15, 25]], 40, 10, 4, [[25, 35], [35, 40]]],
-  [[[10, 20], [30, 40]], [], 45, 100, 9, [[0, 10], [20, 30], [40, 45]]],
-  [[[0, 10]], [], 10, 10, 4, []],
-  [[], [[0, 10], [10, 20]], 100, 10, 2, []],
-  [[], [[0, 10], [10, 20], [20, 30]], 100, 10, 2, []],
-  [[], [], 0, 10, 4, []],
+  [[], [], 25, 10, 4, [0, 10]],
+  [[], [[0, 10], [10, 20]], 25, 10, 4, [20, 25]],
+  [[[0, 15]], [[15, 25]], 40, 10, 4, [25, 35]],
+  [[[10, 20], [30, 40]], [[0, 10]], 45, 100, 9, [20, 30]],
+  [[[0, 10]], [], 10, 10, 4, undefined],
+  [[], [[0, 10], [10, 20]], 100, 10, 2, undefined],
+  [[], [[0, 10], [10, 20], [20, 30]], 100, 10, 2, undefined],
+  [[], [], 0, 10, 4, undefined],
+  [[], [], 100, 10, 1e12, [0, 10]],
 ]);
 
 test('plan covers any file exactly once', () => {
   for (const chunk of [1, 3, 7, 64]) {
     let received = [[5, 9], [20, 21]];
     const sent = [];
-    for (let chunks; (chunks = plan(received, [], 50, chunk, 3)).length > 0; received = union(received, chunks)) sent.push(...chunks);
+    for (let next; (next = plan(received, [], 50, chunk, 3)); received = union(received, [next])) sent.push(next);
     assert.deepEqual(received, [[0, 50]]);
     assert.equal(size_of(merged(sent)), 45);
     assert.equal(sent.reduce((sum, [from, to]) => sum + to - from, 0), 45);
@@ -108,29 +109,29 @@ test('short looks begin quick, grow slow, and are rarer the more share the conne
 });
 
 table('verdict', (http, code = 'x') => verdict({ http, code, from_server: code !== 'x' }), [
-  [400, 'bad-request', 'fatal'],
+  [400, 'bad-request', 'wrong'],
   [400, 'digest-mismatch', 'retry'],
   [401, 'retry'],
   [401, 'forbidden', 'retry'],
   [403, 'retry'],
-  [403, 'forbidden', 'fatal'],
-  [404, 'unknown-upload', 'fatal'],
+  [403, 'forbidden', 'wrong'],
+  [404, 'unknown-upload', 'absent'],
   [400, 'retry'],
   [404, 'retry'],
   [405, 'retry'],
-  [405, 'method-not-allowed', 'fatal'],
+  [405, 'method-not-allowed', 'wrong'],
   [407, 'retry'],
   [410, 'retry'],
   [412, 'retry'],
   [421, 'retry'],
   [413, 'too_large'],
   [408, 'retry'],
-  [409, 'length-changed', 'fatal'],
+  [409, 'length-changed', 'wrong'],
   [409, 'superseded', 'superseded'],
   [410, 'upload-over', 'over'],
   [412, 'wrong-state', 'too_late'],
   [413, 'too-large', 'too_large'],
-  [416, 'range-invalid', 'fatal'],
+  [416, 'range-invalid', 'wrong'],
   [429, 'too-many', 'retry'],
   [500, 'fault', 'retry'],
   [502, 'retry'],
@@ -183,9 +184,13 @@ table('origin', origin_of, [
   [' [::1]:4000 ', 'http:', 'http://[::1]:4000'],
 ]);
 
-test('an impossible hostname is refused with its text', () => {
-  assert.throws(() => origin_of('not a host', 'https:'), { name: 'TypeError', message: /"not a host"/ });
-});
+for (const text of ['not a host', '', '  ', 'https://', 'up.example/path', 'https://up.example/?a', 'up.example#a', 'user:word@up.example',
+  'javascript:alert(1)', 'up.example:port', '\ud800.example', undefined, null, 7, {}, Symbol('x'), { toString() { throw new Error('no'); } }]) {
+  test(`no origin, and refused with its text: ${JSON.stringify(text)}`, () => {
+    const expected = typeof text === 'string' && text !== '\ud800.example' ? `: "${text}"` : 'hostname';
+    assert.throws(() => origin_of(text, 'https:'), (error) => error instanceof TypeError && error.message.includes(expected));
+  });
+}
 
 table('script origin', script_origin, [
   ['https://up.example:1/incoming/frontend/incoming.js', 'https://up.example:1'],

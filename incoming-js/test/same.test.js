@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { pieces } from '../src/same.js';
-import { KiB, MiB, SIZE, asked, content, upload } from './pieces.js';
+import { KiB, MiB, SIZE, asked, content, patience, upload } from './pieces.js';
 import { fake_upload, settled, status_of } from './fakes.js';
 
 for (const [what, ranges, expected] of [
@@ -87,8 +87,10 @@ test('what the server cannot tell does not matter', async () => {
 });
 
 test('a file that cannot be read: FILE_CHANGED', async () => {
-  const { uploader, seen } = upload([[0, 2 * MiB]]);
+  const page = upload([[0, 2 * MiB]]);
+  const { uploader, seen } = page;
   seen.readable = false;
+  await patience(page, () => page.status());
   await assert.rejects(uploader.done, { code: 'FILE_CHANGED' });
   assert.equal(uploader.error_code, 100);
 });

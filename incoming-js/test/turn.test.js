@@ -22,10 +22,12 @@ test('the second tab looks on, says so, shows progress, and takes over when the 
   assert.deepEqual([second.uploader.can_pause, second.uploader.can_cancel], [false, true]);
   second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
   assert.equal(second.uploader.bytes_acked, 10);
-  // However long the first is silent: it has the lock, so it lives.
-  for (let i = 0; i < 400; i += 1) {
-    second.clock.advance(2000);
-    if (second.net.all('GET').length > 0) second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
+  // As long as the first makes progress, however little.
+  for (let bytes = 10; bytes < 20; bytes += 1) {
+    for (let i = 0; i < 100; i += 1) {
+      second.clock.advance(2000);
+      if (second.net.all('GET').length > 0) second.net.next('GET').reply(200, status_of({ received: [[0, bytes]] }));
+    }
   }
   assert.equal(second.net.all('PUT').length, 0);
   first.uploader.cancel('x');
@@ -33,6 +35,34 @@ test('the second tab looks on, says so, shows progress, and takes over when the 
   assert.equal(second.net.all('GET').length, 1);
   second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
   assert.deepEqual(second.net.next('PUT').range, [10, 20]);
+});
+
+test('issue 13: a tab that has the turn and makes no progress for minutes, as a frozen one, loses it', () => {
+  const locks = new FakeLocks();
+  const tab = () => fake_upload({ page: fake_page({ locks }), options: { send_ahead: 1 } });
+  const [first, second] = [tab(), tab()];
+  first.begin();
+  second.begin();
+  const look = () => second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
+  // A clock that is set on is no time that went by.
+  second.clock.ahead = 8 * 24 * 3_600_000;
+  for (let ms = 0; ms < 5 * 60_000; ms += 2000) {
+    look();
+    assert.equal(second.net.all('PUT').length, 0, `${ms} ms`);
+    second.clock.advance(2000);
+  }
+  look();
+  second.clock.advance(2000);
+  look();
+  // What it has now the status tells, and it sends.
+  look();
+  assert.deepEqual(second.net.next('PUT').range, [10, 20]);
+  // The first one runs again: it looks on, and goes on when the second is done.
+  locks.thaw();
+  assert.equal(first.net.all('PUT').length, 0);
+  assert.match(first.uploader.state_msg, /another tab/);
+  first.net.next('GET').reply(200, status_of({ state: 'finished' }));
+  assert.equal(first.told('finished'), 1);
 });
 
 test('the second tab sees the end as well', () => {
@@ -76,7 +106,7 @@ test('over: the turn is given back, once', () => {
   const { net, begin } = fake_upload({ page: fake_page({ locks }) });
   begin();
   assert.equal([...locks.queues.values()][0].length, 1);
-  net.next('PUT').refuse(404, 'unknown-upload');
+  net.next('PUT').refuse(410, 'upload-over', { upload: status_of({ state: 'cancelled' }) });
   assert.equal([...locks.queues.values()][0].length, 0);
 });
 
@@ -84,23 +114,30 @@ test('over: the turn is given back, once', () => {
 function lock_manager({ refuses = false } = {}) {
   const queue = [];
   let held = false;
+  let rob = () => {};
   const grant = async (callback) => {
     held = true;
-    await callback({});
+    const robbed = new Promise((_, fail) => (rob = () => fail(new DOMException('stolen', 'AbortError'))));
+    await Promise.race([callback({}), robbed]);
     held = false;
     const next = queue.shift();
-    if (next) grant(next.callback).then(next.resolve);
+    if (next) grant(next.callback).then(next.resolve, next.reject);
   };
   return {
-    request: (name, { ifAvailable, signal }, callback) => {
+    request: (name, { ifAvailable, signal, steal }, callback) => {
       if (refuses) return Promise.reject(new DOMException('no', 'SecurityError'));
+      if (signal?.aborted) return Promise.reject(signal.reason);
+      if (steal) {
+        rob();
+        return Promise.resolve().then(() => grant(callback));
+      }
       if (!held) {
         held = true;
         return Promise.resolve().then(() => grant(callback));
       }
       if (ifAvailable) return Promise.resolve().then(() => callback(null));
       return new Promise((resolve, reject) => {
-        const one = { callback, resolve };
+        const one = { callback, resolve, reject };
         queue.push(one);
         signal.addEventListener('abort', () => {
           if (!queue.includes(one)) return;
@@ -133,6 +170,27 @@ test('Web Locks: in turn; who gives up is passed over', async () => {
   claim_lock(lock_manager({ refuses: true }), 'a', (turn) => told.push(`e ${turn}`));
   await settled();
   assert.deepEqual(told.slice(5), ['e held']);
+});
+
+test('Web Locks: one that is taken away is waited for like any other', async () => {
+  const locks = lock_manager();
+  const told = [];
+  const claim = (who, steal) => claim_lock(locks, 'a', (turn) => told.push(`${who} ${turn}`), steal);
+  const calm = async () => {
+    for (let i = 0; i < 4; i += 1) await settled();
+  };
+  const a = claim('a');
+  await calm();
+  const b = claim('b');
+  await calm();
+  b();
+  const again = claim('b', true);
+  await calm();
+  assert.deepEqual(told, ['a held', 'b waiting', 'b held', 'a waiting']);
+  again();
+  await calm();
+  assert.deepEqual(told.slice(4), ['a held']);
+  a();
 });
 
 /** Channels of one name, which hear each other a moment later. */

@@ -240,6 +240,13 @@ export class Line {
     this.up = true;
   }
 
+  /** One of the connections that uploads use goes dead without a word: neither side hears of it. */
+  strangle() {
+    const pair = [...this.pairs].find(({ used }) => used);
+    pair.dead = true;
+    pair.client.pause();
+  }
+
   /** Nothing goes upwards until `go`; connections stay. */
   hold() {
     this.stands = true;
@@ -248,7 +255,7 @@ export class Line {
 
   go() {
     this.stands = false;
-    for (const { client } of this.pairs) client.resume();
+    for (const { client, dead } of this.pairs) if (!dead) client.resume();
   }
 
   close() {
@@ -270,6 +277,7 @@ export class Line {
     far.on('data', (data) => downwards(data, 0));
     const gate = this.together ? this : { free: 0 };
     client.on('data', (data) => {
+      if (pair.dead) return client.pause();
       this.bytes += data.length;
       this.carried[nth] += data.length;
       const head = data.subarray(0, 64).toString('latin1');
@@ -284,7 +292,7 @@ export class Line {
       gate.free = starts + (data.length / this.rate) * 1000 + (fault ?? 0);
       upwards(data, Math.max(0, starts - now));
       client.pause();
-      setTimeout(() => this.stands || client.resume(), Math.max(0, gate.free - now));
+      setTimeout(() => this.stands || pair.dead || client.resume(), Math.max(0, gate.free - now));
       return undefined;
     });
     if (this.stands) client.pause();

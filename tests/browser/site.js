@@ -28,6 +28,8 @@ class Site {
   /** Where the page finds the library. */
   library;
   csp;
+  /** More that the web app answers, by path: functions of the answer. */
+  more = new Map();
 
   /** The page, as seen by the browser. */
   get page() {
@@ -82,6 +84,7 @@ class Site {
     if (pathname === '/watch.js') return send('text/javascript', await readFile(OWN_SCRIPT));
     if (pathname === '/favicon.ico') return answer.writeHead(204).end();
     if (pathname === '/handover') return this.#take(request, send);
+    if (this.more.has(pathname)) return this.more.get(pathname)(answer, request);
     if (pathname.startsWith('/incoming/')) return this.#pass(request, answer);
     return answer.writeHead(404).end();
   }
@@ -140,7 +143,7 @@ export function site(t, { serve = [], tls = false } = {}) {
   return Site.open(t, serve, tls);
 }
 
-async function certificate(dir) {
+export async function certificate(dir) {
   const [cert, key] = [join(dir, 'cert.pem'), join(dir, 'key.pem')];
   await promisify(execFile)('openssl', [
     'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',

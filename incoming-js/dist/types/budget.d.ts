@@ -1,13 +1,17 @@
-export type Lane = 'chunk' | 'poll' | 'control';
+export type Lane = 'control' | 'poll' | 'chunk' | 'bind';
+/** @typedef {'control' | 'poll' | 'chunk' | 'bind'} Lane in the order in which they are served */
+/** @type {Lane[]} */
+export declare const LANES: Lane[];
 export type Slot = {
     release: () => void;
 };
-/** @typedef {'chunk' | 'poll' | 'control'} Lane */
 /** @typedef {{ release: () => void }} Slot to be given back exactly once; giving it back again does nothing */
 export declare class Budget {
     #private;
     /** Bytes of the largest chunk that passes on the way to this server, as far as refusals have taught. */
     ceiling: number;
+    /** How many times longer than usual a chunk may go without a sign of life, as stalls have taught. */
+    patience: number;
     /**
      * A slot if one is free and nobody waits for it.
      * @param {Lane} lane
@@ -24,9 +28,9 @@ export declare class Budget {
     /** Uploaders that follow their upload by status requests. */
     get followers(): number;
     /**
-     * Counts an uploader among those that follow by status; the others are told, since one of them may sit on the
+     * Counts an uploader among those that follow by status. One that was alone is told, since it may sit on the
      * connection with a long poll.
-     * @param {() => void} on_more called when another one joins
+     * @param {() => void} on_more called when another one joins; this one's own function
      * @returns {() => void} ends it
      */
     follow(on_more: () => void): () => void;

@@ -10,18 +10,21 @@ export declare class Engine {
     properties(): import("./types.js").Properties;
     /** Why it failed, or what went wrong with the cancelling. */
     get failure(): import("./types.js").Failure | null;
-    /** Begins, or goes on when paused, or tries now what waits to be tried again; else does nothing. */
+    /**
+     * Begins, or goes on when paused, or tries now what waits to be tried again; else does nothing.
+     * @throws {TypeError} when there is no server
+     */
     start(): void;
     /** Stops sending and keeps what is acknowledged; does nothing where pausing is not possible. */
     pause(): void;
     /**
      * Cancels, where possible: by the server when it is there, else here and now, and the server is told later.
-     * @param {string} reason
+     * @param {unknown} reason
      */
-    cancel(reason: string): void;
+    cancel(reason: unknown): void;
     /**
      * Cancels here and now, in every phase, and tells the server.
-     * @param {string} reason
+     * @param {unknown} reason
      */
-    abort(reason: string): void;
+    abort(reason: unknown): void;
 }

@@ -16,16 +16,11 @@ export declare function length_changed(now_bytes: number, then_bytes: number): F
  */
 export declare function failed_on_server(reason: string | null): Failure;
 /**
- * The browser cannot read the file any more. Numbers from 100 to 199 are the library's: the server's are below, HTTP
- * status codes above.
+ * The browser cannot read the file any more, or the server holds other bytes than it has. Numbers from 100 to 199 are the
+ * library's: the server's are below, HTTP status codes above.
  * @returns {Failure}
  */
 export declare function file_changed(): Failure;
-/**
- * The server holds other bytes than the file has.
- * @returns {Failure}
- */
-export declare function other_file(): Failure;
 /**
  * Cancelled while the server could not be reached.
  * @returns {Failure}

@@ -1,14 +1,11 @@
 /**
- * Where the server is: from what the page says, from where the script came, from the page itself. Pure.
- */
-/**
  * The origin a hostname stands for. With `http://` or `https://` it is taken as it is; a bare `host` or `host:port`
  * gets the scheme of the page, and https where the page has neither (as on `file:`).
  * @param {string} hostname
- * @param {string} page_protocol such as `https:`
+ * @param {string | undefined} page_protocol such as `https:`
  * @throws {TypeError} when it cannot be one
  */
-export declare function origin_of(hostname: string, page_protocol: string): string;
+export declare function origin_of(hostname: string, page_protocol: string | undefined): string;
 /**
  * The origin a script was loaded from, null where that says nothing (inline, blob:, data:, file:).
  * @param {string | null | undefined} script_url

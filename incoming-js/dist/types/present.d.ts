@@ -11,6 +11,14 @@ export type Put = {
      * it has taken all of them
      */
     handed: boolean;
+    /**
+     * the browser tells how many are sent
+     */
+    watched: boolean;
+    /**
+     * when bytes moved last, or it began
+     */
+    moved_at: number;
 };
 export type Phase = 'idle' | 'binding' | 'sending' | 'watching' | 'following' | 'paused' | 'cancelling' | 'over';
 export type Turn = 'asking' | 'held' | 'waiting';
@@ -50,6 +58,8 @@ export type Snapshot = {
  * @property {number} to
  * @property {number} sent bytes the network has taken
  * @property {boolean} handed it has taken all of them
+ * @property {boolean} watched the browser tells how many are sent
+ * @property {number} moved_at when bytes moved last, or it began
  */
 /**
  * - `idle`: not started

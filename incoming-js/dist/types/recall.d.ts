@@ -52,8 +52,10 @@ export type Unfinished = {
  * @param {(upload_id: string, file: File, options: Options) => Uploader} create_uploader
  */
 export declare function create_memory({ store, locks, clock, transport }: Ports, create_uploader: (upload_id: string, file: File, options: Options) => Uploader): {
+    visit: () => Promise<number>;
     /**
-     * An unfinished upload of this very file that the server still knows: by name, size, time, first and last bytes.
+     * An unfinished upload of these very bytes that the server still knows: by size, first and last bytes. Where there are
+     * more, one of the same name and time is taken, else the latest.
      * @param {File} file
      * @returns {Promise<Unfinished | null>}
      */

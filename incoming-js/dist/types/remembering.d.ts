@@ -2,20 +2,18 @@ export declare class Remembering {
     #private;
     /**
      * @param {import('./types.js').Ports} ports
+     * @param {string} upload_id
      * @param {File} file
      * @param {import('./types.js').Options} options
      */
-    constructor({ store, clock }: import('./types.js').Ports, file: File, { remember, handle }: import('./types.js').Options);
+    constructor({ store, clock, visit }: import('./types.js').Ports, upload_id: string, file: File, { remember, handle }: import('./types.js').Options);
     /**
-     * @param {string} upload_id
+     * How far it is; for the first time once the server knows it.
      * @param {string} hostname
-     */
-    begin(upload_id: string, hostname: string): void;
-    /**
      * @param {number} bytes_acked
      * @param {boolean} now the upload stands still
      */
-    note(bytes_acked: number, now: boolean): void;
-    /** It is over. */
+    note(hostname: string, bytes_acked: number, now: boolean): void;
+    /** Nothing can come of it any more. */
     end(): void;
 }

@@ -21,11 +21,12 @@ export declare function read_status(json: unknown): Status | null;
  * - `too_large`: perhaps a smaller chunk passes
  * - `too_late`: cannot be cancelled any more
  * - `over`: the upload has ended, the status says how
- * - `fatal`: no retry will help
+ * - `absent`: no such upload
+ * - `wrong`: not possible by what is known; where nothing is known yet, no retry will help
  * @param {Refusal} refusal
- * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal'}
+ * @returns {'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'absent' | 'wrong'}
  */
-export declare function verdict({ http, code, from_server }: Refusal): 'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'fatal';
+export declare function verdict({ http, code, from_server }: Refusal): 'retry' | 'superseded' | 'too_large' | 'too_late' | 'over' | 'absent' | 'wrong';
 /**
  * The upload has ended, one way or the other.
  * @param {Status} status

@@ -1,12 +1,13 @@
 export type Request = import('./types.js').Request;
 /** @typedef {import('./types.js').Request} Request */
 /**
- * Binds the ticket to the file; answered with the status, any number of times.
+ * Binds the ticket to the file; answered with the status, any number of times. One of no bytes completes the upload, so
+ * it is read before: a folder and a file that is gone have none either.
  * @param {string} url
  * @param {File} file
  * @returns {Request}
  */
-export declare function bind_request(url: string, { name, size, type, lastModified }: File): Request;
+export declare function bind_request(url: string, file: File): Request;
 /**
  * @param {string} url
  * @returns {Request}
@@ -39,7 +40,8 @@ export declare function verify_request(url: string, body: string): Request;
  * @param {import('./present.js').Put} put
  * @param {Blob | null} bytes of it, where they are in memory
  * @param {boolean} digest
+ * @param {() => number} now
  * @param {() => void} on_change
  * @returns {Request}
  */
-export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, bytes: Blob | null, digest: boolean, on_change: () => void): Request;
+export declare function chunk_request(url: string, file: File, put: import('./present.js').Put, bytes: Blob | null, digest: boolean, now: () => number, on_change: () => void): Request;

@@ -31,13 +31,14 @@ export declare function check_all(upload: Upload, last: Range): void;
  */
 export declare function on_verdicts(upload: Upload, { verified }: import('./types.js').Status): void;
 /**
- * The server cannot compare, or not now. Gives true when it is to be asked once more, later.
+ * The server cannot compare, or not now. Gives true when it is to be asked once more, later; one that is busy, as often as
+ * it takes.
  * @param {Upload} upload
  * @param {import('./types.js').Outcome} outcome
  */
 export declare function ask_again(upload: Upload, outcome: import('./types.js').Outcome): boolean;
 /**
- * Ends the upload when the file cannot be read any more.
+ * Looks whether the file can still be read, one look at a time.
  * @param {Upload} upload
  * @param {number} at offset of a byte that is being sent, or was
  */

@@ -47,7 +47,7 @@ export type Refusal = {
 };
 export type Lost = {
     kind: 'lost';
-    why: 'network' | 'stall' | 'abort' | 'headers';
+    why: 'network' | 'stall' | 'abort' | 'headers' | 'file';
     text?: string;
 };
 export type RawAnswer = {
@@ -63,6 +63,7 @@ export type Outcome = {
 } | {
     kind: 'refused';
     refusal: Refusal;
+    why?: undefined;
 } | Lost;
 export type Request = {
     method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -74,13 +75,17 @@ export type Request = {
      */
     digest?: boolean;
     /**
-     * the body is to be read before anything of it is sent
+     * to be read before anything is sent; where it is the body, what was read goes out
      */
-    read_first?: boolean;
+    read_first?: Blob | null;
     /**
      * patience for the answer once the request is sent
      */
     answer_ms?: number;
+    /**
+     * how many times longer than usual to wait for a sign of life
+     */
+    patience?: number;
     /**
      * how much of the body the network has taken
      */
@@ -101,9 +106,13 @@ export type Transport = {
 };
 export type Clock = {
     /**
-     * ms, wall clock
+     * ms that have gone by since some moment: no clock that can be set
      */
     now: () => number;
+    /**
+     * ms, wall clock: for people, and for dates that others send
+     */
+    date: () => number;
     set_timer: (fn: () => void, ms: number) => unknown;
     clear_timer: (timer: any) => void;
     /**
@@ -126,6 +135,10 @@ export type Ports = {
     sha256: (blob: Blob) => Promise<string | null>;
     store: Store | null;
     locks: Locks;
+    /**
+     * number of this page among those that remembered an upload
+     */
+    visit?: () => Promise<number>;
 };
 export type Entry = {
     upload_id: string;
@@ -145,9 +158,13 @@ export type Entry = {
      */
     bytes_acked: number;
     /**
-     * ms, when that was
+     * ms, when that was, for people: the clock may have been wrong
      */
     when: number;
+    /**
+     * number of the page that touched it last; none in entries of earlier versions
+     */
+    visit?: number;
     handle?: FileSystemFileHandle;
 };
 export type Store = {
@@ -161,10 +178,11 @@ export type Store = {
 };
 export type Locks = {
     /**
-     * tells `held` when it is this one's
-     * turn, at once where nothing better is known; returns the end of it
+     * tells `held` when it
+     * is this one's turn, at once where nothing better is known, and `waiting` when another tab has it or took it; `steal` takes it
+     * from a tab that is taken for dead; returns the end of it
      */
-    claim: (name: string, on_turn: (turn: 'held' | 'waiting') => void) => () => void;
+    claim: (name: string, on_turn: (turn: 'held' | 'waiting') => void, steal?: boolean) => () => void;
     /**
      * the names held now, in any tab; none where that is unknown
      */
@@ -259,13 +277,13 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {boolean} from_server false when it is not the server's own form
  */
 /**
- * No answer came: the network broke, no byte moved for too long, the browser gave the request up, or the page could
- * not say what headers to send (and why, in `text`).
- * @typedef {{ kind: 'lost', why: 'network' | 'stall' | 'abort' | 'headers', text?: string }} Lost
+ * No answer came: the network broke, no byte moved for too long, the browser gave the request up, the page could
+ * not say what headers to send (and why, in `text`), or the file could not be read before it was sent.
+ * @typedef {{ kind: 'lost', why: 'network' | 'stall' | 'abort' | 'headers' | 'file', text?: string }} Lost
  */
 /** @typedef {{ kind: 'answer', status: number, body: string, retry_after: string | null }} RawAnswer */
 /** @typedef {RawAnswer | Lost} RawOutcome */
-/** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal } | Lost} Outcome */
+/** @typedef {{ kind: 'status', status: Status } | { kind: 'refused', refusal: Refusal, why?: undefined } | Lost} Outcome */
 /**
  * One request.
  * @typedef {object} Request
@@ -274,8 +292,9 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {Record<string, string>} [headers]
  * @property {Blob | string} [body]
  * @property {boolean} [digest] a digest of the body is to go along
- * @property {boolean} [read_first] the body is to be read before anything of it is sent
+ * @property {Blob | null} [read_first] to be read before anything is sent; where it is the body, what was read goes out
  * @property {number} [answer_ms] patience for the answer once the request is sent
+ * @property {number} [patience] how many times longer than usual to wait for a sign of life
  * @property {(bytes: number) => void} [on_sent] how much of the body the network has taken
  * @property {() => void} [on_handed] the network has taken all of it
  * @property {() => void} [on_still] no byte has moved for a while
@@ -288,7 +307,8 @@ export type Ending = 'finished' | 'cancelled' | 'error';
 /**
  * Time and chance.
  * @typedef {object} Clock
- * @property {() => number} now ms, wall clock
+ * @property {() => number} now ms that have gone by since some moment: no clock that can be set
+ * @property {() => number} date ms, wall clock: for people, and for dates that others send
  * @property {(fn: () => void, ms: number) => unknown} set_timer
  * @property {(timer: any) => void} clear_timer
  * @property {() => number} random in [0, 1)
@@ -304,6 +324,7 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {(blob: Blob) => Promise<string | null>} sha256 in base64; null where there is no such thing; rejects when it cannot be read
  * @property {Store | null} store
  * @property {Locks} locks
+ * @property {() => Promise<number>} [visit] number of this page among those that remembered an upload
  */
 /**
  * What is remembered of an upload that is not over.
@@ -315,7 +336,8 @@ export type Ending = 'finished' | 'cancelled' | 'error';
  * @property {number} last_modified
  * @property {number} mark tells files apart that agree in all of this: a hash of the first and the last bytes
  * @property {number} bytes_acked as last known
- * @property {number} when ms, when that was
+ * @property {number} when ms, when that was, for people: the clock may have been wrong
+ * @property {number} [visit] number of the page that touched it last; none in entries of earlier versions
  * @property {FileSystemFileHandle} [handle]
  */
 /**
@@ -329,8 +351,9 @@ export type Ending = 'finished' | 'cancelled' | 'error';
 /**
  * Who may send, among the tabs of a browser.
  * @typedef {object} Locks
- * @property {(name: string, on_turn: (turn: 'held' | 'waiting') => void) => () => void} claim tells `held` when it is this one's
- *   turn, at once where nothing better is known; returns the end of it
+ * @property {(name: string, on_turn: (turn: 'held' | 'waiting') => void, steal?: boolean) => () => void} claim tells `held` when it
+ *   is this one's turn, at once where nothing better is known, and `waiting` when another tab has it or took it; `steal` takes it
+ *   from a tab that is taken for dead; returns the end of it
  * @property {() => Promise<string[]>} held the names held now, in any tab; none where that is unknown
  */
 /**

@@ -25,6 +25,7 @@ export declare class Upload {
     hold: Hold;
     memory: Remembering;
     settle: () => void;
+    tell: () => void;
     /** @type {import('./present.js').Phase} */
     phase: import('./present.js').Phase;
     /** Mark of the ledger when the phase began. */
@@ -43,12 +44,20 @@ export declare class Upload {
     polls: number;
     /** Times that the server had everything and then no longer, for the length of the pause after it. */
     falls: number;
+    /** Answers in a row that contradict earlier ones, and looks in a row at a file that could not be read. */
+    contradictions: number;
+    unreadable: number;
+    /** The file is being looked at. */
+    looking: boolean;
+    /** When the youngest of the acknowledged chunks began. */
+    acked_began_at: number;
     /** @type {string | null} */
     cancel_msg: string | null;
     /** @type {Failure | null} */
     failure: Failure | null;
     /** @type {import('./types.js').Ending[]} not yet told */
     events: import('./types.js').Ending[];
+    hostname: string;
     url: string;
     /** @type {import('./budget.js').Budget | null} */
     budget: import('./budget.js').Budget | null;
@@ -94,10 +103,28 @@ export declare class Upload {
     look_later(): void;
     /** A newer request took over: backs off, and leaves the sending to the other one when that goes on. */
     give_way(): void;
-    /** Looks up the server on the first occasion, so that the page may name it until then. */
+    /**
+     * An answer that does not agree with what the server said before: something in between may be wrong for a while, so
+     * the status is read after a pause. Believed when it comes again and again, and at once where nothing was known.
+     * @param {Failure} failure
+     * @param {Call} call
+     * @param {number} [first_ms] of the first pause, where the usual ones are too short
+     */
+    contradict(failure: Failure, call: Call, first_ms?: number): void;
+    /** Gives up chunks on which nothing moves while later ones are acknowledged: their connection is dead. */
+    drop_overtaken(): void;
+    /** The file cannot be read: it may be on a drive that comes back. */
+    cannot_read(): void;
+    /**
+     * Looks up the server on the first occasion, so that the page may name it until then.
+     * @throws {TypeError} when there is none; nothing is changed then
+     */
     open(): void;
-    /** Asks for this browser's turn, which is taken when no answer comes; from now on the upload is remembered. */
-    join(): void;
+    /**
+     * Asks for this browser's turn, which is taken when no answer comes.
+     * @param {boolean} [steal] takes it from a tab that makes no progress
+     */
+    join(steal?: boolean): void;
     /** @param {'sending' | 'watching' | 'following'} phase */
     enter(phase: 'sending' | 'watching' | 'following'): void;
     /** Ends all that runs or waits; the phase is the caller's to set. */

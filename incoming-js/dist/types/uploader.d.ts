@@ -11,12 +11,14 @@ export declare class UploadError extends Error {
     /** @param {import('./types.js').Failure} failure */
     constructor({ code, error_code, message }: import('./types.js').Failure);
 }
+/** Its properties are set by every change. @type {new () => EventTarget & Properties} */
+declare const Observable: new () => EventTarget & Properties;
 /**
  * Uploads one file with one ticket. Treat all but the callbacks as read-only.
  *
  * Events, besides the callbacks of the same meaning: `progress`, `finished`, `cancelled`, `error`.
  */
-export declare class Uploader extends EventTarget {
+export declare class Uploader extends Observable {
     /** Name of the file, without a path. */
     filename: string;
     bytes_total: number;
@@ -31,33 +33,6 @@ export declare class Uploader extends EventTarget {
     pause: (what: 'pause' | 'unpause' | 'toggle') => this;
     /** @param {string} [reason] for the web app and for people */
     cancel: (reason?: string) => this;
-    bytes_tx: number;
-    bytes_acked: number;
-    bytes_ahead: number;
-    frac_complete: number;
-    /** @type {number | null} */
-    bytes_per_s: number | null;
-    /** @type {number | null} */
-    eta_s: number | null;
-    chunks_tx_now: number;
-    chunks_acked_now: number;
-    chunks_ahead: number;
-    state_msg: string;
-    /** @type {number | null} */
-    retry_in_s: number | null;
-    /** @type {string | null} */
-    cancel_msg: string | null;
-    /** @type {number | null} */
-    error_code: number | null;
-    /** @type {string | null} */
-    error_msg: string | null;
-    connected: boolean;
-    finished: boolean;
-    paused: boolean;
-    can_pause: boolean;
-    cancelling: boolean;
-    cancelled: boolean;
-    can_cancel: boolean;
     /** @type {Callback} */
     onprogress: Callback;
     /** @type {Callback} */
@@ -75,3 +50,4 @@ export declare class Uploader extends EventTarget {
      */
     constructor(upload_id: string, file: File, options: import('./types.js').Options, ports: import('./types.js').Ports, origin: () => string);
 }
+export {};
