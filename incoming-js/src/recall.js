@@ -69,7 +69,7 @@ export function create_memory({ store, locks, clock, transport }, create_uploade
     return (visiting ??= entries().then(async (all) => {
       for (const { upload_id } of all.slice(REMEMBER_MOST)) await store?.remove(upload_id);
       return (all[0]?.visit ?? 0) + 1;
-    }));
+    }).catch(() => 1));
   }
 
   /**

@@ -40,6 +40,8 @@ export class Rival {
     this.#bytes = bytes;
     if (now_ms - this.#grew_at <= WATCH_IDLE_MS) return false;
     this.superseded = SUPERSEDED_LIMIT - 1;
+    // Should this one not get on either, it is as long until the next try.
+    this.#grew_at = now_ms;
     return true;
   }
 }

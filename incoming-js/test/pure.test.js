@@ -228,5 +228,6 @@ test('rival: gives way three times, and sees when the other is gone', () => {
   assert.equal(rival.is_gone(6, 600_000), false);
   assert.equal(rival.is_gone(6, 800_000), false);
   assert.equal(rival.is_gone(6, 900_001), true);
+  assert.equal(rival.is_gone(6, 900_002), false, 'not at every look from now on');
   assert.equal(rival.took_over(), true);
 });

@@ -332,6 +332,33 @@ test('the same bytes are found again under another name and time', async (t) => 
   await finished(page, app, id, one);
 });
 
+test('a clock that is set by days and years for a moment erases nothing that is remembered, and moves no pause', async (t) => {
+  const { app, line, page, dir } = await over(t, 4 * MB);
+  const one = await file(dir, 'clock.bin', 8 * MB);
+  await put_in(page, one);
+  const id = await app.ticket();
+  await begin(page, id);
+  await at_percent(page, 20);
+  line.cut();
+  await seen(page, 'it waits', (now) => /again in/.test(now.state_msg));
+  const found = await page.evaluate(async () => {
+    const { now } = Date;
+    const DAY_MS = 24 * 3_600_000;
+    const out = [];
+    for (const days of [8, -8, 365, -20_000, 0]) {
+      Date.now = () => now() + days * DAY_MS;
+      const all = await incoming.unfinished();
+      out.push([days, all.length, window.uploads.up.up.retry_in_s <= 60]);
+    }
+    Date.now = now;
+    return out;
+  });
+  assert.deepEqual(found, [8, -8, 365, -20_000, 0].map((days) => [days, 1, true]));
+  line.mend();
+  await page.evaluate(() => window.uploads.up.up.start());
+  await finished(page, app, id, one);
+});
+
 for (const [what, reason, told] of [
   ['half of an emoji', 'Sorry \u{1F600}'.slice(0, 7), 'Sorry \ufffd'],
   ['40,000 characters', '\u4e2d'.repeat(40_000), '\u4e2d'.repeat(500)],
