@@ -96,7 +96,8 @@ export class Engine {
   #settle() {
     const upload = this.#upload;
     pump(upload);
-    if (upload.status && upload.phase !== 'over') upload.memory.note(upload.hostname, size_of(upload.ledger.received), upload.phase === 'paused' || upload.hold.stands);
+    // Not before it is sure that the file is the one: what is remembered is of that.
+    if (upload.status && upload.phase !== 'over' && upload.check === null) upload.memory.note(upload.hostname, size_of(upload.ledger.received), upload.phase === 'paused' || upload.hold.stands);
     this.#tell();
   }
 

@@ -122,8 +122,10 @@ async function read_pieces(file, ranges, sha256) {
  */
 export function on_verdicts(upload, { verified }) {
   upload.verify_failures = 0;
-  if (verified.includes(false)) upload.fail(file_changed());
-  else trust(upload);
+  if (!verified.includes(false)) return trust(upload);
+  upload.fail(file_changed());
+  // Else the same file would be led to the same upload again.
+  upload.memory.end();
 }
 
 /**

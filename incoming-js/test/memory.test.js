@@ -351,3 +351,20 @@ test('a handle: without leave, gone, or another file by now: told, and nothing i
     assert.equal(page.net.log.length, 0);
   }
 });
+
+test('issue 13: a file that the server says is another one leads to no upload again; until that is known nothing is written of it', async () => {
+  const store = new FakeStore();
+  const bytes = 'x'.repeat(300_000);
+  const entry = { upload_id: 'id1', hostname: 'https://up.example', name: 'a', size: bytes.length, last_modified: 7, mark: 7, bytes_acked: 200_000, when: 1_000_000, visit: 1 };
+  await store.put(entry);
+  const page = fake_page({ store });
+  const { net, uploader } = fake_upload({ page, file: film(bytes) });
+  uploader.start();
+  net.next('POST').reply(200, status_of({ length: bytes.length, received: [[0, 200_000]] }));
+  for (let i = 0; i < 2000 && net.all('POST').length === 0; i += 1) await new Promise((next) => setTimeout(next, 1));
+  assert.deepEqual([...store.entries.values()], [entry]);
+  net.next('POST').reply(200, status_of({ length: bytes.length, received: [[0, 200_000]], verified: [false] }));
+  await assert.rejects(uploader.done, { code: 'FILE_CHANGED' });
+  await calm();
+  assert.equal(store.entries.size, 0);
+});
