@@ -11,15 +11,15 @@ import { browser, demo, folder, freePort, open, test, until } from './harness.js
 const NONE = 'nginx is not installed';
 const has_nginx = spawnSync('nginx', ['-v']).status === 0;
 
-/** nginx before the demo, with these lines. */
-async function nginx(t, app, lines) {
+/** nginx before the demo, with these lines, and these places besides. */
+async function nginx(t, app, lines, places = '') {
   const [dir, port] = [await folder(t), await freePort()];
   const conf = join(dir, 'nginx.conf');
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${dir}/${name};`);
   await writeFile(conf, `${process.getuid() === 0 ? 'user root;' : ''}
 daemon off; pid ${dir}/pid; error_log ${dir}/log; worker_processes 1; events { }
 http { access_log off; ${temporary.join(' ')}
-  server { listen 127.0.0.1:${port}; location / {
+  server { listen 127.0.0.1:${port}; ${places} location / {
     proxy_pass http://127.0.0.1:${app.http}; proxy_http_version 1.1; proxy_set_header Host $http_host;
     ${lines}
   } }
@@ -78,4 +78,15 @@ test('the doctor names what a proxy does, and the line that mends it', async (t)
   const cap = findings.find((finding) => finding.code === 'body-capped').text;
   assert.match(cap, /more than 1 MiB \(1048576 bytes\)/);
   assert.match(cap, /nginx: client_max_body_size 0;/);
+}, { skip: has_nginx ? {} : { chromium: NONE, firefox: NONE } });
+
+test('the doctor sees a backend that a rule for one of its paths leaves open', async (t) => {
+  const app = await demo(t);
+  const open_path = (path) => `location ${path} { proxy_pass http://127.0.0.1:${app.backend}; proxy_set_header Host $http_host; }`;
+  const places = `location ^~ /incoming/backend/ { return 404; } ${open_path('/incoming/0.1/backend/')}`;
+  const { findings } = await examined(t, await nginx(t, app, 'client_max_body_size 0;', places));
+  const [exposed, ...more] = findings.filter((finding) => finding.code === 'backend-exposed');
+  assert.deepEqual(more, []);
+  assert.match(exposed.text, /\/incoming\/0\.1\/backend\/new_upload/);
+  assert.doesNotMatch(exposed.text, /\/incoming\/backend\/new_upload/);
 }, { skip: has_nginx ? {} : { chromium: NONE, firefox: NONE } });

@@ -270,7 +270,9 @@ where
             NotDialed::Socket(error) => {
                 let why = format!("cannot connect to {endpoint}: {error}");
                 match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => Trouble::Final(why),
+                    std::io::ErrorKind::PermissionDenied => Trouble::Final(format!(
+                        "{why} (a socket is for root and its group, the packages' for incoming)"
+                    )),
                     _ => Trouble::passing(why),
                 }
             }
