@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -19,8 +18,9 @@ use super::identity::Identity;
 use crate::core::digest::hex;
 use crate::disk::ours;
 
-/// A server has forgotten an idle upload long before.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60 * 24 * 60);
+/// More than anybody has under way at once, and 40 MiB on a disk. No age is looked at: a clock that was set would make
+/// all of them old.
+const MOST_KEPT: usize = 10_000;
 /// The longest such file read: a path and a URL.
 const MOST_BYTES: u64 = 64 << 10;
 /// Times that a lock is taken which its last holder removes at that moment, before it counts as held.
@@ -72,7 +72,7 @@ impl Slot {
         let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", folder.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(unkept)?;
         make_places(&folder).map_err(NoSlot::Unkept)?;
-        tidy(&folder);
+        tidy(&folder, MOST_KEPT);
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         let mut hash = sha2::Sha256::new();
         hash.update(file.as_os_str().as_bytes());
@@ -115,7 +115,7 @@ impl Slot {
 
     /// Nothing is to be remembered any more.
     pub(super) fn forget(self) {
-        // What stays is found to be over by its server, or goes with age.
+        // What stays is found to be over by its server, or goes with number.
         let _ = std::fs::remove_file(&self.path);
     }
 
@@ -159,7 +159,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked. What stays holds nobody off, and goes with age.
+        // Still locked. What stays holds nobody off, and goes at the next start.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -180,30 +180,35 @@ fn make_places(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes what nobody will ask for again.
-fn tidy(folder: &Path) {
-    let old = SystemTime::now().checked_sub(FORGOTTEN_AFTER);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let written = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        if written >= old {
-            continue;
+/// Removes what programs that were killed have left, and of what is remembered all but the `most` that were written last.
+/// A program that runs holds a lock, and keeps its own.
+fn tidy(folder: &Path, most: usize) {
+    let remove = |path: &Path| {
+        if let Ok(_lock) = Lock::take(&path.with_extension("lock")) {
+            let _ = std::fs::remove_file(path);
         }
+    };
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         match path.extension().and_then(|end| end.to_str()) {
-            Some("json" | "new") => {
-                let _ = std::fs::remove_file(path);
-            }
-            // Of a program that was killed; one that still runs keeps its own.
+            Some("json") => kept.push(path),
+            Some("new") => remove(&path),
             Some("lock") => drop(Lock::take(&path)),
             Some(_) | None => {}
         }
     }
+    let Some(over) = kept.len().checked_sub(most).filter(|over| *over > 0) else { return };
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    kept.sort_by_cached_key(written);
+    kept.iter().take(over).for_each(|path| remove(path));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::upload::identity::Facts;
+    use std::time::{Duration, SystemTime};
 
     fn memory(upload: &str) -> Memory {
         let facts = Facts { size: 7, modified_ns: 5 };
@@ -294,23 +299,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_goes() {
+    fn issue_13_what_is_remembered_goes_by_number_and_not_by_a_date() {
         let home = tempfile::tempdir().unwrap();
-        let mut slot = Slot::within(home.path(), Path::new("/f"), "a").unwrap();
-        slot.write(&memory("/u")).unwrap();
-        let path = slot.path.clone();
-        drop(slot);
-        // What a killed program leaves, and the lock of one that runs.
-        let running = Slot::within(home.path(), Path::new("/g"), "a").unwrap();
-        let left = [path.clone(), path.with_file_name("a.new"), path.with_file_name("a.lock")];
-        for file in left.iter().chain([&running._lock.path]) {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).open(file);
-            file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let slot = |file: &str| Slot::within(home.path(), Path::new(file), "a");
+        let set = |path: &Path, seconds: u64| {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            file.unwrap().set_modified(at).unwrap();
+        };
+        let mut paths = Vec::new();
+        for (file, written) in [("/f", 0), ("/g", 1), ("/h", 2)] {
+            let mut made = slot(file).unwrap();
+            made.write(&memory(file)).unwrap();
+            paths.push(made.path.clone());
+            drop(made);
+            set(paths.last().unwrap(), written);
         }
-        let mut slot = Slot::within(home.path(), Path::new("/f"), "a").unwrap();
-        assert_eq!(slot.read(), None);
+        // What a killed program leaves, and what one that runs is writing.
+        let mut running = slot("/f").unwrap();
+        let left = [paths[0].with_file_name("a.new"), paths[0].with_file_name("a.lock")];
+        left.iter().for_each(|path| set(path, 0));
+        let writing = running.path.with_extension("new");
+        set(&writing, 0);
+        let mut old = slot("/g").unwrap();
+        assert_eq!(old.read(), Some(memory("/g")), "however the clock stands");
+        drop(old);
         assert!(left.iter().all(|file| !file.exists()));
-        assert!(matches!(Slot::within(home.path(), Path::new("/g"), "a"), Err(NoSlot::Busy)));
+        assert!(writing.exists() && matches!(slot("/f"), Err(NoSlot::Busy)));
+        tidy(paths[0].parent().unwrap(), 1);
+        assert_eq!(running.read(), Some(memory("/f")), "it runs");
+        assert!(!paths[1].exists() && paths[2].exists());
     }
 
     /// Whatever happens amid a write, what was remembered is there, and a program that is killed holds nobody off.
