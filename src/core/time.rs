@@ -52,12 +52,11 @@ impl Uptime {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// What a record says, read at `now`, so that nothing ends early by it: without a count, or with one of
-    /// another era, the moment at which the present era began; ahead of `now`, which a crash has set back by
-    /// some seconds, `now`.
+    /// What a record says, read at `now`, so that nothing ends early by it: of another era, the moment at which
+    /// the present one began; ahead of `now`, which a crash has set back by some seconds, `now`.
     pub fn as_of(self, now: Self) -> Self {
         let era = |count: Self| count.0 >> ERA_SHIFT;
-        if self == Self::NONE || era(self) != era(now) {
+        if era(self) != era(now) {
             return Self(era(now) << ERA_SHIFT | 1).min(now);
         }
         self.min(now)
@@ -107,11 +106,9 @@ mod tests {
         check(at(3, 500), at(3, 500), at(3, 500));
         // Ahead: the crash of a server has cost some seconds of its count.
         check(at(3, 900), at(3, 700), at(3, 700));
-        // A version that wrote dates alone, a count that was lost: from the beginning of this one.
-        check(Uptime::NONE, at(3, 700), at(3, 0));
+        // A count that was lost: from the beginning of this one.
         check(at(2, 900), at(3, 700), at(3, 0));
         check(at(4, 100), at(3, 700), at(3, 0));
-        check(Uptime::NONE, Uptime::NONE, Uptime::NONE);
         assert_eq!(at(3, 5).after(Duration::MAX), Uptime(u64::MAX), "never");
         assert_eq!(Uptime::first_of(u32::MAX).0 >> ERA_SHIFT, (1 << 20) - 1);
     }

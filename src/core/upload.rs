@@ -12,6 +12,8 @@ use super::refusal::{Over, Refusal};
 use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
+mod count;
+
 /// An upload: what was promised, what is stored, where it stands.
 #[derive(Clone, Debug)]
 pub struct Upload {

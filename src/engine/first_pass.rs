@@ -23,6 +23,8 @@ struct Held {
     listing: Listing,
     /// Found, and not to be read when they were looked at last.
     ids: BTreeSet<TicketId>,
+    /// Met, and their journals have yet to say from when they count ([`Replayed::uncounted`]).
+    uncounted: Vec<TicketId>,
     /// When to go on; `None` before the first go.
     due: Option<Uptime>,
 }
@@ -109,7 +111,20 @@ impl Engine {
                 }
             },
         }
+        self.count_all().await;
         self.unmet.lock().due = Some(self.uptime().after(MEET_AGAIN));
+    }
+
+    /// After an upgrade: notes from when journals count that hold dates alone, so that the next start does not count anew.
+    /// Each costs a sync, so it comes after all that is owed. What fails now is noted when it is loaded the next time.
+    async fn count_all(self: &Arc<Self>) {
+        let ids = std::mem::take(&mut self.unmet.lock().uncounted);
+        for some in ids.chunks(PASS_CHUNK) {
+            let (engine, work) = (Arc::clone(self), some.to_vec());
+            let work = move || work.into_iter().for_each(|id| drop(engine.load_settled(id)));
+            let _ = self.blocking.spawn(work).await;
+            tokio::time::sleep(PASS_PAUSE).await;
+        }
     }
 
     /// The ids of all parts and of all journals.
@@ -179,7 +194,7 @@ impl Engine {
             return self.clean_up_asked_for(id);
         }
         let moment = self.registry.moment();
-        let replayed = match self.load(id) {
+        let mut replayed = match self.load(id) {
             Ok(replayed) => replayed,
             Err(LookupError::Unknown) => {
                 // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
@@ -197,7 +212,7 @@ impl Engine {
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload);
         if (in_memory || leaves_bytes)
-            && let Err(LookupError::Fault(fault)) = self.settle_journal(id, replayed.valid_bytes)
+            && let Err(LookupError::Fault(fault)) = self.settle_journal(id, &mut replayed)
         {
             return Err(Missed::Unsynced(fault));
         }
@@ -209,6 +224,9 @@ impl Engine {
             }
         } else {
             self.first_sight(id, &upload);
+            if replayed.uncounted.is_some() {
+                self.unmet.lock().uncounted.push(id);
+            }
         }
         if leaves_bytes {
             self.clean_up(id, &upload);

@@ -7,7 +7,7 @@ use super::held::{self, Beside};
 use super::lane::Task;
 use super::live::{Live, LogPlace};
 use crate::core::id::TicketId;
-use crate::journal::record::{MAGIC, MAGIC_DATED};
+use crate::journal::record::{MAGIC, Record, encode};
 use crate::journal::replay::{Replayed, Unreadable, replay};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -120,9 +120,9 @@ impl Engine {
     }
 
     /// As [`Engine::load`], and what it says may be told: it holds whatever happens.
-    fn load_settled(&self, id: TicketId) -> Result<Replayed, LookupError> {
-        let replayed = self.load(id)?;
-        self.settle_journal(id, replayed.valid_bytes)?;
+    pub(super) fn load_settled(&self, id: TicketId) -> Result<Replayed, LookupError> {
+        let mut replayed = self.load(id)?;
+        self.settle_journal(id, &mut replayed)?;
         Ok(replayed)
     }
 
@@ -130,21 +130,31 @@ impl Engine {
     /// with one that failed: then the records are read, and the next power cut takes them. So they
     /// are written again, which no earlier failure can make void, and synced. Once for each
     /// upload and process; blocks.
-    pub(super) fn settle_journal(&self, id: TicketId, bytes: u64) -> Result<(), LookupError> {
+    ///
+    /// Where records have no count it is also noted from when they count; older programs leave the journal alone then.
+    pub(super) fn settle_journal(
+        &self,
+        id: TicketId,
+        replayed: &mut Replayed,
+    ) -> Result<(), LookupError> {
         if self.registry.is_settled(id) {
             return Ok(());
         }
-        let settle = || {
+        let mut settle = || {
             let Some(mut held) = self.journals.read(id)? else { return Ok(()) };
-            held.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
-            if held.starts_with(MAGIC_DATED) {
+            held.truncate(usize::try_from(replayed.valid_bytes).unwrap_or(usize::MAX));
+            if let Some(from) = replayed.uncounted {
                 held[..MAGIC.len()].copy_from_slice(MAGIC);
+                encode(&Record::Counted { from }, &mut held);
             }
             let mut file = self.journals.open(id)?;
             match file.write_at(&held, 0) {
                 // A full disk keeps what it has.
                 Err(error) if crate::store::is_full(&error) => {}
-                written => written?,
+                written => {
+                    written?;
+                    replayed.valid_bytes = held.len() as u64;
+                }
             }
             self.stats.disk_syncs.during(|| file.sync(), |_| true)
         };

@@ -130,6 +130,7 @@ impl Round<'_> {
             }
             Record::Event(Event::CallEnded { .. } | Event::NoticeEnded { .. })
             | Record::Run(_)
+            | Record::Counted { .. }
             | Record::Faulted => false,
             Record::Synced { .. }
             | Record::Event(

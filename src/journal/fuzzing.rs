@@ -163,7 +163,7 @@ fn proven(replayed: &Replayed, records: &[Record], starts: &[usize], now: RunIde
                 claims.clear();
                 cancelled = true;
             }
-            Record::Event(_) => {}
+            Record::Event(_) | Record::Counted { .. } => {}
         }
     }
     assert_eq!((replayed.run, replayed.faulted), (run, faulted));

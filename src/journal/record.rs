@@ -9,7 +9,8 @@
 //!                                            bit 64 set, the count of `Uptime` after it, u64, not 0
 //! ```
 //!
-//! Versions before the count wrote the kinds without that bit. Their records are read, as `Uptime::NONE`.
+//! Versions before the count wrote the kinds without that bit. Their records are read, as `Uptime::NONE`, and count from
+//! the `Counted` that the first later version wrote behind them.
 //!
 //! Reading stops at the first record that is cut short or has a wrong checksum: the torn tail.
 
@@ -41,6 +42,11 @@ pub enum Record {
     Synced {
         /// The offset in bytes.
         before: u64,
+    },
+    /// What was recorded so far without a count counts from here.
+    Counted {
+        /// When a version that counts first met it.
+        from: Uptime,
     },
     /// A write or sync failed: bytes recorded since the last sync point may be gone.
     Faulted,
@@ -96,6 +102,7 @@ mod kind {
     pub(super) const RUN: u8 = 32;
     pub(super) const SYNCED: u8 = 33;
     pub(super) const FAULTED: u8 = 34;
+    pub(super) const COUNTED_FROM: u8 = 35;
     /// Set beside a kind that has a time: the count follows the date.
     pub(super) const COUNTED: u8 = 64;
 
@@ -120,6 +127,10 @@ fn body(record: &Record, out: &mut Vec<u8>) {
             return u64(*before, out);
         }
         Record::Faulted => return out.push(kind::FAULTED),
+        Record::Counted { from } => {
+            out.push(kind::COUNTED_FROM);
+            return u64(from.0, out);
+        }
     };
     match event {
         Event::Created(ticket) => {
@@ -290,6 +301,7 @@ impl<'a> Reader<'a> {
             }
             kind::SYNCED => return Some(Record::Synced { before: self.u64()? }),
             kind::FAULTED => return Some(Record::Faulted),
+            kind::COUNTED_FROM => return Some(Record::Counted { from: Uptime(self.u64()?) }),
             kind::CREATED => Event::Created(Box::new(self.ticket()?)),
             kind::BOUND => Event::Bound {
                 at: self.time()?,

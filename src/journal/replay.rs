@@ -8,7 +8,7 @@ use super::record::{MAGIC, MAGIC_DATED, Record, decode};
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::core::time::Uptime;
+use crate::core::time::{Stamp, Uptime};
 use crate::core::upload::Upload;
 use std::fmt;
 
@@ -25,6 +25,8 @@ pub struct Replayed {
     pub faulted: bool,
     /// Bytes that count but are not known to be durable.
     pub unsynced_bytes: u64,
+    /// Some of it has no count, and was taken to have happened at this one: that has yet to be recorded.
+    pub uncounted: Option<Uptime>,
 }
 
 /// The journal cannot be read as one of this upload.
@@ -77,7 +79,7 @@ pub fn replay(
         return Err(Unreadable::WrongId);
     }
     rest = &rest[size..];
-    ticket.created.uptime = ticket.created.uptime.as_of(uptime);
+    seen_from(uptime, &mut ticket.created);
     let mut state = Replay {
         sure: Upload::new(*ticket),
         unsure: Vec::new(),
@@ -121,9 +123,10 @@ impl Replay {
                 self.faulted = true;
             }
             Record::Synced { before } => self.settle(before),
+            Record::Counted { from } => self.count_from(from.as_of(self.uptime)),
             Record::Event(mut event) => {
                 if let Some(at) = event.at_mut() {
-                    at.uptime = at.uptime.as_of(self.uptime);
+                    seen_from(self.uptime, at);
                 }
                 let proves_sync = matches!(
                     event,
@@ -151,6 +154,13 @@ impl Replay {
         }
     }
 
+    /// Whatever has no count so far happened then.
+    fn count_from(&mut self, from: Uptime) {
+        self.sure.count_from(from);
+        let times = self.unsure.iter_mut().filter_map(|(_, event)| event.at_mut());
+        times.filter(|at| at.uptime == Uptime::NONE).for_each(|at| at.uptime = from);
+    }
+
     /// Drops the ranges that were only written and keeps every other fact.
     fn forget(&mut self) {
         self.unsure.retain(|(_, event)| !matches!(event, Event::Stored { .. }));
@@ -165,13 +175,21 @@ impl Replay {
         } else {
             self.forget();
         }
+        let uncounted = self.sure.count_from(self.uptime).then_some(self.uptime);
         Replayed {
+            uncounted,
             unsynced_bytes: self.sure.received().bytes().saturating_sub(durable),
             upload: self.sure,
             valid_bytes,
             run: self.run,
             faulted: self.faulted,
         }
+    }
+}
+
+fn seen_from(now: Uptime, at: &mut Stamp) {
+    if at.uptime != Uptime::NONE {
+        at.uptime = at.uptime.as_of(now);
     }
 }
 

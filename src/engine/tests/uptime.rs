@@ -230,6 +230,10 @@ async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_st
     for date in DATES {
         let machine = Machine::default();
         machine.clock.set(TODAY_MS);
+        // A version that counts was here before, and has run for long.
+        let engine = machine.start(Durability::Durable);
+        machine.clock.advance(Duration::from_secs(1_000_000));
+        stop(engine).await;
         let released = Stamp { date: Timestamp(date), uptime: Uptime::NONE };
         let id = TicketId::from_random([9; 16]);
         let ticket = Ticket {
@@ -247,15 +251,18 @@ async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_st
         let mut bytes = MAGIC_DATED.to_vec();
         encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);
         machine.journals.create(id, &bytes, SyncWhen::Now).unwrap();
-        for seconds in [1500, 1500] {
-            let engine = machine.start(Durability::Durable);
-            machine.clock.advance(Duration::from_secs(seconds));
-            engine.see_to(id).await;
-            assert_eq!(state(&engine, id).await, Some(StateName::New), "{date}");
-            stop(engine).await;
-        }
+        // Met at the start, by nobody's wish.
+        let engine = machine.start(Durability::Durable);
+        engine.first_pass().await;
         // An older program, which would take what follows for a torn tail, does not touch it.
         assert!(machine.journals.read(id).unwrap().unwrap().starts_with(MAGIC));
+        machine.clock.advance(Duration::from_secs(1500));
+        stop(engine).await;
+        let engine = machine.start(Durability::Durable);
+        machine.clock.advance(Duration::from_secs(1500));
+        engine.see_to(id).await;
+        assert_eq!(state(&engine, id).await, Some(StateName::New), "{date}");
+        stop(engine).await;
         let engine = machine.start(Durability::Durable);
         machine.clock.advance(Duration::from_secs(1000));
         engine.see_to(id).await;

@@ -25,6 +25,7 @@ pub(crate) fn all() -> Vec<Record> {
     records.push(Record::Run(RunIdentity { boot: [3; 16], mount: 12 }));
     records.push(Record::Synced { before: 99 });
     records.push(Record::Faulted);
+    records.push(Record::Counted { from: Uptime(9) });
     records
 }
 

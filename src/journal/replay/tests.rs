@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::event::{DigestWish, Notice, Removal, Ticket};
 use crate::core::extent::{Extent, ExtentSet};
+use crate::core::handover::LastCall;
 use crate::core::time::{Stamp, Timestamp};
 use crate::core::upload::Phase;
 use crate::journal::record::encode;
@@ -17,11 +18,10 @@ fn id() -> TicketId {
     TicketId::from_random([9; 16])
 }
 
-fn journal(records: &[Record]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    let ticket = Ticket {
+fn ticket(created: Stamp) -> Ticket {
+    Ticket {
         id: id(),
-        created: Stamp { date: Timestamp(1), uptime: Uptime(1) },
+        created,
         finish_url: String::new(),
         secret: String::new(),
         removal: Removal::Keep,
@@ -30,7 +30,12 @@ fn journal(records: &[Record]) -> Vec<u8> {
         digest: DigestWish::None,
         metadata: String::new(),
         idle_timeout: None,
-    };
+    }
+}
+
+fn journal(records: &[Record]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    let ticket = ticket(Stamp { date: Timestamp(1), uptime: Uptime(1) });
     encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);
     for record in records {
         encode(record, &mut bytes);
@@ -119,26 +124,74 @@ fn a_foreign_or_unborn_journal_is_no_upload() {
 }
 
 #[test]
-fn issue_13_a_journal_of_dates_alone_counts_from_the_beginning_of_the_count() {
+fn issue_13_a_journal_of_dates_alone_counts_from_where_it_was_first_met() {
     let released = Stamp { date: Timestamp(1_700_000_000_000), uptime: Uptime::NONE };
     let now = Uptime::first_of(3).after(Duration::from_secs(50));
-    let at = |uptime: Uptime| {
+    let at = |uptime: Uptime, counted: Option<Uptime>| {
         let stamp = Stamp { uptime, ..released };
         let extent = Extent::new(0, 5).unwrap();
         let durability = Durability::Durable;
-        let mut bytes = journal(&[Record::Event(Event::Stored { at: stamp, extent, durability })]);
-        if uptime == Uptime::NONE {
-            bytes[..MAGIC.len()].copy_from_slice(MAGIC_DATED);
+        let mut bytes = MAGIC_DATED.to_vec();
+        let created = Stamp { uptime, ..released };
+        encode(&Record::Event(Event::Created(Box::new(ticket(created)))), &mut bytes);
+        encode(&Record::Event(Event::Stored { at: stamp, extent, durability }), &mut bytes);
+        if let Some(from) = counted {
+            encode(&Record::Counted { from }, &mut bytes);
+            bytes[..MAGIC.len()].copy_from_slice(MAGIC);
         }
         let replayed = replay(&bytes, id(), RUN, now).unwrap();
         assert_eq!(replayed.upload.received().bytes(), 5);
         assert_eq!(replayed.upload.last_active().date, released.date, "dates stay what they were");
-        replayed.upload.last_active().uptime
+        (replayed.upload.last_active().uptime, replayed.uncounted)
     };
     let first = Uptime::first_of(3);
-    assert_eq!(at(Uptime::NONE), first);
-    assert_eq!(at(first.after(Duration::from_secs(7))), first.after(Duration::from_secs(7)));
+    let (some, other) = (first.after(Duration::from_secs(7)), first.after(Duration::from_secs(9)));
+    assert_eq!(at(Uptime::NONE, None), (now, Some(now)));
+    assert_eq!(at(Uptime::NONE, Some(some)), (some, None));
+    assert_eq!(at(other, Some(some)), (other, None));
     // A crash has cost the count some seconds; the count was lost and began again.
-    assert_eq!(at(first.after(Duration::from_secs(60))), now);
-    assert_eq!(at(Uptime::first_of(2).after(Duration::from_secs(7))), first);
+    assert_eq!(at(first.after(Duration::from_secs(60)), None), (now, None));
+    assert_eq!(at(Uptime::first_of(2).after(Duration::from_secs(7)), None), (first, None));
+    assert_eq!(at(Uptime::NONE, Some(Uptime::first_of(2))), (first, None));
 }
+
+/// As the version before the count has written it, byte by byte.
+#[test]
+fn issue_13_a_journal_of_the_released_version_is_read() {
+    let bytes = hex(RELEASED);
+    let id = TicketId::parse("486c6d7f-0158-4d9b-94f0-af4c908eaf54").unwrap();
+    let now = Uptime::first_of(3).after(Duration::from_secs(50));
+    let replayed = replay(&bytes, id, OTHER, now).unwrap();
+    let (valid, uncounted) = (replayed.valid_bytes, replayed.uncounted);
+    assert_eq!((valid, uncounted), (bytes.len() as u64, Some(now)));
+    let upload = replayed.upload;
+    assert_eq!(upload.last_active().date, Timestamp(1_795_819_273_709));
+    let Phase::HandingOver(calls) = upload.phase() else { panic!("{upload:?}") };
+    assert_eq!((calls.begun, calls.since), (2, now));
+    let reason = "the backend answered with status 500".to_owned();
+    assert_eq!(calls.last, LastCall::Unanswered { at: now, reason });
+    let mut counted = bytes.clone();
+    let from = Uptime::first_of(3);
+    encode(&Record::Counted { from }, &mut counted);
+    let upload = replay(&counted, id, OTHER, now).unwrap().upload;
+    assert_eq!(upload.owed().unwrap().since, from);
+    assert_eq!(upload.ticket().created.uptime, from);
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+/// Ticket, run, length, two chunks, published, two calls that were answered with 500.
+const RELEASED: &str = "
+    494e434a524e4c3149000000041bd67a01486c6d7f01584d9b94f0af4c908eaf54a57d2b1fa20100001f00000068
+    7474703a2f2f3132372e302e302e313a34313832312f66696e697368656400000000000000000000000000190000
+    006494a0fc20cec32350408741b498e9478e28d9a7ff1c00008000000000150000002fd1232102e07d2b1fa20100
+    00010a000000000000000000001a000000a561e60103e07d2b1fa201000005000000000000000a00000000000000
+    011a0000000a49c3b903ed7d2b1fa2010000000000000000000005000000000000000109000000a8bee71704f47d
+    2b1fa2010000090000007adb1ecf06097e2b1fa20100003200000070debcbd07167e2b1fa2010000012400000074
+    6865206261636b656e6420616e737765726564207769746820737461747573203530300900000015a72b78064c82
+    2b1fa20100003200000000d09333074e822b1fa20100000124000000746865206261636b656e6420616e73776572
+    656420776974682073746174757320353030";
