@@ -12,6 +12,7 @@ pub mod cause;
 mod chunk;
 pub mod claim;
 pub mod clock;
+pub mod deadline;
 mod detached;
 pub mod error;
 mod first_pass;

@@ -24,6 +24,7 @@ mod listener;
 mod memory;
 mod onward;
 mod options;
+mod patient;
 pub mod proxy_protocol;
 mod readahead;
 mod serve;
@@ -51,7 +52,7 @@ pub use stats::{Connections, HeaderFailure, Stats};
 pub use tls::{
     Challenges, ClientCertificate, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload,
 };
-pub use workers::{Pulse, Workers};
+pub use workers::{Pulse, Workers, control_runtime};
 
 /// Who is at the other end of a connection, as far as the transport knows.
 #[derive(Clone, Debug)]

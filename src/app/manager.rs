@@ -2,6 +2,7 @@
 //!
 //! Absent where `NOTIFY_SOCKET` is not set: then nothing is told to anybody.
 
+use crate::engine::deadline::within;
 use crate::net::Pulse;
 use std::fmt::Display;
 use std::io;
@@ -79,10 +80,10 @@ impl Manager {
         let period = limit / 2;
         let signs = async {
             loop {
-                let turned = tokio::time::timeout(period, pulse.turned()).await;
+                let turned = within(period, pulse.turned()).await;
                 // Asked afterwards: they may have begun to end meanwhile.
                 if turned == Ok(true) || self.parting.load(Ordering::Relaxed) {
-                    self.tell(format_args!("WATCHDOG=1"));
+                    self.sign_of_life();
                 } else {
                     tracing::error!("a worker does not turn");
                 }
@@ -92,6 +93,16 @@ impl Manager {
         tokio::select! {
             done = work => done,
             () = signs => unreachable!("the loop has no end"),
+        }
+    }
+
+    /// Never waits: one that a manager has no room for would say no more than those before it.
+    fn sign_of_life(&self) {
+        use rustix::net::{SendFlags, send};
+        let Some(socket) = &self.socket else { return };
+        match send(socket, b"WATCHDOG=1", SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
+            Err(error) => tracing::warn!(%error, "the service manager could not be told"),
         }
     }
 

@@ -4,7 +4,7 @@
 //! ends by itself before it is killed. What is cut is logged.
 
 use super::manager::Manager;
-use crate::engine::Engine;
+use crate::engine::{Engine, deadline};
 use crate::net::Workers;
 use crate::wire::Wire;
 use std::sync::Arc;
@@ -73,11 +73,11 @@ impl Ending {
         manager.stopping(within.total());
         self.engine.draining().cancel();
         self.drain.cancel();
-        if timeout(within.serving, self.serving.wait()).await.is_err() {
+        if deadline::within(within.serving, self.serving.wait()).await.is_err() {
             let tasks = self.serving.len();
             tracing::warn!(tasks, "listeners or what runs beside them did not end, and are left");
         }
-        let ended = timeout(within.commits, async {
+        let ended = deadline::within(within.commits, async {
             self.wire.drained().await;
             self.engine.settle_for_good().await;
         });

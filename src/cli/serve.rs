@@ -8,6 +8,7 @@ use crate::app::inherited::Inherited;
 use crate::app::manager::Manager;
 use crate::app::{Server, stop_on_signal, wait_for_storage};
 use crate::config::{self, ConfigError, Layers, Settings, Typed};
+use crate::net::control_runtime;
 use crate::telemetry;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -58,10 +59,8 @@ fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
 /// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the
 /// workers.
 pub(super) fn run(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Failed(format!("no runtime: {error}")))?;
+    let runtime =
+        control_runtime().map_err(|error| CliError::Failed(format!("no runtime: {error}")))?;
     let done = runtime.block_on(work);
     // Calls to backends that are still under way are repeated after the next start.
     runtime.shutdown_background();

@@ -62,11 +62,13 @@ pub(super) struct Pace {
     /// Time that our own disk took; the client is not judged by it.
     ours: Duration,
     bytes: u64,
+    /// It has been measured anew.
+    again: bool,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), ours: Duration::ZERO, bytes: 0 }
+        Self { began: Instant::now(), ours: Duration::ZERO, bytes: 0, again: false }
     }
 
     /// So many bytes have come, and storing them took so long.
@@ -75,12 +77,19 @@ impl Pace {
         self.ours += storing;
     }
 
-    pub(super) fn too_slow(&self, min_rate: u64) -> bool {
+    /// Whether so few bytes have come, twice in a row: the first time may be that of a process that stood still, whose
+    /// bytes wait in the socket.
+    pub(super) fn too_slow(&mut self, min_rate: u64) -> bool {
         if min_rate == 0 {
             return false;
         }
         let elapsed = self.began.elapsed().saturating_sub(self.ours);
-        elapsed > RATE_GRACE && self.bytes < min_rate.saturating_mul(elapsed.as_secs())
+        let slow = elapsed > RATE_GRACE && self.bytes < min_rate.saturating_mul(elapsed.as_secs());
+        if slow && !self.again {
+            *self = Self { again: true, ..Self::new() };
+            return false;
+        }
+        slow
     }
 }
 

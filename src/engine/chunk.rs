@@ -8,6 +8,7 @@ mod room;
 
 use super::batch::{Batch, Pace, Source};
 use super::claim::Claim;
+use super::deadline;
 use super::error::{ChangeError, ClientFault, TransferError};
 use super::lane::{Pending, Task};
 use super::live::Live;
@@ -200,7 +201,7 @@ impl Chunk<'_> {
                 Some(Err(fault)) => Err(TransferError::Client(fault)),
                 None => Ok(None),
             },
-            () = tokio::time::sleep(body_timeout) => {
+            () = deadline::passed(body_timeout) => {
                 Err(TransferError::Client(ClientFault::StoodStill))
             }
         }

@@ -8,6 +8,7 @@ use super::batch::Source;
 use super::cause::Cause;
 use super::chunk::Chunk;
 use super::claim::Claim;
+use super::deadline;
 use super::detached::{Detached, Panicked};
 use super::error::{Fault, TransferError};
 use super::lane::Task;
@@ -110,7 +111,7 @@ impl Engine {
             biased;
             () = claim.fence.cancelled() => return Err(self.fenced(live)),
             () = claim.turn() => {}
-            () = tokio::time::sleep(TURN_DEADLINE) => {
+            () = deadline::passed(TURN_DEADLINE) => {
                 return Err(TransferError::Fault(Fault("an older request did not let go".into())));
             }
         }

@@ -22,6 +22,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::deadline::within;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
@@ -38,7 +39,6 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use answer::read;
@@ -133,7 +133,7 @@ impl Client {
         let target = Target::parse(url)?;
         let limit = self.options.timeout;
         let request = request(&target, body, idempotency_key, traceparent)?;
-        match timeout(limit, self.call(&target, request, &held)).await {
+        match within(limit, self.call(&target, request, &held)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CallError::Timeout(target.shown, limit)),
         }

@@ -28,6 +28,7 @@ use super::listener::Accepted;
 use super::memory::Share;
 use super::onward::Onward;
 use super::options::Options;
+use super::patient::PatientTimer;
 use super::proxy_protocol::{self, ProxyProtocol, Terms};
 use super::readahead::ReadAhead;
 use super::sizes::Sizes;
@@ -36,6 +37,7 @@ use super::tls::CHALLENGE;
 use super::turn::Turns;
 use super::watch::{Overdue, Protocol, Running, Watch, Watched};
 use super::{ClientCertificate, Peer, PeerAddress, TlsReload};
+use crate::engine::deadline::within;
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
 /// any status, and what does not fit waits in hyper.
@@ -163,7 +165,7 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
 ) -> Option<TlsStream<ReadAhead<IO>>> {
     let accept = TlsAcceptor::from(tls.current())
         .accept_with(io, |session| session.set_buffer_limit(Some(TLS_SEND_BYTES)));
-    let accept = timeout(shared.options.handshake, accept);
+    let accept = within(shared.options.handshake, accept);
     match shared.drain.run_until_cancelled(accept).await? {
         // Whoever came for a proof alone has it now.
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(CHALLENGE) => return None,
@@ -391,7 +393,7 @@ fn http2_builder(options: &Options, sizes: Sizes, streams: Streams) -> http2::Bu
     let knobs = &options.http2;
     let mut builder = http2::Builder::new(streams);
     builder
-        .timer(TokioTimer::new())
+        .timer(PatientTimer)
         // Windows of fixed size: the adaptive ones start at 64 KiB and ping to grow.
         .adaptive_window(false)
         .initial_stream_window_size(sizes.stream_window)

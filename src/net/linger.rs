@@ -10,6 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::options::LingerLimits;
 use super::through::writes_go_through;
+use crate::engine::deadline::is_late;
 
 /// Bytes thrown away by one read at the end.
 const STEP: usize = 16 * 1024;
@@ -32,6 +33,8 @@ struct Farewell {
     end: Instant,
     bytes_left: usize,
     quiet: Pin<Box<Sleep>>,
+    /// The limits were found over too late to be the peer's fault, and count anew.
+    again: bool,
 }
 
 impl<IO> Linger<IO> {
@@ -44,13 +47,13 @@ impl Farewell {
     fn new(limits: LingerLimits) -> Self {
         let now = Instant::now();
         let quiet = Box::pin(sleep_until(now + limits.quiet.min(limits.total)));
-        Self { end: now + limits.total, bytes_left: limits.bytes, quiet }
+        Self { end: now + limits.total, bytes_left: limits.bytes, quiet, again: false }
     }
 
     fn poll<IO: AsyncRead + Unpin>(
         &mut self,
         io: &mut IO,
-        quiet_limit: std::time::Duration,
+        limits: LingerLimits,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let mut scratch = [0; STEP];
@@ -69,9 +72,13 @@ impl Farewell {
                     heard = true;
                 }
                 Poll::Pending => {
+                    let now = Instant::now();
+                    if !self.again && is_late(self.quiet.deadline(), now) {
+                        (self.again, heard) = (true, true);
+                        self.end = now + limits.total;
+                    }
                     if heard {
-                        let until = self.end.min(Instant::now() + quiet_limit);
-                        self.quiet.as_mut().reset(until);
+                        self.quiet.as_mut().reset(self.end.min(now + limits.quiet));
                     }
                     return self.quiet.as_mut().poll(cx);
                 }
@@ -100,7 +107,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<IO> {
         }
         let limits = this.limits;
         let farewell = this.farewell.get_or_insert_with(|| Farewell::new(limits));
-        farewell.poll(&mut this.io, limits.quiet, cx).map(Ok)
+        farewell.poll(&mut this.io, limits, cx).map(Ok)
     }
 }
 

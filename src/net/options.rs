@@ -1,6 +1,7 @@
 //! Every limit and knob of a listener, with the reason for its default.
 
 use super::memory::Memory;
+use super::watch::Overdue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -155,6 +156,19 @@ impl Default for Options {
             http1: Http1::default(),
             http2: Http2::default(),
             memory: Memory::new(2 << 30, 10_000),
+        }
+    }
+}
+
+impl Limits {
+    /// The limit that was overstepped.
+    pub(super) fn of(&self, overdue: Overdue) -> Duration {
+        match overdue {
+            Overdue::FirstByte => self.first_byte,
+            Overdue::Head => self.head,
+            Overdue::Idle => self.idle,
+            Overdue::Write => self.stalled_write,
+            Overdue::Closing => self.closing,
         }
     }
 }

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::PeerAddress;
 use super::stats::{HeaderFailure, Stats};
+use crate::engine::deadline::within;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -96,7 +96,7 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
         }
         return None;
     }
-    let read = timeout(terms.within, read(io));
+    let read = within(terms.within, read(io));
     match terms.drain.run_until_cancelled(read).await? {
         Ok(Ok(said)) => return Some(said.applied_to(peer)),
         // Whoever connects to see whether it can, and goes away.

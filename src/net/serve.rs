@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::conn::{self, Shared};
 use super::workers::{Dealer, Workers};
 use super::{Listener, Options, Peer, ProxyProtocol, Stats, TlsReload};
+use crate::engine::deadline::within;
 
 /// How long connections may take to be dropped once their grace is over. A task is dropped when its
 /// worker next looks at it; one that never does is left behind.
@@ -110,7 +111,7 @@ where
 
 async fn end_all(shared: &Shared) {
     shared.tasks.close();
-    if timeout(shared.options.shutdown_grace.time(), shared.tasks.wait()).await.is_ok() {
+    if within(shared.options.shutdown_grace.time(), shared.tasks.wait()).await.is_ok() {
         return;
     }
     tracing::warn!(tasks = shared.tasks.len(), "connections dropped after their grace");

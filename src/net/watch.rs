@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::options::Limits;
+use crate::engine::deadline::is_late;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,14 @@ pub(super) struct Running {
 pub(super) struct Clock {
     watch: Arc<Watch>,
     sleep: Pin<Box<Sleep>>,
+    /// A limit that was found overstepped too late to be the peer's fault, and until when it counts anew.
+    anew: Option<Anew>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Anew {
+    due: Instant,
+    until: Instant,
 }
 
 /// A socket whose traffic is noted in a [`Watch`].
@@ -126,7 +135,7 @@ impl Watch {
 
     pub(super) fn clock(self: &Arc<Self>) -> Clock {
         let first = Instant::now() + self.limits.first_byte;
-        Clock { watch: Arc::clone(self), sleep: Box::pin(sleep_until(first)) }
+        Clock { watch: Arc::clone(self), sleep: Box::pin(sleep_until(first)), anew: None }
     }
 
     /// When the next limit is overstepped if nothing more happens, and which; none while requests are
@@ -222,7 +231,10 @@ impl Future for Clock {
         loop {
             let now = Instant::now();
             let next = match this.watch.due() {
-                Some((at, overdue)) if at <= now => return Poll::Ready(overdue),
+                Some((at, overdue)) if at <= now => match this.anew(at, overdue, now) {
+                    None => return Poll::Ready(overdue),
+                    Some(until) => until,
+                },
                 Some((at, _)) => at,
                 // An HTTP/2 request ends in another task, so look again before any limit that
                 // begins with its answer or end can be over.
@@ -239,6 +251,18 @@ impl Future for Clock {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+impl Clock {
+    /// Until when a limit that was due then counts anew, where this process stood still while it ended: what the
+    /// peer sent meanwhile waits to be read.
+    fn anew(&mut self, due: Instant, overdue: Overdue, now: Instant) -> Option<Instant> {
+        if self.anew.is_none_or(|anew| anew.due != due) {
+            let late = is_late(due, now);
+            self.anew = late.then(|| Anew { due, until: now + self.watch.limits.of(overdue) });
+        }
+        self.anew.map(|anew| anew.until).filter(|until| *until > now)
     }
 }
 
@@ -329,6 +353,26 @@ mod tests {
     fn check(watch: &Watch, start: Instant, due: Option<(u64, Overdue)>) {
         let found = watch.due().map(|(at, what)| ((at - start).as_secs(), what));
         assert_eq!(found, due, "{watch:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stood_still_gives_each_limit_once_more() {
+        use std::future::poll_fn;
+        let watch = Watch::new(Protocol::Http1, LIMITS, Instant::now());
+        let mut clock = watch.clock();
+        let mut look = async |seconds: u64| {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut clock).poll(cx))).await
+        };
+        assert_eq!(look(0).await, Poll::Pending);
+        assert_eq!(look(45).await, Poll::Pending, "stopped for 45 s");
+        assert_eq!(look(9).await, Poll::Pending);
+        // Its first byte was in the socket, and the head's limit is another one.
+        watch.arrived(Instant::now());
+        assert_eq!(look(14).await, Poll::Pending);
+        assert_eq!(look(45).await, Poll::Pending, "stopped again");
+        assert_eq!(look(14).await, Poll::Pending);
+        assert_eq!(look(1).await, Poll::Ready(Overdue::Head));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! frames are never handed from one thread to another.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -20,9 +21,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// stack; what is beyond this waits its turn.
 const BLOCKING_THREADS: usize = 32;
 
-/// How long an idle blocking thread is kept: uploads come in bursts, and starting threads anew for
-/// each chunk would cost more than the few stacks.
-const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long an idle blocking thread is kept: uploads come in bursts, and starting threads anew for each chunk would
+/// cost more than the few stacks. Longer than a process is usually stopped: threads that find their time over end.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(300);
 
 /// Task polls between two looks at the sockets. Tokio's own choice; a poll that takes a batch of body
 /// bytes is long, so a higher figure would only delay other connections.
@@ -87,6 +88,7 @@ impl Workers {
             let runtime = runtime(&name)?;
             handles.push(runtime.handle().clone());
             threads.push(Worker::start(name, runtime, stop.clone())?);
+            start_blocking_thread(&handles[number])?;
         }
         let dealer = Dealer { handles: handles.into(), turn: Arc::default() };
         Ok(Self { dealer, threads, stop: guard })
@@ -176,13 +178,46 @@ impl Worker {
         let (ending, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name).spawn(move || {
             let _ending = ending;
-            runtime.block_on(stop.cancelled());
+            runtime.block_on(stop.run_until_cancelled(keep_blocking_thread()));
             // Tasks are dropped here; blocking work is left to finish by itself. The wait for it
             // belongs to whoever started it: a commit is joined by its engine, not by its thread.
             runtime.shutdown_timeout(BLOCKING_GRACE);
         })?;
         Ok(Self { thread, ended })
     }
+}
+
+/// Sees that the runtime it is polled on always has a blocking thread, once one was started: what blocks then waits for
+/// that one where the system gives no other (RLIMIT_NPROC, pids.max), and tokio panics only where there is none.
+/// It has no end. Cancel: the thread ends some time later.
+async fn keep_blocking_thread() {
+    loop {
+        // One that just had work begins its time anew.
+        let _ = start_blocking_thread(&Handle::current());
+        tokio::time::sleep(BLOCKING_KEEP_ALIVE / 5).await;
+    }
+}
+
+/// Sees that a runtime has a blocking thread.
+///
+/// # Errors
+/// The system gives none.
+fn start_blocking_thread(runtime: &Handle) -> io::Result<()> {
+    // tokio has no such call that fails.
+    let started = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
+    started.map_err(|_| io::Error::other("the system gives no thread for the disk"))
+}
+
+/// A runtime of one thread, the caller's, for everything that carries no bytes. It always has a blocking thread.
+///
+/// # Errors
+/// When the system gives no thread or no event queue.
+pub fn control_runtime() -> io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().thread_keep_alive(BLOCKING_KEEP_ALIVE).build()?;
+    start_blocking_thread(runtime.handle())?;
+    runtime.spawn(keep_blocking_thread());
+    Ok(runtime)
 }
 
 fn runtime(name: &str) -> io::Result<Runtime> {

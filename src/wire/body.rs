@@ -4,6 +4,7 @@
 //! answer, since a connection closed at once would take the answer with it.
 
 use super::reply::{Code, Problem};
+use crate::engine::deadline::within;
 use crate::engine::error::ClientFault;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
@@ -98,7 +99,7 @@ impl RequestBody {
             }
             Ok(whole)
         };
-        tokio::time::timeout(COLLECT_DEADLINE, collect)
+        within(COLLECT_DEADLINE, collect)
             .await
             .unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout, "the body took too long")))
     }
@@ -165,7 +166,7 @@ async fn drain(mut incoming: Incoming) {
         let mut left = DRAIN_BYTES;
         loop {
             let frame = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx));
-            let Ok(Some(Ok(frame))) = tokio::time::timeout(DRAIN_QUIET, frame).await else {
+            let Ok(Some(Ok(frame))) = within(DRAIN_QUIET, frame).await else {
                 return;
             };
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
@@ -175,7 +176,7 @@ async fn drain(mut incoming: Incoming) {
         }
     };
     // Past the deadline the connection is closed, answered or not.
-    let _ = tokio::time::timeout(DRAIN_DEADLINE, drain).await;
+    let _ = within(DRAIN_DEADLINE, drain).await;
 }
 
 /// That of UTF-8, which editors and scripts put before a text. JSON parsers may pass it over (RFC 8259, section 8.1).

@@ -5,12 +5,13 @@ use super::header::accepts;
 use super::reply::{Code, Problem, json_answer, text_answer};
 use super::route::Route;
 use super::{Answer, Caller, MetricsFormat, Scrape, Surface, Wire, backend};
+use crate::engine::deadline::{Deadline, within};
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 impl Wire {
     pub(super) async fn health(
@@ -76,16 +77,23 @@ impl Wire {
     /// What does not turn: loops that do not poll a task in time, threads that take no work for the
     /// disk.
     async fn stuck(&self) -> Vec<String> {
-        let deadline = Instant::now() + DEADLINE;
+        let mut deadline = Deadline::new(DEADLINE);
         let asked: Vec<_> = self.beside.loops.iter().map(|turn| (turn, turn.ask())).collect();
         let mut stuck = Vec::new();
         for (turn, asked) in asked {
-            if !matches!(timeout_at(deadline, asked).await, Ok(Some(()))) {
+            let turned = tokio::select! {
+                biased;
+                turned = asked => turned.is_some(),
+                () = &mut deadline => false,
+            };
+            if !turned {
                 stuck.push(format!("the loop of thread {} does not turn", turn.name));
             }
         }
-        if timeout_at(deadline, self.engine.disk_thread()).await.is_err() {
-            stuck.push("the threads for the disk do not turn".into());
+        tokio::select! {
+            biased;
+            () = self.engine.disk_thread() => {}
+            () = &mut deadline => stuck.push("the threads for the disk do not turn".into()),
         }
         stuck
     }
@@ -93,7 +101,7 @@ impl Wire {
     /// What keeps the server from taking new uploads.
     async fn unready(self: &Arc<Self>) -> Vec<String> {
         let mut why = Vec::new();
-        match timeout(DEADLINE, self.engine.readiness()).await {
+        match within(DEADLINE, self.engine.readiness()).await {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => why.push(reason),
             Err(_) => why.push(format!("the disk does not answer within {} s", DEADLINE.as_secs())),

@@ -140,9 +140,12 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    pub fn id(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, signal).unwrap();
+        rustix::process::kill_process(self.id(), signal).unwrap();
     }
 
     /// The exit code, once it has ended.

@@ -193,6 +193,107 @@ async fn issue_13_a_start_waits_for_a_server_that_is_leaving() {
     assert_eq!(code, Some(0));
 }
 
+/// A command as a user whom a limit of processes binds, as it does not bind root.
+fn bound(directory: &Path, program: &str) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return crate::child::of_program(program, directory);
+    }
+    let mut command = crate::child::of_program("setpriv", directory);
+    command.args(["--reuid", OTHER, "--regid", OTHER, "--clear-groups", program]);
+    command
+}
+
+/// A user who runs nothing else.
+const OTHER: &str = "54013";
+
+#[tokio::test]
+async fn issue_13_a_limit_of_processes_slows_down_and_breaks_nothing() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let own = env!("CARGO_BIN_EXE_incoming");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(directory.path(), OTHER.parse().ok(), None).unwrap();
+    }
+    if !bound(directory.path(), own).arg("--version").status().is_ok_and(|status| status.success())
+    {
+        eprintln!("skipped: another user does not reach the program");
+        return;
+    }
+    let mut command = bound(directory.path(), own);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.2:0"])
+        .args(["--min-free-space", "0", "--log-format", "json", "--storage-dir", "data"])
+        .args(["--workers", "2"]);
+    let program = Program::listening(command);
+    let server = Running::of(&program, &directory);
+    let process = program.id().as_raw_nonzero().to_string();
+    let limit = |most: u64| {
+        let mut command = bound(directory.path(), "prlimit");
+        let status = command.args(["--pid", &process, &format!("--nproc={most}:")]).status();
+        assert!(status.unwrap().success());
+    };
+    server.back(&Ask::new("GET", "/readyz")).await.expect(200);
+    limit(1);
+    let told = server.back(&Ask::new("GET", "/readyz")).await.expect(503).text();
+    assert!(told.contains("gives no thread") && told.contains("TasksMax"), "{told}");
+    for round in 0..4 {
+        let upload = server.lonely_ticket().await;
+        let file = content(round, 80_000);
+        let chunk = |at: usize| upload.put(at as u64, &file[at..at + 10_000], 80_000);
+        let all = tokio::join!(
+            chunk(0),
+            chunk(10_000),
+            chunk(20_000),
+            chunk(30_000),
+            chunk(40_000),
+            chunk(50_000),
+            chunk(60_000),
+        );
+        for reply in [all.0, all.1, all.2, all.3, all.4, all.5, all.6] {
+            reply.expect(200);
+        }
+        chunk(70_000).await.expect(200);
+        assert_eq!(std::fs::read(upload.file()).unwrap(), file);
+    }
+    server.back(&Ask::new("GET", "/healthz")).await.expect(200);
+    limit(1000);
+    server.back(&Ask::new("GET", "/readyz")).await.expect(200);
+    assert!(!program.log().contains("panicked"), "{}", program.log());
+}
+
+/// As a snapshot or a migration of the machine does. What it waits for is the stopped time itself.
+#[tokio::test]
+async fn issue_13_bytes_that_came_while_the_process_was_stopped_count() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let program = Program::start(directory.path(), &["--body-timeout", "1s"]);
+    let server = Running::of(&program, &directory);
+    let file = content(91, 100_000);
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let upload = server.lonely_ticket().await;
+        stalled.push((upload.stalled(0, &file, 40_000, 100_000).await, upload));
+    }
+    stalled[0].1.in_flight(8).await;
+    program.signal(Signal::STOP);
+    for (number, (conn, _)) in stalled.iter_mut().enumerate() {
+        // Some of it comes when the process goes on.
+        let end = if number % 2 == 0 { 100_000 } else { 70_000 };
+        conn.send(&file[40_000..end]).await.unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    program.signal(Signal::CONT);
+    for (number, (conn, upload)) in stalled.iter_mut().enumerate() {
+        if number % 2 == 1 {
+            conn.send(&file[70_000..]).await.unwrap();
+        }
+        conn.reply("PUT").await.unwrap().expect(200);
+        assert_eq!(upload.received().await, json!([[0, 100_000]]));
+    }
+    // One that really stands still is found.
+    let upload = server.lonely_ticket().await;
+    let mut conn = upload.stalled(0, &file, 40_000, 100_000).await;
+    conn.reply("PUT").await.unwrap().expect(408);
+}
+
 /// What a start on `directory/data` says.
 fn refused(mut command: Command) -> String {
     let output = ended({

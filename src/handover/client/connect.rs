@@ -3,6 +3,7 @@
 
 use super::target::Target;
 use super::{CallError, Client, Held, Rule};
+use crate::engine::deadline::within;
 use ipnet::{IpNet, Ipv6Net};
 use std::fmt;
 use std::io;
@@ -135,7 +136,7 @@ pub(super) async fn connect_to_one(addresses: &[SocketAddr]) -> io::Result<TcpSt
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left.div_f64((addresses.len() - tried) as f64);
-        let outcome = timeout(share, connect_to(*address)).await.unwrap_or_else(|_| {
+        let outcome = within(share, connect_to(*address)).await.unwrap_or_else(|_| {
             let why = format!("no connection within {:.1} s", share.as_secs_f64());
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
         });

@@ -151,7 +151,7 @@ async fn unreachable() -> (TcpListener, Vec<tokio::net::TcpStream>, SocketAddr) 
     let mut waiting = Vec::new();
     loop {
         let knock = tokio::net::TcpStream::connect(address);
-        match timeout(Duration::from_millis(300), knock).await {
+        match tokio::time::timeout(Duration::from_millis(300), knock).await {
             Ok(stream) => waiting.push(stream.unwrap()),
             Err(_) => return (listener, waiting, address),
         }
