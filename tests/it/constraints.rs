@@ -359,3 +359,63 @@ fn issue_13_finished_files_on_another_mount_are_refused_at_the_start() {
         "{told}"
     );
 }
+
+/// A command that is traced, with system calls that end as `inject` says; none without strace.
+fn injected(directory: &Path, inject: &str) -> Option<Command> {
+    let strace = || {
+        let mut command = crate::child::of_program("strace", directory);
+        // The tracer is the grandchild: what is started is the program itself.
+        command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")]);
+        command
+    };
+    if !strace().arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no strace, or not allowed to trace");
+        return None;
+    }
+    Some(strace())
+}
+
+/// As some network file systems do.
+#[test]
+fn issue_13_a_step_that_the_storage_refuses_is_named_at_the_start() {
+    let check = |inject: &str, said: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("data")).unwrap();
+        let Some(mut command) = injected(directory.path(), inject) else { return };
+        command.args([env!("CARGO_BIN_EXE_incoming"), "serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--backend-listen", "127.0.0.2:0", "--storage-dir", "data"]);
+        command.args(["--storage-file-mode", "0640"]);
+        let told = refused(command);
+        for words in ["storage_dir"].iter().chain(said) {
+            assert!(told.contains(words), "{inject}: no {words:?} in {told}");
+        }
+    };
+    check("fchmod:error=EPERM", &["cannot set the mode", "storage_file_mode"]);
+    check("rename:error=EXDEV", &["another file system or mount"]);
+    check("rename:error=EPERM", &["cannot move a file"]);
+    check("fsync:error=EINVAL", &["cannot sync", "Invalid argument"]);
+    check("flock:error=ENOLCK", &["cannot lock the directory"]);
+}
+
+#[tokio::test]
+async fn issue_13_a_file_system_that_counts_no_blocks_is_not_full() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    // Its kind, blocks of 4 KiB, and of them none in all, none free and none to be had.
+    let counted = format!("53ef0000000000000010000000000000{}", "0".repeat(48));
+    let inject = format!("fstatfs:poke_exit=@arg2={counted}");
+    let Some(mut command) = injected(directory.path(), &inject) else { return };
+    command.args([env!("CARGO_BIN_EXE_incoming"), "serve", "--listen", "127.0.0.1:0"]).args([
+        "--backend-listen",
+        "127.0.0.2:0",
+        "--log-format",
+        "json",
+        "--storage-dir",
+        "data",
+    ]);
+    let program = Program::listening(command);
+    let server = Running::of(&program, &directory);
+    server.back(&Ask::new("GET", "/readyz")).await.expect(200);
+    server.lonely_ticket().await.put_whole(&content(92, 100_000)).await.expect(200);
+    let metrics = server.back(&Ask::new("GET", "/metrics")).await.expect(200).text();
+    assert!(!metrics.contains("incoming_free_bytes "), "{metrics}");
+}
