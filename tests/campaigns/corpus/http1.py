@@ -250,10 +250,23 @@ PIPELINES = [
     ]
 ]
 
+# What would make the body or the request mean something else.
+MEANINGS = [
+    ("a body that is compressed", sized(b"Content-Encoding: gzip"), (415,), CLOSES, "unsupported-encoding", []),
+    ("two encodings", sized(b"Content-Encoding: identity", b"Content-Encoding: br"), (415,), CLOSES, "unsupported-encoding", []),
+    ("identity", sized(b"Content-Encoding: identity"), (200,), STAYS, None, TEN),
+    ("another method", sized(b"X-HTTP-Method-Override: DELETE"), (400,), CLOSES, BAD, []),
+    ("the same method", sized(b"X-HTTP-Method-Override: put"), (200,), STAYS, None, TEN),
+    ("an entity tag", sized(b'If-Match: "a"'), (412,), CLOSES, "wrong-state", []),
+    ("any entity", sized(b"If-Match: *"), (200,), STAYS, None, TEN),
+    ("none of any", sized(b"If-None-Match: *"), (412,), CLOSES, "wrong-state", []),
+    ("parts of ranges", sized(b"Content-Type: multipart/byteranges; boundary=x"), (400,), CLOSES, BAD, []),
+]
+
 EXPECTATIONS = [
     ("100-continue, and the body at once", sized(b"Expect: 100-continue"), (100, 200), STAYS, None, TEN),
     ("100-CONTINUE", sized(b"Expect: 100-CONTINUE"), (100, 200), STAYS, None, TEN),
-    ("200-ok", sized(b"Expect: 200-ok"), (200,), STAYS, None, TEN),
+    ("200-ok", sized(b"Expect: 200-ok"), (417,), CLOSES, BAD, []),
     ("an empty one", sized(b"Expect:"), (200,), STAYS, None, TEN),
     ("two", sized(b"Expect: 100-continue", b"Expect: 100-continue"), (100, 200), STAYS, None, TEN),
     ("in HTTP/1.0 there is none", sized(b"Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0"), (200,), CLOSES, None, TEN),
@@ -304,11 +317,11 @@ BINDS = [
             b"[" * 60_000, b'{"a":' * 10_000, b"[" * 30_000 + b"]" * 30_000, b'{"length":1e999}', b'{"length":1e1}', b'{"length":20.0}', b'{"length":-0}',
             b'{"length":NaN}', b'{"length":Infinity}', b'{"length":0x14}', b'{"length":020}', b'{"length":+20}', b'{"length":"20"}', b'{"length":true}',
             b'{"length":[20]}', b'{"length":18446744073709551616}', b'{"length":9223372036854775807}', b'{"length":' + b"9" * 60_000 + b"}", b"\xff\xfe{\0}\0",
-            b"\xef\xbb\xbf{}", b'{"name":"\xff"}', b'{"name":"\xed\xa0\x80"}', b'{"name":"\\ud800"}', b'{"name":"\n"}', b'{"name":"a', b"{}{}", b"{} x", b"null", b"20",
+            b'{"name":"\xff"}', b'{"name":"\xed\xa0\x80"}', b'{"name":"\\ud800"}', b'{"name":"\n"}', b'{"name":"a', b"{}{}", b"{} x", b"null", b"20",
             b'"x"', b"{,}", b'{"a":1,}', b"{'name':'a'}", b'{"name":["a"]}', b'{"type":{}}', b'{"last_modified":"x"}', b"\0", b'{"last_modified":1e999}', b"//\n{}"]),
         (413, CLOSES, "too-large", [b'{"name":"' + b"x" * 70_000 + b'"}', b" " * 100_000]),
         (200, STAYS, None, [
-            b"", b" ", b"{}", b'{"length":20}', b'{"length":10,"length":20}', b'{"name":"../../etc/passwd"}', b'{"name":"a\\u0000\\u202eb"}', b'{"name":""}',
+            b"", b" ", b"{}", b"\xef\xbb\xbf{}", b'{"length":20}', b'{"length":10,"length":20}', b'{"name":"../../etc/passwd"}', b'{"name":"a\\u0000\\u202eb"}', b'{"name":""}',
             b'{"name":"' + b"x" * 60_000 + b'"}', b'{"last_modified":-1e300}', b'{"__proto__":{},"constructor":1}', b'{"length":null}', b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"]),
     ] for body in bodies
 ]
@@ -316,4 +329,4 @@ BINDS = [
 # hyper looks at a line's end only when the head's is there, unless all came at once.
 ONE_PIECE = {"HTTP/0.9", "a preface of HTTP/2"}
 GROUPS = {"lengths": LENGTHS, "codings": CODINGS, "chunked bodies": CHUNKS, "hosts": HOSTS, "headers": HEADERS, "request lines": LINES, "ids and queries": IDS,
-          "pipelines": PIPELINES, "expectations": EXPECTATIONS, "content-range": RANGES, "content-digest": DIGESTS, "binds": BINDS}
+          "pipelines": PIPELINES, "expectations": EXPECTATIONS, "meanings": MEANINGS, "content-range": RANGES, "content-digest": DIGESTS, "binds": BINDS}
