@@ -29,7 +29,7 @@ export function failed_on_server(reason) {
  * @returns {Failure}
  */
 export function file_changed() {
-  const message = 'FILE_CHANGED: the file was changed, moved or removed, or is another one';
+  const message = 'FILE_CHANGED: the file was changed, moved or removed, or is another';
   return { code: 'FILE_CHANGED', error_code: 100, message };
 }
 

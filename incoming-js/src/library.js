@@ -69,7 +69,7 @@ export function create_library(from_origin, ports = browser_ports) {
     if (!(file?.size >= 0 && file.slice)) throw wrong('file', 'a File', file);
     for (const key of /** @type {const} */ (['chunk_size', 'send_ahead'])) {
       const value = options[key] ?? 1;
-      if (!(Number.isSafeInteger(value) && value > 0)) throw wrong(key, 'an integer above 0', value);
+      if (!(Number.isSafeInteger(value) && value > 0)) throw wrong(key, 'an integer > 0', value);
     }
     const own = options.hostname === undefined ? null : origin_of(options.hostname, page()?.protocol);
     return new UploaderClass(id, file, options, shared, () => {

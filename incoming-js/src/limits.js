@@ -118,8 +118,8 @@ export const MOST_CHUNK_BYTES = 1024 ** 3;
 /** UTF-16 units of a reason for cancelling: percent-encoded it fits the 8 KiB of a request line that proxies take. */
 export const REASON_CHARS = 500;
 
-/** UTF-16 units of a file's name and of its type: more than file systems take, less than the server does. */
-export const NAME_CHARS = 1_000;
+/** UTF-16 units of a file's name and of its type: more than file systems take. */
+export const NAME_CHARS = 500;
 
 /** A longer answer is none of the server's: a status names 4096 ranges at most, some 170 KiB. */
 export const ANSWER_BYTES = 1024 * 1024;

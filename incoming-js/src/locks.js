@@ -104,7 +104,7 @@ export function claim_by_word(channel, me, on_turn) {
   ask();
   return () => {
     clearTimeout(timer);
-    if (state === 'held') say({ gone: me });
+    if (state === 'held') say({});
     channel.close();
   };
 }

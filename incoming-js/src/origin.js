@@ -12,7 +12,7 @@ import { wrong } from './text.js';
  */
 export function origin_of(hostname, page_protocol) {
   try {
-    const scheme = page_protocol === 'http:' ? 'http:' : 'https:';
+    const scheme = page_protocol === 'http:' ? page_protocol : 'https:';
     const { href, origin } = new URL(/^https?:\/\//i.test(hostname) ? hostname : `${scheme}//${hostname.trim()}`);
     // A path, a query or a user's name belong to no origin; some browsers escape white space.
     if (href === `${origin}/` && !/\s|%20/.test(href)) return origin;

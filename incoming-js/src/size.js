@@ -44,7 +44,7 @@ export class ChunkSize {
    * @param {number} ms it took
    */
   acked(bytes, ms) {
-    const goal = bytes * Math.min(4, CHUNK_GOAL_MS / Math.max(1, ms));
+    const goal = bytes * Math.min(4, CHUNK_GOAL_MS / ms);
     if (ms < CHUNK_FAST_MS) this.#bytes = Math.floor(Math.max(this.#bytes, goal));
     else this.lost(bytes, ms);
   }

@@ -162,11 +162,11 @@ export class Upload {
    * @param {number} [first_ms] of the first pause, where the usual ones are too short
    */
   contradict(failure, call, first_ms) {
-    const { stands } = this.hold;
-    if (!this.status || (!stands && this.contradictions >= CONTRADICTIONS)) return this.fail(failure);
     this.need_status = true;
-    if (!stands) this.contradictions += 1;
-    this.trouble(failure.message, call, first_ms && !stands ? first_ms * 2 ** (this.contradictions - 1) : null);
+    if (this.status && this.hold.stands) return;
+    if (!this.status || this.contradictions >= CONTRADICTIONS) return this.fail(failure);
+    this.trouble(failure.message, call, first_ms ? first_ms * 2 ** this.contradictions : null);
+    this.contradictions += 1;
   }
 
   /** Gives up chunks on which nothing moves while later ones are acknowledged: their connection is dead. */
@@ -193,8 +193,7 @@ export class Upload {
    */
   open() {
     if (this.budget) return;
-    const origin = this.origin();
-    this.hostname = origin;
+    const origin = (this.hostname = this.origin());
     this.url = upload_url(origin, this.upload_id);
     this.budget = this.ports.budget_for(origin);
     this.calls.open(this.budget);

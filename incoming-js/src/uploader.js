@@ -5,7 +5,6 @@
 import { Engine } from './engine.js';
 import { Notifier } from './notify.js';
 import { prepared } from './prepare.js';
-import { wrong } from './text.js';
 
 /** @typedef {import('./types.js').Properties} Properties */
 /** @typedef {((uploader: Uploader) => void) | null} Callback */
@@ -107,7 +106,7 @@ export class Uploader extends Observable {
     this.pause = (what) => {
       const paused = what === 'toggle' ? !this.paused : what === 'pause';
       if (!['pause', 'unpause', 'toggle'].includes(what)) {
-        console.error(wrong('pause', 'pause, unpause or toggle', what));
+        console.error(`incoming: pause takes 'pause', 'unpause' or 'toggle', not '${what}'`);
       } else if (paused) engine.pause();
       else if (this.paused) engine.start();
       return this;

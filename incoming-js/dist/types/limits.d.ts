@@ -83,8 +83,8 @@ export declare const ABSENT_MS = 60000;
 export declare const MOST_CHUNK_BYTES: number;
 /** UTF-16 units of a reason for cancelling: percent-encoded it fits the 8 KiB of a request line that proxies take. */
 export declare const REASON_CHARS = 500;
-/** UTF-16 units of a file's name and of its type: more than file systems take, less than the server does. */
-export declare const NAME_CHARS = 1000;
+/** UTF-16 units of a file's name and of its type: more than file systems take. */
+export declare const NAME_CHARS = 500;
 /** A longer answer is none of the server's: a status names 4096 ranges at most, some 170 KiB. */
 export declare const ANSWER_BYTES: number;
 /**
