@@ -12,6 +12,7 @@ pub mod cause;
 mod chunk;
 pub mod claim;
 pub mod clock;
+mod compaction;
 pub mod deadline;
 mod detached;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod held;
 pub mod histogram;
 pub mod lane;
 pub mod live;
+mod loads;
 pub mod look;
 pub mod outbox;
 mod owed;
@@ -92,6 +94,7 @@ pub struct Engine {
     /// The count at the start of this process.
     started: Uptime,
     registry: registry::Registry,
+    loads: loads::Loads,
     outbox: outbox::Outbox,
     timers: timers::Timers,
     /// What the first pass has still to meet.
@@ -146,6 +149,7 @@ impl Engine {
             journals,
             clock,
             registry: registry::Registry::default(),
+            loads: loads::Loads::default(),
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
             unmet: first_pass::Unmet::default(),

@@ -9,13 +9,15 @@ pub mod local;
 pub mod log;
 pub mod memory;
 pub mod record;
+pub mod records;
 pub mod replay;
 pub mod tail;
+mod unsure;
 pub mod uptime;
 
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use std::io;
+use std::io::{self, Read};
 
 /// Where journals lie, one for each upload. All calls block.
 pub trait JournalStore: Send + Sync {
@@ -24,8 +26,17 @@ pub trait JournalStore: Send + Sync {
     /// It appears whole or not at all. Errors: any of the disk.
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()>;
 
-    /// The whole journal, or `None` if there is none.
-    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>>;
+    /// The journal from its beginning on, or `None` if there is none.
+    fn read(&self, id: TicketId) -> io::Result<Option<Box<dyn Read + Send>>>;
+
+    /// Puts a journal holding `bytes` in the place of the one of `id`. At every moment, also over a crash or power
+    /// cut, there is either the old one or the new one, whole.
+    ///
+    /// Errors: the old one is in its place, untouched.
+    fn replace(&self, id: TicketId, bytes: &[u8]) -> io::Result<Replaced>;
+
+    /// Makes durable the names that journals have.
+    fn sync_names(&self) -> io::Result<()>;
 
     /// Opens the journal for appending.
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>>;
@@ -45,6 +56,15 @@ pub trait JournalStore: Send + Sync {
 
     /// Writes the count of running time down; after a power cut it is this or an earlier one, whole.
     fn write_uptime(&self, uptime: Uptime) -> io::Result<()>;
+}
+
+/// A journal is in the place of another.
+pub struct Replaced {
+    /// The new one, open for appending.
+    pub file: Box<dyn JournalFile>,
+    /// Whether that is durable. An error: after a power cut either may be there, so nothing may be promised that
+    /// only the new one says.
+    pub named: io::Result<()>,
 }
 
 /// One open journal. All calls block.

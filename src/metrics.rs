@@ -147,6 +147,10 @@ impl Counted {
         to.counter("disk_sync_errors", "Syncs that failed", syncs.errors.value())?;
         let help = "Uploads stopped and tickets refused by a failing disk";
         to.counter("faults", help, engine.stats().faults.value())?;
+        let help = "Journals read for uploads that were not in memory";
+        to.counter("journal_loads", help, engine.stats().loads.value())?;
+        let help = "Journals replaced by shorter ones that say the same";
+        to.counter("journal_compactions", help, engine.stats().compactions.value())?;
         if let Some(free) = self.free {
             to.gauge("free_bytes", "Free space of the storage directory", free)?;
         }

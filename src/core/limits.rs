@@ -22,3 +22,7 @@ pub const MAX_CHUNKS: usize = 16_384;
 
 /// Chunks in flight for one upload: 64 is the largest `send_ahead`, the rest is for stale requests.
 pub const MAX_CHUNKS_IN_FLIGHT: usize = 256;
+
+/// Bytes of one upload's journal, beyond which it takes no chunk: some 300,000 records. It is compacted long before,
+/// where the disk lets it.
+pub const MAX_JOURNAL_BYTES: u64 = 16 << 20;

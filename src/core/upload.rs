@@ -13,9 +13,10 @@ use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
 mod count;
+mod retold;
 
 /// An upload: what was promised, what is stored, where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
     ticket: Arc<Ticket>,
     length: Option<u64>,

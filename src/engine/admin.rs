@@ -27,8 +27,11 @@ impl Engine {
         after: Option<TicketId>,
         limit: usize,
     ) -> Result<Page, LookupError> {
+        let turn = self.loads.list().await?;
         let engine = Arc::clone(self);
         let work = self.blocking.spawn(move || {
+            // Kept to the end, also where the caller is gone.
+            let _turn = turn;
             let mut ids = engine.journals.list()?;
             ids.retain(|id| after.is_none_or(|after| *id > after));
             ids.sort_unstable();
@@ -53,8 +56,13 @@ impl Engine {
             let status = match self.in_memory(*id) {
                 Some(status) => status,
                 None => match self.load(*id) {
-                    Ok(replayed) => self.describe(&replayed.upload),
+                    Ok(loaded) => self.describe(&loaded.replayed.upload),
                     Err(LookupError::Unknown) => continue,
+                    Err(LookupError::Busy) => {
+                        let fault = "no descriptor is left";
+                        tracing::warn!(upload = %id.short(), fault, "an upload cannot be read");
+                        continue;
+                    }
                     Err(LookupError::Fault(fault)) => {
                         tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
                         continue;

@@ -40,6 +40,8 @@ pub enum ClientFault {
 pub enum LookupError {
     /// There is no such ticket.
     Unknown,
+    /// It is not in memory, and cannot be read just now: too many wait for the disk, or no descriptor is left.
+    Busy,
     /// There may be one, but it cannot be read.
     Fault(Fault),
 }
@@ -55,6 +57,8 @@ pub enum ChangeError {
     NoSpace,
     /// As many files are open as may be; what was acknowledged holds and the same may be tried again.
     Exhausted,
+    /// The upload cannot be read just now; the same may be tried again.
+    Busy,
     /// Our disk or our bug.
     Fault(Fault),
 }
@@ -104,6 +108,13 @@ pub enum TransferError {
     NoSpace,
     /// As many files are open as may be; what was acknowledged holds.
     Exhausted,
+    /// The upload cannot be read just now; the same may be tried again.
+    Busy,
+    /// The upload's journal has as many bytes as it may.
+    JournalFull {
+        /// How many that is.
+        limit: u64,
+    },
     /// The server is stopping.
     Draining,
     /// Our disk or our bug; what was acknowledged holds.
@@ -153,6 +164,7 @@ impl From<LookupError> for ChangeError {
     fn from(error: LookupError) -> Self {
         match error {
             LookupError::Unknown => Self::Unknown,
+            LookupError::Busy => Self::Busy,
             LookupError::Fault(fault) => Self::Fault(fault),
         }
     }
@@ -162,6 +174,7 @@ impl From<LookupError> for TransferError {
     fn from(error: LookupError) -> Self {
         match error {
             LookupError::Unknown => Self::Unknown,
+            LookupError::Busy => Self::Busy,
             LookupError::Fault(fault) => Self::Fault(fault),
         }
     }
@@ -174,6 +187,7 @@ impl From<ChangeError> for TransferError {
             ChangeError::Refused(refusal) => Self::Refused(refusal),
             ChangeError::NoSpace => Self::NoSpace,
             ChangeError::Exhausted => Self::Exhausted,
+            ChangeError::Busy => Self::Busy,
             ChangeError::Fault(fault) => Self::Fault(fault),
         }
     }

@@ -6,6 +6,7 @@
 //! because the disk stumbled at the start. Nothing of what cannot be read is touched.
 
 use super::Engine;
+use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
@@ -42,6 +43,12 @@ enum Listing {
 enum Missed {
     Unread(Fault),
     Unsynced(Fault),
+}
+
+impl Missed {
+    fn busy() -> Self {
+        Self::Unread(Fault("no descriptor is left to read it".into()))
+    }
 }
 
 impl Unmet {
@@ -121,7 +128,7 @@ impl Engine {
         let ids = std::mem::take(&mut self.unmet.lock().uncounted);
         for some in ids.chunks(PASS_CHUNK) {
             let (engine, work) = (Arc::clone(self), some.to_vec());
-            let work = move || work.into_iter().for_each(|id| drop(engine.load_settled(id)));
+            let work = move || work.into_iter().for_each(|id| drop(engine.settle(id)));
             let _ = self.blocking.spawn(work).await;
             tokio::time::sleep(PASS_PAUSE).await;
         }
@@ -193,9 +200,13 @@ impl Engine {
         if self.timers.holds(id) {
             return self.clean_up_asked_for(id);
         }
-        let moment = self.registry.moment();
-        let mut replayed = match self.load(id) {
-            Ok(replayed) => replayed,
+        let exclusive = self.loads.exclusive(id);
+        if self.timers.holds(id) {
+            drop(exclusive);
+            return self.clean_up_asked_for(id);
+        }
+        let mut loaded = match self.load(id) {
+            Ok(loaded) => loaded,
             Err(LookupError::Unknown) => {
                 // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
                 if let Err(error) = self.store.discard(id) {
@@ -205,26 +216,25 @@ impl Engine {
                 }
                 return Ok(());
             }
+            Err(LookupError::Busy) => return Err(Missed::busy()),
             Err(LookupError::Fault(fault)) => return Err(Missed::Unread(fault)),
         };
-        let upload = replayed.upload.clone();
-        let in_memory = upload.awaits_publish() || replayed.unsynced_bytes > 0;
+        let upload = loaded.replayed.upload.clone();
+        let in_memory = upload.awaits_publish() || loaded.replayed.unsynced_bytes > 0;
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload);
-        if (in_memory || leaves_bytes)
-            && let Err(LookupError::Fault(fault)) = self.settle_journal(id, &mut replayed)
+        // A journal that is much too large is replaced now, so that whoever reads it next has less to read.
+        if (in_memory || leaves_bytes || matches!(loaded.compaction, Compaction::Due(_)))
+            && let Err(LookupError::Fault(fault)) = self.make_sure_of(id, &mut loaded)
         {
             return Err(Missed::Unsynced(fault));
         }
         if in_memory {
-            // In memory it gets to its place, or is synced. Who has been faster has done the same.
-            if self.adopt(id, replayed, moment).is_none() {
-                // Something has left memory meanwhile: what was read may be old.
-                return self.meet(id);
-            }
+            // In memory it gets to its place, or is synced.
+            self.adopt(id, loaded.replayed);
         } else {
             self.first_sight(id, &upload);
-            if replayed.uncounted.is_some() {
+            if loaded.replayed.uncounted.is_some() {
                 self.unmet.lock().uncounted.push(id);
             }
         }
@@ -240,8 +250,9 @@ impl Engine {
         let upload = match self.registry.held(id) {
             Some(live) => live.lock().upload.clone(),
             None => match self.load(id) {
-                Ok(replayed) => replayed.upload,
+                Ok(loaded) => loaded.replayed.upload,
                 Err(LookupError::Unknown) => return Ok(()),
+                Err(LookupError::Busy) => return Err(Missed::busy()),
                 Err(LookupError::Fault(fault)) => return Err(Missed::Unread(fault)),
             },
         };

@@ -4,6 +4,7 @@
 use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
+use crate::journal::replay::Unreadable;
 use crate::store::Store;
 use std::fmt;
 use std::io;
@@ -53,9 +54,9 @@ pub struct Beside {
 
 /// Whether a journal without a ticket is one that a power cut has forgotten, and not damage. With `written` a
 /// young upload has nothing synced: the name of its journal may be left without a byte, and a part.
-pub fn is_forgotten(journal: &[u8], beside: Beside, ack: Durability) -> bool {
-    let unsynced = || ack == Durability::Written && journal.iter().all(|byte| *byte == 0);
-    !beside.published && (!beside.part || unsynced())
+pub fn is_forgotten(why: Unreadable, beside: Beside, ack: Durability) -> bool {
+    let unsynced = ack == Durability::Written && why == Unreadable::Blank;
+    !beside.published && (!beside.part || unsynced)
 }
 
 /// Looks whether what the journal of a running upload claims is there. Blocks; changes nothing.

@@ -37,8 +37,13 @@ pub(super) enum Task {
     Change(Command),
     /// Put a complete file in its place, if that has not happened.
     Publish,
-    /// The bytes of all records before this offset of the journal have been synced.
-    NoteSync(u64),
+    /// The bytes of all records before an offset of the journal have been synced.
+    NoteSync {
+        /// That offset.
+        before: u64,
+        /// Keeps the journal from being replaced until this is done, so that the offset means what it meant.
+        _syncing: Arc<()>,
+    },
     /// Cancel it if it has lain idle for too long and nobody is sending.
     Expire,
     /// Remove what is left of it if that is due.
@@ -148,7 +153,7 @@ impl Engine {
                 }
                 Task::Change(_)
                 | Task::Publish
-                | Task::NoteSync(_)
+                | Task::NoteSync { .. }
                 | Task::Expire
                 | Task::Forget => return true,
             }
@@ -160,18 +165,24 @@ impl Engine {
     fn run_lane(self: &Arc<Self>, live: &Arc<Live>, on: On) {
         let _abandoned = AbandonedByPanic(live);
         loop {
+            let compact = live.may_compact();
             let jobs = {
                 let mut state = live.lock();
-                if state.lane.waiting.is_empty() {
+                if state.lane.waiting.is_empty() && !compact {
                     state.lane.running = false;
                     return;
                 }
-                if on == On::Worker && self.must_hop(&state.upload, &state.lane.waiting) {
+                let hop = compact || self.must_hop(&state.upload, &state.lane.waiting);
+                if on == On::Worker && hop {
                     drop(state);
                     return self.hop(live);
                 }
-                std::mem::take(&mut state.lane.waiting)
+                if compact { Vec::new() } else { std::mem::take(&mut state.lane.waiting) }
             };
+            if compact {
+                self.compact(live);
+                continue;
+            }
             match on {
                 On::Worker => self.slow_disk.run_here(|| self.round(live, jobs)),
                 On::Blocking => self.round(live, jobs),

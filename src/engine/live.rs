@@ -14,6 +14,7 @@ use crate::journal::log::Log;
 use crate::store::Blob;
 use bytes::Bytes;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
@@ -30,6 +31,12 @@ pub(super) struct Live {
     pub(super) changed: watch::Sender<()>,
     /// Told when a claim is given back.
     pub(super) released: Released,
+    /// Held by each sync of the part whose outcome the journal is to note at an offset that was taken before.
+    syncing: Arc<()>,
+    /// Bytes of the journal, as far as it was written in this process or read.
+    journal_bytes: AtomicU64,
+    /// With how many it is looked at whether it is to be replaced by a shorter one.
+    compact_at: AtomicU64,
 }
 
 /// What the lock guards.
@@ -70,10 +77,24 @@ pub(super) enum LogPlace {
     },
 }
 
+impl LogPlace {
+    /// Where the next record will begin.
+    pub(super) fn end(&self) -> u64 {
+        match self {
+            Self::Closed { valid_bytes, .. } => *valid_bytes,
+            Self::Open { log, .. } => log.end(),
+        }
+    }
+}
+
 impl Live {
     pub(super) fn new(id: TicketId, upload: Upload, log: LogPlace, now: Uptime) -> Arc<Self> {
+        let journal_bytes = AtomicU64::new(log.end());
         Arc::new(Self {
             id,
+            syncing: Arc::default(),
+            journal_bytes,
+            compact_at: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 prefix: Prefix::of(&upload),
                 upload,
@@ -91,6 +112,37 @@ impl Live {
             changed: watch::Sender::new(()),
             released: Released::new(),
         })
+    }
+
+    /// A sync of the part begins; while what this gives is kept, the journal is not replaced. Called with the log
+    /// locked.
+    pub(super) fn begin_sync(&self) -> Arc<()> {
+        Arc::clone(&self.syncing)
+    }
+
+    /// Whether a sync is under way. Says so for sure while the log is locked.
+    pub(super) fn is_syncing(&self) -> bool {
+        Arc::strong_count(&self.syncing) > 1
+    }
+
+    /// The journal has so many bytes now.
+    pub(super) fn journal_has(&self, bytes: u64) {
+        self.journal_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the journal.
+    pub(super) fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The journal is looked at again when it has so many bytes.
+    pub(super) fn compact_at(&self, bytes: u64) {
+        self.compact_at.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the journal has grown so far that it may have to be replaced, and can be.
+    pub(super) fn may_compact(&self) -> bool {
+        self.journal_bytes() > self.compact_at.load(Ordering::Relaxed) && !self.is_syncing()
     }
 
     /// Writes frames to the part, unless it is sealed: `None`. Blocks.

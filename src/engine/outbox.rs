@@ -145,6 +145,7 @@ impl Engine {
                 self.owe(id, &state.upload, None);
             }
             Err(LookupError::Unknown) => self.call_void(id),
+            Err(LookupError::Busy) => self.put_back(id),
             Err(LookupError::Fault(fault)) => {
                 tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
                 self.put_back(id);

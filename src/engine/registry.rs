@@ -1,15 +1,19 @@
-//! Which uploads are in memory. They come to life by replaying their journal when somebody asks,
+//! Which uploads are in memory. They come there by replaying their journal when somebody asks (`loads.rs`),
 //! and leave again when idle; nothing is lost by that.
 
 use super::Engine;
+use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
 use super::held::{self, Beside};
 use super::lane::Task;
 use super::live::{Live, LogPlace};
 use crate::core::id::TicketId;
+use crate::core::time::Uptime;
+use crate::journal::JournalFile;
 use crate::journal::record::{MAGIC, Record, encode};
-use crate::journal::replay::{Replayed, Unreadable, replay};
+use crate::journal::replay::{JournalState, Replayed, Unreadable};
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,15 +24,17 @@ pub(super) struct Registry(Mutex<Held>);
 #[derive(Default)]
 struct Held {
     lives: HashMap<TicketId, Arc<Live>>,
-    /// How many have left. What was read from a journal may be old if one has left since.
-    departures: u64,
     /// Whose journals hold nothing that an earlier process may have left unsynced.
     settled: HashSet<TicketId>,
+    /// Whether the names are durable that an earlier process gave.
+    names_settled: bool,
 }
 
-/// The moment at which a journal is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(u64);
+/// A journal that was read.
+pub(super) struct Loaded {
+    pub(super) replayed: Replayed,
+    pub(super) compaction: Compaction,
+}
 
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -46,20 +52,20 @@ impl Registry {
         all
     }
 
-    pub(super) fn moment(&self) -> Moment {
-        Moment(self.lock().departures)
-    }
-
     pub(super) fn remove(&self, id: TicketId) {
         let mut held = self.lock();
         held.lives.remove(&id);
         held.settled.remove(&id);
-        held.departures += 1;
     }
 
     /// The journal of `id` was born in this process, or made sure of.
     pub(super) fn settled(&self, id: TicketId) {
         self.lock().settled.insert(id);
+    }
+
+    /// Whether names are still to be made durable.
+    fn names_unsettled(&self) -> bool {
+        !self.lock().names_settled
     }
 
     fn is_settled(&self, id: TicketId) -> bool {
@@ -68,68 +74,38 @@ impl Registry {
 }
 
 impl Engine {
-    /// The upload of `id`, brought to life if need be. Blocks for one small read at most when it
-    /// was not in memory, so that runs on a blocking thread. Dropping the future changes nothing.
-    pub(super) async fn find(self: &Arc<Self>, id: TicketId) -> Result<Arc<Live>, LookupError> {
-        loop {
-            if let Some(live) = self.registry.held(id) {
-                return Ok(live);
-            }
-            let moment = self.registry.moment();
-            let engine = Arc::clone(self);
-            let loaded = self.blocking.spawn(move || engine.load_settled(id)).await;
-            let replayed = loaded
-                .map_err(|error| LookupError::Fault(Fault::new("reading the journal", &error)))??;
-            if let Some(live) = self.adopt(id, replayed, moment) {
-                return Ok(live);
-            }
-        }
-    }
-
-    /// Takes an upload into memory whose journal was read at `moment`, unless another has been
-    /// faster. `None`: what was read may be old by now; it has to be read again.
-    pub(super) fn adopt(
-        self: &Arc<Self>,
-        id: TicketId,
-        replayed: Replayed,
-        moment: Moment,
-    ) -> Option<Arc<Live>> {
+    /// Takes an upload into memory whose journal was just read. Only under [`super::loads::Loads::exclusive`]: then
+    /// nobody has appended to that journal since.
+    pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<Live> {
         let note_run = replayed.run != Some(self.store.run()) || replayed.faulted;
         let log = LogPlace::Closed { valid_bytes: replayed.valid_bytes, note_run };
         let publish = replayed.upload.awaits_publish();
-        let live = {
-            let mut registry = self.registry.lock();
-            let now = self.uptime();
-            if let Some(live) = registry.lives.get(&id) {
-                return Some(Arc::clone(live));
-            }
-            if moment != Moment(registry.departures) {
-                return None;
-            }
-            self.first_sight(id, &replayed.upload);
-            let live = Live::new(id, replayed.upload, log, now);
-            live.lock().unsynced_bytes = replayed.unsynced_bytes;
-            registry.lives.insert(id, Arc::clone(&live));
-            live
-        };
+        self.first_sight(id, &replayed.upload);
+        let live = Live::new(id, replayed.upload, log, self.uptime());
+        live.compact_at(self.options().strides.compact_bytes);
+        live.lock().unsynced_bytes = replayed.unsynced_bytes;
+        self.registry.lock().lives.insert(id, Arc::clone(&live));
         if publish {
             // Completed just before a crash. Whoever asks sees it handed over in a moment.
             drop(self.submit(&live, Task::Publish));
         }
-        Some(live)
+        live
     }
 
-    /// As [`Engine::load`], and what it says may be told: it holds whatever happens.
-    pub(super) fn load_settled(&self, id: TicketId) -> Result<Replayed, LookupError> {
-        let mut replayed = self.load(id)?;
-        self.settle_journal(id, &mut replayed)?;
-        Ok(replayed)
+    /// Has what the journal of `id` says hold whatever happens, unless that is so. Blocks.
+    pub(super) fn settle(&self, id: TicketId) -> Result<(), LookupError> {
+        let _exclusive = self.loads.exclusive(id);
+        if self.registry.is_settled(id) {
+            return Ok(());
+        }
+        let mut loaded = self.load(id)?;
+        self.make_sure_of(id, &mut loaded)
     }
 
     /// Makes durable what an earlier process has recorded. It may have died before the sync, or
     /// with one that failed: then the records are read, and the next power cut takes them. So they
     /// are written again, which no earlier failure can make void, and synced. Once for each
-    /// upload and process; blocks.
+    /// upload and process; blocks. Only where no other thread works on the journal.
     ///
     /// Where records have no count it is also noted from when they count; older programs leave the journal alone then.
     pub(super) fn settle_journal(
@@ -141,20 +117,17 @@ impl Engine {
             return Ok(());
         }
         let mut settle = || {
-            let Some(mut held) = self.journals.read(id)? else { return Ok(()) };
-            held.truncate(usize::try_from(replayed.valid_bytes).unwrap_or(usize::MAX));
-            if let Some(from) = replayed.uncounted {
-                held[..MAGIC.len()].copy_from_slice(MAGIC);
-                encode(&Record::Counted { from }, &mut held);
+            // It may also have died between giving a new journal the name of the old one and the sync of that.
+            if self.registry.names_unsettled() {
+                self.stats.disk_syncs.during(|| self.journals.sync_names(), |_| true)?;
+                self.registry.lock().names_settled = true;
             }
+            let Some(held) = self.journals.read(id)? else { return Ok(()) };
             let mut file = self.journals.open(id)?;
-            match file.write_at(&held, 0) {
+            match rewrite(held.take(replayed.valid_bytes), replayed.uncounted, &mut *file) {
                 // A full disk keeps what it has.
                 Err(error) if crate::store::is_full(&error) => {}
-                written => {
-                    written?;
-                    replayed.valid_bytes = held.len() as u64;
-                }
+                written => replayed.valid_bytes = written?,
             }
             self.stats.disk_syncs.during(|| file.sync(), |_| true)
         };
@@ -168,30 +141,35 @@ impl Engine {
     ///
     /// Errors: a journal that cannot be read, or bytes that it claims and the store does not hold,
     /// are a fault; nothing is removed then.
-    pub(super) fn load(&self, id: TicketId) -> Result<Replayed, LookupError> {
+    pub(super) fn load(&self, id: TicketId) -> Result<Loaded, LookupError> {
         let fault =
             |what: &str, error: &dyn std::fmt::Display| LookupError::Fault(Fault::new(what, error));
-        let bytes = self.journals.read(id).map_err(|error| fault("reading the journal", &error))?;
-        let Some(bytes) = bytes else { return Err(LookupError::Unknown) };
-        let replayed = match replay(&bytes, id, self.store.run(), self.uptime()) {
-            Ok(replayed) => replayed,
-            Err(Unreadable::Unborn) => {
+        let read = |error: std::io::Error| match error {
+            error if crate::store::is_exhausted(&error) => LookupError::Busy,
+            error => fault("reading the journal", &error),
+        };
+        let source = self.journals.read(id).map_err(read)?.ok_or(LookupError::Unknown)?;
+        let state = match JournalState::read(source, id, self.uptime()).map_err(read)? {
+            Ok(state) => state,
+            Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
                 let part =
                     self.store.open(id).map_err(|error| fault("opening the part", &error))?;
                 let placed =
                     self.store.published(id).map_err(|error| fault("opening the file", &error))?;
                 let beside = Beside { part: part.is_some(), published: placed.is_some() };
-                return Err(if held::is_forgotten(&bytes, beside, self.options().ack) {
+                return Err(if held::is_forgotten(error, beside, self.options().ack) {
                     LookupError::Unknown
                 } else {
-                    fault("journal", &Unreadable::Unborn)
+                    fault("journal", &error)
                 });
             }
             Err(error) => return Err(fault("journal", &error)),
         };
+        let compaction = self.compaction_of(id, &state);
+        let replayed = state.seen_in(self.store.run());
         held::check(&*self.store, id, &replayed.upload)
             .map_err(|lack| fault("stored bytes", &lack))?;
-        Ok(replayed)
+        Ok(Loaded { replayed, compaction })
     }
 
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
@@ -200,7 +178,6 @@ impl Engine {
         let now = self.uptime();
         let mut unsynced = Vec::new();
         let mut held = self.registry.lock();
-        let before = held.lives.len();
         held.lives.retain(|_, live| {
             // Whoever works on an upload holds a second reference; under this lock none is added.
             if Arc::strong_count(live) > 1 {
@@ -217,13 +194,42 @@ impl Engine {
             }
             false
         });
-        held.departures += (before - held.lives.len()) as u64;
         drop(held);
         unsynced.sort_by_key(|live| live.id);
         unsynced
     }
 }
 
+/// Writes what a journal holds to its own place again, a piece at a time, and from when it counts where that is to
+/// be noted. Tells how many bytes it has then.
+fn rewrite(
+    mut held: impl Read,
+    uncounted: Option<Uptime>,
+    file: &mut dyn JournalFile,
+) -> std::io::Result<u64> {
+    let (mut buffer, mut offset) = (vec![0; REWRITE_BYTES], 0);
+    loop {
+        let count = held.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        if offset == 0 && uncounted.is_some() && count >= MAGIC.len() {
+            buffer[..MAGIC.len()].copy_from_slice(MAGIC);
+        }
+        file.write_at(&buffer[..count], offset)?;
+        offset += count as u64;
+    }
+    if let Some(from) = uncounted {
+        let mut note = Vec::new();
+        encode(&Record::Counted { from }, &mut note);
+        file.write_at(&note, offset)?;
+        offset += note.len() as u64;
+    }
+    Ok(offset)
+}
+
+/// Bytes of a journal that are written again at a time.
+const REWRITE_BYTES: usize = 64 << 10;
 /// An upload stays in memory this long after it was last asked for: longer than the pause between
 /// two chunks of a slow client, so that it is not read again for each.
 const IDLE_IN_MEMORY: Duration = Duration::from_secs(60);

@@ -54,7 +54,7 @@ impl Round<'_> {
                     None => Ok(Vec::new()),
                 },
                 Task::Publish | Task::Forget => Ok(Vec::new()),
-                Task::NoteSync(before) => {
+                Task::NoteSync { before, .. } => {
                     records.push(Record::Synced { before: *before });
                     Ok(Vec::new())
                 }
@@ -170,6 +170,7 @@ impl Round<'_> {
             LogError::Fault(error) => fault(error),
         })?;
         *note_run = false;
+        self.live.journal_has(log.end());
         Ok(())
     }
 

@@ -149,6 +149,10 @@ pub struct Stats {
     pub faults: Counter,
     /// Syncs of parts and journals, and publishes, which sync.
     pub disk_syncs: Syncs,
+    /// Journals read because somebody asked for an upload that was not in memory.
+    pub loads: Counter,
+    /// Journals replaced by shorter ones.
+    pub compactions: Counter,
 }
 
 impl Default for Stats {
@@ -175,6 +179,8 @@ impl Default for Stats {
             superseded: Counter::default(),
             faults: Counter::default(),
             disk_syncs: Syncs { times: Times::new(&SYNC_TIMES), errors: Counter::default() },
+            loads: Counter::default(),
+            compactions: Counter::default(),
         }
     }
 }

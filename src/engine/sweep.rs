@@ -184,6 +184,8 @@ impl Engine {
         let live = match self.find(id).await {
             Ok(live) => live,
             Err(LookupError::Unknown) => return self.timers.clear(id),
+            // It has a timer for another time.
+            Err(LookupError::Busy) => return,
             Err(LookupError::Fault(fault)) => {
                 return tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
             }

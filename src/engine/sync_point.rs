@@ -5,7 +5,7 @@
 use super::Engine;
 use super::error::Fault;
 use super::lane::{Pending, Task};
-use super::live::{Live, LogPlace};
+use super::live::Live;
 use crate::store::is_exhausted;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,9 +72,9 @@ impl Engine {
             }
             Err(error) => return failed(&error),
         };
-        let before = match &*live.log.lock().expect("no holder of this lock panics") {
-            LogPlace::Open { log, .. } => log.end(),
-            LogPlace::Closed { valid_bytes, .. } => *valid_bytes,
+        let (before, syncing) = {
+            let place = live.log.lock().expect("no holder of this lock panics");
+            (place.end(), live.begin_sync())
         };
         // Held until the outcome is known: a publish waits for it, and then sees the fault. Where
         // one has begun, it syncs the part itself.
@@ -82,7 +82,7 @@ impl Engine {
         match self.stats.disk_syncs.during(|| blob.sync(), |_| true) {
             Ok(()) => {
                 drop(sealed);
-                Some(self.submit(live, Task::NoteSync(before)))
+                Some(self.submit(live, Task::NoteSync { before, _syncing: syncing }))
             }
             Err(error) => failed(&error),
         }

@@ -23,6 +23,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 mod first_pass;
+mod journals;
 mod outbox;
 mod over_time;
 mod slow_disk;
@@ -58,6 +59,10 @@ impl Machine {
             strides: strides::Strides::default(),
             waiting_bytes: 1 << 20,
         };
+        self.start_as(options)
+    }
+
+    fn start_as(&self, options: Options) -> Arc<Engine> {
         let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));
         Engine::new(options, store, journals, Arc::new(self.clock.clone()))
     }

@@ -18,7 +18,7 @@ use crate::core::command::Offer;
 use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
-use crate::core::limits::{MAX_CHUNKS, MAX_CHUNKS_IN_FLIGHT};
+use crate::core::limits::{MAX_CHUNKS, MAX_CHUNKS_IN_FLIGHT, MAX_JOURNAL_BYTES};
 use crate::store::Blob;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +100,10 @@ impl Engine {
             let missing = state.upload.admit(offer, limits).map_err(TransferError::Refused)?;
             if missing.is_empty() {
                 return Ok((None, missing));
+            }
+            // The queue compacts it long before, unless the disk is full or hangs.
+            if live.journal_bytes() > MAX_JOURNAL_BYTES {
+                return Err(TransferError::JournalFull { limit: MAX_JOURNAL_BYTES });
             }
             if state.claims.count() >= MAX_CHUNKS_IN_FLIGHT {
                 return Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS_IN_FLIGHT });

@@ -2,7 +2,7 @@
 //! more than its whole records prove. A second, naive reading is the judge.
 
 use super::record::{MAGIC, Record, decode, encode};
-use super::replay::{Replayed, Unreadable, replay};
+use super::replay::{JournalState, Replayed, Unreadable, replay};
 use crate::core::event::{Durability, Event};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::fuzzing::{History, Source, history};
@@ -62,6 +62,8 @@ pub fn journal(data: &[u8]) {
         assert_eq!(format!("{:?}", whole.upload), format!("{:?}", history.upload));
     }
 
+    compacted(&bytes, &starts, id, choices.byte());
+
     let at = |number: u64| usize::try_from(number % bytes.len() as u64).expect("a short journal");
     let cut = at(cut);
     same(replay(&bytes[..cut], id, now, NOW), &bytes, &starts, cut, id, now);
@@ -95,12 +97,55 @@ fn same(
 ) {
     let good = starts.iter().copied().filter(|start| *start <= at).max().unwrap_or_default();
     if good <= MAGIC.len() {
-        return assert_eq!(read.map(drop), Err(Unreadable::Unborn));
+        let expected = if at == 0 { Unreadable::Blank } else { Unreadable::Unborn };
+        return assert_eq!(read.map(drop), Err(expected));
     }
     let (read, before) = (read.expect("its ticket is whole"), replay(&bytes[..good], id, now, NOW));
     let before = before.expect("its ticket is whole");
     assert_eq!(read.valid_bytes, good as u64);
     assert_eq!(format!("{read:?}"), format!("{before:?}"));
+}
+
+/// Its first records are compacted, and the rest follows: to every run it says what it said, and takes what comes
+/// as it would have taken it.
+fn compacted(bytes: &[u8], starts: &[usize], id: TicketId, first: u8) {
+    let split = starts[1..][usize::from(first) % (starts.len() - 1)..].first().copied();
+    let split = split.unwrap_or(bytes.len());
+    let read = |bytes: &[u8]| {
+        let state = JournalState::read(bytes, id, NOW).expect("bytes in memory can be read");
+        state.expect("it is whole")
+    };
+    let before = read(&bytes[..split]);
+    let mut short = before.compacted();
+    let same = |a: JournalState, b: JournalState| {
+        assert!(a.says_the_same(&b), "{a:?} {b:?}");
+        for now in RUNS {
+            let (a, b) = (a.clone().seen_in(now), b.clone().seen_in(now));
+            assert_eq!(a.upload, b.upload);
+            assert_eq!((a.run, a.faulted), (b.run, b.faulted));
+            assert_eq!(a.unsynced_bytes, b.unsynced_bytes);
+        }
+    };
+    let again = read(&short);
+    assert_eq!(again.valid_bytes(), short.len() as u64);
+    assert_eq!(again.compacted(), short, "it is as short as can be");
+    same(again, before);
+    let (mut plain, moved) = (bytes[..split].to_vec(), (short.len(), split));
+    let mut rest = &bytes[split..];
+    while let Some((record, size)) = decode(rest) {
+        rest = &rest[size..];
+        let (mut here, mut there) = (record.clone(), record);
+        if let (Record::Synced { before: a }, Record::Synced { before: b }) =
+            (&mut here, &mut there)
+        {
+            // While a sync is under way nothing is compacted, so its offset is one of the same journal.
+            *a = (*a).max(split as u64);
+            *b = a.saturating_sub(moved.1 as u64).saturating_add(moved.0 as u64);
+        }
+        encode(&here, &mut plain);
+        encode(&there, &mut short);
+    }
+    same(read(&plain), read(&short));
 }
 
 /// The events of an upload with what else a journal holds between them.

@@ -1,13 +1,13 @@
 //! Journals as files `{id}.journal` in the storage directory, private to the server.
 
-use super::{JournalFile, JournalStore, SyncWhen, uptime};
+use super::{JournalFile, JournalStore, Replaced, SyncWhen, uptime};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Journals in one directory.
@@ -43,23 +43,34 @@ impl LocalJournals {
     fn path(&self, id: TicketId) -> PathBuf {
         self.directory.path().join(format!("{id}.{SUFFIX}"))
     }
-}
 
-impl JournalStore for LocalJournals {
-    fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
-        let path = self.directory.path().join(format!("{id}.{}", self.making));
+    fn making_path(&self, id: TicketId) -> PathBuf {
+        self.directory.path().join(format!("{id}.{}", self.making))
+    }
+
+    /// A whole file at `path`, under a name that nobody reads.
+    fn make(path: &Path, bytes: &[u8], sync: SyncWhen) -> io::Result<File> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .custom_flags(NO_FOLLOW)
-            .open(&path)?;
-        let written = file.write_all_at(bytes, 0).and_then(|()| match sync {
-            SyncWhen::Now => file.sync_all(),
-            SyncWhen::Later => Ok(()),
-        });
+            .open(path)?;
+        file.write_all_at(bytes, 0)?;
+        match sync {
+            SyncWhen::Now => file.sync_all()?,
+            SyncWhen::Later => {}
+        }
+        Ok(file)
+    }
+}
+
+impl JournalStore for LocalJournals {
+    fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
+        let path = self.making_path(id);
+        let made = Self::make(&path, bytes, sync);
         // What cannot be removed now goes at the next start, or expires.
-        written.and_then(|()| std::fs::rename(&path, self.path(id))).inspect_err(|_| {
+        made.and_then(|_| std::fs::rename(&path, self.path(id))).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
         })?;
         match sync {
@@ -70,12 +81,32 @@ impl JournalStore for LocalJournals {
         }
     }
 
-    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
+    fn read(&self, id: TicketId) -> io::Result<Option<Box<dyn Read + Send>>> {
         let file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(self.path(id));
-        let Some(mut file) = self.directory.found(file)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes)?;
-        Ok(Some(bytes))
+        Ok(self.directory.found(file)?.map(|file| Box::new(file) as Box<dyn Read + Send>))
+    }
+
+    fn replace(&self, id: TicketId, bytes: &[u8]) -> io::Result<Replaced> {
+        self.directory.in_place()?;
+        let old = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(self.path(id))?;
+        let path = self.making_path(id);
+        // An earlier try that failed may not have been able to remove it.
+        let _ = std::fs::remove_file(&path);
+        let made = Self::make(&path, bytes, SyncWhen::Now);
+        let renamed = made.and_then(|file| std::fs::rename(&path, self.path(id)).map(|()| file));
+        let file = renamed.inspect_err(|_| {
+            let _ = std::fs::remove_file(&path);
+        })?;
+        let named = self.directory.sync().and_then(|()| {
+            // Another directory has come to its place meanwhile, and what is appended goes there.
+            let gone = old.metadata()?.nlink() == 0;
+            gone.then_some(()).ok_or_else(|| io::Error::other("another file was replaced"))
+        });
+        Ok(Replaced { file: Box::new(LocalJournal(file)), named })
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.directory.sync()
     }
 
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {

@@ -77,6 +77,12 @@ impl Log {
         }
     }
 
+    /// The journal was replaced by `file`, which says the same in `end` bytes: what comes is appended there.
+    pub fn moved(&mut self, file: Box<dyn JournalFile>, end: u64) {
+        self.file = file;
+        self.end = end;
+    }
+
     /// Makes everything appended durable.
     ///
     /// Errors: [`LogError::Fault`]; it is not known what is durable then, so the log is over.
@@ -148,9 +154,9 @@ mod tests {
         let record = Record::Event(Event::Published { at });
         store.fail_next(id, 5, io::ErrorKind::StorageFull);
         assert!(matches!(log.append(std::slice::from_ref(&record)), Err(LogError::NoSpace)));
-        assert_eq!(store.read(id).unwrap().unwrap(), b"head");
+        assert_eq!(store.live(id).unwrap(), b"head");
         log.append(std::slice::from_ref(&record)).unwrap();
-        let held = store.read(id).unwrap().unwrap();
+        let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap().0, record);
         store.fail_next(id, 5, io::ErrorKind::Other);
         assert!(matches!(log.append(std::slice::from_ref(&record)), Err(LogError::Fault(_))));
@@ -171,7 +177,7 @@ mod tests {
             .unwrap();
         let mut log = Log::open(&store, id, 4).unwrap();
         log.append(&[Record::Synced { before: 4 }]).unwrap();
-        let held = store.read(id).unwrap().unwrap();
+        let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap(), (Record::Synced { before: 4 }, held.len() - 4));
     }
 }

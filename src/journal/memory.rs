@@ -3,12 +3,12 @@
 //! Each server that uses them has a handle of its own ([`MemoryJournals::judged`]), so that what is
 //! left of a dead one does nothing any more.
 
-use super::{JournalFile, JournalStore, SyncWhen};
+use super::{JournalFile, JournalStore, Replaced, SyncWhen};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Journals that live as long as this value and its clones.
@@ -40,6 +40,12 @@ pub enum Step {
     Remove,
     /// Writing the count of running time down.
     Count,
+    /// Making one whole under another name, in order to replace one.
+    Remake,
+    /// Giving it the name of the one it replaces.
+    Rename,
+    /// Making names durable.
+    SyncName,
 }
 
 #[derive(Default)]
@@ -57,6 +63,8 @@ struct Disk {
 struct Journal {
     file: MemoryFile,
     name: Name,
+    /// The one that it has replaced, where a power cut may bring that back.
+    replaced: Option<MemoryFile>,
     failure: Option<(usize, io::ErrorKind)>,
 }
 
@@ -66,6 +74,24 @@ enum Name {
     Durable,
     /// After a power cut there may be no such file, or an empty one.
     Unsynced,
+}
+
+impl Disk {
+    /// What was removed and renamed is so whatever happens.
+    fn sync_names(&mut self) {
+        self.removed.clear();
+        for journal in self.journals.values_mut().filter(|journal| journal.replaced.is_some()) {
+            // Its bytes were synced before it was given the name.
+            journal.replaced = None;
+            journal.name = Name::Durable;
+        }
+    }
+}
+
+impl Journal {
+    fn of(bytes: &[u8]) -> Self {
+        Self { file: MemoryFile::of(bytes), ..Self::default() }
+    }
 }
 
 impl MemoryJournals {
@@ -96,7 +122,14 @@ impl MemoryJournals {
     pub fn durable(&self, id: TicketId) -> Option<Vec<u8>> {
         let disk = self.disk();
         let journal = disk.journals.get(&id).filter(|journal| journal.name == Name::Durable);
-        journal.map(|journal| journal.file.durable().to_vec())
+        journal.map(|Journal { file, replaced, .. }| {
+            replaced.as_ref().unwrap_or(file).durable().to_vec()
+        })
+    }
+
+    /// The bytes of a journal as a reader sees them.
+    pub fn live(&self, id: TicketId) -> Option<Vec<u8>> {
+        self.disk().journals.get(&id).map(|journal| journal.file.live().to_vec())
     }
 
     /// The power goes: only what was synced is left.
@@ -116,6 +149,11 @@ impl MemoryJournals {
                 }
             }
             journal.name = Name::Durable;
+            if let Some(replaced) = journal.replaced.take()
+                && draw(2) == 0
+            {
+                journal.file = replaced;
+            }
             journal.file.cut_power(draw);
             true
         });
@@ -157,18 +195,40 @@ impl JournalStore for MemoryJournals {
         let mut disk = self.disk();
         let name = match sync {
             SyncWhen::Now => {
-                disk.removed.clear();
+                disk.sync_names();
                 Name::Durable
             }
             SyncWhen::Later => Name::Unsynced,
         };
-        disk.journals.insert(id, Journal { file: MemoryFile::of(bytes), name, failure: None });
+        disk.journals.insert(id, Journal { name, ..Journal::of(bytes) });
         Ok(())
     }
 
-    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
+    fn read(&self, id: TicketId) -> io::Result<Option<Box<dyn Read + Send>>> {
         self.reach(id, Step::Read, 0)?;
-        Ok(self.disk().journals.get(&id).map(|journal| journal.file.live().to_vec()))
+        Ok(self.live(id).map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn Read + Send>))
+    }
+
+    fn replace(&self, id: TicketId, bytes: &[u8]) -> io::Result<Replaced> {
+        if let Some((_, kind)) = self.reach(id, Step::Remake, bytes.len())? {
+            return Err(kind.into());
+        }
+        self.reach(id, Step::Rename, 0)?;
+        {
+            let mut disk = self.disk();
+            let old = disk.journals.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+            let replaced = old.replaced.take().unwrap_or_else(|| old.file.clone());
+            let name = old.name;
+            *old = Journal { name, replaced: Some(replaced), ..Journal::of(bytes) };
+        }
+        let named = self.reach(id, Step::SyncName, 0).map(|_| self.disk().sync_names());
+        Ok(Replaced { file: Box::new(MemoryJournal { store: self.clone(), id }), named })
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.reach(TicketId::from_random([0; 16]), Step::SyncName, 0)?;
+        self.disk().sync_names();
+        Ok(())
     }
 
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {

@@ -84,7 +84,8 @@ pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
     reader.rest.is_empty().then_some((record, HEAD_BYTES + length))
 }
 
-const HEAD_BYTES: usize = 8;
+/// Length and checksum, before each body.
+pub(super) const HEAD_BYTES: usize = 8;
 
 mod kind {
     pub(super) const CREATED: u8 = 1;

@@ -1,18 +1,21 @@
-//! From the bytes of a journal to the upload it describes, and what of it still holds.
+//! From a journal to the upload it describes, and what of it still holds.
 //!
 //! Ranges that were synced hold for ever. Ranges that were only written hold while machine and
 //! mount are those that wrote them and no fault was recorded since; else they are forgotten: what
 //! is claimed is never more than what is there.
 
-use super::record::{MAGIC, MAGIC_DATED, Record, decode};
+use super::record::{MAGIC, MAGIC_DATED, Record, encode};
+use super::records::Records;
+use super::unsure::Unsure;
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
 use crate::core::time::{Stamp, Uptime};
 use crate::core::upload::Upload;
 use std::fmt;
+use std::io::{self, Read};
 
-/// What a journal says.
+/// What a journal says, seen from one run.
 #[derive(Debug)]
 pub struct Replayed {
     /// The upload as it stands.
@@ -32,6 +35,8 @@ pub struct Replayed {
 /// The journal cannot be read as one of this upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
+    /// No byte but zeros: a power cut left the name, the length at most, and none of the bytes.
+    Blank,
     /// No whole first record: the ticket was never given out, unless bytes lie beside it.
     Unborn,
     /// Not a journal, or of a version this program does not know.
@@ -45,7 +50,7 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unborn => "the journal ends before its first record",
+            Self::Blank | Self::Unborn => "the journal ends before its first record",
             Self::WrongMagic => "not a journal of this version",
             Self::WrongId => "the journal belongs to another upload",
             Self::NoTicket => "the journal does not begin with a ticket",
@@ -53,8 +58,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Replays the journal of `id`; `now` is the run that asks, `uptime` its count: what the journal says of times
-/// is seen from there ([`Uptime::as_of`]).
+/// Replays the journal of `id`, all of which is in memory; `now` is the run that asks, `uptime` its count.
 ///
 /// Errors: see [`Unreadable`]. A torn tail is not an error.
 pub fn replay(
@@ -63,127 +67,175 @@ pub fn replay(
     now: RunIdentity,
     uptime: Uptime,
 ) -> Result<Replayed, Unreadable> {
-    // Zeros only: a power cut left the name and the length, and none of the bytes.
-    if bytes.len() < MAGIC.len() || bytes.iter().all(|byte| *byte == 0) {
-        return Err(Unreadable::Unborn);
-    }
-    let (magic, mut rest) = bytes.split_at(MAGIC.len());
-    if magic != MAGIC && magic != MAGIC_DATED {
-        return Err(Unreadable::WrongMagic);
-    }
-    let Some((first, size)) = decode(rest) else { return Err(Unreadable::Unborn) };
-    let Record::Event(Event::Created(mut ticket)) = first else {
-        return Err(Unreadable::NoTicket);
-    };
-    if ticket.id != id {
-        return Err(Unreadable::WrongId);
-    }
-    rest = &rest[size..];
-    seen_from(uptime, &mut ticket.created);
-    let mut state = Replay {
-        sure: Upload::new(*ticket),
-        unsure: Vec::new(),
-        run: None,
-        faulted: false,
-        uptime,
-    };
-    while let Some((record, size)) = decode(rest) {
-        let at = (bytes.len() - rest.len()) as u64;
-        rest = &rest[size..];
-        state.take(record, at);
-    }
-    let valid = bytes.len() - rest.len();
-    Ok(state.finish(now, valid as u64))
+    let read = JournalState::read(bytes, id, uptime).expect("bytes in memory can be read");
+    read.map(|state| state.seen_in(now))
 }
 
-struct Replay {
-    /// What holds whatever happens.
+/// What a journal says, whichever run asks: the sum of its records.
+#[derive(Clone, Debug)]
+pub struct JournalState {
+    /// What holds whatever happens, and every fact that is no range.
     sure: Upload,
-    /// Events since the first range that was only written. Kept in order, since what a range
-    /// leads to (a phase, a length) may follow it.
-    unsure: Vec<(u64, Event)>,
+    /// Ranges that were only written.
+    unsure: Unsure,
     run: Option<RunIdentity>,
     faulted: bool,
     /// From where times are seen.
     uptime: Uptime,
+    uncounted: Option<Uptime>,
+    valid_bytes: u64,
 }
 
-impl Replay {
-    fn take(&mut self, record: Record, at: u64) {
+impl JournalState {
+    /// Replays a journal while it is read: memory is bounded by the upload, not by the journal. What it says of
+    /// times is seen from `uptime` ([`Uptime::as_of`]).
+    ///
+    /// Errors: the source cannot be read; inside, see [`Unreadable`]. A torn tail is not an error.
+    pub fn read(
+        source: impl Read,
+        id: TicketId,
+        uptime: Uptime,
+    ) -> io::Result<Result<Self, Unreadable>> {
+        Self::read_from(&mut Records::new(source), id, uptime)
+    }
+
+    /// As [`Self::read`], up to the last good record.
+    pub fn read_from(
+        records: &mut Records<impl Read>,
+        id: TicketId,
+        uptime: Uptime,
+    ) -> io::Result<Result<Self, Unreadable>> {
+        let magic = records.take(MAGIC.len())?;
+        if magic != MAGIC && magic != MAGIC_DATED {
+            let (whole, zeros) = (magic.len() == MAGIC.len(), magic.iter().all(|byte| *byte == 0));
+            return Ok(Err(match (zeros, whole) {
+                (true, _) if records.only_zeros(MOST_ZEROS)? => Unreadable::Blank,
+                (false, false) => Unreadable::Unborn,
+                (true | false, _) => Unreadable::WrongMagic,
+            }));
+        }
+        let mut ticket = match records.next_record()? {
+            None => return Ok(Err(Unreadable::Unborn)),
+            Some((_, Record::Event(Event::Created(ticket)))) => ticket,
+            Some(_) => return Ok(Err(Unreadable::NoTicket)),
+        };
+        if ticket.id != id {
+            return Ok(Err(Unreadable::WrongId));
+        }
+        seen_from(uptime, &mut ticket.created);
+        let mut state = Self {
+            sure: Upload::new(*ticket),
+            unsure: Unsure::new(),
+            run: None,
+            faulted: false,
+            uptime,
+            uncounted: None,
+            valid_bytes: 0,
+        };
+        while let Some((offset, record)) = records.next_record()? {
+            state.take(record, offset);
+        }
+        state.valid_bytes = records.offset();
+        state.uncounted = state.count_from(uptime).then_some(uptime);
+        Ok(Ok(state))
+    }
+
+    /// How it looks to the run `now`.
+    pub fn seen_in(mut self, now: RunIdentity) -> Replayed {
+        let durable = self.sure.received().bytes();
+        if self.run == Some(now) && !self.faulted {
+            self.settle(u64::MAX);
+        }
+        Replayed {
+            uncounted: self.uncounted,
+            unsynced_bytes: self.sure.received().bytes().saturating_sub(durable),
+            upload: self.sure,
+            valid_bytes: self.valid_bytes,
+            run: self.run,
+            faulted: self.faulted,
+        }
+    }
+
+    /// Bytes of the journal that are good.
+    pub fn valid_bytes(&self) -> u64 {
+        self.valid_bytes
+    }
+
+    /// A journal that says the same, as short as can be: ranges that are sure as durable ones, then the run, then
+    /// those that are not sure.
+    pub fn compacted(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let mut put = |record: Record| encode(&record, &mut bytes);
+        self.sure.retold().into_iter().for_each(|event| put(Record::Event(event)));
+        self.run.into_iter().for_each(|run| put(Record::Run(run)));
+        if self.faulted {
+            put(Record::Faulted);
+        }
+        self.unsure.events().into_iter().for_each(|event| put(Record::Event(event)));
+        bytes
+    }
+
+    /// Whether both say the same of the upload, to every run.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.sure == other.sure
+            && self.unsure.events() == other.unsure.events()
+            && (self.run, self.faulted) == (other.run, other.faulted)
+    }
+
+    fn take(&mut self, record: Record, offset: u64) {
         match record {
             Record::Run(run) => {
                 if self.run != Some(run) {
-                    self.forget();
+                    self.unsure.clear();
                 }
                 self.run = Some(run);
                 self.faulted = false;
             }
             Record::Faulted => {
-                self.forget();
+                self.unsure.clear();
                 self.faulted = true;
             }
             Record::Synced { before } => self.settle(before),
-            Record::Counted { from } => self.count_from(from.as_of(self.uptime)),
+            Record::Counted { from } => {
+                self.count_from(from.as_of(self.uptime));
+            }
             Record::Event(mut event) => {
                 if let Some(at) = event.at_mut() {
                     seen_from(self.uptime, at);
                 }
-                let proves_sync = matches!(
-                    event,
-                    Event::Stored { durability: Durability::Durable, .. } | Event::Published { .. }
-                );
-                if proves_sync {
-                    self.settle(u64::MAX);
-                }
-                let written =
-                    matches!(event, Event::Stored { durability: Durability::Written, .. });
-                if written || !self.unsure.is_empty() {
-                    self.unsure.push((at, event));
-                } else {
-                    self.sure.apply(&event);
-                }
+                self.happened(event, offset);
             }
         }
     }
 
-    /// What began before this offset of the journal now holds whatever happens.
+    fn happened(&mut self, event: Event, offset: u64) {
+        match event {
+            Event::Stored { at, extent, durability: Durability::Written } => {
+                self.unsure.add(offset, at, extent);
+            }
+            event => {
+                // Both prove a sync of the part; a cancel claims no byte any more.
+                let settles = matches!(
+                    event,
+                    Event::Stored { .. } | Event::Published { .. } | Event::Cancelled { .. }
+                );
+                if settles {
+                    self.settle(u64::MAX);
+                }
+                self.sure.apply(&event);
+            }
+        }
+    }
+
+    /// What was recorded before this offset of the journal now holds whatever happens.
     fn settle(&mut self, before: u64) {
-        let count = self.unsure.partition_point(|(at, _)| *at < before);
-        for (_, event) in self.unsure.drain(..count) {
-            self.sure.apply(&event);
-        }
+        self.unsure.settle(before, &mut self.sure);
     }
 
-    /// Whatever has no count so far happened then.
-    fn count_from(&mut self, from: Uptime) {
-        self.sure.count_from(from);
-        let times = self.unsure.iter_mut().filter_map(|(_, event)| event.at_mut());
-        times.filter(|at| at.uptime == Uptime::NONE).for_each(|at| at.uptime = from);
-    }
-
-    /// Drops the ranges that were only written and keeps every other fact.
-    fn forget(&mut self) {
-        self.unsure.retain(|(_, event)| !matches!(event, Event::Stored { .. }));
-        self.settle(u64::MAX);
-    }
-
-    fn finish(mut self, now: RunIdentity, valid_bytes: u64) -> Replayed {
-        let same_run = self.run == Some(now) && !self.faulted;
-        let durable = self.sure.received().bytes();
-        if same_run {
-            self.settle(u64::MAX);
-        } else {
-            self.forget();
-        }
-        let uncounted = self.sure.count_from(self.uptime).then_some(self.uptime);
-        Replayed {
-            uncounted,
-            unsynced_bytes: self.sure.received().bytes().saturating_sub(durable),
-            upload: self.sure,
-            valid_bytes,
-            run: self.run,
-            faulted: self.faulted,
-        }
+    /// Whatever has no count so far happened then. Tells whether there was any.
+    fn count_from(&mut self, from: Uptime) -> bool {
+        let sure = self.sure.count_from(from);
+        self.unsure.count_from(from) || sure
     }
 }
 
@@ -192,6 +244,9 @@ fn seen_from(now: Uptime, at: &mut Stamp) {
         at.uptime = at.uptime.as_of(now);
     }
 }
+
+/// Zeros that are read before a journal of them counts as damaged: no power cut leaves more of a young one.
+const MOST_ZEROS: u64 = 64 << 20;
 
 #[cfg(test)]
 #[path = "replay/tests.rs"]

@@ -336,6 +336,7 @@ impl From<LookupError> for Problem {
     fn from(error: LookupError) -> Self {
         match error {
             LookupError::Unknown => Self::new(Code::UnknownUpload, "there is no such upload"),
+            LookupError::Busy => busy(),
             LookupError::Fault(fault) => fault.into(),
         }
     }
@@ -348,6 +349,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Refused(refusal) => refusal.into(),
             ChangeError::NoSpace => no_space(),
             ChangeError::Exhausted => exhausted(),
+            ChangeError::Busy => busy(),
             ChangeError::Fault(fault) => fault.into(),
         }
     }
@@ -395,7 +397,15 @@ impl From<TransferError> for Problem {
                 format!("{limit} chunks are in flight, that is as many as there may be"),
             ),
             TransferError::NoSpace => no_space(),
+            TransferError::JournalFull { limit } => Self::new(
+                Code::TooMany,
+                format!(
+                    "the journal of this upload has {limit} bytes, that is as many as it may have: \
+                     try again later, with larger chunks"
+                ),
+            ),
             TransferError::Exhausted => exhausted(),
+            TransferError::Busy => busy(),
             TransferError::Draining => draining(),
             TransferError::Fault(fault) => fault.into(),
         }
@@ -410,6 +420,10 @@ fn no_space() -> Problem {
 
 fn exhausted() -> Problem {
     Problem::new(Code::Unavailable, "the server has as many files open as it may; try again later")
+}
+
+fn busy() -> Problem {
+    Problem::new(Code::Unavailable, "too many uploads are being read from disk; try again later")
 }
 
 fn draining() -> Problem {

@@ -152,8 +152,10 @@ impl Client {
                 }
             }
             Err(TransferError::NoSpace) => self.was_full("a PUT"),
-            Err(TransferError::Exhausted) => {
-                self.life.violation(format!("#{number}: no disk here lacks descriptors"));
+            Err(
+                TransferError::Exhausted | TransferError::Busy | TransferError::JournalFull { .. },
+            ) => {
+                self.life.violation(format!("#{number}: no disk here lacks descriptors or hangs"));
             }
             Err(TransferError::Superseded) => {
                 let mut model = self.life.world.model();
@@ -204,6 +206,10 @@ impl Client {
                 self.heard_unknown(id);
                 None
             }
+            Err(LookupError::Busy) => {
+                self.life.violation("status: no disk here hangs".into());
+                None
+            }
             Err(LookupError::Fault(fault)) => {
                 if !self.life.world.model().known(id).may_be_gone {
                     self.was_faulted("status", &fault);
@@ -245,8 +251,8 @@ impl Client {
             Ok(()) | Err(ChangeError::Refused(_)) => {}
             Err(ChangeError::Unknown) => self.heard_unknown(id),
             Err(ChangeError::NoSpace) => self.was_full(what),
-            Err(ChangeError::Exhausted) => {
-                self.life.violation(format!("{what}: no disk here lacks descriptors"));
+            Err(ChangeError::Exhausted | ChangeError::Busy) => {
+                self.life.violation(format!("{what}: no disk here lacks descriptors or hangs"));
             }
             Err(ChangeError::Fault(fault)) => {
                 if !self.life.world.model().known(id).may_be_gone {

@@ -90,6 +90,8 @@ impl Plan {
                 checkpoint_bytes: dice.of(&[10, 150, 1 << 20]),
                 first_stretch_bytes: dice.of(&[16, 128, 8 << 20]),
                 sync_point_bytes: dice.of(&[1, 100, 1000]),
+                compact_bytes: dice.of(&[0, 200, 600, 64 << 10]),
+                compact_factor: dice.of(&[1, 1, 2]),
             },
             turns: dice.of(&[0, 1, 3, 12]),
             allocates: dice.once_in(2),

@@ -310,7 +310,10 @@ impl DiskStep {
             self,
             Self::Store(Create | Allocate | Write | Publish)
                 | Self::Journal(
-                    journals::Step::Create | journals::Step::Write | journals::Step::Count
+                    journals::Step::Create
+                        | journals::Step::Write
+                        | journals::Step::Remake
+                        | journals::Step::Count
                 )
         )
     }

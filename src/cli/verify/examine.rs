@@ -16,8 +16,9 @@ use crate::core::upload::{Phase, Upload};
 use crate::engine::held::{self, Beside, Lack};
 use crate::journal::JournalStore;
 use crate::journal::local::LocalJournals;
-use crate::journal::replay::{Replayed, Unreadable, replay};
-use crate::journal::tail;
+use crate::journal::records::Records;
+use crate::journal::replay::{JournalState, Replayed, Unreadable};
+use crate::journal::tail::Tail;
 use crate::store::Store;
 use crate::store::local::LocalStore;
 
@@ -47,30 +48,39 @@ impl Shelf {
 
     /// What seems wrong with an upload at this moment. `bytes` counts what is read of files. Blocks.
     pub(super) fn upload(&self, id: TicketId, depth: Depth, bytes: &mut u64) -> Vec<Finding> {
-        let journal = match self.journals.read(id) {
-            Ok(Some(journal)) => journal,
+        let read = || -> io::Result<Option<(Result<JournalState, Unreadable>, Tail)>> {
+            let Some(journal) = self.journals.read(id)? else { return Ok(None) };
+            let mut records = Records::new(journal);
+            let state = JournalState::read_from(&mut records, id, NOW)?;
+            let tail = if state.is_ok() { Tail::read(&mut records)? } else { Tail::default() };
+            Ok(Some((state, tail)))
+        };
+        let (state, tail) = match read() {
+            Ok(Some(read)) => read,
             // It was over, and has been forgotten meanwhile.
             Ok(None) => return Vec::new(),
             Err(error) => {
                 return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
             }
         };
-        let replayed = match replay(&journal, id, self.store.run(), NOW) {
-            Ok(replayed) => replayed,
-            Err(Unreadable::Unborn) => return vec![self.unborn(id, &journal)],
+        let replayed = match state {
+            Ok(state) => state.seen_in(self.store.run()),
+            Err(error @ (Unreadable::Blank | Unreadable::Unborn)) => {
+                return vec![self.unborn(id, error)];
+            }
             Err(error) => {
                 return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
             }
         };
         let mut look = Look { shelf: self, id, depth, bytes, found: Vec::new() };
-        look.journal(&journal, &replayed);
+        look.journal(tail, &replayed);
         look.bytes_of(&replayed.upload);
         look.found
     }
 
     /// As [`Shelf::upload`], of a state that stands: a journal that moves on meanwhile is read again.
     pub(super) fn settled(&self, id: TicketId, depth: Depth, bytes: &mut u64) -> Vec<Finding> {
-        let journal = || self.journals.read(id).ok().flatten();
+        let journal = || self.checksum(id).ok();
         let mut found = Vec::new();
         for _ in 0..LOOKS {
             let before = journal();
@@ -81,6 +91,20 @@ impl Shelf {
             std::thread::sleep(PAUSE);
         }
         found
+    }
+
+    /// What tells one moment of a journal from another: its length and a checksum of it; `None` where there is none.
+    fn checksum(&self, id: TicketId) -> io::Result<Option<(u64, u32)>> {
+        let Some(mut journal) = self.journals.read(id)? else { return Ok(None) };
+        let (mut length, mut checksum, mut buffer) = (0, 0, vec![0; 64 << 10]);
+        loop {
+            let count = journal.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(Some((length, checksum)));
+            }
+            checksum = crc32c::crc32c_append(checksum, &buffer[..count]);
+            length += count as u64;
+        }
     }
 
     /// Bytes whose journal is not there, if that is still so.
@@ -109,17 +133,17 @@ impl Shelf {
 
     /// A journal without a ticket. The same rule as the server's: only where bytes may belong to it,
     /// or it is no trace of a power cut, is that damage.
-    fn unborn(&self, id: TicketId, journal: &[u8]) -> Finding {
+    fn unborn(&self, id: TicketId, why: Unreadable) -> Finding {
         // What cannot be looked at may be there.
         let beside = Beside {
             part: !matches!(self.store.open(id), Ok(None)),
             published: !matches!(self.store.published(id), Ok(None)),
         };
-        if !held::is_forgotten(journal, beside, self.ack) {
-            let why = format!("{}, and bytes lie beside it", Unreadable::Unborn);
+        if !held::is_forgotten(why, beside, self.ack) {
+            let why = format!("{why}, and bytes lie beside it");
             return Finding::new(id, Kind::JournalUnreadable, why);
         }
-        let why = format!("{}: a ticket that a crash has forgotten", Unreadable::Unborn);
+        let why = format!("{why}: a ticket that a crash has forgotten");
         Finding::new(id, Kind::JournalUnborn, why)
     }
 }
@@ -139,10 +163,9 @@ impl Look<'_> {
     }
 
     /// What the journal says of itself.
-    fn journal(&mut self, journal: &[u8], replayed: &Replayed) {
-        let valid = replayed.valid_bytes;
-        let behind = journal.len() as u64 - valid;
-        match tail::hidden_record(journal, valid) {
+    fn journal(&mut self, tail: Tail, replayed: &Replayed) {
+        let (valid, behind) = (replayed.valid_bytes, tail.bytes);
+        match tail.hidden_record {
             Some(at) => self.add(
                 Kind::JournalBroken,
                 format!(

@@ -6,7 +6,7 @@ use crate::core::extent::ExtentSet;
 use crate::engine::blocking::Blocking;
 use crate::engine::lane::Task;
 use crate::engine::slow_disk::SLOW_WRITE;
-use crate::journal::{JournalFile, JournalStore, SyncWhen};
+use crate::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -111,8 +111,16 @@ impl JournalStore for Sleepy {
         self.0.create(id, bytes, sync)
     }
 
-    fn read(&self, id: TicketId) -> io::Result<Option<Vec<u8>>> {
+    fn read(&self, id: TicketId) -> io::Result<Option<Box<dyn Read + Send>>> {
         self.0.read(id)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.0.sync_names()
+    }
+
+    fn replace(&self, id: TicketId, bytes: &[u8]) -> io::Result<Replaced> {
+        self.0.replace(id, bytes)
     }
 
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {

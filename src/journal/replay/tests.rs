@@ -113,8 +113,8 @@ fn a_foreign_or_unborn_journal_is_no_upload() {
     let check = |bytes: &[u8], id: TicketId, expected| {
         assert_eq!(replay(bytes, id, RUN, NOW).map(drop), Err(expected));
     };
-    check(&[], id(), Unreadable::Unborn);
-    check(&[0; 200], id(), Unreadable::Unborn);
+    check(&[], id(), Unreadable::Blank);
+    check(&[0; 200], id(), Unreadable::Blank);
     check(&bytes[..bytes.len() - 1], id(), Unreadable::Unborn);
     check(b"NOTJRNL1 something", id(), Unreadable::WrongMagic);
     check(&bytes, TicketId::from_random([8; 16]), Unreadable::WrongId);
@@ -195,3 +195,33 @@ const RELEASED: &str = "
     6865206261636b656e6420616e737765726564207769746820737461747573203530300900000015a72b78064c82
     2b1fa20100003200000000d09333074e822b1fa20100000124000000746865206261636b656e6420616e73776572
     656420776974682073746174757320353030";
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(5_000))]
+    /// Whole, cut, damaged, compacted: whatever happened to an upload, with restarts, faults and syncs between.
+    #[test]
+    fn a_journal_says_what_it_proves(
+        data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..500),
+    ) {
+        crate::journal::fuzzing::journal(&data);
+    }
+}
+
+/// What a backend that is called for months leaves behind, and a client that sends a byte at a time.
+#[test]
+fn issue_13_a_long_journal_becomes_a_short_one() {
+    let mut records = vec![Record::Run(RUN)];
+    records.extend((0..100_000).map(|at| written(at % 40, at % 40 + 1)));
+    let long = journal(&records);
+    let state = JournalState::read(&long[..], id(), NOW).unwrap().unwrap();
+    let short = state.compacted();
+    assert!(long.len() > 3_000_000 && short.len() < 400, "{} {}", long.len(), short.len());
+    for (now, bytes) in [(RUN, 40), (OTHER, 0)] {
+        let replayed = replay(&short, id(), now, NOW).unwrap();
+        assert_eq!((replayed.upload.received().bytes(), replayed.unsynced_bytes), (bytes, bytes));
+    }
+    // A fault makes void what is unsure, before and after.
+    records.push(Record::Faulted);
+    let state = JournalState::read(&journal(&records)[..], id(), NOW).unwrap().unwrap();
+    let replayed = replay(&state.compacted(), id(), RUN, NOW).unwrap();
+    assert!(replayed.faulted && replayed.upload.received().is_empty());
+}

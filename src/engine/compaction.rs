@@ -1,0 +1,153 @@
+//! Journals that are much larger than what they say are written anew: as the shortest journal that says the same.
+//!
+//! Durability: the new one is whole and synced before it gets the name of the old one. What is sure in the old one
+//! is sure in the new one, and nothing else; a crash at any step leaves either.
+
+use super::Engine;
+use super::error::{Fault, LookupError};
+use super::live::{Live, LogPlace};
+use super::registry::Loaded;
+use crate::core::id::TicketId;
+use crate::journal::Replaced;
+use crate::journal::log::Log;
+use crate::journal::replay::JournalState;
+use crate::store::{is_exhausted, is_full};
+use std::io;
+use std::sync::Arc;
+
+/// Whether a journal is to be replaced.
+pub(super) enum Compaction {
+    /// By these bytes.
+    Due(Vec<u8>),
+    /// Not before it has this many.
+    At(u64),
+}
+
+impl Engine {
+    /// Whether a journal that says this is much larger than need be.
+    pub(super) fn compaction_of(&self, id: TicketId, state: &JournalState) -> Compaction {
+        let size = state.valid_bytes();
+        if size <= self.options().strides.compact_bytes {
+            return Compaction::At(self.compact_above(0));
+        }
+        let bytes = state.compacted();
+        let worth_it = self.compact_above(bytes.len());
+        if size <= worth_it {
+            return Compaction::At(worth_it);
+        }
+        // The old one is given up for it: nothing is believed that can be looked at.
+        match JournalState::read(&bytes[..], id, self.uptime()) {
+            Ok(Ok(again)) if again.says_the_same(state) => Compaction::Due(bytes),
+            Ok(_) | Err(_) => {
+                tracing::error!(upload = %id.short(), "a compacted journal does not say the same: this is a bug");
+                Compaction::At(size.saturating_mul(2))
+            }
+        }
+    }
+
+    /// Makes what a journal says hold whatever happens, by replacing it where that is due. Blocks; only where no
+    /// other thread works on it.
+    pub(super) fn make_sure_of(
+        &self,
+        id: TicketId,
+        loaded: &mut Loaded,
+    ) -> Result<(), LookupError> {
+        let fault =
+            |error: &io::Error| LookupError::Fault(Fault::new("replacing the journal", error));
+        if let Compaction::Due(bytes) = &loaded.compaction {
+            match self.replace_journal(id, bytes, loaded.replayed.valid_bytes) {
+                Ok(replaced) => {
+                    replaced.named.map_err(|error| fault(&error))?;
+                    loaded.replayed.valid_bytes = bytes.len() as u64;
+                    loaded.replayed.uncounted = None;
+                    self.registry.settled(id);
+                    return Ok(());
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(fault(&error)),
+            }
+        }
+        self.settle_journal(id, &mut loaded.replayed)
+    }
+
+    /// Replaces the journal of an upload in memory if that is due. Run by its commit queue, between two
+    /// group commits. Blocks.
+    pub(super) fn compact(self: &Arc<Self>, live: &Arc<Live>) {
+        let mut place = live.log.lock().expect("no holder of this lock panics");
+        let LogPlace::Open { log, .. } = &mut *place else {
+            // At the next append.
+            return live.compact_at(live.journal_bytes());
+        };
+        if live.lock().fault.is_some() {
+            return live.compact_at(u64::MAX);
+        }
+        // A sync under way has taken its offset from the old one.
+        if live.is_syncing() {
+            return;
+        }
+        live.compact_at(log.end().saturating_mul(2));
+        match self.compact_log(live, log) {
+            Ok(()) => {}
+            Err(error) if is_passing(&error) => {
+                tracing::debug!(upload = %live.id.short(), %error, "a journal was not compacted");
+            }
+            Err(error) => {
+                drop(place);
+                self.latch(live, Fault::new("replacing the journal", &error));
+            }
+        }
+    }
+
+    fn compact_log(&self, live: &Live, log: &mut Log) -> io::Result<()> {
+        let Some(source) = self.journals.read(live.id)? else {
+            return Err(io::Error::other("the journal is gone"));
+        };
+        let read = JournalState::read(source, live.id, self.uptime())?;
+        let state = read.map_err(|error| io::Error::other(error.to_string()))?;
+        if state.valid_bytes() != log.end() || !says(&state, live, self) {
+            return Err(io::Error::other("the journal does not say what was recorded"));
+        }
+        let bytes = match self.compaction_of(live.id, &state) {
+            Compaction::Due(bytes) => bytes,
+            Compaction::At(size) => {
+                live.compact_at(size);
+                return Ok(());
+            }
+        };
+        let replaced = self.replace_journal(live.id, &bytes, log.end())?;
+        let size = bytes.len() as u64;
+        log.moved(replaced.file, size);
+        live.journal_has(size);
+        live.compact_at(self.compact_above(bytes.len()));
+        replaced.named
+    }
+
+    /// A journal that needs so many bytes may have this many.
+    fn compact_above(&self, needed: usize) -> u64 {
+        let strides = &self.options().strides;
+        (needed as u64).saturating_mul(strides.compact_factor).max(strides.compact_bytes)
+    }
+
+    fn replace_journal(&self, id: TicketId, bytes: &[u8], before: u64) -> io::Result<Replaced> {
+        let waits = &self.stats.disk_syncs;
+        let replaced =
+            waits.during(|| self.journals.replace(id, bytes), |error| !is_passing(error))?;
+        self.stats.compactions.add(1);
+        tracing::debug!(upload = %id.short(), before, after = bytes.len(), "journal compacted");
+        Ok(replaced)
+    }
+}
+
+/// Whether a journal says of an upload in memory what is known of it.
+fn says(state: &JournalState, live: &Live, engine: &Engine) -> bool {
+    let read = state.clone().seen_in(engine.store.run()).upload;
+    let held = &live.lock().upload;
+    read.received() == held.received()
+        && (read.length(), read.sha256()) == (held.length(), held.sha256())
+        && std::mem::discriminant(read.phase()) == std::mem::discriminant(held.phase())
+}
+
+/// The disk is full, or no descriptor is left: the old journal goes on.
+fn is_passing(error: &io::Error) -> bool {
+    is_full(error) || is_exhausted(error)
+}

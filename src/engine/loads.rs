@@ -1,0 +1,192 @@
+//! Uploads coming into memory: one load for an id at a time, whose outcome goes to all that ask meanwhile, and few
+//! loads in all. What does not get a place to wait is told to come back.
+
+use super::Engine;
+use super::error::{Fault, LookupError};
+use super::live::Live;
+use crate::core::id::TicketId;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
+
+/// Loads under way, and those that wait for one.
+pub(super) struct Loads {
+    under_way: Mutex<HashMap<TicketId, Vec<oneshot::Sender<Outcome>>>>,
+    /// Who may wait, for any load.
+    places: Semaphore,
+    /// Loads that requests have begun.
+    turns: Semaphore,
+    lists: Arc<Semaphore>,
+    exclusive: Exclusive,
+}
+
+/// What a load came to.
+type Outcome = Result<Arc<Live>, LookupError>;
+
+impl Default for Loads {
+    fn default() -> Self {
+        Self {
+            under_way: Mutex::default(),
+            places: Semaphore::new(MAX_WAITING),
+            turns: Semaphore::new(MAX_LOADS),
+            lists: Arc::new(Semaphore::new(MAX_LISTS)),
+            exclusive: Exclusive::default(),
+        }
+    }
+}
+
+impl Loads {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TicketId, Vec<oneshot::Sender<Outcome>>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self) -> Result<SemaphorePermit<'_>, LookupError> {
+        self.places.try_acquire().map_err(|_| LookupError::Busy)
+    }
+
+    /// A turn at reading all journals. Cancel: none is taken.
+    pub(super) async fn list(&self) -> Result<OwnedSemaphorePermit, LookupError> {
+        let _place = self.place()?;
+        let turn = Arc::clone(&self.lists).acquire_owned();
+        let turn = tokio::time::timeout(DEADLINE, turn).await.map_err(|_| LookupError::Busy)?;
+        Ok(turn.expect("it is never closed"))
+    }
+
+    /// Waits until nobody else reads or replaces the journal of `id` outside of its commit queue, and keeps others
+    /// from it. An upload comes into memory under it alone. Blocks.
+    pub(super) fn exclusive(&self, id: TicketId) -> impl Drop + use<'_> {
+        self.exclusive.enter(id)
+    }
+}
+
+impl Engine {
+    /// The upload of `id`, loaded if it is not in memory. Dropping the future changes nothing: a load goes on for
+    /// others that wait.
+    ///
+    /// Errors: [`LookupError::Busy`] where too many wait already, or the disk lets none get on.
+    pub(super) async fn find(self: &Arc<Self>, id: TicketId) -> Outcome {
+        if let Some(live) = self.registry.held(id) {
+            return Ok(live);
+        }
+        let _place = self.loads.place()?;
+        let outcome = self.join_load(id)?;
+        match tokio::time::timeout(DEADLINE, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(LookupError::Fault(Fault("the load was lost".into()))),
+            Err(_) => Err(LookupError::Busy),
+        }
+    }
+
+    fn join_load(
+        self: &Arc<Self>,
+        id: TicketId,
+    ) -> Result<oneshot::Receiver<Outcome>, LookupError> {
+        let (tell, told) = oneshot::channel();
+        let mut under_way = self.loads.lock();
+        if let Some(waiting) = under_way.get_mut(&id) {
+            if waiting.len() >= MAX_WAITING_FOR_ONE {
+                return Err(LookupError::Busy);
+            }
+            waiting.push(tell);
+            return Ok(told);
+        }
+        under_way.insert(id, vec![tell]);
+        drop(under_way);
+        let load = Load { engine: Arc::clone(self), id, told: false };
+        tokio::spawn(self.tracker.track_future(load.run()));
+        Ok(told)
+    }
+
+    /// Loads an upload unless it is in memory. Blocks.
+    fn load_exclusively(self: &Arc<Self>, id: TicketId) -> Outcome {
+        let _exclusive = self.loads.exclusive(id);
+        if let Some(live) = self.registry.held(id) {
+            return Ok(live);
+        }
+        self.stats.loads.add(1);
+        let mut loaded = self.load(id)?;
+        // What is told must hold whatever happens.
+        self.make_sure_of(id, &mut loaded)?;
+        Ok(self.adopt(id, loaded.replayed))
+    }
+}
+
+/// A load that is under way.
+struct Load {
+    engine: Arc<Engine>,
+    id: TicketId,
+    /// Whether its outcome was told.
+    told: bool,
+}
+
+impl Load {
+    async fn run(mut self) {
+        let outcome = {
+            let turn = self.engine.loads.turns.acquire().await;
+            let _turn = turn.expect("it is never closed");
+            let (engine, id) = (Arc::clone(&self.engine), self.id);
+            let loaded = self.engine.blocking.spawn(move || engine.load_exclusively(id)).await;
+            loaded.unwrap_or_else(|error| {
+                Err(LookupError::Fault(Fault::new("reading the journal", &error)))
+            })
+        };
+        self.told = true;
+        for waiting in self.end() {
+            // It may have gone.
+            let _ = waiting.send(outcome.clone());
+        }
+    }
+
+    fn end(&self) -> Vec<oneshot::Sender<Outcome>> {
+        self.engine.loads.lock().remove(&self.id).unwrap_or_default()
+    }
+}
+
+/// Whoever waits for a load that ends without an outcome learns that; the next one begins anew.
+impl Drop for Load {
+    fn drop(&mut self) {
+        if !self.told {
+            drop(self.end());
+        }
+    }
+}
+
+/// Ids that one thread at a time may work on.
+#[derive(Default)]
+struct Exclusive {
+    ids: Mutex<HashSet<TicketId>>,
+    left: Condvar,
+}
+
+impl Exclusive {
+    fn enter(&self, id: TicketId) -> Entered<'_> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let entered = self.left.wait_while(ids, |ids| ids.contains(&id));
+        entered.unwrap_or_else(PoisonError::into_inner).insert(id);
+        Entered { exclusive: self, id }
+    }
+}
+
+struct Entered<'a> {
+    exclusive: &'a Exclusive,
+    id: TicketId,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.exclusive.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.exclusive.left.notify_all();
+    }
+}
+
+/// Loads at once. Each holds a blocking thread and up to 2 MiB: a buffer of 1 MiB at most, and the upload.
+const MAX_LOADS: usize = 8;
+/// Requests that wait for a load: as many as chunks may be in flight.
+const MAX_WAITING: usize = crate::core::limits::MAX_CHUNKS;
+/// Those of them that wait for one upload. A client has some tens of requests.
+const MAX_WAITING_FOR_ONE: usize = 1024;
+/// Lists of all uploads at once.
+const MAX_LISTS: usize = 2;
+/// A load takes milliseconds. Who waits for longer has a disk that hangs before it.
+const DEADLINE: Duration = Duration::from_secs(60);
