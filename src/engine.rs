@@ -62,7 +62,7 @@ pub struct Options {
     pub ack: Durability,
     /// Bounds on one upload.
     pub limits: Limits,
-    /// Uploads that are not over, at most.
+    /// Uploads that take disk or owe a call, at most.
     pub max_uploads: u64,
     /// Space that chunks must leave free, in bytes.
     pub min_free_bytes: u64,

@@ -111,10 +111,10 @@ impl Counted {
             (vec![("state", state.word().to_owned())], stats.uploads.of(*state).value())
         });
         to.gauges("uploads", "Known uploads by state", states)?;
-        let help = "Uploads that are not over and not handed over";
+        let help = "Uploads that take disk or owe their backend a call";
         to.gauge("uploads_open", help, stats.uploads_open.value())?;
         let most = self.sources.engine.options().max_uploads;
-        to.gauge("uploads_open_max", "Open uploads allowed (max_uploads)", most)?;
+        to.gauge("uploads_open_max", "Such uploads allowed (max_uploads)", most)?;
         let help = "Uploads found that could not be read yet";
         to.gauge("uploads_unread", help, self.sources.engine.uploads_unread())?;
         to.counter("tickets", "Tickets given out", stats.tickets.value())?;

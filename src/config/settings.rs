@@ -78,7 +78,7 @@ pub struct Settings {
     pub send_ahead: u32,
     /// Largest file taken. Default none: the disk's reserve is the limit.
     pub max_upload_size: Option<u64>,
-    /// Most uploads open at a time (not over). Default 100000: bounds memory and directory entries.
+    /// Most uploads at a time that take disk or owe their backend a call. Default 100000: bounds memory and directory entries.
     pub max_uploads: u64,
     /// Most connections open at a time. Default 10000.
     pub max_connections: usize,

@@ -132,7 +132,7 @@ pub struct Typed {
     /// Largest file taken, in bytes [default: none]
     #[arg(long, value_name = "SIZE")]
     pub max_upload_size: Option<Raw>,
-    /// Most uploads open at a time (not over) [default: 100000]
+    /// Most uploads at a time that take disk or owe their backend a call [default: 100000]
     #[arg(long, value_name = "COUNT")]
     pub max_uploads: Option<Raw>,
     /// Most connections open at a time [default: 10000]

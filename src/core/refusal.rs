@@ -63,6 +63,11 @@ pub enum Refusal {
         /// Disjoint ranges allowed.
         limit: usize,
     },
+    /// The upload's journal has as many bytes as it may, and could not be compacted.
+    JournalFull {
+        /// Bytes allowed.
+        limit: u64,
+    },
     /// The file is complete: too late to cancel.
     TooLateToCancel,
     /// `finish_upload` for an upload that is not being handed over.
@@ -111,6 +116,13 @@ impl fmt::Display for Refusal {
             }
             Self::TooManyHoles { limit } => {
                 write!(f, "more than {limit} separate ranges; send the missing bytes first")
+            }
+            Self::JournalFull { limit } => {
+                write!(
+                    f,
+                    "the journal of this upload has {limit} bytes, that is as many as it may have: \
+                     send larger chunks, later"
+                )
             }
             Self::TooLateToCancel => f.write_str("too late to cancel: the file is complete"),
             Self::NothingToFinish => {

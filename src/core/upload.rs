@@ -145,6 +145,19 @@ impl Upload {
         }
     }
 
+    /// Whether it counts against `max_uploads`: it takes disk beyond its journal, or owes its backend a call.
+    pub fn occupies(&self) -> bool {
+        match &self.phase {
+            Phase::New
+            | Phase::Uploading
+            | Phase::HandingOver(_)
+            | Phase::Failed { .. }
+            | Phase::Cancelled { owed: Some(_), .. } => true,
+            // A file that stays is the backend's now.
+            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } => false,
+        }
+    }
+
     /// Why it was cancelled or failed, or what the handover waits for.
     pub fn reason(&self) -> Option<&str> {
         match &self.phase {

@@ -66,7 +66,7 @@ pub enum ChangeError {
 /// A ticket could not be given out.
 #[derive(Clone, Debug)]
 pub enum TicketError {
-    /// As many uploads as the server takes.
+    /// As many uploads take disk or owe a call as may.
     TooMany {
         /// How many that is.
         limit: u64,
@@ -110,11 +110,6 @@ pub enum TransferError {
     Exhausted,
     /// The upload cannot be read just now; the same may be tried again.
     Busy,
-    /// The upload's journal has as many bytes as it may.
-    JournalFull {
-        /// How many that is.
-        limit: u64,
-    },
     /// The server is stopping.
     Draining,
     /// Our disk or our bug; what was acknowledged holds.

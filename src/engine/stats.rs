@@ -123,7 +123,7 @@ pub struct Stats {
     pub chunk_bytes: Histogram,
     /// Known uploads by state.
     pub uploads: ByState,
-    /// Uploads that are not over.
+    /// Uploads that count against `max_uploads`: they take disk, or owe a call.
     pub uploads_open: Gauge,
     /// Tickets given out.
     pub tickets: Counter,

@@ -63,7 +63,7 @@ impl Engine {
             return;
         }
         self.stats.uploads.of(name(upload.phase())).add(1);
-        if matches!(upload.phase(), Phase::New | Phase::Uploading) {
+        if upload.occupies() {
             self.stats.uploads_open.add(1);
         }
         if let Some(calls) = upload.owed() {
@@ -117,6 +117,8 @@ impl Engine {
                 self.timers.set(id, self.due(after));
             }
         }
+        // Also where the phase stays: the backend was told of a cancel.
+        self.stats.uploads_open.add(i64::from(after.occupies()) - i64::from(before.occupies()));
         // Chunks, which come often, owe nothing before and after.
         if before.owed().is_some() || after.owed().is_some() {
             self.owe(id, after, cause);
@@ -124,10 +126,6 @@ impl Engine {
     }
 
     fn count(&self, before: &Upload, after: &Upload) {
-        let open = |upload: &Upload| matches!(upload.phase(), Phase::New | Phase::Uploading);
-        if open(before) && !open(after) {
-            self.stats.uploads_open.add(-1);
-        }
         self.stats.uploads.moved(name(before.phase()), name(after.phase()));
         match after.phase() {
             Phase::New | Phase::Uploading => {}
@@ -251,6 +249,7 @@ impl Engine {
         }
         live.lock().forgotten = true;
         self.stats.uploads.of(name(upload.phase())).add(-1);
+        self.stats.uploads_open.add(-i64::from(upload.occupies()));
         self.remove_journal(id);
         // After its journal: whoever finds it no longer in memory finds none.
         self.registry.remove(id);

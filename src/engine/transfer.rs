@@ -19,6 +19,7 @@ use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::limits::{MAX_CHUNKS, MAX_CHUNKS_IN_FLIGHT, MAX_JOURNAL_BYTES};
+use crate::core::refusal::Refusal;
 use crate::store::Blob;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,7 +104,8 @@ impl Engine {
             }
             // The queue compacts it long before, unless the disk is full or hangs.
             if live.journal_bytes() > MAX_JOURNAL_BYTES {
-                return Err(TransferError::JournalFull { limit: MAX_JOURNAL_BYTES });
+                let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
+                return Err(TransferError::Refused(refusal));
             }
             if state.claims.count() >= MAX_CHUNKS_IN_FLIGHT {
                 return Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS_IN_FLIGHT });

@@ -161,7 +161,7 @@ impl Wire {
         let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(true);
         let wish = NewUpload {
             finish_url: callback_url(url)?,
-            secret: params.text("backendSecret").unwrap_or_default().to_owned(),
+            secret: params.short("backendSecret", MAX_SECRET_BYTES)?,
             removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
             max_bytes: params.bytes("maxBytes")?,
             length: params.bytes("length")?,
@@ -175,7 +175,7 @@ impl Wire {
                     )));
                 }
             },
-            metadata: params.text("metadata").unwrap_or_default().to_owned(),
+            metadata: params.short("metadata", MAX_METADATA_BYTES)?,
             idle_timeout: params.duration("idleTimeout", MAX_IDLE)?,
         };
         let (id, expires) = self.engine.new_upload(wish).await?;
@@ -307,6 +307,10 @@ pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
     if port.is_none_or(|port| port == 0) {
         return Err(bad("the port is none"));
     }
+    if escaped.len() > MAX_URL_BYTES {
+        let why = format!("it has {} bytes, at most {MAX_URL_BYTES} are taken", escaped.len());
+        return Err(bad(&why));
+    }
     Ok(escaped)
 }
 
@@ -315,6 +319,11 @@ fn rfc3339(at: crate::core::time::Timestamp) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at)).to_string()
 }
 
+/// Texts of a ticket. They are in its journal, in memory with it, and in each call to its backend.
+const MAX_METADATA_BYTES: usize = 16 << 10;
+const MAX_SECRET_BYTES: usize = 4 << 10;
+/// As it is called, percent-encoded.
+const MAX_URL_BYTES: usize = 8 << 10;
 /// What `new_upload` understands; anything else is ignored, as in 2014.
 const NEW_UPLOAD: [&str; 9] = [
     "signalFinishURL",

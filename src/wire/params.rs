@@ -133,6 +133,18 @@ impl Params {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// A parameter of `most` bytes at most; empty where it is not given.
+    pub fn short(&self, name: &str, most: usize) -> Result<String, Problem> {
+        let text = self.text(name).unwrap_or_default();
+        if text.len() > most {
+            return Err(Problem::bad_request(format!(
+                "parameter {name}: it has {} bytes, at most {most} are taken",
+                text.len()
+            )));
+        }
+        Ok(text.to_owned())
+    }
+
     /// A parameter as Go's `strconv.ParseBool` reads it, as in 2014.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, Problem> {
         self.text(name)

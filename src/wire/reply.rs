@@ -313,7 +313,7 @@ impl From<Refusal> for Problem {
             Refusal::ChunkTooLarge { .. }
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
-            Refusal::TooManyHoles { .. } => Code::TooMany,
+            Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
             Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
                 Code::WrongState
             }
@@ -360,7 +360,10 @@ impl From<TicketError> for Problem {
         match error {
             TicketError::TooMany { limit } => Self::new(
                 Code::TooMany,
-                format!("{limit} uploads are open, that is as many as there may be"),
+                format!(
+                    "{limit} uploads take disk or owe their backend a call, that is as many as may \
+                     (max_uploads): finish, cancel or retry some, or try again later"
+                ),
             ),
             TicketError::Refused(refusal) => refusal.into(),
             TicketError::NoSpace => no_space(),
@@ -397,13 +400,6 @@ impl From<TransferError> for Problem {
                 format!("{limit} chunks are in flight, that is as many as there may be"),
             ),
             TransferError::NoSpace => no_space(),
-            TransferError::JournalFull { limit } => Self::new(
-                Code::TooMany,
-                format!(
-                    "the journal of this upload has {limit} bytes, that is as many as it may have: \
-                     try again later, with larger chunks"
-                ),
-            ),
             TransferError::Exhausted => exhausted(),
             TransferError::Busy => busy(),
             TransferError::Draining => draining(),

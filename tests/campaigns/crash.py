@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 
+import journal
 import killer
 import load
 import rig
@@ -50,6 +51,7 @@ def run(report, options):
                 with campaign(place / ack, app, report, ack) as one:
                     one.points(options.seed, 8 if options.short else None)
                     one.starts(4 if options.short else 40, 1 if options.short else 3)
+                    one.compactions(chance)
                     one.stops(chance, 3 if options.short else 40)
                 with campaign(place / f"{ack}-random", app, report, ack) as one:
                     one.random_moments(chance, seconds)
@@ -241,6 +243,32 @@ class Campaign:
             self.recover(where)
             if number % 5 == 0:
                 self.look_back(where)
+
+    def compactions(self, chance):
+        """Journals that have grown are replaced at the start: killed at each call of that."""
+        self.new_world()
+        self.world.start()
+        self.world.begin(chance.randrange(1 << 30), ["plain", "digest", "keep"])
+        self.world.after_answers(12)
+        self.world.kill()
+        self.world.join()
+        grown = [path for path in self.world.data.glob("*.journal") if journal.grow(path, 200_000)]
+        scene = self.world.keep_scene(self.place / "grown")
+        self.world.set_scene(scene)
+        self.world.start(self.prefix(0, "entry", "start"))
+        rig.until("short journals", lambda: all(
+            (self.world.data / path.name).stat().st_size < 64 << 10 for path in grown), 10)
+        self.world.kill()
+        calls = self.calls()[0]
+        replacing = [at for at, call in enumerate(calls, 1) if call.endswith("journal-new") or call == "fsync directory"]
+        if not grown or "rename journal-new" not in calls:
+            return self.report.lost(f"{self.ack}: no journal of {len(grown)} was replaced: {calls}")
+        for number in replacing[:12]:
+            for form in FORMS:
+                if self.world.failed_already():
+                    return
+                self.start(scene, f"{self.ack}, compaction, {form} {number} {calls[number - 1]}", number, form)
+                self.report.count(f"crash points of compactions, {self.ack}")
 
     def stops(self, chance, times):
         """The stop is killed at one call after the other, until it ends by itself."""

@@ -34,6 +34,7 @@ mod handover;
 mod heads;
 mod hostile;
 mod https;
+mod journals;
 mod leftovers;
 mod listeners;
 mod logs;

@@ -4,6 +4,7 @@
 use crate::backend::Backend;
 use crate::client::Ask;
 use crate::server::Running;
+use crate::until;
 use incoming::config::Secret;
 use std::collections::BTreeSet;
 
@@ -323,7 +324,64 @@ async fn no_more_uploads_than_allowed() {
     assert!(reply.clone().expect(429).header("retry-after").is_some(), "{reply:?}");
     assert!(reply.text().contains('2'), "{}", reply.text());
     first.ask("DELETE").await.expect(200);
-    server.ticket(&backend).await;
+    // Until its backend was told of it, it counts.
+    backend.calls_for(&first.id, 1).await;
+    until("a place", async || {
+        let reply = server.call("new_upload", &[("signalFinishURL", &backend.url())]).await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// What is over counts for as long as it takes disk or owes a call, after a restart too.
+#[tokio::test]
+async fn issue_13_what_waits_for_its_backend_counts() {
+    let gone = "http://127.0.0.1:9/";
+    let server = Running::start_with(|settings| settings.max_uploads = 2).await;
+    let (full, ended) = (server.ticket_with(gone, &[]).await, server.ticket_with(gone, &[]).await);
+    full.put_whole(b"whole").await.expect(200);
+    ended.ask("DELETE").await.expect(200);
+    let (full, ended) = (full.id, ended.id);
+    let refused = async |server: &Running| {
+        let reply = server.call("new_upload", &[("signalFinishURL", gone)]).await.expect(429);
+        assert!(reply.text().contains("2 uploads take disk or owe"), "{}", reply.text());
+    };
+    refused(&server).await;
+    let server = server.restart().await;
+    until("all are counted", async || {
+        let metrics = server.back(&Ask::new("GET", "/metrics")).await.expect(200).text();
+        metrics.lines().any(|line| line == "incoming_uploads_open 2").then_some(())
+    })
+    .await;
+    refused(&server).await;
+    server.call("cancel_upload", &[("id", &ended)]).await.expect(200);
+    server.ticket_with(gone, &[]).await;
+    refused(&server).await;
+    server.call("finish_upload", &[("id", &full)]).await.expect(200);
+    server.ticket_with(gone, &[]).await;
+    refused(&server).await;
+}
+
+#[tokio::test]
+async fn issue_13_the_texts_of_a_ticket_are_short() {
+    let server = Running::start().await;
+    let url = "http://127.0.0.1:9/";
+    for (name, most) in [("metadata", 16 << 10), ("backendSecret", 4 << 10)] {
+        let params = |text: &str| {
+            let params = [("signalFinishURL", url), (name, text)];
+            let text =
+                form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
+            Ask::new("POST", "/incoming/backend/new_upload")
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(text.as_bytes())
+        };
+        server.back(&params(&"m".repeat(most))).await.expect(200);
+        let line = server.back(&params(&"m".repeat(most + 1))).await.expect(400).text();
+        assert!(line.contains(name) && line.contains(&most.to_string()), "{line}");
+    }
+    let long = format!("{url}{}", "u".repeat(8 << 10));
+    let line = server.call("new_upload", &[("signalFinishURL", &long)]).await.expect(400).text();
+    assert!(line.contains("signalFinishURL") && line.contains("8192"), "{line}");
 }
 
 /// A backend gone wild does not get more by asking for all at once.

@@ -152,9 +152,7 @@ impl Client {
                 }
             }
             Err(TransferError::NoSpace) => self.was_full("a PUT"),
-            Err(
-                TransferError::Exhausted | TransferError::Busy | TransferError::JournalFull { .. },
-            ) => {
+            Err(TransferError::Exhausted | TransferError::Busy) => {
                 self.life.violation(format!("#{number}: no disk here lacks descriptors or hangs"));
             }
             Err(TransferError::Superseded) => {

@@ -294,7 +294,10 @@ async fn issue_13_a_journal_that_cannot_be_compacted_takes_no_chunk_beyond_its_b
         }
     };
     let refused = next(&engine).await;
-    assert!(matches!(refused, Err(TransferError::JournalFull { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TransferError::Refused(Refusal::JournalFull { .. }))),
+        "{refused:?}"
+    );
     // Bytes that are known need no record.
     engine.receive(id, chunk(0, 1, records + 9), None, body(&[b"x"])).await.unwrap();
     drop(engine);

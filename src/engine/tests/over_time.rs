@@ -204,6 +204,10 @@ async fn a_ticket_counts_though_nobody_waits_for_it() {
     machine.clock.advance(LONG);
     let id = engine.journals.list().unwrap()[0];
     engine.see_to(id).await;
+    // Its backend is to be told.
+    assert_eq!(engine.stats().uploads_open.value(), 1);
+    engine.begin_call(id).await.unwrap().unwrap();
+    engine.end_call(id, CallResult::Done).await.unwrap();
     assert_eq!(engine.stats().uploads_open.value(), 0);
 }
 
