@@ -31,6 +31,15 @@ pub(super) struct Own {
 /// A folder that is removed with its value.
 struct Folder(PathBuf);
 
+impl Folder {
+    /// Others have nothing to do with its key and its socket, and it is made anew: none of theirs is used.
+    fn make(path: PathBuf) -> Result<Self, String> {
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| format!("{}: {error}", terminal::path(&path)))?;
+        Ok(Self(path))
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
@@ -61,10 +70,7 @@ impl Own {
         flags: &[String],
     ) -> Result<Self, String> {
         let folder = dir.join(format!("incoming-bench-{}", std::process::id()));
-        // Others have nothing to do with its key and its socket, and it is made anew: none of theirs is used.
-        let made = DirBuilder::new().mode(0o700).create(&folder);
-        made.map_err(|error| format!("{}: {error}", folder.display()))?;
-        let folder = Folder(folder);
+        let folder = Folder::make(folder)?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
         // The settings of the machine's real server are no business of this one.
@@ -152,4 +158,23 @@ fn certificate(folder: &Folder) -> Result<(PathBuf, PathBuf), String> {
     write(&cert, made.cert.pem())?;
     write(&key, made.signing_key.serialize_pem())?;
     Ok((cert, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn issue_13_its_folder_is_private_and_made_anew() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("bench");
+        let folder = Folder::make(path.clone()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(Folder::make(path.clone()).is_err(), "there before");
+        drop(folder);
+        assert!(!path.exists());
+        std::os::unix::fs::symlink(home.path(), &path).unwrap();
+        assert!(Folder::make(path).is_err(), "a link of somebody's");
+    }
 }
