@@ -38,7 +38,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use stop::Ending;
-pub use stop::stop_on_signal;
+pub use stop::{end_at_second, stop_on_signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -117,15 +117,9 @@ async fn end_workers<const SETS: usize>(sets: [Workers; SETS], within: Duration)
 /// (SIGXFSZ).
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
-    use signal_hook::flag;
     use tokio::signal::unix::{SignalKind, signal};
-    let asked = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        // In this order: the first one is noted after it was looked whether it is the second.
-        flag::register_conditional_shutdown(signal, SECOND_SIGNAL, Arc::clone(&asked))?;
-        flag::register(signal, Arc::clone(&asked))?;
-    }
-    flag::register(SIGXFSZ, Arc::default())?;
+    end_at_second(&[(SIGTERM, SECOND_SIGNAL), (SIGINT, SECOND_SIGNAL)])?;
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
@@ -138,6 +132,20 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
         told.cancel();
     });
     Ok(stop)
+}
+
+/// The second of these signals to come, whichever it is, ends the process at once with the code beside it, in the
+/// signal's handler: also while every thread waits for a terminal or a pipe that nobody reads. The first one is for
+/// others to handle.
+pub fn end_at_second(signals: &[(i32, i32)]) -> std::io::Result<()> {
+    use signal_hook::flag;
+    let asked = Arc::new(AtomicBool::new(false));
+    for &(signal, code) in signals {
+        // In this order: the first one is noted after it was looked whether it is the second.
+        flag::register_conditional_shutdown(signal, code, Arc::clone(&asked))?;
+        flag::register(signal, Arc::clone(&asked))?;
+    }
+    Ok(())
 }
 
 /// Commits under way get at least this long at the end.

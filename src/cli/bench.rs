@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 
 use super::{CliError, terminal};
+use crate::app::end_at_second;
 use crate::net::Workers;
 use backend::Backend;
 use connection::Connector;
@@ -62,10 +63,13 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Ends at SIGINT or SIGTERM, so that uploads are taken back, and the own server and its folder go.
+/// Ends at SIGINT or SIGTERM, so that uploads are taken back, and the own server and its folder go. The second of them
+/// ends the process at once.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+    let all = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| kind.as_raw_value());
+    let second = end_at_second(&all.map(|number| (number, 128 + number)));
+    let (Ok(mut terminate), Ok(())) = (signal(SignalKind::terminate()), second) else {
         return std::future::pending().await;
     };
     tokio::select! {

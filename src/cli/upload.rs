@@ -32,6 +32,7 @@ use self::jobs::{Jobs, jobs};
 use self::run::{Outcome, Run};
 use self::tell::Form;
 use super::CliError;
+use crate::app::end_at_second;
 
 /// Uploads the files one after the other, each with several chunks in flight.
 ///
@@ -119,9 +120,13 @@ async fn all(run: &Run, jobs: Jobs, cancel: bool) -> Vec<String> {
     failed
 }
 
-/// Waits for a signal that asks to stop: its number.
+/// Waits for a signal that asks to stop: its number. A second one ends the process at once.
 fn stopped() -> Result<impl Future<Output = i32>, CliError> {
-    let listen = |kind| signal(kind).map_err(|error| CliError::Failed(error.to_string()));
+    let failed = |error: std::io::Error| CliError::Failed(error.to_string());
+    let listen = |kind| signal(kind).map_err(failed);
+    let all = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let codes = all.map(|kind| (kind.as_raw_value(), 128 + kind.as_raw_value()));
+    end_at_second(&codes).map_err(failed)?;
     let (mut interrupt, mut terminate, mut hangup) = (
         listen(SignalKind::interrupt())?,
         listen(SignalKind::terminate())?,

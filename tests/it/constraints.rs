@@ -419,3 +419,31 @@ async fn issue_13_a_file_system_that_counts_no_blocks_is_not_full() {
     let metrics = server.back(&Ask::new("GET", "/metrics")).await.expect(200).text();
     assert!(!metrics.contains("incoming_free_bytes "), "{metrics}");
 }
+
+/// Standard error of a command is a pipe that nobody reads, or a terminal that was told to wait.
+#[tokio::test]
+async fn issue_13_a_second_signal_ends_an_upload_that_cannot_write() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), content(93, 1000)).unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = silent.local_addr().unwrap();
+    let url =
+        format!("http://{place}/incoming/frontend/uploads/0b5a9e5c-4e0c-4f5b-8a55-1f0a7f6a3c11");
+    let (_reader, writer) = full_pipe();
+    let mut command = command(directory.path());
+    command.args(["upload", "file", "--url", &url]).stdout(Stdio::null()).stderr(writer);
+    let mut upload = command.spawn().unwrap();
+    let _conn = crate::in_time("a connection", silent.accept()).await.unwrap();
+    let id = rustix::process::Pid::from_child(&upload);
+    rustix::process::kill_process(id, Signal::INT).unwrap();
+    // Two that come at once are one.
+    let code = until("the end", async || {
+        let ended = upload.try_wait().unwrap();
+        if ended.is_none() {
+            rustix::process::kill_process(id, Signal::INT).unwrap();
+        }
+        ended
+    })
+    .await;
+    assert_eq!(code.code(), Some(130));
+}
