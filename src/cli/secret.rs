@@ -67,12 +67,13 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The one line of a file, without its end.
+/// The one line of a file, without its end and without a byte order mark before it.
 fn line(text: &[u8]) -> Result<&str, &'static str> {
     if text.len() as u64 > MOST_BYTES {
         return Err("is too long for a secret");
     }
     let text = std::str::from_utf8(text).map_err(|_| "must be text (UTF-8)")?;
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     match line {
@@ -94,7 +95,9 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             given(None, "token-file", Some(&path)).map(Option::unwrap)
         };
-        for (text, secret) in [("hush\n", "hush"), ("hush\r\n", "hush"), (" a b", " a b")] {
+        for (text, secret) in
+            [("hush\n", "hush"), ("hush\r\n", "hush"), ("\u{FEFF}hush\n", "hush"), (" a b", " a b")]
+        {
             assert_eq!(read(text.as_bytes()).unwrap(), Secret::new(secret));
         }
         for (text, why) in [
