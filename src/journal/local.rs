@@ -153,6 +153,8 @@ impl JournalStore for LocalJournals {
 
     fn write_uptime(&self, uptime: Uptime) -> io::Result<()> {
         let (new, path) = [UPTIME_NEW, UPTIME].map(|name| self.directory.path().join(name)).into();
+        // Not into an empty mount point, or what another has put there.
+        self.directory.in_place()?;
         // No other server is here: the directory is locked.
         let file = OpenOptions::new()
             .write(true)
@@ -209,3 +211,32 @@ pub const UPTIME: &str = "uptime";
 pub const UPTIME_NEW: &str = "uptime.new";
 /// How the name of a journal ends that is not whole yet.
 const MAKING: &str = ".journal-new";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_kept_whole_and_in_its_own_directory_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, away) = (place.path().join("here"), place.path().join("away"));
+        std::fs::create_dir(&path).unwrap();
+        let directory = Arc::new(SyncedDirectory::open(&path).unwrap());
+        let journals = LocalJournals::open(directory).unwrap();
+        assert_eq!(journals.read_uptime().unwrap(), None);
+        for count in [Uptime(7), Uptime::first_of(9)] {
+            journals.write_uptime(count).unwrap();
+            assert_eq!(journals.read_uptime().unwrap(), Some(count));
+        }
+        // Half of a next one, as a crash leaves it, is none.
+        std::fs::write(path.join(UPTIME_NEW), "INCU").unwrap();
+        assert_eq!(journals.read_uptime().unwrap(), Some(Uptime::first_of(9)));
+        journals.write_uptime(Uptime(8)).unwrap();
+        std::fs::write(path.join(UPTIME), "INCU").unwrap();
+        assert!(journals.read_uptime().is_err());
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(journals.write_uptime(Uptime(9)).is_err());
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
+}
