@@ -78,7 +78,11 @@ impl Engine {
             // At the next append.
             return live.compact_at(live.journal_bytes());
         };
-        if live.lock().fault.is_some() {
+        let over = {
+            let state = live.lock();
+            state.fault.is_some() || state.forgotten
+        };
+        if over {
             return live.compact_at(u64::MAX);
         }
         // A sync under way has taken its offset from the old one.
