@@ -25,7 +25,9 @@ mod loads;
 pub mod look;
 pub mod outbox;
 mod owed;
+pub mod places;
 mod prefix;
+pub mod presence;
 pub mod registry;
 mod round;
 mod slow_disk;
@@ -109,7 +111,15 @@ pub struct Engine {
     /// Turns at reading published files for their digests.
     hashing: tokio::sync::Semaphore,
     /// Turns at reading parts for comparison.
-    reading: tokio::sync::Semaphore,
+    readers: verify::Readers,
+    /// Chunks over known bytes that are let pass.
+    passing: stats::Gauge,
+    /// Long polls of all uploads.
+    polls: stats::Gauge,
+    /// Small calls about all uploads.
+    small_calls: stats::Gauge,
+    /// Bytes of large answers that peers have not taken.
+    answer_bytes: stats::Gauge,
     tracker: TaskTracker,
     draining: CancellationToken,
 }
@@ -157,7 +167,11 @@ impl Engine {
             blocking,
             disk_looks: admin::DiskLooks::default(),
             hashing: tokio::sync::Semaphore::new(calls::HASHING),
-            reading: tokio::sync::Semaphore::new(verify::READERS),
+            readers: verify::Readers::default(),
+            passing: stats::Gauge::default(),
+            polls: stats::Gauge::default(),
+            small_calls: stats::Gauge::default(),
+            answer_bytes: stats::Gauge::default(),
             tracker: TaskTracker::new(),
             draining: CancellationToken::new(),
         })

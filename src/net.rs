@@ -18,6 +18,7 @@
 #[cfg(feature = "acme")]
 pub mod acme;
 mod address;
+mod attended;
 mod conn;
 mod linger;
 mod listener;

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod guests;
 mod head;
 pub mod header;
 pub mod health;
@@ -35,7 +36,7 @@ use crate::engine::Engine;
 use crate::engine::look::Look;
 use crate::engine::swap::Swap;
 use access::Access;
-use body::RequestBody;
+use body::{RequestBody, Room};
 use bytes::Bytes;
 use cors::Cors;
 use forwarded::Client;
@@ -188,6 +189,13 @@ pub struct Wire {
     beside: Beside,
     drains: TaskTracker,
     doctor: doctor::Doctor,
+    rooms: Rooms,
+}
+
+/// Memory for small bodies. Whoever has a ticket, or none, takes nothing from the web apps' backends.
+struct Rooms {
+    frontend: Room,
+    backend: Room,
 }
 
 impl Wire {
@@ -195,7 +203,8 @@ impl Wire {
     pub fn new(engine: Arc<Engine>, options: Options, beside: Beside) -> Arc<Self> {
         let (drains, doctor) = (TaskTracker::new(), doctor::Doctor::new());
         let options = Swap::new(options);
-        Arc::new(Self { engine, options, beside, drains, doctor })
+        let rooms = Rooms { frontend: Room::new(ROOM_BYTES), backend: Room::new(ROOM_BYTES) };
+        Arc::new(Self { engine, options, beside, drains, doctor, rooms })
     }
 
     /// Puts other settings in force, for requests from now on.
@@ -308,7 +317,7 @@ impl Wire {
                 self.doctor(surface, caller, head, body).await
             }
             Route::DoctorFindings if self.is_doctor(route, surface) => {
-                self.doctor_findings(head, body).await
+                self.doctor_findings(surface, caller, head, body).await
             }
             Route::Script(script) => assets::answer(script, &head),
             Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
@@ -356,3 +365,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         })
     }
 }
+
+/// Memory for small bodies of one surface, in bytes: a thousand of the largest that uploads have, 32 of the largest of
+/// backends.
+const ROOM_BYTES: usize = 8 << 20;

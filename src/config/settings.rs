@@ -120,7 +120,8 @@ pub struct Settings {
     pub doctor: bool,
     /// A body that stands still this long ends. Default 30 s. Positive.
     pub body_timeout: Duration,
-    /// A body slower than this ends, in bytes per second. Default 0: slow lines are welcome.
+    /// A body slower than this ends, in bytes per second. Default 1 KiB: slow lines are welcome, bodies that are
+    /// meant never to end are not. 0: no limit.
     pub min_rate: u64,
     /// How long chunks may go on at shutdown. Default 30 s; zero ends them at once.
     pub shutdown_grace: Duration,
@@ -354,7 +355,7 @@ impl Default for Settings {
             backend_proxy_protocol: false,
             doctor: true,
             body_timeout: Duration::from_secs(30),
-            min_rate: 0,
+            min_rate: 1 << 10,
             shutdown_grace: Duration::from_secs(30),
             log: "info".into(),
             log_format: LogFormat::Text,

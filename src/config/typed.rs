@@ -195,8 +195,8 @@ pub struct Typed {
     /// A body that stands still this long ends, its prefix kept [default: 30s]
     #[arg(long, value_name = "TIME")]
     pub body_timeout: Option<Raw>,
-    /// A body slower than this many bytes per second ends, its prefix kept; 0 for no such limit
-    /// [default: 0]
+    /// A body slower than this many bytes per second ends, its prefix kept: over a minute of it, and
+    /// (if more than 1KiB) after its first 10 seconds; 0 for no such limit [default: 1KiB]
     #[arg(long, value_name = "SIZE")]
     pub min_rate: Option<Raw>,
     /// How long chunks may go on at shutdown; 0 ends them at once [default: 30s]

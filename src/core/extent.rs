@@ -117,7 +117,11 @@ impl ExtentSet {
 
     /// Whether both sets hold some byte.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let (mut a, mut b) = (self.extents.as_slice(), other.extents.as_slice());
+        // Past what lies before the other one's beginning: both may be long.
+        let after = |set: &Self, start: u64| set.extents.partition_point(|e| e.end <= start);
+        let start = |set: &Self| set.extents.first().map_or(u64::MAX, |e| e.start);
+        let mut a = &self.extents[after(self, start(other))..];
+        let mut b = &other.extents[after(other, start(self))..];
         while let ([x, rest_a @ ..], [y, rest_b @ ..]) = (a, b) {
             if x.intersection(*y).is_some() {
                 return true;

@@ -16,13 +16,90 @@ pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 /// a client that keeps `send_ahead` chunks in flight never comes near.
 pub const MAX_DISJOINT_EXTENTS: usize = 4096;
 
-/// Chunks in flight, all uploads together. Each may hold one frame of 16 KiB while it waits for the disk:
-/// 256 MiB.
-pub const MAX_CHUNKS: usize = 16_384;
-
-/// Chunks in flight for one upload: 64 is the largest `send_ahead`, the rest is for stale requests.
-pub const MAX_CHUNKS_IN_FLIGHT: usize = 256;
+/// A limit that many holders share: one for each of them, one for all, and fairness in between.
+///
+/// Dynamic thresholds (Choudhury and Hahne, 1998): a holder may have at most a fixed part of what is free.
+/// While much is free that is its own limit. As less is free the part shrinks, so the greediest is
+/// refused first, something always stays free, and one that holds nothing gets in.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedLimit {
+    /// For one holder.
+    pub each: u64,
+    /// For all of them together.
+    pub all: u64,
+    /// A holder has at most one part in so many of what is free.
+    pub parts: u64,
+}
 
 /// Bytes of one upload's journal, beyond which it takes no chunk: some 300,000 records. It is compacted long before,
 /// where the disk lets it.
 pub const MAX_JOURNAL_BYTES: u64 = 16 << 20;
+
+impl SharedLimit {
+    /// How many one holder may have while all of them have `held`.
+    pub const fn share(self, held: u64) -> u64 {
+        let free = self.all.saturating_sub(held);
+        let part = free / self.parts;
+        let share = if part < self.each { part } else { self.each };
+        if share == 0 && free > 0 { 1 } else { share }
+    }
+}
+
+/// Chunks in flight. For one upload 256: 64 is the largest `send_ahead`, the rest is for stale requests. In all
+/// 16,384: each may hold one frame of 16 KiB while it waits for the disk, 256 MiB. The share of one upload
+/// shrinks once three quarters are taken.
+pub const CHUNKS: SharedLimit = SharedLimit { each: 256, all: 16_384, parts: 16 };
+
+/// Chunks over bytes that are known already, which are read after their first moment only because their clients expect
+/// it. One that gets no place is answered at once.
+pub const PASSING_CHUNKS: SharedLimit = SharedLimit { each: 16, all: 1024, parts: 16 };
+
+/// Long polls. For one upload 64: a few tabs and devices. In all 16,384: each costs a timer and some KiB.
+pub const POLLS: SharedLimit = SharedLimit { each: 64, all: 16_384, parts: 16 };
+
+/// Small calls whose body is read (bind, verify). A client makes one at a time.
+pub const SMALL_CALLS: SharedLimit = SharedLimit { each: 8, all: 16_384, parts: 16 };
+
+/// Bytes of large answers (a status of a thousand ranges) that peers have not taken yet. A status of 4096 ranges has
+/// 160 KiB at most.
+pub const ANSWER_BYTES: SharedLimit = SharedLimit { each: 4 << 20, all: 32 << 20, parts: 4 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greediest_is_refused_first() {
+        let check = |held: u64, expected: u64| assert_eq!(CHUNKS.share(held), expected, "{held}");
+        check(0, 256);
+        check(12_288, 256);
+        check(12_304, 255);
+        check(16_000, 24);
+        check(16_368, 1);
+        check(16_383, 1);
+        check(16_384, 0);
+        check(20_000, 0);
+    }
+
+    /// As many as like to, each taking all it gets: the next one finds a place.
+    #[test]
+    fn a_crowd_of_greedy_holders_leaves_room() {
+        for holders in [1, 64, 165, 1000, 8000] {
+            let mut own = vec![0_u64; holders];
+            let mut held = 0;
+            loop {
+                let before = held;
+                for own in &mut own {
+                    if *own < CHUNKS.share(held) {
+                        *own += 1;
+                        held += 1;
+                    }
+                }
+                if held == before {
+                    break;
+                }
+            }
+            assert!(CHUNKS.share(held) >= 1, "{holders} holders, {held} held");
+        }
+    }
+}

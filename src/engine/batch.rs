@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The body of a PUT: frames in order, then the end.
-pub trait Source: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin + 'static {}
+pub trait Source: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin {}
 
-impl<S: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin + 'static> Source for S {}
+impl<S: Stream<Item = Result<Bytes, ClientFault>> + Send + Unpin> Source for S {}
 
 /// The usual bytes of a batch. 256 KiB: HTTP/2 brings frames of 16 KiB, and one write for each would
 /// cost more than the bytes; HTTP/1.1 frames of several hundred KiB go through as they come.
@@ -64,11 +64,22 @@ pub(super) struct Pace {
     bytes: u64,
     /// It has been measured anew.
     again: bool,
+    minute: Minute,
+}
+
+/// The minute under way, of the client's own time.
+#[derive(Default)]
+struct Minute {
+    /// Its begin.
+    from: Duration,
+    /// Bytes that had come before.
+    before: u64,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), ours: Duration::ZERO, bytes: 0, again: false }
+        let (ours, minute) = (Duration::ZERO, Minute::default());
+        Self { began: Instant::now(), ours, bytes: 0, again: false, minute }
     }
 
     /// So many bytes have come, and storing them took so long.
@@ -77,14 +88,21 @@ impl Pace {
         self.ours += storing;
     }
 
-    /// Whether so few bytes have come, twice in a row: the first time may be that of a process that stood still, whose
-    /// bytes wait in the socket.
+    /// Whether the body is slower than `min_rate` bytes a second, twice in a row: from its beginning until now, once
+    /// it is old enough to tell, or in a whole minute of it. Asked after each move. The first time may be that of a
+    /// process that stood still, whose bytes wait in the socket.
     pub(super) fn too_slow(&mut self, min_rate: u64) -> bool {
         if min_rate == 0 {
             return false;
         }
         let elapsed = self.began.elapsed().saturating_sub(self.ours);
-        let slow = elapsed > RATE_GRACE && self.bytes < min_rate.saturating_mul(elapsed.as_secs());
+        let slower = |bytes: u64, time: Duration| bytes < min_rate.saturating_mul(time.as_secs());
+        let minute = elapsed.saturating_sub(self.minute.from);
+        let mut slow = elapsed > grace(min_rate) && slower(self.bytes, elapsed);
+        if minute >= MINUTE {
+            slow |= slower(self.bytes - self.minute.before, minute);
+            self.minute = Minute { from: elapsed, before: self.bytes };
+        }
         if slow && !self.again {
             *self = Self { again: true, ..Self::new() };
             return false;
@@ -93,5 +111,53 @@ impl Pace {
     }
 }
 
-/// A body is given this long before its rate is judged.
-const RATE_GRACE: Duration = Duration::from_secs(10);
+/// A body is given this long before its rate is judged: 10 s, and longer for a low rate, which a line that has
+/// stalled for a moment falls below as well.
+fn grace(min_rate: u64) -> Duration {
+    Duration::from_secs((GRACE_BYTES / min_rate).clamp(10, MINUTE.as_secs()))
+}
+
+const GRACE_BYTES: u64 = 64 << 10;
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second at which a body ends that brings `bytes(second)` each second.
+    async fn ends(min_rate: u64, bytes: impl Fn(u64) -> u64) -> Option<u64> {
+        let mut pace = Pace::new();
+        for second in 1..1000 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            pace.moved(bytes(second), Duration::ZERO);
+            if pace.too_slow(min_rate) {
+                return Some(second);
+            }
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_bodies_end_and_bad_lines_do_not() {
+        // The default: a line that is silent for half a minute, then brings what a modem brings.
+        assert_eq!(ends(1024, |second| if second % 60 < 30 { 0 } else { 4000 }).await, None);
+        assert_eq!(ends(1024, |_| 1024).await, None);
+        assert_eq!(ends(1024, |_| 1).await, Some(120));
+        // Whoever sends all but the last bytes at once has no credit for hours.
+        assert_eq!(ends(1024, |second| if second == 1 { 8 << 20 } else { 1 }).await, Some(180));
+        // A rate that was asked for is judged sooner.
+        assert_eq!(ends(10_000, |_| 100).await, Some(22));
+        assert_eq!(ends(10_000, |second| if second < 12 { 9000 } else { 1 << 20 }).await, None);
+        assert_eq!(ends(0, |_| 0).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_disk_s_time_is_not_the_client_s() {
+        let mut pace = Pace::new();
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(40)).await;
+            pace.moved(2048, Duration::from_secs(39));
+            assert!(!pace.too_slow(1024));
+        }
+    }
+}

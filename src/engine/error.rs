@@ -1,5 +1,6 @@
 //! What can go wrong, by operation and by who is at fault.
 
+use super::places::Taken;
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::store;
@@ -99,11 +100,8 @@ pub enum TransferError {
     },
     /// The peer broke off; the good prefix counts.
     Client(ClientFault),
-    /// More chunks in flight than one upload, or all of them together, may have.
-    TooManyInFlight {
-        /// How many that is.
-        limit: usize,
-    },
+    /// More chunks in flight than the upload, or all of them together, may have.
+    TooManyInFlight(Taken),
     /// The disk is full; what was acknowledged holds.
     NoSpace,
     /// As many files are open as may be; what was acknowledged holds.
@@ -172,6 +170,12 @@ impl From<LookupError> for TransferError {
             LookupError::Busy => Self::Busy,
             LookupError::Fault(fault) => Self::Fault(fault),
         }
+    }
+}
+
+impl From<Taken> for TransferError {
+    fn from(taken: Taken) -> Self {
+        Self::TooManyInFlight(taken)
     }
 }
 

@@ -10,6 +10,7 @@ use super::cause::Cause;
 use super::error::{ChangeError, Fault};
 use super::live::{Live, LogPlace};
 use super::round::{Round, RoundError};
+use super::status;
 use crate::core::command::Command;
 use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
@@ -264,7 +265,8 @@ impl Engine {
         if told {
             self.follow_up(live.id, before, after, cause);
         }
-        live.changed.send_replace(());
+        let stands = status::name(after.phase());
+        live.stands.send_if_modified(|before| std::mem::replace(before, stands) != stands);
     }
 
     /// Stops an upload whose disk has failed: nothing more is written or acknowledged.

@@ -7,6 +7,9 @@ use super::claim::{Claims, Released};
 use super::error::Fault;
 use super::lane::Lane;
 use super::prefix::Prefix;
+use super::stats::Gauge;
+use super::status::{self, StateName};
+use super::verify::Comparing;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
@@ -27,8 +30,20 @@ pub(super) struct Live {
     /// Set before the part is put in its place or removed; whoever writes holds it for reading, so
     /// nothing is written to a part that is no longer one.
     pub(super) sealed: RwLock<bool>,
-    /// Told of every change of state.
-    pub(super) changed: watch::Sender<()>,
+    /// Where the upload stands: what long polls wait for. Nothing is told while that stays the same.
+    pub(super) stands: watch::Sender<StateName>,
+    /// Its chunks in flight.
+    pub(super) chunks: Gauge,
+    /// Its chunks over known bytes that are let pass.
+    pub(super) passing: Gauge,
+    /// Its long polls.
+    pub(super) polls: Gauge,
+    /// Its small calls.
+    pub(super) small_calls: Gauge,
+    /// Bytes of large answers about it that peers have not taken.
+    pub(super) answer_bytes: Gauge,
+    /// What comparing may still read of it.
+    pub(super) comparing: Mutex<Comparing>,
     /// Told when a claim is given back.
     pub(super) released: Released,
     /// Held by each sync of the part whose outcome the journal is to note at an offset that was taken before.
@@ -90,6 +105,7 @@ impl LogPlace {
 impl Live {
     pub(super) fn new(id: TicketId, upload: Upload, log: LogPlace, now: Uptime) -> Arc<Self> {
         let journal_bytes = AtomicU64::new(log.end());
+        let stands = watch::Sender::new(status::name(upload.phase()));
         Arc::new(Self {
             id,
             syncing: Arc::default(),
@@ -109,7 +125,13 @@ impl Live {
             }),
             log: Mutex::new(log),
             sealed: RwLock::new(false),
-            changed: watch::Sender::new(()),
+            stands,
+            chunks: Gauge::default(),
+            passing: Gauge::default(),
+            polls: Gauge::default(),
+            small_calls: Gauge::default(),
+            answer_bytes: Gauge::default(),
+            comparing: Mutex::default(),
             released: Released::new(),
         })
     }

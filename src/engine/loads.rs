@@ -183,7 +183,7 @@ impl Drop for Entered<'_> {
 /// Loads at once. Each holds a blocking thread and up to 2 MiB: a buffer of 1 MiB at most, and the upload.
 const MAX_LOADS: usize = 8;
 /// Requests that wait for a load: as many as chunks may be in flight.
-const MAX_WAITING: usize = crate::core::limits::MAX_CHUNKS;
+const MAX_WAITING: usize = 16_384;
 /// Those of them that wait for one upload. A client has some tens of requests.
 const MAX_WAITING_FOR_ONE: usize = 1024;
 /// Lists of all uploads at once.

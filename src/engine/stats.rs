@@ -33,17 +33,33 @@ impl Gauge {
     /// One more, unless there are `limit` already; says whether. Never more than `limit`, however many
     /// ask at once.
     pub fn add_below(&self, limit: u64) -> bool {
+        self.add_within(1, limit)
+    }
+
+    /// Adds `amount`, unless there are more than `limit` then; says whether.
+    pub fn add_within(&self, amount: u64, limit: u64) -> bool {
         let more = |now: i64| {
-            let full = u64::try_from(now).is_ok_and(|now| now >= limit);
-            (!full).then_some(now + 1)
+            let then = u64::try_from(now).unwrap_or(0).saturating_add(amount);
+            let more = i64::try_from(amount).ok()?;
+            (then <= limit).then_some(now + more)
         };
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Takes `amount` away again.
+    pub fn take(&self, amount: u64) {
+        self.add(i64::try_from(amount).map_or(i64::MIN, |amount| -amount));
     }
 
     /// One more, until what this gives is dropped.
     pub fn up(&self) -> Up<'_> {
         self.add(1);
         Up(self)
+    }
+
+    /// One more until what this gives is dropped, unless there are `limit` already.
+    pub fn up_below(&self, limit: u64) -> Option<Up<'_>> {
+        self.add_below(limit).then(|| Up(self))
     }
 
     /// The number now.

@@ -3,12 +3,15 @@
 use super::Engine;
 use super::error::LookupError;
 use super::live::Live;
+use super::places;
 use crate::core::event::DigestWish;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
+use crate::core::limits::POLLS;
 use crate::core::time::Timestamp;
 use crate::core::upload::{Phase, Upload};
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,36 +120,29 @@ impl Engine {
     }
 
     /// Waits until the upload leaves `state` (where `None`: the state it is in now), is over, the
-    /// time is up or the server stops; then tells how it stands. Dropping the future changes
-    /// nothing.
+    /// time is up, `gone` completes or the server stops; then tells how it stands. Tells at once where as
+    /// many wait already as may. Dropping the future changes nothing.
     pub async fn wait(
         self: &Arc<Self>,
         id: TicketId,
         state: Option<StateName>,
         at_most: Duration,
+        gone: impl Future<Output = ()>,
     ) -> Result<Status, LookupError> {
         let live = self.find(id).await?;
-        let mut changed = live.changed.subscribe();
         let first = self.status_of(&live);
         let awaited = state.unwrap_or(first.state);
         if first.state != awaited || first.state.is_final() {
             return Ok(first);
         }
-        let left = async {
-            loop {
-                if changed.changed().await.is_err() {
-                    return;
-                }
-                if name(live.lock().upload.phase()) != awaited {
-                    return;
-                }
-            }
-        };
+        let Ok(_place) = places::take(POLLS, &live.polls, &self.polls) else { return Ok(first) };
+        let mut stands = live.stands.subscribe();
         tokio::select! {
             biased;
-            () = left => {}
+            _ = stands.wait_for(|now| *now != awaited) => {}
             () = tokio::time::sleep(at_most) => {}
             () = self.draining.cancelled() => {}
+            () = gone => {}
         }
         Ok(self.status_of(&live))
     }

@@ -26,6 +26,7 @@ mod first_pass;
 mod journals;
 mod outbox;
 mod over_time;
+mod shared;
 mod slow_disk;
 mod uptime;
 

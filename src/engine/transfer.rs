@@ -6,23 +6,29 @@
 use super::Engine;
 use super::batch::Source;
 use super::cause::Cause;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, End};
 use super::claim::Claim;
 use super::deadline;
 use super::detached::{Detached, Panicked};
 use super::error::{Fault, TransferError};
 use super::lane::Task;
 use super::live::Live;
+use super::places::{self, Place};
 use super::status::Status;
-use crate::core::command::Offer;
+use crate::core::command::{Offer, Reach};
 use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
-use crate::core::limits::{MAX_CHUNKS, MAX_CHUNKS_IN_FLIGHT, MAX_JOURNAL_BYTES};
+use crate::core::limits::{CHUNKS, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
 use crate::core::refusal::Refusal;
 use crate::store::Blob;
+use futures_core::Stream;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 impl Engine {
     /// Stores the body of one PUT at its offset and acknowledges it.
@@ -31,7 +37,9 @@ impl Engine {
     /// chunk completes the file, the file is in its place then. Errors: whatever could be kept of
     /// the chunk has been acknowledged before the error is returned. Cancel: dropping the future
     /// loses nothing; the transfer goes on until its source ends, and counts what it got.
-    pub async fn receive<S: Source>(
+    ///
+    /// A range that is acknowledged already is answered without its body, unless that is there in a moment.
+    pub async fn receive<S: Source + 'static>(
         self: &Arc<Self>,
         id: TicketId,
         offer: Offer,
@@ -43,11 +51,6 @@ impl Engine {
             // Before it is counted: a chunk that shows as in flight is let end by a stop.
             if engine.draining.is_cancelled() {
                 return Err(TransferError::Draining);
-            }
-            let _counted = engine.stats.chunks_in_flight.up();
-            let in_flight = usize::try_from(engine.stats.chunks_in_flight.value()).unwrap_or(0);
-            if in_flight > MAX_CHUNKS {
-                return Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS });
             }
             engine.transfer(id, offer, digest, source).await
         };
@@ -70,10 +73,20 @@ impl Engine {
     ) -> Result<Status, TransferError> {
         let began = Instant::now();
         let live = self.find(id).await?;
+        let place = places::take(CHUNKS, &live.chunks, &self.stats.chunks_in_flight)?;
         let (claim, missing) = self.claim(&live, &offer).await?;
+        let known = missing.is_empty() && live.knows(&offer);
         let blob = if missing.is_empty() { None } else { Some(self.blob(&live).await?) };
         let mut chunk = Chunk::new(self, &live, offer, missing, blob, digest);
-        let ended = chunk.receive(source, claim.as_ref()).await;
+        let ended = if known {
+            let Some(ended) = self.skim(&live, &mut chunk, source, place).await else {
+                self.publish_if_complete(&live).await?;
+                return Ok(self.status_of(&live));
+            };
+            ended
+        } else {
+            chunk.receive(source, claim.as_ref()).await
+        };
         let (bytes, arrived) = (chunk.body_bytes(), Instant::now());
         let result = chunk.conclude(ended).await;
         drop(claim);
@@ -83,6 +96,48 @@ impl Engine {
         self.stats.chunk_times.since(began);
         self.stats.chunk_bytes.note(bytes);
         Ok(self.status_of(&live))
+    }
+
+    /// How the upload stands, where every byte of the offer is acknowledged already: its body need not be asked
+    /// for. `None` where it is to be received. Dropping the future changes nothing.
+    pub async fn known(
+        self: &Arc<Self>,
+        id: TicketId,
+        offer: &Offer,
+    ) -> Result<Option<Status>, TransferError> {
+        let live = self.find(id).await?;
+        let missing = live.lock().upload.admit(offer, &self.options().limits);
+        if !missing.map_err(TransferError::Refused)?.is_empty() || !live.knows(offer) {
+            return Ok(None);
+        }
+        self.publish_if_complete(&live).await?;
+        Ok(Some(self.status_of(&live)))
+    }
+
+    /// Reads a body of which nothing is needed as long as it comes quickly, and judges it if it comes to its end: not
+    /// every client takes an answer for a success that comes before it has sent all. `None` where it trickles: then it
+    /// is let go. After a moment it holds no place of a chunk any more.
+    async fn skim<S: Source>(
+        &self,
+        live: &Live,
+        chunk: &mut Chunk<'_>,
+        source: S,
+        place: Place<'_>,
+    ) -> Option<End> {
+        let moved = AtomicU64::new(0);
+        let mut receive = pin!(chunk.receive(Metered { source, moved: &moved }, None));
+        let quick = || moved.swap(0, Ordering::Relaxed) >= SKIM_BYTES;
+        if let Ok(ended) = timeout(SKIM, receive.as_mut()).await {
+            return Some(ended);
+        }
+        drop(place);
+        let _passing = places::take(PASSING_CHUNKS, &live.passing, &self.passing).ok()?;
+        while quick() {
+            if let Ok(ended) = timeout(SKIM, receive.as_mut()).await {
+                return Some(ended);
+            }
+        }
+        None
     }
 
     /// Admits the offer and claims what is missing of it: the older requests for the same bytes
@@ -106,9 +161,6 @@ impl Engine {
             if live.journal_bytes() > MAX_JOURNAL_BYTES {
                 let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
                 return Err(TransferError::Refused(refusal));
-            }
-            if state.claims.count() >= MAX_CHUNKS_IN_FLIGHT {
-                return Err(TransferError::TooManyInFlight { limit: MAX_CHUNKS_IN_FLIGHT });
             }
             let (number, fence) = state.claims.add(missing);
             Claim { live: Arc::clone(live), number, fence }
@@ -160,5 +212,36 @@ impl Engine {
     }
 }
 
+impl Live {
+    /// Whether an offer of which nothing is missing says nothing new either: its range is named, and the length
+    /// it gives is known.
+    fn knows(&self, offer: &Offer) -> bool {
+        let named = offer.reach == Reach::Chunk || offer.length.is_some();
+        let told = offer.length.is_none() || offer.length == self.lock().upload.length();
+        named && offer.extent.is_some() && told
+    }
+}
+
+/// A body, and how many bytes of it have come.
+struct Metered<'a, S> {
+    source: S,
+    moved: &'a AtomicU64,
+}
+
+impl<S: Source> Stream for Metered<'_, S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let polled = Pin::new(&mut self.source).poll_next(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.moved.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+/// A body that nobody needs is read as long as it brings [`SKIM_BYTES`] in each such time: 16 KiB a second.
+const SKIM: Duration = Duration::from_millis(250);
+const SKIM_BYTES: u64 = 4 << 10;
 /// An older request that was told to let go does so when its current write ends.
 const TURN_DEADLINE: Duration = Duration::from_secs(30);

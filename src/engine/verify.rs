@@ -6,12 +6,18 @@
 use super::Engine;
 use super::error::{Fault, LookupError};
 use super::live::Live;
+use super::stats::Gauge;
 use super::status::Status;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
+use crate::store::Blob;
 use sha2::Digest as _;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// A piece of a file and the SHA-256 that somebody has of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,31 +47,65 @@ pub const MAX_PIECE_BYTES: u64 = 1 << 20;
 /// file by guessing it byte by byte.
 pub const MIN_PIECE_BYTES: u64 = 4 << 10;
 
+/// Pieces were not compared.
+#[derive(Clone, Debug)]
+pub enum VerifyError {
+    /// No such upload, or it cannot be read.
+    Lookup(LookupError),
+    /// Another comparison of this upload is under way.
+    Running,
+    /// As many uploads are compared as may be.
+    Busy,
+    /// As much of this upload was read for comparisons as may be for now.
+    Spent {
+        /// When there is enough again.
+        after: Duration,
+    },
+}
+
+impl From<LookupError> for VerifyError {
+    fn from(error: LookupError) -> Self {
+        Self::Lookup(error)
+    }
+}
+
 impl Engine {
     /// Compares pieces with the acknowledged bytes of `id`, while they are a part; in the order of
     /// `pieces`. With it comes how the upload stands.
     ///
+    /// One at a time for an upload, [`READERS`] in all, and of each upload no more bytes than
+    /// [`Comparing`] lets through.
+    ///
     /// Errors: a part that cannot be read is a fault, which stops nothing else. Cancel: nothing
-    /// changes.
+    /// changes, and reading ends with the block that is being read.
     pub async fn verify(
         self: &Arc<Self>,
         id: TicketId,
         pieces: Vec<Piece>,
-    ) -> Result<(Status, Vec<Verdict>), LookupError> {
+    ) -> Result<(Status, Vec<Verdict>), VerifyError> {
         let live = self.find(id).await?;
+        let _alone = Alone::new(&live).ok_or(VerifyError::Running)?;
+        let _turn = self.readers.turn().await.ok_or(VerifyError::Busy)?;
+        live.spend(&pieces).map_err(|after| VerifyError::Spent { after })?;
+        let wanted = Wanted::default();
+        let (engine, of, still_wanted) =
+            (Arc::clone(self), Arc::clone(&live), Arc::clone(&wanted.0));
+        let compared = self.blocking.spawn(move || engine.compare(&of, &pieces, &still_wanted));
         let lost = |error: &dyn std::fmt::Display| {
             LookupError::Fault(Fault::new("reading the part", error))
         };
-        let _turn = self.reading.acquire().await.map_err(|error| lost(&error))?;
-        let (engine, of) = (Arc::clone(self), Arc::clone(&live));
-        let compared = self.blocking.spawn(move || engine.compare(&of, &pieces));
         let verdicts =
             compared.await.map_err(|error| lost(&error))?.map_err(|error| lost(&error))?;
         Ok((self.status_of(&live), verdicts))
     }
 
     /// Blocks.
-    fn compare(&self, live: &Live, pieces: &[Piece]) -> io::Result<Vec<Verdict>> {
+    fn compare(
+        &self,
+        live: &Live,
+        pieces: &[Piece],
+        wanted: &AtomicBool,
+    ) -> io::Result<Vec<Verdict>> {
         let none = || vec![Verdict::NotHeld; pieces.len()];
         let (received, held) = {
             let state = live.lock();
@@ -78,15 +118,12 @@ impl Engine {
             None => self.store.open(live.id)?,
         };
         let Some(blob) = blob else { return Ok(none()) };
-        let mut buffer = Vec::new();
+        let mut buffer = vec![0; BLOCK_BYTES];
         let verdicts = pieces.iter().map(|piece| {
             if !received.contains(piece.extent) {
                 return Ok(Verdict::NotHeld);
             }
-            let bytes = usize::try_from(piece.extent.len()).map_err(io::Error::other)?;
-            buffer.resize(bytes, 0);
-            blob.read_at(&mut buffer, piece.extent.start())?;
-            let found: [u8; 32] = sha2::Sha256::digest(&buffer).into();
+            let found = digest(&*blob, piece.extent, &mut buffer, wanted)?;
             Ok(if found == piece.sha256 { Verdict::Same } else { Verdict::Different })
         });
         let verdicts = verdicts.collect::<io::Result<Vec<_>>>()?;
@@ -99,5 +136,181 @@ impl Engine {
     }
 }
 
-/// Requests whose pieces are read at once; the rest waits in turn.
+/// Reads block by block, as long as somebody wants to know. Blocks.
+fn digest(
+    blob: &dyn Blob,
+    extent: Extent,
+    buffer: &mut [u8],
+    wanted: &AtomicBool,
+) -> io::Result<[u8; 32]> {
+    let mut hasher = sha2::Sha256::new();
+    let mut at = extent.start();
+    while at < extent.end() {
+        if !wanted.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the caller has gone"));
+        }
+        let bytes = usize::try_from(extent.end() - at).unwrap_or(usize::MAX).min(buffer.len());
+        blob.read_at(&mut buffer[..bytes], at)?;
+        hasher.update(&buffer[..bytes]);
+        at += bytes as u64;
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// Says that somebody waits for the verdicts, until it is dropped.
+struct Wanted(Arc<AtomicBool>);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The comparisons of one upload.
+#[derive(Debug, Default)]
+pub(super) struct Comparing {
+    running: bool,
+    /// Bytes read lately; they are forgotten at [`BYTES_A_SECOND`].
+    spent: u64,
+    /// As of then.
+    at: Option<Instant>,
+}
+
+impl Comparing {
+    /// Lets `bytes` of an upload that holds `received` be read, or says when that may be.
+    fn spend(&mut self, bytes: u64, received: u64, now: Instant) -> Result<(), Duration> {
+        let past = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let forgotten = u64::try_from(past.as_millis()).unwrap_or(u64::MAX);
+        let spent = self.spent.saturating_sub(forgotten.saturating_mul(BYTES_A_SECOND / 1000));
+        let most = BYTES_AT_ONCE.saturating_add(received.saturating_mul(2));
+        let over = spent.saturating_add(bytes).saturating_sub(most);
+        if over > 0 {
+            return Err(Duration::from_secs(over.div_ceil(BYTES_A_SECOND)));
+        }
+        (self.spent, self.at) = (spent + bytes, Some(now));
+        Ok(())
+    }
+}
+
+/// The one comparison of an upload, until it is dropped.
+struct Alone<'a>(&'a Live);
+
+impl<'a> Alone<'a> {
+    fn new(live: &'a Live) -> Option<Self> {
+        let mut comparing = live.comparing();
+        let before = std::mem::replace(&mut comparing.running, true);
+        (!before).then(|| Self(live))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.comparing().running = false;
+    }
+}
+
+impl Live {
+    fn comparing(&self) -> MutexGuard<'_, Comparing> {
+        self.comparing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a comparison of it is under way.
+    #[cfg(test)]
+    pub(super) fn is_compared(&self) -> bool {
+        self.comparing().running
+    }
+
+    /// Counts the bytes of pieces that will be read.
+    fn spend(&self, pieces: &[Piece]) -> Result<(), Duration> {
+        let (bytes, received) = {
+            let state = self.lock();
+            let received = state.upload.received();
+            let held = pieces.iter().filter(|piece| received.contains(piece.extent));
+            (held.map(|piece| piece.extent.len()).sum(), received.bytes())
+        };
+        self.comparing().spend(bytes, received, Instant::now())
+    }
+}
+
+/// Turns at reading parts.
+#[derive(Debug)]
+pub(super) struct Readers {
+    turns: Semaphore,
+    waiting: Gauge,
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(READERS), waiting: Gauge::default() }
+    }
+}
+
+impl Readers {
+    /// Every turn there is.
+    #[cfg(test)]
+    pub(super) async fn all(&self) -> SemaphorePermit<'_> {
+        let all = u32::try_from(READERS).unwrap();
+        self.turns.acquire_many(all).await.unwrap()
+    }
+
+    /// A turn, after a short wait at most. `None`: too many wait, or the wait was too long.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let _waiting = self.waiting.up_below(WAITING)?;
+        tokio::time::timeout(WAIT, self.turns.acquire()).await.ok()?.ok()
+    }
+}
+
+/// Uploads whose pieces are read at once.
 pub(super) const READERS: usize = 4;
+/// Those that read or wait for a turn: with 16 MiB each, what four readers do in a second or two.
+const WAITING: u64 = 64;
+/// A turn comes within this time, or the caller comes again.
+const WAIT: Duration = Duration::from_secs(5);
+/// Read and hashed in one go: so much is still read when the caller has gone.
+const BLOCK_BYTES: usize = 256 << 10;
+/// What comparisons may read of an upload at once, beside twice what it holds: a client that goes on compares all of
+/// its file once or twice, and nobody makes the disk read more than a small multiple of what was sent.
+const BYTES_AT_ONCE: u64 = 64 << 20;
+/// What is forgotten of it each second.
+const BYTES_A_SECOND: u64 = 4_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_ends_with_who_asked() {
+        use crate::store::Store as _;
+        let store = crate::store::memory::MemoryStore::default();
+        let blob = store.create(TicketId::from_random([1; 16])).unwrap();
+        blob.write_at(&[vec![7; 10_000].into()], 0).unwrap();
+        let extent = Extent::new(0, 10_000).unwrap();
+        let read = |wanted| digest(&*blob, extent, &mut [0; 3000], &AtomicBool::new(wanted));
+        let whole: [u8; 32] = sha2::Sha256::digest(vec![7; 10_000]).into();
+        assert_eq!(read(true).unwrap(), whole, "in blocks that do not fit");
+        assert!(read(false).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_a_multiple_of_what_was_sent() {
+        let (mut comparing, start) = (Comparing::default(), Instant::now());
+        let call = 16 << 20;
+        // An upload of 16 MiB: itself twice, and the rest of the allowance.
+        for _ in 0..6 {
+            assert_eq!(comparing.spend(call, call, start), Ok(()));
+        }
+        assert_eq!(comparing.spend(call, call, start), Err(Duration::from_secs(5)));
+        assert_eq!(comparing.spend(1, call, start), Err(Duration::from_secs(1)));
+        assert_eq!(comparing.spend(call, call, start + Duration::from_secs(5)), Ok(()));
+        // A large one is compared wholly, twice, at once.
+        let (mut comparing, large) = (Comparing::default(), 10 << 30);
+        let calls = (0..).take_while(|_| comparing.spend(call, large, start).is_ok()).count();
+        assert_eq!(calls as u64 * call, 2 * large + BYTES_AT_ONCE);
+    }
+}

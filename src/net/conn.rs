@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::attended::Attended;
 use super::linger::Linger;
 use super::listener::Accepted;
 use super::memory::Share;
@@ -38,6 +39,7 @@ use super::turn::Turns;
 use super::watch::{Overdue, Protocol, Running, Watch, Watched};
 use super::{ClientCertificate, Peer, PeerAddress, TlsReload};
 use crate::engine::deadline::within;
+use crate::engine::presence::Presence;
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
 /// any status, and what does not fit waits in hyper.
@@ -190,7 +192,13 @@ where
 {
     let _open = shared.stats.open(Stats::http1);
     let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
-    let io = TokioIo::new(Watched::new(Turns::new(io), Arc::clone(&watch)));
+    let presence = Presence::default();
+    let io = Attended::new(Turns::new(io), presence.clone());
+    let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(presence.clone());
+        service.call(request)
+    });
     let conn = http1_builder(&shared.options, sizes)
         .serve_connection(io, watched(service, Arc::clone(&watch)));
     let graceful = |conn: Pin<&mut Onward<_>>| {
@@ -368,8 +376,8 @@ fn http1_builder(options: &Options, sizes: Sizes) -> http1::Builder {
         .timer(TokioTimer::new())
         // The watch has finer clocks than this single one.
         .header_read_timeout(None)
-        // A client that ends its direction after the request still gets the answer. The price: one
-        // that vanished during a long poll is noticed when the poll is over.
+        // A client that ends its direction after the request still gets the answer. Whether one has
+        // vanished meanwhile is looked at for those who ask (`attended.rs`).
         .half_close(true)
         .keep_alive(true)
         .max_buf_size(sizes.http1_buffer)

@@ -108,7 +108,7 @@ impl Wire {
             return Err(Problem::method(&head.method, words));
         }
         let params = match head.method {
-            Method::POST => Params::read(head, body).await?,
+            Method::POST => Params::read(head, body, &self.rooms.backend).await?,
             // Nobody is asked for a body that says nothing.
             _ => Params::of_query(head)?,
         };

@@ -14,11 +14,13 @@ use hyper::header::{EXPECT, HeaderMap};
 use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
 /// The body of one request. When dropped before its end, what is left is thrown away as the
@@ -73,9 +75,8 @@ impl RequestBody {
     }
 
     /// The whole body as text, without a byte order mark at its beginning, at most `limit` bytes of it, within a
-    /// deadline. One that says itself that it
-    /// is larger is not read, nor asked for.
-    pub async fn collect(mut self, limit: usize) -> Result<Bytes, Problem> {
+    /// deadline, in memory that `room` has. One that says itself that it is larger is not read, nor asked for.
+    pub async fn collect(mut self, limit: usize, room: &Room) -> Result<Collected<'_>, Problem> {
         let too_large = || {
             let detail = format!("the body has more than the {limit} bytes allowed here");
             Problem::new(Code::TooLarge, detail)
@@ -85,24 +86,67 @@ impl RequestBody {
             return Err(too_large());
         }
         let collect = async {
-            let mut whole = BytesMut::new();
+            let (mut whole, mut taken) = (BytesMut::new(), room.0.try_acquire_many(0).ok());
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
                 let frame = frame.map_err(|fault| Problem::bad_request(fault.to_string()))?;
                 if whole.len() + frame.len() > limit {
                     return Err(too_large());
                 }
+                let more = u32::try_from(frame.len()).ok();
+                let more = more.and_then(|bytes| room.0.try_acquire_many(bytes).ok());
+                match (&mut taken, more) {
+                    (Some(taken), Some(more)) => taken.merge(more),
+                    _ => return Err(no_room()),
+                }
                 whole.extend_from_slice(&frame);
             }
-            let mut whole = whole.freeze();
-            if whole.starts_with(BYTE_ORDER_MARK) {
-                whole.advance(BYTE_ORDER_MARK.len());
+            let mut bytes = whole.freeze();
+            if bytes.starts_with(BYTE_ORDER_MARK) {
+                bytes.advance(BYTE_ORDER_MARK.len());
             }
-            Ok(whole)
+            Ok(Collected { bytes, _taken: taken })
         };
         within(COLLECT_DEADLINE, collect)
             .await
             .unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout, "the body took too long")))
     }
+}
+
+/// Memory for bodies that are collected, in bytes.
+#[derive(Debug)]
+pub struct Room(Semaphore);
+
+/// A body that was collected. Its memory counts until it is dropped.
+#[derive(Debug)]
+pub struct Collected<'a> {
+    bytes: Bytes,
+    _taken: Option<SemaphorePermit<'a>>,
+}
+
+impl Room {
+    /// So much memory.
+    pub fn new(bytes: usize) -> Self {
+        Self(Semaphore::new(bytes))
+    }
+}
+
+impl Collected<'_> {
+    /// The same bytes, not copied.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
+impl Deref for Collected<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn no_room() -> Problem {
+    Problem::new(Code::TooMany, "the server reads as many small bodies as it may; try again")
 }
 
 impl Stream for RequestBody {
@@ -188,5 +232,5 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Time waited for the next of those bytes. 1 s: longer than a round trip, and a peer that is told no
 /// and says nothing more has no use for the connection; each would hold one for the whole deadline.
 const DRAIN_QUIET: Duration = Duration::from_secs(1);
-/// A small body has to arrive within this time.
-const COLLECT_DEADLINE: Duration = Duration::from_secs(30);
+/// A small body has to arrive within this time: 64 KiB on a line of 100 kbit/s, and a few resends.
+const COLLECT_DEADLINE: Duration = Duration::from_secs(10);

@@ -10,10 +10,13 @@
 use super::body::RequestBody;
 use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
+use super::guests::{Guests, Visit};
 use super::reply::{Code, Problem, json_answer, shown};
-use super::{Answer, Caller, Surface, Wire, native};
+use super::{Answer, Caller, Surface, Wire};
+use crate::core::limits::SharedLimit;
 use crate::diagnosis::Findings;
 use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming, Observed};
+use crate::engine::presence::Presence;
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -24,17 +27,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What all requests to the doctor share.
 #[derive(Debug)]
 pub(super) struct Doctor {
-    places: Semaphore,
+    places: Guests,
     /// For answers that wait. Whoever asks for one may leave and not be missed, so they take no place of a request
     /// that does something.
-    waits: Semaphore,
+    waits: Guests,
     /// For judgements, which take no time.
-    judgements: Semaphore,
+    judgements: Guests,
     /// Answers given; two with one number came out of a cache.
     serial: AtomicU64,
 }
@@ -42,9 +44,9 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn new() -> Self {
         Self {
-            places: Semaphore::new(PLACES),
-            waits: Semaphore::new(WAITS),
-            judgements: Semaphore::new(PLACES),
+            places: Guests::new(PLACES),
+            waits: Guests::new(WAITS),
+            judgements: Guests::new(PLACES),
             serial: AtomicU64::new(0),
         }
     }
@@ -78,9 +80,8 @@ impl Wire {
         if !known.contains(&head.method) {
             return Problem::method(&head.method, METHODS).into_answer();
         }
-        let Ok(place) = self.doctor.places.try_acquire() else {
-            return busy().into_answer();
-        };
+        let guest = self.guest(surface, &caller, &head);
+        let Some(place) = self.doctor.places.enter(guest) else { return busy().into_answer() };
         let examined = self.examine(surface, caller, &head, body, place).await;
         examined.unwrap_or_else(|problem| {
             let mut answer = problem.into_answer();
@@ -92,6 +93,8 @@ impl Wire {
     /// What a client has seen of its path, judged.
     pub(super) async fn doctor_findings(
         self: &Arc<Self>,
+        surface: Surface,
+        caller: Caller,
         head: Parts,
         body: RequestBody,
     ) -> Answer {
@@ -101,10 +104,11 @@ impl Wire {
         if head.method != Method::POST {
             return Problem::method(&head.method, FINDINGS_METHODS).into_answer();
         }
-        let Ok(_place) = self.doctor.judgements.try_acquire() else {
+        let guest = self.guest(surface, &caller, &head);
+        let Some(_place) = self.doctor.judgements.enter(guest) else {
             return busy().into_answer();
         };
-        let told = match body.collect(native::MAX_JSON_BYTES).await {
+        let told = match body.collect(MOST_FINDINGS_BYTES, &self.rooms.frontend).await {
             Ok(told) => told,
             Err(problem) => return problem.into_answer(),
         };
@@ -120,7 +124,7 @@ impl Wire {
         caller: Caller,
         head: &Parts,
         body: RequestBody,
-        place: SemaphorePermit<'_>,
+        place: Visit<'_>,
     ) -> Result<Answer, Problem> {
         let began = Instant::now();
         let wishes = wishes(head)?;
@@ -130,10 +134,14 @@ impl Wire {
         let body = read(body, began).await?;
         drop(place);
         if !wishes.wait.is_zero() {
-            let _waits = self.doctor.waits.try_acquire().map_err(|_| busy())?;
-            let stop = self.engine.draining();
-            // At the end of the server it ends at once, like a long poll.
-            stop.run_until_cancelled(tokio::time::sleep(wishes.wait)).await;
+            let guest = self.guest(surface, &caller, head);
+            let _waits = self.doctor.waits.enter(guest).ok_or_else(busy)?;
+            // At the end of the server or of the connection it ends at once, like a long poll.
+            tokio::select! {
+                () = tokio::time::sleep(wishes.wait) => {}
+                () = self.engine.draining().cancelled() => {}
+                () = Presence::gone_from(head.extensions.get()) => {}
+            }
         }
         let sent = specimens(body.bytes);
         let mut said = self.options.now().cors.headers(&head.headers);
@@ -156,6 +164,12 @@ impl Wire {
         let mut answer = json_answer(&report);
         answer.headers_mut().extend(sent);
         Ok(answer)
+    }
+
+    /// Whose place a request takes.
+    fn guest(&self, surface: Surface, caller: &Caller, head: &Parts) -> Client {
+        let client = self.options.now().access.client(surface, caller, &head.headers);
+        client.unwrap_or(Client::Unknown)
     }
 
     /// Whom the server takes for whom. Addresses of a private network stay in it.
@@ -324,11 +338,11 @@ const REFUSALS: [(&str, Code); 3] = [
 ];
 const REPEATED: [&str; 4] = ["content-type", "content-length", "content-range", "content-digest"];
 const VALUE_CHARS: usize = 200;
-/// Requests served at once: one examination makes three at a time.
-const PLACES: usize = 16;
-/// Answers that wait at once. A client that has gone is noticed when its answer is due: for 50 s at most each holds a timer, a
-/// connection and nothing else.
-const WAITS: usize = 256;
+/// Requests served at once, and of one address: one examination makes three at a time.
+const PLACES: SharedLimit = SharedLimit { each: 8, all: 16, parts: 1 };
+/// Answers that wait at once: for 50 s at most each holds a timer, a connection and nothing else.
+const WAITS: SharedLimit = SharedLimit { each: 128, all: 256, parts: 1 };
+const MOST_FINDINGS_BYTES: usize = 64 << 10;
 /// A body's most: more than the cap of 128 MiB that some proxies have.
 pub const MOST_BYTES: u64 = 160 << 20;
 /// A body's whole time, and how long it may stand still: longer than a proxy's usual 60 s.

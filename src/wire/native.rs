@@ -1,6 +1,6 @@
 //! The upload URL: bind, status, chunk, cancel.
 
-use super::body::RequestBody;
+use super::body::{self, RequestBody};
 use super::content_digest::content_digest;
 use super::cors::preflight_answer;
 use super::reply::{Code, Problem, json_answer, shown};
@@ -12,10 +12,15 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
+use crate::engine::places::{Held, Taken};
+use crate::engine::presence::Presence;
 use crate::engine::status::{StateName, Status};
-use hyper::Method;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Collected, Full};
+use hyper::body::Body as _;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
+use hyper::{Method, Version};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,10 +48,28 @@ impl Wire {
             Method::DELETE => self.delete(id, &head).await,
             _ => self.get(id, &head).await,
         };
-        match done {
+        let answer = match done {
             Ok(status) => self.status_answer(status),
             Err(problem) => self.with_status(id, problem).await.into_answer(),
+        };
+        self.held(id, answer).await
+    }
+
+    /// The answer, counted until its peer has taken it where it is large; a refusal where too much is
+    /// untaken already: an HTTP/2 peer may ask a hundred times and read nothing.
+    async fn held(&self, id: TicketId, answer: Answer) -> Answer {
+        let bytes = answer.body().size_hint().exact().unwrap_or(0);
+        if bytes < LARGE_ANSWER_BYTES {
+            return answer;
         }
+        let held = match self.engine.hold_answer(id, bytes).await {
+            Ok(Ok(held)) => held,
+            Ok(Err(_)) => return unread().into_answer(),
+            Err(error) => return Problem::from(error).into_answer(),
+        };
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+        Answer::from_parts(head, Full::new(Bytes::from_owner(Untaken { body, _held: held })))
     }
 
     pub(super) async fn verification(
@@ -65,13 +88,14 @@ impl Wire {
             return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
         };
         let verified = match meaning::check_no_range(&head.method, &head.headers) {
-            Ok(()) => self.verify(id, body).await,
+            Ok(()) => self.verify(id, &head, body).await,
             Err(problem) => Err(problem),
         };
-        match verified {
+        let answer = match verified {
             Ok(answer) => answer,
             Err(problem) => self.with_status(id, problem).await.into_answer(),
-        }
+        };
+        self.held(id, answer).await
     }
 
     fn status_answer(&self, status: Status) -> Answer {
@@ -124,7 +148,9 @@ impl Wire {
         meaning::check_no_range(&head.method, &head.headers)?;
         // Refused before its body where that is known already.
         self.engine.check_open(id).await?;
-        let told = body.collect(MAX_JSON_BYTES).await.map_err(|problem| match problem.code() {
+        let _call = self.engine.small_call(id).await??;
+        let told = body.collect(MAX_JSON_BYTES, &self.rooms.frontend).await;
+        let told = told.map_err(|problem| match problem.code() {
             Code::TooLarge => Problem::new(
                 Code::TooLarge,
                 "POST takes a small JSON object about the file; its bytes go by PUT",
@@ -162,6 +188,14 @@ impl Wire {
                 reach: Reach::WholeFile,
             },
         };
+        // Who asks before sending is told that nothing need be sent. On HTTP/2 that is a reset, which some
+        // clients take for a failure.
+        if head.version < Version::HTTP_2
+            && body::waits(&head.headers)
+            && let Some(status) = self.engine.known(id, &offer).await?
+        {
+            return Ok(status);
+        }
         Ok(self.engine.receive(id, offer, digest, body).await?)
     }
 
@@ -194,7 +228,40 @@ impl Wire {
                 Problem::bad_request(format!("parameter wait {}: expected seconds", shown(&wait)))
             })?;
         let at_most = Duration::from_secs_f64(seconds.min(LONGEST_WAIT_S));
-        Ok(self.engine.wait(id, state, at_most).await?)
+        let gone = Presence::gone_from(head.extensions.get());
+        Ok(self.engine.wait(id, state, at_most, gone).await?)
+    }
+}
+
+/// An answer's body, as long as its peer has not taken it.
+struct Untaken {
+    body: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Untaken {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+fn unread() -> Problem {
+    let detail = "large answers about this upload have not been read; read them, then ask again";
+    Problem::new(Code::TooMany, detail)
+}
+
+/// The upload, or all of them together, have as many of these as may be.
+pub(super) fn too_many(taken: Taken, what: &str) -> Problem {
+    let detail = match taken.limit {
+        0 => format!("the server has as many {what} as it may; try again in a moment"),
+        limit => format!("the upload has {limit} {what}, as many as it may have now"),
+    };
+    Problem::new(Code::TooMany, detail)
+}
+
+impl From<Taken> for Problem {
+    fn from(taken: Taken) -> Self {
+        too_many(taken, "small requests under way")
     }
 }
 
@@ -204,10 +271,13 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
     pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
+/// An answer of this size has some hundreds of ranges.
+const LARGE_ANSWER_BYTES: u64 = 16 << 10;
 const VERIFY_METHODS: &str = "POST, OPTIONS";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-/// Bodies that are one small object.
-pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
+/// Bodies that are one small object about an upload: four times what 16 ranges to compare take, or a name of 255
+/// characters, all of them escaped.
+pub(super) const MAX_JSON_BYTES: usize = 8 * 1024;
 /// Reasons are for people.
 const MAX_REASON_CHARS: usize = 1000;
 /// Longest long poll (contract, section 2).

@@ -1,6 +1,6 @@
 //! Backend parameters, however they come: query string, form, multipart or JSON.
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Room};
 use super::header::once;
 use super::meaning;
 use super::reply::{Problem, shown};
@@ -30,12 +30,12 @@ impl Params {
     ///
     /// Errors: a body that is not what its Content-Type says, or too large; a Content-Type that is
     /// not text, or comes twice; a text that is not UTF-8.
-    pub async fn read(head: &Parts, body: RequestBody) -> Result<Self, Problem> {
+    pub async fn read(head: &Parts, body: RequestBody, room: &Room) -> Result<Self, Problem> {
         let mut params = Self::of_query(head)?;
         let given = once(&head.headers, "Content-Type")?.unwrap_or_default();
         meaning::check_charset(given)?;
-        let bytes = body.collect(MAX_BODY_BYTES).await?;
-        params.add_body(given, bytes).await?;
+        let body = body.collect(MAX_BODY_BYTES, room).await?;
+        params.add_body(given, body.bytes()).await?;
         Ok(params)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Source: RFC 9457 (problem details), and the project's contract for codes and numbers.
 
-use super::Answer;
 use super::status::StatusBody;
+use super::{Answer, native};
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::engine::cause::{Cause, request_of};
@@ -20,6 +20,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use std::time::Duration;
 
 /// The code of a problem: what a program looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +178,11 @@ impl Problem {
     pub fn with_upload(mut self, status: StatusBody) -> Self {
         self.upload = Some(Box::new(status));
         self
+    }
+
+    /// Says when to come again.
+    pub fn after(self, time: Duration) -> Self {
+        Self { retry_after_s: u32::try_from(time.as_secs()).ok(), ..self }
     }
 
     /// The problem's code.
@@ -395,10 +401,7 @@ impl From<TransferError> for Problem {
             TransferError::Client(fault @ (ClientFault::StoodStill | ClientFault::TooSlow)) => {
                 Self::new(Code::RequestTimeout, fault.to_string())
             }
-            TransferError::TooManyInFlight { limit } => Self::new(
-                Code::TooMany,
-                format!("{limit} chunks are in flight, that is as many as there may be"),
-            ),
+            TransferError::TooManyInFlight(taken) => native::too_many(taken, "chunks in flight"),
             TransferError::NoSpace => no_space(),
             TransferError::Exhausted => exhausted(),
             TransferError::Busy => busy(),

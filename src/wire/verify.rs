@@ -2,14 +2,18 @@
 
 use super::Wire;
 use super::body::RequestBody;
-use super::reply::{Problem, json_answer, shown};
+use super::reply::{Code, Problem, json_answer, shown};
 use super::status::StatusBody;
 use super::{Answer, native};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
-use crate::engine::verify::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES, Piece, Verdict};
+use crate::engine::presence::Presence;
+use crate::engine::verify::{
+    MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES, Piece, Verdict, VerifyError,
+};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hyper::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -17,13 +21,23 @@ impl Wire {
     pub(super) async fn verify(
         self: &Arc<Self>,
         id: TicketId,
+        head: &Parts,
         body: RequestBody,
     ) -> Result<Answer, Problem> {
-        let told = body.collect(native::MAX_JSON_BYTES).await?;
+        // Before the body: whoever knows no id is not read.
+        let call = self.engine.small_call(id).await??;
+        let told = body.collect(native::MAX_JSON_BYTES, &self.rooms.frontend).await?;
         let asked = asked(&told)?;
+        drop((told, call));
         let length = self.engine.status(id).await?.length;
         let pieces = pieces(&asked, length)?;
-        let (status, verdicts) = self.engine.verify(id, pieces).await?;
+        let (status, verdicts) = tokio::select! {
+            biased;
+            verified = self.engine.verify(id, pieces) => verified?,
+            () = Presence::gone_from(head.extensions.get()) => {
+                return Err(Problem::bad_request("the connection was ended before the answer"));
+            }
+        };
         let status = self.status_body(status);
         let verified = verdicts.into_iter().map(|verdict| match verdict {
             Verdict::Same => Some(true),
@@ -34,6 +48,20 @@ impl Wire {
         let mut answer = json_answer(&body);
         body.status.add_headers(answer.headers_mut());
         Ok(answer)
+    }
+}
+
+impl From<VerifyError> for Problem {
+    fn from(error: VerifyError) -> Self {
+        let too_many = |detail: &str| Self::new(Code::TooMany, detail);
+        match error {
+            VerifyError::Lookup(error) => error.into(),
+            VerifyError::Running => too_many("another comparison of this upload is under way"),
+            VerifyError::Busy => too_many("the server compares as many uploads as it may"),
+            VerifyError::Spent { after } => {
+                too_many("as much of this upload was compared as may be for now").after(after)
+            }
+        }
     }
 }
 

@@ -49,6 +49,7 @@ mod security;
 mod shutdown;
 mod takeover;
 mod terminal;
+mod ticket_holder;
 mod tickets;
 mod tls;
 mod upload;

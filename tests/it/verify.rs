@@ -73,7 +73,6 @@ async fn what_is_asked_has_bounds() {
     assert_eq!(reply.header("allow"), Some("POST, OPTIONS"));
     server.front(&Ask::new("OPTIONS", &url)).await.expect(204);
     let nobody = "/incoming/frontend/uploads/00000000-0000-4000-8000-000000000000/verify";
-    server.front(&Ask::new("POST", nobody).body(b"{}")).await.problem(400, "bad-request", 1);
     let one = json!({"ranges": [piece(&file, 0, 4096)]}).to_string();
     let reply = server.front(&Ask::new("POST", nobody).body(one.as_bytes())).await;
     reply.problem(404, "unknown-upload", 4);

@@ -189,7 +189,8 @@ impl Client {
     }
 
     pub(crate) async fn long_poll(&self, id: TicketId, seconds: u64) -> Heard<Status> {
-        let waits = self.engine.wait(id, None, Duration::from_secs(seconds));
+        let waits =
+            self.engine.wait(id, None, Duration::from_secs(seconds), std::future::pending());
         let answer = self.in_time("long poll", waits).await?;
         self.heard_status(id, answer)
     }

@@ -1,0 +1,96 @@
+//! Places for requests that need no ticket, shared fairly by the addresses that they come from.
+
+use super::forwarded::Client;
+use crate::core::limits::SharedLimit;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Places of one kind.
+#[derive(Debug)]
+pub(super) struct Guests {
+    limit: SharedLimit,
+    held: Mutex<HashMap<Guest, u64>>,
+}
+
+/// A client's network, as far as it may be one household or machine; `None` where nobody says.
+type Guest = Option<IpAddr>;
+
+/// One place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Visit<'a> {
+    guests: &'a Guests,
+    guest: Guest,
+}
+
+impl Guests {
+    pub(super) fn new(limit: SharedLimit) -> Self {
+        Self { limit, held: Mutex::default() }
+    }
+
+    /// A place for a client; `None` where it has its share, or all are taken.
+    pub(super) fn enter(&self, client: Client) -> Option<Visit<'_>> {
+        let guest = match client {
+            Client::At(address) => Some(network(address)),
+            Client::Unknown => None,
+        };
+        let mut held = self.lock();
+        let share = self.limit.share(held.values().sum());
+        let own = held.get(&guest).copied().unwrap_or(0);
+        if own >= share {
+            return None;
+        }
+        held.insert(guest, own + 1);
+        Some(Visit { guests: self, guest })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Guest, u64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        let mut held = self.guests.lock();
+        match held.get_mut(&self.guest) {
+            Some(own) if *own > 1 => *own -= 1,
+            Some(_) | None => {
+                held.remove(&self.guest);
+            }
+        }
+    }
+}
+
+/// An IPv6 client has all of its /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Client {
+        Client::At(text.parse().unwrap())
+    }
+
+    #[test]
+    fn one_address_leaves_places_to_others() {
+        let guests = Guests::new(SharedLimit { each: 8, all: 16, parts: 1 });
+        let all_of =
+            |text: &str| -> Vec<_> { std::iter::from_fn(|| guests.enter(at(text))).collect() };
+        let first = all_of("192.0.2.1");
+        assert_eq!(first.len(), 8);
+        let second = all_of("2001:db8::1");
+        assert_eq!((second.len(), all_of("2001:db8::2").len()), (4, 0), "one network");
+        assert!(all_of("::ffff:192.0.2.1").is_empty(), "the first, in other words");
+        assert_eq!(all_of("192.0.2.3").len(), 2);
+        drop(first);
+        assert!(guests.enter(Client::Unknown).is_some());
+        drop(second);
+        assert!(guests.lock().is_empty());
+    }
+}
