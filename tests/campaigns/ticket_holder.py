@@ -16,6 +16,7 @@ import ssl
 import tempfile
 import threading
 import time
+import types
 
 import frames as f
 import ground
@@ -67,6 +68,8 @@ def run(report, options):
         web = rig.Backend()
         stack.callback(web.close)
         ways = [way for way in WAYS if not os.environ.get("WAY") or os.environ["WAY"] in way.__name__]
+        if not os.environ.get("WAY") or os.environ["WAY"] in restarts.__name__:
+            restarts(report, options, stack, web, seconds, connections)
         plain = [way for way in ways if way not in HTTP2]
         one(report, options, stack, web, plain, seconds, connections, None)
         try:
@@ -94,6 +97,55 @@ def one(report, options, stack, web, ways, seconds, connections, certificates):
         right(report, holder, way.__name__)
         report.count("ways of one ticket holder")
     field.finish()
+
+
+def restarts(report, options, stack, web, seconds, connections):
+    """The crowd goes on while the server is killed and started again, three times. A neighbour sends its file between, and
+    none of its chunks is refused."""
+    server = rig.Server(stack.enter_context(ground.scratch()), "--receive-memory", f"{RECEIVE}", "--max-connections", "1500").start()
+    stack.callback(server.kill)
+    holder = Holder(types.SimpleNamespace(server=server), options.seed)
+    neighbour = rig.Upload(server, options.seed + 1, size=4 * MIB, url=web.url)
+    stop, slowest = threading.Event(), [0]
+
+    def opening(number):
+        at = KNOWN + number % 500 * 100_000
+        return [holder.head(at, at + 100_000) + b"x", holder.head(0, 0, "HEAD"), holder.head(0, 0, "GET", "?wait=50")][number % 3]
+
+    def crowd():
+        while not stop.is_set():
+            Crowd(server.port, connections, opening, b"x", 0.1).run(0.5)
+
+    attacker = threading.Thread(target=crowd, daemon=True)
+    attacker.start()
+    chunks = iter(neighbour.missing(server.status(neighbour.id)))
+    try:
+        for last in (False, False, False, True):
+            connection = server.connection()
+            began = end = time.monotonic()
+            for start, stop_at in chunks:
+                code, _ = neighbour.put(connection, start, stop_at)
+                began, end = end, time.monotonic()
+                slowest[0] = max(slowest[0], end - began)
+                if code != 200:
+                    report.lost(f"restarts: the neighbour is answered {code}")
+                if not last and neighbour.answers % 12 == 0:
+                    break
+            connection.close()
+            if not last:
+                server.kill()
+                server.start()
+    finally:
+        stop.set()
+        attacker.join(rig.DEADLINE)
+    report.most("slowest answer to the neighbour between restarts, ms", slowest[0] * 1000)
+    if slowest[0] > ground.LATEST and os.getloadavg()[0] < ground.CROWDED * (os.cpu_count() or 1):
+        report.lost(f"restarts: the neighbour waited {slowest[0]:.2f} s")
+    rig.until("the handover of the neighbour's file", lambda: web.calls_for(neighbour.id), 60)
+    if web.calls_for(neighbour.id)[0]["sha256"] != neighbour.sha256():
+        report.lost("restarts: the neighbour's file is not what it sent")
+    right(report, holder, "restarts")
+    report.count("ways of one ticket holder")
 
 
 @contextlib.contextmanager
