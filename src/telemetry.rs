@@ -1,6 +1,6 @@
 //! Logs: one subscriber for the process, to standard error. Metrics live elsewhere.
 //!
-//! Standard error is written by a thread of its own from a bounded buffer ([`queue`]): a reader that stops reading
+//! Standard error is written by a thread of its own from a bounded buffer (`telemetry/queue.rs`): a reader that stops reading
 //! costs lines, which are counted, and holds up nothing. Per chunk nothing is logged above debug. What is logged can be
 //! changed while the server runs. What other crates say below info is never logged: it is made of single
 //! frames and headers, and may hold what strangers sent.

@@ -73,8 +73,8 @@ impl Engine {
     /// Compares pieces with the acknowledged bytes of `id`, while they are a part; in the order of
     /// `pieces`. With it comes how the upload stands.
     ///
-    /// One at a time for an upload, [`READERS`] in all, and of each upload no more bytes than
-    /// [`Comparing`] lets through.
+    /// One at a time for an upload, `READERS` in all, and of each upload no more bytes than
+    /// `Comparing` lets through.
     ///
     /// Errors: a part that cannot be read is a fault, which stops nothing else. Cancel: nothing
     /// changes, and reading ends with the block that is being read.

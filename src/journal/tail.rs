@@ -17,7 +17,7 @@ pub struct Tail {
 
 impl Tail {
     /// Reads what is left of a journal behind its last good record. Looks for a record at every offset of the first
-    /// [`MOST_LOOKED_AT`] bytes: one that follows a damaged one begins there. Chance bytes have the right checksum once
+    /// `MOST_LOOKED_AT` bytes: one that follows a damaged one begins there. Chance bytes have the right checksum once
     /// in four thousand million times.
     pub fn read(journal: &mut Records<impl Read>) -> io::Result<Self> {
         let from = journal.offset();
