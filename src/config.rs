@@ -25,7 +25,7 @@ mod values;
 use std::path::PathBuf;
 
 pub use crate::net::{Address, AddressError};
-pub use caution::StrangersTrusted;
+pub use caution::{BACKEND_GUARD, StrangersTrusted};
 use error::Mistakes;
 pub use error::{ConfigError, Origin};
 pub use exposed::Exposed;

@@ -1,7 +1,7 @@
 //! Settings become the options of each room.
 
 use super::StartError;
-use crate::config::{CallbackRule, Exposed, Settings, StrangersTrusted};
+use crate::config::{BACKEND_GUARD, CallbackRule, Exposed, Settings, StrangersTrusted};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
 use crate::disk::{lock, marker};
@@ -111,10 +111,8 @@ fn machine() -> String {
 
 /// Says in the log that whoever is on this machine may use the backend API, where that is so and nobody chose it.
 pub(super) fn caution_of_open_backend(settings: &Settings, address: &Address) {
-    if matches!(address, Address::Tcp(_)) && !settings.guards_backend() {
-        let cure =
-            "backend_listen = \"unix:/PATH\", or backend_token; backend_open = true accepts it";
-        tracing::warn!(%address, cure, "any user of this machine can call the backend API");
+    if settings.opens_backend_to_local_users(address) {
+        tracing::warn!(%address, cure = BACKEND_GUARD, "any user of this machine can call the backend API");
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use super::{CliError, ServeArgs, print, terminal};
-use crate::config::{Layers, Settings, Storage, StrangersTrusted};
+use crate::config::{BACKEND_GUARD, Layers, Settings, Storage, StrangersTrusted};
 
 /// Checks everything and prints the settings in force as TOML, the token left out; on standard error what in them is
 /// mostly a mistake.
@@ -22,6 +22,12 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
             terminal::stderr(),
             "incoming: warning: trusted_proxies = {networks}: strangers are in it, so anybody can claim any address by \
              {believed}; name your proxies alone"
+        );
+    }
+    if settings.opens_backend_to_local_users(&settings.backend_listen) {
+        let _ = writeln!(
+            terminal::stderr(),
+            "incoming: warning: any user of this machine can call the backend API; set {BACKEND_GUARD}"
         );
     }
     for exposed in &settings.exposed {

@@ -59,7 +59,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         let _ = io::Write::write_fmt(
             &mut terminal::stderr(),
             format_args!(
-                "incoming: warning: {shown}: every user of this machine can read it (mode {mode:04o}): chmod o-r\n"
+                "incoming: warning: {shown}: every user of this machine can read it (mode {mode:04o}): chmod o-r {shown}\n"
             ),
         );
     }

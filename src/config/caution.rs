@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use super::settings::Settings;
+use crate::net::Address;
 
 /// Strangers are among the trusted proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,18 @@ pub struct StrangersTrusted {
     pub believed: &'static str,
 }
 
+/// What guards a backend listener on TCP against other users of the machine.
+pub const BACKEND_GUARD: &str =
+    "backend_listen = \"unix:/PATH\", or backend_token; backend_open = true accepts it";
+
 impl Settings {
+    /// Whether a backend listener at `address` is on TCP and neither token, client certificate nor rule guards it, so that
+    /// every user of the machine can call it.
+    #[must_use]
+    pub fn opens_backend_to_local_users(&self, address: &Address) -> bool {
+        matches!(address, Address::Tcp(_)) && !self.guards_backend()
+    }
+
     /// Whether `trusted_proxies` has a network that is wider than any private one, so that strangers are in it.
     #[must_use]
     pub fn strangers_trusted(&self) -> Option<StrangersTrusted> {

@@ -103,7 +103,7 @@ pub struct Typed {
     pub storage_must_exist: Option<Raw>,
     /// How long a start waits for another server to leave the storage directory, 0 for not at all; during a rollout
     /// the old one may still be stopping [default: 10s]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "TIME")]
     pub lock_wait: Option<Raw>,
     /// Group (name or number) of finished files and their directory [default: none, the server's]
     #[arg(long, value_name = "GROUP")]

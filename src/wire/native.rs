@@ -153,7 +153,7 @@ impl Wire {
         let told = told.map_err(|problem| match problem.code() {
             Code::TooLarge => Problem::new(
                 Code::TooLarge,
-                "POST takes a small JSON object about the file; its bytes go by PUT",
+                format!("POST takes a JSON object of at most {MAX_JSON_BYTES} bytes about the file; its bytes go by PUT"),
             ),
             _ => problem,
         })?;

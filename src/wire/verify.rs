@@ -56,10 +56,10 @@ impl From<VerifyError> for Problem {
         let too_many = |detail: &str| Self::new(Code::TooMany, detail);
         match error {
             VerifyError::Lookup(error) => error.into(),
-            VerifyError::Running => too_many("another comparison of this upload is under way"),
+            VerifyError::Running => too_many("another comparison of this upload is under way; wait for its answer"),
             VerifyError::Busy => too_many("the server compares as many uploads as it may"),
             VerifyError::Spent { after } => {
-                too_many("as much of this upload was compared as may be for now").after(after)
+                too_many("as much of this upload was compared as may be for now; try again after Retry-After").after(after)
             }
         }
     }

@@ -203,7 +203,7 @@ fn flags_over_environment_over_file() {
 async fn strangers_that_are_trusted_are_told_of() {
     let home = tempfile::tempdir().unwrap();
     let check = |flags: &[&str], word: Option<&str>| {
-        let output = run(home.path(), &[&["check-config"], flags].concat(), &[]);
+        let output = run(home.path(), &[&["check-config", "--backend-open"], flags].concat(), &[]);
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && !output.stdout.is_empty(), "{told}");
         assert_eq!(told.lines().count(), usize::from(word.is_some()), "{told}");
@@ -312,6 +312,10 @@ async fn issue_13_a_backend_that_is_open_to_local_users_is_told_of() {
             let cure = line["cure"].as_str().unwrap();
             assert!(cure.contains("unix:") && cure.contains("backend_token"), "{cure}");
         }
+        // The same before an upgrade, where it is looked for.
+        let checked = run(home.path(), &[&["check-config"], flags].concat(), &[]);
+        let warned = String::from_utf8(checked.stderr).unwrap();
+        assert_eq!(warned.matches(WARNING).count(), times, "{flags:?}\n{warned}");
     };
     check(&[], 1);
     check(&["--backend-token", "t"], 0);
