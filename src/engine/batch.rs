@@ -62,7 +62,7 @@ pub(super) struct Pace {
     /// Time that our own disk took; the client is not judged by it.
     ours: Duration,
     bytes: u64,
-    /// It has been measured anew.
+    /// It was too slow and is measured anew, and no whole minute has been good since.
     again: bool,
     minute: Minute,
 }
@@ -102,6 +102,8 @@ impl Pace {
         if minute >= MINUTE {
             slow |= slower(self.bytes - self.minute.before, minute);
             self.minute = Minute { from: elapsed, before: self.bytes };
+            // A good minute: the one before was a bad moment.
+            self.again &= slow;
         }
         if slow && !self.again {
             *self = Self { again: true, ..Self::new() };
@@ -149,6 +151,13 @@ mod tests {
         assert_eq!(ends(10_000, |_| 100).await, Some(22));
         assert_eq!(ends(10_000, |second| if second < 12 { 9000 } else { 1 << 20 }).await, None);
         assert_eq!(ends(0, |_| 0).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_good_minute_forgives_a_bad_one() {
+        let bad_minute = |second: u64, of: u64| if second % of < 60 { 1 } else { 4000 };
+        assert_eq!(ends(1024, |second| bad_minute(second, 180)).await, None);
+        assert_eq!(ends(1024, |second| bad_minute(second, 900)).await, None);
     }
 
     #[tokio::test(start_paused = true)]
