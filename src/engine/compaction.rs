@@ -10,7 +10,9 @@ use super::registry::Loaded;
 use crate::core::id::TicketId;
 use crate::journal::Replaced;
 use crate::journal::log::Log;
+use crate::journal::records::Records;
 use crate::journal::replay::JournalState;
+use crate::journal::tail::Tail;
 use crate::store::{is_exhausted, is_full};
 use std::io;
 use std::sync::Arc;
@@ -24,9 +26,18 @@ pub(super) enum Compaction {
 }
 
 impl Engine {
-    /// Whether a journal that says this is much larger than need be.
-    pub(super) fn compaction_of(&self, id: TicketId, state: &JournalState) -> Compaction {
+    /// Whether a journal that says this, and ends so, is much larger than need be. One that is damaged is never
+    /// replaced: what lies behind the damage would be gone for good.
+    pub(super) fn compaction_of(
+        &self,
+        id: TicketId,
+        state: &JournalState,
+        tail: Tail,
+    ) -> Compaction {
         let size = state.valid_bytes();
+        if !tail.is_torn_record() {
+            return Compaction::At(size);
+        }
         if size <= self.options().strides.compact_bytes {
             return Compaction::At(self.compact_above(0));
         }
@@ -106,12 +117,14 @@ impl Engine {
         let Some(source) = self.journals.read(live.id)? else {
             return Err(io::Error::other("the journal is gone"));
         };
-        let read = JournalState::read(source, live.id, self.uptime())?;
+        let mut records = Records::new(source);
+        let read = JournalState::read_from(&mut records, live.id, self.uptime())?;
         let state = read.map_err(|error| io::Error::other(error.to_string()))?;
         if state.valid_bytes() != log.end() || !says(&state, live, self) {
             return Err(io::Error::other("the journal does not say what was recorded"));
         }
-        let bytes = match self.compaction_of(live.id, &state) {
+        let tail = Tail::read(&mut records)?;
+        let bytes = match self.compaction_of(live.id, &state, tail) {
             Compaction::Due(bytes) => bytes,
             Compaction::At(size) => {
                 live.compact_at(size);

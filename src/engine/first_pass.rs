@@ -219,6 +219,7 @@ impl Engine {
             Err(LookupError::Busy) => return Err(Missed::busy()),
             Err(LookupError::Fault(fault)) => return Err(Missed::Unread(fault)),
         };
+        self.report_damage(id, &loaded);
         let upload = loaded.replayed.upload.clone();
         let in_memory = upload.awaits_publish() || loaded.replayed.unsynced_bytes > 0;
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.

@@ -106,6 +106,7 @@ impl Engine {
         }
         self.stats.loads.add(1);
         let mut loaded = self.load(id)?;
+        self.report_damage(id, &loaded);
         // What is told must hold whatever happens.
         self.make_sure_of(id, &mut loaded)?;
         Ok(self.adopt(id, loaded.replayed))
@@ -180,7 +181,8 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Loads at once. Each holds a blocking thread and up to 2 MiB: a buffer of 1 MiB at most, and the upload.
+/// Loads at once. Each holds a blocking thread and up to 2 MiB: a buffer of 1 MiB at most, and the upload; 4 MiB
+/// more where the journal is damaged.
 const MAX_LOADS: usize = 8;
 /// Requests that wait for a load: as many as chunks may be in flight.
 const MAX_WAITING: usize = 16_384;

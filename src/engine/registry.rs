@@ -11,7 +11,9 @@ use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::journal::JournalFile;
 use crate::journal::record::{MAGIC, Record, encode};
+use crate::journal::records::Records;
 use crate::journal::replay::{JournalState, Replayed, Unreadable};
+use crate::journal::tail::Tail;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -34,6 +36,8 @@ struct Held {
 pub(super) struct Loaded {
     pub(super) replayed: Replayed,
     pub(super) compaction: Compaction,
+    /// What lies behind the good bytes.
+    pub(super) tail: Tail,
 }
 
 impl Registry {
@@ -149,7 +153,9 @@ impl Engine {
             error => fault("reading the journal", &error),
         };
         let source = self.journals.read(id).map_err(read)?.ok_or(LookupError::Unknown)?;
-        let state = match JournalState::read(source, id, self.uptime()).map_err(read)? {
+        let mut records = Records::new(source);
+        let state = JournalState::read_from(&mut records, id, self.uptime()).map_err(read)?;
+        let state = match state {
             Ok(state) => state,
             Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
                 let part =
@@ -165,11 +171,25 @@ impl Engine {
             }
             Err(error) => return Err(fault("journal", &error)),
         };
-        let compaction = self.compaction_of(id, &state);
-        let replayed = state.seen_in(self.store.run());
+        let tail = Tail::read(&mut records).map_err(read)?;
+        let compaction = self.compaction_of(id, &state, tail);
+        let mut replayed = state.seen_in(self.store.run());
+        if !tail.is_torn_record() {
+            // Nothing is written over what lies behind before something has to be appended; it is noted at a later load.
+            replayed.uncounted = None;
+        }
         held::check(&*self.store, id, &replayed.upload)
             .map_err(|lack| fault("stored bytes", &lack))?;
-        Ok(Loaded { replayed, compaction })
+        Ok(Loaded { replayed, compaction, tail })
+    }
+
+    /// Says where whole records lie behind a damaged one. With `ack = written` a power cut leaves such a journal, and
+    /// nothing that was to outlive it is lost; otherwise the disk, or somebody, has changed it.
+    pub(super) fn report_damage(&self, id: TicketId, loaded: &Loaded) {
+        if let Some(whole_from) = loaded.tail.hidden_record {
+            let damaged_at = loaded.replayed.valid_bytes;
+            tracing::error!(upload = %id.short(), damaged_at, whole_from, "journal record damaged, whole ones follow it");
+        }
     }
 
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their

@@ -26,6 +26,12 @@ impl<R: Read> Records<R> {
         self.offset
     }
 
+    /// Whether nothing more comes.
+    pub fn is_at_end(&mut self) -> io::Result<bool> {
+        self.fill(1)?;
+        Ok(self.waiting().is_empty())
+    }
+
     /// Takes the next `count` bytes as they are; fewer at the end of the journal.
     pub fn take(&mut self, count: usize) -> io::Result<&[u8]> {
         self.fill(count)?;

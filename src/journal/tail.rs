@@ -20,6 +20,9 @@ impl Tail {
     /// `MOST_LOOKED_AT` bytes: one that follows a damaged one begins there. Chance bytes have the right checksum once
     /// in four thousand million times.
     pub fn read(journal: &mut Records<impl Read>) -> io::Result<Self> {
+        if journal.is_at_end()? {
+            return Ok(Self::default());
+        }
         let from = journal.offset();
         let near = journal.take(MOST_LOOKED_AT)?;
         if decode(near).is_some() {
@@ -29,6 +32,12 @@ impl Tail {
         let hidden_record = hidden_record(near).map(|at| from + at as u64);
         while !journal.take(BUFFER_BYTES)?.is_empty() {}
         Ok(Self { bytes: journal.offset() - from, hidden_record })
+    }
+
+    /// Whether it may be no more than what a crash leaves of the last record. Where it is more, the good bytes may not be all
+    /// that was acknowledged.
+    pub fn is_torn_record(&self) -> bool {
+        self.hidden_record.is_none() && self.bytes <= (HEAD_BYTES + MAX_BODY_BYTES) as u64
     }
 }
 
@@ -68,6 +77,7 @@ mod tests {
             let tail = Tail::read(&mut records).unwrap();
             assert_eq!(tail.hidden_record, expected.map(|at| at as u64), "{valid}");
             assert_eq!(tail.bytes, bytes.len().saturating_sub(valid) as u64);
+            assert_eq!(tail.is_torn_record(), expected.is_none());
         };
         check(&journal, journal.len(), None);
         check(&journal[..journal.len() - 1], starts[2], None);
@@ -90,5 +100,6 @@ mod tests {
         let journal = [0xF0, 0xFF, 0x0E, 0x00].repeat((8 << 20) / 4);
         let tail = Tail::read(&mut Records::new(&journal[..])).unwrap();
         assert_eq!(tail, Tail { bytes: 8 << 20, hidden_record: None });
+        assert!(!tail.is_torn_record(), "no record is that long");
     }
 }

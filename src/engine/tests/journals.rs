@@ -333,3 +333,45 @@ async fn issue_13_a_huge_journal_delays_no_start() {
     engine.draining().cancel();
     sweep.await.unwrap();
 }
+
+/// One record is damaged, by a bit on the disk or on the way from it: what lies behind it may have been acknowledged.
+#[tokio::test]
+async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
+    const AT: usize = 100 << 10;
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    grown(&engine, &machine, id, 25_000);
+    drop(engine);
+    let whole = machine.journals.live(id).unwrap();
+    assert!(whole.len() > 1_000_000);
+    let mut damaged = whole.clone();
+    damaged[AT] ^= 1;
+    machine.journals.create(id, &damaged, SyncWhen::Now).unwrap();
+    let engine = machine.start(Durability::Written);
+    engine.first_pass().await;
+    let held = engine.status(id).await.unwrap().received.bytes();
+    assert!((2000..3000).contains(&held), "{held}");
+    assert_eq!(engine.stats().compactions.value(), 0);
+    let after = machine.journals.live(id).unwrap();
+    assert!(after == damaged, "the first pass and a load change nothing of it");
+    drop(engine);
+    // The bit reads as it was again: all of it is there.
+    machine.journals.create(id, &whole, SyncWhen::Now).unwrap();
+    let engine = machine.start(Durability::Written);
+    assert_eq!(engine.status(id).await.unwrap().received.bytes(), 25_000);
+    drop(engine);
+    // An append cuts it off, and then there is nothing left to take care of.
+    machine.journals.create(id, &damaged, SyncWhen::Now).unwrap();
+    let engine = machine.start(Durability::Written);
+    engine.receive(id, chunk(held, held + 1, 30_000), None, body(&[b"x"])).await.unwrap();
+    engine.settled().await;
+    assert_eq!(engine.stats().compactions.value(), 1);
+    assert_eq!(engine.status(id).await.unwrap().received.bytes(), held + 1);
+    drop(engine);
+    // What a crash leaves of the last record is no reason to leave the rest as it is.
+    machine.journals.create(id, &whole[..whole.len() - 5], SyncWhen::Now).unwrap();
+    let engine = machine.start(Durability::Written);
+    assert_eq!(engine.status(id).await.unwrap().received.bytes(), 24_999);
+    assert_eq!(engine.stats().compactions.value(), 1);
+}
