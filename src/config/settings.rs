@@ -101,7 +101,7 @@ pub struct Settings {
     pub handover_timeout: Duration,
     /// How long a backend that answered `wait` has for `finish_upload`. Default 10 min. Positive.
     pub handover_confirm_timeout: Duration,
-    /// How long a handover is repeated before it has failed. Default 24 h; zero calls once.
+    /// How long after its first call a handover is repeated before it has failed. Default 24 h; zero calls once.
     pub handover_retry_for: Duration,
     /// The only places handovers call. Default none: the backend is trusted to name its own.
     pub callback_allow: Vec<CallbackRule>,

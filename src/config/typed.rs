@@ -161,7 +161,7 @@ pub struct Typed {
     /// How long a backend that answered "wait" has for finish_upload [default: 10m]
     #[arg(long, value_name = "TIME")]
     pub handover_confirm_timeout: Option<Raw>,
-    /// How long a handover is tried again before it has failed; 0 tries once [default: 24h]
+    /// How long after its first call a handover is tried again before it has failed; 0 tries once [default: 24h]
     #[arg(long, value_name = "TIME")]
     pub handover_retry_for: Option<Raw>,
     /// The only hosts, IPs or CIDRs that handovers call, separated by commas or repeated

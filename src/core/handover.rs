@@ -6,8 +6,11 @@ use std::time::Duration;
 /// The state of the calls that one upload owes its backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calls {
-    /// When calling began, or began anew; [`Policy::retry_for`] counts from here.
+    /// Since when the next answer is owed: published, cancelled, retried by hand, or answered with `wait`.
     pub since: Uptime,
+    /// When the first call after `since` was begun, if one was; [`Policy::retry_for`] counts from here. It may be
+    /// long after `since`: calls wait their turn where a destination does not answer.
+    pub first: Option<Uptime>,
     /// Calls begun so far, over restarts.
     pub begun: u32,
     /// Calls begun since the backend last answered, or since `since`: sets the pause.
@@ -42,14 +45,14 @@ pub enum LastCall {
 pub struct Policy {
     /// A backend that said `wait` is called again after this long.
     pub confirm_timeout: Duration,
-    /// Unanswered calls are repeated for this long.
+    /// Unanswered calls are repeated until this long after the first of them was begun.
     pub retry_for: Duration,
 }
 
 impl Calls {
     /// Nothing called yet; calling begins at `since`.
     pub fn owed(since: Uptime) -> Self {
-        Self { since, begun: 0, unanswered: 0, last: LastCall::None }
+        Self { since, first: None, begun: 0, unanswered: 0, last: LastCall::None }
     }
 
     /// When the next call is due. `jitter` is a random number from 0 to 1, drawn by the caller.
@@ -66,7 +69,9 @@ impl Calls {
     pub fn exhausted(&self, policy: &Policy, now: Uptime) -> bool {
         match &self.last {
             LastCall::None | LastCall::Begun | LastCall::Waiting { .. } => false,
-            LastCall::Unanswered { .. } => now.since(self.since) >= policy.retry_for,
+            LastCall::Unanswered { .. } => {
+                now.since(self.first.unwrap_or(self.since)) >= policy.retry_for
+            }
         }
     }
 }
@@ -119,5 +124,18 @@ mod tests {
         calls.last = LastCall::Unanswered { at: Uptime(5_000), reason: String::new() };
         assert!(!calls.exhausted(&policy, Uptime(59_999)));
         assert!(calls.exhausted(&policy, Uptime(60_000)));
+    }
+
+    #[test]
+    fn issue_13_time_in_the_queue_before_the_first_call_is_no_time_of_retries() {
+        let policy = Policy {
+            confirm_timeout: Duration::from_secs(600),
+            retry_for: Duration::from_secs(60),
+        };
+        let last = LastCall::Unanswered { at: Uptime(155_000), reason: String::new() };
+        let first = Some(Uptime(100_000));
+        let calls = Calls { first, begun: 1, unanswered: 1, last, ..Calls::owed(Uptime(0)) };
+        assert!(!calls.exhausted(&policy, Uptime(159_999)));
+        assert!(calls.exhausted(&policy, Uptime(160_000)));
     }
 }

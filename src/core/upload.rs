@@ -405,13 +405,15 @@ impl Upload {
             return;
         };
         match event {
-            Event::CallBegun { .. } => {
+            Event::CallBegun { at } => {
+                calls.first.get_or_insert(at.uptime);
                 calls.begun = calls.begun.saturating_add(1);
                 calls.unanswered = calls.unanswered.saturating_add(1);
                 calls.last = LastCall::Begun;
             }
             Event::CallEnded { at, outcome: CallOutcome::Wait } => {
                 calls.since = at.uptime;
+                calls.first = None;
                 calls.unanswered = 0;
                 calls.last = LastCall::Waiting { at: at.uptime };
             }

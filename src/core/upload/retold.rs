@@ -91,7 +91,7 @@ fn retold_calls(calls: &Calls, stamp: impl Fn(Uptime) -> Stamp) -> Vec<Event> {
         }
         LastCall::None | LastCall::Begun | LastCall::Unanswered { .. } => {}
     }
-    events.extend(begun(calls.unanswered, since));
+    events.extend(begun(calls.unanswered, calls.first.map_or(since, &stamp)));
     if let LastCall::Unanswered { at, reason } = &calls.last {
         let outcome = CallOutcome::Retry(reason.clone());
         events.push(Event::CallEnded { at: stamp(*at), outcome });

@@ -142,6 +142,27 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
 }
 
 #[tokio::test]
+async fn issue_13_an_upload_that_waited_long_for_its_first_call_is_called_again() {
+    let machine = Machine::default();
+    let retry_for = Duration::from_secs(3600);
+    let mut engine = machine.start_with(Durability::Durable, retry_for);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    let states = [StateName::HandingOver, StateName::HandingOver, StateName::Failed];
+    // A backend that does not answer lets it wait in the queue for longer than calls are repeated.
+    for (wait, expected) in [2 * retry_for, retry_for / 2, retry_for].into_iter().zip(states) {
+        machine.clock.advance(wait);
+        engine.begin_call(id).await.unwrap().unwrap();
+        engine.end_call(id, CallResult::Unanswered("hangs".into())).await.unwrap();
+        assert_eq!(engine.status(id).await.unwrap().state, expected, "{wait:?}");
+        // What the first call's time is taken from is in the journal.
+        engine.settle_for_good().await;
+        drop(engine);
+        engine = machine.start_with(Durability::Durable, retry_for);
+    }
+}
+
+#[tokio::test]
 async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
     const LARGE: usize = 40 << 20;
     static ZEROS: [u8; LARGE] = [0; LARGE];
