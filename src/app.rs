@@ -234,7 +234,12 @@ impl Server {
     ) {
         let manager = std::mem::take(&mut self.manager);
         let pulse = self.workers.pulse().and(self.backend_workers.pulse());
-        manager.watching(pulse, self.serve(&manager, stop, beside)).await;
+        let counting = Arc::clone(&self.engine).keep_count();
+        tokio::select! {
+            biased;
+            () = manager.watching(pulse, self.serve(&manager, stop, beside)) => {}
+            () = counting => {}
+        }
     }
 
     async fn serve(

@@ -167,7 +167,8 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::sync::mpsc;
     use std::time::Duration;
-    use tokio::time::{Instant, timeout};
+    use tokio::sync::oneshot;
+    use tokio::time::{Instant, sleep, timeout};
     use tokio_util::sync::CancellationToken;
 
     /// A disk that hangs holds every blocking thread for good, and workers end all the same.
@@ -194,6 +195,33 @@ mod tests {
         assert_eq!(gone.try_recv(), Err(mpsc::TryRecvError::Disconnected));
         drop(release);
         assert!(runtime.block_on(hangs).unwrap().is_err());
+    }
+
+    /// Time is paused. Each write is seen by the file being there again.
+    #[tokio::test(start_paused = true)]
+    async fn issue_13_the_count_of_running_time_is_kept_through_a_stop() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            backend_listen: "127.0.0.2:0".parse().unwrap(),
+            storage_dir: directory.path().to_owned(),
+            shutdown_grace: Duration::from_secs(200),
+            workers: 1,
+            ..Settings::default()
+        };
+        let server = Server::start(settings).unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let count = directory.path().join("uptime");
+        let (tell, told) = oneshot::channel();
+        let watch = async move {
+            sleep(Duration::from_secs(30)).await;
+            let before = std::fs::remove_file(&count);
+            sleep(Duration::from_secs(60)).await;
+            let _ = tell.send((before.is_ok(), count.exists()));
+        };
+        server.run(stop, vec![Box::pin(watch)]).await;
+        assert_eq!(told.await, Ok((true, true)), "written at the start, and during the stop");
     }
 
     /// Time is paused: it jumps to the next deadline whenever nothing else can go on.

@@ -50,7 +50,6 @@ impl Engine {
             () = self.draining.cancelled() => {}
             () = watch => {}
             () = evict => {}
-            () = self.keep_count() => {}
         }
     }
 

@@ -9,8 +9,8 @@ use super::Engine;
 use super::clock::Clock;
 use crate::core::time::{Stamp, Uptime};
 use crate::journal::JournalStore;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The count of this process.
@@ -22,6 +22,8 @@ pub(super) struct Count {
     origin: Duration,
     /// Whether the last attempt to write it down failed, so that this is told once.
     failing: AtomicBool,
+    /// Held while it is written down: one file at a time is written and renamed.
+    writing: Mutex<()>,
 }
 
 impl Count {
@@ -43,7 +45,12 @@ impl Count {
                 begin()
             }
         };
-        Self { from, origin: clock.since_boot(), failing: AtomicBool::new(false) }
+        Self {
+            from,
+            origin: clock.since_boot(),
+            failing: AtomicBool::default(),
+            writing: Mutex::default(),
+        }
     }
 
     /// Where it was taken up.
@@ -67,8 +74,9 @@ impl Engine {
         Stamp { date: self.clock.date(), uptime: self.uptime() }
     }
 
-    /// Writes the count down now and then. Dropping the future may lose what the last time would have written.
-    pub(super) async fn keep_count(self: &Arc<Self>) {
+    /// Writes the count down now and then, for as long as it is polled: to the end of a stop, since a kill may come until
+    /// then. Dropping the future may lose what the last time would have written.
+    pub async fn keep_count(self: Arc<Self>) {
         let mut tick = tokio::time::interval(KEPT_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -81,6 +89,8 @@ impl Engine {
     pub(super) async fn keep_uptime(self: &Arc<Self>) {
         let engine = Arc::clone(self);
         let work = self.blocking.spawn(move || {
+            // An earlier one may run still, its future dropped. Then `uptime` never goes back either.
+            let _writing = engine.count.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let uptime = engine.uptime();
             let kept = engine.journals.write_uptime(uptime);
             let failed = engine.count.failing.swap(kept.is_err(), Ordering::Relaxed);

@@ -184,6 +184,30 @@ async fn the_count_goes_on_from_process_to_process_and_stands_still_between() {
 }
 
 #[tokio::test]
+async fn issue_13_the_count_is_written_by_one_at_a_time() {
+    let machine = Machine::default();
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (entered, overlaps) = (std::sync::Mutex::new(entered), Arc::new(AtomicU64::new(0)));
+    let (writers, seen) = (AtomicU64::new(0), Arc::clone(&overlaps));
+    let judge = move |_, step, _| {
+        if step == crate::journal::memory::Step::Count {
+            if writers.fetch_add(1, Ordering::SeqCst) > 0 {
+                enter.send(()).unwrap();
+            } else if entered.lock().unwrap().recv_timeout(Duration::from_millis(500)).is_ok() {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
+            writers.fetch_sub(1, Ordering::SeqCst);
+        }
+        Fate::Happens
+    };
+    let journals = machine.journals.judged(Arc::new(judge));
+    let engine = Machine { journals, ..machine }.start(Durability::Durable);
+    // What ends at the drain while its write runs, and the last one of a stop.
+    tokio::join!(engine.keep_uptime(), engine.keep_uptime());
+    assert_eq!(overlaps.load(Ordering::SeqCst), 0, "two wrote at once");
+}
+
+#[tokio::test]
 async fn a_crash_makes_things_due_later_and_never_earlier() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
