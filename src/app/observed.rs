@@ -7,9 +7,10 @@ use crate::net::{Memory, Stats, TlsReload, Workers};
 use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{Beside, Surface, Turn};
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 
 /// The rooms of a server that have something to show.
@@ -44,6 +45,7 @@ pub(super) fn beside(shown: &Shown<'_>) -> Beside {
     let turns = workers.map(|(name, runtime)| Turn::new(name.to_owned(), runtime.clone()));
     let main = Turn::new("main".into(), Handle::current());
     let loops = std::iter::once(main).chain(turns).collect();
+    let threads = Threads::default();
     Beside {
         metrics: Arc::new(move |scrape| sources.render(scrape)),
         refusals,
@@ -52,22 +54,41 @@ pub(super) fn beside(shown: &Shown<'_>) -> Beside {
             let ends = certificates.iter().filter_map(|(_, tls)| tls.ends()).min();
             let expired = ends.is_some_and(|ends| ends <= SystemTime::now());
             let expired = expired.then(|| "a certificate has expired".to_owned());
-            expired.into_iter().chain(threads_missing()).collect()
+            expired.into_iter().chain(threads.missing(Instant::now(), start_thread)).collect()
         }),
         notes: Arc::new(|| telemetry::log_trouble().into_iter().collect()),
         log: telemetry::log_filter(),
     }
 }
 
-/// Why the system gives the process no thread, if it gives none: what waits for the disk waits for the few there are.
-fn threads_missing() -> Option<String> {
-    let thread = thread::Builder::new().name("incoming-probe".into()).spawn(|| ());
-    match thread.map(thread::JoinHandle::join) {
-        Ok(_) => None,
-        Err(error) => Some(format!(
-            "the system gives no thread ({error}): raise the limit of processes (ulimit -u, TasksMax, pids.max)"
-        )),
+/// Whether the system gives the process threads: what waits for the disk waits for the few there are otherwise. Each
+/// `/readyz` asks, so what was found holds for a while.
+#[derive(Debug, Default)]
+struct Threads {
+    found: Mutex<Option<(Instant, Option<String>)>>,
+}
+
+impl Threads {
+    /// Why it gives none, if so. `start` starts a thread that ends by itself; nobody waits for it.
+    fn missing(&self, now: Instant, start: impl FnOnce() -> io::Result<()>) -> Option<String> {
+        let mut found = self.found.lock().expect("no holder of this lock panics");
+        if let Some((at, missing)) = found.as_ref()
+            && now.saturating_duration_since(*at) < FOUND_HOLDS
+        {
+            return missing.clone();
+        }
+        let missing = start().err().map(|error| {
+            format!(
+                "the system gives no thread ({error}): raise the limit of processes (ulimit -u, TasksMax, pids.max)"
+            )
+        });
+        *found = Some((now, missing.clone()));
+        missing
     }
+}
+
+fn start_thread() -> io::Result<()> {
+    thread::Builder::new().name("incoming-probe".into()).spawn(|| ()).map(drop)
 }
 
 fn word(surface: Surface) -> &'static str {
@@ -75,5 +96,31 @@ fn word(surface: Surface) -> &'static str {
         Surface::Public => "public",
         Surface::Backend => "backend",
         Surface::Shared => "shared",
+    }
+}
+
+/// How long it is not asked again whether there are threads.
+const FOUND_HOLDS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issue_13_a_thread_is_asked_for_once_in_a_while() {
+        let (threads, began, mut started) = (Threads::default(), Instant::now(), 0);
+        let mut ask = |after_ms, gives: bool| {
+            let start = || {
+                started += 1;
+                if gives { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            };
+            (threads.missing(began + Duration::from_millis(after_ms), start).is_some(), started)
+        };
+        assert_eq!(ask(0, true), (false, 1));
+        assert_eq!(ask(4_999, false), (false, 1));
+        assert_eq!(ask(5_000, false), (true, 2));
+        assert_eq!(ask(9_999, true), (true, 2));
+        assert_eq!(ask(10_000, true), (false, 3));
+        assert!(start_thread().is_ok());
     }
 }
