@@ -81,8 +81,13 @@ pub struct DemoArgs {
 /// A port is taken, a name cannot stand in a certificate, or the directory cannot be used.
 pub fn demo(args: DemoArgs) -> Result<(), CliError> {
     let storage = args.dir.join("storage");
-    let settings =
-        Settings { storage_dir: storage.clone(), shutdown_grace: GRACE, ..Settings::default() };
+    let settings = Settings {
+        storage_dir: storage.clone(),
+        shutdown_grace: GRACE,
+        // The greeting says who reaches it, so the log need not.
+        backend_open: true,
+        ..Settings::default()
+    };
     telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
     serve::run(async move {
         let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;

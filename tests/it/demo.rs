@@ -1,6 +1,7 @@
 //! Protects whoever tries the demo on a machine or in a network that others use too.
 
 use crate::child::{Program, run};
+use crate::until;
 use std::fs::Permissions;
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,8 +16,8 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// Every port that it names is open here, and at another address of this machine only with `--lan`.
-#[test]
-fn issue_13_the_demo_is_for_this_machine_unless_lan_is_asked_for() {
+#[tokio::test]
+async fn issue_13_the_demo_is_for_this_machine_unless_lan_is_asked_for() {
     for (flags, elsewhere) in [(&[][..], false), (&["--lan"][..], true)] {
         let directory = tempfile::tempdir().unwrap();
         let demo = Program::start_demo(directory.path(), flags);
@@ -32,6 +33,12 @@ fn issue_13_the_demo_is_for_this_machine_unless_lan_is_asked_for() {
         }
         let open = |port| TcpStream::connect(("127.0.0.2", port)).is_ok();
         assert_eq!([https, http, backend].map(open), [elsewhere, false, false], "{said}");
+        // Who reaches it is said there, and not once more in the log.
+        let log = until("its log", async || {
+            let log = std::fs::read_to_string(directory.path().join("demo.log")).unwrap();
+            log.contains("storing").then_some(log)
+        });
+        assert!(!log.await.contains("any user of this machine"));
         assert_eq!(said.contains("THERE IS NO LOGIN"), elsewhere, "{said}");
         assert_eq!(said.contains("for a phone or another machine"), elsewhere, "{said}");
         // Where the machine has IPv6, a browser may take localhost for that.
