@@ -12,6 +12,7 @@ pub mod browser;
 pub mod content_digest;
 pub mod cors;
 pub mod doctor;
+mod findings;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -29,6 +30,7 @@ pub mod reply;
 pub mod route;
 pub mod status;
 mod trace;
+mod untaken;
 mod verify;
 
 use crate::core::time::ms;

@@ -149,6 +149,39 @@ impl Observed {
         let others = [methods.len(), silences.len(), refusals.len()];
         names.chain(others).max().unwrap_or_default()
     }
+
+    /// Cuts what findings repeat: methods, names of headers and codes to `name` characters, other texts to `text`.
+    /// Characters that a terminal would obey go.
+    pub fn shorten(&mut self, name: usize, text: usize) {
+        let Self {
+            stripped,
+            methods,
+            request_headers_lost,
+            answer_headers_lost,
+            answer_headers_doubled,
+            preflight_lacks,
+            refusals,
+            exposed,
+            ..
+        } = self;
+        let tried = methods.iter_mut().map(|tried| &mut tried.method);
+        let tried = tried.chain(refusals.iter_mut().map(|tried| &mut tried.code));
+        let headers = [request_headers_lost, answer_headers_lost, answer_headers_doubled];
+        for one in tried.chain(headers.into_iter().flatten()) {
+            cut(one, name);
+        }
+        let lacks = preflight_lacks.iter_mut().flatten();
+        for one in stripped.iter_mut().chain(lacks).chain(exposed) {
+            cut(one, text);
+        }
+    }
+}
+
+fn cut(text: &mut String, chars: usize) {
+    text.retain(|c| !c.is_control());
+    if let Some((end, _)) = text.char_indices().nth(chars) {
+        text.truncate(end);
+    }
 }
 
 /// A program that stands before servers.

@@ -60,8 +60,8 @@ pub fn preflight_answer(request: &HeaderMap, methods: &'static str) -> Answer {
     answer
 }
 
-/// The names that a preflight asks for, of all its lines; `None` where one is no name of a header:
-/// whatever that is, no browser sent it, and it is not repeated.
+/// The names that a preflight asks for, of all its lines; `None` where one is no name of a header, or they are
+/// longer than a page's: whatever that is, no browser sent it, and it is not repeated.
 fn asked(request: &HeaderMap) -> Option<HeaderValue> {
     let mut names = Vec::new();
     for line in request.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -69,12 +69,15 @@ fn asked(request: &HeaderMap) -> Option<HeaderValue> {
         names.extend(line.filter(|name| !name.is_empty()));
     }
     let good = names.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok());
-    if names.is_empty() || !good {
+    let names = names.join(", ");
+    if names.is_empty() || names.len() > MOST_ASKED || !good {
         return None;
     }
-    HeaderValue::from_str(&names.join(", ")).ok()
+    HeaderValue::from_str(&names).ok()
 }
 
+/// Bytes of such names. HTTP/2 says 32 KiB of them in a few bytes, a hundred times, and may leave the answers unread.
+const MOST_ASKED: usize = 1024;
 const TIMING_ALLOW_ORIGIN: &str = "timing-allow-origin";
 const ALWAYS: &str = "content-type, content-range, content-digest";
 const EXPOSED: &str = "Upload-Offset, Upload-Length, Upload-Complete, Retry-After, X-Request-Id";

@@ -1,5 +1,5 @@
 //! `/incoming/frontend/doctor`: says what arrived of a request, so that a client can tell what the path between them
-//! did to it; and passes on what `diagnosis` makes of what a client has seen.
+//! did to it.
 //!
 //! It keeps nothing and gives away nothing of uploads. A stranger may ask it, so everything is bounded: the bytes and
 //! the time of a request, how many are served at once, the length of an answer. It answers JSON alone, repeats a few
@@ -12,10 +12,10 @@ use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
 use super::guests::{Guests, Visit};
 use super::reply::{Code, Problem, json_answer, shown};
+use super::untaken::until_taken;
 use super::{Answer, Caller, Surface, Wire};
 use crate::core::limits::SharedLimit;
-use crate::diagnosis::Findings;
-use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming, Observed};
+use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming};
 use crate::engine::presence::Presence;
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -31,12 +31,14 @@ use std::time::{Duration, Instant};
 /// What all requests to the doctor share.
 #[derive(Debug)]
 pub(super) struct Doctor {
-    places: Guests,
+    places: Arc<Guests>,
     /// For answers that wait. Whoever asks for one may leave and not be missed, so they take no place of a request
     /// that does something.
-    waits: Guests,
-    /// For judgements, which take no time.
-    judgements: Guests,
+    waits: Arc<Guests>,
+    /// For answers that their clients have not taken.
+    untaken: Arc<Guests>,
+    /// For judgements, until their answers are taken.
+    pub(super) judgements: Arc<Guests>,
     /// Answers given; two with one number came out of a cache.
     serial: AtomicU64,
 }
@@ -46,6 +48,7 @@ impl Doctor {
         Self {
             places: Guests::new(PLACES),
             waits: Guests::new(WAITS),
+            untaken: Guests::new(UNTAKEN),
             judgements: Guests::new(PLACES),
             serial: AtomicU64::new(0),
         }
@@ -90,41 +93,13 @@ impl Wire {
         })
     }
 
-    /// What a client has seen of its path, judged.
-    pub(super) async fn doctor_findings(
-        self: &Arc<Self>,
-        surface: Surface,
-        caller: Caller,
-        head: Parts,
-        body: RequestBody,
-    ) -> Answer {
-        if head.method == Method::OPTIONS {
-            return preflight_answer(&head.headers, FINDINGS_METHODS);
-        }
-        if head.method != Method::POST {
-            return Problem::method(&head.method, FINDINGS_METHODS).into_answer();
-        }
-        let guest = self.guest(surface, &caller, &head);
-        let Some(_place) = self.doctor.judgements.enter(guest) else {
-            return busy().into_answer();
-        };
-        let told = match body.collect(MOST_FINDINGS_BYTES, &self.rooms.frontend).await {
-            Ok(told) => told,
-            Err(problem) => return problem.into_answer(),
-        };
-        match observed(&told) {
-            Ok(seen) => json_answer(&Findings::of(&seen)),
-            Err(problem) => problem.into_answer(),
-        }
-    }
-
     async fn examine(
         self: &Arc<Self>,
         surface: Surface,
         caller: Caller,
         head: &Parts,
         body: RequestBody,
-        place: Visit<'_>,
+        place: Visit,
     ) -> Result<Answer, Problem> {
         let began = Instant::now();
         let wishes = wishes(head)?;
@@ -143,6 +118,8 @@ impl Wire {
                 () = Presence::gone_from(head.extensions.get()) => {}
             }
         }
+        let guest = self.guest(surface, &caller, head);
+        let untaken = self.doctor.untaken.enter(guest).ok_or_else(busy)?;
         let sent = specimens(body.bytes);
         let mut said = self.options.now().cors.headers(&head.headers);
         said.extend(sent.clone());
@@ -163,11 +140,11 @@ impl Wire {
         };
         let mut answer = json_answer(&report);
         answer.headers_mut().extend(sent);
-        Ok(answer)
+        Ok(until_taken(answer, untaken).await)
     }
 
     /// Whose place a request takes.
-    fn guest(&self, surface: Surface, caller: &Caller, head: &Parts) -> Client {
+    pub(super) fn guest(&self, surface: Surface, caller: &Caller, head: &Parts) -> Client {
         let client = self.options.now().access.client(surface, caller, &head.headers);
         client.unwrap_or(Client::Unknown)
     }
@@ -234,24 +211,6 @@ async fn read(mut body: RequestBody, began: Instant) -> Result<ArrivedBody, Prob
     Ok(seen)
 }
 
-/// What a client has seen, as it tells it.
-pub(super) fn observed(told: &[u8]) -> Result<Observed, Problem> {
-    // By way of an object: fields that may all be left out would make an empty list one as well.
-    let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(told);
-    let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
-    let bad = |why: &str| {
-        let text = String::from_utf8_lossy(told);
-        Problem::bad_request(format!("the body {} is not what it should be: {why}", shown(&text)))
-    };
-    // The error repeats words of the body.
-    let seen = seen.map_err(|error| bad(&shown(&error.to_string())))?;
-    // A finding is some hundred times as long as the shortest entry that it comes from.
-    if seen.longest_list() > MOST_ENTRIES {
-        return Err(bad(&format!("a list has more than {MOST_ENTRIES} entries")));
-    }
-    Ok(seen)
-}
-
 pub(super) fn wishes(head: &Parts) -> Result<Wishes, Problem> {
     let mut wishes = Wishes::default();
     for (key, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
@@ -280,7 +239,7 @@ fn wait(text: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds.min(MOST_WAIT.as_secs_f64())))
 }
 
-fn busy() -> Problem {
+pub(super) fn busy() -> Problem {
     Problem::new(Code::TooMany, "the doctor is examining as many paths as it may; try again")
 }
 
@@ -329,7 +288,6 @@ fn place(address: IpAddr) -> String {
 pub const MARK: (HeaderName, HeaderValue) =
     (HeaderName::from_static("incoming-doctor"), HeaderValue::from_static("1"));
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-const FINDINGS_METHODS: &str = "POST, OPTIONS";
 /// Refusals that can be asked for. No 5xx and no 429: proxies take servers out of service for those.
 const REFUSALS: [(&str, Code); 3] = [
     ("unknown-upload", Code::UnknownUpload),
@@ -342,14 +300,13 @@ const VALUE_CHARS: usize = 200;
 const PLACES: SharedLimit = SharedLimit { each: 8, all: 16, parts: 1 };
 /// Answers that wait at once: for 50 s at most each holds a timer, a connection and nothing else.
 const WAITS: SharedLimit = SharedLimit { each: 128, all: 256, parts: 1 };
-const MOST_FINDINGS_BYTES: usize = 64 << 10;
+/// Answers that are not taken yet, of 4 KiB at most each.
+const UNTAKEN: SharedLimit = SharedLimit { each: 128, all: 256, parts: 1 };
 /// A body's most: more than the cap of 128 MiB that some proxies have.
 pub const MOST_BYTES: u64 = 160 << 20;
 /// A body's whole time, and how long it may stand still: longer than a proxy's usual 60 s.
 const MOST_TIME: Duration = Duration::from_secs(120);
 const MOST_PAUSE: Duration = Duration::from_secs(70);
-/// Entries of a list of things seen; an examination makes ten at most.
-const MOST_ENTRIES: usize = 32;
 /// As long as a long poll (contract, section 2).
 pub(super) const MOST_WAIT: Duration = Duration::from_secs(50);
 
@@ -389,36 +346,6 @@ mod tests {
         for bad in ["", "inf", "-inf", "1e400", "nan", "-1", "-1e300", "1s"] {
             check(bad, None);
         }
-    }
-
-    /// Each entry makes a finding, which is much longer.
-    #[test]
-    fn what_a_stranger_has_seen_is_short() {
-        let check = |told: String, expected: Option<&str>| {
-            let refused = observed(told.as_bytes()).err();
-            let detail = refused.map(|problem| problem.detail().to_owned());
-            assert_eq!(detail.is_some(), expected.is_some(), "{detail:?}");
-            let detail = detail.unwrap_or_default();
-            assert!(detail.contains(expected.unwrap_or_default()), "{detail}");
-            assert!(detail.len() < 2000 && !detail.contains('\u{1b}'), "{detail:?}");
-        };
-        let lists = [
-            "request_headers_lost",
-            "answer_headers_lost",
-            "answer_headers_doubled",
-            "preflight_lacks",
-            "exposed",
-        ];
-        for list in lists {
-            let of = |count: usize| serde_json::json!({ list: vec!["x"; count] }).to_string();
-            check(of(MOST_ENTRIES), None);
-            check(of(MOST_ENTRIES + 1), Some("32 entries"));
-        }
-        let tried = r#"{"method":"PUT","came":"own"},"#.repeat(MOST_ENTRIES + 1);
-        check(format!(r#"{{"methods":[{}]}}"#, tried.trim_end_matches(',')), Some("32 entries"));
-        // The error names what it cannot take.
-        check(r#"{"proxy":"\u001b[31mred"}"#.into(), Some("unknown variant"));
-        check(format!(r#"{{"proxy":"{}"}}"#, "x".repeat(60_000)), Some("unknown variant"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::forwarded::Client;
 use crate::core::limits::SharedLimit;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Places of one kind.
 #[derive(Debug)]
@@ -18,18 +18,18 @@ type Guest = Option<IpAddr>;
 
 /// One place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Visit<'a> {
-    guests: &'a Guests,
+pub(super) struct Visit {
+    guests: Arc<Guests>,
     guest: Guest,
 }
 
 impl Guests {
-    pub(super) fn new(limit: SharedLimit) -> Self {
-        Self { limit, held: Mutex::default() }
+    pub(super) fn new(limit: SharedLimit) -> Arc<Self> {
+        Arc::new(Self { limit, held: Mutex::default() })
     }
 
     /// A place for a client; `None` where it has its share, or all are taken.
-    pub(super) fn enter(&self, client: Client) -> Option<Visit<'_>> {
+    pub(super) fn enter(self: &Arc<Self>, client: Client) -> Option<Visit> {
         let guest = match client {
             Client::At(address) => Some(network(address)),
             Client::Unknown => None,
@@ -41,7 +41,8 @@ impl Guests {
             return None;
         }
         held.insert(guest, own + 1);
-        Some(Visit { guests: self, guest })
+        drop(held);
+        Some(Visit { guests: Arc::clone(self), guest })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Guest, u64>> {
@@ -49,7 +50,7 @@ impl Guests {
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for Visit {
     fn drop(&mut self) {
         let mut held = self.guests.lock();
         match held.get_mut(&self.guest) {

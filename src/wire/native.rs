@@ -271,8 +271,8 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
     pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// An answer of this size has some hundreds of ranges.
-const LARGE_ANSWER_BYTES: u64 = 16 << 10;
+/// An answer of this size has some tens of ranges. Smaller ones cost no more than their streams.
+const LARGE_ANSWER_BYTES: u64 = 1 << 10;
 const VERIFY_METHODS: &str = "POST, OPTIONS";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// Bodies that are one small object about an upload: four times what 16 ranges to compare take, or a name of 255

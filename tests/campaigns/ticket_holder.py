@@ -431,7 +431,7 @@ def chunks_and_heads(holder, seconds, connections, field):
 # ---- HTTP/2 ----
 
 
-def streams(holder, seconds, connections, request, body=b"", trickle=b"", reads=True, window=f.MOST):
+def streams(holder, seconds, connections, request, body=b"", trickle=b"", reads=True, window=f.MOST, ends=False):
     """Connections of a hundred streams each; those that end are opened anew."""
     count = max(4, connections // 10)
     preface = f.PREFACE + f.settings(table=0, window=window)
@@ -452,7 +452,7 @@ def streams(holder, seconds, connections, request, body=b"", trickle=b"", reads=
                     method, path, *fields = request(number)
                     number += 1
                     head = f.headers(stream, f.request(method, path, *fields), not body)
-                    if not peer.send(head + (f.data(stream, body) if body else b""), 0.5):
+                    if not peer.send(head + (f.data(stream, body, ends) if body else b""), 0.5):
                         break
                     peer.live[stream] = True
                 if trickle:
@@ -496,6 +496,27 @@ def http2_status_unread(holder, seconds, connections, field):
     """The status of a thousand ranges, a hundred times on each connection, with no window to send it in."""
     scatter(holder, 1000)
     streams(holder, seconds, connections, lambda number: ("GET", holder.url), window=1)
+
+
+def http2_middling_status_unread(holder, seconds, connections, field):
+    """The same of as many ranges as once were not counted: just under 16 KiB."""
+    scatter(holder, 500)
+    streams(holder, seconds, connections, lambda number: ("GET", holder.url), window=0)
+
+
+def http2_findings_unread(holder, seconds, connections, field):
+    """What the doctor makes of 60 KB of names, with no window to send it in."""
+    tried = [{"method": "M" * 440, "came": "broken"}] * 32
+    # One frame of DATA.
+    body = json.dumps({"methods": tried}).encode()
+    assert len(body) < 16384
+    streams(holder, seconds, connections, lambda number: ("POST", "/incoming/frontend/doctor/findings"), body, window=0, ends=True)
+
+
+def http2_preflights_unread(holder, seconds, connections, field):
+    """Preflights that ask for 12 KiB of names, from connections that read nothing at all."""
+    names = ("access-control-request-headers", "x-" + "a" * 12_000)
+    streams(holder, seconds, connections, lambda number: ("OPTIONS", holder.url, names), reads=False)
 
 
 def http2_refused(holder, seconds, connections, field):
@@ -542,7 +563,8 @@ def writer(holder):
     return end
 
 
-HTTP2 = [http2_known_chunks, http2_chunks, http2_polls, http2_bodies_of_comparisons, http2_status_unread, http2_refused]
+HTTP2 = [http2_known_chunks, http2_chunks, http2_polls, http2_bodies_of_comparisons, http2_status_unread, http2_middling_status_unread,
+         http2_findings_unread, http2_preflights_unread, http2_refused]
 WAYS = [
     chunks_that_stand_still, known_chunks_that_trickle, trickled_chunks, tiny_chunks, overlapping_chunks, whole_files, long_polls,
     polls_that_vanish, comparisons, bodies_of_comparisons, binds, the_doctor, status_of_many_ranges, scattered_extents,

@@ -70,6 +70,11 @@ async fn all_headers_that_are_asked_for_are_allowed() {
     for bad in [&["x a"][..], &["x-a", "x(b)"], &["x-a\u{fc}"], &["\"x\""], &["x-a;q=1"]] {
         assert_eq!(allowed(bad).await, plain, "{bad:?}");
     }
+    // Nor is what no page sends.
+    let long = |bytes: usize| format!("x-{}", "a".repeat(bytes - 2));
+    assert_eq!(allowed(&[&long(1024)]).await, names(&[&long(1024)]));
+    assert_eq!(allowed(&[&long(1025)]).await, plain);
+    assert_eq!(allowed(&[&long(600), &long(600)]).await, plain);
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ mod terminal;
 mod ticket_holder;
 mod tickets;
 mod tls;
+mod unread_answers;
 mod upload;
 mod upload_trouble;
 mod uploads;

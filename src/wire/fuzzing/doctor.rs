@@ -2,7 +2,8 @@
 
 use super::told;
 use crate::diagnosis::Findings;
-use crate::wire::doctor::{MOST_WAIT, observed, wishes};
+use crate::wire::doctor::{MOST_WAIT, wishes};
+use crate::wire::findings::{MOST_ANSWER_BYTES, observed};
 use hyper::Request;
 
 /// A query, and what was read of it written again in one spelling.
@@ -37,9 +38,5 @@ pub fn findings(data: &[u8]) {
     let codes = |judged: &Findings| judged.findings.iter().map(|one| one.code).collect::<Vec<_>>();
     assert_eq!(codes(&Findings::of(&again)), codes(&judged));
     let answer = serde_json::to_vec(&judged).expect("these types have only string keys");
-    let most = MOST_ANSWER_BYTES + 8 * data.len();
-    assert!(answer.len() < most, "{} bytes of {}", answer.len(), data.len());
+    assert!(answer.len() < MOST_ANSWER_BYTES, "{} bytes of {}", answer.len(), data.len());
 }
-
-/// Of words that stand in no request; names that do are told some times each.
-const MOST_ANSWER_BYTES: usize = 256 << 10;
