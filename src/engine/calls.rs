@@ -71,6 +71,24 @@ enum File {
 }
 
 impl Engine {
+    /// Whether the file of `id` has to be hashed before its backend is called, which may take long.
+    pub async fn awaits_hashing(self: &Arc<Self>, id: TicketId) -> Result<bool, ChangeError> {
+        let live = self.find(id).await?;
+        let upload = live.lock().upload.clone();
+        if !matches!(upload.phase(), Phase::HandingOver(_)) || !upload.awaits_digest() {
+            return Ok(false);
+        }
+        let engine = Arc::clone(self);
+        Ok(self.ask_store(move || engine.store.published(id)).await?.is_some())
+    }
+
+    /// Hashes the file of `id` and records that. [`Engine::begin_call`] does it where nobody has; dropping the
+    /// future leaves that to it.
+    pub async fn hash(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
+        let live = self.find(id).await?;
+        self.digest(&live).await
+    }
+
     /// Records that a call to the backend of `id` is about to be made, durably, and says what to
     /// send; `None` where none is owed any more, or this was seen to without a call.
     ///
@@ -88,12 +106,10 @@ impl Engine {
             return Ok(None);
         }
         if there == File::There && upload.awaits_digest() {
-            let sha256 = match self.file_digest(&live).await {
-                // `finish_upload` came meanwhile, and the file has gone.
-                Err(_) if live.lock().upload.owed().is_none() => return Ok(None),
-                read => read?,
-            };
-            self.change(&live, Command::Digest(sha256)).await?;
+            self.digest(&live).await?;
+            if live.lock().upload.owed().is_none() {
+                return Ok(None);
+            }
         }
         self.change(&live, Command::BeginCall).await?;
         self.stats.calls.add(1);
@@ -148,6 +164,16 @@ impl Engine {
         // Still told to the backend, which may know more: nothing here decides that it is lost.
         tracing::error!(upload = %id.short(), "the published file is not there");
         Ok(File::Missing)
+    }
+
+    async fn digest(self: &Arc<Self>, live: &Arc<Live>) -> Result<(), ChangeError> {
+        let sha256 = match self.file_digest(live).await {
+            // `finish_upload` came meanwhile, and the file has gone.
+            Err(_) if live.lock().upload.owed().is_none() => return Ok(()),
+            read => read?,
+        };
+        self.change(live, Command::Digest(sha256)).await?;
+        Ok(())
     }
 
     /// The published file's SHA-256; what of it was hashed while it came is not read. Files are read a

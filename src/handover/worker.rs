@@ -15,7 +15,7 @@ use crate::engine::error::ChangeError;
 use crate::engine::swap::Swap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,15 +34,22 @@ pub async fn run(
     cut: CancellationToken,
     calls: TaskTracker,
 ) {
-    let line = Arc::new(Line { schedule: Mutex::new(Schedule::new(places)), freed: Notify::new() });
+    let queues = Arc::new(Queues::new(places));
     loop {
-        while let Some((id, place)) = line.next() {
-            let (engine, client, cut) = (Arc::clone(&engine), client.now(), cut.clone());
+        while let Some((id, place)) = queues.hashing.next() {
+            let (engine, queues, cut) = (Arc::clone(&engine), Arc::clone(&queues), cut.clone());
+            calls.spawn(async move {
+                cut.run_until_cancelled(hash(&engine, &queues, id, place)).await;
+            });
+        }
+        while let Some((id, place)) = queues.calls.next() {
+            let (engine, queues, cut) = (Arc::clone(&engine), Arc::clone(&queues), cut.clone());
+            let client = client.now();
             engine.stats().calls_waiting.add(-1);
             calls.spawn(async move {
                 let _running = engine.stats().calls_running.up();
                 // A call that is cut off is recorded as begun: it is repeated after the start.
-                cut.run_until_cancelled(one(&engine, &client, id, place)).await;
+                cut.run_until_cancelled(one(&engine, &client, &queues, id, place)).await;
             });
         }
         // Many may be due at once, and other work of this runtime waits.
@@ -52,24 +59,51 @@ pub async fn run(
             () = stop.cancelled() => return,
             id = engine.next_owed() => {
                 engine.stats().calls_waiting.add(1);
-                line.schedule().push(id, &engine.destination(id));
+                queues.calls.push(id, &engine.destination(id));
             }
-            () = line.freed.notified() => {}
+            () = queues.freed.notified() => {}
         }
     }
 }
 
-/// The calls that wait for a place, and the places.
-struct Line {
-    schedule: Mutex<Schedule>,
-    /// A place was freed, or more of them may be taken.
-    freed: Notify,
+/// What calls wait for, one after the other.
+struct Queues {
+    /// Files to be hashed before their calls, fair as these are. A call takes no place until that is done.
+    hashing: Arc<Queue>,
+    calls: Arc<Queue>,
+    /// Calls that have ended and are being recorded; they take no place any more.
+    ending: Semaphore,
+    freed: Arc<Notify>,
 }
 
-impl Line {
+impl Queues {
+    fn new(places: usize) -> Self {
+        let freed = Arc::new(Notify::new());
+        let queue = || {
+            let schedule = Mutex::new(Schedule::new(places));
+            Arc::new(Queue { schedule, freed: Arc::clone(&freed) })
+        };
+        let (hashing, calls) = (queue(), queue());
+        Self { hashing, calls, ending: Semaphore::new(places), freed }
+    }
+}
+
+/// What waits for a place, and the places.
+struct Queue {
+    schedule: Mutex<Schedule>,
+    /// A place was freed, or more of them may be taken.
+    freed: Arc<Notify>,
+}
+
+impl Queue {
+    fn push(&self, id: TicketId, destination: &Destination) {
+        self.schedule().push(id, destination);
+        self.freed.notify_one();
+    }
+
     fn next(self: &Arc<Self>) -> Option<(TicketId, Arc<Place>)> {
         let Start { id, destination, kind } = self.schedule().next()?;
-        Some((id, Arc::new(Place { line: Arc::clone(self), destination, kind })))
+        Some((id, Arc::new(Place { queue: Arc::clone(self), destination, kind })))
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
@@ -80,22 +114,22 @@ impl Line {
 /// The place of a call. It is free again when the call has ended and nothing that it started, such as a
 /// name look-up, runs on.
 struct Place {
-    line: Arc<Line>,
+    queue: Arc<Queue>,
     destination: Destination,
     kind: Kind,
 }
 
 impl Place {
     fn ended(&self, outcome: Outcome) {
-        self.line.schedule().ended(&self.destination, outcome);
-        self.line.freed.notify_one();
+        self.queue.schedule().ended(&self.destination, outcome);
+        self.queue.freed.notify_one();
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.line.schedule().release(&self.destination, self.kind);
-        self.line.freed.notify_one();
+        self.queue.schedule().release(&self.destination, self.kind);
+        self.queue.freed.notify_one();
     }
 }
 
@@ -114,23 +148,52 @@ impl Drop for Owed<'_> {
     }
 }
 
-async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId, place: Arc<Place>) {
+/// Hashes the file of an upload, which then waits for the place of its call again.
+async fn hash(engine: &Arc<Engine>, queues: &Queues, id: TicketId, place: Arc<Place>) {
     let mut owed = Owed { engine, id, seen_to: false };
-    let call = match engine.begin_call(id).await {
-        Ok(call) => call,
-        Err(ChangeError::Unknown) => {
+    match engine.hash(id).await {
+        Ok(()) => {
             owed.seen_to = true;
-            return engine.call_void(id);
+            queues.calls.push(id, &place.destination);
         }
         Err(error) => {
-            let upload = id.short();
-            return tracing::error!(%upload, ?error, "a call could not be recorded, trying later");
+            engine.stats().calls_waiting.add(-1);
+            owed.seen_to = not_begun(engine, id, &error);
+        }
+    }
+}
+
+async fn one(
+    engine: &Arc<Engine>,
+    client: &Client,
+    queues: &Queues,
+    id: TicketId,
+    place: Arc<Place>,
+) {
+    let mut owed = Owed { engine, id, seen_to: false };
+    let begun = match engine.awaits_hashing(id).await {
+        Ok(true) => {
+            owed.seen_to = true;
+            engine.stats().calls_waiting.add(1);
+            return queues.hashing.push(id, &place.destination);
+        }
+        Ok(false) => engine.begin_call(id).await,
+        Err(error) => Err(error),
+    };
+    let call = match begun {
+        Ok(call) => call,
+        Err(error) => {
+            owed.seen_to = not_begun(engine, id, &error);
+            return;
         }
     };
     if let Some(call) = call {
         let began = Instant::now();
         let result = make(client, &call, &place).await;
         log(&call, &result, began.elapsed());
+        // The disk may be slow; others are called meanwhile.
+        let _ending = queues.ending.acquire().await.expect("it is never closed");
+        drop(place);
         if let Err(error) = engine.end_call(id, result).await {
             let upload = id.short();
             return tracing::error!(%upload, ?error, "the end of a call could not be recorded, calling again later");
@@ -138,6 +201,17 @@ async fn one(engine: &Arc<Engine>, client: &Client, id: TicketId, place: Arc<Pla
     }
     owed.seen_to = true;
     engine.call_over(id).await;
+}
+
+/// A call could not be begun; whether that was seen to, since there is no such upload any more.
+fn not_begun(engine: &Engine, id: TicketId, error: &ChangeError) -> bool {
+    if matches!(error, ChangeError::Unknown) {
+        engine.call_void(id);
+        return true;
+    }
+    let upload = id.short();
+    tracing::error!(%upload, ?error, "a call could not be recorded, trying later");
+    false
 }
 
 fn log(call: &Call, result: &CallResult, took: Duration) {
@@ -192,38 +266,5 @@ fn judge(kind: CallKind, answer: &Answer) -> CallResult {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::client::Unreadable;
-    use super::*;
-
-    #[test]
-    fn answers() {
-        let check = |kind, status, word: &str, done: Option<CallResult>| {
-            let answer = Answer { status, word: Ok(word.to_owned()) };
-            let result = judge(kind, &answer);
-            match done {
-                Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
-                None => {
-                    assert!(matches!(result, CallResult::Unanswered(_)), "{kind:?} {status} {word}")
-                }
-            }
-        };
-        check(CallKind::Handover, 200, "done", Some(CallResult::Done));
-        check(CallKind::Handover, 200, "wait", Some(CallResult::Wait));
-        check(CallKind::Handover, 200, "", None);
-        check(CallKind::Handover, 200, "done?", None);
-        check(CallKind::Handover, 201, "done", None);
-        check(CallKind::Handover, 302, "done", None);
-        check(CallKind::Handover, 404, "", None);
-        check(CallKind::CancelNotice, 200, "", Some(CallResult::Done));
-        check(CallKind::CancelNotice, 204, "", Some(CallResult::Done));
-        check(CallKind::CancelNotice, 404, "no", Some(CallResult::Done));
-        check(CallKind::CancelNotice, 410, "", Some(CallResult::Done));
-        check(CallKind::CancelNotice, 500, "done", None);
-        check(CallKind::CancelNotice, 302, "", None);
-        let unreadable = |kind| judge(kind, &Answer { status: 200, word: Err(Unreadable::Utf16) });
-        assert_eq!(unreadable(CallKind::CancelNotice), CallResult::Done);
-        let CallResult::Unanswered(why) = unreadable(CallKind::Handover) else { panic!() };
-        assert!(why.contains("UTF-16"), "{why}");
-    }
-}
+#[path = "worker/tests.rs"]
+mod tests;

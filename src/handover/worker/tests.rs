@@ -1,0 +1,129 @@
+//! What answers mean, and what a place is taken for.
+
+use super::super::client::{self, Unreadable};
+use super::*;
+use crate::core::command::FileFacts;
+use crate::core::event::{DigestWish, Durability, Removal};
+use crate::core::handover::Policy;
+use crate::core::limits::Limits;
+use crate::engine::clock::SystemClock;
+use crate::engine::strides::Strides;
+use crate::engine::tickets::NewUpload;
+use crate::engine::{self};
+use crate::journal::memory::MemoryJournals;
+use crate::store::memory::{Fate, MemoryStore, Step};
+use std::sync::mpsc;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+#[test]
+fn answers() {
+    let check = |kind, status, word: &str, done: Option<CallResult>| {
+        let answer = Answer { status, word: Ok(word.to_owned()) };
+        let result = judge(kind, &answer);
+        match done {
+            Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
+            None => {
+                assert!(matches!(result, CallResult::Unanswered(_)), "{kind:?} {status} {word}")
+            }
+        }
+    };
+    check(CallKind::Handover, 200, "done", Some(CallResult::Done));
+    check(CallKind::Handover, 200, "wait", Some(CallResult::Wait));
+    check(CallKind::Handover, 200, "", None);
+    check(CallKind::Handover, 200, "done?", None);
+    check(CallKind::Handover, 201, "done", None);
+    check(CallKind::Handover, 302, "done", None);
+    check(CallKind::Handover, 404, "", None);
+    check(CallKind::CancelNotice, 200, "", Some(CallResult::Done));
+    check(CallKind::CancelNotice, 204, "", Some(CallResult::Done));
+    check(CallKind::CancelNotice, 404, "no", Some(CallResult::Done));
+    check(CallKind::CancelNotice, 410, "", Some(CallResult::Done));
+    check(CallKind::CancelNotice, 500, "done", None);
+    check(CallKind::CancelNotice, 302, "", None);
+    let unreadable = |kind| judge(kind, &Answer { status: 200, word: Err(Unreadable::Utf16) });
+    assert_eq!(unreadable(CallKind::CancelNotice), CallResult::Done);
+    let CallResult::Unanswered(why) = unreadable(CallKind::Handover) else { panic!() };
+    assert!(why.contains("UTF-16"), "{why}");
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn engine(store: MemoryStore) -> Arc<Engine> {
+    let options = engine::Options {
+        ack: Durability::Durable,
+        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+        max_uploads: 100,
+        min_free_bytes: 1000,
+        max_idle: HOUR,
+        retain_finished: HOUR,
+        failed_retention: HOUR,
+        calls: Policy { confirm_timeout: HOUR, retry_for: HOUR },
+        body_timeout: HOUR,
+        min_rate: 0,
+        strides: Strides::default(),
+        waiting_bytes: 1 << 20,
+    };
+    let journals = Arc::new(MemoryJournals::default());
+    Engine::new(options, Arc::new(store), journals, Arc::new(SystemClock))
+}
+
+/// An upload without a byte, complete.
+async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestWish) -> TicketId {
+    let wish = NewUpload {
+        finish_url: finish_url.to_owned(),
+        secret: String::new(),
+        removal: Removal::RemoveWhenFinished,
+        max_bytes: None,
+        length: Some(0),
+        digest,
+        metadata: String::new(),
+        idle_timeout: None,
+    };
+    let id = engine.new_upload(wish).await.unwrap().0;
+    engine.bind(id, FileFacts { length: Some(0), ..FileFacts::default() }).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn issue_13_files_that_are_hashed_take_no_place_of_a_call() {
+    let (open, opened) = mpsc::channel::<()>();
+    let opened = Mutex::new(opened);
+    let hangs = move |_, step, _| {
+        if step == Step::Read {
+            let _ = opened.lock().unwrap().recv();
+        }
+        Fate::Happens
+    };
+    let engine = engine(MemoryStore::default().judged(Arc::new(hangs)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // More than a destination has places that was not called yet.
+    for _ in 0..6 {
+        completed(&engine, &url, DigestWish::Sha256).await;
+    }
+    let id = completed(&engine, &url, DigestWish::None).await;
+    let client = client::Options { timeout: HOUR, allow: Vec::new() };
+    let client = Arc::new(Swap::new(Client::new(client)));
+    let (stop, cut, calls) =
+        (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+    let running =
+        run(Arc::clone(&engine), client, MAX_CALLS, stop.clone(), cut.clone(), calls.clone());
+    let running = tokio::spawn(running);
+    let called = async {
+        let (mut io, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains(&id.to_string()) {
+            assert_ne!(io.read_buf(&mut heard).await.unwrap(), 0);
+        }
+    };
+    let called = tokio::time::timeout(Duration::from_secs(20), called).await;
+    // Before anything fails: the reads would hold up the end of the test.
+    drop(open);
+    called.expect("a file that needs no hashing is called about");
+    stop.cancel();
+    cut.cancel();
+    running.await.unwrap();
+    calls.close();
+    calls.wait().await;
+}
