@@ -314,15 +314,15 @@ BINDS = [
     (f"bind {body[:40]!r}, {len(body)} bytes", post(body), (status,), after, code, [])
     for status, after, code, bodies in [
         (400, STAYS, BAD, [
-            b"[" * 60_000, b'{"a":' * 10_000, b"[" * 30_000 + b"]" * 30_000, b'{"length":1e999}', b'{"length":1e1}', b'{"length":20.0}', b'{"length":-0}',
+            b"[" * 8_000, b'{"a":' * 1_600, b"[" * 4_000 + b"]" * 4_000, b'{"length":1e999}', b'{"length":1e1}', b'{"length":20.0}', b'{"length":-0}',
             b'{"length":NaN}', b'{"length":Infinity}', b'{"length":0x14}', b'{"length":020}', b'{"length":+20}', b'{"length":"20"}', b'{"length":true}',
-            b'{"length":[20]}', b'{"length":18446744073709551616}', b'{"length":9223372036854775807}', b'{"length":' + b"9" * 60_000 + b"}", b"\xff\xfe{\0}\0",
+            b'{"length":[20]}', b'{"length":18446744073709551616}', b'{"length":9223372036854775807}', b'{"length":' + b"9" * 8_000 + b"}", b"\xff\xfe{\0}\0",
             b'{"name":"\xff"}', b'{"name":"\xed\xa0\x80"}', b'{"name":"\\ud800"}', b'{"name":"\n"}', b'{"name":"a', b"{}{}", b"{} x", b"null", b"20",
             b'"x"', b"{,}", b'{"a":1,}', b"{'name':'a'}", b'{"name":["a"]}', b'{"type":{}}', b'{"last_modified":"x"}', b"\0", b'{"last_modified":1e999}', b"//\n{}"]),
-        (413, CLOSES, "too-large", [b'{"name":"' + b"x" * 70_000 + b'"}', b" " * 100_000]),
+        (413, CLOSES, "too-large", [b'{"name":"' + b"x" * 8_200 + b'"}', b"[" * 60_000, b" " * 100_000]),
         (200, STAYS, None, [
             b"", b" ", b"{}", b"\xef\xbb\xbf{}", b'{"length":20}', b'{"length":10,"length":20}', b'{"name":"../../etc/passwd"}', b'{"name":"a\\u0000\\u202eb"}', b'{"name":""}',
-            b'{"name":"' + b"x" * 60_000 + b'"}', b'{"last_modified":-1e300}', b'{"__proto__":{},"constructor":1}', b'{"length":null}', b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"]),
+            b'{"name":"' + b"x" * 8_000 + b'"}', b'{"last_modified":-1e300}', b'{"__proto__":{},"constructor":1}', b'{"length":null}', b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"]),
     ] for body in bodies
 ]
 
