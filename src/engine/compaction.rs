@@ -68,7 +68,10 @@ impl Engine {
         if let Compaction::Due(bytes) = &loaded.compaction {
             match self.replace_journal(id, bytes, loaded.replayed.valid_bytes) {
                 Ok(replaced) => {
-                    replaced.named.map_err(|error| fault(&error))?;
+                    replaced.named.map_err(|error| {
+                        self.registry.unnamed(id);
+                        fault(&error)
+                    })?;
                     loaded.replayed.valid_bytes = bytes.len() as u64;
                     loaded.replayed.uncounted = None;
                     self.registry.settled(id);

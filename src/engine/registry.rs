@@ -28,7 +28,7 @@ struct Held {
     lives: HashMap<TicketId, Arc<Live>>,
     /// Whose journals hold nothing that an earlier process may have left unsynced.
     settled: HashSet<TicketId>,
-    /// Whether the names are durable that an earlier process gave.
+    /// Whether the names are durable that an earlier process gave, and that this one gave at a load.
     names_settled: bool,
 }
 
@@ -65,6 +65,14 @@ impl Registry {
     /// The journal of `id` was born in this process, or made sure of.
     pub(super) fn settled(&self, id: TicketId) {
         self.lock().settled.insert(id);
+    }
+
+    /// The journal of `id` has a name that a power cut may give back to the one before: no load ends well before a sync of
+    /// the names does.
+    pub(super) fn unnamed(&self, id: TicketId) {
+        let mut held = self.lock();
+        held.settled.remove(&id);
+        held.names_settled = false;
     }
 
     /// Whether names are still to be made durable.

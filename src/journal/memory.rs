@@ -9,6 +9,7 @@ use crate::core::time::Uptime;
 use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Journals that live as long as this value and its clones.
@@ -16,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct MemoryJournals {
     disk: Arc<Mutex<Disk>>,
     judge: Option<Arc<Judge>>,
+    /// A sync of the names failed: this server promises none any more, as with [`crate::disk::SyncedDirectory`].
+    names_failed: Arc<AtomicBool>,
 }
 
 /// Says what becomes of a step with so many bytes, before it happens.
@@ -97,7 +100,7 @@ impl Journal {
 impl MemoryJournals {
     /// The same journals for another server, each of whose steps is judged.
     pub fn judged(&self, judge: Arc<Judge>) -> Self {
-        Self { disk: Arc::clone(&self.disk), judge: Some(judge) }
+        Self { disk: Arc::clone(&self.disk), judge: Some(judge), names_failed: Arc::default() }
     }
 
     /// The next write to the journal of `id` stops after `written` bytes with `kind`.
@@ -172,6 +175,18 @@ impl MemoryJournals {
         self.disk.lock().expect("no holder of this lock panics")
     }
 
+    /// Makes names durable; after a failure never again.
+    fn make_names_durable(&self, id: TicketId) -> io::Result<()> {
+        if self.names_failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("an earlier sync of the names failed"));
+        }
+        self.reach(id, Step::SyncName, 0).inspect_err(|_| {
+            self.names_failed.store(true, Ordering::Relaxed);
+        })?;
+        self.disk().sync_names();
+        Ok(())
+    }
+
     /// Comes to a step: fails if it is to. `Some` is how many bytes of it happen before it fails.
     fn reach(
         &self,
@@ -191,6 +206,9 @@ impl JournalStore for MemoryJournals {
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
         if let Some((_, kind)) = self.reach(id, Step::Create, bytes.len())? {
             return Err(kind.into());
+        }
+        if sync == SyncWhen::Now && self.names_failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("an earlier sync of the names failed"));
         }
         let mut disk = self.disk();
         let name = match sync {
@@ -221,14 +239,12 @@ impl JournalStore for MemoryJournals {
             let name = old.name;
             *old = Journal { name, replaced: Some(replaced), ..Journal::of(bytes) };
         }
-        let named = self.reach(id, Step::SyncName, 0).map(|_| self.disk().sync_names());
+        let named = self.make_names_durable(id);
         Ok(Replaced { file: Box::new(MemoryJournal { store: self.clone(), id }), named })
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.reach(TicketId::from_random([0; 16]), Step::SyncName, 0)?;
-        self.disk().sync_names();
-        Ok(())
+        self.make_names_durable(TicketId::from_random([0; 16]))
     }
 
     fn open(&self, id: TicketId) -> io::Result<Box<dyn JournalFile>> {

@@ -9,6 +9,7 @@ use crate::journal::memory::{Judge, Step as JournalStep};
 use crate::journal::record::{Record, encode};
 use crate::journal::replay::replay;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 /// A journal as 25 seconds of one-byte chunks leave it: `records` ranges of a byte each, in order.
 fn grown(engine: &Engine, machine: &Machine, id: TicketId, records: u64) {
@@ -374,4 +375,41 @@ async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
     let engine = machine.start(Durability::Written);
     assert_eq!(engine.status(id).await.unwrap().received.bytes(), 24_999);
     assert_eq!(engine.stats().compactions.value(), 1);
+}
+
+/// After a failed sync of the directory the name may lead to the journal of before, at a power cut: nothing more is
+/// promised that only the new one says.
+#[tokio::test]
+async fn issue_13_a_name_that_could_not_be_synced_at_a_load_is_not_forgotten() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let (other, id) = (ticket(&engine).await, ticket(&engine).await);
+    grown(&engine, &machine, id, 2000);
+    drop(engine);
+    let fails = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&fails);
+    let failing = judged(&machine, move |step| {
+        // Once: the system forgets it, and says that the next one has ended well.
+        if step == JournalStep::SyncName && told.swap(false, Ordering::Relaxed) {
+            return Fate::Fails(io::ErrorKind::Other);
+        }
+        Fate::Happens
+    });
+    let engine = failing.start(Durability::Durable);
+    engine.status(other).await.unwrap();
+    fails.store(true, Ordering::Relaxed);
+    assert!(matches!(engine.status(id).await, Err(LookupError::Fault(_))));
+    assert!(!fails.load(Ordering::Relaxed));
+    let mut acknowledged = 2000;
+    for _ in 0..3 {
+        let offer = chunk(acknowledged, acknowledged + 1, 3000);
+        let put = engine.receive(id, offer, None, body(&[b"x"])).await;
+        acknowledged += u64::from(put.is_ok());
+    }
+    drop(engine);
+    machine.cut_power();
+    let engine = machine.start(Durability::Durable);
+    let kept = engine.status(id).await.unwrap().received.bytes();
+    assert!(acknowledged == 2000 || kept == acknowledged, "{kept} of {acknowledged}");
+    assert_eq!(acknowledged, 2000, "nothing is taken before a restart");
 }
