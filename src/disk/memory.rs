@@ -12,6 +12,8 @@ pub enum Fate {
     Fails(io::ErrorKind),
     /// It fails after this many bytes.
     Stops(usize, io::ErrorKind),
+    /// No descriptor is left for it, and nothing of it happens.
+    Exhausted,
 }
 
 impl Fate {

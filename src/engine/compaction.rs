@@ -58,6 +58,8 @@ impl Engine {
 
     /// Makes what a journal says hold whatever happens, by replacing it where that is due. Blocks; only where no
     /// other thread works on it.
+    ///
+    /// Errors: [`LookupError::Busy`] where the same may end well later; nothing may be acted on before.
     pub(super) fn make_sure_of(
         &self,
         id: TicketId,

@@ -41,7 +41,8 @@ pub enum ClientFault {
 pub enum LookupError {
     /// There is no such ticket.
     Unknown,
-    /// It is not in memory, and cannot be read just now: too many wait for the disk, or no descriptor is left.
+    /// It is not in memory, and cannot be read just now: too many wait for the disk, no descriptor is left, or the disk
+    /// is too full for what has to be recorded first.
     Busy,
     /// There may be one, but it cannot be read.
     Fault(Fault),
@@ -112,6 +113,13 @@ pub enum TransferError {
     Draining,
     /// Our disk or our bug; what was acknowledged holds.
     Fault(Fault),
+}
+
+impl LookupError {
+    /// An error of reading or opening a file while doing `what`: a fault but for want of descriptors.
+    pub(super) fn opening(what: &str, error: &io::Error) -> Self {
+        if store::is_exhausted(error) { Self::Busy } else { Self::Fault(Fault::new(what, error)) }
+    }
 }
 
 impl TransferError {

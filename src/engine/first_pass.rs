@@ -47,7 +47,7 @@ enum Missed {
 
 impl Missed {
     fn busy() -> Self {
-        Self::Unread(Fault("no descriptor is left to read it".into()))
+        Self::Unread(Fault("no descriptor is left to read it, or the disk is full".into()))
     }
 }
 
@@ -226,9 +226,12 @@ impl Engine {
         let leaves_bytes = self.leaves_bytes(id, &upload);
         // A journal that is much too large is replaced now, so that whoever reads it next has less to read.
         if (in_memory || leaves_bytes || matches!(loaded.compaction, Compaction::Due(_)))
-            && let Err(LookupError::Fault(fault)) = self.make_sure_of(id, &mut loaded)
+            && let Err(error) = self.make_sure_of(id, &mut loaded)
         {
-            return Err(Missed::Unsynced(fault));
+            return Err(match error {
+                LookupError::Fault(fault) => Missed::Unsynced(fault),
+                LookupError::Busy | LookupError::Unknown => Missed::busy(),
+            });
         }
         if in_memory {
             // In memory it gets to its place, or is synced.

@@ -4,16 +4,16 @@
 use super::Engine;
 use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
-use super::held::{self, Beside};
+use super::held::{self, Beside, Lack};
 use super::lane::Task;
 use super::live::{Live, LogPlace};
 use crate::core::id::TicketId;
-use crate::core::time::Uptime;
 use crate::journal::JournalFile;
 use crate::journal::record::{MAGIC, Record, encode};
 use crate::journal::records::Records;
 use crate::journal::replay::{JournalState, Replayed, Unreadable};
 use crate::journal::tail::Tail;
+use crate::store::is_full;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -80,7 +80,7 @@ impl Registry {
         !self.lock().names_settled
     }
 
-    fn is_settled(&self, id: TicketId) -> bool {
+    pub(super) fn is_settled(&self, id: TicketId) -> bool {
         self.lock().settled.contains(&id)
     }
 }
@@ -128,24 +128,43 @@ impl Engine {
         if self.registry.is_settled(id) {
             return Ok(());
         }
-        let mut settle = || {
-            // It may also have died between giving a new journal the name of the old one and the sync of that.
-            if self.registry.names_unsettled() {
-                self.stats.disk_syncs.during(|| self.journals.sync_names(), |_| true)?;
-                self.registry.lock().names_settled = true;
-            }
-            let Some(held) = self.journals.read(id)? else { return Ok(()) };
-            let mut file = self.journals.open(id)?;
-            match rewrite(held.take(replayed.valid_bytes), replayed.uncounted, &mut *file) {
-                // A full disk keeps what it has.
-                Err(error) if crate::store::is_full(&error) => {}
-                written => replayed.valid_bytes = written?,
-            }
-            self.stats.disk_syncs.during(|| file.sync(), |_| true)
+        let opening = |error| LookupError::opening("opening the journal", &error);
+        let fault = |error| LookupError::Fault(Fault::new("syncing the journal", &error));
+        let waits = &self.stats.disk_syncs;
+        // It may also have died between giving a new journal the name of the old one and the sync of that.
+        if self.registry.names_unsettled() {
+            waits.during(|| self.journals.sync_names(), |_| true).map_err(fault)?;
+            self.registry.lock().names_settled = true;
+        }
+        let Some(held) = self.journals.read(id).map_err(opening)? else {
+            self.registry.settled(id);
+            return Ok(());
         };
-        let settled: std::io::Result<()> = settle();
-        settled.map_err(|error| LookupError::Fault(Fault::new("syncing the journal", &error)))?;
-        self.registry.settled(id);
+        let mut file = self.journals.open(id).map_err(opening)?;
+        let valid = replayed.valid_bytes;
+        match rewrite(held.take(valid), replayed.uncounted.is_some(), &mut *file) {
+            Ok(()) => {}
+            // A full disk keeps what it has.
+            Err(error) if is_full(&error) && replayed.uncounted.is_none() => {}
+            // Else records would follow that its version does not have.
+            Err(error) if is_full(&error) => return Err(LookupError::Busy),
+            Err(error) => return Err(fault(error)),
+        }
+        let mut is_noted = true;
+        if let Some(from) = replayed.uncounted {
+            let mut note = Vec::new();
+            encode(&Record::Counted { from }, &mut note);
+            match file.write_at(&note, valid) {
+                Ok(()) => replayed.valid_bytes += note.len() as u64,
+                // The next load tries again; what it would count from is later then, and nothing ends early by it.
+                Err(error) if is_full(&error) => is_noted = false,
+                Err(error) => return Err(fault(error)),
+            }
+        }
+        waits.during(|| file.sync(), |_| true).map_err(fault)?;
+        if is_noted {
+            self.registry.settled(id);
+        }
         Ok(())
     }
 
@@ -154,30 +173,28 @@ impl Engine {
     /// Errors: a journal that cannot be read, or bytes that it claims and the store does not hold,
     /// are a fault; nothing is removed then.
     pub(super) fn load(&self, id: TicketId) -> Result<Loaded, LookupError> {
-        let fault =
-            |what: &str, error: &dyn std::fmt::Display| LookupError::Fault(Fault::new(what, error));
-        let read = |error: std::io::Error| match error {
-            error if crate::store::is_exhausted(&error) => LookupError::Busy,
-            error => fault("reading the journal", &error),
-        };
+        let unreadable = |error| LookupError::Fault(Fault::new("journal", &error));
+        let read = |error: std::io::Error| LookupError::opening("reading the journal", &error);
         let source = self.journals.read(id).map_err(read)?.ok_or(LookupError::Unknown)?;
         let mut records = Records::new(source);
         let state = JournalState::read_from(&mut records, id, self.uptime()).map_err(read)?;
         let state = match state {
             Ok(state) => state,
             Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
+                let part = self.store.open(id);
                 let part =
-                    self.store.open(id).map_err(|error| fault("opening the part", &error))?;
+                    part.map_err(|error| LookupError::opening("opening the part", &error))?;
+                let placed = self.store.published(id);
                 let placed =
-                    self.store.published(id).map_err(|error| fault("opening the file", &error))?;
+                    placed.map_err(|error| LookupError::opening("opening the file", &error))?;
                 let beside = Beside { part: part.is_some(), published: placed.is_some() };
                 return Err(if held::is_forgotten(error, beside, self.options().ack) {
                     LookupError::Unknown
                 } else {
-                    fault("journal", &error)
+                    unreadable(error)
                 });
             }
-            Err(error) => return Err(fault("journal", &error)),
+            Err(error) => return Err(unreadable(error)),
         };
         let tail = Tail::read(&mut records).map_err(read)?;
         let compaction = self.compaction_of(id, &state, tail);
@@ -186,8 +203,12 @@ impl Engine {
             // Nothing is written over what lies behind before something has to be appended; it is noted at a later load.
             replayed.uncounted = None;
         }
-        held::check(&*self.store, id, &replayed.upload)
-            .map_err(|lack| fault("stored bytes", &lack))?;
+        held::check(&*self.store, id, &replayed.upload).map_err(|lack| match lack {
+            Lack::Unreadable(error) => LookupError::opening("stored bytes", &error),
+            lack @ (Lack::Short { .. } | Lack::NoPart) => {
+                LookupError::Fault(Fault::new("stored bytes", &lack))
+            }
+        })?;
         Ok(Loaded { replayed, compaction, tail })
     }
 
@@ -228,32 +249,21 @@ impl Engine {
     }
 }
 
-/// Writes what a journal holds to its own place again, a piece at a time, and from when it counts where that is to
-/// be noted. Tells how many bytes it has then.
-fn rewrite(
-    mut held: impl Read,
-    uncounted: Option<Uptime>,
-    file: &mut dyn JournalFile,
-) -> std::io::Result<u64> {
+/// Writes what a journal holds to its own place again, a piece at a time, with the magic of the present version where it
+/// has to be another.
+fn rewrite(mut held: impl Read, anew: bool, file: &mut dyn JournalFile) -> std::io::Result<()> {
     let (mut buffer, mut offset) = (vec![0; REWRITE_BYTES], 0);
     loop {
         let count = held.read(&mut buffer)?;
         if count == 0 {
-            break;
+            return Ok(());
         }
-        if offset == 0 && uncounted.is_some() && count >= MAGIC.len() {
+        if offset == 0 && anew && count >= MAGIC.len() {
             buffer[..MAGIC.len()].copy_from_slice(MAGIC);
         }
         file.write_at(&buffer[..count], offset)?;
         offset += count as u64;
     }
-    if let Some(from) = uncounted {
-        let mut note = Vec::new();
-        encode(&Record::Counted { from }, &mut note);
-        file.write_at(&note, offset)?;
-        offset += note.len() as u64;
-    }
-    Ok(offset)
 }
 
 /// Bytes of a journal that are written again at a time.

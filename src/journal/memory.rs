@@ -197,6 +197,7 @@ impl MemoryJournals {
         match self.judge.as_ref().map_or(Fate::Happens, |judge| judge(id, step, bytes)) {
             Fate::Happens => Ok(None),
             Fate::Fails(kind) => Err(kind.into()),
+            Fate::Exhausted => Err(rustix::io::Errno::MFILE.into()),
             Fate::Stops(bytes, kind) => Ok(Some((bytes, kind))),
         }
     }

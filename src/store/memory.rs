@@ -172,6 +172,7 @@ impl MemoryStore {
         match fate {
             Fate::Happens => Ok(None),
             Fate::Fails(kind) => Err(kind.into()),
+            Fate::Exhausted => Err(rustix::io::Errno::MFILE.into()),
             Fate::Stops(bytes, kind) => Ok(Some(Stop { bytes, kind })),
         }
     }

@@ -413,3 +413,35 @@ async fn issue_13_a_name_that_could_not_be_synced_at_a_load_is_not_forgotten() {
     assert!(acknowledged == 2000 || kept == acknowledged, "{kept} of {acknowledged}");
     assert_eq!(acknowledged, 2000, "nothing is taken before a restart");
 }
+
+/// What is wanting for a moment at a load makes nobody's upload one that failed.
+#[tokio::test]
+async fn issue_13_a_load_without_descriptors_ends_well_later() {
+    use JournalStep::{Open, Read, Remake};
+    for steps in [vec![Remake, Open], vec![Remake, Read], vec![Open], vec![Read]] {
+        let machine = Machine::default();
+        let engine = machine.start(Durability::Written);
+        let id = ticket(&engine).await;
+        grown(&engine, &machine, id, if steps.contains(&Remake) { 2000 } else { 20 });
+        drop(engine);
+        let exhausted = Arc::new(AtomicBool::new(true));
+        let (still, of) = (Arc::clone(&exhausted), steps.clone());
+        let reads = AtomicU64::new(0);
+        let starved = judged(&machine, move |step| {
+            // The first read has had one.
+            let later =
+                step != Read || of[0] != Remake || reads.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+            let fails = still.load(Ordering::Relaxed) && of.contains(&step) && later;
+            if fails { Fate::Exhausted } else { Fate::Happens }
+        });
+        let engine = starved.start(Durability::Written);
+        for _ in 0..2 {
+            let asked = engine.status(id).await;
+            assert!(matches!(asked, Err(LookupError::Busy)), "{steps:?} {asked:?}");
+        }
+        engine.first_pass().await;
+        assert_eq!(engine.uploads_unread(), 1, "{steps:?}: nothing is done for it before");
+        exhausted.store(false, Ordering::Relaxed);
+        engine.status(id).await.unwrap();
+    }
+}

@@ -4,8 +4,11 @@
 use super::*;
 use crate::core::event::{Event, Ticket};
 use crate::core::time::{Stamp, Timestamp, Uptime};
+use crate::engine::error::LookupError;
 use crate::journal::SyncWhen;
+use crate::journal::memory::Step as JournalStep;
 use crate::journal::record::{MAGIC, MAGIC_DATED, Record, encode};
+use std::sync::atomic::AtomicBool;
 
 /// The system's clocks: the time since boot is ahead by as much as a test says, the date is what a test has set.
 #[derive(Clone, Default)]
@@ -248,6 +251,60 @@ async fn a_count_that_is_lost_ends_nothing_early_and_all_of_it_once() {
     assert_eq!(state(&engine, id).await, Some(StateName::Cancelled), "since the new beginning");
 }
 
+/// A ticket as the released version left it: dates alone.
+fn released(machine: &Machine, date_ms: u64) -> TicketId {
+    let id = TicketId::from_random([9; 16]);
+    let ticket = Ticket {
+        id,
+        created: Stamp { date: Timestamp(date_ms), uptime: Uptime::NONE },
+        finish_url: "http://backend/done".into(),
+        secret: String::new(),
+        removal: Removal::Keep,
+        max_bytes: None,
+        length: Some(5),
+        digest: DigestWish::None,
+        metadata: String::new(),
+        idle_timeout: None,
+    };
+    let mut bytes = MAGIC_DATED.to_vec();
+    encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);
+    machine.journals.create(id, &bytes, SyncWhen::Now).unwrap();
+    id
+}
+
+/// No record of this version comes into a journal that says it is of the released one, which would take it for a torn tail.
+#[tokio::test]
+async fn issue_13_a_full_disk_leaves_no_journal_of_two_versions() {
+    // None of it can be written, or what is there can and nothing more.
+    for short_of in [0, 50] {
+        let machine = Machine::default();
+        let id = released(&machine, TODAY_MS);
+        let full = Arc::new(AtomicBool::new(true));
+        let still = Arc::clone(&full);
+        let judge = move |_, step, bytes: usize| {
+            let grows = step == JournalStep::Write && (short_of == 0 || bytes < short_of);
+            if grows && still.load(Ordering::Relaxed) {
+                return Fate::Fails(io::ErrorKind::StorageFull);
+            }
+            Fate::Happens
+        };
+        let journals = machine.journals.judged(Arc::new(judge));
+        let engine = Machine { journals, ..machine.clone() }.start(Durability::Durable);
+        let found = engine.status(id).await.map(drop);
+        let is_of_old = !machine.journals.live(id).unwrap().starts_with(MAGIC);
+        assert_eq!(is_of_old, matches!(found, Err(LookupError::Busy)), "{short_of} {found:?}");
+        assert_eq!(is_of_old, short_of == 0, "nobody need wait where all but the note is there");
+        assert!(!engine.registry.is_settled(id));
+        full.store(false, Ordering::Relaxed);
+        engine.receive(id, chunk(0, 3, 5), None, body(&[b"hel"])).await.unwrap();
+        assert!(machine.journals.live(id).unwrap().starts_with(MAGIC));
+        drop(engine);
+        let engine = machine.start(Durability::Durable);
+        assert_eq!(held(&engine, id).await, [(0, 3)]);
+        assert!(engine.load(id).unwrap().replayed.uncounted.is_none());
+    }
+}
+
 /// The journal that the released version left: dates alone. They lie in the past or ahead, and count for nothing.
 #[tokio::test]
 async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_start_on() {
@@ -258,23 +315,7 @@ async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_st
         let engine = machine.start(Durability::Durable);
         machine.clock.advance(Duration::from_secs(1_000_000));
         stop(engine).await;
-        let released = Stamp { date: Timestamp(date), uptime: Uptime::NONE };
-        let id = TicketId::from_random([9; 16]);
-        let ticket = Ticket {
-            id,
-            created: released,
-            finish_url: "http://backend/done".into(),
-            secret: String::new(),
-            removal: Removal::Keep,
-            max_bytes: None,
-            length: Some(5),
-            digest: DigestWish::None,
-            metadata: String::new(),
-            idle_timeout: None,
-        };
-        let mut bytes = MAGIC_DATED.to_vec();
-        encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);
-        machine.journals.create(id, &bytes, SyncWhen::Now).unwrap();
+        let id = released(&machine, date);
         // Met at the start, by nobody's wish.
         let engine = machine.start(Durability::Durable);
         engine.first_pass().await;
