@@ -8,6 +8,7 @@ use super::error::{Fault, LookupError};
 use super::live::{Live, LogPlace};
 use super::registry::Loaded;
 use crate::core::id::TicketId;
+use crate::core::limits::MAX_JOURNAL_BYTES;
 use crate::journal::Replaced;
 use crate::journal::log::Log;
 use crate::journal::records::Records;
@@ -16,6 +17,7 @@ use crate::journal::tail::Tail;
 use crate::store::{is_exhausted, is_full};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whether a journal is to be replaced.
 pub(super) enum Compaction {
@@ -90,10 +92,17 @@ impl Engine {
     /// group commits. Blocks.
     pub(super) fn compact(self: &Arc<Self>, live: &Arc<Live>) {
         let mut place = live.log.lock().expect("no holder of this lock panics");
-        let LogPlace::Open { log, .. } = &mut *place else {
-            // At the next append.
-            return live.compact_at(live.journal_bytes());
-        };
+        if let LogPlace::Closed { valid_bytes, note_run } = *place {
+            match Log::open(&*self.journals, live.id, valid_bytes) {
+                Ok(log) => *place = LogPlace::Open { log, note_run },
+                Err(error) => {
+                    tracing::debug!(upload = %live.id.short(), %error, "a journal was not compacted");
+                    // If it is more than a passing want, the next append says so.
+                    return live.compact_at(next_try(valid_bytes));
+                }
+            }
+        }
+        let LogPlace::Open { log, .. } = &mut *place else { return };
         let over = {
             let state = live.lock();
             state.fault.is_some() || state.forgotten
@@ -105,7 +114,7 @@ impl Engine {
         if live.is_syncing() {
             return;
         }
-        live.compact_at(log.end().saturating_mul(2));
+        live.compact_at(next_try(log.end()));
         match self.compact_log(live, log) {
             Ok(()) => {}
             Err(error) if is_passing(&error) => {
@@ -116,6 +125,21 @@ impl Engine {
                 self.latch(live, Fault::new("replacing the journal", &error));
             }
         }
+    }
+
+    /// A chunk was refused for the size of the journal, so that no record follows that would have it looked at: has the commit
+    /// queue try to replace it now, unless it has lately.
+    pub(super) fn compact_for_refused(self: &Arc<Self>, live: &Arc<Live>) {
+        let now = self.uptime();
+        {
+            let mut state = live.lock();
+            if now < state.compact_again {
+                return;
+            }
+            state.compact_again = now.after(TRY_AGAIN);
+        }
+        live.compact_at(0);
+        self.wake(live);
     }
 
     fn compact_log(&self, live: &Live, log: &mut Log) -> io::Result<()> {
@@ -160,6 +184,12 @@ impl Engine {
     }
 }
 
+/// At how many bytes it is tried again to replace a journal of `bytes`: often enough to succeed before the bound, and rarely
+/// enough for reading it each time.
+fn next_try(bytes: u64) -> u64 {
+    bytes.saturating_mul(2).min(bytes.saturating_add(MAX_JOURNAL_BYTES / 16))
+}
+
 /// Whether a journal says of an upload in memory what is known of it.
 fn says(state: &JournalState, live: &Live, engine: &Engine) -> bool {
     let read = state.clone().seen_in(engine.store.run()).upload;
@@ -173,3 +203,6 @@ fn says(state: &JournalState, live: &Live, engine: &Engine) -> bool {
 fn is_passing(error: &io::Error) -> bool {
     is_full(error) || is_exhausted(error)
 }
+
+/// Between two tries for chunks that are refused: each reads a journal of 16 MiB.
+const TRY_AGAIN: Duration = Duration::from_secs(5);

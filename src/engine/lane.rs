@@ -128,6 +128,13 @@ impl Engine {
         self.submit(live, Task::Change(command)).done().await
     }
 
+    /// Has the lane see to the journal though no task waits.
+    pub(super) fn wake(self: &Arc<Self>, live: &Arc<Live>) {
+        if !std::mem::replace(&mut live.lock().lane.running, true) {
+            self.hop(live);
+        }
+    }
+
     fn hop(self: &Arc<Self>, live: &Arc<Live>) {
         let (engine, live) = (Arc::clone(self), Arc::clone(live));
         let token = self.tracker.token();

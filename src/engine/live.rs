@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) unsynced_bytes: u64,
     /// When that was.
     pub(super) synced_at: Uptime,
+    /// From when on a refused chunk may have the journal replaced.
+    pub(super) compact_again: Uptime,
     /// The digest of the file's beginning, where it is asked for.
     pub(super) prefix: Prefix,
     /// Nothing is left of it; whoever still holds it learns that there is no such upload.
@@ -121,6 +123,7 @@ impl Live {
                 touched: now,
                 unsynced_bytes: 0,
                 synced_at: now,
+                compact_again: now,
                 forgotten: false,
             }),
             log: Mutex::new(log),

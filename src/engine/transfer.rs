@@ -157,8 +157,11 @@ impl Engine {
             if missing.is_empty() {
                 return Ok((None, missing));
             }
-            // The queue compacts it long before, unless the disk is full or hangs.
+            // The queue compacts it long before, unless the disk is full or hangs; where that is over, the client need
+            // only come again.
             if live.journal_bytes() > MAX_JOURNAL_BYTES {
+                drop(state);
+                self.compact_for_refused(live);
                 let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
                 return Err(TransferError::Refused(refusal));
             }

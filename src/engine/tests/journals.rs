@@ -282,9 +282,16 @@ async fn issue_13_a_journal_that_cannot_be_compacted_takes_no_chunk_beyond_its_b
     let records = crate::core::limits::MAX_JOURNAL_BYTES / 42;
     grown(&engine, &machine, id, records);
     drop(engine);
-    let full = judged(&machine, |step| match step {
-        JournalStep::Remake => Fate::Fails(io::ErrorKind::StorageFull),
-        _ => Fate::Happens,
+    let is_full = Arc::new(AtomicBool::new(true));
+    let tries = Arc::new(AtomicU64::new(0));
+    let (still, tried) = (Arc::clone(&is_full), Arc::clone(&tries));
+    let full = judged(&machine, move |step| {
+        let remade = step == JournalStep::Remake;
+        tried.fetch_add(u64::from(remade), Ordering::Relaxed);
+        if remade && still.load(Ordering::Relaxed) {
+            return Fate::Fails(io::ErrorKind::StorageFull);
+        }
+        Fate::Happens
     });
     let engine = full.start(Durability::Written);
     let next = |engine: &Arc<Engine>| {
@@ -301,10 +308,23 @@ async fn issue_13_a_journal_that_cannot_be_compacted_takes_no_chunk_beyond_its_b
     );
     // Bytes that are known need no record.
     engine.receive(id, chunk(0, 1, records + 9), None, body(&[b"x"])).await.unwrap();
-    drop(engine);
-    // With space again it goes on.
-    let engine = machine.start(Durability::Written);
+    engine.settled().await;
+    assert_eq!(tries.load(Ordering::Relaxed), 2, "at the load, and for the refused chunk");
+    // With space again it goes on, in the same process and while the client keeps asking.
+    is_full.store(false, Ordering::Relaxed);
+    for _ in 0..3 {
+        next(&engine).await.unwrap_err();
+        engine.settled().await;
+    }
+    assert_eq!(tries.load(Ordering::Relaxed), 2, "not for each of them");
+    machine.clock.advance(Duration::from_secs(5));
+    next(&engine).await.unwrap_err();
+    engine.settled().await;
+    assert_eq!((tries.load(Ordering::Relaxed), engine.stats().compactions.value()), (3, 1));
     next(&engine).await.unwrap();
+    assert_eq!(held(&engine, id).await, [(0, records + 1)]);
+    drop(engine);
+    let engine = machine.start(Durability::Written);
     assert_eq!(held(&engine, id).await, [(0, records + 1)]);
 }
 
@@ -444,4 +464,38 @@ async fn issue_13_a_load_without_descriptors_ends_well_later() {
         exhausted.store(false, Ordering::Relaxed);
         engine.status(id).await.unwrap();
     }
+}
+
+/// A compaction that fails for a moment is tried again long before the journal is full.
+#[tokio::test]
+async fn issue_13_a_compaction_that_failed_is_tried_again_before_the_bound() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let id = ticket(&engine).await;
+    let records = (9 << 20) / 42;
+    grown(&engine, &machine, id, records);
+    drop(engine);
+    let is_full = Arc::new(AtomicBool::new(true));
+    let still = Arc::clone(&is_full);
+    let full = judged(&machine, move |step| match step {
+        JournalStep::Remake if still.load(Ordering::Relaxed) => {
+            Fate::Fails(io::ErrorKind::StorageFull)
+        }
+        _ => Fate::Happens,
+    });
+    let engine = full.start(Durability::Written);
+    let put = async |byte| {
+        let offer = chunk(byte, byte + 1, records * 2);
+        engine.receive(id, offer, None, body(&[b"x"])).await.unwrap();
+    };
+    put(records).await;
+    engine.settled().await;
+    is_full.store(false, Ordering::Relaxed);
+    let more = (3 << 19) / 42;
+    for byte in 1..=more {
+        put(records + byte).await;
+    }
+    engine.settled().await;
+    assert!(engine.stats().compactions.value() > 0);
+    assert_eq!(held(&engine, id).await, [(0, records + more + 1)]);
 }
