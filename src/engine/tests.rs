@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
+mod damaged_journals;
 mod first_pass;
 mod journals;
 mod outbox;
