@@ -54,12 +54,13 @@ test('the doctor finds nothing on a path as it should be', async (t) => {
 
 test('a doctor that has too much to do is asked again', async (t) => {
   const app = await demo(t);
-  // Bodies that stand still take all places.
-  const held = Array.from({ length: 16 }, () => connect(app.http, '127.0.0.1').on('error', () => {}));
+  // Bodies that stand still take all places: each of the two addresses that a browser may come from gets half.
+  const addresses = ['127.0.0.1', '::1'];
+  const held = addresses.flatMap((address) => Array.from({ length: 8 }, () => connect(app.http, address).on('error', () => {})));
   t.after(() => held.forEach((socket) => socket.destroy()));
   held.forEach((socket) => socket.write('PUT /incoming/frontend/doctor HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n'));
-  const refused = async () => (await fetch(`http://localhost:${app.http}/incoming/frontend/doctor`)).status === 429;
-  await until('all places are taken', refused);
+  const refuses = async (host) => (await fetch(`http://${host}:${app.http}/incoming/frontend/doctor`)).status === 429;
+  await until('all places are taken', async () => (await refuses('127.0.0.1')) && refuses('[::1]'));
   const looked = examined(t, app.http, (page) => {
     page.on('response', (answer) => answer.status() === 429 && held.forEach((socket) => socket.destroy()));
   });
