@@ -1,6 +1,6 @@
 //! What can go wrong, by operation and by who is at fault.
 
-use super::places::Taken;
+use super::places::{Taken, Unread};
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::store;
@@ -103,6 +103,8 @@ pub enum TransferError {
     Client(ClientFault),
     /// More chunks in flight than the upload, or all of them together, may have.
     TooManyInFlight(Taken),
+    /// Too many bytes of large answers about the upload were not taken by who asked for them.
+    AnswersUnread,
     /// The disk is full; what was acknowledged holds.
     NoSpace,
     /// As many files are open as may be; what was acknowledged holds.
@@ -178,6 +180,12 @@ impl From<LookupError> for TransferError {
             LookupError::Busy => Self::Busy,
             LookupError::Fault(fault) => Self::Fault(fault),
         }
+    }
+}
+
+impl From<Unread> for TransferError {
+    fn from(_: Unread) -> Self {
+        Self::AnswersUnread
     }
 }
 

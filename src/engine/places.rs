@@ -21,6 +21,25 @@ pub struct Taken {
     pub limit: u64,
 }
 
+/// Too many bytes of large answers about an upload are untaken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread;
+
+/// Why a small call does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmallCallError {
+    /// As many are under way as may.
+    Taken(Taken),
+    /// Answers to earlier ones were not taken.
+    Unread,
+}
+
+impl From<Unread> for SmallCallError {
+    fn from(_: Unread) -> Self {
+        Self::Unread
+    }
+}
+
 /// Takes a place for the holder that counts in `own`, of those that `all` counts.
 pub(super) fn take<'a>(
     limit: SharedLimit,
@@ -67,14 +86,17 @@ impl Counted {
 impl Engine {
     /// Begins a small call about an upload, before its body is read.
     ///
-    /// Errors: there is no such upload; or, within, as many calls about it are under way as may. Dropping the
-    /// future changes nothing.
+    /// Errors: there is no such upload; or, within, as many calls about it are under way as may, or too many bytes of
+    /// its answers are untaken. Dropping the future changes nothing.
     pub async fn small_call(
         self: &Arc<Self>,
         id: TicketId,
-    ) -> Result<Result<Held, Taken>, LookupError> {
+    ) -> Result<Result<Held, SmallCallError>, LookupError> {
         let live = self.find(id).await?;
-        Ok(self.hold(live, Counted::SmallCalls, SMALL_CALLS, 1))
+        if let Err(unread) = self.check_answers(&live) {
+            return Ok(Err(unread.into()));
+        }
+        Ok(self.hold(live, Counted::SmallCalls, SMALL_CALLS, 1).map_err(SmallCallError::Taken))
     }
 
     /// Counts the bytes of an answer about an upload until its peer has taken them.
@@ -87,6 +109,28 @@ impl Engine {
     ) -> Result<Result<Held, Taken>, LookupError> {
         let live = self.find(id).await?;
         Ok(self.hold(live, Counted::AnswerBytes, ANSWER_BYTES, bytes))
+    }
+
+    /// The same, however much is untaken: the answer tells of something that was done.
+    pub async fn hold_outcome(
+        self: &Arc<Self>,
+        id: TicketId,
+        bytes: u64,
+    ) -> Result<Held, LookupError> {
+        let live = self.find(id).await?;
+        let counted = Counted::AnswerBytes;
+        for gauge in [counted.own(&live), counted.all(self)] {
+            gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        Ok(Held { engine: Arc::clone(self), live, counted, amount: bytes })
+    }
+
+    /// Refuses something new of an upload of whose large answers too many bytes are untaken. Its own outcome is
+    /// counted, never refused ([`Engine::hold_outcome`]); what is under way already bounds how far that goes beyond.
+    pub(super) fn check_answers(&self, live: &Live) -> Result<(), Unread> {
+        let own = u64::try_from(live.answer_bytes.value()).unwrap_or(0);
+        let all = || u64::try_from(self.answer_bytes.value()).unwrap_or(0);
+        if own > 0 && own >= ANSWER_BYTES.share(all()) { Err(Unread) } else { Ok(()) }
     }
 
     fn hold(

@@ -73,6 +73,7 @@ impl Engine {
     ) -> Result<Status, TransferError> {
         let began = Instant::now();
         let live = self.find(id).await?;
+        self.check_answers(&live)?;
         let place = places::take(CHUNKS, &live.chunks, &self.stats.chunks_in_flight)?;
         let (claim, missing) = self.claim(&live, &offer).await?;
         let known = missing.is_empty() && live.knows(&offer);
@@ -106,6 +107,7 @@ impl Engine {
         offer: &Offer,
     ) -> Result<Option<Status>, TransferError> {
         let live = self.find(id).await?;
+        self.check_answers(&live)?;
         let missing = live.lock().upload.admit(offer, &self.options().limits);
         if !missing.map_err(TransferError::Refused)?.is_empty() || !live.knows(offer) {
             return Ok(None);

@@ -12,7 +12,7 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
-use crate::engine::places::{Held, Taken};
+use crate::engine::places::{Held, SmallCallError, Taken};
 use crate::engine::presence::Presence;
 use crate::engine::status::{StateName, Status};
 use bytes::Bytes;
@@ -48,28 +48,49 @@ impl Wire {
             Method::DELETE => self.delete(id, &head).await,
             _ => self.get(id, &head).await,
         };
-        let answer = match done {
-            Ok(status) => self.status_answer(status),
-            Err(problem) => self.with_status(id, problem).await.into_answer(),
-        };
-        self.held(id, answer).await
+        match done {
+            Ok(status) => {
+                let answer = self.status_answer(status);
+                match head.method {
+                    Method::GET | Method::HEAD => self.held_status(id, answer).await,
+                    _ => self.held_outcome(id, answer).await,
+                }
+            }
+            Err(problem) => self.held_problem(id, problem).await,
+        }
     }
 
-    /// The answer, counted until its peer has taken it where it is large; a refusal where too much is
+    /// A status, counted until its peer has taken it where it is large; a refusal where too much is
     /// untaken already: an HTTP/2 peer may ask a hundred times and read nothing.
-    async fn held(&self, id: TicketId, answer: Answer) -> Answer {
-        let bytes = answer.body().size_hint().exact().unwrap_or(0);
-        if bytes < LARGE_ANSWER_BYTES {
-            return answer;
+    async fn held_status(&self, id: TicketId, answer: Answer) -> Answer {
+        let Some(bytes) = large(&answer) else { return answer };
+        match self.engine.hold_answer(id, bytes).await {
+            Ok(Ok(held)) => untaken(answer, held).await,
+            Ok(Err(_)) => unread().into_answer(),
+            Err(error) => Problem::from(error).into_answer(),
         }
-        let held = match self.engine.hold_answer(id, bytes).await {
-            Ok(Ok(held)) => held,
-            Ok(Err(_)) => return unread().into_answer(),
-            Err(error) => return Problem::from(error).into_answer(),
-        };
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-        Answer::from_parts(head, Full::new(Bytes::from_owner(Untaken { body, _held: held })))
+    }
+
+    /// The answer to what has been done: never refused, since its client would do it again. It is counted, and what
+    /// is new waits for it.
+    async fn held_outcome(&self, id: TicketId, answer: Answer) -> Answer {
+        let Some(bytes) = large(&answer) else { return answer };
+        match self.engine.hold_outcome(id, bytes).await {
+            Ok(held) => untaken(answer, held).await,
+            // It was forgotten meanwhile.
+            Err(_) => answer,
+        }
+    }
+
+    /// A problem, with how the upload stands where there is room for that.
+    async fn held_problem(&self, id: TicketId, problem: Problem) -> Answer {
+        let problem = self.with_status(id, problem).await;
+        let answer = problem.answer();
+        let Some(bytes) = large(&answer) else { return answer };
+        match self.engine.hold_answer(id, bytes).await {
+            Ok(Ok(held)) => untaken(answer, held).await,
+            Ok(Err(_)) | Err(_) => problem.without_upload().into_answer(),
+        }
     }
 
     pub(super) async fn verification(
@@ -91,11 +112,10 @@ impl Wire {
             Ok(()) => self.verify(id, &head, body).await,
             Err(problem) => Err(problem),
         };
-        let answer = match verified {
-            Ok(answer) => answer,
-            Err(problem) => self.with_status(id, problem).await.into_answer(),
-        };
-        self.held(id, answer).await
+        match verified {
+            Ok(answer) => self.held_outcome(id, answer).await,
+            Err(problem) => self.held_problem(id, problem).await,
+        }
     }
 
     fn status_answer(&self, status: Status) -> Answer {
@@ -245,7 +265,19 @@ impl AsRef<[u8]> for Untaken {
     }
 }
 
-fn unread() -> Problem {
+/// The bytes of an answer that is large.
+fn large(answer: &Answer) -> Option<u64> {
+    answer.body().size_hint().exact().filter(|bytes| *bytes >= LARGE_ANSWER_BYTES)
+}
+
+/// The answer, which holds what is counted of it until its body is dropped.
+async fn untaken(answer: Answer, held: Held) -> Answer {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    Answer::from_parts(head, Full::new(Bytes::from_owner(Untaken { body, _held: held })))
+}
+
+pub(super) fn unread() -> Problem {
     let detail = "large answers about this upload have not been read; read them, then ask again";
     Problem::new(Code::TooMany, detail)
 }
@@ -259,9 +291,12 @@ pub(super) fn too_many(taken: Taken, what: &str) -> Problem {
     Problem::new(Code::TooMany, detail)
 }
 
-impl From<Taken> for Problem {
-    fn from(taken: Taken) -> Self {
-        too_many(taken, "small requests under way")
+impl From<SmallCallError> for Problem {
+    fn from(error: SmallCallError) -> Self {
+        match error {
+            SmallCallError::Taken(taken) => too_many(taken, "small requests under way"),
+            SmallCallError::Unread => unread(),
+        }
     }
 }
 

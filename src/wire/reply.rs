@@ -180,6 +180,11 @@ impl Problem {
         self
     }
 
+    /// Leaves out how the upload stands.
+    pub fn without_upload(self) -> Self {
+        Self { upload: None, ..self }
+    }
+
     /// Says when to come again.
     pub fn after(self, time: Duration) -> Self {
         Self { retry_after_s: u32::try_from(time.as_secs()).ok(), ..self }
@@ -203,6 +208,11 @@ impl Problem {
 
     /// The answer as problem+json.
     pub fn into_answer(self) -> Answer {
+        self.answer()
+    }
+
+    /// The same, of a problem that may still be told in another way.
+    pub fn answer(&self) -> Answer {
         let row = self.code.row();
         let body = ProblemBody {
             r#type: format!("/incoming/problems/{}", row.word),
@@ -402,6 +412,7 @@ impl From<TransferError> for Problem {
                 Self::new(Code::RequestTimeout, fault.to_string())
             }
             TransferError::TooManyInFlight(taken) => native::too_many(taken, "chunks in flight"),
+            TransferError::AnswersUnread => native::unread(),
             TransferError::NoSpace => no_space(),
             TransferError::Exhausted => exhausted(),
             TransferError::Busy => busy(),

@@ -3,7 +3,14 @@
 
 use crate::client::{Ask, Conn, Place};
 use crate::server::Running;
+use crate::tls::{self, Authority};
 use crate::until;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use incoming::config::Ack;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -227,4 +234,92 @@ async fn large_answers_that_nobody_reads_are_counted() {
     for _ in 0..300 {
         conn.ask(&Ask::new("GET", &upload.url)).await.unwrap().expect(200);
     }
+}
+
+/// An acknowledged chunk was answered 429, so its client sent it again, while answers to others lay unread.
+#[tokio::test]
+async fn issue_13_unread_answers_refuse_what_is_new_and_hide_no_outcome() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server =
+        tls::start(&authority, folder.path(), |settings| settings.ack = Ack::Written).await;
+    let upload = server.lonely_ticket().await;
+    let connect = async |protocol: &str| {
+        tls::connect(&server.public, authority.client(&[protocol], None)).await.unwrap()
+    };
+    let mut conn = Conn::over(connect("http/1.1").await);
+    let chunk = |at: u64, bytes: &[u8]| upload.chunk(at * 4_000_000_000, bytes, None);
+    for at in 0..1700 {
+        conn.ask(&chunk(at, b"x")).await.unwrap().expect(200);
+    }
+    // Under way before it gets crowded.
+    let mut early = Conn::over(connect("http/1.1").await);
+    let under_way = chunk(3000, b"early");
+    early.send(&under_way.head()).await.unwrap();
+    early.send(b"ear").await.unwrap();
+    until("it is under way", async || {
+        let metrics = server.back(&Ask::new("GET", "/metrics")).await.expect(200).text();
+        metrics.lines().any(|line| line == "incoming_chunks_in_flight 1").then_some(())
+    })
+    .await;
+
+    // A peer asks and asks, and lets no body through.
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(16);
+    let io = TokioIo::new(connect("h2").await);
+    let (mut greedy, driver) = builder.handshake(io).await.unwrap();
+    let driver = tokio::spawn(driver);
+    let mut unread = Vec::new();
+    let uri = format!("https://server.test{}", upload.url);
+    loop {
+        let ask = Request::get(&uri).body(Full::<Bytes>::default()).unwrap();
+        greedy.ready().await.unwrap();
+        let reply = greedy.send_request(ask).await.unwrap();
+        if reply.status() == 429 {
+            break;
+        }
+        unread.push(reply);
+        assert!(unread.len() < 98, "nothing is counted");
+    }
+    // Outcomes are counted on top.
+    let known = Request::put(&uri).header("content-range", "bytes 0-0/*");
+    greedy.ready().await.unwrap();
+    let reply = greedy.send_request(known.body(Full::from("x")).unwrap()).await.unwrap();
+    assert_eq!(reply.status(), 200);
+    unread.push(reply);
+
+    // What was under way is acknowledged, what is new is refused before it is done.
+    early.send(b"ly").await.unwrap();
+    let done = early.reply("PUT").await.unwrap().expect(200).json();
+    assert!(done["received"].to_string().ends_with(",[12000000000000,12000000000005]]"));
+    let refused = [
+        chunk(3001, b"late"),
+        chunk(1, b"x"),
+        chunk(1, b"x").header("Expect", "100-continue"),
+        Ask::new("POST", &upload.url).body(r#"{"name": "late"}"#),
+        Ask::new("POST", &format!("{}/verify", upload.url)).body("{}"),
+        Ask::new("GET", &upload.url),
+    ];
+    for ask in refused {
+        let mut conn = Conn::over(connect("http/1.1").await);
+        let reply = conn.ask(&ask).await.unwrap();
+        assert!(reply.problem(429, "too-many", 13).contains("have not been read"), "{reply:?}");
+    }
+    // Another refusal stays what it is, without the status that nobody would read.
+    let wrong = conn.ask(&Ask::new("GET", &format!("{}?state=odd", upload.url))).await.unwrap();
+    wrong.problem(400, "bad-request", 1);
+    assert_eq!(wrong.json().get("upload"), None);
+    // Other uploads notice nothing.
+    let other = server.lonely_ticket().await;
+    conn.ask(&other.chunk(0, b"x", None)).await.unwrap().expect(200);
+
+    drop(unread);
+    driver.abort();
+    let late = until("they are given up", async || {
+        let reply = conn.ask(&Ask::new("GET", &upload.url)).await.unwrap();
+        (reply.status == 200).then(|| reply.json())
+    })
+    .await;
+    assert_eq!(late["received"], done["received"]);
+    assert_eq!(late["name"], done["name"]);
+    conn.ask(&chunk(3001, b"late")).await.unwrap().expect(200);
 }

@@ -87,6 +87,7 @@ pub async fn connect(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let Place::Tcp(address) = place else { panic!("TLS is tested over TCP") };
     let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     let name = ServerName::try_from("server.test").unwrap();
     in_time("a handshake", TlsConnector::from(config).connect(name, stream)).await
 }
@@ -134,7 +135,7 @@ impl Http2 {
     }
 }
 
-async fn start(
+pub async fn start(
     authority: &Authority,
     folder: &Path,
     change: impl FnOnce(&mut Settings),

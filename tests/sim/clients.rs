@@ -172,6 +172,7 @@ impl Client {
                 TransferError::Refused(_)
                 | TransferError::Client(_)
                 | TransferError::TooManyInFlight { .. }
+                | TransferError::AnswersUnread
                 | TransferError::Draining,
             ) => {}
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::limits::{CHUNKS, POLLS, SMALL_CALLS};
-use crate::engine::places::Taken;
+use crate::engine::places::{SmallCallError, Taken};
 use crate::engine::verify::{MIN_PIECE_BYTES, Piece, Verdict, VerifyError};
 use sha2::Digest as _;
 
@@ -184,7 +184,7 @@ async fn small_calls_have_a_bound() {
         calls.push(engine.small_call(id).await.unwrap().unwrap());
     }
     let refused = engine.small_call(id).await.unwrap();
-    assert_eq!(refused.err(), Some(Taken { limit: 8 }));
+    assert_eq!(refused.err(), Some(SmallCallError::Taken(Taken { limit: 8 })));
     assert!(engine.small_call(other).await.unwrap().is_ok());
     calls.pop();
     assert!(engine.small_call(id).await.unwrap().is_ok());
