@@ -5,6 +5,7 @@ use super::content_digest::content_digest;
 use super::cors::preflight_answer;
 use super::reply::{Code, Problem, json_answer, shown};
 use super::status::StatusBody;
+use super::untaken::until_taken;
 use super::{Answer, Wire, bind, header, meaning};
 use crate::core::command::{Offer, Reach};
 use crate::core::event::Notice;
@@ -12,11 +13,9 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
-use crate::engine::places::{Held, SmallCallError, Taken};
+use crate::engine::places::{SmallCallError, Taken};
 use crate::engine::presence::Presence;
 use crate::engine::status::{StateName, Status};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::body::Body as _;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
@@ -65,7 +64,7 @@ impl Wire {
     async fn held_status(&self, id: TicketId, answer: Answer) -> Answer {
         let Some(bytes) = large(&answer) else { return answer };
         match self.engine.hold_answer(id, bytes).await {
-            Ok(Ok(held)) => untaken(answer, held).await,
+            Ok(Ok(held)) => until_taken(answer, held).await,
             Ok(Err(_)) => unread().into_answer(),
             Err(error) => Problem::from(error).into_answer(),
         }
@@ -76,7 +75,7 @@ impl Wire {
     async fn held_outcome(&self, id: TicketId, answer: Answer) -> Answer {
         let Some(bytes) = large(&answer) else { return answer };
         match self.engine.hold_outcome(id, bytes).await {
-            Ok(held) => untaken(answer, held).await,
+            Ok(held) => until_taken(answer, held).await,
             // It was forgotten meanwhile.
             Err(_) => answer,
         }
@@ -88,7 +87,7 @@ impl Wire {
         let answer = problem.answer();
         let Some(bytes) = large(&answer) else { return answer };
         match self.engine.hold_answer(id, bytes).await {
-            Ok(Ok(held)) => untaken(answer, held).await,
+            Ok(Ok(held)) => until_taken(answer, held).await,
             Ok(Err(_)) | Err(_) => problem.without_upload().into_answer(),
         }
     }
@@ -221,6 +220,8 @@ impl Wire {
 
     async fn delete(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
         meaning::check_no_range(&head.method, &head.headers)?;
+        // It may be said again and again, and its answer repeats the reason.
+        let _call = self.engine.small_call(id).await??;
         let reason = query(head, "reason").unwrap_or_default();
         let reason: String =
             reason.chars().filter(|c| !name::is_hidden(*c)).take(MAX_REASON_CHARS).collect();
@@ -253,28 +254,9 @@ impl Wire {
     }
 }
 
-/// An answer's body, as long as its peer has not taken it.
-struct Untaken {
-    body: Bytes,
-    _held: Held,
-}
-
-impl AsRef<[u8]> for Untaken {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
-    }
-}
-
 /// The bytes of an answer that is large.
 fn large(answer: &Answer) -> Option<u64> {
     answer.body().size_hint().exact().filter(|bytes| *bytes >= LARGE_ANSWER_BYTES)
-}
-
-/// The answer, which holds what is counted of it until its body is dropped.
-async fn untaken(answer: Answer, held: Held) -> Answer {
-    let (head, body) = answer.into_parts();
-    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-    Answer::from_parts(head, Full::new(Bytes::from_owner(Untaken { body, _held: held })))
 }
 
 pub(super) fn unread() -> Problem {

@@ -189,3 +189,23 @@ async fn middling_answers_about_an_upload_are_counted() {
     until("what was untaken is free", async || (reader.ask(&get).await.0 == 200).then_some(()))
         .await;
 }
+
+/// A cancelled upload is cancelled again and again, and each time its long reason is told.
+#[tokio::test]
+async fn answers_to_cancels_are_counted() {
+    let ground = Ground::start().await;
+    let upload = ground.server.lonely_ticket().await;
+    let reason = "%F0%9F%A6%80".repeat(1000);
+    let cancel = Ask::new("DELETE", &format!("{}?reason={reason}", upload.url));
+    let (mut peers, mut all) = (Vec::new(), 0);
+    for _ in 0..12 {
+        let mut peer = ground.peer(0).await;
+        let (served, left) = peer.served(&cancel, 95).await;
+        all += served;
+        peers.push((peer, left));
+    }
+    // 4 MiB of them, each of 4 KiB.
+    assert!((900..1100).contains(&all), "{all} answers are untaken");
+    let shown = upload.shown().await;
+    assert_eq!(shown["state"], "cancelled");
+}
