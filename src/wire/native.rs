@@ -13,6 +13,7 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
+use crate::core::refusal::Refusal;
 use crate::engine::places::{SmallCallError, Taken};
 use crate::engine::presence::Presence;
 use crate::engine::status::{StateName, Status};
@@ -279,6 +280,25 @@ impl From<SmallCallError> for Problem {
             SmallCallError::Taken(taken) => too_many(taken, "small requests under way"),
             SmallCallError::Unread => unread(),
         }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::UploadOver(_) => Code::UploadOver,
+            Refusal::LengthChanged { .. } => Code::LengthChanged,
+            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
+            Refusal::ChunkTooLarge { .. }
+            | Refusal::FileTooLarge { .. }
+            | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
+            Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
+            Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
+                Code::WrongState
+            }
+            Refusal::WrongSecret => Code::Forbidden,
+        };
+        Self::new(code, refusal.to_string())
     }
 }
 

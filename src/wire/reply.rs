@@ -5,7 +5,6 @@
 use super::status::StatusBody;
 use super::{Answer, native};
 use crate::core::digest::ChunkDigest;
-use crate::core::refusal::Refusal;
 use crate::engine::cause::{Cause, request_of};
 use crate::engine::error::{
     ChangeError, ClientFault, Fault, LookupError, TicketError, TransferError,
@@ -318,25 +317,6 @@ pub fn shown(value: &str) -> String {
     let short: String = value.chars().take(SHOWN_CHARS).collect();
     let more = if short.len() < value.len() { "..." } else { "" };
     format!("\"{}{more}\"", short.escape_debug())
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let code = match refusal {
-            Refusal::UploadOver(_) => Code::UploadOver,
-            Refusal::LengthChanged { .. } => Code::LengthChanged,
-            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
-            Refusal::ChunkTooLarge { .. }
-            | Refusal::FileTooLarge { .. }
-            | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
-            Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
-            Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
-                Code::WrongState
-            }
-            Refusal::WrongSecret => Code::Forbidden,
-        };
-        Self::new(code, refusal.to_string())
-    }
 }
 
 impl From<Fault> for Problem {
