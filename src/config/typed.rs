@@ -196,7 +196,7 @@ pub struct Typed {
     #[arg(long, value_name = "TIME")]
     pub body_timeout: Option<Raw>,
     /// A body slower than this many bytes per second ends, its prefix kept: over a minute of it, and
-    /// (if more than 1KiB) after its first 10 seconds; 0 for no such limit [default: 1KiB]
+    /// (if more than 1KiB) after its first 10 seconds; 0 for no such limit [default: 16]
     #[arg(long, value_name = "SIZE")]
     pub min_rate: Option<Raw>,
     /// How long chunks may go on at shutdown; 0 ends them at once [default: 30s]

@@ -141,7 +141,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_bodies_end_and_bad_lines_do_not() {
-        // The default: a line that is silent for half a minute, then brings what a modem brings.
+        // The default: what each of 64 bodies gets of a line of 1 KiB/s, and a body that trickles.
+        assert_eq!(ends(16, |_| 16).await, None);
+        assert_eq!(ends(16, |second| if second % 29 == 0 { 1 } else { 0 }).await, Some(120));
+        // A line that is silent for half a minute, then brings what a modem brings.
         assert_eq!(ends(1024, |second| if second % 60 < 30 { 0 } else { 4000 }).await, None);
         assert_eq!(ends(1024, |_| 1024).await, None);
         assert_eq!(ends(1024, |_| 1).await, Some(120));
