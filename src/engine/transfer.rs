@@ -108,7 +108,13 @@ impl Engine {
     ) -> Result<Option<Status>, TransferError> {
         let live = self.find(id).await?;
         self.check_answers(&live)?;
-        let missing = live.lock().upload.admit(offer, &self.options().limits);
+        let missing = {
+            let state = live.lock();
+            if let Some(fault) = &state.fault {
+                return Err(TransferError::Fault(fault.clone()));
+            }
+            state.upload.admit(offer, &self.options().limits)
+        };
         if !missing.map_err(TransferError::Refused)?.is_empty() || !live.knows(offer) {
             return Ok(None);
         }

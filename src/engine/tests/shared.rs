@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::limits::{CHUNKS, POLLS, SMALL_CALLS};
+use crate::engine::error::Fault;
 use crate::engine::places::{SmallCallError, Taken};
 use crate::engine::verify::{MIN_PIECE_BYTES, Piece, Verdict, VerifyError};
 use sha2::Digest as _;
@@ -50,6 +51,15 @@ async fn issue_13_known_bytes_are_answered_without_their_body() {
     assert!(engine.known(id, &whole).await.unwrap().is_some());
     let longer = Offer { extent: Extent::new(0, 11), length: Some(11), ..whole };
     assert!(engine.known(id, &longer).await.is_err());
+    // Nor is one that the disk has failed.
+    let live = engine.find(id).await.unwrap();
+    engine.latch(&live, Fault("the disk failed".into()));
+    for answer in [
+        engine.known(id, &chunk(1, 4, 10)).await.map(|_| ()),
+        engine.receive(id, chunk(1, 4, 10), None, body(&[b"123"])).await.map(|_| ()),
+    ] {
+        assert!(matches!(answer, Err(TransferError::Fault(_))), "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -143,12 +153,11 @@ async fn issue_13_polls_have_a_bound_and_sleep_through_chunks() {
     assert!(waiting.iter().all(|poll| !poll.is_finished()));
     // One more is told at once how things stand.
     assert_eq!(poll().await.unwrap().unwrap().state, StateName::Uploading);
-    let woken = || engine.polls.value() < 64;
     for at in 1..10 {
         engine.receive(id, chunk(at, at + 1, 100), None, body(&[b"1"])).await.unwrap();
     }
     settle().await;
-    assert!(!woken());
+    assert!(waiting.iter().all(|poll| !poll.is_finished()));
     // One whose peer has gone makes room.
     let gone = engine.wait(id, None, Duration::from_secs(50), async {});
     assert!(gone.await.is_ok());
