@@ -6,7 +6,7 @@ use crate::core::time::Uptime;
 use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,7 +88,8 @@ impl JournalStore for LocalJournals {
 
     fn replace(&self, id: TicketId, bytes: &[u8]) -> io::Result<Replaced> {
         self.directory.in_place()?;
-        let old = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(self.path(id))?;
+        // There must be one, and it must be no link.
+        OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(self.path(id))?;
         let path = self.making_path(id);
         // An earlier try that failed may not have been able to remove it.
         let _ = std::fs::remove_file(&path);
@@ -97,11 +98,9 @@ impl JournalStore for LocalJournals {
         let file = renamed.inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
         })?;
-        let named = self.directory.sync().and_then(|()| {
-            // Another directory has come to its place meanwhile, and what is appended goes there.
-            let gone = old.metadata()?.nlink() == 0;
-            gone.then_some(()).ok_or_else(|| io::Error::other("another file was replaced"))
-        });
+        // Where another directory has come to its place meanwhile, what is appended goes there. How many names the old
+        // file has tells nothing: a copy of the directory may be made of hard links.
+        let named = self.directory.sync().and_then(|()| self.directory.in_place());
         Ok(Replaced { file: Box::new(LocalJournal(file)), named })
     }
 
@@ -215,6 +214,37 @@ const MAKING: &str = ".journal-new";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As a backup makes them: `cp -al`.
+    #[test]
+    fn issue_13_a_journal_with_another_name_is_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("here");
+        std::fs::create_dir(&path).unwrap();
+        let directory = Arc::new(SyncedDirectory::open(&path).unwrap());
+        let journals = LocalJournals::open(directory).unwrap();
+        let id = TicketId::from_random([1; 16]);
+        let read = || {
+            let mut text = String::new();
+            journals.read(id).unwrap().unwrap().read_to_string(&mut text).unwrap();
+            text
+        };
+        journals.create(id, b"grown", SyncWhen::Now).unwrap();
+        let copy = place.path().join("copy");
+        std::fs::hard_link(journals.path(id), &copy).unwrap();
+        let mut replaced = journals.replace(id, b"small").unwrap();
+        replaced.named.unwrap();
+        replaced.file.write_at(b", and more", 5).unwrap();
+        assert_eq!(read(), "small, and more", "what is appended goes to the new one");
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "grown");
+        // Into no other directory, and no journal that was not there.
+        let absent = journals.replace(TicketId::from_random([2; 16]), b"x");
+        assert_eq!(absent.err().unwrap().kind(), io::ErrorKind::NotFound);
+        std::fs::rename(&path, place.path().join("away")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(journals.replace(id, b"x").is_err());
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    }
 
     #[test]
     fn the_count_is_kept_whole_and_in_its_own_directory_alone() {
