@@ -135,17 +135,19 @@ impl Engine {
         let moved = AtomicU64::new(0);
         let mut receive = pin!(chunk.receive(Metered { source, moved: &moved }, None));
         let quick = || moved.swap(0, Ordering::Relaxed) >= SKIM_BYTES;
-        if let Ok(ended) = timeout(SKIM, receive.as_mut()).await {
+        if let Ok(ended) = timeout(IN_PLACE, receive.as_mut()).await {
             return Some(ended);
         }
         drop(place);
         let _passing = places::take(PASSING_CHUNKS, &live.passing, &self.passing).ok()?;
-        while quick() {
+        loop {
             if let Ok(ended) = timeout(SKIM, receive.as_mut()).await {
                 return Some(ended);
             }
+            if !quick() {
+                return None;
+            }
         }
-        None
     }
 
     /// Admits the offer and claims what is missing of it: the older requests for the same bytes
@@ -251,8 +253,11 @@ impl<S: Source> Stream for Metered<'_, S> {
     }
 }
 
-/// A body that nobody needs is read as long as it brings [`SKIM_BYTES`] in each such time: 16 KiB a second.
-const SKIM: Duration = Duration::from_millis(250);
-const SKIM_BYTES: u64 = 4 << 10;
+/// A body that nobody needs counts with the chunks in flight for so long.
+const IN_PLACE: Duration = Duration::from_millis(250);
+/// Then it is read as long as it brings [`SKIM_BYTES`] in each such time: 16 KiB a second. Long enough for a proxy or a
+/// client to pause: over HTTP/2 one that is cut off in its body may not see the answer.
+const SKIM: Duration = Duration::from_secs(5);
+const SKIM_BYTES: u64 = 80 << 10;
 /// An older request that was told to let go does so when its current write ends.
 const TURN_DEADLINE: Duration = Duration::from_secs(30);

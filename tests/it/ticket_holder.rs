@@ -47,7 +47,8 @@ async fn a_known_chunk_is_answered_while_its_body_trickles() {
     let mut conn = upload.stalled(0, &bytes, 1, 200_000).await;
     let reply = conn.reply("PUT").await.unwrap().expect(200);
     assert_eq!(reply.json()["received"], json!([[0, 100_000]]));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Long before `body_timeout`.
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     upload.in_flight(0).await;
     // Who sends the rest all the same finds somebody who reads it, and may go on.
     conn.send(&bytes[1..]).await.unwrap();
