@@ -308,7 +308,7 @@ impl Server {
         };
         let address = listener.local_address();
         if listener.is_passed() && address != says {
-            tracing::warn!(setting, %says, %address, "a passed socket is used, not the setting");
+            tracing::warn!(setting, %says, %address, "inherited socket overrides the setting");
         }
     }
 
@@ -321,7 +321,7 @@ impl Server {
         let storage_dir = &self.settings.storage_dir;
         let storage_dir = std::path::absolute(storage_dir).unwrap_or_else(|_| storage_dir.clone());
         let ack = self.settings.ack.word();
-        tracing::info!(storage_dir = %storage_dir.display(), ack, "storing");
+        tracing::info!(storage_dir = %storage_dir.display(), ack, "storage ready");
         let mut proxies = Vec::new();
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);

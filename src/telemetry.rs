@@ -65,7 +65,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let traced = backtrace.status() == BacktraceStatus::Captured;
     let backtrace = traced.then(|| tracing::field::display(&backtrace));
     if tracing::enabled!(Level::ERROR) {
-        tracing::error!(thread, panic = %panic, backtrace, "a thread panicked");
+        tracing::error!(thread, panic = %panic, backtrace, "thread panicked");
     } else if let Some(queue) = QUEUE.get() {
         // No filter hides a mistake of the program.
         queue.push(format!("thread {thread:?} {panic}\n").as_bytes());
@@ -163,7 +163,7 @@ impl Filter {
         self.put(&mut state, filter, parsed)?;
         filter.clone_into(&mut state.configured);
         drop(state);
-        tracing::warn!(filter, "the filter of the log has changed");
+        tracing::warn!(filter, "log filter changed");
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Filter {
         let filter = state.configured.clone();
         self.put(&mut state, &filter, filter_of(&filter)?)?;
         drop(state);
-        tracing::warn!(filter, "the filter of the log is that of the settings again");
+        tracing::warn!(filter, "log filter reset to the setting");
         Ok(true)
     }
 }
@@ -192,7 +192,7 @@ impl LogFilter for Filter {
         let until = SystemTime::now() + time;
         let say = || {
             let until = humantime::format_rfc3339_seconds(until);
-            tracing::warn!(filter, %until, "the filter of the log has changed");
+            tracing::warn!(filter, %until, "log filter changed");
         };
         // A filter that hides this line is told of by the one before it.
         let seen = tracing::enabled!(Level::WARN);

@@ -28,7 +28,7 @@ impl Manager {
         match connect(place.as_bytes()) {
             Ok(socket) => Self { socket: Some(socket), watchdog: watchdog(), ..Self::default() },
             Err(error) => {
-                tracing::warn!(?place, %error, "NOTIFY_SOCKET cannot be reached");
+                tracing::warn!(?place, %error, "could not reach NOTIFY_SOCKET");
                 Self::default()
             }
         }
@@ -85,7 +85,7 @@ impl Manager {
                 if turned == Ok(true) || self.parting.load(Ordering::Relaxed) {
                     self.sign_of_life();
                 } else {
-                    tracing::error!("a worker does not turn");
+                    tracing::error!("worker event loop stalled; watchdog not fed");
                 }
                 tokio::time::sleep(period).await;
             }
@@ -102,14 +102,14 @@ impl Manager {
         let Some(socket) = &self.socket else { return };
         match send(socket, b"WATCHDOG=1", SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
-            Err(error) => tracing::warn!(%error, "the service manager could not be told"),
+            Err(error) => tracing::warn!(%error, "could not notify the service manager"),
         }
     }
 
     fn tell(&self, state: std::fmt::Arguments<'_>) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(state.to_string().as_bytes()) {
-            tracing::warn!(%error, "the service manager could not be told");
+            tracing::warn!(%error, "could not notify the service manager");
         }
     }
 }

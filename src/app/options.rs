@@ -52,7 +52,7 @@ pub async fn wait_for_storage(directory: &Path, at_most: Duration) {
         }
         if !std::mem::replace(&mut told, true) {
             let at_most = humantime::format_duration(at_most);
-            tracing::warn!(holder, %at_most, "waiting for another server to leave the storage directory");
+            tracing::warn!(holder, %at_most, "waiting for another server to release the storage directory");
         }
         tokio::time::sleep(LOCK_LOOK.min(left)).await;
     }
@@ -112,7 +112,7 @@ fn machine() -> String {
 /// Says in the log that whoever is on this machine may use the backend API, where that is so and nobody chose it.
 pub(super) fn caution_of_open_backend(settings: &Settings, address: &Address) {
     if settings.opens_backend_to_local_users(address) {
-        tracing::warn!(%address, cure = BACKEND_GUARD, "any user of this machine can call the backend API");
+        tracing::warn!(%address, cure = BACKEND_GUARD, "every local user can call the backend API");
     }
 }
 
@@ -122,12 +122,12 @@ pub(super) fn caution(settings: &Settings) {
         tracing::warn!(
             networks,
             believed,
-            "strangers are in trusted_proxies: anybody can claim any address"
+            "trusted_proxies includes untrusted networks: clients can spoof their address"
         );
     }
     for Exposed { setting, path, problem, fix } in &settings.exposed {
         let path = path.display().to_string();
-        tracing::warn!(setting, path, problem, fix, "path exposed to other users of the machine");
+        tracing::warn!(setting, path, problem, fix, "path exposed to other local users");
     }
 }
 

@@ -8,6 +8,6 @@
 /// A kernel that refuses costs that much and no more.
 pub(super) fn small_only() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "huge pages stay");
+        tracing::debug!(%error, "could not disable huge pages");
     }
 }

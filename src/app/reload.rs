@@ -102,7 +102,7 @@ impl Running {
         let change = fresh.and_then(|fresh| judge(&self.settings, fresh, &self.places()));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
-            tracing::error!(%error, "settings not reloaded, the old ones stay");
+            tracing::error!(%error, "settings not reloaded; the previous ones stay in force");
         }
         put
     }
@@ -115,10 +115,10 @@ impl Running {
     fn put(&mut self, change: Change) -> Result<(), String> {
         let Change { settings, changed, fixed } = change;
         if !fixed.is_empty() {
-            tracing::warn!(settings = fixed.join(", "), "these need a restart to change");
+            tracing::warn!(settings = fixed.join(", "), "changed settings need a restart");
         }
         if changed.is_empty() {
-            tracing::info!("settings read again, none of those that can change has");
+            tracing::info!("settings reread; no reloadable setting has changed");
             return Ok(());
         }
         // The only step that can fail comes first.
@@ -200,14 +200,16 @@ fn judge(old: &Settings, fresh: Settings, places: &Places) -> Result<Change, Str
 async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String> {
     match in_time(certificates.reload()).await {
         Ok(Ok(0)) => {
-            tracing::info!("certificates read again, none has changed");
+            tracing::info!("certificates reread; none has changed");
             Ok(())
         }
         // Each was told, and so was the error.
         Ok(Ok(1..)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(late) => {
-            tracing::warn!("certificates are still being read, they are taken when that ends");
+            tracing::warn!(
+                "certificate reload still running; it takes effect when the files are read"
+            );
             Err(format!("certificates ({late}, they are taken when it ends)"))
         }
     }

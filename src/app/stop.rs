@@ -75,18 +75,18 @@ impl Ending {
         self.drain.cancel();
         if deadline::within(within.serving, self.serving.wait()).await.is_err() {
             let tasks = self.serving.len();
-            tracing::warn!(tasks, "listeners or what runs beside them did not end, and are left");
+            tracing::warn!(tasks, "listeners or background tasks did not stop in time");
         }
         let ended = deadline::within(within.commits, async {
             self.wire.drained().await;
             self.engine.settle_for_good().await;
         });
         if ended.await.is_err() {
-            tracing::warn!("transfers were cut off at the end of their grace");
+            tracing::warn!("transfers cut off after shutdown_grace");
         }
         self.calls.close();
         if timeout(within.calls, self.calls.wait()).await.is_err() {
-            tracing::info!("calls to backends were cut off; they are repeated after the start");
+            tracing::info!("backend calls cut off; they are repeated after the next start");
             self.cut_calls.cancel();
             // They are dropped where they wait next; one that never waits is left.
             let _ = timeout(within.cut_calls, self.calls.wait()).await;
@@ -94,7 +94,7 @@ impl Ending {
         let Self { workers, backend_workers, .. } = self;
         manager.parting();
         if !end_workers([workers, backend_workers], within.workers).await {
-            tracing::warn!("the workers did not end");
+            tracing::warn!("workers did not stop in time");
         }
         tracing::info!("stopped");
     }

@@ -20,14 +20,14 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
         // Who does not read it loses nothing but the advice.
         let _ = writeln!(
             terminal::stderr(),
-            "incoming: warning: trusted_proxies = {networks}: strangers are in it, so anybody can claim any address by \
-             {believed}; name your proxies alone"
+            "incoming: warning: trusted_proxies = {networks} includes untrusted networks: clients can spoof their address \
+             with {believed}; list only your proxies"
         );
     }
     if settings.opens_backend_to_local_users(&settings.backend_listen) {
         let _ = writeln!(
             terminal::stderr(),
-            "incoming: warning: any user of this machine can call the backend API; set {BACKEND_GUARD}"
+            "incoming: warning: every local user can call the backend API; set {BACKEND_GUARD}"
         );
     }
     for exposed in &settings.exposed {

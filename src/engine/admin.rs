@@ -60,11 +60,11 @@ impl Engine {
                     Err(LookupError::Unknown) => continue,
                     Err(LookupError::Busy) => {
                         let fault = "no descriptor is left";
-                        tracing::warn!(upload = %id.short(), fault, "an upload cannot be read");
+                        tracing::warn!(upload = %id.short(), fault, "could not read upload");
                         continue;
                     }
                     Err(LookupError::Fault(fault)) => {
-                        tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
+                        tracing::warn!(upload = %id.short(), %fault, "could not read upload");
                         continue;
                     }
                 },

@@ -138,7 +138,7 @@ impl Engine {
         let upload = live.lock().upload.clone();
         if upload.calls_exhausted(&self.options().calls, self.uptime()) {
             let reason = upload.reason().unwrap_or("the backend did not answer").to_owned();
-            tracing::warn!(upload = %id.short(), "calls to the backend given up");
+            tracing::warn!(upload = %id.short(), "gave up calling the backend");
             self.change(&live, Command::GiveUp(reason)).await?;
         }
         Ok(())
@@ -157,12 +157,12 @@ impl Engine {
             return Ok(File::There);
         }
         if upload.was_called() && !upload.removes_file() {
-            tracing::info!(upload = %id.short(), "the backend has moved the file away: finished");
+            tracing::info!(upload = %id.short(), "finished: the backend has moved the file");
             self.change(live, Command::Settle).await?;
             return Ok(File::Taken);
         }
         // Still told to the backend, which may know more: nothing here decides that it is lost.
-        tracing::error!(upload = %id.short(), "the published file is not there");
+        tracing::error!(upload = %id.short(), "published file is missing");
         Ok(File::Missing)
     }
 

@@ -52,7 +52,7 @@ impl Engine {
         match JournalState::read(&bytes[..], id, self.uptime()) {
             Ok(Ok(again)) if again.says_the_same(state) => Compaction::Due(bytes),
             Ok(_) | Err(_) => {
-                tracing::error!(upload = %id.short(), "a compacted journal does not say the same: this is a bug");
+                tracing::error!(upload = %id.short(), "compacted journal differs from the original: this is a bug");
                 Compaction::At(size.saturating_mul(2))
             }
         }
@@ -96,7 +96,7 @@ impl Engine {
             match Log::open(&*self.journals, live.id, valid_bytes) {
                 Ok(log) => *place = LogPlace::Open { log, note_run },
                 Err(error) => {
-                    tracing::debug!(upload = %live.id.short(), %error, "a journal was not compacted");
+                    tracing::debug!(upload = %live.id.short(), %error, "could not compact journal");
                     // If it is more than a passing want, the next append says so.
                     return live.compact_at(next_try(valid_bytes));
                 }
@@ -118,7 +118,7 @@ impl Engine {
         match self.compact_log(live, log) {
             Ok(()) => {}
             Err(error) if is_passing(&error) => {
-                tracing::debug!(upload = %live.id.short(), %error, "a journal was not compacted");
+                tracing::debug!(upload = %live.id.short(), %error, "could not compact journal");
             }
             Err(error) => {
                 drop(place);

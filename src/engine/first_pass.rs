@@ -114,7 +114,7 @@ impl Engine {
                 }
                 Err(error) => {
                     self.unmet.lock().listing = Listing::Failed;
-                    tracing::error!(%error, "the storage directory cannot be listed");
+                    tracing::error!(%error, "could not list the storage directory");
                 }
             },
         }
@@ -162,7 +162,7 @@ impl Engine {
             let work =
                 self.blocking.spawn(move || work.into_iter().for_each(|id| engine.try_to_meet(id)));
             if let Err(error) = work.await {
-                tracing::error!(%error, "uploads could not be met; they are looked at again");
+                tracing::error!(%error, "startup scan: could not load some uploads; trying again later");
                 some.iter().filter(|id| !self.timers.holds(**id)).for_each(|id| {
                     self.unmet.keep(*id);
                 });
@@ -186,12 +186,14 @@ impl Engine {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(Missed::Unread(fault))) => {
-                tracing::error!(%upload, %fault, "an upload cannot be read; nothing of it is touched");
+                tracing::error!(%upload, %fault, "startup scan: could not read upload; its files stay untouched");
             }
             Ok(Err(Missed::Unsynced(fault))) => {
-                tracing::error!(%upload, %fault, "a journal cannot be synced; nothing is done for its upload now");
+                tracing::error!(%upload, %fault, "startup scan: could not sync journal; trying again later");
             }
-            Err(_) => tracing::error!(%upload, "an upload could not be met: this is a bug"),
+            Err(_) => {
+                tracing::error!(%upload, "startup scan: loading the upload panicked: this is a bug")
+            }
         }
     }
 
@@ -210,7 +212,7 @@ impl Engine {
             Err(LookupError::Unknown) => {
                 // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
                 if let Err(error) = self.store.discard(id) {
-                    tracing::error!(upload = %id.short(), %error, "a part that belongs to nobody stays behind");
+                    tracing::error!(upload = %id.short(), %error, "could not delete orphan part");
                 } else {
                     self.remove_journal(id);
                 }
@@ -269,7 +271,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let work = self.blocking.spawn(move || {
             if matches!(engine.journals.read(id), Ok(None)) {
-                tracing::info!(upload = %id.short(), "removing a part without a journal");
+                tracing::info!(upload = %id.short(), "deleting orphan part");
                 let _ = engine.store.discard(id);
             }
         });

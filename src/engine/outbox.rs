@@ -147,7 +147,7 @@ impl Engine {
             Err(LookupError::Unknown) => self.call_void(id),
             Err(LookupError::Busy) => self.put_back(id),
             Err(LookupError::Fault(fault)) => {
-                tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
+                tracing::warn!(upload = %id.short(), %fault, "could not read upload");
                 self.put_back(id);
             }
         }

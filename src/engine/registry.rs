@@ -217,7 +217,7 @@ impl Engine {
     pub(super) fn report_damage(&self, id: TicketId, loaded: &Loaded) {
         if let Some(whole_from) = loaded.tail.hidden_record {
             let damaged_at = loaded.replayed.valid_bytes;
-            tracing::error!(upload = %id.short(), damaged_at, whole_from, "journal record damaged, whole ones follow it");
+            tracing::error!(upload = %id.short(), damaged_at, whole_from, "journal record damaged; intact records follow it");
         }
     }
 

@@ -165,7 +165,7 @@ impl Engine {
             }
         };
         if let Err(error) = removed {
-            tracing::error!(upload = %id.short(), %error, "bytes that are no longer needed stay behind");
+            tracing::error!(upload = %id.short(), %error, "could not delete the bytes of a closed upload");
         }
     }
 
@@ -184,7 +184,7 @@ impl Engine {
             // It has a timer for another time.
             Err(LookupError::Busy) => return,
             Err(LookupError::Fault(fault)) => {
-                return tracing::warn!(upload = %id.short(), %fault, "an upload cannot be read");
+                return tracing::warn!(upload = %id.short(), %fault, "could not read upload");
             }
         };
         let upload = live.lock().upload.clone();
@@ -193,13 +193,13 @@ impl Engine {
         match upload.phase() {
             Phase::New | Phase::Uploading if upload.awaits_publish() => {
                 if let Err(error) = self.submit(&live, Task::Publish).done().await {
-                    tracing::warn!(upload = %id.short(), ?error, "a complete file is not in its place yet");
+                    tracing::warn!(upload = %id.short(), ?error, "could not publish complete file; trying again later");
                 }
             }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
             Phase::New | Phase::Uploading => {
                 if let Err(error) = self.submit(&live, Task::Expire).done().await {
-                    tracing::warn!(upload = %id.short(), ?error, "an idle upload could not be cancelled");
+                    tracing::warn!(upload = %id.short(), ?error, "could not cancel idle upload");
                 }
             }
             Phase::HandingOver(_) => self.timers.set(id, due),
@@ -211,7 +211,7 @@ impl Engine {
             }
             Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. } => {
                 if let Err(error) = self.submit(&live, Task::Forget).done().await {
-                    tracing::warn!(upload = %id.short(), ?error, "what is left of an upload stays behind");
+                    tracing::warn!(upload = %id.short(), ?error, "could not delete upload");
                 }
             }
         }
@@ -244,7 +244,7 @@ impl Engine {
         let id = live.id;
         self.clean_up(id, upload);
         if failed && let Err(error) = self.store.withdraw(id) {
-            return tracing::error!(upload = %id.short(), %error, "the file of a failed handover stays behind");
+            return tracing::error!(upload = %id.short(), %error, "could not delete the file of a failed handover");
         }
         live.lock().forgotten = true;
         self.stats.uploads.of(name(upload.phase())).add(-1);
@@ -257,7 +257,7 @@ impl Engine {
 
     pub(super) fn remove_journal(&self, id: TicketId) {
         if let Err(error) = self.journals.remove(id) {
-            tracing::error!(upload = %id.short(), %error, "a journal that is no longer needed stays behind");
+            tracing::error!(upload = %id.short(), %error, "could not delete journal");
         }
     }
 }
@@ -266,17 +266,17 @@ impl Engine {
 fn tell(id: TicketId, before: &Upload, after: &Upload, cause: Option<&Cause>) {
     let (upload, request, length) = (id.short(), request_of(cause), after.length());
     match after.phase() {
-        Phase::New | Phase::Uploading => tracing::info!(%upload, request, length, "uploading"),
+        Phase::New | Phase::Uploading => tracing::info!(%upload, request, length, "upload started"),
         Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {
-            tracing::info!(%upload, request, "a failed handover begins anew");
+            tracing::info!(%upload, request, "handover restarted");
         }
         Phase::HandingOver(_) => {
-            tracing::info!(%upload, request, length, "complete, handing over");
+            tracing::info!(%upload, request, length, "upload complete; handover started");
         }
-        Phase::Finished { calls, .. } => tracing::info!(%upload, request, calls, "finished"),
+        Phase::Finished { calls, .. } => tracing::info!(%upload, request, calls, "upload finished"),
         Phase::Cancelled { reason, .. } => {
             let reason = reason.escape_debug().to_string();
-            tracing::info!(%upload, request, reason, "cancelled");
+            tracing::info!(%upload, request, reason, "upload cancelled");
         }
         Phase::Failed { reason, calls, .. } => {
             let reason = reason.escape_debug().to_string();

@@ -122,7 +122,7 @@ impl Engine {
                     engine.registry.settled(ticket.id);
                     engine.stats.tickets.add(1);
                     let request = request_of(cause.as_ref());
-                    tracing::info!(upload = %ticket.id.short(), request, "ticket");
+                    tracing::info!(upload = %ticket.id.short(), request, "upload ticket issued");
                 }
                 Err(error) => {
                     engine.stats.uploads_open.add(-1);
@@ -132,7 +132,7 @@ impl Engine {
                         && !is_exhausted(error)
                     {
                         engine.stats.faults.add(1);
-                        tracing::error!(%error, "a ticket could not be written: the disk failed");
+                        tracing::error!(%error, "could not write upload ticket: the disk failed");
                     }
                 }
             }

@@ -229,7 +229,7 @@ async fn trust() -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let (taken, _unusable) = roots.add_parsable_certificates(found.certs);
     for error in &found.errors {
-        tracing::warn!(%error, "cannot read some trusted roots");
+        tracing::warn!(%error, "could not read some trusted root certificates");
     }
     if taken == 0 {
         let why = "the machine has no trusted roots (install ca-certificates or set SSL_CERT_FILE)";

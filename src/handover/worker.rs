@@ -196,7 +196,7 @@ async fn one(
         drop(place);
         if let Err(error) = engine.end_call(id, result).await {
             let upload = id.short();
-            return tracing::error!(%upload, ?error, "the end of a call could not be recorded, calling again later");
+            return tracing::error!(%upload, ?error, "could not record the result of a backend call; calling again later");
         }
     }
     owed.seen_to = true;
@@ -210,7 +210,7 @@ fn not_begun(engine: &Engine, id: TicketId, error: &ChangeError) -> bool {
         return true;
     }
     let upload = id.short();
-    tracing::error!(%upload, ?error, "a call could not be recorded, trying later");
+    tracing::error!(%upload, ?error, "could not record a backend call; trying again later");
     false
 }
 
@@ -219,13 +219,13 @@ fn log(call: &Call, result: &CallResult, took: Duration) {
     let (attempt, ms) = (call.attempt, ms(took));
     match result {
         CallResult::Done => {
-            tracing::debug!(%upload, request, attempt, ms, "the backend answered done");
+            tracing::debug!(%upload, request, attempt, ms, "backend answered done");
         }
         CallResult::Wait => {
-            tracing::info!(%upload, request, attempt, ms, "the backend answered wait");
+            tracing::info!(%upload, request, attempt, ms, "backend answered wait");
         }
         CallResult::Unanswered(why) => {
-            tracing::warn!(%upload, request, attempt, ms, why, "the backend has not taken the file");
+            tracing::warn!(%upload, request, attempt, ms, why, "backend did not take the file");
         }
     }
 }

@@ -102,7 +102,7 @@ impl Log {
     /// Notes that a write or sync of the upload's bytes failed. Best effort: the disk is failing.
     pub fn note_fault(&mut self) {
         if self.append(&[Record::Faulted]).and_then(|()| self.sync()).is_err() {
-            tracing::debug!("the fault could not be noted in the journal");
+            tracing::debug!("could not record the fault in the journal");
         }
     }
 

@@ -104,7 +104,7 @@ impl Acme {
                 let end = follow(&mut self.state, &domains, &reload).await;
                 if end == OrdersEnd::Over {
                     let pause = OVER_PAUSE;
-                    tracing::error!(?domains, ?pause, "orders by ACME have ended, they begin anew");
+                    tracing::error!(?domains, ?pause, "ACME client ended; restarting it");
                     sleep(pause).await;
                 }
                 self.begin_anew();
@@ -139,16 +139,16 @@ async fn follow<E: fmt::Display>(
         let next = poll_fn(|cx| Pin::new(&mut orders).poll_next(cx));
         match timeout(STUCK, next).await {
             Ok(Some(Ok(EventOk::CertCacheStore))) => match reload.reload().await {
-                Ok(_) => tracing::info!(?domains, "certificate ordered by ACME in force"),
-                Err(error) => tracing::error!(%error, "certificate ordered by ACME not taken"),
+                Ok(_) => tracing::info!(?domains, "ACME certificate in force"),
+                Err(error) => tracing::error!(%error, "ACME certificate rejected"),
             },
-            Ok(Some(Ok(step))) => tracing::debug!(?step, "ACME goes on"),
+            Ok(Some(Ok(step))) => tracing::debug!(?step, "ACME step done"),
             Ok(Some(Err(error))) => {
                 let error = error.to_string();
                 tracing::error!(
                     error = short(&error),
                     ?domains,
-                    "no certificate by ACME yet, it is tried again"
+                    "ACME order failed; trying again later"
                 );
             }
             Ok(None) => return OrdersEnd::Over,

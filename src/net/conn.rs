@@ -89,7 +89,7 @@ pub(super) async fn serve<M, S, B>(
         Peer { address: PeerAddress::Unix, tls: false, client_certificate: None, http2: false };
     let lost = |error: std::io::Error| {
         shared.stats.accept_failed();
-        tracing::warn!(%error, "cannot serve a connection");
+        tracing::warn!(%error, "could not serve connection");
     };
     match accepted {
         Accepted::Tcp(stream, address) => {
@@ -132,7 +132,7 @@ async fn choose<IO, M, S, B>(
     peer.address = client;
     let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
         shared.stats.accept_failed();
-        tracing::warn!(address = ?peer.address, "no memory is left for a connection");
+        tracing::warn!(address = ?peer.address, "connection refused: receive_memory is used up");
         return;
     };
     let sizes = |share: &Share| Sizes::of(share.bytes(), &options.http1, &options.http2);
@@ -172,8 +172,8 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
         // Whoever came for a proof alone has it now.
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(CHALLENGE) => return None,
         Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => tracing::debug!(address = ?peer.address, %error, "no TLS"),
-        Err(_) => tracing::debug!(address = ?peer.address, "no TLS in time"),
+        Ok(Err(error)) => tracing::debug!(address = ?peer.address, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(address = ?peer.address, "TLS handshake timed out"),
     }
     shared.stats.tls_failed();
     None
@@ -242,7 +242,7 @@ where
         let overdue = tokio::select! { biased;
             ended = conn.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(address = ?peer.address, %error, "connection broke");
+                    tracing::debug!(address = ?peer.address, %error, "connection failed");
                 }
                 return;
             }
@@ -265,7 +265,7 @@ where
             }
             overdue = &mut clock => overdue,
         };
-        tracing::debug!(address = ?peer.address, reason = %overdue, "connection ends");
+        tracing::debug!(address = ?peer.address, reason = %overdue, "connection closed by a time limit");
         match overdue {
             Overdue::Idle => {
                 watch.closing(Instant::now());

@@ -131,7 +131,7 @@ impl Listener {
                 Err(error) if is_of_one_connection(&error) => stats.accept_failed(),
                 Err(error) => {
                     stats.accept_failed();
-                    tracing::warn!(address = %self.address, %error, ?pause, "cannot accept");
+                    tracing::warn!(address = %self.address, %error, ?pause, "could not accept connection");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_LONGEST);
                 }

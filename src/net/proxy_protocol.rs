@@ -90,9 +90,9 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
     if !protocol.trusts(peer) {
         terms.stats.header_failed(HeaderFailure::Stranger);
         if protocol.told.swap(true, Ordering::Relaxed) {
-            tracing::debug!(address = ?peer, "not a trusted proxy, on a listener with proxy_protocol");
+            tracing::debug!(address = ?peer, "connection closed: peer is not in trusted_proxies");
         } else {
-            tracing::warn!(address = ?peer, "a peer that is not in trusted_proxies connects to a listener with proxy_protocol, and is closed; more of them are told at debug");
+            tracing::warn!(address = ?peer, "connection closed: peer is not in trusted_proxies, and the listener has proxy_protocol; further ones are logged at debug");
         }
         return None;
     }
@@ -102,15 +102,15 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
         // Whoever connects to see whether it can, and goes away.
         Ok(Err(ReadError::Silent)) => {
             terms.stats.header_failed(HeaderFailure::Silent);
-            tracing::debug!(address = ?peer, "no PROXY header");
+            tracing::debug!(address = ?peer, "connection closed without a PROXY header");
         }
         Ok(Err(error @ (ReadError::Io(_) | ReadError::Header(_)))) => {
             terms.stats.header_failed(HeaderFailure::Malformed);
-            tracing::warn!(address = ?peer, %error, "no PROXY header");
+            tracing::warn!(address = ?peer, %error, "invalid PROXY header");
         }
         Err(_) => {
             terms.stats.was_overdue();
-            tracing::warn!(address = ?peer, "no PROXY header in time");
+            tracing::warn!(address = ?peer, "PROXY header timed out");
         }
     }
     None

@@ -114,9 +114,9 @@ async fn end_all(shared: &Shared) {
     if within(shared.options.shutdown_grace.time(), shared.tasks.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(tasks = shared.tasks.len(), "connections dropped after their grace");
+    tracing::warn!(tasks = shared.tasks.len(), "connections dropped after shutdown_grace");
     shared.cut.cancel();
     if timeout(CUT, shared.tasks.wait()).await.is_err() {
-        tracing::error!(tasks = shared.tasks.len(), "connections do not end");
+        tracing::error!(tasks = shared.tasks.len(), "connections did not close");
     }
 }

@@ -181,7 +181,7 @@ impl TlsReload {
         for (cert, facts) in self.certificates().iter().filter(|(_, facts)| !facts.is_good(now)) {
             let (begins, ends) = (shown(facts.not_before), shown(facts.not_after));
             let cert = cert.display();
-            tracing::warn!(%cert, %begins, %ends, "clients will refuse a certificate that is not good now");
+            tracing::warn!(%cert, %begins, %ends, "certificate is outside its validity period");
         }
     }
 }

@@ -129,12 +129,15 @@ impl Workers {
             let left = end.saturating_duration_since(Instant::now());
             match worker.ended.recv_timeout(left) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    tracing::warn!(thread = worker.thread.thread().name(), "worker is stuck");
+                    tracing::warn!(
+                        thread = worker.thread.thread().name(),
+                        "worker thread did not stop"
+                    );
                 }
                 // Its end of the channel went with the thread's last values.
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     if worker.thread.join().is_err() {
-                        tracing::error!("worker thread had panicked");
+                        tracing::error!("worker thread panicked");
                     }
                 }
             }

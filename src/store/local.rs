@@ -70,7 +70,7 @@ impl LocalStore {
         lock::take(handle.handle())?;
         startup::rehearse(&handle, &files_handle, access)?;
         if let Err(error) = marker::put(&directory) {
-            tracing::warn!(%error, "could not mark the storage directory");
+            tracing::warn!(%error, "could not write the storage directory's marker");
         }
         handle.sync()?;
         let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
@@ -338,7 +338,7 @@ fn check_strangers(directory: &Path) -> io::Result<()> {
     if mode & 0o066 != 0 {
         tracing::warn!(
             mode = format!("{mode:04o}"),
-            "other users may list the storage directory and learn the ids of uploads: chmod 0700"
+            "other users can list the storage directory and learn upload ids: chmod 0700"
         );
     }
     Ok(())

@@ -97,7 +97,7 @@ impl Queue {
             drop(state);
             self.0.emptied.notify_all();
             if told > 0 {
-                tracing::warn!(lines = told, "log lines were dropped, standard error took none");
+                tracing::warn!(lines = told, "log lines dropped: standard error was blocked");
             }
         }
     }

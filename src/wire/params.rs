@@ -113,7 +113,7 @@ impl Params {
     pub fn warn_of_unknown(&self, known: &[&str]) {
         for name in self.0.keys().filter(|name| !known.contains(&name.as_str())).take(MAX_WARNINGS)
         {
-            tracing::warn!(name = shown(name), "a backend gave a parameter that is not known");
+            tracing::warn!(name = shown(name), "unknown backend parameter ignored");
         }
     }
 

@@ -46,11 +46,7 @@ async fn the_sockets_outlive_the_server() {
     let mut program = start();
     let place = Place::Tcp(public.local_addr().unwrap());
     assert_eq!((&program.public, &program.backend), (&place, &Place::Unix(path.clone())));
-    assert!(
-        program.log().contains("a passed socket is used, not the setting"),
-        "{}",
-        program.log()
-    );
+    assert!(program.log().contains("inherited socket overrides the setting"), "{}", program.log());
     let server = Running::of(&program, &directory);
     let id = {
         let upload = server.lonely_ticket().await;

@@ -207,7 +207,7 @@ async fn strangers_that_are_trusted_are_told_of() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && !output.stdout.is_empty(), "{told}");
         assert_eq!(told.lines().count(), usize::from(word.is_some()), "{told}");
-        for part in word.into_iter().chain(word.map(|_| "anybody can claim any address")) {
+        for part in word.into_iter().chain(word.map(|_| "clients can spoof their address")) {
             assert!(told.contains(part), "{part:?} in {told}");
         }
     };
@@ -216,7 +216,7 @@ async fn strangers_that_are_trusted_are_told_of() {
     check(&["--trusted-proxies", "10.0.0.1,::/0", "--proxy-protocol"], Some("PROXY headers"));
     let program = Program::start(home.path(), &["--trusted-proxies", "10.0.0.1,0.0.0.0/0"]);
     let log = program.log();
-    let line = log.lines().find(|line| line.contains("anybody can claim any address"));
+    let line = log.lines().find(|line| line.contains("clients can spoof their address"));
     let line: serde_json::Value = serde_json::from_str(line.expect("a warning")).unwrap();
     assert_eq!(
         (line["level"].as_str(), line["networks"].as_str()),
@@ -269,7 +269,7 @@ fn issue_13_what_other_users_can_read_or_replace_is_told() {
     let log = program.log();
     let warned: Vec<serde_json::Value> = log
         .lines()
-        .filter(|line| line.contains("path exposed to other users of the machine"))
+        .filter(|line| line.contains("path exposed to other local users"))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let found: Vec<_> = warned.iter().map(|line| line["setting"].as_str().unwrap()).collect();
@@ -299,7 +299,7 @@ fn issue_13_what_other_users_can_read_or_replace_is_told() {
 /// Where it is on TCP without a guard, whoever is on the machine may call the backend API; a choice is not warned of.
 #[tokio::test]
 async fn issue_13_a_backend_that_is_open_to_local_users_is_told_of() {
-    const WARNING: &str = "any user of this machine can call the backend API";
+    const WARNING: &str = "every local user can call the backend API";
     let check = |flags: &[&str], times: usize| {
         let home = tempfile::tempdir().unwrap();
         let program = Program::start(home.path(), flags);

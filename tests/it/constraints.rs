@@ -108,7 +108,7 @@ async fn issue_13_dropped_log_lines_are_told_of_once_somebody_reads() {
     program.signal(Signal::TERM);
     assert_eq!(program.exit_code().await, Some(0));
     let log = tokio::task::spawn_blocking(|| log.join().unwrap()).await.unwrap();
-    assert!(log.contains("log lines were dropped, standard error took none"));
+    assert!(log.contains("log lines dropped: standard error was blocked"));
     assert!(log.trim_end().ends_with("stopped"), "the end of the log");
 }
 

@@ -36,9 +36,9 @@ async fn issue_13_the_demo_is_for_this_machine_unless_lan_is_asked_for() {
         // Who reaches it is said there, and not once more in the log.
         let log = until("its log", async || {
             let log = std::fs::read_to_string(directory.path().join("demo.log")).unwrap();
-            log.contains("storing").then_some(log)
+            log.contains("storage ready").then_some(log)
         });
-        assert!(!log.await.contains("any user of this machine"));
+        assert!(!log.await.contains("every local user can call"));
         assert_eq!(said.contains("THERE IS NO LOGIN"), elsewhere, "{said}");
         assert_eq!(said.contains("for a phone or another machine"), elsewhere, "{said}");
         // Where the machine has IPv6, a browser may take localhost for that.

@@ -123,7 +123,7 @@ async fn at_its_loudest_it_opens_nothing_and_names_requests() {
     assert!(lines.iter().all(|line| line["target"].as_str().unwrap().starts_with("incoming")));
     for Ended { id, request } in &ended {
         let Some(request) = request else { continue };
-        for message in ["complete, handing over", "request"] {
+        for message in ["upload complete; handover started", "request"] {
             let found = lines.iter().any(|line| {
                 let about = line["upload"] == id[..8] && line["request"] == **request;
                 line["message"] == message && about
@@ -138,13 +138,11 @@ async fn at_its_loudest_it_opens_nothing_and_names_requests() {
         let decimals = ms.split_once('.').map_or(0, |(_, decimals)| decimals.len());
         assert!(decimals <= 3, "{ms}");
     }
-    let storing = lines.iter().find(|line| line["message"] == "storing").unwrap();
+    let storing = lines.iter().find(|line| line["message"] == "storage ready").unwrap();
     let directory = ground.directory.path().canonicalize().unwrap().join("data");
     assert_eq!((&storing["storage_dir"], &storing["ack"]), (&json!(directory), &json!("durable")));
-    let unanswered: Vec<_> = lines
-        .iter()
-        .filter(|line| line["message"] == "the backend has not taken the file")
-        .collect();
+    let unanswered: Vec<_> =
+        lines.iter().filter(|line| line["message"] == "backend did not take the file").collect();
     assert_eq!(unanswered.len(), 2);
     for line in unanswered {
         let completed = ended.iter().find(|ended| line["upload"] == ended.id[..8]).unwrap();
@@ -198,8 +196,8 @@ async fn what_it_tells_can_be_changed() {
         text.contains(&last[..8]).then_some(text)
     })
     .await;
-    let after = text.rsplit("the filter of the log is that of the settings again").next().unwrap();
-    assert!(after.contains("\"ticket\"") && !after.contains("\"route\""), "{after}");
+    let after = text.rsplit("log filter reset to the setting").next().unwrap();
+    assert!(after.contains("\"upload ticket issued\"") && !after.contains("\"route\""), "{after}");
 }
 
 /// Even where it hides everything: nobody silences the log for good, or without a trace.
@@ -220,7 +218,7 @@ async fn a_change_ends_by_itself_and_both_are_told() {
     .await;
     let text = until("the end is logged", async || {
         let text = ground.program.log();
-        text.contains("the filter of the log is that of the settings again").then_some(text)
+        text.contains("log filter reset to the setting").then_some(text)
     })
     .await;
     let lines: Vec<serde_json::Value> =

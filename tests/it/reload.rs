@@ -122,7 +122,7 @@ async fn settings_change_together_or_not_at_all() {
     // One wrong value, and the good ones beside it are not taken either.
     let said = house.reload("chunk_size = '3MiB'\nmin_free_space = 0\nsend_ahead = 0\n");
     assert!(said.starts_with("READY=1") && said.contains("not reloaded: send_ahead = 0"), "{said}");
-    house.log_has("settings not reloaded, the old ones stay").await;
+    house.log_has("settings not reloaded; the previous ones stay in force").await;
     assert_eq!(upload.status().await["chunk_size"], 2 << 20);
     upload.put(0, b"01234", 10).await.problem(507, "no-space", 15);
     let said = house
@@ -192,13 +192,13 @@ async fn settings_and_certificates_are_taken_each_for_itself() {
     fs::write(house.file("server.key"), "no key").unwrap();
     let said = house.reload(&format!("{CERTIFIED}send_ahead = 7\n"));
     assert!(said.contains("not reloaded") && said.contains("server.key"), "{said}");
-    house.log_has("certificates not reloaded, the old ones stay").await;
+    house.log_has("certificates not reloaded; the previous ones stay in force").await;
     house.log_has("\"changed\":\"send_ahead\"").await;
     // All as it was: nothing is new, and nothing is said to be.
     fs::write(house.file("server.key"), key).unwrap();
     house.takes(&format!("{CERTIFIED}send_ahead = 7\n"));
-    house.log_has("settings read again, none of those that can change has").await;
-    house.log_has("certificates read again, none has changed").await;
+    house.log_has("settings reread; no reloadable setting has changed").await;
+    house.log_has("certificates reread; none has changed").await;
     let log = house.program.log();
     assert!(!log.contains("\"changed\":\"\"") && !log.contains("certificates reloaded"), "{log}");
     // Wrong settings, and a new certificate.
@@ -285,7 +285,7 @@ async fn calls_to_backends_change() {
     let waiting = server.ticket(&backend).await;
     backend.answer_for(&waiting.id, [Script::Answer(200, "wait")]);
     waiting.put_whole(b"x").await.expect(200);
-    house.log_has("the backend answered wait").await;
+    house.log_has("backend answered wait").await;
     house.takes("min_free_space = 0\nhandover_confirm_timeout = '1s'\nhandover_retry_for = 0\n");
     backend.calls_for(&waiting.id, 2).await;
     let failed = server.ticket(&backend).await;

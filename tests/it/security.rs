@@ -191,7 +191,7 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
     program.exit_code().await;
 
     let log = program.log();
-    assert!(log.contains("not known") && log.contains("cancelled"), "{log}");
+    assert!(log.contains("unknown backend parameter") && log.contains("upload cancelled"), "{log}");
     assert!(!log.contains("s3cret"), "{log}");
     for id in &ids {
         assert!(log.contains(&id[..8]) && !log.contains(id.as_str()), "{id} in {log}");

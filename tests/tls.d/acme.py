@@ -92,11 +92,11 @@ def ordered_kept_and_renewed(folder):
     pebble = Pebble(folder, listen)
     # No authority yet: the server runs, says so, and tries again.
     with server(folder, *pebble.flags(), listen=listen, binary=binary) as it:
-        it.said("ERROR", "no certificate by ACME yet", *NAMES)
+        it.said("ERROR", "ACME order failed", *NAMES)
         assert "self-signed" in s_client(it.public, "one.test")
         assert "status 200" in curl(f"http://127.0.0.2:{it.backend}{UPLOADS}")
         with pebble.up():
-            it.said("INFO", "certificate ordered by ACME in force")
+            it.said("INFO", "ACME certificate in force")
             root = pebble.root()
             for name in NAMES:
                 assert answers(it, name, root), name
@@ -121,7 +121,7 @@ def a_certificate_that_ends_soon_is_renewed(folder):
     binary, listen = build(), free_port()
     pebble = Pebble(folder, listen, valid_s=12)
     with pebble.up(), server(folder, *pebble.flags(), listen=listen, binary=binary) as it:
-        it.said("INFO", "certificate ordered by ACME in force")
+        it.said("INFO", "ACME certificate in force")
         first = shown(it.public, "one.test")
         until("another certificate", lambda: shown(it.public, "one.test") != first)
 

@@ -142,7 +142,7 @@ impl App {
                 answer::text(StatusCode::OK, "wait")
             }
             Err(error) => {
-                tracing::error!(upload = %id.short(), %error, "a file could not be taken over");
+                tracing::error!(upload = %id.short(), %error, "could not take over received file");
                 answer::text(StatusCode::INTERNAL_SERVER_ERROR, "not taken, ask again\n")
             }
         }

@@ -54,16 +54,16 @@ async fn one(app: &Arc<App>, id: TicketId, stop: &CancellationToken) {
         Ok(Ok(Some(record))) => record,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
-            tracing::error!(upload = %id.short(), %error, "a received file cannot be read");
+            tracing::error!(upload = %id.short(), %error, "could not read received file");
             return tokio::time::sleep(PAUSE).await;
         }
         Err(error) => {
-            tracing::error!(upload = %id.short(), %error, "reading a received file broke off");
+            tracing::error!(upload = %id.short(), %error, "reading a received file panicked");
             return tokio::time::sleep(PAUSE).await;
         }
     };
     while let Err(error) = app.finish(id, &record.metadata).await {
-        tracing::warn!(upload = %id.short(), error, "the server was not told that a file was taken");
+        tracing::warn!(upload = %id.short(), error, "could not report a taken file to the server");
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -90,7 +90,7 @@ impl Received {
             match read {
                 Ok(record) => _ = records.insert(id, record),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a received file is not listed");
+                    tracing::warn!(path = %path.display(), %error, "could not list received file");
                 }
             }
         }

@@ -164,7 +164,7 @@ impl Site {
         match tokio::task::spawn_blocking(open).await {
             Ok(Some(Ok(answer))) => answer,
             Ok(Some(Err(error))) => {
-                tracing::error!(upload = %id.short(), %error, "a received file cannot be opened");
+                tracing::error!(upload = %id.short(), %error, "could not open received file");
                 answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n")
             }
             Ok(None) => nothing(),

@@ -65,7 +65,7 @@ impl Chunk<'_> {
             Ok(Ok(())) => {}
             // Nothing is lost by it but the space, until the upload is over.
             Ok(Err(error)) | Err(error) => {
-                tracing::warn!(upload = %self.live.id.short(), %error, "preallocated space is not given back");
+                tracing::warn!(upload = %self.live.id.short(), %error, "could not release preallocated space");
             }
         }
     }

@@ -143,7 +143,7 @@ pub(super) async fn connect_to_one(addresses: &[SocketAddr]) -> io::Result<TcpSt
         match outcome {
             Ok(stream) => return Ok(stream),
             Err(error) => {
-                tracing::debug!(%address, %error, "could not connect to a backend's address");
+                tracing::debug!(%address, %error, "could not connect to backend address");
                 last = io::Error::new(error.kind(), format!("{address}: {error}"));
             }
         }

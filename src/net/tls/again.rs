@@ -34,7 +34,7 @@ impl TlsReload {
             let taken = this.take(seen, Stamps::of(&this.files));
             // Here, since nobody may be left to be told.
             if let Err(error) = &taken {
-                tracing::error!(%error, "certificates not reloaded, the old ones stay");
+                tracing::error!(%error, "certificates not reloaded; the previous ones stay in force");
             }
             taken
         });
@@ -57,15 +57,12 @@ impl TlsReload {
                     Err(_) => {
                         let cert = self.files.pairs.first().map(|pair| pair.cert.display());
                         let cert = cert.map(tracing::field::display);
-                        tracing::warn!(
-                            cert,
-                            "looking for new certificates takes long, it is waited for"
-                        );
+                        tracing::warn!(cert, "checking for new certificates takes long");
                         look.await
                     }
                 };
                 if looked.is_none() {
-                    tracing::error!("looking for new certificates failed");
+                    tracing::error!("checking for new certificates panicked");
                 }
             }
         };
@@ -95,7 +92,7 @@ impl TlsReload {
         if let Err(error) = taken
             && (changed || seen.error != told)
         {
-            tracing::error!(%error, "new certificates not taken, the old stay");
+            tracing::error!(%error, "new certificates rejected; the previous ones stay in force");
         }
     }
 

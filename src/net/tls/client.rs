@@ -41,7 +41,7 @@ impl ClientCertificate {
         let Inner { chain, tls, ended } = &*self.0;
         let good = tls.verifies(chain);
         if !good && !ended.is_cancelled() {
-            tracing::info!("client certificate of an open connection is not valid any more");
+            tracing::info!("client certificate of an open connection is no longer valid");
             ended.cancel();
         }
         good
