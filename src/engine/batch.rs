@@ -59,6 +59,8 @@ impl Batch {
 /// How fast the body comes.
 pub(super) struct Pace {
     began: Instant,
+    /// When the last bytes had been stored.
+    now: Instant,
     /// Time that our own disk took; the client is not judged by it.
     ours: Duration,
     bytes: u64,
@@ -78,24 +80,29 @@ struct Minute {
 
 impl Pace {
     pub(super) fn new() -> Self {
+        Self::starting(Instant::now())
+    }
+
+    fn starting(now: Instant) -> Self {
         let (ours, minute) = (Duration::ZERO, Minute::default());
-        Self { began: Instant::now(), ours, bytes: 0, again: false, minute }
+        Self { began: now, now, ours, bytes: 0, again: false, minute }
     }
 
-    /// So many bytes have come, and storing them took so long.
-    pub(super) fn moved(&mut self, bytes: u64, storing: Duration) {
+    /// So many bytes have come and are stored now; storing them began at `storing_since`.
+    pub(super) fn moved(&mut self, bytes: u64, storing_since: Instant) {
+        self.now = Instant::now();
         self.bytes += bytes;
-        self.ours += storing;
+        self.ours += self.now.saturating_duration_since(storing_since);
     }
 
-    /// Whether the body is slower than `min_rate` bytes a second, twice in a row: from its beginning until now, once
-    /// it is old enough to tell, or in a whole minute of it. Asked after each move. The first time may be that of a
+    /// Whether the body is slower than `min_rate` bytes a second, twice in a row: from its beginning until the last move,
+    /// once it is old enough to tell, or in a whole minute of it. Asked after each move. The first time may be that of a
     /// process that stood still, whose bytes wait in the socket.
     pub(super) fn too_slow(&mut self, min_rate: u64) -> bool {
         if min_rate == 0 {
             return false;
         }
-        let elapsed = self.began.elapsed().saturating_sub(self.ours);
+        let elapsed = (self.now - self.began).saturating_sub(self.ours);
         let slower = |bytes: u64, time: Duration| bytes < min_rate.saturating_mul(time.as_secs());
         let minute = elapsed.saturating_sub(self.minute.from);
         let mut slow = elapsed > grace(min_rate) && slower(self.bytes, elapsed);
@@ -106,7 +113,7 @@ impl Pace {
             self.again &= slow;
         }
         if slow && !self.again {
-            *self = Self { again: true, ..Self::new() };
+            *self = Self { again: true, ..Self::starting(self.now) };
             return false;
         }
         slow
@@ -131,7 +138,7 @@ mod tests {
         let mut pace = Pace::new();
         for second in 1..1000 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            pace.moved(bytes(second), Duration::ZERO);
+            pace.moved(bytes(second), Instant::now());
             if pace.too_slow(min_rate) {
                 return Some(second);
             }
@@ -168,7 +175,7 @@ mod tests {
         let mut pace = Pace::new();
         for _ in 0..10 {
             tokio::time::advance(Duration::from_secs(40)).await;
-            pace.moved(2048, Duration::from_secs(39));
+            pace.moved(2048, Instant::now() - Duration::from_secs(39));
             assert!(!pace.too_slow(1024));
         }
     }

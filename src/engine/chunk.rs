@@ -153,7 +153,7 @@ impl Chunk<'_> {
             if let Err(error) = self.checkpoint().await {
                 return End::Short(error);
             }
-            self.pace.moved(bytes, began.elapsed());
+            self.pace.moved(bytes, began);
             match broken {
                 Some(Broken::Client(fault)) => return End::Short(TransferError::Client(fault)),
                 Some(Broken::Ended) => return self.ended(limit),

@@ -15,10 +15,9 @@ impl Engine {
     pub(super) fn sync_point(self: &Arc<Self>, live: &Arc<Live>) {
         let is_due = {
             let state = live.lock();
-            let now = self.uptime();
-            let waited = now.since(state.synced_at) >= SYNC_POINT_PAUSE;
-            // Under `ack = durable` every acknowledged byte is synced, and this stays 0.
-            state.unsynced_bytes >= self.options().strides.sync_point_bytes && waited
+            // Under `ack = durable` every acknowledged byte is synced, and this stays 0. The clock is read last.
+            state.unsynced_bytes >= self.options().strides.sync_point_bytes
+                && self.uptime().since(state.synced_at) >= SYNC_POINT_PAUSE
         };
         if is_due {
             let (engine, live, token) = (Arc::clone(self), Arc::clone(live), self.tracker.token());

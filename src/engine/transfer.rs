@@ -80,7 +80,9 @@ impl Engine {
         let blob = if missing.is_empty() { None } else { Some(self.blob(&live).await?) };
         let mut chunk = Chunk::new(self, &live, offer, missing, blob, digest);
         let ended = if known {
-            let Some(ended) = self.skim(&live, &mut chunk, source, place).await else {
+            // Boxed: every other transfer would carry the space of a second receiver.
+            let skim = Box::pin(self.skim(&live, &mut chunk, source, place));
+            let Some(ended) = skim.await else {
                 self.publish_if_complete(&live).await?;
                 return Ok(self.status_of(&live));
             };
