@@ -13,5 +13,5 @@ for (const [name, text] of files) {
   const path = join(dist, name);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, text);
-  if (!name.startsWith('types/')) console.log(`dist/${name}: ${text.length} bytes, ${gzipSync(text, { level: 9 }).length} gzipped`);
+  console.log(`dist/${name}: ${text.length} bytes, ${gzipSync(text, { level: 9 }).length} gzipped`);
 }

@@ -1,9 +1,7 @@
 /**
  * Builds what `dist/` holds, from `src/`, in memory: the same bytes every time.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -20,13 +18,13 @@ const shared = {
   charset: 'ascii',
   legalComments: 'none',
   mangleProps: new RegExp(`^(${INNER_NAMES.join('|')})$`),
-  // The oldest browsers with everything the source uses; esbuild lowers what is newer.
+  // The oldest browsers that have everything the source uses; esbuild lowers what is newer.
   target: ['chrome94', 'firefox93', 'safari15'],
   banner: { js: `/*! Incoming!! browser library ${version} | ${license} */` },
   write: false,
 };
 
-/** @returns {Promise<Map<string, string>>} path below dist/ to content */
+/** @returns {Promise<Map<string, string>>} content by path below dist/ */
 export async function bundle() {
   const files = new Map();
   const outputs = [
@@ -37,20 +35,7 @@ export async function bundle() {
     const result = await build({ ...shared, entryPoints: [entry], format });
     files.set(name, result.outputFiles[0].text);
   }
-  for (const [name, text] of declarations()) files.set(`types/${name}`, text);
+  // The source is checked against these types (`npm run types`), so they are published as they are.
+  files.set('incoming.d.mts', readFileSync(join(root, 'src/api.d.ts'), 'utf8'));
   return files;
-}
-
-/** Type declarations, out of the JSDoc comments. */
-function declarations() {
-  const out = mkdtempSync(join(tmpdir(), 'incoming-js-'));
-  try {
-    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-    const flags = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--rootDir', 'src', '--outDir', out];
-    const run = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json', ...flags], { cwd: root, encoding: 'utf8' });
-    if (run.status !== 0) throw new Error(`tsc failed:\n${run.stdout}${run.stderr}`);
-    return readdirSync(out).filter((name) => name !== 'classic.d.ts').sort().map((name) => [name, readFileSync(join(out, name), 'utf8')]);
-  } finally {
-    rmSync(out, { recursive: true });
-  }
 }

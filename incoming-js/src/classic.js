@@ -1,8 +1,7 @@
 /**
- * Entry of the classic script: makes the global `incoming`.
+ * Entry point of the classic script: defines the global `incoming`.
  */
-import { create_library } from './library.js';
-import { script_origin } from './origin.js';
+import { create_library, script_origin } from './library.js';
 
 const script = typeof document === 'undefined' ? null : document.currentScript;
 

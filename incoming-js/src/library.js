@@ -1,18 +1,16 @@
 /**
- * Puts the public object `incoming` together: one per place the script was loaded from.
+ * The public object `incoming`, one per location that the script was loaded from, and how it finds its server.
  */
-import { budget_for } from './budget.js';
-import { sha256 } from './digest.js';
-import { browser_locks } from './locks.js';
-import { origin_of } from './origin.js';
-import { create_memory } from './recall.js';
-import { browser_store } from './store.js';
-import { wrong } from './text.js';
+import { sha256 } from './file.js';
+import { pool_for } from './pool.js';
+import { UploadError, sendable } from './protocol.js';
+import { browser_store, create_recall } from './resume.js';
+import { browser_locks } from './tabs.js';
+import { on_wake } from './timers.js';
 import { xhr_transport } from './transport.js';
-import { Uploader as UploaderClass, UploadError } from './uploader.js';
-import { on_wake } from './wake.js';
+import { Uploader } from './uploader.js';
 
-/** @typedef {import('./types.js').Options} Options */
+/** @typedef {import('./api.js').Options} Options */
 /** @typedef {import('./types.js').Ports} Ports */
 
 /** @type {Ports} */
@@ -26,31 +24,24 @@ const browser_ports = {
     random: () => Math.random(),
   },
   on_wake,
-  budget_for,
+  pool_for,
   sha256,
   store: browser_store(),
   locks: browser_locks,
 };
 
 /**
- * What `incoming.Uploader` is: a function that works with and without `new`.
- * @typedef {object} UploaderFactory
- * @property {UploaderClass} prototype
- */
-/** @typedef {UploaderFactory & ((upload_id: string, file: File, options?: Options) => UploaderClass) & (new (upload_id: string, file: File, options?: Options) => UploaderClass)} UploaderFunction */
-
-/**
- * @param {string | null} from_origin where the script was loaded from, null when unknown
+ * @param {string | null} from_origin origin that the script was loaded from, null if unknown
  * @param {Ports} ports
+ * @returns {import('./api.js').Incoming}
  */
 export function create_library(from_origin, ports = browser_ports) {
   /** @type {string | null} */
   let origin = from_origin;
 
   /**
-   * Names the Incoming!! server for all uploaders that have not started yet.
-   * @param {string} hostname `host`, `host:port` or a whole `https://` origin
-   * @throws {TypeError} when it is nothing of these
+   * @param {string} hostname
+   * @throws {TypeError}
    */
   function set_server_hostname(hostname) {
     origin = origin_of(hostname, page()?.protocol);
@@ -60,32 +51,69 @@ export function create_library(from_origin, ports = browser_ports) {
    * @param {string} upload_id
    * @param {File} file
    * @param {Options} [options]
-   * @throws {TypeError} when this is no id, no file, or an option is impossible
+   * @throws {TypeError} if the id, the file or an option is invalid
    */
   function create_uploader(upload_id, file, options = {}) {
     const id = typeof upload_id === 'string' ? upload_id.trim() : '';
-    // What is no ticket: the text of an error page, a promise.
-    if (!/^[\w-]{1,100}$/.test(id)) throw wrong('upload_id', 'a ticket id', upload_id);
-    if (!(file?.size >= 0 && file.slice)) throw wrong('file', 'a File', file);
+    // Catches the text of an error page, or a promise.
+    if (!/^[\w-]{1,100}$/.test(id)) throw invalid('upload_id', 'a ticket id', upload_id);
+    if (!(file?.size >= 0 && file.slice)) throw invalid('file', 'a File', file);
     for (const key of /** @type {const} */ (['chunk_size', 'send_ahead'])) {
       const value = options[key] ?? 1;
-      if (!(Number.isSafeInteger(value) && value > 0)) throw wrong(key, 'an integer > 0', value);
+      if (!(Number.isSafeInteger(value) && value > 0)) throw invalid(key, 'an integer > 0', value);
     }
     const own = options.hostname === undefined ? null : origin_of(options.hostname, page()?.protocol);
-    return new UploaderClass(id, file, options, shared, () => {
+    return new Uploader(id, file, options, shared, () => {
       const found = own ?? origin ?? page()?.origin ?? 'null';
-      if (found === 'null') throw wrong('hostname', 'set before the start', null);
+      if (found === 'null') throw invalid('hostname', 'set before the start', null);
       return found;
     });
   }
-  create_uploader.prototype = UploaderClass.prototype;
+  // A plain function, so that it works with and without `new`.
+  create_uploader.prototype = Uploader.prototype;
 
-  const { recall, unfinished, forget, visit } = create_memory(ports, create_uploader);
+  const { recall, unfinished, forget, visit } = create_recall(ports, create_uploader);
   const shared = { ...ports, visit };
-  return { set_server_hostname, recall, unfinished, forget, Uploader: /** @type {UploaderFunction} */ (/** @type {unknown} */ (create_uploader)), UploadError };
+  return { set_server_hostname, recall, unfinished, forget, Uploader: /** @type {import('./api.js').UploaderFactory} */ (/** @type {unknown} */ (create_uploader)), UploadError };
 }
 
-/** Where the page is; nothing outside of browsers. */
+/** Location of the page; undefined outside of browsers. */
 function page() {
   return /** @type {Location | undefined} */ (globalThis.location);
+}
+
+/**
+ * The origin that a hostname stands for. `http://` and `https://` are kept; a bare `host` or `host:port` gets the scheme of
+ * the page, or https if the page has neither (as on `file:`).
+ * @param {string} hostname
+ * @param {string | undefined} page_protocol such as `https:`
+ * @throws {TypeError}
+ */
+export function origin_of(hostname, page_protocol) {
+  try {
+    const scheme = page_protocol === 'http:' ? page_protocol : 'https:';
+    const { href, origin } = new URL(/^https?:\/\//i.test(hostname) ? hostname : `${scheme}//${hostname.trim()}`);
+    // A path, a query or a user name is not part of an origin. Some browsers escape white space.
+    if (href === `${origin}/` && !/\s|%20/.test(href)) return origin;
+  } catch {
+    // Not a URL, or not a string.
+  }
+  throw invalid('hostname', 'an origin', hostname);
+}
+
+/**
+ * The origin that a script was loaded from, null if that has none (inline, blob:, data:, file:).
+ * @param {string | null | undefined} script_url
+ */
+export function script_origin(script_url) {
+  return /^https?:\/\/[^/]+/i.exec(script_url ?? '')?.[0] ?? null;
+}
+
+/**
+ * @param {string} what
+ * @param {string} expected
+ * @param {unknown} value
+ */
+function invalid(what, expected, value) {
+  return new TypeError(`incoming: ${what} must be ${expected}: "${sendable(value, 50)}"`);
 }

@@ -1,22 +1,21 @@
 /**
- * What the outcome of a request changes in an upload. What a retry can cure is retried for ever.
+ * What the outcome of a request changes in an upload. Whatever a retry can fix is retried without limit.
  */
-import { failed_on_server, length_changed } from './failures.js';
+import { check_readable, check_untrusted, on_verified, retry_verify } from './file.js';
+import { ABSENT_MS, MAX_PATIENCE } from './limits.js';
+import { ceiling_after_refusal } from './pace.js';
+import { failed_on_server, is_terminal, length_changed, meaning_of } from './protocol.js';
 import { missing, size_of } from './ranges.js';
-import { is_over, verdict } from './reply.js';
-import { ABSENT_MS, PATIENCE_MOST } from './limits.js';
-import { ask_again, check_foreign, look_at_file, on_verdicts } from './same.js';
-import { backoff_ms, poll_pause_ms } from './retry.js';
-import { ceiling_after_refusal } from './size.js';
+import { backoff_ms, poll_pause_ms } from './timers.js';
 
-/** @typedef {import('./calls.js').Call} Call */
+/** @typedef {import('./types.js').Call} Call */
 /** @typedef {import('./types.js').Refusal} Refusal */
 /** @typedef {import('./types.js').Status} Status */
 /** @typedef {import('./upload.js').Upload} Upload */
 
 const NOT_KEPT = 'chunk was not kept';
 
-/** How a chunk gets lost by no fault of its bytes. */
+/** Reasons for a lost chunk that say nothing about the file. */
 const NOT_SENT = ['abort', 'headers', 'file'];
 
 /**
@@ -26,27 +25,27 @@ const NOT_SENT = ['abort', 'headers', 'file'];
  */
 export function on_outcome(upload, call, outcome) {
   const now = upload.ports.clock.now();
-  const before = size_of(upload.ledger.received);
-  const { put } = call;
-  // Proxies answer for a chunk that the browser did not send to its end, each in its own words.
-  if (put && outcome.kind !== 'status' && !NOT_SENT.includes(outcome.why ?? '')) void look_at_file(upload, put.to - 1);
+  const before = size_of(upload.server_ranges.received);
+  const { chunk } = call;
+  // If the browser did not send a chunk to its end, a proxy may answer for it in its own words.
+  if (chunk && outcome.kind !== 'status' && !NOT_SENT.includes(outcome.why ?? '')) void check_readable(upload, chunk.to - 1);
   if (outcome.kind === 'status') {
     upload.connected = true;
     if (call.kind === 'cancel') return upload.end('cancelled');
-    upload.misses = 0;
+    upload.request_failures = 0;
     if (learn(upload, outcome.status, call)) {
-      // What a broken chunk left behind is progress too: the line is bad, not dead.
-      if (size_of(upload.ledger.received) > before) upload.failures = upload.contradictions = 0;
+      // The part of a broken chunk that arrived is progress too.
+      if (size_of(upload.server_ranges.received) > before) upload.chunk_failures = upload.contradictions = 0;
       on_success(upload, call, outcome.status, now);
     }
-    if (upload.phase === 'paused' && size_of(upload.ledger.received) <= before) upload.look_later();
+    if (upload.phase === 'paused' && size_of(upload.server_ranges.received) <= before) upload.poll_paused();
   } else if (upload.phase === 'paused') {
-    // Looked what was kept; that it could not be told will show when it goes on.
-    upload.look_later();
-  } else if (call.kind === 'verify' && !ask_again(upload, outcome)) {
-    // It goes on without.
-  } else if (put && upload.phase !== 'sending') {
-    // The chunk was acknowledged by a later answer; nothing hangs on this one any more.
+    // Only the status is read while paused. A failure will show after the pause.
+    upload.poll_paused();
+  } else if (call.kind === 'verify' && !retry_verify(upload, outcome)) {
+    // The upload goes on without the comparison.
+  } else if (chunk && upload.phase !== 'sending') {
+    // Another answer acknowledged the chunk already.
   } else if (outcome.kind === 'lost') {
     on_lost(upload, call, outcome, now);
   } else {
@@ -54,44 +53,44 @@ export function on_outcome(upload, call, outcome) {
     on_refused(upload, call, outcome.refusal);
   }
   if (upload.phase === 'paused') upload.connected = false;
-  if (upload.status) upload.pace.rate.note(size_of(upload.ledger.received), now);
+  if (upload.status) upload.pace.rate.sample(size_of(upload.server_ranges.received), now);
 }
 
 /**
- * Takes over what the server says about the upload. False when it cannot be so.
+ * Takes over the server's status. False if it is impossible.
  * @param {Upload} upload
  * @param {Status} status
- * @param {Call} call whose answer it came with
+ * @param {Call} call whose answer carried it
  */
 function learn(upload, status, call) {
-  const { file, ledger, calls } = upload;
+  const { file, server_ranges, calls } = upload;
   const total = file.size;
   if (status.length !== null && status.length !== total) {
     upload.contradict(length_changed(total, status.length), call);
     return false;
   }
   /** @param {Status['received']} received */
-  const note = (received) => ledger.learn(received.filter(([, to]) => to <= total), call.since, calls.oldest);
+  const learn_ranges = (received) => server_ranges.learn(received.filter(([, to]) => to <= total), call.since, calls.oldest);
   const { state, reason } = status;
   if (state === 'cancelled') {
     upload.cancel_msg = reason ?? 'cancelled on the server';
     upload.end(state);
   } else if (state === 'failed') {
     upload.fail(failed_on_server(reason));
-    upload.memory.end();
+    upload.record.remove();
   } else if (state === 'finished' || state === 'handing_over') {
-    note([[0, total]]);
+    learn_ranges([[0, total]]);
     if (state === 'finished') upload.end(state);
-    else upload.enter('following');
+    else upload.enter('awaiting_handover');
   } else {
-    if (upload.phase === 'following') {
-      // An answer may be overtaken by that of the chunk which completed the file.
-      if (call.since < upload.phase_mark) return true;
-      // Else the server has lost what it had in full.
-      upload.hold.begin(backoff_ms(++upload.falls, upload.ports.clock.random()), NOT_KEPT, true);
+    if (upload.phase === 'awaiting_handover') {
+      // The answer of the chunk that completed the file may have overtaken this one.
+      if (call.since < upload.phase_version) return true;
+      // Else the server has lost bytes.
+      upload.retry_timer.start(backoff_ms(++upload.regressions, upload.ports.clock.random()), NOT_KEPT, true);
     }
-    note(status.received);
-    if (upload.phase !== 'watching' && upload.phase !== 'paused') upload.enter(upload.turn === 'waiting' ? 'watching' : 'sending');
+    learn_ranges(status.received);
+    if (upload.phase !== 'observing' && upload.phase !== 'paused') upload.enter(upload.lock === 'waiting' ? 'observing' : 'sending');
   }
   upload.status = status;
   return true;
@@ -99,33 +98,33 @@ function learn(upload, status, call) {
 
 /**
  * @param {Upload} upload
- * @param {Call} call answered with this status, which was learnt
- * @param {Status} status
+ * @param {Call} call
+ * @param {Status} status its answer, which was taken over
  * @param {number} now
  */
 function on_success(upload, call, status, now) {
-  const { put } = call;
-  const { received } = upload.ledger;
-  if (put) upload.chunks_acked += 1;
-  if (upload.phase === 'over') return;
-  if (put) {
-    if (missing(received, put.from, put.to).length > 0) return upload.trouble(NOT_KEPT, call);
-    upload.failures = upload.contradictions = upload.unreadable = 0;
-    upload.rival.forget();
-    if (upload.status) upload.pace.acked(put, now - call.began_at, now, upload.status);
-    if (upload.budget && put.watched) upload.budget.patience = 1;
+  const { chunk } = call;
+  const { received } = upload.server_ranges;
+  if (chunk) upload.chunks_acked += 1;
+  if (upload.phase === 'ended') return;
+  if (chunk) {
+    if (missing(received, chunk.from, chunk.to).length > 0) return upload.retry_later(NOT_KEPT, call);
+    upload.chunk_failures = upload.contradictions = upload.read_failures = 0;
+    upload.contention.reset();
+    if (upload.status) upload.pace.acked(chunk, now - call.began_at, now, upload.status);
+    if (upload.pool && chunk.reports_progress) upload.pool.patience = 1;
     upload.acked_began_at = Math.max(upload.acked_began_at, call.began_at);
     upload.drop_overtaken();
   } else if (call.kind === 'sync') {
     upload.need_status = false;
     upload.chunks_acked = 0;
-    const refused = upload.pace.suspects.convict((at) => missing(received, at, at + 1).length === 0);
+    const refused = upload.pace.hidden_limits.find((at) => missing(received, at, at + 1).length === 0);
     if (refused !== null) lower_ceiling(upload, refused, null);
-    if (upload.phase === 'sending') check_foreign(upload);
+    if (upload.phase === 'sending') check_untrusted(upload);
   } else if (call.kind === 'verify') {
-    if (upload.phase === 'sending') on_verdicts(upload, status);
+    if (upload.phase === 'sending') on_verified(upload, status);
   } else {
-    upload.failures = upload.contradictions = 0;
+    upload.chunk_failures = upload.contradictions = 0;
     after_poll(upload, call, now);
   }
 }
@@ -136,14 +135,14 @@ function on_success(upload, call, status, now) {
  * @param {number} now
  */
 function after_poll(upload, call, now) {
-  if (upload.phase === 'watching') {
-    if (upload.rival.is_gone(size_of(upload.ledger.received), now)) {
-      // A tab that is frozen keeps its turn for ever.
-      return upload.turn === 'held' ? upload.enter('sending') : upload.join(true);
+  if (upload.phase === 'observing') {
+    if (upload.contention.is_stale(size_of(upload.server_ranges.received), now)) {
+      // A frozen tab keeps the lock for ever.
+      return upload.lock === 'held' ? upload.enter('sending') : upload.claim_lock(true);
     }
-  } else if (upload.phase !== 'following') return;
+  } else if (upload.phase !== 'awaiting_handover') return;
   const waited = call.waits && now - call.began_at >= 1000;
-  if (!waited) upload.hold.begin(poll_pause_ms(upload.polls++, upload.budget?.followers ?? 1), null, true);
+  if (!waited) upload.retry_timer.start(poll_pause_ms(upload.polls++, upload.pool?.pollers ?? 1), null, true);
 }
 
 /**
@@ -154,19 +153,19 @@ function after_poll(upload, call, now) {
  * @param {number} now
  */
 function on_lost(upload, call, { why, text }, now) {
-  const { put } = call;
+  const { chunk } = call;
   upload.connected = false;
   if (call.kind === 'cancel') return upload.cancel_here();
-  if (why === 'file') return upload.cannot_read();
+  if (why === 'file') return upload.read_failed();
   upload.need_status = true;
   const otherwise = upload.phase === 'binding' ? 'cannot reach upload server' : 'lost connection';
-  upload.trouble(text ?? (why === 'stall' ? 'connection stalled' : otherwise), call);
-  // Browsers try again by themselves over another connection, and sometimes never get round to it: nothing is lost with
-  // a chunk of which no byte has moved.
-  if (why === 'network') upload.calls.abort_all((other) => other.put?.sent === 0);
-  if (!put) return;
-  upload.pace.lost(put, now - call.began_at, why);
-  if (why === 'stall' && !put.watched && upload.budget) upload.budget.patience = Math.min(PATIENCE_MOST, upload.budget.patience * 2);
+  upload.retry_later(text ?? (why === 'stall' ? 'connection stalled' : otherwise), call);
+  // Browsers retry over another connection by themselves, and sometimes never do. Aborting a chunk of which no byte has
+  // moved loses nothing.
+  if (why === 'network') upload.calls.abort_all((other) => other.chunk?.sent === 0);
+  if (!chunk) return;
+  upload.pace.lost(chunk, now - call.began_at, why);
+  if (why === 'stall' && !chunk.reports_progress && upload.pool) upload.pool.patience = Math.min(MAX_PATIENCE, upload.pool.patience * 2);
 }
 
 /**
@@ -175,35 +174,35 @@ function on_lost(upload, call, { why, text }, now) {
  * @param {Refusal} refusal
  */
 function on_refused(upload, call, refusal) {
-  const { put } = call;
+  const { chunk } = call;
   const { status } = refusal;
-  const meaning = verdict(refusal);
+  const meaning = meaning_of(refusal);
   if (call.kind === 'cancel') return on_cancel_refused(upload, call, refusal);
-  if (meaning === 'retry' || (meaning === 'superseded' && put)) {
+  if (meaning === 'retry' || (meaning === 'superseded' && chunk)) {
     if (status) learn(upload, status, call);
     else upload.need_status = true;
     if (call.kind === 'verify') upload.need_status = true;
-    if (upload.phase === 'over' || (put && upload.phase === 'following')) return;
-    if (refusal.http === 429) upload.pace.flight.fewer();
-    if (meaning === 'superseded') upload.give_way();
-    else upload.trouble(refusal.message, call, refusal.retry_after_ms);
-  } else if (status && is_over(status)) {
+    if (upload.phase === 'ended' || (chunk && upload.phase === 'awaiting_handover')) return;
+    if (refusal.http === 429) upload.pace.in_flight.decrease();
+    if (meaning === 'superseded') upload.yield_to_other();
+    else upload.retry_later(refusal.message, call, refusal.retry_after_ms);
+  } else if (status && is_terminal(status)) {
     learn(upload, status, call);
-  } else if (meaning !== 'too_large' || !put || !lower_ceiling(upload, put.to - put.from, status?.max_chunk_size ?? null)) {
+  } else if (meaning !== 'too_large' || !chunk || !lower_ceiling(upload, chunk.to - chunk.from, status?.max_chunk_size ?? null)) {
     if (status && upload.status) learn(upload, status, call);
-    if (upload.phase !== 'over') upload.contradict(refusal, call, meaning === 'absent' ? ABSENT_MS : 0);
+    if (upload.phase !== 'ended') upload.contradict(refusal, call, meaning === 'absent' ? ABSENT_MS : 0);
   }
 }
 
 /**
- * A chunk was too large; all uploads to this server keep it in mind. False when it cannot be smaller.
+ * A chunk was too large. All uploads to this server learn from it. False if it cannot be smaller.
  * @param {Upload} upload
  * @param {number} bytes of that chunk
- * @param {number | null} max what the server said that it takes
+ * @param {number | null} max limit that the server stated
  */
-function lower_ceiling({ budget }, bytes, max) {
+function lower_ceiling({ pool }, bytes, max) {
   const ceiling = ceiling_after_refusal(bytes, max);
-  if (budget && ceiling !== null) budget.ceiling = Math.min(budget.ceiling, ceiling);
+  if (pool && ceiling !== null) pool.ceiling = Math.min(pool.ceiling, ceiling);
   return ceiling !== null;
 }
 
@@ -213,18 +212,18 @@ function lower_ceiling({ budget }, bytes, max) {
  * @param {Refusal} refusal
  */
 function on_cancel_refused(upload, call, refusal) {
-  const meaning = verdict(refusal);
-  if (meaning === 'retry' && refusal.from_server) upload.trouble(refusal.message, call, refusal.retry_after_ms);
+  const meaning = meaning_of(refusal);
+  if (meaning === 'retry' && refusal.from_server) upload.retry_later(refusal.message, call, refusal.retry_after_ms);
   else if (meaning === 'too_late') {
     upload.cancel_msg = null;
-    upload.enter('following');
+    upload.enter('awaiting_handover');
     if (refusal.status) learn(upload, refusal.status, { ...call, since: Infinity });
-  } else if (meaning === 'over' && refusal.status && is_over(refusal.status)) {
+  } else if (meaning === 'ended' && refusal.status && is_terminal(refusal.status)) {
     if (refusal.status.state !== 'cancelled') upload.cancel_msg = null;
     learn(upload, refusal.status, call);
-  } else if (meaning === 'over' || meaning === 'absent') upload.end('cancelled');
+  } else if (meaning === 'ended' || meaning === 'absent') upload.end('cancelled');
   else {
-    // The server takes no such request, or something else answers in its place: as good as not being there.
+    // The server does not take the request, or something else answers in its place: treat it as unreachable.
     upload.connected = false;
     upload.cancel_here();
   }

@@ -1,9 +1,8 @@
 /**
- * The only file that touches the network: XMLHttpRequest, because it alone reports upload progress everywhere.
+ * The only module that uses the network. It uses XMLHttpRequest, because only that reports upload progress in all browsers.
  *
- * A body is a slice of the file that the browser streams from disk; nothing is read into memory here. Every request
- * ends: when no byte moves for too long it is given up as stalled. The measure is bytes, not time that passed: a slow
- * line goes on, and so does one whose page was hidden or whose machine slept.
+ * A body is a slice of the file, which the browser streams from disk. Every request ends: if no byte moves for too long it
+ * is aborted as stalled. Time alone aborts nothing: a slow line goes on, and so does a hidden page or a machine that slept.
  */
 import { ANSWER_BYTES, ANSWER_MS, CONTROL_MS, FIRST_BYTE_MS, LATE_MS, STALL_MS, STILL_MS } from './limits.js';
 
@@ -38,25 +37,25 @@ function send(request, on_end) {
   };
   /**
    * @param {number} ms from now, in which bytes must move
-   * @param {number} late_ms a timer that fires later than that gets another turn: what moved while nothing ran here is
-   *   about to be told. One more turn only, or hidden tabs would wait for ever.
+   * @param {number} late_ms a timer that fires later than this is restarted once: progress made while nothing ran here is
+   *   reported next. Only once, or hidden tabs would wait for ever.
    */
-  const be_patient = (ms, late_ms = LATE_MS) => {
+  const restart_timer = (ms, late_ms = LATE_MS) => {
     clearTimeout(timer);
     clearTimeout(still);
     if (ended) return;
     if (request.on_still) still = setTimeout(request.on_still, STILL_MS);
     const due = performance.now() + ms;
     timer = setTimeout(() => {
-      if (performance.now() - due > late_ms) return be_patient(ms, Infinity);
-      give_up();
+      if (performance.now() - due > late_ms) return restart_timer(ms, Infinity);
+      stall();
     }, ms);
   };
   const abort = () => {
     close();
     xhr.abort();
   };
-  const give_up = () => {
+  const stall = () => {
     abort();
     on_end({ kind: 'lost', why: 'stall' });
   };
@@ -65,18 +64,18 @@ function send(request, on_end) {
   for (const [name, value] of Object.entries(request.headers ?? {})) xhr.setRequestHeader(name, value);
   xhr.onload = () => {
     const { status } = xhr;
-    // Asked for only where it belongs: browsers complain in the console about headers that are not exposed.
+    // Read only where it is expected: browsers warn in the console about headers that are not exposed.
     end({ kind: 'answer', status, body: xhr.responseText, retry_after: [429, 503].includes(status) ? xhr.getResponseHeader('Retry-After') : null });
   };
   xhr.onerror = () => end({ kind: 'lost', why: 'network' });
-  // An abort of our own comes after the end; this one is the browser's: a page that is left, a person who presses stop, in
-  // Firefox a link to a download as well, of which this event alone tells.
+  // An abort by this module comes after `close`. This one is the browser's: the page is left, a person presses stop, or, in
+  // Firefox, a link to a download is clicked, which only this event reports.
   xhr.onloadend = () => end({ kind: 'lost', why: 'abort' });
   let answering = false;
   xhr.onprogress = ({ loaded }) => {
-    if (loaded > ANSWER_BYTES) give_up();
-    // Once, for all of the answer.
-    else if (!answering) be_patient(ANSWER_MS);
+    if (loaded > ANSWER_BYTES) stall();
+    // Once for the whole answer.
+    else if (!answering) restart_timer(ANSWER_MS);
     answering = true;
   };
 
@@ -87,15 +86,15 @@ function send(request, on_end) {
     xhr.upload.onprogress = (event) => {
       if (event.loaded <= sent) return;
       sent = event.loaded;
-      be_patient(STALL_MS);
+      restart_timer(STALL_MS);
       request.on_sent?.(sent);
     };
     xhr.upload.onload = () => {
-      be_patient(answer_ms);
+      restart_timer(answer_ms);
       request.on_handed?.();
     };
   }
-  be_patient(request.on_sent ? FIRST_BYTE_MS * patience : answer_ms);
+  restart_timer(request.on_sent ? FIRST_BYTE_MS * patience : answer_ms);
   xhr.send(request.body ?? null);
 
   return { abort };

@@ -3,16 +3,16 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Budget, budget_for } from '../src/budget.js';
+import { ConnectionPool, pool_for } from '../src/pool.js';
 import { fake_file, fake_page, fake_upload, status_of } from './fakes.js';
 
 test('four chunks and one poll at most, five in all, in whatever order they come', () => {
   const orders = [['control', 'chunk', 'poll'], ['chunk', 'poll', 'control'], ['poll', 'control', 'chunk'], ['chunk', 'control', 'poll'], ['poll', 'chunk', 'control']];
   const counts = orders.map((order) => {
-    const budget = new Budget();
+    const pool = new ConnectionPool();
     return order.map((lane) => {
       let n = 0;
-      while (budget.take(lane)) n += 1;
+      while (pool.take(lane)) n += 1;
       return n;
     });
   });
@@ -20,12 +20,12 @@ test('four chunks and one poll at most, five in all, in whatever order they come
 });
 
 test('when a connection comes free small requests are served first, then the poll, then chunks', () => {
-  const budget = new Budget();
-  const slots = [1, 2, 3, 4].map(() => budget.take('chunk'));
-  budget.take('poll').release();
-  const first = budget.take('control');
+  const pool = new ConnectionPool();
+  const slots = [1, 2, 3, 4].map(() => pool.take('chunk'));
+  pool.take('poll').release();
+  const first = pool.take('control');
   const served = [];
-  for (const lane of ['chunk', 'poll', 'control']) budget.wait(lane, (slot) => served.push([lane, slot]));
+  for (const lane of ['chunk', 'poll', 'control']) pool.wait(lane, (slot) => served.push([lane, slot]));
   slots[0].release();
   assert.deepEqual(served.map(([lane]) => lane), ['control']);
   first.release();
@@ -35,26 +35,26 @@ test('when a connection comes free small requests are served first, then the pol
 });
 
 test('those who wait are served in turn, and newcomers do not pass them', () => {
-  const budget = new Budget();
-  const slots = [1, 2, 3, 4].map(() => budget.take('chunk'));
+  const pool = new ConnectionPool();
+  const slots = [1, 2, 3, 4].map(() => pool.take('chunk'));
   const served = [];
-  budget.wait('chunk', (slot) => served.push(['a', slot]));
-  const leave = budget.wait('chunk', (slot) => served.push(['b', slot]));
-  budget.wait('chunk', (slot) => served.push(['c', slot]));
+  pool.wait('chunk', (slot) => served.push(['a', slot]));
+  const leave = pool.wait('chunk', (slot) => served.push(['b', slot]));
+  pool.wait('chunk', (slot) => served.push(['c', slot]));
   leave();
   slots[0].release();
   slots[0].release();
   assert.deepEqual(served.map(([who]) => who), ['a']);
-  assert.equal(budget.take('chunk'), null);
+  assert.equal(pool.take('chunk'), null);
   slots[1].release();
   assert.deepEqual(served.map(([who]) => who), ['a', 'c']);
   slots[2].release();
-  assert.ok(budget.take('chunk'));
+  assert.ok(pool.take('chunk'));
 });
 
-test('one budget per origin', () => {
-  assert.equal(budget_for('https://a'), budget_for('https://a'));
-  assert.notEqual(budget_for('https://a'), budget_for('https://b'));
+test('one pool per origin', () => {
+  assert.equal(pool_for('https://a'), pool_for('https://a'));
+  assert.notEqual(pool_for('https://a'), pool_for('https://b'));
 });
 
 test('two uploaders share the four connections fairly', () => {

@@ -1,8 +1,8 @@
 /**
  * Stand-ins for network, clock, file and page, so that a test decides what happens and when.
  */
-import { Budget } from '../src/budget.js';
-import { sha256 } from '../src/digest.js';
+import { ConnectionPool } from '../src/pool.js';
+import { sha256 } from '../src/file.js';
 import { create_library } from '../src/library.js';
 import { merged } from '../src/ranges.js';
 
@@ -171,11 +171,11 @@ export class FakeStore {
   };
 }
 
-/** A page with the library: every uploader shares clock, network and budgets. */
+/** A page with the library: every uploader shares clock, network and pools. */
 export function fake_page(more = {}) {
   const clock = new FakeClock();
   const net = new FakeNetwork();
-  const budgets = new Map();
+  const pools = new Map();
   const wakers = new Set();
   const ports = {
     transport: net,
@@ -184,9 +184,9 @@ export function fake_page(more = {}) {
       wakers.add(fn);
       return () => wakers.delete(fn);
     },
-    budget_for: (origin) => {
-      if (!budgets.has(origin)) budgets.set(origin, new Budget());
-      return budgets.get(origin);
+    pool_for: (origin) => {
+      if (!pools.has(origin)) pools.set(origin, new ConnectionPool());
+      return pools.get(origin);
     },
     sha256,
     store: null,
@@ -198,7 +198,7 @@ export function fake_page(more = {}) {
 }
 
 /**
- * An uploader on its page, with a diary of what the page was told. Four chunks in flight, fixed, so that a test knows
+ * An uploader on its page, with a diary of what the page was told. Four chunks in in_flight, fixed, so that a test knows
  * what to expect.
  */
 export function fake_upload({ size = 100, file = fake_file(size), options = { send_ahead: 4 }, page = fake_page(), id = 'id1' } = {}) {

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { mark_of } from '../src/mark.js';
+import { fingerprint } from '../src/file.js';
 import { FakeStore, fake_page, fake_upload, settled, status_of } from './fakes.js';
 
 /** A real file, so that its bytes are read. */
@@ -74,15 +74,15 @@ for (const [what, file] of [
 
 test('the mark reads both ends of a large file and nothing between', async () => {
   const bytes = new Uint8Array(1_000_000);
-  const plain = await mark_of(new Blob([bytes]));
+  const plain = await fingerprint(new Blob([bytes]));
   assert.ok(Number.isSafeInteger(plain) && plain > 0);
   for (const [at, same] of [[0, false], [65_535, false], [65_536, true], [500_000, true], [934_463, true], [934_464, false], [999_999, false]]) {
     const changed = bytes.slice();
     changed[at] = 1;
-    assert.equal((await mark_of(new Blob([changed]))) === plain, same, String(at));
+    assert.equal((await fingerprint(new Blob([changed]))) === plain, same, String(at));
   }
-  assert.notEqual(await mark_of(new Blob(['ab'])), await mark_of(new Blob(['ba'])));
-  await mark_of(new Blob([]));
+  assert.notEqual(await fingerprint(new Blob(['ab'])), await fingerprint(new Blob(['ba'])));
+  await fingerprint(new Blob([]));
 });
 
 for (const [what, end] of [

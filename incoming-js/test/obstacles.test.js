@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Budget } from '../src/budget.js';
-import { sendable } from '../src/text.js';
+import { ConnectionPool } from '../src/pool.js';
+import { sendable } from '../src/protocol.js';
 import { FakeStore, fake_file, fake_page, fake_upload, settled, status_of } from './fakes.js';
 import { KiB, MiB, asked, large_file, upload } from './pieces.js';
 
@@ -455,7 +455,7 @@ test('what a server suggests is clamped: chunks, how many at once, pauses', () =
   assert.equal(uploader.retry_in_s, 3600);
 });
 
-test('chunks that a page wants in flight are no more than there are connections, and cost no more to plan', () => {
+test('chunks that a page wants in in_flight are no more than there are connections, and cost no more to plan', () => {
   const { net, begin } = fake_upload({ size: 2 ** 40, options: { send_ahead: 2 ** 50, chunk_size: 1 } });
   begin();
   assert.equal(net.all('PUT').length, 4);
@@ -500,18 +500,18 @@ test('large uploads that wait for each other do not let more begin; those that p
 });
 
 test('who leaves a queue costs nothing, however long it is', () => {
-  const budget = new Budget();
-  for (let i = 0; i < 5; i += 1) budget.take('control');
-  const leave = Array.from({ length: 200_000 }, () => budget.wait('bind', () => {}));
+  const pool = new ConnectionPool();
+  for (let i = 0; i < 5; i += 1) pool.take('control');
+  const leave = Array.from({ length: 200_000 }, () => pool.wait('bind', () => {}));
   const began = performance.now();
   for (const one_of_them of leave.reverse()) one_of_them();
   assert.ok(performance.now() - began < 2_000);
 });
 
 test('followers that join are told to one that was alone, not to all', () => {
-  const budget = new Budget();
+  const pool = new ConnectionPool();
   let told = 0;
-  for (let i = 0; i < 1000; i += 1) budget.follow(() => (told += 1));
+  for (let i = 0; i < 1000; i += 1) pool.add_poller(() => (told += 1));
   assert.equal(told, 1);
 });
 
@@ -520,7 +520,7 @@ test('the page is listened to once, for all uploaders', async (t) => {
   const target = { addEventListener: (event, fn) => listeners.push([event, fn]) };
   Object.assign(globalThis, { window: target, document: { ...target, hidden: false } });
   t.after(() => (delete globalThis.window, delete globalThis.document));
-  const { on_wake } = await import('../src/wake.js?once');
+  const { on_wake } = await import('../src/timers.js?once');
   const woken = [];
   const ends = Array.from({ length: 100 }, (_, i) => on_wake((online) => woken.push([i, online])));
   assert.deepEqual(listeners.map(([event]) => event).sort(), ['online', 'pageshow', 'visibilitychange']);

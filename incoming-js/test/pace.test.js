@@ -3,11 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Flight } from '../src/flight.js';
-import { Pace } from '../src/pace.js';
-import { Rate } from '../src/rate.js';
-import { ChunkSize } from '../src/size.js';
-import { Suspects } from '../src/suspects.js';
+import { ChunkSize, HiddenLimits, InFlight, Pace, Rate } from '../src/pace.js';
 import { fake_file, fake_page, fake_upload, settled, status_of } from './fakes.js';
 import { ModelLine } from './line.js';
 
@@ -52,60 +48,60 @@ test('chunk size: a chunk that broke off late makes the next smaller, one that b
   assert.equal(next(), 256 * KiB);
 });
 
-/** Chunks in flight after so many seconds on a line where `rate(n)` bytes/s flow with n in flight. */
+/** Chunks in in_flight after so many seconds on a line where `rate(n)` bytes/s flow with n in in_flight. */
 function flight_after(seconds, rate, limit = 4, bytes = 1 * MiB) {
-  const flight = new Flight();
+  const in_flight = new InFlight();
   let now = 0;
   const seen = [];
   while (now < seconds * 1000) {
-    const count = flight.within(limit);
+    const count = in_flight.within(limit);
     const ms = (bytes * count * 1000) / rate(count);
     now += ms;
-    for (let i = 0; i < count; i += 1) flight.acked(bytes, ms, now, limit);
+    for (let i = 0; i < count; i += 1) in_flight.acked(bytes, ms, now, limit);
     seen.push(count);
   }
   return { last: seen.at(-1), share: (n) => seen.filter((count) => count === n).length / seen.length };
 }
 
-test('in flight: more where each one brings more', () => {
+test('in in_flight: more where each one brings more', () => {
   assert.equal(flight_after(30, (n) => n * 1e6).last, 4);
   assert.equal(flight_after(30, (n) => n * 1e6, 3).last, 3);
   assert.equal(flight_after(30, (n) => n * 1e6, 1).last, 1);
 });
 
-test('in flight: no more where another brings nothing, and trials become rare', () => {
+test('in in_flight: no more where another brings nothing, and trials become rare', () => {
   const { last, share } = flight_after(600, () => 2e6);
   assert.equal(last, 2);
   assert.ok(share(3) > 0 && share(3) < 0.2, String(share(3)));
   assert.equal(share(4), 0);
 });
 
-test('in flight: a crawling line gets one, a busy server one less', () => {
+test('in in_flight: a crawling line gets one, a busy server one less', () => {
   assert.equal(flight_after(60, () => 1e5, 4, 256 * KiB).last, 1);
-  const flight = new Flight();
+  const in_flight = new InFlight();
   for (const expected of [1, 1]) {
-    flight.fewer();
-    assert.equal(flight.within(4), expected);
+    in_flight.decrease();
+    assert.equal(in_flight.within(4), expected);
   }
 });
 
-test('in flight: a pause is no measurement', () => {
-  const flight = new Flight();
+test('in in_flight: a pause is no measurement', () => {
+  const in_flight = new InFlight();
   let now = 0;
   for (let i = 0; i < 200; i += 1) {
-    const count = flight.within(4);
+    const count = in_flight.within(4);
     now += count * 500;
     if (i % 9 === 8) {
-      flight.restart();
+      in_flight.restart();
       now += 1e6;
     }
-    for (let k = 0; k < count; k += 1) flight.acked(1 * MiB, count * 500, now, 4);
-    assert.ok(flight.within(4) <= 3);
+    for (let k = 0; k < count; k += 1) in_flight.acked(1 * MiB, count * 500, now, 4);
+    assert.ok(in_flight.within(4) <= 3);
   }
-  assert.equal(flight.within(4), 2);
+  assert.equal(in_flight.within(4), 2);
 });
 
-test('in flight: never more than the page has connections', () => {
+test('in in_flight: never more than the page has connections', () => {
   const pace = new Pace({});
   const status = { chunk_size: 1 * MiB, max_chunk_size: null, send_ahead: 50 };
   const in_flight = () => pace.sizes(status, 1 * GiB, Infinity).send_ahead;
@@ -116,48 +112,48 @@ test('in flight: never more than the page has connections', () => {
   assert.equal(in_flight(), 4);
 });
 
-test('suspects: lost twice, nothing of it there, the server alive', () => {
+test('hidden_limits: lost twice, nothing of it there, the server alive', () => {
   const nothing = () => false;
-  const suspects = new Suspects();
-  suspects.lost(0, 100);
-  assert.equal(suspects.convict(nothing), null);
-  suspects.lost(0, 100);
-  assert.equal(suspects.convict((at) => at === 0), null);
-  suspects.lost(0, 100);
-  assert.equal(suspects.convict(nothing), null);
-  suspects.lost(0, 80);
-  assert.equal(suspects.convict(nothing), 80);
-  assert.equal(suspects.convict(nothing), null);
-  suspects.lost(0, 100);
-  suspects.clear();
-  suspects.lost(0, 100);
-  assert.equal(suspects.convict(nothing), null);
+  const hidden_limits = new HiddenLimits();
+  hidden_limits.lost(0, 100);
+  assert.equal(hidden_limits.find(nothing), null);
+  hidden_limits.lost(0, 100);
+  assert.equal(hidden_limits.find((at) => at === 0), null);
+  hidden_limits.lost(0, 100);
+  assert.equal(hidden_limits.find(nothing), null);
+  hidden_limits.lost(0, 80);
+  assert.equal(hidden_limits.find(nothing), 80);
+  assert.equal(hidden_limits.find(nothing), null);
+  hidden_limits.lost(0, 100);
+  hidden_limits.clear();
+  hidden_limits.lost(0, 100);
+  assert.equal(hidden_limits.find(nothing), null);
 });
 
 test('rate: from acknowledgements, null until known, falls while nothing comes, starts anew when bytes are lost', () => {
   const rate = new Rate();
   assert.deepEqual([rate.bytes_per_s, rate.eta_s(10)], [null, null]);
-  rate.note(5000, 0);
+  rate.sample(5000, 0);
   assert.equal(rate.bytes_per_s, null);
-  rate.note(6000, 100);
+  rate.sample(6000, 100);
   assert.equal(rate.bytes_per_s, null);
-  rate.note(7000, 1000);
+  rate.sample(7000, 1000);
   assert.deepEqual([rate.bytes_per_s, rate.eta_s(3001)], [2000, 2]);
-  rate.note(7000, 4000);
+  rate.sample(7000, 4000);
   assert.equal(rate.bytes_per_s, 500);
-  for (let s = 5; s < 60; s += 1) rate.note(7000 + s * 100, s * 1000);
+  for (let s = 5; s < 60; s += 1) rate.sample(7000 + s * 100, s * 1000);
   assert.equal(rate.bytes_per_s, 100);
-  rate.note(12_900, 200_000);
+  rate.sample(12_900, 200_000);
   assert.equal(rate.bytes_per_s, 0 || null);
-  rate.note(300, 201_000);
+  rate.sample(300, 201_000);
   assert.equal(rate.bytes_per_s, null);
-  rate.note(1300, 202_000);
+  rate.sample(1300, 202_000);
   assert.equal(rate.bytes_per_s, 1000);
 });
 
 test('rate: chunks that end together count as one', () => {
   const rate = new Rate();
-  for (const [bytes, at] of [[0, 0], [100, 50], [200, 1050], [300, 1100]]) rate.note(bytes, at);
+  for (const [bytes, at] of [[0, 0], [100, 50], [200, 1050], [300, 1100]]) rate.sample(bytes, at);
   assert.equal(rate.bytes_per_s, Math.round(200_000 / 1050));
 });
 
@@ -237,7 +233,7 @@ test('pauses do not grow on a line that breaks all the time while something of e
   }
 });
 
-test('429 for a chunk: one less in flight after the pause', () => {
+test('429 for a chunk: one less in in_flight after the pause', () => {
   const { net, clock, begin } = fake_upload({ options: {} });
   begin();
   assert.equal(net.all('PUT').length, 2);
@@ -270,7 +266,7 @@ async function upload_over(length, what, options) {
 test('100 Mbit/s, 100 ms round trip: 200 MB in all at 90% of the line', async (t) => {
   for (const server_ms of [5, 50]) {
     const { share, seconds, rates, line } = await upload_over(200e6, { bytes_per_s: 12.5e6, rtt_ms: 100, server_ms });
-    t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${seconds} s, ${line.puts.length} chunks, ${line.most_in_flight} in flight at most`);
+    t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${seconds} s, ${line.puts.length} chunks, ${line.most_in_flight} in in_flight at most`);
     assert.ok(share >= 0.9, String(share));
     const last = rates.at(-100);
     assert.ok(last > 0.9 * 12.5e6 && last < 1.1 * 12.5e6, String(last));

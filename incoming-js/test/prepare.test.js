@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { content_digest } from '../src/digest.js';
+import { content_digest } from '../src/file.js';
 import { fake_file, fake_page, fake_upload, settled, status_of } from './fakes.js';
 
 const one = { send_ahead: 1 };

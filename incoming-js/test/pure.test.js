@@ -1,16 +1,15 @@
 /**
- * The pure parts: ranges, plan, sizes, retry timing, replies, origins, ledger.
+ * The pure parts: ranges, plan, sizes, retry timing, replies, origins, server_ranges.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Ledger } from '../src/ledger.js';
-import { origin_of, script_origin, upload_url } from '../src/origin.js';
-import { next_chunk } from '../src/plan.js';
-import { merged, missing, size_of, union } from '../src/ranges.js';
-import { read_outcome, read_status, verdict } from '../src/reply.js';
-import { backoff_ms, poll_pause_ms, retry_after_ms } from '../src/retry.js';
-import { Rival } from '../src/rival.js';
-import { ceiling_after_refusal } from '../src/size.js';
+import { origin_of, script_origin } from '../src/library.js';
+import { next_chunk } from '../src/scheduler.js';
+import { ServerRanges, merged, missing, size_of, union } from '../src/ranges.js';
+import { meaning_of, read_outcome, read_status, retry_after_ms, upload_url } from '../src/protocol.js';
+import { backoff_ms, poll_pause_ms } from '../src/timers.js';
+import { Contention } from '../src/tabs.js';
+import { ceiling_after_refusal } from '../src/pace.js';
 import { status_of } from './fakes.js';
 
 /** Runs one check per row: arguments, then what is expected. */
@@ -108,7 +107,7 @@ test('short looks begin quick, grow slow, and are rarer the more share the conne
   assert.equal(poll_pause_ms(0, 40), 2000);
 });
 
-table('verdict', (http, code = 'x') => verdict({ http, code, from_server: code !== 'x' }), [
+table('meaning_of', (http, code = 'x') => meaning_of({ http, code, from_server: code !== 'x' }), [
   [400, 'bad-request', 'wrong'],
   [400, 'digest-mismatch', 'retry'],
   [401, 'retry'],
@@ -128,7 +127,7 @@ table('verdict', (http, code = 'x') => verdict({ http, code, from_server: code !
   [408, 'retry'],
   [409, 'length-changed', 'wrong'],
   [409, 'superseded', 'superseded'],
-  [410, 'upload-over', 'over'],
+  [410, 'upload-over', 'ended'],
   [412, 'wrong-state', 'too_late'],
   [413, 'too-large', 'too_large'],
   [416, 'range-invalid', 'wrong'],
@@ -202,32 +201,32 @@ table('script origin', script_origin, [
 
 table('upload url', upload_url, [['https://a', 'x/../y z', 'https://a/incoming/frontend/uploads/x%2F..%2Fy%20z']]);
 
-test('ledger: answers that overtake each other lose nothing', () => {
-  const ledger = new Ledger();
-  const early = ledger.mark();
-  const late = ledger.mark();
-  ledger.learn([[0, 20]], late, early);
-  ledger.learn([[0, 10]], early, Infinity);
-  assert.deepEqual(ledger.received, [[0, 20]]);
+test('server ranges: answers that overtake each other lose nothing', () => {
+  const server_ranges = new ServerRanges();
+  const early = server_ranges.version;
+  const late = server_ranges.version;
+  server_ranges.learn([[0, 20]], late, early);
+  server_ranges.learn([[0, 10]], early, Infinity);
+  assert.deepEqual(server_ranges.received, [[0, 20]]);
 });
 
-test('ledger: an answer to a request begun later may take back', () => {
-  const ledger = new Ledger();
-  ledger.learn([[0, 20]], ledger.mark(), Infinity);
-  ledger.learn([[0, 10]], ledger.mark(), Infinity);
-  assert.deepEqual(ledger.received, [[0, 10]]);
+test('server ranges: an answer to a request begun later may take back', () => {
+  const server_ranges = new ServerRanges();
+  server_ranges.learn([[0, 20]], server_ranges.version, Infinity);
+  server_ranges.learn([[0, 10]], server_ranges.version, Infinity);
+  assert.deepEqual(server_ranges.received, [[0, 10]]);
 });
 
-test('rival: gives way three times, and sees when the other is gone', () => {
-  const rival = new Rival();
-  assert.deepEqual([rival.took_over(), rival.took_over()], [false, false]);
-  rival.forget();
-  assert.deepEqual([rival.took_over(), rival.took_over(), rival.took_over()], [false, false, true]);
-  rival.watch(0);
-  assert.equal(rival.is_gone(5, 400_000), false);
-  assert.equal(rival.is_gone(6, 600_000), false);
-  assert.equal(rival.is_gone(6, 800_000), false);
-  assert.equal(rival.is_gone(6, 900_001), true);
-  assert.equal(rival.is_gone(6, 900_002), false, 'not at every look from now on');
-  assert.equal(rival.took_over(), true);
+test('contention: gives way three times, and sees when the other is gone', () => {
+  const contention = new Contention();
+  assert.deepEqual([contention.lost_range(), contention.lost_range()], [false, false]);
+  contention.reset();
+  assert.deepEqual([contention.lost_range(), contention.lost_range(), contention.lost_range()], [false, false, true]);
+  contention.observe(0);
+  assert.equal(contention.is_stale(5, 400_000), false);
+  assert.equal(contention.is_stale(6, 600_000), false);
+  assert.equal(contention.is_stale(6, 800_000), false);
+  assert.equal(contention.is_stale(6, 900_001), true);
+  assert.equal(contention.is_stale(6, 900_002), false, 'not at every look from now on');
+  assert.equal(contention.lost_range(), true);
 });

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { pieces } from '../src/same.js';
+import { sample_pieces } from '../src/file.js';
 import { KiB, MiB, SIZE, asked, content, patience, upload } from './pieces.js';
 import { fake_upload, settled, status_of } from './fakes.js';
 
@@ -17,7 +17,7 @@ for (const [what, ranges, expected] of [
   ['the first, the last, and one of each part between', [[MiB, 2 * MiB], [5 * MiB, 6 * MiB]],
     [0, ...Array.from({ length: 14 }, (_, i) => 128 * i + 160), 1984].map((at) => (at < 1024 ? MiB : 4 * MiB) + at * KiB).map((at) => [at, at + 64 * KiB])],
 ]) {
-  test(`pieces of ${what}`, () => assert.deepEqual(pieces(ranges, () => 0.5), expected));
+  test(`pieces of ${what}`, () => assert.deepEqual(sample_pieces(ranges, () => 0.5), expected));
 }
 
 test('pieces are always whole, within what is held, of a size the server takes', () => {
@@ -30,7 +30,7 @@ test('pieces are always whole, within what is held, of a size the server takes',
       at = from + 1 + Math.floor(random() ** 4 * 3 * MiB);
       ranges.push([from, at]);
     }
-    const chosen = pieces(ranges, random);
+    const chosen = sample_pieces(ranges, random);
     assert.ok(chosen.length <= 16);
     for (const [from, to] of chosen) {
       assert.ok(to - from >= 4 * KiB && to - from <= 64 * KiB, `${from} ${to}`);
@@ -47,7 +47,7 @@ test('every change over more than two of sixteen parts meets a piece, and so doe
     const bytes = Math.ceil(length / 8);
     const at = i === 0 ? 0 : i === 1 ? length - bytes : Math.floor(random() * (length - bytes));
     const changes = [[at, at + bytes], [0, 1], [length - 1, length]];
-    const chosen = pieces([[0, length]], random);
+    const chosen = sample_pieces([[0, length]], random);
     for (const [start, end] of changes) assert.ok(chosen.some(([from, to]) => from < end && start < to), `${start}-${end} of ${length}`);
   }
 });

@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { browser_locks, claim_by_word } from '../src/locks.js';
-import { browser_store } from '../src/store.js';
+import { browser_locks, claim_by_channel } from '../src/tabs.js';
+import { browser_store } from '../src/resume.js';
 import { FakeStore, fake_page, fake_upload, settled, status_of } from './fakes.js';
 
 for (const [what, body] of [
@@ -132,7 +132,7 @@ test('an entry that is garbage hides no good one', async () => {
 test('words of others on the channel do no harm', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const channel = { postMessage: () => {}, close: () => {} };
-  const end = claim_by_word(channel, 0.5, () => {});
+  const end = claim_by_channel(channel, 0.5, () => {});
   for (const data of ['ask', null, 7, undefined]) channel.onmessage({ data });
   end();
 });

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { claim_by_word, claim_lock } from '../src/locks.js';
+import { claim_by_channel, claim_lock } from '../src/tabs.js';
 import { FakeLocks, fake_page, fake_upload, settled, status_of } from './fakes.js';
 
 function two_tabs() {
@@ -213,7 +213,7 @@ test('without Web Locks tabs ask each other', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const open = channels();
   const told = [];
-  const claim = (who, number) => claim_by_word(open(), number, (turn) => told.push(`${who} ${turn}`));
+  const claim = (who, number) => claim_by_channel(open(), number, (turn) => told.push(`${who} ${turn}`));
   const pass = async (ms) => {
     for (let i = 0; i < ms; i += 100) {
       t.mock.timers.tick(100);
