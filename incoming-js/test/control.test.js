@@ -1,9 +1,9 @@
 /**
- * Pausing, cancelling, and what the page is told.
+ * Start, pause and cancel.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fake_file, fake_page, fake_upload, settled, status_of } from './fakes.js';
+import { fake_upload, status_of } from './fakes.js';
 
 test('pause aborts what runs, keeps what is acknowledged; unpause re-reads the status', () => {
   const { net, uploader, begin, ack } = fake_upload();
@@ -55,7 +55,7 @@ test('pausing while a retry waits stops the retry', () => {
   assert.equal(uploader.state_msg, 'paused');
 });
 
-test('an unknown word for pause is complained about, no more', (t) => {
+test('an unknown argument of pause is reported in the console and does nothing else', (t) => {
   const complaint = t.mock.method(console, 'error', () => {});
   const { uploader, begin } = fake_upload();
   begin();
@@ -88,17 +88,17 @@ test('cancel online: the server confirms', async () => {
   assert.equal(net.open.length, 0);
 });
 
-test('cancel too late: the upload is followed to its end', () => {
-  const { net, uploader, begin, told } = fake_upload();
+test('cancel too late: the upload goes on to its end', () => {
+  const { net, uploader, begin, reported } = fake_upload();
   begin();
   uploader.cancel('x');
   net.next('DELETE').refuse(412, 'wrong-state', { upload: status_of({ state: 'handing_over', received: [[0, 100]] }) });
   assert.deepEqual([uploader.cancelling, uploader.cancelled, uploader.cancel_msg], [false, false, null]);
   net.next('GET').reply(200, status_of({ state: 'finished', received: [[0, 100]] }));
-  assert.deepEqual([told('finished'), told('cancelled')], [1, 0]);
+  assert.deepEqual([reported('finished'), reported('cancelled')], [1, 0]);
 });
 
-test('cancel: gone or over on the server', () => {
+test('cancel: absent or ended on the server', () => {
   const cases = [
     [404, 'unknown-upload', {}, 'cancelled'],
     [410, 'upload-over', {}, 'cancelled'],
@@ -125,7 +125,7 @@ test('cancel: an overloaded server is asked again', () => {
   assert.equal(uploader.cancelled, true);
 });
 
-test('cancel offline: cancelled here, the server is told when it can be', async () => {
+test('cancel offline: cancelled here, the server is reported when it can be', async () => {
   const { net, clock, uploader, begin, diary, wake } = fake_upload();
   begin();
   for (const put of net.all('PUT')) put.send(1);
@@ -145,10 +145,10 @@ test('cancel offline: cancelled here, the server is told when it can be', async 
   assert.equal(net.open.length, 0);
 });
 
-test('cancel before start: cancelled here, and the server is told', () => {
-  const { net, uploader, told } = fake_upload();
+test('cancel before start: cancelled here, and the server is reported', () => {
+  const { net, uploader, reported } = fake_upload();
   uploader.cancel('x');
-  assert.deepEqual([uploader.cancelled, told('cancelled'), told('error')], [true, 1, 1]);
+  assert.deepEqual([uploader.cancelled, reported('cancelled'), reported('error')], [true, 1, 1]);
   net.next('DELETE').reply(200, status_of({ state: 'cancelled' }));
   uploader.start();
   assert.equal(net.open.length, 0);
@@ -163,182 +163,7 @@ test('the connection breaks while cancelling: cancelled here', () => {
   assert.equal(net.all('DELETE').length, 1);
 });
 
-test('onprogress comes at most every 16 ms while bytes flow, and never skips the last', () => {
-  const { net, clock, begin, told, uploader } = fake_upload({ size: 1000, options: { chunk_size: 1000 } });
-  begin();
-  clock.advance(100);
-  const before = told('progress');
-  for (let bytes = 1; bytes <= 500; bytes += 1) {
-    net.next('PUT').send(bytes);
-    clock.advance(1);
-  }
-  const calls = told('progress') - before;
-  assert.ok(calls >= 28 && calls <= 33, String(calls));
-  clock.advance(16);
-  let seen;
-  uploader.onprogress = () => (seen = uploader.bytes_tx);
-  net.next('PUT').send(600);
-  net.next('PUT').send(601);
-  clock.advance(16);
-  assert.equal(seen, 601);
-});
-
-test('a flag change is told at once, and nothing is told twice', () => {
-  const { net, uploader, begin, told } = fake_upload();
-  begin();
-  net.next('PUT').send(1);
-  net.next('PUT').send(2);
-  const before = told('progress');
-  uploader.pause('pause');
-  assert.equal(told('progress'), before + 1);
-  uploader.pause('pause');
-  assert.equal(told('progress'), before + 1);
-});
-
-test('callbacks that throw do not break the upload', async (t) => {
-  const reported = t.mock.method(console, 'error', () => {});
-  const { net, uploader, begin, ack } = fake_upload({ size: 20 });
-  for (const name of ['onprogress', 'onfinished']) {
-    uploader[name] = () => {
-      throw new Error(name);
-    };
-  }
-  begin();
-  ack(net.next('PUT'));
-  ack(net.next('PUT'), { state: 'finished' });
-  assert.equal(uploader.finished, true);
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.ok(reported.mock.callCount() >= 2);
-});
-
-test('callbacks may be null and may call back in', () => {
-  const { net, uploader, begin, told } = fake_upload();
-  uploader.onfinished = null;
-  uploader.onprogress = () => {
-    if (uploader.bytes_acked > 0) uploader.cancel('enough');
-  };
-  begin({ received: [[0, 10]] });
-  net.next('DELETE').reply(200, status_of({ state: 'cancelled' }));
-  assert.equal(told('cancelled'), 1);
-});
-
-test('events, with and without new, own keys', async () => {
-  const { incoming, net } = fake_page();
-  const file = fake_file(0);
-  const a = incoming.Uploader('a', file);
-  const b = new incoming.Uploader('b', file);
-  assert.ok(a instanceof incoming.Uploader && b instanceof incoming.Uploader);
-  const seen = [];
-  for (const event of ['progress', 'finished']) a.addEventListener(event, ({ type, target }) => seen.push([type, target === a]));
-  a.start();
-  await settled();
-  net.next('POST').reply(200, status_of({ length: 0, state: 'finished' }));
-  assert.deepEqual(seen.at(-1), ['finished', true]);
-  assert.ok(seen.some(([type]) => type === 'progress'));
-  for (const key of ['filename', 'bytes_total', 'bytes_tx', 'bytes_acked', 'bytes_ahead', 'frac_complete', 'chunks_tx_now',
-    'chunks_acked_now', 'chunks_ahead', 'state_msg', 'cancel_msg', 'error_code', 'error_msg', 'connected', 'finished', 'paused',
-    'can_pause', 'cancelling', 'cancelled', 'can_cancel', 'onprogress', 'onfinished', 'oncancelled', 'onerror', 'start', 'pause', 'cancel']) {
-    assert.ok(Object.hasOwn(b, key), key);
-  }
-});
-
-test('the hostname may be set until the start', () => {
-  const page = fake_page();
-  const { uploader, net } = fake_upload({ page });
-  page.incoming.set_server_hostname('http://other.example:81/');
-  uploader.start();
-  assert.equal(net.next('POST').url, 'http://other.example:81/incoming/frontend/uploads/id1');
-  const own = fake_upload({ page, options: { hostname: 'third.example' } });
-  own.uploader.start();
-  assert.match(net.all('POST')[1].url, /^https:\/\/third\.example\//);
-});
-
-test('impossible options are refused', () => {
-  const { incoming } = fake_page();
-  for (const options of [{ chunk_size: 0 }, { send_ahead: 1.5 }, { chunk_size: '8' }, { hostname: 'a b' }]) {
-    assert.throws(() => incoming.Uploader('a', fake_file(1), options), TypeError);
-  }
-});
-
-test('done never makes an unhandled rejection', async () => {
-  const unhandled = [];
-  const note = (error) => unhandled.push(error);
-  process.on('unhandledRejection', note);
-  const { net, uploader } = fake_upload();
-  uploader.start();
-  net.next('POST').refuse(404, 'unknown-upload');
-  await settled();
-  await settled();
-  process.off('unhandledRejection', note);
-  assert.deepEqual(unhandled, []);
-});
-
-test('a wait counts down, and start() ends it', () => {
-  const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
-  assert.equal(uploader.retry_in_s, null);
-  begin();
-  net.next('PUT').lose();
-  clock.advance(1500);
-  net.next('GET').lose();
-  clock.advance(3000);
-  net.next('GET').lose();
-  const seen = [];
-  const before = told('progress');
-  for (let i = 0; i < 6; i += 1) {
-    seen.push(uploader.retry_in_s);
-    assert.match(uploader.state_msg, new RegExp(`^lost connection, trying again in ${uploader.retry_in_s} s$`));
-    clock.advance(i === 5 ? 999 : 1000);
-  }
-  assert.deepEqual(seen, [6, 5, 4, 3, 2, 1]);
-  assert.equal(told('progress') - before, 6, 'once each second, and once that it waits');
-  assert.equal(net.open.length, 0);
-  clock.advance(1);
-  assert.equal(uploader.retry_in_s, null);
-  net.next('GET').lose();
-  assert.equal(uploader.retry_in_s, 12);
-  uploader.start();
-  assert.equal(uploader.retry_in_s, null);
-  net.next('GET').reply(200, status_of());
-  uploader.start();
-  assert.equal(net.log.filter((line) => line.startsWith('PUT')).length, 2);
-});
-
-test('start() ends a wait that Retry-After asked for as well', () => {
-  const { net, uploader, begin } = fake_upload({ options: { send_ahead: 1 } });
-  begin();
-  net.next('PUT').refuse(503, 'unavailable', { upload: status_of() }, '600');
-  assert.equal(uploader.retry_in_s, 600);
-  uploader.start();
-  assert.equal(net.all('PUT').length, 1);
-});
-
-test('after an offline spell pauses begin anew: by the browser\'s word, and by the first answer', () => {
-  const { net, clock, uploader, begin, wake } = fake_upload({ options: { send_ahead: 1 } });
-  begin();
-  net.next('PUT').lose();
-  for (let i = 0; i < 5; i += 1) {
-    clock.advance(60_000);
-    net.next('GET').lose();
-  }
-  assert.equal(uploader.retry_in_s, 45);
-  // A look at the tab is no reason to hope.
-  wake(false);
-  net.next('GET').lose();
-  assert.equal(uploader.retry_in_s, 45);
-  wake(true);
-  net.next('GET').lose();
-  assert.equal(uploader.retry_in_s, 2);
-  for (let i = 0; i < 5; i += 1) {
-    clock.advance(60_000);
-    net.next('GET').lose();
-  }
-  clock.advance(60_000);
-  net.next('GET').reply(200, status_of());
-  net.next('PUT').lose();
-  assert.ok(uploader.retry_in_s <= 3, String(uploader.retry_in_s));
-});
-
-test('paused: what arrived of the aborted chunks is asked for until something did, and shown', () => {
+test('paused: the status is read until some of the aborted chunks has arrived, and shown', () => {
   const { net, clock, uploader, begin } = fake_upload({ options: { send_ahead: 1 } });
   begin();
   net.next('PUT').send(6);
@@ -361,18 +186,18 @@ test('paused: what arrived of the aborted chunks is asked for until something di
   assert.deepEqual(net.next('PUT').range, [5, 15]);
 });
 
-test('paused: nothing comes of looks that fail, or are overtaken by going on', () => {
-  const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+test('paused: status requests that fail, or are overtaken by resuming, change nothing', () => {
+  const { net, clock, uploader, begin, reported } = fake_upload({ options: { send_ahead: 1 } });
   begin();
   for (const fail of [(call) => call.lose(), (call) => call.refuse(404, 'unknown-upload'), (call) => call.refuse(503, 'unavailable')]) {
     net.next('PUT').send(6);
     uploader.pause('pause');
-    for (let looks = 0; looks < 4; looks += 1) {
+    for (let polls = 0; polls < 4; polls += 1) {
       clock.advance(6000);
       fail(net.next('GET'));
     }
     clock.advance(1e6);
-    assert.deepEqual([net.open.length, uploader.paused, told('error'), uploader.state_msg], [0, true, 0, 'paused']);
+    assert.deepEqual([net.open.length, uploader.paused, reported('error'), uploader.state_msg], [0, true, 0, 'paused']);
     uploader.pause('unpause');
     net.next('GET').reply(200, status_of());
   }
@@ -384,29 +209,44 @@ test('paused: nothing comes of looks that fail, or are overtaken by going on', (
   assert.equal(net.all('GET').length, 1);
 });
 
-test('paused: the look finds the upload over', () => {
+test('paused: the status shows that the upload has ended', () => {
   for (const [state, event] of [['cancelled', 'cancelled'], ['failed', 'error'], ['finished', 'finished']]) {
-    const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+    const { net, clock, uploader, begin, reported } = fake_upload({ options: { send_ahead: 1 } });
     begin();
     net.next('PUT').send(6);
     uploader.pause('pause');
     clock.advance(1000);
     net.next('GET').reply(200, status_of({ state }));
-    assert.deepEqual([told(event), uploader.paused], [1, false]);
+    assert.deepEqual([reported(event), uploader.paused], [1, false]);
   }
 });
 
-test('cancelled offline: the word that the backend does not know goes when it knows', () => {
-  const { net, clock, uploader, begin, told } = fake_upload({ options: { send_ahead: 1 } });
+test('cancelled offline: the error is cleared when the backend knows', () => {
+  const { net, clock, uploader, begin, reported } = fake_upload({ options: { send_ahead: 1 } });
   begin();
   net.next('PUT').lose();
   uploader.cancel('x');
   assert.equal(uploader.error_code, 0);
   net.next('DELETE').lose();
   clock.advance(2000);
-  const before = told('progress');
+  const before = reported('progress');
   net.next('DELETE').reply(200, status_of({ state: 'cancelled' }));
   assert.deepEqual([uploader.error_code, uploader.error_msg, uploader.cancelled, uploader.state_msg], [null, null, true, 'cancelled: x']);
-  assert.equal(told('progress'), before + 1);
-  assert.deepEqual([told('error'), told('cancelled')], [1, 1]);
+  assert.equal(reported('progress'), before + 1);
+  assert.deepEqual([reported('error'), reported('cancelled')], [1, 1]);
+});
+
+test("a proxy's 404 to a cancel: cancelled here, and the server is reported until it knows", () => {
+  const { net, clock, uploader, begin } = fake_upload();
+  begin();
+  uploader.cancel('x');
+  net.next('DELETE').reply(404, '<html>');
+  assert.deepEqual([uploader.cancelled, uploader.error_code], [true, 0]);
+  net.next('DELETE').reply(404, '<html>');
+  assert.equal(uploader.error_code, 0);
+  clock.advance(60_000);
+  net.next('DELETE').refuse(404, 'unknown-upload');
+  assert.equal(uploader.error_code, null);
+  clock.advance(600_000);
+  assert.equal(net.open.length, 0);
 });

@@ -56,7 +56,7 @@ function url_asked(src, before = () => {}) {
   return asked;
 }
 
-test('classic script: the server is where the script came from, else the page, else what it is told', () => {
+test('classic script: the server is where the script came from, else the page, else the one that is set', () => {
   const path = '/incoming/frontend/uploads/id';
   assert.equal(url_asked('https://up.example:4000/incoming/0.1/frontend/incoming.js'), `https://up.example:4000${path}`);
   assert.equal(url_asked(''), `http://page.example${path}`);
@@ -87,7 +87,7 @@ test('classic script: a whole upload, as the server sees it and as the page sees
   assert.deepEqual(Object.keys(uploader).sort(), Object.keys(from_source.Uploader('id', fake_file(1))).sort());
 });
 
-test('the build shortens no name that pages, servers or browsers know', () => {
+test('the build shortens only internal names', () => {
   const uploader = fake_page().incoming.Uploader('id', fake_file(1));
   const problem = ['type', 'title', 'status', 'detail', 'code', 'error_code', 'upload'];
   const known = [...Object.keys(uploader), ...Object.keys(fake_page().incoming), ...Object.keys(status_of()), ...problem,
@@ -104,7 +104,7 @@ test('the build shortens no name that pages, servers or browsers know', () => {
   for (const name of INNER_NAMES) assert.doesNotMatch(classic, new RegExp(`\\.${name}\\b`));
 });
 
-test('no shortened name is reached by a quoted one, which the build would leave as it is', () => {
+test('no shortened name is used as a quoted key, which the build does not shorten', () => {
   const quoted = new RegExp(`[\\w)\\]]\\[[^\\]\\n]*['"\`](${INNER_NAMES.join('|')})['"\`]`);
   assert.match("this[kind === 'put' ? 'read_failures' : 'polls'] += 1;", quoted);
   for (const name of readdirSync(new URL('../src/', import.meta.url))) {
@@ -121,7 +121,7 @@ test('what pages load stays small', (t) => {
   }
 });
 
-test('the package holds what it should and nothing else', () => {
+test('the package holds exactly the expected files', () => {
   const cwd = fileURLToPath(new URL('..', import.meta.url));
   const run = spawnSync('npm', ['pack', '--dry-run', '--json', '--offline'], { cwd, encoding: 'utf8' });
   assert.equal(run.status, 0, run.stderr);
@@ -147,7 +147,7 @@ test('module: named and default exports, loads outside of a page', async () => {
   assert.equal(module.default.Uploader, module.Uploader);
 });
 
-test('nothing a strict CSP refuses, and a licence line', () => {
+test('a strict CSP allows the scripts, and they carry a licence line', () => {
   for (const name of ['incoming.js', 'incoming.mjs']) {
     const text = readFileSync(new URL(`../dist/${name}`, import.meta.url), 'utf8');
     assert.doesNotMatch(text, /\beval\b|new Function|requestAnimationFrame|withCredentials|document\.cookie/);

@@ -1,6 +1,8 @@
 /**
  * Stand-ins for network, clock, file and page, so that a test decides what happens and when.
  */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { ConnectionPool } from '../src/pool.js';
 import { sha256 } from '../src/file.js';
 import { create_library } from '../src/library.js';
@@ -64,7 +66,7 @@ class FakeCall {
     this.finish({ kind: 'answer', status, body: typeof body === 'string' ? body : JSON.stringify(body), retry_after });
   }
   refuse(http, code, extra = {}, retry_after = null) {
-    this.reply(http, { status: http, code, error_code: 99, title: code, detail: `told ${code}`, ...extra }, retry_after);
+    this.reply(http, { status: http, code, error_code: 99, title: code, detail: `reported ${code}`, ...extra }, retry_after);
   }
   lose(why = 'network') {
     this.finish({ kind: 'lost', why });
@@ -143,30 +145,30 @@ export class FakeLocks {
   held = async () => [...this.queues].filter(([, queue]) => queue.length > 0).map(([name]) => name);
 }
 
-/** What a browser remembers over reloads; counts what is written, and breaks when told to. */
+/** What a browser remembers over reloads; counts what is written, and breaks when reported to. */
 export class FakeStore {
   entries = new Map();
   writes = 0;
   broken = false;
-  #look() {
+  #check() {
     if (this.broken) throw new DOMException('no', 'SecurityError');
   }
   all = async () => {
-    this.#look();
+    this.#check();
     return [...this.entries.values()].map((entry) => structuredClone(entry));
   };
   put = async (entry) => {
-    this.#look();
+    this.#check();
     this.writes += 1;
     this.entries.set(entry.upload_id, entry);
   };
   change = async (upload_id, changes) => {
-    this.#look();
+    this.#check();
     this.writes += 1;
     if (this.entries.has(upload_id)) this.entries.set(upload_id, { ...this.entries.get(upload_id), ...changes });
   };
   remove = async (upload_id) => {
-    this.#look();
+    this.#check();
     this.entries.delete(upload_id);
   };
 }
@@ -198,7 +200,7 @@ export function fake_page(more = {}) {
 }
 
 /**
- * An uploader on its page, with a diary of what the page was told. Four chunks in in_flight, fixed, so that a test knows
+ * An uploader on its page, with a diary of what the page was reported. Four chunks in flight, fixed, so that a test knows
  * what to expect.
  */
 export function fake_upload({ size = 100, file = fake_file(size), options = { send_ahead: 4 }, page = fake_page(), id = 'id1' } = {}) {
@@ -211,7 +213,7 @@ export function fake_upload({ size = 100, file = fake_file(size), options = { se
   const received = [];
   return {
     ...page, page, uploader, diary,
-    told: (event) => diary.filter((other) => other === event).length,
+    reported: (event) => diary.filter((other) => other === event).length,
     /** Acknowledges a chunk as the server does. */
     ack(call, extra = {}) {
       received.push(call.range);
@@ -228,3 +230,16 @@ export function fake_upload({ size = 100, file = fake_file(size), options = { se
 
 /** Lets promises that are settled run their course. */
 export const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Lets chains of promises that are settled run to their end. */
+export async function calm() {
+  for (let i = 0; i < 12; i += 1) await settled();
+}
+
+/** Makes a test of each row: arguments of `check`, then the expected result. */
+export function table(name, check, rows) {
+  for (const [index, row] of rows.entries()) {
+    const expected = row[row.length - 1];
+    test(`${name} ${index}`, () => assert.deepEqual(check(...row.slice(0, -1)), expected));
+  }
+}

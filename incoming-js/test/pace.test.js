@@ -3,9 +3,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ChunkSize, HiddenLimits, InFlight, Pace, Rate } from '../src/pace.js';
-import { fake_file, fake_page, fake_upload, settled, status_of } from './fakes.js';
-import { ModelLine } from './line.js';
+import { ChunkSize, HiddenLimits, InFlight, Pace, Rate, ceiling_after_refusal } from '../src/pace.js';
+import { fake_file, fake_page, fake_upload, settled, status_of, table } from './fakes.js';
+import { NetworkModel } from './network-model.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -39,6 +39,16 @@ for (const [what, acks, bounds, expected] of [
   ['but for what the server takes', fast(3), { options: { chunk_size: 300 }, max: 200 }, 200],
 ]) test(`chunk size: ${what}`, () => assert.equal(size_after(acks, bounds), expected));
 
+table('ceiling', ceiling_after_refusal, [
+  [8192 * KiB, null, 4096 * KiB],
+  [300 * KiB, null, 256 * KiB],
+  [256 * KiB, null, null],
+  [100 * KiB, null, null],
+  [8192 * KiB, 1000 * KiB, 1000 * KiB],
+  [100 * KiB, 10 * KiB, 10 * KiB],
+  [1024 * KiB, 2048 * KiB, 512 * KiB],
+]);
+
 test('chunk size: a chunk that broke off late makes the next smaller, one that broke off early does not', () => {
   const size = new ChunkSize({});
   const next = () => size.next({ chunk_size: 8 * MiB, max_chunk_size: null }, 1 * GiB, Infinity);
@@ -48,8 +58,8 @@ test('chunk size: a chunk that broke off late makes the next smaller, one that b
   assert.equal(next(), 256 * KiB);
 });
 
-/** Chunks in in_flight after so many seconds on a line where `rate(n)` bytes/s flow with n in in_flight. */
-function flight_after(seconds, rate, limit = 4, bytes = 1 * MiB) {
+/** Chunks in flight after so many seconds on a line where `rate(n)` bytes/s flow with n in flight. */
+function in_flight_after(seconds, rate, limit = 4, bytes = 1 * MiB) {
   const in_flight = new InFlight();
   let now = 0;
   const seen = [];
@@ -63,21 +73,21 @@ function flight_after(seconds, rate, limit = 4, bytes = 1 * MiB) {
   return { last: seen.at(-1), share: (n) => seen.filter((count) => count === n).length / seen.length };
 }
 
-test('in in_flight: more where each one brings more', () => {
-  assert.equal(flight_after(30, (n) => n * 1e6).last, 4);
-  assert.equal(flight_after(30, (n) => n * 1e6, 3).last, 3);
-  assert.equal(flight_after(30, (n) => n * 1e6, 1).last, 1);
+test('in flight: more where each one brings more', () => {
+  assert.equal(in_flight_after(30, (n) => n * 1e6).last, 4);
+  assert.equal(in_flight_after(30, (n) => n * 1e6, 3).last, 3);
+  assert.equal(in_flight_after(30, (n) => n * 1e6, 1).last, 1);
 });
 
-test('in in_flight: no more where another brings nothing, and trials become rare', () => {
-  const { last, share } = flight_after(600, () => 2e6);
+test('in flight: no more where another brings nothing, and trials become rare', () => {
+  const { last, share } = in_flight_after(600, () => 2e6);
   assert.equal(last, 2);
   assert.ok(share(3) > 0 && share(3) < 0.2, String(share(3)));
   assert.equal(share(4), 0);
 });
 
-test('in in_flight: a crawling line gets one, a busy server one less', () => {
-  assert.equal(flight_after(60, () => 1e5, 4, 256 * KiB).last, 1);
+test('in flight: a crawling line gets one, a busy server one less', () => {
+  assert.equal(in_flight_after(60, () => 1e5, 4, 256 * KiB).last, 1);
   const in_flight = new InFlight();
   for (const expected of [1, 1]) {
     in_flight.decrease();
@@ -85,7 +95,7 @@ test('in in_flight: a crawling line gets one, a busy server one less', () => {
   }
 });
 
-test('in in_flight: a pause is no measurement', () => {
+test('in flight: a pause is no measurement', () => {
   const in_flight = new InFlight();
   let now = 0;
   for (let i = 0; i < 200; i += 1) {
@@ -101,7 +111,7 @@ test('in in_flight: a pause is no measurement', () => {
   assert.equal(in_flight.within(4), 2);
 });
 
-test('in in_flight: never more than the page has connections', () => {
+test('in flight: never more than the page has connections', () => {
   const pace = new Pace({});
   const status = { chunk_size: 1 * MiB, max_chunk_size: null, send_ahead: 50 };
   const in_flight = () => pace.sizes(status, 1 * GiB, Infinity).send_ahead;
@@ -112,7 +122,7 @@ test('in in_flight: never more than the page has connections', () => {
   assert.equal(in_flight(), 4);
 });
 
-test('hidden_limits: lost twice, nothing of it there, the server alive', () => {
+test('hidden limits: a chunk is lost twice, nothing of it arrived, the server answers', () => {
   const nothing = () => false;
   const hidden_limits = new HiddenLimits();
   hidden_limits.lost(0, 100);
@@ -158,7 +168,7 @@ test('rate: chunks that end together count as one', () => {
 });
 
 test('the page sees rate and time left while chunks are transferred, and only then', () => {
-  const { uploader, net, clock, begin, ack, told } = fake_upload({ options: { send_ahead: 1 } });
+  const { uploader, net, clock, begin, ack, reported } = fake_upload({ options: { send_ahead: 1 } });
   begin();
   assert.deepEqual([uploader.bytes_per_s, uploader.eta_s], [null, null]);
   clock.advance(1000);
@@ -167,9 +177,9 @@ test('the page sees rate and time left while chunks are transferred, and only th
   ack(net.next('PUT'));
   assert.deepEqual([uploader.bytes_per_s, uploader.eta_s], [10, 9]);
   clock.advance(16);
-  const before = told('progress');
+  const before = reported('progress');
   clock.advance(984);
-  assert.equal(told('progress'), before, 'time alone is no progress');
+  assert.equal(reported('progress'), before, 'time alone is no progress');
   net.next('PUT').lose();
   assert.deepEqual([uploader.bytes_per_s, uploader.eta_s], [5, 18]);
   uploader.pause('pause');
@@ -183,7 +193,7 @@ test('the page sees rate and time left while chunks are transferred, and only th
   assert.deepEqual([uploader.bytes_per_s, uploader.eta_s], [20, 4]);
 });
 
-test('a 413 is remembered for the next upload to the same server', () => {
+test('a 413 limits the next upload to the same server too', () => {
   const page = fake_page();
   const options = { chunk_size: 4 * MiB, send_ahead: 1 };
   const first = fake_upload({ page, size: 8 * MiB, options, id: 'a' });
@@ -211,12 +221,12 @@ function lose_twice(between, why = 'network') {
   return upload.net.next('PUT').range;
 }
 
-test('a chunk lost twice without a trace while the status request works is taken for refused', () => {
+test('a chunk lost twice while status requests work is taken for refused', () => {
   assert.deepEqual(lose_twice([[], []]), [0, 2 * MiB]);
   assert.deepEqual(lose_twice([[]]), [0, 4 * MiB]);
 });
 
-test('a chunk of which something arrived, or that this side gave up, is no sign of a proxy', () => {
+test('a chunk of which something arrived, or that timed out, is not taken for refused', () => {
   assert.deepEqual(lose_twice([[[0, 10]], [[0, 20]]]), [20, 4 * MiB + 20]);
   assert.deepEqual(lose_twice([[], []], 'stall'), [0, 4 * MiB]);
   assert.deepEqual(lose_twice([[], []], 'abort'), [0, 4 * MiB]);
@@ -233,7 +243,7 @@ test('pauses do not grow on a line that breaks all the time while something of e
   }
 });
 
-test('429 for a chunk: one less in in_flight after the pause', () => {
+test('429 for a chunk: one less in flight after the pause', () => {
   const { net, clock, begin } = fake_upload({ options: {} });
   begin();
   assert.equal(net.all('PUT').length, 2);
@@ -245,7 +255,7 @@ test('429 for a chunk: one less in in_flight after the pause', () => {
 /** A whole upload over a model line; its figures. Reading and hashing take no time: what the model measures is the line. */
 async function upload_over(length, what, options) {
   const page = fake_page({ sha256: async () => 'hash' });
-  const line = new ModelLine(page.clock, { length, ...what });
+  const line = new NetworkModel(page.clock, { length, ...what });
   page.net.send = line.send;
   const uploader = page.incoming.Uploader('id', fake_file(length), options);
   let errors = 0;
@@ -266,7 +276,7 @@ async function upload_over(length, what, options) {
 test('100 Mbit/s, 100 ms round trip: 200 MB in all at 90% of the line', async (t) => {
   for (const server_ms of [5, 50]) {
     const { share, seconds, rates, line } = await upload_over(200e6, { bytes_per_s: 12.5e6, rtt_ms: 100, server_ms });
-    t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${seconds} s, ${line.puts.length} chunks, ${line.most_in_flight} in in_flight at most`);
+    t.diagnostic(`${(share * 100).toFixed(1)}% of the line, ${seconds} s, ${line.puts.length} chunks, ${line.most_in_flight} in flight at most`);
     assert.ok(share >= 0.9, String(share));
     const last = rates.at(-100);
     assert.ok(last > 0.9 * 12.5e6 && last < 1.1 * 12.5e6, String(last));

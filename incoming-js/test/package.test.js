@@ -30,7 +30,7 @@ writeFileSync(join(project, 'package.json'), '{ "private": true, "type": "module
 
 const NAMES = 'UploadError,Uploader,forget,recall,set_server_hostname,unfinished';
 
-test('nothing is installed along with it', (t) => {
+test('the package has no dependencies and no install scripts', (t) => {
   const { dependencies, peerDependencies, scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
   assert.deepEqual([dependencies, peerDependencies], [undefined, undefined]);
   for (const hook of ['preinstall', 'install', 'postinstall', 'prepare']) assert.equal(scripts[hook], undefined);

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 const MAX_LINES = 450;
 
 /** Text by path below this package. */
-const texts = new Map(['src', 'scripts'].flatMap((dir) =>
+const texts = new Map(['src', 'test', 'scripts'].flatMap((dir) =>
   readdirSync(new URL(`../${dir}/`, import.meta.url)).filter((name) => /\.[jt]s$/.test(name)).map((name) =>
     [`${dir}/${name}`, readFileSync(new URL(`../${dir}/${name}`, import.meta.url), 'utf8')])));
 

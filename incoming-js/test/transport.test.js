@@ -46,7 +46,7 @@ class FakeXhr {
 beforeEach(() => {
   globalThis.XMLHttpRequest = FakeXhr;
   mock.timers.enable({ apis: ['setTimeout', 'Date'] });
-  // The clock that nobody can set goes with the mocked one.
+  // The monotonic clock follows the mocked one.
   const { now } = Date;
   mock.method(performance, 'now', () => now.call(Date) + asleep_ms);
 });
@@ -89,7 +89,7 @@ test('Retry-After is read where it belongs', () => {
   assert.equal(ends[0].retry_after, '7');
 });
 
-test('a chunk tells how much has gone, and only forward', () => {
+test('a chunk reports how much is sent, and only forward', () => {
   const sent = [];
   let handed = 0;
   send(put({ on_sent: (bytes) => sent.push(bytes), on_handed: () => (handed += 1) }));
@@ -99,7 +99,7 @@ test('a chunk tells how much has gone, and only forward', () => {
   assert.deepEqual([sent, handed], [[5, 9], 1]);
 });
 
-test('a chunk that stands still says so before it is given up, once for each stand, and not when it is over', () => {
+test('a chunk that stands still reports it before it is aborted, once each time, and not after its end', () => {
   let still = 0;
   const { ends } = send(put({ on_still: () => (still += 1) }));
   mock.timers.tick(STILL_MS - 1);
@@ -156,7 +156,7 @@ test('no first byte, no answer, no reply to a poll: each ends', () => {
   assert.equal(fourth.ends[0].why, 'stall');
 });
 
-test('a slow line that moves is no stall, however slow', () => {
+test('a slow line that moves is not a stall, however slow', () => {
   const { ends } = send(put());
   for (let loaded = 1; loaded <= 200; loaded += 1) {
     mock.timers.tick(STALL_MS - 1000);
@@ -175,7 +175,7 @@ test('a chunk that is handed over waits for the server to write it, not for byte
   assert.equal(ends.length, 1);
 });
 
-test('a timer that comes late, in a hidden tab or after sleep, is no stall: what moved meanwhile is told first', () => {
+test('a timer that fires late, in a hidden tab or after sleep, is not a stall: progress is reported first', () => {
   const { ends } = send(put());
   xhr.upload.onprogress({ loaded: 1 });
   sleep_until_late();
@@ -213,7 +213,7 @@ test('a network error is one, and after abort nothing comes', () => {
   assert.deepEqual(two.ends, []);
 });
 
-test('an answer without an end is given up: by its bytes, and by its time', () => {
+test('an endless answer is aborted: by its bytes, and by its time', () => {
   const { ends } = send(get);
   xhr.onprogress({ loaded: 2 ** 20 });
   assert.equal(xhr.aborted, false);

@@ -8,7 +8,7 @@ import { status_of } from './fakes.js';
 const TICK_MS = 5;
 const FIRST_WINDOW = 14_600;
 
-export class ModelLine {
+export class NetworkModel {
   #clock;
   #what;
   #requests = new Set();
@@ -26,7 +26,7 @@ export class ModelLine {
    * @param what.server_ms from the last byte to the answer
    * @param what.flow_bytes_per_s of one connection at most
    * @param what.break_every_ms all connections break; they can be made again `down_ms` later
-   * @param what.refuse (bytes) => true when a proxy refuses a chunk of that size with an answer nobody can read
+   * @param what.refuse (bytes) => true when a proxy refuses a chunk of that size with a hidden answer
    */
   constructor(clock, what) {
     this.#clock = clock;

@@ -34,7 +34,7 @@ test('when a connection comes free small requests are served first, then the pol
   assert.deepEqual(served.map(([lane]) => lane), ['control', 'poll', 'chunk']);
 });
 
-test('those who wait are served in turn, and newcomers do not pass them', () => {
+test('waiting requests are served in order, and later ones do not overtake them', () => {
   const pool = new ConnectionPool();
   const slots = [1, 2, 3, 4].map(() => pool.take('chunk'));
   const served = [];
@@ -84,7 +84,7 @@ test('an uploader that pauses gives its connections to the others', () => {
   assert.equal(page.net.all('PUT').filter((call) => call.url.endsWith('/b')).length, 4);
 });
 
-test('a lone follower polls long; with company all take short looks; alone again, long again', () => {
+test('one uploader uses long polls, several use short ones', () => {
   const page = fake_page();
   const over = { state: 'handing_over', received: [[0, 100]] };
   const a = fake_upload({ page, id: 'a' });
@@ -101,17 +101,17 @@ test('a lone follower polls long; with company all take short looks; alone again
     }
     page.clock.advance(600);
   }
-  const looks = page.net.log.filter((line) => line.startsWith('GET'));
-  assert.ok(looks.includes('GET a') && looks.includes('GET b'), looks.join());
+  const polls = page.net.log.filter((line) => line.startsWith('GET'));
+  assert.ok(polls.includes('GET a') && polls.includes('GET b'), polls.join());
   while (!a.uploader.finished) {
     page.clock.advance(6000);
     const call = page.net.next('GET');
     call.reply(200, status_of(call.url.endsWith('/a') ? { ...over, state: 'finished' } : over));
   }
   page.clock.advance(6000);
-  const look = page.net.next('GET');
-  if (!look.url.includes('wait')) {
-    look.reply(200, status_of(over));
+  const poll = page.net.next('GET');
+  if (!poll.url.includes('wait')) {
+    poll.reply(200, status_of(over));
     page.clock.advance(6000);
   }
   assert.match(page.net.next('GET').url, /\/b\?wait=25/);
@@ -130,4 +130,56 @@ test('many small files: every one is bound, sent and finished within five connec
   }
   assert.ok(uploads.every(({ uploader }) => uploader.finished));
   assert.equal(page.net.log.length, 60);
+});
+
+test('2,500 uploaders: chunks of those that are bound go out before others are bound, and no start visits all others', () => {
+  const page = fake_page();
+  const uploads = Array.from({ length: 2500 }, (_, i) => fake_upload({ page, id: `u${i}`, file: fake_file(5), options: {} }));
+  let followed = 0;
+  for (const upload of uploads) {
+    upload.uploader.start();
+    followed = Math.max(followed, page.net.open.length);
+  }
+  assert.equal(followed, 5);
+  let [bound, sent] = [0, 0];
+  for (let i = 0; i < 20_000 && page.net.open.length > 0; i += 1) {
+    const call = page.net.open[0];
+    if (call.method === 'POST') bound += 1;
+    else sent += 1;
+    assert.ok(bound - sent <= 20, `${bound} are bound, ${sent} chunks were sent`);
+    call.reply(200, status_of({ length: 5, ...(call.method === 'PUT' ? { state: 'finished', received: [[0, 5]] } : {}) }));
+  }
+  assert.ok(uploads.every(({ uploader }) => uploader.finished));
+});
+
+test('large uploads that wait for each other do not let more begin; those that pause let the next ones in', () => {
+  const page = fake_page();
+  const uploads = Array.from({ length: 30 }, (_, i) => fake_upload({ page, id: `u${i}`, size: 1000 }));
+  for (const upload of uploads) upload.uploader.start();
+  const answer_binds = () => {
+    for (let posts; (posts = page.net.all('POST')).length > 0; ) posts[0].reply(200, status_of({ length: 1000 }));
+  };
+  answer_binds();
+  const bound = () => uploads.filter(({ uploader }) => uploader.connected).length;
+  const before = bound();
+  assert.ok(before >= 8 && before <= 13, String(before));
+  for (let i = 0; i < 2; i += 1) uploads.findLast(({ uploader }) => uploader.connected).uploader.pause('pause');
+  answer_binds();
+  assert.ok(uploads.filter(({ uploader }) => uploader.connected || uploader.paused).length > before);
+});
+
+test('leaving a long queue is cheap', () => {
+  const pool = new ConnectionPool();
+  for (let i = 0; i < 5; i += 1) pool.take('control');
+  const leave = Array.from({ length: 200_000 }, () => pool.wait('bind', () => {}));
+  const began = performance.now();
+  for (const one_of_them of leave.reverse()) one_of_them();
+  assert.ok(performance.now() - began < 2_000);
+});
+
+test('when pollers join, only one that was alone is notified', () => {
+  const pool = new ConnectionPool();
+  let reported = 0;
+  for (let i = 0; i < 1000; i += 1) pool.add_poller(() => (reported += 1));
+  assert.equal(reported, 1);
 });

@@ -44,7 +44,7 @@ export async function asked(net, method) {
 
 /** Waits as long as an upload does for a file that cannot be read; `answer` is the status meanwhile. */
 export async function patience({ net, clock, uploader }, answer) {
-  for (let look = 0; look < 3; look += 1) {
+  for (let attempt = 0; attempt < 3; attempt += 1) {
     for (let i = 0; i < 500 && !/cannot be read/.test(uploader.state_msg); i += 1) await new Promise((next) => setTimeout(next, 1));
     clock.advance(10_000);
     net.next('GET').reply(200, answer());

@@ -4,14 +4,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fingerprint } from '../src/file.js';
-import { FakeStore, fake_page, fake_upload, settled, status_of } from './fakes.js';
+import { browser_store } from '../src/resume.js';
+import { FakeStore, calm, fake_page, fake_upload, settled, status_of } from './fakes.js';
+import { KiB } from './large-file.js';
 
 /** A real file, so that its bytes are read. */
 const film = (bytes = 'x'.repeat(100), name = 'film.mp4', lastModified = 7) => new File([bytes], name, { lastModified });
-
-const calm = async () => {
-  for (let i = 0; i < 12; i += 1) await settled();
-};
 
 /** A page with an upload under way, and the store that outlives it. */
 async function visit({ store = new FakeStore(), file = film(), options = { send_ahead: 1 } } = {}) {
@@ -72,7 +70,7 @@ for (const [what, file] of [
   });
 }
 
-test('the mark reads both ends of a large file and nothing between', async () => {
+test('the fingerprint reads both ends of a large file and nothing between', async () => {
   const bytes = new Uint8Array(1_000_000);
   const plain = await fingerprint(new Blob([bytes]));
   assert.ok(Number.isSafeInteger(plain) && plain > 0);
@@ -83,6 +81,16 @@ test('the mark reads both ends of a large file and nothing between', async () =>
   }
   assert.notEqual(await fingerprint(new Blob(['ab'])), await fingerprint(new Blob(['ba'])));
   await fingerprint(new Blob([]));
+});
+
+test('records of earlier versions are found: the fingerprint gives the numbers it always gave', async () => {
+  assert.equal(await fingerprint(film()), 3448626679178753);
+  assert.equal(await fingerprint(new Blob([new Uint8Array(300_000).map((_, i) => i * 7)])), 284225225097217);
+  const store = new FakeStore();
+  // As the first version wrote it: without the number of the visit.
+  await store.put({ upload_id: 'id7', hostname: 'https://up.example', name: 'film.mp4', size: 100, last_modified: 7, mark: 3448626679178753, bytes_acked: 10, when: 1_000_000 });
+  const { found } = await recalled(store, film());
+  assert.equal(found.upload_id, 'id7');
 });
 
 for (const [what, end] of [
@@ -99,7 +107,7 @@ for (const [what, end] of [
   });
 }
 
-test('an upload that is over before it was written down leaves nothing', async () => {
+test('an upload that ends before its record is written leaves none', async () => {
   const store = new FakeStore();
   const upload = fake_upload({ page: fake_page({ store }), file: film() });
   upload.begin({ state: 'finished' });
@@ -112,7 +120,7 @@ test('nothing is kept with remember: false', async () => {
   assert.equal(store.entries.size + store.writes, 0);
 });
 
-test('progress is written down now and then, not with every chunk, and when it stands still', async () => {
+test('progress is recorded at intervals and when the upload waits, not with every chunk', async () => {
   const { net, clock, store, ack, uploader } = await visit({ file: film('x'.repeat(1000)), options: { send_ahead: 1, chunk_size: 10 } });
   for (let i = 0; i < 60; i += 1) {
     ack(net.next('PUT'));
@@ -134,12 +142,12 @@ test('progress is written down now and then, not with every chunk, and when it s
 
 test('a store that fails at everything: the upload does not notice', async () => {
   const store = Object.assign(new FakeStore(), { broken: true });
-  const { net, ack, told, page } = await visit({ store, file: film('x'.repeat(10)) });
+  const { net, ack, reported, page } = await visit({ store, file: film('x'.repeat(10)) });
   assert.equal(await page.incoming.recall(film()), null);
   assert.deepEqual(await page.incoming.unfinished(), []);
   await page.incoming.forget();
   ack(net.next('PUT'), { state: 'finished' });
-  assert.equal(told('finished'), 1);
+  assert.equal(reported('finished'), 1);
 });
 
 test('no store at all', async () => {
@@ -149,7 +157,7 @@ test('no store at all', async () => {
   await incoming.forget('id1');
 });
 
-test('recall asks the server: what is over is forgotten, what is unknown not found just now, without an answer the page decides', async () => {
+test('recall asks the server: an ended upload is forgotten, an absent one is not found, without an answer the page decides', async () => {
   const cases = [
     [(call) => call.reply(200, status_of({ state: 'handing_over' })), true],
     [(call) => call.reply(200, status_of({ state: 'finished' })), false],
@@ -199,13 +207,13 @@ for (const [jump, ms] of [['8 days ahead', 8 * DAY_MS], ['8 days back', -8 * DAY
   test(`issue 13: a clock that is set ${jump} for a moment erases nothing, in this tab or another one`, async () => {
     const first = await visit();
     const { store } = first;
-    // Another tab, with the wrong time: looks, recalls, remembers an upload of its own.
+    // Another tab, with the wrong time: lists, recalls, records an upload of its own.
     const page = fake_page({ store });
     page.clock.ahead = ms;
-    const look = page.incoming.unfinished();
+    const listing = page.incoming.unfinished();
     await calm();
     for (const call of page.net.all('GET')) call.lose();
-    assert.deepEqual((await look).map(({ upload_id }) => upload_id), ['id1']);
+    assert.deepEqual((await listing).map(({ upload_id }) => upload_id), ['id1']);
     const found = page.incoming.recall(film());
     for (let i = 0; i < 2; i += 1) {
       await calm();
@@ -317,7 +325,7 @@ function store_of_handles() {
   return store;
 }
 
-test('a handle: one call asks leave, takes the file and starts', async () => {
+test('a handle: one call asks for permission, opens the file and starts', async () => {
   const store = store_of_handles();
   const handle = handle_of(() => film());
   await visit({ store, options: { handle, send_ahead: 1 } });
@@ -333,7 +341,7 @@ test('a handle: one call asks leave, takes the file and starts', async () => {
   assert.equal([...store.entries.values()][0].handle, handle);
 });
 
-test('a handle: without leave, gone, or another file by now: told, and nothing is sent', async () => {
+test('a handle: without permission, a removed or changed file: rejected, and nothing is sent', async () => {
   for (const [leave, file, expected] of [
     ['denied', () => film(), { name: 'NotAllowedError' }],
     ['granted', () => { throw new DOMException('gone', 'NotFoundError'); }, { code: 'FILE_CHANGED', error_code: 100 }],
@@ -367,4 +375,37 @@ test('issue 13: a file that the server says is another one leads to no upload ag
   await assert.rejects(uploader.done, { code: 'FILE_CHANGED' });
   await calm();
   assert.equal(store.entries.size, 0);
+});
+
+test('a database that never answers times out', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  globalThis.indexedDB = { open: () => ({}) };
+  t.after(() => delete globalThis.indexedDB);
+  const page = fake_page({ store: browser_store() });
+  const found = page.incoming.recall(new File(['x'], 'film.mp4'));
+  const all = page.incoming.unfinished();
+  const { net, uploader } = fake_upload({ page });
+  uploader.start();
+  assert.equal(net.all('POST').length, 1);
+  t.mock.timers.tick(5000);
+  assert.deepEqual([await found, await all], [null, []]);
+});
+
+test('an invalid entry is removed and hides no valid one', async () => {
+  const store = new FakeStore();
+  const good = { upload_id: 'b', hostname: 'https://up.example', name: 'film.mp4', size: 1, last_modified: 7, mark: 0, bytes_acked: 0, when: 1_000_000 };
+  for (const entry of [{ upload_id: 'a' }, good, { ...good, upload_id: 'c', hostname: 7 }, { ...good, upload_id: 'd', when: 'x' }]) await store.put(entry);
+  const found = await fake_page({ store }).incoming.unfinished();
+  assert.deepEqual([found.map(({ upload_id }) => upload_id), store.entries.size], [['b'], 1]);
+});
+
+test('an upload is recorded once the server knows it, not at its start', async () => {
+  const store = new FakeStore();
+  const { net, uploader } = fake_upload({ page: fake_page({ store }), file: new File(['x'.repeat(300 * KiB)], 'a') });
+  uploader.start();
+  await calm();
+  assert.equal(store.writes, 0);
+  net.next('POST').refuse(404, 'unknown-upload');
+  await calm();
+  assert.deepEqual([store.writes, store.entries.size], [0, 0]);
 });

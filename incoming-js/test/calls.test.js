@@ -1,5 +1,5 @@
 /**
- * What happens to a request before it goes out: the page's headers, the digest of a chunk.
+ * Requests as they are made: the headers of the page, digests, requests that fail to start.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -50,7 +50,7 @@ test('headers: a plain object, a function that is not async, nothing; the librar
 for (const [http, extra] of [[401, { code: 'forbidden', error_code: 3 }], [401, null], [403, null]]) {
   test(`${http} ${extra ? 'of the server' : 'of a proxy'}: sending pauses, the page is asked again, nothing is forgotten`, async () => {
     let token = 'old';
-    const { net, clock, uploader, told } = fake_upload({ options: { ...one, headers: () => ({ Authorization: token }) } });
+    const { net, clock, uploader, reported } = fake_upload({ options: { ...one, headers: () => ({ Authorization: token }) } });
     uploader.start();
     await settled();
     net.next('POST').reply(200, status_of());
@@ -76,7 +76,7 @@ for (const [http, extra] of [[401, { code: 'forbidden', error_code: 3 }], [401, 
     net.next('GET').reply(200, status_of({ received: [[0, 4]] }));
     await settled();
     assert.deepEqual(net.next('PUT').range, [4, 14]);
-    assert.deepEqual([told('error'), uploader.error_code, uploader.bytes_acked], [0, null, 4]);
+    assert.deepEqual([reported('error'), uploader.error_code, uploader.bytes_acked], [0, null, 4]);
   });
 }
 
@@ -86,9 +86,9 @@ test('headers that fail, in whatever way, are retried like a lost connection and
     () => { throw new Error('no token'); },
     () => Promise.reject('just text'),
   ];
-  let turn = 0;
-  const headers = () => (turn < fails.length ? fails[turn++]() : { 'X-A': '1' });
-  const { net, clock, uploader, told } = fake_upload({ options: { headers } });
+  let calls = 0;
+  const headers = () => (calls < fails.length ? fails[calls++]() : { 'X-A': '1' });
+  const { net, clock, uploader, reported } = fake_upload({ options: { headers } });
   uploader.start();
   for (const text of [/^headers: token service is down, trying again in 2 s/, /^headers: no token/, /^headers: just text/]) {
     await settled();
@@ -100,7 +100,7 @@ test('headers that fail, in whatever way, are retried like a lost connection and
   await settled();
   net.next('POST').reply(200, status_of());
   assert.equal(uploader.connected, true);
-  assert.equal(told('error'), 0);
+  assert.equal(reported('error'), 0);
 });
 
 test('headers that never come are given up after a minute, and may come too late', async () => {
@@ -120,7 +120,7 @@ test('headers that never come are given up after a minute, and may come too late
   assert.deepEqual(net.next('POST').headers, { 'Content-Type': 'application/json' });
 });
 
-test('headers no request can have are shown, not thrown', async () => {
+test('invalid headers are shown, not thrown', async () => {
   for (const [headers, text] of [[{ 'b a d': '1' }, /^headers: .*"b a d".*, trying again/], [{ 'X-Bad': '1' }, /^headers: not for here, trying/]]) {
     const page = fake_page();
     const { send } = page.net;
@@ -137,7 +137,7 @@ test('headers no request can have are shown, not thrown', async () => {
   }
 });
 
-test('pausing while the page looks for its headers: nothing goes out', async () => {
+test('pausing while the page prepares its headers: nothing is sent', async () => {
   let answer;
   const headers = () => new Promise((resolve) => (answer = resolve));
   const { net, clock, uploader } = fake_upload({ options: { ...one, headers } });
@@ -153,7 +153,7 @@ test('pausing while the page looks for its headers: nothing goes out', async () 
   assert.deepEqual([net.open.length, clock.timers, uploader.state_msg], [0, 0, 'paused']);
 });
 
-test('the farewell of an upload that was cancelled offline asks for headers too, also after a 401', async () => {
+test('the cancel request of an upload cancelled offline asks for headers too, also after a 401', async () => {
   let asked = 0;
   const { net, clock, uploader } = fake_upload({ options: { headers: () => ({ 'X-N': String((asked += 1)) }) } });
   uploader.cancel('x');
@@ -202,7 +202,7 @@ test('digest: each chunk says its SHA-256, and only the chunk is read', async ()
 
 test('digest: a mismatch is retried', async () => {
   const { file } = real_file(new Uint8Array(20));
-  const { net, clock, uploader, told } = fake_upload({ file, options: { ...one, digest: true } });
+  const { net, clock, uploader, reported } = fake_upload({ file, options: { ...one, digest: true } });
   uploader.start();
   await settled();
   net.next('POST').reply(200, status_of({ length: 20 }));
@@ -212,10 +212,10 @@ test('digest: a mismatch is retried', async () => {
   clock.advance(2000);
   await until(() => net.open.length > 0);
   assert.deepEqual(net.next('PUT').range, [0, 10]);
-  assert.equal(told('error'), 0);
+  assert.equal(reported('error'), 0);
 });
 
-test('digest: off, nothing is read, and requests go out at once', () => {
+test('digest: off, nothing is read, and requests are sent at once', () => {
   const { file, read } = real_file(new Uint8Array(20));
   const { net, begin } = fake_upload({ size: 20, file, options: one });
   begin();
@@ -248,4 +248,38 @@ test('digest: a file that changed is named as such', async () => {
   net.next('PUT').lose();
   await settled();
   assert.match(uploader.state_msg, /^the file cannot be read/);
+});
+
+test('an answer that breaks the library counts as lost, and its connection is released', (t) => {
+  const complaint = t.mock.method(console, 'error', () => {});
+  const { net, clock, uploader, begin } = fake_upload();
+  begin();
+  for (const put of net.all('PUT')) put.send(1);
+  // A header that is no text: what reads it throws.
+  for (const put of net.all('PUT')) put.reply(503, '', 7);
+  assert.equal(complaint.mock.callCount(), 4);
+  assert.match(uploader.state_msg, /trying again/);
+  assert.equal(net.open.length, 0);
+  clock.advance(60_000);
+  net.next('GET').reply(200, status_of());
+  assert.ok(net.all('PUT').length > 0);
+});
+
+test('a request that the browser refuses to make counts as lost, and its connection is released', () => {
+  const page = fake_page();
+  const { send } = page.net;
+  let broken = true;
+  page.net.send = (request, on_end) => {
+    if (broken && request.method === 'PUT') throw new DOMException('blocked', 'SecurityError');
+    return send(request, on_end);
+  };
+  const { net, clock, uploader, begin, reported } = fake_upload({ page });
+  begin();
+  clock.advance(0);
+  assert.match(uploader.state_msg, /^lost connection/);
+  broken = false;
+  clock.advance(60_000);
+  net.next('GET').reply(200, status_of());
+  assert.equal(net.all('PUT').length, 4);
+  assert.equal(reported('error'), 0);
 });
