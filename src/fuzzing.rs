@@ -7,8 +7,8 @@
 use crate::config::fuzzing as config;
 use crate::core::fuzzing as core;
 use crate::handover::client::fuzzing as handover;
-use crate::journal::fuzzing as journal;
 use crate::net::proxy_protocol::fuzzing as proxy_protocol;
+use crate::storage::local::format::fuzzing as journal;
 use crate::wire::fuzzing as wire;
 
 /// A target: its name, also of its file and its corpus under `fuzz/`, and what it does.

@@ -13,10 +13,10 @@
 //!           wire      net     handover        wire: HTTP; net: connections; handover: calls out
 //!               \                /
 //!                     engine                  use cases: all that the outside may do
-//!                    /      \
-//!                store     journal            bytes at offsets; records
-//!                    \      /
-//!                  core   disk                pure rules; directories that are synced
+//!                       |
+//!                    storage                  bytes at offsets, journals; the local disk
+//!                       |
+//!                     core                    pure rules
 //!
 //!           diagnosis                         beside them, for wire and cli: what harms a path
 //! ```
@@ -47,15 +47,13 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod diagnosis;
-pub mod disk;
 pub mod engine;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handover;
-pub mod journal;
 pub mod metrics;
 pub mod net;
-pub mod store;
+pub mod storage;
 pub mod telemetry;
 pub mod wire;

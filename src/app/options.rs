@@ -4,12 +4,12 @@ use super::StartError;
 use crate::config::{BACKEND_GUARD, CallbackRule, Exposed, Settings, StrangersTrusted};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
-use crate::disk::{lock, marker};
 use crate::engine::clock::SystemClock;
 use crate::engine::{self, Engine};
 use crate::handover::client;
-use crate::journal::local::LocalJournals;
-use crate::store::local::{self, LocalStore};
+use crate::storage::local::journals::LocalJournals;
+use crate::storage::local::store::{Access as FileAccess, LocalStore};
+use crate::storage::local::{lock, marker};
 use crate::wire;
 use crate::wire::access::Access;
 use crate::wire::browser::Hosts;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 /// The engine over the storage directory, which is locked from now on.
 pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
     let directory = &settings.storage_dir;
-    let access = local::Access {
+    let access = FileAccess {
         group: settings.storage_gid,
         file_mode: settings.storage_file_mode,
         directory_mode: settings.storage_dir_mode,

@@ -32,8 +32,8 @@ use std::time::Duration;
 use super::{CliError, serve, terminal};
 use crate::app::{Server, Socket, caller, stop_on_signal};
 use crate::config::Settings;
-use crate::disk::ours;
 use crate::net::{self, Address, Listener, Peer, TlsReload};
+use crate::storage::local::private_dir;
 use crate::telemetry;
 use crate::wire::Surface;
 use app::App;
@@ -94,7 +94,7 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
         // The sockets come first: a second demo must not even look at the first one's directory.
         let sockets = Sockets::bind(&args)?;
         let ports = sockets.ports();
-        ours::above(&args.dir)
+        private_dir::above(&args.dir)
             .and_then(|()| disk::private_directory(&args.dir))
             .map_err(|error| unusable(&args.dir, &error))?;
         disk::private_directory(&storage).map_err(|error| unusable(&storage, &error))?;

@@ -20,8 +20,8 @@ use super::uploads::{is_beginning, no_id, only};
 use super::{CliError, print, terminal};
 use crate::config::{Layers, Settings, Typed};
 use crate::core::id::TicketId;
-use crate::journal::JournalStore;
-use crate::store::Store;
+use crate::storage::journal::JournalStore;
+use crate::storage::store::Store;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::layers::Layers;
 use super::settings::Settings;
-use crate::disk::ours::{self, Foreign};
+use crate::storage::local::private_dir::{self, Foreign};
 
 /// One thing that another user of this machine can do, and what ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +77,8 @@ pub(super) fn exposed(settings: &Settings, layers: &Layers) -> Vec<Exposed> {
 fn replaceable(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<Exposed>) {
     let own = std::fs::symlink_metadata(path).ok().filter(Metadata::is_symlink);
     let led_to = std::fs::metadata(path).ok();
-    let foreign = own.as_ref().and_then(ours::foreign);
-    match foreign.or_else(|| led_to.as_ref().and_then(ours::foreign)) {
+    let foreign = own.as_ref().and_then(private_dir::foreign);
+    match foreign.or_else(|| led_to.as_ref().and_then(private_dir::foreign)) {
         Some(foreign) => found.push(told(setting, path, path, foreign, harm)),
         None => above(setting, path, harm, found),
     }
@@ -86,7 +86,7 @@ fn replaceable(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<E
 
 /// Told where another user may rename what is above a path.
 fn above(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<Exposed>) {
-    if let Ok(Some((place, foreign))) = ours::foreign_above(path) {
+    if let Ok(Some((place, foreign))) = private_dir::foreign_above(path) {
         found.push(told(setting, path, &place, foreign, harm));
     }
 }
@@ -97,7 +97,7 @@ fn told(setting: &'static str, path: &Path, place: &Path, foreign: Foreign, harm
     let (problem, fix) = match foreign {
         Foreign::Owner(owner) => (
             format!("{what} belongs to user {owner}, who {harm}"),
-            format!("chown {} {}", ours::us(), word(place)),
+            format!("chown {} {}", private_dir::us(), word(place)),
         ),
         Foreign::Writable(mode) => (
             format!("every user of this machine may write to {what} (mode {mode:04o}) and {harm}"),

@@ -16,9 +16,9 @@ use super::exposed::word;
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
 use super::settings::{Settings, TlsFiles};
-use crate::disk::marker;
-use crate::disk::ours::{self, Foreign};
 use crate::net::{Address, Listener};
+use crate::storage::local::marker;
+use crate::storage::local::private_dir::{self, Foreign};
 
 /// What may be done about a storage directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +196,7 @@ fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
     };
     let made_for = probe(&place).map_err(|error| {
         let whose = if place == dir { "its" } else { "the nearest existing directory's" };
-        let user = ours::us();
+        let user = private_dir::us();
         format!("must be writable for the server, here user {user}; {whose} test failed: {error}")
     })?;
     if place == dir { owner(dir, made_for) } else { Ok(()) }
@@ -206,8 +206,8 @@ fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
 /// that is made there to one user, whoever makes it, and then the directory's owner says nothing.
 fn owner(dir: &Path, made_for: u32) -> Result<(), String> {
     let found = fs::metadata(dir).map_err(|error| format!("cannot be entered: {error}"))?;
-    let (us, word) = (ours::us(), word(dir));
-    match ours::foreign(&found) {
+    let (us, word) = (private_dir::us(), word(dir));
+    match private_dir::foreign(&found) {
         Some(Foreign::Owner(owner)) if owner != made_for => Err(format!(
             "must belong to root or to the server, here user {us}: it belongs to user {owner}, who could replace what \
              is stored; chown {us} {word}, or run the server as user {owner}"
@@ -221,7 +221,7 @@ fn owner(dir: &Path, made_for: u32) -> Result<(), String> {
 
 /// Whether keys can be kept here, where it is; the start makes it where it is not.
 fn acme_cache(dir: &Path) -> Result<(), String> {
-    match ours::directory(dir) {
+    match private_dir::directory(dir) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.to_string()),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -341,7 +341,7 @@ mod tests {
             assert_eq!(told.is_empty(), parts.is_empty(), "{told}");
             parts.iter().for_each(|part| assert!(told.contains(part), "{part:?} in {told}"));
         };
-        let us = ours::us();
+        let us = private_dir::us();
         let word = format!("'{}'", dir.display());
         check(0o755, us, &[]);
         check(0o770, us, &[]);

@@ -19,7 +19,7 @@ use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
-use crate::store::Blob;
+use crate::storage::store::Blob;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;

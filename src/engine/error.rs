@@ -3,7 +3,7 @@
 use super::places::{Taken, Unread};
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
-use crate::store;
+use crate::storage::store;
 use std::fmt;
 use std::io;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
-use crate::journal::replay::Unreadable;
-use crate::store::Store;
+use crate::storage::local::format::replay::Unreadable;
+use crate::storage::store::Store;
 use std::fmt;
 use std::io;
 

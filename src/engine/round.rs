@@ -11,9 +11,9 @@ use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
 use crate::core::refusal::Refusal;
 use crate::core::upload::Upload;
-use crate::journal::log::{Log, LogError};
-use crate::journal::record::Record;
-use crate::store::is_full;
+use crate::storage::local::format::record::Record;
+use crate::storage::local::log::{Log, LogError};
+use crate::storage::store::is_full;
 
 /// A round that did not end well, and the state that is durable all the same.
 pub(super) struct RoundError {

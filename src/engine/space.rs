@@ -1,7 +1,7 @@
 //! Space on the disk: a chunk is refused before its first byte if it would eat the reserve.
 
 use crate::core::extent::Extent;
-use crate::store::{Allocated, Blob, Store};
+use crate::storage::store::{Allocated, Blob, Store};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,7 +107,7 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::memory::MemoryStore;
+    use crate::storage::memory::store::MemoryStore;
 
     #[test]
     fn the_reserve_is_never_promised() {

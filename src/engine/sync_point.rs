@@ -6,7 +6,7 @@ use super::Engine;
 use super::error::Fault;
 use super::lane::{Pending, Task};
 use super::live::Live;
-use crate::store::is_exhausted;
+use crate::storage::store::is_exhausted;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::limits::{CHUNKS, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
 use crate::core::refusal::Refusal;
-use crate::store::Blob;
+use crate::storage::store::Blob;
 use futures_core::Stream;
 use std::pin::{Pin, pin};
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 use super::Engine;
 use super::clock::Clock;
 use crate::core::time::{Stamp, Uptime};
-use crate::journal::JournalStore;
+use crate::storage::journal::JournalStore;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

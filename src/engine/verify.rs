@@ -10,7 +10,7 @@ use super::stats::Gauge;
 use super::status::Status;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
-use crate::store::Blob;
+use crate::storage::store::Blob;
 use sha2::Digest as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -286,8 +286,8 @@ mod tests {
 
     #[test]
     fn reading_ends_with_who_asked() {
-        use crate::store::Store as _;
-        let store = crate::store::memory::MemoryStore::default();
+        use crate::storage::store::Store as _;
+        let store = crate::storage::memory::store::MemoryStore::default();
         let blob = store.create(TicketId::from_random([1; 16])).unwrap();
         blob.write_at(&[vec![7; 10_000].into()], 0).unwrap();
         let extent = Extent::new(0, 10_000).unwrap();

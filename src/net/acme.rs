@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::tls::authorities;
 use super::{Challenges, TlsPair, TlsReload};
 use crate::core::digest::hex;
-use crate::disk::ours;
+use crate::storage::local::private_dir;
 
 /// What is ordered, and where.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Acme {
     /// # Errors
     /// What cannot be read or written, with its path.
     pub fn new(options: Options) -> io::Result<Self> {
-        ours::make_directory(&options.cache, DirBuilder::new().recursive(true).mode(0o700))
+        private_dir::make_directory(&options.cache, DirBuilder::new().recursive(true).mode(0o700))
             .map_err(|error| named(&options.cache, &error))?;
         let pair = options.pair();
         // It is read when the first order begins; what is wrong with it is to be known now.
@@ -226,7 +226,7 @@ async fn read(path: PathBuf) -> io::Result<Option<Vec<u8>>> {
 fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        ours::open(path, OpenOptions::new().read(true))?.read_to_end(&mut content)?;
+        private_dir::open(path, OpenOptions::new().read(true))?.read_to_end(&mut content)?;
         Ok(content)
     };
     match read() {

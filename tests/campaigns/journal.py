@@ -1,4 +1,4 @@
-"""Makes journals grow as clients do that send a byte at a time, without sending them: `src/journal/record.rs` has the
+"""Makes journals grow as clients do that send a byte at a time, without sending them: `src/storage/local/format/record.rs` has the
 form, byte by byte.
 """
 

@@ -8,7 +8,7 @@ use crate::until;
 use incoming::core::event::{Durability, Event};
 use incoming::core::extent::Extent;
 use incoming::core::time::{Stamp, Timestamp, Uptime};
-use incoming::journal::record::{Record, encode};
+use incoming::storage::local::format::record::{Record, encode};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};

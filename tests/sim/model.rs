@@ -13,8 +13,8 @@ use incoming::core::run::RunIdentity;
 use incoming::core::time::Uptime;
 use incoming::core::upload::Phase;
 use incoming::engine::status::{StateName, Status};
-use incoming::journal::replay::replay;
-use incoming::store::memory::MemoryStore;
+use incoming::storage::local::format::replay::replay;
+use incoming::storage::memory::store::MemoryStore;
 use std::collections::BTreeMap;
 
 pub(crate) struct Model {

@@ -6,14 +6,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use crate::disk::ours;
+use crate::storage::local::private_dir;
 
 /// Makes a directory for this user alone, with those above it, unless it is there. One that is there has to be ours,
 /// and is closed to others.
 ///
 /// Errors: it cannot be made, or another user owns it, put a link there or may write to it.
 pub(super) fn private_directory(path: &Path) -> io::Result<()> {
-    ours::make_directory(path, DirBuilder::new().recursive(true).mode(0o700))?;
+    private_dir::make_directory(path, DirBuilder::new().recursive(true).mode(0o700))?;
     if fs::symlink_metadata(path)?.mode() & 0o077 != 0 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
@@ -22,9 +22,9 @@ pub(super) fn private_directory(path: &Path) -> io::Result<()> {
 
 /// Opens a file of ours for reading.
 ///
-/// Errors: as of [`ours::open`].
+/// Errors: as of [`private_dir::open`].
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    ours::open(path, OpenOptions::new().read(true))
+    private_dir::open(path, OpenOptions::new().read(true))
 }
 
 /// Puts a file of this user alone in place: afterwards it is there in whole, old or new, also after

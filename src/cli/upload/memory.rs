@@ -16,7 +16,7 @@ use sha2::Digest as _;
 
 use super::identity::Identity;
 use crate::core::digest::hex;
-use crate::disk::ours;
+use crate::storage::local::private_dir;
 
 /// More than anybody has under way at once, and 40 MiB on a disk. No age is looked at: a clock that was set would make
 /// all of them old.
@@ -89,7 +89,7 @@ impl Slot {
     }
 
     fn open(&self) -> io::Result<File> {
-        ours::open(&self.path, OpenOptions::new().read(true))
+        private_dir::open(&self.path, OpenOptions::new().read(true))
     }
 
     /// What is remembered, if anything that can be read.
@@ -131,7 +131,7 @@ impl Lock {
         for _ in 0..LOCK_TRIES {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = ours::open(path, &mut options).map_err(unkept)?;
+            let file = private_dir::open(path, &mut options).map_err(unkept)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(NoSlot::Busy),
@@ -174,7 +174,7 @@ fn home() -> Option<PathBuf> {
 /// go. Each is checked before anything is made below it. The error names the one that is not ours.
 fn make_places(folder: &Path) -> Result<(), String> {
     for place in folder.parent().into_iter().chain([folder]) {
-        let made = ours::make_directory(place, DirBuilder::new().mode(0o700));
+        let made = private_dir::make_directory(place, DirBuilder::new().mode(0o700));
         made.map_err(|error| format!("{}: {error}", place.display()))?;
     }
     Ok(())

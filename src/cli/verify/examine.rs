@@ -14,13 +14,13 @@ use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
 use crate::engine::held::{self, Beside, Lack};
-use crate::journal::JournalStore;
-use crate::journal::local::LocalJournals;
-use crate::journal::records::Records;
-use crate::journal::replay::{JournalState, Replayed, Unreadable};
-use crate::journal::tail::Tail;
-use crate::store::Store;
-use crate::store::local::LocalStore;
+use crate::storage::journal::JournalStore;
+use crate::storage::local::format::records::Records;
+use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
+use crate::storage::local::format::tail::Tail;
+use crate::storage::local::journals::LocalJournals;
+use crate::storage::local::store::LocalStore;
+use crate::storage::store::Store;
 
 /// A storage directory that is looked at.
 pub(super) struct Shelf {

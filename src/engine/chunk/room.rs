@@ -6,7 +6,7 @@ use crate::core::command::Reach;
 use crate::core::extent::Extent;
 use crate::engine::error::TransferError;
 use crate::engine::space::SetAside;
-use crate::store::{Allocated, is_full};
+use crate::storage::store::{Allocated, is_full};
 use std::sync::Arc;
 
 impl Chunk<'_> {

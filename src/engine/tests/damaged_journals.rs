@@ -3,8 +3,8 @@
 use super::journals::{grown, judged};
 use super::*;
 use crate::engine::error::LookupError;
-use crate::journal::SyncWhen;
-use crate::journal::memory::Step as JournalStep;
+use crate::storage::journal::SyncWhen;
+use crate::storage::memory::journals::Step as JournalStep;
 use std::sync::atomic::AtomicBool;
 
 /// One record is damaged, by a bit on the disk or on the way from it: what lies behind it may have been acknowledged.

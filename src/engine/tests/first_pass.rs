@@ -1,7 +1,7 @@
 //! The first pass after a start, where the disk stumbles just then: nothing that is owed is lost.
 
 use super::*;
-use crate::journal::memory::Step as JournalStep;
+use crate::storage::memory::journals::Step as JournalStep;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use tokio::task::JoinHandle;

@@ -4,10 +4,10 @@ use super::*;
 use crate::core::event::Event;
 use crate::core::run::RunIdentity;
 use crate::engine::error::LookupError;
-use crate::journal::SyncWhen;
-use crate::journal::memory::{Judge, Step as JournalStep};
-use crate::journal::record::{Record, encode};
-use crate::journal::replay::replay;
+use crate::storage::journal::SyncWhen;
+use crate::storage::local::format::record::{Record, encode};
+use crate::storage::local::format::replay::replay;
+use crate::storage::memory::journals::{Judge, Step as JournalStep};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 

@@ -93,7 +93,7 @@ async fn an_upload_that_cannot_be_read_stays_owed_and_is_called_again() {
     let fails = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let failing = Arc::clone(&fails);
     let judge = move |_, step, _| match step {
-        crate::journal::memory::Step::Read if failing.load(Ordering::Relaxed) => {
+        crate::storage::memory::journals::Step::Read if failing.load(Ordering::Relaxed) => {
             Fate::Fails(io::ErrorKind::TooManyLinks)
         }
         _ => Fate::Happens,

@@ -4,7 +4,7 @@
 use super::*;
 use crate::engine::error::LookupError;
 use crate::engine::slow_disk::SLOW_WRITE;
-use crate::journal::SyncWhen;
+use crate::storage::journal::SyncWhen;
 
 const LONG: Duration = Duration::from_secs(4000);
 

@@ -6,7 +6,7 @@ use crate::core::extent::ExtentSet;
 use crate::engine::blocking::Blocking;
 use crate::engine::lane::Task;
 use crate::engine::slow_disk::SLOW_WRITE;
-use crate::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
+use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use tokio::time::Instant;
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use super::*;
 use crate::core::event::{Event, Ticket};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
-use crate::journal::SyncWhen;
-use crate::journal::memory::Step as JournalStep;
-use crate::journal::record::{MAGIC, MAGIC_DATED, Record, encode};
+use crate::storage::journal::SyncWhen;
+use crate::storage::local::format::record::{MAGIC, MAGIC_DATED, Record, encode};
+use crate::storage::memory::journals::Step as JournalStep;
 use std::sync::atomic::AtomicBool;
 
 /// The system's clocks: the time since boot is ahead by as much as a test says, the date is what a test has set.
@@ -193,7 +193,7 @@ async fn issue_13_the_count_is_written_by_one_at_a_time() {
     let (entered, overlaps) = (std::sync::Mutex::new(entered), Arc::new(AtomicU64::new(0)));
     let (writers, seen) = (AtomicU64::new(0), Arc::clone(&overlaps));
     let judge = move |_, step, _| {
-        if step == crate::journal::memory::Step::Count {
+        if step == crate::storage::memory::journals::Step::Count {
             if writers.fetch_add(1, Ordering::SeqCst) > 0 {
                 enter.send(()).unwrap();
             } else if entered.lock().unwrap().recv_timeout(Duration::from_millis(500)).is_ok() {

@@ -9,7 +9,9 @@ fn access() -> Access {
 #[test]
 fn conforms() {
     let directory = tempfile::tempdir().unwrap();
-    crate::store::conformance::check(&LocalStore::open(directory.path(), access()).unwrap());
+    crate::storage::store::conformance::check(
+        &LocalStore::open(directory.path(), access()).unwrap(),
+    );
 }
 
 #[test]

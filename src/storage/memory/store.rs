@@ -7,12 +7,12 @@ mod step;
 
 pub use step::Step;
 
-use super::{Allocated, Blob, Store, failed_sync, too_short};
+pub use super::file::Fate;
+use super::file::{Draw, MemoryFile, is_dead};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-pub use crate::disk::memory::Fate;
-use crate::disk::memory::{Draw, MemoryFile, is_dead};
+use crate::storage::store::{Allocated, Blob, Store, failed_sync, too_short};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};

@@ -1,9 +1,10 @@
 //! Journals as files `{id}.journal` in the storage directory, private to the server.
 
-use super::{JournalFile, JournalStore, Replaced, SyncWhen, uptime};
+use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
+use super::format::uptime;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use crate::disk::{NO_FOLLOW, SyncedDirectory, still_named};
+use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};

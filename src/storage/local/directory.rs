@@ -1,12 +1,7 @@
 //! A directory whose entries become durable: callers that wait while another syncs share the next
 //! sync, and after a failed one nothing is promised any more. And what is missing there: only where the
-//! directory is still in its place does that mean that it does not exist. [`ours`] tells whether a place is nobody else's, [`lock`]
-//! and [`marker`] that a storage directory is used by one server and is the right one.
-
-pub mod lock;
-pub mod marker;
-pub mod memory;
-pub mod ours;
+//! directory is still in its place does that mean that it does not exist. [`super::private_dir`] tells whether a place is nobody else's, [`super::lock`]
+//! and [`super::marker`] that a storage directory is used by one server and is the right one.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::NO_FOLLOW;
+use super::directory::NO_FOLLOW;
 
 /// The name of the marker in the storage directory.
 pub const MARKER: &str = "incoming-storage";

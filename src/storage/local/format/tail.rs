@@ -61,7 +61,7 @@ const MOST_CHECKED: usize = 1 << 30;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::record::{MAGIC, Record, encode};
+    use crate::storage::local::format::record::{MAGIC, Record, encode};
 
     #[test]
     fn a_torn_tail_is_told_from_a_damaged_record() {

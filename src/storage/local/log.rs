@@ -3,10 +3,10 @@
 //! A full disk is not a failure: what was half written is cut off and the same log goes on. After
 //! any other failed write, and after any failed sync, the log refuses everything.
 
-use super::record::{MAGIC, Record, encode};
-use super::{JournalFile, JournalStore, SyncWhen};
+use super::format::record::{MAGIC, Record, encode};
 use crate::core::event::{Event, Ticket};
 use crate::core::id::TicketId;
+use crate::storage::journal::{JournalFile, JournalStore, SyncWhen};
 use std::io;
 
 /// The end of one journal, open for appending.
@@ -139,10 +139,10 @@ impl From<io::Error> for LogError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::MemoryJournals;
     use super::*;
     use crate::core::time::{Stamp, Timestamp, Uptime};
-    use crate::journal::record::decode;
+    use crate::storage::local::format::record::decode;
+    use crate::storage::memory::journals::MemoryJournals;
 
     #[test]
     fn a_full_disk_leaves_the_log_whole_and_a_fault_ends_it() {

@@ -4,9 +4,7 @@
 //! absent: nothing here remembers which bytes count.
 
 #[cfg(test)]
-mod conformance;
-pub mod local;
-pub mod memory;
+pub(super) mod conformance;
 
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
@@ -99,12 +97,12 @@ pub enum Allocated {
 
 /// A failed sync, which is a fault whatever the system calls it: what it did not write may be
 /// forgotten, and the next sync of another handle would not say so again.
-fn failed_sync(error: &io::Error) -> io::Error {
+pub(super) fn failed_sync(error: &io::Error) -> io::Error {
     io::Error::other(format!("sync: {error}"))
 }
 
 /// Bytes that were stored are no longer there.
-fn too_short() -> io::Error {
+pub(super) fn too_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the part is shorter than the file")
 }
 

@@ -3,10 +3,10 @@
 //! Each server that uses them has a handle of its own ([`MemoryJournals::judged`]), so that what is
 //! left of a dead one does nothing any more.
 
-use super::{JournalFile, JournalStore, Replaced, SyncWhen};
+use super::file::{Draw, Fate, MemoryFile, is_dead};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use crate::disk::memory::{Draw, Fate, MemoryFile, is_dead};
+use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct MemoryJournals {
     disk: Arc<Mutex<Disk>>,
     judge: Option<Arc<Judge>>,
-    /// A sync of the names failed: this server promises none any more, as with [`crate::disk::SyncedDirectory`].
+    /// A sync of the names failed: this server promises none any more, as with [`crate::storage::local::directory::SyncedDirectory`].
     names_failed: Arc<AtomicBool>,
 }
 

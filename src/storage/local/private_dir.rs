@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::NO_FOLLOW;
+use super::directory::NO_FOLLOW;
 
 /// Why another user can change what a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,12 @@
 
 mod startup;
 
-use super::{Allocated, Blob, Store, failed_sync, too_short};
+use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
+use super::{lock, marker, private_dir};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::disk::{NO_FOLLOW, SyncedDirectory, lock, marker, ours, still_named};
+use crate::storage::store::{Allocated, Blob, Store, failed_sync, too_short};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
@@ -333,7 +334,7 @@ impl LocalBlob {
 /// Errors: everybody may write to it, and could put links and journals there.
 fn check_strangers(directory: &Path) -> io::Result<()> {
     let found = std::fs::metadata(directory)?;
-    ours::not_of_everybody(&found)?;
+    private_dir::not_of_everybody(&found)?;
     let mode = found.permissions().mode() & 0o777;
     if mode & 0o066 != 0 {
         tracing::warn!(
@@ -403,5 +404,5 @@ const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIRECTORY: u32 = 0o700;
 
 #[cfg(test)]
-#[path = "local/tests.rs"]
+#[path = "store/tests.rs"]
 mod tests;

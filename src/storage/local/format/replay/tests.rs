@@ -6,7 +6,7 @@ use crate::core::extent::{Extent, ExtentSet};
 use crate::core::handover::LastCall;
 use crate::core::time::{Stamp, Timestamp};
 use crate::core::upload::Phase;
-use crate::journal::record::encode;
+use crate::storage::local::format::record::encode;
 use std::time::Duration;
 
 const RUN: RunIdentity = RunIdentity { boot: [1; 16], mount: 1 };
@@ -202,7 +202,7 @@ proptest::proptest! {
     fn a_journal_says_what_it_proves(
         data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..500),
     ) {
-        crate::journal::fuzzing::journal(&data);
+        crate::storage::local::format::fuzzing::journal(&data);
     }
 }
 

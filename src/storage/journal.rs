@@ -3,18 +3,6 @@
 //!
 //! Knows no bytes of files (that is `store`) and takes no decisions (that is `core`).
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
-pub mod local;
-pub mod log;
-pub mod memory;
-pub mod record;
-pub mod records;
-pub mod replay;
-pub mod tail;
-mod unsure;
-pub mod uptime;
-
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use std::io::{self, Read};

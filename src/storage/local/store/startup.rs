@@ -4,8 +4,8 @@
 //! Each error names the step and the setting that it serves.
 
 use super::{Access, FILES, PRIVATE_FILE, PROBE};
-use crate::disk::{NO_FOLLOW, SyncedDirectory};
-use crate::store::is_full;
+use crate::storage::local::directory::{NO_FOLLOW, SyncedDirectory};
+use crate::storage::store::is_full;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};

@@ -4,10 +4,10 @@ use super::*;
 
 #[test]
 fn conforms() {
-    crate::store::conformance::check(&MemoryStore::default());
+    crate::storage::store::conformance::check(&MemoryStore::default());
     let store = MemoryStore::default();
     store.set_allocates(Allocated::Yes);
-    crate::store::conformance::check(&store.judged(Arc::new(|_, _, _| Fate::Happens)));
+    crate::storage::store::conformance::check(&store.judged(Arc::new(|_, _, _| Fate::Happens)));
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub const BUFFER_BYTES: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::record::encode;
+    use crate::storage::local::format::record::encode;
 
     /// A source that gives a few bytes at a time, as a disk may.
     struct Trickle<'a>(&'a [u8], usize);

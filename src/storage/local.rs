@@ -1,0 +1,11 @@
+//! Storage in one directory of a local file system: parts, published files and journals as files, and what is about
+//! such a directory: its lock and marker, private paths in it, the format of a journal.
+
+pub mod directory;
+pub mod format;
+pub mod journals;
+pub mod lock;
+pub mod log;
+pub mod marker;
+pub mod private_dir;
+pub mod store;

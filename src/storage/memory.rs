@@ -1,0 +1,5 @@
+//! Test doubles of the storage traits: they hold all in memory, and take faults, full disks and power cuts.
+
+pub mod file;
+pub mod journals;
+pub mod store;
