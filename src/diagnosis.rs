@@ -58,16 +58,19 @@ impl Observed {
 fn path(seen: &Observed, found: &mut Vec<Finding>) {
     if let Some(prefix) = &seen.stripped {
         let what = format!(
-            "the path is rewritten on its way: {prefix} is taken away, so that the server does not find what is asked for"
+            "the path is rewritten on its way: {prefix} is removed, so the server does not find \
+             what is requested"
         );
         found.push(seen.finding("path-rewritten", what, Trouble::Prefix));
     }
     if seen.query_lost {
-        let what = "the query is lost on its way: long polls answer at once, and a reason for cancelling is not told";
+        let what = "the query is lost on its way: long polls answer at once, and reasons for \
+                    cancelling do not arrive";
         found.push(seen.finding("query-lost", what, Trouble::Query));
     }
     if seen.cached {
-        let what = "answers come out of a cache, although they forbid it: a client is told how its upload stood once";
+        let what = "answers come out of a cache, although they forbid it: a client sees an \
+                    outdated state of its upload";
         found.push(seen.finding("cached", what, Trouble::Cache));
     }
 }
@@ -79,7 +82,7 @@ fn requests(seen: &Observed, found: &mut Vec<Finding>) {
             continue;
         }
         let harm = match tried.method.as_str() {
-            "PUT" => "no chunk comes through",
+            "PUT" => "chunks do not arrive",
             "POST" => "no upload can begin in a browser",
             "DELETE" => "uploads cannot be cancelled",
             "HEAD" => "curl -I and other clients cannot ask how an upload stands",
@@ -93,7 +96,7 @@ fn requests(seen: &Observed, found: &mut Vec<Finding>) {
         let harm = match name.to_ascii_lowercase().as_str() {
             "content-range" => "a chunk is then taken for the whole file",
             "content-digest" => "chunks are then not checked",
-            _ => "the server does not know what was sent",
+            _ => "the server does not know how to read the body",
         };
         let what = format!("the header {name} of requests does not arrive as it was sent: {harm}");
         found.push(seen.finding("request-header-lost", what, Trouble::RequestHeader(name)));
@@ -124,8 +127,9 @@ fn bodies(seen: &Observed, found: &mut Vec<Finding>) {
     }
     if let Some(window) = seen.window_bytes.filter(|window| *window < GOOD_WINDOW_BYTES) {
         let what = format!(
-            "HTTP/2 is throttled: a stream may send {} before it has to wait for the proxy, so that over a line with a \
-             round trip of 100 ms a chunk is sent with at most {:.1} Mbit/s",
+            "HTTP/2 is throttled: a stream may send {} before it has to wait for the proxy, so \
+             over a connection with a round trip of 100 ms a chunk is sent with at most {:.1} \
+             Mbit/s",
             size(window),
             window as f64 * 8.0 / 0.1 / 1e6
         );
@@ -173,8 +177,8 @@ fn cut(seen: &Observed, silence: &Silence) -> Option<Finding> {
     Some(match silence.of {
         Silent::Client => {
             let what = format!(
-                "a body that stands still is cut off on the way after {after} ({how}): a client on a bad line, or one \
-                 that went to sleep, has to begin its chunk anew"
+                "a body that pauses is cut off on the way after {after} ({how}): a client on a \
+                 bad line, or one that went to sleep, has to start its chunk again"
             );
             seen.finding("body-cut", what, Trouble::SilentClient)
         }
@@ -195,7 +199,7 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
         let (code, harm) = if is_cors(name) {
             ("cors-lost", "pages of other origins cannot read the answer, and see a network error")
         } else {
-            ("answer-header-lost", "clients that go by it do not learn how an upload stands")
+            ("answer-header-lost", "clients that rely on it do not learn the state of an upload")
         };
         let what =
             format!("the header {name} of answers does not come back as it was sent: {harm}");
@@ -205,10 +209,11 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
         let (code, harm) = if is_cors(name) {
             (
                 "cors-doubled",
-                "the server sets it already, and browsers take two for none: pages of other origins see a network error",
+                "the server sets it already, and browsers reject two of them: pages of other \
+                 origins see a network error",
             )
         } else {
-            ("answer-header-doubled", "the server sets it already, and clients may take either")
+            ("answer-header-doubled", "the server sets it already, and clients may use either")
         };
         let what = format!("the header {name} of answers comes twice: {harm}");
         found.push(seen.finding(code, what, Trouble::Doubled(name)));
@@ -240,8 +245,8 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
     // What is asked for by the query is not to be had without it.
     if !replaced.is_empty() && !seen.query_lost {
         let what = format!(
-            "error answers are replaced on the way ({}): clients cannot tell what is wrong, and repeat what is in vain or \
-             give up what is not",
+            "error answers are replaced on the way ({}): clients cannot tell what is wrong, so \
+             they retry in vain or give up too early",
             replaced.join(", ")
         );
         found.push(seen.finding("error-replaced", what, Trouble::Page));
@@ -252,8 +257,8 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
 fn parties(seen: &Observed, found: &mut Vec<Finding>) {
     if !seen.exposed.is_empty() {
         let what = format!(
-            "what is for backends alone answers through the proxy ({}): whoever reaches it makes tickets, lists uploads \
-             or cancels them",
+            "the backend API answers through the proxy ({}): anyone who reaches it can create \
+             tickets, list uploads and cancel them",
             seen.exposed.join(", ")
         );
         let mut finding = seen.finding("backend-exposed", what, Trouble::Exposed);
@@ -271,13 +276,14 @@ fn parties(seen: &Observed, found: &mut Vec<Finding>) {
         Naming::Nobody
             if arrived.client_is_caller == Some(true) && arrived.direct == Some(true) => {}
         Naming::Nobody => {
-            let what = "the proxy does not say who the client is: the server takes all clients for the proxy, in its \
-                        log and where addresses decide who may call";
+            let what = "the proxy does not say who the client is: the server sees the proxy's \
+                        address as every client's, in its log and where addresses decide who may \
+                        call";
             found.push(seen.finding("client-unnamed", what, Trouble::Nameless));
         }
         Naming::Untrusted => {
-            let what = "the proxy says who the client is, but the server does not believe it: the proxy is none of its \
-                        trusted_proxies";
+            let what = "the proxy says who the client is, but the server does not believe it: \
+                        the proxy is not in trusted_proxies";
             let line = "trusted_proxies = [\"ADDRESS OF THE PROXY\"]  (127.0.0.1 where it is on the same machine)";
             let cures = vec![Cure::setting(line)];
             found.push(Finding { code: "proxy-untrusted", what: what.into(), cures });

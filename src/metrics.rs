@@ -86,7 +86,7 @@ impl Counted {
         to.counter("received_bytes", "Body bytes read from clients", stats.received_bytes.value())?;
         let help = "Bytes acknowledged for the first time";
         to.counter("acknowledged_bytes", help, stats.acknowledged_bytes.value())?;
-        let help = "Body bytes that were known already";
+        let help = "Body bytes that had been acknowledged before";
         to.counter("repeated_bytes", help, stats.repeated_bytes.value())?;
         let help = "Chunks being received";
         to.gauge("chunks_in_flight", help, stats.chunks_in_flight.value())?;
@@ -102,7 +102,7 @@ impl Counted {
             let (status, word, _) = code.facts();
             (vec![("code", word.to_owned()), ("status", status.to_string())], count)
         });
-        to.counters("refusals", "Answers that said no", refusals)
+        to.counters("refusals", "Requests refused", refusals)
     }
 
     fn uploads(&self, to: &mut Writer<'_>) -> fmt::Result {
@@ -111,14 +111,14 @@ impl Counted {
             (vec![("state", state.word().to_owned())], stats.uploads.of(*state).value())
         });
         to.gauges("uploads", "Known uploads by state", states)?;
-        let help = "Uploads that take disk or owe their backend a call";
+        let help = "Uploads that take disk space or have a pending call to their backend";
         to.gauge("uploads_open", help, stats.uploads_open.value())?;
         let most = self.sources.engine.options().max_uploads;
         to.gauge("uploads_open_max", "Such uploads allowed (max_uploads)", most)?;
         let help = "Uploads found that could not be read yet";
         to.gauge("uploads_unread", help, self.sources.engine.uploads_unread())?;
         to.counter("tickets", "Tickets given out", stats.tickets.value())?;
-        to.counter("published", "Files put in their place", stats.published.value())?;
+        to.counter("published", "Files published", stats.published.value())?;
         to.counter("finished", "Uploads that the backend has taken", stats.finished.value())?;
         to.counter("cancelled", "Uploads cancelled or expired", stats.cancelled.value())?;
         to.counter("failed", "Handovers given up", stats.failed.value())
@@ -127,15 +127,15 @@ impl Counted {
     fn handovers(&self, to: &mut Writer<'_>) -> fmt::Result {
         let stats = self.sources.engine.stats();
         to.counter("handover_calls", "Calls to backends begun", stats.calls.value())?;
-        let help = "Calls to backends without an answer that counts";
+        let help = "Calls to backends without a valid answer";
         to.counter("handover_calls_unanswered", help, stats.calls_unanswered.value())?;
-        let help = "Calls to backends that run";
+        let help = "Calls to backends in progress";
         to.gauge("handover_calls_running", help, stats.calls_running.value())?;
-        let help = "Calls that are due and wait for a place";
+        let help = "Calls that are due and wait for a slot";
         to.gauge("handover_calls_waiting", help, stats.calls_waiting.value())?;
         let (count, oldest) = self.sources.engine.handovers_owed();
-        to.gauge("handovers_owed", "Uploads that owe their backend a call", count as u64)?;
-        let help = "Seconds for which the oldest of them has owed it";
+        to.gauge("handovers_owed", "Uploads with a pending call to their backend", count as u64)?;
+        let help = "Seconds since the oldest pending call became due";
         to.gauge("handover_oldest_owed_seconds", help, oldest.as_secs_f64())
     }
 
@@ -145,16 +145,16 @@ impl Counted {
         let help = "Seconds of each wait for the disk to have bytes or records";
         seconds(to, "disk_sync_seconds", help, &syncs.times)?;
         to.counter("disk_sync_errors", "Syncs that failed", syncs.errors.value())?;
-        let help = "Uploads stopped and tickets refused by a failing disk";
+        let help = "Uploads stopped and tickets refused because the disk failed";
         to.counter("faults", help, engine.stats().faults.value())?;
         let help = "Journals read for uploads that were not in memory";
         to.counter("journal_loads", help, engine.stats().loads.value())?;
-        let help = "Journals replaced by shorter ones that say the same";
+        let help = "Journals compacted";
         to.counter("journal_compactions", help, engine.stats().compactions.value())?;
         if let Some(free) = self.free {
             to.gauge("free_bytes", "Free space of the storage directory", free)?;
         }
-        let help = "Space promised to running chunks and not yet taken";
+        let help = "Space reserved for running chunks and not yet used";
         to.gauge("reserved_bytes", help, engine.reserved_bytes())?;
         let least = engine.options().min_free_bytes;
         to.gauge("free_bytes_min", "Space that uploads leave free (min_free_space)", least)
@@ -169,16 +169,16 @@ impl Counted {
         let spoken: u64 = protocols.iter().map(|(_, kind)| kind.now()).sum();
         let silent = ("none", net.accepted().now().saturating_sub(spoken));
         let now = protocols.iter().map(|(word, kind)| (*word, kind.now())).chain([silent]);
-        let help = "Connections now; without a protocol while they shake hands";
+        let help = "Open connections; without a protocol during the handshake";
         to.gauges("connections_open", help, now.map(|(word, count)| (label(word), count)))?;
         let most = self.sources.max_connections as u64;
         let help = "Connections that the public listener may have";
         to.gauge("connections_open_max", help, most)?;
         to.counter("tls_failures", "TLS handshakes that failed", net.tls_failures())?;
-        to.counter("accept_errors", "Times the system gave no connection", net.accept_errors())?;
+        to.counter("accept_errors", "Connections that could not be accepted", net.accept_errors())?;
         let failures = HeaderFailure::ALL
             .map(|why| (vec![("reason", why.word().to_owned())], net.header_failures(why)));
-        let help = "Connections closed for want of a PROXY header that counts";
+        let help = "Connections closed for lack of a valid PROXY header";
         to.counters("proxy_header_failures", help, failures.into_iter())?;
         let help = "Connections ended by a time limit";
         to.counter("connections_overdue", help, net.overdue())?;
@@ -186,7 +186,7 @@ impl Counted {
             let ends = tls.ends()?.duration_since(UNIX_EPOCH).unwrap_or_default();
             Some((vec![("listener", (*listener).to_owned())], ends.as_secs()))
         });
-        let help = "When the first certificate of a listener ends, in seconds since 1970";
+        let help = "When the first certificate of a listener expires, in seconds since 1970";
         to.gauges("certificate_expiry_timestamp_seconds", help, ends)
     }
 
@@ -195,13 +195,13 @@ impl Counted {
         let (waiting, may_wait) = self.sources.engine.waiting_bytes();
         let label = |pool: &str| vec![("pool", pool.to_owned())];
         let used = [("connections", memory.used_bytes()), ("slow_disk", waiting)];
-        let help = "Bytes set aside of the memory budget (receive_memory)";
+        let help = "Bytes reserved of the memory budget (receive_memory)";
         let used = used.into_iter().map(|(pool, bytes)| (label(pool), bytes));
         to.gauges("memory_used_bytes", help, used)?;
         let most = [("connections", memory.all_bytes()), ("slow_disk", may_wait)];
         let most = most.into_iter().map(|(pool, bytes)| (label(pool), bytes));
         to.gauges("memory_max_bytes", "Bytes of the memory budget", most)?;
-        let help = "Log lines dropped, since standard error took none";
+        let help = "Log lines dropped because standard error was blocked";
         to.counter("log_lines_dropped", help, telemetry::dropped_lines())?;
         let started = self.sources.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let help = "When the server started, in seconds since 1970";

@@ -95,7 +95,7 @@ impl Listeners {
 
 impl Passed {
     fn take(passed: &mut ListenFd, index: usize) -> Result<Self, String> {
-        let right = "must be a TCP or unix stream socket that listens (Accept=no)";
+        let right = "must be a listening TCP or unix stream socket (Accept=no)";
         let listens = |socket: &dyn AsFd| {
             rustix::net::sockopt::socket_acceptconn(socket.as_fd()).unwrap_or(false)
         };
@@ -134,17 +134,18 @@ fn purposes(names: &[&str], shared: bool) -> Result<Vec<Purpose>, String> {
     for (name, purpose) in names.iter().zip(found) {
         let purpose = purpose.ok_or_else(|| {
             format!(
-                "a passed socket {name:?} is one too many: there are public, backend and redirect"
+                "unexpected passed socket {name:?}: there is one each for public, backend and \
+                 redirect"
             )
         })?;
         if purposes.contains(&purpose) {
             return Err(format!(
-                "two passed sockets {name:?} for one listener: [::] takes IPv4 as well"
+                "two passed sockets {name:?} for one listener: one on [::] accepts IPv4 too"
             ));
         }
         if shared && purpose == Purpose::Backend {
-            return Err("a socket was passed for the backend, and backend_listen is listen: pass \
-                        the shared one as public"
+            return Err("a socket was passed for the backend, but backend_listen is the same as \
+                        listen: pass the shared socket as public"
                 .into());
         }
         purposes.push(purpose);
@@ -179,12 +180,12 @@ mod tests {
         check(&["backend"], false, Ok(&[Backend]));
         check(&["public"], true, Ok(&[Public]));
         check(&["unknown"], true, Ok(&[Public]));
-        check(&["unknown", "public"], false, Err("\"unknown\" is one too many"));
+        check(&["unknown", "public"], false, Err("unexpected passed socket \"unknown\""));
         check(&["a", "b", "c"], false, Ok(&[Public, Backend, Redirect]));
         check(&["public", "redirect"], true, Ok(&[Public, Redirect]));
-        check(&["a", "b", "c", "d"], false, Err("\"d\" is one too many"));
+        check(&["a", "b", "c", "d"], false, Err("unexpected passed socket \"d\""));
         check(&["public", "public"], false, Err("two passed sockets \"public\""));
-        check(&["a", "a"], true, Err("backend_listen is listen"));
-        check(&["backend"], true, Err("backend_listen is listen"));
+        check(&["a", "a"], true, Err("backend_listen is the same as listen"));
+        check(&["backend"], true, Err("backend_listen is the same as listen"));
     }
 }

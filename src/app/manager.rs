@@ -51,7 +51,7 @@ impl Manager {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
         self.tell(format_args!(
-            "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading settings and certificates again"
+            "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading settings and certificates"
         ));
     }
 
@@ -60,7 +60,8 @@ impl Manager {
     pub(super) fn stopping(&self, at_most: Duration) {
         let micros = at_most.as_micros();
         self.tell(format_args!(
-            "STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=stopping: chunks under way may end"
+            "STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=stopping: waiting for running \
+             transfers"
         ));
     }
 

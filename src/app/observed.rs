@@ -79,7 +79,8 @@ impl Threads {
         }
         let missing = start().err().map(|error| {
             format!(
-                "the system gives no thread ({error}): raise the limit of processes (ulimit -u, TasksMax, pids.max)"
+                "cannot start a thread ({error}): raise the limit of processes (ulimit -u, \
+                 TasksMax, pids.max)"
             )
         });
         *found = Some((now, missing.clone()));

@@ -158,7 +158,7 @@ impl Reader {
     async fn read(&self) -> Result<Settings, String> {
         let turn = Arc::clone(&self.turn).try_acquire_owned();
         // It would hang as well, and so would one for each signal to come.
-        let turn = turn.map_err(|_| "an earlier reading still hangs".to_owned())?;
+        let turn = turn.map_err(|_| "an earlier reload is still reading its files".to_owned())?;
         let load = Arc::clone(&self.load);
         let (tell, told) = oneshot::channel();
         let thread = std::thread::Builder::new().name("incoming-settings".into());
@@ -168,8 +168,8 @@ impl Reader {
             // Who gave up waiting goes by the old settings.
             let _ = tell.send(read);
         });
-        started.map_err(|error| format!("no thread to read on: {error}"))?;
-        in_time(told).await?.unwrap_or_else(|_| Err("reading panicked".to_owned()))
+        started.map_err(|error| format!("cannot start a thread: {error}"))?;
+        in_time(told).await?.unwrap_or_else(|_| Err("reading the settings panicked".to_owned()))
     }
 }
 
@@ -210,7 +210,7 @@ async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String
             tracing::warn!(
                 "certificate reload still running; it takes effect when the files are read"
             );
-            Err(format!("certificates ({late}, they are taken when it ends)"))
+            Err(format!("certificates ({late}; they take effect when it ends)"))
         }
     }
 }
@@ -258,7 +258,10 @@ mod tests {
         }));
         assert!(reader.read().await.unwrap_err().contains("longer than 30s"));
         for _ in 0..3 {
-            assert!(reader.read().await.unwrap_err().contains("an earlier reading still hangs"));
+            assert!(reader.read().await.unwrap_err().contains(
+                "an earlier reload is still \
+                    reading its files"
+            ));
         }
         tokio::time::resume();
         // From here on nothing hangs.
@@ -297,7 +300,7 @@ mod tests {
         };
         let (said, ()) = tokio::join!(reload_certificates(&tls), passes);
         let said = said.unwrap_err();
-        assert!(said.contains("longer than 30s, they are taken when it ends"), "{said}");
+        assert!(said.contains("longer than 30s; they take effect when it ends"), "{said}");
         assert!(Arc::ptr_eq(&old, &tls.current()));
         // Opens once somebody reads.
         tokio::task::spawn_blocking(move || std::fs::write(cert, fresh)).await.unwrap().unwrap();

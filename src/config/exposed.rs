@@ -42,14 +42,14 @@ pub(super) fn exposed(settings: &Settings, layers: &Layers) -> Vec<Exposed> {
         let changed = "could change every setting";
         replaceable("config", path, changed, &mut found);
         if holds_secret {
-            readable("config", path, "has backend_token in it", &mut found);
+            readable("config", path, "contains backend_token", &mut found);
         }
     }
     let keys = settings.tls.iter().map(|tls| ("tls_key", &tls.key));
     let backend = settings.backend_tls.iter().map(|tls| ("backend_tls_key", &tls.key));
     for (setting, path) in keys.chain(backend) {
         replaceable(setting, path, "could put another key there", &mut found);
-        readable(setting, path, "holds a private key", &mut found);
+        readable(setting, path, "contains a private key", &mut found);
     }
     if let Some(path) = &settings.backend_tls_client_ca {
         let changed = "could name a CA whose clients may call the backend API";
@@ -65,7 +65,8 @@ pub(super) fn exposed(settings: &Settings, layers: &Layers) -> Vec<Exposed> {
             setting: "storage_dir",
             path: dir.clone(),
             problem: format!(
-                "every user of this machine can list it (mode {mode:04o}), and whoever knows an id can upload to it and cancel it"
+                "every user of this machine can list it (mode {mode:04o}), and anyone who knows \
+                 an id can upload to it and cancel it"
             ),
             fix: format!("chmod o-r {}", word(dir)),
         });
@@ -219,7 +220,7 @@ mod tests {
         fs::write(&key, "").unwrap();
         set(&key, 0o644);
         let command = format!("chmod o-r '{}'", key.display());
-        check(&key, &["tls_key = ", "(mode 0644)", "holds a private key", &command]);
+        check(&key, &["tls_key = ", "(mode 0644)", "contains a private key", &command]);
         set(&key, 0o640);
         check(&key, &[]);
         set(&key, 0o602);
@@ -234,7 +235,7 @@ mod tests {
         symlink(dir.join("key"), &link).unwrap();
         check(&link, &[]);
         set(&dir, 0o711);
-        check(&link, &["(mode 0444)", "holds a private key"]);
+        check(&link, &["(mode 0444)", "contains a private key"]);
         check(&home.path().join("absent"), &[]);
         set(&dir.join("key"), 0o600);
         set(&dir, 0o777);

@@ -46,7 +46,7 @@ pub(super) fn from_text(
         let is_table = table.remove(&key).is_some_and(|value| value.is_table());
         found.note::<()>(Err(if is_table {
             let key = key.escape_debug();
-            let reason = format!("[{key}]: there are no tables, every setting stands at the top");
+            let reason = format!("[{key}]: there are no tables, all settings are at the top level");
             wrong(path, origin, reason)
         } else {
             let nearest = nearest(&key, keys.iter().map(String::as_str)).map(str::to_owned);

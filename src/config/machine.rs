@@ -175,9 +175,7 @@ fn gid(group: &str, groups: &str) -> Result<u32, String> {
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| *name == group)
         .and_then(|(_, rest)| rest.split(':').nth(1)?.parse().ok())
-        .ok_or_else(|| {
-            "must be a group in /etc/group, or the number of a group that is kept elsewhere".into()
-        })
+        .ok_or_else(|| "must be a group in /etc/group, or the number of another group".into())
 }
 
 /// Whether uploads can be stored here, found out by trying.
@@ -213,7 +211,8 @@ fn owner(dir: &Path, made_for: u32) -> Result<(), String> {
              is stored; chown {us} {word}, or run the server as user {owner}"
         )),
         Some(Foreign::Writable(mode)) => Err(format!(
-            "must not be for everybody: every user of this machine may write to it (mode {mode:04o}); chmod o-w {word}"
+            "must not be writable by everyone: every user of this machine may write to it (mode \
+             {mode:04o}); chmod o-w {word}"
         )),
         Some(Foreign::Owner(_)) | None => Ok(()),
     }

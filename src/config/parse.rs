@@ -167,7 +167,7 @@ pub(super) fn mode(owner: u32) -> impl Fn(&Raw) -> Result<u32, String> {
         let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
         match mode {
             Some(mode) if mode & owner == owner => Ok(mode),
-            Some(_) => Err(format!("must let the server in: at least {owner:04o}")),
+            Some(_) => Err(format!("must give the server access: at least {owner:04o}")),
             None => Err(A_MODE.into()),
         }
     }

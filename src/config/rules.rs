@@ -129,10 +129,10 @@ fn acme(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     let wrong =
         |right: &str| Err(given!(layers, acme_domains).wrong(&Raw::Text(first.clone()), right));
     if !cfg!(feature = "acme") {
-        return wrong("needs a program that was built with the feature acme");
+        return wrong("needs a program built with the feature acme");
     }
     if !settings.tls.is_empty() {
-        return wrong("and tls_cert exclude each other: set one of them");
+        return wrong("excludes tls_cert: set only one of them");
     }
     Ok(())
 }
@@ -143,7 +143,8 @@ fn hsts(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
         return Ok(());
     }
     let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
-    let right = "needs tls_cert; a proxy in front that has TLS tells it to browsers itself";
+    let right = "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this \
+                 header";
     Err(given!(layers, hsts).wrong(&Raw::Text(shown), right))
 }
 
@@ -151,7 +152,7 @@ fn hsts(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
 fn redirect(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     match &settings.redirect_listen {
         Some(from) if !settings.public_tls() => {
-            let right = "needs tls_cert: without it there is no https to send anybody to";
+            let right = "needs tls_cert: without it there is no https to redirect to";
             Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
         }
         Some(_) | None => Ok(()),
@@ -164,7 +165,7 @@ fn redirect_socket(settings: &Settings, layers: &Layers) -> Result<(), ConfigErr
     for (key, other) in [("listen", &settings.listen), ("backend_listen", &settings.backend_listen)]
     {
         if from.collides(other) || from == other {
-            let right = format!("takes the same place as {key} = {other}; choose another port");
+            let right = format!("is the same address as {key} = {other}; choose another port");
             let given = given!(layers, redirect_listen);
             return Err(given.wrong(&Raw::Text(from.to_string()), right));
         }
@@ -192,7 +193,7 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
         && let Some(tls) = &settings.backend_tls
     {
         let shown = Raw::Text(tls.cert.display().to_string());
-        let right = "is for an own backend listener; on a shared socket tls_cert covers both";
+        let right = "is for a separate backend listener; on a shared socket tls_cert covers both";
         return Err(given!(layers, backend_tls_cert).wrong(&shown, right));
     }
     if !settings.backend_surface_tls()
@@ -242,7 +243,7 @@ fn backend_proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), Co
     let wrong = |right: &str| Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
     if settings.backend_proxy_protocol && settings.shared() {
         return wrong(
-            "is for an own backend listener; on a shared socket proxy_protocol covers both",
+            "is for a separate backend listener; on a shared socket proxy_protocol covers both",
         );
     }
     if settings.backend_proxy_protocol && unheard(settings, &settings.backend_listen) {
@@ -251,8 +252,7 @@ fn backend_proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), Co
     Ok(())
 }
 
-const NEEDS_PROXIES: &str =
-    "needs trusted_proxies, the addresses of the proxies that may connect; all others are closed";
+const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
 
 /// Whether nobody's headers would be taken there.
 fn unheard(settings: &Settings, address: &Address) -> bool {

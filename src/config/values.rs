@@ -310,6 +310,10 @@ mod tests {
             "\"x\"",
             "must be an IP address or a CIDR, such as 10.0.0.0/8 or ::1",
         );
-        check("storage_dir_mode = '0500'", "\"0500\"", "must let the server in: at least 0700");
+        check(
+            "storage_dir_mode = '0500'",
+            "\"0500\"",
+            "must give the server access: at least 0700",
+        );
     }
 }

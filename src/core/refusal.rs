@@ -105,7 +105,8 @@ impl fmt::Display for Refusal {
             Self::ChunkTooLarge { chunk, limit } => {
                 write!(
                     f,
-                    "the body has {chunk} bytes or more, one PUT may have {limit}: send chunks with Content-Range"
+                    "the body has {chunk} bytes or more, one PUT may have at most {limit}: send \
+                     chunks with Content-Range"
                 )
             }
             Self::FileTooLarge { file, limit } => {
@@ -120,8 +121,8 @@ impl fmt::Display for Refusal {
             Self::JournalFull { limit } => {
                 write!(
                     f,
-                    "the journal of this upload has {limit} bytes, that is as many as it may have: \
-                     send larger chunks, later"
+                    "the journal of this upload has reached its limit of {limit} bytes: send \
+                     larger chunks, later"
                 )
             }
             Self::TooLateToCancel => f.write_str("too late to cancel: the file is complete"),

@@ -59,7 +59,7 @@ impl Engine {
                     Ok(loaded) => self.describe(&loaded.replayed.upload),
                     Err(LookupError::Unknown) => continue,
                     Err(LookupError::Busy) => {
-                        let fault = "no descriptor is left";
+                        let fault = "no file descriptor is left";
                         tracing::warn!(upload = %id.short(), fault, "could not read upload");
                         continue;
                     }
@@ -116,7 +116,7 @@ impl Engine {
             let blocking = engine.blocking.clone();
             blocking.spawn(move || engine.look_at_storage())
         });
-        look.await.unwrap_or_else(|| Err("looking at the storage directory panicked".into()))
+        look.await.unwrap_or_else(|| Err("checking the storage directory panicked".into()))
     }
 
     fn look_at_storage(&self) -> Result<(), String> {

@@ -156,9 +156,9 @@ impl ChangeError {
 impl fmt::Display for ClientFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BrokeOff(how) => write!(f, "the body broke off: {how}"),
-            Self::StoodStill => f.write_str("the body stood still for too long"),
-            Self::TooSlow => f.write_str("the body was slower than the slowest rate allowed"),
+            Self::BrokeOff(how) => write!(f, "the body was cut off: {how}"),
+            Self::StoodStill => f.write_str("the body stalled for too long"),
+            Self::TooSlow => f.write_str("the body was slower than min_rate"),
         }
     }
 }

@@ -47,7 +47,7 @@ enum Missed {
 
 impl Missed {
     fn busy() -> Self {
-        Self::Unread(Fault("no descriptor is left to read it, or the disk is full".into()))
+        Self::Unread(Fault("no file descriptor is left to read it, or the disk is full".into()))
     }
 }
 

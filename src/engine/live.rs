@@ -201,7 +201,7 @@ impl Live {
     pub(super) fn abandon(&self) {
         // A poisoned lock refuses everybody by itself.
         if let Ok(mut state) = self.state.lock() {
-            state.fault.get_or_insert_with(|| Fault("a commit ended by a panic".into()));
+            state.fault.get_or_insert_with(|| Fault("a commit panicked".into()));
             state.lane.abandon();
         }
     }

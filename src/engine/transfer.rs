@@ -60,7 +60,7 @@ impl Engine {
             Some(cause) => Detached::new(cause.during(transfer)).await,
             None => Detached::new(transfer).await,
         };
-        let lost = |Panicked| TransferError::Fault(Fault("the transfer ended by a panic".into()));
+        let lost = |Panicked| TransferError::Fault(Fault("the transfer panicked".into()));
         ended.map_err(lost)?
     }
 
@@ -185,7 +185,7 @@ impl Engine {
             () = claim.fence.cancelled() => return Err(self.fenced(live)),
             () = claim.turn() => {}
             () = deadline::passed(TURN_DEADLINE) => {
-                return Err(TransferError::Fault(Fault("an older request did not let go".into())));
+                return Err(TransferError::Fault(Fault("an older request did not release its range".into())));
             }
         }
         let mut state = live.lock();

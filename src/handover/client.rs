@@ -181,7 +181,7 @@ fn request(
     }
     request
         .body(Full::from(body))
-        .map_err(|_| CallError::BadUrl(target.shown.clone(), "it makes no valid request"))
+        .map_err(|_| CallError::BadUrl(target.shown.clone(), "it is not usable in a request"))
 }
 
 /// Sends the request and reads the answer, polling the connection itself beside them.
@@ -261,9 +261,9 @@ impl fmt::Display for CallError {
             }
             Self::Resolve(url, error) => write!(f, "cannot resolve the host of {url}: {error}"),
             Self::Connect(url, error) => write!(f, "cannot connect to {url}: {error}"),
-            Self::Tls(url, error) => write!(f, "no tls with {url}: {error}"),
+            Self::Tls(url, error) => write!(f, "TLS failed with {url}: {error}"),
             Self::Http(url, error) => {
-                write!(f, "no http answer from {url}: {error}")?;
+                write!(f, "no HTTP answer from {url}: {error}")?;
                 match std::error::Error::source(error) {
                     Some(source) => write!(f, ": {source}"),
                     None => Ok(()),

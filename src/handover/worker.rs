@@ -254,7 +254,7 @@ fn judge(kind: CallKind, answer: &Answer) -> CallResult {
         | (CallKind::Handover, 200, Ok("done")) => CallResult::Done,
         (CallKind::Handover, 200, Ok("wait")) => CallResult::Wait,
         (CallKind::Handover, 200, Ok(word)) => {
-            CallResult::Unanswered(format!("the backend answered {word:?}, neither done nor wait"))
+            CallResult::Unanswered(format!("the backend answered {word:?}, expected done or wait"))
         }
         (CallKind::Handover, 200, Err(why)) => {
             CallResult::Unanswered(format!("the backend's answer cannot be read: {why}"))

@@ -211,9 +211,9 @@ fn check_directory(path: &Path) -> io::Result<()> {
     let Some(directory) = named else { return Ok(()) };
     let why = match fs::metadata(directory) {
         Ok(found) if found.is_dir() => return Ok(()),
-        Ok(_) => io::Error::new(io::ErrorKind::NotADirectory, "it is none"),
+        Ok(_) => io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            io::Error::new(error.kind(), "it does not")
+            io::Error::new(error.kind(), "it does not exist")
         }
         Err(error) => error,
     };

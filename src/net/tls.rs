@@ -285,7 +285,7 @@ impl fmt::Display for TlsError {
             }
             Self::Read(path, error) => write!(
                 f,
-                "{} does not hold what it should as PEM, a key without a passphrase: {error}",
+                "{} is not a valid PEM file (a key must have no passphrase): {error}",
                 path.display()
             ),
             Self::NoCertificate(path) => write!(f, "{} holds no certificate", path.display()),
@@ -300,7 +300,8 @@ impl fmt::Display for TlsError {
             ),
             Self::NotNow(path, facts) => write!(
                 f,
-                "certificate {} is good from {} to {}, which is not now, and the old one is good",
+                "certificate {} is valid from {} to {}, which is not now; the previous one is \
+                 still valid",
                 path.display(),
                 shown(facts.not_before),
                 shown(facts.not_after)

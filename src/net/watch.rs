@@ -331,7 +331,7 @@ impl fmt::Display for Overdue {
             Self::FirstByte => "no first byte in time",
             Self::Head => "no whole request head in time",
             Self::Idle => "no request in time",
-            Self::Write => "peer took no bytes in time",
+            Self::Write => "peer read no bytes in time",
             Self::Closing => "connection did not end in time",
         })
     }

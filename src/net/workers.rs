@@ -208,7 +208,7 @@ async fn keep_blocking_thread() {
 fn start_blocking_thread(runtime: &Handle) -> io::Result<()> {
     // tokio has no such call that fails.
     let started = catch_unwind(AssertUnwindSafe(|| drop(runtime.spawn_blocking(|| ()))));
-    started.map_err(|_| io::Error::other("the system gives no thread for the disk"))
+    started.map_err(|_| io::Error::other("cannot start a disk thread"))
 }
 
 /// A runtime of one thread, the caller's, for everything that carries no bytes. It always has a blocking thread.

@@ -114,7 +114,7 @@ impl Access {
         match client {
             Client::At(address) if contains(allow, address) => Ok(()),
             Client::At(_) | Client::Unknown => {
-                Err(Problem::new(Code::Forbidden, "this address may not call the backend surface"))
+                Err(Problem::new(Code::Forbidden, "this address may not call the backend API"))
             }
         }
     }

@@ -286,10 +286,10 @@ pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
         None => !host.is_empty() && !host.contains(['[', ']']),
     };
     if !good {
-        return Err(bad("there is no host in it"));
+        return Err(bad("there is no host"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().matches('@').count() > 1) {
-        return Err(bad("there are two @ before its path"));
+        return Err(bad("it has two @ before its path"));
     }
     // What stands before an @ is a name and a password; behind it, nothing but host and port: a
     // reader of `[::1]2:80` may take either number for the port.
@@ -302,13 +302,13 @@ pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
             port.parse::<u16>().ok()
         }
         Some((_, Some(_))) => None,
-        Some((_, None)) | None => return Err(bad("the host is none")),
+        Some((_, None)) | None => return Err(bad("the host is not valid")),
     };
     if port.is_none_or(|port| port == 0) {
-        return Err(bad("the port is none"));
+        return Err(bad("the port is not valid"));
     }
     if escaped.len() > MAX_URL_BYTES {
-        let why = format!("it has {} bytes, at most {MAX_URL_BYTES} are taken", escaped.len());
+        let why = format!("it has {} bytes, at most {MAX_URL_BYTES} are allowed", escaped.len());
         return Err(bad(&why));
     }
     Ok(escaped)

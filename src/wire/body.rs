@@ -146,7 +146,7 @@ impl Deref for Collected<'_> {
 }
 
 fn no_room() -> Problem {
-    Problem::new(Code::TooMany, "the server reads as many small bodies as it may; try again")
+    Problem::new(Code::TooMany, "the server reads too many small bodies now; try again")
 }
 
 impl Stream for RequestBody {

@@ -35,7 +35,7 @@ pub fn content_digest(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Proble
         let bytes = eat(&mut rest, '=').then(|| byte_sequence(&mut rest)).flatten();
         let bytes = bytes.ok_or_else(|| bad(FORM))?;
         parameters(&mut rest).ok_or_else(|| bad("a parameter is malformed"))?;
-        let length = |_| bad("the digest has not its algorithm's length");
+        let length = |_| bad("the digest's length does not fit its algorithm");
         match algorithm {
             // Of two values for one key the last counts.
             "sha-256" => sha256 = Some(bytes.try_into().map_err(length)?),

@@ -104,7 +104,7 @@ impl Wire {
         let began = Instant::now();
         let wishes = wishes(head)?;
         if let Some(code) = wishes.refuse {
-            return Err(Problem::new(code, "refused, as was asked for"));
+            return Err(Problem::new(code, "refused, as requested"));
         }
         let body = read(body, began).await?;
         drop(place);
@@ -240,7 +240,7 @@ fn wait(text: &str) -> Option<Duration> {
 }
 
 pub(super) fn busy() -> Problem {
-    Problem::new(Code::TooMany, "the doctor is examining as many paths as it may; try again")
+    Problem::new(Code::TooMany, "the doctor has reached its limit of runs; try again")
 }
 
 /// The headers that the acknowledgement of a chunk has.

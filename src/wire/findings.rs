@@ -50,7 +50,7 @@ pub(super) fn observed(told: &[u8]) -> Result<Observed, Problem> {
     let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
     let bad = |why: &str| {
         let text = String::from_utf8_lossy(told);
-        Problem::bad_request(format!("the body {} is not what it should be: {why}", shown(&text)))
+        Problem::bad_request(format!("the body {} is not valid: {why}", shown(&text)))
     };
     // The error repeats words of the body.
     let mut seen = seen.map_err(|error| bad(&shown(&error.to_string())))?;

@@ -102,14 +102,14 @@ pub(super) fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, Problem>
         None => !host.is_empty() && !host.contains(['[', ']']),
     };
     if !good {
-        return Err(bad("the host is none"));
+        return Err(bad("the host is not valid"));
     }
     if port.is_empty() {
         return Ok(Place { host, port: None });
     }
     let digits = port.bytes().all(|b| b.is_ascii_digit());
     let port = port.parse().ok().filter(|_| digits);
-    let port = port.ok_or_else(|| bad("the port is no number up to 65535"))?;
+    let port = port.ok_or_else(|| bad("the port is not a number up to 65535"))?;
     Ok(Place { host, port: Some(port) })
 }
 

@@ -87,13 +87,13 @@ impl Wire {
                 () = &mut deadline => false,
             };
             if !turned {
-                stuck.push(format!("the loop of thread {} does not turn", turn.name));
+                stuck.push(format!("the event loop of thread {} is stalled", turn.name));
             }
         }
         tokio::select! {
             biased;
             () = self.engine.disk_thread() => {}
-            () = &mut deadline => stuck.push("the threads for the disk do not turn".into()),
+            () = &mut deadline => stuck.push("the disk threads are stalled".into()),
         }
         stuck
     }

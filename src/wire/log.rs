@@ -39,7 +39,7 @@ impl Wire {
         params: &Params,
         form: Form,
     ) -> Result<Answer, Problem> {
-        let none = || Problem::new(Code::WrongState, "this program does not log by a filter");
+        let none = || Problem::new(Code::WrongState, "this program's log has no filter");
         let log = self.beside.log.as_ref().ok_or_else(none)?;
         if *method != Method::POST {
             let InForce { filter, until } = log.current();
@@ -55,7 +55,7 @@ impl Wire {
         let Some(filter) = params.text("filter") else {
             if time.is_some() {
                 let why =
-                    "parameter for says how long a filter holds, and there is no parameter filter";
+                    "parameter for says how long parameter filter holds, but filter is missing";
                 return Err(Problem::bad_request(why));
             }
             log.restore().map_err(Problem::bad_request)?;
@@ -63,7 +63,7 @@ impl Wire {
         };
         if filter.len() > MAX_FILTER_BYTES {
             let detail = format!(
-                "parameter filter has {} bytes, at most {MAX_FILTER_BYTES} make one",
+                "parameter filter has {} bytes, at most {MAX_FILTER_BYTES} are allowed",
                 filter.len()
             );
             return Err(Problem::bad_request(detail));

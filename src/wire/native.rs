@@ -261,15 +261,15 @@ fn large(answer: &Answer) -> Option<u64> {
 }
 
 pub(super) fn unread() -> Problem {
-    let detail = "large answers about this upload have not been read; read them, then ask again";
+    let detail = "large answers about this upload are still unread; read them, then ask again";
     Problem::new(Code::TooMany, detail)
 }
 
 /// The upload, or all of them together, have as many of these as may be.
 pub(super) fn too_many(taken: Taken, what: &str) -> Problem {
     let detail = match taken.limit {
-        0 => format!("the server has as many {what} as it may; try again in a moment"),
-        limit => format!("the upload has {limit} {what}, as many as it may have now"),
+        0 => format!("the server has reached its limit of {what}; try again in a moment"),
+        limit => format!("the upload has {limit} {what}, its limit for now"),
     };
     Problem::new(Code::TooMany, detail)
 }

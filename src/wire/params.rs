@@ -124,7 +124,7 @@ impl Params {
         let unknown = self.0.keys().filter(|name| !known.contains(&name.as_str())).min();
         unknown.map_or(Ok(()), |name| {
             let (name, known) = (shown(name), known.join(", "));
-            Err(Problem::bad_request(format!("parameter {name} is not known here, only {known}")))
+            Err(Problem::bad_request(format!("parameter {name} is unknown, expected {known}")))
         })
     }
 
@@ -138,7 +138,7 @@ impl Params {
         let text = self.text(name).unwrap_or_default();
         if text.len() > most {
             return Err(Problem::bad_request(format!(
-                "parameter {name}: it has {} bytes, at most {most} are taken",
+                "parameter {name}: it has {} bytes, at most {most} are allowed",
                 text.len()
             )));
         }

@@ -76,11 +76,7 @@ fn named(head: &Parts) -> Result<&str, Problem> {
                 && host.bytes().any(|b| b.is_ascii_alphanumeric())
         }
     };
-    if good {
-        Ok(host)
-    } else {
-        Err(Problem::bad_request(format!("host {}: is none", shown(text))))
-    }
+    if good { Ok(host) } else { Err(Problem::bad_request(format!("invalid host {}", shown(text)))) }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Redirect {

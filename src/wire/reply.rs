@@ -76,9 +76,13 @@ impl Code {
     fn row(self) -> Row {
         let (status, word, number, title) = match self {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", 1, "Malformed request"),
-            Self::DigestMismatch => {
-                (StatusCode::BAD_REQUEST, "digest-mismatch", 2, "The bytes do not have this digest")
-            }
+            Self::DigestMismatch => (
+                StatusCode::BAD_REQUEST,
+                "digest-mismatch",
+                2,
+                "The digest does not match the \
+                    bytes",
+            ),
             Self::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "forbidden", 3, "Token missing or wrong")
             }
@@ -106,10 +110,16 @@ impl Code {
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "range-invalid",
                 12,
-                "Range and body do not fit",
+                "Range and body do not match",
             ),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", 13, "Too many at once"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", 14, "Not now"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", 13, "Too many requests"),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                14,
+                "Temporarily \
+                    unavailable",
+            ),
             Self::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no-space", 15, "The disk is full"),
             Self::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "fault", 16, "The server failed"),
             // Not in the contract's table: the body stood still, the client may send it again.
@@ -120,7 +130,7 @@ impl Code {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-encoding",
                 17,
-                "The body is in an encoding that is not read",
+                "Unsupported encoding of the body",
             ),
             Self::ExpectationFailed => {
                 (StatusCode::EXPECTATION_FAILED, "bad-request", 1, "Expectation not supported")
@@ -324,7 +334,7 @@ impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         let cause = Cause::current();
         tracing::error!(%fault, request = request_of(cause.as_ref()), "request failed");
-        Self::new(Code::Fault, "the server could not do this; nothing acknowledged is lost")
+        Self::new(Code::Fault, "the server failed; nothing acknowledged is lost")
     }
 }
 
@@ -357,8 +367,8 @@ impl From<TicketError> for Problem {
             TicketError::TooMany { limit } => Self::new(
                 Code::TooMany,
                 format!(
-                    "{limit} uploads take disk or owe their backend a call, that is as many as may \
-                     (max_uploads): finish, cancel or retry some, or try again later"
+                    "{limit} uploads are open, the limit set by max_uploads: finish, cancel or \
+                     retry some, or try again later"
                 ),
             ),
             TicketError::Refused(refusal) => refusal.into(),
@@ -381,7 +391,7 @@ impl From<TransferError> for Problem {
             TransferError::DigestMismatch { found } => Self::new(
                 Code::DigestMismatch,
                 format!(
-                    "the body does not have the digest of header Content-Digest, but {}",
+                    "the body's digest is {}, not that of header Content-Digest",
                     digest_value(&found)
                 ),
             ),
@@ -403,13 +413,17 @@ impl From<TransferError> for Problem {
 }
 
 fn no_space() -> Problem {
-    let detail =
-        "the disk is full; nothing acknowledged is lost, the upload goes on when space returns";
+    let detail = "the disk is full; nothing acknowledged is lost, and the upload can continue when space \
+         is free";
     Problem { retry_after_s: Some(NO_SPACE_RETRY_S), ..Problem::new(Code::NoSpace, detail) }
 }
 
 fn exhausted() -> Problem {
-    Problem::new(Code::Unavailable, "the server has as many files open as it may; try again later")
+    Problem::new(
+        Code::Unavailable,
+        "the server has reached its limit of open files; try again \
+                                     later",
+    )
 }
 
 fn busy() -> Problem {

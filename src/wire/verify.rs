@@ -56,11 +56,15 @@ impl From<VerifyError> for Problem {
         let too_many = |detail: &str| Self::new(Code::TooMany, detail);
         match error {
             VerifyError::Lookup(error) => error.into(),
-            VerifyError::Running => too_many("another comparison of this upload is under way; wait for its answer"),
-            VerifyError::Busy => too_many("the server compares as many uploads as it may"),
-            VerifyError::Spent { after } => {
-                too_many("as much of this upload was compared as may be for now; try again after Retry-After").after(after)
+            VerifyError::Running => {
+                too_many("another comparison of this upload is under way; wait for its answer")
             }
+            VerifyError::Busy => too_many("the server has reached its limit of comparisons"),
+            VerifyError::Spent { after } => too_many(
+                "this upload has reached its limit of compared bytes; try again after \
+                          Retry-After",
+            )
+            .after(after),
         }
     }
 }
@@ -91,7 +95,7 @@ fn asked(body: &[u8]) -> Result<Asked, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let text = String::from_utf8_lossy(body);
         Problem::bad_request(format!(
-            "the body {} is not what it should be: {}",
+            "the body {} is not valid: {}",
             shown(&text),
             shown(&error.to_string())
         ))

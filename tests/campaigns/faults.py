@@ -388,7 +388,7 @@ def hangs(report, stack, options):
             thread.start()
         rig.until("a write hangs", lambda: held(house.server), 20)
         # /healthz waits for a turn of every worker, one that meets the hanging write too: for 5 s at most, and then
-        # says which does not turn.
+        # says which is stalled.
         patience = {"/healthz": 6, "/metrics": 2, f"/incoming/backend/uploads/{house.victim.id}": 2}
         for path, seconds in patience.items():
             began = time.monotonic()

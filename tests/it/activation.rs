@@ -92,9 +92,19 @@ fn what_cannot_serve_is_named() {
         assert_eq!(output.status.code(), Some(2), "{line}");
         assert!(line.contains(part) && line.lines().count() == 1, "{line}");
     };
-    check("public:backend", tcp(), udp, "descriptor 4 \"backend\": must be a TCP or unix stream");
-    check("", connected(), tcp(), "descriptor 3 \"\": must be a TCP or unix stream socket");
-    check("public:metrics", tcp(), tcp(), "\"metrics\" is one too many");
+    check(
+        "public:backend",
+        tcp(),
+        udp,
+        "descriptor 4 \"backend\": must be a listening TCP or unix stream",
+    );
+    check(
+        "",
+        connected(),
+        tcp(),
+        "descriptor 3 \"\": must be a listening TCP or unix stream socket",
+    );
+    check("public:metrics", tcp(), tcp(), "unexpected passed socket \"metrics\"");
     check("public:backend", tcp(), open(), "other machines can reach the backend API there");
 }
 

@@ -212,7 +212,7 @@ async fn strangers_that_are_trusted_are_told_of() {
         }
     };
     check(&["--trusted-proxies", "10.0.0.0/8"], None);
-    check(&["--trusted-proxies", "0.0.0.0/0"], Some("trusted_proxies = 0.0.0.0/0: "));
+    check(&["--trusted-proxies", "0.0.0.0/0"], Some("trusted_proxies = 0.0.0.0/0 includes"));
     check(&["--trusted-proxies", "10.0.0.1,::/0", "--proxy-protocol"], Some("PROXY headers"));
     let program = Program::start(home.path(), &["--trusted-proxies", "10.0.0.1,0.0.0.0/0"]);
     let log = program.log();

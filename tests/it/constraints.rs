@@ -239,7 +239,7 @@ async fn issue_13_a_limit_of_processes_slows_down_and_breaks_nothing() {
         (reply.status == status).then(|| reply.text())
     };
     let told = until("no thread", async || ready(503).await).await;
-    assert!(told.contains("gives no thread") && told.contains("TasksMax"), "{told}");
+    assert!(told.contains("cannot start a thread") && told.contains("TasksMax"), "{told}");
     for round in 0..4 {
         let upload = server.lonely_ticket().await;
         let file = content(round, 80_000);
@@ -320,7 +320,7 @@ async fn issue_13_an_empty_mount_point_is_no_storage_directory() {
         command
     };
     let absent = refused(serve("serve"));
-    assert!(absent.contains("storage_must_exist") && absent.contains("absent"), "{absent}");
+    assert!(absent.contains("storage_must_exist") && absent.contains("does not exist"), "{absent}");
     assert!(!directory.path().join("data").exists());
     std::fs::create_dir(directory.path().join("data")).unwrap();
     for program in ["serve", "check-config"] {

@@ -177,8 +177,8 @@ async fn a_unix_socket_needs_a_directory() {
         assert!(line.starts_with("listen ") && line.contains(&right), "{line}");
         assert!(!parent.is_dir(), "a directory was made");
     };
-    check("absent", "it does not");
-    check("file", "it is none");
+    check("absent", "it does not exist");
+    check("file", "it is not a directory");
 }
 
 #[tokio::test]

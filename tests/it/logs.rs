@@ -109,7 +109,7 @@ async fn at_its_loudest_it_opens_nothing_and_names_requests() {
     }
     let text = until("the ends are logged", async || {
         let text = ground.program.log();
-        (text.matches("\"finished\"").count() == 4).then_some(text)
+        (text.matches("\"upload finished\"").count() == 4).then_some(text)
     })
     .await;
     for Ended { id, .. } in &ended {
@@ -163,8 +163,8 @@ async fn what_it_tells_can_be_changed() {
         ("filter=debg", "parameter filter \"debg\": must be error, warn, info"),
         ("filter=info,verbose", "parameter filter \"info,verbose\": must be"),
         ("filter=%C3%BC", "must be error"),
-        ("level=debug", "parameter \"level\" is not known here, only filter, for"),
-        ("filter=debug&fro=15m", "parameter \"fro\" is not known"),
+        ("level=debug", "parameter \"level\" is unknown, expected filter, for"),
+        ("filter=debug&fro=15m", "parameter \"fro\" is unknown"),
     ] {
         let reply = ground.back(Ask::new("POST", &format!("{LOG}?{query}"))).await;
         let text = reply.expect(400).text();

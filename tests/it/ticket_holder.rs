@@ -303,7 +303,7 @@ async fn issue_13_unread_answers_refuse_what_is_new_and_hide_no_outcome() {
     for ask in refused {
         let mut conn = Conn::over(connect("http/1.1").await);
         let reply = conn.ask(&ask).await.unwrap();
-        assert!(reply.problem(429, "too-many", 13).contains("have not been read"), "{reply:?}");
+        assert!(reply.problem(429, "too-many", 13).contains("are still unread"), "{reply:?}");
     }
     // Another refusal stays what it is, without the status that nobody would read.
     let wrong = conn.ask(&Ask::new("GET", &format!("{}?state=odd", upload.url))).await.unwrap();

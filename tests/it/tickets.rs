@@ -344,7 +344,7 @@ async fn issue_13_what_waits_for_its_backend_counts() {
     let (full, ended) = (full.id, ended.id);
     let refused = async |server: &Running| {
         let reply = server.call("new_upload", &[("signalFinishURL", gone)]).await.expect(429);
-        assert!(reply.text().contains("2 uploads take disk or owe"), "{}", reply.text());
+        assert!(reply.text().contains("2 uploads are open"), "{}", reply.text());
     };
     refused(&server).await;
     let server = server.restart().await;

@@ -314,7 +314,7 @@ fn what_is_no_storage_directory_is_no_finding() {
     fs::create_dir(directory.path().join("empty")).unwrap();
     for (flags, word) in [
         (&["--storage-dir", "absent"][..], "absent: No such file"),
-        (&["--storage-dir", "empty"], "is no storage directory"),
+        (&["--storage-dir", "empty"], "is not a storage directory"),
         (&["--storage-dir", "empty", "film.mp4"], "is no ticket id"),
     ] {
         let output = run(directory.path(), &[&["verify"], flags].concat(), &[]);

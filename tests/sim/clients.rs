@@ -286,7 +286,9 @@ impl Client {
     }
 
     pub(crate) fn was_faulted(&self, what: &str, fault: &incoming::engine::error::Fault) {
-        if !self.life.faulted.load(Ordering::Relaxed) || fault.0.contains("did not let go") {
+        if !self.life.faulted.load(Ordering::Relaxed)
+            || fault.0.contains("did not release its range")
+        {
             self.life.violation(format!("{what}: a fault on a good disk: {fault}"));
         }
     }

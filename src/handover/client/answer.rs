@@ -32,7 +32,7 @@ impl fmt::Display for Unreadable {
             Self::Coded(coding) => {
                 write!(
                     f,
-                    "it has header Content-Encoding {coding:?}, and only identity is accepted"
+                    "it has header Content-Encoding {coding:?}, but only identity is accepted"
                 )
             }
             Self::Utf16 => f.write_str("it is UTF-16, expected UTF-8"),

@@ -28,7 +28,7 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, CallError> {
         let bad = |why| CallError::BadUrl(harmless(url), why);
-        let uri: Uri = url.trim_ascii().parse().map_err(|_| bad("it is not a valid url"))?;
+        let uri: Uri = url.trim_ascii().parse().map_err(|_| bad("it is not a valid URL"))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
@@ -50,7 +50,7 @@ impl Target {
             Some(rest) => match rest.strip_prefix(':').map(str::parse) {
                 Some(Ok(port)) if port != 0 && !rest.contains('+') => port,
                 Some(_) => return Err(bad("its port is not between 1 and 65535")),
-                None => return Err(bad("there is something between its host and its port")),
+                None => return Err(bad("there is text between its host and its port")),
             },
             None => return Err(bad("it has no host")),
         };
@@ -80,7 +80,7 @@ fn basic(credentials: &str) -> Result<HeaderValue, &'static str> {
     pair.push(b':');
     pair.extend(percent_decode_str(password));
     let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
-        .map_err(|_| "its credentials make no valid header")?;
+        .map_err(|_| "its credentials are not valid in a header")?;
     value.set_sensitive(true);
     Ok(value)
 }

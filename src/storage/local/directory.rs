@@ -69,7 +69,7 @@ impl SyncedDirectory {
         if (there.dev(), there.ino()) == (held.dev(), held.ino()) {
             Ok(())
         } else {
-            Err(lost("is another one than at the start"))
+            Err(lost("was replaced since the server started"))
         }
     }
 
@@ -101,7 +101,7 @@ impl SyncedDirectory {
         sync().map_err(|error| {
             *state = State::Failed;
             io::Error::other(format!(
-                "cannot sync the directory {:?}, on which acknowledgements rest: {error}",
+                "cannot sync the directory {:?}, which acknowledgements depend on: {error}",
                 self.path.display().to_string()
             ))
         })?;

@@ -24,7 +24,7 @@ pub fn demand(directory: &Path) -> io::Result<()> {
     }
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(missing("it is absent"));
+            return Err(missing("it does not exist"));
         }
         entries => entries?,
     };
@@ -74,7 +74,7 @@ mod tests {
     fn an_empty_directory_is_no_storage_directory_until_it_is_marked() {
         let place = tempfile::tempdir().unwrap();
         let absent = demand(&place.path().join("absent")).unwrap_err().to_string();
-        assert!(absent.contains("it is absent"), "{absent}");
+        assert!(absent.contains("it does not exist"), "{absent}");
         // What a start before the mount left there proves nothing.
         std::fs::create_dir(place.path().join("files")).unwrap();
         let empty = demand(place.path()).unwrap_err().to_string();

@@ -28,10 +28,10 @@ pub enum Foreign {
 pub fn directory(path: &Path) -> io::Result<()> {
     let found = std::fs::symlink_metadata(path)?;
     if found.is_symlink() {
-        return Err(wrong("is a symbolic link: name the directory that it leads to".into()));
+        return Err(wrong("is a symbolic link: name the directory it points to".into()));
     }
     if !found.is_dir() {
-        return Err(wrong("is no directory".into()));
+        return Err(wrong("is not a directory".into()));
     }
     owned(&found)?;
     not_of_everybody(&found)
@@ -56,13 +56,13 @@ pub fn open(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File>
         let Ok(found) = std::fs::symlink_metadata(path) else { return error };
         match (found.is_symlink(), found.is_file()) {
             (true, _) => wrong("is a symbolic link: remove it".into()),
-            (false, false) => wrong("is no file".into()),
+            (false, false) => wrong("is not a regular file".into()),
             (false, true) => error,
         }
     })?;
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(wrong("is no file".into()));
+        return Err(wrong("is not a regular file".into()));
     }
     owned(&found)?;
     not_of_everybody(&found)?;
@@ -209,8 +209,11 @@ mod tests {
             assert!(told(opened).contains("symbolic link"), "{name}");
         }
         assert!(!path("nothing").exists());
-        assert_eq!(told(directory(&path("file"))), "is no directory");
-        assert!(told(open(&path("directory"), OpenOptions::new().read(true))).contains("no file"));
+        assert_eq!(told(directory(&path("file"))), "is not a directory");
+        assert!(
+            told(open(&path("directory"), OpenOptions::new().read(true)))
+                .contains("is not a regular file")
+        );
         let absent = open(&path("absent"), OpenOptions::new().read(true)).unwrap_err();
         assert_eq!(absent.kind(), io::ErrorKind::NotFound);
     }
@@ -228,7 +231,11 @@ mod tests {
                 tell.send(told(open(&pipe, OpenOptions::new().read(read).write(write))))
             });
             let opened = opened.recv_timeout(std::time::Duration::from_secs(20));
-            assert_eq!(opened.as_deref(), Ok("is no file"), "read {read}, write {write}");
+            assert_eq!(
+                opened.as_deref(),
+                Ok("is not a regular file"),
+                "read {read}, write {write}"
+            );
         }
     }
 

@@ -60,7 +60,7 @@ impl LocalStore {
         }
         // A link there would lead every published file out of the directory.
         let files_handle = SyncedDirectory::open(&files).map_err(|error| {
-            let why = format!("its folder {FILES} must be a folder, and no symbolic link: {error}");
+            let why = format!("its folder {FILES} must be a folder, not a symbolic link: {error}");
             io::Error::new(error.kind(), why)
         })?;
         let folder = files_handle.handle();
@@ -88,7 +88,7 @@ impl LocalStore {
         let directory = handle.path().to_owned();
         let files = directory.join(FILES);
         let files_handle = SyncedDirectory::open(&files).map_err(|error| {
-            let why = format!("is no storage directory, it has no folder {FILES}: {error}");
+            let why = format!("is not a storage directory, it has no folder {FILES}: {error}");
             io::Error::new(error.kind(), why)
         })?;
         let run = RunIdentity { boot: boot()?, mount: mount(handle.handle())? };
@@ -107,7 +107,7 @@ impl LocalStore {
 
     /// Who may read what is written; an error where nothing is.
     fn writing(&self) -> io::Result<Access> {
-        self.access.ok_or_else(|| io::Error::other("the storage directory is only looked at"))
+        self.access.ok_or_else(|| io::Error::other("the storage directory is open read-only"))
     }
 
     /// The directory itself, for the journals in it: after a failed sync of it nothing is promised to
@@ -359,7 +359,7 @@ fn let_through(directory: &Path, access: Access) -> io::Result<()> {
     if wanted != mode {
         let let_in = std::fs::set_permissions(directory, Permissions::from_mode(wanted));
         let_in
-            .map_err(step("let those through who may enter its folder files (storage_dir_mode)"))?;
+            .map_err(step("make it passable for users of its folder files (storage_dir_mode)"))?;
     }
     Ok(())
 }

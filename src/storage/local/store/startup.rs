@@ -23,7 +23,7 @@ pub(super) fn rehearse(
     let tried = options.open(&part).map_err(step("make a file in it")).and_then(|file| {
         give(&file, access)?;
         set_mode(&file, access.file_mode).map_err(step("set the mode storage_file_mode"))?;
-        file.sync_all().map_err(step("sync a file, on which acknowledgements rest"))?;
+        file.sync_all().map_err(step("sync a file, which acknowledgements depend on"))?;
         std::fs::rename(&part, &place).map_err(|error| match error.kind() {
             io::ErrorKind::CrossesDevices => io::Error::new(
                 error.kind(),

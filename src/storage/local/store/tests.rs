@@ -74,7 +74,7 @@ fn a_link_is_no_folder_of_published_files() {
     DirBuilder::new().mode(0o700).create(&data).unwrap();
     std::os::unix::fs::symlink(&outside, data.join(FILES)).unwrap();
     let error = LocalStore::open(&data, access()).err().unwrap().to_string();
-    assert!(error.contains("no symbolic link"), "{error}");
+    assert!(error.contains("not a symbolic link"), "{error}");
     is_untouched(&outside);
 }
 
