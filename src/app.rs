@@ -20,7 +20,8 @@ use crate::engine::swap::Swap;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::net::{
-    self, Address, Grace, Listener, Memory, Peer, PeerAddress, Setup, Stats, TlsReload, Workers,
+    self, Address, Grace, Listener, MemoryBudget, Peer, PeerAddress, Setup, Stats, TlsReload,
+    Workers,
 };
 use crate::wire::{Caller, Surface, Wire};
 use inherited::{Inherited, Purpose};
@@ -77,7 +78,7 @@ pub struct Server {
     manager: Manager,
     load: Option<Load>,
     grace: Grace,
-    memory: Arc<Memory>,
+    memory: Arc<MemoryBudget>,
     /// Files and connections that may be open at once.
     descriptors: usize,
 }
@@ -133,7 +134,7 @@ impl Server {
         let failed = |error| StartError::new("workers", error);
         let workers = Workers::start(settings.workers).map_err(failed)?;
         let backend_workers = Workers::named("incoming-backend", 1).map_err(failed)?;
-        let memory = Memory::new(settings.connection_memory(), settings.max_connections);
+        let memory = MemoryBudget::new(settings.connection_memory(), settings.max_connections);
         let beside = observed::beside(&observed::Shown {
             engine: &engine,
             net: &stats,
@@ -336,7 +337,7 @@ impl Server {
                 let options = Arc::make_mut(&mut setup.options);
                 options.max_connections = options.max_connections.min(BACKEND_CONNECTIONS);
                 let connections = options.max_connections;
-                options.memory = Memory::new(Memory::least(connections), connections);
+                options.memory = MemoryBudget::new(MemoryBudget::least(connections), connections);
             }
             let hsts = redirect::hsts(&self.settings, surface);
             let make = move |peer: &Peer| {

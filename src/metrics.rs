@@ -8,7 +8,7 @@ mod text;
 use crate::engine::Engine;
 use crate::engine::histogram::{Histogram, Times};
 use crate::engine::status::StateName;
-use crate::net::{HeaderFailure, Memory, Stats as NetStats, TlsReload};
+use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats, TlsReload};
 use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{MetricsFormat, Scrape};
@@ -29,7 +29,7 @@ pub struct Sources {
     /// Connections.
     pub net: Arc<NetStats>,
     /// Memory for what clients send ahead.
-    pub memory: Arc<Memory>,
+    pub memory: Arc<MemoryBudget>,
     /// Answers that said no.
     pub refusals: Arc<Refusals>,
     /// Certificates, by the word for their listener.

@@ -4,7 +4,7 @@
 //! The promises of this room:
 //! - **A permit comes before a connection.** No more than [`Options::max_connections`] are open; the
 //!   next one waits in the kernel's queue.
-//! - **What peers send ahead has a bound**, all connections together: each gets its share of [`Memory`].
+//! - **What peers send ahead has a bound**, all connections together: each gets its share of [`MemoryBudget`].
 //! - **Every wait on a peer has a limit**: the handshake, the first byte, a request's head, the time
 //!   between two requests, a peer that reads nothing. What a request itself may take (a body that
 //!   stands still) is the service's business.
@@ -18,22 +18,18 @@
 #[cfg(feature = "acme")]
 pub mod acme;
 mod address;
-mod attended;
+mod budget;
 mod conn;
-mod linger;
+mod io;
 mod listener;
-mod memory;
-mod onward;
 mod options;
-mod patient;
+mod poll_loop;
 pub mod proxy_protocol;
-mod readahead;
 mod serve;
-mod sizes;
 mod stats;
 pub(crate) mod through;
+mod timer;
 mod tls;
-mod turn;
 mod watch;
 mod workers;
 
@@ -44,11 +40,11 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use address::{Address, AddressError};
+pub use budget::MemoryBudget;
 pub use listener::Listener;
-pub use memory::Memory;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
-pub use serve::{Setup, serve};
+pub use serve::{HttpService, Setup, serve};
 pub use stats::{Connections, HeaderFailure, Stats};
 pub use tls::{
     Challenges, ClientCertificate, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload,
@@ -64,8 +60,17 @@ pub struct Peer {
     pub tls: bool,
     /// What the peer proved itself with at the handshake: a certificate of the configured client CA.
     pub client_certificate: Option<ClientCertificate>,
-    /// The connection speaks HTTP/2; else HTTP/1.1.
-    pub http2: bool,
+    /// What the connection speaks.
+    pub protocol: Protocol,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, or 1.0. A byte between two requests begins a head.
+    Http1,
+    /// HTTP/2. Bytes between two requests are the protocol's own.
+    Http2,
 }
 
 /// Where a peer is: the one connected from or, on a listener with the PROXY protocol, the client that the proxy names.

@@ -3,7 +3,7 @@
 use super::sockets::Socket;
 use crate::engine::Engine;
 use crate::metrics::Sources;
-use crate::net::{Memory, Stats, TlsReload, Workers};
+use crate::net::{MemoryBudget, Stats, TlsReload, Workers};
 use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{Beside, Surface, Turn};
@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 pub(super) struct Shown<'a> {
     pub(super) engine: &'a Arc<Engine>,
     pub(super) net: &'a Arc<Stats>,
-    pub(super) memory: &'a Arc<Memory>,
+    pub(super) memory: &'a Arc<MemoryBudget>,
     pub(super) sockets: &'a [Socket],
     pub(super) workers: &'a Workers,
     pub(super) backend_workers: &'a Workers,

@@ -2,7 +2,7 @@
 
 use super::{Server, StartError};
 use crate::config::Settings;
-use crate::net::{self, Address, LingerLimits, Listener, Memory, Peer};
+use crate::net::{self, Address, LingerLimits, Listener, MemoryBudget, Peer};
 use crate::wire::Surface;
 use crate::wire::redirect::Redirect;
 use hyper::header::HeaderValue;
@@ -42,7 +42,8 @@ pub(super) fn serve(server: &mut Server) -> Pin<Box<dyn Future<Output = ()> + Se
     let mut setup = server.setup(None);
     let options = Arc::make_mut(&mut setup.options);
     options.max_connections = options.max_connections.min(CONNECTIONS);
-    options.memory = Memory::new(Memory::least(options.max_connections), options.max_connections);
+    options.memory =
+        MemoryBudget::new(MemoryBudget::least(options.max_connections), options.max_connections);
     options.linger = LINGER;
     Box::pin(net::serve(listener, setup, &server.workers, move |_: &Peer| redirect.clone()))
 }

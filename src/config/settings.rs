@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::exposed::Exposed;
 use super::secret::Secret;
 use crate::core::event::Durability;
-use crate::net::{Address, Memory};
+use crate::net::{Address, MemoryBudget};
 
 /// Every setting, read and checked. Sizes are bytes. `Settings::default()` is what a start without
 /// any flag, variable or file uses.
@@ -245,7 +245,7 @@ impl Settings {
 
     /// The least `receive_memory` for so many connections, in bytes: 128 KiB for each.
     pub fn least_receive_memory(connections: usize) -> u64 {
-        Memory::least(connections).div_ceil(7) * 8
+        MemoryBudget::least(connections).div_ceil(7) * 8
     }
 
     /// Whether one socket serves both the public and the backend API.

@@ -23,21 +23,18 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attended::Attended;
-use super::linger::Linger;
+use super::budget::{Share, Sizes};
+use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
-use super::memory::Share;
-use super::onward::Onward;
 use super::options::Options;
-use super::patient::PatientTimer;
+use super::poll_loop::PollLoop;
 use super::proxy_protocol::{self, ProxyProtocol, Terms};
-use super::readahead::ReadAhead;
-use super::sizes::Sizes;
+use super::serve::HttpService;
 use super::stats::Stats;
+use super::timer::DeadlineTimer;
 use super::tls::CHALLENGE;
-use super::turn::Turns;
-use super::watch::{Overdue, Protocol, Running, Watch, Watched};
-use super::{ClientCertificate, Peer, PeerAddress, TlsReload};
+use super::watch::{Overdue, Running, Watch};
+use super::{ClientCertificate, Peer, PeerAddress, Protocol, TlsReload};
 use crate::engine::deadline::within;
 use crate::engine::presence::Presence;
 
@@ -69,24 +66,22 @@ pub(super) struct Shared {
 /// Cancel: the connection and the requests it is serving are dropped where they stand.
 /// `permit` is given back with the last body that is still held, and so is the connection's memory: new
 /// connections wait for both in the kernel's queue.
-pub(super) async fn serve<M, S, B>(
+pub(super) async fn serve<M, S>(
     accepted: Accepted,
     permit: OwnedSemaphorePermit,
     shared: Arc<Shared>,
     make: M,
 ) where
     M: Fn(&Peer) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let _open = shared.stats.open(Stats::accepted);
-    let mut peer =
-        Peer { address: PeerAddress::Unix, tls: false, client_certificate: None, http2: false };
+    let mut peer = Peer {
+        address: PeerAddress::Unix,
+        tls: false,
+        client_certificate: None,
+        protocol: Protocol::Http1,
+    };
     let lost = |error: std::io::Error| {
         shared.stats.accept_failed();
         tracing::warn!(%error, "could not serve connection");
@@ -107,7 +102,7 @@ pub(super) async fn serve<M, S, B>(
 }
 
 /// Hears who is there, then chooses TLS or plain by the set-up, and the protocol by ALPN.
-async fn choose<IO, M, S, B>(
+async fn choose<IO, M, S>(
     mut io: IO,
     permit: OwnedSemaphorePermit,
     mut peer: Peer,
@@ -116,13 +111,7 @@ async fn choose<IO, M, S, B>(
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Fn(&Peer) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let (options, protocol) = (&shared.options, shared.proxy_protocol.as_deref());
     let terms =
@@ -136,35 +125,40 @@ async fn choose<IO, M, S, B>(
         return;
     };
     let sizes = |share: &Share| Sizes::of(share.bytes(), &options.http1, &options.http2);
-    let io = Linger::new(io, options.linger);
+    let io = BelowTls::new(io, options.linger);
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
         let sizes = sizes(&share);
         return serve_http1(io, peer, shared, sizes, lent(service, (share, permit))).await;
     };
-    let io = ReadAhead::new(io, sizes(&share).read_ahead);
+    let io = io.with_read_ahead(sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
     let session = stream.get_ref().1;
     peer.tls = true;
     peer.client_certificate = ClientCertificate::of(tls, session.peer_certificates());
-    peer.http2 = session.alpn_protocol() == Some(b"h2");
+    if session.alpn_protocol() == Some(b"h2") {
+        peer.protocol = Protocol::Http2;
+    }
     let service = make(&peer);
-    if peer.http2 {
-        share.grow(Sizes::most_http2(&options.http2));
-        let sizes = sizes(&share);
-        serve_http2(stream, peer, shared, sizes, lent(service, (share, permit))).await;
-    } else {
-        let sizes = sizes(&share);
-        serve_http1(stream, peer, shared, sizes, lent(service, (share, permit))).await;
+    match peer.protocol {
+        Protocol::Http1 => {
+            let sizes = sizes(&share);
+            serve_http1(stream, peer, shared, sizes, lent(service, (share, permit))).await;
+        }
+        Protocol::Http2 => {
+            share.grow(Sizes::most_http2(&options.http2));
+            let sizes = sizes(&share);
+            serve_http2(stream, peer, shared, sizes, lent(service, (share, permit))).await;
+        }
     }
 }
 
 async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
-    io: ReadAhead<IO>,
+    io: BelowTls<IO>,
     tls: &TlsReload,
     shared: &Shared,
     peer: &Peer,
-) -> Option<TlsStream<ReadAhead<IO>>> {
+) -> Option<TlsStream<BelowTls<IO>>> {
     let accept = TlsAcceptor::from(tls.current())
         .accept_with(io, |session| session.set_buffer_limit(Some(TLS_SEND_BYTES)));
     let accept = within(shared.options.handshake, accept);
@@ -179,48 +173,35 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     None
 }
 
-async fn serve_http1<IO, S, B>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
+async fn serve_http1<IO, S>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let _open = shared.stats.open(Stats::http1);
     let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
     let presence = Presence::default();
-    let io = Attended::new(Turns::new(io), presence.clone());
-    let io = TokioIo::new(Watched::new(io, Arc::clone(&watch)));
+    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), Some(presence.clone())));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(presence.clone());
         service.call(request)
     });
     let conn = http1_builder(&shared.options, sizes)
         .serve_connection(io, watched(service, Arc::clone(&watch)));
-    let graceful = |conn: Pin<&mut Onward<_>>| {
+    let graceful = |conn: Pin<&mut PollLoop<_>>| {
         http1::Connection::graceful_shutdown(conn.get_mut().inner());
     };
-    drive(Onward::new(conn), graceful, &watch, shared, &peer).await;
+    drive(PollLoop::new(conn), graceful, &watch, shared, &peer).await;
 }
 
-async fn serve_http2<IO, S, B>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
+async fn serve_http2<IO, S>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let _open = shared.stats.open(Stats::http2);
     let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
-    let io = TokioIo::new(Watched::new(Turns::new(io), Arc::clone(&watch)));
+    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), None));
     let streams = Streams(shared.tasks.clone());
     let builder = http2_builder(&shared.options, sizes, streams);
     let conn = builder.serve_connection(io, watched(service, Arc::clone(&watch)));
@@ -287,23 +268,17 @@ async fn ended(certificate: Option<&ClientCertificate>) {
 }
 
 /// The service, with each request noted in `watch` from its head to the end of its answer.
-fn watched<S, B>(
+fn watched<S>(
     service: S,
     watch: Arc<Watch>,
 ) -> impl Service<
     Request<Incoming>,
-    Response = Response<impl Body<Data = Bytes, Error = B::Error> + Send + 'static>,
+    Response = Response<impl Body<Data = Bytes, Error = <S::Sent as Body>::Error> + Send + 'static>,
     Error = Infallible,
     Future: Send,
 > + 'static
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     service_fn(move |request| {
         let mut running = watch.begin();
@@ -346,21 +321,9 @@ impl<B: Body + Unpin> Body for Noted<B> {
 
 /// The service, with the connection's permit and share of memory lent to each request: whoever keeps a request's
 /// extensions as long as its body counts for what is unread of it, also when the connection is gone.
-fn lent<S, B>(
-    service: S,
-    held: (Share, OwnedSemaphorePermit),
-) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
-+ Send
-+ Sync
-+ 'static
+fn lent<S>(service: S, held: (Share, OwnedSemaphorePermit)) -> impl HttpService<Sent = S::Sent>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let held = Arc::new(held);
     service_fn(move |mut request: Request<Incoming>| {
@@ -377,7 +340,7 @@ fn http1_builder(options: &Options, sizes: Sizes) -> http1::Builder {
         // The watch has finer clocks than this single one.
         .header_read_timeout(None)
         // A client that ends its direction after the request still gets the answer. Whether one has
-        // vanished meanwhile is looked at for those who ask (`attended.rs`).
+        // vanished meanwhile is looked at for those who ask (`io/above.rs`).
         .half_close(true)
         .keep_alive(true)
         .max_buf_size(sizes.http1_buffer)
@@ -401,7 +364,7 @@ fn http2_builder(options: &Options, sizes: Sizes, streams: Streams) -> http2::Bu
     let knobs = &options.http2;
     let mut builder = http2::Builder::new(streams);
     builder
-        .timer(PatientTimer)
+        .timer(DeadlineTimer)
         // Windows of fixed size: the adaptive ones start at 64 KiB and ping to grow.
         .adaptive_window(false)
         .initial_stream_window_size(sizes.stream_window)

@@ -1,6 +1,6 @@
 //! Every limit and knob of a listener, with the reason for its default.
 
-use super::memory::Memory;
+use super::budget::MemoryBudget;
 use super::watch::Overdue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub struct Options {
     /// What connections may hold of bytes that are not taken yet; shared by listeners. 2 GiB: a GiB and
     /// a bit is the least that `max_connections` need, the rest is full speed for a thousand
     /// connections of HTTP/1.1 or a hundred of HTTP/2.
-    pub memory: Arc<Memory>,
+    pub memory: Arc<MemoryBudget>,
 }
 
 /// A time that can be set anew while it has not begun; all clones are one.
@@ -155,7 +155,7 @@ impl Default for Options {
             linger: LingerLimits::default(),
             http1: Http1::default(),
             http2: Http2::default(),
-            memory: Memory::new(2 << 30, 10_000),
+            memory: MemoryBudget::new(2 << 30, 10_000),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Accepts connections until told to stop, then lets them end.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,35 @@ use crate::engine::deadline::within;
 /// How long connections may take to be dropped once their grace is over. A task is dropped when its
 /// worker next looks at it; one that never does is left behind.
 const CUT: Duration = Duration::from_secs(1);
+
+/// What answers the requests of a connection: a hyper service whose answers can be sent.
+pub trait HttpService:
+    Service<
+        Request<Incoming>,
+        Response = Response<<Self as HttpService>::Sent>,
+        Error = Infallible,
+        Future: Send,
+    > + Send
+    + Sync
+    + 'static
+{
+    /// The body of an answer.
+    type Sent: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    type Sent = B;
+}
 
 /// How a listener is served.
 #[derive(Clone, Debug)]
@@ -53,21 +83,15 @@ pub struct Setup {
 /// [`Options::shutdown_grace`] at most, and what is left then is dropped.
 ///
 /// Cancel: all connections are dropped where they stand.
-pub fn serve<M, S, B>(
+pub fn serve<M, S>(
     listener: Listener,
     setup: Setup,
     workers: &Workers,
     make: M,
-) -> impl Future<Output = ()> + Send + use<M, S, B>
+) -> impl Future<Output = ()> + Send + use<M, S>
 where
     M: Fn(&Peer) -> S + Clone + Send + Sync + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let Setup { tls, proxy_protocol, options, stats, drain } = setup;
     let cut = CancellationToken::new();
@@ -82,16 +106,10 @@ where
 }
 
 /// Accepts until the drain; the listener closes with its end.
-async fn accept_all<M, S, B>(listener: Listener, shared: &Arc<Shared>, dealer: &Dealer, make: M)
+async fn accept_all<M, S>(listener: Listener, shared: &Arc<Shared>, dealer: &Dealer, make: M)
 where
     M: Fn(&Peer) -> S + Clone + Send + Sync + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService,
 {
     let permits = Arc::new(Semaphore::new(shared.options.max_connections));
     let next = async || {

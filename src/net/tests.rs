@@ -206,7 +206,7 @@ async fn plain_http1_echoes_and_keeps_the_connection() {
         address: PeerAddress::Ip(local),
         tls: false,
         client_certificate: None,
-        http2: false,
+        protocol: Protocol::Http1,
     };
     assert_eq!(read_answer(&mut io).await.1, format!("{peer:?}"));
     assert_eq!((house.stats.http1().now(), house.stats.http2().total()), (1, 0));
@@ -232,7 +232,7 @@ async fn alpn_chooses_the_protocol() {
     let mut io = house.tls(&cert, "http/1.1").await;
     io.write_all(&get("/peer")).await.unwrap();
     let (_, peer) = read_answer(&mut io).await;
-    assert!(peer.contains("tls: true") && peer.contains("http2: false"), "{peer}");
+    assert!(peer.contains("tls: true") && peer.contains("protocol: Http1"), "{peer}");
 
     let io = TokioIo::new(house.tls(&cert, "h2").await);
     let (mut send, conn) =
@@ -244,7 +244,7 @@ async fn alpn_chooses_the_protocol() {
     };
     let answer = send.send_request(request("/peer", Vec::new())).await.unwrap();
     let peer = answer.into_body().collect().await.unwrap().to_bytes();
-    assert!(String::from_utf8_lossy(&peer).contains("http2: true"), "{peer:?}");
+    assert!(String::from_utf8_lossy(&peer).contains("protocol: Http2"), "{peer:?}");
     let large = vec![7; 3 << 20];
     let answer = send.send_request(request("/echo", large.clone())).await.unwrap();
     assert!(answer.into_body().collect().await.unwrap().to_bytes() == large);

@@ -1,4 +1,4 @@
-//! Finds out that a peer keeps a connection waiting.
+//! The clock of a connection: finds out that a peer keeps it waiting.
 //!
 //! hyper has one clock for this (`header_read_timeout`): it starts with the connection, before the
 //! first byte, and again after each answer, so it cannot tell a silent peer, a half-sent head and a
@@ -7,25 +7,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::options::Limits;
+use super::{Limits, Protocol};
 use crate::engine::deadline::is_late;
-
-/// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// HTTP/1.1: a byte between two requests begins a head.
-    Http1,
-    /// HTTP/2: bytes between two requests are the protocol's own.
-    Http2,
-}
 
 /// Which limit a peer overstepped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +77,6 @@ pub(super) struct Clock {
 struct Anew {
     due: Instant,
     until: Instant,
-}
-
-/// A socket whose traffic is noted in a [`Watch`].
-#[derive(Debug)]
-pub(super) struct Watched<IO> {
-    io: IO,
-    watch: Arc<Watch>,
 }
 
 impl Watch {
@@ -161,13 +144,18 @@ impl Watch {
         }
     }
 
-    fn arrived(&self, now: Instant) {
+    /// Bytes came. The clock is read only where they begin something.
+    pub(super) fn arrived(&self) {
+        self.arrived_at(Instant::now);
+    }
+
+    fn arrived_at(&self, now: impl FnOnce() -> Instant) {
         let phase = &mut self.state().phase;
         match (&phase, self.protocol) {
             (Phase::Silent { .. } | Phase::Idle { .. }, Protocol::Http1) => {
-                *phase = Phase::Head { since: now };
+                *phase = Phase::Head { since: now() };
             }
-            (Phase::Silent { .. }, Protocol::Http2) => *phase = Phase::Idle { since: now },
+            (Phase::Silent { .. }, Protocol::Http2) => *phase = Phase::Idle { since: now() },
             (Phase::Idle { .. }, Protocol::Http2)
             | (Phase::Busy { .. } | Phase::Head { .. }, _) => {}
         }
@@ -189,7 +177,8 @@ impl Watch {
         };
     }
 
-    fn wrote<T>(&self, outcome: &Poll<io::Result<T>>) {
+    /// A write, flush or shutdown was tried.
+    pub(super) fn wrote<T>(&self, outcome: &Poll<io::Result<T>>) {
         let stalled = &mut self.state().stalled;
         match outcome {
             Poll::Pending => {
@@ -266,65 +255,6 @@ impl Clock {
     }
 }
 
-impl<IO> Watched<IO> {
-    pub(super) fn new(io: IO, watch: Arc<Watch>) -> Self {
-        Self { io, watch }
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, out);
-        if out.filled().len() > before {
-            self.watch.arrived(Instant::now());
-        }
-        read
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch.wrote(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
-        self.watch.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch.wrote(&flushed);
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.watch.wrote(&shut);
-        shut
-    }
-}
-
 impl fmt::Display for Overdue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -368,7 +298,7 @@ mod tests {
         assert_eq!(look(45).await, Poll::Pending, "stopped for 45 s");
         assert_eq!(look(9).await, Poll::Pending);
         // Its first byte was in the socket, and the head's limit is another one.
-        watch.arrived(Instant::now());
+        watch.arrived();
         assert_eq!(look(14).await, Poll::Pending);
         assert_eq!(look(45).await, Poll::Pending, "stopped again");
         assert_eq!(look(14).await, Poll::Pending);
@@ -381,12 +311,12 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let watch = Watch::new(Protocol::Http1, LIMITS, start);
         check(&watch, start, Some((10, Overdue::FirstByte)));
-        watch.arrived(at(3));
-        watch.arrived(at(4));
+        watch.arrived_at(|| at(3));
+        watch.arrived_at(|| at(4));
         check(&watch, start, Some((18, Overdue::Head)));
         let first = watch.begin();
         let second = watch.begin();
-        watch.arrived(at(5));
+        watch.arrived_at(|| at(5));
         check(&watch, start, None);
         watch.state().stalled = Some(at(6));
         check(&watch, start, Some((36, Overdue::Write)));
@@ -395,7 +325,7 @@ mod tests {
         check(&watch, start, None);
         watch.end(at(20), false);
         check(&watch, start, Some((95, Overdue::Idle)));
-        watch.arrived(at(30));
+        watch.arrived_at(|| at(30));
         check(&watch, start, Some((45, Overdue::Head)));
         std::mem::forget((first, second));
     }
@@ -406,8 +336,8 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let watch = Watch::new(Protocol::Http2, LIMITS, start);
         assert!(watch.is_silent());
-        watch.arrived(at(1));
-        watch.arrived(at(50));
+        watch.arrived_at(|| at(1));
+        watch.arrived_at(|| at(50));
         check(&watch, start, Some((76, Overdue::Idle)));
         watch.closing(at(76));
         watch.closing(at(80));

@@ -1,10 +1,10 @@
-//! Polls a connection again at once while it wakes itself, before others have their turn.
+//! Polls a connection again at once while it wakes itself, before other connections run.
 //!
 //! hyper ends a poll after each piece of a body that was taken, and wakes the task in the same breath. Through the
 //! scheduler's queue all connections of a worker then move on by one buffer each, and the buffers push
 //! each other out of the processor's cache: with 64 uploads a GiB cost 0.45 CPU seconds instead of
-//! 0.36 (`benches/compare/run`; with 8 uploads 0.32 instead of 0.31). Whom it cannot keep waiting: [`super::turn`] still
-//! ends a connection's turn by its bytes, and [`STEPS`] by its polls.
+//! 0.36 (`benches/compare/run`; with 8 uploads 0.32 instead of 0.31). Whom it cannot keep waiting: [`super::io`] still
+//! ends a connection's run by its bytes, and [`STEPS`] by its polls.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Polls in a row. 16: a turn of 1 MiB is three buffers of 408 KiB; the rest is for smaller ones.
+/// Polls in a row. 16: a read budget of 1 MiB is three buffers of 408 KiB; the rest is for smaller ones.
 const STEPS: usize = 16;
 
 /// Nobody polls; the next wake goes out.
@@ -25,7 +25,7 @@ const WOKEN: u8 = 2;
 /// A future that is polled on while it wakes itself, [`STEPS`] times at most.
 ///
 /// Cancel: as the future within.
-pub(super) struct Onward<F> {
+pub(super) struct PollLoop<F> {
     future: Pin<Box<F>>,
     state: Arc<State>,
     waker: Waker,
@@ -36,7 +36,7 @@ struct State {
     task: Mutex<Waker>,
 }
 
-impl<F> Onward<F> {
+impl<F> PollLoop<F> {
     pub(super) fn new(future: F) -> Self {
         let task = Mutex::new(Waker::noop().clone());
         let state = Arc::new(State { now: AtomicU8::new(IDLE), task });
@@ -50,7 +50,7 @@ impl<F> Onward<F> {
     }
 }
 
-impl<F: Future> Future for Onward<F> {
+impl<F: Future> Future for PollLoop<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -117,15 +117,15 @@ mod tests {
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut polled = 0;
-        let mut onward = Box::pin(Onward::new(poll_fn(|cx| {
+        let mut poll_loop = Box::pin(PollLoop::new(poll_fn(|cx| {
             polled += 1;
             if polled <= times {
                 cx.waker().wake_by_ref();
             }
             Poll::<()>::Pending
         })));
-        assert!(onward.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        drop(onward);
+        assert!(poll_loop.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(poll_loop);
         assert_eq!((polled, count.0.load(Ordering::SeqCst)), (polls, woken), "{times}");
     }
 
@@ -166,7 +166,7 @@ mod tests {
         });
         let deadline = Duration::from_secs(60);
         let ended = runtime
-            .block_on(async { tokio::time::timeout(deadline, Onward::new(work)).await.is_ok() });
+            .block_on(async { tokio::time::timeout(deadline, PollLoop::new(work)).await.is_ok() });
         assert!(ended);
         drop(ask);
         other.join().unwrap();

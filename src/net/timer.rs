@@ -1,6 +1,6 @@
-//! Timers for hyper that a process which stood still does not hold against its peers ([`crate::engine::deadline`]).
+//! Timers for hyper's pings that do not expire while this process was stopped ([`crate::engine::deadline`]).
 //!
-//! hyper looks whether a ping is overdue before it reads what lies in the socket, so a connection whose answer is
+//! hyper checks whether a ping is overdue before it reads the socket, so a connection whose answer is
 //! there already would end with every upload on it.
 
 use std::future::Future;
@@ -12,16 +12,16 @@ use hyper::rt::{Sleep, Timer};
 
 use crate::engine::deadline::Deadline;
 
-/// The timers.
+/// Makes them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PatientTimer;
+pub(super) struct DeadlineTimer;
 
 #[derive(Debug)]
-struct PatientSleep(Deadline);
+struct DeadlineSleep(Deadline);
 
-impl Timer for PatientTimer {
+impl Timer for DeadlineTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(PatientSleep(Deadline::new(duration)))
+        Box::pin(DeadlineSleep(Deadline::new(duration)))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
@@ -33,7 +33,7 @@ impl Timer for PatientTimer {
     }
 }
 
-impl Future for PatientSleep {
+impl Future for DeadlineSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -41,4 +41,4 @@ impl Future for PatientSleep {
     }
 }
 
-impl Sleep for PatientSleep {}
+impl Sleep for DeadlineSleep {}

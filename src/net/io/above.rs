@@ -1,0 +1,203 @@
+//! Between TLS and hyper: bounds what one poll reads, tells the connection's clock what moves, and notices that the
+//! peer is gone while its request waits for something else.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
+
+use crate::engine::presence::Presence;
+use crate::net::watch::Watch;
+
+/// Bytes read before the other connections of the worker run. 1 MiB: some 50,000 of HTTP/2's small frames, which
+/// cost ten milliseconds or so, and of a body so much that giving way costs nothing against it.
+const READ_BUDGET: usize = 1 << 20;
+
+/// What hyper reads from and writes to.
+///
+/// **Read budget.** After each [`READ_BUDGET`] bytes it says once that nothing is there yet, and at once that
+/// something is. hyper reads on as long as something comes, and tokio's own budget counts reads, not bytes: with a
+/// read-ahead below, 128 reads were 16 MiB. A flood of frames that ask for no request (SETTINGS, PING, PRIORITY)
+/// then kept a worker for a quarter of a second at a time, and every other upload on it waited.
+///
+/// **Clock.** Bytes that arrive, and writes that do not move, are noted in the [`Watch`].
+///
+/// **Presence** (HTTP/1.1). hyper reads nothing between a request's last byte and its answer, so a connection whose
+/// peer has vanished would be held until a long poll is over. Letting hyper look (`half_close(false)`) would drop
+/// requests of peers that have only ended their own direction, before they got their answer. So the socket is read
+/// here when it is flushed, which hyper does at the end of each poll, and only while someone waits for
+/// [`Presence::gone`].
+#[derive(Debug)]
+pub(in crate::net) struct AboveTls<IO> {
+    io: IO,
+    watch: Arc<Watch>,
+    /// Read since the socket last had nothing.
+    read_bytes: usize,
+    /// None: no one is told.
+    peer: Option<Presence>,
+    /// What came instead of an end: the first byte of the next request.
+    early: Option<u8>,
+}
+
+impl<IO> AboveTls<IO> {
+    pub(in crate::net) fn new(io: IO, watch: Arc<Watch>, peer: Option<Presence>) -> Self {
+        Self { io, watch, read_bytes: 0, peer, early: None }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AboveTls<IO> {
+    fn read_within_budget(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_bytes >= READ_BUDGET {
+            self.read_bytes = 0;
+            // Not simply woken again: the worker looks at its sockets first, else it would see what
+            // comes to the others only once in sixty polls.
+            return pin!(yield_now()).poll(cx).map(Ok);
+        }
+        let before = out.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, out);
+        let count = out.filled().len() - before;
+        self.read_bytes = if polled.is_ready() { self.read_bytes + count } else { 0 };
+        polled
+    }
+
+    /// Reads one byte to find out whether the peer has ended.
+    fn probe(&mut self, cx: &mut Context<'_>) {
+        if self.early.is_some() || !self.peer.as_ref().is_some_and(Presence::is_asked) {
+            return;
+        }
+        let mut byte = [0];
+        let mut space = ReadBuf::new(&mut byte);
+        match self.read_within_budget(cx, &mut space) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) if !space.filled().is_empty() => self.early = Some(byte[0]),
+            Poll::Ready(Ok(()) | Err(_)) => self.peer.iter().for_each(Presence::tell_gone),
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for AboveTls<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if out.remaining() > 0
+            && let Some(byte) = self.early.take()
+        {
+            out.put_slice(&[byte]);
+            self.watch.arrived();
+            return Poll::Ready(Ok(()));
+        }
+        let before = out.filled().len();
+        let read = self.read_within_budget(cx, out);
+        if out.filled().len() > before {
+            self.watch.arrived();
+        }
+        read
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.watch.wrote(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.watch.wrote(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.probe(cx);
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.watch.wrote(&flushed);
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.watch.wrote(&shut);
+        shut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Limits, Protocol};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    fn watch() -> Arc<Watch> {
+        Watch::new(Protocol::Http1, Limits::default(), Instant::now())
+    }
+
+    #[tokio::test]
+    async fn an_end_is_noticed_and_a_next_request_kept() {
+        let (near, mut far) = tokio::io::duplex(100);
+        let peer = Presence::default();
+        let mut io = AboveTls::new(near, watch(), Some(peer.clone()));
+        let mut gone = pin!(peer.gone());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(gone.as_mut().poll(&mut cx).is_pending());
+        io.flush().await.unwrap();
+        assert!(gone.as_mut().poll(&mut cx).is_pending());
+        far.write_all(b"GET").await.unwrap();
+        io.flush().await.unwrap();
+        io.flush().await.unwrap();
+        let mut next = [0; 3];
+        io.read_exact(&mut next).await.unwrap();
+        assert_eq!(&next, b"GET");
+        drop(far);
+        io.flush().await.unwrap();
+        assert!(gone.as_mut().poll(&mut cx).is_ready());
+        assert_eq!(io.read(&mut next).await.unwrap(), 0, "the end is still there for who reads");
+    }
+
+    /// How often another task runs while a socket that is never empty is read.
+    #[tokio::test]
+    async fn others_run_after_each_read_budget() {
+        const BUDGETS: usize = 5;
+        let reading = async {
+            let mut socket = AboveTls::new(tokio::io::repeat(7), watch(), None);
+            let mut space = vec![0; 1 << 16];
+            let mut left = BUDGETS * READ_BUDGET;
+            while left > 0 {
+                left -= socket.read(&mut space).await.unwrap();
+            }
+            assert_eq!(space, vec![7; 1 << 16]);
+        };
+        let mut runs = 0;
+        let others = async {
+            loop {
+                runs += 1;
+                yield_now().await;
+            }
+        };
+        tokio::select! { biased; () = reading => {} () = others => {} }
+        assert!(runs >= BUDGETS - 1, "{runs}");
+    }
+}
