@@ -111,7 +111,7 @@ test('pages of other origins change nothing and read nothing', async (t) => {
   assert.equal(await server.uploads(), 1);
 });
 
-test('a page whose name is pointed at the server reads nothing', async (t) => {
+test('DNS rebinding: a page whose name is pointed at the server reads nothing', async (t) => {
   const port = await freePort();
   const close = await page_at(t, port);
   const page = await (await browser(t)).newPage();

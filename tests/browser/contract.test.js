@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { Line, browser, expected, file, folder, open, test, until } from './harness.js';
-import { begin, ended, look, put_in, seen, site } from './site.js';
+import { choose_files, site, snapshot, start_upload, wait_end, wait_until } from './site.js';
 
 const MB = 1_000_000;
 
@@ -16,14 +16,14 @@ async function page_of(t, { bytesPerSecond, delayMs, ...more } = {}) {
     app.origin = `http://localhost:${await line.open()}`;
     app.library = `${app.origin}/incoming/frontend/incoming.js`;
   }
-  const { page, complaints } = await open(await browser(t), app.page);
-  return { app, line, page, complaints, dir: await folder(t) };
+  const { page, console_errors } = await open(await browser(t), app.page);
+  return { app, line, page, console_errors, dir: await folder(t) };
 }
 
 /** What holds after every upload, however it ended. */
 function in_order(last, outcome, endings) {
   assert.deepEqual(last.wrong, []);
-  assert.equal(last.strangers, 0, 'each callback and event gets the uploader');
+  assert.equal(last.wrong_targets, 0, 'each callback and event gets the uploader');
   assert.match(last.outcome, outcome);
   assert.deepEqual(last.endings, endings);
   assert.deepEqual(last.ending_events, endings);
@@ -37,7 +37,7 @@ const last_flags = (now) => FLAGS.filter((flag) => now[flag]).join();
 
 /** Waits until bytes are acknowledged, and more are to come. */
 const under_way = (page, name = 'up') =>
-  seen(page, `${name} is on its way`, (now) => now.bytes_acked > 0 && now.can_cancel && now.connected, name);
+  wait_until(page, `${name} is on its way`, (now) => now.bytes_acked > 0 && now.can_cancel && now.connected, name);
 
 test('every property, flag and callback from before the start to the end', async (t) => {
   const { app, page, dir } = await page_of(t, { bytesPerSecond: 20 * MB });
@@ -45,11 +45,11 @@ test('every property, flag and callback from before the start to the end', async
   const held = new Promise((free) => (let_go = free));
   app.handover = () => held.then(() => 'done');
   const one = await file(dir, 'every property – ü.bin', 25 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id, { start: false });
+  await start_upload(page, id, { start: false });
 
-  const idle = await look(page);
+  const idle = await snapshot(page);
   const nothing = { bytes_tx: 0, bytes_acked: 0, bytes_ahead: 0, frac_complete: 0, chunks_tx_now: 0, chunks_acked_now: 0, chunks_ahead: 0 };
   const no_words = { cancel_msg: null, error_code: null, error_msg: null };
   for (const [key, value] of Object.entries({ filename: one.name, bytes_total: one.bytes, ...nothing, ...no_words })) {
@@ -71,18 +71,18 @@ test('every property, flag and callback from before the start to the end', async
   // A second start changes nothing.
   assert.ok(await page.evaluate(() => window.uploads.up.up.start() === window.uploads.up.up));
 
-  const handing = await seen(page, 'the file is handed over', (now) => now.frac_complete === 1);
+  const handing = await wait_until(page, 'the file is handed over', (now) => now.frac_complete === 1);
   assert.equal(handing.finished, false, 'finished only when the web app has the file');
   await app.taken(id);
-  const waiting = await seen(page, 'it says so', (now) => /handing/.test(now.state_msg));
+  const waiting = await wait_until(page, 'it says so', (now) => /handing/.test(now.state_msg));
   assert.equal(last_flags(waiting), 'connected');
   assert.equal(waiting.outcome, null);
   // Too late to cancel or to pause: nothing happens.
   await page.evaluate(() => window.uploads.up.up.cancel('too late').pause('pause'));
-  assert.equal(last_flags(await look(page)), 'connected');
+  assert.equal(last_flags(await snapshot(page)), 'connected');
   let_go();
 
-  const last = await ended(page);
+  const last = await wait_end(page);
   in_order(last, /^finished$/, ['finished']);
   const all = { bytes_tx: one.bytes, bytes_acked: one.bytes, bytes_ahead: 0, frac_complete: 1, chunks_ahead: 0, ...no_words };
   for (const [key, value] of Object.entries(all)) assert.equal(last[key], value, key);
@@ -99,7 +99,7 @@ test('every property, flag and callback from before the start to the end', async
 test('with new, without, and as a module', async (t) => {
   const { app, page, dir } = await page_of(t);
   const one = await file(dir, 'three ways.bin', 2 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const ids = [await app.ticket(), await app.ticket(), await app.ticket()];
   const made = await page.evaluate(async (tickets, module) => {
     const { files } = document.getElementById('files');
@@ -120,16 +120,16 @@ test('with new, without, and as a module', async (t) => {
     ];
   }, ids, app.library.replace(/js$/, 'mjs'));
   assert.deepEqual(made, [true, true, true, true, 'function']);
-  for (const name of ['without', 'with', 'module']) in_order(await ended(page, name), /^finished$/, ['finished']);
+  for (const name of ['without', 'with', 'module']) in_order(await wait_end(page, name), /^finished$/, ['finished']);
   for (const id of ids) assert.equal((await app.taken(id)).sha256, one.sha256);
 });
 
 test('pause, unpause and toggle', async (t) => {
-  const { app, page, complaints, dir } = await page_of(t, { bytesPerSecond: 4 * MB });
+  const { app, page, console_errors, dir } = await page_of(t, { bytesPerSecond: 4 * MB });
   const one = await file(dir, 'paused.bin', 16 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id);
+  await start_upload(page, id);
   await under_way(page);
   const acked_now = () => page.evaluate(() => window.uploads.up.up.chunks_acked_now);
   assert.ok(await acked_now() > 0);
@@ -154,12 +154,12 @@ test('pause, unpause and toggle', async (t) => {
   const received = async () => (await app.status(id)).offset;
   let before = -1;
   await until('no more bytes arrive', async () => before === (before = await received()));
-  assert.equal((await look(page)).state_msg, 'paused');
+  assert.equal((await snapshot(page)).state_msg, 'paused');
   assert.equal(await received(), before);
 
   assert.equal((await call('unpause')).paused, false);
   assert.equal((await call('unpause')).paused, false);
-  await seen(page, 'it gets on', (now) => now.bytes_acked > before && now.can_pause);
+  await wait_until(page, 'it gets on', (now) => now.bytes_acked > before && now.can_pause);
   assert.equal((await call('toggle')).paused, true);
   assert.equal((await call('toggle')).paused, false);
   const odd = await page.evaluate(() => {
@@ -167,24 +167,24 @@ test('pause, unpause and toggle', async (t) => {
     return [up.pause('stop') === up, up.paused];
   });
   assert.deepEqual(odd, [true, false]);
-  await expected(complaints, /'stop'/);
-  in_order(await ended(page), /^finished$/, ['finished']);
+  await expected(console_errors, /'stop'/);
+  in_order(await wait_end(page), /^finished$/, ['finished']);
   assert.equal((await app.taken(id)).sha256, one.sha256);
 });
 
 test('cancel: the web app learns the reason', async (t) => {
   const { app, page, dir } = await page_of(t, { bytesPerSecond: 4 * MB });
   const one = await file(dir, 'unwanted.bin', 40 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id);
+  await start_upload(page, id);
   await under_way(page);
   const at_once = await page.evaluate(() => {
     const { up } = window.uploads.up;
     return [up.cancel('the wrong film – ü & more') === up, up.cancelling, up.cancelled, up.can_cancel, up.can_pause];
   });
   assert.deepEqual(at_once, [true, true, false, false, false]);
-  const last = await ended(page);
+  const last = await wait_end(page);
   in_order(last, /^AbortError/, ['cancelled']);
   assert.deepEqual([last_flags(last), last.cancel_msg, last.error_code], ['cancelled', 'the wrong film – ü & more', null]);
   const call = await app.cancelled(id);
@@ -195,9 +195,9 @@ test('cancel: the web app learns the reason', async (t) => {
 test('it can be cancelled until the last byte is with the network, and not while that waits for its answer', async (t) => {
   const { app, page, dir } = await page_of(t, { bytesPerSecond: 20 * MB, delayMs: 250 });
   const one = await file(dir, 'too late.bin', 1 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id, { start: false });
+  await start_upload(page, id, { start: false });
   await page.evaluate(() => {
     const { up } = window.uploads.up;
     const { send } = XMLHttpRequest.prototype;
@@ -216,7 +216,7 @@ test('it can be cancelled until the last byte is with the network, and not while
     };
     window.uploads.up.returned.start = up.start() === up;
   });
-  in_order(await ended(page), /^finished$/, ['finished']);
+  in_order(await wait_end(page), /^finished$/, ['finished']);
   assert.deepEqual(await page.evaluate(() => window.tried), [true, false, false, false, false, null, true]);
   assert.equal((await app.taken(id)).sha256, one.sha256);
 });
@@ -224,12 +224,12 @@ test('it can be cancelled until the last byte is with the network, and not while
 test('cancel without a connection: here at once, on the server when it is back', async (t) => {
   const { app, line, page, dir } = await page_of(t, { bytesPerSecond: 4 * MB });
   const one = await file(dir, 'offline.bin', 40 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id);
+  await start_upload(page, id);
   await under_way(page);
   line.cut();
-  const lost = await seen(page, 'it has noticed', (now) => !now.connected);
+  const lost = await wait_until(page, 'it has noticed', (now) => !now.connected);
   assert.ok(lost.can_cancel && /again in/.test(lost.state_msg), JSON.stringify(lost));
   const at_once = await page.evaluate(() => {
     const { up, endings } = window.uploads.up;
@@ -239,9 +239,9 @@ test('cancel without a connection: here at once, on the server when it is back',
   assert.deepEqual(at_once.slice(0, 4), [true, false, ['cancelled', 'error'], 0]);
   assert.match(at_once[4], /backend doesn't know/);
   assert.equal((await app.status(id)).state, 'uploading');
-  line.mend();
+  line.restore();
   assert.equal((await app.cancelled(id)).cancelReason, 'no patience');
-  const last = await ended(page);
+  const last = await wait_end(page);
   assert.deepEqual(last.wrong, []);
   assert.match(last.outcome, /^AbortError/);
 });
@@ -249,12 +249,12 @@ test('cancel without a connection: here at once, on the server when it is back',
 test('cancelled by the web app: the page is told', async (t) => {
   const { app, page, dir } = await page_of(t, { bytesPerSecond: 4 * MB });
   const one = await file(dir, 'recalled.bin', 40 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket({ backendSecret: 'a & b' });
-  await begin(page, id);
+  await start_upload(page, id);
   await under_way(page);
   assert.deepEqual(await app.backend('cancel_upload', { id, backendSecret: 'a & b' }), { status: 200, word: 'ok' });
-  const last = await ended(page);
+  const last = await wait_end(page);
   in_order(last, /^AbortError/, ['cancelled']);
   assert.equal(last_flags(last), 'cancelled');
   assert.ok(last.cancel_msg);
@@ -263,11 +263,11 @@ test('cancelled by the web app: the page is told', async (t) => {
 test('an empty file, a file of one byte', async (t) => {
   const { app, page, dir } = await page_of(t);
   const files = [await file(dir, 'empty.bin', 0), await file(dir, 'one.bin', 1)];
-  await put_in(page, ...files);
+  await choose_files(page, ...files);
   for (const [index, one] of files.entries()) {
     const id = await app.ticket();
-    await begin(page, id, { index, name: one.name });
-    const last = await ended(page, one.name);
+    await start_upload(page, id, { index, name: one.name });
+    const last = await wait_end(page, one.name);
     in_order(last, /^finished$/, ['finished']);
     assert.deepEqual([last.frac_complete, last.bytes_total, last.bytes_acked], [1, one.bytes, one.bytes]);
     const call = await app.taken(id);
@@ -287,9 +287,9 @@ test('set_server_hostname, and where the server is looked for without it', async
   const went = async () => new Set(await page.evaluate(() => window.flights.hosts.splice(0)));
   const upload = async (name) => {
     const id = await app.ticket();
-    await put_in(page, one);
-    await begin(page, id, { name });
-    in_order(await ended(page, name), /^finished$/, ['finished']);
+    await choose_files(page, one);
+    await start_upload(page, id, { name });
+    in_order(await wait_end(page, name), /^finished$/, ['finished']);
     assert.equal((await app.taken(id)).sha256, one.sha256);
     return went();
   };
@@ -311,9 +311,9 @@ test('set_server_hostname, and where the server is looked for without it', async
   assert.deepEqual(await upload('after nonsense'), new Set([theirs]), 'it stays as it was');
   // An option is for one upload alone.
   const id = await app.ticket();
-  await put_in(page, one);
-  await begin(page, id, { name: 'option', options: { hostname: own } });
-  in_order(await ended(page, 'option'), /^finished$/, ['finished']);
+  await choose_files(page, one);
+  await start_upload(page, id, { name: 'option', options: { hostname: own } });
+  in_order(await wait_end(page, 'option'), /^finished$/, ['finished']);
   assert.deepEqual(await went(), new Set([own]));
 
   // From another origin, the script's own.
@@ -328,10 +328,10 @@ test('every path of the page exists under /incoming/ and /incoming/0.1/', async 
   const { page } = await open(await browser(t), app.page);
   const dir = await folder(t);
   const one = await file(dir, 'old path.bin', 2 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id);
-  in_order(await ended(page), /^finished$/, ['finished']);
+  await start_upload(page, id);
+  in_order(await wait_end(page), /^finished$/, ['finished']);
   assert.equal((await app.taken(id)).sha256, one.sha256);
   const other = await app.ticket();
   const both = await page.evaluate(async (origin, upload) => {
@@ -354,10 +354,10 @@ test('every path of the page exists under /incoming/ and /incoming/0.1/', async 
   assert.deepEqual(both[0].slice(3), [200, 200, 7, 200, '3', '7', '?0']);
 });
 
-test('what a callback throws is reported and does not touch the upload', async (t) => {
-  const { app, page, complaints, dir } = await page_of(t);
+test('what a callback throws is reported and does not affect the upload', async (t) => {
+  const { app, page, console_errors, dir } = await page_of(t);
   const one = await file(dir, 'thrown.bin', 4 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
   await page.evaluate((ticket) => {
     const up = incoming.Uploader(ticket, document.getElementById('files').files[0]);
@@ -367,11 +367,11 @@ test('what a callback throws is reported and does not touch the upload', async (
     };
     up.start();
   }, id);
-  assert.equal((await ended(page)).outcome, 'finished');
+  assert.equal((await wait_end(page)).outcome, 'finished');
   assert.equal((await app.taken(id)).sha256, one.sha256);
   // What was thrown until now is heard before the answer to this.
   await page.evaluate(() => {
     window.uploads.up.up.onprogress = () => {};
   });
-  await expected(complaints, /a mistake of the page/);
+  await expected(console_errors, /a mistake of the page/);
 });

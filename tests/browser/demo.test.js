@@ -13,8 +13,8 @@ async function slow(t, bytesPerSecond) {
   const line = new Line(t, app.https, bytesPerSecond);
   const port = await line.open();
   const on = await browser(t);
-  const { page, complaints } = await open(on, `https://localhost:${port}/`);
-  return { app, line, page, complaints, dir: await folder(t) };
+  const { page, console_errors } = await open(on, `https://localhost:${port}/`);
+  return { app, line, page, console_errors, dir: await folder(t) };
 }
 
 const under = async (page, name, percent) =>
@@ -29,7 +29,7 @@ const parts = async (app) =>
 test('several files at once arrive whole, also an empty and a strangely named one', async (t) => {
   const app = await demo(t);
   const on = await browser(t);
-  const { page, complaints } = await open(on, `https://localhost:${app.https}/`);
+  const { page, console_errors } = await open(on, `https://localhost:${app.https}/`);
   const dir = await folder(t);
   const files = [
     await file(dir, 'large.bin', 40 * MB),
@@ -42,11 +42,11 @@ test('several files at once arrive whole, also an empty and a strangely named on
     await received(page, one);
     await until(`${one.name} is finished`, async () => (await card(page, one.name))?.state === 'finished');
   }
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('pause and resume', async (t) => {
-  const { page, complaints, dir } = await slow(t, 4 * MB);
+  const { page, console_errors, dir } = await slow(t, 4 * MB);
   const one = await file(dir, 'paused.bin', 16 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
@@ -54,11 +54,11 @@ test('pause and resume', async (t) => {
   await until('it is paused', async () => (await card(page, one.name)).state === 'paused');
   await press(page, one.name, 'pause');
   await received(page, one);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('cancel removes what was stored', async (t) => {
-  const { app, page, complaints, dir } = await slow(t, 4 * MB);
+  const { app, page, console_errors, dir } = await slow(t, 4 * MB);
   const one = await file(dir, 'cancelled.bin', 60 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
@@ -66,11 +66,11 @@ test('cancel removes what was stored', async (t) => {
   await press(page, one.name, 'cancel');
   await until('it is cancelled', async () => (await card(page, one.name)).state === 'cancelled');
   await until('its bytes are gone', async () => (await parts(app)).length === 0);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('the server is killed and started again: the page goes on by itself', async (t) => {
-  const { app, page, complaints, dir } = await slow(t, 6 * MB);
+  const { app, page, console_errors, dir } = await slow(t, 6 * MB);
   const files = [await file(dir, 'survivor-1.bin', 18 * MB), await file(dir, 'survivor-2.bin', 12 * MB)];
   await choose(page, ...files);
   await under(page, files[0].name, 5);
@@ -78,23 +78,23 @@ test('the server is killed and started again: the page goes on by itself', async
   await until('the page has noticed', async () => /lost|again/i.test((await card(page, files[0].name)).text));
   await app.server.start();
   for (const one of files) await received(page, one);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('the network is cut for a while', async (t) => {
-  const { line, page, complaints, dir } = await slow(t, 6 * MB);
+  const { line, page, console_errors, dir } = await slow(t, 6 * MB);
   const one = await file(dir, 'cut.bin', 18 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
   line.cut();
   await until('the page has noticed', async () => /lost|again/i.test((await card(page, one.name)).text));
-  line.mend();
+  line.restore();
   await received(page, one);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
-test('while it waits to try again the page counts down, and the wait can be cut short', async (t) => {
-  const { line, page, complaints, dir } = await slow(t, 6 * MB);
+test('the page counts down to the next try, and the wait can be skipped', async (t) => {
+  const { line, page, console_errors, dir } = await slow(t, 6 * MB);
   const one = await file(dir, 'counted.bin', 14 * MB);
   await choose(page, one);
   await under(page, one.name, 5);
@@ -109,17 +109,17 @@ test('while it waits to try again the page counts down, and the wait can be cut 
     return a === b + 1 && b === c + 1 && c === d + 1;
   });
   await until('a long wait', async () => (await seconds()) > 10);
-  line.mend();
+  line.restore();
   const began = performance.now();
   await press(page, one.name, 'now');
   await until('it goes on', async () => (await seconds()) === 0 && /Uploading/.test((await card(page, one.name)).text));
   assert.ok(performance.now() - began < 8000);
   await received(page, one);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('paused in the first chunk: what has arrived is shown; cancelled while paused, the server knows', async (t) => {
-  const { app, page, complaints, dir } = await slow(t, 0.1 * MB);
+  const { app, page, console_errors, dir } = await slow(t, 0.1 * MB);
   const one = await file(dir, 'kept.bin', 10 * MB);
   await choose(page, one);
   await until('bytes are on their way, and none acknowledged', () => page.evaluate(() => {
@@ -135,11 +135,11 @@ test('paused in the first chunk: what has arrived is shown; cancelled while paus
   await until('it is cancelled', async () => (await card(page, one.name)).state === 'cancelled');
   await until('its bytes are gone', async () => (await parts(app)).length === 0);
   assert.doesNotMatch((await card(page, one.name)).text, /know/);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('cancelled offline: the page says that the server does not know, until it knows', async (t) => {
-  const { app, line, page, complaints, dir } = await slow(t, 4 * MB);
+  const { app, line, page, console_errors, dir } = await slow(t, 4 * MB);
   const one = await file(dir, 'unheard.bin', 60 * MB);
   await choose(page, one);
   await under(page, one.name, 3);
@@ -148,15 +148,15 @@ test('cancelled offline: the page says that the server does not know, until it k
   await press(page, one.name, 'cancel');
   await until('it says so', async () => /doesn't know it yet/.test((await card(page, one.name)).text));
   assert.equal((await parts(app)).length, 1);
-  line.mend();
+  line.restore();
   await until('it says no more', async () => !/know/.test((await card(page, one.name)).text));
   assert.equal((await card(page, one.name)).state, 'cancelled');
   assert.equal((await parts(app)).length, 0);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
-test('a file that is chosen again while it is uploaded: a word, and no second upload', async (t) => {
-  const { page, complaints, dir } = await slow(t, 4 * MB);
+test('a file that is chosen again while it is uploaded: a message, and no second upload', async (t) => {
+  const { page, console_errors, dir } = await slow(t, 4 * MB);
   const one = await file(dir, 'again.bin', 20 * MB);
   await choose(page, one);
   await under(page, one.name, 3);
@@ -167,11 +167,11 @@ test('a file that is chosen again while it is uploaded: a word, and no second up
   await until('the word is gone', async () => !(await word()));
   assert.equal((await page.$$('[data-testid=upload]')).length, 1);
   await received(page, one);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('the page is reloaded: the same file goes on where it was', async (t) => {
-  const { line, page, complaints, dir } = await slow(t, 4 * MB);
+  const { line, page, console_errors, dir } = await slow(t, 4 * MB);
   // Large enough that it cannot end while the page is fetched behind its bytes.
   const one = await file(dir, 'reloaded.bin', 50 * MB);
   await choose(page, one);
@@ -182,11 +182,11 @@ test('the page is reloaded: the same file goes on where it was', async (t) => {
   await choose(page, one);
   await received(page, one);
   assert.ok(line.bytes - before < 0.85 * one.bytes, 'what the server had was not sent again');
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('with a file handle the reloaded page goes on at one press', async (t) => {
-  const { page, complaints } = await slow(t, 4 * MB);
+  const { page, console_errors } = await slow(t, 4 * MB);
   const bytes = 30 * MB;
   const sha256 = await page.evaluate(async (size) => {
     const root = await navigator.storage.getDirectory();
@@ -213,7 +213,7 @@ test('with a file handle the reloaded page goes on at one press', async (t) => {
   await received(page, { name: 'handle.bin', sha256 });
   await until('it is finished', async () => (await card(page, 'handle.bin')).state === 'finished');
   assert.equal(await page.$('[data-testid=remembered]'), null);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('the page fits a phone', async (t) => {

@@ -7,7 +7,7 @@ import test from 'node:test';
 
 const FILE = new URL('../../src/cli/demo/page/doctor.js', import.meta.url);
 
-test('waits for a busy doctor are none of the path\'s', async (t) => {
+test('waits for a busy doctor do not count as time of the path', async (t) => {
   const text = await readFile(FILE, 'utf8');
   const { examine } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
   let now = 0;

@@ -52,7 +52,7 @@ test('the doctor finds nothing on a path as it should be', async (t) => {
   assert.deepEqual(await examined(t, app.http), { word: 'Nothing is wrong, as far as a page can see.', findings: [] });
 });
 
-test('a doctor that has too much to do is asked again', async (t) => {
+test('a busy doctor is asked again', async (t) => {
   const app = await demo(t);
   // Bodies that stand still take all places: each of the two addresses that a browser may come from gets half.
   const addresses = ['127.0.0.1', '::1'];
@@ -68,7 +68,7 @@ test('a doctor that has too much to do is asked again', async (t) => {
   assert(held.every((socket) => socket.destroyed), 'the page was not turned away: nothing was tried');
 });
 
-test('the doctor names what a proxy does, and the line that mends it', async (t) => {
+test('the doctor names what a proxy does, and the setting that fixes it', async (t) => {
   const app = await demo(t);
   const lines = 'client_max_body_size 1m; proxy_hide_header Upload-Offset; proxy_read_timeout 2s; proxy_set_header X-Forwarded-For $remote_addr;';
   const { word, findings } = await examined(t, await nginx(t, app, lines));

@@ -98,17 +98,17 @@ class Attempt {
 
 /** Fails when a page of `t` has said anything in its console, thrown, or left a rejection unhandled. */
 export async function quiet(t) {
-  for (const { page, complaints, crashed } of heard.get(t)) {
+  for (const { page, console_errors, crashed } of heard.get(t)) {
     // What a page says last comes before the answer to a question asked after it.
     if (!page.isClosed() && !crashed() && page.browser().connected) await page.evaluate(() => new Promise((done) => setTimeout(done)));
-    assert.deepEqual(complaints, [], 'errors in the console');
+    assert.deepEqual(console_errors, [], 'errors in the console');
   }
 }
 
-/** Takes the complaints of this form out of those of a page, and fails if there were none: the test has caused them. */
-export async function expected(complaints, form) {
-  await until(`a complaint like ${form}`, () => complaints.some((one) => form.test(one)));
-  for (let at = complaints.length - 1; at >= 0; at -= 1) if (form.test(complaints[at])) complaints.splice(at, 1);
+/** Takes the console_errors of this form out of those of a page, and fails if there were none: the test has caused them. */
+export async function expected(console_errors, form) {
+  await until(`a complaint like ${form}`, () => console_errors.some((one) => form.test(one)));
+  for (let at = console_errors.length - 1; at >= 0; at -= 1) if (form.test(console_errors[at])) console_errors.splice(at, 1);
 }
 
 /** Waits until `look` gives something true, and gives it; fails with `what` when it takes too long, and with what `tell` says of that
@@ -230,30 +230,30 @@ export class Line {
     return this.server.address().port;
   }
 
-  /** Breaks every connection, and refuses new ones until `mend`. */
+  /** Breaks every connection, and refuses new ones until `restore`. */
   cut() {
     this.up = false;
     for (const pair of this.pairs) pair.destroy();
   }
 
-  mend() {
+  restore() {
     this.up = true;
   }
 
   /** One of the connections that uploads use goes dead without a word: neither side hears of it. */
-  strangle() {
+  kill_one() {
     const pair = [...this.pairs].find(({ used }) => used);
     pair.dead = true;
     pair.client.pause();
   }
 
-  /** Nothing goes upwards until `go`; connections stay. */
-  hold() {
+  /** Nothing goes upwards until `resume`; connections stay. */
+  pause() {
     this.stands = true;
     for (const { client } of this.pairs) client.pause();
   }
 
-  go() {
+  resume() {
     this.stands = false;
     for (const { client, dead } of this.pairs) if (!dead) client.resume();
   }
@@ -352,16 +352,16 @@ export async function browser(t, more = {}) {
   return context;
 }
 
-/** A page at `url`. `complaints` collects what a person would see in the console, unhandled rejections
+/** A page at `url`. `console_errors` collects what a person would see in the console, unhandled rejections
  *  among it, but for the lines with which a browser itself reports a failed request. */
 export async function open(on, url) {
   const page = await on.newPage();
   const kind = kind_of(owners.get(on));
-  const complaints = [];
+  const console_errors = [];
   let gone = false;
   page.on('error', () => (gone = true));
-  heard.get(owners.get(on)).push({ page, complaints, crashed: () => gone });
-  const hear = (text) => is_own_word(kind, text) || complaints.push(text);
+  heard.get(owners.get(on)).push({ page, console_errors, crashed: () => gone });
+  const hear = (text) => is_own_word(kind, text) || console_errors.push(text);
   page.on('pageerror', (error) => hear(error.message));
   page.on('console', (line) => ['error', 'warning', 'warn', 'assert'].includes(line.type()) && hear(line.text()));
   page.on('dialog', (dialog) => dialog.accept());
@@ -369,7 +369,7 @@ export async function open(on, url) {
     addEventListener('unhandledrejection', ({ reason }) => console.error(`unhandled rejection: ${reason}`));
   });
   await page.goto(url, { waitUntil: 'load' });
-  return { page, complaints };
+  return { page, console_errors };
 }
 
 /** Chooses files in the demo page. */

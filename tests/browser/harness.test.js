@@ -16,8 +16,8 @@ async function a_page(t) {
   return `http://localhost:${server.address().port}/`;
 }
 
-test('errors, rejections and console errors of a page are heard', async (t) => {
-  const { page, complaints } = await open(await browser(t), await a_page(t));
+test('errors, rejections and console errors of a page are collected', async (t) => {
+  const { page, console_errors } = await open(await browser(t), await a_page(t));
   await page.evaluate(() => {
     console.log('no complaint');
     setTimeout(() => {
@@ -28,14 +28,14 @@ test('errors, rejections and console errors of a page are heard', async (t) => {
     console.warn('a warning');
   });
   for (const form of [/not caught/, /not handled/, /an error line/, /a warning/]) {
-    await until(`${form} is heard`, () => complaints.some((one) => form.test(one)));
+    await until(`${form} is heard`, () => console_errors.some((one) => form.test(one)));
   }
-  assert.ok(!complaints.some((one) => /no complaint/.test(one)));
-  complaints.length = 0;
+  assert.ok(!console_errors.some((one) => /no complaint/.test(one)));
+  console_errors.length = 0;
 });
 
-test('a test whose page complains last of all fails', async (t) => {
-  const { page, complaints } = await open(await browser(t), await a_page(t));
+test('a test fails also if its page reports an error at the very end', async (t) => {
+  const { page, console_errors } = await open(await browser(t), await a_page(t));
   await quiet(t);
   for (const [what, complain] of [
     [/not handled/, () => void Promise.reject(new Error('not handled'))],
@@ -44,11 +44,11 @@ test('a test whose page complains last of all fails', async (t) => {
   ]) {
     await page.evaluate(complain);
     await assert.rejects(quiet(t), what);
-    complaints.length = 0;
+    console_errors.length = 0;
   }
 });
 
-test('a request that fails is no complaint of the page', async (t) => {
+test('a failed request is not an error of the page', async (t) => {
   const server = createServer((_, answer) => answer.writeHead(500).end('<title>no</title>'));
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   t.after(() => (server.closeAllConnections(), server.close()));
@@ -69,7 +69,7 @@ test('a request that fails is no complaint of the page', async (t) => {
   assert.deepEqual(told, [true, 500]);
 });
 
-test('a browser that is gone is no trouble for the tests after it', async (t) => {
+test('a browser that is gone does not affect the tests after it', async (t) => {
   const script = join(await folder(t), 'gone.test.js');
   await writeFile(script, `
     import { browser, open, test } from ${JSON.stringify(join(import.meta.dirname, 'harness.js'))};
@@ -83,7 +83,7 @@ test('a browser that is gone is no trouble for the tests after it', async (t) =>
   assert.match((await run_tests(t, script, '0').catch((error) => error)).stdout, /^ok 2 - /m);
 });
 
-test('a test that fails once is tried again where that is asked for, afresh, and told of', async (t) => {
+test('with retries, a test that fails once is run again from the start, and reported', async (t) => {
   const script = join(await folder(t), 'once.test.js');
   await writeFile(script, `
     import { test } from ${JSON.stringify(join(import.meta.dirname, 'harness.js'))};

@@ -9,7 +9,7 @@ import { open as open_file, readFile, readdir, rm, statfs } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { browser, folder, open, test } from './harness.js';
-import { begin, look, put_in, seen, sha256, site } from './site.js';
+import { choose_files, sha256, site, snapshot, start_upload, wait_until } from './site.js';
 
 const GB = 1_000_000_000;
 const MIB = 1024 * 1024;
@@ -56,27 +56,27 @@ test(`a file of ${BYTES / GB} GB in flat memory`, async (t) => {
   const { page } = await open(on, app.page);
   const { pid } = on.process();
   const one = await sparse(await folder(t), BYTES);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
   // A first one, so that what the browser needs for any upload is there.
   const small = await sparse(await folder(t), 50_000_000);
-  await put_in(page, small);
-  await begin(page, await app.ticket(), { name: 'small' });
-  await seen(page, 'the first is finished', (now) => now.finished, 'small');
-  await put_in(page, one);
+  await choose_files(page, small);
+  await start_upload(page, await app.ticket(), { name: 'small' });
+  await wait_until(page, 'the first is finished', (now) => now.finished, 'small');
+  await choose_files(page, one);
 
   const before = await memory(pid);
   const began = performance.now();
-  await begin(page, id);
+  await start_upload(page, id);
   const samples = [];
   for (;;) {
-    const [{ frac_complete: part, error_msg }, bytes] = [await look(page), await memory(pid)];
+    const [{ frac_complete: part, error_msg }, bytes] = [await snapshot(page), await memory(pid)];
     assert.equal(error_msg, null);
     samples.push({ part, bytes });
     if (part === 1) break;
   }
   const seconds = (performance.now() - began) / 1000;
-  await seen(page, 'the web app has it', (now) => now.finished);
+  await wait_until(page, 'the web app has it', (now) => now.finished);
   const [call] = app.calls.get(id);
   assert.deepEqual([call.bytes, call.sha256], [BYTES, await sha256(one.path)]);
   await rm(one.path);

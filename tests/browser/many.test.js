@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { Line, browser, file, folder, open, test } from './harness.js';
-import { begin, ended, put_in, seen, site } from './site.js';
+import { choose_files, site, start_upload, wait_end, wait_until } from './site.js';
 
 const MB = 1_000_000;
 
@@ -24,11 +24,11 @@ test('20 files at once', async (t) => {
   const dir = await folder(t);
   const files = [];
   for (let number = 0; number < 20; number += 1) files.push(await file(dir, `file ${number}.bin`, Math.round((number / 4) * MB)));
-  await put_in(page, ...files);
+  await choose_files(page, ...files);
   const ids = await Promise.all(files.map(() => app.ticket()));
-  await Promise.all(ids.map((id, index) => begin(page, id, { index, name: files[index].name })));
+  await Promise.all(ids.map((id, index) => start_upload(page, id, { index, name: files[index].name })));
   for (const [index, one] of files.entries()) {
-    const last = await ended(page, one.name);
+    const last = await wait_end(page, one.name);
     assert.deepEqual([last.outcome, last.endings, last.wrong], ['finished', ['finished'], []], one.name);
     const call = await app.taken(ids[index]);
     assert.deepEqual([call.sha256, call.filenameFromBrowser, app.calls.get(ids[index]).length], [one.sha256, one.name, 1]);
@@ -49,15 +49,15 @@ test('a cancel gets through beside many that upload and wait', async (t) => {
   // One that waits for the web app all the while.
   files.push(await file(dir, 'waiting.bin', 1000));
   app.handover = () => new Promise(() => {});
-  await put_in(page, ...files);
+  await choose_files(page, ...files);
   const ids = await Promise.all(files.map(() => app.ticket()));
-  await begin(page, ids[8], { index: 8, name: 'waiting' });
-  await seen(page, 'it is handed over', (now) => now.frac_complete === 1, 'waiting');
-  for (let index = 0; index < 8; index += 1) await begin(page, ids[index], { index, name: files[index].name });
-  await seen(page, 'the first is on its way', (now) => now.bytes_acked > 0 && now.connected && now.can_cancel, files[0].name);
+  await start_upload(page, ids[8], { index: 8, name: 'waiting' });
+  await wait_until(page, 'it is handed over', (now) => now.frac_complete === 1, 'waiting');
+  for (let index = 0; index < 8; index += 1) await start_upload(page, ids[index], { index, name: files[index].name });
+  await wait_until(page, 'the first is on its way', (now) => now.bytes_acked > 0 && now.connected && now.can_cancel, files[0].name);
   const began = performance.now();
   await page.evaluate((name) => window.uploads[name].up.cancel('this one'), files[0].name);
-  assert.match((await ended(page, files[0].name)).outcome, /^AbortError/);
+  assert.match((await wait_end(page, files[0].name)).outcome, /^AbortError/);
   await app.cancelled(ids[0]);
   t.diagnostic(`cancelled after ${Math.round(performance.now() - began)} ms`);
   await in_budget(t, page);

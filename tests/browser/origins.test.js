@@ -3,16 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { Line, browser, file, folder, open, test, until } from './harness.js';
-import { begin, ended, put_in, seen, site } from './site.js';
+import { choose_files, finished, site, start_upload, wait_end, wait_until } from './site.js';
 
 const MB = 1_000_000;
-
-async function finished(page, app, id, one, name = 'up') {
-  const last = await ended(page, name);
-  assert.equal(last.outcome, 'finished');
-  assert.deepEqual(last.wrong, []);
-  assert.equal((await app.taken(id)).sha256, one.sha256);
-}
 
 test('one preflight for each kind of request, not one for each chunk; only the named origin', async (t) => {
   const app = await site(t, { serve: (it) => ['--cors-origins', `http://localhost:${it.port}`] });
@@ -20,9 +13,9 @@ test('one preflight for each kind of request, not one for each chunk; only the n
   app.library = `http://localhost:${await line.open()}/incoming/frontend/incoming.js`;
   const { page } = await open(await browser(t), app.page);
   const one = await file(await folder(t), 'preflights.bin', 20 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id, { options: { chunk_size: 1 * MB } });
+  await start_upload(page, id, { options: { chunk_size: 1 * MB } });
   await finished(page, app, id, one);
   t.diagnostic(`${line.preflights} preflights for a POST and 20 chunks`);
   assert.ok(line.preflights >= 1, 'the page is on another origin');
@@ -60,25 +53,25 @@ test('answers and refusals can be read from another origin', async (t) => {
   ]);
 });
 
-test('the library tells what a retry cannot cure', async (t) => {
+test('the library reports what a retry cannot fix', async (t) => {
   const app = await site(t);
   const { page } = await open(await browser(t), app.page);
   const one = await file(await folder(t), 'refused.bin', 3 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const unknown = '0b0e2c3a-0000-4000-8000-000000000000';
   const other = await app.ticket({ length: '7' });
   const small = await app.ticket({ maxBytes: String(1 * MB) });
   const over = await app.ticket();
   await app.backend('cancel_upload', { id: over });
   for (const [id, code, number] of [[unknown, 'unknown-upload', 4], [other, 'length-changed', 6], [small, 'too-large', 11]]) {
-    await begin(page, id, { name: code });
-    const last = await ended(page, code);
+    await start_upload(page, id, { name: code });
+    const last = await wait_end(page, code);
     assert.match(last.outcome, new RegExp(`^UploadError ${code} ${number} .`));
     assert.deepEqual([last.endings, last.error_code, last.finished, last.can_cancel, last.wrong], [['error'], number, false, false, []]);
     assert.ok(last.error_msg);
   }
-  await begin(page, over, { name: 'over' });
-  const last = await ended(page, 'over');
+  await start_upload(page, over, { name: 'over' });
+  const last = await wait_end(page, 'over');
   assert.deepEqual([last.endings, last.cancelled], [['cancelled'], true]);
 });
 
@@ -86,7 +79,7 @@ test('a page with a strict Content-Security-Policy', async (t) => {
   const app = await site(t);
   app.csp = `default-src 'none'; script-src 'self'; connect-src ${app.origin}; img-src 'self'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'`;
   app.library = '/incoming/frontend/incoming.js';
-  const { page, complaints } = await open(await browser(t), app.page);
+  const { page, console_errors } = await open(await browser(t), app.page);
   const violations = () => page.evaluate(() => window.violations);
   await page.evaluate((origin) => {
     window.violations = [];
@@ -94,17 +87,17 @@ test('a page with a strict Content-Security-Policy', async (t) => {
     incoming.set_server_hostname(origin);
   }, app.origin);
   const one = await file(await folder(t), 'strict.bin', 20 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id, { options: { digest: true } });
+  await start_upload(page, id, { options: { digest: true } });
   await finished(page, app, id, one);
   assert.deepEqual(await violations(), []);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
   // The policy is in force, or nothing was shown.
   await page.evaluate(() => fetch('/elsewhere').catch(() => {}));
   await until('the policy is in force', async () => (await violations()).length > 0);
   assert.deepEqual(await violations(), ['connect-src']);
-  complaints.length = 0;
+  console_errors.length = 0;
 });
 
 test('HTTPS: all of it with HTTP/2', async (t) => {
@@ -114,12 +107,12 @@ test('HTTPS: all of it with HTTP/2', async (t) => {
   app.library = `https://localhost:${port}/incoming/frontend/incoming.js`;
   const { page } = await open(await browser(t), app.page);
   const files = [await file(await folder(t), 'h2.bin', 30 * MB), await file(await folder(t), 'h2 too.bin', 10 * MB)];
-  await put_in(page, ...files);
+  await choose_files(page, ...files);
   const ids = [await app.ticket(), await app.ticket()];
   // A whole origin, in both ways to say it.
   await page.evaluate((origin) => incoming.set_server_hostname(origin), `https://localhost:${port}`);
-  await begin(page, ids[0], { name: 'first', index: 0 });
-  await begin(page, ids[1], { name: 'second', index: 1, options: { hostname: `https://localhost:${port}` } });
+  await start_upload(page, ids[0], { name: 'first', index: 0 });
+  await start_upload(page, ids[1], { name: 'second', index: 1, options: { hostname: `https://localhost:${port}` } });
   await finished(page, app, ids[0], files[0], 'first');
   await finished(page, app, ids[1], files[1], 'second');
   // Those that were answered: a long poll that the library ended, when the other upload began to wait as well, has no protocol.
@@ -140,10 +133,10 @@ test('the progress shown over HTTP/2 follows what is sent', async (t) => {
   app.library = `https://localhost:${await line.open()}/incoming/frontend/incoming.js`;
   const { page } = await open(await browser(t), app.page);
   const one = await file(await folder(t), 'h2 slow.bin', 12 * MB);
-  await put_in(page, one);
+  await choose_files(page, one);
   const id = await app.ticket();
-  await begin(page, id);
-  const ahead = await seen(page, 'bytes are sent ahead', (now) => now.bytes_ahead > 0 && now.bytes_acked > 0);
+  await start_upload(page, id);
+  const ahead = await wait_until(page, 'bytes are sent ahead', (now) => now.bytes_ahead > 0 && now.bytes_acked > 0);
   assert.ok(ahead.bytes_tx < one.bytes);
   await finished(page, app, id, one);
 });

@@ -102,12 +102,12 @@ async function oldLayout(t) {
   await server.start();
   const app = await webApp(t, dir, port);
   const on = await browser(t);
-  const { page, complaints } = await open(on, `http://127.0.0.1:${app.port}/`);
-  return { dir, app, page, complaints };
+  const { page, console_errors } = await open(on, `http://127.0.0.1:${app.port}/`);
+  return { dir, app, page, console_errors };
 }
 
 test('an upload with the documented callbacks, handed over with wait and finish_upload', async (t) => {
-  const { dir, app, page, complaints } = await oldLayout(t);
+  const { dir, app, page, console_errors } = await oldLayout(t);
   const one = await file(dir, 'old film.bin', 25_000_000);
   await (await page.$('#input_file')).uploadFile(one.path);
   await until('it is finished', () => page.evaluate(() => window.seen.finished > 0));
@@ -135,11 +135,11 @@ test('an upload with the documented callbacks, handed over with wait and finish_
   assert.equal(call.cancelled, 'no');
   assert.equal(call.cancelReason, '');
   assert.equal(app.state.calls.length, 1);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });
 
 test('pause by checkbox, resume, cancel; the backend learns the reason', async (t) => {
-  const { dir, app, page, complaints } = await oldLayout(t);
+  const { dir, app, page, console_errors } = await oldLayout(t);
   const one = await file(dir, 'unwanted.bin', 200_000_000);
   await (await page.$('#input_file')).uploadFile(one.path);
   await until('it can be paused', () => page.evaluate(() => window.uploader?.can_pause && window.uploader.bytes_acked > 0));
@@ -159,5 +159,5 @@ test('pause by checkbox, resume, cancel; the backend learns the reason', async (
   await until('the backend knows', () => app.state.cancels.length > 0);
   assert.deepEqual(app.state.cancels, ['user cancelled manually']);
   assert.deepEqual(app.state.files, []);
-  assert.deepEqual(complaints, []);
+  assert.deepEqual(console_errors, []);
 });

@@ -1,17 +1,20 @@
-// A web app on an origin of its own beside an upload server: it gives tickets, takes files over and
-// remembers every call. Its page is a file input and the library; the tests do the rest in it.
+// A web app on its own origin beside an upload server: it issues tickets, receives files and records every
+// call. Its page is a file input and the library. The functions below drive uploads in that page.
 
+import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, stat, utimes } from 'node:fs/promises';
 import { createServer, request as ask } from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { Server, folder, freePort, until } from './harness.js';
+import { Line, Server, browser, file, folder, freePort, open, until } from './harness.js';
 
-const OWN_SCRIPT = join(import.meta.dirname, 'watch.js');
+const PAGE_SCRIPT = join(import.meta.dirname, 'page-script.js');
+
+const MB = 1_000_000;
 
 export async function sha256(path) {
   const hash = createHash('sha256');
@@ -58,9 +61,8 @@ class Site {
   }
 
   /** Waits until the web app has taken a file over, and gives the call. */
-  async taken(id) {
-    const call = await until(`upload ${id} is handed over`, () => this.calls.get(id)?.find((one) => one.cancelled === 'no'));
-    return call;
+  taken(id) {
+    return until(`upload ${id} is handed over`, () => this.calls.get(id)?.find((one) => one.cancelled === 'no'));
   }
 
   /** Waits until the web app knows that an upload was cancelled, and gives the call. */
@@ -78,10 +80,10 @@ class Site {
     };
     if (pathname === '/') {
       return send('text/html', `<!doctype html><meta charset="utf-8"><title>a web app</title>
-        <script src="${this.library}"></script><script src="/watch.js"></script>
+        <script src="${this.library}"></script><script src="/page-script.js"></script>
         <input type="file" id="files" multiple>`);
     }
-    if (pathname === '/watch.js') return send('text/javascript', await readFile(OWN_SCRIPT));
+    if (pathname === '/page-script.js') return send('text/javascript', await readFile(PAGE_SCRIPT));
     if (pathname === '/favicon.ico') return answer.writeHead(204).end();
     if (pathname === '/handover') return this.#take(request, send);
     if (this.more.has(pathname)) return this.more.get(pathname)(answer, request);
@@ -153,29 +155,91 @@ export async function certificate(dir) {
 }
 
 /** Puts files into the page's input. */
-export async function put_in(page, ...files) {
+export async function choose_files(page, ...files) {
   await (await page.$('#files')).uploadFile(...files.map((one) => one.path));
 }
 
 /** Makes an uploader in the page for the file at `index` of the input, watched as `name`, and starts it unless told not to. */
-export async function begin(page, id, { name = 'up', index = 0, options = {}, start = true } = {}) {
-  await page.evaluate((...what) => window.begin(...what), id, name, index, options, start);
+export async function start_upload(page, id, { name = 'up', index = 0, options = {}, start = true } = {}) {
+  await page.evaluate((...what) => window.start_upload(...what), id, name, index, options, start);
 }
 
 /** Properties of the uploader and what was heard of it so far. */
-export function look(page, name = 'up') {
-  return page.evaluate((which) => window.look(which), name);
+export function snapshot(page, name = 'up') {
+  return page.evaluate((which) => window.snapshot(which), name);
 }
 
 /** Waits until what `look` gives is as wanted. */
-export function seen(page, what, wanted, name = 'up') {
+export function wait_until(page, what, wanted, name = 'up') {
   return until(what, async () => {
-    const now = await look(page, name);
+    const now = await snapshot(page, name);
     return wanted(now) && now;
   });
 }
 
 /** Waits for the end of an upload: the last `look`, after all that was told of it. */
-export function ended(page, name = 'up') {
-  return seen(page, `${name} has ended`, (now) => now.outcome !== null, name);
+export function wait_end(page, name = 'up') {
+  return wait_until(page, `${name} has ended`, (now) => now.outcome !== null, name);
+}
+
+/** Waits until an upload has this share, in percent. */
+export function at_percent(page, percent, name = 'up') {
+  return wait_until(page, `${percent}% of ${name}`, (now) => now.frac_complete >= percent / 100, name);
+}
+
+/** Waits for the end of an upload: `file` has arrived whole, and the web app was called once. */
+export async function finished(page, app, id, { sha256 }, name = 'up') {
+  const last = await wait_end(page, name);
+  assert.equal(last.outcome, 'finished');
+  assert.deepEqual([last.wrong, last.endings], [[], ['finished']]);
+  const call = await app.taken(id);
+  assert.deepEqual([call.sha256, app.calls.get(id).length], [sha256, 1]);
+  return last;
+}
+
+/** A web app, and a browser with a page of it whose uploads go over a line; `more` is for `site` and `Line`. */
+export async function page_over_line(t, bytes_per_second, { host = 'localhost', serve, ...more } = {}) {
+  const app = await site(t, { serve });
+  const line = new Line(t, app.uploadPort, bytes_per_second, more);
+  app.library = `http://${host}:${await line.open()}/incoming/frontend/incoming.js`;
+  const on = await browser(t);
+  const url = app.page.replace('localhost', host);
+  const { page, console_errors } = await open(on, url);
+  return { app, line, on, url, page, console_errors, dir: await folder(t) };
+}
+
+/** Whole seconds, which every file system and browser keeps. */
+export const LONG_AGO = 1_700_000_000;
+
+/** Applies `change` to a file on disk when a quarter of it is acknowledged and the line stands still: what follows is read
+ *  after the change, except for what the browser has read ahead. Gives the last look at the upload and its file. */
+export async function change_while_sending({ app, line, page, dir }, change) {
+  const one = await file(dir, 'changing.bin', 24 * MB);
+  await utimes(one.path, LONG_AGO, LONG_AGO);
+  await choose_files(page, one);
+  const id = await app.ticket();
+  await start_upload(page, id, { options: { chunk_size: MB, send_ahead: 2 } });
+  await at_percent(page, 25);
+  line.pause();
+  await change(one);
+  line.resume();
+  const last = await wait_end(page);
+  assert.deepEqual(last.wrong, []);
+  return { app, id, one, last };
+}
+
+/** The page is told that the file has changed, and the web app gets nothing. */
+export function assert_refused({ app, id, last }) {
+  assert.match(last.outcome, /^UploadError FILE_CHANGED 100 /);
+  assert.deepEqual([last.endings, last.finished, last.error_code], [['error'], false, 100]);
+  assert.equal(app.calls.get(id), undefined, 'a mixed file was handed over');
+}
+
+/** That, or the file arrives as it was: some browsers go on reading a file that was removed, or the part that did not
+ *  change. */
+export async function assert_refused_or_whole(t, result) {
+  const { app, id, one, last } = result;
+  if (!last.finished) return assert_refused(result);
+  assert.equal((await app.taken(id)).sha256, one.sha256, 'a mixed file was handed over');
+  return t.diagnostic('it arrived as it was when it was chosen');
 }

@@ -64,13 +64,13 @@ function wrong(up, before) {
 /** Hears all that an uploader tells. */
 function watch(name, up) {
   const heard = {
-    up, outcome: null, progress: 0, events: [], endings: [], order: [], strangers: 0, wrong: [], early: [], flags: [], said: [],
+    up, outcome: null, progress: 0, events: [], endings: [], order: [], wrong_targets: 0, wrong: [], early: [], flags: [], said: [],
     returned: {},
   };
   window.uploads[name] = heard;
   let [told_at, told, before] = [-Infinity, '', null];
   up.onprogress = (who) => {
-    if (who !== up) heard.strangers += 1;
+    if (who !== up) heard.wrong_targets += 1;
     heard.progress += 1;
     heard.wrong.push(...wrong(up, before));
     before = properties(up);
@@ -84,13 +84,13 @@ function watch(name, up) {
   };
   for (const ending of ['finished', 'cancelled', 'error']) {
     up[`on${ending}`] = (who) => {
-      if (who !== up) heard.strangers += 1;
+      if (who !== up) heard.wrong_targets += 1;
       heard.endings.push(ending);
     };
   }
   for (const event of ['progress', 'finished', 'cancelled', 'error']) {
     up.addEventListener(event, (one) => {
-      if (one.target !== up) heard.strangers += 1;
+      if (one.target !== up) heard.wrong_targets += 1;
       heard.events.push(event);
     });
   }
@@ -103,14 +103,14 @@ function watch(name, up) {
 
 window.watch = watch;
 
-window.begin = (id, name, index, options, start) => {
+window.start_upload = (id, name, index, options, start) => {
   const { files } = document.getElementById('files');
   const up = incoming.Uploader(id, files[index], options);
   const heard = watch(name, up);
   if (start) heard.returned.start = up.start() === up;
 };
 
-window.look = (name) => {
+window.snapshot = (name) => {
   const heard = window.uploads[name];
   const { up, events, wrong: broken, ...rest } = heard;
   const progress_events = events.filter((event) => event === 'progress').length;
