@@ -9,7 +9,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
 use incoming::core::command::{Command, Offer, Reach};
-use incoming::core::event::{DigestWish, Durability, Event, Removal, Ticket};
+use incoming::core::event::{DigestRequest, Durability, Event, Removal, Ticket};
 use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
@@ -204,7 +204,7 @@ fn ticket() -> Ticket {
         removal: Removal::RemoveWhenFinished,
         max_bytes: Some(1 << 40),
         length: None,
-        digest: DigestWish::None,
+        digest: DigestRequest::None,
         metadata: r#"{"user":4711,"album":17}"#.into(),
         idle_timeout: None,
     }

@@ -1,46 +1,45 @@
 //! The use cases: everything the outside may do with uploads, and nothing about how it asked.
 //!
-//! One upload is changed by one lane at a time ([`lane`]): decide, make durable, then apply. Bytes
-//! flow beside that, many writers at once, each in a claim of its own ([`claim`]). Absent: HTTP,
+//! One upload is changed by its commit queue alone ([`commit`]): decide, make durable, then apply. Bytes
+//! flow beside that, many writers at once, each in a claim of its own ([`claims`]). Absent: HTTP,
 //! sockets, the calls to backends (the engine only says which are owed, [`outbox`]).
 
-pub mod admin;
 pub mod batch;
 pub mod blocking;
 pub mod calls;
-pub mod cause;
 mod chunk;
-pub mod claim;
+pub mod claims;
 pub mod clock;
+pub mod commit;
 mod compaction;
+pub mod context;
 pub mod deadline;
 mod detached;
+mod digest;
 pub mod error;
-mod first_pass;
-pub mod held;
+pub mod handle;
+pub mod health;
 pub mod histogram;
-pub mod lane;
-pub mod live;
+pub mod integrity;
 mod loads;
-pub mod look;
 pub mod outbox;
 mod owed;
-pub mod places;
-mod prefix;
 pub mod presence;
 pub mod registry;
-mod round;
+pub mod reserve;
+pub mod retention;
+mod scan;
+pub mod single_flight;
+pub mod slots;
 mod slow_disk;
-pub mod space;
 pub mod stats;
 pub mod status;
-pub mod strides;
 pub mod swap;
-pub mod sweep;
 mod sync_point;
 pub mod tickets;
 pub mod timers;
 pub mod transfer;
+pub mod tuning;
 mod uptime;
 pub mod verify;
 
@@ -81,7 +80,7 @@ pub struct Options {
     /// A body slower than this many bytes a second ends; 0 lets every body go on.
     pub min_rate: u64,
     /// How far bodies go before something is done for them. No setting of the server.
-    pub strides: strides::Strides,
+    pub tuning: tuning::Tuning,
     /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
     pub waiting_bytes: u64,
 }
@@ -99,15 +98,15 @@ pub struct Engine {
     loads: loads::Loads,
     outbox: outbox::Outbox,
     timers: timers::Timers,
-    /// What the first pass has still to meet.
-    unmet: first_pass::Unmet,
-    space: space::Space,
+    /// What the startup scan has still to do.
+    scan: scan::Scan,
+    space: reserve::Space,
     stats: stats::Stats,
     blocking: blocking::Blocking,
     /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
     slow_disk: slow_disk::SlowDisk,
     /// What the disk is asked by those who look after the server.
-    disk_looks: admin::DiskLooks,
+    probes: health::HealthProbes,
     /// Turns at reading published files for their digests.
     hashing: tokio::sync::Semaphore,
     /// Turns at reading parts for comparison.
@@ -125,7 +124,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over what lies in `store` and `journals`. Reads no journal: uploads come to life
+    /// An engine over what lies in `store` and `journals`. Reads no journal: uploads are loaded
     /// when they are asked for, and by [`Engine::sweep`].
     pub fn new(
         options: Options,
@@ -148,7 +147,7 @@ impl Engine {
         Arc::new(Self {
             started: count.from(),
             count,
-            space: space::Space::new(options.min_free_bytes),
+            space: reserve::Space::new(options.min_free_bytes),
             slow_disk: slow_disk::SlowDisk::new(
                 tokio::time::Instant::now(),
                 options.waiting_bytes,
@@ -162,10 +161,10 @@ impl Engine {
             loads: loads::Loads::default(),
             outbox: outbox::Outbox::default(),
             timers: timers::Timers::default(),
-            unmet: first_pass::Unmet::default(),
+            scan: scan::Scan::default(),
             stats: stats::Stats::default(),
             blocking,
-            disk_looks: admin::DiskLooks::default(),
+            probes: health::HealthProbes::default(),
             hashing: tokio::sync::Semaphore::new(calls::HASHING),
             readers: verify::Readers::default(),
             passing: stats::Gauge::default(),
@@ -182,7 +181,7 @@ impl Engine {
         self.options.now()
     }
 
-    /// Puts other settings in force. What an acknowledgement promises, strides and the memory for a slow disk stay
+    /// Puts other settings in force. What an acknowledgement promises, tuning and the memory for a slow disk stay
     /// as they were at the start; chunks under way keep all settings they began with.
     ///
     /// Where uploads now end earlier, each is looked at once more, soon; backends that said `wait` have the new time.
@@ -190,7 +189,7 @@ impl Engine {
         let before = self.options();
         let fixed = Options {
             ack: before.ack,
-            strides: before.strides,
+            tuning: before.tuning,
             waiting_bytes: before.waiting_bytes,
             ..options.clone()
         };

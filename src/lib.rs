@@ -35,7 +35,7 @@
 //! | frame | bytes as the network brings them; a batch is some frames that are written together |
 //! | part, blob | the file that an upload's bytes lie in while it runs |
 //! | journal | the records that an upload's state is the sum of |
-//! | lane | where the changes of one upload queue up and are made durable, one round at a time |
+//! | commit queue | where the changes of one upload wait and are made durable, one group commit at a time |
 //! | acknowledged | told to the client, and therefore true for ever |
 //! | written, durable | in the page cache; synced to the disk |
 //! | published | whole, in its place, for the backend to take |

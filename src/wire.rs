@@ -35,7 +35,7 @@ mod verify;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::engine::look::Look;
+use crate::engine::single_flight::SingleFlight;
 use crate::engine::swap::Swap;
 use access::Access;
 use body::{RequestBody, Room};
@@ -150,13 +150,13 @@ pub type RenderMetrics = Arc<dyn Fn(Scrape) -> String + Send + Sync>;
 pub struct Turn {
     name: String,
     runtime: Handle,
-    look: Look<()>,
+    look: SingleFlight<()>,
 }
 
 impl Turn {
     /// The loop of `runtime`, which runs on the thread of this name.
     pub fn new(name: String, runtime: Handle) -> Self {
-        Self { name, runtime, look: Look::default() }
+        Self { name, runtime, look: SingleFlight::default() }
     }
 
     fn ask(&self) -> impl Future<Output = Option<()>> + use<> {

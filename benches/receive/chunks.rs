@@ -5,14 +5,14 @@ use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
 use incoming::core::command::{Offer, Reach};
 use incoming::core::digest::ChunkDigest;
-use incoming::core::event::{DigestWish, Durability, Notice, Removal};
+use incoming::core::event::{DigestRequest, Durability, Notice, Removal};
 use incoming::core::extent::Extent;
 use incoming::core::handover::Policy;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::engine::clock::SystemClock;
-use incoming::engine::strides::Strides;
 use incoming::engine::tickets::NewUpload;
+use incoming::engine::tuning::Tuning;
 use incoming::engine::{Engine, Options};
 use incoming::storage::local::journals::LocalJournals;
 use incoming::storage::local::store::{Access, LocalStore};
@@ -117,7 +117,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
         calls: Policy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: Duration::from_secs(30),
         min_rate: 0,
-        strides: Strides { batch_bytes, ..Strides::default() },
+        tuning: Tuning { batch_bytes, ..Tuning::default() },
         waiting_bytes: 256 << 20,
     }
 }
@@ -129,7 +129,7 @@ fn wish() -> NewUpload {
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,
-        digest: DigestWish::None,
+        digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
     }

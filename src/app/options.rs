@@ -80,7 +80,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::Options {
         },
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
-        strides: engine::strides::Strides::default(),
+        tuning: engine::tuning::Tuning::default(),
         waiting_bytes: settings.batch_memory(),
     }
 }

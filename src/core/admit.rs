@@ -3,7 +3,7 @@
 use super::command::{Offer, Reach};
 use super::extent::{Extent, ExtentSet};
 use super::limits::{Limits, MAX_DISJOINT_EXTENTS, MAX_FILE_BYTES};
-use super::refusal::{Over, Refusal};
+use super::refusal::{Refusal, Terminal};
 use super::upload::{Phase, Upload};
 
 impl Upload {
@@ -43,8 +43,8 @@ impl Upload {
                 Ok(missing)
             }
             Phase::HandingOver(_) | Phase::Finished { .. } => Ok(missing),
-            Phase::Cancelled { .. } => Err(Refusal::UploadOver(Over::Cancelled)),
-            Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
+            Phase::Cancelled { .. } => Err(Refusal::UploadOver(Terminal::Cancelled)),
+            Phase::Failed { .. } => Err(Refusal::UploadOver(Terminal::Failed)),
         }
     }
 

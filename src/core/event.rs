@@ -24,7 +24,7 @@ pub struct Ticket {
     /// The file's length, if the backend knew it.
     pub length: Option<u64>,
     /// Whether the backend wants the file's digest.
-    pub digest: DigestWish,
+    pub digest: DigestRequest,
     /// Opaque text for the backend.
     pub metadata: String,
     /// How long this ticket may lie idle, where it differs from the server's setting.
@@ -52,7 +52,7 @@ pub enum Removal {
 
 /// Which digest of the whole file the backend wants at handover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestWish {
+pub enum DigestRequest {
     /// None.
     None,
     /// SHA-256.

@@ -2,7 +2,7 @@
 //! every command, file names, ids. Each takes any bytes and panics where a promise is broken.
 
 use super::command::{Command, FileFacts, Offer, Reach};
-use super::event::{CallOutcome, DigestWish, Durability, Event, Notice, Removal, Ticket};
+use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::id::TicketId;
 use super::limits::Limits;
@@ -261,7 +261,7 @@ fn ticket(source: &mut Source<'_>) -> Ticket {
         removal: if source.flip() { Removal::Keep } else { Removal::RemoveWhenFinished },
         max_bytes: source.flip().then(|| u64::from(source.byte())),
         length: source.flip().then(|| u64::from(source.below(64))),
-        digest: if source.flip() { DigestWish::Sha256 } else { DigestWish::None },
+        digest: if source.flip() { DigestRequest::Sha256 } else { DigestRequest::None },
         metadata: source.text(),
         idle_timeout: None,
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How an upload ended that takes no more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum Terminal {
     /// Handed over.
     Finished,
     /// Cancelled, or expired.
@@ -17,7 +17,7 @@ pub enum Over {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The upload is over.
-    UploadOver(Over),
+    UploadOver(Terminal),
     /// Another total length than before: the file has changed.
     LengthChanged {
         /// The length the upload has, in bytes.
@@ -78,7 +78,7 @@ pub enum Refusal {
     WrongSecret,
 }
 
-impl fmt::Display for Over {
+impl fmt::Display for Terminal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Finished => "finished",

@@ -4,11 +4,11 @@
 //! bytes only grow and phases only move forward (a failed handover may be tried again).
 
 use super::command::{Command, FileFacts};
-use super::event::{CallOutcome, DigestWish, Durability, Event, Notice, Removal, Ticket};
+use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::handover::{Calls, LastCall, Policy};
 use super::limits::Limits;
-use super::refusal::{Over, Refusal};
+use super::refusal::{Refusal, Terminal};
 use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Upload {
 
     /// The digest still has to be computed before the backend is called.
     pub fn awaits_digest(&self) -> bool {
-        self.ticket.digest == DigestWish::Sha256 && self.sha256.is_none()
+        self.ticket.digest == DigestRequest::Sha256 && self.sha256.is_none()
     }
 
     /// The calls owed to the backend, if any.
@@ -221,8 +221,8 @@ impl Upload {
 
     fn bind(&self, facts: &FileFacts, now: Stamp, limits: &Limits) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
-            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Over::Cancelled)),
-            Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
+            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Terminal::Cancelled)),
+            Phase::Failed { .. } => return Err(Refusal::UploadOver(Terminal::Failed)),
             Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {}
         }
         if let Some(length) = facts.length {
@@ -272,8 +272,8 @@ impl Upload {
         match &self.phase {
             Phase::New | Phase::Uploading => {}
             Phase::HandingOver(_) | Phase::Finished { .. } => return Ok(Vec::new()),
-            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Over::Cancelled)),
-            Phase::Failed { .. } => return Err(Refusal::UploadOver(Over::Failed)),
+            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Terminal::Cancelled)),
+            Phase::Failed { .. } => return Err(Refusal::UploadOver(Terminal::Failed)),
         }
         let mut events = Vec::with_capacity(extents.as_slice().len() + 1);
         // An empty file has no byte that could be the first.
@@ -306,8 +306,8 @@ impl Upload {
                 Ok(vec![Event::NoticeEnded { at: now }])
             }
             Phase::Cancelled { .. } => Ok(Vec::new()),
-            Phase::Finished { .. } => Err(Refusal::UploadOver(Over::Finished)),
-            Phase::Failed { .. } => Err(Refusal::UploadOver(Over::Failed)),
+            Phase::Finished { .. } => Err(Refusal::UploadOver(Terminal::Finished)),
+            Phase::Failed { .. } => Err(Refusal::UploadOver(Terminal::Failed)),
         }
     }
 

@@ -1,10 +1,10 @@
 //! One call to a backend, before and after it is made. How it is made is another floor's business.
 
 use super::Engine;
-use super::cause::Cause;
+use super::context::RequestContext;
+use super::digest::PartialDigest;
 use super::error::{ChangeError, Fault};
-use super::live::Live;
-use super::prefix::Running;
+use super::handle::UploadHandle;
 use crate::core::command::Command;
 use crate::core::digest::hex;
 use crate::core::event::CallOutcome;
@@ -28,7 +28,7 @@ pub struct Call {
     /// How many calls this one makes.
     pub attempt: u32,
     /// The request that completed or cancelled the upload, where this process has seen it.
-    pub cause: Option<Cause>,
+    pub context: Option<RequestContext>,
 }
 
 /// Without the URL and the fields, which hold the secret.
@@ -73,8 +73,8 @@ enum File {
 impl Engine {
     /// Whether the file of `id` has to be hashed before its backend is called, which may take long.
     pub async fn awaits_hashing(self: &Arc<Self>, id: TicketId) -> Result<bool, ChangeError> {
-        let live = self.find(id).await?;
-        let upload = live.lock().upload.clone();
+        let handle = self.find(id).await?;
+        let upload = handle.lock().upload.clone();
         if !matches!(upload.phase(), Phase::HandingOver(_)) || !upload.awaits_digest() {
             return Ok(false);
         }
@@ -85,8 +85,8 @@ impl Engine {
     /// Hashes the file of `id` and records that. [`Engine::begin_call`] does it where nobody has; dropping the
     /// future leaves that to it.
     pub async fn hash(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
-        let live = self.find(id).await?;
-        self.digest(&live).await
+        let handle = self.find(id).await?;
+        self.digest(&handle).await
     }
 
     /// Records that a call to the backend of `id` is about to be made, durably, and says what to
@@ -94,26 +94,26 @@ impl Engine {
     ///
     /// Dropping the future may leave a call recorded that was not made; it is then repeated.
     pub async fn begin_call(self: &Arc<Self>, id: TicketId) -> Result<Option<Call>, ChangeError> {
-        let live = self.find(id).await?;
-        let upload = live.lock().upload.clone();
+        let handle = self.find(id).await?;
+        let upload = handle.lock().upload.clone();
         if upload.owed().is_none() {
             return Ok(None);
         }
         let handover = matches!(upload.phase(), Phase::HandingOver(_));
         let there =
-            if handover { self.look_for_file(&live, &upload).await? } else { File::Missing };
+            if handover { self.look_for_file(&handle, &upload).await? } else { File::Missing };
         if there == File::Taken {
             return Ok(None);
         }
         if there == File::There && upload.awaits_digest() {
-            self.digest(&live).await?;
-            if live.lock().upload.owed().is_none() {
+            self.digest(&handle).await?;
+            if handle.lock().upload.owed().is_none() {
                 return Ok(None);
             }
         }
-        self.change(&live, Command::BeginCall).await?;
+        self.change(&handle, Command::BeginCall).await?;
         self.stats.calls.add(1);
-        let upload = live.lock().upload.clone();
+        let upload = handle.lock().upload.clone();
         Ok(self.call(&upload))
     }
 
@@ -124,7 +124,7 @@ impl Engine {
         id: TicketId,
         result: CallResult,
     ) -> Result<(), ChangeError> {
-        let live = self.find(id).await?;
+        let handle = self.find(id).await?;
         let command = match result {
             CallResult::Done => Command::Settle,
             CallResult::Wait => Command::EndCall(CallOutcome::Wait),
@@ -133,13 +133,13 @@ impl Engine {
                 Command::EndCall(CallOutcome::Retry(reason))
             }
         };
-        self.change(&live, command).await?;
+        self.change(&handle, command).await?;
         // Judged after a call, never before one: while the server was down nothing was tried.
-        let upload = live.lock().upload.clone();
+        let upload = handle.lock().upload.clone();
         if upload.calls_exhausted(&self.options().calls, self.uptime()) {
             let reason = upload.reason().unwrap_or("the backend did not answer").to_owned();
             tracing::warn!(upload = %id.short(), "gave up calling the backend");
-            self.change(&live, Command::GiveUp(reason)).await?;
+            self.change(&handle, Command::GiveUp(reason)).await?;
         }
         Ok(())
     }
@@ -148,17 +148,17 @@ impl Engine {
     /// the backend took it and its answer was lost: finished.
     async fn look_for_file(
         self: &Arc<Self>,
-        live: &Arc<Live>,
+        handle: &Arc<UploadHandle>,
         upload: &Upload,
     ) -> Result<File, ChangeError> {
-        let (engine, id) = (Arc::clone(self), live.id);
+        let (engine, id) = (Arc::clone(self), handle.id);
         let found = self.ask_store(move || engine.store.published(id)).await?;
         if found.is_some() {
             return Ok(File::There);
         }
         if upload.was_called() && !upload.removes_file() {
             tracing::info!(upload = %id.short(), "finished: the backend has moved the file");
-            self.change(live, Command::Settle).await?;
+            self.change(handle, Command::Settle).await?;
             return Ok(File::Taken);
         }
         // Still told to the backend, which may know more: nothing here decides that it is lost.
@@ -166,13 +166,13 @@ impl Engine {
         Ok(File::Missing)
     }
 
-    async fn digest(self: &Arc<Self>, live: &Arc<Live>) -> Result<(), ChangeError> {
-        let sha256 = match self.file_digest(live).await {
+    async fn digest(self: &Arc<Self>, handle: &Arc<UploadHandle>) -> Result<(), ChangeError> {
+        let sha256 = match self.file_digest(handle).await {
             // `finish_upload` came meanwhile, and the file has gone.
-            Err(_) if live.lock().upload.owed().is_none() => return Ok(()),
+            Err(_) if handle.lock().upload.owed().is_none() => return Ok(()),
             read => read?,
         };
-        self.change(live, Command::Digest(sha256)).await?;
+        self.change(handle, Command::Digest(sha256)).await?;
         Ok(())
     }
 
@@ -180,8 +180,11 @@ impl Engine {
     /// slice at a time and in turn, so that many large ones do not keep a small one waiting.
     ///
     /// Cancel: the slice that is being read is read to its end; the next call begins from the start.
-    async fn file_digest(self: &Arc<Self>, live: &Arc<Live>) -> Result<[u8; 32], ChangeError> {
-        let (id, mut hash, mut file) = (live.id, live.lock().prefix.take(), None);
+    async fn file_digest(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+    ) -> Result<[u8; 32], ChangeError> {
+        let (id, mut hash, mut file) = (handle.id, handle.lock().prefix.take(), None);
         loop {
             let _turn = self.hashing.acquire().await.expect("turns at hashing are never closed");
             let engine = Arc::clone(self);
@@ -241,15 +244,15 @@ impl Engine {
             fields.push(("digest", format!("sha-256={}", hex(sha256))));
         }
         fields.push(("attempt", attempt.to_string()));
-        let (url, cause) = (ticket.finish_url.clone(), self.outbox.cause(ticket.id));
-        Some(Call { id: ticket.id, url, kind, fields, attempt, cause })
+        let (url, context) = (ticket.finish_url.clone(), self.outbox.context(ticket.id));
+        Some(Call { id: ticket.id, url, kind, fields, attempt, context })
     }
 }
 
 /// What reading a slice of a file for its digest has come to.
 enum Slice {
     Last([u8; 32]),
-    More(Running, Box<dyn Read + Send>),
+    More(PartialDigest, Box<dyn Read + Send>),
 }
 
 /// Files that are read for their digests at the same time.

@@ -7,13 +7,13 @@
 mod room;
 
 use super::batch::{Batch, Pace, Source};
-use super::claim::Claim;
+use super::claims::Claim;
+use super::commit::{Op, PendingCommit};
 use super::deadline;
+use super::digest::Checkout;
 use super::error::{ChangeError, ClientFault, TransferError};
-use super::lane::{Pending, Task};
-use super::live::Live;
-use super::prefix::Borrowed;
-use super::space::Reservation;
+use super::handle::UploadHandle;
+use super::reserve::Reservation;
 use super::{Engine, Options};
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
@@ -41,7 +41,7 @@ pub(super) struct Chunk<'a> {
     engine: &'a Arc<Engine>,
     /// As they were when it began.
     options: Arc<Options>,
-    live: &'a Arc<Live>,
+    handle: &'a Arc<UploadHandle>,
     offer: Offer,
     /// What of the chunk is to be stored; fixed, since nobody else writes there.
     missing: ExtentSet,
@@ -51,7 +51,7 @@ pub(super) struct Chunk<'a> {
     allocated: Option<Extent>,
     hasher: Option<Hasher>,
     /// The digest of the whole file, where this chunk goes on with it.
-    prefix: Option<Borrowed>,
+    prefix: Option<Checkout>,
     /// Offset of the next byte of the body.
     position: u64,
     /// Every byte of the body below this offset is written.
@@ -59,7 +59,7 @@ pub(super) struct Chunk<'a> {
     /// Every byte of the body below this offset has been submitted to be counted.
     committed: u64,
     /// The last count that was submitted on the way.
-    checkpoint: Option<Pending>,
+    checkpoint: Option<PendingCommit>,
     pace: Pace,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Chunk<'a> {
     /// A chunk of which `missing` is to be stored in `blob`.
     pub(super) fn new(
         engine: &'a Arc<Engine>,
-        live: &'a Arc<Live>,
+        handle: &'a Arc<UploadHandle>,
         offer: Offer,
         missing: ExtentSet,
         blob: Option<Arc<dyn Blob>>,
@@ -77,9 +77,12 @@ impl<'a> Chunk<'a> {
         Self {
             engine,
             options: engine.options(),
-            live,
+            handle,
             offer,
-            prefix: missing.as_slice().first().and_then(|e| live.lock().prefix.lend(e.start())),
+            prefix: missing
+                .as_slice()
+                .first()
+                .and_then(|e| handle.lock().prefix.checkout(e.start())),
             missing,
             blob,
             reservation: None,
@@ -104,8 +107,8 @@ impl<'a> Chunk<'a> {
         let Some(claim) = claim.filter(|_| disk.is_slow(Instant::now())) else { return Ok(None) };
         tokio::select! {
             biased;
-            () = claim.fence.cancelled() => Err(self.engine.fenced(self.live)),
-            permit = disk.permit(self.options.strides.batch_bytes + frame_bytes) => Ok(permit),
+            () = claim.fence.cancelled() => Err(self.engine.fenced(self.handle)),
+            permit = disk.permit(self.options.tuning.batch_bytes + frame_bytes) => Ok(permit),
         }
     }
 }
@@ -134,7 +137,7 @@ impl Chunk<'_> {
             };
             // What is there already joins the batch; nothing is waited for.
             let broken = loop {
-                if batch.bytes >= self.options.strides.batch_bytes {
+                if batch.bytes >= self.options.tuning.batch_bytes {
                     break None;
                 }
                 let ready = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_next(cx))).await;
@@ -169,7 +172,7 @@ impl Chunk<'_> {
             Reach::Chunk => end,
             Reach::WholeFile => {
                 let limits = &self.options.limits;
-                let upload = &self.live.lock().upload;
+                let upload = &self.handle.lock().upload;
                 let file = upload.length().unwrap_or_else(|| upload.max_file_bytes(limits));
                 end.min(file).min(limits.max_chunk_bytes.unwrap_or(u64::MAX))
             }
@@ -195,7 +198,7 @@ impl Chunk<'_> {
         };
         tokio::select! {
             biased;
-            () = fenced => Err(self.engine.fenced(self.live)),
+            () = fenced => Err(self.engine.fenced(self.handle)),
             frame = frame => match frame {
                 Some(Ok(frame)) => Ok(Some(frame)),
                 Some(Err(fault)) => Err(TransferError::Client(fault)),
@@ -269,7 +272,7 @@ impl Chunk<'_> {
     fn too_long(&self, limit: u64, end: u64) -> TransferError {
         let start = self.offer.extent.map_or(0, Extent::start);
         let chunk_limit = self.options.limits.max_chunk_bytes;
-        let known = self.live.lock().upload.length();
+        let known = self.handle.lock().upload.length();
         TransferError::Refused(match self.offer.reach {
             Reach::Chunk => Refusal::RangeMismatch { range: limit - start, body: end - start },
             Reach::WholeFile if chunk_limit == Some(limit) => {
@@ -286,11 +289,11 @@ impl Chunk<'_> {
     /// is slow, so that other connections of this worker go on.
     async fn write(&self, frames: Vec<Bytes>, offset: u64) -> Result<(), TransferError> {
         let Some(blob) = self.blob.clone() else { return Ok(()) };
-        let live = Arc::clone(self.live);
-        let work = move || live.write(&*blob, &frames, offset);
+        let handle = Arc::clone(self.handle);
+        let work = move || handle.write(&*blob, &frames, offset);
         let written = self.engine.slow_disk.run(work).await;
         let written = written.unwrap_or_else(|error| Some(Err(error.into())));
-        let Some(written) = written else { return Err(self.engine.fenced(self.live)) };
+        let Some(written) = written else { return Err(self.engine.fenced(self.handle)) };
         written.map_err(|error| self.failed("write", &error))
     }
 
@@ -304,7 +307,7 @@ impl Chunk<'_> {
         }
         let error = TransferError::disk(what, error);
         if let TransferError::Fault(fault) = &error {
-            self.engine.latch(self.live, fault.clone());
+            self.engine.latch(self.handle, fault.clone());
         }
         error
     }
@@ -313,16 +316,16 @@ impl Chunk<'_> {
     /// with a digest counts only when the digest has been seen to match, an unproven one only when
     /// its length has.
     async fn checkpoint(&mut self) -> Result<(), TransferError> {
-        let strides = self.options.strides;
+        let tuning = self.options.tuning;
         let ahead = self.written - self.committed;
-        if ahead < strides.checkpoint_bytes || self.hasher.is_some() || self.is_unproven() {
+        if ahead < tuning.checkpoint_bytes || self.hasher.is_some() || self.is_unproven() {
             return Ok(());
         }
         if let Some(mut pending) = self.checkpoint.take() {
             match pending.poll() {
                 Some(answer) => answer?,
                 // The disk does not keep up: the client has to wait for it.
-                None if ahead >= strides.max_ahead_bytes() => pending.done().await?,
+                None if ahead >= tuning.max_ahead_bytes() => pending.done().await?,
                 None => {
                     self.checkpoint = Some(pending);
                     return Ok(());
@@ -330,7 +333,7 @@ impl Chunk<'_> {
             }
         }
         self.checkpoint = self.count(None);
-        self.engine.sync_point(self.live);
+        self.engine.sync_point(self.handle);
         Ok(())
     }
 
@@ -340,11 +343,11 @@ impl Chunk<'_> {
     fn is_unproven(&self) -> bool {
         self.offer.reach == Reach::WholeFile
             && self.offer.length.is_none()
-            && self.live.lock().upload.length().is_some()
+            && self.handle.lock().upload.length().is_some()
     }
 
     /// Submits what is written but not yet submitted.
-    fn count(&mut self, length: Option<u64>) -> Option<Pending> {
+    fn count(&mut self, length: Option<u64>) -> Option<PendingCommit> {
         let extent = Extent::new(self.committed, self.written);
         let extents = extent.map(|extent| self.missing.within(extent)).unwrap_or_default();
         self.committed = self.written;
@@ -353,7 +356,7 @@ impl Chunk<'_> {
         }
         let durability = self.options.ack;
         let command = Command::Store { extents, length, durability };
-        Some(self.engine.submit(self.live, Task::Change(command)))
+        Some(self.engine.submit(self.handle, Op::Change(command)))
     }
 
     /// Counts what may be counted and waits until that is so.
@@ -379,7 +382,7 @@ impl Chunk<'_> {
             let end = prefix.end();
             // Before it is known whether it counts: the last chunk's answer begins the handover, which
             // wants the digest.
-            self.live.lock().prefix.give_back(prefix, counts);
+            self.handle.lock().prefix.checkin(prefix, counts);
             end
         });
         let mut counted = Ok(());
@@ -397,14 +400,14 @@ impl Chunk<'_> {
             counted = counted.and(pending.done().await);
         }
         if let Some(hashed) = hashed.filter(|_| counts).and_then(|end| Extent::new(0, end)) {
-            let mut state = self.live.lock();
+            let mut state = self.handle.lock();
             // Our claim is still held: what is acknowledged now is what was hashed. What is not (a write
             // or a count on the way failed) others may send with other bytes.
             if !state.upload.received().contains(hashed) {
                 state.prefix.forget();
             }
         }
-        self.engine.sync_point(self.live);
+        self.engine.sync_point(self.handle);
         match (ended, error) {
             (End::Short(error), _) => Err(error),
             (End::Whole, Some(error)) => Err(error),

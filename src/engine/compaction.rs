@@ -5,7 +5,7 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
-use super::live::{Live, LogPlace};
+use super::handle::{LogFile, UploadHandle};
 use super::registry::Loaded;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_JOURNAL_BYTES;
@@ -40,7 +40,7 @@ impl Engine {
         if !tail.is_torn_record() {
             return Compaction::At(size);
         }
-        if size <= self.options().strides.compact_bytes {
+        if size <= self.options().tuning.compact_bytes {
             return Compaction::At(self.compact_above(0));
         }
         let bytes = state.compacted();
@@ -90,88 +90,88 @@ impl Engine {
 
     /// Replaces the journal of an upload in memory if that is due. Run by its commit queue, between two
     /// group commits. Blocks.
-    pub(super) fn compact(self: &Arc<Self>, live: &Arc<Live>) {
-        let mut place = live.log.lock().expect("no holder of this lock panics");
-        if let LogPlace::Closed { valid_bytes, note_run } = *place {
-            match Log::open(&*self.journals, live.id, valid_bytes) {
-                Ok(log) => *place = LogPlace::Open { log, note_run },
+    pub(super) fn compact(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        let mut file = handle.log.lock().expect("no holder of this lock panics");
+        if let LogFile::Closed { valid_bytes, note_run } = *file {
+            match Log::open(&*self.journals, handle.id, valid_bytes) {
+                Ok(log) => *file = LogFile::Open { log, note_run },
                 Err(error) => {
-                    tracing::debug!(upload = %live.id.short(), %error, "could not compact journal");
+                    tracing::debug!(upload = %handle.id.short(), %error, "could not compact journal");
                     // If it is more than a passing want, the next append says so.
-                    return live.compact_at(next_try(valid_bytes));
+                    return handle.compact_at(next_try(valid_bytes));
                 }
             }
         }
-        let LogPlace::Open { log, .. } = &mut *place else { return };
+        let LogFile::Open { log, .. } = &mut *file else { return };
         let over = {
-            let state = live.lock();
+            let state = handle.lock();
             state.fault.is_some() || state.forgotten
         };
         if over {
-            return live.compact_at(u64::MAX);
+            return handle.compact_at(u64::MAX);
         }
         // A sync under way has taken its offset from the old one.
-        if live.is_syncing() {
+        if handle.is_syncing() {
             return;
         }
-        live.compact_at(next_try(log.end()));
-        match self.compact_log(live, log) {
+        handle.compact_at(next_try(log.end()));
+        match self.compact_log(handle, log) {
             Ok(()) => {}
             Err(error) if is_passing(&error) => {
-                tracing::debug!(upload = %live.id.short(), %error, "could not compact journal");
+                tracing::debug!(upload = %handle.id.short(), %error, "could not compact journal");
             }
             Err(error) => {
-                drop(place);
-                self.latch(live, Fault::new("replacing the journal", &error));
+                drop(file);
+                self.latch(handle, Fault::new("replacing the journal", &error));
             }
         }
     }
 
     /// A chunk was refused for the size of the journal, so that no record follows that would have it looked at: has the commit
     /// queue try to replace it now, unless it has lately.
-    pub(super) fn compact_for_refused(self: &Arc<Self>, live: &Arc<Live>) {
+    pub(super) fn compact_for_refused(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
         let now = self.uptime();
         {
-            let mut state = live.lock();
+            let mut state = handle.lock();
             if now < state.compact_again {
                 return;
             }
             state.compact_again = now.after(TRY_AGAIN);
         }
-        live.compact_at(0);
-        self.wake(live);
+        handle.compact_at(0);
+        self.wake(handle);
     }
 
-    fn compact_log(&self, live: &Live, log: &mut Log) -> io::Result<()> {
-        let Some(source) = self.journals.read(live.id)? else {
+    fn compact_log(&self, handle: &UploadHandle, log: &mut Log) -> io::Result<()> {
+        let Some(source) = self.journals.read(handle.id)? else {
             return Err(io::Error::other("the journal is gone"));
         };
         let mut records = Records::new(source);
-        let read = JournalState::read_from(&mut records, live.id, self.uptime())?;
+        let read = JournalState::read_from(&mut records, handle.id, self.uptime())?;
         let state = read.map_err(|error| io::Error::other(error.to_string()))?;
-        if state.valid_bytes() != log.end() || !says(&state, live, self) {
+        if state.valid_bytes() != log.end() || !says(&state, handle, self) {
             return Err(io::Error::other("the journal does not say what was recorded"));
         }
         let tail = Tail::read(&mut records)?;
-        let bytes = match self.compaction_of(live.id, &state, tail) {
+        let bytes = match self.compaction_of(handle.id, &state, tail) {
             Compaction::Due(bytes) => bytes,
             Compaction::At(size) => {
-                live.compact_at(size);
+                handle.compact_at(size);
                 return Ok(());
             }
         };
-        let replaced = self.replace_journal(live.id, &bytes, log.end())?;
+        let replaced = self.replace_journal(handle.id, &bytes, log.end())?;
         let size = bytes.len() as u64;
         log.moved(replaced.file, size);
-        live.journal_has(size);
-        live.compact_at(self.compact_above(bytes.len()));
+        handle.journal_has(size);
+        handle.compact_at(self.compact_above(bytes.len()));
         replaced.named
     }
 
     /// A journal that needs so many bytes may have this many.
     fn compact_above(&self, needed: usize) -> u64 {
-        let strides = &self.options().strides;
-        (needed as u64).saturating_mul(strides.compact_factor).max(strides.compact_bytes)
+        let tuning = &self.options().tuning;
+        (needed as u64).saturating_mul(tuning.compact_factor).max(tuning.compact_bytes)
     }
 
     fn replace_journal(&self, id: TicketId, bytes: &[u8], before: u64) -> io::Result<Replaced> {
@@ -191,9 +191,9 @@ fn next_try(bytes: u64) -> u64 {
 }
 
 /// Whether a journal says of an upload in memory what is known of it.
-fn says(state: &JournalState, live: &Live, engine: &Engine) -> bool {
+fn says(state: &JournalState, handle: &UploadHandle, engine: &Engine) -> bool {
     let read = state.clone().seen_in(engine.store.run()).upload;
-    let held = &live.lock().upload;
+    let held = &handle.lock().upload;
     read.received() == held.received()
         && (read.length(), read.sha256()) == (held.length(), held.sha256())
         && std::mem::discriminant(read.phase()) == std::mem::discriminant(held.phase())

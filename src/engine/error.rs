@@ -1,6 +1,6 @@
 //! What can go wrong, by operation and by who is at fault.
 
-use super::places::{Taken, Unread};
+use super::slots::{Full, Unread};
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::storage::store;
@@ -102,7 +102,7 @@ pub enum TransferError {
     /// The peer broke off; the good prefix counts.
     Client(ClientFault),
     /// More chunks in flight than the upload, or all of them together, may have.
-    TooManyInFlight(Taken),
+    TooManyInFlight(Full),
     /// Too many bytes of large answers about the upload were not taken by who asked for them.
     AnswersUnread,
     /// The disk is full; what was acknowledged holds.
@@ -189,9 +189,9 @@ impl From<Unread> for TransferError {
     }
 }
 
-impl From<Taken> for TransferError {
-    fn from(taken: Taken) -> Self {
-        Self::TooManyInFlight(taken)
+impl From<Full> for TransferError {
+    fn from(full: Full) -> Self {
+        Self::TooManyInFlight(full)
     }
 }
 

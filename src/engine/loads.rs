@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
-use super::live::Live;
+use super::handle::UploadHandle;
 use crate::core::id::TicketId;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub(super) struct Loads {
 }
 
 /// What a load came to.
-type Outcome = Result<Arc<Live>, LookupError>;
+type Outcome = Result<Arc<UploadHandle>, LookupError>;
 
 impl Default for Loads {
     fn default() -> Self {
@@ -66,8 +66,8 @@ impl Engine {
     ///
     /// Errors: [`LookupError::Busy`] where too many wait already, or the disk lets none get on.
     pub(super) async fn find(self: &Arc<Self>, id: TicketId) -> Outcome {
-        if let Some(live) = self.registry.held(id) {
-            return Ok(live);
+        if let Some(handle) = self.registry.loaded(id) {
+            return Ok(handle);
         }
         let _place = self.loads.place()?;
         let outcome = self.join_load(id)?;
@@ -101,8 +101,8 @@ impl Engine {
     /// Loads an upload unless it is in memory. Blocks.
     fn load_exclusively(self: &Arc<Self>, id: TicketId) -> Outcome {
         let _exclusive = self.loads.exclusive(id);
-        if let Some(live) = self.registry.held(id) {
-            return Ok(live);
+        if let Some(handle) = self.registry.loaded(id) {
+            return Ok(handle);
         }
         self.stats.loads.add(1);
         let mut loaded = self.load(id)?;

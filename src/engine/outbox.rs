@@ -1,7 +1,7 @@
 //! The calls owed to backends: which upload, and when. The only thing the handover floor sees.
 
 use super::Engine;
-use super::cause::Cause;
+use super::context::RequestContext;
 use super::error::LookupError;
 use super::owed::Owed;
 use super::timers::{Due, Timers};
@@ -61,13 +61,19 @@ impl Outbox {
     }
 
     /// What brought a call about that is owed, where this process has seen it.
-    pub(super) fn cause(&self, id: TicketId) -> Option<Cause> {
-        self.owed.cause(id)
+    pub(super) fn context(&self, id: TicketId) -> Option<RequestContext> {
+        self.owed.context(id)
     }
 
     /// A call to the backend at `url` is owed since then, whenever it is due.
-    pub(super) fn owes(&self, id: TicketId, since: Uptime, url: &str, cause: Option<&Cause>) {
-        self.owed.set(id, since, url, cause);
+    pub(super) fn owes(
+        &self,
+        id: TicketId,
+        since: Uptime,
+        url: &str,
+        context: Option<&RequestContext>,
+    ) {
+        self.owed.set(id, since, url, context);
     }
 
     /// A call is due when `at` says, or, where one is under way, decided on when that is over. Settings that `at` reads
@@ -139,9 +145,9 @@ impl Engine {
     pub async fn call_over(self: &Arc<Self>, id: TicketId) {
         self.outbox.over(id);
         match self.find(id).await {
-            Ok(live) => {
+            Ok(handle) => {
                 // Under the lock: a change that comes meanwhile sets what it owes after this.
-                let state = live.lock();
+                let state = handle.lock();
                 self.owe(id, &state.upload, None);
             }
             Err(LookupError::Unknown) => self.call_void(id),
@@ -168,10 +174,10 @@ impl Engine {
     }
 
     /// Sets when the next call of an upload is due, or that none is.
-    pub(super) fn owe(&self, id: TicketId, upload: &Upload, cause: Option<&Cause>) {
+    pub(super) fn owe(&self, id: TicketId, upload: &Upload, context: Option<&RequestContext>) {
         match upload.owed() {
             Some(calls) => {
-                self.outbox.owes(id, calls.since, &upload.ticket().finish_url, cause);
+                self.outbox.owes(id, calls.since, &upload.ticket().finish_url, context);
                 let jitter = self.clock.jitter();
                 let due = || calls.due(&self.options().calls, jitter);
                 self.outbox.set(id, Turn::of(calls), due);

@@ -1,6 +1,6 @@
 //! Since when each upload owes its backend a call, where that goes, and which request brought it about.
 
-use super::cause::Cause;
+use super::context::RequestContext;
 use crate::core::destination::Destination;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Uploads that owe a call, oldest first, those that are being called among them.
 #[derive(Debug, Default)]
-pub(super) struct Owed(Mutex<Held>);
+pub(super) struct Owed(Mutex<Index>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct Index {
     by_time: BTreeSet<(Uptime, TicketId)>,
     by_id: HashMap<TicketId, Entry>,
 }
@@ -21,35 +21,41 @@ struct Held {
 struct Entry {
     since: Uptime,
     destination: Destination,
-    cause: Option<Cause>,
+    context: Option<RequestContext>,
 }
 
 impl Owed {
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    /// A call to the backend at `url` is owed since then. Without a cause, the one that was known stays.
-    pub(super) fn set(&self, id: TicketId, since: Uptime, url: &str, cause: Option<&Cause>) {
-        let mut held = self.lock();
-        let before = held.by_id.remove(&id);
+    /// A call to the backend at `url` is owed since then. Without a context, the one that was known stays.
+    pub(super) fn set(
+        &self,
+        id: TicketId,
+        since: Uptime,
+        url: &str,
+        context: Option<&RequestContext>,
+    ) {
+        let mut index = self.lock();
+        let before = index.by_id.remove(&id);
         if let Some(before) = &before {
-            held.by_time.remove(&(before.since, id));
+            index.by_time.remove(&(before.since, id));
         }
         // An upload's URL stays what it is.
         let (destination, known) = match before {
-            Some(Entry { destination, cause, .. }) => (destination, cause),
+            Some(Entry { destination, context, .. }) => (destination, context),
             None => (Destination::of(url), None),
         };
-        held.by_time.insert((since, id));
-        held.by_id.insert(id, Entry { since, destination, cause: cause.cloned().or(known) });
+        index.by_time.insert((since, id));
+        index.by_id.insert(id, Entry { since, destination, context: context.cloned().or(known) });
     }
 
     /// None is owed any more.
     pub(super) fn clear(&self, id: TicketId) {
-        let mut held = self.lock();
-        if let Some(entry) = held.by_id.remove(&id) {
-            held.by_time.remove(&(entry.since, id));
+        let mut index = self.lock();
+        if let Some(entry) = index.by_id.remove(&id) {
+            index.by_time.remove(&(entry.since, id));
         }
     }
 
@@ -59,14 +65,14 @@ impl Owed {
     }
 
     /// What brought the call about, where this process has seen it.
-    pub(super) fn cause(&self, id: TicketId) -> Option<Cause> {
-        self.lock().by_id.get(&id).and_then(|entry| entry.cause.clone())
+    pub(super) fn context(&self, id: TicketId) -> Option<RequestContext> {
+        self.lock().by_id.get(&id).and_then(|entry| entry.context.clone())
     }
 
     /// How many, and since when the oldest.
     pub(super) fn summary(&self) -> (usize, Option<Uptime>) {
-        let held = self.lock();
-        (held.by_id.len(), held.by_time.first().map(|(since, _)| *since))
+        let index = self.lock();
+        (index.by_id.len(), index.by_time.first().map(|(since, _)| *since))
     }
 }
 
@@ -79,17 +85,17 @@ mod tests {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let owed = Owed::default();
         assert_eq!(owed.summary(), (0, None));
-        owed.set(a, Uptime(5), "http://a/", Some(&Cause::new("first".into(), None)));
+        owed.set(a, Uptime(5), "http://a/", Some(&RequestContext::new("first".into(), None)));
         owed.set(b, Uptime(3), "http://b/", None);
         assert_eq!(owed.summary(), (2, Some(Uptime(3))));
         owed.set(a, Uptime(2), "http://a/", None);
         assert_eq!(owed.summary(), (2, Some(Uptime(2))));
-        assert_eq!(owed.cause(a).unwrap().request(), "first");
-        assert!(owed.cause(b).is_none());
+        assert_eq!(owed.context(a).unwrap().request(), "first");
+        assert!(owed.context(b).is_none());
         assert_eq!(owed.destination(a), Some(Destination::of("https://a:80/x")));
         owed.clear(a);
         owed.clear(a);
         assert_eq!(owed.summary(), (1, Some(Uptime(3))));
-        assert!(owed.cause(a).is_none());
+        assert!(owed.context(a).is_none());
     }
 }

@@ -2,11 +2,11 @@
 //! and leave again when idle; nothing is lost by that.
 
 use super::Engine;
+use super::commit::Op;
 use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
-use super::held::{self, Beside, Lack};
-use super::lane::Task;
-use super::live::{Live, LogPlace};
+use super::handle::{LogFile, UploadHandle};
+use super::integrity::{self, Mismatch, Siblings};
 use crate::core::id::TicketId;
 use crate::storage::journal::JournalFile;
 use crate::storage::local::format::record::{MAGIC, Record, encode};
@@ -21,11 +21,11 @@ use std::time::Duration;
 
 /// The uploads in memory.
 #[derive(Default)]
-pub(super) struct Registry(Mutex<Held>);
+pub(super) struct Registry(Mutex<Index>);
 
 #[derive(Default)]
-struct Held {
-    lives: HashMap<TicketId, Arc<Live>>,
+struct Index {
+    handles: HashMap<TicketId, Arc<UploadHandle>>,
     /// Whose journals hold nothing that an earlier process may have left unsynced.
     settled: HashSet<TicketId>,
     /// Whether the names are durable that an earlier process gave, and that this one gave at a load.
@@ -41,25 +41,25 @@ pub(super) struct Loaded {
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    pub(super) fn held(&self, id: TicketId) -> Option<Arc<Live>> {
-        self.lock().lives.get(&id).cloned()
+    pub(super) fn loaded(&self, id: TicketId) -> Option<Arc<UploadHandle>> {
+        self.lock().handles.get(&id).cloned()
     }
 
     /// All of them, ordered by id.
-    pub(super) fn all(&self) -> Vec<Arc<Live>> {
-        let mut all: Vec<_> = self.lock().lives.values().cloned().collect();
-        all.sort_by_key(|live| live.id);
+    pub(super) fn all(&self) -> Vec<Arc<UploadHandle>> {
+        let mut all: Vec<_> = self.lock().handles.values().cloned().collect();
+        all.sort_by_key(|handle| handle.id);
         all
     }
 
     pub(super) fn remove(&self, id: TicketId) {
-        let mut held = self.lock();
-        held.lives.remove(&id);
-        held.settled.remove(&id);
+        let mut index = self.lock();
+        index.handles.remove(&id);
+        index.settled.remove(&id);
     }
 
     /// The journal of `id` was born in this process, or made sure of.
@@ -70,9 +70,9 @@ impl Registry {
     /// The journal of `id` has a name that a power cut may give back to the one before: no load ends well before a sync of
     /// the names does.
     pub(super) fn unnamed(&self, id: TicketId) {
-        let mut held = self.lock();
-        held.settled.remove(&id);
-        held.names_settled = false;
+        let mut index = self.lock();
+        index.settled.remove(&id);
+        index.names_settled = false;
     }
 
     /// Whether names are still to be made durable.
@@ -88,20 +88,20 @@ impl Registry {
 impl Engine {
     /// Takes an upload into memory whose journal was just read. Only under [`super::loads::Loads::exclusive`]: then
     /// nobody has appended to that journal since.
-    pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<Live> {
+    pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<UploadHandle> {
         let note_run = replayed.run != Some(self.store.run()) || replayed.faulted;
-        let log = LogPlace::Closed { valid_bytes: replayed.valid_bytes, note_run };
+        let log = LogFile::Closed { valid_bytes: replayed.valid_bytes, note_run };
         let publish = replayed.upload.awaits_publish();
         self.first_sight(id, &replayed.upload);
-        let live = Live::new(id, replayed.upload, log, self.uptime());
-        live.compact_at(self.options().strides.compact_bytes);
-        live.lock().unsynced_bytes = replayed.unsynced_bytes;
-        self.registry.lock().lives.insert(id, Arc::clone(&live));
+        let handle = UploadHandle::new(id, replayed.upload, log, self.uptime());
+        handle.compact_at(self.options().tuning.compact_bytes);
+        handle.lock().unsynced_bytes = replayed.unsynced_bytes;
+        self.registry.lock().handles.insert(id, Arc::clone(&handle));
         if publish {
             // Completed just before a crash. Whoever asks sees it handed over in a moment.
-            drop(self.submit(&live, Task::Publish));
+            drop(self.submit(&handle, Op::Publish));
         }
-        live
+        handle
     }
 
     /// Has what the journal of `id` says hold whatever happens, unless that is so. Blocks.
@@ -187,8 +187,8 @@ impl Engine {
                 let placed = self.store.published(id);
                 let placed =
                     placed.map_err(|error| LookupError::opening("opening the file", &error))?;
-                let beside = Beside { part: part.is_some(), published: placed.is_some() };
-                return Err(if held::is_forgotten(error, beside, self.options().ack) {
+                let beside = Siblings { part: part.is_some(), published: placed.is_some() };
+                return Err(if integrity::is_forgotten(error, beside, self.options().ack) {
                     LookupError::Unknown
                 } else {
                     unreadable(error)
@@ -203,12 +203,14 @@ impl Engine {
             // Nothing is written over what lies behind before something has to be appended; it is noted at a later load.
             replayed.uncounted = None;
         }
-        held::check(&*self.store, id, &replayed.upload).map_err(|lack| match lack {
-            Lack::Unreadable(error) => LookupError::opening("stored bytes", &error),
-            lack @ (Lack::Short { .. } | Lack::NoPart) => {
-                LookupError::Fault(Fault::new("stored bytes", &lack))
-            }
-        })?;
+        integrity::check(&*self.store, id, &replayed.upload).map_err(
+            |mismatch| match mismatch {
+                Mismatch::Unreadable(error) => LookupError::opening("stored bytes", &error),
+                mismatch @ (Mismatch::Short { .. } | Mismatch::NoPart) => {
+                    LookupError::Fault(Fault::new("stored bytes", &mismatch))
+                }
+            },
+        )?;
         Ok(Loaded { replayed, compaction, tail })
     }
 
@@ -223,28 +225,28 @@ impl Engine {
 
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
     /// bytes were durable, ordered by id.
-    pub(super) fn evict_idle(&self) -> Vec<Arc<Live>> {
+    pub(super) fn evict_idle(&self) -> Vec<Arc<UploadHandle>> {
         let now = self.uptime();
         let mut unsynced = Vec::new();
-        let mut held = self.registry.lock();
-        held.lives.retain(|_, live| {
+        let mut index = self.registry.lock();
+        index.handles.retain(|_, handle| {
             // Whoever works on an upload holds a second reference; under this lock none is added.
-            if Arc::strong_count(live) > 1 {
+            if Arc::strong_count(handle) > 1 {
                 return true;
             }
-            let state = live.lock();
-            let busy = !state.lane.is_idle() || state.claims.count() > 0 || state.fault.is_some();
+            let state = handle.lock();
+            let busy = !state.queue.is_idle() || state.claims.count() > 0 || state.fault.is_some();
             if busy || state.upload.awaits_publish() || now.since(state.touched) < IDLE_IN_MEMORY {
                 return true;
             }
             if state.unsynced_bytes > 0 {
-                unsynced.push(Arc::clone(live));
+                unsynced.push(Arc::clone(handle));
                 return true;
             }
             false
         });
-        drop(held);
-        unsynced.sort_by_key(|live| live.id);
+        drop(index);
+        unsynced.sort_by_key(|handle| handle.id);
         unsynced
     }
 }

@@ -102,7 +102,7 @@ impl Syncs {
     }
 }
 
-/// Uploads that are known, by where they stand. After a start each is known once it was met by the
+/// Uploads that are known, by where they stand. After a start each is known once it was read by the
 /// first pass of the sweep, or asked for.
 #[derive(Debug, Default)]
 pub struct ByState([Gauge; StateName::ALL.len()]);

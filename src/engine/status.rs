@@ -2,9 +2,9 @@
 
 use super::Engine;
 use super::error::LookupError;
-use super::live::Live;
-use super::places;
-use crate::core::event::DigestWish;
+use super::handle::UploadHandle;
+use super::slots;
+use crate::core::event::DigestRequest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::limits::POLLS;
@@ -49,7 +49,7 @@ pub struct Status {
     /// Why cancelled or failed, or what the handover waits for.
     pub reason: Option<String>,
     /// What digest of the file its web app wants.
-    pub digest: DigestWish,
+    pub digest: DigestRequest,
     /// When the ticket was given out.
     pub created: Timestamp,
     /// When a byte or fact last arrived.
@@ -115,8 +115,8 @@ impl Status {
 impl Engine {
     /// How the upload stands now. Dropping the future changes nothing.
     pub async fn status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
-        let live = self.find(id).await?;
-        Ok(self.status_of(&live))
+        let handle = self.find(id).await?;
+        Ok(self.status_of(&handle))
     }
 
     /// Waits until the upload leaves `state` (where `None`: the state it is in now), is over, the
@@ -129,14 +129,14 @@ impl Engine {
         at_most: Duration,
         gone: impl Future<Output = ()>,
     ) -> Result<Status, LookupError> {
-        let live = self.find(id).await?;
-        let first = self.status_of(&live);
+        let handle = self.find(id).await?;
+        let first = self.status_of(&handle);
         let awaited = state.unwrap_or(first.state);
         if first.state != awaited || first.state.is_final() {
             return Ok(first);
         }
-        let Ok(_place) = places::take(POLLS, &live.polls, &self.polls) else { return Ok(first) };
-        let mut stands = live.stands.subscribe();
+        let Ok(_slot) = slots::take(POLLS, &handle.polls, &self.polls) else { return Ok(first) };
+        let mut stands = handle.stands.subscribe();
         tokio::select! {
             biased;
             _ = stands.wait_for(|now| *now != awaited) => {}
@@ -144,18 +144,18 @@ impl Engine {
             () = self.draining.cancelled() => {}
             () = gone => {}
         }
-        Ok(self.status_of(&live))
+        Ok(self.status_of(&handle))
     }
 
     /// How an upload stands that is in memory. Brings none there, and keeps none there longer.
     pub fn in_memory(&self, id: TicketId) -> Option<Status> {
-        let live = self.registry.held(id)?;
-        let state = live.lock();
+        let handle = self.registry.loaded(id)?;
+        let state = handle.lock();
         Some(self.describe(&state.upload))
     }
 
-    pub(super) fn status_of(&self, live: &Arc<Live>) -> Status {
-        let mut state = live.lock();
+    pub(super) fn status_of(&self, handle: &Arc<UploadHandle>) -> Status {
+        let mut state = handle.lock();
         state.touched = self.uptime();
         self.describe(&state.upload)
     }

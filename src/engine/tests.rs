@@ -8,7 +8,7 @@ use super::tickets::NewUpload;
 use super::*;
 use crate::core::command::{FileFacts, Offer, Reach};
 use crate::core::digest::ChunkDigest;
-use crate::core::event::{DigestWish, Notice, Removal};
+use crate::core::event::{DigestRequest, Notice, Removal};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
@@ -23,10 +23,10 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 mod damaged_journals;
-mod first_pass;
 mod journals;
 mod outbox;
 mod over_time;
+mod scan;
 mod shared;
 mod slow_disk;
 mod uptime;
@@ -58,7 +58,7 @@ impl Machine {
             calls: Policy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
-            strides: strides::Strides::default(),
+            tuning: tuning::Tuning::default(),
             waiting_bytes: 1 << 20,
         };
         self.start_as(options)
@@ -82,7 +82,7 @@ fn wish() -> NewUpload {
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,
-        digest: DigestWish::None,
+        digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
     }
@@ -92,7 +92,7 @@ async fn ticket(engine: &Arc<Engine>) -> TicketId {
     engine.new_upload(wish()).await.unwrap().0
 }
 
-async fn ticket_with(engine: &Arc<Engine>, digest: DigestWish) -> TicketId {
+async fn ticket_with(engine: &Arc<Engine>, digest: DigestRequest) -> TicketId {
     engine.new_upload(NewUpload { digest, ..wish() }).await.unwrap().0
 }
 
@@ -406,7 +406,7 @@ async fn a_file_that_comes_in_order_is_not_read_for_its_digest() {
             Fate::Happens
         }));
         let engine = Machine { store, ..machine }.start(ack);
-        let id = ticket_with(&engine, DigestWish::Sha256).await;
+        let id = ticket_with(&engine, DigestRequest::Sha256).await;
         // What a wrong digest brought does not count, and a broken body's prefix does.
         let wrong = Some(ChunkDigest::Sha256([0; 32]));
         engine.receive(id, chunk(0, 3, 10), wrong, body(&[b"HEL"])).await.unwrap_err();
@@ -419,7 +419,7 @@ async fn a_file_that_comes_in_order_is_not_read_for_its_digest() {
         assert_eq!(digest_of(&engine, id).await, expected);
         assert_eq!(reads.load(Ordering::Relaxed), 0, "{ack:?}");
 
-        let id = ticket_with(&engine, DigestWish::Sha256).await;
+        let id = ticket_with(&engine, DigestRequest::Sha256).await;
         engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
         engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
         assert_eq!(digest_of(&engine, id).await, expected);

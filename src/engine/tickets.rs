@@ -1,11 +1,11 @@
 //! Giving out tickets, and the changes that a browser or backend may ask for by name.
 
 use super::Engine;
-use super::cause::{Cause, request_of};
+use super::context::{RequestContext, request_of};
 use super::error::{ChangeError, Fault, TicketError};
 use super::status::{StateName, Status};
 use crate::core::command::{Command, FileFacts};
-use crate::core::event::{DigestWish, Durability, Notice, Removal, Ticket};
+use crate::core::event::{DigestRequest, Durability, Notice, Removal, Ticket};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::Refusal;
@@ -31,7 +31,7 @@ pub struct NewUpload {
     /// The file's length, if the backend knows it.
     pub length: Option<u64>,
     /// Whether the backend wants the file's digest.
-    pub digest: DigestWish,
+    pub digest: DigestRequest,
     /// Opaque text for the backend.
     pub metadata: String,
     /// How long the ticket may lie idle, where it differs from the server's setting.
@@ -98,7 +98,7 @@ impl Engine {
     async fn write_ticket(self: &Arc<Self>, ticket: Ticket) -> Result<(), TicketError> {
         let engine = Arc::clone(self);
         let token = self.tracker.token();
-        let cause = Cause::current();
+        let context = RequestContext::current();
         let written = self.blocking.spawn(move || {
             let _token = token;
             let sync = match engine.options().ack {
@@ -121,7 +121,7 @@ impl Engine {
                 Ok(()) => {
                     engine.registry.settled(ticket.id);
                     engine.stats.tickets.add(1);
-                    let request = request_of(cause.as_ref());
+                    let request = request_of(context.as_ref());
                     tracing::info!(upload = %ticket.id.short(), request, "upload ticket issued");
                 }
                 Err(error) => {
@@ -151,9 +151,9 @@ impl Engine {
 
     /// Whether the upload still takes anything; for a refusal before a body is read.
     pub async fn check_open(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
-        let live = self.find(id).await?;
+        let handle = self.find(id).await?;
         let (command, now) = (Command::Bind(FileFacts::default()), self.now());
-        let decided = live.lock().upload.decide(&command, now, &self.options().limits);
+        let decided = handle.lock().upload.decide(&command, now, &self.options().limits);
         decided.map(drop).map_err(ChangeError::Refused)
     }
 
@@ -165,9 +165,9 @@ impl Engine {
         id: TicketId,
         facts: FileFacts,
     ) -> Result<Status, ChangeError> {
-        let live = self.find(id).await?;
-        self.change(&live, Command::Bind(facts)).await?;
-        Ok(self.status_of(&live))
+        let handle = self.find(id).await?;
+        self.change(&handle, Command::Bind(facts)).await?;
+        Ok(self.status_of(&handle))
     }
 
     /// Cancels an upload that is not complete. Durable when this returns; the bytes are removed.
@@ -178,21 +178,21 @@ impl Engine {
         reason: String,
         notice: Notice,
     ) -> Result<Status, ChangeError> {
-        let live = self.find(id).await?;
-        self.change(&live, Command::Cancel { reason, notice }).await?;
-        Ok(self.status_of(&live))
+        let handle = self.find(id).await?;
+        self.change(&handle, Command::Cancel { reason, notice }).await?;
+        Ok(self.status_of(&handle))
     }
 
     /// The backend has taken the file (`finish_upload`). Durable when this returns.
     pub async fn finish(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
-        let live = self.find(id).await?;
-        self.change(&live, Command::Finish).await
+        let handle = self.find(id).await?;
+        self.change(&handle, Command::Finish).await
     }
 
     /// Tries a failed handover again now, or one that waits for its next try.
     pub async fn retry(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
-        let live = self.find(id).await?;
-        self.change(&live, Command::Retry).await
+        let handle = self.find(id).await?;
+        self.change(&handle, Command::Retry).await
     }
 
     /// Checks the secret that a backend gave when it took the ticket, in constant time.
@@ -201,8 +201,8 @@ impl Engine {
         id: TicketId,
         secret: &str,
     ) -> Result<(), ChangeError> {
-        let live = self.find(id).await?;
-        let state = live.lock();
+        let handle = self.find(id).await?;
+        let state = handle.lock();
         let expected = state.upload.ticket().secret.as_bytes();
         if bool::from(expected.ct_eq(secret.as_bytes())) {
             Ok(())

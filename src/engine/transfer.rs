@@ -5,15 +5,15 @@
 
 use super::Engine;
 use super::batch::Source;
-use super::cause::Cause;
 use super::chunk::{Chunk, End};
-use super::claim::Claim;
+use super::claims::Claim;
+use super::commit::Op;
+use super::context::RequestContext;
 use super::deadline;
 use super::detached::{Detached, Panicked};
 use super::error::{Fault, TransferError};
-use super::lane::Task;
-use super::live::Live;
-use super::places::{self, Place};
+use super::handle::UploadHandle;
+use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{Offer, Reach};
 use crate::core::digest::ChunkDigest;
@@ -55,9 +55,9 @@ impl Engine {
             engine.transfer(id, offer, digest, source).await
         };
         let transfer = self.tracker.track_future(transfer);
-        // It takes its cause along where it goes on alone.
-        let ended = match Cause::current() {
-            Some(cause) => Detached::new(cause.during(transfer)).await,
+        // It takes its context along where it goes on alone.
+        let ended = match RequestContext::current() {
+            Some(context) => Detached::new(context.during(transfer)).await,
             None => Detached::new(transfer).await,
         };
         let lost = |Panicked| TransferError::Fault(Fault("the transfer panicked".into()));
@@ -72,19 +72,19 @@ impl Engine {
         source: S,
     ) -> Result<Status, TransferError> {
         let began = Instant::now();
-        let live = self.find(id).await?;
-        self.check_answers(&live)?;
-        let place = places::take(CHUNKS, &live.chunks, &self.stats.chunks_in_flight)?;
-        let (claim, missing) = self.claim(&live, &offer).await?;
-        let known = missing.is_empty() && live.knows(&offer);
-        let blob = if missing.is_empty() { None } else { Some(self.blob(&live).await?) };
-        let mut chunk = Chunk::new(self, &live, offer, missing, blob, digest);
+        let handle = self.find(id).await?;
+        self.check_answers(&handle)?;
+        let slot = slots::take(CHUNKS, &handle.chunks, &self.stats.chunks_in_flight)?;
+        let (claim, missing) = self.claim(&handle, &offer).await?;
+        let known = missing.is_empty() && handle.knows(&offer);
+        let blob = if missing.is_empty() { None } else { Some(self.blob(&handle).await?) };
+        let mut chunk = Chunk::new(self, &handle, offer, missing, blob, digest);
         let ended = if known {
             // Boxed: every other transfer would carry the space of a second receiver.
-            let skim = Box::pin(self.skim(&live, &mut chunk, source, place));
+            let skim = Box::pin(self.skim(&handle, &mut chunk, source, slot));
             let Some(ended) = skim.await else {
-                self.publish_if_complete(&live).await?;
-                return Ok(self.status_of(&live));
+                self.publish_if_complete(&handle).await?;
+                return Ok(self.status_of(&handle));
             };
             ended
         } else {
@@ -94,11 +94,11 @@ impl Engine {
         let result = chunk.conclude(ended).await;
         drop(claim);
         result?;
-        self.publish_if_complete(&live).await?;
+        self.publish_if_complete(&handle).await?;
         self.stats.commit_times.since(arrived);
         self.stats.chunk_times.since(began);
         self.stats.chunk_bytes.note(bytes);
-        Ok(self.status_of(&live))
+        Ok(self.status_of(&handle))
     }
 
     /// How the upload stands, where every byte of the offer is acknowledged already: its body need not be asked
@@ -108,20 +108,20 @@ impl Engine {
         id: TicketId,
         offer: &Offer,
     ) -> Result<Option<Status>, TransferError> {
-        let live = self.find(id).await?;
-        self.check_answers(&live)?;
+        let handle = self.find(id).await?;
+        self.check_answers(&handle)?;
         let missing = {
-            let state = live.lock();
+            let state = handle.lock();
             if let Some(fault) = &state.fault {
                 return Err(TransferError::Fault(fault.clone()));
             }
             state.upload.admit(offer, &self.options().limits)
         };
-        if !missing.map_err(TransferError::Refused)?.is_empty() || !live.knows(offer) {
+        if !missing.map_err(TransferError::Refused)?.is_empty() || !handle.knows(offer) {
             return Ok(None);
         }
-        self.publish_if_complete(&live).await?;
-        Ok(Some(self.status_of(&live)))
+        self.publish_if_complete(&handle).await?;
+        Ok(Some(self.status_of(&handle)))
     }
 
     /// Reads a body of which nothing is needed as long as it comes quickly, and judges it if it comes to its end: not
@@ -129,10 +129,10 @@ impl Engine {
     /// is let go. After a moment it holds no place of a chunk any more.
     async fn skim<S: Source>(
         &self,
-        live: &Live,
+        handle: &UploadHandle,
         chunk: &mut Chunk<'_>,
         source: S,
-        place: Place<'_>,
+        slot: Slot<'_>,
     ) -> Option<End> {
         let moved = AtomicU64::new(0);
         let mut receive = pin!(chunk.receive(Metered { source, moved: &moved }, None));
@@ -140,8 +140,8 @@ impl Engine {
         if let Ok(ended) = timeout(IN_PLACE, receive.as_mut()).await {
             return Some(ended);
         }
-        drop(place);
-        let _passing = places::take(PASSING_CHUNKS, &live.passing, &self.passing).ok()?;
+        drop(slot);
+        let _passing = slots::take(PASSING_CHUNKS, &handle.passing, &self.passing).ok()?;
         loop {
             if let Ok(ended) = timeout(SKIM, receive.as_mut()).await {
                 return Some(ended);
@@ -156,12 +156,12 @@ impl Engine {
     /// have let go when this returns.
     async fn claim(
         self: &Arc<Self>,
-        live: &Arc<Live>,
+        handle: &Arc<UploadHandle>,
         offer: &Offer,
     ) -> Result<(Option<Claim>, ExtentSet), TransferError> {
         let limits = &self.options().limits;
         let claim = {
-            let mut state = live.lock();
+            let mut state = handle.lock();
             if let Some(fault) = &state.fault {
                 return Err(TransferError::Fault(fault.clone()));
             }
@@ -171,24 +171,24 @@ impl Engine {
             }
             // The queue compacts it long before, unless the disk is full or hangs; where that is over, the client need
             // only come again.
-            if live.journal_bytes() > MAX_JOURNAL_BYTES {
+            if handle.journal_bytes() > MAX_JOURNAL_BYTES {
                 drop(state);
-                self.compact_for_refused(live);
+                self.compact_for_refused(handle);
                 let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
                 return Err(TransferError::Refused(refusal));
             }
             let (number, fence) = state.claims.add(missing);
-            Claim { live: Arc::clone(live), number, fence }
+            Claim { handle: Arc::clone(handle), number, fence }
         };
         tokio::select! {
             biased;
-            () = claim.fence.cancelled() => return Err(self.fenced(live)),
+            () = claim.fence.cancelled() => return Err(self.fenced(handle)),
             () = claim.turn() => {}
             () = deadline::passed(TURN_DEADLINE) => {
                 return Err(TransferError::Fault(Fault("an older request did not release its range".into())));
             }
         }
-        let mut state = live.lock();
+        let mut state = handle.lock();
         let missing = state.upload.admit(offer, limits).map_err(TransferError::Refused)?;
         state.claims.narrow(claim.number, missing.clone());
         drop(state);
@@ -196,11 +196,14 @@ impl Engine {
     }
 
     /// The part of the upload, opened once and kept while the upload is in memory.
-    async fn blob(self: &Arc<Self>, live: &Arc<Live>) -> Result<Arc<dyn Blob>, TransferError> {
-        if let Some(blob) = &live.lock().blob {
+    async fn blob(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+    ) -> Result<Arc<dyn Blob>, TransferError> {
+        if let Some(blob) = &handle.lock().blob {
             return Ok(Arc::clone(blob));
         }
-        let (engine, of) = (Arc::clone(self), Arc::clone(live));
+        let (engine, of) = (Arc::clone(self), Arc::clone(handle));
         let opened = self.blocking.spawn(move || {
             // Not beside a publish or removal: either would leave a part behind that is none.
             let sealed = of.open()?;
@@ -213,21 +216,24 @@ impl Engine {
         });
         let opened =
             opened.await.map_err(|error| TransferError::Fault(Fault::new("opening", &error)))?;
-        let Some(blob) = opened else { return Err(self.fenced(live)) };
+        let Some(blob) = opened else { return Err(self.fenced(handle)) };
         blob.map_err(|error| TransferError::disk("opening the part", &error))
     }
 
     /// A complete file that is not in its place yet (its publish found the disk full, say) is put
     /// there now.
-    async fn publish_if_complete(self: &Arc<Self>, live: &Arc<Live>) -> Result<(), TransferError> {
-        if live.lock().upload.awaits_publish() {
-            self.submit(live, Task::Publish).done().await?;
+    async fn publish_if_complete(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+    ) -> Result<(), TransferError> {
+        if handle.lock().upload.awaits_publish() {
+            self.submit(handle, Op::Publish).done().await?;
         }
         Ok(())
     }
 }
 
-impl Live {
+impl UploadHandle {
     /// Whether an offer of which nothing is missing says nothing new either: its range is named, and the length
     /// it gives is known.
     fn knows(&self, offer: &Offer) -> bool {

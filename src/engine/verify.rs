@@ -5,7 +5,7 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
-use super::live::Live;
+use super::handle::UploadHandle;
 use super::stats::Gauge;
 use super::status::Status;
 use crate::core::extent::Extent;
@@ -83,39 +83,39 @@ impl Engine {
         id: TicketId,
         pieces: Vec<Piece>,
     ) -> Result<(Status, Vec<Verdict>), VerifyError> {
-        let live = self.find(id).await?;
-        let _alone = Alone::new(&live).ok_or(VerifyError::Running)?;
+        let handle = self.find(id).await?;
+        let _alone = Alone::new(&handle).ok_or(VerifyError::Running)?;
         let _turn = self.readers.turn().await.ok_or(VerifyError::Busy)?;
-        live.spend(&pieces).map_err(|after| VerifyError::Spent { after })?;
+        handle.spend(&pieces).map_err(|after| VerifyError::Spent { after })?;
         let wanted = Wanted::default();
         let (engine, of, still_wanted) =
-            (Arc::clone(self), Arc::clone(&live), Arc::clone(&wanted.0));
+            (Arc::clone(self), Arc::clone(&handle), Arc::clone(&wanted.0));
         let compared = self.blocking.spawn(move || engine.compare(&of, &pieces, &still_wanted));
         let lost = |error: &dyn std::fmt::Display| {
             LookupError::Fault(Fault::new("reading the part", error))
         };
         let verdicts =
             compared.await.map_err(|error| lost(&error))?.map_err(|error| lost(&error))?;
-        Ok((self.status_of(&live), verdicts))
+        Ok((self.status_of(&handle), verdicts))
     }
 
     /// Blocks.
     fn compare(
         &self,
-        live: &Live,
+        handle: &UploadHandle,
         pieces: &[Piece],
         wanted: &AtomicBool,
     ) -> io::Result<Vec<Verdict>> {
         let none = || vec![Verdict::NotHeld; pieces.len()];
         let (received, held) = {
-            let state = live.lock();
+            let state = handle.lock();
             (state.upload.received().clone(), state.blob.clone())
         };
         // Acknowledged bytes never change, so nothing is locked while they are read. A part that goes
         // away meanwhile was opened before.
         let blob = match held {
             Some(blob) => Some(blob),
-            None => self.store.open(live.id)?,
+            None => self.store.open(handle.id)?,
         };
         let Some(blob) = blob else { return Ok(none()) };
         let mut buffer = vec![0; BLOCK_BYTES];
@@ -128,7 +128,7 @@ impl Engine {
         });
         let verdicts = verdicts.collect::<io::Result<Vec<_>>>()?;
         // Cancelled while it was read: what was read may have been given back.
-        let still = live.lock().upload.received().clone();
+        let still = handle.lock().upload.received().clone();
         let kept = |(verdict, piece): (Verdict, &Piece)| {
             if still.contains(piece.extent) { verdict } else { Verdict::NotHeld }
         };
@@ -199,13 +199,13 @@ impl Comparing {
 }
 
 /// The one comparison of an upload, until it is dropped.
-struct Alone<'a>(&'a Live);
+struct Alone<'a>(&'a UploadHandle);
 
 impl<'a> Alone<'a> {
-    fn new(live: &'a Live) -> Option<Self> {
-        let mut comparing = live.comparing();
+    fn new(handle: &'a UploadHandle) -> Option<Self> {
+        let mut comparing = handle.comparing();
         let before = std::mem::replace(&mut comparing.running, true);
-        (!before).then(|| Self(live))
+        (!before).then(|| Self(handle))
     }
 }
 
@@ -215,7 +215,7 @@ impl Drop for Alone<'_> {
     }
 }
 
-impl Live {
+impl UploadHandle {
     fn comparing(&self) -> MutexGuard<'_, Comparing> {
         self.comparing.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use crate::core::id::TicketId;
 use crate::core::time::ms;
 use crate::engine::Engine;
 use crate::engine::calls::{Call, CallKind, CallResult};
-use crate::engine::cause::{Cause, request_of};
+use crate::engine::context::{RequestContext, request_of};
 use crate::engine::error::ChangeError;
 use crate::engine::swap::Swap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -215,7 +215,7 @@ fn not_begun(engine: &Engine, id: TicketId, error: &ChangeError) -> bool {
 }
 
 fn log(call: &Call, result: &CallResult, took: Duration) {
-    let (upload, request) = (call.id.short(), request_of(call.cause.as_ref()));
+    let (upload, request) = (call.id.short(), request_of(call.context.as_ref()));
     let (attempt, ms) = (call.attempt, ms(took));
     match result {
         CallResult::Done => {
@@ -232,7 +232,7 @@ fn log(call: &Call, result: &CallResult, took: Duration) {
 
 async fn make(client: &Client, call: &Call, place: &Arc<Place>) -> CallResult {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
-    let trace = call.cause.as_ref().and_then(Cause::traceparent);
+    let trace = call.context.as_ref().and_then(RequestContext::traceparent);
     let (key, began) = (call.id.to_string(), Instant::now());
     match client.post_form(&call.url, form, &key, trace, Arc::<Place>::clone(place)).await {
         Ok(answer) => {

@@ -1,5 +1,5 @@
 //! The journal of an upload: a short append-only file of checksummed records, the only form in
-//! which state is kept. Replaying it is the only way an upload comes to life.
+//! which state is kept. Replaying it is the only way an upload is loaded.
 //!
 //! Knows no bytes of files (that is `store`) and takes no decisions (that is `core`).
 

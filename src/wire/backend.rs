@@ -9,7 +9,7 @@ use super::reply::{Code, Problem, json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::status::StatusBody;
 use super::{Answer, Caller, Surface, Wire};
-use crate::core::event::{DigestWish, Notice, Removal};
+use crate::core::event::{DigestRequest, Notice, Removal};
 use crate::core::id::TicketId;
 use crate::engine::status::{StateName, Status};
 use crate::engine::tickets::NewUpload;
@@ -166,8 +166,8 @@ impl Wire {
             max_bytes: params.bytes("maxBytes")?,
             length: params.bytes("length")?,
             digest: match params.text("digest") {
-                None => DigestWish::None,
-                Some("sha-256") => DigestWish::Sha256,
+                None => DigestRequest::None,
+                Some("sha-256") => DigestRequest::Sha256,
                 Some(other) => {
                     return Err(Problem::bad_request(format!(
                         "parameter digest {}: only \"sha-256\" is supported",

@@ -14,8 +14,8 @@ use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
 use crate::core::refusal::Refusal;
-use crate::engine::places::{SmallCallError, Taken};
 use crate::engine::presence::Presence;
+use crate::engine::slots::{Full, SmallCallError};
 use crate::engine::status::{StateName, Status};
 use hyper::body::Body as _;
 use hyper::header::HeaderValue;
@@ -266,7 +266,7 @@ pub(super) fn unread() -> Problem {
 }
 
 /// The upload, or all of them together, have as many of these as may be.
-pub(super) fn too_many(taken: Taken, what: &str) -> Problem {
+pub(super) fn too_many(taken: Full, what: &str) -> Problem {
     let detail = match taken.limit {
         0 => format!("the server has reached its limit of {what}; try again in a moment"),
         limit => format!("the upload has {limit} {what}, its limit for now"),
@@ -277,7 +277,7 @@ pub(super) fn too_many(taken: Taken, what: &str) -> Problem {
 impl From<SmallCallError> for Problem {
     fn from(error: SmallCallError) -> Self {
         match error {
-            SmallCallError::Taken(taken) => too_many(taken, "small requests under way"),
+            SmallCallError::Full(taken) => too_many(taken, "small requests under way"),
             SmallCallError::Unread => unread(),
         }
     }

@@ -5,7 +5,7 @@
 use super::status::StatusBody;
 use super::{Answer, native};
 use crate::core::digest::ChunkDigest;
-use crate::engine::cause::{Cause, request_of};
+use crate::engine::context::{RequestContext, request_of};
 use crate::engine::error::{
     ChangeError, ClientFault, Fault, LookupError, TicketError, TransferError,
 };
@@ -332,7 +332,7 @@ pub fn shown(value: &str) -> String {
 impl From<Fault> for Problem {
     /// What failed is in the log; the outside learns only that something did.
     fn from(fault: Fault) -> Self {
-        let cause = Cause::current();
+        let cause = RequestContext::current();
         tracing::error!(%fault, request = request_of(cause.as_ref()), "request failed");
         Self::new(Code::Fault, "the server failed; nothing acknowledged is lost")
     }

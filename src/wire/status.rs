@@ -1,7 +1,7 @@
 //! The status object of an upload, as JSON and as headers.
 
 use super::Options;
-use crate::core::event::DigestWish;
+use crate::core::event::DigestRequest;
 use crate::engine::status::{StateName, Status};
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 use serde::Serialize;
@@ -55,8 +55,8 @@ impl StatusBody {
             complete: status.is_complete(),
             name: status.name,
             digest: match status.digest {
-                DigestWish::None => None,
-                DigestWish::Sha256 => Some("sha-256"),
+                DigestRequest::None => None,
+                DigestRequest::Sha256 => Some("sha-256"),
             },
             reason: status.reason,
         }

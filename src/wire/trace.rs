@@ -6,7 +6,7 @@
 use super::access::Access;
 use super::{Caller, route::Route};
 use crate::core::digest::hex;
-use crate::engine::cause::Cause;
+use crate::engine::context::RequestContext;
 use hyper::header::HeaderMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
@@ -16,7 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// The request with these headers, as the cause of what follows from it.
-pub(super) fn cause(headers: &HeaderMap, route: Route, caller: &Caller, access: &Access) -> Cause {
+pub(super) fn cause(
+    headers: &HeaderMap,
+    route: Route,
+    caller: &Caller,
+    access: &Access,
+) -> RequestContext {
     let trusted = access.trusts(caller);
     let given = headers.get(REQUEST_ID).filter(|_| trusted);
     let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
@@ -27,7 +32,7 @@ pub(super) fn cause(headers: &HeaderMap, route: Route, caller: &Caller, access: 
     // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
     // Source: W3C Trace Context, security considerations, denial of service.
     let believed = trusted || matches!(route, Route::Backend(_));
-    Cause::new(request, believed.then(|| traceparent(headers)).flatten())
+    RequestContext::new(request, believed.then(|| traceparent(headers)).flatten())
 }
 
 /// A new id: 16 hexadecimal digits that tell neither how many came before nor which come next. Two of one run that

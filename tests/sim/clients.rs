@@ -6,7 +6,7 @@ use crate::model::{Known, Promise, Request, byte};
 use crate::world::Life;
 use incoming::core::command::{FileFacts, Offer, Reach};
 use incoming::core::digest::ChunkDigest;
-use incoming::core::event::{DigestWish, Notice, Removal};
+use incoming::core::event::{DigestRequest, Notice, Removal};
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::MAX_FILE_BYTES;
@@ -43,7 +43,7 @@ impl Client {
             (
                 if empty { 0 } else { dice.between(1, largest) },
                 dice.of(&[Removal::RemoveWhenFinished, Removal::Keep]),
-                dice.of(&[DigestWish::None, DigestWish::Sha256]),
+                dice.of(&[DigestRequest::None, DigestRequest::Sha256]),
                 dice.once_in(4),
             )
         };
@@ -63,7 +63,7 @@ impl Client {
         match outcome {
             Ok(id) => {
                 let now = self.life.now_ms();
-                let digest = digest == DigestWish::Sha256;
+                let digest = digest == DigestRequest::Sha256;
                 let known = Known::new(file_bytes, removal, digest, now);
                 self.life.world.model().uploads.insert(id, known);
                 self.life.look();

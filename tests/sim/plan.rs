@@ -5,7 +5,7 @@ use incoming::core::event::Durability;
 use incoming::core::handover::Policy;
 use incoming::core::limits::Limits;
 use incoming::engine::Options;
-use incoming::engine::strides::Strides;
+use incoming::engine::tuning::Tuning;
 use std::time::Duration;
 
 /// How a life of the server ends.
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) ack: Durability,
     pub(crate) lives: Vec<Life>,
     pub(crate) largest_file: u64,
-    pub(crate) strides: Strides,
+    pub(crate) tuning: Tuning,
     /// Work on a blocking thread waits for up to so many turns.
     pub(crate) turns: u64,
     pub(crate) allocates: bool,
@@ -85,7 +85,7 @@ impl Plan {
             ack,
             lives,
             largest_file: dice.of(&[16, 200, 3000]),
-            strides: Strides {
+            tuning: Tuning {
                 batch_bytes: usize::try_from(dice.of(&[8, 100, 1000])).unwrap(),
                 checkpoint_bytes: dice.of(&[10, 150, 1 << 20]),
                 first_stretch_bytes: dice.of(&[16, 128, 8 << 20]),
@@ -111,7 +111,7 @@ impl Plan {
             calls: Policy { confirm_timeout: CONFIRM, retry_for: RETRY_FOR },
             body_timeout: BODY_TIMEOUT,
             min_rate: 0,
-            strides: self.strides,
+            tuning: self.tuning,
             waiting_bytes: 64 << 10,
         }
     }

@@ -13,7 +13,7 @@ use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
-use crate::engine::held::{self, Beside, Lack};
+use crate::engine::integrity::{self, Mismatch, Siblings};
 use crate::storage::journal::JournalStore;
 use crate::storage::local::format::records::Records;
 use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
@@ -135,11 +135,11 @@ impl Shelf {
     /// or it is no trace of a power cut, is that damage.
     fn unborn(&self, id: TicketId, why: Unreadable) -> Finding {
         // What cannot be looked at may be there.
-        let beside = Beside {
+        let beside = Siblings {
             part: !matches!(self.store.open(id), Ok(None)),
             published: !matches!(self.store.published(id), Ok(None)),
         };
-        if !held::is_forgotten(why, beside, self.ack) {
+        if !integrity::is_forgotten(why, beside, self.ack) {
             let why = format!("{why}, and bytes lie beside it");
             return Finding::new(id, Kind::JournalUnreadable, why);
         }
@@ -203,14 +203,16 @@ impl Look<'_> {
     fn bytes_of(&mut self, upload: &Upload) {
         match upload.phase() {
             Phase::New | Phase::Uploading => {
-                match held::check(&self.shelf.store, self.id, upload) {
+                match integrity::check(&self.shelf.store, self.id, upload) {
                     Ok(()) if self.depth == Depth::Bytes => self.read_part(upload),
                     Ok(()) => {}
-                    Err(lack @ Lack::Unreadable(_)) => {
+                    Err(lack @ Mismatch::Unreadable(_)) => {
                         self.add(Kind::PartUnreadable, lack.to_string())
                     }
-                    Err(lack @ Lack::Short { .. }) => self.add(Kind::PartShort, lack.to_string()),
-                    Err(lack @ Lack::NoPart) => self.add(Kind::PartMissing, lack.to_string()),
+                    Err(lack @ Mismatch::Short { .. }) => {
+                        self.add(Kind::PartShort, lack.to_string())
+                    }
+                    Err(lack @ Mismatch::NoPart) => self.add(Kind::PartMissing, lack.to_string()),
                 }
             }
             Phase::HandingOver(calls) => {

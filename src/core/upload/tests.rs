@@ -23,7 +23,7 @@ fn ticket() -> Ticket {
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,
-        digest: DigestWish::None,
+        digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
     }
@@ -126,8 +126,8 @@ fn offers() {
             Err(Refusal::LengthChanged { known: 20, offered: 30 }),
         );
     }
-    check(&cancelled(), chunk(0, 10, None), Err(Refusal::UploadOver(Over::Cancelled)));
-    check(&failed(), chunk(0, 10, None), Err(Refusal::UploadOver(Over::Failed)));
+    check(&cancelled(), chunk(0, 10, None), Err(Refusal::UploadOver(Terminal::Cancelled)));
+    check(&failed(), chunk(0, 10, None), Err(Refusal::UploadOver(Terminal::Failed)));
 }
 
 #[test]
@@ -252,10 +252,10 @@ fn cancel_and_completion_have_one_winner() {
     go(&mut complete, &store(10, 20, None));
     check(&complete, Err(Refusal::TooLateToCancel));
     check(&handing_over(), Err(Refusal::TooLateToCancel));
-    check(&finished(), Err(Refusal::UploadOver(Over::Finished)));
-    check(&failed(), Err(Refusal::UploadOver(Over::Failed)));
+    check(&finished(), Err(Refusal::UploadOver(Terminal::Finished)));
+    check(&failed(), Err(Refusal::UploadOver(Terminal::Failed)));
     let late = cancelled().decide(&store(10, 20, None), NOW, &LIMITS);
-    assert_eq!(late, Err(Refusal::UploadOver(Over::Cancelled)));
+    assert_eq!(late, Err(Refusal::UploadOver(Terminal::Cancelled)));
 }
 
 #[test]

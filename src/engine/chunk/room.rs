@@ -5,7 +5,7 @@ use super::Chunk;
 use crate::core::command::Reach;
 use crate::core::extent::Extent;
 use crate::engine::error::TransferError;
-use crate::engine::space::SetAside;
+use crate::engine::reserve::Reserved;
 use crate::storage::store::{Allocated, is_full};
 use std::sync::Arc;
 
@@ -17,23 +17,23 @@ impl Chunk<'_> {
             return Ok(());
         }
         let came = self.position - self.offer.extent.map_or(0, Extent::start);
-        let stretch = came.clamp(self.options.strides.first_stretch_bytes, STRETCH_BYTES);
+        let stretch = came.clamp(self.options.tuning.first_stretch_bytes, STRETCH_BYTES);
         let end = self.missing.end().min(part.start().saturating_add(stretch)).max(part.end());
         let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
-        let (engine, live) = (Arc::clone(self.engine), Arc::clone(self.live));
+        let (engine, handle) = (Arc::clone(self.engine), Arc::clone(self.handle));
         let blob = self.blob.clone().filter(|_| known);
         let work = move || {
             // Never beside a publish: what is set aside behind a file's end would stay there.
-            let _open = live.open()?;
-            Some(engine.space.set_aside(&*engine.store, blob.as_deref(), stretch))
+            let _open = handle.open()?;
+            Some(engine.space.reserve_and_allocate(&*engine.store, blob.as_deref(), stretch))
         };
         let space = self.engine.slow_disk.run(work).await;
         let space = space.unwrap_or_else(|error| Some(Err(error.into())));
-        let Some(space) = space else { return Err(self.engine.fenced(self.live)) };
+        let Some(space) = space else { return Err(self.engine.fenced(self.handle)) };
         let space = space.map_err(|error| TransferError::disk("asking for free space", &error))?;
-        let SetAside { reservation, allocated } = space.ok_or(TransferError::NoSpace)?;
+        let Reserved { reservation, allocated } = space.ok_or(TransferError::NoSpace)?;
         // A full disk may have given a part of it.
         let taken = match &allocated {
             Ok(allocated) => *allocated == Allocated::Yes,
@@ -56,16 +56,16 @@ impl Chunk<'_> {
             return;
         };
         let unwritten = self.missing.within(rest);
-        let live = Arc::clone(self.live);
+        let handle = Arc::clone(self.handle);
         let released = self.engine.blocking.spawn(move || {
-            let Some(_open) = live.open() else { return Ok(()) };
+            let Some(_open) = handle.open() else { return Ok(()) };
             unwritten.as_slice().iter().try_for_each(|extent| blob.release(*extent))
         });
         match released.await.map_err(std::io::Error::other) {
             Ok(Ok(())) => {}
             // Nothing is lost by it but the space, until the upload is over.
             Ok(Err(error)) | Err(error) => {
-                tracing::warn!(upload = %self.live.id.short(), %error, "could not release preallocated space");
+                tracing::warn!(upload = %self.handle.id.short(), %error, "could not release preallocated space");
             }
         }
     }

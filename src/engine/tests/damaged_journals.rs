@@ -22,12 +22,12 @@ async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
     damaged[AT] ^= 1;
     machine.journals.create(id, &damaged, SyncWhen::Now).unwrap();
     let engine = machine.start(Durability::Written);
-    engine.first_pass().await;
+    engine.startup_scan().await;
     let held = engine.status(id).await.unwrap().received.bytes();
     assert!((2000..3000).contains(&held), "{held}");
     assert_eq!(engine.stats().compactions.value(), 0);
     let after = machine.journals.live(id).unwrap();
-    assert!(after == damaged, "the first pass and a load change nothing of it");
+    assert!(after == damaged, "the startup scan and a load change nothing of it");
     drop(engine);
     // The bit reads as it was again: all of it is there.
     machine.journals.create(id, &whole, SyncWhen::Now).unwrap();
@@ -111,7 +111,7 @@ async fn issue_13_a_load_without_descriptors_ends_well_later() {
             let asked = engine.status(id).await;
             assert!(matches!(asked, Err(LookupError::Busy)), "{steps:?} {asked:?}");
         }
-        engine.first_pass().await;
+        engine.startup_scan().await;
         assert_eq!(engine.uploads_unread(), 1, "{steps:?}: nothing is done for it before");
         exhausted.store(false, Ordering::Relaxed);
         engine.status(id).await.unwrap();

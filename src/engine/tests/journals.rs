@@ -170,7 +170,7 @@ async fn issue_13_a_byte_at_a_time_costs_no_more_journal_than_a_bound() {
     for ack in [Durability::Written, Durability::Durable] {
         let machine = Machine::default();
         let mut options = machine.start(ack).options().as_ref().clone();
-        options.strides.compact_bytes = 4 << 10;
+        options.tuning.compact_bytes = 4 << 10;
         let engine = machine.start_as(options.clone());
         let id = ticket(&engine).await;
         let largest = trickle(&engine, &machine, id, 2000).await;
@@ -212,7 +212,7 @@ async fn whatever_becomes_of_a_compaction_the_upload_is_what_it_was() {
                     },
                 );
             let mut options = machine.start(ack).options().as_ref().clone();
-            options.strides.compact_bytes = 1 << 10;
+            options.tuning.compact_bytes = 1 << 10;
             let engine = failing.start_as(options.clone());
             let id = ticket(&engine).await;
             let mut acknowledged = 0;
@@ -246,14 +246,14 @@ async fn whatever_becomes_of_a_compaction_the_upload_is_what_it_was() {
 async fn nothing_is_compacted_while_a_sync_is_under_way() {
     let machine = Machine::default();
     let mut options = machine.start(Durability::Written).options().as_ref().clone();
-    options.strides.compact_bytes = 1 << 10;
-    options.strides.sync_point_bytes = 1;
+    options.tuning.compact_bytes = 1 << 10;
+    options.tuning.sync_point_bytes = 1;
     let engine = machine.start_as(options);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 1, 200), None, body(&[b"x"])).await.unwrap();
     engine.settled().await;
-    let live = engine.find(id).await.unwrap();
-    let syncing = live.begin_sync();
+    let handle = engine.find(id).await.unwrap();
+    let syncing = handle.begin_sync();
     trickle_from(&engine, id, 1, 90).await;
     assert_eq!(engine.stats().compactions.value(), 0);
     drop(syncing);
@@ -328,7 +328,7 @@ async fn issue_13_a_journal_that_cannot_be_compacted_takes_no_chunk_beyond_its_b
     assert_eq!(held(&engine, id).await, [(0, records + 1)]);
 }
 
-/// The first pass and the list read a huge journal as everybody does, and the first pass makes it short.
+/// The startup scan and the list read a huge journal as everybody does, and the startup scan makes it short.
 #[tokio::test(start_paused = true)]
 async fn issue_13_a_huge_journal_delays_no_start() {
     let machine = Machine::default();

@@ -27,7 +27,7 @@ async fn leaves_memory(machine: &Machine, engine: &Arc<Engine>, id: TicketId) {
     engine.settled().await;
     machine.clock.advance(Duration::from_secs(3600));
     // Whoever has just recorded something may still hold it for a moment.
-    while engine.registry.held(id).is_some() {
+    while engine.registry.loaded(id).is_some() {
         assert!(engine.evict_idle().is_empty());
         tokio::task::yield_now().await;
     }
@@ -171,7 +171,7 @@ async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut calls = Vec::new();
     for length in [LARGE, LARGE, LARGE, 5] {
-        let id = ticket_with(&engine, DigestWish::Sha256).await;
+        let id = ticket_with(&engine, DigestRequest::Sha256).await;
         // The first byte comes last, so that nothing is hashed while it comes.
         for (start, end) in [(1, length), (0, 1)] {
             let (from, to, whole) = (start as u64, end as u64, length as u64);

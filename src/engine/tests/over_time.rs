@@ -104,14 +104,14 @@ async fn an_upload_is_synced_before_it_leaves_memory() {
     machine.clock.advance(LONG);
     let unsynced = engine.evict_idle();
     assert_eq!(unsynced.len(), 1);
-    for live in unsynced {
-        engine.sync_written(&live).await;
+    for handle in unsynced {
+        engine.sync_written(&handle).await;
     }
-    // The lane lets go of it a moment after its answer.
+    // The commit queue lets go of it a moment after its answer.
     engine.settled().await;
     machine.clock.advance(LONG);
     // Whoever has just noted the sync may still hold it for a moment.
-    while engine.registry.held(id).is_some() {
+    while engine.registry.loaded(id).is_some() {
         assert!(engine.evict_idle().is_empty());
         tokio::task::yield_now().await;
     }
@@ -212,7 +212,7 @@ async fn a_ticket_counts_though_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn what_an_end_released_goes_also_where_somebody_asked_before_the_first_pass() {
+async fn what_an_end_released_goes_also_where_somebody_asked_before_the_startup_scan() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
@@ -286,7 +286,8 @@ async fn a_finish_while_the_digest_is_computed_leaves_no_call_and_no_fault() {
     let store = machine.store.judged(Arc::new(finishes));
     let engine = Machine { store, ..machine }.start(Durability::Durable);
     assert!(started.set(Arc::clone(&engine)).is_ok());
-    let id = engine.new_upload(NewUpload { digest: DigestWish::Sha256, ..wish() }).await.unwrap().0;
+    let id =
+        engine.new_upload(NewUpload { digest: DigestRequest::Sha256, ..wish() }).await.unwrap().0;
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
     assert!(engine.begin_call(id).await.unwrap().is_none(), "the backend has the file");
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);

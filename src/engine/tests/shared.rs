@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::limits::{CHUNKS, POLLS, SMALL_CALLS};
 use crate::engine::error::Fault;
-use crate::engine::places::{SmallCallError, Taken};
+use crate::engine::slots::{Full, SmallCallError};
 use crate::engine::verify::{MIN_PIECE_BYTES, Piece, Verdict, VerifyError};
 use sha2::Digest as _;
 
@@ -54,8 +54,8 @@ async fn issue_13_known_bytes_are_answered_without_their_body() {
     let longer = Offer { extent: Extent::new(0, 11), length: Some(11), ..whole };
     assert!(engine.known(id, &longer).await.is_err());
     // Nor is one that the disk has failed.
-    let live = engine.find(id).await.unwrap();
-    engine.latch(&live, Fault("the disk failed".into()));
+    let handle = engine.find(id).await.unwrap();
+    engine.latch(&handle, Fault("the disk failed".into()));
     for answer in [
         engine.known(id, &chunk(1, 4, 10)).await.map(|_| ()),
         engine.receive(id, chunk(1, 4, 10), None, body(&[b"123"])).await.map(|_| ()),
@@ -102,7 +102,7 @@ async fn issue_13_known_chunks_count_with_their_upload() {
     for (_send, receive) in sent {
         match receive.await.unwrap() {
             Ok(status) => assert_eq!(status.offset(), 5),
-            Err(TransferError::TooManyInFlight(Taken { limit: 256 })) => refused += 1,
+            Err(TransferError::TooManyInFlight(Full { limit: 256 })) => refused += 1,
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -176,8 +176,8 @@ async fn issue_13_acknowledged_chunks_wake_no_poll() {
     let engine = Machine::default().start(Durability::Durable);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 1, 10), None, body(&[b"0"])).await.unwrap();
-    let live = engine.find(id).await.unwrap();
-    let mut stands = live.stands.subscribe();
+    let handle = engine.find(id).await.unwrap();
+    let mut stands = handle.stands.subscribe();
     stands.mark_unchanged();
     engine.receive(id, chunk(1, 5, 10), None, body(&[b"1234"])).await.unwrap();
     assert!(!stands.has_changed().unwrap());
@@ -195,7 +195,7 @@ async fn small_calls_have_a_bound() {
         calls.push(engine.small_call(id).await.unwrap().unwrap());
     }
     let refused = engine.small_call(id).await.unwrap();
-    assert_eq!(refused.err(), Some(SmallCallError::Taken(Taken { limit: 8 })));
+    assert_eq!(refused.err(), Some(SmallCallError::Full(Full { limit: 8 })));
     assert!(engine.small_call(other).await.unwrap().is_ok());
     calls.pop();
     assert!(engine.small_call(id).await.unwrap().is_ok());
@@ -222,13 +222,13 @@ async fn issue_13_one_comparison_at_a_time_and_no_more_than_was_sent() {
         let (engine, piece) = (Arc::clone(&engine), piece.clone());
         async move { engine.verify(id, vec![piece]).await }
     });
-    let live = engine.find(id).await.unwrap();
-    until(|| live.is_compared()).await;
+    let handle = engine.find(id).await.unwrap();
+    until(|| handle.is_compared()).await;
     let second = engine.verify(id, vec![piece.clone()]).await;
     assert!(matches!(second, Err(VerifyError::Running)), "{second:?}");
     // It is over with who asked.
     first.abort();
-    until(|| !live.is_compared()).await;
+    until(|| !handle.is_compared()).await;
     drop(turns);
     engine.verify(id, vec![piece.clone()]).await.unwrap();
     let mut refused = None;

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
 use crate::engine::blocking::Blocking;
-use crate::engine::lane::Task;
+use crate::engine::commit::Op;
 use crate::engine::slow_disk::SLOW_WRITE;
 use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use tokio::time::Instant;
@@ -52,8 +52,8 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
         tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
     };
     let older = send(b"older");
-    let live = engine.find(id).await.unwrap();
-    while live.lock().claims.count() < 1 {
+    let handle = engine.find(id).await.unwrap();
+    while handle.lock().claims.count() < 1 {
         tokio::task::yield_now().await;
     }
     let newer = send(b"newer");
@@ -90,14 +90,14 @@ async fn nothing_is_set_aside_for_what_is_published() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
-    let live = engine.find(id).await.unwrap();
-    live.seal();
+    let handle = engine.find(id).await.unwrap();
+    handle.seal();
     let sent = engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await;
     assert!(matches!(sent, Err(TransferError::Superseded)), "{sent:?}");
-    live.unseal();
+    handle.unseal();
     engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
     machine.store.fail(Some((Step::Allocate, io::ErrorKind::Other)));
-    live.seal();
+    handle.seal();
     let sent = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
     assert!(matches!(sent, Err(TransferError::Superseded)), "it was not even tried: {sent:?}");
 }
@@ -173,7 +173,7 @@ async fn a_journal_that_sleeps_makes_the_disk_slow() {
     let clock = Arc::new(machine.clock.clone());
     let engine = Engine::new(options, Arc::new(store), Arc::new(journals), clock);
     let id = ticket(&engine).await;
-    let live = engine.find(id).await.unwrap();
+    let handle = engine.find(id).await.unwrap();
     let ask = |start, end| {
         let offer = chunk(start, end, 10);
         engine.receive(id, offer, None, body(&[b"hello"]))
@@ -183,7 +183,7 @@ async fn a_journal_that_sleeps_makes_the_disk_slow() {
     let extents = ExtentSet::of(Extent::new(5, 8).unwrap());
     let durability = Durability::Written;
     let store = Command::Store { extents, length: None, durability };
-    let mut pending = engine.submit(&live, Task::Change(store));
+    let mut pending = engine.submit(&handle, Op::Change(store));
     assert!(pending.poll().is_none(), "it is done elsewhere");
     pending.done().await.unwrap();
 }

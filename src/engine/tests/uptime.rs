@@ -262,7 +262,7 @@ fn released(machine: &Machine, date_ms: u64) -> TicketId {
         removal: Removal::Keep,
         max_bytes: None,
         length: Some(5),
-        digest: DigestWish::None,
+        digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
     };
@@ -318,7 +318,7 @@ async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_st
         let id = released(&machine, date);
         // Met at the start, by nobody's wish.
         let engine = machine.start(Durability::Durable);
-        engine.first_pass().await;
+        engine.startup_scan().await;
         // An older program, which would take what follows for a torn tail, does not touch it.
         assert!(machine.journals.live(id).unwrap().starts_with(MAGIC));
         machine.clock.advance(Duration::from_secs(1500));

@@ -3,12 +3,12 @@
 use super::super::client::{self, Unreadable};
 use super::*;
 use crate::core::command::FileFacts;
-use crate::core::event::{DigestWish, Durability, Removal};
+use crate::core::event::{DigestRequest, Durability, Removal};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
 use crate::engine::clock::SystemClock;
-use crate::engine::strides::Strides;
 use crate::engine::tickets::NewUpload;
+use crate::engine::tuning::Tuning;
 use crate::engine::{self};
 use crate::storage::memory::journals::MemoryJournals;
 use crate::storage::memory::store::{Fate, MemoryStore, Step};
@@ -61,7 +61,7 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
         calls: Policy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: HOUR,
         min_rate: 0,
-        strides: Strides::default(),
+        tuning: Tuning::default(),
         waiting_bytes: 1 << 20,
     };
     let journals = Arc::new(MemoryJournals::default());
@@ -69,7 +69,7 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
 }
 
 /// An upload without a byte, complete.
-async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestWish) -> TicketId {
+async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestRequest) -> TicketId {
     let wish = NewUpload {
         finish_url: finish_url.to_owned(),
         secret: String::new(),
@@ -100,9 +100,9 @@ async fn issue_13_files_that_are_hashed_take_no_place_of_a_call() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     // More than a destination has places that was not called yet.
     for _ in 0..6 {
-        completed(&engine, &url, DigestWish::Sha256).await;
+        completed(&engine, &url, DigestRequest::Sha256).await;
     }
-    let id = completed(&engine, &url, DigestWish::None).await;
+    let id = completed(&engine, &url, DigestRequest::None).await;
     let client = client::Options { timeout: HOUR, allow: Vec::new() };
     let client = Arc::new(Swap::new(Client::new(client)));
     let (stop, cut, calls) =

@@ -14,7 +14,7 @@
 //!
 //! Reading stops at the first record that is cut short or has a wrong checksum: the torn tail.
 
-use crate::core::event::{CallOutcome, DigestWish, Durability, Event, Notice, Removal, Ticket};
+use crate::core::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
@@ -198,8 +198,8 @@ fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     option(ticket.max_bytes, out, u64);
     option(ticket.length, out, u64);
     out.push(match ticket.digest {
-        DigestWish::None => 0,
-        DigestWish::Sha256 => 1,
+        DigestRequest::None => 0,
+        DigestRequest::Sha256 => 1,
     });
     text(&ticket.metadata, out);
     let idle = ticket.idle_timeout.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
             removal: if self.flag()? { Removal::RemoveWhenFinished } else { Removal::Keep },
             max_bytes: self.option(Self::u64)?,
             length: self.option(Self::u64)?,
-            digest: if self.flag()? { DigestWish::Sha256 } else { DigestWish::None },
+            digest: if self.flag()? { DigestRequest::Sha256 } else { DigestRequest::None },
             metadata: self.text()?,
             idle_timeout: self.option(Self::u64)?.map(Duration::from_millis),
         })

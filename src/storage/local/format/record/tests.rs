@@ -12,7 +12,7 @@ fn ticket(created: Stamp) -> Ticket {
         removal: Removal::Keep,
         max_bytes: Some(5),
         length: None,
-        digest: DigestWish::Sha256,
+        digest: DigestRequest::Sha256,
         metadata: "{}".into(),
         idle_timeout: Some(Duration::from_secs(3)),
     }

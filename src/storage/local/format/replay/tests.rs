@@ -1,7 +1,7 @@
 //! What a journal says, whatever its run and its tail.
 
 use super::*;
-use crate::core::event::{DigestWish, Notice, Removal, Ticket};
+use crate::core::event::{DigestRequest, Notice, Removal, Ticket};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::handover::LastCall;
 use crate::core::time::{Stamp, Timestamp};
@@ -27,7 +27,7 @@ fn ticket(created: Stamp) -> Ticket {
         removal: Removal::Keep,
         max_bytes: None,
         length: Some(40),
-        digest: DigestWish::None,
+        digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
     }

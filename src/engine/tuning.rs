@@ -3,11 +3,11 @@
 
 /// Distances in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Strides {
+pub struct Tuning {
     /// Frames are collected up to this many bytes, and then written together; one larger frame is
     /// not split.
     pub batch_bytes: usize,
-    /// A long body is counted after this many bytes; it runs at most [`Strides::max_ahead_bytes`]
+    /// A long body is counted after this many bytes; it runs at most [`Tuning::max_ahead_bytes`]
     /// ahead of its last count.
     pub checkpoint_bytes: u64,
     /// Space is reserved and preallocated as far ahead as the body has come already, but at least
@@ -16,20 +16,20 @@ pub struct Strides {
     /// With `ack = written` this many bytes of an upload are synced together, at least: what a sync
     /// is worth.
     pub sync_point_bytes: u64,
-    /// A journal with more bytes is replaced where it has [`Strides::compact_factor`] times as many as it needs.
+    /// A journal with more bytes is replaced where it has [`Tuning::compact_factor`] times as many as it needs.
     pub compact_bytes: u64,
     /// At least 1.
     pub compact_factor: u64,
 }
 
-impl Strides {
+impl Tuning {
     /// A body runs ahead of its last count by this many bytes, at most.
     pub fn max_ahead_bytes(&self) -> u64 {
         self.checkpoint_bytes.saturating_mul(4)
     }
 }
 
-impl Default for Strides {
+impl Default for Tuning {
     fn default() -> Self {
         Self {
             batch_bytes: super::batch::BATCH_BYTES,

@@ -14,48 +14,52 @@ pub(super) enum Prefix {
     /// Nobody asks for one, or it is lost.
     Unwanted,
     /// Here.
-    Here(Running),
+    Available(PartialDigest),
     /// With the chunk that goes on with it. One that never gives it back ended by a panic.
-    Lent,
+    CheckedOut,
 }
 
 /// A digest of the bytes below `end`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Running {
+pub(super) struct PartialDigest {
     end: u64,
     hash: sha2::Sha256,
 }
 
 /// The digest in a chunk's hands: as it was, which holds if the chunk does not count, and as it is.
 #[derive(Debug)]
-pub(super) struct Borrowed {
-    before: Running,
-    now: Running,
+pub(super) struct Checkout {
+    before: PartialDigest,
+    now: PartialDigest,
 }
 
 impl Prefix {
     /// Of an upload that comes into memory.
     pub(super) fn of(upload: &Upload) -> Self {
-        if upload.awaits_digest() { Self::Here(Running::default()) } else { Self::Unwanted }
+        if upload.awaits_digest() {
+            Self::Available(PartialDigest::default())
+        } else {
+            Self::Unwanted
+        }
     }
 
     /// Lends the digest to a chunk whose bytes go on where it ends.
-    pub(super) fn lend(&mut self, start: u64) -> Option<Borrowed> {
+    pub(super) fn checkout(&mut self, start: u64) -> Option<Checkout> {
         match self {
-            Self::Here(running) if running.end == start => {
+            Self::Available(running) if running.end == start => {
                 let now = std::mem::take(running);
-                *self = Self::Lent;
-                Some(Borrowed { before: now.clone(), now })
+                *self = Self::CheckedOut;
+                Some(Checkout { before: now.clone(), now })
             }
-            Self::Here(_) | Self::Unwanted | Self::Lent => None,
+            Self::Available(_) | Self::Unwanted | Self::CheckedOut => None,
         }
     }
 
     /// Takes it back from a chunk that is over: as it is now if what the chunk wrote is to count, else
     /// as it was.
-    pub(super) fn give_back(&mut self, borrowed: Borrowed, counts: bool) {
-        if matches!(self, Self::Lent) {
-            *self = Self::Here(if counts { borrowed.now } else { borrowed.before });
+    pub(super) fn checkin(&mut self, checkout: Checkout, counts: bool) {
+        if matches!(self, Self::CheckedOut) {
+            *self = Self::Available(if counts { checkout.now } else { checkout.before });
         }
     }
 
@@ -67,15 +71,15 @@ impl Prefix {
 
     /// Takes the digest for good: with what of the file it is of, in bytes. From the beginning where there
     /// is none.
-    pub(super) fn take(&mut self) -> Running {
+    pub(super) fn take(&mut self) -> PartialDigest {
         match std::mem::replace(self, Self::Unwanted) {
-            Self::Here(running) => running,
-            Self::Unwanted | Self::Lent => Running::default(),
+            Self::Available(running) => running,
+            Self::Unwanted | Self::CheckedOut => PartialDigest::default(),
         }
     }
 }
 
-impl Running {
+impl PartialDigest {
     /// The digest is of the bytes below this offset.
     pub(super) fn end(&self) -> u64 {
         self.end
@@ -93,7 +97,7 @@ impl Running {
     }
 }
 
-impl Borrowed {
+impl Checkout {
     /// The digest is of the bytes below this offset.
     pub(super) fn end(&self) -> u64 {
         self.now.end
@@ -115,32 +119,32 @@ mod tests {
     fn what_does_not_count_is_forgotten() {
         let frame = |text: &'static str| [Bytes::from_static(text.as_bytes())];
         let at = |start, end| Extent::new(start, end).unwrap();
-        let mut prefix = Prefix::Here(Running::default());
-        assert!(prefix.lend(5).is_none());
-        let mut chunk = prefix.lend(0).unwrap();
-        assert!(prefix.lend(0).is_none(), "one at a time");
+        let mut prefix = Prefix::Available(PartialDigest::default());
+        assert!(prefix.checkout(5).is_none());
+        let mut chunk = prefix.checkout(0).unwrap();
+        assert!(prefix.checkout(0).is_none(), "one at a time");
         chunk.wrote(at(0, 2), &frame("ab"));
         chunk.wrote(at(7, 9), &frame("xx"));
-        prefix.give_back(chunk, true);
-        let mut chunk = prefix.lend(2).unwrap();
+        prefix.checkin(chunk, true);
+        let mut chunk = prefix.checkout(2).unwrap();
         chunk.wrote(at(2, 3), &frame("?"));
-        prefix.give_back(chunk, false);
-        let mut chunk = prefix.lend(2).unwrap();
+        prefix.checkin(chunk, false);
+        let mut chunk = prefix.checkout(2).unwrap();
         chunk.wrote(at(2, 3), &frame("c"));
-        prefix.give_back(chunk, true);
+        prefix.checkin(chunk, true);
         let running = prefix.take();
         assert_eq!(running.end(), 3);
         let expected: [u8; 32] = sha2::Sha256::digest(b"abc").into();
         assert_eq!(running.finish(), expected);
         assert_eq!(prefix.take().end(), 0);
 
-        let mut prefix = Prefix::Here(Running::default());
-        let mut chunk = prefix.lend(0).unwrap();
+        let mut prefix = Prefix::Available(PartialDigest::default());
+        let mut chunk = prefix.checkout(0).unwrap();
         chunk.wrote(at(0, 2), &frame("ab"));
-        prefix.give_back(chunk, true);
-        let later = prefix.lend(2).unwrap();
+        prefix.checkin(chunk, true);
+        let later = prefix.checkout(2).unwrap();
         prefix.forget();
-        prefix.give_back(later, true);
+        prefix.checkin(later, true);
         assert_eq!(prefix.take().end(), 0, "it went on with what does not count");
     }
 }

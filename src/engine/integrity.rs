@@ -1,4 +1,4 @@
-//! Whether the store holds the bytes that a journal claims. Asked before an upload comes to life, and
+//! Whether the store holds the bytes that a journal claims. Asked before an upload is loaded, and
 //! by whoever looks at a storage directory from outside.
 
 use crate::core::event::Durability;
@@ -11,7 +11,7 @@ use std::io;
 
 /// What is not there.
 #[derive(Debug)]
-pub enum Lack {
+pub enum Mismatch {
     /// The disk does not say.
     Unreadable(io::Error),
     /// The part ends before the last byte that is claimed.
@@ -25,7 +25,7 @@ pub enum Lack {
     NoPart,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(error) => error.fmt(f),
@@ -37,7 +37,7 @@ impl fmt::Display for Lack {
     }
 }
 
-impl From<io::Error> for Lack {
+impl From<io::Error> for Mismatch {
     fn from(error: io::Error) -> Self {
         Self::Unreadable(error)
     }
@@ -45,7 +45,7 @@ impl From<io::Error> for Lack {
 
 /// What else lies under the id of a journal without a ticket.
 #[derive(Clone, Copy, Debug)]
-pub struct Beside {
+pub struct Siblings {
     /// A part.
     pub part: bool,
     /// A finished file, in its place.
@@ -54,20 +54,20 @@ pub struct Beside {
 
 /// Whether a journal without a ticket is one that a power cut has forgotten, and not damage. With `written` a
 /// young upload has nothing synced: the name of its journal may be left without a byte, and a part.
-pub fn is_forgotten(why: Unreadable, beside: Beside, ack: Durability) -> bool {
+pub fn is_forgotten(why: Unreadable, beside: Siblings, ack: Durability) -> bool {
     let unsynced = ack == Durability::Written && why == Unreadable::Blank;
     !beside.published && (!beside.part || unsynced)
 }
 
 /// Looks whether what the journal of a running upload claims is there. Blocks; changes nothing.
-pub fn check(store: &dyn Store, id: TicketId, upload: &Upload) -> Result<(), Lack> {
+pub fn check(store: &dyn Store, id: TicketId, upload: &Upload) -> Result<(), Mismatch> {
     if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.received().is_empty() {
         return Ok(());
     }
     if let Some(part) = store.open(id)? {
         let (held, claimed) = (part.length()?, upload.received().end());
-        return if held >= claimed { Ok(()) } else { Err(Lack::Short { held, claimed }) };
+        return if held >= claimed { Ok(()) } else { Err(Mismatch::Short { held, claimed }) };
     }
     let placed = upload.awaits_publish() && store.published(id)? == upload.length();
-    if placed { Ok(()) } else { Err(Lack::NoPart) }
+    if placed { Ok(()) } else { Err(Mismatch::NoPart) }
 }

@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
-use super::look::Look;
+use super::single_flight::SingleFlight;
 use super::status::{StateName, Status};
 use crate::core::id::TicketId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,15 +84,15 @@ impl Engine {
 /// What is known of the disk by looking at it for those who look after the server: one look of a kind
 /// at a time.
 #[derive(Default)]
-pub(super) struct DiskLooks {
-    storage: Look<Result<(), String>>,
-    free: Look<Option<u64>>,
-    thread: Look<()>,
+pub(super) struct HealthProbes {
+    storage: SingleFlight<Result<(), String>>,
+    free: SingleFlight<Option<u64>>,
+    thread: SingleFlight<()>,
     /// When a probe went well for the last time.
     probed: Mutex<Option<Instant>>,
 }
 
-impl DiskLooks {
+impl HealthProbes {
     fn probed(&self) -> MutexGuard<'_, Option<Instant>> {
         self.probed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,14 +112,14 @@ impl Engine {
             return Err("the disk failed an upload; see the log".into());
         }
         let engine = Arc::clone(self);
-        let look = self.disk_looks.storage.ask(|| {
+        let probe = self.probes.storage.ask(|| {
             let blocking = engine.blocking.clone();
-            blocking.spawn(move || engine.look_at_storage())
+            blocking.spawn(move || engine.probe_storage())
         });
-        look.await.unwrap_or_else(|| Err("checking the storage directory panicked".into()))
+        probe.await.unwrap_or_else(|| Err("checking the storage directory panicked".into()))
     }
 
-    fn look_at_storage(&self) -> Result<(), String> {
+    fn probe_storage(&self) -> Result<(), String> {
         let unusable = |error| format!("the storage directory cannot be used: {error}");
         self.store.writable().map_err(unusable)?;
         if self.space.reserve(&*self.store, 0).map_err(unusable)?.is_none() {
@@ -127,29 +127,29 @@ impl Engine {
         }
         // Of many that ask, most need no sync of their own.
         let fresh = |at: &Instant| at.elapsed() < PROBE_LASTS;
-        if self.disk_looks.probed().as_ref().is_some_and(fresh) {
+        if self.probes.probed().as_ref().is_some_and(fresh) {
             return Ok(());
         }
         let probed = self.store.probe();
-        *self.disk_looks.probed() = probed.is_ok().then(Instant::now);
+        *self.probes.probed() = probed.is_ok().then(Instant::now);
         probed.map_err(|error| format!("no file can be written to the storage directory: {error}"))
     }
 
     /// Waits until a blocking thread of this runtime has had its turn, as all work with the disk has
     /// to.
     pub async fn disk_thread(&self) {
-        self.disk_looks.thread.ask(|| self.blocking.spawn(|| ())).await;
+        self.probes.thread.ask(|| self.blocking.spawn(|| ())).await;
     }
 
     /// Bytes free for this server; `None` where the disk does not say. Takes as long as the disk
     /// takes.
     pub async fn free_bytes(self: &Arc<Self>) -> Option<u64> {
         let engine = Arc::clone(self);
-        let look = self.disk_looks.free.ask(|| {
+        let probe = self.probes.free.ask(|| {
             let blocking = engine.blocking.clone();
             blocking.spawn(move || engine.store.free_bytes().ok().flatten())
         });
-        look.await.flatten()
+        probe.await.flatten()
     }
 
     /// Bytes promised to running chunks that the disk does not count yet.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The request that something follows from. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cause(Arc<Told>);
+pub struct RequestContext(Arc<Told>);
 
 #[derive(Debug)]
 struct Told {
@@ -17,10 +17,10 @@ struct Told {
 }
 
 tokio::task_local! {
-    static CAUSE: Cause;
+    static CAUSE: RequestContext;
 }
 
-impl Cause {
+impl RequestContext {
     /// The request with this id, and the trace it belongs to. Both are harmless text: whoever takes
     /// them from outside has checked that.
     pub fn new(request: String, traceparent: Option<String>) -> Self {
@@ -49,6 +49,6 @@ impl Cause {
 }
 
 /// The id of the request, for a log line; a field without a value is left out.
-pub fn request_of(cause: Option<&Cause>) -> Option<&str> {
-    cause.map(Cause::request)
+pub fn request_of(context: Option<&RequestContext>) -> Option<&str> {
+    context.map(RequestContext::request)
 }

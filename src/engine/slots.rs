@@ -1,23 +1,23 @@
-//! Places that uploads hold and share: chunks in flight, long polls, small calls.
+//! Slots that uploads hold and share: chunks in flight, long polls, small calls.
 
 use super::Engine;
 use super::error::LookupError;
-use super::live::Live;
+use super::handle::UploadHandle;
 use super::stats::{Gauge, Up};
 use crate::core::id::TicketId;
 use crate::core::limits::{ANSWER_BYTES, SMALL_CALLS, SharedLimit};
 use std::sync::Arc;
 
-/// One place, given back when dropped.
-pub(super) struct Place<'a> {
+/// One slot, given back when dropped.
+pub(super) struct Slot<'a> {
     _own: Up<'a>,
     _all: Up<'a>,
 }
 
-/// How many places there are for a holder that got none.
+/// Why a holder got no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// As many as it may hold now; 0 where all places are taken.
+pub struct Full {
+    /// As many as it may hold now; 0 where all slots are taken.
     pub limit: u64,
 }
 
@@ -29,7 +29,7 @@ pub struct Unread;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmallCallError {
     /// As many are under way as may.
-    Taken(Taken),
+    Full(Full),
     /// Answers to earlier ones were not taken.
     Unread,
 }
@@ -40,22 +40,22 @@ impl From<Unread> for SmallCallError {
     }
 }
 
-/// Takes a place for the holder that counts in `own`, of those that `all` counts.
+/// Takes a slot for the holder that counts in `own`, of those that `all` counts.
 pub(super) fn take<'a>(
     limit: SharedLimit,
     own: &'a Gauge,
     all: &'a Gauge,
-) -> Result<Place<'a>, Taken> {
+) -> Result<Slot<'a>, Full> {
     let share = limit.share(u64::try_from(all.value()).unwrap_or(0));
-    let own = own.up_below(share).ok_or(Taken { limit: share })?;
-    let all = all.up_below(limit.all).ok_or(Taken { limit: 0 })?;
-    Ok(Place { _own: own, _all: all })
+    let own = own.up_below(share).ok_or(Full { limit: share })?;
+    let all = all.up_below(limit.all).ok_or(Full { limit: 0 })?;
+    Ok(Slot { _own: own, _all: all })
 }
 
 /// Something of an upload that is held for a request, given back when dropped.
-pub struct Held {
+pub struct InUse {
     engine: Arc<Engine>,
-    live: Arc<Live>,
+    handle: Arc<UploadHandle>,
     counted: Counted,
     amount: u64,
 }
@@ -68,10 +68,10 @@ enum Counted {
 }
 
 impl Counted {
-    fn own(self, live: &Live) -> &Gauge {
+    fn own(self, handle: &UploadHandle) -> &Gauge {
         match self {
-            Self::SmallCalls => &live.small_calls,
-            Self::AnswerBytes => &live.answer_bytes,
+            Self::SmallCalls => &handle.small_calls,
+            Self::AnswerBytes => &handle.answer_bytes,
         }
     }
 
@@ -91,12 +91,12 @@ impl Engine {
     pub async fn small_call(
         self: &Arc<Self>,
         id: TicketId,
-    ) -> Result<Result<Held, SmallCallError>, LookupError> {
-        let live = self.find(id).await?;
-        if let Err(unread) = self.check_answers(&live) {
+    ) -> Result<Result<InUse, SmallCallError>, LookupError> {
+        let handle = self.find(id).await?;
+        if let Err(unread) = self.check_answers(&handle) {
             return Ok(Err(unread.into()));
         }
-        Ok(self.hold(live, Counted::SmallCalls, SMALL_CALLS, 1).map_err(SmallCallError::Taken))
+        Ok(self.hold(handle, Counted::SmallCalls, SMALL_CALLS, 1).map_err(SmallCallError::Full))
     }
 
     /// Counts the bytes of an answer about an upload until its peer has taken them.
@@ -106,9 +106,9 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
         bytes: u64,
-    ) -> Result<Result<Held, Taken>, LookupError> {
-        let live = self.find(id).await?;
-        Ok(self.hold(live, Counted::AnswerBytes, ANSWER_BYTES, bytes))
+    ) -> Result<Result<InUse, Full>, LookupError> {
+        let handle = self.find(id).await?;
+        Ok(self.hold(handle, Counted::AnswerBytes, ANSWER_BYTES, bytes))
     }
 
     /// The same, however much is untaken: the answer tells of something that was done.
@@ -116,46 +116,46 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
         bytes: u64,
-    ) -> Result<Held, LookupError> {
-        let live = self.find(id).await?;
+    ) -> Result<InUse, LookupError> {
+        let handle = self.find(id).await?;
         let counted = Counted::AnswerBytes;
-        for gauge in [counted.own(&live), counted.all(self)] {
+        for gauge in [counted.own(&handle), counted.all(self)] {
             gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
-        Ok(Held { engine: Arc::clone(self), live, counted, amount: bytes })
+        Ok(InUse { engine: Arc::clone(self), handle, counted, amount: bytes })
     }
 
     /// Refuses something new of an upload of whose large answers too many bytes are untaken. Its own outcome is
     /// counted, never refused ([`Engine::hold_outcome`]); what is under way already bounds how far that goes beyond.
-    pub(super) fn check_answers(&self, live: &Live) -> Result<(), Unread> {
-        let own = u64::try_from(live.answer_bytes.value()).unwrap_or(0);
+    pub(super) fn check_answers(&self, handle: &UploadHandle) -> Result<(), Unread> {
+        let own = u64::try_from(handle.answer_bytes.value()).unwrap_or(0);
         let all = || u64::try_from(self.answer_bytes.value()).unwrap_or(0);
         if own > 0 && own >= ANSWER_BYTES.share(all()) { Err(Unread) } else { Ok(()) }
     }
 
     fn hold(
         self: &Arc<Self>,
-        live: Arc<Live>,
+        handle: Arc<UploadHandle>,
         counted: Counted,
         limit: SharedLimit,
         amount: u64,
-    ) -> Result<Held, Taken> {
-        let (own, all) = (counted.own(&live), counted.all(self));
+    ) -> Result<InUse, Full> {
+        let (own, all) = (counted.own(&handle), counted.all(self));
         let share = limit.share(u64::try_from(all.value()).unwrap_or(0));
         if !own.add_within(amount, share) {
-            return Err(Taken { limit: share });
+            return Err(Full { limit: share });
         }
         if !all.add_within(amount, limit.all) {
             own.take(amount);
-            return Err(Taken { limit: 0 });
+            return Err(Full { limit: 0 });
         }
-        Ok(Held { engine: Arc::clone(self), live, counted, amount })
+        Ok(InUse { engine: Arc::clone(self), handle, counted, amount })
     }
 }
 
-impl Drop for Held {
+impl Drop for InUse {
     fn drop(&mut self) {
-        self.counted.own(&self.live).take(self.amount);
+        self.counted.own(&self.handle).take(self.amount);
         self.counted.all(&self.engine).take(self.amount);
     }
 }

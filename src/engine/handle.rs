@@ -1,12 +1,12 @@
 //! One upload in memory: its state, the claims on it, the changes waiting for it.
 //!
-//! The state is exactly what the journal says; only the lane replaces it. The lock is short and
+//! The state is exactly what the journal says; only the commit queue replaces it. The lock is short and
 //! never held across IO or an await.
 
-use super::claim::{Claims, Released};
+use super::claims::{Claims, Released};
+use super::commit::CommitQueue;
+use super::digest::Prefix;
 use super::error::Fault;
-use super::lane::Lane;
-use super::prefix::Prefix;
 use super::stats::Gauge;
 use super::status::{self, StateName};
 use super::verify::Comparing;
@@ -22,11 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// An upload that somebody has asked for.
-pub(super) struct Live {
+pub(super) struct UploadHandle {
     pub(super) id: TicketId,
     state: Mutex<State>,
-    /// The journal's end; locked by whoever runs the lane, and by nobody else for long.
-    pub(super) log: Mutex<LogPlace>,
+    /// The journal's end; locked by whoever runs the commit queue, and by nobody else for long.
+    pub(super) log: Mutex<LogFile>,
     /// Set before the part is put in its place or removed; whoever writes holds it for reading, so
     /// nothing is written to a part that is no longer one.
     pub(super) sealed: RwLock<bool>,
@@ -58,7 +58,7 @@ pub(super) struct Live {
 pub(super) struct State {
     pub(super) upload: Upload,
     pub(super) claims: Claims,
-    pub(super) lane: Lane,
+    pub(super) queue: CommitQueue,
     pub(super) blob: Option<Arc<dyn Blob>>,
     /// The disk failed this upload: nothing more is written until a restart.
     pub(super) fault: Option<Fault>,
@@ -77,7 +77,7 @@ pub(super) struct State {
 }
 
 /// Where to append in the journal; the file is opened at the first append.
-pub(super) enum LogPlace {
+pub(super) enum LogFile {
     /// Not open yet.
     Closed {
         /// Good bytes of the journal.
@@ -94,7 +94,7 @@ pub(super) enum LogPlace {
     },
 }
 
-impl LogPlace {
+impl LogFile {
     /// Where the next record will begin.
     pub(super) fn end(&self) -> u64 {
         match self {
@@ -104,8 +104,8 @@ impl LogPlace {
     }
 }
 
-impl Live {
-    pub(super) fn new(id: TicketId, upload: Upload, log: LogPlace, now: Uptime) -> Arc<Self> {
+impl UploadHandle {
+    pub(super) fn new(id: TicketId, upload: Upload, log: LogFile, now: Uptime) -> Arc<Self> {
         let journal_bytes = AtomicU64::new(log.end());
         let stands = watch::Sender::new(status::name(upload.phase()));
         Arc::new(Self {
@@ -117,7 +117,7 @@ impl Live {
                 prefix: Prefix::of(&upload),
                 upload,
                 claims: Claims::default(),
-                lane: Lane::default(),
+                queue: CommitQueue::default(),
                 blob: None,
                 fault: None,
                 touched: now,
@@ -197,12 +197,12 @@ impl Live {
         *self.sealed.write().expect("no holder of this lock panics") = false;
     }
 
-    /// The lane ended by a panic: nothing more is taken.
+    /// The commit queue ended by a panic: nothing more is taken.
     pub(super) fn abandon(&self) {
         // A poisoned lock refuses everybody by itself.
         if let Ok(mut state) = self.state.lock() {
             state.fault.get_or_insert_with(|| Fault("a commit panicked".into()));
-            state.lane.abandon();
+            state.queue.abandon();
         }
     }
 

@@ -1,60 +1,60 @@
-//! One round of a lane: data sync, decisions, records, record sync, publish, in this order.
+//! One group commit of a commit queue: data sync, decisions, records, record sync, publish, in this order.
 //!
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
 //! ends the upload's writes. Blocks.
 
-use super::Engine;
-use super::error::{ChangeError, Fault};
-use super::lane::Task;
-use super::live::{Live, LogPlace};
+use super::Op;
 use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
 use crate::core::refusal::Refusal;
 use crate::core::upload::Upload;
+use crate::engine::Engine;
+use crate::engine::error::{ChangeError, Fault};
+use crate::engine::handle::{LogFile, UploadHandle};
 use crate::storage::local::format::record::Record;
 use crate::storage::local::log::{Log, LogError};
 use crate::storage::store::is_full;
 
-/// A round that did not end well, and the state that is durable all the same.
-pub(super) struct RoundError {
+/// A group commit that did not end well, and the state that is durable all the same.
+pub(super) struct CommitError {
     pub(super) reached: Option<Box<Upload>>,
     pub(super) error: ChangeError,
 }
 
-impl From<ChangeError> for RoundError {
+impl From<ChangeError> for CommitError {
     fn from(error: ChangeError) -> Self {
         Self { reached: None, error }
     }
 }
 
 /// The changes of one upload that are made durable together.
-pub(super) struct Round<'a> {
+pub(super) struct GroupCommit<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) live: &'a Live,
+    pub(super) handle: &'a UploadHandle,
     /// How the upload stands.
     pub(super) before: &'a Upload,
 }
 
-impl Round<'_> {
+impl GroupCommit<'_> {
     /// Data sync, decisions, records, record sync, publish: in this order.
     pub(super) fn run<'t>(
         &self,
-        tasks: impl Iterator<Item = &'t Task> + Clone,
-    ) -> Result<(Upload, Vec<Result<(), Refusal>>), RoundError> {
-        self.sync_data(tasks.clone())?;
+        ops: impl Iterator<Item = &'t Op> + Clone,
+    ) -> Result<(Upload, Vec<Result<(), Refusal>>), CommitError> {
+        self.sync_data(ops.clone())?;
         let now = self.engine.now();
         let mut staged = self.before.clone();
         let mut records = Vec::new();
         let mut answers = Vec::new();
-        for task in tasks {
-            let decided = match task {
-                Task::Change(command) => staged.decide(command, now, &self.engine.options().limits),
-                Task::Expire => match self.engine.expiry(self.live, &staged) {
+        for op in ops {
+            let decided = match op {
+                Op::Change(command) => staged.decide(command, now, &self.engine.options().limits),
+                Op::Expire => match self.engine.expiry(self.handle, &staged) {
                     Some(cancel) => staged.decide(&cancel, now, &self.engine.options().limits),
                     None => Ok(Vec::new()),
                 },
-                Task::Publish | Task::Forget => Ok(Vec::new()),
-                Task::NoteSync { before, .. } => {
+                Op::Publish | Op::Forget => Ok(Vec::new()),
+                Op::NoteSync { before, .. } => {
                     records.push(Record::Synced { before: *before });
                     Ok(Vec::new())
                 }
@@ -68,8 +68,8 @@ impl Round<'_> {
         }
         if staged.awaits_publish() {
             // From here on nobody writes; a fault that was noted meanwhile is seen.
-            self.live.seal();
-            if let Some(fault) = self.live.lock().fault.clone() {
+            self.handle.seal();
+            if let Some(fault) = self.handle.lock().fault.clone() {
                 return Err(ChangeError::Fault(fault).into());
             }
             if self.engine.options().ack == Durability::Written && !records.is_empty() {
@@ -84,7 +84,7 @@ impl Round<'_> {
             if let Err(error) = self.append(&records, sync) {
                 if staged.awaits_publish() && !self.before.awaits_publish() {
                     // The file is not complete after all: its last bytes come again.
-                    self.live.unseal();
+                    self.handle.unseal();
                 }
                 return Err(error.into());
             }
@@ -95,9 +95,9 @@ impl Round<'_> {
         Ok((staged, answers))
     }
 
-    fn sync_data<'t>(&self, mut tasks: impl Iterator<Item = &'t Task>) -> Result<(), ChangeError> {
-        let claims_durable = tasks.any(|task| {
-            matches!(task, Task::Change(Command::Store { durability: Durability::Durable, .. }))
+    fn sync_data<'t>(&self, mut ops: impl Iterator<Item = &'t Op>) -> Result<(), ChangeError> {
+        let claims_durable = ops.any(|op| {
+            matches!(op, Op::Change(Command::Store { durability: Durability::Durable, .. }))
         });
         if !claims_durable {
             return Ok(());
@@ -109,11 +109,11 @@ impl Round<'_> {
     fn sync_part(&self) -> Result<(), ChangeError> {
         let fault =
             |error: std::io::Error| ChangeError::Fault(Fault::new("sync of the part", &error));
-        let held = self.live.lock().blob.clone();
+        let held = self.handle.lock().blob.clone();
         let blob = match held {
             Some(blob) => Some(blob),
             None => {
-                let opened = self.engine.store.open(self.live.id);
+                let opened = self.engine.store.open(self.handle.id);
                 opened.map_err(|error| ChangeError::opening("sync of the part", &error))?
             }
         };
@@ -147,14 +147,14 @@ impl Round<'_> {
     }
 
     fn append(&self, records: &[Record], sync: bool) -> Result<(), ChangeError> {
-        let mut place = self.live.log.lock().expect("no holder of this lock panics");
+        let mut file = self.handle.log.lock().expect("no holder of this lock panics");
         let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
-        if let LogPlace::Closed { valid_bytes, note_run } = *place {
-            let log = Log::open(&*self.engine.journals, self.live.id, valid_bytes)
+        if let LogFile::Closed { valid_bytes, note_run } = *file {
+            let log = Log::open(&*self.engine.journals, self.handle.id, valid_bytes)
                 .map_err(|error| ChangeError::opening("journal", &error))?;
-            *place = LogPlace::Open { log, note_run };
+            *file = LogFile::Open { log, note_run };
         }
-        let LogPlace::Open { log, note_run } = &mut *place else { return Ok(()) };
+        let LogFile::Open { log, note_run } = &mut *file else { return Ok(()) };
         let appended = if *note_run {
             let mut with_run = vec![Record::Run(self.engine.store.run())];
             with_run.extend_from_slice(records);
@@ -170,16 +170,16 @@ impl Round<'_> {
             LogError::Fault(error) => fault(error),
         })?;
         *note_run = false;
-        self.live.journal_has(log.end());
+        self.handle.journal_has(log.end());
         Ok(())
     }
 
-    /// Puts the complete file in its place. What was recorded up to here stands, whatever happens.
-    fn publish(&self, mut staged: Upload) -> Result<Upload, RoundError> {
+    /// Publishes the complete file. What was recorded up to here stands, whatever happens.
+    fn publish(&self, mut staged: Upload) -> Result<Upload, CommitError> {
         let length = staged.length().unwrap_or_default();
         let now = self.engine.now();
         let store = &self.engine.store;
-        let publish = || store.publish(self.live.id, length);
+        let publish = || store.publish(self.handle.id, length);
         let placed = self.engine.stats.disk_syncs.during(publish, |error| !is_full(error));
         let placed = placed.map_err(|error| ChangeError::disk("publish", &error));
         let published = Event::Published { at: now };
@@ -189,7 +189,7 @@ impl Round<'_> {
                 staged.apply(&published);
                 Ok(staged)
             }
-            Err(error) => Err(RoundError { reached: Some(Box::new(staged)), error }),
+            Err(error) => Err(CommitError { reached: Some(Box::new(staged)), error }),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! What happens to uploads with time: expiry, the end of retention, what a crash left behind.
 //!
-//! Serving never waits for this. The first pass (`first_pass.rs`) finds what is owed and when
+//! Serving never waits for this. The startup scan (`scan.rs`) finds what is owed and when
 //! something is due; what it has read is not read again until then. A published file goes only by a
 //! recorded `done` or `finish_upload` that asked for it, or at the end of the retention of a failed
 //! handover; never because a journal is missing or unreadable.
 
 use super::Engine;
-use super::cause::{Cause, request_of};
+use super::commit::Op;
+use super::context::{RequestContext, request_of};
 use super::error::LookupError;
-use super::lane::Task;
-use super::live::Live;
+use super::handle::UploadHandle;
 use super::outbox::{Turn, next};
 use super::status::name;
 use crate::core::command::Command;
@@ -25,12 +25,12 @@ impl Engine {
     /// Runs until the server stops. Dropping the future changes nothing that is recorded.
     pub async fn sweep(self: Arc<Self>) {
         let watch = async {
-            // In turn: an upload is not forgotten while it is met.
+            // In turn: an upload is not forgotten while it is scanned.
             loop {
                 let due = next(&self.timers, &self, |now| self.timers.due(now));
                 tokio::select! {
                     biased;
-                    () = self.unmet_due() => self.first_pass().await,
+                    () = self.scan_due() => self.startup_scan().await,
                     id = due => self.see_to(id).await,
                 }
             }
@@ -39,9 +39,9 @@ impl Engine {
             let mut tick = tokio::time::interval(EVICTION_PERIOD);
             loop {
                 tick.tick().await;
-                for live in self.evict_idle() {
+                for handle in self.evict_idle() {
                     // It leaves when it is asked about again, its bytes durable.
-                    self.sync_written(&live).await;
+                    self.sync_written(&handle).await;
                 }
             }
         };
@@ -57,7 +57,7 @@ impl Engine {
     /// has a timer until it is forgotten.
     pub(super) fn first_sight(&self, id: TicketId, upload: &Upload) {
         let first = self.timers.set_first(id, self.due(upload));
-        self.unmet.met(id);
+        self.scan.scanned(id);
         if !first {
             return;
         }
@@ -105,12 +105,12 @@ impl Engine {
         id: TicketId,
         before: &Upload,
         after: &Upload,
-        cause: Option<&Cause>,
+        context: Option<&RequestContext>,
     ) {
         let phase = std::mem::discriminant(after.phase());
         if phase != std::mem::discriminant(before.phase()) {
             self.count(before, after);
-            tell(id, before, after, cause);
+            tell(id, before, after, context);
             self.clean_up(id, after);
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
                 self.timers.set(id, self.due(after));
@@ -120,7 +120,7 @@ impl Engine {
         self.stats.uploads_open.add(i64::from(after.occupies()) - i64::from(before.occupies()));
         // Chunks, which come often, owe nothing before and after.
         if before.owed().is_some() || after.owed().is_some() {
-            self.owe(id, after, cause);
+            self.owe(id, after, context);
         }
     }
 
@@ -170,16 +170,16 @@ impl Engine {
     }
 
     /// Has an upload looked at again in a while.
-    pub(super) fn look_again(&self, id: TicketId) {
+    pub(super) fn reschedule(&self, id: TicketId) {
         self.timers.set(id, self.uptime().after(RECHECK));
     }
 
     /// Something is due for an upload: expiry, or the end of what is kept of it.
     pub(super) async fn see_to(self: &Arc<Self>, id: TicketId) {
         // It keeps a timer whatever happens, also if it cannot be read now.
-        self.look_again(id);
-        let live = match self.find(id).await {
-            Ok(live) => live,
+        self.reschedule(id);
+        let handle = match self.find(id).await {
+            Ok(handle) => handle,
             Err(LookupError::Unknown) => return self.timers.clear(id),
             // It has a timer for another time.
             Err(LookupError::Busy) => return,
@@ -187,18 +187,18 @@ impl Engine {
                 return tracing::warn!(upload = %id.short(), %fault, "could not read upload");
             }
         };
-        let upload = live.lock().upload.clone();
+        let upload = handle.lock().upload.clone();
         let due = self.due(&upload);
         let now = self.uptime();
         match upload.phase() {
             Phase::New | Phase::Uploading if upload.awaits_publish() => {
-                if let Err(error) = self.submit(&live, Task::Publish).done().await {
+                if let Err(error) = self.submit(&handle, Op::Publish).done().await {
                     tracing::warn!(upload = %id.short(), ?error, "could not publish complete file; trying again later");
                 }
             }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
             Phase::New | Phase::Uploading => {
-                if let Err(error) = self.submit(&live, Task::Expire).done().await {
+                if let Err(error) = self.submit(&handle, Op::Expire).done().await {
                     tracing::warn!(upload = %id.short(), ?error, "could not cancel idle upload");
                 }
             }
@@ -210,7 +210,7 @@ impl Engine {
                 self.timers.set(id, due);
             }
             Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. } => {
-                if let Err(error) = self.submit(&live, Task::Forget).done().await {
+                if let Err(error) = self.submit(&handle, Op::Forget).done().await {
                     tracing::warn!(upload = %id.short(), ?error, "could not delete upload");
                 }
             }
@@ -219,19 +219,19 @@ impl Engine {
 
     /// What ends an upload that has lain idle for too long; `None` while somebody is sending, or
     /// something arrived since it was looked at.
-    pub(super) fn expiry(&self, live: &Live, upload: &Upload) -> Option<Command> {
+    pub(super) fn expiry(&self, handle: &UploadHandle, upload: &Upload) -> Option<Command> {
         let open = matches!(upload.phase(), Phase::New | Phase::Uploading);
         if !open || upload.awaits_publish() || self.due(upload) > self.uptime() {
             return None;
         }
-        let idle = live.lock().claims.count() == 0;
+        let idle = handle.lock().claims.count() == 0;
         let reason = "upload timed out".to_owned();
         idle.then_some(Command::Cancel { reason, notice: Notice::Owed })
     }
 
-    /// The end of retention: what is left of an upload goes, its journal last. Called by its lane,
+    /// The end of retention: what is left of an upload goes, its journal last. Called by its commit queue,
     /// so that nothing changes meanwhile. Blocks.
-    pub(super) fn forget_if_due(&self, live: &Live, upload: &Upload) {
+    pub(super) fn forget_if_due(&self, handle: &UploadHandle, upload: &Upload) {
         let failed = matches!(upload.phase(), Phase::Failed { .. });
         let over = failed
             || matches!(
@@ -241,12 +241,12 @@ impl Engine {
         if !over || self.due(upload) > self.uptime() {
             return;
         }
-        let id = live.id;
+        let id = handle.id;
         self.clean_up(id, upload);
         if failed && let Err(error) = self.store.withdraw(id) {
             return tracing::error!(upload = %id.short(), %error, "could not delete the file of a failed handover");
         }
-        live.lock().forgotten = true;
+        handle.lock().forgotten = true;
         self.stats.uploads.of(name(upload.phase())).add(-1);
         self.stats.uploads_open.add(-i64::from(upload.occupies()));
         self.remove_journal(id);
@@ -263,8 +263,8 @@ impl Engine {
 }
 
 /// The line in the log for an upload that has come to another state.
-fn tell(id: TicketId, before: &Upload, after: &Upload, cause: Option<&Cause>) {
-    let (upload, request, length) = (id.short(), request_of(cause), after.length());
+fn tell(id: TicketId, before: &Upload, after: &Upload, context: Option<&RequestContext>) {
+    let (upload, request, length) = (id.short(), request_of(context), after.length());
     match after.phase() {
         Phase::New | Phase::Uploading => tracing::info!(%upload, request, length, "upload started"),
         Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {

@@ -1,4 +1,4 @@
-//! The first pass after a start, where the disk stumbles just then: nothing that is owed is lost.
+//! The startup scan after a start, where the disk stumbles just then: nothing that is owed is lost.
 
 use super::*;
 use crate::storage::memory::journals::Step as JournalStep;

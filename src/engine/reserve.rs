@@ -57,23 +57,23 @@ impl Space {
     /// Reserves the bytes of `extent` and preallocates them in `blob`, if there is one; `None` where
     /// they would eat into what must stay free. A preallocation that failed on a full disk may have
     /// taken a part of it.
-    pub(super) fn set_aside(
+    pub(super) fn reserve_and_allocate(
         &self,
         store: &dyn Store,
         blob: Option<&dyn Blob>,
         extent: Extent,
-    ) -> io::Result<Option<SetAside>> {
+    ) -> io::Result<Option<Reserved>> {
         let Some(mut reservation) = self.reserve(store, extent.len())? else { return Ok(None) };
         let allocated = blob.map_or(Ok(Allocated::No), |blob| blob.allocate(extent));
         if matches!(allocated, Ok(Allocated::Yes)) {
             reservation.allocated();
         }
-        Ok(Some(SetAside { reservation, allocated }))
+        Ok(Some(Reserved { reservation, allocated }))
     }
 }
 
 /// Space that was reserved, and what the disk said to preallocating it.
-pub(super) struct SetAside {
+pub(super) struct Reserved {
     pub(super) reservation: Reservation,
     pub(super) allocated: io::Result<Allocated>,
 }

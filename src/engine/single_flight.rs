@@ -7,15 +7,15 @@ use tokio::task::JoinHandle;
 
 /// A question that is asked once at a time.
 #[derive(Debug)]
-pub struct Look<T>(Mutex<Option<watch::Receiver<Option<T>>>>);
+pub struct SingleFlight<T>(Mutex<Option<watch::Receiver<Option<T>>>>);
 
-impl<T> Default for Look<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
         Self(Mutex::new(None))
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Look<T> {
+impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
     /// The answer of `start`, or of one that was started before and is still under way; `None` where
     /// it panicked. Begins now, waits when polled, and has no deadline of its own. Cancel: the look
     /// goes on for others.
@@ -53,7 +53,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_at_once_share_a_look_and_later_ones_do_not() {
-        let (look, looks) = (Look::<u32>::default(), Arc::new(AtomicU32::new(0)));
+        let (look, looks) = (SingleFlight::<u32>::default(), Arc::new(AtomicU32::new(0)));
         let (go, wait) = watch::channel(false);
         let ask = || {
             look.ask(|| {
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_panics_is_no_answer_and_is_made_again() {
-        let look = Look::<u32>::default();
+        let look = SingleFlight::<u32>::default();
         assert_eq!(look.ask(|| tokio::spawn(async { panic!("on purpose") })).await, None);
         while look.ask(|| tokio::spawn(async { 3 })).await != Some(3) {
             tokio::task::yield_now().await;

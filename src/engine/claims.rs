@@ -7,9 +7,9 @@
 
 use super::Engine;
 use super::error::TransferError;
-use super::live::Live;
+use super::handle::UploadHandle;
 use crate::core::extent::ExtentSet;
-use crate::core::refusal::{Over, Refusal};
+use crate::core::refusal::{Refusal, Terminal};
 use crate::core::upload::Phase;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 /// All claims on one upload, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    held: Vec<Held>,
+    entries: Vec<Entry>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Entry {
     number: u64,
     bytes: ExtentSet,
     fence: CancellationToken,
@@ -32,12 +32,12 @@ struct Held {
 impl Claims {
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.held.len()
+        self.entries.len()
     }
 
     /// Claims `bytes`, fencing off every older claim on any of them.
     pub(super) fn add(&mut self, bytes: ExtentSet) -> (u64, CancellationToken) {
-        for older in &self.held {
+        for older in &self.entries {
             if older.bytes.overlaps(&bytes) {
                 older.fence.cancel();
             }
@@ -45,51 +45,53 @@ impl Claims {
         let number = self.next;
         self.next += 1;
         let fence = CancellationToken::new();
-        self.held.push(Held { number, bytes, fence: fence.clone() });
+        self.entries.push(Entry { number, bytes, fence: fence.clone() });
         (number, fence)
     }
 
-    /// Whether an older claim on some of the same bytes is still held.
+    /// Whether an older claim on some of the same bytes is still entry.
     pub(super) fn must_wait(&self, number: u64) -> bool {
-        let Some(mine) = self.held.iter().find(|held| held.number == number) else { return false };
-        self.held.iter().any(|held| held.number < number && held.bytes.overlaps(&mine.bytes))
+        let Some(mine) = self.entries.iter().find(|entry| entry.number == number) else {
+            return false;
+        };
+        self.entries.iter().any(|entry| entry.number < number && entry.bytes.overlaps(&mine.bytes))
     }
 
     /// Narrows a claim to `bytes`.
     pub(super) fn narrow(&mut self, number: u64, bytes: ExtentSet) {
-        if let Some(held) = self.held.iter_mut().find(|held| held.number == number) {
-            held.bytes = bytes;
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.number == number) {
+            entry.bytes = bytes;
         }
     }
 
     fn remove(&mut self, number: u64) {
-        self.held.retain(|held| held.number != number);
+        self.entries.retain(|entry| entry.number != number);
     }
 
     /// Ends every claim: the upload takes no more bytes.
     pub(super) fn fence_all(&self) {
-        for held in &self.held {
-            held.fence.cancel();
+        for entry in &self.entries {
+            entry.fence.cancel();
         }
     }
 }
 
 /// A claim on bytes of an upload. Given back when dropped.
 pub(super) struct Claim {
-    pub(super) live: Arc<Live>,
+    pub(super) handle: Arc<UploadHandle>,
     pub(super) number: u64,
     /// Cancelled when a newer request wants the bytes, or the upload takes no more.
     pub(super) fence: CancellationToken,
 }
 
 impl Claim {
-    /// Waits until no older claim on the same bytes is held. Dropping the future changes nothing.
+    /// Waits until no older claim on the same bytes is entry. Dropping the future changes nothing.
     pub(super) async fn turn(&self) {
         loop {
-            let changed = self.live.released.notified();
+            let changed = self.handle.released.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.live.lock().claims.must_wait(self.number) {
+            if !self.handle.lock().claims.must_wait(self.number) {
                 return;
             }
             changed.await;
@@ -99,14 +101,16 @@ impl Claim {
 
 impl Engine {
     /// Why a claim was fenced off.
-    pub(super) fn fenced(&self, live: &Arc<Live>) -> TransferError {
-        let state = live.lock();
+    pub(super) fn fenced(&self, handle: &Arc<UploadHandle>) -> TransferError {
+        let state = handle.lock();
         if let Some(fault) = &state.fault {
             return TransferError::Fault(fault.clone());
         }
         match state.upload.phase() {
-            Phase::Cancelled { .. } => TransferError::Refused(Refusal::UploadOver(Over::Cancelled)),
-            Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Over::Failed)),
+            Phase::Cancelled { .. } => {
+                TransferError::Refused(Refusal::UploadOver(Terminal::Cancelled))
+            }
+            Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Terminal::Failed)),
             Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
                 self.stats.superseded.add(1);
                 TransferError::Superseded
@@ -118,8 +122,8 @@ impl Engine {
 impl Drop for Claim {
     fn drop(&mut self) {
         // Also while a panic unwinds: it must not become a second one.
-        self.live.lock_poisoned().claims.remove(self.number);
-        self.live.released.notify_waiters();
+        self.handle.lock_poisoned().claims.remove(self.number);
+        self.handle.released.notify_waiters();
     }
 }
 
