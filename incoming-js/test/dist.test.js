@@ -129,7 +129,7 @@ test('the package holds exactly the expected files', () => {
   const paths = files.map(({ path }) => path);
   const sources = readdirSync(new URL('../src/', import.meta.url));
   const wanted = ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'package.json', 'dist/incoming.js', 'dist/incoming.mjs', 'dist/incoming.d.mts',
-    ...sources.map((name) => `src/${name}`)];
+    ...sources.map((name) => `src/${name}`), ...readdirSync(new URL('../docs/', import.meta.url)).map((name) => `docs/${name}`)];
   assert.deepEqual(paths.sort(), wanted.sort());
   const { main, types, exports } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   for (const path of [main, types, exports['.'].types, exports['.'].default, exports['./incoming.js']]) {

@@ -1,5 +1,6 @@
 /**
- * The layout of the source: short files, imports in one direction, one module on the network.
+ * The layout of the source and the documentation: short files, imports in one direction, one module on the network, links that lead
+ * somewhere, options that are documented.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -40,4 +41,27 @@ test('the published types export what the module does', async () => {
   const names = [...types.matchAll(/^export (?:class|const) (\w+)/gm)].map(([, name]) => name);
   const { default: incoming } = await import('../src/index.js');
   assert.deepEqual(names.sort(), Object.keys(incoming).sort());
+});
+
+const pages = new Map(['README.md', ...readdirSync(new URL('../docs/', import.meta.url)).map((name) => `docs/${name}`)].map((name) =>
+  [name, readFileSync(new URL(`../${name}`, import.meta.url), 'utf8')]));
+
+test('links in the documentation lead to pages and headings that exist', () => {
+  const anchors = (text) => [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) => title.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'));
+  for (const [name, text] of pages) {
+    for (const [, path, anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)) {
+      const target = path ? new URL(path, `file:///${name}`).pathname.slice(1) : name;
+      assert.ok(pages.has(target), `${name}: ${path}`);
+      if (anchor) assert.ok(anchors(pages.get(target)).includes(anchor), `${name}: #${anchor}`);
+    }
+  }
+});
+
+test('every option, property and function is documented', () => {
+  const types = without_comments(texts.get('src/api.d.ts'));
+  const block = (name) => types.split(`interface ${name} `)[1].split('\n}')[0];
+  for (const name of ['Options', 'Properties', 'UploaderObject', 'Incoming']) {
+    for (const [, key] of block(name).matchAll(/^  (\w+)[?(:]/gm)) assert.match(pages.get('docs/api.md'), new RegExp(`\`${key}\\b`), key);
+  }
+  for (const [, key] of block('Options').matchAll(/^  (\w+)[?(:]/gm)) assert.match(pages.get('README.md'), new RegExp(`\`${key}\``), key);
 });
