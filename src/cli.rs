@@ -39,8 +39,8 @@ pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
 
+use crate::app::telemetry;
 use crate::config::{ConfigError, size_text};
-use crate::telemetry;
 
 /// Takes large file uploads off a web app's back.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]

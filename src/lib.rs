@@ -8,7 +8,7 @@
 //! room promises.
 //!
 //! ```text
-//!                 app   cli   config   metrics   telemetry
+//!                    app   cli   config
 //!               /      |         \
 //!           wire      net     handover        wire: HTTP; net: connections; handover: calls out
 //!               \                /
@@ -52,8 +52,6 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handover;
-pub mod metrics;
 pub mod net;
 pub mod storage;
-pub mod telemetry;
 pub mod wire;

@@ -13,12 +13,12 @@
 
 use super::options::{caution, client_options, engine_options, wire_options};
 use super::sockets::{guards_missing, proxies_missing};
+use super::telemetry;
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::engine::swap::Swap;
 use crate::handover::client::Client;
 use crate::net::{Address, Grace, ProxyProtocol, TlsReload};
-use crate::telemetry;
 use crate::wire::Wire;
 use std::sync::Arc;
 use std::time::Duration;

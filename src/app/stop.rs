@@ -3,7 +3,7 @@
 //! Every wait has a deadline, and the service manager is told their sum, so that whatever hangs the process
 //! ends by itself before it is killed. What is cut is logged.
 
-use super::manager::Manager;
+use super::systemd::Notifier;
 use crate::engine::{Engine, deadline};
 use crate::net::Workers;
 use crate::wire::Wire;
@@ -67,10 +67,10 @@ impl Ending {
     /// Lets everything end, `grace` being what running requests have.
     ///
     /// Cancel: what has not ended yet is left where it stands; what was acknowledged holds.
-    pub(super) async fn end(self, grace: Duration, manager: &Manager) {
+    pub(super) async fn end(self, grace: Duration, notifier: &Notifier) {
         tracing::info!("stopping");
         let within = Deadlines::of(grace);
-        manager.stopping(within.total());
+        notifier.stopping(within.total());
         self.engine.draining().cancel();
         self.drain.cancel();
         if deadline::within(within.serving, self.serving.wait()).await.is_err() {
@@ -92,7 +92,7 @@ impl Ending {
             let _ = timeout(within.cut_calls, self.calls.wait()).await;
         }
         let Self { workers, backend_workers, .. } = self;
-        manager.parting();
+        notifier.stopping_workers();
         if !end_workers([workers, backend_workers], within.workers).await {
             tracing::warn!("workers did not stop in time");
         }
@@ -161,7 +161,7 @@ const SECOND_SIGNAL: i32 = 130;
 mod tests {
     use super::end_workers;
     use crate::app::Server;
-    use crate::app::manager::Manager;
+    use crate::app::systemd::Notifier;
     use crate::config::Settings;
     use crate::net::Workers;
     use std::os::unix::net::UnixDatagram;
@@ -238,7 +238,7 @@ mod tests {
         };
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let server = Server::start(settings).unwrap().supervised_by(Manager::over(ours));
+        let server = Server::start(settings).unwrap().with_notifier(Notifier::to(ours));
         let stop = CancellationToken::new();
         stop.cancel();
         let began = Instant::now();

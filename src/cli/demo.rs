@@ -30,11 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CliError, serve, terminal};
+use crate::app::telemetry;
 use crate::app::{Server, Socket, caller, stop_on_signal};
 use crate::config::Settings;
 use crate::net::{self, Address, Listener, Peer, TlsReload};
 use crate::storage::local::private_dir;
-use crate::telemetry;
 use crate::wire::Surface;
 use app::App;
 use certificate::Names;

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::CliError;
-use crate::app::inherited::Inherited;
-use crate::app::manager::Manager;
-use crate::app::{Server, stop_on_signal, wait_for_storage};
+use crate::app::systemd::Notifier;
+use crate::app::telemetry;
+use crate::app::{Inherited, Server, stop_on_signal, wait_for_storage};
 use crate::config::{self, ConfigError, Layers, Settings, Typed};
 use crate::net::control_runtime;
-use crate::telemetry;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
 #[derive(Debug, Default, Clone, PartialEq, Eq, clap::Args)]
@@ -41,10 +40,9 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
         // What cannot be opened or bound is a matter of settings.
         let server = Server::start_with(settings, inherited)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let server =
-            server.supervised_by(Manager::of_environment()).reloading_by(Arc::new(move || {
-                reload(&args).map_err(|error| error.to_string().replace('\n', "; "))
-            }));
+        let server = server.with_notifier(Notifier::from_env()).reloading_by(Arc::new(move || {
+            reload(&args).map_err(|error| error.to_string().replace('\n', "; "))
+        }));
         server.run(stop, Vec::new()).await;
         Ok(())
     })

@@ -223,7 +223,7 @@ async fn a_change_ends_by_itself_and_both_are_told() {
     .await;
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let changes = lines.iter().filter(|line| line["target"] == "incoming::telemetry");
+    let changes = lines.iter().filter(|line| line["target"] == "incoming::app::telemetry");
     let changes: Vec<_> =
         changes.map(|line| (&line["filter"], line["until"].is_string())).collect();
     assert_eq!(changes, [(&json!("off"), true), (&json!("info"), false)]);

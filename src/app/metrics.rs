@@ -5,11 +5,11 @@
 
 mod text;
 
+use super::telemetry;
 use crate::engine::Engine;
 use crate::engine::histogram::{Histogram, Times};
 use crate::engine::status::StateName;
 use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats, TlsReload};
-use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{MetricsFormat, Scrape};
 use prometheus_client::collector::Collector;
@@ -23,7 +23,7 @@ use text::Writer;
 
 /// Where the figures come from.
 #[derive(Clone)]
-pub struct Sources {
+pub(super) struct Sources {
     /// Uploads, chunks, the disk.
     pub engine: Arc<Engine>,
     /// Connections.
@@ -42,7 +42,7 @@ pub struct Sources {
 
 impl Sources {
     /// The text of `/metrics` at this moment.
-    pub fn render(&self, scrape: Scrape) -> String {
+    pub(super) fn render(&self, scrape: Scrape) -> String {
         let mut registry = Registry::with_prefix("incoming");
         let sources = self.clone();
         registry.register_collector(Box::new(Counted { sources, free: scrape.free_bytes }));

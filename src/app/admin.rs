@@ -1,10 +1,10 @@
 //! What those who look after a server are shown of it.
 
+use super::metrics::Sources;
 use super::sockets::Socket;
+use super::telemetry;
 use crate::engine::Engine;
-use crate::metrics::Sources;
 use crate::net::{MemoryBudget, Stats, TlsReload, Workers};
-use crate::telemetry;
 use crate::wire::refusals::Refusals;
 use crate::wire::{Beside, Surface, Turn};
 use std::io;

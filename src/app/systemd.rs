@@ -1,6 +1,7 @@
-//! The service manager that started the process is told how the server stands (sd_notify(3)).
+//! Notifications to the service manager (sd_notify(3)): state, status and the watchdog.
 //!
-//! Absent where `NOTIFY_SOCKET` is not set: then nothing is told to anybody.
+//! Without `NOTIFY_SOCKET` nothing is sent. The `sd-notify` crate is not used: it opens a socket for each message and
+//! waits without a limit when the manager does not read; here a message waits one second at most, a watchdog message never.
 
 use crate::engine::deadline::within;
 use crate::net::Pulse;
@@ -12,37 +13,37 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Whoever supervises this process, and the signs of life it asks for.
+/// Sends the state of this process to the service manager, and feeds its watchdog.
 #[derive(Debug, Default)]
-pub struct Manager {
+pub struct Notifier {
     socket: Option<UnixDatagram>,
     watchdog: Option<Duration>,
-    /// The workers are being ended, and are no longer asked for signs.
-    parting: AtomicBool,
+    /// The workers are being ended: their event loops no longer count for the watchdog.
+    stopping_workers: AtomicBool,
 }
 
-impl Manager {
-    /// The one that the environment names, if any. One that cannot be reached is logged and not told.
-    pub fn of_environment() -> Self {
-        let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return Self::default() };
-        match connect(place.as_bytes()) {
+impl Notifier {
+    /// For the socket that `NOTIFY_SOCKET` names; sends nothing without one. A socket that cannot be reached is logged.
+    pub fn from_env() -> Self {
+        let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return Self::default() };
+        match connect(address.as_bytes()) {
             Ok(socket) => Self { socket: Some(socket), watchdog: watchdog(), ..Self::default() },
             Err(error) => {
-                tracing::warn!(?place, %error, "could not reach NOTIFY_SOCKET");
+                tracing::warn!(?address, %error, "could not reach NOTIFY_SOCKET");
                 Self::default()
             }
         }
     }
 
-    /// One that reads this.
+    /// Sends to this socket.
     #[cfg(test)]
-    pub(super) fn over(socket: UnixDatagram) -> Self {
+    pub(super) fn to(socket: UnixDatagram) -> Self {
         Self { socket: Some(socket), ..Self::default() }
     }
 
-    /// It serves.
+    /// The server serves; `status` is shown by `systemctl status`.
     pub(super) fn ready(&self, status: &dyn Display) {
-        self.tell(format_args!("READY=1\nSTATUS={status}"));
+        self.send(format_args!("READY=1\nSTATUS={status}"));
     }
 
     /// Settings are being read again; [`Self::ready`] ends it.
@@ -50,41 +51,40 @@ impl Manager {
         use rustix::time::{ClockId, clock_gettime};
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-        self.tell(format_args!(
+        self.send(format_args!(
             "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reloading settings and certificates"
         ));
     }
 
-    /// It ends, which takes this long at most: the manager is asked to wait so long, whatever its own
-    /// limit is.
+    /// The server stops, within `at_most`: the manager is asked to wait that long, whatever its own limit is.
     pub(super) fn stopping(&self, at_most: Duration) {
         let micros = at_most.as_micros();
-        self.tell(format_args!(
+        self.send(format_args!(
             "STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=stopping: waiting for running \
              transfers"
         ));
     }
 
-    /// From now on workers end, as they should, in a time that [`Self::stopping`] has told: signs of life are those
-    /// of the task that waits for them.
-    pub(super) fn parting(&self) {
-        self.parting.store(true, Ordering::Relaxed);
+    /// From now on workers end, within the time given to [`Self::stopping`]: the watchdog is fed while the task that waits
+    /// for them makes progress.
+    pub(super) fn stopping_workers(&self) {
+        self.stopping_workers.store(true, Ordering::Relaxed);
     }
 
-    /// Runs `work` to its end. Meanwhile, if asked to, tells that the server lives, each time that every worker
-    /// and the task that polls this have turned: a loop that hangs is not covered up by a timer that runs.
+    /// Runs `work` to its end. Meanwhile feeds the watchdog, if there is one, each time that the event loop of every
+    /// worker and the task that polls this have made a turn: a timer alone would hide an event loop that hangs.
     ///
     /// Cancel: as that of `work`.
-    pub(super) async fn watching<T>(&self, pulse: Pulse, work: impl Future<Output = T>) -> T {
+    pub(super) async fn with_watchdog<T>(&self, pulse: Pulse, work: impl Future<Output = T>) -> T {
         let Some(limit) = self.watchdog else { return work.await };
         // Twice within its limit, as sd_watchdog_enabled(3) advises.
         let period = limit / 2;
-        let signs = async {
+        let feeding = async {
             loop {
                 let turned = within(period, pulse.turned()).await;
                 // Asked afterwards: they may have begun to end meanwhile.
-                if turned == Ok(true) || self.parting.load(Ordering::Relaxed) {
-                    self.sign_of_life();
+                if turned == Ok(true) || self.stopping_workers.load(Ordering::Relaxed) {
+                    self.feed_watchdog();
                 } else {
                     tracing::error!("worker event loop stalled; watchdog not fed");
                 }
@@ -93,12 +93,12 @@ impl Manager {
         };
         tokio::select! {
             done = work => done,
-            () = signs => unreachable!("the loop has no end"),
+            () = feeding => unreachable!("the loop has no end"),
         }
     }
 
-    /// Never waits: one that a manager has no room for would say no more than those before it.
-    fn sign_of_life(&self) {
+    /// Never waits: a full socket holds earlier messages that say the same.
+    fn feed_watchdog(&self) {
         use rustix::net::{SendFlags, send};
         let Some(socket) = &self.socket else { return };
         match send(socket, b"WATCHDOG=1", SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -107,7 +107,7 @@ impl Manager {
         }
     }
 
-    fn tell(&self, state: std::fmt::Arguments<'_>) {
+    fn send(&self, state: std::fmt::Arguments<'_>) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(state.to_string().as_bytes()) {
             tracing::warn!(%error, "could not notify the service manager");
@@ -116,19 +116,19 @@ impl Manager {
 }
 
 /// A path, or after `@` an abstract name.
-fn connect(place: &[u8]) -> io::Result<UnixDatagram> {
-    let address = match place.split_first() {
+fn connect(address: &[u8]) -> io::Result<UnixDatagram> {
+    let address = match address.split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,
-        Some(_) | None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(place))?,
+        Some(_) | None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(address))?,
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    // A manager that does not read holds up signals and accepts no longer than this.
-    socket.set_write_timeout(Some(TELL_DEADLINE))?;
+    // Bounds how long a manager that does not read holds up signals and accepts.
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     Ok(socket)
 }
 
-/// How often signs of life are wanted at least; none for a process that is not the one they are wanted of.
+/// The watchdog's time limit; none where it is meant for another process.
 fn watchdog() -> Option<Duration> {
     let variable = |name: &str| std::env::var(name).ok();
     let meant = variable("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
@@ -136,8 +136,8 @@ fn watchdog() -> Option<Duration> {
     (meant && micros > 0).then(|| Duration::from_micros(micros))
 }
 
-/// A manager takes a datagram at once, or it is in trouble of its own.
-const TELL_DEADLINE: Duration = Duration::from_secs(1);
+/// A manager that works takes a message at once.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -163,12 +163,13 @@ mod tests {
             (UnixDatagram::bind_addr(&abstract_name), format!("@{name}").into_bytes()),
         ] {
             let theirs = theirs.unwrap();
-            let manager = Manager { socket: Some(connect(&place).unwrap()), ..Manager::default() };
-            manager.ready(&"well");
+            let notifier =
+                Notifier { socket: Some(connect(&place).unwrap()), ..Notifier::default() };
+            notifier.ready(&"well");
             assert_eq!(told(&theirs), "READY=1\nSTATUS=well");
-            manager.reloading();
+            notifier.reloading();
             assert!(told(&theirs).starts_with("RELOADING=1\nMONOTONIC_USEC="));
-            manager.stopping(Duration::from_secs(2));
+            notifier.stopping(Duration::from_secs(2));
             assert!(told(&theirs).starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=2000000\n"));
         }
         assert!(connect(b"/no/such/socket").is_err());
@@ -179,7 +180,8 @@ mod tests {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let limit = Duration::from_millis(20);
-        let manager = Manager { socket: Some(ours), watchdog: Some(limit), ..Manager::default() };
+        let notifier =
+            Notifier { socket: Some(ours), watchdog: Some(limit), ..Notifier::default() };
         let workers = Workers::start(2).unwrap();
         let sign = || theirs.recv(&mut [0; 64]).is_ok();
         let some = async {
@@ -187,7 +189,7 @@ mod tests {
                 tokio::time::sleep(limit).await;
             }
         };
-        manager.watching(workers.pulse(), some).await;
+        notifier.with_watchdog(workers.pulse(), some).await;
         let (release, released) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         workers.next().spawn(async move {
@@ -196,7 +198,7 @@ mod tests {
         });
         told.recv().unwrap();
         while sign() {}
-        manager.watching(workers.pulse(), tokio::time::sleep(10 * limit)).await;
+        notifier.with_watchdog(workers.pulse(), tokio::time::sleep(10 * limit)).await;
         assert!(!sign(), "a sign of life while a worker hangs");
         drop(release);
         workers.shutdown(Duration::from_secs(5));
@@ -208,14 +210,15 @@ mod tests {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let limit = Duration::from_millis(20);
-        let manager = Manager { socket: Some(ours), watchdog: Some(limit), ..Manager::default() };
+        let notifier =
+            Notifier { socket: Some(ours), watchdog: Some(limit), ..Notifier::default() };
         let workers = Workers::start(2).unwrap();
         let pulse = workers.pulse();
         let sign = || theirs.recv(&mut [0; 64]).is_ok();
-        manager.parting();
+        notifier.stopping_workers();
         let shutdown = move || workers.shutdown(Duration::from_secs(20));
         std::thread::spawn(shutdown).join().unwrap();
-        let signs = manager.watching(pulse, async {
+        let signs = notifier.with_watchdog(pulse, async {
             for _ in 0..2 {
                 while !sign() {
                     tokio::time::sleep(limit).await;
