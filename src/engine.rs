@@ -19,7 +19,6 @@ mod digest;
 pub mod error;
 pub mod handle;
 pub mod health;
-pub mod histogram;
 pub mod integrity;
 mod loads;
 pub mod outbox;

@@ -1,43 +1,47 @@
-//! The names and the text format of what is counted on the floors below.
+//! The names and the text format of what the modules below count.
 //!
-//! Each is told of in docs/operations/metrics.md, and a test holds that file against this one. No label
-//! takes a value from outside.
-
-mod text;
+//! docs/operations/metrics.md describes each metric, and a test compares that file with this one. No label takes a value
+//! from outside.
+//!
+//! The encoder writes OpenMetrics, which Prometheus asks for first. For older servers, curl and people the same text is
+//! turned into the plain format, where a counter's family has the name of its samples.
+//! Sources: the OpenMetrics 1.0 specification; Prometheus, "Exposition formats", version 0.0.4.
 
 use super::telemetry;
 use crate::engine::Engine;
-use crate::engine::histogram::{Histogram, Times};
 use crate::engine::status::StateName;
 use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats, TlsReload};
 use crate::wire::refusals::Refusals;
 use crate::wire::{MetricsFormat, Scrape};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use text::Writer;
 
 /// Where the figures come from.
 #[derive(Clone)]
 pub(super) struct Sources {
     /// Uploads, chunks, the disk.
-    pub engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     /// Connections.
-    pub net: Arc<NetStats>,
+    pub(super) net: Arc<NetStats>,
     /// Memory for what clients send ahead.
-    pub memory: Arc<MemoryBudget>,
-    /// Answers that said no.
-    pub refusals: Arc<Refusals>,
+    pub(super) memory: Arc<MemoryBudget>,
+    /// Refusals.
+    pub(super) refusals: Arc<Refusals>,
     /// Certificates, by the word for their listener.
-    pub certificates: Vec<(&'static str, Arc<TlsReload>)>,
+    pub(super) certificates: Vec<(&'static str, Arc<TlsReload>)>,
     /// Connections of the public listener, at most.
-    pub max_connections: usize,
+    pub(super) max_connections: usize,
     /// When the server started.
-    pub started: SystemTime,
+    pub(super) started: SystemTime,
 }
 
 impl Sources {
@@ -51,7 +55,7 @@ impl Sources {
         let _ = encode(&mut text, &registry);
         match scrape.format {
             MetricsFormat::OpenMetrics => text,
-            MetricsFormat::Plain => text::plain(&text),
+            MetricsFormat::Plain => plain(&text),
         }
     }
 }
@@ -68,161 +72,297 @@ impl fmt::Debug for Counted {
     }
 }
 
+/// Name (a counter's without `_total`, an info's without `_info`), help, values.
+type Metric<'a> = (&'a str, &'a str, &'a dyn EncodeMetric);
+
 impl Collector for Counted {
-    fn encode(&self, to: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut to = Writer(to);
-        self.bytes(&mut to)?;
-        self.uploads(&mut to)?;
-        self.handovers(&mut to)?;
-        self.disk(&mut to)?;
-        self.connections(&mut to)?;
-        self.process(&mut to)
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut put = |metrics: &[Metric<'_>]| -> fmt::Result {
+            metrics.iter().try_for_each(|(name, help, values)| {
+                values.encode(to.encode_descriptor(name, help, None, values.metric_type())?)
+            })
+        };
+        self.chunks(&mut put)?;
+        self.uploads(&mut put)?;
+        self.handovers(&mut put)?;
+        self.disk(&mut put)?;
+        self.connections(&mut put)?;
+        self.process(&mut put)
     }
 }
 
+type Put<'a> = &'a mut dyn FnMut(&[Metric<'_>]) -> fmt::Result;
+
 impl Counted {
-    fn bytes(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn chunks(&self, put: Put<'_>) -> fmt::Result {
         let stats = self.sources.engine.stats();
-        to.counter("received_bytes", "Body bytes read from clients", stats.received_bytes.value())?;
-        let help = "Bytes acknowledged for the first time";
-        to.counter("acknowledged_bytes", help, stats.acknowledged_bytes.value())?;
-        let help = "Body bytes that had been acknowledged before";
-        to.counter("repeated_bytes", help, stats.repeated_bytes.value())?;
-        let help = "Chunks being received";
-        to.gauge("chunks_in_flight", help, stats.chunks_in_flight.value())?;
-        let help = "Seconds from a chunk's head to its acknowledgement";
-        seconds(to, "chunk_seconds", help, &stats.chunk_times)?;
-        let help = "Seconds from a chunk's last byte to its acknowledgement";
-        seconds(to, "chunk_commit_seconds", help, &stats.commit_times)?;
-        let help = "Bytes of acknowledged chunks";
-        spread(to, "chunk_bytes", help, &stats.chunk_bytes, |bytes| bytes as f64)?;
-        let help = "Requests ended by a newer one for the same bytes";
-        to.counter("superseded_requests", help, stats.superseded.value())?;
+        let in_flight = ConstGauge::new(stats.chunks_in_flight.value());
         let refusals = self.sources.refusals.counts().map(|(code, count)| {
             let (status, word, _) = code.facts();
             (vec![("code", word.to_owned()), ("status", status.to_string())], count)
         });
-        to.counters("refusals", "Requests refused", refusals)
+        put(&[
+            ("received_bytes", "Body bytes read from clients", &stats.received_bytes),
+            (
+                "acknowledged_bytes",
+                "Bytes acknowledged for the first time",
+                &stats.acknowledged_bytes,
+            ),
+            (
+                "repeated_bytes",
+                "Body bytes that had been acknowledged before",
+                &stats.repeated_bytes,
+            ),
+            ("chunks_in_flight", "Chunks being received", &in_flight),
+            (
+                "chunk_seconds",
+                "Seconds from a chunk's head to its acknowledgement",
+                &stats.chunks.seconds,
+            ),
+            (
+                "chunk_commit_seconds",
+                "Seconds from a chunk's last byte to its acknowledgement",
+                &stats.chunks.commit_seconds,
+            ),
+            ("chunk_bytes", "Bytes of acknowledged chunks", &stats.chunks.bytes),
+            (
+                "superseded_requests",
+                "Requests ended by a newer one for the same bytes",
+                &stats.superseded,
+            ),
+            ("refusals", "Requests refused", &Series::counters(refusals)),
+        ])
     }
 
-    fn uploads(&self, to: &mut Writer<'_>) -> fmt::Result {
-        let stats = self.sources.engine.stats();
-        let states = StateName::ALL.iter().map(|state| {
-            (vec![("state", state.word().to_owned())], stats.uploads.of(*state).value())
-        });
-        to.gauges("uploads", "Known uploads by state", states)?;
-        let help = "Uploads that take disk space or have a pending call to their backend";
-        to.gauge("uploads_open", help, stats.uploads_open.value())?;
-        let most = self.sources.engine.options().max_uploads;
-        to.gauge("uploads_open_max", "Such uploads allowed (max_uploads)", most)?;
-        let help = "Uploads found that could not be read yet";
-        to.gauge("uploads_unread", help, self.sources.engine.uploads_unread())?;
-        to.counter("tickets", "Tickets given out", stats.tickets.value())?;
-        to.counter("published", "Files published", stats.published.value())?;
-        to.counter("finished", "Uploads that the backend has taken", stats.finished.value())?;
-        to.counter("cancelled", "Uploads cancelled or expired", stats.cancelled.value())?;
-        to.counter("failed", "Handovers given up", stats.failed.value())
-    }
-
-    fn handovers(&self, to: &mut Writer<'_>) -> fmt::Result {
-        let stats = self.sources.engine.stats();
-        to.counter("handover_calls", "Calls to backends begun", stats.calls.value())?;
-        let help = "Calls to backends without a valid answer";
-        to.counter("handover_calls_unanswered", help, stats.calls_unanswered.value())?;
-        let help = "Calls to backends in progress";
-        to.gauge("handover_calls_running", help, stats.calls_running.value())?;
-        let help = "Calls that are due and wait for a slot";
-        to.gauge("handover_calls_waiting", help, stats.calls_waiting.value())?;
-        let (count, oldest) = self.sources.engine.handovers_owed();
-        to.gauge("handovers_owed", "Uploads with a pending call to their backend", count as u64)?;
-        let help = "Seconds since the oldest pending call became due";
-        to.gauge("handover_oldest_owed_seconds", help, oldest.as_secs_f64())
-    }
-
-    fn disk(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn uploads(&self, put: Put<'_>) -> fmt::Result {
         let engine = &self.sources.engine;
-        let syncs = &engine.stats().disk_syncs;
-        let help = "Seconds of each wait for the disk to have bytes or records";
-        seconds(to, "disk_sync_seconds", help, &syncs.times)?;
-        to.counter("disk_sync_errors", "Syncs that failed", syncs.errors.value())?;
-        let help = "Uploads stopped and tickets refused because the disk failed";
-        to.counter("faults", help, engine.stats().faults.value())?;
-        let help = "Journals read for uploads that were not in memory";
-        to.counter("journal_loads", help, engine.stats().loads.value())?;
-        let help = "Journals compacted";
-        to.counter("journal_compactions", help, engine.stats().compactions.value())?;
-        if let Some(free) = self.free {
-            to.gauge("free_bytes", "Free space of the storage directory", free)?;
-        }
-        let help = "Space reserved for running chunks and not yet used";
-        to.gauge("reserved_bytes", help, engine.reserved_bytes())?;
-        let least = engine.options().min_free_bytes;
-        to.gauge("free_bytes_min", "Space that uploads leave free (min_free_space)", least)
+        let stats = engine.stats();
+        let states = StateName::ALL.iter().map(|state| {
+            (
+                label("state", state.word()),
+                u64::try_from(stats.uploads.of(*state).value()).unwrap_or(0),
+            )
+        });
+        let open = ConstGauge::new(stats.uploads_open.value());
+        let most = ConstGauge::new(engine.options().max_uploads);
+        let unread = ConstGauge::new(engine.uploads_unread());
+        put(&[
+            ("uploads", "Known uploads by state", &Series::gauges(states)),
+            (
+                "uploads_open",
+                "Uploads that take disk space or have a pending call to their backend",
+                &open,
+            ),
+            ("uploads_open_max", "Such uploads allowed (max_uploads)", &most),
+            ("uploads_unread", "Uploads found that could not be read yet", &unread),
+            ("tickets", "Tickets given out", &stats.tickets),
+            ("published", "Files published", &stats.published),
+            ("finished", "Uploads that the backend has taken", &stats.finished),
+            ("cancelled", "Uploads cancelled or expired", &stats.cancelled),
+            ("failed", "Handovers given up", &stats.failed),
+        ])
     }
 
-    fn connections(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn handovers(&self, put: Put<'_>) -> fmt::Result {
+        let stats = self.sources.engine.stats();
+        let running = ConstGauge::new(stats.calls_running.value());
+        let waiting = ConstGauge::new(stats.calls_waiting.value());
+        let (count, oldest) = self.sources.engine.handovers_owed();
+        let (owed, oldest) = (ConstGauge::new(count as u64), ConstGauge::new(oldest.as_secs_f64()));
+        put(&[
+            ("handover_calls", "Calls to backends begun", &stats.calls),
+            (
+                "handover_calls_unanswered",
+                "Calls to backends without a valid answer",
+                &stats.calls_unanswered,
+            ),
+            ("handover_calls_running", "Calls to backends in progress", &running),
+            ("handover_calls_waiting", "Calls that are due and wait for a slot", &waiting),
+            ("handovers_owed", "Uploads with a pending call to their backend", &owed),
+            (
+                "handover_oldest_owed_seconds",
+                "Seconds since the oldest pending call became due",
+                &oldest,
+            ),
+        ])
+    }
+
+    fn disk(&self, put: Put<'_>) -> fmt::Result {
+        let engine = &self.sources.engine;
+        let stats = engine.stats();
+        put(&[
+            (
+                "disk_sync_seconds",
+                "Seconds of each wait for the disk to have bytes or records",
+                &stats.disk_syncs.seconds,
+            ),
+            ("disk_sync_errors", "Syncs that failed", &stats.disk_syncs.errors),
+            (
+                "faults",
+                "Uploads stopped and tickets refused because the disk failed",
+                &stats.faults,
+            ),
+            ("journal_loads", "Journals read for uploads that were not in memory", &stats.loads),
+            ("journal_compactions", "Journals compacted", &stats.compactions),
+        ])?;
+        if let Some(free) = self.free.map(ConstGauge::new) {
+            put(&[("free_bytes", "Free space of the storage directory", &free)])?;
+        }
+        let reserved = ConstGauge::new(engine.reserved_bytes());
+        let least = ConstGauge::new(engine.options().min_free_bytes);
+        put(&[
+            ("reserved_bytes", "Space reserved for running chunks and not yet used", &reserved),
+            ("free_bytes_min", "Space that uploads leave free (min_free_space)", &least),
+        ])
+    }
+
+    fn connections(&self, put: Put<'_>) -> fmt::Result {
         let net = &self.sources.net;
         let protocols = [("http1", net.http1()), ("http2", net.http2())];
-        let label = |protocol: &str| vec![("protocol", protocol.to_owned())];
-        let total = protocols.iter().map(|(word, kind)| (label(word), kind.total()));
-        to.counters("connections", "Connections by protocol", total)?;
+        let total = protocols.iter().map(|(word, kind)| (label("protocol", word), kind.total()));
         let spoken: u64 = protocols.iter().map(|(_, kind)| kind.now()).sum();
         let silent = ("none", net.accepted().now().saturating_sub(spoken));
         let now = protocols.iter().map(|(word, kind)| (*word, kind.now())).chain([silent]);
-        let help = "Open connections; without a protocol during the handshake";
-        to.gauges("connections_open", help, now.map(|(word, count)| (label(word), count)))?;
-        let most = self.sources.max_connections as u64;
-        let help = "Connections that the public listener may have";
-        to.gauge("connections_open_max", help, most)?;
-        to.counter("tls_failures", "TLS handshakes that failed", net.tls_failures())?;
-        to.counter("accept_errors", "Connections that could not be accepted", net.accept_errors())?;
+        let now = now.map(|(word, count)| (label("protocol", word), count));
+        let most = ConstGauge::new(self.sources.max_connections as u64);
         let failures = HeaderFailure::ALL
-            .map(|why| (vec![("reason", why.word().to_owned())], net.header_failures(why)));
-        let help = "Connections closed for lack of a valid PROXY header";
-        to.counters("proxy_header_failures", help, failures.into_iter())?;
-        let help = "Connections ended by a time limit";
-        to.counter("connections_overdue", help, net.overdue())?;
+            .map(|why| (label("reason", why.word()), net.header_failures(why)))
+            .into_iter();
         let ends = self.sources.certificates.iter().filter_map(|(listener, tls)| {
             let ends = tls.ends()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Some((vec![("listener", (*listener).to_owned())], ends.as_secs()))
+            Some((label("listener", listener), ends.as_secs()))
         });
-        let help = "When the first certificate of a listener expires, in seconds since 1970";
-        to.gauges("certificate_expiry_timestamp_seconds", help, ends)
+        put(&[
+            ("connections", "Connections by protocol", &Series::counters(total)),
+            (
+                "connections_open",
+                "Open connections; without a protocol during the handshake",
+                &Series::gauges(now),
+            ),
+            ("connections_open_max", "Connections that the public listener may have", &most),
+            ("tls_failures", "TLS handshakes that failed", &ConstCounter::new(net.tls_failures())),
+            (
+                "accept_errors",
+                "Connections that could not be accepted",
+                &ConstCounter::new(net.accept_errors()),
+            ),
+            (
+                "proxy_header_failures",
+                "Connections closed for lack of a valid PROXY header",
+                &Series::counters(failures),
+            ),
+            (
+                "connections_overdue",
+                "Connections ended by a time limit",
+                &ConstCounter::new(net.overdue()),
+            ),
+            (
+                "certificate_expiry_timestamp_seconds",
+                "When the first certificate of a listener expires, in seconds since 1970",
+                &Series::gauges(ends),
+            ),
+        ])
     }
 
-    fn process(&self, to: &mut Writer<'_>) -> fmt::Result {
+    fn process(&self, put: Put<'_>) -> fmt::Result {
         let memory = &self.sources.memory;
         let (waiting, may_wait) = self.sources.engine.waiting_bytes();
-        let label = |pool: &str| vec![("pool", pool.to_owned())];
-        let used = [("connections", memory.used_bytes()), ("slow_disk", waiting)];
-        let help = "Bytes reserved of the memory budget (receive_memory)";
-        let used = used.into_iter().map(|(pool, bytes)| (label(pool), bytes));
-        to.gauges("memory_used_bytes", help, used)?;
-        let most = [("connections", memory.all_bytes()), ("slow_disk", may_wait)];
-        let most = most.into_iter().map(|(pool, bytes)| (label(pool), bytes));
-        to.gauges("memory_max_bytes", "Bytes of the memory budget", most)?;
-        let help = "Log lines dropped because standard error was blocked";
-        to.counter("log_lines_dropped", help, telemetry::dropped_lines())?;
+        let pools = |connections: u64, slow_disk: u64| {
+            let pools = [("connections", connections), ("slow_disk", slow_disk)];
+            Series::gauges(pools.into_iter().map(|(pool, bytes)| (label("pool", pool), bytes)))
+        };
+        let used = pools(memory.used_bytes(), waiting);
+        let most = pools(memory.all_bytes(), may_wait);
+        let dropped = ConstCounter::new(telemetry::dropped_lines());
         let started = self.sources.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let help = "When the server started, in seconds since 1970";
-        to.gauge("start_timestamp_seconds", help, started.as_secs())?;
-        to.info("build", "The server's version", &[("version", env!("CARGO_PKG_VERSION"))])
+        let started = ConstGauge::new(started.as_secs());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        put(&[
+            ("memory_used_bytes", "Bytes reserved of the memory budget (receive_memory)", &used),
+            ("memory_max_bytes", "Bytes of the memory budget", &most),
+            ("log_lines_dropped", "Log lines dropped because standard error was blocked", &dropped),
+            ("start_timestamp_seconds", "When the server started, in seconds since 1970", &started),
+            ("build", "The server's version", &build),
+        ])
     }
 }
 
-fn seconds(to: &mut Writer<'_>, name: &str, help: &str, times: &Times) -> fmt::Result {
-    spread(to, name, help, times.nanoseconds(), |nanoseconds| nanoseconds as f64 / 1e9)
+/// Labels of one series.
+type Labels = Vec<(&'static str, String)>;
+
+fn label(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
 }
 
-fn spread(
-    to: &mut Writer<'_>,
-    name: &str,
-    help: &str,
-    values: &Histogram,
-    unit: impl Fn(u64) -> f64,
-) -> fmt::Result {
-    let buckets = values.buckets();
-    let buckets: Vec<(f64, u64)> =
-        buckets.map(|(bound, count)| (bound.map_or(f64::INFINITY, &unit), count)).collect();
-    to.histogram(name, help, unit(values.sum()), &buckets)
+/// A value for each set of labels.
+struct Series(MetricType, Vec<(Labels, u64)>);
+
+impl Series {
+    fn counters(values: impl Iterator<Item = (Labels, u64)>) -> Self {
+        Self(MetricType::Counter, values.collect())
+    }
+
+    fn gauges(values: impl Iterator<Item = (Labels, u64)>) -> Self {
+        Self(MetricType::Gauge, values.collect())
+    }
+}
+
+impl EncodeMetric for Series {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for (labels, value) in &self.1 {
+            let mut series = encoder.encode_family(labels)?;
+            match self.0 {
+                MetricType::Counter => {
+                    series.encode_counter::<NoLabelSet, _, u64>(value, None)?;
+                }
+                _ => series.encode_gauge(value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0
+    }
+}
+
+/// OpenMetrics as the plain format.
+fn plain(text: &str) -> String {
+    let (mut plain, mut help) = (String::with_capacity(text.len() + 1024), "");
+    for line in text.lines() {
+        if line.starts_with("# HELP ") {
+            // Its type follows.
+            help = line.splitn(4, ' ').nth(3).unwrap_or_default();
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' '))
+        {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", kind),
+                // What is no type of the older format is a gauge there.
+                "info" => ("_info", "gauge"),
+                _ => ("", kind),
+            };
+            plain += &format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n");
+        } else if line != "# EOF" {
+            plain.extend([line, "\n"]);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_format_names_the_samples() {
+        let given = "# HELP a_bytes What.\n# TYPE a_bytes counter\na_bytes_total{x=\"# EOF\"} 3\n\
+                     # HELP b Info.\n# TYPE b info\nb_info{v=\"1\"} 1\n\
+                     # HELP c One.\n# TYPE c gauge\nc 4\n# EOF\n";
+        let expected = "# HELP a_bytes_total What.\n# TYPE a_bytes_total counter\n\
+                        a_bytes_total{x=\"# EOF\"} 3\n\
+                        # HELP b_info Info.\n# TYPE b_info gauge\nb_info{v=\"1\"} 1\n\
+                        # HELP c One.\n# TYPE c gauge\nc 4\n";
+        assert_eq!(plain(given), expected);
+    }
 }

@@ -112,7 +112,7 @@ impl Engine {
             }
         }
         self.change(&handle, Command::BeginCall).await?;
-        self.stats.calls.add(1);
+        self.stats.calls.inc();
         let upload = handle.lock().upload.clone();
         Ok(self.call(&upload))
     }
@@ -129,7 +129,7 @@ impl Engine {
             CallResult::Done => Command::Settle,
             CallResult::Wait => Command::EndCall(CallOutcome::Wait),
             CallResult::Unanswered(reason) => {
-                self.stats.calls_unanswered.add(1);
+                self.stats.calls_unanswered.inc();
                 Command::EndCall(CallOutcome::Retry(reason))
             }
         };

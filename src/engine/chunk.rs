@@ -225,7 +225,7 @@ impl Chunk<'_> {
 
     /// Stores a batch as far as the body may reach; what is beyond that is an error.
     async fn store(&mut self, batch: &mut Batch, limit: u64) -> Result<(), TransferError> {
-        self.engine.stats.received_bytes.add(batch.bytes as u64);
+        self.engine.stats.received_bytes.inc_by(batch.bytes as u64);
         let end = self.position + batch.bytes as u64;
         if end <= limit {
             return self.keep(batch).await;
@@ -247,7 +247,7 @@ impl Chunk<'_> {
         }
         self.position = extent.end();
         let fresh = self.missing.within(extent);
-        self.engine.stats.repeated_bytes.add(bytes - fresh.bytes());
+        self.engine.stats.repeated_bytes.inc_by(bytes - fresh.bytes());
         for part in fresh.as_slice() {
             self.reserve(*part).await?;
             let frames = if *part == extent {

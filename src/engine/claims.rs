@@ -112,7 +112,7 @@ impl Engine {
             }
             Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Terminal::Failed)),
             Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
-                self.stats.superseded.add(1);
+                self.stats.superseded.inc();
                 TransferError::Superseded
             }
         }

@@ -249,7 +249,7 @@ impl Engine {
         context: Option<&RequestContext>,
     ) {
         let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
-        self.stats.acknowledged_bytes.add(acknowledged);
+        self.stats.acknowledged_bytes.inc_by(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
         if over {
             handle.seal();
@@ -279,7 +279,7 @@ impl Engine {
     /// Stops an upload whose disk has failed: nothing more is written or acknowledged.
     pub(super) fn latch(self: &Arc<Self>, handle: &Arc<UploadHandle>, fault: Fault) {
         tracing::error!(upload = %handle.id.short(), %fault, "upload stopped: the disk failed");
-        self.stats.faults.add(1);
+        self.stats.faults.inc();
         let mut state = handle.lock();
         state.fault.get_or_insert(fault);
         state.claims.fence_all();

@@ -178,7 +178,7 @@ impl Engine {
         let waits = &self.stats.disk_syncs;
         let replaced =
             waits.during(|| self.journals.replace(id, bytes), |error| !is_passing(error))?;
-        self.stats.compactions.add(1);
+        self.stats.compactions.inc();
         tracing::debug!(upload = %id.short(), before, after = bytes.len(), "journal compacted");
         Ok(replaced)
     }

@@ -108,7 +108,7 @@ impl Engine {
         if self.draining.is_cancelled() {
             return Err("the server is stopping".into());
         }
-        if self.stats.faults.value() > 0 {
+        if self.stats.faults.get() > 0 {
             return Err("the disk failed an upload; see the log".into());
         }
         let engine = Arc::clone(self);

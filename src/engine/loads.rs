@@ -104,7 +104,7 @@ impl Engine {
         if let Some(handle) = self.registry.loaded(id) {
             return Ok(handle);
         }
-        self.stats.loads.add(1);
+        self.stats.loads.inc();
         let mut loaded = self.load(id)?;
         self.report_damage(id, &loaded);
         // What is told must hold whatever happens.

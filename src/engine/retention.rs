@@ -129,10 +129,10 @@ impl Engine {
         match after.phase() {
             Phase::New | Phase::Uploading => {}
             Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {}
-            Phase::HandingOver(_) => self.stats.published.add(1),
-            Phase::Finished { .. } => self.stats.finished.add(1),
-            Phase::Cancelled { .. } => self.stats.cancelled.add(1),
-            Phase::Failed { .. } => self.stats.failed.add(1),
+            Phase::HandingOver(_) => _ = self.stats.published.inc(),
+            Phase::Finished { .. } => _ = self.stats.finished.inc(),
+            Phase::Cancelled { .. } => _ = self.stats.cancelled.inc(),
+            Phase::Failed { .. } => _ = self.stats.failed.inc(),
         }
     }
 

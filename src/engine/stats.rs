@@ -1,26 +1,15 @@
-//! What the engine counts. Plain counters; a floor above gives them names and a format.
+//! What the engine counts; `app/metrics.rs` names each of them.
+//!
+//! Counters and gauges are one relaxed addition. A histogram takes a lock, so it gets one value for each chunk or sync
+//! and never one for each frame.
 
-use super::histogram::{Histogram, Times};
 use super::status::StateName;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `count`.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that goes up and down.
+/// A number that goes up and down and can have a limit: what a metrics gauge lacks.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 
@@ -81,10 +70,16 @@ impl Drop for Up<'_> {
 /// Waits for the disk to have bytes or records.
 #[derive(Debug)]
 pub struct Syncs {
-    /// How long each took, the failed ones too.
-    pub times: Times,
+    /// Seconds of each, the failed ones too.
+    pub seconds: Histogram,
     /// Those that failed; a full disk is no failure.
     pub errors: Counter,
+}
+
+impl Default for Syncs {
+    fn default() -> Self {
+        Self { seconds: Histogram::new(SYNC_SECONDS), errors: Counter::default() }
+    }
 }
 
 impl Syncs {
@@ -94,11 +89,44 @@ impl Syncs {
         sync: impl FnOnce() -> Result<T, E>,
         failed: impl FnOnce(&E) -> bool,
     ) -> Result<T, E> {
-        let outcome = self.times.during(sync);
+        let began = Instant::now();
+        let outcome = sync();
+        self.seconds.observe(began.elapsed().as_secs_f64());
         if outcome.as_ref().is_err_and(failed) {
-            self.errors.add(1);
+            self.errors.inc();
         }
         outcome
+    }
+}
+
+/// Acknowledged chunks.
+#[derive(Debug)]
+pub struct Chunks {
+    /// From the head of a chunk to its acknowledgement.
+    pub seconds: Histogram,
+    /// From the last byte of a chunk to its acknowledgement: what the server itself takes.
+    pub commit_seconds: Histogram,
+    /// Body bytes.
+    pub bytes: Histogram,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self {
+            seconds: Histogram::new(CHUNK_SECONDS),
+            commit_seconds: Histogram::new(SYNC_SECONDS),
+            bytes: Histogram::new(CHUNK_BYTES),
+        }
+    }
+}
+
+impl Chunks {
+    /// Counts a chunk of `bytes` that is acknowledged now; its head came at `began`, its last byte at `arrived`.
+    pub fn acknowledged(&self, bytes: u64, began: Instant, arrived: Instant) {
+        let now = Instant::now();
+        self.commit_seconds.observe((now - arrived).as_secs_f64());
+        self.seconds.observe((now - began).as_secs_f64());
+        self.bytes.observe(bytes as f64);
     }
 }
 
@@ -121,7 +149,7 @@ impl ByState {
 }
 
 /// Counted since the start of the process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stats {
     /// Body bytes read from clients, also those thrown away.
     pub received_bytes: Counter,
@@ -131,12 +159,8 @@ pub struct Stats {
     pub repeated_bytes: Counter,
     /// Chunks in flight.
     pub chunks_in_flight: Gauge,
-    /// From the head of a chunk to its acknowledgement.
-    pub chunk_times: Times,
-    /// From the last byte of a chunk to its acknowledgement: what the server itself takes.
-    pub commit_times: Times,
-    /// Bytes of acknowledged chunks.
-    pub chunk_bytes: Histogram,
+    /// Acknowledged chunks.
+    pub chunks: Chunks,
     /// Known uploads by state.
     pub uploads: ByState,
     /// Uploads that count against `max_uploads`: they take disk, or owe a call.
@@ -171,75 +195,22 @@ pub struct Stats {
     pub compactions: Counter,
 }
 
-impl Default for Stats {
-    fn default() -> Self {
-        Self {
-            received_bytes: Counter::default(),
-            acknowledged_bytes: Counter::default(),
-            repeated_bytes: Counter::default(),
-            chunks_in_flight: Gauge::default(),
-            chunk_times: Times::new(&CHUNK_TIMES),
-            commit_times: Times::new(&SYNC_TIMES),
-            chunk_bytes: Histogram::new(&CHUNK_BYTES),
-            uploads: ByState::default(),
-            uploads_open: Gauge::default(),
-            tickets: Counter::default(),
-            published: Counter::default(),
-            finished: Counter::default(),
-            cancelled: Counter::default(),
-            failed: Counter::default(),
-            calls: Counter::default(),
-            calls_unanswered: Counter::default(),
-            calls_running: Gauge::default(),
-            calls_waiting: Gauge::default(),
-            superseded: Counter::default(),
-            faults: Counter::default(),
-            disk_syncs: Syncs { times: Times::new(&SYNC_TIMES), errors: Counter::default() },
-            loads: Counter::default(),
-            compactions: Counter::default(),
-        }
-    }
-}
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1000 * MS;
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-
 /// A chunk of 8 MiB takes 7 ms at 10 Gbit/s and a minute at 1 Mbit/s.
-const CHUNK_TIMES: [u64; 13] = [
-    5 * MS,
-    10 * MS,
-    25 * MS,
-    50 * MS,
-    100 * MS,
-    250 * MS,
-    500 * MS,
-    S,
-    5 * S / 2,
-    5 * S,
-    10 * S,
-    30 * S,
-    60 * S,
-];
+const CHUNK_SECONDS: [f64; 13] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// A sync takes a tenth of a millisecond where the drive has a cache that survives a power cut, ten on
 /// a turning disk, and seconds where something is wrong.
-const SYNC_TIMES: [u64; 14] = [
-    MS / 4,
-    MS / 2,
-    MS,
-    5 * MS / 2,
-    5 * MS,
-    10 * MS,
-    25 * MS,
-    50 * MS,
-    100 * MS,
-    250 * MS,
-    500 * MS,
-    S,
-    5 * S / 2,
-    10 * S,
+const SYNC_SECONDS: [f64; 14] =
+    [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// From 4 KiB to 1 GiB: around the suggested 8 MiB, and what clients of other kinds send.
+const CHUNK_BYTES: [f64; 9] = [
+    4096.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    8_388_608.0,
+    16_777_216.0,
+    67_108_864.0,
+    1_073_741_824.0,
 ];
-/// Around the suggested 8 MiB, and what clients of other kinds send.
-const CHUNK_BYTES: [u64; 9] =
-    [4 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 8 * MIB, 16 * MIB, 64 * MIB, 1024 * MIB];

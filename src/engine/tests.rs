@@ -165,7 +165,7 @@ async fn a_newer_request_takes_over_and_the_prefix_stays() {
         let engine = Arc::clone(&engine);
         async move { engine.receive(id, chunk(0, 10, 10), None, Body(receive)).await }
     });
-    while engine.stats().received_bytes.value() < 3 {
+    while engine.stats().received_bytes.get() < 3 {
         tokio::task::yield_now().await;
     }
     let second = engine.receive(id, chunk(2, 10, 10), None, body(&[b"XXXXXXXX"])).await.unwrap();
@@ -227,7 +227,7 @@ async fn a_full_disk_is_not_a_fault() {
     ticket(&engine).await;
     let done = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
     assert_eq!(done.state, StateName::HandingOver);
-    assert_eq!(engine.stats().faults.value(), 0);
+    assert_eq!(engine.stats().faults.get(), 0);
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn an_offset_that_no_file_system_knows_is_no_fault() {
         matches!(far, Err(TransferError::Refused(Refusal::BeyondTheDisk { end: 10 }))),
         "{far:?}"
     );
-    assert_eq!(engine.stats().faults.value(), 0);
+    assert_eq!(engine.stats().faults.get(), 0);
     assert!(engine.readiness().await.is_ok());
     machine.store.fail(None);
     engine.receive(id, chunk(0, 10, 10), None, body(&[b"helloworld"])).await.unwrap();

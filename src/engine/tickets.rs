@@ -120,7 +120,7 @@ impl Engine {
             match &written {
                 Ok(()) => {
                     engine.registry.settled(ticket.id);
-                    engine.stats.tickets.add(1);
+                    engine.stats.tickets.inc();
                     let request = request_of(context.as_ref());
                     tracing::info!(upload = %ticket.id.short(), request, "upload ticket issued");
                 }
@@ -131,7 +131,7 @@ impl Engine {
                     if let LogError::Fault(error) = error
                         && !is_exhausted(error)
                     {
-                        engine.stats.faults.add(1);
+                        engine.stats.faults.inc();
                         tracing::error!(%error, "could not write upload ticket: the disk failed");
                     }
                 }

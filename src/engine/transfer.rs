@@ -95,9 +95,7 @@ impl Engine {
         drop(claim);
         result?;
         self.publish_if_complete(&handle).await?;
-        self.stats.commit_times.since(arrived);
-        self.stats.chunk_times.since(began);
-        self.stats.chunk_bytes.note(bytes);
+        self.stats.chunks.acknowledged(bytes, began, arrived);
         Ok(self.status_of(&handle))
     }
 

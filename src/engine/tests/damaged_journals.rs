@@ -25,7 +25,7 @@ async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
     engine.startup_scan().await;
     let held = engine.status(id).await.unwrap().received.bytes();
     assert!((2000..3000).contains(&held), "{held}");
-    assert_eq!(engine.stats().compactions.value(), 0);
+    assert_eq!(engine.stats().compactions.get(), 0);
     let after = machine.journals.live(id).unwrap();
     assert!(after == damaged, "the startup scan and a load change nothing of it");
     drop(engine);
@@ -39,14 +39,14 @@ async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
     let engine = machine.start(Durability::Written);
     engine.receive(id, chunk(held, held + 1, 30_000), None, body(&[b"x"])).await.unwrap();
     engine.settled().await;
-    assert_eq!(engine.stats().compactions.value(), 1);
+    assert_eq!(engine.stats().compactions.get(), 1);
     assert_eq!(engine.status(id).await.unwrap().received.bytes(), held + 1);
     drop(engine);
     // What a crash leaves of the last record is no reason to leave the rest as it is.
     machine.journals.create(id, &whole[..whole.len() - 5], SyncWhen::Now).unwrap();
     let engine = machine.start(Durability::Written);
     assert_eq!(engine.status(id).await.unwrap().received.bytes(), 24_999);
-    assert_eq!(engine.stats().compactions.value(), 1);
+    assert_eq!(engine.stats().compactions.get(), 1);
 }
 
 /// After a failed sync of the directory the name may lead to the journal of before, at a power cut: nothing more is
@@ -148,6 +148,6 @@ async fn issue_13_a_compaction_that_failed_is_tried_again_before_the_bound() {
         put(records + byte).await;
     }
     engine.settled().await;
-    assert!(engine.stats().compactions.value() > 0);
+    assert!(engine.stats().compactions.get() > 0);
     assert_eq!(held(&engine, id).await, [(0, records + more + 1)]);
 }

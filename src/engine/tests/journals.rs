@@ -63,10 +63,10 @@ async fn issue_13_however_many_ask_the_journal_is_read_once() {
     while let Some(bytes) = asked.join_next().await {
         assert_eq!(bytes.unwrap(), 100_000);
     }
-    assert_eq!(engine.stats().loads.value(), 1);
+    assert_eq!(engine.stats().loads.get(), 1);
     // It is written anew, not read a second time to be written to its own place.
     assert_eq!(reads.load(Ordering::Relaxed), 1);
-    assert_eq!(engine.stats().compactions.value(), 1);
+    assert_eq!(engine.stats().compactions.get(), 1);
     assert!(machine.journals.live(id).unwrap().len() < 500);
     assert_eq!(held(&engine, id).await, [(0, 100_000)]);
 }
@@ -133,7 +133,7 @@ async fn issue_13_few_load_at_once_and_not_all_may_wait() {
         }
     }
     assert_eq!(busy, 1500 - 1023, "a thousand of them wait, the first one included");
-    assert_eq!(engine.stats().loads.value(), 40);
+    assert_eq!(engine.stats().loads.get(), 40);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn issue_13_a_byte_at_a_time_costs_no_more_journal_than_a_bound() {
         let id = ticket(&engine).await;
         let largest = trickle(&engine, &machine, id, 2000).await;
         assert!(largest < 5 << 10, "{ack:?} {largest}");
-        assert!(engine.stats().compactions.value() > 10);
+        assert!(engine.stats().compactions.get() > 10);
         drop(engine);
         // A crash: nothing of it is lost, with either promise, and the same is sure as without compaction.
         let engine = machine.start_as(options.clone());
@@ -226,7 +226,7 @@ async fn whatever_becomes_of_a_compaction_the_upload_is_what_it_was() {
                 }
             }
             assert_eq!(acknowledged < 100, latches, "{step:?} {kind:?}");
-            let compacted = engine.stats().compactions.value();
+            let compacted = engine.stats().compactions.get();
             assert_eq!(compacted > 0, step == SyncName, "{step:?} {kind:?}");
             drop(engine);
             if ack == Durability::Durable {
@@ -255,10 +255,10 @@ async fn nothing_is_compacted_while_a_sync_is_under_way() {
     let handle = engine.find(id).await.unwrap();
     let syncing = handle.begin_sync();
     trickle_from(&engine, id, 1, 90).await;
-    assert_eq!(engine.stats().compactions.value(), 0);
+    assert_eq!(engine.stats().compactions.get(), 0);
     drop(syncing);
     trickle_from(&engine, id, 90, 91).await;
-    assert_eq!(engine.stats().compactions.value(), 1);
+    assert_eq!(engine.stats().compactions.get(), 1);
     let journal = machine.journals.live(id).unwrap();
     let read = |now| replay(&journal, id, now, engine.uptime()).unwrap().upload.received().bytes();
     assert_eq!(read(engine.store.run()), 91);
@@ -320,7 +320,7 @@ async fn issue_13_a_journal_that_cannot_be_compacted_takes_no_chunk_beyond_its_b
     machine.clock.advance(Duration::from_secs(5));
     next(&engine).await.unwrap_err();
     engine.settled().await;
-    assert_eq!((tries.load(Ordering::Relaxed), engine.stats().compactions.value()), (3, 1));
+    assert_eq!((tries.load(Ordering::Relaxed), engine.stats().compactions.get()), (3, 1));
     next(&engine).await.unwrap();
     assert_eq!(held(&engine, id).await, [(0, records + 1)]);
     drop(engine);

@@ -31,7 +31,7 @@ async fn a_clean_stop_waits_for_what_goes_on_alone() {
     send.send(Ok(Bytes::from_static(b"hel"))).unwrap();
     {
         let mut receiving = Box::pin(engine.receive(id, chunk(0, 10, 10), None, Body(receive)));
-        while engine.stats().received_bytes.value() < 3 {
+        while engine.stats().received_bytes.get() < 3 {
             assert!(poll_once(receiving.as_mut()).await.is_pending());
             tokio::task::yield_now().await;
         }
@@ -132,7 +132,7 @@ async fn only_an_idle_upload_expires() {
         let engine = Arc::clone(&engine);
         async move { engine.receive(id, chunk(0, 5, 10), None, Body(receive)).await }
     });
-    while engine.stats().received_bytes.value() < 3 {
+    while engine.stats().received_bytes.get() < 3 {
         tokio::task::yield_now().await;
     }
     engine.see_to(id).await;
@@ -184,7 +184,7 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
                 assert!(matches!(engine.status(id).await, Err(LookupError::Unknown)));
             }
         }
-        assert_eq!(engine.stats().faults.value(), 0);
+        assert_eq!(engine.stats().faults.get(), 0);
     }
     assert_eq!(kept + gone, 200);
 }
