@@ -20,9 +20,9 @@ use crate::engine::swap::Swap;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::net::{
-    self, Address, Grace, Listener, MemoryBudget, Peer, PeerAddress, Setup, Stats, TlsReload,
-    Workers,
+    self, Address, Grace, Listener, MemoryBudget, Peer, PeerAddress, Setup, Stats, Workers,
 };
+use crate::tls::TlsReload;
 use crate::wire::{Caller, Surface, Wire};
 pub use options::wait_for_storage;
 use options::{

@@ -34,7 +34,7 @@ pub use machine::Storage;
 pub use parse::{duration_text, filter_of, size_text};
 pub use raw::Raw;
 pub use secret::Secret;
-pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings, TlsFiles};
+pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings};
 pub use typed::Typed;
 #[cfg(test)]
 pub(crate) use typed::keys;

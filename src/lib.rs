@@ -11,9 +11,9 @@
 //!                    app   cli   config
 //!               /      |         \
 //!           wire      net     handover        wire: HTTP; net: connections; handover: calls out
-//!               \                /
-//!                     engine                  use cases: all that the outside may do
-//!                       |
+//!               \      /   \     /
+//!                engine     tls               use cases: all that the outside may do; certificates
+//!                    \      /
 //!                    storage                  bytes at offsets, journals; the local disk
 //!                       |
 //!                     core                    pure rules
@@ -54,4 +54,5 @@ pub mod fuzzing;
 pub mod handover;
 pub mod net;
 pub mod storage;
+pub mod tls;
 pub mod wire;

@@ -15,8 +15,6 @@
 //! What is absent: protocol sniffing (ALPN alone chooses HTTP/2, plain sockets speak HTTP/1.1),
 //! upgrades, routing, and any knowledge of uploads.
 
-#[cfg(feature = "acme")]
-pub mod acme;
 mod address;
 mod budget;
 mod conn;
@@ -29,7 +27,6 @@ mod serve;
 mod stats;
 pub(crate) mod through;
 mod timer;
-mod tls;
 mod watch;
 mod workers;
 
@@ -39,6 +36,8 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::tls::ClientCertificate;
+
 pub use address::{Address, AddressError};
 pub use budget::MemoryBudget;
 pub use listener::Listener;
@@ -46,9 +45,6 @@ pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{HttpService, Setup, serve};
 pub use stats::{Connections, HeaderFailure, Stats};
-pub use tls::{
-    Challenges, ClientCertificate, Facts, Strangers, TlsError, TlsFiles, TlsPair, TlsReload,
-};
 pub use workers::{Pulse, Workers, control_runtime};
 
 /// Who is at the other end of a connection, as far as the transport knows.

@@ -17,14 +17,15 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, and what each may import besides itself. Rooms that are not named are the top floor
 /// and may import everything.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("core", &[]),
     ("storage", &["core"]),
     ("engine", &["core", "storage"]),
     ("diagnosis", &[]),
     ("wire", &["core", "storage", "engine", "diagnosis"]),
-    ("net", &["core", "storage", "engine"]),
-    ("handover", &["core", "storage", "engine"]),
+    ("tls", &["core", "storage"]),
+    ("net", &["core", "storage", "engine", "tls"]),
+    ("handover", &["core", "storage", "engine", "tls"]),
 ];
 
 /// Rooms of the top floor. A new room has to be put on a floor here.

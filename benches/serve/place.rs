@@ -2,7 +2,8 @@
 
 use crate::client::{Protocol, backend};
 use incoming::app::Server;
-use incoming::config::{Ack, Address, Settings, TlsFiles};
+use incoming::config::{Ack, Address, Settings};
+use incoming::tls::CertificateFiles;
 use incoming::wire::Surface;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
@@ -84,10 +85,10 @@ impl Place {
 }
 
 /// A certificate that signs itself, and its files.
-fn certificate(folder: &Path) -> (CertificateDer<'static>, TlsFiles) {
+fn certificate(folder: &Path) -> (CertificateDer<'static>, CertificateFiles) {
     let key = KeyPair::generate().unwrap();
     let made = CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
-    let files = TlsFiles { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+    let files = CertificateFiles { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
     std::fs::write(&files.cert, made.pem()).unwrap();
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
     (made.der().clone(), files)

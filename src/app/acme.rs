@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 #[cfg(feature = "acme")]
-pub(super) use crate::net::acme::Acme as Orders;
+pub(super) use crate::tls::acme::Acme as Orders;
 
 /// Without the feature there are none, and the settings ask for none ([`Settings::check`]).
 #[cfg(not(feature = "acme"))]
@@ -24,7 +24,7 @@ pub(super) fn orders(settings: &Settings) -> Result<Option<Orders>, StartError> 
     if acme.domains.is_empty() {
         return Ok(None);
     }
-    let options = crate::net::acme::Options {
+    let options = crate::tls::acme::Options {
         domains: acme.domains.clone(),
         contact: acme.contact.iter().map(|mail| format!("mailto:{mail}")).collect(),
         directory: acme.directory.clone(),
@@ -55,11 +55,11 @@ pub(super) fn serve(server: &mut Server) -> Pin<Box<dyn Future<Output = ()> + Se
 
 #[cfg(not(feature = "acme"))]
 impl Orders {
-    pub(super) fn pair(&self) -> crate::net::TlsPair {
+    pub(super) fn pair(&self) -> crate::tls::CertificateFiles {
         match *self {}
     }
 
-    pub(super) fn challenges(&self) -> crate::net::Challenges {
+    pub(super) fn challenges(&self) -> crate::tls::Challenges {
         match *self {}
     }
 }

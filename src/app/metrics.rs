@@ -10,7 +10,8 @@
 use super::telemetry;
 use crate::engine::Engine;
 use crate::engine::status::StateName;
-use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats, TlsReload};
+use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats};
+use crate::tls::TlsReload;
 use crate::wire::refusals::Refusals;
 use crate::wire::{MetricsFormat, Scrape};
 use prometheus_client::collector::Collector;

@@ -18,7 +18,8 @@ use crate::config::Settings;
 use crate::engine::Engine;
 use crate::engine::swap::Swap;
 use crate::handover::client::Client;
-use crate::net::{Address, Grace, ProxyProtocol, TlsReload};
+use crate::net::{Address, Grace, ProxyProtocol};
+use crate::tls::TlsReload;
 use crate::wire::Wire;
 use std::sync::Arc;
 use std::time::Duration;
@@ -228,7 +229,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
     use crate::config::{Layers, Secret};
-    use crate::net::{Strangers, TlsFiles, TlsPair};
+    use crate::tls::{CertificateFiles, ClientAuth, TlsFiles};
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, mpsc};
 
@@ -284,9 +285,9 @@ mod tests {
             made.cert.pem()
         };
         std::fs::write(&cert, make()).unwrap();
-        let pairs = vec![TlsPair { cert: cert.clone(), key: key.clone() }];
-        let strangers = Strangers::Refused;
-        let files = TlsFiles { pairs, client_ca: None, strangers, challenges: None };
+        let pairs = vec![CertificateFiles { cert: cert.clone(), key: key.clone() }];
+        let client_auth = ClientAuth::Required;
+        let files = TlsFiles { pairs, client_ca: None, client_auth, challenges: None };
         let tls = Arc::new(TlsReload::load(files).unwrap());
         let old = tls.current();
         std::fs::remove_file(&cert).unwrap();

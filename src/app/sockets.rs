@@ -9,8 +9,9 @@
 use super::StartError;
 use super::acme::Orders;
 use super::options::proxy_protocol;
-use crate::config::{Settings, TlsFiles};
-use crate::net::{self, Address, Listener, Strangers, TlsPair, TlsReload};
+use crate::config::Settings;
+use crate::net::{Address, Listener};
+use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 use crate::wire::Surface;
 use listenfd::ListenFd;
 use std::net::TcpListener;
@@ -63,13 +64,12 @@ pub(super) fn bind(
     if let Some(missing) = missing {
         return Err(StartError(format!("the passed socket {missing}")));
     }
-    let socket = |listener: Listener, tls: &[TlsFiles], surface: Surface| {
+    let socket = |listener: Listener, tls: &[CertificateFiles], surface: Surface| {
         let client_ca = match surface {
             Surface::Public => None,
             Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
         };
-        let pair = |files: &TlsFiles| TlsPair { cert: files.cert.clone(), key: files.key.clone() };
-        let mut pairs: Vec<_> = tls.iter().map(pair).collect();
+        let mut pairs = tls.to_vec();
         let mut challenges = None;
         if surface != Surface::Backend
             && let Some(ordered) = orders
@@ -77,15 +77,15 @@ pub(super) fn bind(
             pairs.push(ordered.pair());
             challenges = Some(ordered.challenges());
         }
-        let files = (!pairs.is_empty()).then(|| net::TlsFiles {
+        let files = (!pairs.is_empty()).then(|| TlsFiles {
             pairs,
             client_ca,
             challenges,
             // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
-            strangers: if surface == Surface::Shared {
-                Strangers::LetIn
+            client_auth: if surface == Surface::Shared {
+                ClientAuth::Optional
             } else {
-                Strangers::Refused
+                ClientAuth::Required
             },
         });
         let tls = files

@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn backends_of_settings() {
-        use crate::config::TlsFiles;
+        use crate::tls::CertificateFiles;
         let check = |listen: &str, expected: Option<&str>| {
             let backend_listen = listen.parse().unwrap();
-            let tls = Some(TlsFiles { cert: "c".into(), key: "k".into() });
+            let tls = Some(CertificateFiles { cert: "c".into(), key: "k".into() });
             let plain = Settings { backend_listen, ..Settings::default() };
             let found = Endpoint::of_backend(&plain).map(|endpoint| endpoint.to_string());
             assert_eq!(found.ok().as_deref(), expected, "{listen}");

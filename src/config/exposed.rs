@@ -145,7 +145,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::config::{Storage, TlsFiles, Typed};
+    use crate::config::{Storage, Typed};
+    use crate::tls::CertificateFiles;
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -209,7 +210,7 @@ mod tests {
         let home = home();
         let (key, dir) = (home.path().join("key with space.pem"), home.path().join("private"));
         let settings = |key: &Path| {
-            let files = TlsFiles { cert: "c".into(), key: key.to_owned() };
+            let files = CertificateFiles { cert: "c".into(), key: key.to_owned() };
             let storage_dir = home.path().join("data");
             Settings { tls: vec![files], storage_dir, ..Settings::default() }
         };

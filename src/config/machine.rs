@@ -15,10 +15,11 @@ use super::error::{ConfigError, Mistakes};
 use super::exposed::word;
 use super::layers::{Given, Layers, given};
 use super::raw::Raw;
-use super::settings::{Settings, TlsFiles};
+use super::settings::Settings;
 use crate::net::{Address, Listener};
 use crate::storage::local::marker;
 use crate::storage::local::private_dir::{self, Foreign};
+use crate::tls::CertificateFiles;
 
 /// What may be done about a storage directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,12 @@ fn shown(path: &Path) -> Raw {
 }
 
 /// Whether both files can be read and belong together.
-fn certificate<T>(files: &TlsFiles, cert: &Given<'_, T>, key: &Given<'_, T>, found: &mut Mistakes) {
+fn certificate<T>(
+    files: &CertificateFiles,
+    cert: &Given<'_, T>,
+    key: &Given<'_, T>,
+    found: &mut Mistakes,
+) {
     let wrong_cert = |right: String| cert.wrong(&shown(&files.cert), right);
     let wrong_key = |right: String| key.wrong(&shown(&files.key), right);
     let chain = found.note(certificates(&files.cert).map_err(wrong_cert));

@@ -11,6 +11,7 @@ use super::exposed::Exposed;
 use super::secret::Secret;
 use crate::core::event::Durability;
 use crate::net::{Address, MemoryBudget};
+use crate::tls::CertificateFiles;
 
 /// Every setting, read and checked. Sizes are bytes. `Settings::default()` is what a start without
 /// any flag, variable or file uses.
@@ -22,9 +23,9 @@ pub struct Settings {
     pub backend_listen: Address,
     /// Certificates of the public listener, or of the shared one; the first is for clients that name
     /// none of them. Default none: a proxy in front has TLS.
-    pub tls: Vec<TlsFiles>,
+    pub tls: Vec<CertificateFiles>,
     /// TLS of an own backend listener. Default none; never set on a shared socket.
-    pub backend_tls: Option<TlsFiles>,
+    pub backend_tls: Option<CertificateFiles>,
     /// CAs that backends' certificates must come from (PEM). Default none. Set only with TLS on
     /// the listener that serves the backend API.
     pub backend_tls_client_ca: Option<PathBuf>,
@@ -131,15 +132,6 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Per-core runtimes, 1 to 1024. Default: one per core the process may use.
     pub workers: usize,
-}
-
-/// A certificate chain and its private key, both PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, the server's own certificate first.
-    pub cert: PathBuf,
-    /// The key of that certificate.
-    pub key: PathBuf,
 }
 
 /// How certificates are ordered from an authority (RFC 8555).

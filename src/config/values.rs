@@ -7,8 +7,9 @@ use super::error::{ConfigError, Mistakes};
 use super::layers::{Given, Layers, given};
 use super::parse;
 use super::raw::Raw;
-use super::settings::{Acme, Settings, TlsFiles};
+use super::settings::{Acme, Settings};
 use crate::net::{Address, AddressError};
+use crate::tls::CertificateFiles;
 
 impl Settings {
     /// Reads the values alone, without holding them against each other or the machine: what a
@@ -152,7 +153,7 @@ fn pairs(
     cert: Given<'_, Vec<Raw>>,
     key: Given<'_, Vec<Raw>>,
     found: &mut Mistakes,
-) -> Vec<TlsFiles> {
+) -> Vec<CertificateFiles> {
     let told = found.concern(cert.key) || found.concern(key.key);
     let (mut certs, mut keys) = (Vec::new(), Vec::new());
     let path = |text: &str| Ok(PathBuf::from(text));
@@ -179,11 +180,15 @@ fn pairs(
         found.note::<()>(Err(wrong));
         return Vec::new();
     }
-    certs.into_iter().zip(keys).map(|(cert, key)| TlsFiles { cert, key }).collect()
+    certs.into_iter().zip(keys).map(|(cert, key)| CertificateFiles { cert, key }).collect()
 }
 
 /// A certificate and a key, both or neither.
-fn tls(cert: &Given<'_, Raw>, key: &Given<'_, Raw>, found: &mut Mistakes) -> Option<TlsFiles> {
+fn tls(
+    cert: &Given<'_, Raw>,
+    key: &Given<'_, Raw>,
+    found: &mut Mistakes,
+) -> Option<CertificateFiles> {
     let told = found.concern(cert.key) || found.concern(key.key);
     let path = |given: &Given<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
         let Some(raw) = given.value else { return Ok(None) };
@@ -191,7 +196,7 @@ fn tls(cert: &Given<'_, Raw>, key: &Given<'_, Raw>, found: &mut Mistakes) -> Opt
     };
     let paths = (found.note(path(cert)), found.note(path(key)));
     let (set, path, missing) = match (paths.0?, paths.1?) {
-        (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
+        (Some(cert), Some(key)) => return Some(CertificateFiles { cert, key }),
         (None, None) => return None,
         (Some(path), None) => (cert, path, key),
         (None, Some(path)) => (key, path, cert),
@@ -226,10 +231,10 @@ mod tests {
         check("listen = ':80'", |s| s.listen = "0.0.0.0:80".parse().unwrap());
         check("backend_listen = 'unix:/s'", |s| s.backend_listen = "unix:/s".parse().unwrap());
         check("tls_cert = 'c'\ntls_key = 'k'", |s| {
-            s.tls = vec![TlsFiles { cert: "c".into(), key: "k".into() }];
+            s.tls = vec![CertificateFiles { cert: "c".into(), key: "k".into() }];
         });
         check("tls_cert = ['c', 'd']\ntls_key = 'k,l'", |s| {
-            let pair = |c: &str, k: &str| TlsFiles { cert: c.into(), key: k.into() };
+            let pair = |c: &str, k: &str| CertificateFiles { cert: c.into(), key: k.into() };
             s.tls = vec![pair("c", "k"), pair("d", "l")];
         });
         check("redirect_listen = ':80'\nredirect_host = 'A.example:8443'", |s| {

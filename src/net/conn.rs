@@ -32,11 +32,11 @@ use super::proxy_protocol::{self, ProxyProtocol, Terms};
 use super::serve::HttpService;
 use super::stats::Stats;
 use super::timer::DeadlineTimer;
-use super::tls::CHALLENGE;
 use super::watch::{Overdue, Running, Watch};
-use super::{ClientCertificate, Peer, PeerAddress, Protocol, TlsReload};
+use super::{Peer, PeerAddress, Protocol};
 use crate::engine::deadline::within;
 use crate::engine::presence::Presence;
+use crate::tls::{CHALLENGE, ClientCertificate, TlsReload};
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
 /// any status, and what does not fit waits in hyper.

@@ -88,7 +88,7 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
 ) -> Option<PeerAddress> {
     let Some(protocol) = protocol else { return Some(peer) };
     if !protocol.trusts(peer) {
-        terms.stats.header_failed(HeaderFailure::Stranger);
+        terms.stats.header_failed(HeaderFailure::UntrustedPeer);
         if protocol.told.swap(true, Ordering::Relaxed) {
             tracing::debug!(address = ?peer, "connection closed: peer is not in trusted_proxies");
         } else {

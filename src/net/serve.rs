@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use super::conn::{self, Shared};
 use super::workers::{Dealer, Workers};
-use super::{Listener, Options, Peer, ProxyProtocol, Stats, TlsReload};
+use super::{Listener, Options, Peer, ProxyProtocol, Stats};
 use crate::engine::deadline::within;
+use crate::tls::TlsReload;
 
 /// How long connections may take to be dropped once their grace is over. A task is dropped when its
 /// worker next looks at it; one that never does is left behind.

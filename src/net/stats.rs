@@ -20,7 +20,7 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFailure {
     /// No trusted proxy: whatever it sends is not read.
-    Stranger,
+    UntrustedPeer,
     /// It went away without a byte, as health checks do.
     Silent,
     /// What it sent is no header of version 2, or not a whole one.
@@ -29,13 +29,13 @@ pub enum HeaderFailure {
 
 impl HeaderFailure {
     /// Each of them, in the order of the declaration above.
-    pub const ALL: [Self; 3] = [Self::Stranger, Self::Silent, Self::Malformed];
+    pub const ALL: [Self; 3] = [Self::UntrustedPeer, Self::Silent, Self::Malformed];
 
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
-            Self::Stranger => "stranger",
+            Self::UntrustedPeer => "untrusted_peer",
             Self::Silent => "silent",
             Self::Malformed => "malformed",
         }

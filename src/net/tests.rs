@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(20);
@@ -141,10 +142,15 @@ fn options() -> Options {
 /// Writes a certificate for `localhost` and its key.
 fn certificate(dir: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let pair = TlsPair { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
+    let pair = CertificateFiles { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
     std::fs::write(&pair.cert, made.cert.pem()).unwrap();
     std::fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
-    TlsFiles { pairs: vec![pair], client_ca: None, strangers: Strangers::Refused, challenges: None }
+    TlsFiles {
+        pairs: vec![pair],
+        client_ca: None,
+        client_auth: ClientAuth::Required,
+        challenges: None,
+    }
 }
 
 /// A TLS house; the certificate's file and the directory that must outlive it.
@@ -491,7 +497,7 @@ async fn io_again(path: &Path) -> UnixStream {
 async fn a_bad_new_certificate_leaves_the_old_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let files = certificate(dir.path());
-    let TlsPair { cert, key } = files.pairs[0].clone();
+    let CertificateFiles { cert, key } = files.pairs[0].clone();
     let tls = Arc::new(TlsReload::load(files.clone()).unwrap());
     let old = tls.current();
     std::fs::write(&cert, "-----BEGIN NOTHING-----").unwrap();

@@ -58,7 +58,7 @@ async fn a_proxy_header_names_the_client() {
     assert_eq!(status(public, b"", &script).await, None, "a header is required");
     assert_eq!(status(public, b"PROXY UNKNOWN\r\n", &script).await, None);
     for line in [
-        "incoming_proxy_header_failures_total{reason=\"stranger\"} 0",
+        "incoming_proxy_header_failures_total{reason=\"untrusted_peer\"} 0",
         "incoming_proxy_header_failures_total{reason=\"malformed\"} 2",
         "incoming_accept_errors_total 0",
     ] {
@@ -86,7 +86,7 @@ async fn strangers_cannot_name_clients() {
     let script = Ask::new("GET", "/incoming/frontend/incoming.js");
     assert_eq!(status(&server.public, &named([192, 0, 2, 1]), &script).await, None);
     assert_eq!(status(&server.public, b"", &script).await, None);
-    let line = "incoming_proxy_header_failures_total{reason=\"stranger\"} 2";
+    let line = "incoming_proxy_header_failures_total{reason=\"untrusted_peer\"} 2";
     metrics_say(&server, b"", line).await;
     metrics_say(&server, b"", "incoming_accept_errors_total 0").await;
     // The backend's own listener was not asked to have headers.

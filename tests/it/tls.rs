@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use incoming::config::{Settings, TlsFiles};
+use incoming::config::Settings;
+use incoming::tls::CertificateFiles;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -77,8 +78,8 @@ impl Authority {
     }
 }
 
-pub fn files(folder: &Path) -> TlsFiles {
-    TlsFiles { cert: folder.join("server.pem"), key: folder.join("server.key") }
+pub fn files(folder: &Path) -> CertificateFiles {
+    CertificateFiles { cert: folder.join("server.pem"), key: folder.join("server.key") }
 }
 
 pub async fn connect(

@@ -18,7 +18,7 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 
 use super::disk;
-use crate::net::{TlsFiles, TlsPair};
+use crate::tls::{CertificateFiles, TlsFiles};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a certificate is good: browsers take none of more than 398 days.
@@ -106,11 +106,12 @@ impl Names {
 /// The certificate's files in this directory, made as needed. Blocking.
 pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
     disk::private_directory(directory)?;
-    let pair = TlsPair { cert: directory.join("cert.pem"), key: directory.join("key.pem") };
+    let pair =
+        CertificateFiles { cert: directory.join("cert.pem"), key: directory.join("key.pem") };
     let files = TlsFiles {
         pairs: vec![pair.clone()],
         client_ca: None,
-        strangers: crate::net::Strangers::Refused,
+        client_auth: crate::tls::ClientAuth::Required,
         challenges: None,
     };
     let facts = directory.join("names.json");
@@ -123,7 +124,7 @@ pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
     });
     // A key that another user put there is refused.
     let private = disk::read(&pair.key)?.is_some() & disk::read(&pair.cert)?.is_some();
-    if good && private && crate::net::TlsReload::load(files.clone()).is_ok() {
+    if good && private && crate::tls::TlsReload::load(files.clone()).is_ok() {
         return Ok(files);
     }
     // Names asked for earlier stay good.

@@ -122,9 +122,9 @@ async fn only_a_trusted_peer_is_believed() {
     let ten: Option<&[&str]> = Some(&["10.0.0.0/8"]);
     check(None, stranger, b"", Ok(stranger)).await;
     check(ten, proxy, &named, Ok(ip("192.0.2.7:8080"))).await;
-    check(ten, stranger, &named, Err(HeaderFailure::Stranger)).await;
-    check(Some(&[]), proxy, &named, Err(HeaderFailure::Stranger)).await;
-    check(ten, PeerAddress::Unknown, &named, Err(HeaderFailure::Stranger)).await;
+    check(ten, stranger, &named, Err(HeaderFailure::UntrustedPeer)).await;
+    check(Some(&[]), proxy, &named, Err(HeaderFailure::UntrustedPeer)).await;
+    check(ten, PeerAddress::Unknown, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(Some(&[]), PeerAddress::Unix, &named, Ok(ip("192.0.2.7:8080"))).await;
     check(ten, proxy, &header(0x20, 0, &[]), Ok(proxy)).await;
     check(ten, PeerAddress::Unix, &header(0x20, 0, &[]), Ok(PeerAddress::Unix)).await;

@@ -1,7 +1,7 @@
 //! The files of ordered certificates, and what becomes of orders; those at an authority are tried by `tests/tls acme`.
 
 use super::*;
-use crate::net::{Strangers, TlsFiles};
+use crate::tls::{ClientAuth, TlsFiles};
 use std::os::unix::fs::PermissionsExt;
 use std::task::{Context, Poll};
 
@@ -25,7 +25,7 @@ fn until_something_came_a_placeholder_is_served() {
     let files = TlsFiles {
         pairs: vec![pair.clone()],
         client_ca: None,
-        strangers: Strangers::Refused,
+        client_auth: ClientAuth::Required,
         challenges: Some(acme.challenges()),
     };
     let tls = TlsReload::load(files).unwrap();
@@ -135,7 +135,7 @@ fn served() -> (tempfile::TempDir, Arc<TlsReload>, PathBuf) {
     let files = TlsFiles {
         pairs: vec![pair.clone()],
         client_ca: None,
-        strangers: Strangers::Refused,
+        client_auth: ClientAuth::Required,
         challenges: Some(acme.challenges()),
     };
     (dir, Arc::new(TlsReload::load(files).unwrap()), pair.cert)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::pair::Loaded;
+use super::load::LoadedCertificate;
 use super::{CHALLENGE, Challenges};
 
 /// The certificates of a listener by name.
@@ -27,13 +27,13 @@ impl ByName {
     /// These certificates, the first for whoever names none of them; `challenges` for an authority that
     /// wants proof of a name and nothing else.
     pub(super) fn new<'a>(
-        loaded: impl Iterator<Item = &'a Loaded>,
+        loaded: impl Iterator<Item = &'a LoadedCertificate>,
         challenges: Option<Challenges>,
     ) -> Self {
         let (mut all, mut names) = (Vec::new(), HashMap::<String, Vec<usize>>::new());
         for (place, loaded) in loaded.enumerate() {
             all.push(Arc::clone(&loaded.certified));
-            for name in &loaded.facts.names {
+            for name in &loaded.info.names {
                 let name = name.strip_prefix('*').unwrap_or(name);
                 names.entry(name.to_owned()).or_default().push(place);
             }
@@ -73,20 +73,20 @@ const FIRST: [usize; 1] = [0];
 
 #[cfg(test)]
 mod tests {
-    use super::super::pair::Facts;
+    use super::super::load::CertificateInfo;
     use super::*;
     use rcgen::{CertificateParams, KeyPair};
     use rustls::crypto::ring;
 
-    fn loaded(names: &[&str]) -> Loaded {
+    fn loaded(names: &[&str]) -> LoadedCertificate {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let made = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-        let facts = Facts::of(made.der()).unwrap();
+        let info = CertificateInfo::of(made.der()).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let certified =
             CertifiedKey::from_der(vec![made.der().clone()], key, &ring::default_provider());
-        Loaded { certified: Arc::new(certified.unwrap()), facts }
+        LoadedCertificate { certified: Arc::new(certified.unwrap()), info }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Certificates: loaded, chosen by name, and loaded again when they change.
 
-mod again;
-mod client;
-mod pair;
+#[cfg(feature = "acme")]
+pub mod acme;
+mod client_certificate;
+mod load;
+mod reload;
 mod sni;
 #[cfg(test)]
 mod tests;
@@ -24,10 +26,10 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
-use again::Seen;
-pub use client::ClientCertificate;
-pub use pair::{Facts, TlsPair};
-use pair::{Loaded, load};
+pub use client_certificate::ClientCertificate;
+pub use load::{CertificateFiles, CertificateInfo};
+use load::{LoadedCertificate, load_pair};
+use reload::LastRead;
 use sni::ByName;
 
 /// Session tickets sent with each TLS 1.3 handshake. Two, rustls' own: a browser opens a second
@@ -38,25 +40,25 @@ const TICKETS: usize = 2;
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     /// Its certificates, at least one; the first is for clients that name no other.
-    pub pairs: Vec<TlsPair>,
-    /// Certificates of those whom clients must be vouched for by; none: clients show nothing.
+    pub pairs: Vec<CertificateFiles>,
+    /// CAs that sign clients' certificates; none: clients are not asked for one.
     pub client_ca: Option<PathBuf>,
-    /// What happens to a client that shows no certificate where there is a `client_ca`.
-    pub strangers: Strangers,
-    /// Who answers an authority that looks whether our names are ours; none: nobody does.
+    /// Whether clients have to show a certificate, where there is a `client_ca`.
+    pub client_auth: ClientAuth,
+    /// Certificates that answer the challenges of an ACME authority; none: challenges are not answered.
     pub challenges: Option<Challenges>,
 }
 
 /// The certificates that prove a name by TLS-ALPN-01 (RFC 8737), where an order is under way.
 pub type Challenges = Arc<dyn ResolvesServerCert>;
 
-/// Clients without a certificate. One that is not vouched for never gets in.
+/// Whether clients have to show a certificate. A certificate that does not verify is refused either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strangers {
-    /// Refused by the handshake.
-    Refused,
-    /// Let in; the service sees [`super::Peer::client_certificate`] and decides.
-    LetIn,
+pub enum ClientAuth {
+    /// A handshake without one fails.
+    Required,
+    /// A client without one is let in; the service sees none in its peer and decides.
+    Optional,
 }
 
 /// Why TLS cannot be set up; names the file.
@@ -71,7 +73,7 @@ pub enum TlsError {
     /// The certificate and the key do not go together, or cannot be used.
     Pair(PathBuf, PathBuf, Box<rustls::Error>),
     /// A new certificate that is not good at this moment, while the one in force is.
-    NotNow(PathBuf, Facts),
+    NotNow(PathBuf, CertificateInfo),
     /// The client CA's certificates cannot be used.
     ClientCa(PathBuf, String),
     /// The machine gives no randomness for ticket keys, or rustls takes no set-up of ours.
@@ -92,25 +94,25 @@ pub struct TlsReload {
     files: TlsFiles,
     /// By which certificates of clients expire.
     time: Arc<dyn TimeProvider>,
-    current: RwLock<InForce>,
+    current: RwLock<Active>,
     /// Held by whoever reads the files again: one at a time, so that no older reading replaces a newer one.
-    turn: Arc<tokio::sync::Mutex<Seen>>,
+    last_read: Arc<tokio::sync::Mutex<LastRead>>,
 }
 
 /// What was read, and what came of it.
 #[derive(Debug)]
-struct InForce {
+struct Active {
     config: Arc<ServerConfig>,
     /// Of clients' certificates; none: clients show nothing.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    read: Read,
+    read: Loaded,
 }
 
 /// What the files held.
 #[derive(Clone, Debug)]
-struct Read {
+struct Loaded {
     /// One for each pair of the files, in their order.
-    pairs: Vec<Loaded>,
+    pairs: Vec<LoadedCertificate>,
     client_ca: Option<Arc<RootCertStore>>,
 }
 
@@ -129,15 +131,15 @@ impl TlsReload {
     /// As [`Self::load`], with another clock for the certificates of clients.
     fn load_by(files: TlsFiles, time: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
         // Taken before the load: what is written meanwhile counts as a change later.
-        let seen = Seen::of(&files);
+        let last = LastRead::of(&files);
         let provider = ring::default_provider();
-        let pairs = files.pairs.iter().map(|pair| load(pair, &provider));
+        let pairs = files.pairs.iter().map(|pair| load_pair(pair, &provider));
         let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         let client_ca = files.client_ca.as_deref().map(authorities).transpose()?;
-        let read = Read { pairs, client_ca };
-        let in_force = in_force(&files, &time, read)?;
-        let turn = Arc::new(tokio::sync::Mutex::new(seen));
-        let this = Self { files, time, current: RwLock::new(in_force), turn };
+        let read = Loaded { pairs, client_ca };
+        let active = build(&files, &time, read)?;
+        let last_read = Arc::new(tokio::sync::Mutex::new(last));
+        let this = Self { files, time, current: RwLock::new(active), last_read };
         this.warn_of_times();
         Ok(this)
     }
@@ -150,16 +152,16 @@ impl TlsReload {
 
     /// Each certificate in force: its file, and what it says of itself.
     #[must_use]
-    pub fn certificates(&self) -> Vec<(PathBuf, Facts)> {
+    pub fn certificates(&self) -> Vec<(PathBuf, CertificateInfo)> {
         let read = self.read();
         let files = self.files.pairs.iter().map(|pair| pair.cert.clone());
-        files.zip(read.pairs.into_iter().map(|loaded| loaded.facts)).collect()
+        files.zip(read.pairs.into_iter().map(|loaded| loaded.info)).collect()
     }
 
     /// When the first of the certificates in force ends.
     #[must_use]
     pub fn ends(&self) -> Option<SystemTime> {
-        self.read().pairs.iter().map(|loaded| loaded.facts.not_after).min()
+        self.read().pairs.iter().map(|loaded| loaded.info.not_after).min()
     }
 
     /// Whether a handshake would let a client in with this chain now.
@@ -172,14 +174,14 @@ impl TlsReload {
         verifier.verify_client_cert(own, intermediates, now).is_ok()
     }
 
-    fn read(&self) -> Read {
+    fn read(&self) -> Loaded {
         self.current.read().expect(WHOLE).read.clone()
     }
 
     fn warn_of_times(&self) {
         let now = SystemTime::now();
-        for (cert, facts) in self.certificates().iter().filter(|(_, facts)| !facts.is_good(now)) {
-            let (begins, ends) = (shown(facts.not_before), shown(facts.not_after));
+        for (cert, info) in self.certificates().iter().filter(|(_, info)| !info.is_good(now)) {
+            let (begins, ends) = (shown(info.not_before), shown(info.not_after));
             let cert = cert.display();
             tracing::warn!(%cert, %begins, %ends, "certificate is outside its validity period");
         }
@@ -187,11 +189,7 @@ impl TlsReload {
 }
 
 /// Builds a set-up from what was read, every knob set by hand.
-fn in_force(
-    files: &TlsFiles,
-    time: &Arc<dyn TimeProvider>,
-    read: Read,
-) -> Result<InForce, TlsError> {
+fn build(files: &TlsFiles, time: &Arc<dyn TimeProvider>, read: Loaded) -> Result<Active, TlsError> {
     let setup = |error: rustls::Error| TlsError::Setup(error.into());
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
@@ -200,9 +198,9 @@ fn in_force(
     let verifier = match (&files.client_ca, &read.client_ca) {
         (Some(path), Some(roots)) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider);
-            let verifier = match files.strangers {
-                Strangers::Refused => verifier,
-                Strangers::LetIn => verifier.allow_unauthenticated(),
+            let verifier = match files.client_auth {
+                ClientAuth::Required => verifier,
+                ClientAuth::Optional => verifier.allow_unauthenticated(),
             };
             let wrong = |reason: String| TlsError::ClientCa(path.clone(), reason);
             Some(verifier.build().map_err(|error| wrong(error.to_string()))?)
@@ -235,7 +233,7 @@ fn in_force(
     config.ignore_client_order = false;
     // Records as large as the protocol allows.
     config.max_fragment_size = None;
-    Ok(InForce { config: Arc::new(config), verifier, read })
+    Ok(Active { config: Arc::new(config), verifier, read })
 }
 
 /// Makes no session tickets and takes none.
@@ -261,7 +259,7 @@ impl ProducesTickets for NoTickets {
 }
 
 /// All certificates of a PEM file, as authorities.
-pub(super) fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         let added = roots.add(certificate);
@@ -298,13 +296,13 @@ impl fmt::Display for TlsError {
                 cert.display(),
                 key.display()
             ),
-            Self::NotNow(path, facts) => write!(
+            Self::NotNow(path, info) => write!(
                 f,
                 "certificate {} is valid from {} to {}, which is not now; the previous one is \
                  still valid",
                 path.display(),
-                shown(facts.not_before),
-                shown(facts.not_after)
+                shown(info.not_before),
+                shown(info.not_after)
             ),
             Self::ClientCa(path, reason) => {
                 write!(f, "client CA {} cannot be used: {reason}", path.display())
@@ -324,7 +322,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {}
 
 /// The protocol of a connection that only looks at our proof. Source: RFC 8737, section 3.
-pub(super) const CHALLENGE: &[u8] = b"acme-tls/1";
+pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 
 /// Why a lock is never found broken.
 const WHOLE: &str = "nothing panics while it holds the set-up";

@@ -24,10 +24,7 @@ struct Inner {
 
 impl ClientCertificate {
     /// That of a handshake which has verified it; `None` where the client showed none.
-    pub(in crate::net) fn of(
-        tls: &Arc<TlsReload>,
-        chain: Option<&[CertificateDer<'_>]>,
-    ) -> Option<Self> {
+    pub(crate) fn of(tls: &Arc<TlsReload>, chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
         let chain = chain.filter(|chain| !chain.is_empty())?;
         let chain = chain.iter().map(|part| part.clone().into_owned()).collect();
         let (tls, ended) = (Arc::clone(tls), CancellationToken::new());
@@ -48,7 +45,7 @@ impl ClientCertificate {
     }
 
     /// Waits until [`Self::is_good`] was asked and answered no.
-    pub(in crate::net) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.0.ended.cancelled().await;
     }
 }
@@ -63,7 +60,7 @@ impl fmt::Debug for ClientCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tls::{Strangers, TlsFiles, TlsPair};
+    use crate::tls::{CertificateFiles, ClientAuth, TlsFiles};
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
     use rustls::crypto::ring;
     use rustls::pki_types::{PrivateKeyDer, ServerName, UnixTime};
@@ -118,14 +115,14 @@ mod tests {
     /// A listener that wants certificates of `authority`, in a time of its own.
     fn listener(folder: &Path, authority: &Authority) -> (Arc<TlsReload>, Arc<Time>) {
         let (cert, key) = authority.issue(4000);
-        let pair = TlsPair { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+        let pair = CertificateFiles { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
         std::fs::write(&pair.cert, cert.pem()).unwrap();
         std::fs::write(&pair.key, key.serialize_pem()).unwrap();
         std::fs::write(folder.join("ca.pem"), &authority.1).unwrap();
         let files = TlsFiles {
             pairs: vec![pair],
             client_ca: Some(folder.join("ca.pem")),
-            strangers: Strangers::LetIn,
+            client_auth: ClientAuth::Optional,
             challenges: None,
         };
         let time = Arc::new(Time::default());

@@ -16,7 +16,7 @@ use super::{TlsError, certificates};
 
 /// The PEM files of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsPair {
+pub struct CertificateFiles {
     /// The certificate chain, the server's own first.
     pub cert: PathBuf,
     /// The private key of that certificate.
@@ -25,16 +25,16 @@ pub struct TlsPair {
 
 /// A pair that can be served.
 #[derive(Clone, Debug)]
-pub(super) struct Loaded {
+pub(super) struct LoadedCertificate {
     /// What rustls signs with.
     pub(super) certified: Arc<CertifiedKey>,
     /// What the certificate says.
-    pub(super) facts: Facts,
+    pub(super) info: CertificateInfo,
 }
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct CertificateInfo {
     /// Its DNS names in lower case, wildcards as they stand (`*.example.org`), and its IP addresses.
     pub names: Vec<String>,
     /// It is good from here,
@@ -43,7 +43,7 @@ pub struct Facts {
     pub not_after: SystemTime,
 }
 
-impl Facts {
+impl CertificateInfo {
     /// Reads the certificate.
     ///
     /// # Errors
@@ -78,16 +78,19 @@ impl Facts {
 ///
 /// # Errors
 /// When a file is missing or wrong, or both do not belong together; the error names it.
-pub(super) fn load(pair: &TlsPair, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
+pub(super) fn load_pair(
+    pair: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<LoadedCertificate, TlsError> {
     let chain = certificates(&pair.cert)?;
     let key = PrivateKeyDer::from_pem_file(&pair.key)
         .map_err(|error| TlsError::Read(pair.key.clone(), error))?;
     let unusable =
         |error: rustls::Error| TlsError::Pair(pair.cert.clone(), pair.key.clone(), error.into());
-    let facts =
-        Facts::of(&chain[0]).map_err(|reason| TlsError::Certificate(pair.cert.clone(), reason))?;
+    let info = CertificateInfo::of(&chain[0])
+        .map_err(|reason| TlsError::Certificate(pair.cert.clone(), reason))?;
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
-    Ok(Loaded { certified: Arc::new(certified), facts })
+    Ok(LoadedCertificate { certified: Arc::new(certified), info })
 }
 
 /// A name that a client may ask for; `None` for what is no name of a host.
@@ -115,12 +118,12 @@ mod tests {
         // After 2049 a certificate tells its times in another form.
         params.not_after = date_time_ymd(2051, 1, 1);
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let facts = Facts::of(made.der()).unwrap();
-        assert_eq!(facts.names, ["upload.example", "*.files.example", "10.1.2.3", "::1"]);
+        let info = CertificateInfo::of(made.der()).unwrap();
+        assert_eq!(info.names, ["upload.example", "*.files.example", "10.1.2.3", "::1"]);
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!((facts.not_before, facts.not_after), (at(999_993_600), at(2_556_144_000)));
-        assert!(!facts.is_good(at(999_993_599)) && facts.is_good(at(999_993_600)));
-        assert!(facts.is_good(at(2_556_143_999)) && !facts.is_good(at(2_556_144_000)));
-        assert!(Facts::of(&CertificateDer::from(&b"junk"[..])).is_err());
+        assert_eq!((info.not_before, info.not_after), (at(999_993_600), at(2_556_144_000)));
+        assert!(!info.is_good(at(999_993_599)) && info.is_good(at(999_993_600)));
+        assert!(info.is_good(at(2_556_143_999)) && !info.is_good(at(2_556_144_000)));
+        assert!(CertificateInfo::of(&CertificateDer::from(&b"junk"[..])).is_err());
     }
 }

@@ -17,8 +17,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::pair::load;
-use super::{Read, TlsError, TlsFiles, TlsReload, WHOLE, authorities, in_force};
+use super::load::load_pair;
+use super::{Loaded, TlsError, TlsFiles, TlsReload, WHOLE, authorities, build};
 
 impl TlsReload {
     /// Reads the files again, after whoever does so now, and puts what is new into force. Answers of how many
@@ -30,8 +30,8 @@ impl TlsReload {
     /// As [`TlsReload::load`], and for a new certificate that is not good now while the old one is.
     /// Where one of several is bad, its old one stays in force and the others are new.
     pub async fn reload(self: &Arc<Self>) -> Result<usize, TlsError> {
-        let read = self.in_turn(|this, seen| {
-            let taken = this.take(seen, Stamps::of(&this.files));
+        let read = self.exclusively(|this, last| {
+            let taken = this.take(last, Stamps::of(&this.files));
             // Here, since nobody may be left to be told.
             if let Err(error) = &taken {
                 tracing::error!(%error, "certificates not reloaded; the previous ones stay in force");
@@ -43,54 +43,54 @@ impl TlsReload {
 
     /// Looks at the files `every` so often and reloads when one was replaced or written, until `stop`.
     ///
-    /// What cannot be taken is logged once and tried again at each look: tools that renew certificates
+    /// What cannot be taken is logged once and tried again at each check: tools that renew certificates
     /// write the chain and the key one after the other, and some write ahead of time.
     ///
     /// Cancel: harmless; a reload under way still takes effect.
     pub async fn watch(self: Arc<Self>, every: Duration, stop: CancellationToken) {
-        let looks = async {
+        let checks = async {
             loop {
                 sleep(every).await;
-                let mut look = pin!(self.in_turn(Self::look));
-                let looked = match timeout(SLOW, &mut look).await {
-                    Ok(looked) => looked,
+                let mut check = pin!(self.exclusively(Self::check_files));
+                let checked = match timeout(SLOW, &mut check).await {
+                    Ok(checked) => checked,
                     Err(_) => {
                         let cert = self.files.pairs.first().map(|pair| pair.cert.display());
                         let cert = cert.map(tracing::field::display);
                         tracing::warn!(cert, "checking for new certificates takes long");
-                        look.await
+                        check.await
                     }
                 };
-                if looked.is_none() {
+                if checked.is_none() {
                     tracing::error!("checking for new certificates panicked");
                 }
             }
         };
         // A file that hangs must not keep the server from stopping.
-        stop.run_until_cancelled(looks).await;
+        stop.run_until_cancelled(checks).await;
     }
 
     /// Has files read on a blocking thread while nobody else reads them. `None` where that panicked.
-    async fn in_turn<T: Send + 'static>(
+    async fn exclusively<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self, &mut Seen) -> T + Send + 'static,
+        work: impl FnOnce(&Self, &mut LastRead) -> T + Send + 'static,
     ) -> Option<T> {
-        let mut turn: OwnedMutexGuard<Seen> = Arc::clone(&self.turn).lock_owned().await;
+        let mut last: OwnedMutexGuard<LastRead> = Arc::clone(&self.last_read).lock_owned().await;
         let this = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&this, &mut turn)).await.ok()
+        tokio::task::spawn_blocking(move || work(&this, &mut last)).await.ok()
     }
 
-    pub(super) fn look(&self, seen: &mut Seen) {
+    pub(super) fn check_files(&self, last: &mut LastRead) {
         // Taken before the load: what is written meanwhile counts as a change the next time.
         let stamps = Stamps::of(&self.files);
-        let changed = stamps != seen.stamps;
-        if !changed && seen.error.is_none() {
+        let changed = stamps != last.stamps;
+        if !changed && last.error.is_none() {
             return;
         }
-        let told = seen.error.take();
-        let taken = self.take(seen, stamps);
+        let reported = last.error.take();
+        let taken = self.take(last, stamps);
         if let Err(error) = taken
-            && (changed || seen.error != told)
+            && (changed || last.error != reported)
         {
             tracing::error!(%error, "new certificates rejected; the previous ones stay in force");
         }
@@ -98,24 +98,24 @@ impl TlsReload {
 
     /// Reads the files, which had these stamps before, and puts what is new into force; remembers both the stamps
     /// and what was wrong, whoever asked.
-    fn take(&self, seen: &mut Seen, stamps: Stamps) -> Result<usize, TlsError> {
-        let again = self.read_again();
-        let put = self.put(&again.read);
-        let taken = put.and_then(|fresh| again.error.map_or(Ok(fresh), Err));
-        *seen = Seen { stamps, error: taken.as_ref().err().map(ToString::to_string) };
+    fn take(&self, last: &mut LastRead, stamps: Stamps) -> Result<usize, TlsError> {
+        let new = self.reread();
+        let put = self.activate(&new.read);
+        let taken = put.and_then(|fresh| new.error.map_or(Ok(fresh), Err));
+        *last = LastRead { stamps, error: taken.as_ref().err().map(ToString::to_string) };
         taken
     }
 
     /// Reads the files; where one is bad, what was in force stands in for it.
-    fn read_again(&self) -> Again {
+    fn reread(&self) -> Reread {
         let (old, now) = (self.read(), SystemTime::now());
         let provider = ring::default_provider();
         let mut errors = Vec::new();
         let mut pairs = Vec::new();
         for (pair, old) in self.files.pairs.iter().zip(old.pairs) {
-            let taken = match load(pair, &provider) {
-                Ok(new) if !new.facts.is_good(now) && old.facts.is_good(now) => {
-                    Err(TlsError::NotNow(pair.cert.clone(), new.facts))
+            let taken = match load_pair(pair, &provider) {
+                Ok(new) if !new.info.is_good(now) && old.info.is_good(now) => {
+                    Err(TlsError::NotNow(pair.cert.clone(), new.info))
                 }
                 loaded => loaded,
             };
@@ -129,25 +129,25 @@ impl TlsReload {
             }
         }
         let error = if errors.len() > 1 { Some(TlsError::Several(errors)) } else { errors.pop() };
-        Again { read: Read { pairs, client_ca }, error }
+        Reread { read: Loaded { pairs, client_ca }, error }
     }
 
     /// Puts what is new of this into force and tells what that is. Nothing new leaves clients their sessions.
-    fn put(&self, read: &Read) -> Result<usize, TlsError> {
+    fn activate(&self, read: &Loaded) -> Result<usize, TlsError> {
         let old = self.read();
         let pairs = self.files.pairs.iter().zip(old.pairs.iter().zip(&read.pairs));
         // A chain tells its key: both were held against each other.
         let new: Vec<_> = pairs
             .filter(|(_, (old, new))| old.certified.cert != new.certified.cert)
-            .map(|(files, (_, new))| (&files.cert, new.facts.not_after))
+            .map(|(files, (_, new))| (&files.cert, new.info.not_after))
             .collect();
-        let roots = |read: &Read| read.client_ca.as_ref().map(|all| all.roots.clone());
+        let roots = |read: &Loaded| read.client_ca.as_ref().map(|all| all.roots.clone());
         let new_ca = self.files.client_ca.as_ref().filter(|_| roots(&old) != roots(read));
         let fresh = new.len() + usize::from(new_ca.is_some());
         if fresh == 0 {
             return Ok(0);
         }
-        let fresh_one = in_force(&self.files, &self.time, read.clone())?;
+        let fresh_one = build(&self.files, &self.time, read.clone())?;
         *self.current.write().expect(WHOLE) = fresh_one;
         for (cert, ends) in new {
             tracing::info!(cert = %cert.display(), ends = %shown(ends), "certificates reloaded");
@@ -161,19 +161,19 @@ impl TlsReload {
 }
 
 /// What came of reading the files again.
-struct Again {
-    read: Read,
+struct Reread {
+    read: Loaded,
     error: Option<TlsError>,
 }
 
-/// The files at the last look, and what was wrong with them.
+/// The files at the last check, and what was wrong with them.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct LastRead {
     stamps: Stamps,
     pub(super) error: Option<String>,
 }
 
-impl Seen {
+impl LastRead {
     /// Files that are about to be read for the first time.
     pub(super) fn of(files: &TlsFiles) -> Self {
         Self { stamps: Stamps::of(files), error: None }

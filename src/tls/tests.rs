@@ -25,14 +25,14 @@ struct Ground {
 impl Ground {
     fn new(names: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let pairs = (0..names.len()).map(|place| TlsPair {
+        let pairs = (0..names.len()).map(|place| CertificateFiles {
             cert: dir.path().join(format!("{place}.pem")),
             key: dir.path().join(format!("{place}.key")),
         });
         let files = TlsFiles {
             pairs: pairs.collect(),
             client_ca: None,
-            strangers: Strangers::Refused,
+            client_auth: ClientAuth::Required,
             challenges: None,
         };
         let ground = Self { dir, files };
@@ -191,26 +191,26 @@ fn a_half_written_pair_is_waited_for() {
     let ground = Ground::new(&["a.example"]);
     let tls = ground.load();
     let old = der(&ground, 0);
-    let mut seen = tls.turn.try_lock().unwrap();
+    let mut last = tls.last_read.try_lock().unwrap();
     let fresh = Ground::new(&["a.example"]);
     let whole = fs::read(fresh.cert(0)).unwrap();
     fs::write(ground.cert(0), &whole[..whole.len() / 2]).unwrap();
-    tls.look(&mut seen);
-    assert!(seen.error.as_ref().unwrap().contains("0.pem"), "{seen:?}");
+    tls.check_files(&mut last);
+    assert!(last.error.as_ref().unwrap().contains("0.pem"), "{last:?}");
     fs::write(ground.cert(0), &whole).unwrap();
-    tls.look(&mut seen);
-    assert!(seen.error.as_ref().unwrap().contains("0.key"), "{seen:?}");
+    tls.check_files(&mut last);
+    assert!(last.error.as_ref().unwrap().contains("0.key"), "{last:?}");
     assert_eq!(shown_to(&tls, "a.example", ECDSA), old);
     // As bad as before: sessions go on.
     let before = tls.current();
-    tls.look(&mut seen);
+    tls.check_files(&mut last);
     assert!(Arc::ptr_eq(&before, &tls.current()));
     fs::copy(&fresh.files.pairs[0].key, &ground.files.pairs[0].key).unwrap();
-    tls.look(&mut seen);
-    assert_eq!(seen.error, None);
+    tls.check_files(&mut last);
+    assert_eq!(last.error, None);
     assert_eq!(shown_to(&tls, "a.example", ECDSA), der(&fresh, 0));
     let before = tls.current();
-    tls.look(&mut seen);
+    tls.check_files(&mut last);
     assert!(Arc::ptr_eq(&before, &tls.current()));
 }
 
@@ -241,8 +241,8 @@ fn the_first_end_of_all_certificates_is_known() {
     let ground = Ground::new(&["a.example", "b.example"]);
     ground.make_of(1, "b.example", 2000..2060, &PKCS_ECDSA_P256_SHA256);
     let tls = ground.load();
-    let facts = tls.certificates();
-    let [(first, a), (_, b)] = &facts[..] else { panic!("{facts:?}") };
+    let info = tls.certificates();
+    let [(first, a), (_, b)] = &info[..] else { panic!("{info:?}") };
     assert_eq!((&**first, &*a.names), (ground.cert(0), &["a.example".to_owned()][..]));
     assert_eq!(tls.ends(), Some(b.not_after));
     assert!(b.not_after < a.not_after);
@@ -285,10 +285,10 @@ fn what_keeps_certificates_out_of_force_is_remembered() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let told = runtime.block_on(tls.reload()).unwrap_err().to_string();
     assert!(told.contains("anchors"), "{told}");
-    let mut seen = tls.turn.try_lock().unwrap();
-    assert_eq!(seen.error.as_deref(), Some(&*told));
-    tls.look(&mut seen);
-    assert_eq!(seen.error.as_deref(), Some(&*told));
+    let mut last = tls.last_read.try_lock().unwrap();
+    assert_eq!(last.error.as_deref(), Some(&*told));
+    tls.check_files(&mut last);
+    assert_eq!(last.error.as_deref(), Some(&*told));
 }
 
 /// A set-up has its own ticket keys: a new one would end all sessions.
@@ -305,7 +305,7 @@ async fn where_nothing_has_changed_nothing_is_replaced() {
     let bytes = fs::read(ground.cert(1)).unwrap();
     fs::remove_file(ground.cert(1)).unwrap();
     fs::write(ground.cert(1), bytes).unwrap();
-    tls.look(&mut *tls.turn.lock().await);
+    tls.check_files(&mut *tls.last_read.lock().await);
     assert!(Arc::ptr_eq(&old, &tls.current()));
     ground.make(1, "b.example");
     assert_eq!(tls.reload().await.unwrap(), 1);
@@ -316,7 +316,7 @@ async fn where_nothing_has_changed_nothing_is_replaced() {
     assert!(!Arc::ptr_eq(&old, &tls.current()));
     // What was read when asked to is no news to the watch.
     let old = tls.current();
-    tls.look(&mut *tls.turn.lock().await);
+    tls.check_files(&mut *tls.last_read.lock().await);
     assert!(Arc::ptr_eq(&old, &tls.current()));
 }
 

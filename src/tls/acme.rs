@@ -29,8 +29,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::tls::authorities;
-use super::{Challenges, TlsPair, TlsReload};
+use super::authorities;
+use super::{CertificateFiles, Challenges, TlsReload};
 use crate::core::digest::hex;
 use crate::storage::local::private_dir;
 
@@ -83,7 +83,7 @@ impl Acme {
 
     /// The file that the certificate and its key are served from.
     #[must_use]
-    pub fn pair(&self) -> TlsPair {
+    pub fn pair(&self) -> CertificateFiles {
         self.options.pair()
     }
 
@@ -165,7 +165,7 @@ impl ResolvesServerCert for Prover {
 
 impl Options {
     /// The file of these names at this directory; other names have another one.
-    fn pair(&self) -> TlsPair {
+    fn pair(&self) -> CertificateFiles {
         let mut digest = Sha256::new();
         for word in self.domains.iter().chain([&self.directory]) {
             digest.update(word);
@@ -173,7 +173,7 @@ impl Options {
         }
         let tag = hex(&digest.finalize()[..8]);
         let file = self.cache.join(format!("certificate-{tag}.pem"));
-        TlsPair { cert: file.clone(), key: file }
+        CertificateFiles { cert: file.clone(), key: file }
     }
 
     fn account(&self) -> PathBuf {
