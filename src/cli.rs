@@ -42,7 +42,7 @@ pub use verify::{VerifyArgs, verify};
 use crate::app::telemetry;
 use crate::config::{ConfigError, size_text};
 
-/// Takes large file uploads off a web app's back.
+/// Upload server for large files: resumable uploads, handed over to your web app
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "incoming", version, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -56,23 +56,23 @@ pub struct Cli {
 pub enum Command {
     /// Run the server
     Serve(Box<ServeArgs>),
-    /// Run the server with a tiny web app and page; makes its own certificate, needs no settings
+    /// Run the server with a small web app and page, to try it out; needs no settings
     Demo(DemoArgs),
-    /// Upload files from here; goes on where an earlier try broke off
+    /// Upload files; resumes where an earlier attempt stopped
     Upload(Box<UploadArgs>),
-    /// List, show, cancel and retry uploads of a running server, over its backend listener
+    /// List, show, cancel and retry the uploads of a running server
     Uploads(UploadsArgs),
-    /// Ask a running server whether it lives, for health checks; exit code 0 or 1
+    /// Check whether a running server is healthy; exit code 0 or 1
     Health(HealthArgs),
-    /// Hold the journals, parts and files of a storage directory against each other; changes nothing
+    /// Check a storage directory for damage (read-only)
     Verify(VerifyArgs),
-    /// Measure the throughput of a server of its own or of a running one
+    /// Measure upload throughput, of a server started for it or of a running one
     Bench(BenchArgs),
-    /// Say what proxies between here and a running server do to uploads, and which line mends it
+    /// Diagnose proxies in front of a server and suggest configuration fixes
     Doctor(DoctorArgs),
-    /// Check the configuration without starting, and print the settings in force
+    /// Check the configuration without starting the server, and print the settings in force
     CheckConfig(Box<ServeArgs>),
-    /// Print what a shell needs to complete this command line
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of a command, or write all of them
     Man(ManArgs),
@@ -189,7 +189,7 @@ fn print(text: &str) -> Result<(), CliError> {
 fn printed(outcome: std::io::Result<()>) -> Result<(), CliError> {
     match outcome {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::Failed(format!("cannot print: {error}")))
+            Err(CliError::Failed(format!("cannot write to standard output: {error}")))
         }
         Ok(()) | Err(_) => Ok(()),
     }

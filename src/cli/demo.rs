@@ -46,32 +46,34 @@ use site::{Scheme, Site};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What it means to listen on every address.
-const OPEN: &str = "\n  --lan: THERE IS NO LOGIN. Everybody in this network can upload to this machine, and list and read\n  \
-                    what was received. End the demo when you have tried it.\n";
+const OPEN: &str = "\n  --lan: THERE IS NO LOGIN. Everyone in this network can upload to this \
+                    machine, and list and read\n  the received files. Stop the demo when you \
+                    have tried it.\n";
 /// What it means not to.
-const LOCAL: &str = "\n  Only this machine reaches it, with every user of it; --lan lets in others, such as a phone.\n";
+const LOCAL: &str = "\n  Only users of this machine can reach it; --lan opens it to other \
+                     devices, such as a phone.\n";
 
 /// Ports, directory and names of the demo.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct DemoArgs {
-    /// Port of the page and the uploads over https, with a certificate of its own making; for this machine only
-    /// without --lan
+    /// HTTPS port of the page and of uploads, with a self-signed certificate; reachable from other machines only
+    /// with --lan
     #[arg(long, value_name = "PORT", default_value_t = 4443)]
     pub https_port: u16,
-    /// Port of the same over plain http, always for this machine only
+    /// Port of the same over plain HTTP, reachable from this machine only
     #[arg(long, value_name = "PORT", default_value_t = 4080)]
     pub http_port: u16,
     /// Port of the backend listener, on loopback
     #[arg(long, value_name = "PORT", default_value_t = 4001)]
     pub backend_port: u16,
-    /// Take https from other machines too, such as a phone. There is no login: everybody in the network can then
-    /// upload to this machine, and list and read what was received
+    /// Accept HTTPS from other machines too, such as a phone. There is no login: everyone in the network can then
+    /// upload to this machine, and list and read the received files
     #[arg(long)]
     pub lan: bool,
-    /// Directory of certificate and uploads; made if absent. It has to be yours, and is closed to other users
+    /// Directory of certificate and uploads, created if absent. It must be owned by you, and is closed to other users
     #[arg(long, value_name = "PATH", default_value = "./incoming-demo-data")]
     pub dir: PathBuf,
-    /// Another name or address that the certificate is good for; repeatable
+    /// Another host name or address for the certificate; repeatable
     #[arg(long, value_name = "HOST")]
     pub host: Vec<String>,
 }

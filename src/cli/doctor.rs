@@ -27,21 +27,21 @@ use probes::Examination;
 /// What to examine, and how thoroughly.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct DoctorArgs {
-    /// Where browsers reach the server: https://host:port, with what a proxy puts before /incoming/; any URL below
-    /// /incoming/ does as well
+    /// Where browsers reach the server: https://host:port, with any path prefix that a proxy adds before /incoming/;
+    /// any URL below /incoming/ works too
     #[arg(value_name = "URL")]
     pub url: String,
-    /// How long silences are tried, at most 50s; 0 leaves them out. A long poll of the browser library lasts 25 s, and
-    /// the server itself waits 30 s for a body
+    /// Length of the pauses that are tested, at most 50s; 0 skips them. A long poll of the browser library lasts 25 s,
+    /// and the server itself waits 30 s for a body
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle)]
     pub idle: Duration,
-    /// Largest body that is really sent; smaller on a slow line. Larger ones are only announced
+    /// Largest body that is actually sent; smaller on a slow connection. Larger ones are only announced
     #[arg(long, value_name = "SIZE", default_value = "129MiB", value_parser = largest)]
     pub largest: u64,
     /// Origin of the pages that upload, for CORS [default: that of URL]
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<String>,
-    /// Speak HTTP/1.1, also where a browser would speak HTTP/2
+    /// Use HTTP/1.1, even where a browser would use HTTP/2
     #[arg(long)]
     pub http1: bool,
     /// Print findings and observations as JSON
@@ -70,7 +70,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let line = Line::new(endpoint, &args.tls, offer).map_err(CliError::Usage)?;
     let origin = args.origin.clone().unwrap_or_else(|| line.origin());
     if hyper::header::HeaderValue::from_str(&origin).is_err() {
-        return Err(CliError::Usage(format!("--origin {origin:?} is no origin")));
+        return Err(CliError::Usage(format!("--origin {origin:?} is not an origin")));
     }
     let tell = if args.json || !terminal::is_watched() { quiet } else { aloud };
     let (idle, largest) = (args.idle, args.largest);
@@ -81,7 +81,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let seen = runtime.block_on(examination.observe());
-    let seen = seen.map_err(|why| CliError::Usage(format!("nothing was examined: {why}")))?;
+    let seen = seen.map_err(|why| CliError::Usage(format!("cannot examine the path: {why}")))?;
     let Findings { findings } = Findings::of(&seen);
     let said = if args.json {
         let report = Report { findings: &findings, observed: &seen };

@@ -36,16 +36,16 @@ impl Endpoint {
     /// From `http(s)://host[:port]`, with the path and query behind it.
     pub(super) fn of_url(text: &str) -> Result<(Self, String), &'static str> {
         let uri: Uri =
-            text.parse().map_err(|_| "is no URL, it must begin with http:// or https://")?;
+            text.parse().map_err(|_| "is not a URL: it must begin with http:// or https://")?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
             _ => return Err("must begin with http:// or https://"),
         };
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err("must not hold a user name");
+            return Err("must not contain a user name");
         }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or("names no host")?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or("has no host")?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -91,7 +91,7 @@ impl Endpoint {
         let (address, tls) = (&settings.backend_listen, settings.backend_surface_tls());
         match address {
             Address::Tcp(tcp) if tcp.port() == 0 => {
-                Err(format!("the port of {tcp} is not known: name it with --backend"))
+                Err(format!("the port of {tcp} is unknown: name it with --backend"))
             }
             Address::Tcp(_) | Address::Unix(_) => Ok(Self::at(address, tls)),
         }

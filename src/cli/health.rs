@@ -18,14 +18,14 @@ const MOST_SHOWN: usize = 4096;
 /// Where the server is, and what is asked.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct HealthArgs {
-    /// Backend listener: http(s)://host:port or unix:/path [default:
-    /// backend_listen of the settings; where they have none, /run/incoming/backend.sock if a server listens there]
+    /// Backend listener: http(s)://host:port or unix:/path [default: backend_listen of the settings; if that is not
+    /// set, /run/incoming/backend.sock if a server listens there]
     #[arg(long, value_name = "ADDRESS")]
     pub backend: Option<String>,
-    /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
+    /// Configuration file (TOML) of the server [default: the file named by INCOMING_CONFIG, if any]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Ask whether it takes uploads now (/readyz), not only whether it lives (/healthz)
+    /// Check whether it accepts uploads now (/readyz), not only whether it runs (/healthz)
     #[arg(long)]
     pub ready: bool,
     /// Certificates.

@@ -15,10 +15,10 @@ use super::{Cli, CliError, printed, terminal};
 /// Which page, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct ManArgs {
-    /// Command whose page is printed, such as uploads list [default: the program's own]
+    /// Command whose page is printed, such as uploads list [default: the program itself]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
-    /// Write every page into this folder instead, made where it is missing: incoming.1, incoming-upload.1, ...
+    /// Write every page into this folder instead, created if absent: incoming.1, incoming-upload.1, ...
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
 }
@@ -111,30 +111,30 @@ fn sections(name: &str) -> Vec<(&'static str, Entries)> {
 
 const EXIT: [(&str, &str); 3] = [
     ("0", "Done."),
-    ("1", "It was tried and did not work; one line on standard error says why."),
-    ("2", "The command line or the configuration is wrong; nothing was tried."),
+    ("1", "It failed; one line on standard error says why."),
+    ("2", "The command line or the configuration is wrong; nothing was done."),
 ];
 const STOPPED: [(&str, &str); 4] = [
     EXIT[0],
-    ("1", "A file did not arrive; the others were tried."),
+    ("1", "A file was not uploaded; the others were tried."),
     EXIT[2],
-    ("130, 143", "Ctrl-C or SIGTERM stopped it. The same command goes on."),
+    ("130, 143", "Ctrl-C or SIGTERM stopped it. Run the same command to resume."),
 ];
 const KEPT: [(&str, &str); 1] = [(
     "$XDG_STATE_HOME/incoming/uploads/ (default ~/.local/state)",
-    "What the same command needs to go on with an unfinished upload: a small private file for each.",
+    "What the same command needs to resume: a small private file for each unfinished upload.",
 )];
 const FOUND: [(&str, &str); 3] = [
     ("0", "Nothing is damaged; there may be notes."),
-    ("1", "Something is damaged, or an upload that was asked about is not there."),
+    ("1", "Something is damaged, or an upload named on the command line does not exist."),
     ("2", "The directory could not be read, or the command line is wrong."),
 ];
 const SETTINGS: [(&str, &str); 2] = [
     ("INCOMING_CONFIG", "Names the configuration file, as --config does."),
     (
         "INCOMING_KEY",
-        "A setting: the flag in upper case with _ for -, such as INCOMING_STORAGE_DIR. Flags stand \
-         over it, and it stands over the file.",
+        "A setting: the flag in upper case with _ for -, such as INCOMING_STORAGE_DIR. A flag \
+         overrides it, and it overrides the file.",
     ),
 ];
 

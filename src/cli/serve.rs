@@ -13,7 +13,7 @@ use crate::net::control_runtime;
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
 #[derive(Debug, Default, Clone, PartialEq, Eq, clap::Args)]
 pub struct ServeArgs {
-    /// Configuration file (TOML); INCOMING_CONFIG names it as well [default: none is read]
+    /// Configuration file (TOML) [default: the file named by INCOMING_CONFIG, if any]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// The settings.
@@ -58,7 +58,7 @@ fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
 /// workers.
 pub(super) fn run(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime =
-        control_runtime().map_err(|error| CliError::Failed(format!("no runtime: {error}")))?;
+        control_runtime().map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
     let done = runtime.block_on(work);
     // Calls to backends that are still under way are repeated after the next start.
     runtime.shutdown_background();

@@ -20,13 +20,13 @@ const SESSIONS: usize = 8;
 /// Whom a command trusts, and who it is, as flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Credentials {
-    /// Take any TLS certificate
+    /// Accept any TLS certificate
     #[arg(long, global = true)]
     pub insecure: bool,
-    /// Take TLS certificates that these CAs have signed (PEM) [default: those the machine trusts]
+    /// CAs (PEM) whose TLS certificates are accepted [default: the machine's trusted roots]
     #[arg(long, value_name = "PATH", global = true, conflicts_with = "insecure")]
     pub ca: Option<PathBuf>,
-    /// Client certificate (PEM) to show where one is asked for
+    /// Client certificate (PEM), for servers that require one
     #[arg(long, value_name = "PATH", global = true, requires = "key")]
     pub cert: Option<PathBuf>,
     /// Private key (PEM) that belongs to --cert
@@ -64,7 +64,7 @@ impl Credentials {
             plain.push(endpoint.to_string());
         }
         Err(format!(
-            "{flag} is of no use: no TLS is spoken with {}; is it https:// that is meant?",
+            "{flag} has no effect: {} does not use TLS; did you mean https://?",
             plain.join(" and ")
         ))
     }
@@ -134,7 +134,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         CertificateDer::pem_file_iter(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
     let why = match read {
         Ok(all) if !all.is_empty() => return Ok(all),
-        Ok(_) => "this one has none".to_owned(),
+        Ok(_) => "the file has none".to_owned(),
         Err(error) => pem(&error),
     };
     Err(format!("{}: must be a PEM file with certificates: {why}", path.display()))
@@ -145,8 +145,8 @@ fn pem(error: &rustls::pki_types::pem::Error) -> String {
     use rustls::pki_types::pem::Error;
     match error {
         Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => "this one has none".into(),
-        _ => "this one is malformed".into(),
+        Error::NoItemsFound => "the file has none".into(),
+        _ => "the file is malformed".into(),
     }
 }
 
@@ -155,8 +155,8 @@ fn roots() -> io::Result<RootCertStore> {
     let (taken, _unusable) =
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if taken == 0 {
-        let why = "the machine has no trusted roots (install ca-certificates, set SSL_CERT_FILE, \
-                   or take any certificate with --insecure)";
+        let why = "the machine has no trusted root certificates (install ca-certificates, set \
+                   SSL_CERT_FILE, or accept any certificate with --insecure)";
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
     Ok(roots)

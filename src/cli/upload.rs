@@ -42,8 +42,8 @@ use crate::app::end_at_second;
 pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
     if args.files.iter().any(|file| file.as_os_str() == "-") {
         return Err(CliError::Usage(
-            "-: standard input cannot be uploaded, its size has to be known: write it into a file and upload that \
-             (./- is a file of that name)"
+            "-: standard input cannot be uploaded, since its size must be known: write it to a \
+             file and upload that (./- is a file of that name)"
                 .into(),
         ));
     }
@@ -52,7 +52,9 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
         && (args.files.len() > 1 || jobs.files.iter().any(|job| job.place.is_some()))
     {
         return Err(CliError::Usage(
-            "--url takes one FILE: a ticket is for one file; --backend gets one for each".into(),
+            "--url takes one FILE, since a ticket is for one file; --backend gets a ticket for \
+             each"
+                .into(),
         ));
     }
     let source = ticket::Source::of(args)?;
@@ -153,9 +155,9 @@ fn last_words(run: &Run) -> String {
         "remembered": now.kept,
     }));
     let how = if now.kept {
-        "the same command goes on".to_owned()
+        "run the same command to resume".to_owned()
     } else {
-        format!("go on with --url {}", now.url)
+        format!("resume with --url {}", now.url)
     };
     format!("{}: stopped at {} %; {how}", now.name, now.percent)
 }

@@ -31,21 +31,21 @@ const PAGE: u32 = 200;
 /// Where the server is, and what to ask it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct UploadsArgs {
-    /// Backend listener: http(s)://host:port or unix:/path [default:
-    /// backend_listen of the settings; where they have none, /run/incoming/backend.sock if a server listens there]
+    /// Backend listener: http(s)://host:port or unix:/path [default: backend_listen of the settings; if that is not
+    /// set, /run/incoming/backend.sock if a server listens there]
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub backend: Option<String>,
-    /// Token of the backend listener. Other users of the machine can see flags: prefer --token-file or
+    /// Token of the backend listener. Other local users can see flags: prefer --token-file or
     /// INCOMING_BACKEND_TOKEN [default: backend_token of the settings]
     #[arg(long, value_name = "TOKEN", global = true)]
     pub token: Option<Secret>,
-    /// File that holds the token of the backend listener, or - for standard input
+    /// File with the token of the backend listener, or - for standard input
     #[arg(long, value_name = "PATH", global = true, conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
-    /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
+    /// Configuration file (TOML) of the server [default: the file named by INCOMING_CONFIG, if any]
     #[arg(long, value_name = "PATH", global = true)]
     pub config: Option<PathBuf>,
-    /// Print JSON, as the server says it
+    /// Print the server's JSON
     #[arg(long, global = true)]
     pub json: bool,
     /// Certificates.
@@ -61,39 +61,39 @@ pub struct UploadsArgs {
 pub enum UploadsCommand {
     /// List uploads
     List {
-        /// Only those in this state
+        /// List only uploads in this state
         #[arg(long, value_parser = ["new", "uploading", "handing_over", "finished", "cancelled", "failed"])]
         state: Option<String>,
-        /// At most this many [default: all]
+        /// List at most this many [default: all]
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
     },
-    /// Show all that is known about one upload
+    /// Show everything about one upload
     Show {
-        /// Ticket id, or its beginning, as logs show it
+        /// Ticket id or its beginning, as logs show it
         id: String,
     },
     /// Cancel an upload; its backend gets no call
     Cancel {
-        /// Ticket id, or its beginning, as logs show it
+        /// Ticket id or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket: needed where it was given one (403 without). Other users of the machine can
-        /// see flags: prefer --secret-file
+        /// backendSecret of the ticket, required if the ticket has one (403 without). Other local users can see
+        /// flags: prefer --secret-file
         #[arg(long)]
         secret: Option<Secret>,
-        /// File that holds the backendSecret, or - for standard input
+        /// File with the backendSecret, or - for standard input
         #[arg(long, value_name = "PATH", conflicts_with = "secret")]
         secret_file: Option<PathBuf>,
     },
     /// Try a failed handover again now
     Retry {
-        /// Ticket id, or its beginning, as logs show it
+        /// Ticket id or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket: needed where it was given one (403 without). Other users of the machine can
-        /// see flags: prefer --secret-file
+        /// backendSecret of the ticket, required if the ticket has one (403 without). Other local users can see
+        /// flags: prefer --secret-file
         #[arg(long)]
         secret: Option<Secret>,
-        /// File that holds the backendSecret, or - for standard input
+        /// File with the backendSecret, or - for standard input
         #[arg(long, value_name = "PATH", conflicts_with = "secret")]
         secret_file: Option<PathBuf>,
     },
@@ -123,7 +123,10 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     match runtime.block_on(run(&client, command, form, &mut terminal::stdout())) {
         // The reader of the output has seen enough (`| head`).
         Err(Broken::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(Broken::Output(error)) => Err(CliError::Failed(format!("cannot print: {error}"))),
+        Err(Broken::Output(error)) => Err(CliError::Failed(format!(
+            "cannot write to standard \
+                    output: {error}"
+        ))),
         Err(Broken::Call(line)) => Err(CliError::Failed(line)),
         Ok(()) => Ok(()),
     }
@@ -268,7 +271,7 @@ async fn list(
         match page.next {
             Some(next) if left > 0 => {
                 if page.uploads.is_empty() || after.as_ref() >= Some(&next) {
-                    return Err(Broken::Call("the server's list does not get on".into()));
+                    return Err(Broken::Call("the server's list does not advance".into()));
                 }
                 after = Some(next);
             }

@@ -26,16 +26,16 @@ use crate::storage::store::Store;
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct VerifyArgs {
-    /// Uploads to look at: ticket ids, or their beginnings, as logs show them [default: all, and what belongs to none]
+    /// Uploads to check: ticket ids or their beginnings, as logs show them [default: the whole directory]
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
     /// Storage directory [default: storage_dir of the settings]
     #[arg(long, value_name = "PATH")]
     pub storage_dir: Option<PathBuf>,
-    /// Configuration file (TOML) of the server; INCOMING_CONFIG names it as well
+    /// Configuration file (TOML) of the server [default: the file named by INCOMING_CONFIG, if any]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Read every acknowledged byte as well, and compute the digests anew that are recorded
+    /// Also read every acknowledged byte, and recompute recorded digests
     #[arg(long)]
     pub deep: bool,
     /// Print one JSON object
@@ -116,7 +116,7 @@ fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::R
     orphans.extend(files.iter().filter(lost).map(|id| (*id, Kind::FileAlone)));
     let here = |id: &TicketId| [&parts, &files].iter().any(|ids| ids.contains(id));
     for id in ids.iter().filter(|id| !journals.contains(*id) && !here(id)) {
-        report.findings.push(Finding::new(*id, Kind::Unknown, "nothing of it is here"));
+        report.findings.push(Finding::new(*id, Kind::Unknown, "nothing is stored under this id"));
     }
     if !suspect.is_empty() || !orphans.is_empty() || !leftovers.is_empty() {
         std::thread::sleep(SECOND_LOOK);

@@ -232,7 +232,8 @@ async fn trust() -> io::Result<Arc<ClientConfig>> {
         tracing::warn!(%error, "could not read some trusted root certificates");
     }
     if taken == 0 {
-        let why = "the machine has no trusted roots (install ca-certificates or set SSL_CERT_FILE)";
+        let why = "the machine has no trusted root certificates (install ca-certificates or set \
+                   SSL_CERT_FILE)";
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
     tls_config(roots)

@@ -208,7 +208,7 @@ async fn the_command_says_how_to_trust_a_certificate() {
     };
     let (code, _, error) = go("--ca other.pem").await;
     assert_eq!(code, Some(2), "{error}");
-    assert!(error.contains("is not trusted") && error.contains("--ca names"), "{error}");
+    assert!(error.contains("has an untrusted certificate") && error.contains("--ca"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     for trust in ["--ca ca.pem", "--insecure"] {
         let (code, said, error) = go(trust).await;
@@ -230,9 +230,9 @@ async fn the_command_says_what_a_listener_wants() {
     .await;
     let Place::Tcp(address) = server.backend else { panic!("not on TCP") };
     for (line, says) in [
-        (format!("https://{address} --ca ca.pem"), "wants a client certificate (--cert and"),
-        (format!("http://{address}"), "speaks TLS; is it https:// that is meant?"),
-        (format!("http://{address} --ca absent.pem"), "--ca absent.pem is of no use"),
+        (format!("https://{address} --ca ca.pem"), "requires a client certificate (--cert and"),
+        (format!("http://{address}"), "speaks TLS; did you mean https://?"),
+        (format!("http://{address} --ca absent.pem"), "--ca absent.pem has no effect"),
     ] {
         let mut go = command(folder.path());
         go.arg("doctor").args(line.split_whitespace()).stdout(Stdio::piped());

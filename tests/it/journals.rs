@@ -92,7 +92,7 @@ async fn issue_13_a_damaged_journal_of_any_size_stops_nothing() {
     OpenOptions::new().write(true).open(&path).unwrap().set_len(300 << 20).unwrap();
     let verified = run(directory.path(), &["verify", "--storage-dir", "data"], &[]);
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
-    assert!(said.contains("no whole record"), "{said} {verified:?}");
+    assert!(said.contains("an incomplete record"), "{said} {verified:?}");
     let program = Program::start(directory.path(), &[]);
     let server = Running::of(&program, &directory);
     assert_eq!(server.upload(&id).status().await["state"], "new");

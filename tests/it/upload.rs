@@ -253,7 +253,7 @@ async fn a_signal_leaves_it_resumable_and_says_so() {
     let line = error(&output);
     let last = line.lines().last().unwrap();
     assert!(last.starts_with("incoming: film.mp4: stopped at "), "{line}");
-    assert!(last.ends_with(" %; the same command goes on"), "{line}");
+    assert!(last.ends_with(" %; run the same command to resume"), "{line}");
     stage.gate.open();
     let output = stage.upload(&[]).await;
     assert!(output.status.success(), "{}", error(&output));
@@ -325,12 +325,12 @@ async fn a_changed_file_is_never_mixed_in() {
         changed
     };
     stage.change(&stage.content[1..], None);
-    refused(&[], "its size is another").await;
+    refused(&[], "its size differs").await;
     stage.change(&changed(5), None);
-    refused(&[], "its first or last bytes are others").await;
+    refused(&[], "its first or last bytes differ").await;
     // Only a comparison of everything finds this one.
     stage.change(&changed(300_000), Some(now + Duration::from_secs(5)));
-    refused(&[], "the server holds other bytes").await;
+    refused(&[], "the server has other bytes").await;
     // Touched, and the same: goes on.
     stage.change(&stage.content, Some(now + Duration::from_secs(9)));
     let output = stage.upload(&["--json"]).await;
@@ -349,7 +349,7 @@ async fn a_changed_file_begins_anew_where_that_is_asked_for() {
     stage.change(&other, None);
     let output = stage.upload(&["--restart-changed"]).await;
     assert!(output.status.success(), "{}", error(&output));
-    assert!(error(&output).contains("beginning anew"), "{}", error(&output));
+    assert!(error(&output).contains("starting over"), "{}", error(&output));
     let all = stage.uploads().await;
     let old = all.iter().find(|other| other["id"] == upload["id"]).unwrap();
     assert_eq!(
@@ -395,7 +395,7 @@ async fn what_others_have_sent_is_compared() {
     go.args(["upload", "film.mp4", "--url", &url(&theirs)]).stdout(Stdio::piped());
     let output = finished(go).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(error(&output).contains("the server holds other bytes"), "{}", error(&output));
+    assert!(error(&output).contains("the server has other bytes"), "{}", error(&output));
     assert_eq!(theirs.received().await, json!([[0, 100_000]]));
 }
 
@@ -410,7 +410,7 @@ async fn cancels_what_is_remembered() {
     };
     let output = finished(cancel()).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(error(&output).contains("no unfinished upload of it is known here"), "{output:?}");
+    assert!(error(&output).contains("no unfinished upload of it to the same server"), "{output:?}");
     let upload = stage.killed().await;
     stage.gate.open();
     let output = finished(cancel()).await;
@@ -486,7 +486,7 @@ async fn speaks_http2_over_tls_and_trusts_whom_it_is_told_to() {
     Authority::new().write(&folder.path().join("other.pem"));
     let output = go("--http2 --ca other.pem", &upload.url).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(error(&output).contains("is not trusted"), "{}", error(&output));
+    assert!(error(&output).contains("has an untrusted certificate"), "{}", error(&output));
     let missing = go("--ca absent.pem", &upload.url).await;
     assert_eq!(missing.status.code(), Some(2), "{}", error(&missing));
     assert!(error(&missing).contains("--ca absent.pem"), "{}", error(&missing));

@@ -192,7 +192,7 @@ async fn what_was_not_acknowledged_is_compared_before_it_counts() {
         let sizes: Vec<usize> = held.chunks.iter().map(|(size, _)| *size).collect();
         if wrong > 0 {
             assert_eq!(sizes, [100_000], "nothing more is sent");
-            assert!(error(&output).contains("the server holds other bytes"), "{}", error(&output));
+            assert!(error(&output).contains("the server has other bytes"), "{}", error(&output));
         } else {
             assert_eq!(sizes, [[100_000; 7].as_slice(), &[1]].concat(), "only what it lacks");
             assert!(held.bytes == content, "other bytes");
@@ -260,14 +260,14 @@ async fn no_ticket_is_taken_where_nobody_answers_in_public() {
     let guessed = format!("http://{}:1", backend.ip());
     let said = go("").await;
     assert!(said.starts_with(&format!("film.mp4: uploading to {guessed} (")), "{said}");
-    let end = "a guess; name the public listener with --public); no ticket was taken\n";
+    let end = "guessed; name the public listener with --public); no ticket was requested\n";
     assert!(said.ends_with(&format!("({guessed} is {end}")), "{said}");
     let said = go("--public http://127.0.0.1:1").await;
     assert!(said.contains("as --public says") && !said.contains("uploading to"), "{said}");
     assert_eq!(tickets().await, 0);
     // Something answers there, and it is another listener.
     let said = go(&format!("--public http://{backend}")).await;
-    assert!(said.contains("--public names it; the ticket expires unused"), "{said}");
+    assert!(said.contains("Name it with --public; the ticket expires unused"), "{said}");
     assert_eq!(tickets().await, 1);
 }
 
@@ -316,8 +316,8 @@ async fn the_usual_mistakes_are_told_in_words_that_help() {
     };
     let upload_path = "incoming/frontend/uploads/0a0b0c0d-0102-4304-8506-0708090a0b0c";
     for (url, flags, code, word) in [
-        (format!("http://{secure}/u"), "", 1, "speaks TLS; is it https:// that is meant?"),
-        (format!("https://{public}/u"), "--insecure", 1, "is it http:// that is meant?"),
+        (format!("http://{secure}/u"), "", 1, "speaks TLS; did you mean https://?"),
+        (format!("https://{public}/u"), "--insecure", 1, "did you mean http://?"),
         (format!("http://{public}/{upload_path}"), "--http2", 1, "leave out --http2"),
         (format!("http://{public}/{upload_path}"), "", 1, "404 Not Found"),
         (format!("http://{backend}/{upload_path}"), "", 1, "not the public listener"),

@@ -64,15 +64,15 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
     for (scheme, line, code, word) in [
         ("https", format!("{app} list"), 1, "401 Unauthorized"),
         ("https", format!("{app} list"), 1, "--token-file or INCOMING_BACKEND_TOKEN"),
-        ("https", "--ca ca.pem --token hush list".into(), 1, "wants a client certificate"),
+        ("https", "--ca ca.pem --token hush list".into(), 1, "requires a client certificate"),
         (
             "https",
             "--ca ca.pem --cert stranger.pem --key stranger.key list".into(),
             1,
-            "wants another client certificate",
+            "rejects this client certificate",
         ),
-        ("https", "--ca app.pem list".into(), 1, "is not trusted"),
-        ("http", "--token hush list".into(), 1, "speaks TLS; is it https:// that is meant?"),
+        ("https", "--ca app.pem list".into(), 1, "has an untrusted certificate"),
+        ("http", "--token hush list".into(), 1, "speaks TLS; did you mean https://?"),
         (
             "https",
             "--ca app.key list".into(),
@@ -86,7 +86,7 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
             "--key ca.pem: must be",
         ),
         ("https", "--cert app.pem list".into(), 2, "--key"),
-        ("http", "--ca absent.pem list".into(), 2, "--ca absent.pem is of no use: no TLS is"),
+        ("http", "--ca absent.pem list".into(), 2, "--ca absent.pem has no effect"),
     ] {
         let output = ask(scheme, &line).await;
         let said = error(&output);

@@ -315,7 +315,7 @@ fn what_is_no_storage_directory_is_no_finding() {
     for (flags, word) in [
         (&["--storage-dir", "absent"][..], "absent: No such file"),
         (&["--storage-dir", "empty"], "is not a storage directory"),
-        (&["--storage-dir", "empty", "film.mp4"], "is no ticket id"),
+        (&["--storage-dir", "empty", "film.mp4"], "is not a ticket id"),
     ] {
         let output = run(directory.path(), &[&["verify"], flags].concat(), &[]);
         let error = String::from_utf8(output.stderr).unwrap();

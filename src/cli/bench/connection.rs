@@ -75,7 +75,7 @@ impl Connector {
     /// A new connection, whose task runs on the runtime that polls this.
     pub(super) async fn open(&self) -> Result<Sender, String> {
         let open = timeout(CONNECT, self.connect()).await;
-        let open = open.map_err(|_| format!("{}: no connection in time", self.endpoint))?;
+        let open = open.map_err(|_| format!("{}: connection timed out", self.endpoint))?;
         // A certificate that does not fit is told with its names.
         open.map_err(|why| format!("{}: {}", self.endpoint, terminal::short(&why)))
     }
@@ -97,7 +97,7 @@ impl Connector {
         let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         let spoken = stream.get_ref().1.alpn_protocol();
         if self.protocol == Protocol::Http2 && spoken != Some(b"h2") {
-            return Err("speaks no HTTP/2".into());
+            return Err("does not support HTTP/2".into());
         }
         self.start(stream).await
     }
@@ -165,7 +165,7 @@ impl Sender {
         };
         let (head, body) = answer.map_err(|error| why(&error))?.into_parts();
         let body = Limited::new(body, ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
+        let body = body.map_err(|error| format!("the answer was cut off: {error}"))?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
@@ -192,5 +192,5 @@ pub(super) fn refusal(path: &str, answer: &Answer) -> String {
 }
 
 fn why(error: &hyper::Error) -> String {
-    format!("the connection broke: {}", terminal::short(&first_cause(error).to_string()))
+    format!("connection lost: {}", terminal::short(&first_cause(error).to_string()))
 }

@@ -107,7 +107,8 @@ impl Lanes {
                 }
             };
             running.pop();
-            let (lane, times) = ended.map_err(|error| format!("a lane broke: {error}"))??;
+            let (lane, times) =
+                ended.map_err(|error| format!("an upload task panicked: {error}"))??;
             self.lanes.push(lane);
             acks.extend(times);
         }
@@ -134,7 +135,7 @@ impl Lanes {
         });
         let mut acks = Vec::new();
         for task in running.collect::<Vec<_>>() {
-            acks.push(task.await.map_err(|error| format!("a lane broke: {error}"))??);
+            acks.push(task.await.map_err(|error| format!("an upload task panicked: {error}"))??);
         }
         acks.sort_unstable();
         Ok(acks)

@@ -42,7 +42,7 @@ struct Lane {
 impl Line {
     /// A line to `to`.
     pub(super) async fn start(plan: &LinePlan, to: &Endpoint) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("cannot lay a line: {error}");
+        let failed = |error: std::io::Error| format!("cannot start the delay proxy: {error}");
         let Place::Tcp { host, port } = to.place.clone() else {
             return Err(format!("--rtt-proxy needs a TCP address, not {to}"));
         };

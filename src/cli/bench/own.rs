@@ -45,7 +45,7 @@ impl Drop for Folder {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             let _ = writeln!(
                 terminal::stderr(),
-                "incoming: {} stays: {error}",
+                "incoming: cannot remove {}: {error}",
                 terminal::path(&self.0)
             );
         }
@@ -123,7 +123,7 @@ fn end(child: &mut Child) {
 /// Reads the log until it says where the public listener is. It is read on to its end elsewhere, so
 /// that the server never waits for its log.
 fn public(child: &mut Child) -> Result<Place, String> {
-    let stderr = child.stderr.take().ok_or("the server has no log")?;
+    let stderr = child.stderr.take().ok_or("cannot read the server's log")?;
     let (tell, told) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut seen = Vec::new();
@@ -141,7 +141,7 @@ fn public(child: &mut Child) -> Result<Place, String> {
     let address = match told.recv_timeout(START) {
         Ok(Ok(address)) => address,
         Ok(Err(log)) => return Err(format!("the server did not start:\n{log}")),
-        Err(_) => return Err("the server does not listen".into()),
+        Err(_) => return Err("the server did not start to listen in time".into()),
     };
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let port = port.ok_or_else(|| format!("the server listens at {address:?}"))?;

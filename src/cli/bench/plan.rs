@@ -15,28 +15,28 @@ use crate::config::{Secret, duration_text, size_text};
 #[command(group(ArgGroup::new("protocol").args(["http1", "http2"])))]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct BenchArgs {
-    /// Origin of a running server's public listener [default: a server of its own on loopback]
+    /// Origin of a running server's public listener [default: a server started for the measurement, on loopback]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Backend listener of that server, for tickets [default: http://127.0.0.1:4001]
     #[arg(long, value_name = "URL", requires = "url")]
     pub backend: Option<String>,
-    /// Token of that backend listener. Other users of the machine can see flags: prefer --token-file
+    /// Token of that backend listener. Other local users can see flags: prefer --token-file
     #[arg(long, value_name = "TOKEN", requires = "url")]
     pub token: Option<Secret>,
-    /// File that holds the token of that backend listener, or - for standard input
+    /// File with the token of that backend listener, or - for standard input
     #[arg(long, value_name = "PATH", requires = "url", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
-    /// Process of that server, if it runs here: its CPU time and memory are measured
+    /// Process id of that server, if it runs on this machine, to measure its CPU time and memory
     #[arg(long, value_name = "PID", requires = "url")]
     pub server_pid: Option<u32>,
-    /// Where that server can call this program when it has a file [default: this machine's loopback]
+    /// Address at which that server can call this program for handovers [default: loopback]
     #[arg(long, value_name = "IP", requires = "url")]
     pub callback: Option<std::net::IpAddr>,
-    /// Take any TLS certificate of that server
+    /// Accept any TLS certificate of that server
     #[arg(long, requires = "url")]
     pub insecure: bool,
-    /// What the server speaks, to compare others: incoming, range (PUT with Content-Range), files (a
+    /// Protocol of the server, to compare others: incoming, range (PUT with Content-Range), files (a
     /// PUT for each chunk), tus
     #[arg(long = "as", value_name = "DIALECT", requires = "url", default_value = "incoming")]
     pub dialect: Dialect,
@@ -48,54 +48,54 @@ pub struct BenchArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: u32,
-    /// Bytes per chunk; one that is as large as the file sends it in one request
+    /// Bytes per chunk; as large as the file sends each file in one request
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = positive_size)]
     pub chunk: u64,
-    /// Bytes of all files together. The last chunk of each is timed apart, with the handover, so its bytes are not among
-    /// those that are reported: 48 MiB of --total 64MiB --uploads 2
+    /// Bytes of all files together. The last chunk of each file is timed separately, with the handover, so its bytes
+    /// are not in the reported throughput: --total 64MiB --uploads 2 reports 48 MiB
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = positive_size)]
     pub total: u64,
-    /// Begin each file at this offset: what a large file costs, without its bytes
+    /// Start each file at this offset, to measure large files without sending all their bytes
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size_text)]
     pub start_at: u64,
-    /// HTTP/1.1, a connection for each chunk in flight (the default)
+    /// Use HTTP/1.1, one connection for each chunk in flight (the default)
     #[arg(long)]
     pub http1: bool,
-    /// HTTP/2, all chunks over as many connections as --connections says; needs TLS
+    /// Use HTTP/2, all chunks over --connections connections; needs TLS
     #[arg(long)]
     pub http2: bool,
-    /// HTTP/2 connections
+    /// Number of HTTP/2 connections
     #[arg(long, value_name = "COUNT", default_value_t = 1, requires = "http2",
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub connections: u32,
-    /// Bytes handed to the network at a time [default: 256KiB, HTTP/2 16KiB as browsers do]
+    /// Bytes passed to the network at a time [default: 256KiB, or 16KiB with HTTP/2, as browsers do]
     #[arg(long, value_name = "SIZE", value_parser = positive_size)]
     pub frame: Option<u64>,
-    /// TLS of the own server (with --url, the URL says)
+    /// Use TLS with the started server (with --url, the URL decides)
     #[arg(long, conflicts_with = "url")]
     pub tls: bool,
-    /// Acknowledgements of the own server: durable or written
+    /// Acknowledgements of the started server: durable or written
     #[arg(long, value_name = "ACK", conflicts_with = "url", default_value = "durable",
         value_parser = ["durable", "written"])]
     pub ack: String,
-    /// Folder for the own server's files; a folder in it is made and removed [default: the system's
-    /// temporary one]
+    /// Folder for the started server's files; a folder in it is created and removed [default: the
+    /// system's temporary folder]
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     pub dir: Option<PathBuf>,
-    /// Put a line with this round trip time in between, such as 100ms
+    /// Simulate a network with this round-trip time, such as 100ms
     #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub rtt_proxy: Option<Duration>,
-    /// Megabits per second of that line, each way [default: no limit]
+    /// Megabits per second of that network, each way [default: no limit]
     #[arg(long, value_name = "MBIT", requires = "rtt_proxy",
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub line_rate: Option<u32>,
-    /// Threads of the client [default: one for each processor]
+    /// Threads of the client [default: one per CPU]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub client_threads: Option<u32>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Flags of the own server, behind `--`
+    /// Flags for the started server, after `--`
     #[arg(last = true, value_name = "SERVER_FLAGS", conflicts_with = "url")]
     pub server: Vec<String>,
 }

@@ -171,7 +171,7 @@ impl Report {
         row("acknowledgements", self.acknowledgements.text());
         match &self.server_cpu {
             Some(cost) => row("server CPU", cost.text()),
-            None => row("server CPU", "not known: --server-pid names its process".into()),
+            None => row("server CPU", "unknown: name its process with --server-pid".into()),
         }
         row("client CPU", self.client_cpu.text());
         if let Some(floor) = self.tls_cpu_floor {

@@ -125,8 +125,9 @@ impl Target {
             .append_pair("signalFinishURL", done)
             .finish();
         let answer = sender.call(self.post("new_upload"), form).await?;
-        let ticket: Ticket = serde_json::from_slice(&answer.body)
-            .map_err(|_| "--backend is no backend listener of an Incoming!!".to_owned())?;
+        let ticket: Ticket = serde_json::from_slice(&answer.body).map_err(|_| {
+            "--backend is not the backend listener of an Incoming!! server".to_owned()
+        })?;
         Ok((ticket.url, ticket.id))
     }
 
@@ -138,7 +139,7 @@ impl Target {
         let place = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let uri: Option<hyper::Uri> = place.and_then(|place| place.parse().ok());
         let path = uri.as_ref().and_then(|uri| uri.path_and_query()).map(ToString::to_string);
-        path.ok_or_else(|| "the server says not where to upload to".to_owned())
+        path.ok_or_else(|| "the server does not say where to upload".to_owned())
     }
 
     /// Cancels what is not to be finished.
@@ -157,7 +158,7 @@ impl Target {
     /// What it has used up to now.
     pub(super) async fn usage(&self) -> Result<Usage, String> {
         let process = match self.process {
-            Some(id) => Some(process::tree(id).ok_or_else(|| format!("process {id} is gone"))?),
+            Some(id) => Some(process::tree(id).ok_or_else(|| format!("process {id} has ended"))?),
             None => None,
         };
         let (cpu, memory) = process.unzip();

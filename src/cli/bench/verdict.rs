@@ -86,14 +86,15 @@ impl Limit {
     /// In words.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Line => "the line is full",
-            Self::Client => "the measuring client has used up the processors",
-            Self::Tls => "the server's processors are busy, most of it with decryption",
-            Self::Server => "the server's processors are busy",
-            Self::Disk => "the disk is busy: there is always a chunk that waits for a sync",
-            Self::Others => "other programs of this machine have used up its processors",
+            Self::Line => "the network link is full",
+            Self::Client => "the measuring client uses all CPU time",
+            Self::Tls => "the server uses all its CPU time, most of it for decryption",
+            Self::Server => "the server uses all its CPU time",
+            Self::Disk => "the disk is busy: at any time a chunk waits for a sync",
+            Self::Others => "other programs use all CPU time of this machine",
             Self::RoundTrips => {
-                "nothing is used up: chunks wait for their answers; try more in flight (--uploads, --parallel)"
+                "no resource is used up: chunks wait for their answers; try more in flight \
+                 (--uploads, --parallel)"
             }
         }
     }

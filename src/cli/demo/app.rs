@@ -101,7 +101,7 @@ impl App {
         match (status, TicketId::parse(&word)) {
             (200, Ok(id)) => Ok(id),
             (400..=499, _) if status != 429 => {
-                Err(NoTicket::Refused(format!("the upload server says no: {word}")))
+                Err(NoTicket::Refused(format!("the upload server refused: {word}")))
             }
             _ => Err(NoTicket::NotNow(format!("the upload server answered {status}: {word}"))),
         }
@@ -119,7 +119,7 @@ impl App {
             return answer::text(StatusCode::FORBIDDEN, "wrong backendSecret\n");
         }
         let Ok(id) = TicketId::parse(&id) else {
-            return answer::text(StatusCode::BAD_REQUEST, "id is not an upload's\n");
+            return answer::text(StatusCode::BAD_REQUEST, "id is not an upload id\n");
         };
         if field("cancelled") == "yes" {
             return answer::text(StatusCode::OK, "done");
@@ -143,7 +143,11 @@ impl App {
             }
             Err(error) => {
                 tracing::error!(upload = %id.short(), %error, "could not take over received file");
-                answer::text(StatusCode::INTERNAL_SERVER_ERROR, "not taken, ask again\n")
+                answer::text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "could not take the file; call \
+                    again\n",
+                )
             }
         }
     }

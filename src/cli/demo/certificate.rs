@@ -186,7 +186,7 @@ fn name(text: &str) -> Option<String> {
 }
 
 fn other(error: impl Display) -> io::Error {
-    io::Error::other(format!("no certificate can be made: {error}"))
+    io::Error::other(format!("cannot make a certificate: {error}"))
 }
 
 #[cfg(test)]

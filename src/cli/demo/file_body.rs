@@ -59,7 +59,7 @@ impl Body for FileBody {
                     let (file, block) = read.map_err(io::Error::other)?;
                     let block = block?;
                     if block.is_empty() {
-                        let why = "the file became shorter while it was sent";
+                        let why = "the file was truncated while it was sent";
                         return Poll::Ready(Some(Err(io::Error::other(why))));
                     }
                     self.left -= block.len() as u64;

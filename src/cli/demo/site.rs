@@ -84,7 +84,8 @@ impl Site {
         };
         let name = host.host().trim_start_matches('[').trim_end_matches(']');
         if self.scheme == Scheme::Http && !self.names.includes(name) {
-            let line = "this is another machine's name; if it is not, start the demo with --host\n";
+            let line = "unknown host name; if it is a name of this machine, start the demo with \
+                        --host\n";
             return Err(answer::text(StatusCode::MISDIRECTED_REQUEST, line).into());
         }
         Ok(host)
@@ -129,7 +130,11 @@ impl Site {
     async fn ticket(&self, host: &Authority, head: &Parts, body: Incoming) -> Answer {
         let form = Form::of(&head.headers);
         if !is_same_origin(self.scheme, host, &head.headers) {
-            return form.refusal(StatusCode::FORBIDDEN, "only this page gets tickets here");
+            return form.refusal(
+                StatusCode::FORBIDDEN,
+                "only the demo's own page may request \
+                    tickets here",
+            );
         }
         let body = match whole(body).await {
             Ok(body) => body,
@@ -165,10 +170,10 @@ impl Site {
             Ok(Some(Ok(answer))) => answer,
             Ok(Some(Err(error))) => {
                 tracing::error!(upload = %id.short(), %error, "could not open received file");
-                answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n")
+                answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot read the file\n")
             }
             Ok(None) => nothing(),
-            Err(_) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
+            Err(_) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot read the file\n"),
         }
     }
 }
@@ -219,7 +224,7 @@ impl Form {
 }
 
 fn nothing() -> Answer {
-    answer::text(StatusCode::NOT_FOUND, "there is nothing here\n")
+    answer::text(StatusCode::NOT_FOUND, "not found\n")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -237,7 +242,7 @@ fn wish(head: &Parts, body: &Bytes) -> Result<Wish, String> {
         match &*key {
             "name" => wish.name = Some(value.into_owned()),
             "size" => {
-                let size = value.parse().map_err(|_| format!("size {value:?} is no number"))?;
+                let size = value.parse().map_err(|_| format!("size {value:?} is not a number"))?;
                 wish.size = Some(size);
             }
             _ => {}
@@ -272,7 +277,7 @@ fn is_same_origin(scheme: Scheme, host: &Authority, headers: &HeaderMap) -> bool
 /// The whole of a small body.
 async fn whole(body: Incoming) -> Result<Bytes, Box<Answer>> {
     let too_large = || {
-        let line = format!("at most {BODY_BYTES} bytes are taken here\n");
+        let line = format!("a body may have at most {BODY_BYTES} bytes here\n");
         Err(answer::text(StatusCode::PAYLOAD_TOO_LARGE, line).into())
     };
     // Said before a byte is read, where the client announced the length.
@@ -283,8 +288,8 @@ async fn whole(body: Incoming) -> Result<Bytes, Box<Answer>> {
     let (status, why) = match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(body)) => return Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_large(),
-        Ok(Err(error)) => (StatusCode::BAD_REQUEST, format!("the body broke off: {error}\n")),
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n".into()),
+        Ok(Err(error)) => (StatusCode::BAD_REQUEST, format!("the body was cut off: {error}\n")),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body took too long\n".into()),
     };
     Err(answer::text(status, why).into())
 }

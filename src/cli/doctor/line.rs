@@ -223,7 +223,7 @@ impl Line {
 
     pub(super) async fn open(&self) -> Result<Opened, String> {
         let opened = timeout(CONNECT, self.connect()).await;
-        opened.map_err(|_| format!("{}: no connection in time", self.endpoint))?
+        opened.map_err(|_| format!("{}: connection timed out", self.endpoint))?
     }
 
     async fn connect(&self) -> Result<Opened, String> {
@@ -240,7 +240,7 @@ impl Line {
             }
             NotDialed::Name(error) => format!("{endpoint}: {error}"),
         })?;
-        let own = dialed.own.ok_or_else(|| format!("{endpoint}: has no address"))?;
+        let own = dialed.own.ok_or_else(|| format!("{endpoint} has no address"))?;
         Ok(Opened { io: dialed.stream, http2: dialed.http2, own })
     }
 
@@ -327,7 +327,7 @@ impl Line {
     fn broken(&self, error: &hyper::Error, heard: &Heard) -> NoReply {
         let endpoint = &self.endpoint;
         if !endpoint.tls && heard.is_tls() {
-            let why = format!("{endpoint} speaks TLS; is it https:// that is meant?");
+            let why = format!("{endpoint} speaks TLS; did you mean https://?");
             return NoReply::Broken(why);
         }
         let fault = tls_fault(error, OTHER_HTTP);

@@ -51,7 +51,7 @@ impl Examination {
         if self.line.turned_away() {
             let place = self.line.endpoint();
             return Err(format!(
-                "{place}: the doctor there is examining as many paths as it may; try again later"
+                "{place}: its doctor has reached its limit of runs; try again later"
             ));
         }
         seen
@@ -101,7 +101,7 @@ impl Examination {
                 seen.cap = Some(sizes::cap(&self.line, &path, self.largest, &self.tell).await);
             }
             if !self.idle.is_zero() {
-                (self.tell)(&format!("silences of {:?} (--idle 0 leaves them out)", self.idle));
+                (self.tell)(&format!("pauses of {:?} (--idle 0 skips them)", self.idle));
             }
         };
         let (silences, ()) = tokio::join!(silences, rest);
@@ -158,7 +158,7 @@ impl Examination {
                 .header("location")
                 .map_or_else(|| "somewhere else".into(), |to| terminal::short(to_give(to)));
             return format!(
-                "{place}{path} is redirected to {to}: examine that one, and give it to clients"
+                "{place}{path} is redirected to {to}: examine that URL, and give it to clients"
             );
         }
         let who = program(reply).map_or("something", Proxy::word);
@@ -171,15 +171,17 @@ impl Examination {
         let script = self.line.ask(Ask::new(Method::GET, script)).await;
         if script.is_ok_and(|reply| reply.status.is_success()) {
             return format!(
-                "{place}: an Incoming!! answers, but without its doctor (doctor = false, or an older one)"
+                "{place}: an Incoming!! server answers, but its doctor does not (doctor = false, \
+                 or an older version)"
             );
         }
         if reply.problem().is_some() {
             return format!(
-                "{place}: an Incoming!! answers {status} at {path}: a proxy rewrites the path, or this is its backend listener"
+                "{place}: an Incoming!! server answers {status} at {path}: a proxy rewrites the \
+                 path, or this is its backend listener"
             );
         }
-        format!("{place}{path}: {who} answers {status}, and that is no Incoming!!")
+        format!("{place}{path}: {who} answers {status}, and it is not an Incoming!! server")
     }
 
     /// Each method, and what a preflight's answer lacks.

@@ -50,7 +50,7 @@ pub(super) async fn cap(line: &Line, path: &str, largest: u64, tell: &impl Fn(&s
             rate.map_or(Duration::ZERO, |rate: f64| Duration::from_secs_f64(bytes as f64 / rate));
         if likely > LONGEST {
             tell(&format!(
-                "bodies over {bytes} bytes are not sent: the line is too slow to try them"
+                "bodies over {bytes} bytes are not sent: the connection is too slow for them"
             ));
             break;
         }

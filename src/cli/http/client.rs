@@ -105,7 +105,7 @@ where
         };
         let tls = endpoint.tls.then(|| credentials.config(alpn)).transpose()?;
         let host = HeaderValue::try_from(endpoint.authority())
-            .map_err(|_| format!("{endpoint} cannot be asked"))?;
+            .map_err(|_| format!("cannot build a request for {endpoint}"))?;
         Ok(Self {
             endpoint,
             protocol,
@@ -154,7 +154,7 @@ where
                     // The others on it stand still as well.
                     self.idle().clear();
                 }
-                return Err(Trouble::passing(format!("{}: nothing moves", self.endpoint)));
+                return Err(Trouble::passing(format!("{}: stalled, no progress", self.endpoint)));
             }
         };
         if let Some(fault) = gauge.fault() {
@@ -186,7 +186,7 @@ where
     fn why(&self, broken: &Broken, heard: &Heard) -> Trouble {
         let endpoint = &self.endpoint;
         if !endpoint.tls && heard.is_tls() {
-            let why = format!("{endpoint} speaks TLS; is it https:// that is meant?");
+            let why = format!("{endpoint} speaks TLS; did you mean https://?");
             return Trouble::Final(why);
         }
         // A server of HTTP/2 speaks first. One that has nothing to say to it does not know it.
@@ -204,11 +204,11 @@ where
                 None => Trouble::passing(format!("{endpoint}: {}", lost(error))),
             },
             Broken::TooLong(most) => Trouble::Final(format!(
-                "{endpoint}: an answer of more than {} is not read",
+                "{endpoint}: the answer is larger than {}",
                 indicatif::HumanBytes(*most as u64)
             )),
             Broken::Answer(why) => {
-                Trouble::passing(format!("{endpoint}: the answer broke off: {why}"))
+                Trouble::passing(format!("{endpoint}: the answer was cut off: {why}"))
             }
         }
     }
@@ -271,7 +271,8 @@ where
                 let why = format!("cannot connect to {endpoint}: {error}");
                 match error.kind() {
                     std::io::ErrorKind::PermissionDenied => Trouble::Final(format!(
-                        "{why} (a socket is for root and its group, the packages' for incoming)"
+                        "{why} (only root and the socket's group may connect; for the packages \
+                         that is the group incoming)"
                     )),
                     _ => Trouble::passing(why),
                 }
@@ -286,7 +287,7 @@ where
             },
         })?;
         if self.tls.is_some() && self.protocol == Protocol::Http2 && !dialed.http2 {
-            let why = "speaks no HTTP/2; leave out --http2";
+            let why = "does not support HTTP/2; leave out --http2";
             return Err(Trouble::Final(format!("{endpoint} {why}")));
         }
         self.start(dialed.stream).await

@@ -44,7 +44,7 @@ struct Problem {
 pub(in crate::cli) fn refusal(answer: &Answer) -> String {
     let status = answer.status;
     if let Some(place) = answer.location.as_deref().filter(|_| status.is_redirection()) {
-        return format!("{status}: it is at {} now: use that address", terminal::short(place));
+        return format!("{status}: moved to {}: use that address", terminal::short(place));
     }
     let text = String::from_utf8_lossy(&answer.body);
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
@@ -56,7 +56,7 @@ pub(in crate::cli) fn refusal(answer: &Answer) -> String {
         StatusCode::UNAUTHORIZED => " (token: --token-file or INCOMING_BACKEND_TOKEN)",
         StatusCode::REQUEST_TIMEOUT => "",
         _ if text.contains("plain HTTP request was sent to HTTPS port") => {
-            " (is it https:// that is meant?)"
+            " (did you mean https://?)"
         }
         _ => "",
     };
@@ -78,7 +78,7 @@ fn title(text: &str) -> Option<String> {
 
 /// Why a connection broke, in few words: where the system knows, what it says.
 pub(in crate::cli) fn lost(error: &(dyn Error + 'static)) -> String {
-    format!("the connection broke: {}", broke(error))
+    format!("connection lost: {}", broke(error))
 }
 
 /// As [`lost`], the cause alone.
@@ -87,7 +87,7 @@ pub(super) fn broke(error: &(dyn Error + 'static)) -> String {
         Some(io) if io.get_ref().is_none() => io.kind().to_string(),
         // TLS has many words for a server that was killed.
         Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => {
-            "the server has closed it amid an exchange".into()
+            "the server closed it during a request".into()
         }
         Some(_) | None => terminal::short(&first_cause(error).to_string()),
     }
@@ -112,16 +112,17 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> O
     };
     match inner? {
         rustls::Error::InvalidMessage(why) => {
-            Some(format!("does not speak TLS: {why:?}; is it http:// that is meant?"))
+            Some(format!("does not speak TLS: {why:?}; did you mean http://?"))
         }
         rustls::Error::InvalidCertificate(why) => Some(format!(
-            "is not trusted: {} (--ca names who vouches for it, --insecure takes any certificate)",
+            "has an untrusted certificate: {} (name its CA with --ca, or accept any certificate \
+             with --insecure)",
             // A certificate that does not fit is told with its names.
             terminal::short(&why.to_string())
         )),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Some(
-            "wants a client certificate (--cert and --key name one that its CA has signed)".into(),
-        ),
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            Some("requires a client certificate (--cert and --key) signed by its CA".into())
+        }
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
@@ -130,10 +131,11 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> O
             | AlertDescription::CertificateExpired
             | AlertDescription::AccessDenied),
         ) => Some(format!(
-            "wants another client certificate: {alert:?} (--cert and --key name one that its CA has signed)"
+            "rejects this client certificate: {alert:?} (--cert and --key must name one signed \
+             by its CA)"
         )),
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            Some(format!("does not speak this version of HTTP ({other})"))
+            Some(format!("does not support this version of HTTP ({other})"))
         }
         _ => None,
     }
@@ -179,14 +181,20 @@ mod tests {
         };
         check(rustls::Error::InvalidCertificate(named), "\\u{1b}[31m\\u{9b}b");
         let unknown = rustls::CertificateError::UnknownIssuer;
-        check(rustls::Error::InvalidCertificate(unknown), "(--ca names who vouches for it");
+        check(rustls::Error::InvalidCertificate(unknown), "(name its CA with --ca");
         check(
             rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
             "(leave out --http1)",
         );
         let alert = |alert| rustls::Error::AlertReceived(alert);
-        check(alert(AlertDescription::CertificateRequired), "wants a client certificate (--cert");
-        check(alert(AlertDescription::UnknownCA), "another client certificate: UnknownCA (--cert");
+        check(
+            alert(AlertDescription::CertificateRequired),
+            "requires a client certificate (--cert",
+        );
+        check(
+            alert(AlertDescription::UnknownCA),
+            "rejects this client certificate: UnknownCA (--cert",
+        );
         let passing = io::Error::from(io::ErrorKind::ConnectionReset);
         assert_eq!(tls_fault(&passing, ""), None, "a retry may help");
     }
@@ -194,13 +202,13 @@ mod tests {
     #[test]
     fn broken_connections_are_told_in_plain_words() {
         let check = |error: io::Error, says: &str| assert_eq!(lost(&error), says);
-        check(io::ErrorKind::ConnectionReset.into(), "the connection broke: connection reset");
+        check(io::ErrorKind::ConnectionReset.into(), "connection lost: connection reset");
         let tls = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
         check(
             io::Error::new(io::ErrorKind::UnexpectedEof, tls),
-            "the connection broke: the server has closed it amid an exchange",
+            "connection lost: the server closed it during a request",
         );
-        check(io::Error::other("it is odd"), "the connection broke: it is odd");
+        check(io::Error::other("it is odd"), "connection lost: it is odd");
     }
 
     #[test]
@@ -228,13 +236,13 @@ mod tests {
         check(
             400,
             "<html><title>400 The plain HTTP request was sent to HTTPS port</title>",
-            "400 Bad Request: 400 The plain HTTP request was sent to HTTPS port (is it https:// that is meant?)",
+            "400 Bad Request: 400 The plain HTTP request was sent to HTTPS port (did you mean https://?)",
         );
         check(502, "", "502 Bad Gateway: ");
         let moved = answer(301, Some("https://a/u"), "<title>Moved</title>");
         assert_eq!(
             refusal(&moved),
-            "301 Moved Permanently: it is at https://a/u now: use that address"
+            "301 Moved Permanently: moved to https://a/u: use that address"
         );
     }
 }

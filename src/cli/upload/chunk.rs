@@ -44,7 +44,7 @@ impl Source {
     fn read(&self, at: u64, length: u64, end: u64) -> Result<Vec<u8>, String> {
         let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
         self.file.read_exact_at(&mut block, at).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the file became shorter".to_owned(),
+            io::ErrorKind::UnexpectedEof => "the file was truncated".to_owned(),
             _ => format!("cannot be read: {error}"),
         })?;
         if at + length == end {
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(digest, format!("sha-256=:{expected}:"));
         let (body, gauge) = chunk(0, 700_001);
         assert!(body.collect().await.is_err());
-        assert_eq!(gauge.fault().as_deref(), Some("the file became shorter"));
+        assert_eq!(gauge.fault().as_deref(), Some("the file was truncated"));
         // Changed behind the chunk: all of it but its last block leaves.
         let longer = File::options().append(true).open(&path).unwrap();
         std::io::Write::write_all(&mut { longer }, b"more").unwrap();

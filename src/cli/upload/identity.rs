@@ -59,7 +59,7 @@ impl Facts {
         let now = file.metadata().map(|metadata| Self::of(&metadata));
         match now {
             Ok(now) if now == self => Ok(()),
-            Ok(now) if now.size < self.size => Err("the file became shorter".into()),
+            Ok(now) if now.size < self.size => Err("the file was truncated".into()),
             Ok(_) => Err("the file changed while it was uploaded".into()),
             Err(error) => Err(format!("cannot be read: {error}")),
         }
@@ -83,9 +83,9 @@ impl Identity {
     /// What `now` is to this one.
     pub(super) fn likeness(&self, now: &Self) -> Likeness {
         if self.facts.size != now.facts.size {
-            Likeness::Changed("its size is another")
+            Likeness::Changed("its size differs")
         } else if self.mark != now.mark {
-            Likeness::Changed("its first or last bytes are others")
+            Likeness::Changed("its first or last bytes differ")
         } else if self.facts.modified_ns != now.facts.modified_ns {
             Likeness::Touched
         } else {
@@ -120,9 +120,9 @@ mod tests {
         };
         check(&content, time, Likeness::Same);
         check(&content, time + Duration::from_nanos(1), Likeness::Touched);
-        check(&content[1..], time, Likeness::Changed("its size is another"));
+        check(&content[1..], time, Likeness::Changed("its size differs"));
         content[199_999] = 8;
-        check(&content, time, Likeness::Changed("its first or last bytes are others"));
+        check(&content, time, Likeness::Changed("its first or last bytes differ"));
         content[199_999] = 7;
         // The middle is not looked at here: that is what the pieces are for.
         content[100_000] = 8;
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(made(b"", time).0.facts.size, 0);
         let (small, file) = made(b"small", time);
         file.set_len(4).unwrap();
-        assert_eq!(small.facts.still(&file).unwrap_err(), "the file became shorter");
+        assert_eq!(small.facts.still(&file).unwrap_err(), "the file was truncated");
         let text = serde_json::to_string(&first).unwrap();
         assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), first);
     }

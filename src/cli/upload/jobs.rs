@@ -68,8 +68,8 @@ impl Jobs {
                 Ok(kind) if kind.is_dir() => all &= self.walk(&path, &place),
                 Ok(kind) if kind.is_file() => self.files.push(Job { path, place: Some(place) }),
                 Ok(kind) => {
-                    let what = if kind.is_symlink() { "a link" } else { "no regular file" };
-                    self.skipped.push(format!("{}: left out, {what}", terminal::path(&path)));
+                    let what = if kind.is_symlink() { "a link" } else { "not a regular file" };
+                    self.skipped.push(format!("{}: skipped, {what}", terminal::path(&path)));
                 }
                 Err(error) => {
                     self.failed.push(format!("{}: {error}", terminal::path(&path)));
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!((&jobs.files[0].path, &jobs.files[4].path), (&named[0], &named[2]));
         assert_eq!(jobs.skipped.len(), 3, "{:?}", jobs.skipped);
         assert!(
-            jobs.skipped.iter().any(|line| line.ends_with("socket: left out, no regular file"))
+            jobs.skipped.iter().any(|line| line.ends_with("socket: skipped, not a regular file"))
         );
         assert_eq!(jobs.failed, [format!("{}: holds no files", named[3].display())]);
     }

@@ -25,7 +25,7 @@ use crate::cli::terminal;
 use crate::core::name;
 
 /// What a comparison showed.
-const OTHER_BYTES: &str = "the server holds other bytes";
+const OTHER_BYTES: &str = "the server has other bytes";
 /// How often it is noted how far an upload is.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -84,7 +84,7 @@ impl Run {
                 return Outcome::Failed(teller.failed("is being uploaded by another program"));
             }
             Err(NoSlot::Unkept(why)) => {
-                teller.note(&format!("cannot be remembered: {why}"));
+                teller.note(&format!("cannot save its resume state: {why}"));
                 None
             }
         };
@@ -155,7 +155,7 @@ impl Run {
                     return Err(Ended::Over(format!("{why} ({})", self.unknown(&place))));
                 }
                 Err(Refused::Unknown(_)) => {
-                    teller.note("the server no longer knows its upload: beginning anew");
+                    teller.note("the server no longer knows its upload: starting over");
                     remembered = None;
                     continue;
                 }
@@ -163,7 +163,7 @@ impl Run {
             };
             let over = matches!(status.state, State::Cancelled | State::Failed);
             if over && !fresh && self.takes_tickets() {
-                teller.note("its upload is over: beginning anew");
+                teller.note("its upload is over: starting over");
                 remembered = None;
                 continue;
             }
@@ -221,7 +221,7 @@ impl Run {
         }
         if !self.restart_changed {
             return Err(Ended::Open(format!(
-                "{has}; --restart-changed cancels that upload and begins anew"
+                "{has}; --restart-changed cancels that upload and starts over"
             )));
         }
         let source = chunk::Source { file: Arc::clone(&opened.file), facts: opened.identity.facts };
@@ -241,7 +241,7 @@ impl Run {
             Ok(_) | Err(Refused::Unknown(_)) => {}
             Err(refused) => return Err(Ended::Open(refused.trouble().line())),
         }
-        teller.note(&format!("has changed ({why}): beginning anew"));
+        teller.note(&format!("has changed ({why}): starting over"));
         Ok(())
     }
 
@@ -262,7 +262,8 @@ impl Run {
             (Source::Backend(_), None) => {
                 slot.into_iter().for_each(Slot::leave);
                 return Outcome::Failed(teller.failed(
-                    "no unfinished upload of it is known here, to the same place with the same secret",
+                    "no unfinished upload of it to the same server with the same secret is known \
+                     here",
                 ));
             }
         };
@@ -295,10 +296,10 @@ impl Run {
     /// What is wrong where an upload is not known at its URL.
     fn unknown(&self, place: &Place) -> String {
         if !self.takes_tickets() {
-            return "over for long, or not the public listener".into();
+            return "long over, or not the public listener".into();
         }
         let asked = place.client.endpoint();
-        format!("is {asked} the public listener? --public names it; the ticket expires unused")
+        format!("is {asked} the public listener? Name it with --public; the ticket expires unused")
     }
 
     /// Whether a new upload can be had for a file.
@@ -326,7 +327,7 @@ fn remember(
     let memory = Memory { file, identity: opened.identity.clone(), upload: place.path.clone() };
     let written = slot.write(&memory);
     if let Err(error) = &written {
-        teller.note(&format!("cannot be remembered: {error}"));
+        teller.note(&format!("cannot save its resume state: {error}"));
     }
     written.is_ok()
 }
@@ -355,7 +356,7 @@ fn regular(metadata: io::Result<Metadata>) -> Result<(), String> {
         () if kind.is_dir() => "is a folder",
         () => "is a device",
     };
-    Err(format!("{what}, not a regular file: write what it gives into a file and upload that"))
+    Err(format!("{what}, not a regular file: write its content to a file and upload that"))
 }
 
 async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, Refused> {

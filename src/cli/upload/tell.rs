@@ -179,8 +179,8 @@ impl Teller {
             return;
         }
         let why = reason.unwrap_or("the web app has not taken the file yet");
-        let where_told = "`incoming uploads show` and the server's log say what it answers";
-        self.note(&format!("all is on the server; {why} ({where_told})"));
+        let where_told = "see its answers with `incoming uploads show` and in the server's log";
+        self.note(&format!("all bytes are on the server; {why} ({where_told})"));
     }
 
     /// Something is in the way and will be tried again. People are told once, until something gets on.
@@ -226,7 +226,7 @@ impl Teller {
 fn done(length: u64, sent: u64, took: Duration) -> String {
     let (whole, seconds) = (HumanBytes(length), took.as_secs_f64());
     if sent == 0 && length > 0 {
-        return format!("{whole}, of which the server had all before");
+        return format!("{whole}, all of which the server already had");
     }
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     let rate = match sent {
@@ -263,7 +263,7 @@ mod tests {
             1 << 20,
             "4.00 MiB: 1.00 MiB sent now in 2.0 s (512.00 KiB/s), 3.00 MiB before",
         );
-        check(4 << 20, 0, "4.00 MiB, of which the server had all before");
+        check(4 << 20, 0, "4.00 MiB, all of which the server already had");
         check(0, 0, "0 B in 2.0 s");
     }
 }

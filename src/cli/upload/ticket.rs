@@ -227,9 +227,9 @@ impl Backend {
     fn nobody(&self, why: &str) -> String {
         let how = match self.known {
             Known::Named => "as --public says; is it the public listener?",
-            Known::Guessed => "a guess; name the public listener with --public",
+            Known::Guessed => "guessed; name the public listener with --public",
         };
-        format!("{why} ({} is {how}); no ticket was taken", self.public.endpoint())
+        format!("{why} ({} is {how}); no ticket was requested", self.public.endpoint())
     }
 
     async fn ticket(&self, below: Option<&str>) -> Result<String, Trouble> {
@@ -247,13 +247,15 @@ impl Backend {
         let endpoint = self.client.endpoint();
         match status::read::<Ticket>(&answer) {
             Ok(ticket) if is_path(&ticket.url) => Ok(ticket.url),
-            Ok(_) => Err(Trouble::Final(format!("{endpoint} gives no path of an upload"))),
+            Ok(_) => {
+                Err(Trouble::Final(format!("{endpoint} did not return the path of an upload")))
+            }
             Err(status::Refused::Unknown(why)) => {
                 Err(Trouble::Final(format!("{endpoint}: {why} (is this the backend listener?)")))
             }
             Err(refused) => Err(match refused.trouble() {
                 Trouble::Final(_) if answer.status.is_success() => {
-                    Trouble::Final(format!("{endpoint} is no backend listener"))
+                    Trouble::Final(format!("{endpoint} is not a backend listener"))
                 }
                 Trouble::Final(why) => Trouble::Final(format!("{endpoint}: {why}")),
                 Trouble::Passing { why, after } => {

@@ -108,14 +108,14 @@ impl<'a> Transfer<'a> {
             };
             let answer = match done {
                 Some(done) => {
-                    let (extent, answer) =
-                        done.map_err(|error| Ended::Open(format!("a chunk broke off: {error}")))?;
+                    let (extent, answer) = done
+                        .map_err(|error| Ended::Open(format!("a chunk task panicked: {error}")))?;
                     self.arrived(extent);
                     self.counted(extent, answer)
                 }
                 // All of it is acknowledged, and yet the upload is not complete: ask how it stands.
                 None => {
-                    let why = "the server does not say that it has the whole file";
+                    let why = "the server does not confirm that it has the whole file";
                     Err(Trouble::passing(why).into())
                 }
             };
@@ -229,7 +229,7 @@ impl<'a> Transfer<'a> {
         tokio::task::yield_now().await;
         while let Some(done) = self.sending.try_join_next() {
             let (extent, answer) =
-                done.map_err(|error| Ended::Open(format!("a chunk broke off: {error}")))?;
+                done.map_err(|error| Ended::Open(format!("a chunk task panicked: {error}")))?;
             self.arrived(extent);
             match self.counted(extent, answer) {
                 Ok(fresh) => self.acknowledged(&fresh),
@@ -263,7 +263,7 @@ impl<'a> Transfer<'a> {
             return Ok(None);
         }
         let Some(pieces) = same::pieces(held, self.length, how) else {
-            let why = "the server holds pieces of it that are too small to compare";
+            let why = "the server has pieces of it that are too small to compare";
             return Err(Ended::Open(format!("{why}: nothing more is sent")));
         };
         if how == Closeness::All {
@@ -282,7 +282,7 @@ impl<'a> Transfer<'a> {
                 }
             };
             if verified.verified.len() != count && verified.status.is_open() {
-                let why = "the server compared other pieces than it was asked to";
+                let why = "the server compared other pieces than requested";
                 return Err(Ended::Open(format!("{why}: nothing more is sent")));
             }
             if verified.verified.contains(&Some(false)) {
@@ -290,7 +290,7 @@ impl<'a> Transfer<'a> {
             }
             // Over by now, or the server has lost it since (a power cut with `ack = written`).
             if verified.verified.contains(&None) {
-                let why = "the server holds less than it said";
+                let why = "the server has less than it said";
                 if verified.status.is_open() {
                     self.pause(why.into(), None).await?;
                 }
@@ -322,7 +322,7 @@ impl<'a> Transfer<'a> {
         let fresh = answer?;
         if fresh.is_open() && !fresh.received(self.length).contains(extent) {
             return Err(
-                Trouble::passing("the server does not count a chunk that it has taken").into()
+                Trouble::passing("the server does not count a chunk that it accepted").into()
             );
         }
         self.sure.insert(extent);
@@ -355,7 +355,9 @@ impl<'a> Transfer<'a> {
                 State::Cancelled => return Err(why("cancelled")),
                 State::Failed => return Err(why("failed")),
                 State::New | State::Uploading => {
-                    return Err(Ended::Open("the server lost what it had".into()));
+                    return Err(Ended::Open(
+                        "the server lost bytes that it had acknowledged".into(),
+                    ));
                 }
                 State::HandingOver => {
                     self.teller.handing_over(reason.as_deref());

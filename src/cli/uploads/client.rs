@@ -58,7 +58,7 @@ impl Client {
         let answer = self.call(request, Bytes::new(), "").await?;
         serde_json::from_slice(&answer).map_err(|error| {
             let why = terminal::short(&error.to_string());
-            format!("{} gave no answer of this kind: {why}", self.client.endpoint())
+            format!("unexpected answer from {}: {why}", self.client.endpoint())
         })
     }
 

@@ -25,7 +25,8 @@ struct Named {
 /// What is wrong with a text that is no id and no beginning of one.
 pub(in crate::cli) fn no_id(typed: &str) -> String {
     format!(
-        "{typed:?} is no ticket id, nor the beginning of one: {LEAST_CHARS} characters or more, lower case"
+        "{typed:?} is not a ticket id or the beginning of one: {LEAST_CHARS} characters or more, \
+         lower case"
     )
 }
 

@@ -121,7 +121,7 @@ fn lists_as_json_and_up_to_a_limit() {
 #[test]
 fn a_list_that_does_not_get_on_ends() {
     let (said, asked) = dialogue("list", vec![(200, FIRST), (200, FIRST)]);
-    assert_eq!(said.unwrap_err(), "the server's list does not get on");
+    assert_eq!(said.unwrap_err(), "the server's list does not advance");
     assert_eq!(asked.len(), 2);
 }
 
@@ -194,7 +194,7 @@ fn ids_may_be_shortened() {
     for wrong in ["f1f", "F1F5", "f1f5*", "a/b"] {
         let nowhere = unix("/nowhere/b.sock");
         let said = told(&format!("cancel {wrong}"), nowhere).unwrap_err();
-        let right = "is no ticket id, nor the beginning of one: 4 characters or more, lower case";
+        let right = "is not a ticket id or the beginning of one: 4 characters or more, lower case";
         assert_eq!(said, format!("{wrong:?} {right}"), "nobody is asked");
     }
     let (said, _) = dialogue("show 7127", vec![(200, NONE)]);
@@ -221,7 +221,7 @@ fn says_why_nobody_answers() {
     let line = told("show 8fff2bb1-0102-4304-8506-0708090a0b0c", nowhere).unwrap_err();
     assert!(line.starts_with("cannot connect to unix:/nowhere/b.sock: "), "{line}");
     let (line, _) = dialogue("show 8fff2bb1-0102-4304-8506-0708090a0b0c", vec![(200, "<html>")]);
-    assert!(line.unwrap_err().contains("gave no answer of this kind"));
+    assert!(line.unwrap_err().contains("unexpected answer from"));
 }
 
 #[test]

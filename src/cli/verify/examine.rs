@@ -140,10 +140,10 @@ impl Shelf {
             published: !matches!(self.store.published(id), Ok(None)),
         };
         if !integrity::is_forgotten(why, beside, self.ack) {
-            let why = format!("{why}, and bytes lie beside it");
+            let why = format!("{why}, but its part exists");
             return Finding::new(id, Kind::JournalUnreadable, why);
         }
-        let why = format!("{why}: a ticket that a crash has forgotten");
+        let why = format!("{why}: a ticket lost in a crash");
         Finding::new(id, Kind::JournalUnborn, why)
     }
 }
@@ -169,18 +169,18 @@ impl Look<'_> {
             Some(at) => self.add(
                 Kind::JournalBroken,
                 format!(
-                    "the record at byte {valid} is damaged, and whole ones lie from byte {at} on: \
-                     what they say is lost"
+                    "the record at byte {valid} is damaged, and intact ones follow from byte \
+                     {at} on: what they record is lost"
                 ),
             ),
             None if behind > 0 => self.add(
                 Kind::TornTail,
-                format!("its last {behind} bytes are no whole record, as after a crash"),
+                format!("its last {behind} bytes are an incomplete record, as after a crash"),
             ),
             None => {}
         }
         if replayed.faulted {
-            self.add(Kind::FaultNoted, "the server noted that a write or sync failed");
+            self.add(Kind::FaultNoted, "the server recorded that a write or sync failed");
         }
         let upload = &replayed.upload;
         let end = upload.received().end();
@@ -194,7 +194,10 @@ impl Look<'_> {
         );
         if over && !upload.is_complete() {
             let held = upload.received().bytes();
-            let why = format!("the file is said to be whole, and only {held} bytes are claimed");
+            let why = format!(
+                "the journal says that the file is complete, but only {held} bytes \
+                               are claimed"
+            );
             self.add(Kind::JournalContradicts, why);
         }
     }
@@ -229,7 +232,7 @@ impl Look<'_> {
                 if upload.removes_file()
                     && matches!(self.shelf.store.published(self.id), Ok(Some(_)))
                 {
-                    self.add(Kind::BytesLeft, "finished, and its file is to be removed yet");
+                    self.add(Kind::BytesLeft, "finished, but its file is not removed yet");
                 }
                 self.no_part();
             }
@@ -239,7 +242,7 @@ impl Look<'_> {
 
     fn no_part(&mut self) {
         if !matches!(self.shelf.store.open(self.id), Ok(None)) {
-            self.add(Kind::BytesLeft, "a part lies there that nobody needs any more");
+            self.add(Kind::BytesLeft, "its part is no longer needed and not removed yet");
         }
     }
 
@@ -250,15 +253,17 @@ impl Look<'_> {
             Ok(None) if may_be_taken => {
                 return self.add(
                     Kind::FileTaken,
-                    format!("its file is not there; the backend was called {calls} times and may have taken it"),
+                    format!(
+                        "its file is missing; the backend was called {calls} times and may \
+                             have moved it"
+                    ),
                 );
             }
             Ok(None) => {
                 let why = match calls {
-                    0 => "the published file is not there, and nobody was called yet".to_owned(),
-                    calls => format!(
-                        "the published file is not there after {calls} calls that did not end well"
-                    ),
+                    0 => "the published file is missing, and the backend was not called yet"
+                        .to_owned(),
+                    calls => format!("the published file is missing after {calls} failed calls"),
                 };
                 return self.add(Kind::FileMissing, why);
             }

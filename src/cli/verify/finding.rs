@@ -127,7 +127,7 @@ impl Finding {
     pub(super) fn leftover(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let detail = format!(
-            "{name}: a birth under way, or one that a crash broke off; the next start removes it"
+            "{name}: a journal being created, or left by a crash; the next start removes it"
         );
         Self { id: None, kind: Kind::Leftover, detail }
     }

@@ -46,11 +46,11 @@ async fn a_forgotten_secret_is_told_of_and_can_be_given_later() {
     let mut child = Said::by(child);
     stage.gate.open();
     // The web app's no is told of by itself, where there is no terminal to draw a bar on.
-    let told = "film.mp4: all is on the server; the web app has not taken the file yet";
+    let told = "film.mp4: all bytes are on the server; the web app has not taken the file yet";
     until("what is in the way", async || child.said().starts_with(told).then_some(())).await;
     kill_process(Pid::from_child(&child.child), Signal::INT).unwrap();
     until("its end", async || child.child.try_wait().unwrap()).await;
-    let last = "incoming: film.mp4: stopped at 100 %; the same command goes on\n";
+    let last = "incoming: film.mp4: stopped at 100 %; run the same command to resume\n";
     until("last words", async || child.said().ends_with(last).then_some(())).await;
     assert_eq!(child.said().lines().count(), 2, "{}", child.said());
     let all = stage.uploads().await;
@@ -81,8 +81,8 @@ async fn a_file_changed_in_its_middle_begins_anew_where_that_is_asked_for() {
     let output = stage.upload(&[]).await;
     assert_eq!(output.status.code(), Some(1));
     let line = error(&output);
-    assert!(line.contains("(the server holds other bytes): nothing more is sent; "), "{line}");
-    assert!(line.contains("; --restart-changed cancels that upload and begins anew"), "{line}");
+    assert!(line.contains("(the server has other bytes): nothing more is sent; "), "{line}");
+    assert!(line.contains("; --restart-changed cancels that upload and starts over"), "{line}");
     let output = stage.upload(&["--restart-changed"]).await;
     assert!(output.status.success(), "{}", error(&output));
     let all = stage.uploads().await;
