@@ -17,5 +17,6 @@ pub mod limits;
 pub mod name;
 pub mod refusal;
 pub mod run;
+pub mod state;
 pub mod time;
 pub mod upload;

@@ -2,11 +2,10 @@
 //!
 //! One upload is changed by its commit queue alone ([`commit`]): decide, make durable, then apply. Bytes
 //! flow beside that, many writers at once, each in a claim of its own ([`claims`]). Absent: HTTP,
-//! sockets, the calls to backends (the engine only says which are owed, [`outbox`]).
+//! sockets, the calls to backends (the engine only says which are due, [`delivery`]).
 
 pub mod batch;
 pub mod blocking;
-pub mod calls;
 mod chunk;
 pub mod claims;
 pub mod clock;
@@ -14,21 +13,22 @@ pub mod commit;
 mod compaction;
 pub mod context;
 pub mod deadline;
+pub mod delivery;
 mod detached;
 mod digest;
+mod effects;
 pub mod error;
 pub mod handle;
 pub mod health;
 pub mod integrity;
 mod loads;
-pub mod outbox;
-mod owed;
+pub mod options;
 pub mod presence;
+mod queue;
 pub mod registry;
 pub mod reserve;
 pub mod retention;
 mod scan;
-pub mod single_flight;
 pub mod slots;
 mod slow_disk;
 pub mod stats;
@@ -38,51 +38,17 @@ mod sync_point;
 pub mod tickets;
 pub mod timers;
 pub mod transfer;
-pub mod tuning;
-mod uptime;
 pub mod verify;
 
-use crate::core::event::Durability;
-use crate::core::handover::Policy;
-use crate::core::limits::Limits;
 use crate::core::time::Uptime;
 use crate::storage::journal::JournalStore;
 use crate::storage::store::Store;
 use clock::Clock;
+use options::Options;
 use std::sync::Arc;
-use std::time::Duration;
 use swap::Swap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// The settings of the engine.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What an acknowledgement promises.
-    pub ack: Durability,
-    /// Bounds on one upload.
-    pub limits: Limits,
-    /// Uploads that take disk or owe a call, at most.
-    pub max_uploads: u64,
-    /// Space that chunks must leave free, in bytes.
-    pub min_free_bytes: u64,
-    /// Idle uploads are cancelled after this long.
-    pub max_idle: Duration,
-    /// Status stays readable this long after an upload is over.
-    pub retain_finished: Duration,
-    /// The file of a failed handover stays this long.
-    pub failed_retention: Duration,
-    /// How backends are called.
-    pub calls: Policy,
-    /// A body that stands still this long ends.
-    pub body_timeout: Duration,
-    /// A body slower than this many bytes a second ends; 0 lets every body go on.
-    pub min_rate: u64,
-    /// How far bodies go before something is done for them. No setting of the server.
-    pub tuning: tuning::Tuning,
-    /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
-    pub waiting_bytes: u64,
-}
 
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
@@ -90,12 +56,12 @@ pub struct Engine {
     store: Arc<dyn Store>,
     journals: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
-    count: uptime::Count,
+    count: clock::Count,
     /// The count at the start of this process.
     started: Uptime,
     registry: registry::Registry,
     loads: loads::Loads,
-    outbox: outbox::Outbox,
+    outbox: delivery::outbox::Outbox,
     timers: timers::Timers,
     /// What the startup scan has still to do.
     scan: scan::Scan,
@@ -142,7 +108,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         blocking: blocking::Blocking,
     ) -> Arc<Self> {
-        let count = uptime::Count::take_up(&*journals, &*clock);
+        let count = clock::Count::take_up(&*journals, &*clock);
         Arc::new(Self {
             started: count.from(),
             count,
@@ -158,13 +124,13 @@ impl Engine {
             clock,
             registry: registry::Registry::default(),
             loads: loads::Loads::default(),
-            outbox: outbox::Outbox::default(),
+            outbox: delivery::outbox::Outbox::default(),
             timers: timers::Timers::default(),
             scan: scan::Scan::default(),
             stats: stats::Stats::default(),
             blocking,
             probes: health::HealthProbes::default(),
-            hashing: tokio::sync::Semaphore::new(calls::HASHING),
+            hashing: tokio::sync::Semaphore::new(delivery::hash::HASHING),
             readers: verify::Readers::default(),
             passing: stats::Gauge::default(),
             polls: stats::Gauge::default(),
@@ -209,8 +175,8 @@ impl Engine {
         &self.stats
     }
 
-    /// The calls that are owed to backends.
-    pub fn outbox(&self) -> &outbox::Outbox {
+    /// The deliveries that are pending.
+    pub fn outbox(&self) -> &delivery::outbox::Outbox {
         &self.outbox
     }
 

@@ -1,7 +1,8 @@
-//! Tells backends about uploads that are over: what is owed, until it was taken.
+//! Calls backends about uploads that are complete or cancelled, until they have taken them.
 //!
-//! Sees only what the engine says is owed; knows no HTTP server and no storage.
+//! Makes the deliveries that the engine says are due; knows no HTTP server and no storage.
 
 pub mod client;
+pub mod form;
 mod schedule;
 pub mod worker;

@@ -35,7 +35,7 @@ mod verify;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::engine::single_flight::SingleFlight;
+use crate::engine::health::SingleFlight;
 use crate::engine::swap::Swap;
 use access::Access;
 use body::{RequestBody, Room};

@@ -8,8 +8,8 @@
 //! Sources: the OpenMetrics 1.0 specification; Prometheus, "Exposition formats", version 0.0.4.
 
 use super::telemetry;
+use crate::core::state::StateName;
 use crate::engine::Engine;
-use crate::engine::status::StateName;
 use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats};
 use crate::tls::TlsReload;
 use crate::wire::refusals::Refusals;

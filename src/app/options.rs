@@ -62,8 +62,8 @@ pub async fn wait_for_storage(directory: &Path, at_most: Duration) {
 const LOCK_LOOK: Duration = Duration::from_millis(100);
 
 /// What the engine is told of the settings.
-pub(super) fn engine_options(settings: &Settings) -> engine::Options {
-    engine::Options {
+pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
+    engine::options::Options {
         ack: settings.ack.into(),
         limits: Limits {
             max_chunk_bytes: settings.max_chunk_size,
@@ -80,7 +80,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::Options {
         },
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
-        tuning: engine::tuning::Tuning::default(),
+        tuning: engine::options::Tuning::default(),
         waiting_bytes: settings.batch_memory(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::command::{Offer, Reach};
 use super::extent::{Extent, ExtentSet};
-use super::limits::{Limits, MAX_DISJOINT_EXTENTS, MAX_FILE_BYTES};
+use super::limits::{Limits, MAX_DISJOINT_EXTENTS};
 use super::refusal::{Refusal, Terminal};
 use super::upload::{Phase, Upload};
 
@@ -65,8 +65,7 @@ impl Upload {
 
     /// The largest file this upload may hold, in bytes.
     pub fn max_file_bytes(&self, limits: &Limits) -> u64 {
-        let ticket = self.ticket().max_bytes.unwrap_or(MAX_FILE_BYTES);
-        ticket.min(limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES)).min(MAX_FILE_BYTES)
+        limits.max_file_bytes(self.ticket().max_bytes)
     }
 
     pub(super) fn check_length(&self, offered: u64, limits: &Limits) -> Result<(), Refusal> {

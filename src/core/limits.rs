@@ -9,6 +9,14 @@ pub struct Limits {
     pub max_upload_bytes: Option<u64>,
 }
 
+impl Limits {
+    /// Bytes of the largest file for a ticket with this bound of its own.
+    pub fn max_file_bytes(&self, ticket: Option<u64>) -> u64 {
+        let server = self.max_upload_bytes.unwrap_or(MAX_FILE_BYTES);
+        ticket.unwrap_or(MAX_FILE_BYTES).min(server).min(MAX_FILE_BYTES)
+    }
+}
+
 /// No file is longer: offsets of the usual file systems and `i64` system calls end here.
 pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 

@@ -61,8 +61,8 @@ pub(super) struct Pace {
     began: Instant,
     /// When the last bytes had been stored.
     now: Instant,
-    /// Time that our own disk took; the client is not judged by it.
-    ours: Duration,
+    /// Time that our own disk took; the client is not measured by it.
+    storing: Duration,
     bytes: u64,
     /// It was too slow and is measured anew, and no whole minute has been good since.
     again: bool,
@@ -84,15 +84,15 @@ impl Pace {
     }
 
     fn starting(now: Instant) -> Self {
-        let (ours, minute) = (Duration::ZERO, Minute::default());
-        Self { began: now, now, ours, bytes: 0, again: false, minute }
+        let (storing, minute) = (Duration::ZERO, Minute::default());
+        Self { began: now, now, storing, bytes: 0, again: false, minute }
     }
 
     /// So many bytes have come and are stored now; storing them began at `storing_since`.
     pub(super) fn moved(&mut self, bytes: u64, storing_since: Instant) {
         self.now = Instant::now();
         self.bytes += bytes;
-        self.ours += self.now.saturating_duration_since(storing_since);
+        self.storing += self.now.saturating_duration_since(storing_since);
     }
 
     /// Whether the body is slower than `min_rate` bytes a second, twice in a row: from its beginning until the last move,
@@ -102,7 +102,7 @@ impl Pace {
         if min_rate == 0 {
             return false;
         }
-        let elapsed = (self.now - self.began).saturating_sub(self.ours);
+        let elapsed = (self.now - self.began).saturating_sub(self.storing);
         let slower = |bytes: u64, time: Duration| bytes < min_rate.saturating_mul(time.as_secs());
         let minute = elapsed.saturating_sub(self.minute.from);
         let mut slow = elapsed > grace(min_rate) && slower(self.bytes, elapsed);
@@ -120,7 +120,7 @@ impl Pace {
     }
 }
 
-/// A body is given this long before its rate is judged: 10 s, and longer for a low rate, which a line that has
+/// A body is given this long before its rate is checked: 10 s, and longer for a low rate, which a line that has
 /// stalled for a moment falls below as well.
 fn grace(min_rate: u64) -> Duration {
     Duration::from_secs((GRACE_BYTES / min_rate).clamp(10, MINUTE.as_secs()))
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(ends(1024, |_| 1).await, Some(120));
         // Whoever sends all but the last bytes at once has no credit for hours.
         assert_eq!(ends(1024, |second| if second == 1 { 8 << 20 } else { 1 }).await, Some(180));
-        // A rate that was asked for is judged sooner.
+        // A rate that was asked for is checked sooner.
         assert_eq!(ends(10_000, |_| 100).await, Some(22));
         assert_eq!(ends(10_000, |second| if second < 12 { 9000 } else { 1 << 20 }).await, None);
         assert_eq!(ends(0, |_| 0).await, None);

@@ -6,15 +6,15 @@
 
 mod room;
 
+use super::Engine;
 use super::batch::{Batch, Pace, Source};
-use super::claims::Claim;
-use super::commit::{Op, PendingCommit};
 use super::deadline;
 use super::digest::Checkout;
 use super::error::{ChangeError, ClientFault, TransferError};
 use super::handle::UploadHandle;
+use super::options::Options;
+use super::queue::{Op, PendingCommit};
 use super::reserve::Reservation;
-use super::{Engine, Options};
 use crate::core::command::{Command, Offer, Reach};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How the body of a chunk ended.
 pub(super) enum End {
@@ -99,15 +100,15 @@ impl<'a> Chunk<'a> {
     /// While the disk is slow batches pile up, so each needs a permit.
     async fn permit(
         &self,
-        claim: Option<&Claim>,
+        fence: Option<&CancellationToken>,
         frame_bytes: usize,
     ) -> Result<Option<SemaphorePermit<'a>>, TransferError> {
         let engine: &'a Engine = self.engine;
         let disk = &engine.slow_disk;
-        let Some(claim) = claim.filter(|_| disk.is_slow(Instant::now())) else { return Ok(None) };
+        let Some(fence) = fence.filter(|_| disk.is_slow(Instant::now())) else { return Ok(None) };
         tokio::select! {
             biased;
-            () = claim.fence.cancelled() => Err(self.engine.fenced(self.handle)),
+            () = fence.cancelled() => Err(self.engine.fenced(self.handle)),
             permit = disk.permit(self.options.tuning.batch_bytes + frame_bytes) => Ok(permit),
         }
     }
@@ -120,18 +121,22 @@ impl Chunk<'_> {
     }
 
     /// Reads the body to its end and writes it. What is written stands, however this ends.
-    pub(super) async fn receive<S: Source>(&mut self, mut source: S, claim: Option<&Claim>) -> End {
+    pub(super) async fn receive<S: Source>(
+        &mut self,
+        mut source: S,
+        fence: Option<&CancellationToken>,
+    ) -> End {
         let limit = self.limit();
         let mut batch = Batch::default();
         loop {
-            let first = match self.next(&mut source, claim).await {
+            let first = match self.next(&mut source, fence).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return self.ended(limit),
                 Err(error) => return End::Short(error),
             };
             batch.push(first);
             let began = Instant::now();
-            let permit = match self.permit(claim, batch.bytes).await {
+            let permit = match self.permit(fence, batch.bytes).await {
                 Ok(permit) => permit,
                 Err(error) => return End::Short(error),
             };
@@ -183,7 +188,7 @@ impl Chunk<'_> {
     async fn next<S: Source>(
         &mut self,
         source: &mut S,
-        claim: Option<&Claim>,
+        fence: Option<&CancellationToken>,
     ) -> Result<Option<Bytes>, TransferError> {
         let Options { min_rate, body_timeout, .. } = *self.options;
         if self.pace.too_slow(min_rate) {
@@ -191,8 +196,8 @@ impl Chunk<'_> {
         }
         let frame = poll_fn(|cx| Pin::new(&mut *source).poll_next(cx));
         let fenced = async {
-            match claim {
-                Some(claim) => claim.fence.cancelled().await,
+            match fence {
+                Some(fence) => fence.cancelled().await,
                 None => std::future::pending().await,
             }
         };

@@ -2,17 +2,9 @@
 //! acknowledged.
 //!
 //! The newest request wins. A claim that overlaps an older one fences the older off and waits until
-//! it has let go, so two requests never mix their bytes. Dropping a claim gives it back: no lock
-//! can stick.
+//! it has let go, so two requests never mix their bytes. The guard of a claim is [`super::transfer`]'s.
 
-use super::Engine;
-use super::error::TransferError;
-use super::handle::UploadHandle;
 use crate::core::extent::ExtentSet;
-use crate::core::refusal::{Refusal, Terminal};
-use crate::core::upload::Phase;
-use std::sync::Arc;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// All claims on one upload, oldest first.
@@ -49,7 +41,7 @@ impl Claims {
         (number, fence)
     }
 
-    /// Whether an older claim on some of the same bytes is still entry.
+    /// Whether an older claim on some of the same bytes is still held.
     pub(super) fn must_wait(&self, number: u64) -> bool {
         let Some(mine) = self.entries.iter().find(|entry| entry.number == number) else {
             return false;
@@ -64,7 +56,8 @@ impl Claims {
         }
     }
 
-    fn remove(&mut self, number: u64) {
+    /// Gives a claim back.
+    pub(super) fn remove(&mut self, number: u64) {
         self.entries.retain(|entry| entry.number != number);
     }
 
@@ -75,60 +68,6 @@ impl Claims {
         }
     }
 }
-
-/// A claim on bytes of an upload. Given back when dropped.
-pub(super) struct Claim {
-    pub(super) handle: Arc<UploadHandle>,
-    pub(super) number: u64,
-    /// Cancelled when a newer request wants the bytes, or the upload takes no more.
-    pub(super) fence: CancellationToken,
-}
-
-impl Claim {
-    /// Waits until no older claim on the same bytes is entry. Dropping the future changes nothing.
-    pub(super) async fn turn(&self) {
-        loop {
-            let changed = self.handle.released.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if !self.handle.lock().claims.must_wait(self.number) {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-impl Engine {
-    /// Why a claim was fenced off.
-    pub(super) fn fenced(&self, handle: &Arc<UploadHandle>) -> TransferError {
-        let state = handle.lock();
-        if let Some(fault) = &state.fault {
-            return TransferError::Fault(fault.clone());
-        }
-        match state.upload.phase() {
-            Phase::Cancelled { .. } => {
-                TransferError::Refused(Refusal::UploadOver(Terminal::Cancelled))
-            }
-            Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Terminal::Failed)),
-            Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
-                self.stats.superseded.inc();
-                TransferError::Superseded
-            }
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // Also while a panic unwinds: it must not become a second one.
-        self.handle.lock_poisoned().claims.remove(self.number);
-        self.handle.released.notify_waiters();
-    }
-}
-
-/// Wakes claims that wait for an older one.
-pub(super) type Released = Notify;
 
 #[cfg(test)]
 mod tests {

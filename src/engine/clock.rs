@@ -1,7 +1,18 @@
 //! Time and randomness, as the engine gets them: from outside, so that tests can give their own.
+//!
+//! The uptime is the count of time in which servers ran on this storage directory. Every rule counts in it:
+//! idle time, retention, pauses between calls. A process takes it up where the last one left it and goes on
+//! by the time since boot, so no clock that is set, and no time in which nothing ran, makes anything due.
+//!
+//! It is written down now and then. After a crash it is behind by what was not written yet, never ahead: things
+//! are due some seconds later. A count that was lost begins anew in another era, and so does all that was counted.
 
-use crate::core::time::Timestamp;
+use super::Engine;
+use crate::core::time::{Stamp, Timestamp, Uptime};
+use crate::storage::journal::JournalStore;
 use rustix::time::{ClockId, clock_gettime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the engine reads the time and draws random numbers.
@@ -46,3 +57,98 @@ impl Clock for SystemClock {
         Ok(bytes)
     }
 }
+
+/// The count of this process.
+#[derive(Debug)]
+pub(super) struct Count {
+    /// Where it was taken up,
+    from: Uptime,
+    /// and the time since boot at that moment.
+    origin: Duration,
+    /// Whether the last attempt to write it down failed, so that this is told once.
+    failing: AtomicBool,
+    /// Held while it is written down: one file at a time is written and renamed.
+    writing: Mutex<()>,
+}
+
+impl Count {
+    /// Takes up the count where the last process left it. Blocks for one small read.
+    pub(super) fn take_up(journals: &dyn JournalStore, clock: &dyn Clock) -> Self {
+        let begin = || {
+            // Without randomness two eras may be taken for one; then what the older one counted ends no earlier either.
+            let [a, b, c, ..] = clock.random().unwrap_or_default();
+            Uptime::first_of(u32::from_le_bytes([a, b, c, 0]))
+        };
+        let from = match journals.read_uptime() {
+            Ok(Some(from)) => from,
+            Ok(None) => begin(),
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "uptime count unreadable: idle times and retention start over"
+                );
+                begin()
+            }
+        };
+        Self {
+            from,
+            origin: clock.since_boot(),
+            failing: AtomicBool::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// Where it was taken up.
+    pub(super) fn from(&self) -> Uptime {
+        self.from
+    }
+
+    fn at(&self, since_boot: Duration) -> Uptime {
+        self.from.after(since_boot.saturating_sub(self.origin))
+    }
+}
+
+impl Engine {
+    /// How long servers have run on this storage directory.
+    pub(super) fn uptime(&self) -> Uptime {
+        self.count.at(self.clock.since_boot())
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Stamp {
+        Stamp { date: self.clock.date(), uptime: self.uptime() }
+    }
+
+    /// Writes the count down now and then, for as long as it is polled: to the end of a stop, since a kill may come until
+    /// then. Dropping the future may lose what the last time would have written.
+    pub async fn keep_count(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(KEPT_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.keep_uptime().await;
+        }
+    }
+
+    /// Writes the count down. What fails is logged, once: the count then lacks a little more after a crash.
+    pub(super) async fn keep_uptime(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        let work = self.blocking.spawn(move || {
+            // An earlier one may run still, its future dropped. Then `uptime` never goes back either.
+            let _writing = engine.count.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let uptime = engine.uptime();
+            let kept = engine.journals.write_uptime(uptime);
+            let failed = engine.count.failing.swap(kept.is_err(), Ordering::Relaxed);
+            if let Err(error) = kept
+                && !failed
+            {
+                tracing::warn!(%error, "could not write uptime count");
+            }
+        });
+        // It panicked, or the runtime ends: the next process lacks a few seconds.
+        let _ = work.await;
+    }
+}
+
+/// What a crash costs the count, at most.
+const KEPT_EVERY: Duration = Duration::from_secs(20);

@@ -11,83 +11,13 @@ use super::Engine;
 use super::context::RequestContext;
 use super::error::{ChangeError, Fault};
 use super::handle::{LogFile, UploadHandle};
-use super::status;
+use super::queue::{Op, PendingCommit, Queued};
 use crate::core::command::Command;
 use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
-use group::{CommitError, GroupCommit};
+use group::{CommitError, Committed, GroupCommit};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// The changes that wait for one upload.
-#[derive(Default)]
-pub(super) struct CommitQueue {
-    waiting: Vec<Queued>,
-    running: bool,
-}
-
-struct Queued {
-    op: Op,
-    context: Option<RequestContext>,
-    reply: oneshot::Sender<Result<(), ChangeError>>,
-}
-
-/// What a job asks for.
-#[derive(Debug)]
-pub(super) enum Op {
-    /// A change that the rules decide on.
-    Change(Command),
-    /// Publish a complete file, if that has not happened.
-    Publish,
-    /// The bytes of all records before an offset of the journal have been synced.
-    NoteSync {
-        /// That offset.
-        before: u64,
-        /// Keeps the journal from being replaced until this is done, so that the offset means what it meant.
-        _syncing: Arc<()>,
-    },
-    /// Cancel it if it has lain idle for too long and nobody is sending.
-    Expire,
-    /// Remove what is left of it if that is due.
-    Forget,
-}
-
-/// The answer to a submitted operation, once it has been decided and made durable.
-pub(super) struct PendingCommit(oneshot::Receiver<Result<(), ChangeError>>);
-
-impl PendingCommit {
-    /// Waits for the answer. Dropping the future does not undo the change.
-    pub(super) async fn done(self) -> Result<(), ChangeError> {
-        self.0
-            .await
-            .unwrap_or_else(|_| Err(ChangeError::Fault(Fault("the commit was lost".into()))))
-    }
-
-    /// The answer, if it is there already.
-    pub(super) fn poll(&mut self) -> Option<Result<(), ChangeError>> {
-        match self.0.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(oneshot::error::TryRecvError::Empty) => None,
-            Err(oneshot::error::TryRecvError::Closed) => {
-                Some(Err(ChangeError::Fault(Fault("the commit was lost".into()))))
-            }
-        }
-    }
-}
-
-impl CommitQueue {
-    /// Whether nothing waits or runs.
-    pub(super) fn is_idle(&self) -> bool {
-        !self.running && self.waiting.is_empty()
-    }
-
-    /// Whoever ran it is gone; those who wait learn that their change was lost.
-    pub(super) fn abandon(&mut self) {
-        self.running = false;
-        self.waiting.clear();
-    }
-}
 
 /// Which thread a group commit runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,23 +32,21 @@ impl Engine {
     /// Submits an operation to the commit queue of `handle`. It happens, or is refused, even if the answer is
     /// never waited for.
     pub(super) fn submit(self: &Arc<Self>, handle: &Arc<UploadHandle>, op: Op) -> PendingCommit {
-        let (reply, answer) = oneshot::channel();
-        let context = RequestContext::current();
-        let hop = {
+        let (pending, hop) = {
             let mut state = handle.lock();
-            state.queue.waiting.push(Queued { op, context, reply });
+            let pending = state.queue.push(op);
             if state.queue.running {
-                return PendingCommit(answer);
+                return pending;
             }
             state.queue.running = true;
-            self.must_hop(&state.upload, &state.queue.waiting)
+            (pending, self.must_hop(&state.upload, &state.queue.waiting))
         };
         if hop {
             self.hop(handle)
         } else {
             self.run_queue(handle, Thread::Worker)
         }
-        PendingCommit(answer)
+        pending
     }
 
     /// Submits a change and waits for it.
@@ -146,14 +74,14 @@ impl Engine {
         });
     }
 
-    /// Whether a group commit with these jobs syncs or renames, or may wait for the disk at its records alone.
-    fn must_hop(&self, upload: &Upload, jobs: &[Queued]) -> bool {
+    /// Whether a group commit of these operations syncs or renames, or may wait for the disk at its records alone.
+    fn must_hop(&self, upload: &Upload, waiting: &[Queued]) -> bool {
         if self.slow_disk.is_slow(Instant::now()) {
             return true;
         }
         let (mut more, mut length) = (0, upload.length());
-        for job in jobs {
-            match &job.op {
+        for queued in waiting {
+            match &queued.op {
                 Op::Change(Command::Store { extents, length: given, .. }) => {
                     if self.options().ack == Durability::Durable {
                         return true;
@@ -174,7 +102,7 @@ impl Engine {
         let _abandoned = AbandonedByPanic(handle);
         loop {
             let compact = handle.may_compact();
-            let jobs = {
+            let queued = {
                 let mut state = handle.lock();
                 if state.queue.waiting.is_empty() && !compact {
                     state.queue.running = false;
@@ -192,13 +120,13 @@ impl Engine {
                 continue;
             }
             match thread {
-                Thread::Worker => self.slow_disk.run_here(|| self.commit_group(handle, jobs)),
-                Thread::Blocking => self.commit_group(handle, jobs),
+                Thread::Worker => self.slow_disk.run_here(|| self.commit_group(handle, queued)),
+                Thread::Blocking => self.commit_group(handle, queued),
             }
         }
     }
 
-    fn commit_group(self: &Arc<Self>, handle: &Arc<UploadHandle>, jobs: Vec<Queued>) {
+    fn commit_group(self: &Arc<Self>, handle: &Arc<UploadHandle>, queued: Vec<Queued>) {
         let before = {
             let state = handle.lock();
             let refused = if state.forgotten {
@@ -208,20 +136,19 @@ impl Engine {
             };
             if let Some(error) = refused {
                 drop(state);
-                return answer_all(jobs, &error);
+                return answer_all(queued, &error);
             }
-            state.upload.clone()
+            Arc::clone(&state.upload)
         };
-        let group = GroupCommit { engine: self, handle, before: &before };
-        match group.run(jobs.iter().map(|job| &job.op)) {
-            Ok((after, answers)) => {
-                self.applied(handle, &before, &after, cause_of(&jobs, &answers));
-                if jobs.iter().any(|job| matches!(job.op, Op::Forget)) {
+        let group = GroupCommit { engine: self, handle, before: &before, options: self.options() };
+        match group.run(queued.iter().map(|queued| &queued.op)) {
+            Ok(Committed { upload: after, answers }) => {
+                self.applied(handle, &before, &after, context_of(&queued, &answers));
+                if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
                     self.forget_if_due(handle, &after);
                 }
-                for (job, answer) in jobs.into_iter().zip(answers) {
-                    // Whoever asked may have gone; the change stands.
-                    let _ = job.reply.send(answer.map_err(ChangeError::Refused));
+                for (queued, answer) in queued.into_iter().zip(answers) {
+                    queued.answer(answer.map_err(ChangeError::Refused));
                 }
             }
             Err(CommitError { reached, error }) => {
@@ -235,7 +162,7 @@ impl Engine {
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(handle, fault.clone());
                 }
-                answer_all(jobs, &error);
+                answer_all(queued, &error);
             }
         }
     }
@@ -245,7 +172,7 @@ impl Engine {
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
         before: &Upload,
-        after: &Upload,
+        after: &Arc<Upload>,
         context: Option<&RequestContext>,
     ) {
         let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
@@ -254,10 +181,10 @@ impl Engine {
         if over {
             handle.seal();
         }
-        let told = over || acknowledged > 0 || after.phase() != before.phase();
+        let changed = over || acknowledged > 0 || after.phase() != before.phase();
         {
             let mut state = handle.lock();
-            state.upload = after.clone();
+            state.upload = Arc::clone(after);
             if self.options().ack == Durability::Written {
                 state.unsynced_bytes += acknowledged;
             }
@@ -268,11 +195,11 @@ impl Engine {
                 state.unsynced_bytes = 0;
             }
         }
-        // Only now: whoever is told of what is owed looks at the state.
-        if told {
+        // Only now: what is enqueued is read from the state.
+        if changed {
             self.follow_up(handle.id, before, after, context);
         }
-        let stands = status::name(after.phase());
+        let stands = after.phase().state();
         handle.stands.send_if_modified(|before| std::mem::replace(before, stands) != stands);
     }
 
@@ -308,14 +235,14 @@ impl Drop for AbandonedByPanic<'_> {
 
 /// The request that a group commit follows from: of several that were taken together, the last one that got
 /// what it asked for.
-fn cause_of<'j, T, E>(jobs: &'j [Queued], answers: &[Result<T, E>]) -> Option<&'j RequestContext> {
-    let done = jobs.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
-    done.filter_map(|(job, _)| job.context.as_ref()).last()
+fn context_of<'q, T, E>(
+    queued: &'q [Queued],
+    answers: &[Result<T, E>],
+) -> Option<&'q RequestContext> {
+    let done = queued.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+    done.filter_map(|(queued, _)| queued.context.as_ref()).last()
 }
 
-fn answer_all(jobs: Vec<Queued>, error: &ChangeError) {
-    for job in jobs {
-        // Whoever asked may have gone.
-        let _ = job.reply.send(Err(error.clone()));
-    }
+fn answer_all(queued: Vec<Queued>, error: &ChangeError) {
+    queued.into_iter().for_each(|queued| queued.answer(Err(error.clone())));
 }

@@ -2,7 +2,7 @@
 //!
 //! A process that was stopped (SIGSTOP, a snapshot or a migration of its machine) wakes up with all its deadlines over
 //! and with what the peers sent meanwhile unread. A timer that fires late proves that: the deadline then counts
-//! anew, once, so that what waits is read before anybody is judged.
+//! anew, once, so that what waits is read before a peer is cut off.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

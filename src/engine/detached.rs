@@ -61,16 +61,16 @@ mod tests {
 
     #[tokio::test]
     async fn goes_on_when_its_owner_goes_away() {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (go, wait) = oneshot::channel::<()>();
         let mut work = Box::pin(Detached::new(async move {
             wait.await.unwrap();
-            tell.send(7).unwrap();
+            sender.send(7).unwrap();
         }));
         assert!(poll_once(&mut work).await.is_pending());
         drop(work);
         go.send(()).unwrap();
-        assert_eq!(told.await, Ok(7));
+        assert_eq!(receiver.await, Ok(7));
     }
 
     #[tokio::test]

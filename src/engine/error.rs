@@ -1,8 +1,8 @@
 //! What can go wrong, by operation and by who is at fault.
 
-use super::slots::{Full, Unread};
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
+use crate::storage::local::log::LogError;
 use crate::storage::store;
 use std::fmt;
 use std::io;
@@ -117,6 +117,32 @@ pub enum TransferError {
     Fault(Fault),
 }
 
+/// Why a holder got no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// As many as it may hold now; 0 where all slots are taken.
+    pub limit: u64,
+}
+
+/// Too many bytes of large answers about an upload are untaken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread;
+
+/// Why a small call does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmallCallError {
+    /// As many are under way as may.
+    Full(Full),
+    /// Answers to earlier ones were not taken.
+    Unread,
+}
+
+impl From<Unread> for SmallCallError {
+    fn from(_: Unread) -> Self {
+        Self::Unread
+    }
+}
+
 impl LookupError {
     /// An error of reading or opening a file while doing `what`: a fault but for want of descriptors.
     pub(super) fn opening(what: &str, error: &io::Error) -> Self {
@@ -159,6 +185,16 @@ impl fmt::Display for ClientFault {
             Self::BrokeOff(how) => write!(f, "the body was cut off: {how}"),
             Self::StoodStill => f.write_str("the body stalled for too long"),
             Self::TooSlow => f.write_str("the body was slower than min_rate"),
+        }
+    }
+}
+
+impl From<LogError> for TicketError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NoSpace => Self::NoSpace,
+            LogError::Fault(error) if store::is_exhausted(&error) => Self::Exhausted,
+            LogError::Fault(error) => Self::Fault(Fault::new("writing the ticket", &error)),
         }
     }
 }

@@ -3,14 +3,14 @@
 //! The state is exactly what the journal says; only the commit queue replaces it. The lock is short and
 //! never held across IO or an await.
 
-use super::claims::{Claims, Released};
-use super::commit::CommitQueue;
+use super::claims::Claims;
 use super::digest::Prefix;
 use super::error::Fault;
+use super::queue::CommitQueue;
 use super::stats::Gauge;
-use super::status::{self, StateName};
-use super::verify::Comparing;
+use super::verify::budget::Comparing;
 use crate::core::id::TicketId;
+use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::storage::local::log::Log;
@@ -19,18 +19,18 @@ use bytes::Bytes;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// An upload that somebody has asked for.
 pub(super) struct UploadHandle {
     pub(super) id: TicketId,
     state: Mutex<State>,
-    /// The journal's end; locked by whoever runs the commit queue, and by nobody else for long.
+    /// The journal's end; locked by the thread that runs the commit queue, and by no other for long.
     pub(super) log: Mutex<LogFile>,
-    /// Set before the part is put in its place or removed; whoever writes holds it for reading, so
+    /// Set before the part is published or removed; a writer holds it for reading, so
     /// nothing is written to a part that is no longer one.
     pub(super) sealed: RwLock<bool>,
-    /// Where the upload stands: what long polls wait for. Nothing is told while that stays the same.
+    /// Where the upload stands: what long polls wait for. Sent only where that changes.
     pub(super) stands: watch::Sender<StateName>,
     /// Its chunks in flight.
     pub(super) chunks: Gauge,
@@ -44,8 +44,8 @@ pub(super) struct UploadHandle {
     pub(super) answer_bytes: Gauge,
     /// What comparing may still read of it.
     pub(super) comparing: Mutex<Comparing>,
-    /// Told when a claim is given back.
-    pub(super) released: Released,
+    /// Wakes claims that wait for an older one.
+    pub(super) released: Notify,
     /// Held by each sync of the part whose outcome the journal is to note at an offset that was taken before.
     syncing: Arc<()>,
     /// Bytes of the journal, as far as it was written in this process or read.
@@ -56,7 +56,7 @@ pub(super) struct UploadHandle {
 
 /// What the lock guards.
 pub(super) struct State {
-    pub(super) upload: Upload,
+    pub(super) upload: Arc<Upload>,
     pub(super) claims: Claims,
     pub(super) queue: CommitQueue,
     pub(super) blob: Option<Arc<dyn Blob>>,
@@ -72,7 +72,7 @@ pub(super) struct State {
     pub(super) compact_again: Uptime,
     /// The digest of the file's beginning, where it is asked for.
     pub(super) prefix: Prefix,
-    /// Nothing is left of it; whoever still holds it learns that there is no such upload.
+    /// Nothing is left of it; a holder of this handle learns that there is no such upload.
     pub(super) forgotten: bool,
 }
 
@@ -107,7 +107,7 @@ impl LogFile {
 impl UploadHandle {
     pub(super) fn new(id: TicketId, upload: Upload, log: LogFile, now: Uptime) -> Arc<Self> {
         let journal_bytes = AtomicU64::new(log.end());
-        let stands = watch::Sender::new(status::name(upload.phase()));
+        let stands = watch::Sender::new(upload.phase().state());
         Arc::new(Self {
             id,
             syncing: Arc::default(),
@@ -115,7 +115,7 @@ impl UploadHandle {
             compact_at: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 prefix: Prefix::of(&upload),
-                upload,
+                upload: Arc::new(upload),
                 claims: Claims::default(),
                 queue: CommitQueue::default(),
                 blob: None,
@@ -135,7 +135,7 @@ impl UploadHandle {
             small_calls: Gauge::default(),
             answer_bytes: Gauge::default(),
             comparing: Mutex::default(),
-            released: Released::new(),
+            released: Notify::new(),
         })
     }
 
@@ -204,6 +204,11 @@ impl UploadHandle {
             state.fault.get_or_insert_with(|| Fault("a commit panicked".into()));
             state.queue.abandon();
         }
+    }
+
+    /// How the upload stands now.
+    pub(super) fn upload(&self) -> Arc<Upload> {
+        Arc::clone(&self.lock().upload)
     }
 
     /// The state, whole or not: for taking something out of it.

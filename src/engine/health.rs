@@ -1,85 +1,11 @@
-//! What operators look at: lists of uploads, read without taking them into memory; and whether the disk
-//! is well.
+//! Whether the disk is well, for probes and metrics: however many ask, one asks the disk. A disk that hangs holds one
+//! thread then, and those who ask wait as long as they like.
 
 use super::Engine;
-use super::error::{Fault, LookupError};
-use super::single_flight::SingleFlight;
-use super::status::{StateName, Status};
-use crate::core::id::TicketId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// One page of uploads, ordered by id.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// The uploads.
-    pub uploads: Vec<Status>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<TicketId>,
-}
-
-impl Engine {
-    /// Uploads after `after`, at most `limit`, only those in `state` if given. Those whose journal
-    /// cannot be read are left out (the log names them). Dropping the future changes nothing.
-    pub async fn list(
-        self: &Arc<Self>,
-        state: Option<StateName>,
-        after: Option<TicketId>,
-        limit: usize,
-    ) -> Result<Page, LookupError> {
-        let turn = self.loads.list().await?;
-        let engine = Arc::clone(self);
-        let work = self.blocking.spawn(move || {
-            // Kept to the end, also where the caller is gone.
-            let _turn = turn;
-            let mut ids = engine.journals.list()?;
-            ids.retain(|id| after.is_none_or(|after| *id > after));
-            ids.sort_unstable();
-            Ok(engine.page(&ids, state, limit))
-        });
-        let fault = |error: &dyn std::fmt::Display| {
-            LookupError::Fault(Fault::new("listing uploads", error))
-        };
-        match work.await {
-            Ok(Ok(page)) => Ok(page),
-            Ok(Err(error)) => {
-                let error: std::io::Error = error;
-                Err(fault(&error))
-            }
-            Err(error) => Err(fault(&error)),
-        }
-    }
-
-    fn page(&self, ids: &[TicketId], state: Option<StateName>, limit: usize) -> Page {
-        let mut uploads = Vec::new();
-        for id in ids {
-            let status = match self.in_memory(*id) {
-                Some(status) => status,
-                None => match self.load(*id) {
-                    Ok(loaded) => self.describe(&loaded.replayed.upload),
-                    Err(LookupError::Unknown) => continue,
-                    Err(LookupError::Busy) => {
-                        let fault = "no file descriptor is left";
-                        tracing::warn!(upload = %id.short(), fault, "could not read upload");
-                        continue;
-                    }
-                    Err(LookupError::Fault(fault)) => {
-                        tracing::warn!(upload = %id.short(), %fault, "could not read upload");
-                        continue;
-                    }
-                },
-            };
-            if state.is_some_and(|state| state != status.state) {
-                continue;
-            }
-            if uploads.len() == limit {
-                return Page { next: uploads.last().map(|last: &Status| last.id), uploads };
-            }
-            uploads.push(status);
-        }
-        Page { uploads, next: None }
-    }
-}
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// What is known of the disk by looking at it for those who look after the server: one look of a kind
 /// at a time.
@@ -164,10 +90,91 @@ impl Engine {
 
     /// Uploads that owe their backend a call, and for how long the oldest has owed it.
     pub fn handovers_owed(&self) -> (usize, Duration) {
-        let (count, since) = self.outbox.owed();
+        let (count, since) = self.outbox.pending();
         (count, since.map_or(Duration::ZERO, |since| self.uptime().since(since)))
     }
 }
 
 /// A probe of the disk counts for so long: a balancer that asks often costs no sync each time.
 const PROBE_LASTS: Duration = Duration::from_secs(1);
+
+/// A question that is asked once at a time.
+#[derive(Debug)]
+pub struct SingleFlight<T>(Mutex<Option<watch::Receiver<Option<T>>>>);
+
+impl<T> Default for SingleFlight<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
+    /// The answer of `start`, or of one that was started before and is still under way; `None` where
+    /// it panicked. Begins now, waits when polled, and has no deadline of its own. Cancel: the look
+    /// goes on for others.
+    pub fn ask<F: FnOnce() -> JoinHandle<T>>(
+        &self,
+        start: F,
+    ) -> impl Future<Output = Option<T>> + Send + use<T, F> {
+        let mut receiver = self.join(start);
+        async move { receiver.wait_for(Option::is_some).await.ok()?.clone() }
+    }
+
+    fn join(&self, start: impl FnOnce() -> JoinHandle<T>) -> watch::Receiver<Option<T>> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without its sender it is over, and its answer is old.
+        if let Some(receiver) = running.as_ref().filter(|receiver| receiver.has_changed().is_ok()) {
+            return receiver.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        let look = start();
+        tokio::spawn(async move {
+            if let Ok(answer) = look.await {
+                sender.send_replace(Some(answer));
+            }
+        });
+        *running = Some(receiver.clone());
+        receiver
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_share_a_look_and_later_ones_do_not() {
+        let (look, looks) = (SingleFlight::<u32>::default(), Arc::new(AtomicU32::new(0)));
+        let (go, wait) = watch::channel(false);
+        let ask = || {
+            look.ask(|| {
+                let (looks, mut wait) = (Arc::clone(&looks), wait.clone());
+                tokio::spawn(async move {
+                    wait.wait_for(|go| *go).await.unwrap();
+                    looks.fetch_add(1, Ordering::Relaxed) + 1
+                })
+            })
+        };
+        let waiting = async {
+            // All have asked when this is polled.
+            go.send_replace(true);
+        };
+        let (a, b, c, ()) = tokio::join!(ask(), ask(), ask(), waiting);
+        assert_eq!([a, b, c], [Some(1); 3]);
+        // Until the task that answered has ended, its answer is that of this moment.
+        while ask().await != Some(2) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_that_panics_is_no_answer_and_is_made_again() {
+        let look = SingleFlight::<u32>::default();
+        assert_eq!(look.ask(|| tokio::spawn(async { panic!("on purpose") })).await, None);
+        while look.ask(|| tokio::spawn(async { 3 })).await != Some(3) {
+            tokio::task::yield_now().await;
+        }
+    }
+}

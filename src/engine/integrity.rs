@@ -1,5 +1,5 @@
 //! Whether the store holds the bytes that a journal claims. Asked before an upload is loaded, and
-//! by whoever looks at a storage directory from outside.
+//! by `incoming verify`.
 
 use crate::core::event::Durability;
 use crate::core::id::TicketId;
@@ -21,7 +21,7 @@ pub enum Mismatch {
         /// The end of what the journal claims.
         claimed: u64,
     },
-    /// There is no part, nor the finished file in its place.
+    /// There is no part, nor a published file.
     NoPart,
 }
 
@@ -48,7 +48,7 @@ impl From<io::Error> for Mismatch {
 pub struct Siblings {
     /// A part.
     pub part: bool,
-    /// A finished file, in its place.
+    /// A published file.
     pub published: bool,
 }
 

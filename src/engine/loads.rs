@@ -1,5 +1,5 @@
 //! Uploads coming into memory: one load for an id at a time, whose outcome goes to all that ask meanwhile, and few
-//! loads in all. What does not get a place to wait is told to come back.
+//! loads in all. Requests beyond the bound of those that wait are refused.
 
 use super::Engine;
 use super::error::{Fault, LookupError};
@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 /// Loads under way, and those that wait for one.
 pub(super) struct Loads {
     under_way: Mutex<HashMap<TicketId, Vec<oneshot::Sender<Outcome>>>>,
-    /// Who may wait, for any load.
-    places: Semaphore,
+    /// Requests that may wait, for any load.
+    waiters: Semaphore,
     /// Loads that requests have begun.
     turns: Semaphore,
     lists: Arc<Semaphore>,
@@ -28,7 +28,7 @@ impl Default for Loads {
     fn default() -> Self {
         Self {
             under_way: Mutex::default(),
-            places: Semaphore::new(MAX_WAITING),
+            waiters: Semaphore::new(MAX_WAITING),
             turns: Semaphore::new(MAX_LOADS),
             lists: Arc::new(Semaphore::new(MAX_LISTS)),
             exclusive: Exclusive::default(),
@@ -41,13 +41,13 @@ impl Loads {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self) -> Result<SemaphorePermit<'_>, LookupError> {
-        self.places.try_acquire().map_err(|_| LookupError::Busy)
+    fn wait(&self) -> Result<SemaphorePermit<'_>, LookupError> {
+        self.waiters.try_acquire().map_err(|_| LookupError::Busy)
     }
 
     /// A turn at reading all journals. Cancel: none is taken.
     pub(super) async fn list(&self) -> Result<OwnedSemaphorePermit, LookupError> {
-        let _place = self.place()?;
+        let _waiter = self.wait()?;
         let turn = Arc::clone(&self.lists).acquire_owned();
         let turn = tokio::time::timeout(DEADLINE, turn).await.map_err(|_| LookupError::Busy)?;
         Ok(turn.expect("it is never closed"))
@@ -69,7 +69,7 @@ impl Engine {
         if let Some(handle) = self.registry.loaded(id) {
             return Ok(handle);
         }
-        let _place = self.loads.place()?;
+        let _waiter = self.loads.wait()?;
         let outcome = self.join_load(id)?;
         match tokio::time::timeout(DEADLINE, outcome).await {
             Ok(Ok(outcome)) => outcome,
@@ -82,20 +82,20 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
     ) -> Result<oneshot::Receiver<Outcome>, LookupError> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let mut under_way = self.loads.lock();
         if let Some(waiting) = under_way.get_mut(&id) {
             if waiting.len() >= MAX_WAITING_FOR_ONE {
                 return Err(LookupError::Busy);
             }
-            waiting.push(tell);
-            return Ok(told);
+            waiting.push(sender);
+            return Ok(receiver);
         }
-        under_way.insert(id, vec![tell]);
+        under_way.insert(id, vec![sender]);
         drop(under_way);
-        let load = Load { engine: Arc::clone(self), id, told: false };
+        let load = Load { engine: Arc::clone(self), id, reported: false };
         tokio::spawn(self.tracker.track_future(load.run()));
-        Ok(told)
+        Ok(receiver)
     }
 
     /// Loads an upload unless it is in memory. Blocks.
@@ -107,7 +107,7 @@ impl Engine {
         self.stats.loads.inc();
         let mut loaded = self.load(id)?;
         self.report_damage(id, &loaded);
-        // What is told must hold whatever happens.
+        // What is reported must hold whatever happens.
         self.make_sure_of(id, &mut loaded)?;
         Ok(self.adopt(id, loaded.replayed))
     }
@@ -117,8 +117,8 @@ impl Engine {
 struct Load {
     engine: Arc<Engine>,
     id: TicketId,
-    /// Whether its outcome was told.
-    told: bool,
+    /// Whether its outcome was reported.
+    reported: bool,
 }
 
 impl Load {
@@ -132,7 +132,7 @@ impl Load {
                 Err(LookupError::Fault(Fault::new("reading the journal", &error)))
             })
         };
-        self.told = true;
+        self.reported = true;
         for waiting in self.end() {
             // It may have gone.
             let _ = waiting.send(outcome.clone());
@@ -147,7 +147,7 @@ impl Load {
 /// Whoever waits for a load that ends without an outcome learns that; the next one begins anew.
 impl Drop for Load {
     fn drop(&mut self) {
-        if !self.told {
+        if !self.reported {
             drop(self.end());
         }
     }

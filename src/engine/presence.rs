@@ -13,7 +13,7 @@ pub struct Presence(Arc<Shared>);
 struct Shared {
     waiting: AtomicUsize,
     gone: AtomicBool,
-    told: Notify,
+    left: Notify,
 }
 
 /// One that waits, until it is dropped.
@@ -24,13 +24,13 @@ impl Presence {
     /// has only ended its own direction still reads: it is to get an answer. Dropping the future ends
     /// the question.
     pub async fn gone(&self) {
-        let told = self.0.told.notified();
-        tokio::pin!(told);
-        told.as_mut().enable();
+        let left = self.0.left.notified();
+        tokio::pin!(left);
+        left.as_mut().enable();
         self.0.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(&self.0.waiting);
         if !self.0.gone.load(Ordering::Acquire) {
-            told.await;
+            left.await;
         }
     }
 
@@ -50,7 +50,7 @@ impl Presence {
     /// The peer has ended.
     pub fn tell_gone(&self) {
         self.0.gone.store(true, Ordering::Release);
-        self.0.told.notify_waiters();
+        self.0.left.notify_waiters();
     }
 }
 

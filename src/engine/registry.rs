@@ -2,11 +2,11 @@
 //! and leave again when idle; nothing is lost by that.
 
 use super::Engine;
-use super::commit::Op;
 use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
 use super::handle::{LogFile, UploadHandle};
 use super::integrity::{self, Mismatch, Siblings};
+use super::queue::Op;
 use crate::core::id::TicketId;
 use crate::storage::journal::JournalFile;
 use crate::storage::local::format::record::{MAGIC, Record, encode};
@@ -107,7 +107,8 @@ impl Engine {
     /// Has what the journal of `id` says hold whatever happens, unless that is so. Blocks.
     pub(super) fn settle(&self, id: TicketId) -> Result<(), LookupError> {
         let _exclusive = self.loads.exclusive(id);
-        if self.registry.is_settled(id) {
+        // In memory its commit queue appends to the journal; a later load settles what is left then.
+        if self.registry.is_settled(id) || self.registry.loaded(id).is_some() {
             return Ok(());
         }
         let mut loaded = self.load(id)?;

@@ -6,15 +6,11 @@
 //! handover; never because a journal is missing or unreadable.
 
 use super::Engine;
-use super::commit::Op;
-use super::context::{RequestContext, request_of};
 use super::error::LookupError;
 use super::handle::UploadHandle;
-use super::outbox::{Turn, next};
-use super::status::name;
+use super::queue::Op;
 use crate::core::command::Command;
 use crate::core::event::Notice;
-use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
@@ -27,7 +23,7 @@ impl Engine {
         let watch = async {
             // In turn: an upload is not forgotten while it is scanned.
             loop {
-                let due = next(&self.timers, &self, |now| self.timers.due(now));
+                let due = self.timers.next(|| self.uptime(), |now| self.timers.due(now));
                 tokio::select! {
                     biased;
                     () = self.scan_due() => self.startup_scan().await,
@@ -50,36 +46,7 @@ impl Engine {
             () = self.draining.cancelled() => {}
             () = watch => {}
             () = evict => {}
-        }
-    }
-
-    /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
-    /// has a timer until it is forgotten.
-    pub(super) fn first_sight(&self, id: TicketId, upload: &Upload) {
-        let first = self.timers.set_first(id, self.due(upload));
-        self.scan.scanned(id);
-        if !first {
-            return;
-        }
-        self.stats.uploads.of(name(upload.phase())).add(1);
-        if upload.occupies() {
-            self.stats.uploads_open.add(1);
-        }
-        if let Some(calls) = upload.owed() {
-            self.outbox.owes(id, calls.since, &upload.ticket().finish_url, None);
-        }
-        match upload.owed() {
-            // What is owed is called at once after a start.
-            Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
-                let now = self.uptime();
-                self.outbox.set(id, Turn::Call, || now);
-            }
-            Some(calls) => {
-                let due = || calls.due(&self.options().calls, 0.5);
-                self.outbox.set(id, Turn::Confirm, due);
-            }
-            // Nothing to clear: whoever owes something since then has set it.
-            None => {}
+            () = self.settle_uncounted() => {}
         }
     }
 
@@ -96,76 +63,6 @@ impl Engine {
                 at.after(self.options().retain_finished)
             }
             Phase::Failed { at, .. } => at.after(self.options().failed_retention),
-        }
-    }
-
-    /// What follows from a change that has just been recorded.
-    pub(super) fn follow_up(
-        self: &Arc<Self>,
-        id: TicketId,
-        before: &Upload,
-        after: &Upload,
-        context: Option<&RequestContext>,
-    ) {
-        let phase = std::mem::discriminant(after.phase());
-        if phase != std::mem::discriminant(before.phase()) {
-            self.count(before, after);
-            tell(id, before, after, context);
-            self.clean_up(id, after);
-            if !matches!(after.phase(), Phase::New | Phase::Uploading) {
-                self.timers.set(id, self.due(after));
-            }
-        }
-        // Also where the phase stays: the backend was told of a cancel.
-        self.stats.uploads_open.add(i64::from(after.occupies()) - i64::from(before.occupies()));
-        // Chunks, which come often, owe nothing before and after.
-        if before.owed().is_some() || after.owed().is_some() {
-            self.owe(id, after, context);
-        }
-    }
-
-    fn count(&self, before: &Upload, after: &Upload) {
-        self.stats.uploads.moved(name(before.phase()), name(after.phase()));
-        match after.phase() {
-            Phase::New | Phase::Uploading => {}
-            Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {}
-            Phase::HandingOver(_) => _ = self.stats.published.inc(),
-            Phase::Finished { .. } => _ = self.stats.finished.inc(),
-            Phase::Cancelled { .. } => _ = self.stats.cancelled.inc(),
-            Phase::Failed { .. } => _ = self.stats.failed.inc(),
-        }
-    }
-
-    /// Whether a recorded end has released bytes that are still there. Blocks, briefly.
-    pub(super) fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
-        match upload.phase() {
-            Phase::Cancelled { .. } => !matches!(self.store.open(id), Ok(None)),
-            Phase::Finished { .. } if upload.removes_file() => {
-                !matches!(self.store.published(id), Ok(None))
-            }
-            Phase::New
-            | Phase::Uploading
-            | Phase::HandingOver(_)
-            | Phase::Finished { .. }
-            | Phase::Failed { .. } => false,
-        }
-    }
-
-    /// Removes the bytes that a recorded end has released. Blocks, briefly.
-    pub(super) fn clean_up(&self, id: TicketId, upload: &Upload) {
-        let removed = match upload.phase() {
-            Phase::Cancelled { .. } => self.store.discard(id),
-            Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id),
-            Phase::New
-            | Phase::Uploading
-            | Phase::HandingOver(_)
-            | Phase::Finished { .. }
-            | Phase::Failed { .. } => {
-                return;
-            }
-        };
-        if let Err(error) = removed {
-            tracing::error!(upload = %id.short(), %error, "could not delete the bytes of a closed upload");
         }
     }
 
@@ -187,7 +84,7 @@ impl Engine {
                 return tracing::warn!(upload = %id.short(), %fault, "could not read upload");
             }
         };
-        let upload = handle.lock().upload.clone();
+        let upload = handle.upload();
         let due = self.due(&upload);
         let now = self.uptime();
         match upload.phase() {
@@ -247,10 +144,10 @@ impl Engine {
             return tracing::error!(upload = %id.short(), %error, "could not delete the file of a failed handover");
         }
         handle.lock().forgotten = true;
-        self.stats.uploads.of(name(upload.phase())).add(-1);
+        self.stats.uploads.of(upload.phase().state()).add(-1);
         self.stats.uploads_open.add(-i64::from(upload.occupies()));
         self.remove_journal(id);
-        // After its journal: whoever finds it no longer in memory finds none.
+        // After its journal: a load that finds it no longer in memory finds none.
         self.registry.remove(id);
         self.timers.clear(id);
     }
@@ -258,29 +155,6 @@ impl Engine {
     pub(super) fn remove_journal(&self, id: TicketId) {
         if let Err(error) = self.journals.remove(id) {
             tracing::error!(upload = %id.short(), %error, "could not delete journal");
-        }
-    }
-}
-
-/// The line in the log for an upload that has come to another state.
-fn tell(id: TicketId, before: &Upload, after: &Upload, context: Option<&RequestContext>) {
-    let (upload, request, length) = (id.short(), request_of(context), after.length());
-    match after.phase() {
-        Phase::New | Phase::Uploading => tracing::info!(%upload, request, length, "upload started"),
-        Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {
-            tracing::info!(%upload, request, "handover restarted");
-        }
-        Phase::HandingOver(_) => {
-            tracing::info!(%upload, request, length, "upload complete; handover started");
-        }
-        Phase::Finished { calls, .. } => tracing::info!(%upload, request, calls, "upload finished"),
-        Phase::Cancelled { reason, .. } => {
-            let reason = reason.escape_debug().to_string();
-            tracing::info!(%upload, request, reason, "upload cancelled");
-        }
-        Phase::Failed { reason, calls, .. } => {
-            let reason = reason.escape_debug().to_string();
-            tracing::warn!(%upload, calls, reason, "handover failed");
         }
     }
 }

@@ -14,10 +14,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// What the startup scan has still to do.
 #[derive(Debug, Default)]
-pub(super) struct Scan(Mutex<Progress>);
+pub(super) struct Scan {
+    progress: Mutex<Progress>,
+    /// Tells that there are journals to settle.
+    uncounted: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -53,10 +58,10 @@ impl ScanError {
 
 impl Scan {
     fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.progress.lock().expect("no holder of this lock panics")
     }
 
-    /// Has it scanned again later; tells whether it was not to be already.
+    /// Has it scanned again later; returns whether it was not to be already.
     fn postpone(&self, id: TicketId) -> bool {
         self.lock().ids.insert(id)
     }
@@ -66,7 +71,7 @@ impl Scan {
         self.lock().ids.remove(&id);
     }
 
-    /// Uploads that could not be read yet; one more while nobody can tell which there are.
+    /// Uploads that could not be read yet; one more while it is not known which there are.
     fn count(&self) -> u64 {
         let progress = self.lock();
         progress.ids.len() as u64 + u64::from(progress.listing == Listing::Failed)
@@ -118,19 +123,23 @@ impl Engine {
                 }
             },
         }
-        self.settle_uncounted().await;
+        self.scan.uncounted.notify_one();
         self.scan.lock().due = Some(self.uptime().after(RESCAN_PAUSE));
     }
 
     /// After an upgrade: notes from when journals count that hold dates alone, so that the next start does not count anew.
-    /// Each costs a sync, so it comes after all that is owed. What fails now is noted when it is loaded the next time.
-    async fn settle_uncounted(self: &Arc<Self>) {
-        let ids = std::mem::take(&mut self.scan.lock().uncounted);
-        for some in ids.chunks(SCAN_CHUNK) {
-            let (engine, work) = (Arc::clone(self), some.to_vec());
-            let work = move || work.into_iter().for_each(|id| drop(engine.settle(id)));
-            let _ = self.blocking.spawn(work).await;
-            tokio::time::sleep(SCAN_PAUSE).await;
+    /// Each costs a sync, so it comes after the startup scan, and nothing that is due waits for it. What fails now is
+    /// noted when it is loaded the next time. Dropping the future leaves the rest to that too.
+    pub(super) async fn settle_uncounted(self: &Arc<Self>) {
+        loop {
+            self.scan.uncounted.notified().await;
+            let ids = std::mem::take(&mut self.scan.lock().uncounted);
+            for some in ids.chunks(SCAN_CHUNK) {
+                let (engine, work) = (Arc::clone(self), some.to_vec());
+                let work = move || work.into_iter().for_each(|id| drop(engine.settle(id)));
+                let _ = self.blocking.spawn(work).await;
+                tokio::time::sleep(SCAN_PAUSE).await;
+            }
         }
     }
 
@@ -226,7 +235,7 @@ impl Engine {
         let in_memory = upload.awaits_publish() || loaded.replayed.unsynced_bytes > 0;
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload);
-        // A journal that is much too large is replaced now, so that whoever reads it next has less to read.
+        // A journal that is much too large is replaced now, so that the next load has less to read.
         if (in_memory || leaves_bytes || matches!(loaded.compaction, Compaction::Due(_)))
             && let Err(error) = self.make_sure_of(id, &mut loaded)
         {
@@ -250,13 +259,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Whoever asked for it was faster than the startup scan; what its end released is still to go.
+    /// A request was faster than the startup scan; what its end released is still to go.
     /// Blocks.
     fn clean_up_asked_for(&self, id: TicketId) -> Result<(), ScanError> {
         let upload = match self.registry.loaded(id) {
-            Some(handle) => handle.lock().upload.clone(),
+            Some(handle) => handle.upload(),
             None => match self.load(id) {
-                Ok(loaded) => loaded.replayed.upload,
+                Ok(loaded) => Arc::new(loaded.replayed.upload),
                 Err(LookupError::Unknown) => return Ok(()),
                 Err(LookupError::Busy) => return Err(ScanError::busy()),
                 Err(LookupError::Fault(fault)) => return Err(ScanError::Unreadable(fault)),

@@ -1,7 +1,7 @@
 //! Slots that uploads hold and share: chunks in flight, long polls, small calls.
 
 use super::Engine;
-use super::error::LookupError;
+use super::error::{Full, LookupError, SmallCallError, Unread};
 use super::handle::UploadHandle;
 use super::stats::{Gauge, Up};
 use crate::core::id::TicketId;
@@ -12,32 +12,6 @@ use std::sync::Arc;
 pub(super) struct Slot<'a> {
     _own: Up<'a>,
     _all: Up<'a>,
-}
-
-/// Why a holder got no slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// As many as it may hold now; 0 where all slots are taken.
-    pub limit: u64,
-}
-
-/// Too many bytes of large answers about an upload are untaken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unread;
-
-/// Why a small call does not begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SmallCallError {
-    /// As many are under way as may.
-    Full(Full),
-    /// Answers to earlier ones were not taken.
-    Unread,
-}
-
-impl From<Unread> for SmallCallError {
-    fn from(_: Unread) -> Self {
-        Self::Unread
-    }
 }
 
 /// Takes a slot for the holder that counts in `own`, of those that `all` counts.

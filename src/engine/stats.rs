@@ -3,7 +3,7 @@
 //! Counters and gauges are one relaxed addition. A histogram takes a lock, so it gets one value for each chunk or sync
 //! and never one for each frame.
 
-use super::status::StateName;
+use crate::core::state::StateName;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,37 +1,20 @@
-//! How an upload stands, as a value to show; and waiting for it to change.
+//! How uploads stand, as values to show: of one, with waiting for it to change, and of all, a page at a time.
 
 use super::Engine;
-use super::error::LookupError;
+use super::error::{Fault, LookupError};
 use super::handle::UploadHandle;
 use super::slots;
 use crate::core::event::DigestRequest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
 use crate::core::limits::POLLS;
+use crate::core::state::StateName;
 use crate::core::time::Timestamp;
 use crate::core::upload::{Phase, Upload};
-use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The word for where an upload stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateName {
-    /// Nothing bound or stored yet.
-    New,
-    /// Taking bytes.
-    Uploading,
-    /// Complete; the backend has to take it.
-    HandingOver,
-    /// The backend has taken it.
-    Finished,
-    /// Cancelled or expired.
-    Cancelled,
-    /// The handover was given up.
-    Failed,
-}
 
 /// How an upload stood at one moment.
 #[derive(Clone, Debug)]
@@ -60,44 +43,13 @@ pub struct Status {
     pub path: Option<PathBuf>,
 }
 
-impl StateName {
-    /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::New,
-        Self::Uploading,
-        Self::HandingOver,
-        Self::Finished,
-        Self::Cancelled,
-        Self::Failed,
-    ];
-
-    /// The word used on the wire.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Uploading => "uploading",
-            Self::HandingOver => "handing_over",
-            Self::Finished => "finished",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The state of a word used on the wire.
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.word() == word)
-    }
-
-    /// Whether nothing more will happen by itself.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Finished | Self::Cancelled | Self::Failed)
-    }
-}
-
-impl fmt::Display for StateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
+/// One page of uploads, ordered by id.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The uploads.
+    pub uploads: Vec<Status>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<TicketId>,
 }
 
 impl Status {
@@ -163,7 +115,7 @@ impl Engine {
     /// The status of an upload as its rules describe it.
     pub(super) fn describe(&self, upload: &Upload) -> Status {
         let id = upload.ticket().id;
-        let state = name(upload.phase());
+        let state = upload.phase().state();
         let kept = match state {
             StateName::HandingOver | StateName::Failed => true,
             StateName::Finished => !upload.removes_file(),
@@ -185,22 +137,73 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Uploads after `after`, at most `limit`, only those in `state` if given. Those whose journal
+    /// cannot be read are left out (the log names them). Dropping the future changes nothing.
+    pub async fn list(
+        self: &Arc<Self>,
+        state: Option<StateName>,
+        after: Option<TicketId>,
+        limit: usize,
+    ) -> Result<Page, LookupError> {
+        let turn = self.loads.list().await?;
+        let engine = Arc::clone(self);
+        let work = self.blocking.spawn(move || {
+            // Kept to the end, also where the caller is gone.
+            let _turn = turn;
+            let mut ids = engine.journals.list()?;
+            ids.retain(|id| after.is_none_or(|after| *id > after));
+            ids.sort_unstable();
+            Ok(engine.page(&ids, state, limit))
+        });
+        let fault = |error: &dyn std::fmt::Display| {
+            LookupError::Fault(Fault::new("listing uploads", error))
+        };
+        match work.await {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(error)) => {
+                let error: std::io::Error = error;
+                Err(fault(&error))
+            }
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    fn page(&self, ids: &[TicketId], state: Option<StateName>, limit: usize) -> Page {
+        let mut uploads = Vec::new();
+        for id in ids {
+            let status = match self.in_memory(*id) {
+                Some(status) => status,
+                None => match self.load(*id) {
+                    Ok(loaded) => self.describe(&loaded.replayed.upload),
+                    Err(LookupError::Unknown) => continue,
+                    Err(LookupError::Busy) => {
+                        let fault = "no file descriptor is left";
+                        tracing::warn!(upload = %id.short(), fault, "could not read upload");
+                        continue;
+                    }
+                    Err(LookupError::Fault(fault)) => {
+                        tracing::warn!(upload = %id.short(), %fault, "could not read upload");
+                        continue;
+                    }
+                },
+            };
+            if state.is_some_and(|state| state != status.state) {
+                continue;
+            }
+            if uploads.len() == limit {
+                return Page { next: uploads.last().map(|last: &Status| last.id), uploads };
+            }
+            uploads.push(status);
+        }
+        Page { uploads, next: None }
+    }
+}
+
 fn attempts(upload: &Upload) -> u32 {
     match upload.phase() {
         Phase::HandingOver(calls) | Phase::Cancelled { owed: Some(calls), .. } => calls.begun,
         Phase::Finished { calls, .. } | Phase::Failed { calls, .. } => *calls,
         Phase::New | Phase::Uploading | Phase::Cancelled { owed: None, .. } => 0,
-    }
-}
-
-/// The word for a phase.
-pub(super) fn name(phase: &Phase) -> StateName {
-    match phase {
-        Phase::New => StateName::New,
-        Phase::Uploading => StateName::Uploading,
-        Phase::HandingOver(_) => StateName::HandingOver,
-        Phase::Finished { .. } => StateName::Finished,
-        Phase::Cancelled { .. } => StateName::Cancelled,
-        Phase::Failed { .. } => StateName::Failed,
     }
 }

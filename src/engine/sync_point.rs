@@ -3,9 +3,9 @@
 //! unsure.
 
 use super::Engine;
-use super::commit::{Op, PendingCommit};
 use super::error::Fault;
 use super::handle::UploadHandle;
+use super::queue::{Op, PendingCommit};
 use crate::storage::store::is_exhausted;
 use std::sync::Arc;
 use std::time::Duration;

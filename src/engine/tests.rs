@@ -1,17 +1,20 @@
 //! The engine over stores in memory: what a failing disk, a power cut and a rival request may and
 //! may not do.
 
-use super::calls::{CallKind, CallResult};
+use super::delivery::{Begun, Call, CallKind, CallResult};
 use super::error::{ChangeError, ClientFault, TransferError};
-use super::status::StateName;
+use super::options::{Options, Tuning};
 use super::tickets::NewUpload;
 use super::*;
 use crate::core::command::{FileFacts, Offer, Reach};
 use crate::core::digest::ChunkDigest;
-use crate::core::event::{DigestRequest, Notice, Removal};
+use crate::core::event::{DigestRequest, Durability, Notice, Removal};
 use crate::core::extent::Extent;
+use crate::core::handover::Policy;
 use crate::core::id::TicketId;
+use crate::core::limits::Limits;
 use crate::core::refusal::Refusal;
+use crate::core::state::StateName;
 use crate::storage::memory::journals::{MemoryJournals, Step::Sync};
 use crate::storage::memory::store::{Fate, MemoryStore, Step};
 use bytes::Bytes;
@@ -20,11 +23,12 @@ use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 mod damaged_journals;
+mod delivery;
 mod journals;
-mod outbox;
 mod over_time;
 mod scan;
 mod shared;
@@ -58,7 +62,7 @@ impl Machine {
             calls: Policy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
-            tuning: tuning::Tuning::default(),
+            tuning: Tuning::default(),
             waiting_bytes: 1 << 20,
         };
         self.start_as(options)
@@ -94,6 +98,17 @@ async fn ticket(engine: &Arc<Engine>) -> TicketId {
 
 async fn ticket_with(engine: &Arc<Engine>, digest: DigestRequest) -> TicketId {
     engine.new_upload(NewUpload { digest, ..wish() }).await.unwrap().0
+}
+
+/// The call that is pending, its file hashed if it has to be.
+async fn begin(engine: &Arc<Engine>, id: TicketId) -> Option<Call> {
+    loop {
+        match engine.begin_call(id).await.unwrap() {
+            Begun::Call(call) => return Some(call),
+            Begun::Unhashed => engine.hash_file(id).await.unwrap(),
+            Begun::Nothing => return None,
+        }
+    }
 }
 
 /// A body whose frames a test sends when it likes.
@@ -259,20 +274,20 @@ async fn a_handover_is_called_until_done_and_not_again() {
     let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    assert_eq!(engine.next_owed().await, id);
-    let call = engine.begin_call(id).await.unwrap().unwrap();
+    assert_eq!(engine.next_due().await, id);
+    let call = begin(&engine, id).await.unwrap();
     assert_eq!(call.kind, CallKind::Handover);
     drop(engine);
 
     // The server died with the call under way: it is owed again at once.
     let engine = machine.start(Durability::Durable);
     engine.status(id).await.unwrap();
-    assert_eq!(engine.next_owed().await, id);
-    let call = engine.begin_call(id).await.unwrap().unwrap();
-    assert!(call.fields.contains(&("attempt", "2".to_owned())));
+    assert_eq!(engine.next_due().await, id);
+    let call = begin(&engine, id).await.unwrap();
+    assert_eq!(call.attempt, 2);
     engine.end_call(id, CallResult::Done).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
-    assert!(engine.begin_call(id).await.unwrap().is_none());
+    assert!(begin(&engine, id).await.is_none());
     assert_eq!(engine.store.published(id).unwrap(), None, "removed when finished");
     assert!(matches!(
         engine.cancel(id, "x".into(), Notice::Owed).await,
@@ -303,12 +318,12 @@ async fn an_old_unanswered_call_is_made_once_more_before_it_is_given_up() {
     let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    engine.begin_call(id).await.unwrap().unwrap();
+    begin(&engine, id).await.unwrap();
     engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
     drop(engine);
     // As after a stop that was longer than calls are repeated for.
     let engine = machine.start_with(Durability::Durable, Duration::ZERO);
-    assert!(engine.begin_call(id).await.unwrap().is_some(), "called first");
+    assert!(begin(&engine, id).await.is_some(), "called first");
     engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
 }
@@ -389,13 +404,9 @@ async fn a_last_chunk_that_could_not_be_recorded_can_be_sent_again() {
 async fn a_file_that_comes_in_order_is_not_read_for_its_digest() {
     use sha2::Digest as _;
     let expected = sha2::Sha256::digest(b"helloworld");
-    let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
-    let expected = format!("sha-256={expected}");
-    let digest_of = async |engine: &Arc<Engine>, id| {
-        let call = engine.begin_call(id).await.unwrap().unwrap();
-        let field = call.fields.into_iter().find(|(name, _)| *name == "digest").unwrap();
-        field.1
-    };
+    let expected: [u8; 32] = expected.into();
+    let digest_of =
+        async |engine: &Arc<Engine>, id| *begin(engine, id).await.unwrap().upload.sha256().unwrap();
     for ack in [Durability::Durable, Durability::Written] {
         let (reads, machine) = (Arc::new(AtomicU64::new(0)), Machine::default());
         let counted = Arc::clone(&reads);

@@ -3,12 +3,13 @@
 use super::Engine;
 use super::context::{RequestContext, request_of};
 use super::error::{ChangeError, Fault, TicketError};
-use super::status::{StateName, Status};
+use super::status::Status;
 use crate::core::command::{Command, FileFacts};
 use crate::core::event::{DigestRequest, Durability, Notice, Removal, Ticket};
 use crate::core::id::TicketId;
-use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::Refusal;
+use crate::core::state::StateName;
+use crate::core::time::{Timestamp, Uptime};
 use crate::storage::journal::SyncWhen;
 use crate::storage::local::log::{self, LogError};
 use crate::storage::store::is_exhausted;
@@ -53,15 +54,13 @@ impl Engine {
     /// future may leave a ticket that nobody knows; it expires.
     pub async fn new_upload(
         self: &Arc<Self>,
-        wish: NewUpload,
-    ) -> Result<(TicketId, crate::core::time::Timestamp), TicketError> {
+        request: NewUpload,
+    ) -> Result<(TicketId, Timestamp), TicketError> {
         if self.draining.is_cancelled() {
             return Err(TicketError::Draining);
         }
-        if let Some(file) = wish.length {
-            let limit =
-                wish.max_bytes.or(self.options().limits.max_upload_bytes).unwrap_or(MAX_FILE_BYTES);
-            let limit = limit.min(self.options().limits.max_upload_bytes.unwrap_or(MAX_FILE_BYTES));
+        if let Some(file) = request.length {
+            let limit = self.options().limits.max_file_bytes(request.max_bytes);
             if file > limit {
                 return Err(TicketError::Refused(Refusal::FileTooLarge { file, limit }));
             }
@@ -72,81 +71,69 @@ impl Engine {
         let ticket = Ticket {
             id: TicketId::from_random(random),
             created: self.now(),
-            finish_url: wish.finish_url,
-            secret: wish.secret,
-            removal: wish.removal,
-            max_bytes: wish.max_bytes,
-            length: wish.length,
-            digest: wish.digest,
-            metadata: wish.metadata,
-            idle_timeout: wish.idle_timeout,
+            finish_url: request.finish_url,
+            secret: request.secret,
+            removal: request.removal,
+            max_bytes: request.max_bytes,
+            length: request.length,
+            digest: request.digest,
+            metadata: request.metadata,
+            idle_timeout: request.idle_timeout,
         };
         let (id, created) = (ticket.id, ticket.created);
         let idle = ticket.idle_timeout.unwrap_or(self.options().max_idle);
         // Counted before anything is waited for, so that those who ask at once are not let in together.
-        let limit = self.options().max_uploads;
-        if !self.stats.uploads_open.add_below(limit) {
-            return Err(TicketError::TooMany { limit });
-        }
-        self.stats.uploads.of(StateName::New).add(1);
-        // Before it is on disk: the sweep then knows that it is counted here.
-        self.timers.set(id, created.uptime.after(idle));
-        self.write_ticket(ticket).await?;
+        let slot = OpenSlot::take(self, id, created.uptime.after(idle))?;
+        self.write_ticket(ticket, slot).await?;
         Ok((id, created.date.after(idle)))
     }
 
-    async fn write_ticket(self: &Arc<Self>, ticket: Ticket) -> Result<(), TicketError> {
+    async fn write_ticket(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        slot: OpenSlot,
+    ) -> Result<(), TicketError> {
         let engine = Arc::clone(self);
         let token = self.tracker.token();
         let context = RequestContext::current();
         let written = self.blocking.spawn(move || {
             let _token = token;
-            let sync = match engine.options().ack {
-                Durability::Durable => SyncWhen::Now,
-                Durability::Written => SyncWhen::Later,
-            };
-            let written = match engine.space.reserve(&*engine.store, 0) {
-                Ok(Some(_)) => {
-                    let create = || log::create(&*engine.journals, &ticket, sync);
-                    match sync {
-                        SyncWhen::Now => engine.stats.disk_syncs.during(create, is_fault),
-                        SyncWhen::Later => create(),
-                    }
-                }
-                Ok(None) => Err(LogError::NoSpace),
-                Err(error) => Err(LogError::Fault(error)),
-            };
             // Here, where nobody's leaving can interrupt it.
+            let written = engine.create_journal(&ticket);
             match &written {
                 Ok(()) => {
+                    slot.keep();
                     engine.registry.settled(ticket.id);
                     engine.stats.tickets.inc();
                     let request = request_of(context.as_ref());
                     tracing::info!(upload = %ticket.id.short(), request, "upload ticket issued");
                 }
-                Err(error) => {
-                    engine.stats.uploads_open.add(-1);
-                    engine.stats.uploads.of(StateName::New).add(-1);
-                    engine.timers.clear(ticket.id);
-                    if let LogError::Fault(error) = error
-                        && !is_exhausted(error)
-                    {
-                        engine.stats.faults.inc();
-                        tracing::error!(%error, "could not write upload ticket: the disk failed");
-                    }
+                Err(TicketError::Fault(fault)) => {
+                    engine.stats.faults.inc();
+                    tracing::error!(error = %fault, "could not write upload ticket: the disk failed");
                 }
+                // Said to who asked.
+                Err(_) => {}
             }
             written
         });
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(LogError::NoSpace)) => Err(TicketError::NoSpace),
-            Ok(Err(LogError::Fault(error))) if is_exhausted(&error) => Err(TicketError::Exhausted),
-            Ok(Err(LogError::Fault(error))) => {
-                Err(TicketError::Fault(Fault::new("writing the ticket", &error)))
-            }
-            Err(error) => Err(TicketError::Fault(Fault::new("writing the ticket", &error))),
+        let lost = |error| TicketError::Fault(Fault::new("writing the ticket", &error));
+        written.await.map_err(lost)?
+    }
+
+    fn create_journal(&self, ticket: &Ticket) -> Result<(), TicketError> {
+        let sync = match self.options().ack {
+            Durability::Durable => SyncWhen::Now,
+            Durability::Written => SyncWhen::Later,
+        };
+        let reserved = self.space.reserve(&*self.store, 0).map_err(LogError::Fault)?;
+        let _reserved = reserved.ok_or(TicketError::NoSpace)?;
+        let create = || log::create(&*self.journals, ticket, sync);
+        match sync {
+            SyncWhen::Now => self.stats.disk_syncs.during(create, is_fault)?,
+            SyncWhen::Later => create()?,
         }
+        Ok(())
     }
 
     /// Whether the upload still takes anything; for a refusal before a body is read.
@@ -208,6 +195,42 @@ impl Engine {
             Ok(())
         } else {
             Err(ChangeError::Refused(Refusal::WrongSecret))
+        }
+    }
+}
+
+/// The place of a new upload among the open ones: counted, and with a timer, from before its journal is made. Undone
+/// when dropped, unless kept.
+struct OpenSlot {
+    engine: Arc<Engine>,
+    id: TicketId,
+    kept: bool,
+}
+
+impl OpenSlot {
+    fn take(engine: &Arc<Engine>, id: TicketId, due: Uptime) -> Result<Self, TicketError> {
+        let limit = engine.options().max_uploads;
+        if !engine.stats.uploads_open.add_below(limit) {
+            return Err(TicketError::TooMany { limit });
+        }
+        engine.stats.uploads.of(StateName::New).add(1);
+        // Before it is on disk: the startup scan then knows that it is counted here.
+        engine.timers.set(id, due);
+        Ok(Self { engine: Arc::clone(engine), id, kept: false })
+    }
+
+    /// The upload exists from now on.
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for OpenSlot {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.engine.stats.uploads_open.add(-1);
+            self.engine.stats.uploads.of(StateName::New).add(-1);
+            self.engine.timers.clear(self.id);
         }
     }
 }

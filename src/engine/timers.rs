@@ -117,9 +117,27 @@ impl Timers {
         }
     }
 
-    /// Waits until something has been set. Dropping the future changes nothing.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Waits for the next upload that something is due for, taken out by `take`. Wakes at least every
+    /// [`LONGEST_SLEEP`], since the clock of sleeps stands still while the machine is suspended, and `uptime` goes on.
+    /// Dropping the future takes none.
+    pub async fn next(
+        &self,
+        uptime: impl Fn() -> Uptime,
+        take: impl Fn(Uptime) -> Due,
+    ) -> TicketId {
+        loop {
+            let now = uptime();
+            let pause = match take(now) {
+                Due::Now(id) => return id,
+                Due::At(at) => at.since(now).min(LONGEST_SLEEP),
+                Due::Never => LONGEST_SLEEP,
+            };
+            tokio::select! {
+                biased;
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
     }
 
     /// Uploads in the queue, and the earliest moment.
@@ -128,6 +146,8 @@ impl Timers {
         (queue.by_id.len(), queue.by_time.first().map(|(at, _)| *at))
     }
 }
+
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -6,21 +6,21 @@
 use super::Engine;
 use super::batch::Source;
 use super::chunk::{Chunk, End};
-use super::claims::Claim;
-use super::commit::Op;
 use super::context::RequestContext;
 use super::deadline;
 use super::detached::{Detached, Panicked};
 use super::error::{Fault, TransferError};
-use super::handle::UploadHandle;
+use super::handle::{State, UploadHandle};
+use super::queue::Op;
 use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{Offer, Reach};
 use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
-use crate::core::limits::{CHUNKS, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
-use crate::core::refusal::Refusal;
+use crate::core::limits::{CHUNKS, Limits, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
+use crate::core::refusal::{Refusal, Terminal};
+use crate::core::upload::Phase;
 use crate::storage::store::Blob;
 use futures_core::Stream;
 use std::pin::{Pin, pin};
@@ -29,12 +29,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 impl Engine {
     /// Stores the body of one PUT at its offset and acknowledges it.
     ///
     /// Durability: with `ack = durable` data and record are synced when this returns `Ok`. If the
-    /// chunk completes the file, the file is in its place then. Errors: whatever could be kept of
+    /// chunk completes the file, the file is published then. Errors: whatever could be kept of
     /// the chunk has been acknowledged before the error is returned. Cancel: dropping the future
     /// loses nothing; the transfer goes on until its source ends, and counts what it got.
     ///
@@ -88,7 +89,7 @@ impl Engine {
             };
             ended
         } else {
-            chunk.receive(source, claim.as_ref()).await
+            chunk.receive(source, claim.as_ref().map(|claim| &claim.fence)).await
         };
         let (bytes, arrived) = (chunk.body_bytes(), Instant::now());
         let result = chunk.conclude(ended).await;
@@ -108,14 +109,8 @@ impl Engine {
     ) -> Result<Option<Status>, TransferError> {
         let handle = self.find(id).await?;
         self.check_answers(&handle)?;
-        let missing = {
-            let state = handle.lock();
-            if let Some(fault) = &state.fault {
-                return Err(TransferError::Fault(fault.clone()));
-            }
-            state.upload.admit(offer, &self.options().limits)
-        };
-        if !missing.map_err(TransferError::Refused)?.is_empty() || !handle.knows(offer) {
+        let missing = handle.lock().admit(offer, &self.options().limits)?;
+        if !missing.is_empty() || !handle.knows(offer) {
             return Ok(None);
         }
         self.publish_if_complete(&handle).await?;
@@ -160,10 +155,7 @@ impl Engine {
         let limits = &self.options().limits;
         let claim = {
             let mut state = handle.lock();
-            if let Some(fault) = &state.fault {
-                return Err(TransferError::Fault(fault.clone()));
-            }
-            let missing = state.upload.admit(offer, limits).map_err(TransferError::Refused)?;
+            let missing = state.admit(offer, limits)?;
             if missing.is_empty() {
                 return Ok((None, missing));
             }
@@ -181,13 +173,13 @@ impl Engine {
         tokio::select! {
             biased;
             () = claim.fence.cancelled() => return Err(self.fenced(handle)),
-            () = claim.turn() => {}
-            () = deadline::passed(TURN_DEADLINE) => {
+            () = claim.granted() => {}
+            () = deadline::passed(CLAIM_DEADLINE) => {
                 return Err(TransferError::Fault(Fault("an older request did not release its range".into())));
             }
         }
         let mut state = handle.lock();
-        let missing = state.upload.admit(offer, limits).map_err(TransferError::Refused)?;
+        let missing = state.admit(offer, limits)?;
         state.claims.narrow(claim.number, missing.clone());
         drop(state);
         Ok(if missing.is_empty() { (None, missing) } else { (Some(claim), missing) })
@@ -218,8 +210,26 @@ impl Engine {
         blob.map_err(|error| TransferError::disk("opening the part", &error))
     }
 
-    /// A complete file that is not in its place yet (its publish found the disk full, say) is put
-    /// there now.
+    /// Why a claim was fenced off.
+    pub(super) fn fenced(&self, handle: &Arc<UploadHandle>) -> TransferError {
+        let state = handle.lock();
+        if let Some(fault) = &state.fault {
+            return TransferError::Fault(fault.clone());
+        }
+        match state.upload.phase() {
+            Phase::Cancelled { .. } => {
+                TransferError::Refused(Refusal::UploadOver(Terminal::Cancelled))
+            }
+            Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Terminal::Failed)),
+            Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
+                self.stats.superseded.inc();
+                TransferError::Superseded
+            }
+        }
+    }
+
+    /// A complete file that is not published yet (its publish found the disk full, say) is
+    /// published now.
     async fn publish_if_complete(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
@@ -231,13 +241,54 @@ impl Engine {
     }
 }
 
+/// A claim on bytes of an upload. Given back when dropped.
+struct Claim {
+    handle: Arc<UploadHandle>,
+    number: u64,
+    /// Cancelled when a newer request wants the bytes, or the upload takes no more.
+    fence: CancellationToken,
+}
+
+impl Claim {
+    /// Waits until no older claim on the same bytes is held. Dropping the future changes nothing.
+    async fn granted(&self) {
+        loop {
+            let changed = self.handle.released.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.handle.lock().claims.must_wait(self.number) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Also while a panic unwinds: it must not become a second one.
+        self.handle.lock_poisoned().claims.remove(self.number);
+        self.handle.released.notify_waiters();
+    }
+}
+
+impl State {
+    /// What of the offer is missing and may be stored now.
+    fn admit(&self, offer: &Offer, limits: &Limits) -> Result<ExtentSet, TransferError> {
+        match &self.fault {
+            Some(fault) => Err(TransferError::Fault(fault.clone())),
+            None => self.upload.admit(offer, limits).map_err(TransferError::Refused),
+        }
+    }
+}
+
 impl UploadHandle {
     /// Whether an offer of which nothing is missing says nothing new either: its range is named, and the length
     /// it gives is known.
     fn knows(&self, offer: &Offer) -> bool {
         let named = offer.reach == Reach::Chunk || offer.length.is_some();
-        let told = offer.length.is_none() || offer.length == self.lock().upload.length();
-        named && offer.extent.is_some() && told
+        let known = offer.length.is_none() || offer.length == self.lock().upload.length();
+        named && offer.extent.is_some() && known
     }
 }
 
@@ -266,4 +317,4 @@ const IN_PLACE: Duration = Duration::from_millis(250);
 const SKIM: Duration = Duration::from_secs(5);
 const SKIM_BYTES: u64 = 80 << 10;
 /// An older request that was told to let go does so when its current write ends.
-const TURN_DEADLINE: Duration = Duration::from_secs(30);
+const CLAIM_DEADLINE: Duration = Duration::from_secs(30);

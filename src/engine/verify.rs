@@ -3,6 +3,8 @@
 //! A client that goes on with an upload after a restart asks this before it sends more, so that two
 //! versions of a file are never mixed.
 
+pub(super) mod budget;
+
 use super::Engine;
 use super::error::{Fault, LookupError};
 use super::handle::UploadHandle;
@@ -11,6 +13,7 @@ use super::status::Status;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::storage::store::Blob;
+use budget::Comparing;
 use sha2::Digest as _;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,32 +175,6 @@ impl Drop for Wanted {
     }
 }
 
-/// The comparisons of one upload.
-#[derive(Debug, Default)]
-pub(super) struct Comparing {
-    running: bool,
-    /// Bytes read lately; they are forgotten at [`BYTES_A_SECOND`].
-    spent: u64,
-    /// As of then.
-    at: Option<Instant>,
-}
-
-impl Comparing {
-    /// Lets `bytes` of an upload that holds `received` be read, or says when that may be.
-    fn spend(&mut self, bytes: u64, received: u64, now: Instant) -> Result<(), Duration> {
-        let past = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let forgotten = u64::try_from(past.as_millis()).unwrap_or(u64::MAX);
-        let spent = self.spent.saturating_sub(forgotten.saturating_mul(BYTES_A_SECOND / 1000));
-        let most = BYTES_AT_ONCE.saturating_add(received.saturating_mul(2));
-        let over = spent.saturating_add(bytes).saturating_sub(most);
-        if over > 0 {
-            return Err(Duration::from_secs(over.div_ceil(BYTES_A_SECOND)));
-        }
-        (self.spent, self.at) = (spent + bytes, Some(now));
-        Ok(())
-    }
-}
-
 /// The one comparison of an upload, until it is dropped.
 struct Alone<'a>(&'a UploadHandle);
 
@@ -274,11 +251,6 @@ const WAITING: u64 = 64;
 const WAIT: Duration = Duration::from_secs(5);
 /// Read and hashed in one go: so much is still read when the caller has gone.
 const BLOCK_BYTES: usize = 256 << 10;
-/// What comparisons may read of an upload at once, beside twice what it holds: a client that goes on compares all of
-/// its file once or twice, and nobody makes the disk read more than a small multiple of what was sent.
-const BYTES_AT_ONCE: u64 = 64 << 20;
-/// What is forgotten of it each second.
-const BYTES_A_SECOND: u64 = 4_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -295,22 +267,5 @@ mod tests {
         let whole: [u8; 32] = sha2::Sha256::digest(vec![7; 10_000]).into();
         assert_eq!(read(true).unwrap(), whole, "in blocks that do not fit");
         assert!(read(false).is_err());
-    }
-
-    #[test]
-    fn what_is_read_is_a_multiple_of_what_was_sent() {
-        let (mut comparing, start) = (Comparing::default(), Instant::now());
-        let call = 16 << 20;
-        // An upload of 16 MiB: itself twice, and the rest of the allowance.
-        for _ in 0..6 {
-            assert_eq!(comparing.spend(call, call, start), Ok(()));
-        }
-        assert_eq!(comparing.spend(call, call, start), Err(Duration::from_secs(5)));
-        assert_eq!(comparing.spend(1, call, start), Err(Duration::from_secs(1)));
-        assert_eq!(comparing.spend(call, call, start + Duration::from_secs(5)), Ok(()));
-        // A large one is compared wholly, twice, at once.
-        let (mut comparing, large) = (Comparing::default(), 10 << 30);
-        let calls = (0..).take_while(|_| comparing.spend(call, large, start).is_ok()).count();
-        assert_eq!(calls as u64 * call, 2 * large + BYTES_AT_ONCE);
     }
 }

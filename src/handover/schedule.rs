@@ -1,45 +1,44 @@
 //! Which of the calls that are due is made next: fair over destinations, whatever each of them does.
 //!
-//! A call takes a place until it has ended. How many places a destination may take depends on its
-//! standing, and each standing has places of its own. So a destination that keeps calls waiting takes none from
+//! A call takes a slot until it has ended. How many slots a destination may take depends on its
+//! standing, and each standing has slots of its own. So a destination that keeps calls waiting takes none from
 //! those that answer, however many calls are due for it and however many such destinations there are:
 //!
-//! | standing | its last call | calls at once | places for the first calls | for further ones |
+//! | standing | its last call | calls at once | slots for the first calls | for further ones |
 //! |---|---|---|---|---|
 //! | answers | was answered, with whatever status | 16 | 1/4 of all | 3/16 |
 //! | untried | there was none, or it failed at once | 4 | 3/8 | 1/16 |
 //! | silent | waited in vain | 1 | 1/8 | none |
 //!
-//! Among the destinations that wait for places of one kind it goes round; the calls of one destination
+//! Among the destinations that wait for slots of one kind it goes round; the calls of one destination
 //! are made in the order in which they fell due. There is no clock here: how long a call took is an
 //! argument.
 
 use crate::core::destination::Destination;
-use crate::core::id::TicketId;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-/// The calls that are due, and the places that running ones take.
+/// The calls that are due, and the slots that running ones take.
 #[derive(Debug)]
-pub(super) struct Schedule {
-    destinations: HashMap<Destination, State>,
-    /// For each kind of place: destinations that have a call for one, in the order of their turns.
-    turns: [BTreeMap<u64, Destination>; KINDS.len()],
+pub(super) struct Schedule<T> {
+    destinations: HashMap<Destination, State<T>>,
+    /// For each kind of slot: destinations that have a call for one, in the order in which they are served.
+    queues: [BTreeMap<u64, Destination>; KINDS.len()],
     free: [usize; KINDS.len()],
-    next_turn: u64,
+    next_position: u64,
     /// Destinations for which nothing is due and nothing runs.
     idle: usize,
 }
 
-/// A call that may be made now. Its place is taken until [`Schedule::release`].
+/// A call that may be made now. Its slot is taken until [`Schedule::release`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) id: TicketId,
+pub(super) struct Start<T> {
+    pub(super) item: T,
     pub(super) destination: Destination,
     pub(super) kind: Kind,
 }
 
-/// How a call ended, as far as places go.
+/// How a call ended, as far as slots go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// With an HTTP answer.
@@ -48,7 +47,7 @@ pub(super) enum Outcome {
     Failed { after: Duration },
 }
 
-/// What kind of place a call takes.
+/// What kind of slot a call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     standing: Standing,
@@ -70,124 +69,124 @@ enum Order {
 }
 
 #[derive(Debug)]
-struct State {
+struct State<T> {
     standing: Standing,
-    due: VecDeque<TicketId>,
+    due: VecDeque<T>,
     running: usize,
-    /// Where it stands in `turns`.
-    turn: Option<(Kind, u64)>,
-    /// When its last call ended, counted in turns.
+    /// Where it stands in `queues`.
+    position: Option<(Kind, u64)>,
+    /// When its last call ended, counted in positions.
     last_end: u64,
 }
 
-impl Schedule {
-    /// A schedule with so many places, 32 at least.
-    pub(super) fn new(places: usize) -> Self {
-        let places = places.max(LEAST_PLACES);
-        let free = KINDS.map(|kind| places * kind.sixteenths() / 16);
+impl<T> Schedule<T> {
+    /// A schedule with so many slots, 32 at least.
+    pub(super) fn new(slots: usize) -> Self {
+        let slots = slots.max(LEAST_SLOTS);
+        let free = KINDS.map(|kind| slots * kind.sixteenths() / 16);
         Self {
             destinations: HashMap::new(),
-            turns: Default::default(),
+            queues: Default::default(),
             free,
-            next_turn: 0,
+            next_position: 0,
             idle: 0,
         }
     }
 
     /// A call is due.
-    pub(super) fn push(&mut self, id: TicketId, destination: &Destination) {
+    pub(super) fn push(&mut self, item: T, destination: &Destination) {
         let state = self.destinations.get_mut(destination);
         if state.as_ref().is_some_and(|state| state.is_idle()) {
             self.idle -= 1;
         }
         match state {
-            Some(state) => state.due.push_back(id),
+            Some(state) => state.due.push_back(item),
             None => {
                 let state = State {
                     standing: Standing::Untried,
-                    due: VecDeque::from([id]),
+                    due: VecDeque::from([item]),
                     running: 0,
-                    turn: None,
+                    position: None,
                     last_end: 0,
                 };
                 self.destinations.insert(destination.clone(), state);
             }
         }
-        self.line_up(destination);
+        self.enqueue(destination);
     }
 
-    /// Takes the next call that has a place.
-    pub(super) fn next(&mut self) -> Option<Start> {
+    /// Takes the next call that has a slot.
+    pub(super) fn next(&mut self) -> Option<Start<T>> {
         let kind = KINDS
             .into_iter()
-            .find(|kind| self.free[kind.index()] > 0 && !self.turns[kind.index()].is_empty())?;
-        let (_, destination) = self.turns[kind.index()].first_key_value()?;
+            .find(|kind| self.free[kind.index()] > 0 && !self.queues[kind.index()].is_empty())?;
+        let (_, destination) = self.queues[kind.index()].first_key_value()?;
         let destination = destination.clone();
         let state = self.destinations.get_mut(&destination)?;
-        let id = state.due.pop_front()?;
+        let item = state.due.pop_front()?;
         state.running += 1;
         self.free[kind.index()] -= 1;
-        self.leave(&destination);
-        self.line_up(&destination);
-        Some(Start { id, destination, kind })
+        self.dequeue(&destination);
+        self.enqueue(&destination);
+        Some(Start { item, destination, kind })
     }
 
-    /// A call has ended so; its place is taken until it is released.
+    /// A call has ended so; its slot is taken until it is released.
     pub(super) fn ended(&mut self, destination: &Destination, outcome: Outcome) {
         let Some(state) = self.destinations.get_mut(destination) else { return };
         state.standing = match (outcome, state.standing) {
             (Outcome::Answered, _) => Standing::Answers,
             (Outcome::Failed { after }, _) if after >= LONG => Standing::Silent,
-            // It took no place from anybody.
+            // It took no slot from anybody.
             (Outcome::Failed { .. }, Standing::Silent | Standing::Untried) => Standing::Untried,
             (Outcome::Failed { .. }, Standing::Answers) => Standing::Answers,
         };
-        self.line_up(destination);
+        self.enqueue(destination);
     }
 
-    /// Gives back the place of a call.
+    /// Gives back the slot of a call.
     pub(super) fn release(&mut self, destination: &Destination, kind: Kind) {
         self.free[kind.index()] += 1;
         let Some(state) = self.destinations.get_mut(destination) else { return };
         state.running -= 1;
-        state.last_end = self.next_turn;
+        state.last_end = self.next_position;
         if state.is_idle() {
             self.idle += 1;
         }
-        self.line_up(destination);
+        self.enqueue(destination);
         if self.idle > REMEMBERED {
-            self.forget();
+            self.evict();
         }
     }
 
     /// Puts a destination where it belongs now; at the end of the line, unless it stands in that line already.
-    fn line_up(&mut self, destination: &Destination) {
+    fn enqueue(&mut self, destination: &Destination) {
         let Some(state) = self.destinations.get(destination) else { return };
         let wanted = state.wanted();
-        if state.turn.map(|(kind, _)| kind) == wanted {
+        if state.position.map(|(kind, _)| kind) == wanted {
             return;
         }
-        self.leave(destination);
+        self.dequeue(destination);
         let Some(kind) = wanted else { return };
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        self.turns[kind.index()].insert(turn, destination.clone());
+        let position = self.next_position;
+        self.next_position += 1;
+        self.queues[kind.index()].insert(position, destination.clone());
         if let Some(state) = self.destinations.get_mut(destination) {
-            state.turn = Some((kind, turn));
+            state.position = Some((kind, position));
         }
     }
 
-    fn leave(&mut self, destination: &Destination) {
+    fn dequeue(&mut self, destination: &Destination) {
         let state = self.destinations.get_mut(destination);
-        if let Some((kind, turn)) = state.and_then(|state| state.turn.take()) {
-            self.turns[kind.index()].remove(&turn);
+        if let Some((kind, position)) = state.and_then(|state| state.position.take()) {
+            self.queues[kind.index()].remove(&position);
         }
     }
 
     /// Forgets destinations for which nothing is due and nothing runs: those that do not answer first, and of
     /// those the ones called longest ago.
-    fn forget(&mut self) {
-        let idle = |(destination, state): (&Destination, &State)| {
+    fn evict(&mut self) {
+        let idle = |(destination, state): (&Destination, &State<T>)| {
             let answers = state.standing == Standing::Answers;
             state.is_idle().then(|| (answers, state.last_end, destination.clone()))
         };
@@ -200,12 +199,12 @@ impl Schedule {
     }
 }
 
-impl State {
+impl<T> State<T> {
     fn is_idle(&self) -> bool {
         self.due.is_empty() && self.running == 0
     }
 
-    /// The kind of place that its next call needs, if it may be made.
+    /// The kind of slot that its next call needs, if it may be made.
     fn wanted(&self) -> Option<Kind> {
         if self.due.is_empty() || self.running >= self.standing.calls_at_once() {
             return None;
@@ -257,9 +256,9 @@ const KINDS: [Kind; 6] = [
     Kind { standing: Standing::Silent, order: Order::First },
     Kind { standing: Standing::Silent, order: Order::Further },
 ];
-/// Fewer places would leave a standing without one.
-const LEAST_PLACES: usize = 32;
-/// A call that fails sooner takes a place for so short a time that nobody waits for it: refused
+/// Fewer slots would leave a standing without one.
+const LEAST_SLOTS: usize = 32;
+/// A call that fails sooner takes a slot for so short a time that nobody waits for it: refused
 /// connections, names that do not exist.
 const LONG: Duration = Duration::from_secs(2);
 /// Destinations whose standing is remembered although nothing is due for them.

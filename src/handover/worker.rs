@@ -1,16 +1,13 @@
-//! Makes the calls that are owed, some at a time, and reports how each ended.
-//!
-//! What was begun is recorded before it is made and its end after, so a crash at any moment leaves
-//! either nothing owed or the call owed again; none is lost.
+//! Makes the deliveries that are due, some at a time, and reports how each ended.
 
 use super::client::{Answer, Client};
+use super::form;
 use super::schedule::{Kind, Outcome, Schedule, Start};
 use crate::core::destination::Destination;
-use crate::core::id::TicketId;
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::engine::calls::{Call, CallKind, CallResult};
 use crate::engine::context::{RequestContext, request_of};
+use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use crate::engine::error::ChangeError;
 use crate::engine::swap::Swap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,35 +18,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
-/// What one destination may take of them stands in `schedule.rs`.
+/// How many of them one destination may take stands in `schedule.rs`.
 pub const MAX_CALLS: usize = 512;
 
-/// Calls backends until `stop`, `places` at a time; calls under way are joined by `calls` and end by
-/// their own deadline or by `cut`. Dropping the future makes no further calls; those owed stay owed.
+/// Calls backends until `stop`, `slots` at a time; calls under way are joined by `calls` and end by
+/// their own deadline or by `cut`. Dropping the future makes no further calls; their deliveries stay pending.
 pub async fn run(
     engine: Arc<Engine>,
     client: Arc<Swap<Client>>,
-    places: usize,
+    slots: usize,
     stop: CancellationToken,
     cut: CancellationToken,
     calls: TaskTracker,
 ) {
-    let queues = Arc::new(Queues::new(places));
+    let queues = Arc::new(Queues::new(slots));
     loop {
-        while let Some((id, place)) = queues.hashing.next() {
-            let (engine, queues, cut) = (Arc::clone(&engine), Arc::clone(&queues), cut.clone());
+        while let Some((delivery, slot)) = queues.hashing.next() {
+            let (queues, cut) = (Arc::clone(&queues), cut.clone());
             calls.spawn(async move {
-                cut.run_until_cancelled(hash(&engine, &queues, id, place)).await;
+                cut.run_until_cancelled(hash(delivery, &queues, slot)).await;
             });
         }
-        while let Some((id, place)) = queues.calls.next() {
-            let (engine, queues, cut) = (Arc::clone(&engine), Arc::clone(&queues), cut.clone());
-            let client = client.now();
-            engine.stats().calls_waiting.add(-1);
+        while let Some((delivery, slot)) = queues.calls.next() {
+            let (client, queues, cut) = (client.now(), Arc::clone(&queues), cut.clone());
             calls.spawn(async move {
-                let _running = engine.stats().calls_running.up();
                 // A call that is cut off is recorded as begun: it is repeated after the start.
-                cut.run_until_cancelled(one(&engine, &client, &queues, id, place)).await;
+                cut.run_until_cancelled(deliver(delivery, &client, &queues, slot)).await;
             });
         }
         // Many may be due at once, and other work of this runtime waits.
@@ -57,165 +51,120 @@ pub async fn run(
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            id = engine.next_owed() => {
-                engine.stats().calls_waiting.add(1);
-                queues.calls.push(id, &engine.destination(id));
+            delivery = engine.next_delivery() => {
+                let destination = delivery.destination();
+                queues.calls.push(delivery, &destination);
             }
             () = queues.freed.notified() => {}
         }
     }
 }
 
-/// What calls wait for, one after the other.
+/// What deliveries wait for, one after the other.
 struct Queues {
-    /// Files to be hashed before their calls, fair as these are. A call takes no place until that is done.
+    /// Files to be hashed before their calls, fair as these are. A call takes no slot until that is done.
     hashing: Arc<Queue>,
     calls: Arc<Queue>,
-    /// Calls that have ended and are being recorded; they take no place any more.
+    /// Calls that have ended and are being recorded; they take no slot any more.
     ending: Semaphore,
     freed: Arc<Notify>,
 }
 
 impl Queues {
-    fn new(places: usize) -> Self {
+    fn new(slots: usize) -> Self {
         let freed = Arc::new(Notify::new());
         let queue = || {
-            let schedule = Mutex::new(Schedule::new(places));
+            let schedule = Mutex::new(Schedule::new(slots));
             Arc::new(Queue { schedule, freed: Arc::clone(&freed) })
         };
         let (hashing, calls) = (queue(), queue());
-        Self { hashing, calls, ending: Semaphore::new(places), freed }
+        Self { hashing, calls, ending: Semaphore::new(slots), freed }
     }
 }
 
-/// What waits for a place, and the places.
+/// Deliveries that wait for a slot, and the slots.
 struct Queue {
-    schedule: Mutex<Schedule>,
-    /// A place was freed, or more of them may be taken.
+    schedule: Mutex<Schedule<Delivery>>,
+    /// A slot was freed, or more of them may be taken.
     freed: Arc<Notify>,
 }
 
 impl Queue {
-    fn push(&self, id: TicketId, destination: &Destination) {
-        self.schedule().push(id, destination);
+    fn push(&self, delivery: Delivery, destination: &Destination) {
+        self.schedule().push(delivery, destination);
         self.freed.notify_one();
     }
 
-    fn next(self: &Arc<Self>) -> Option<(TicketId, Arc<Place>)> {
-        let Start { id, destination, kind } = self.schedule().next()?;
-        Some((id, Arc::new(Place { queue: Arc::clone(self), destination, kind })))
+    fn next(self: &Arc<Self>) -> Option<(Delivery, Arc<Slot>)> {
+        let Start { item, destination, kind } = self.schedule().next()?;
+        Some((item, Arc::new(Slot { queue: Arc::clone(self), destination, kind })))
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+    fn schedule(&self) -> MutexGuard<'_, Schedule<Delivery>> {
         self.schedule.lock().expect("no holder of this lock panics")
     }
 }
 
-/// The place of a call. It is free again when the call has ended and nothing that it started, such as a
+/// The slot of a call. It is free again when the call has ended and nothing that it started, such as a
 /// name look-up, runs on.
-struct Place {
+struct Slot {
     queue: Arc<Queue>,
     destination: Destination,
     kind: Kind,
 }
 
-impl Place {
+impl Slot {
     fn ended(&self, outcome: Outcome) {
         self.queue.schedule().ended(&self.destination, outcome);
         self.queue.freed.notify_one();
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.queue.schedule().release(&self.destination, self.kind);
         self.queue.freed.notify_one();
     }
 }
 
-/// Puts an upload back into the queue unless its call was seen to, also when the task is dropped.
-struct Owed<'a> {
-    engine: &'a Engine,
-    id: TicketId,
-    seen_to: bool,
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        if !self.seen_to {
-            self.engine.put_back(self.id);
-        }
+/// Hashes the file of an upload, which then waits for the slot of its call again.
+async fn hash(mut delivery: Delivery, queues: &Queues, slot: Arc<Slot>) {
+    match delivery.hash().await {
+        Ok(()) => queues.calls.push(delivery, &slot.destination),
+        Err(error) => log_not_begun(&delivery, &error),
     }
 }
 
-/// Hashes the file of an upload, which then waits for the place of its call again.
-async fn hash(engine: &Arc<Engine>, queues: &Queues, id: TicketId, place: Arc<Place>) {
-    let mut owed = Owed { engine, id, seen_to: false };
-    match engine.hash(id).await {
-        Ok(()) => {
-            owed.seen_to = true;
-            queues.calls.push(id, &place.destination);
-        }
-        Err(error) => {
-            engine.stats().calls_waiting.add(-1);
-            owed.seen_to = not_begun(engine, id, &error);
-        }
-    }
-}
-
-async fn one(
-    engine: &Arc<Engine>,
-    client: &Client,
-    queues: &Queues,
-    id: TicketId,
-    place: Arc<Place>,
-) {
-    let mut owed = Owed { engine, id, seen_to: false };
-    let begun = match engine.awaits_hashing(id).await {
-        Ok(true) => {
-            owed.seen_to = true;
-            engine.stats().calls_waiting.add(1);
-            return queues.hashing.push(id, &place.destination);
-        }
-        Ok(false) => engine.begin_call(id).await,
-        Err(error) => Err(error),
+async fn deliver(mut delivery: Delivery, client: &Client, queues: &Queues, slot: Arc<Slot>) {
+    delivery.start();
+    let call = match delivery.begin().await {
+        Ok(Begun::Call(call)) => call,
+        Ok(Begun::Unhashed) => return queues.hashing.push(delivery, &slot.destination),
+        Ok(Begun::Nothing) => return,
+        Err(error) => return log_not_begun(&delivery, &error),
     };
-    let call = match begun {
-        Ok(call) => call,
-        Err(error) => {
-            owed.seen_to = not_begun(engine, id, &error);
-            return;
-        }
-    };
-    if let Some(call) = call {
-        let began = Instant::now();
-        let result = make(client, &call, &place).await;
-        log(&call, &result, began.elapsed());
-        // The disk may be slow; others are called meanwhile.
-        let _ending = queues.ending.acquire().await.expect("it is never closed");
-        drop(place);
-        if let Err(error) = engine.end_call(id, result).await {
-            let upload = id.short();
-            return tracing::error!(%upload, ?error, "could not record the result of a backend call; calling again later");
-        }
+    let began = Instant::now();
+    let result = make(client, &call, &slot).await;
+    log(&call, &result, began.elapsed());
+    // The disk may be slow; others are called meanwhile.
+    let _ending = queues.ending.acquire().await.expect("it is never closed");
+    drop(slot);
+    if let Err(error) = delivery.finish(result).await {
+        let upload = call.id().short();
+        tracing::error!(%upload, ?error, "could not record the result of a backend call; calling again later");
     }
-    owed.seen_to = true;
-    engine.call_over(id).await;
 }
 
-/// A call could not be begun; whether that was seen to, since there is no such upload any more.
-fn not_begun(engine: &Engine, id: TicketId, error: &ChangeError) -> bool {
-    if matches!(error, ChangeError::Unknown) {
-        engine.call_void(id);
-        return true;
+fn log_not_begun(delivery: &Delivery, error: &ChangeError) {
+    // That there is no such upload any more is no error of a delivery.
+    if !matches!(error, ChangeError::Unknown) {
+        let upload = delivery.id().short();
+        tracing::error!(%upload, ?error, "could not record a backend call; trying again later");
     }
-    let upload = id.short();
-    tracing::error!(%upload, ?error, "could not record a backend call; trying again later");
-    false
 }
 
 fn log(call: &Call, result: &CallResult, took: Duration) {
-    let (upload, request) = (call.id.short(), request_of(call.context.as_ref()));
+    let (upload, request) = (call.id().short(), request_of(call.context.as_ref()));
     let (attempt, ms) = (call.attempt, ms(took));
     match result {
         CallResult::Done => {
@@ -230,17 +179,17 @@ fn log(call: &Call, result: &CallResult, took: Duration) {
     }
 }
 
-async fn make(client: &Client, call: &Call, place: &Arc<Place>) -> CallResult {
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.fields).finish();
+async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> CallResult {
     let trace = call.context.as_ref().and_then(RequestContext::traceparent);
-    let (key, began) = (call.id.to_string(), Instant::now());
-    match client.post_form(&call.url, form, &key, trace, Arc::<Place>::clone(place)).await {
+    let url = &call.upload.ticket().finish_url;
+    let (key, began) = (call.id().to_string(), Instant::now());
+    match client.post_form(url, form::encode(call), &key, trace, Arc::<Slot>::clone(slot)).await {
         Ok(answer) => {
-            place.ended(Outcome::Answered);
-            judge(call.kind, &answer)
+            slot.ended(Outcome::Answered);
+            decide(call.kind, &answer)
         }
         Err(error) => {
-            place.ended(Outcome::Failed { after: began.elapsed() });
+            slot.ended(Outcome::Failed { after: began.elapsed() });
             CallResult::Unanswered(error.to_string())
         }
     }
@@ -248,7 +197,7 @@ async fn make(client: &Client, call: &Call, place: &Arc<Place>) -> CallResult {
 
 /// What an answer means. A handover wants its word; that a cancelled upload is gone needs no more
 /// than a sign that somebody heard it.
-fn judge(kind: CallKind, answer: &Answer) -> CallResult {
+fn decide(kind: CallKind, answer: &Answer) -> CallResult {
     match (kind, answer.status, answer.word.as_deref()) {
         (CallKind::CancelNotice, 200..=299 | 404 | 410, _)
         | (CallKind::Handover, 200, Ok("done")) => CallResult::Done,

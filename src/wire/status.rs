@@ -2,7 +2,8 @@
 
 use super::Options;
 use crate::core::event::DigestRequest;
-use crate::engine::status::{StateName, Status};
+use crate::core::state::StateName;
+use crate::engine::status::Status;
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 use serde::Serialize;
 

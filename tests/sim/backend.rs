@@ -4,9 +4,10 @@
 use crate::clients::Client;
 use incoming::core::event::{Notice, Removal};
 use incoming::core::id::TicketId;
-use incoming::engine::calls::{Call, CallKind, CallResult};
+use incoming::core::state::StateName;
+use incoming::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use incoming::engine::error::ChangeError;
-use incoming::engine::status::StateName;
+use incoming::handover::form;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,69 +20,75 @@ pub(crate) enum Mood {
     Helpful,
 }
 
-/// Makes the calls that are owed, until the life ends.
+/// Makes the deliveries that are due, until the life ends.
 pub(crate) async fn run(client: Client, mood: Mood) {
     loop {
-        let id = client.engine.next_owed().await;
+        let delivery = client.engine.next_delivery().await;
         let client = client.clone();
-        tokio::spawn(async move { one(&client, id, mood).await });
+        tokio::spawn(async move { deliver(&client, delivery, mood).await });
     }
 }
 
-async fn one(client: &Client, id: TicketId, mood: Mood) {
-    let begun = client.engine.begin_call(id).await;
-    client.life.look();
-    match begun {
-        Err(ChangeError::Unknown) => return client.engine.call_void(id),
-        Err(error) => {
-            client.life.note(format_args!("{} no call: {error:?}", id.short()));
-            if let ChangeError::Fault(fault) = &error {
-                client.was_faulted("begin_call", fault);
-            }
-            return client.engine.put_back(id);
+async fn deliver(client: &Client, mut delivery: Delivery, mood: Mood) {
+    let id = delivery.id();
+    let failed = |what: &str, error: &ChangeError| {
+        if matches!(error, ChangeError::Unknown) {
+            return;
         }
-        Ok(None) => {}
-        Ok(Some(call)) => {
-            if client.life.is_dead() {
+        client.life.note(format_args!("{} {what}: {error:?}", id.short()));
+        if let ChangeError::Fault(fault) = error {
+            client.was_faulted(what, fault);
+        }
+    };
+    let call = loop {
+        let begun = match delivery.begin().await {
+            Ok(Begun::Unhashed) => delivery.hash().await.map(|()| None),
+            Ok(Begun::Call(call)) => Ok(Some(call)),
+            Ok(Begun::Nothing) => {
+                client.life.look();
                 return;
             }
-            if client.life.world.model().uploads.contains_key(&id) {
-                judge(client, &call);
-            }
-            let result = answer(client, &call, mood).await;
-            let done = result == CallResult::Done && call.kind == CallKind::Handover;
-            if let Some(known) = client.life.world.model().uploads.get_mut(&id) {
-                known.taking |= done;
-            }
-            client.life.note(format_args!("{} {:?} {result:?}", id.short(), call.kind));
-            let ended = client.engine.end_call(id, result).await;
-            client.life.look();
-            match ended {
-                Ok(()) => {
-                    let mut model = client.life.world.model();
-                    if let Some(known) = model.uploads.get_mut(&id) {
-                        known.told_done |= done && !client.life.is_dead();
-                    }
-                }
-                Err(error) => {
-                    client.life.note(format_args!("{} end_call: {error:?}", id.short()));
-                    if let ChangeError::Fault(fault) = &error {
-                        client.was_faulted("end_call", fault);
-                    }
-                    return client.engine.put_back(id);
-                }
+            Err(error) => Err(error),
+        };
+        client.life.look();
+        match begun {
+            Ok(Some(call)) => break call,
+            Ok(None) => {}
+            Err(error) => return failed("begin", &error),
+        }
+    };
+    if client.life.is_dead() {
+        return;
+    }
+    if client.life.world.model().uploads.contains_key(&id) {
+        judge(client, &call);
+    }
+    let result = answer(client, &call, mood).await;
+    let done = result == CallResult::Done && call.kind == CallKind::Handover;
+    if let Some(known) = client.life.world.model().uploads.get_mut(&id) {
+        known.taking |= done;
+    }
+    client.life.note(format_args!("{} {:?} {result:?}", id.short(), call.kind));
+    let ended = delivery.finish(result).await;
+    client.life.look();
+    match ended {
+        Ok(()) => {
+            let mut model = client.life.world.model();
+            if let Some(known) = model.uploads.get_mut(&id) {
+                known.told_done |= done && !client.life.is_dead();
             }
         }
+        Err(error) => failed("finish", &error),
     }
-    client.engine.call_over(id).await;
 }
 
 /// What a call promises the backend.
 fn judge(client: &Client, call: &Call) {
     let (world, now) = (&client.life.world, client.life.now_ms());
     let mut model = world.model();
-    let known = model.known(call.id);
-    let field = |name| call.fields.iter().find(|(key, _)| *key == name).map(|(_, v)| v.as_str());
+    let known = model.known(call.id());
+    let fields = form::fields(call);
+    let field = |name| fields.iter().find(|(key, _)| *key == name).map(|(_, v)| v.as_str());
     let wrong = match call.kind {
         CallKind::CancelNotice if known.state != StateName::Cancelled => {
             Some(format!("told of a cancel, and is {}", known.state))
@@ -89,7 +96,7 @@ fn judge(client: &Client, call: &Call) {
         CallKind::CancelNotice => None,
         CallKind::Handover => {
             known.calls += 1;
-            let file = world.store.file(call.id);
+            let file = world.store.file(call.id());
             let whole = file.is_some() && file == known.file();
             let excused = known.moved_away || known.may_be_back;
             let digest = file.map(|file| {
@@ -114,7 +121,7 @@ fn judge(client: &Client, call: &Call) {
     };
     drop(model);
     if let Some(what) = wrong {
-        client.life.violation(format!("{} at {now}: {what}", call.id));
+        client.life.violation(format!("{} at {now}: {what}", call.id()));
     }
 }
 
@@ -125,24 +132,24 @@ async fn answer(client: &Client, call: &Call, mood: Mood) -> CallResult {
     };
     let handover = call.kind == CallKind::Handover;
     if mood == Mood::Helpful {
-        return if drawn < 3 && handover { wait(client, call.id) } else { CallResult::Done };
+        return if drawn < 3 && handover { wait(client, call.id()) } else { CallResult::Done };
     }
     tokio::time::sleep(Duration::from_millis(ms)).await;
-    let known = client.life.world.model().uploads.get(&call.id).cloned();
+    let known = client.life.world.model().uploads.get(&call.id()).cloned();
     let moves = known.as_ref().is_some_and(|known| known.removal == Removal::Keep);
     if handover && moves && (drawn == 8 || drawn < 2) && !client.life.is_dead() {
         // The backend moves the file to its own place, as it may; its answer may be lost then.
-        client.life.world.model().known(call.id).moved_away = true;
-        client.life.world.store.take(call.id);
-        client.life.note(format_args!("{} moved away", call.id.short()));
+        client.life.world.model().known(call.id()).moved_away = true;
+        client.life.world.store.take(call.id());
+        client.life.note(format_args!("{} moved away", call.id().short()));
     }
     match drawn {
         0..3 => CallResult::Done,
         3 if known.is_some() && handover => {
-            client.cancel(call.id, Notice::NotOwed).await;
+            client.cancel(call.id(), Notice::NotOwed).await;
             CallResult::Unanswered("busy".into())
         }
-        4..6 if handover => wait(client, call.id),
+        4..6 if handover => wait(client, call.id()),
         6 => {
             tokio::time::sleep(crate::plan::CALL_TIMEOUT).await;
             CallResult::Unanswered("no answer".into())

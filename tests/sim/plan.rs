@@ -4,8 +4,8 @@ use crate::dice::Dice;
 use incoming::core::event::Durability;
 use incoming::core::handover::Policy;
 use incoming::core::limits::Limits;
-use incoming::engine::Options;
-use incoming::engine::tuning::Tuning;
+use incoming::engine::options::Options;
+use incoming::engine::options::Tuning;
 use std::time::Duration;
 
 /// How a life of the server ends.

@@ -9,8 +9,8 @@ use crate::world::{Life, MachineClock, World};
 use incoming::core::event::Durability;
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
+use incoming::core::state::StateName;
 use incoming::engine::Engine;
-use incoming::engine::status::StateName;
 use incoming::storage::journal::JournalStore;
 use incoming::storage::store::Store;
 use std::sync::Arc;
@@ -220,8 +220,8 @@ async fn come_to_an_end(client: &Client) {
     if engine.stats().uploads_open.value() != 0 {
         complain(format!("{} uploads count as open", engine.stats().uploads_open.value()));
     }
-    if engine.outbox().summary().0 != 0 {
-        complain(format!("{} calls are owed for ever", engine.outbox().summary().0));
+    if engine.outbox().waiting().0 != 0 {
+        complain(format!("{} calls are owed for ever", engine.outbox().waiting().0));
     }
     let model = world.model();
     let gone = |id: &TicketId| model.uploads.get(id).is_some_and(|known| known.may_be_gone);

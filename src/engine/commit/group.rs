@@ -3,7 +3,6 @@
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
 //! ends the upload's writes. Blocks.
 
-use super::Op;
 use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
 use crate::core::refusal::Refusal;
@@ -11,13 +10,23 @@ use crate::core::upload::Upload;
 use crate::engine::Engine;
 use crate::engine::error::{ChangeError, Fault};
 use crate::engine::handle::{LogFile, UploadHandle};
+use crate::engine::options::Options;
+use crate::engine::queue::Op;
 use crate::storage::local::format::record::Record;
 use crate::storage::local::log::{Log, LogError};
 use crate::storage::store::is_full;
+use std::sync::Arc;
+
+/// What a group commit came to, all of it durable.
+pub(super) struct Committed {
+    pub(super) upload: Arc<Upload>,
+    /// To each operation, in order.
+    pub(super) answers: Vec<Result<(), Refusal>>,
+}
 
 /// A group commit that did not end well, and the state that is durable all the same.
 pub(super) struct CommitError {
-    pub(super) reached: Option<Box<Upload>>,
+    pub(super) reached: Option<Arc<Upload>>,
     pub(super) error: ChangeError,
 }
 
@@ -32,7 +41,9 @@ pub(super) struct GroupCommit<'a> {
     pub(super) engine: &'a Engine,
     pub(super) handle: &'a UploadHandle,
     /// How the upload stands.
-    pub(super) before: &'a Upload,
+    pub(super) before: &'a Arc<Upload>,
+    /// The settings of all of it.
+    pub(super) options: Arc<Options>,
 }
 
 impl GroupCommit<'_> {
@@ -40,17 +51,18 @@ impl GroupCommit<'_> {
     pub(super) fn run<'t>(
         &self,
         ops: impl Iterator<Item = &'t Op> + Clone,
-    ) -> Result<(Upload, Vec<Result<(), Refusal>>), CommitError> {
+    ) -> Result<Committed, CommitError> {
         self.sync_data(ops.clone())?;
         let now = self.engine.now();
-        let mut staged = self.before.clone();
+        // Copied with the first event that changes it.
+        let mut staged = Arc::clone(self.before);
         let mut records = Vec::new();
         let mut answers = Vec::new();
         for op in ops {
             let decided = match op {
-                Op::Change(command) => staged.decide(command, now, &self.engine.options().limits),
+                Op::Change(command) => staged.decide(command, now, &self.options.limits),
                 Op::Expire => match self.engine.expiry(self.handle, &staged) {
-                    Some(cancel) => staged.decide(&cancel, now, &self.engine.options().limits),
+                    Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
                     None => Ok(Vec::new()),
                 },
                 Op::Publish | Op::Forget => Ok(Vec::new()),
@@ -61,7 +73,7 @@ impl GroupCommit<'_> {
             };
             answers.push(decided.map(|events| {
                 for event in events {
-                    staged.apply(&event);
+                    Arc::make_mut(&mut staged).apply(&event);
                     records.push(Record::Event(event));
                 }
             }));
@@ -72,7 +84,7 @@ impl GroupCommit<'_> {
             if let Some(fault) = self.handle.lock().fault.clone() {
                 return Err(ChangeError::Fault(fault).into());
             }
-            if self.engine.options().ack == Durability::Written && !records.is_empty() {
+            if self.options.ack == Durability::Written && !records.is_empty() {
                 // The rename must not be ahead of a record that the bytes are durable.
                 self.sync_part()?;
                 records.push(Record::Synced { before: u64::MAX });
@@ -92,7 +104,7 @@ impl GroupCommit<'_> {
         if staged.awaits_publish() {
             staged = self.publish(staged)?;
         }
-        Ok((staged, answers))
+        Ok(Committed { upload: staged, answers })
     }
 
     fn sync_data<'t>(&self, mut ops: impl Iterator<Item = &'t Op>) -> Result<(), ChangeError> {
@@ -126,7 +138,7 @@ impl GroupCommit<'_> {
     fn needs_sync(&self, record: &Record) -> bool {
         match record {
             Record::Event(Event::Stored { .. } | Event::Bound { .. }) => {
-                self.engine.options().ack == Durability::Durable
+                self.options.ack == Durability::Durable
             }
             Record::Event(Event::CallEnded { .. } | Event::NoticeEnded { .. })
             | Record::Run(_)
@@ -175,7 +187,7 @@ impl GroupCommit<'_> {
     }
 
     /// Publishes the complete file. What was recorded up to here stands, whatever happens.
-    fn publish(&self, mut staged: Upload) -> Result<Upload, CommitError> {
+    fn publish(&self, mut staged: Arc<Upload>) -> Result<Arc<Upload>, CommitError> {
         let length = staged.length().unwrap_or_default();
         let now = self.engine.now();
         let store = &self.engine.store;
@@ -186,10 +198,10 @@ impl GroupCommit<'_> {
         let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));
         match recorded {
             Ok(()) => {
-                staged.apply(&published);
+                Arc::make_mut(&mut staged).apply(&published);
                 Ok(staged)
             }
-            Err(error) => Err(CommitError { reached: Some(Box::new(staged)), error }),
+            Err(error) => Err(CommitError { reached: Some(staged), error }),
         }
     }
 }

@@ -157,7 +157,7 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
         let engine = machine.start_with(Durability::Durable, Duration::ZERO);
         let id = ticket(&engine).await;
         engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-        engine.begin_call(id).await.unwrap().unwrap();
+        begin(&engine, id).await.unwrap();
         engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
         assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
         machine.clock.advance(LONG);
@@ -206,7 +206,7 @@ async fn a_ticket_counts_though_nobody_waits_for_it() {
     engine.see_to(id).await;
     // Its backend is to be told.
     assert_eq!(engine.stats().uploads_open.value(), 1);
-    engine.begin_call(id).await.unwrap().unwrap();
+    begin(&engine, id).await.unwrap();
     engine.end_call(id, CallResult::Done).await.unwrap();
     assert_eq!(engine.stats().uploads_open.value(), 0);
 }
@@ -289,7 +289,7 @@ async fn a_finish_while_the_digest_is_computed_leaves_no_call_and_no_fault() {
     let id =
         engine.new_upload(NewUpload { digest: DigestRequest::Sha256, ..wish() }).await.unwrap().0;
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    assert!(engine.begin_call(id).await.unwrap().is_none(), "the backend has the file");
+    assert!(begin(&engine, id).await.is_none(), "the backend has the file");
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
 }
 

@@ -47,7 +47,7 @@ fn starts(machine: &Machine, fates: &Fates) -> (Arc<Engine>, JoinHandle<()>) {
 
 /// Lets the paused time run until so many cannot be read and so many are owed.
 async fn until(engine: &Engine, unread: u64, owed: usize) {
-    let stands = || (engine.uploads_unread(), engine.outbox().owed().0);
+    let stands = || (engine.uploads_unread(), engine.outbox().pending().0);
     for _ in 0..1000 {
         if stands() == (unread, owed) {
             return;
@@ -64,9 +64,9 @@ async fn a_minute_goes_by(machine: &Machine) {
 }
 
 async fn is_called(engine: &Arc<Engine>, id: TicketId) {
-    let next = tokio::time::timeout(Duration::from_secs(600), engine.next_owed()).await;
+    let next = tokio::time::timeout(Duration::from_secs(600), engine.next_due()).await;
     assert_eq!(next.unwrap(), id);
-    assert!(engine.begin_call(id).await.unwrap().is_some());
+    assert!(begin(engine, id).await.is_some());
 }
 
 async fn stop(engine: &Arc<Engine>, sweep: JoinHandle<()>) {
@@ -106,7 +106,7 @@ async fn who_is_asked_for_meanwhile_is_no_longer_missed() {
     until(&engine, 1, 0).await;
     fates.lock().unwrap().clear();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
-    assert_eq!((engine.uploads_unread(), engine.outbox().owed().0), (0, 1));
+    assert_eq!((engine.uploads_unread(), engine.outbox().pending().0), (0, 1));
     stop(&engine, sweep).await;
 }
 

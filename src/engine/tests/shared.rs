@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::limits::{CHUNKS, POLLS, SMALL_CALLS};
 use crate::engine::error::Fault;
-use crate::engine::slots::{Full, SmallCallError};
+use crate::engine::error::{Full, SmallCallError};
 use crate::engine::verify::{MIN_PIECE_BYTES, Piece, Verdict, VerifyError};
 use sha2::Digest as _;
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
 use crate::engine::blocking::Blocking;
-use crate::engine::commit::Op;
+use crate::engine::queue::Op;
 use crate::engine::slow_disk::SLOW_WRITE;
 use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use tokio::time::Instant;

@@ -1,8 +1,9 @@
 //! The schedule against simulated backends. The clock is a number that the tests advance.
 
 use super::*;
+use crate::core::id::TicketId;
 
-const PLACES: usize = 512;
+const SLOTS: usize = 512;
 const TIME_OUT_S: u64 = 55;
 
 /// What a backend does with a call: answers after so many seconds, or never (time-out), or refuses.
@@ -18,7 +19,7 @@ struct World {
     now_s: u64,
     serial: u64,
     natures: HashMap<Destination, Nature>,
-    running: Vec<(u64, u64, Start)>,
+    running: Vec<(u64, u64, Start<TicketId>)>,
     begun: HashMap<Destination, usize>,
     most_at_once: HashMap<Destination, usize>,
 }
@@ -30,7 +31,7 @@ impl World {
         destination
     }
 
-    fn due(&mut self, schedule: &mut Schedule, destination: &Destination, count: usize) {
+    fn due(&mut self, schedule: &mut Schedule<TicketId>, destination: &Destination, count: usize) {
         for _ in 0..count {
             self.serial += 1;
             let mut random = [0; 16];
@@ -40,7 +41,7 @@ impl World {
     }
 
     /// Starts what may be started.
-    fn start(&mut self, schedule: &mut Schedule) {
+    fn start(&mut self, schedule: &mut Schedule<TicketId>) {
         while let Some(start) = schedule.next() {
             let took = match self.natures[&start.destination] {
                 Nature::AnswersAfter(seconds) => seconds,
@@ -58,11 +59,11 @@ impl World {
             let most = self.most_at_once.entry(destination.clone()).or_default();
             *most = now.max(*most);
         }
-        assert!(self.running.len() <= PLACES);
+        assert!(self.running.len() <= SLOTS);
     }
 
     /// Lets so many seconds pass; calls that fail are due again.
-    fn pass(&mut self, schedule: &mut Schedule, seconds: u64) {
+    fn pass(&mut self, schedule: &mut Schedule<TicketId>, seconds: u64) {
         let end = self.now_s + seconds;
         loop {
             self.start(schedule);
@@ -95,7 +96,12 @@ impl World {
     }
 }
 
-fn dead(world: &mut World, schedule: &mut Schedule, count: usize, each: usize) -> Vec<Destination> {
+fn dead(
+    world: &mut World,
+    schedule: &mut Schedule<TicketId>,
+    count: usize,
+    each: usize,
+) -> Vec<Destination> {
     let backends: Vec<_> =
         (0..count).map(|number| world.backend(&format!("dead-{number}"), Nature::Never)).collect();
     for backend in &backends {
@@ -106,7 +112,7 @@ fn dead(world: &mut World, schedule: &mut Schedule, count: usize, each: usize) -
 
 #[test]
 fn issue_13_two_backends_beside_a_hundred_dead_ones_are_called_at_once() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(PLACES));
+    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
     let dead = dead(&mut world, &mut schedule, 100, 300);
     world.start(&mut schedule);
     let good = ["a", "b"].map(|name| world.backend(name, Nature::AnswersAfter(0)));
@@ -127,7 +133,7 @@ fn issue_13_two_backends_beside_a_hundred_dead_ones_are_called_at_once() {
 
 #[test]
 fn one_backend_with_a_hundred_thousand_calls_delays_nobody() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(PLACES));
+    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
     let many = world.backend("many", Nature::AnswersAfter(40));
     world.due(&mut schedule, &many, 100_000);
     world.pass(&mut schedule, 100);
@@ -140,7 +146,7 @@ fn one_backend_with_a_hundred_thousand_calls_delays_nobody() {
 
 #[test]
 fn a_backend_that_stops_answering_gets_one_call_at_a_time_until_it_answers_again() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(PLACES));
+    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
     let backend = world.backend("b", Nature::AnswersAfter(1));
     world.due(&mut schedule, &backend, 20);
     world.pass(&mut schedule, 10);
@@ -159,7 +165,7 @@ fn a_backend_that_stops_answering_gets_one_call_at_a_time_until_it_answers_again
 #[test]
 fn backends_that_answer_keep_places_of_their_own() {
     // Far more dead host names than places, and more all the time.
-    let (mut world, mut schedule) = (World::default(), Schedule::new(PLACES));
+    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
     let good = world.backend("good", Nature::AnswersAfter(1));
     world.due(&mut schedule, &good, 1);
     world.pass(&mut schedule, 1);
@@ -178,7 +184,7 @@ fn backends_that_answer_keep_places_of_their_own() {
 
 #[test]
 fn refused_calls_cost_no_standing() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(PLACES));
+    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
     let backend = world.backend("b", Nature::AnswersAfter(0));
     world.due(&mut schedule, &backend, 1);
     world.pass(&mut schedule, 0);
@@ -193,7 +199,7 @@ fn refused_calls_cost_no_standing() {
 
 #[test]
 fn each_in_its_turn() {
-    let mut schedule = Schedule::new(LEAST_PLACES);
+    let mut schedule = Schedule::new(LEAST_SLOTS);
     let mut world = World::default();
     // More untried destinations than places for their first calls.
     let first: Vec<_> = (0..20).map(|n| world.backend(&format!("u{n}"), Nature::Never)).collect();
@@ -216,7 +222,7 @@ fn each_in_its_turn() {
 
 #[test]
 fn a_place_is_taken_until_it_is_released() {
-    let mut schedule = Schedule::new(PLACES);
+    let mut schedule = Schedule::new(SLOTS);
     let mut world = World::default();
     let hangs = world.backend("hangs", Nature::Never);
     world.due(&mut schedule, &hangs, 9);
@@ -237,7 +243,7 @@ fn a_place_is_taken_until_it_is_released() {
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let mut schedule = Schedule::new(PLACES);
+    let mut schedule = Schedule::new(SLOTS);
     let mut world = World::default();
     let good = world.backend("good", Nature::AnswersAfter(0));
     world.due(&mut schedule, &good, 1);
@@ -251,7 +257,7 @@ fn what_is_remembered_is_bounded() {
         assert!(schedule.destinations.len() <= REMEMBERED);
     }
     assert_eq!(schedule.destinations[&good].standing, Standing::Answers);
-    assert!(schedule.turns.iter().all(BTreeMap::is_empty));
+    assert!(schedule.queues.iter().all(BTreeMap::is_empty));
     let whole: usize = schedule.free.iter().sum();
-    assert_eq!(whole, PLACES, "every place is free again");
+    assert_eq!(whole, SLOTS, "every place is free again");
 }

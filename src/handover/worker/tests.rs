@@ -5,10 +5,11 @@ use super::*;
 use crate::core::command::FileFacts;
 use crate::core::event::{DigestRequest, Durability, Removal};
 use crate::core::handover::Policy;
+use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::engine::clock::SystemClock;
+use crate::engine::options::Tuning;
 use crate::engine::tickets::NewUpload;
-use crate::engine::tuning::Tuning;
 use crate::engine::{self};
 use crate::storage::memory::journals::MemoryJournals;
 use crate::storage::memory::store::{Fate, MemoryStore, Step};
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 fn answers() {
     let check = |kind, status, word: &str, done: Option<CallResult>| {
         let answer = Answer { status, word: Ok(word.to_owned()) };
-        let result = judge(kind, &answer);
+        let result = decide(kind, &answer);
         match done {
             Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
             None => {
@@ -41,7 +42,7 @@ fn answers() {
     check(CallKind::CancelNotice, 410, "", Some(CallResult::Done));
     check(CallKind::CancelNotice, 500, "done", None);
     check(CallKind::CancelNotice, 302, "", None);
-    let unreadable = |kind| judge(kind, &Answer { status: 200, word: Err(Unreadable::Utf16) });
+    let unreadable = |kind| decide(kind, &Answer { status: 200, word: Err(Unreadable::Utf16) });
     assert_eq!(unreadable(CallKind::CancelNotice), CallResult::Done);
     let CallResult::Unanswered(why) = unreadable(CallKind::Handover) else { panic!() };
     assert!(why.contains("UTF-16"), "{why}");
@@ -50,7 +51,7 @@ fn answers() {
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn engine(store: MemoryStore) -> Arc<Engine> {
-    let options = engine::Options {
+    let options = engine::options::Options {
         ack: Durability::Durable,
         limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
         max_uploads: 100,

@@ -1,4 +1,4 @@
-//! The queue of owed calls: what is counted is what is owed, and new settings change what waits.
+//! Deliveries: what is counted is what is pending, and new settings change what waits.
 
 use super::*;
 use crate::core::time::Timestamp;
@@ -7,8 +7,8 @@ use crate::core::time::Timestamp;
 async fn called(engine: &Arc<Engine>) -> TicketId {
     let id = ticket(engine).await;
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    assert_eq!(engine.next_owed().await, id);
-    engine.begin_call(id).await.unwrap().unwrap();
+    assert_eq!(engine.next_due().await, id);
+    begin(engine, id).await.unwrap();
     id
 }
 
@@ -19,8 +19,8 @@ async fn said_wait(engine: &Arc<Engine>) -> TicketId {
     id
 }
 
-fn owed(engine: &Arc<Engine>) -> (usize, usize) {
-    (engine.outbox().owed().0, engine.outbox().summary().0)
+fn pending(engine: &Arc<Engine>) -> (usize, usize) {
+    (engine.outbox().pending().0, engine.outbox().waiting().0)
 }
 
 async fn leaves_memory(machine: &Machine, engine: &Arc<Engine>, id: TicketId) {
@@ -68,10 +68,10 @@ async fn who_says_wait_while_settings_change_has_the_new_time_too() {
     let calls = Policy { confirm_timeout, ..options.calls };
     let (retuned, new) = (Arc::clone(&engine), Options { calls, ..(*options).clone() });
     *clock.0.lock().unwrap() = Some(Box::new(move || retuned.retune(&new)));
-    engine.owe(id, &upload, None);
+    engine.enqueue(id, &upload, None);
     assert_eq!(engine.options().calls.confirm_timeout, confirm_timeout);
     let due = upload.owed().unwrap().due(&engine.options().calls, 0.5);
-    assert_eq!(engine.outbox().summary(), (1, Some(due)));
+    assert_eq!(engine.outbox().waiting(), (1, Some(due)));
 }
 
 #[tokio::test]
@@ -79,12 +79,12 @@ async fn an_upload_that_has_gone_owes_nothing() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
     let id = called(&engine).await;
-    assert_eq!(owed(&engine), (1, 0));
+    assert_eq!(pending(&engine), (1, 0));
     // It leaves memory, and somebody removes its journal.
     leaves_memory(&machine, &engine, id).await;
     engine.journals.remove(id).unwrap();
     engine.call_over(id).await;
-    assert_eq!(owed(&engine), (0, 0));
+    assert_eq!(pending(&engine), (0, 0));
 }
 
 #[tokio::test]
@@ -105,10 +105,10 @@ async fn an_upload_that_cannot_be_read_stays_owed_and_is_called_again() {
     leaves_memory(&machine, &engine, id).await;
     fails.store(true, Ordering::Relaxed);
     engine.call_over(id).await;
-    assert_eq!(owed(&engine), (1, 1), "nothing would ever call again");
+    assert_eq!(pending(&engine), (1, 1), "nothing would ever call again");
     fails.store(false, Ordering::Relaxed);
     machine.clock.advance(Duration::from_secs(600));
-    assert_eq!(engine.next_owed().await, id);
+    assert_eq!(engine.next_due().await, id);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     let unanswered = called(&engine).await;
     engine.end_call(unanswered, CallResult::Unanswered("down".into())).await.unwrap();
     engine.call_over(unanswered).await;
-    let due = || engine.outbox().summary().1.unwrap();
+    let due = || engine.outbox().waiting().1.unwrap();
     let first = due();
     let confirm_within = |seconds: u64| {
         let before = engine.options();
@@ -130,15 +130,15 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     confirm_within(1200);
     assert_eq!(due(), first, "a call that was not answered keeps its pause");
     machine.clock.advance(Duration::from_secs(30));
-    assert_eq!(engine.next_owed().await, unanswered);
+    assert_eq!(engine.next_due().await, unanswered);
     let late = due();
     confirm_within(600);
     assert_eq!(late.since(due()), Duration::from_secs(600));
     confirm_within(10);
     // Whoever waits for the next one is woken.
-    let next = tokio::time::timeout(Duration::from_secs(20), engine.next_owed());
+    let next = tokio::time::timeout(Duration::from_secs(20), engine.next_due());
     assert_eq!(next.await.unwrap(), waiting);
-    assert_eq!(engine.outbox().summary(), (0, None));
+    assert_eq!(engine.outbox().waiting(), (0, None));
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn issue_13_an_upload_that_waited_long_for_its_first_call_is_called_again(
     // A backend that does not answer lets it wait in the queue for longer than calls are repeated.
     for (wait, expected) in [2 * retry_for, retry_for / 2, retry_for].into_iter().zip(states) {
         machine.clock.advance(wait);
-        engine.begin_call(id).await.unwrap().unwrap();
+        begin(&engine, id).await.unwrap();
         engine.end_call(id, CallResult::Unanswered("hangs".into())).await.unwrap();
         assert_eq!(engine.status(id).await.unwrap().state, expected, "{wait:?}");
         // What the first call's time is taken from is in the journal.
@@ -180,7 +180,7 @@ async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
         }
         let (engine, order) = (Arc::clone(&engine), Arc::clone(&order));
         calls.push(async move {
-            engine.begin_call(id).await.unwrap().unwrap();
+            begin(&engine, id).await.unwrap();
             order.lock().unwrap().push(length);
         });
     }
@@ -189,4 +189,33 @@ async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
         call.await.unwrap();
     }
     assert_eq!(order.lock().unwrap()[0], 5, "it waits for slices, not for files");
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_dropped_is_due_again() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    let counts = || {
+        let stats = engine.stats();
+        (stats.calls_waiting.value(), stats.calls_running.value())
+    };
+    for begins in [false, true] {
+        let mut delivery = engine.next_delivery().await;
+        assert_eq!((delivery.id(), counts()), (id, (1, 0)));
+        if begins {
+            delivery.start();
+            assert!(matches!(delivery.begin().await, Ok(Begun::Call(_))));
+            assert_eq!(counts(), (0, 1));
+        }
+        assert_eq!(pending(&engine), (1, 0), "one at a time");
+        drop(delivery);
+        assert_eq!((pending(&engine), counts()), ((1, 1), (0, 0)));
+        machine.clock.advance(Duration::from_secs(120));
+    }
+    let mut delivery = engine.next_delivery().await;
+    assert!(matches!(delivery.begin().await, Ok(Begun::Call(call)) if call.attempt == 2));
+    delivery.finish(CallResult::Done).await.unwrap();
+    assert_eq!((pending(&engine), counts()), ((0, 0), (0, 0)));
 }

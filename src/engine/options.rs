@@ -1,7 +1,40 @@
-//! How far bodies go before something is done for them. No settings of the server, which uses the
-//! defaults: benches and simulations try others.
+//! The settings of the engine, and what only benches and simulations change.
 
-/// Distances in bytes.
+use crate::core::event::Durability;
+use crate::core::handover::Policy;
+use crate::core::limits::Limits;
+use std::time::Duration;
+
+/// The settings of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What an acknowledgement promises.
+    pub ack: Durability,
+    /// Bounds on one upload.
+    pub limits: Limits,
+    /// Uploads that take disk or owe a call, at most.
+    pub max_uploads: u64,
+    /// Space that chunks must leave free, in bytes.
+    pub min_free_bytes: u64,
+    /// Idle uploads are cancelled after this long.
+    pub max_idle: Duration,
+    /// Status stays readable this long after an upload is over.
+    pub retain_finished: Duration,
+    /// The file of a failed handover stays this long.
+    pub failed_retention: Duration,
+    /// How backends are called.
+    pub calls: Policy,
+    /// A body that stands still this long ends.
+    pub body_timeout: Duration,
+    /// A body slower than this many bytes a second ends; 0 lets every body go on.
+    pub min_rate: u64,
+    /// Distances; no setting of the server.
+    pub tuning: Tuning,
+    /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
+    pub waiting_bytes: u64,
+}
+
+/// How far bodies go before something is done for them, in bytes. The server uses the defaults.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     /// Frames are collected up to this many bytes, and then written together; one larger frame is

@@ -1,0 +1,212 @@
+//! The outbox: which uploads have a delivery pending, since when, where it goes, and when it is due. In memory only;
+//! after a restart it is made again from what the journals say.
+
+use crate::core::destination::Destination;
+use crate::core::handover::{Calls, LastCall};
+use crate::core::id::TicketId;
+use crate::core::time::Uptime;
+use crate::engine::context::RequestContext;
+use crate::engine::timers::{Due, Timers};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Uploads that have a delivery pending, one at a time for each.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Those that wait, by when they are due.
+    timers: Timers,
+    /// All of them, also those that are being made.
+    pending: Mutex<Pending>,
+    marks: Mutex<Marks>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    by_time: BTreeSet<(Uptime, TicketId)>,
+    by_id: HashMap<TicketId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    since: Uptime,
+    destination: Destination,
+    context: Option<RequestContext>,
+}
+
+#[derive(Debug, Default)]
+struct Marks {
+    /// Taken out to be made; nothing is set for these until that is over.
+    calling: HashSet<TicketId>,
+    /// Of those that wait: their backend said `wait`, and they do so for the time that the settings give it.
+    confirming: HashSet<TicketId>,
+}
+
+/// What a delivery waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Wait {
+    /// A call, the first one or the next one after some without an answer.
+    Call,
+    /// The end of the time that a backend which said `wait` has.
+    Confirm,
+}
+
+impl Wait {
+    pub(in crate::engine) fn of(calls: &Calls) -> Self {
+        match calls.last {
+            LastCall::Waiting { .. } => Self::Confirm,
+            LastCall::None | LastCall::Begun | LastCall::Unanswered { .. } => Self::Call,
+        }
+    }
+}
+
+impl Outbox {
+    /// Deliveries that wait, and when the earliest is due.
+    pub fn waiting(&self) -> (usize, Option<Uptime>) {
+        self.timers.summary()
+    }
+
+    /// Deliveries pending, those being made among them, and since when the oldest is.
+    pub fn pending(&self) -> (usize, Option<Uptime>) {
+        let pending = self.lock();
+        (pending.by_id.len(), pending.by_time.first().map(|(since, _)| *since))
+    }
+
+    /// A delivery to the backend at `url` is pending since then, whenever it is due. Without a context, the one that
+    /// was known stays.
+    pub(in crate::engine) fn add(
+        &self,
+        id: TicketId,
+        since: Uptime,
+        url: &str,
+        context: Option<&RequestContext>,
+    ) {
+        let mut pending = self.lock();
+        let before = pending.by_id.remove(&id);
+        if let Some(before) = &before {
+            pending.by_time.remove(&(before.since, id));
+        }
+        // An upload's URL stays what it is.
+        let (destination, known) = match before {
+            Some(Entry { destination, context, .. }) => (destination, context),
+            None => (Destination::of(url), None),
+        };
+        pending.by_time.insert((since, id));
+        let context = context.cloned().or(known);
+        pending.by_id.insert(id, Entry { since, destination, context });
+    }
+
+    /// Where a pending delivery goes.
+    pub(in crate::engine) fn destination(&self, id: TicketId) -> Option<Destination> {
+        self.lock().by_id.get(&id).map(|entry| entry.destination.clone())
+    }
+
+    /// What brought a pending delivery about, where this process has seen it.
+    pub(in crate::engine) fn context(&self, id: TicketId) -> Option<RequestContext> {
+        self.lock().by_id.get(&id).and_then(|entry| entry.context.clone())
+    }
+
+    /// A delivery is due when `at` says, or, where one is being made, decided on when that is over. Settings that
+    /// `at` reads are not replaced between that and the queue.
+    pub(in crate::engine) fn set(&self, id: TicketId, wait: Wait, at: impl FnOnce() -> Uptime) {
+        let mut marks = self.marks();
+        if marks.calling.contains(&id) {
+            return;
+        }
+        match wait {
+            Wait::Call => marks.confirming.remove(&id),
+            Wait::Confirm => marks.confirming.insert(id),
+        };
+        self.timers.set(id, at());
+    }
+
+    /// Backends that said `wait` have another time from now on, those that have said it already too. `put` puts it in
+    /// force: each moment in the queue was set before that and is moved, or after it and by the new time.
+    pub(in crate::engine) fn retune(&self, before: Duration, now: Duration, put: impl FnOnce()) {
+        let marks = self.marks();
+        put();
+        if before != now {
+            self.timers.shift(&marks.confirming, before, now);
+        }
+    }
+
+    /// Waits for the next delivery that is due, and takes it out, so that nobody else takes it until [`Outbox::over`].
+    /// Dropping the future takes none.
+    pub(in crate::engine) async fn next(&self, uptime: impl Fn() -> Uptime) -> TicketId {
+        self.timers.next(uptime, |now| self.take(now)).await
+    }
+
+    fn take(&self, now: Uptime) -> Due {
+        let mut marks = self.marks();
+        let due = self.timers.due(now);
+        if let Due::Now(id) = due {
+            marks.confirming.remove(&id);
+            marks.calling.insert(id);
+        }
+        due
+    }
+
+    /// No delivery is pending any more.
+    pub(in crate::engine) fn clear(&self, id: TicketId) {
+        {
+            let mut pending = self.lock();
+            if let Some(entry) = pending.by_id.remove(&id) {
+                pending.by_time.remove(&(entry.since, id));
+            }
+        }
+        self.marks().confirming.remove(&id);
+        self.timers.clear(id);
+    }
+
+    /// The call is over; what is set from now on counts.
+    pub(in crate::engine) fn over(&self, id: TicketId) {
+        self.marks().calling.remove(&id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().expect("no holder of this lock panics")
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().expect("no holder of this lock panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_change_while_nobody_computes_a_moment() {
+        let outbox = Outbox::default();
+        let id = TicketId::from_random([1; 16]);
+        let (mut computed, mut put) = (false, false);
+        outbox.set(id, Wait::Confirm, || {
+            computed = outbox.marks.try_lock().is_err();
+            Uptime(5_000)
+        });
+        let (before, now) = (Duration::from_secs(4), Duration::from_secs(2));
+        outbox.retune(before, now, || put = outbox.marks.try_lock().is_err());
+        assert!(computed && put, "both under the one lock");
+        assert_eq!(outbox.waiting(), (1, Some(Uptime(3_000))));
+    }
+
+    #[test]
+    fn the_oldest_counts_and_the_cause_stays() {
+        let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
+        let outbox = Outbox::default();
+        assert_eq!(outbox.pending(), (0, None));
+        outbox.add(a, Uptime(5), "http://a/", Some(&RequestContext::new("first".into(), None)));
+        outbox.add(b, Uptime(3), "http://b/", None);
+        assert_eq!(outbox.pending(), (2, Some(Uptime(3))));
+        outbox.add(a, Uptime(2), "http://a/", None);
+        assert_eq!(outbox.pending(), (2, Some(Uptime(2))));
+        assert_eq!(outbox.context(a).unwrap().request(), "first");
+        assert!(outbox.context(b).is_none());
+        assert_eq!(outbox.destination(a), Some(Destination::of("https://a:80/x")));
+        outbox.clear(a);
+        outbox.clear(a);
+        assert_eq!(outbox.pending(), (1, Some(Uptime(3))));
+        assert!(outbox.context(a).is_none());
+    }
+}
