@@ -27,7 +27,7 @@ use criterion::{
 use floor::{Floor, Space};
 use frames::Cut;
 use incoming::core::event::Durability;
-use incoming::engine::batch::BATCH_BYTES;
+use incoming::engine::chunk::batch::BATCH_BYTES;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of a chunk.

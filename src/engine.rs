@@ -4,9 +4,8 @@
 //! flow beside that, many writers at once, each in a claim of its own ([`claims`]). Absent: HTTP,
 //! sockets, the calls to backends (the engine only says which are due, [`delivery`]).
 
-pub mod batch;
 pub mod blocking;
-mod chunk;
+pub mod chunk;
 pub mod claims;
 pub mod clock;
 pub mod commit;

@@ -4,10 +4,10 @@
 //! the worker while the page cache takes it at once, on a blocking thread while the disk is slow.
 //! Long bodies are counted on the way.
 
-mod room;
+pub mod batch;
+mod preallocation;
 
 use super::Engine;
-use super::batch::{Batch, Pace, Source};
 use super::deadline;
 use super::digest::Checkout;
 use super::error::{ChangeError, ClientFault, TransferError};
@@ -20,6 +20,7 @@ use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
 use crate::storage::store::Blob;
+use batch::{Batch, Pace, Source};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;

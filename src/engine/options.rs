@@ -65,7 +65,7 @@ impl Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            batch_bytes: super::batch::BATCH_BYTES,
+            batch_bytes: super::chunk::batch::BATCH_BYTES,
             checkpoint_bytes: 64 << 20,
             // The suggested chunk size, which takes one preallocation.
             first_stretch_bytes: 8 << 20,

@@ -4,7 +4,7 @@
 //! still counted.
 
 use super::Engine;
-use super::batch::Source;
+use super::chunk::batch::Source;
 use super::chunk::{Chunk, End};
 use super::context::RequestContext;
 use super::deadline;

@@ -296,6 +296,12 @@ async fn issue_13_a_full_disk_leaves_no_journal_of_two_versions() {
         assert_eq!(is_of_old, short_of == 0, "nobody need wait where all but the note is there");
         assert!(!engine.registry.is_settled(id));
         full.store(false, Ordering::Relaxed);
+        if found.is_ok() {
+            let before = machine.journals.live(id).unwrap();
+            engine.settle(id).unwrap();
+            let after = machine.journals.live(id).unwrap();
+            assert!(before == after, "its commit queue alone appends, now that it is in memory");
+        }
         engine.receive(id, chunk(0, 3, 5), None, body(&[b"hel"])).await.unwrap();
         assert!(machine.journals.live(id).unwrap().starts_with(MAGIC));
         drop(engine);

@@ -1,7 +1,7 @@
 //! A body on its way in: where its frames come from, those of one write, and their pace.
 
-use super::error::ClientFault;
 use crate::core::extent::Extent;
+use crate::engine::error::ClientFault;
 use bytes::Bytes;
 use futures_core::Stream;
 use std::time::Duration;
