@@ -255,7 +255,7 @@ test('an answer that breaks the library counts as lost, and its connection is re
   const { net, clock, uploader, begin } = fake_upload();
   begin();
   for (const put of net.all('PUT')) put.send(1);
-  // A header that is no text: what reads it throws.
+  // a header that is not a text: reading it throws.
   for (const put of net.all('PUT')) put.reply(503, '', 7);
   assert.equal(complaint.mock.callCount(), 4);
   assert.match(uploader.state_msg, /trying again/);

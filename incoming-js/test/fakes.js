@@ -132,7 +132,7 @@ export class FakeLocks {
     if (steal && queue.length > 0) {
       const [frozen] = queue;
       queue.unshift(on_turn);
-      // It hears of it when it runs again.
+      // The frozen tab learns of it when it runs again.
       this.thaw = () => frozen('waiting');
     } else queue.push(on_turn);
     if (!this.undecided) on_turn(queue[0] === on_turn ? 'held' : 'waiting');

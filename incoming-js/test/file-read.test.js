@@ -12,7 +12,7 @@ for (const [what, end] of [
   ['an error of the network', (put) => put.lose()],
   ['bytes that stand still', (put) => put.on_still()],
   ['bytes that stood still for too long', (put) => put.lose('stall')],
-  ['a server that waited in vain', (put) => put.refuse(408, 'http-408')],
+  ['a server that timed out', (put) => put.refuse(408, 'http-408')],
   ['a proxy that got less than was announced', (put) => put.reply(400, '<html>nginx</html>')],
   ['a proxy that lost its server over it', (put) => put.reply(502, '')],
 ]) {

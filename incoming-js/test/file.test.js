@@ -235,7 +235,7 @@ test('the last bytes wait until all others are acknowledged and pieces of them a
   for (const { range, 'sha-256': hash } of ranges) assert.equal(hash, createHash('sha256').update(content(...range)).digest('base64'));
   assert.deepEqual(net.all('PUT'), []);
   post.reply(200, status_of({ length: SIZE, received: [[0, LAST]], verified: ranges.map(() => true) }));
-  // From memory: what happens to the file now is no matter.
+  // From memory: It does not matter what happens to the file now.
   seen.readable = false;
   const put = net.next('PUT');
   assert.deepEqual(put.range, [LAST, SIZE]);

@@ -95,7 +95,7 @@ test('in flight: a crawling line gets one, a busy server one less', () => {
   }
 });
 
-test('in flight: a pause is no measurement', () => {
+test('in flight: a pause is not measured', () => {
   const in_flight = new InFlight();
   let now = 0;
   for (let i = 0; i < 200; i += 1) {
@@ -179,7 +179,7 @@ test('the page sees rate and time left while chunks are transferred, and only th
   clock.advance(16);
   const before = reported('progress');
   clock.advance(984);
-  assert.equal(reported('progress'), before, 'time alone is no progress');
+  assert.equal(reported('progress'), before, 'time alone is not progress');
   net.next('PUT').lose();
   assert.deepEqual([uploader.bytes_per_s, uploader.eta_s], [5, 18]);
   uploader.pause('pause');

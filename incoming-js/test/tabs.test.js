@@ -46,7 +46,7 @@ test('issue 13: a tab that holds the lock and makes no progress for minutes, lik
   first.begin();
   second.begin();
   const poll = () => second.net.next('GET').reply(200, status_of({ received: [[0, 10]] }));
-  // A clock that is set on is no time that went by.
+  // Setting the clock forward is not time that passes.
   second.clock.ahead = 8 * 24 * 3_600_000;
   for (let ms = 0; ms < 5 * 60_000; ms += 2000) {
     poll();
@@ -56,7 +56,7 @@ test('issue 13: a tab that holds the lock and makes no progress for minutes, lik
   poll();
   second.clock.advance(2000);
   poll();
-  // What it has now the status tells, and it sends.
+  // The status shows what the server has now, and it sends.
   poll();
   assert.deepEqual(second.net.next('PUT').range, [10, 20]);
   // The first one runs again: it observes, and sends when the second is done.
@@ -195,7 +195,7 @@ test('Web Locks: a tab waits again for a lock that was stolen from it', async ()
   a();
 });
 
-/** Channels of one name, which hear each other a moment later. */
+/** Channels of one name, which get each other's messages a moment later. */
 function channels() {
   const all = new Set();
   return () => {

@@ -31,7 +31,7 @@ async function serve(t, backend) {
   };
 }
 
-/** A page of somebody else's, at this port. */
+/** A page of another site, at this port. */
 async function page_at(t, port) {
   const web = createServer((request, answer) => answer.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><title>evil</title><body>'));
   await new Promise((done) => web.listen(port, '127.0.0.1', done));
@@ -106,7 +106,7 @@ test('pages of other origins change nothing and read nothing', async (t) => {
   assert.equal(server.answered('new_upload', 200), 0);
   assert.equal(await server.uploads(), 0);
   assert.equal(await server.filter(), FILTER);
-  // A program that is no browser: Node says `Sec-Fetch-Mode: cors`.
+  // A program other than a browser: Node says `Sec-Fetch-Mode: cors`.
   assert.equal(await server.ticket(), 200);
   assert.equal(await server.uploads(), 1);
 });

@@ -11,7 +11,7 @@ import { launch as launch_webkit } from './webkit.js';
 /** A port of loopback that refuses: whatever a browser wants from outside of the tests ends there. */
 const NOWHERE = '127.0.0.1:9';
 
-/** A name that leads to this machine, as `localhost` does, and that is no secure context. */
+/** A name that leads to this machine, as `localhost` does, but is not a secure context. */
 export const INSECURE_HOST = 'page.test';
 
 const FIREFOX_PREFERENCES = {
@@ -139,6 +139,6 @@ export function launch(kind, profile, flags = [], more = {}) {
 }
 
 /** Whether the browser itself says this in the console, of a request that failed; not the page. */
-export function is_own_word(kind, text) {
+export function is_browser_message(kind, text) {
   return BROWSERS[kind].own_words.some((form) => form.test(text));
 }

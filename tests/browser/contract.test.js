@@ -1,5 +1,5 @@
-// What web apps may rely on in the library, in every browser: properties, flags, callbacks and their
-// order, pausing, cancelling, endings, where the server is looked for.
+// The contract of the library, in every browser: properties, flags, callbacks and their order, pausing, cancelling,
+// endings, and how the server is found.
 
 import assert from 'node:assert/strict';
 import { Line, browser, expected, file, folder, open, test, until } from './harness.js';
@@ -29,7 +29,7 @@ function in_order(last, outcome, endings) {
   assert.deepEqual(last.ending_events, endings);
   assert.equal(last.progress_events, last.progress);
   assert.equal(last.returned.start, true, 'start() returns the uploader');
-  assert.equal(last.flags.at(-1), last_flags(last), 'the last change of a flag was told');
+  assert.equal(last.flags.at(-1), last_flags(last), 'the last change of a flag was reported');
 }
 
 const FLAGS = ['connected', 'finished', 'paused', 'can_pause', 'cancelling', 'cancelled', 'can_cancel'];
@@ -59,10 +59,10 @@ test('every property, flag and callback from before the start to the end', async
   assert.equal(idle.progress, 0);
 
   const returned = await page.evaluate(() => {
-    // As in a hidden tab: progress is told without them.
+    // As in a hidden tab: progress is reported without them.
     window.requestAnimationFrame = () => 0;
-    const heard = window.uploads.up;
-    return (heard.returned.start = heard.up.start() === heard.up);
+    const record = window.uploads.up;
+    return (record.returned.start = record.up.start() === record.up);
   });
   assert.ok(returned);
   const sending = await under_way(page);
@@ -89,7 +89,7 @@ test('every property, flag and callback from before the start to the end', async
   assert.equal(last_flags(last), 'finished');
   assert.ok(last.chunks_acked_now > 0 && last.chunks_tx_now === last.chunks_acked_now);
   assert.ok(last.progress > 10, `onprogress ${last.progress} times`);
-  // A busy machine may tell one late and the next in time.
+  // A busy machine may report one late and the next in time.
   assert.ok(last.early.length <= 1 + last.progress / 20, `within 16 ms: ${last.early.join()}`);
   const call = await app.taken(id);
   assert.deepEqual([call.sha256, call.filenameFromBrowser, call.cancelReason], [one.sha256, one.name, '']);
@@ -110,9 +110,9 @@ test('with new, without, and as a module', async (t) => {
       module: new other.Uploader(tickets[2], files[0]),
     };
     for (const [name, up] of Object.entries(made)) {
-      const heard = window.watch(name, up);
+      const record = window.watch(name, up);
       const { start } = up; // No `this` is needed.
-      heard.returned.start = start() === up;
+      record.returned.start = start() === up;
     }
     return [
       made.without instanceof incoming.Uploader, made.with instanceof incoming.Uploader, made.module instanceof other.Uploader,
@@ -139,11 +139,11 @@ test('pause, unpause and toggle', async (t) => {
     const returned = up.pause(word) === up;
     // What is counted since the start begins anew.
     if (before !== flags.length && !up.paused && up.chunks_acked_now + up.chunks_tx_now !== 0) throw new Error('chunks are counted on');
-    return { returned, paused: up.paused, can_pause: up.can_pause, can_cancel: up.can_cancel, connected: up.connected, told: flags.length - before };
+    return { returned, paused: up.paused, can_pause: up.can_pause, can_cancel: up.can_cancel, connected: up.connected, reported: flags.length - before };
   }, what);
-  const paused = { returned: true, paused: true, can_pause: true, can_cancel: false, connected: false, told: 1 };
+  const paused = { returned: true, paused: true, can_pause: true, can_cancel: false, connected: false, reported: 1 };
   assert.deepEqual(await call('pause'), paused);
-  assert.deepEqual(await call('pause'), { ...paused, told: 0 }, 'paused already');
+  assert.deepEqual(await call('pause'), { ...paused, reported: 0 }, 'paused already');
   // Cancelling is not possible while paused.
   const not_cancelled = await page.evaluate(() => {
     const { up } = window.uploads.up;
@@ -369,7 +369,7 @@ test('what a callback throws is reported and does not affect the upload', async 
   }, id);
   assert.equal((await wait_end(page)).outcome, 'finished');
   assert.equal((await app.taken(id)).sha256, one.sha256);
-  // What was thrown until now is heard before the answer to this.
+  // What was thrown so far is reported before the answer to this.
   await page.evaluate(() => {
     window.uploads.up.up.onprogress = () => {};
   });

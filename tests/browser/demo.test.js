@@ -8,7 +8,7 @@ import { Line, browser, card, choose, demo, file, folder, open, press, received,
 const MB = 1_000_000;
 
 /** A demo behind a slow line, a browser on its page. */
-async function slow(t, bytesPerSecond) {
+async function demo_over_line(t, bytesPerSecond) {
   const app = await demo(t);
   const line = new Line(t, app.https, bytesPerSecond);
   const port = await line.open();
@@ -17,7 +17,7 @@ async function slow(t, bytesPerSecond) {
   return { app, line, page, console_errors, dir: await folder(t) };
 }
 
-const under = async (page, name, percent) =>
+const uploading = async (page, name, percent) =>
   until(`${name} is on its way`, async () => {
     const seen = await card(page, name);
     return seen?.state === 'uploading' && seen.percent >= percent && seen.percent < 90;
@@ -46,10 +46,10 @@ test('several files at once arrive whole, also an empty and a strangely named on
 });
 
 test('pause and resume', async (t) => {
-  const { page, console_errors, dir } = await slow(t, 4 * MB);
+  const { page, console_errors, dir } = await demo_over_line(t, 4 * MB);
   const one = await file(dir, 'paused.bin', 16 * MB);
   await choose(page, one);
-  await under(page, one.name, 5);
+  await uploading(page, one.name, 5);
   await press(page, one.name, 'pause');
   await until('it is paused', async () => (await card(page, one.name)).state === 'paused');
   await press(page, one.name, 'pause');
@@ -58,10 +58,10 @@ test('pause and resume', async (t) => {
 });
 
 test('cancel removes what was stored', async (t) => {
-  const { app, page, console_errors, dir } = await slow(t, 4 * MB);
+  const { app, page, console_errors, dir } = await demo_over_line(t, 4 * MB);
   const one = await file(dir, 'cancelled.bin', 60 * MB);
   await choose(page, one);
-  await under(page, one.name, 5);
+  await uploading(page, one.name, 5);
   assert.equal((await parts(app)).length, 1);
   await press(page, one.name, 'cancel');
   await until('it is cancelled', async () => (await card(page, one.name)).state === 'cancelled');
@@ -70,10 +70,10 @@ test('cancel removes what was stored', async (t) => {
 });
 
 test('the server is killed and started again: the page goes on by itself', async (t) => {
-  const { app, page, console_errors, dir } = await slow(t, 6 * MB);
+  const { app, page, console_errors, dir } = await demo_over_line(t, 6 * MB);
   const files = [await file(dir, 'survivor-1.bin', 18 * MB), await file(dir, 'survivor-2.bin', 12 * MB)];
   await choose(page, ...files);
-  await under(page, files[0].name, 5);
+  await uploading(page, files[0].name, 5);
   await app.server.kill('SIGKILL');
   await until('the page has noticed', async () => /lost|again/i.test((await card(page, files[0].name)).text));
   await app.server.start();
@@ -82,10 +82,10 @@ test('the server is killed and started again: the page goes on by itself', async
 });
 
 test('the network is cut for a while', async (t) => {
-  const { line, page, console_errors, dir } = await slow(t, 6 * MB);
+  const { line, page, console_errors, dir } = await demo_over_line(t, 6 * MB);
   const one = await file(dir, 'cut.bin', 18 * MB);
   await choose(page, one);
-  await under(page, one.name, 5);
+  await uploading(page, one.name, 5);
   line.cut();
   await until('the page has noticed', async () => /lost|again/i.test((await card(page, one.name)).text));
   line.restore();
@@ -94,10 +94,10 @@ test('the network is cut for a while', async (t) => {
 });
 
 test('the page counts down to the next try, and the wait can be skipped', async (t) => {
-  const { line, page, console_errors, dir } = await slow(t, 6 * MB);
+  const { line, page, console_errors, dir } = await demo_over_line(t, 6 * MB);
   const one = await file(dir, 'counted.bin', 14 * MB);
   await choose(page, one);
-  await under(page, one.name, 5);
+  await uploading(page, one.name, 5);
   line.cut();
   const seconds = async () => Number(/trying again in (\d+) s/.exec((await card(page, one.name)).text)?.[1] ?? 0);
   // Pauses grow: in time there is one that is long enough to see it count.
@@ -119,7 +119,7 @@ test('the page counts down to the next try, and the wait can be skipped', async 
 });
 
 test('paused in the first chunk: what has arrived is shown; cancelled while paused, the server knows', async (t) => {
-  const { app, page, console_errors, dir } = await slow(t, 0.1 * MB);
+  const { app, page, console_errors, dir } = await demo_over_line(t, 0.1 * MB);
   const one = await file(dir, 'kept.bin', 10 * MB);
   await choose(page, one);
   await until('bytes are on their way, and none acknowledged', () => page.evaluate(() => {
@@ -139,10 +139,10 @@ test('paused in the first chunk: what has arrived is shown; cancelled while paus
 });
 
 test('cancelled offline: the page says that the server does not know, until it knows', async (t) => {
-  const { app, line, page, console_errors, dir } = await slow(t, 4 * MB);
+  const { app, line, page, console_errors, dir } = await demo_over_line(t, 4 * MB);
   const one = await file(dir, 'unheard.bin', 60 * MB);
   await choose(page, one);
-  await under(page, one.name, 3);
+  await uploading(page, one.name, 3);
   line.cut();
   await until('the page has noticed', async () => /again/.test((await card(page, one.name)).text));
   await press(page, one.name, 'cancel');
@@ -156,10 +156,10 @@ test('cancelled offline: the page says that the server does not know, until it k
 });
 
 test('a file that is chosen again while it is uploaded: a message, and no second upload', async (t) => {
-  const { page, console_errors, dir } = await slow(t, 4 * MB);
+  const { page, console_errors, dir } = await demo_over_line(t, 4 * MB);
   const one = await file(dir, 'again.bin', 20 * MB);
   await choose(page, one);
-  await under(page, one.name, 3);
+  await uploading(page, one.name, 3);
   const word = () => page.evaluate(() => document.querySelector('[data-testid=word]').checkVisibility());
   assert.equal(await word(), false);
   await choose(page, one);
@@ -171,11 +171,11 @@ test('a file that is chosen again while it is uploaded: a message, and no second
 });
 
 test('the page is reloaded: the same file goes on where it was', async (t) => {
-  const { line, page, console_errors, dir } = await slow(t, 4 * MB);
+  const { line, page, console_errors, dir } = await demo_over_line(t, 4 * MB);
   // Large enough that it cannot end while the page is fetched behind its bytes.
   const one = await file(dir, 'reloaded.bin', 50 * MB);
   await choose(page, one);
-  await under(page, one.name, 30);
+  await uploading(page, one.name, 30);
   await page.reload({ waitUntil: 'load' });
   await until('the page remembers', () => page.$('[data-testid=remembered]'));
   const before = line.bytes;
@@ -186,7 +186,7 @@ test('the page is reloaded: the same file goes on where it was', async (t) => {
 });
 
 test('with a file handle the reloaded page goes on at one press', async (t) => {
-  const { page, console_errors } = await slow(t, 4 * MB);
+  const { page, console_errors } = await demo_over_line(t, 4 * MB);
   const bytes = 30 * MB;
   const sha256 = await page.evaluate(async (size) => {
     const root = await navigator.storage.getDirectory();

@@ -16,7 +16,7 @@ test('waits for a busy doctor do not count as time of the path', async (t) => {
     now += pause;
     queueMicrotask(next);
   });
-  let [serial, told, largest] = [0, null, 0];
+  let [serial, report, largest] = [0, null, 0];
   // Probes that the doctor has no time for, and how often.
   const busy = new Map([['?wait=5', 2], ['PUT 65536', 2]]);
   t.mock.method(globalThis, 'fetch', async (path, { method = 'GET', body } = {}) => {
@@ -24,7 +24,7 @@ test('waits for a busy doctor do not count as time of the path', async (t) => {
     const bytes = body?.size ?? body?.length ?? 0;
     now += query === '?wait=5' ? 5000 : 10;
     if (path.endsWith('/findings')) {
-      told = JSON.parse(body);
+      report = JSON.parse(body);
       return Response.json({ findings: [] });
     }
     const probe = query === '?wait=5' ? query : `${method} ${bytes}`;
@@ -39,6 +39,6 @@ test('waits for a busy doctor do not count as time of the path', async (t) => {
   });
   await examine(() => {});
   assert.deepEqual([...busy.values()], [0, 0], 'the doctor was never busy: nothing was tried');
-  assert.equal(told.silences[0].after_s, 5);
+  assert.equal(report.silences[0].after_s, 5);
   assert.equal(largest, 2 ** 26, 'a busy doctor was taken for a slow line');
 });

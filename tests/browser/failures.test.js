@@ -29,7 +29,7 @@ test('the server is killed and started again: acknowledged bytes stay acknowledg
   const acked = await Promise.all(files.map(async (one) => (await snapshot(page, one.name)).bytes_acked));
   await app.server.start();
   for (const [index, id] of ids.entries()) assert.ok((await app.status(id)).received.reduce((sum, [from, to]) => sum + to - from, 0) >= acked[index]);
-  // `wrong` would tell of acknowledged bytes that became fewer.
+  // `wrong` would show acknowledged bytes that became fewer.
   for (const [index, id] of ids.entries()) await finished(page, app, id, files[index], files[index].name);
 });
 
@@ -148,7 +148,7 @@ test('a slow line with losses: resets, stalls and delays', async (t) => {
   const id = await app.ticket();
   await start_upload(page, id);
   const last = await finished(page, app, id, one);
-  t.diagnostic(`${done.reset} resets, ${done.stalled} stalls, progress told ${last.progress} times`);
+  t.diagnostic(`${done.reset} resets, ${done.stalled} stalls, progress reported ${last.progress} times`);
   // Firefox, when an answer is reset and it repeats the request by itself, counts the header of both; no answer of the
   // server has two. The request fails there as one that was reset does.
   const twice = console_errors.filter((one) => /Reason: Multiple CORS header/.test(one));

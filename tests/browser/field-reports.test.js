@@ -205,7 +205,7 @@ test('a tab that holds the lock is frozen: another one takes over, and nothing i
   const client = await page.createCDPSession();
   await client.send('Page.setWebLifecycleState', { state: 'frozen' });
   await start_upload(other, id);
-  await wait_until(other, 'the other looks on', (now) => /another tab/.test(now.state_msg));
+  await wait_until(other, 'the other observes', (now) => /another tab/.test(now.state_msg));
   // Chunks that were on their way may still arrive.
   let acked = -1;
   await until('nothing arrives any more', async () => {
@@ -327,7 +327,7 @@ test('a clock that is set by days and years for a moment removes no record, and 
   await finished(page, app, id, one);
 });
 
-for (const [what, reason, told] of [
+for (const [what, reason, expected] of [
   ['half of an emoji', 'Sorry \u{1F600}'.slice(0, 7), 'Sorry \ufffd'],
   ['40,000 characters', '\u4e2d'.repeat(40_000), '\u4e2d'.repeat(500)],
 ]) {
@@ -343,6 +343,6 @@ for (const [what, reason, told] of [
     await page.evaluate((text) => window.uploads.up.up.cancel(text), reason);
     const last = await wait_end(page);
     assert.deepEqual([last.outcome.split(' ')[0], last.cancelled, last.error_code], ['AbortError', true, null]);
-    assert.equal((await app.cancelled(id)).cancelReason, told);
+    assert.equal((await app.cancelled(id)).cancelReason, expected);
   });
 }

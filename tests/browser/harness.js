@@ -1,8 +1,7 @@
-// What every browser test needs: a demo server as a child process that can be killed, a slow line to
-// it that can be cut, a browser, files of known content. Waits for conditions, never for time.
+// What every browser test needs: a server as a child process that can be killed, a slow line to it that can be cut, a
+// browser, files of known content. Waits for conditions, never for time.
 //
-// `test` runs a test once in each browser, and fails it for any error in a console that it did not say
-// it would cause.
+// `test` runs a test once in each browser, and fails it for any error in the console that it did not announce.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,28 +11,28 @@ import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test as once } from 'node:test';
-import { KINDS, is_own_word, launch, unavailable } from './browsers.js';
+import { KINDS, is_browser_message, launch, unavailable } from './browsers.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const BINARY = process.env.BINARY_UNDER_TEST ?? join(ROOT, 'target/debug/incoming');
 const PATIENCE_MS = 90_000;
-/** One look takes no longer, unless the machine stands still. */
-const LOOK_MS = 2_000;
-/** A wait that takes so long is told of, though it ends well. */
+/** A check of a condition takes at most this long, unless the machine stands still. */
+const CHECK_MS = 2_000;
+/** Longer waits are reported, even if they succeed. */
 const LONG_MS = 30_000;
 const TEST_MS = 300_000;
-/** Times that a test which failed is tried again, by itself and afresh; each failure is told of. For machines whose disk or
- *  processor may stand still for a minute. */
+/** How often a failed test is run again from the start. Each failure is reported. For machines whose disk or processor may
+ *  stand still for a minute. */
 const RETRIES = Number(process.env.BROWSER_RETRIES ?? 0);
-/** More failures in one file are no accident. */
+/** More failures in one file count as real. */
 const FLAKY_AT_MOST = 2;
 let flaky = 0;
 
-/** The browser a test runs in, for those that `test` made. */
+/** The browser of each test that `test` made. */
 const kinds = new WeakMap();
-/** The pages of a test, each with what was heard in its console. */
-const heard = new WeakMap();
-/** Whose a browser is. */
+/** The pages of each test, with the errors of their consoles. */
+const pages = new WeakMap();
+/** The test that a browser belongs to. */
 const owners = new WeakMap();
 
 /** Which browser `t` runs in. */
@@ -66,7 +65,7 @@ class Attempt {
   constructor(test, kind) {
     this.test = test;
     kinds.set(this, kind);
-    heard.set(this, []);
+    pages.set(this, []);
   }
 
   diagnostic(text) {
@@ -96,38 +95,38 @@ class Attempt {
   }
 }
 
-/** Fails when a page of `t` has said anything in its console, thrown, or left a rejection unhandled. */
+/** Fails if a page of `t` has an error in its console, an uncaught error or an unhandled rejection. */
 export async function quiet(t) {
-  for (const { page, console_errors, crashed } of heard.get(t)) {
+  for (const { page, console_errors, crashed } of pages.get(t)) {
     // What a page says last comes before the answer to a question asked after it.
     if (!page.isClosed() && !crashed() && page.browser().connected) await page.evaluate(() => new Promise((done) => setTimeout(done)));
     assert.deepEqual(console_errors, [], 'errors in the console');
   }
 }
 
-/** Takes the console_errors of this form out of those of a page, and fails if there were none: the test has caused them. */
+/** Removes the console errors of this form, which the test has caused. Fails if there are none. */
 export async function expected(console_errors, form) {
-  await until(`a complaint like ${form}`, () => console_errors.some((one) => form.test(one)));
+  await until(`a console error like ${form}`, () => console_errors.some((one) => form.test(one)));
   for (let at = console_errors.length - 1; at >= 0; at -= 1) if (form.test(console_errors[at])) console_errors.splice(at, 1);
 }
 
-/** Waits until `look` gives something true, and gives it; fails with `what` when it takes too long, and with what `tell` says of that
- *  moment. The time in which this machine stood still does not count: nothing else could get on either. */
-export async function until(what, look, tell = async () => '') {
+/** Waits until `check` returns something true, and returns it. After a timeout fails with `what` and the text of `describe`.
+ *  Time in which this machine stood still does not count. */
+export async function until(what, check, describe = async () => '') {
   let [waited, last] = [0, performance.now()];
   for (;;) {
-    const seen = await look();
+    const seen = await check();
     const now = performance.now();
-    waited += Math.min(now - last, LOOK_MS);
+    waited += Math.min(now - last, CHECK_MS);
     last = now;
     if (seen && waited > LONG_MS) console.log(`waited ${Math.round(waited / 1000)} s for: ${what}`);
     if (seen) return seen;
-    if (waited > PATIENCE_MS) throw new Error(`waited in vain for: ${what}${await tell()}`);
+    if (waited > PATIENCE_MS) throw new Error(`timed out waiting for: ${what}${await describe()}`);
     await new Promise((next) => setTimeout(next, 50));
   }
 }
 
-/** A port that was free a moment ago, below those that the system gives to connections: nobody gets it meanwhile by chance. */
+/** A free port, below the range that the system assigns to connections, so that none of those takes it. */
 export async function freePort() {
   for (;;) {
     const port = randomInt(12_000, 32_000);
@@ -166,9 +165,9 @@ export class Server {
   async start() {
     this.child = spawn(BINARY, this.args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.ended = new Promise((done) => this.child.once('exit', (code) => done(code)));
-    const hear = (text) => (this.log += text);
-    this.child.stdout.on('data', hear);
-    this.child.stderr.on('data', hear);
+    const append = (text) => (this.log += text);
+    this.child.stdout.on('data', append);
+    this.child.stderr.on('data', append);
     let gone = false;
     this.ended.then(() => (gone = true));
     await until(`a server that answers\n${this.log}`, async () => {
@@ -240,7 +239,7 @@ export class Line {
     this.up = true;
   }
 
-  /** One of the connections that uploads use goes dead without a word: neither side hears of it. */
+  /** Kills one of the connections that uploads use, without notice to either side. */
   kill_one() {
     const pair = [...this.pairs].find(({ used }) => used);
     pair.dead = true;
@@ -352,18 +351,18 @@ export async function browser(t, more = {}) {
   return context;
 }
 
-/** A page at `url`. `console_errors` collects what a person would see in the console, unhandled rejections
- *  among it, but for the lines with which a browser itself reports a failed request. */
+/** A page at `url`. `console_errors` collects its errors, warnings and unhandled rejections, except for the lines with which a
+ *  browser itself reports a failed request. */
 export async function open(on, url) {
   const page = await on.newPage();
   const kind = kind_of(owners.get(on));
   const console_errors = [];
   let gone = false;
   page.on('error', () => (gone = true));
-  heard.get(owners.get(on)).push({ page, console_errors, crashed: () => gone });
-  const hear = (text) => is_own_word(kind, text) || console_errors.push(text);
-  page.on('pageerror', (error) => hear(error.message));
-  page.on('console', (line) => ['error', 'warning', 'warn', 'assert'].includes(line.type()) && hear(line.text()));
+  pages.get(owners.get(on)).push({ page, console_errors, crashed: () => gone });
+  const collect = (text) => is_browser_message(kind, text) || console_errors.push(text);
+  page.on('pageerror', (error) => collect(error.message));
+  page.on('console', (line) => ['error', 'warning', 'warn', 'assert'].includes(line.type()) && collect(line.text()));
   page.on('dialog', (dialog) => dialog.accept());
   await page.evaluateOnNewDocument(() => {
     addEventListener('unhandledrejection', ({ reason }) => console.error(`unhandled rejection: ${reason}`));
@@ -412,7 +411,7 @@ export async function received(page, wanted) {
     }, wanted), () => shown(page));
 }
 
-/** What the page shows of its uploads and of the files the web app has, for a test that waited in vain. */
+/** What the page shows of its uploads and of the files the web app has, for a test that timed out. */
 async function shown(page) {
   const texts = await page.evaluate(() =>
     ['[data-testid=upload]', '[data-testid=received-file]'].flatMap((rows) =>

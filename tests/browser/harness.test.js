@@ -1,4 +1,4 @@
-// The harness itself: it hears what a page must not do, in every browser, and its line does what it says.
+// The harness itself: it collects the errors of a page in every browser, and its line behaves as documented.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Line, browser, folder, kind_of, open, quiet, test, until } from './harness.js';
 
-/** A page with an origin: of one without, WebKit tells no error's text. */
+/** A page with an origin: without one, WebKit hides the text of errors. */
 async function a_page(t) {
   const server = createServer((_, answer) => answer.end('<!doctype html><title>a page</title>'));
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
@@ -28,7 +28,7 @@ test('errors, rejections and console errors of a page are collected', async (t) 
     console.warn('a warning');
   });
   for (const form of [/not caught/, /not handled/, /an error line/, /a warning/]) {
-    await until(`${form} is heard`, () => console_errors.some((one) => form.test(one)));
+    await until(`${form} is collected`, () => console_errors.some((one) => form.test(one)));
   }
   assert.ok(!console_errors.some((one) => /no complaint/.test(one)));
   console_errors.length = 0;
@@ -56,7 +56,7 @@ test('a failed request is not an error of the page', async (t) => {
   const { page } = await open(await browser(t), `http://localhost:${server.address().port}/`);
   const port = await line.open();
   line.cut();
-  const told = await page.evaluate(async (other) => {
+  const answers = await page.evaluate(async (other) => {
     const failed = await new Promise((done) => {
       const xhr = new XMLHttpRequest();
       xhr.onerror = () => done(true);
@@ -66,7 +66,7 @@ test('a failed request is not an error of the page', async (t) => {
     });
     return [failed, (await fetch('/')).status];
   }, port);
-  assert.deepEqual(told, [true, 500]);
+  assert.deepEqual(answers, [true, 500]);
 });
 
 test('a browser that is gone does not affect the tests after it', async (t) => {

@@ -27,9 +27,9 @@ async function cross_origin(t, bytesPerSecond, more) {
 }
 
 /** Starts an upload in the page as `window.up`, with what `options` gives there. Gives its id. */
-async function start({ app, page, hostname }, one, options = () => ({}), wish = {}) {
+async function start({ app, page, hostname }, one, options = () => ({}), ticket_options = {}) {
   await (await page.$('#files')).uploadFile(one.path);
-  const id = await app.ticket({ length: String(one.bytes), ...wish });
+  const id = await app.ticket({ length: String(one.bytes), ...ticket_options });
   await page.evaluate(async (ticket, to, more) => {
     const { Uploader } = await import('/incoming/frontend/incoming.mjs');
     const up = new Uploader(ticket, document.getElementById('files').files[0], { hostname: to, ...more });

@@ -1,5 +1,5 @@
 // Many files at once from one page: all arrive right, and the page never has more requests in flight than the six
-// connections that a browser gives an origin. How many connections it keeps besides (idle ones, ones being closed) is its affair.
+// connections that a browser gives an origin. Idle connections and those being closed do not count.
 
 import assert from 'node:assert/strict';
 import { Line, browser, file, folder, open, test } from './harness.js';

@@ -76,8 +76,8 @@ async function webApp(t, dir, incomingPort) {
     await rename(form.get('filename'), to);
     state.files.push(to);
     const params = new URLSearchParams({ id: form.get('id'), backendSecret: secret });
-    const told = await fetch(`${base}/finish_upload?${params}`, { method: 'POST' });
-    state.answers.push(await told.text());
+    const reply = await fetch(`${base}/finish_upload?${params}`, { method: 'POST' });
+    state.answers.push(await reply.text());
     return undefined;
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));

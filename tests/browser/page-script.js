@@ -1,5 +1,5 @@
-// The tests' own script in the page: makes uploaders, hears all they tell, and notes whatever breaks the
-// rules that hold at every moment.
+// Runs in the page: makes uploaders, records everything they report, and checks the invariants of their
+// properties.
 
 const FLAGS = ['connected', 'finished', 'paused', 'can_pause', 'cancelling', 'cancelled', 'can_cancel'];
 const FIGURES = ['filename', 'bytes_total', 'bytes_tx', 'bytes_acked', 'bytes_ahead', 'frac_complete', 'chunks_tx_now',
@@ -57,48 +57,48 @@ function wrong(up, before) {
   must(!(up.finished || up.cancelled) || !(up.connected || up.can_pause || up.can_cancel), 'over, and still something to do');
   must(!(up.finished && up.cancelled), 'finished and cancelled');
   must(typeof up.state_msg === 'string' && up.state_msg !== '', 'no state_msg');
-  for (const flag of FLAGS) must(typeof up[flag] === 'boolean', `${flag} is no boolean`);
+  for (const flag of FLAGS) must(typeof up[flag] === 'boolean', `${flag} is not a boolean`);
   return found;
 }
 
-/** Hears all that an uploader tells. */
+/** Records everything that an uploader reports. */
 function watch(name, up) {
-  const heard = {
+  const record = {
     up, outcome: null, progress: 0, events: [], endings: [], order: [], wrong_targets: 0, wrong: [], early: [], flags: [], said: [],
     returned: {},
   };
-  window.uploads[name] = heard;
-  let [told_at, told, before] = [-Infinity, '', null];
+  window.uploads[name] = record;
+  let [reported_at, reported, before] = [-Infinity, '', null];
   up.onprogress = (who) => {
-    if (who !== up) heard.wrong_targets += 1;
-    heard.progress += 1;
-    heard.wrong.push(...wrong(up, before));
+    if (who !== up) record.wrong_targets += 1;
+    record.progress += 1;
+    record.wrong.push(...wrong(up, before));
     before = properties(up);
-    if (heard.said.at(-1) !== up.state_msg) heard.said.push(up.state_msg);
+    if (record.said.at(-1) !== up.state_msg) record.said.push(up.state_msg);
     const urgent = JSON.stringify([...FLAGS, 'error_code', 'error_msg', 'cancel_msg'].map((key) => up[key]));
-    if (urgent !== told) heard.flags.push(FLAGS.filter((key) => up[key]).join());
+    if (urgent !== reported) record.flags.push(FLAGS.filter((key) => up[key]).join());
     // Clocks in pages are coarse on purpose: 16 ms may look like 14.
-    else if (performance.now() - told_at < 14) heard.early.push(performance.now() - told_at);
-    told = urgent;
-    told_at = performance.now();
+    else if (performance.now() - reported_at < 14) record.early.push(performance.now() - reported_at);
+    reported = urgent;
+    reported_at = performance.now();
   };
   for (const ending of ['finished', 'cancelled', 'error']) {
     up[`on${ending}`] = (who) => {
-      if (who !== up) heard.wrong_targets += 1;
-      heard.endings.push(ending);
+      if (who !== up) record.wrong_targets += 1;
+      record.endings.push(ending);
     };
   }
   for (const event of ['progress', 'finished', 'cancelled', 'error']) {
     up.addEventListener(event, (one) => {
-      if (one.target !== up) heard.wrong_targets += 1;
-      heard.events.push(event);
+      if (one.target !== up) record.wrong_targets += 1;
+      record.events.push(event);
     });
   }
   up.done.then(
-    (who) => (heard.outcome = who === up ? 'finished' : 'resolved to something else'),
-    (error) => (heard.outcome = [error.name, error.code, error.error_code, error.message].filter((it) => it !== undefined).join(' ')),
+    (who) => (record.outcome = who === up ? 'finished' : 'resolved to something else'),
+    (error) => (record.outcome = [error.name, error.code, error.error_code, error.message].filter((it) => it !== undefined).join(' ')),
   );
-  return heard;
+  return record;
 }
 
 window.watch = watch;
@@ -106,13 +106,13 @@ window.watch = watch;
 window.start_upload = (id, name, index, options, start) => {
   const { files } = document.getElementById('files');
   const up = incoming.Uploader(id, files[index], options);
-  const heard = watch(name, up);
-  if (start) heard.returned.start = up.start() === up;
+  const record = watch(name, up);
+  if (start) record.returned.start = up.start() === up;
 };
 
 window.snapshot = (name) => {
-  const heard = window.uploads[name];
-  const { up, events, wrong: broken, ...rest } = heard;
+  const record = window.uploads[name];
+  const { up, events, wrong: broken, ...rest } = record;
   const progress_events = events.filter((event) => event === 'progress').length;
   return { ...properties(up), ...rest, wrong: broken.slice(0, 5), progress_events, ending_events: events.filter((event) => event !== 'progress') };
 };

@@ -1,5 +1,5 @@
-// Uploads that are found again: after a reload, in another tab, in a browser that was killed and started again, with a file
-// that is the same or is not.
+// Resuming: after a reload, in another tab, in a browser that was killed and started again, with the same file or another
+// one.
 
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
@@ -11,7 +11,7 @@ import { site } from './site.js';
 const MB = 1_000_000;
 
 /** A web app, an upload server behind a line, and a browser. */
-async function setting(t, bytesPerSecond, { host = 'localhost', ...more } = {}) {
+async function upload_site(t, bytesPerSecond, { host = 'localhost', ...more } = {}) {
   const app = await site(t);
   const line = new Line(t, app.uploadPort, bytesPerSecond);
   const hostname = `http://${host}:${await line.open()}`;
@@ -58,7 +58,7 @@ const of = (requests, method, end = '') => requests.filter((one) => one.method()
 const arrived = async ({ app }, id, sha256) => assert.equal((await app.taken(id)).sha256, sha256);
 
 test('reloaded: recall finds the upload, pieces are compared, and only the rest is sent', async (t) => {
-  const here = await setting(t, 4 * MB);
+  const here = await upload_site(t, 4 * MB);
   const { page, console_errors, requests } = await visit(here);
   const one = await file(here.dir, 'reloaded.bin', 40 * MB);
   await choose(page, one);
@@ -82,8 +82,8 @@ test('reloaded: recall finds the upload, pieces are compared, and only the rest 
   assert.deepEqual(console_errors, []);
 });
 
-/** A page that finds the upload of the file sends the rest of it; how many bytes its chunks had. What goes over the line
- *  is no measure: megabytes of the earlier visit may still be in its buffers. */
+/** A page that finds the upload of the file sends the rest of it; how many bytes its chunks had. The bytes of
+ *  the line are not counted: its buffers may still hold megabytes of the earlier visit. */
 async function rest_of({ page, requests }, here, one, id) {
   await choose(page, one);
   assert.equal((await recall(page)).upload_id, id);
@@ -117,14 +117,14 @@ async function first_visit(here) {
 }
 
 test('the tab is closed: another one goes on', async (t) => {
-  const here = await setting(t, 4 * MB);
+  const here = await upload_site(t, 4 * MB);
   const { page, one, id } = await first_visit(here);
   await page.close();
   await go_on(here, one, id);
 });
 
 test('the tab crashes: another one goes on', async (t) => {
-  const here = await setting(t, 4 * MB);
+  const here = await upload_site(t, 4 * MB);
   const { page, one, id } = await first_visit(here);
   const session = await page.createCDPSession();
   const crashed = new Promise((done) => page.once('error', done));
@@ -136,7 +136,7 @@ test('the tab crashes: another one goes on', async (t) => {
 
 test('the browser is killed and started again: it goes on', async (t) => {
   const profile = await folder(t);
-  const here = await setting(t, 4 * MB, { own: true, profile });
+  const here = await upload_site(t, 4 * MB, { own: true, profile });
   const { one, id } = await first_visit(here);
   const { on } = here;
   const ended = new Promise((done) => on.process().once('exit', done));
@@ -146,7 +146,7 @@ test('the browser is killed and started again: it goes on', async (t) => {
 });
 
 test('forget: one by its id, all of them; the server is not told', async (t) => {
-  const here = await setting(t, 4 * MB);
+  const here = await upload_site(t, 4 * MB);
   const { page, one, id } = await first_visit(here);
   await page.close();
   const { page: later } = await visit(here);
@@ -160,7 +160,7 @@ test('forget: one by its id, all of them; the server is not told', async (t) => 
 });
 
 test('another content under the same name, size, time and ends: FILE_CHANGED, nothing is mixed, a new ticket works', async (t) => {
-  const here = await setting(t, 4 * MB);
+  const here = await upload_site(t, 4 * MB);
   const { page, console_errors, requests } = await visit(here);
   const one = await file(here.dir, 'swapped.bin', 30 * MB);
   // Whole seconds can be set again as they were.
@@ -218,14 +218,14 @@ async function two_tabs(here) {
 }
 
 test('two tabs: one sends, the other observes and takes over', async (t) => {
-  const { found, second } = await two_tabs(await setting(t, 4 * MB));
+  const { found, second } = await two_tabs(await upload_site(t, 4 * MB));
   assert.equal(found.active, true);
   // Before it goes on over the bytes of the other tab, and before the last bytes.
   assert.equal(of(second.requests, 'POST', '/verify').length, 2);
 });
 
 test('two tabs where there are neither Web Locks nor SHA-256: the same, without the comparison', async (t) => {
-  const here = await setting(t, 4 * MB, { host: INSECURE_HOST });
+  const here = await upload_site(t, 4 * MB, { host: INSECURE_HOST });
   const { page } = await visit(here);
   assert.deepEqual(await page.evaluate(() => [isSecureContext, typeof navigator.locks, typeof crypto.subtle]), [false, 'undefined', 'undefined']);
   const { found, second } = await two_tabs(here);
@@ -234,7 +234,7 @@ test('two tabs where there are neither Web Locks nor SHA-256: the same, without 
 });
 
 test('a file handle: one call goes on after a reload, nothing is chosen again', async (t) => {
-  const here = await setting(t, 4 * MB);
+  const here = await upload_site(t, 4 * MB);
   const { page, console_errors, requests } = await visit(here);
   const bytes = 24 * MB;
   const sha256 = await page.evaluate(async (size) => {
@@ -264,7 +264,7 @@ test('a file handle: one call goes on after a reload, nothing is chosen again', 
 });
 
 test('IndexedDB, locks and channels are broken: uploads go on without', async (t) => {
-  const here = await setting(t, 1000 * MB);
+  const here = await upload_site(t, 1000 * MB);
   const { page, console_errors } = await visit(here);
   await page.evaluateOnNewDocument(() => {
     const no = () => {

@@ -159,17 +159,17 @@ export async function choose_files(page, ...files) {
   await (await page.$('#files')).uploadFile(...files.map((one) => one.path));
 }
 
-/** Makes an uploader in the page for the file at `index` of the input, watched as `name`, and starts it unless told not to. */
+/** Makes an uploader in the page for the file at `index` of the input, recorded as `name`, and starts it unless `start` is false. */
 export async function start_upload(page, id, { name = 'up', index = 0, options = {}, start = true } = {}) {
   await page.evaluate((...what) => window.start_upload(...what), id, name, index, options, start);
 }
 
-/** Properties of the uploader and what was heard of it so far. */
+/** Properties of the uploader, and the record of what it reported. */
 export function snapshot(page, name = 'up') {
   return page.evaluate((which) => window.snapshot(which), name);
 }
 
-/** Waits until what `look` gives is as wanted. */
+/** Waits for a snapshot that is as wanted. */
 export function wait_until(page, what, wanted, name = 'up') {
   return until(what, async () => {
     const now = await snapshot(page, name);
@@ -177,7 +177,7 @@ export function wait_until(page, what, wanted, name = 'up') {
   });
 }
 
-/** Waits for the end of an upload: the last `look`, after all that was told of it. */
+/** Waits for the end of an upload: the last snapshot. */
 export function wait_end(page, name = 'up') {
   return wait_until(page, `${name} has ended`, (now) => now.outcome !== null, name);
 }
@@ -212,7 +212,7 @@ export async function page_over_line(t, bytes_per_second, { host = 'localhost', 
 export const LONG_AGO = 1_700_000_000;
 
 /** Applies `change` to a file on disk when a quarter of it is acknowledged and the line stands still: what follows is read
- *  after the change, except for what the browser has read ahead. Gives the last look at the upload and its file. */
+ *  after the change, except for what the browser has read ahead. Returns the last snapshot of the upload and its file. */
 export async function change_while_sending({ app, line, page, dir }, change) {
   const one = await file(dir, 'changing.bin', 24 * MB);
   await utimes(one.path, LONG_AGO, LONG_AGO);

@@ -164,7 +164,7 @@ class Page extends EventEmitter {
   constructor(context) {
     super();
     this.#context = context;
-    const timer = setInterval(() => this.#hear(), CONSOLE_MS).unref();
+    const timer = setInterval(() => this.#poll_console(), CONSOLE_MS).unref();
     const end = () => (clearInterval(timer), (this.#closed = true));
     context.once('closing', end).once('disconnected', end);
   }
@@ -217,7 +217,7 @@ class Page extends EventEmitter {
     return { uploadFile: (...paths) => send(paths.join('\n')) };
   }
 
-  async #hear() {
+  async #poll_console() {
     if (this.#asking || this.#closed) return;
     this.#asking = true;
     // A page that is being left answers nothing.
