@@ -208,7 +208,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::{Raw, Typed};
+    use crate::config::{Raw, RawSettings};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -221,31 +221,31 @@ mod tests {
 
     #[test]
     fn parses_settings() {
-        fn check(line: &str, expected: Typed, config: Option<&str>) {
+        fn check(line: &str, expected: RawSettings, config: Option<&str>) {
             let config = config.map(Into::into);
-            let args = Box::new(ServeArgs { config, typed: expected });
+            let args = Box::new(ServeArgs { config, settings: expected });
             match parse(line).unwrap() {
                 Command::Serve(parsed) | Command::CheckConfig(parsed) => assert_eq!(parsed, args),
                 other => panic!("{line} is {other:?}"),
             }
         }
         let raw = |text: &str| Some(Raw::Text(text.into()));
-        let default = Typed::default;
+        let default = RawSettings::default;
         check("incoming serve", default(), None);
         check("incoming check-config --config a.toml", default(), Some("a.toml"));
         check(
             "incoming serve --backend-listen unix:/b --min-rate 0",
-            Typed { backend_listen: raw("unix:/b"), min_rate: raw("0"), ..default() },
+            RawSettings { backend_listen: raw("unix:/b"), min_rate: raw("0"), ..default() },
             None,
         );
         for open in ["--backend-open", "--backend-open true", "--backend-open=true"] {
-            let typed = Typed { backend_open: raw("true"), ack: raw("written"), ..default() };
+            let typed = RawSettings { backend_open: raw("true"), ack: raw("written"), ..default() };
             check(&format!("incoming serve {open} --ack written"), typed, None);
         }
         let list = Some(vec![Raw::Text("a,b".into()), Raw::Text("c".into())]);
         check(
             "incoming serve --cors-origins a,b --cors-origins c",
-            Typed { cors_origins: list, ..default() },
+            RawSettings { cors_origins: list, ..default() },
             None,
         );
     }

@@ -1,7 +1,7 @@
 //! Settings become the options of each room.
 
 use super::StartError;
-use crate::config::{BACKEND_GUARD, CallbackRule, Exposed, Settings, StrangersTrusted};
+use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
 use crate::engine::clock::SystemClock;
@@ -118,14 +118,14 @@ pub(super) fn caution_of_open_backend(settings: &Settings, address: &Address) {
 
 /// Says in the log what of the settings is mostly a mistake.
 pub(super) fn caution(settings: &Settings) {
-    if let Some(StrangersTrusted { networks, believed }) = settings.strangers_trusted() {
+    if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
         tracing::warn!(
             networks,
             believed,
             "trusted_proxies includes untrusted networks: clients can spoof their address"
         );
     }
-    for Exposed { setting, path, problem, fix } in &settings.exposed {
+    for ExposedPath { setting, path, problem, fix } in &settings.exposed_paths {
         let path = path.display().to_string();
         tracing::warn!(setting, path, problem, fix, "path exposed to other local users");
     }

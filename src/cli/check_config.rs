@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use super::{CliError, ServeArgs, print, terminal};
-use crate::config::{BACKEND_GUARD, Layers, Settings, Storage, StrangersTrusted};
+use crate::config::{BACKEND_GUARD, Layers, Settings, StorageDirectory, UntrustedNetworks};
 
 /// Checks everything and prints the settings in force as TOML, the token left out; on standard error what in them is
 /// mostly a mistake.
@@ -14,9 +14,9 @@ use crate::config::{BACKEND_GUARD, Layers, Settings, Storage, StrangersTrusted};
 /// # Errors
 /// The configuration is wrong, or standard output is closed.
 pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(args.typed, args.config, std::env::vars_os())?;
-    let settings = Settings::check(&layers, Storage::Look)?;
-    if let Some(StrangersTrusted { networks, believed }) = settings.strangers_trusted() {
+    let layers = Layers::gather(args.settings, args.config, std::env::vars_os())?;
+    let settings = Settings::check(&layers, StorageDirectory::DryRun)?;
+    if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
         // Who does not read it loses nothing but the advice.
         let _ = writeln!(
             terminal::stderr(),
@@ -30,7 +30,7 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
             "incoming: warning: every local user can call the backend API; set {BACKEND_GUARD}"
         );
     }
-    for exposed in &settings.exposed {
+    for exposed in &settings.exposed_paths {
         let _ = writeln!(terminal::stderr(), "incoming: warning: {exposed}");
     }
     print(&settings.to_toml())

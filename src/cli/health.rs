@@ -7,7 +7,7 @@ use super::endpoint::Endpoint;
 use super::trust::Credentials;
 use super::uploads::Client;
 use super::{CliError, print};
-use crate::config::{Layers, Settings, Typed};
+use crate::config::{Layers, RawSettings, Settings};
 
 /// A check that waits longer says nothing that a restart could mend sooner.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub struct HealthArgs {
 /// # Errors
 /// The server does not answer within 5 s, or is not well; the configuration or the address is wrong.
 pub fn health(args: HealthArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(Typed::default(), args.config, std::env::vars_os())?;
+    let layers = Layers::gather(RawSettings::default(), args.config, std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
     let endpoint = match &args.backend {
         Some(backend) => Endpoint::of_listener(backend)

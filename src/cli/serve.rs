@@ -7,7 +7,7 @@ use super::CliError;
 use crate::app::systemd::Notifier;
 use crate::app::telemetry;
 use crate::app::{Inherited, Server, stop_on_signal, wait_for_storage};
-use crate::config::{self, ConfigError, Layers, Settings, Typed};
+use crate::config::{self, ConfigError, Layers, RawSettings, Settings};
 use crate::net::control_runtime;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -18,7 +18,7 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     /// The settings.
     #[command(flatten)]
-    pub typed: Typed,
+    pub settings: RawSettings,
 }
 
 /// Runs the server until a signal ends it.
@@ -28,7 +28,7 @@ pub struct ServeArgs {
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     // Before any thread: it changes the environment.
     let inherited = Inherited::take().map_err(|error| CliError::Usage(error.to_string()))?;
-    let settings = config::load(args.typed.clone(), args.config.clone())?;
+    let settings = config::load(args.settings.clone(), args.config.clone())?;
     telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
     telemetry::log_panics();
     run(async move {
@@ -50,8 +50,8 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
 
 /// The same flags and variables, and what the file says now. The files that it names are not looked at.
 fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
-    let layers = Layers::gather(args.typed.clone(), args.config.clone(), std::env::vars_os())?;
-    Settings::judged(&layers)
+    let layers = Layers::gather(args.settings.clone(), args.config.clone(), std::env::vars_os())?;
+    Settings::checked(&layers)
 }
 
 /// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the

@@ -22,7 +22,7 @@ use super::CliError;
 use super::endpoint::Endpoint;
 use super::trust::Credentials;
 use super::{secret, terminal};
-use crate::config::{Layers, Secret, Settings, Typed};
+use crate::config::{Layers, RawSettings, Secret, Settings};
 
 /// Uploads asked for in one call. A page is some tens of kilobytes, and a server with its hundred
 /// thousand uploads is listed in a few hundred calls.
@@ -104,7 +104,7 @@ pub enum UploadsCommand {
 /// # Errors
 /// The configuration or the address is wrong; the server cannot be reached or refuses.
 pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(Typed::default(), args.config.clone(), std::env::vars_os())?;
+    let layers = Layers::gather(RawSettings::default(), args.config.clone(), std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
     let endpoint = match &args.backend {
         Some(backend) => Endpoint::of_listener(backend)

@@ -18,7 +18,7 @@ use self::finding::{Finding, Kind};
 use self::report::Report;
 use super::uploads::{is_beginning, no_id, only};
 use super::{CliError, print, terminal};
-use crate::config::{Layers, Settings, Typed};
+use crate::config::{Layers, RawSettings, Settings};
 use crate::core::id::TicketId;
 use crate::storage::journal::JournalStore;
 use crate::storage::store::Store;
@@ -49,7 +49,7 @@ pub struct VerifyArgs {
 /// Something is damaged (exit code 1); the directory cannot be read, or the command line is wrong
 /// (exit code 2).
 pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(Typed::default(), args.config.clone(), std::env::vars_os())?;
+    let layers = Layers::gather(RawSettings::default(), args.config.clone(), std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
     let dir = args.storage_dir.as_ref().unwrap_or(&settings.storage_dir);
     let shown = terminal::path(dir);

@@ -196,8 +196,8 @@ pub(super) fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::raw_settings::{RawSettings, keys};
     use crate::config::tests::layers;
-    use crate::config::typed::{Typed, keys};
 
     #[test]
     fn shows_every_key() {
@@ -262,7 +262,7 @@ mod tests {
                 "{key}: help says {named}, the default is {shown}"
             );
         }
-        let flags = <Typed as clap::Args>::augment_args(clap::Command::new("x"));
+        let flags = <RawSettings as clap::Args>::augment_args(clap::Command::new("x"));
         let rows = Settings::default().rows();
         for (flag, (key, value)) in flags.get_arguments().zip(rows) {
             let help = flag.get_long_help().or_else(|| flag.get_help()).unwrap().to_string();

@@ -12,7 +12,7 @@ pub enum Origin {
     Environment,
     /// The configuration file at this path.
     File(PathBuf),
-    /// Nobody set it.
+    /// Default value; no layer sets the key.
     Default,
 }
 
@@ -53,18 +53,18 @@ pub enum ConfigError {
         /// What would be right.
         right: String,
     },
-    /// A key in the file, or a variable of the environment, that nobody knows.
+    /// An unknown key in the file or variable in the environment.
     Unknown {
-        /// As written.
+        /// The unknown key, as written.
         key: String,
         /// The file, or the environment.
         origin: Origin,
         /// The known key or variable that looks most like it, if one does.
         nearest: Option<String>,
     },
-    /// The configuration file cannot be read or is no TOML.
+    /// The configuration file cannot be read or is not TOML.
     File {
-        /// Its path.
+        /// Path of the configuration file.
         path: PathBuf,
         /// Whether a flag or the environment named it.
         origin: Origin,
@@ -77,9 +77,9 @@ pub enum ConfigError {
 
 /// What is wrong so far: who has made several mistakes learns of all of them at once.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Mistakes(Vec<ConfigError>);
+pub(super) struct ConfigErrors(Vec<ConfigError>);
 
-impl Mistakes {
+impl ConfigErrors {
     /// The value, or one mistake more.
     pub(super) fn note<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
         match read {
@@ -90,8 +90,8 @@ impl Mistakes {
         None
     }
 
-    /// Whether one of them is about `key` or may be: its value is wrong, or it may stand under a name that nobody
-    /// knows. What else is told of it then may be told twice, or be wrong.
+    /// Whether one of them is about `key` or may be: its value is wrong, or it may be written under an unknown
+    /// name. Further errors about it may then be duplicates, or wrong.
     pub(super) fn concern(&self, key: &str) -> bool {
         self.0.iter().any(|error| match error {
             ConfigError::Impossible { key: wrong, .. } => *wrong == key,

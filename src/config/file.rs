@@ -1,4 +1,4 @@
-//! The configuration file, read strictly: what nobody knows is a mistake, told beside the rest that is known.
+//! The configuration file, read strictly: an unknown key is an error, reported together with all others.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,15 +6,18 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::error::{ConfigError, Mistakes, Origin, nearest};
-use super::typed::{Typed, keys};
+use super::error::{ConfigError, ConfigErrors, Origin, nearest};
+use super::raw_settings::{RawSettings, keys};
 
 /// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
 /// for a path that names a device or somebody's upload.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// The file's layer, and what in it nobody knows.
-pub(super) fn from_file(path: &Path, origin: &Origin) -> Result<(Typed, Mistakes), ConfigError> {
+/// The layer of the file, and its unknown keys.
+pub(super) fn from_file(
+    path: &Path,
+    origin: &Origin,
+) -> Result<(RawSettings, ConfigErrors), ConfigError> {
     let unreadable = |error: io::Error| wrong(path, origin, format!("cannot be read: {error}"));
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -31,7 +34,7 @@ pub(super) fn from_text(
     text: &str,
     path: &Path,
     origin: &Origin,
-) -> Result<(Typed, Mistakes), ConfigError> {
+) -> Result<(RawSettings, ConfigErrors), ConfigError> {
     let malformed = |error: toml::de::Error| {
         let what = error.message().replace('\n', ", ");
         let Some(span) = error.span() else { return wrong(path, origin, what) };
@@ -40,7 +43,7 @@ pub(super) fn from_text(
         wrong(path, origin, format!("line {}: {what}", line + 1))
     };
     let mut table: toml::Table = toml::from_str(text).map_err(malformed)?;
-    let (keys, mut found) = (keys(), Mistakes::default());
+    let (keys, mut found) = (keys(), ConfigErrors::default());
     let unknown: Vec<String> = table.keys().filter(|key| !keys.contains(key)).cloned().collect();
     for key in unknown {
         let is_table = table.remove(&key).is_some_and(|value| value.is_table());
@@ -63,7 +66,7 @@ pub(super) fn from_text(
             right: "a secret must be a string in quotes".into(),
         }));
     }
-    Ok((Typed::deserialize(table).map_err(malformed)?, found))
+    Ok((RawSettings::deserialize(table).map_err(malformed)?, found))
 }
 
 /// The key whose value is a secret.
@@ -101,7 +104,7 @@ mod tests {
         fn check(text: &str, expected: &[&str]) {
             let config = written(text);
             let path = config.path().to_owned();
-            let layers = Layers::gather(Typed::default(), Some(path.clone()), []);
+            let layers = Layers::gather(RawSettings::default(), Some(path.clone()), []);
             let error = layers.and_then(|layers| Settings::read(&layers)).unwrap_err();
             let line = error.to_string();
             assert!(line.contains(path.to_str().unwrap()), "{line}");
@@ -126,7 +129,8 @@ mod tests {
     #[test]
     fn issue_13_a_byte_order_mark_before_the_first_key_is_passed_over() {
         let config = written("\u{FEFF}backend_token = \"hush\"\n");
-        let layers = Layers::gather(Typed::default(), Some(config.path().to_owned()), []).unwrap();
+        let layers =
+            Layers::gather(RawSettings::default(), Some(config.path().to_owned()), []).unwrap();
         let settings = Settings::read(&layers).unwrap();
         assert_eq!(
             settings.backend_token.map(|token| token.expose().to_owned()).as_deref(),

@@ -78,7 +78,7 @@ pub fn file(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Some(layers) = told(Layers::of_text(&text)) else { return };
     let Some(settings) = told(Settings::read(&layers)) else { return };
-    told(Settings::judged(&layers));
+    told(Settings::checked(&layers));
     let shown = settings.to_toml();
     let again = Layers::of_text(&shown).and_then(|layers| Settings::read(&layers));
     let again = again.unwrap_or_else(|error| panic!("{error}\n{shown}"));

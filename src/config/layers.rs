@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::error::{ConfigError, Mistakes, Origin, nearest, variable};
+use super::error::{ConfigError, ConfigErrors, Origin, nearest, variable};
 use super::file::from_file;
 use super::raw::Raw;
+use super::raw_settings::{RawSettings, keys};
 use super::secret::Secret;
-use super::typed::{Typed, keys};
 
 /// What the environment variables of settings begin with.
 const PREFIX: &str = "INCOMING_";
 /// The variable that names the file; not a setting itself.
 const CONFIG: &str = "INCOMING_CONFIG";
 
-/// `given!(layers, chunk_size)`: the winning value of a key. A macro, so that the compiler checks
+/// `setting!(layers, chunk_size)`: the winning value of a key. A macro, so that the compiler checks
 /// that key and field are the same word.
-macro_rules! given {
+macro_rules! setting {
     ($layers:expr, $key:ident) => {
-        $layers.pick(stringify!($key), |typed| typed.$key.as_ref())
+        $layers.pick(stringify!($key), |layer| layer.$key.as_ref())
     };
 }
-pub(super) use given;
+pub(super) use setting;
 
-/// The three places settings are written, read but not judged.
+/// The three layers of settings, parsed but not validated.
 #[derive(Debug, Default, Clone)]
 pub struct Layers {
-    flags: Typed,
-    environment: Typed,
-    file: Option<(PathBuf, Typed)>,
-    /// What nobody knows, for whoever reads the rest to tell with it.
-    pub(super) mistakes: Mistakes,
+    flags: RawSettings,
+    environment: RawSettings,
+    file: Option<(PathBuf, RawSettings)>,
+    /// Unknown keys and variables, reported together with the other errors.
+    pub(super) mistakes: ConfigErrors,
 }
 
 impl Layers {
@@ -41,18 +41,18 @@ impl Layers {
     /// give their own), and the file that `--config` or else `INCOMING_CONFIG` names. Without
     /// either no file is read.
     ///
-    /// Unknown `INCOMING_` variables and file keys, and variables that are no Unicode, are mistakes
+    /// Unknown `INCOMING_` variables and file keys, and variables that are not Unicode, are mistakes
     /// that reading the values tells, beside what is wrong with those.
     ///
     /// # Errors
-    /// A file that cannot be read or is no TOML, and then what was wrong before it: each with a line
+    /// A file that cannot be read or is not TOML, and then what was wrong before it: each with a line
     /// of its own.
     pub fn gather(
-        flags: Typed,
+        flags: RawSettings,
         config: Option<PathBuf>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let mut found = Mistakes::default();
+        let mut found = ConfigErrors::default();
         let (environment, named) = from_environment(variables, &mut found);
         let config = match (config, named) {
             (Some(path), _) => Some((path, Origin::Flag)),
@@ -61,11 +61,11 @@ impl Layers {
         };
         let file = match config {
             Some((path, origin)) => match from_file(&path, &origin) {
-                Ok((typed, mistakes)) => {
+                Ok((layer, mistakes)) => {
                     found.note(mistakes.or(()));
-                    Some((path, typed))
+                    Some((path, layer))
                 }
-                // Without it nothing can be told of what the others say together with it.
+                // Without the file the combined settings cannot be validated.
                 Err(error) => {
                     found.note::<()>(Err(error));
                     return found.or(Self::default());
@@ -76,58 +76,58 @@ impl Layers {
         Ok(Self { flags, environment, file, mistakes: found })
     }
 
-    /// Whether anybody wrote where the backend listener is.
+    /// Whether any layer sets the address of the backend listener.
     #[must_use]
     pub fn name_backend(&self) -> bool {
-        given!(self, backend_listen).value.is_some()
+        setting!(self, backend_listen).value.is_some()
     }
 
     /// A file that holds this text, alone.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
         let path = PathBuf::from("incoming.toml");
-        let (typed, mistakes) = super::file::from_text(text, &path, &Origin::Flag)?;
-        Ok(Self { file: Some((path, typed)), mistakes, ..Self::default() })
+        let (layer, mistakes) = super::file::from_text(text, &path, &Origin::Flag)?;
+        Ok(Self { file: Some((path, layer)), mistakes, ..Self::default() })
     }
 
     /// The file that was read, and whether there is a secret in it.
     pub(super) fn written(&self) -> Option<(&Path, bool)> {
-        let (path, typed) = self.file.as_ref()?;
-        Some((path, typed.backend_token.is_some()))
+        let (path, layer) = self.file.as_ref()?;
+        Some((path, layer.backend_token.is_some()))
     }
 
     /// The winning value of one key and its origin. Called through `given!`.
     pub(super) fn pick<T>(
         &self,
         key: &'static str,
-        of: impl Fn(&Typed) -> Option<&T>,
-    ) -> Given<'_, T> {
+        of: impl Fn(&RawSettings) -> Option<&T>,
+    ) -> Setting<'_, T> {
         let file = self.file.as_ref();
         let (origin, value) = if let Some(value) = of(&self.flags) {
             (Origin::Flag, Some(value))
         } else if let Some(value) = of(&self.environment) {
             (Origin::Environment, Some(value))
-        } else if let Some((value, path)) = file.and_then(|(path, typed)| Some((of(typed)?, path)))
+        } else if let Some((value, path)) = file.and_then(|(path, layer)| Some((of(layer)?, path)))
         {
             (Origin::File(path.clone()), Some(value))
         } else {
             (Origin::Default, None)
         };
-        Given { key, origin, value }
+        Setting { key, origin, value }
     }
 }
 
-/// The winning value of one key, if anybody wrote one.
-pub(super) struct Given<'a, T> {
+/// The effective value of one key, if any layer sets it.
+pub(super) struct Setting<'a, T> {
     /// The key, as in the file.
     pub(super) key: &'static str,
-    /// Who wrote it.
+    /// Layer that the value comes from.
     pub(super) origin: Origin,
-    /// What was written.
+    /// The value as written; `None` for the default.
     pub(super) value: Option<&'a T>,
 }
 
-impl<T> Given<'_, T> {
+impl<T> Setting<'_, T> {
     /// The error for this key: `value` as shown to people, `right` what would be right.
     pub(super) fn wrong(&self, value: &dyn fmt::Display, right: impl Into<String>) -> ConfigError {
         ConfigError::Impossible {
@@ -139,7 +139,7 @@ impl<T> Given<'_, T> {
     }
 }
 
-impl Given<'_, Raw> {
+impl Setting<'_, Raw> {
     /// Reads the value, if there is one, into `place`, which holds the default.
     pub(super) fn into<V>(
         self,
@@ -153,7 +153,7 @@ impl Given<'_, Raw> {
     }
 }
 
-impl Given<'_, Vec<Raw>> {
+impl Setting<'_, Vec<Raw>> {
     /// Reads a list, each item of which may be several separated by commas, into `place`.
     pub(super) fn into_list<V>(
         self,
@@ -185,7 +185,7 @@ impl Given<'_, Vec<Raw>> {
     }
 }
 
-impl Given<'_, Secret> {
+impl Setting<'_, Secret> {
     /// Takes the secret. It has to travel in an `Authorization` header, so it must be visible
     /// ASCII; an empty one would protect nothing and most likely is a variable left unset.
     pub(super) fn into_secret(self, place: &mut Option<Secret>) -> Result<(), ConfigError> {
@@ -204,8 +204,8 @@ impl Given<'_, Secret> {
 /// The environment's layer and the file that `INCOMING_CONFIG` names.
 fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-    found: &mut Mistakes,
-) -> (Typed, Option<PathBuf>) {
+    found: &mut ConfigErrors,
+) -> (RawSettings, Option<PathBuf>) {
     let keys = keys();
     let mut table = toml::Table::new();
     let mut config = None;
@@ -239,8 +239,8 @@ fn from_environment(
         };
         table.insert(key.clone(), toml::Value::String(value.to_owned()));
     }
-    let typed = Typed::deserialize(table).expect("known keys take any text");
-    (typed, config)
+    let layer = RawSettings::deserialize(table).expect("known keys take any text");
+    (layer, config)
 }
 
 #[cfg(test)]
@@ -264,12 +264,15 @@ mod tests {
         fn check(flag: Option<&str>, env: Option<&str>, file: Option<&str>, wins: Option<&str>) {
             let line = file.map(|value| format!("listen = \"{value}\"")).unwrap_or_default();
             let config = written(&line);
-            let flags = Typed { listen: flag.map(|it| Raw::Text(it.into())), ..Typed::default() };
+            let flags = RawSettings {
+                listen: flag.map(|it| Raw::Text(it.into())),
+                ..RawSettings::default()
+            };
             let env: Vec<_> = env.map(|it| ("INCOMING_LISTEN", it)).into_iter().collect();
             let path = Some(config.path().to_owned());
             let layers = Layers::gather(flags, path, variables(&env)).unwrap();
             let wins = wins.map(|it| Raw::Text(it.into()));
-            assert_eq!(given!(layers, listen).value, wins.as_ref());
+            assert_eq!(setting!(layers, listen).value, wins.as_ref());
         }
         check(Some("a"), Some("b"), Some("c"), Some("a"));
         check(None, Some("b"), Some("c"), Some("b"));
@@ -279,7 +282,7 @@ mod tests {
     }
 
     fn wrong(variables: Vec<(OsString, OsString)>) -> String {
-        let layers = Layers::gather(Typed::default(), None, variables);
+        let layers = Layers::gather(RawSettings::default(), None, variables);
         layers.and_then(|layers| layers.mistakes.or(())).unwrap_err().to_string()
     }
 
@@ -304,7 +307,7 @@ mod tests {
              cannot be read: No such file or directory (os error 2)",
         );
         let fine = variables(&[("INCOMING_ACK", "written"), ("INCOMINGS", "x"), ("PATH", "y")]);
-        assert!(Layers::gather(Typed::default(), None, fine).unwrap().mistakes.is_none());
+        assert!(Layers::gather(RawSettings::default(), None, fine).unwrap().mistakes.is_none());
         let odd = vec![("INCOMING_ACK".into(), OsString::from_vec(vec![0xff]))];
         let error = wrong(odd);
         assert!(error.contains("INCOMING_ACK"), "{error}");
@@ -315,8 +318,9 @@ mod tests {
         let config = written("");
         let elsewhere = variables(&[("INCOMING_CONFIG", "/nowhere")]);
         let path = Some(config.path().to_owned());
-        assert!(Layers::gather(Typed::default(), path, elsewhere).is_ok());
-        let error = Layers::gather(Typed::default(), Some("/nowhere".into()), []).unwrap_err();
+        assert!(Layers::gather(RawSettings::default(), path, elsewhere).is_ok());
+        let error =
+            Layers::gather(RawSettings::default(), Some("/nowhere".into()), []).unwrap_err();
         assert!(error.to_string().contains("(flag --config)"), "{error}");
     }
 
@@ -324,10 +328,10 @@ mod tests {
     fn lists_are_split_and_replaced() {
         fn check(raw: &[&str], expected: &[&str]) {
             let items = raw.iter().map(|item| Raw::Text((*item).into())).collect();
-            let flags = Typed { cors_origins: Some(items), ..Typed::default() };
+            let flags = RawSettings { cors_origins: Some(items), ..RawSettings::default() };
             let layers = Layers::gather(flags, None, []).unwrap();
             let mut place = vec!["old".to_owned()];
-            given!(layers, cors_origins).into_list(&mut place, |it| Ok(it.to_owned())).unwrap();
+            setting!(layers, cors_origins).into_list(&mut place, |it| Ok(it.to_owned())).unwrap();
             assert_eq!(place, expected);
         }
         check(&["a"], &["a"]);
@@ -339,10 +343,11 @@ mod tests {
     #[test]
     fn secrets_fit_a_header_and_are_not_shown() {
         fn check(text: &str, fits: bool) {
-            let flags = Typed { backend_token: Some(Secret::new(text)), ..Typed::default() };
+            let flags =
+                RawSettings { backend_token: Some(Secret::new(text)), ..RawSettings::default() };
             let layers = Layers::gather(flags, None, []).unwrap();
             let mut place = None;
-            let taken = given!(layers, backend_token).into_secret(&mut place);
+            let taken = setting!(layers, backend_token).into_secret(&mut place);
             assert_eq!(taken.is_ok(), fits, "{text:?}");
             assert_eq!(place.is_some(), fits, "{text:?}");
             if let Err(error) = taken {

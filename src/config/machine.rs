@@ -11,9 +11,9 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 
-use super::error::{ConfigError, Mistakes};
-use super::exposed::word;
-use super::layers::{Given, Layers, given};
+use super::error::{ConfigError, ConfigErrors};
+use super::exposed_paths::word;
+use super::layers::{Layers, Setting, setting};
 use super::raw::Raw;
 use super::settings::Settings;
 use crate::net::{Address, Listener};
@@ -23,54 +23,54 @@ use crate::tls::CertificateFiles;
 
 /// What may be done about a storage directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
+pub enum StorageDirectory {
     /// Make it, for this user alone (0700). What a start does.
-    Make,
+    Create,
     /// Only see whether it could be made. What `check-config` does, which may run as another user
     /// than the server and must not leave a directory that the server cannot enter.
-    Look,
+    DryRun,
 }
 
-/// Checks certificates, group and storage, but for what `told` is about; where the start is not to follow at once, the
+/// Checks certificates, group and storage, but for what `errors` is about; where the start is not to follow at once, the
 /// places of unix sockets too, which else it finds itself. Returns the number of `storage_group`. The error is all that
 /// is wrong; a storage directory is made only where nothing is.
 pub(super) fn check(
     settings: &Settings,
     layers: &Layers,
-    told: &Mistakes,
-    storage: Storage,
+    errors: &ConfigErrors,
+    storage: StorageDirectory,
 ) -> Result<Option<u32>, ConfigError> {
-    let mut found = Mistakes::default();
-    if storage == Storage::Look {
+    let mut found = ConfigErrors::default();
+    if storage == StorageDirectory::DryRun {
         sockets(settings, layers, &mut found);
     }
     for tls in &settings.tls {
-        certificate(tls, &given!(layers, tls_cert), &given!(layers, tls_key), &mut found);
+        certificate(tls, &setting!(layers, tls_cert), &setting!(layers, tls_key), &mut found);
     }
     if let Some(tls) = &settings.backend_tls {
-        let (cert, key) = (given!(layers, backend_tls_cert), given!(layers, backend_tls_key));
+        let (cert, key) = (setting!(layers, backend_tls_cert), setting!(layers, backend_tls_key));
         certificate(tls, &cert, &key, &mut found);
     }
     if let Some(ca) = &settings.backend_tls_client_ca {
-        let given = given!(layers, backend_tls_client_ca);
+        let given = setting!(layers, backend_tls_client_ca);
         found.note(authorities(ca).map_err(|right| given.wrong(&shown(ca), right)));
     }
     let mut storage_gid = None;
     if let Some(group) = &settings.storage_group {
-        let given = given!(layers, storage_group);
+        let given = setting!(layers, storage_group);
         let groups = fs::read_to_string("/etc/group").unwrap_or_default();
         let gid = gid(group, &groups);
         let gid = gid.map_err(|right| given.wrong(&Raw::Text(group.clone()), right));
         storage_gid = found.note(gid);
     }
-    if !settings.acme.domains.is_empty() && !told.concern("acme_cache") {
-        let (cache, given) = (&settings.acme.cache, given!(layers, acme_cache));
+    if !settings.acme.domains.is_empty() && !errors.concern("acme_cache") {
+        let (cache, given) = (&settings.acme.cache, setting!(layers, acme_cache));
         found.note(acme_cache(cache).map_err(|right| given.wrong(&shown(cache), right)));
     }
-    let well = told.is_none() && found.is_none();
-    let storage = if well { storage } else { Storage::Look };
-    if !told.concern("storage_dir") {
-        let (dir, given) = (&settings.storage_dir, given!(layers, storage_dir));
+    let well = errors.is_none() && found.is_none();
+    let storage = if well { storage } else { StorageDirectory::DryRun };
+    if !errors.concern("storage_dir") {
+        let (dir, given) = (&settings.storage_dir, setting!(layers, storage_dir));
         let demanded = if settings.storage_must_exist {
             marker::demand(dir).map_err(|error| error.to_string())
         } else {
@@ -83,18 +83,18 @@ pub(super) fn check(
 }
 
 /// Whether unix sockets can stand where they are to be.
-fn sockets(settings: &Settings, layers: &Layers, found: &mut Mistakes) {
-    let mut look = |given: Given<'_, Raw>, address: &Address| {
+fn sockets(settings: &Settings, layers: &Layers, found: &mut ConfigErrors) {
+    let mut look = |given: Setting<'_, Raw>, address: &Address| {
         let shown = Raw::Text(address.to_string());
         let place = Listener::has_place(address);
         found.note(place.map_err(|error| given.wrong(&shown, error.to_string())));
     };
-    look(given!(layers, listen), &settings.listen);
+    look(setting!(layers, listen), &settings.listen);
     if !settings.shared() {
-        look(given!(layers, backend_listen), &settings.backend_listen);
+        look(setting!(layers, backend_listen), &settings.backend_listen);
     }
     if let Some(address) = &settings.redirect_listen {
-        look(given!(layers, redirect_listen), address);
+        look(setting!(layers, redirect_listen), address);
     }
 }
 
@@ -106,9 +106,9 @@ fn shown(path: &Path) -> Raw {
 /// Whether both files can be read and belong together.
 fn certificate<T>(
     files: &CertificateFiles,
-    cert: &Given<'_, T>,
-    key: &Given<'_, T>,
-    found: &mut Mistakes,
+    cert: &Setting<'_, T>,
+    key: &Setting<'_, T>,
+    found: &mut ConfigErrors,
 ) {
     let wrong_cert = |right: String| cert.wrong(&shown(&files.cert), right);
     let wrong_key = |right: String| key.wrong(&shown(&files.key), right);
@@ -185,16 +185,16 @@ fn gid(group: &str, groups: &str) -> Result<u32, String> {
 }
 
 /// Whether uploads can be stored here, found out by trying.
-fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
+fn directory(dir: &Path, storage: StorageDirectory) -> Result<(), String> {
     let place = match fs::metadata(dir) {
         Ok(found) if found.is_dir() => dir.to_owned(),
         Ok(_) => return Err("must be a directory".into()),
         Err(error) if error.kind() == ErrorKind::NotFound => match storage {
-            Storage::Make => {
+            StorageDirectory::Create => {
                 make(dir).map_err(|error| format!("cannot be made: {error}"))?;
                 dir.to_owned()
             }
-            Storage::Look => nearest_existing(dir),
+            StorageDirectory::DryRun => nearest_existing(dir),
         },
         Err(error) => return Err(format!("cannot be entered: {error}")),
     };
@@ -206,8 +206,8 @@ fn directory(dir: &Path, storage: Storage) -> Result<(), String> {
     if place == dir { owner(dir, made_for) } else { Ok(()) }
 }
 
-/// Whether a storage directory is nobody else's. A file made there belongs to `made_for`: some file systems give all
-/// that is made there to one user, whoever makes it, and then the directory's owner says nothing.
+/// Whether a storage directory belongs to this user. A file made there belongs to `made_for`: some file systems give all
+/// created there to one user, whichever process creates it, and then the directory's owner says nothing.
 fn owner(dir: &Path, made_for: u32) -> Result<(), String> {
     let found = fs::metadata(dir).map_err(|error| format!("cannot be entered: {error}"))?;
     let (us, word) = (private_dir::us(), word(dir));
@@ -302,9 +302,9 @@ mod tests {
     fn makes_the_storage_directory_private() {
         let home = tempdir().unwrap();
         let dir = home.path().join("a/b");
-        directory(&dir, Storage::Look).unwrap();
+        directory(&dir, StorageDirectory::DryRun).unwrap();
         assert!(!home.path().join("a").exists());
-        directory(&dir, Storage::Make).unwrap();
+        directory(&dir, StorageDirectory::Create).unwrap();
         let mode = fs::metadata(&dir).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
@@ -315,7 +315,7 @@ mod tests {
         let home = tempdir().unwrap();
         fs::write(home.path().join("kept"), "x").unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o750)).unwrap();
-        directory(home.path(), Storage::Make).unwrap();
+        directory(home.path(), StorageDirectory::Create).unwrap();
         let mode = fs::metadata(home.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o750);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
@@ -357,7 +357,7 @@ mod tests {
         }
         std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();
         check(0o700, us, &["belongs to user 12345", &format!("chown {us} {word}")]);
-        assert!(directory(&dir, Storage::Look).is_err_and(|why| why.contains("12345")));
+        assert!(directory(&dir, StorageDirectory::DryRun).is_err_and(|why| why.contains("12345")));
         // A file system that gives everything to one user.
         check(0o700, 12345, &[]);
     }
@@ -367,10 +367,10 @@ mod tests {
         let home = tempdir().unwrap();
         let file = home.path().join("file");
         fs::write(&file, "x").unwrap();
-        assert_eq!(directory(&file, Storage::Make), Err("must be a directory".into()));
-        let below = directory(&file.join("dir"), Storage::Make).unwrap_err();
+        assert_eq!(directory(&file, StorageDirectory::Create), Err("must be a directory".into()));
+        let below = directory(&file.join("dir"), StorageDirectory::Create).unwrap_err();
         assert!(below.starts_with("cannot be entered: "), "{below}");
-        assert!(directory(Path::new("/proc/no/such"), Storage::Make).is_err());
+        assert!(directory(Path::new("/proc/no/such"), StorageDirectory::Create).is_err());
     }
 
     /// A directory with two certificates and their keys: `a.pem`, `a.key`, `b.pem`, `b.key`.
@@ -398,7 +398,12 @@ mod tests {
                 home.display()
             ));
             let settings = Settings::read(&layers).unwrap();
-            let verdict = super::check(&settings, &layers, &Mistakes::default(), Storage::Look);
+            let verdict = super::check(
+                &settings,
+                &layers,
+                &ConfigErrors::default(),
+                StorageDirectory::DryRun,
+            );
             let line = verdict.err().map(|error| error.to_string());
             match expected {
                 None => assert_eq!(line, None),

@@ -41,7 +41,7 @@ const A_DURATION: &str =
 /// What is right for a mode. A bare integer is refused, since 640 and 0o640 look alike and are not.
 const A_MODE: &str = "must be a string of octal digits up to 0777, such as \"0640\"";
 
-/// A size in bytes. Public for flags that are no settings.
+/// A size in bytes. Public for flags that are not settings.
 ///
 /// # Errors
 /// The text says what would be right.
@@ -61,7 +61,7 @@ pub fn size_text(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "must be less than 8EiB".into())
 }
 
-/// A duration, which may be zero. Public for flags that are no settings.
+/// A duration, which may be zero. Public for flags that are not settings.
 ///
 /// # Errors
 /// The text says what would be right.
@@ -230,7 +230,7 @@ const FILTER_IS: &str = "must be error, warn, info, debug, trace or off, or dire
                          \"info,incoming=debug\"";
 
 /// The filter that `filter` says, wherever it comes from. A lone word must be a level: as a filter it
-/// would be a module's name and silence everything else, which nobody means who mistypes `info`.
+/// would be a module's name and silence everything else, which is never meant by a mistyped `info`.
 ///
 /// # Errors
 /// What it must be.
@@ -342,7 +342,7 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     Err("must be a host name, such as upload.example.org, no wildcard and no address".into())
 }
 
-/// A mail address, as far as it can be told.
+/// A mail address, as far as its form shows.
 pub(super) fn mail(text: &str) -> Result<String, String> {
     let text = text.strip_prefix("mailto:").unwrap_or(text);
     let fits = text.split_once('@').is_some_and(|(who, host)| {

@@ -156,7 +156,7 @@ fn networks() {
     check("10.1.2.3", Some("10.1.2.3/32"));
     check("::1", Some("::1/128"));
     check("fd00::/8", Some("fd00::/8"));
-    // Addresses are judged in their IPv4 form; a network dressed as IPv6 would never fit.
+    // Addresses are judged in their IPv4 form; an IPv4-mapped network would never match.
     check("::ffff:10.1.2.3", Some("10.1.2.3/32"));
     check("::ffff:10.0.0.0/104", Some("10.0.0.0/8"));
     check("::ffff:0:0/96", Some("0.0.0.0/0"));

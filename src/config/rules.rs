@@ -1,21 +1,21 @@
 //! Values held against each other. Pure: the machine is not asked.
 
 use super::effective::size;
-use super::error::{ConfigError, Mistakes};
-use super::layers::{Given, Layers, given};
+use super::error::{ConfigError, ConfigErrors};
+use super::layers::{Layers, Setting, setting};
 use super::raw::Raw;
 use super::settings::Settings;
 use crate::net::Address;
 
-/// Checks what no single value can tell, but for what `told` has a part in. The error is all that is wrong.
+/// Checks what no single value can tell, except rules about keys that `errors` already names. Returns all violations.
 pub(super) fn check(
     settings: &Settings,
     layers: &Layers,
-    told: &Mistakes,
+    errors: &ConfigErrors,
 ) -> Result<(), ConfigError> {
-    let mut found = Mistakes::default();
+    let mut found = ConfigErrors::default();
     for (keys, rule) in RULES {
-        if !keys.iter().any(|key| told.concern(key)) {
+        if !keys.iter().any(|key| errors.concern(key)) {
             found.note(rule(settings, layers));
         }
     }
@@ -72,7 +72,7 @@ fn chunks(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     match settings.max_chunk_size {
         Some(most) if settings.chunk_size > most => {
             let right = format!("must be at most max_chunk_size, which is {}", size(most));
-            let given = given!(layers, chunk_size);
+            let given = setting!(layers, chunk_size);
             Err(given.wrong(&as_written(&given, settings.chunk_size), right))
         }
         Some(_) | None => Ok(()),
@@ -91,12 +91,12 @@ fn receive_memory(settings: &Settings, layers: &Layers) -> Result<(), ConfigErro
         settings.max_connections,
         size(least)
     );
-    let given = given!(layers, receive_memory);
+    let given = setting!(layers, receive_memory);
     Err(given.wrong(&as_written(&given, settings.receive_memory), right))
 }
 
-/// A size as whoever reads the line knows it.
-fn as_written(given: &Given<'_, Raw>, bytes: u64) -> Raw {
+/// A size as the user wrote it, for the error.
+fn as_written(given: &Setting<'_, Raw>, bytes: u64) -> Raw {
     given.value.cloned().unwrap_or_else(|| Raw::Text(size(bytes)))
 }
 
@@ -107,7 +107,7 @@ fn origins(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
         return Ok(());
     }
     let right = "must be * alone or a list of origins, since * allows them all";
-    Err(given!(layers, cors_origins).wrong(&format!("{origins:?}"), right))
+    Err(setting!(layers, cors_origins).wrong(&format!("{origins:?}"), right))
 }
 
 /// Two listeners need two places, or exactly one.
@@ -120,14 +120,14 @@ fn sockets(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
         "takes the same port as listen = {public}; choose another port, or the same address to \
          share one socket"
     );
-    Err(given!(layers, backend_listen).wrong(&Raw::Text(backend.to_string()), right))
+    Err(setting!(layers, backend_listen).wrong(&Raw::Text(backend.to_string()), right))
 }
 
 /// A certificate comes from files or from an order, and an order needs who makes it.
 fn acme(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     let Some(first) = settings.acme.domains.first() else { return Ok(()) };
     let wrong =
-        |right: &str| Err(given!(layers, acme_domains).wrong(&Raw::Text(first.clone()), right));
+        |right: &str| Err(setting!(layers, acme_domains).wrong(&Raw::Text(first.clone()), right));
     if !cfg!(feature = "acme") {
         return wrong("needs a program built with the feature acme");
     }
@@ -137,7 +137,7 @@ fn acme(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Whoever is told to stay on https must find it.
+/// HSTS needs an https listener.
 fn hsts(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     if settings.hsts.is_none_or(|time| time.is_zero()) || settings.public_tls() {
         return Ok(());
@@ -145,15 +145,15 @@ fn hsts(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
     let right = "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this \
                  header";
-    Err(given!(layers, hsts).wrong(&Raw::Text(shown), right))
+    Err(setting!(layers, hsts).wrong(&Raw::Text(shown), right))
 }
 
-/// So must whoever is sent there.
+/// A redirect needs one too.
 fn redirect(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     match &settings.redirect_listen {
         Some(from) if !settings.public_tls() => {
             let right = "needs tls_cert: without it there is no https to redirect to";
-            Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
+            Err(setting!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
         }
         Some(_) | None => Ok(()),
     }
@@ -166,7 +166,7 @@ fn redirect_socket(settings: &Settings, layers: &Layers) -> Result<(), ConfigErr
     {
         if from.collides(other) || from == other {
             let right = format!("is the same address as {key} = {other}; choose another port");
-            let given = given!(layers, redirect_listen);
+            let given = setting!(layers, redirect_listen);
             return Err(given.wrong(&Raw::Text(from.to_string()), right));
         }
     }
@@ -182,7 +182,7 @@ fn redirect_port(settings: &Settings, layers: &Layers) -> Result<(), ConfigError
             "needs redirect_host = HOST:PORT, since listen = {} has no port",
             settings.listen
         );
-        return Err(given!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right));
+        return Err(setting!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right));
     }
     Ok(())
 }
@@ -194,7 +194,7 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
     {
         let shown = Raw::Text(tls.cert.display().to_string());
         let right = "is for a separate backend listener; on a shared socket tls_cert covers both";
-        return Err(given!(layers, backend_tls_cert).wrong(&shown, right));
+        return Err(setting!(layers, backend_tls_cert).wrong(&shown, right));
     }
     if !settings.backend_surface_tls()
         && let Some(ca) = &settings.backend_tls_client_ca
@@ -205,7 +205,7 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
             "needs backend_tls_cert and backend_tls_key"
         };
         let shown = Raw::Text(ca.display().to_string());
-        return Err(given!(layers, backend_tls_client_ca).wrong(&shown, right));
+        return Err(setting!(layers, backend_tls_client_ca).wrong(&shown, right));
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
 ///
 /// Only an explicit choice counts. An empty `backend_allow` is as good as none, `false` is no
 /// choice, TLS without client certificates hides but does not protect, and the loopback fallback
-/// of a shared socket ([`Settings::backend_allow_effective`]) was chosen by nobody.
+/// of a shared socket ([`Settings::backend_allow_effective`]) is not set by the operator.
 fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     if settings.guards_backend() || settings.backend_listen.is_local() {
         return Ok(());
@@ -227,20 +227,20 @@ fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigErr
         Settings::BACKEND_GUARDS
     );
     let shown = Raw::Text(settings.backend_listen.to_string());
-    Err(given!(layers, backend_listen).wrong(&shown, right))
+    Err(setting!(layers, backend_listen).wrong(&shown, right))
 }
 
 /// A listener that asks for PROXY headers needs somebody who may send them.
 fn proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
     if settings.proxy_protocol && unheard(settings, &settings.listen) {
-        return Err(given!(layers, proxy_protocol).wrong(&true, NEEDS_PROXIES));
+        return Err(setting!(layers, proxy_protocol).wrong(&true, NEEDS_PROXIES));
     }
     Ok(())
 }
 
 /// As does the backend's, but a shared one is asked once.
 fn backend_proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let wrong = |right: &str| Err(given!(layers, backend_proxy_protocol).wrong(&true, right));
+    let wrong = |right: &str| Err(setting!(layers, backend_proxy_protocol).wrong(&true, right));
     if settings.backend_proxy_protocol && settings.shared() {
         return wrong(
             "is for a separate backend listener; on a shared socket proxy_protocol covers both",
@@ -254,7 +254,7 @@ fn backend_proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), Co
 
 const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
 
-/// Whether nobody's headers would be taken there.
+/// Whether no peer may send headers to that listener.
 fn unheard(settings: &Settings, address: &Address) -> bool {
     matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
 }
@@ -267,10 +267,10 @@ mod tests {
     fn verdict(file: &str) -> Result<(), String> {
         let layers = layers(file);
         Settings::read(&layers).unwrap();
-        Settings::judged(&layers).map(drop).map_err(|error| error.to_string())
+        Settings::checked(&layers).map(drop).map_err(|error| error.to_string())
     }
 
-    /// What is broken in a file that is well is told once, as what it is: no rule speaks of what it comes to.
+    /// One broken value in a valid file is reported once: no rule adds an error about its consequences.
     fn breaks_alone(file: &str) {
         for line in file.lines().filter(|line| !line.is_empty()) {
             let key = line.split(' ').next().unwrap();
@@ -278,7 +278,7 @@ mod tests {
             let others = others.collect::<Vec<_>>().join("\n");
             for broken in [format!("{key} = 1.5"), format!("{key}z = 'x'")] {
                 let layers = layers(&format!("{others}\n{broken}"));
-                let told = Settings::judged(&layers).unwrap_err().to_string();
+                let told = Settings::checked(&layers).unwrap_err().to_string();
                 assert_eq!(told.lines().count(), 1, "{others}\n{broken}\n{told}");
                 assert!(told.starts_with(key), "{others}\n{broken}\n{told}");
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::exposed::Exposed;
+use super::exposed_paths::ExposedPath;
 use super::secret::Secret;
 use crate::core::event::Durability;
 use crate::net::{Address, MemoryBudget};
@@ -29,13 +29,13 @@ pub struct Settings {
     /// CAs that backends' certificates must come from (PEM). Default none. Set only with TLS on
     /// the listener that serves the backend API.
     pub backend_tls_client_ca: Option<PathBuf>,
-    /// Plain HTTP that sends everybody to https. Default none. Set only with `tls` and a public
+    /// Plain HTTP listener that redirects to https. Default none. Set only with `tls` and a public
     /// listener on TCP or a `redirect_host` with its port.
     pub redirect_listen: Option<Address>,
     /// Where it sends them. Default none: the host that the request names.
     pub redirect_host: Option<HostPort>,
-    /// How long browsers are to stay on https, in whole seconds where told. Default none: it binds every
-    /// port of the host, so the operator has to ask for it. Zero takes back what was told. Set only with `tls`.
+    /// How long browsers are to stay on https, in whole seconds. Default none: it binds every
+    /// port of the host, so the operator has to ask for it. Zero revokes an earlier value. Set only with `tls`.
     pub hsts: Option<Duration>,
     /// What the server orders its certificate with, instead of `tls`. Default none.
     pub acme: Acme,
@@ -62,8 +62,8 @@ pub struct Settings {
     /// The number of `storage_group`; known once the machine was asked ([`Self::check`]).
     pub storage_gid: Option<u32>,
     /// What other users of the machine can read or replace; known once the machine was asked ([`Self::check`]).
-    pub exposed: Vec<Exposed>,
-    /// Mode of finished files. Default 0600: nobody else reads them unless the operator says so.
+    pub exposed_paths: Vec<ExposedPath>,
+    /// Mode of finished files. Default 0600: only the server reads them unless the operator says otherwise.
     pub storage_file_mode: u32,
     /// Mode of the directory of finished files. Default 0700, as above.
     pub storage_dir_mode: u32,
@@ -220,7 +220,7 @@ pub enum LogFormat {
 pub enum CallbackRule {
     /// Exactly this host name, in lower case and without a final dot.
     Host(String),
-    /// The addresses of this network, judged by the address really connected to.
+    /// The addresses of this network, compared with the address of the connection.
     Net(IpNet),
 }
 
@@ -322,7 +322,7 @@ impl Default for Settings {
             lock_wait: Duration::from_secs(10),
             storage_group: None,
             storage_gid: None,
-            exposed: Vec::new(),
+            exposed_paths: Vec::new(),
             storage_file_mode: 0o600,
             storage_dir_mode: 0o700,
             ack: Ack::Durable,

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::error::{ConfigError, Mistakes};
-use super::layers::{Given, Layers, given};
+use super::error::{ConfigError, ConfigErrors};
+use super::layers::{Layers, Setting, setting};
 use super::parse;
 use super::raw::Raw;
 use super::settings::{Acme, Settings};
@@ -23,7 +23,7 @@ impl Settings {
     }
 
     /// The values, a wrong one as if it were not written, and what is wrong.
-    pub(super) fn values(layers: &Layers) -> (Self, Mistakes) {
+    pub(super) fn values(layers: &Layers) -> (Self, ConfigErrors) {
         let (mut settings, mut found) = (Self::default(), layers.mistakes.clone());
         listeners(&mut settings, layers, &mut found);
         storage(&mut settings, layers, &mut found);
@@ -34,113 +34,116 @@ impl Settings {
     }
 }
 
-fn listeners(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
-    found.note(given!(layers, listen).into(&mut settings.listen, address));
-    found.note(given!(layers, backend_listen).into(&mut settings.backend_listen, address));
-    settings.tls = pairs(given!(layers, tls_cert), given!(layers, tls_key), found);
-    let backend = (given!(layers, backend_tls_cert), given!(layers, backend_tls_key));
+fn listeners(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
+    found.note(setting!(layers, listen).into(&mut settings.listen, address));
+    found.note(setting!(layers, backend_listen).into(&mut settings.backend_listen, address));
+    settings.tls = pairs(setting!(layers, tls_cert), setting!(layers, tls_key), found);
+    let backend = (setting!(layers, backend_tls_cert), setting!(layers, backend_tls_key));
     settings.backend_tls = tls(&backend.0, &backend.1, found);
     let ca = &mut settings.backend_tls_client_ca;
-    found.note(given!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some)));
+    found.note(setting!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some)));
     found.note(
-        given!(layers, redirect_listen)
+        setting!(layers, redirect_listen)
             .into(&mut settings.redirect_listen, |raw| address(raw).map(Some)),
     );
     found.note(
-        given!(layers, redirect_host)
+        setting!(layers, redirect_host)
             .into(&mut settings.redirect_host, |raw| parse::host_port(raw).map(Some)),
     );
-    found.note(given!(layers, hsts).into(&mut settings.hsts, parse::optional_duration));
+    found.note(setting!(layers, hsts).into(&mut settings.hsts, parse::optional_duration));
     acme(&mut settings.acme, layers, found);
-    found
-        .note(given!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network));
     found.note(
-        given!(layers, backend_hosts).into_list(&mut settings.backend_hosts, parse::host_name),
+        setting!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network),
     );
-    found.note(given!(layers, backend_open).into(&mut settings.backend_open, parse::flag));
-    found.note(given!(layers, backend_token).into_secret(&mut settings.backend_token));
     found.note(
-        given!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network),
+        setting!(layers, backend_hosts).into_list(&mut settings.backend_hosts, parse::host_name),
     );
-    found.note(given!(layers, proxy_protocol).into(&mut settings.proxy_protocol, parse::flag));
+    found.note(setting!(layers, backend_open).into(&mut settings.backend_open, parse::flag));
+    found.note(setting!(layers, backend_token).into_secret(&mut settings.backend_token));
     found.note(
-        given!(layers, backend_proxy_protocol)
+        setting!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network),
+    );
+    found.note(setting!(layers, proxy_protocol).into(&mut settings.proxy_protocol, parse::flag));
+    found.note(
+        setting!(layers, backend_proxy_protocol)
             .into(&mut settings.backend_proxy_protocol, parse::flag),
     );
-    found.note(given!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin));
+    found.note(setting!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin));
     found.note(
-        given!(layers, callback_allow)
+        setting!(layers, callback_allow)
             .into_list(&mut settings.callback_allow, parse::callback_rule),
     );
 }
 
-fn acme(acme: &mut Acme, layers: &Layers, found: &mut Mistakes) {
-    found.note(given!(layers, acme_domains).into_list(&mut acme.domains, parse::domain));
-    found.note(given!(layers, acme_contact).into_list(&mut acme.contact, parse::mail));
-    found.note(given!(layers, acme_directory).into(&mut acme.directory, parse::https_url));
+fn acme(acme: &mut Acme, layers: &Layers, found: &mut ConfigErrors) {
+    found.note(setting!(layers, acme_domains).into_list(&mut acme.domains, parse::domain));
+    found.note(setting!(layers, acme_contact).into_list(&mut acme.contact, parse::mail));
+    found.note(setting!(layers, acme_directory).into(&mut acme.directory, parse::https_url));
     let ca = &mut acme.directory_ca;
-    found.note(given!(layers, acme_directory_ca).into(ca, |raw| parse::path(raw).map(Some)));
-    found.note(given!(layers, acme_cache).into(&mut acme.cache, parse::path));
+    found.note(setting!(layers, acme_directory_ca).into(ca, |raw| parse::path(raw).map(Some)));
+    found.note(setting!(layers, acme_cache).into(&mut acme.cache, parse::path));
 }
 
-fn storage(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
-    found.note(given!(layers, storage_dir).into(&mut settings.storage_dir, parse::path));
+fn storage(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
+    found.note(setting!(layers, storage_dir).into(&mut settings.storage_dir, parse::path));
     let must_exist = &mut settings.storage_must_exist;
-    found.note(given!(layers, storage_must_exist).into(must_exist, parse::flag));
-    found.note(given!(layers, lock_wait).into(&mut settings.lock_wait, parse::duration));
-    found.note(given!(layers, storage_group).into(&mut settings.storage_group, parse::name));
+    found.note(setting!(layers, storage_must_exist).into(must_exist, parse::flag));
+    found.note(setting!(layers, lock_wait).into(&mut settings.lock_wait, parse::duration));
+    found.note(setting!(layers, storage_group).into(&mut settings.storage_group, parse::name));
     // The server reads and writes its files, and enters and lists their directory.
     let (file, dir) = (parse::mode(0o600), parse::mode(0o700));
-    found.note(given!(layers, storage_file_mode).into(&mut settings.storage_file_mode, file));
-    found.note(given!(layers, storage_dir_mode).into(&mut settings.storage_dir_mode, dir));
-    found.note(given!(layers, ack).into(&mut settings.ack, parse::ack));
-    found.note(given!(layers, min_free_space).into(&mut settings.min_free_space, parse::size));
+    found.note(setting!(layers, storage_file_mode).into(&mut settings.storage_file_mode, file));
+    found.note(setting!(layers, storage_dir_mode).into(&mut settings.storage_dir_mode, dir));
+    found.note(setting!(layers, ack).into(&mut settings.ack, parse::ack));
+    found.note(setting!(layers, min_free_space).into(&mut settings.min_free_space, parse::size));
 }
 
-fn limits(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
+fn limits(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
     /// Beyond any file table; bounds what is allocated for the count alone.
     const MOST_CONNECTIONS: u64 = 1 << 20;
-    found.note(given!(layers, max_chunk_size).into(&mut settings.max_chunk_size, parse::limit));
+    found.note(setting!(layers, max_chunk_size).into(&mut settings.max_chunk_size, parse::limit));
     // The default gives way to a lower limit; only a size that was asked for can be too large.
     if let Some(most) = settings.max_chunk_size {
         settings.chunk_size = settings.chunk_size.min(most);
     }
-    found.note(given!(layers, chunk_size).into(&mut settings.chunk_size, parse::positive_size));
-    found.note(given!(layers, send_ahead).into(&mut settings.send_ahead, parse::count(1, 64)));
-    found.note(given!(layers, max_upload_size).into(&mut settings.max_upload_size, parse::limit));
+    found.note(setting!(layers, chunk_size).into(&mut settings.chunk_size, parse::positive_size));
+    found.note(setting!(layers, send_ahead).into(&mut settings.send_ahead, parse::count(1, 64)));
+    found.note(setting!(layers, max_upload_size).into(&mut settings.max_upload_size, parse::limit));
     let uploads = parse::count(1, i64::MAX.cast_unsigned());
-    found.note(given!(layers, max_uploads).into(&mut settings.max_uploads, uploads));
+    found.note(setting!(layers, max_uploads).into(&mut settings.max_uploads, uploads));
     let connections = parse::count(1, MOST_CONNECTIONS);
-    found.note(given!(layers, max_connections).into(&mut settings.max_connections, connections));
+    found.note(setting!(layers, max_connections).into(&mut settings.max_connections, connections));
     // The default follows the connections; only a size that was asked for can be too small.
     let needed = Settings::least_receive_memory(settings.max_connections);
     settings.receive_memory = settings.receive_memory.max(needed / 2 * 3);
     found.note(
-        given!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size),
+        setting!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size),
     );
-    found.note(given!(layers, min_rate).into(&mut settings.min_rate, parse::rate));
-    found.note(given!(layers, workers).into(&mut settings.workers, parse::count(1, 1024)));
+    found.note(setting!(layers, min_rate).into(&mut settings.min_rate, parse::rate));
+    found.note(setting!(layers, workers).into(&mut settings.workers, parse::count(1, 1024)));
 }
 
-fn times(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
+fn times(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
     use parse::{duration, positive_duration};
-    found.note(given!(layers, max_idle).into(&mut settings.max_idle, positive_duration));
-    found.note(given!(layers, retain_finished).into(&mut settings.retain_finished, duration));
-    found.note(given!(layers, failed_retention).into(&mut settings.failed_retention, duration));
+    found.note(setting!(layers, max_idle).into(&mut settings.max_idle, positive_duration));
+    found.note(setting!(layers, retain_finished).into(&mut settings.retain_finished, duration));
+    found.note(setting!(layers, failed_retention).into(&mut settings.failed_retention, duration));
     found.note(
-        given!(layers, handover_timeout).into(&mut settings.handover_timeout, positive_duration),
+        setting!(layers, handover_timeout).into(&mut settings.handover_timeout, positive_duration),
     );
     let confirm = &mut settings.handover_confirm_timeout;
-    found.note(given!(layers, handover_confirm_timeout).into(confirm, positive_duration));
-    found.note(given!(layers, handover_retry_for).into(&mut settings.handover_retry_for, duration));
-    found.note(given!(layers, body_timeout).into(&mut settings.body_timeout, positive_duration));
-    found.note(given!(layers, shutdown_grace).into(&mut settings.shutdown_grace, duration));
+    found.note(setting!(layers, handover_confirm_timeout).into(confirm, positive_duration));
+    found.note(
+        setting!(layers, handover_retry_for).into(&mut settings.handover_retry_for, duration),
+    );
+    found.note(setting!(layers, body_timeout).into(&mut settings.body_timeout, positive_duration));
+    found.note(setting!(layers, shutdown_grace).into(&mut settings.shutdown_grace, duration));
 }
 
-fn rest(settings: &mut Settings, layers: &Layers, found: &mut Mistakes) {
-    found.note(given!(layers, doctor).into(&mut settings.doctor, parse::flag));
-    found.note(given!(layers, log).into(&mut settings.log, parse::log_filter));
-    found.note(given!(layers, log_format).into(&mut settings.log_format, parse::log_format));
+fn rest(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
+    found.note(setting!(layers, doctor).into(&mut settings.doctor, parse::flag));
+    found.note(setting!(layers, log).into(&mut settings.log, parse::log_filter));
+    found.note(setting!(layers, log_format).into(&mut settings.log_format, parse::log_format));
 }
 
 fn address(raw: &Raw) -> Result<Address, String> {
@@ -150,11 +153,11 @@ fn address(raw: &Raw) -> Result<Address, String> {
 
 /// Certificates and their keys, one key for each.
 fn pairs(
-    cert: Given<'_, Vec<Raw>>,
-    key: Given<'_, Vec<Raw>>,
-    found: &mut Mistakes,
+    cert: Setting<'_, Vec<Raw>>,
+    key: Setting<'_, Vec<Raw>>,
+    found: &mut ConfigErrors,
 ) -> Vec<CertificateFiles> {
-    let told = found.concern(cert.key) || found.concern(key.key);
+    let reported = found.concern(cert.key) || found.concern(key.key);
     let (mut certs, mut keys) = (Vec::new(), Vec::new());
     let path = |text: &str| Ok(PathBuf::from(text));
     let read = (cert.read_list(&mut certs, path), key.read_list(&mut keys, path));
@@ -168,7 +171,7 @@ fn pairs(
     let wrong = match (certs.len(), keys.len()) {
         (certs, keys) if certs == keys => None,
         // The other one may be what the unknown key was to be.
-        _ if told => return Vec::new(),
+        _ if reported => return Vec::new(),
         (1.., 0) => Some(cert.wrong(&count(&certs), format!("needs {} as well", key.key))),
         (0, 1..) => Some(key.wrong(&count(&keys), format!("needs {} as well", cert.key))),
         (most, _) => {
@@ -185,12 +188,12 @@ fn pairs(
 
 /// A certificate and a key, both or neither.
 fn tls(
-    cert: &Given<'_, Raw>,
-    key: &Given<'_, Raw>,
-    found: &mut Mistakes,
+    cert: &Setting<'_, Raw>,
+    key: &Setting<'_, Raw>,
+    found: &mut ConfigErrors,
 ) -> Option<CertificateFiles> {
-    let told = found.concern(cert.key) || found.concern(key.key);
-    let path = |given: &Given<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
+    let reported = found.concern(cert.key) || found.concern(key.key);
+    let path = |given: &Setting<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
         let Some(raw) = given.value else { return Ok(None) };
         parse::path(raw).map(Some).map_err(|right| given.wrong(raw, right))
     };
@@ -201,7 +204,7 @@ fn tls(
         (Some(path), None) => (cert, path, key),
         (None, Some(path)) => (key, path, cert),
     };
-    if !told {
+    if !reported {
         let shown = format!("{:?}", path.display().to_string());
         found.note::<()>(Err(set.wrong(&shown, format!("needs {} as well", missing.key))));
     }

@@ -25,7 +25,7 @@ impl Upload {
             }
             (Some(extent), Reach::Chunk | Reach::WholeFile, _) => Some(extent),
         };
-        // A whole file of unknown length is judged as it comes.
+        // A whole file of unknown length is checked as it arrives.
         if let Some(extent) =
             bounded.filter(|_| offer.reach == Reach::Chunk || offer.length.is_some())
         {

@@ -43,22 +43,22 @@ pub enum Command {
     Bind(FileFacts),
     /// Count these bytes, which lie in the store with the given durability.
     Store {
-        /// The bytes.
+        /// Range of the stored bytes.
         extents: ExtentSet,
         /// Total length of the file, if the request gave it.
         length: Option<u64>,
         /// How safe they are.
         durability: Durability,
     },
-    /// The file is in its place.
+    /// The file is published.
     Publish,
     /// The file's digest is known.
     Digest([u8; 32]),
     /// End the upload before it is complete.
     Cancel {
-        /// Why, for people.
+        /// The reason, as text for people.
         reason: String,
-        /// Whether the backend has to be told.
+        /// Whether the backend is to be notified.
         notice: Notice,
     },
     /// A call to the backend is about to be made.

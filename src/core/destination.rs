@@ -14,7 +14,7 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// That of an absolute URL. All texts that are no URL of http or https lead to one destination,
+    /// The destination of an absolute URL. All texts that are not an http or https URL have one destination,
     /// whose calls fail before anything is sent.
     pub fn of(url: &str) -> Self {
         Self::parse(url.trim_ascii()).unwrap_or_else(|| Self { host: "".into(), port: 0 })

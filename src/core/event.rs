@@ -73,7 +73,7 @@ pub enum Durability {
 pub enum Notice {
     /// The backend cancelled it itself.
     NotOwed,
-    /// It has to be told.
+    /// The backend is to be notified.
     Owed,
 }
 
@@ -89,11 +89,11 @@ pub enum CallOutcome {
 /// One fact about an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A ticket was given out. Always the first event, and only there.
+    /// A ticket was issued. Always the first event, and only there.
     Created(Box<Ticket>),
     /// What the browser said of the file; fields it did not give stay as they were.
     Bound {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
         /// The file's length in bytes.
         length: Option<u64>,
@@ -106,64 +106,64 @@ pub enum Event {
     },
     /// Bytes are stored and acknowledged.
     Stored {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
-        /// Which bytes.
+        /// Range of the stored bytes, acknowledged as a whole.
         extent: Extent,
         /// How safe they were when this was recorded.
         durability: Durability,
     },
-    /// The whole file is synced, renamed to its place and the directory synced.
+    /// The whole file is synced, renamed into the directory of published files, and that directory synced.
     Published {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
     },
     /// The whole file's SHA-256.
     Digested {
-        /// The digest.
+        /// SHA-256 over the whole file.
         sha256: [u8; 32],
     },
     /// A call to the backend is about to be made (recorded before the first byte leaves).
     CallBegun {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
     },
     /// The call came back, or did not.
     CallEnded {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
-        /// How.
+        /// Answer of the backend, or why there is none.
         outcome: CallOutcome,
     },
     /// The backend has taken the file.
     Finished {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
     },
     /// The handover was given up; the file stays.
     Failed {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
-        /// Why, for people.
+        /// The reason, as text for people.
         reason: String,
     },
     /// A failed handover is to be tried again.
     RetryAsked {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
     },
     /// Cancelled before the file was complete.
     Cancelled {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
-        /// Why, for people.
+        /// The reason, as text for people.
         reason: String,
-        /// Whether the backend has to be told.
+        /// Whether the backend is to be notified.
         notice: Notice,
     },
-    /// The backend was told of the cancel, or telling it was given up.
+    /// The backend was notified of the cancellation, or notifying it was given up.
     NoticeEnded {
-        /// When.
+        /// Uptime and date at which it was recorded.
         at: Stamp,
     },
 }

@@ -31,11 +31,11 @@ pub enum LastCall {
         /// When that answer came.
         at: Uptime,
     },
-    /// Ended without an answer that counts.
+    /// Ended without a valid answer.
     Unanswered {
-        /// When.
+        /// Uptime at which the call ended.
         at: Uptime,
-        /// Why, for people.
+        /// The reason, as text for people.
         reason: String,
     },
 }
@@ -56,7 +56,7 @@ impl Calls {
     }
 
     /// When the next call is due. `jitter` is a random number from 0 to 1, drawn by the caller.
-    /// A call whose end is not known is due at once: after a restart nobody waits for it.
+    /// A call whose end is not known is due at once: after a restart no task waits for it.
     pub fn due(&self, policy: &Policy, jitter: f64) -> Uptime {
         match &self.last {
             LastCall::None | LastCall::Begun => self.since,

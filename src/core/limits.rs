@@ -3,9 +3,9 @@
 /// Bounds on an upload, the same for all of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Largest chunk in bytes; `None` is no limit.
+    /// Largest chunk in bytes; `None` for no limit.
     pub max_chunk_bytes: Option<u64>,
-    /// Largest file in bytes; `None` is no limit (then [`MAX_FILE_BYTES`] holds).
+    /// Largest file in bytes; `None` for no limit (then [`MAX_FILE_BYTES`] holds).
     pub max_upload_bytes: Option<u64>,
 }
 

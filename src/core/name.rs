@@ -57,7 +57,7 @@ fn front(text: &str, most: usize) -> &str {
     }
 }
 
-/// Whether a character is no text but a command to whatever shows it: control and bidi characters.
+/// Whether a character controls the display instead of being text: control and bidi characters.
 pub fn is_hidden(c: char) -> bool {
     c.is_control() || is_directional(c)
 }

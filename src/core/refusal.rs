@@ -43,14 +43,14 @@ pub enum Refusal {
     ChunkTooLarge {
         /// Bytes in the chunk.
         chunk: u64,
-        /// Bytes allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// A file over the ticket's or the server's limit.
     FileTooLarge {
         /// Bytes in the file.
         file: u64,
-        /// Bytes allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// The file system holds no file that reaches so far.
@@ -58,14 +58,14 @@ pub enum Refusal {
         /// The range's end (exclusive).
         end: u64,
     },
-    /// So many holes that the upload would no longer be cheap to describe.
+    /// More disjoint ranges than the limit, which bounds the size of status and journal.
     TooManyHoles {
-        /// Disjoint ranges allowed.
+        /// The limit of disjoint ranges.
         limit: usize,
     },
-    /// The upload's journal has as many bytes as it may, and could not be compacted.
+    /// The upload's journal has reached its size limit and could not be compacted.
     JournalFull {
-        /// Bytes allowed.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// The file is complete: too late to cancel.

@@ -29,36 +29,36 @@ pub struct Upload {
     last_active: Stamp,
 }
 
-/// Where an upload stands.
+/// State of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Taking bytes; nothing bound or stored yet.
     New,
-    /// Taking bytes. All of them may be there while the file is being put in its place.
+    /// Taking bytes. All of them may be stored while the file is being published.
     Uploading,
-    /// In its place; the backend has to take it.
+    /// Published; the backend has to take it.
     HandingOver(Calls),
     /// The backend has taken it.
     Finished {
-        /// When.
+        /// Uptime of this change; retention counts from it.
         at: Uptime,
         /// Calls that were begun.
         calls: u32,
     },
     /// Cancelled or expired.
     Cancelled {
-        /// When.
+        /// Uptime of this change; retention counts from it.
         at: Uptime,
-        /// Why, for people.
+        /// The reason, as text for people.
         reason: String,
-        /// The calls still owed; `None` once the backend knows.
+        /// The pending calls; `None` once the backend was notified.
         owed: Option<Calls>,
     },
     /// The handover was given up; the file stays for a while.
     Failed {
-        /// When.
+        /// Uptime of this change; retention counts from it.
         at: Uptime,
-        /// Why, for people.
+        /// The reason, as text for people.
         reason: String,
         /// Calls that were begun.
         calls: u32,
@@ -101,7 +101,7 @@ impl Upload {
         &self.received
     }
 
-    /// Where it stands.
+    /// State of the upload.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
@@ -123,7 +123,7 @@ impl Upload {
             && self.length.is_some_and(|length| self.holds_all(length, &self.received))
     }
 
-    /// Complete, but not yet in its place.
+    /// All bytes are stored, but the file is not published yet.
     pub fn awaits_publish(&self) -> bool {
         matches!(self.phase, Phase::New | Phase::Uploading) && self.is_complete()
     }
@@ -301,7 +301,7 @@ impl Upload {
                 Ok(vec![Event::Cancelled { at: now, reason: reason.into(), notice }])
             }
             Phase::New | Phase::Uploading | Phase::HandingOver(_) => Err(Refusal::TooLateToCancel),
-            // The backend cancels what it was about to be told of: it knows.
+            // The backend itself cancelled it: no notice is needed.
             Phase::Cancelled { owed: Some(_), .. } if notice == Notice::NotOwed => {
                 Ok(vec![Event::NoticeEnded { at: now }])
             }

@@ -19,7 +19,7 @@ use super::tell::Teller;
 use crate::cli::endpoint::{self, Endpoint};
 use crate::cli::http::{self, Gauge, Protocol, Trouble};
 use crate::cli::{CliError, secret};
-use crate::config::{Layers, Secret, Settings, Typed};
+use crate::config::{Layers, RawSettings, Secret, Settings};
 use crate::core::digest::hex;
 
 /// How often the public listener is tried while the backend listener answers: for some seconds, as
@@ -101,7 +101,7 @@ impl Source {
         let text = args.backend.as_deref().unwrap_or_default();
         let backend = Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
         // Port and TLS of the public listener are where the server has them.
-        let layers = Layers::gather(Typed::default(), None, std::env::vars_os())?;
+        let layers = Layers::gather(RawSettings::default(), None, std::env::vars_os())?;
         let settings = Settings::read(&layers)?;
         let (public, known) = match &args.public {
             Some(text) => {

@@ -1,9 +1,9 @@
-//! What other users of this machine can read or replace although the server relies on it: the server starts with it,
-//! and says what to do about it.
+//! Files that other local users can read or replace although the server relies on them: the server starts with them,
+//! and warns with the fix.
 //!
-//! A warning and no refusal, since who the other users are is not known here: a container has none, and volumes of
-//! secrets come with modes of their own there. What nothing speaks for is refused (`machine.rs`: a storage directory
-//! that another user owns or that everybody may write to). A group is whom the owner lets in, so it is not looked at.
+//! A warning rather than an error, since the other users are not known here: a container has none, and volumes of
+//! secrets come with modes of their own there. What is never right is an error (`machine.rs`: a storage directory
+//! that another user owns or that everyone may write to). The owner chooses the group, so group rights are not checked.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -16,27 +16,27 @@ use crate::storage::local::private_dir::{self, Foreign};
 
 /// One thing that another user of this machine can do, and what ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exposed {
+pub struct ExposedPath {
     /// The key that names the path; `config` for the settings file.
     pub setting: &'static str,
     /// The file or directory.
     pub path: PathBuf,
     /// What is so, and what comes of it.
     pub problem: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     pub fix: String,
 }
 
-impl fmt::Display for Exposed {
+impl fmt::Display for ExposedPath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, path, problem, fix } = self;
         write!(out, "{setting} = {:?}: {problem}: {fix}", path.display().to_string())
     }
 }
 
-/// What is exposed of the files that these settings name, and of the file that they come from. Blocks. What cannot be
-/// looked at is nothing: who needs it says so.
-pub(super) fn exposed(settings: &Settings, layers: &Layers) -> Vec<Exposed> {
+/// The exposed ones among the files that these settings name, and the settings file. Blocks. What cannot be
+/// examined is skipped: its user reports it.
+pub(super) fn exposed_paths(settings: &Settings, layers: &Layers) -> Vec<ExposedPath> {
     let mut found = Vec::new();
     if let Some((path, holds_secret)) = layers.written() {
         let changed = "could change every setting";
@@ -61,7 +61,7 @@ pub(super) fn exposed(settings: &Settings, layers: &Layers) -> Vec<Exposed> {
     let dir = &settings.storage_dir;
     above("storage_dir", dir, "could put another directory in its place", &mut found);
     if let Some(mode) = std::fs::metadata(dir).ok().and_then(|it| readable_by_all(dir, &it)) {
-        found.push(Exposed {
+        found.push(ExposedPath {
             setting: "storage_dir",
             path: dir.clone(),
             problem: format!(
@@ -74,8 +74,8 @@ pub(super) fn exposed(settings: &Settings, layers: &Layers) -> Vec<Exposed> {
     found
 }
 
-/// Told where another user may write to a file, or put another one in its place.
-fn replaceable(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<Exposed>) {
+/// Adds an entry where another user may write to a file or replace it.
+fn replaceable(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<ExposedPath>) {
     let own = std::fs::symlink_metadata(path).ok().filter(Metadata::is_symlink);
     let led_to = std::fs::metadata(path).ok();
     let foreign = own.as_ref().and_then(private_dir::foreign);
@@ -86,13 +86,19 @@ fn replaceable(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<E
 }
 
 /// Told where another user may rename what is above a path.
-fn above(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<Exposed>) {
+fn above(setting: &'static str, path: &Path, harm: &str, found: &mut Vec<ExposedPath>) {
     if let Ok(Some((place, foreign))) = private_dir::foreign_above(path) {
         found.push(told(setting, path, &place, foreign, harm));
     }
 }
 
-fn told(setting: &'static str, path: &Path, place: &Path, foreign: Foreign, harm: &str) -> Exposed {
+fn told(
+    setting: &'static str,
+    path: &Path,
+    place: &Path,
+    foreign: Foreign,
+    harm: &str,
+) -> ExposedPath {
     let what =
         if place == path { "it".to_owned() } else { format!("{} above it", place.display()) };
     let (problem, fix) = match foreign {
@@ -105,21 +111,21 @@ fn told(setting: &'static str, path: &Path, place: &Path, foreign: Foreign, harm
             format!("chmod o-w {}", word(place)),
         ),
     };
-    Exposed { setting, path: path.to_owned(), problem, fix }
+    ExposedPath { setting, path: path.to_owned(), problem, fix }
 }
 
 /// Told where every user of this machine can read a file.
-fn readable(setting: &'static str, path: &Path, holds: &str, found: &mut Vec<Exposed>) {
+fn readable(setting: &'static str, path: &Path, holds: &str, found: &mut Vec<ExposedPath>) {
     let Some(mode) = std::fs::metadata(path).ok().and_then(|it| readable_by_all(path, &it)) else {
         return;
     };
     let problem =
         format!("every user of this machine can read it (mode {mode:04o}), and it {holds}");
     let fix = format!("chmod o-r {}", word(path));
-    found.push(Exposed { setting, path: path.to_owned(), problem, fix });
+    found.push(ExposedPath { setting, path: path.to_owned(), problem, fix });
 }
 
-/// The mode of what every user may read and can reach: a directory above it that not everybody may pass hides it.
+/// The mode of what every user may read and can reach: a directory above it without access for others hides it.
 fn readable_by_all(path: &Path, found: &Metadata) -> Option<u32> {
     let mode = found.mode() & 0o7777;
     let real = path.canonicalize().ok()?;
@@ -145,20 +151,20 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::config::{Storage, Typed};
+    use crate::config::{RawSettings, StorageDirectory};
     use crate::tls::CertificateFiles;
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
-    /// What is told of settings in this file.
+    /// The warnings for settings in this file.
     fn told_of(home: &Path, text: &str) -> Vec<String> {
         let config = home.join("incoming.toml");
         fs::write(&config, text).unwrap();
-        let layers = Layers::gather(Typed::default(), Some(config), []).unwrap();
-        let settings = Settings::check(&layers, Storage::Look).unwrap();
-        settings.exposed.iter().map(ToString::to_string).collect()
+        let layers = Layers::gather(RawSettings::default(), Some(config), []).unwrap();
+        let settings = Settings::check(&layers, StorageDirectory::DryRun).unwrap();
+        settings.exposed_paths.iter().map(ToString::to_string).collect()
     }
 
     #[track_caller]
@@ -215,7 +221,7 @@ mod tests {
             Settings { tls: vec![files], storage_dir, ..Settings::default() }
         };
         let check = |key: &Path, parts: &[&str]| {
-            let found = exposed(&settings(key), &Layers::default());
+            let found = exposed_paths(&settings(key), &Layers::default());
             one(&found.iter().map(ToString::to_string).collect::<Vec<_>>(), parts);
         };
         fs::write(&key, "").unwrap();
@@ -226,7 +232,7 @@ mod tests {
         check(&key, &[]);
         set(&key, 0o602);
         check(&key, &["(mode 0602)", "another key", "chmod o-w"]);
-        // As systemd's LoadCredential= and /etc/ssl/private: nobody else passes.
+        // As systemd's LoadCredential= and /etc/ssl/private: no other user has access.
         fs::create_dir(&dir).unwrap();
         fs::rename(&key, dir.join("key")).unwrap();
         set(&dir.join("key"), 0o444);
@@ -252,7 +258,7 @@ mod tests {
         let check = |above: u32, mode: u32, parts: &[&str]| {
             set(&wide, above);
             set(&dir, mode);
-            let found = exposed(&settings, &Layers::default());
+            let found = exposed_paths(&settings, &Layers::default());
             one(&found.iter().map(ToString::to_string).collect::<Vec<_>>(), parts);
         };
         check(0o755, 0o700, &[]);

@@ -1,16 +1,16 @@
-//! What can be meant and mostly is not: the server starts with it, and says what it comes to.
+//! Settings that are valid but usually a mistake: the server starts with them and warns.
 
 use ipnet::IpNet;
 
 use super::settings::Settings;
 use crate::net::Address;
 
-/// Strangers are among the trusted proxies.
+/// `trusted_proxies` includes networks that are not private.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StrangersTrusted {
+pub struct UntrustedNetworks {
     /// The networks that are too wide, separated by commas.
     pub networks: String,
-    /// What they are believed in.
+    /// The headers that a client in them can forge.
     pub believed: &'static str,
 }
 
@@ -26,9 +26,9 @@ impl Settings {
         matches!(address, Address::Tcp(_)) && !self.guards_backend()
     }
 
-    /// Whether `trusted_proxies` has a network that is wider than any private one, so that strangers are in it.
+    /// Whether `trusted_proxies` has a network that is wider than any private one, so that untrusted peers are in it.
     #[must_use]
-    pub fn strangers_trusted(&self) -> Option<StrangersTrusted> {
+    pub fn untrusted_networks(&self) -> Option<UntrustedNetworks> {
         let wide = self.trusted_proxies.iter().filter(|net| is_wide(net));
         let networks: Vec<String> = wide.map(ToString::to_string).collect();
         let believed = if self.proxy_protocol || self.backend_proxy_protocol {
@@ -37,11 +37,11 @@ impl Settings {
             "Forwarded and X-Forwarded-For"
         };
         let networks = networks.join(", ");
-        (!networks.is_empty()).then_some(StrangersTrusted { networks, believed })
+        (!networks.is_empty()).then_some(UntrustedNetworks { networks, believed })
     }
 }
 
-/// Wider than 10.0.0.0/8 and fc00::/7, the widest that are nobody's.
+/// Wider than 10.0.0.0/8 and fc00::/7, the widest private networks.
 fn is_wide(net: &IpNet) -> bool {
     let private = match net {
         IpNet::V4(_) => 8,
@@ -55,11 +55,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_of_everybody_are_told_of() {
+    fn wide_networks_are_reported() {
         let check = |nets: &[&str], proxy_protocol: bool, networks: &str, word: &str| {
             let trusted_proxies = nets.iter().map(|net| net.parse().unwrap()).collect();
             let settings = Settings { trusted_proxies, proxy_protocol, ..Settings::default() };
-            let found = settings.strangers_trusted();
+            let found = settings.untrusted_networks();
             assert_eq!(found.is_some(), !networks.is_empty(), "{nets:?}");
             if let Some(found) = found {
                 assert_eq!(found.networks, networks);

@@ -1,7 +1,7 @@
-//! What was written: every key, as a flag and as a key of the file, still unread.
+//! Settings as written: every key, as a flag and as a key of the file, not parsed yet.
 //!
-//! The doc comment of a field is its `--help` text, so it carries the default and the unit; a test
-//! in `effective.rs` holds the defaults named here against `Settings::default()`.
+//! The doc comment of a field is its `--help` text, so it says the default and the unit; a test
+//! in `effective.rs` compares the defaults named here with `Settings::default()`.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ use super::secret::Secret;
 #[command(
     next_help_heading = "Settings (a flag overrides INCOMING_KEY, that the file, that the default)"
 )]
-pub struct Typed {
+pub struct RawSettings {
     /// Public listener: IP:PORT, :PORT or unix:/path [default: 0.0.0.0:4000]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Raw>,
@@ -215,7 +215,7 @@ pub struct Typed {
 
 /// All keys, in the order of the fields. Taken from the flags, so that no second list can differ.
 pub(crate) fn keys() -> Vec<String> {
-    let flags = <Typed as clap::Args>::augment_args(clap::Command::new("keys"));
+    let flags = <RawSettings as clap::Args>::augment_args(clap::Command::new("keys"));
     flags.get_arguments().map(|flag| flag.get_id().as_str().to_owned()).collect()
 }
 
@@ -228,9 +228,9 @@ mod tests {
         let keys = keys();
         assert_eq!(keys.len(), 52, "{keys:?}");
         for key in keys {
-            let file: Typed = toml::from_str(&format!("{key} = \"x\"")).unwrap();
-            assert_ne!(file, Typed::default(), "{key}");
+            let file: RawSettings = toml::from_str(&format!("{key} = \"x\"")).unwrap();
+            assert_ne!(file, RawSettings::default(), "{key}");
         }
-        assert!(toml::from_str::<Typed>("chunk_sise = 1").is_err());
+        assert!(toml::from_str::<RawSettings>("chunk_sise = 1").is_err());
     }
 }
