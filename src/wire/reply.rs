@@ -364,13 +364,12 @@ impl From<ChangeError> for Problem {
 impl From<TicketError> for Problem {
     fn from(error: TicketError) -> Self {
         match error {
-            TicketError::TooMany { limit } => Self::new(
-                Code::TooMany,
-                format!(
-                    "{limit} uploads are open, the limit set by max_uploads: finish, cancel or \
-                     retry some, or try again later"
-                ),
-            ),
+            TicketError::TooMany { limit } => {
+                let detail = format!(
+                    "{limit} uploads are open, the limit set by max_uploads; try again later"
+                );
+                Self::new(Code::TooMany, detail)
+            }
             TicketError::Refused(refusal) => refusal.into(),
             TicketError::NoSpace => no_space(),
             TicketError::Exhausted => exhausted(),
@@ -388,13 +387,11 @@ impl From<TransferError> for Problem {
             TransferError::Superseded => {
                 Self::new(Code::Superseded, "a newer request took over this range")
             }
-            TransferError::DigestMismatch { found } => Self::new(
-                Code::DigestMismatch,
-                format!(
-                    "the body's digest is {}, not that of header Content-Digest",
-                    digest_value(&found)
-                ),
-            ),
+            TransferError::DigestMismatch { found } => {
+                let found = digest_value(&found);
+                let detail = format!("the body's digest is {found}, not that of Content-Digest");
+                Self::new(Code::DigestMismatch, detail)
+            }
             TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
                 Self::new(Code::BadRequest, fault.to_string())
             }
@@ -413,17 +410,13 @@ impl From<TransferError> for Problem {
 }
 
 fn no_space() -> Problem {
-    let detail = "the disk is full; nothing acknowledged is lost, and the upload can continue when space \
-         is free";
+    let detail = "the disk is full; nothing acknowledged is lost, try again when space is free";
     Problem { retry_after_s: Some(NO_SPACE_RETRY_S), ..Problem::new(Code::NoSpace, detail) }
 }
 
 fn exhausted() -> Problem {
-    Problem::new(
-        Code::Unavailable,
-        "the server has reached its limit of open files; try again \
-                                     later",
-    )
+    let detail = "the server has reached its limit of open files; try again later";
+    Problem::new(Code::Unavailable, detail)
 }
 
 fn busy() -> Problem {
