@@ -11,15 +11,10 @@
 
 mod answer;
 mod app;
-mod assets;
 mod certificate;
-mod disk;
-mod download;
-mod file_body;
-mod reader;
+mod private_files;
 mod received;
 mod site;
-mod ticket;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -98,14 +93,15 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
         let sockets = Sockets::bind(&args)?;
         let ports = sockets.ports();
         private_dir::above(&args.dir)
-            .and_then(|()| disk::private_directory(&args.dir))
+            .and_then(|()| private_files::make_directory(&args.dir))
             .map_err(|error| unusable(&args.dir, &error))?;
-        disk::private_directory(&storage).map_err(|error| unusable(&storage, &error))?;
-        let names = Names::of_this_machine(&args.host).map_err(CliError::Usage)?;
+        private_files::make_directory(&storage).map_err(|error| unusable(&storage, &error))?;
+        let names = Names::of_this_machine(&args.host)
+            .map_err(|error| CliError::Usage(error.to_string()))?;
         let tls = args.dir.join("tls");
         let files = certificate::files(&tls, &names).map_err(|error| unusable(&tls, &error))?;
         let tls = TlsReload::load(files).map_err(|error| CliError::Usage(error.to_string()))?;
-        let app = App::open(&args.dir, &storage, ports.http, ports.backend)
+        let (app, unhashed) = App::open(&args.dir, &storage, ports.http, ports.backend)
             .map_err(|error| unusable(&args.dir, &error))?;
 
         let backend = Socket { listener: sockets.backend, tls: None, surface: Surface::Backend };
@@ -128,7 +124,7 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
         for listener in sockets.http {
             beside.push(Box::pin(listen(listener, Scheme::Http, None)));
         }
-        beside.push(Box::pin(reader::run(app, server.drain())));
+        beside.push(Box::pin(app.hash_files(unhashed, server.drain())));
         // A demo whose output nobody reads is still a demo.
         let _ = terminal::stdout().write_all(greeting(&args, &names, ports).as_bytes());
         server.run(stop, beside).await;

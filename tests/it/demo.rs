@@ -99,7 +99,7 @@ fn issue_13_a_directory_that_another_user_prepared_is_refused() {
             symlink(cwd.join("elsewhere"), place(cwd)).unwrap();
         });
     }
-    for name in ["app-key", "tls/key.pem", "tls/cert.pem", "tls/names.json"] {
+    for name in ["app-key", "tls/key.pem", "tls/cert.pem"] {
         check("symbolic link", &|cwd| {
             std::fs::write(cwd.join("precious"), "x").unwrap();
             symlink(cwd.join("precious"), cwd.join("demo").join(name)).unwrap();

@@ -1,8 +1,11 @@
-//! The tiny web app: asks the server for tickets, takes files over, tells when it is done with them.
+//! The tiny web app: asks the server for tickets and takes files over.
 //!
-//! It knows the server by its backend API alone: `new_upload` and `finish_upload` over HTTP, and the
-//! handover call that comes back. Everything here may be done twice, since the server repeats a
-//! handover whose answer it did not get.
+//! It knows the server by its backend API alone: `new_upload` over HTTP, and the handover call that comes back. A
+//! handover may be done twice, since the server repeats one whose answer it did not get.
+//!
+//! A ticket's id is not known before its secret must be named, so the secret hangs on the ticket's metadata, which the
+//! server echoes: a nonce, and the name the file is expected to have. Only who has the app's key can make the one from
+//! the other, so nothing need be kept for each ticket, and a restart forgets none.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,20 +16,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Deserialize;
-use tokio::sync::Notify;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::received::{Received, Record, now_ms};
-use super::ticket::{self, AppKey};
-use super::{answer, answer::Answer};
+use super::answer::{self, Answer};
+use super::private_files;
+use super::received::Received;
+use crate::config::Secret;
+use crate::core::digest::hex;
 use crate::core::id::TicketId;
+use crate::core::name;
 use crate::handover::client::{Client, Options};
 
 /// How long the server may take to answer: it is on this machine.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Files hashed at a time: a small one need not wait for a large one.
+const HASHED_AT_ONCE: usize = 2;
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 16;
 
 /// What a page asks a ticket for.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Wish {
+pub(super) struct TicketRequest {
     /// The file's name, used where the upload itself brings none.
     #[serde(default)]
     pub(super) name: Option<String>,
@@ -40,7 +54,7 @@ pub(super) struct Wish {
 pub(super) enum NoTicket {
     /// Later there may be one.
     NotNow(String),
-    /// Never for this wish.
+    /// Never for this request.
     Refused(String),
 }
 
@@ -48,7 +62,8 @@ pub(super) enum NoTicket {
 pub(super) struct App {
     key: AppKey,
     received: Received,
-    arrived: Notify,
+    /// Files to be hashed.
+    unhashed: mpsc::UnboundedSender<TicketId>,
     client: Client,
     backend: String,
     signal_finish_url: String,
@@ -56,21 +71,23 @@ pub(super) struct App {
 
 impl App {
     /// The web app of this directory, beside a server of this storage directory whose backend API is on the one port
-    /// of loopback, and reached by it on the other. Blocking.
+    /// of loopback, and reached by it on the other; and what is to be given to [`Self::hash_files`]. Blocking.
     pub(super) fn open(
         directory: &Path,
         storage: &Path,
         own_port: u16,
         backend_port: u16,
-    ) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+    ) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<TicketId>)> {
+        let (unhashed, to_hash) = mpsc::unbounded_channel();
+        let app = Arc::new(Self {
             key: AppKey::open(&directory.join("app-key"))?,
             received: Received::open(directory.join("received"), storage)?,
-            arrived: Notify::new(),
+            unhashed,
             client: Client::new(Options { timeout: DEADLINE, allow: Vec::new() }),
             backend: format!("http://127.0.0.1:{backend_port}/incoming/backend"),
             signal_finish_url: format!("http://127.0.0.1:{own_port}/api/handover"),
-        }))
+        });
+        Ok((app, to_hash))
     }
 
     /// The files received so far.
@@ -78,18 +95,35 @@ impl App {
         &self.received
     }
 
-    /// Waits until a file has arrived since the last call.
-    pub(super) async fn arrived(&self) {
-        self.arrived.notified().await;
+    /// Hashes the files that come, until `stop`. Cancel: a file that is being hashed keeps no hash.
+    pub(super) async fn hash_files(
+        self: Arc<Self>,
+        mut files: mpsc::UnboundedReceiver<TicketId>,
+        stop: CancellationToken,
+    ) {
+        let (running, turns) = (TaskTracker::new(), Arc::new(Semaphore::new(HASHED_AT_ONCE)));
+        let all = async {
+            while let Some(id) = files.recv().await {
+                let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+                let (app, stop) = (Arc::clone(&self), stop.clone());
+                running.spawn_blocking(move || {
+                    app.received.hash(id, &stop);
+                    drop(turn);
+                });
+            }
+        };
+        stop.run_until_cancelled(all).await;
+        running.close();
+        running.wait().await;
     }
 
     /// A ticket for one upload.
     ///
     /// Cancel: there may be a ticket that nobody uses; it ends by itself.
-    pub(super) async fn ticket(&self, wish: &Wish) -> Result<TicketId, NoTicket> {
-        let pledge = self.key.pledge(wish.name.as_deref());
+    pub(super) async fn ticket(&self, request: &TicketRequest) -> Result<TicketId, NoTicket> {
+        let pledge = self.key.pledge(request.name.as_deref());
         let pledge = pledge.map_err(|error| NoTicket::NotNow(error.to_string()))?;
-        let size = wish.size.map(|size| size.to_string());
+        let size = request.size.map(|size| size.to_string());
         let mut fields = vec![
             ("signalFinishURL", self.signal_finish_url.as_str()),
             ("removeFileWhenFinished", "false"),
@@ -97,7 +131,12 @@ impl App {
             ("metadata", &pledge.metadata),
         ];
         fields.extend(size.as_deref().map(|size| ("length", size)));
-        let (status, word) = self.post("new_upload", &fields).await.map_err(NoTicket::NotNow)?;
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let (url, call) = (format!("{}/new_upload", self.backend), "new_upload");
+        let answered = self.client.post_form(&url, form, call, None, Arc::new(())).await;
+        let answer = answered.map_err(|error| NoTicket::NotNow(error.to_string()))?;
+        let word = answer.word.map_err(|why| NoTicket::NotNow(why.to_string()))?;
+        let status = answer.status;
         match (status, TicketId::parse(&word)) {
             (200, Ok(id)) => Ok(id),
             (400..=499, _) if status != 429 => {
@@ -125,21 +164,17 @@ impl App {
             return answer::text(StatusCode::OK, "done");
         }
         let (from, name) = (field("filename"), field("filenameFromBrowser"));
-        let record = Record {
-            name: ticket::file_name(&name, &metadata),
-            size: 0,
-            received_ms: now_ms(),
-            metadata,
-            sha256: None,
-        };
+        let name = file_name(&name, &metadata);
         let app = Arc::clone(self);
-        let take = move || app.received.take(id, Path::new(&from), record);
+        let take = move || app.received.take(id, Path::new(&from), name);
         let taken = tokio::task::spawn_blocking(take).await.map_err(io::Error::other);
         match taken.and_then(|taken| taken) {
-            Ok(Record { sha256: Some(_), .. }) => answer::text(StatusCode::OK, "done"),
-            Ok(_) => {
-                self.arrived.notify_one();
-                answer::text(StatusCode::OK, "wait")
+            Ok(fresh) => {
+                if fresh {
+                    // Without its reader the demo is stopping.
+                    let _ = self.unhashed.send(id);
+                }
+                answer::text(StatusCode::OK, "done")
             }
             Err(error) => {
                 tracing::error!(upload = %id.short(), %error, "could not take over received file");
@@ -151,28 +186,68 @@ impl App {
             }
         }
     }
+}
 
-    /// Tells the server that its part in an upload is over.
-    ///
-    /// Errors: what to log; the call is to be repeated.
-    pub(super) async fn finish(&self, id: TicketId, metadata: &str) -> Result<(), String> {
-        let secret = self.key.secret(metadata);
-        let fields = [("id", &*id.to_string()), ("backendSecret", secret.expose())];
-        let (status, word) = self.post("finish_upload", &fields).await?;
-        match status {
-            // An upload that is over, or forgotten by now, needs no finish.
-            200 | 400 | 404 | 412 => Ok(()),
-            _ => Err(format!("status {status}: {word}")),
+/// The web app's key.
+struct AppKey(Vec<u8>);
+
+/// What a ticket is asked for with.
+struct Pledge {
+    /// A nonce in hexadecimal digits, a colon, the expected name.
+    metadata: String,
+    /// Its secret.
+    secret: Secret,
+}
+
+impl AppKey {
+    /// The key in this file, made at the first start.
+    fn open(path: &Path) -> io::Result<Self> {
+        if let Some(key) = private_files::read(path)?
+            && key.len() == KEY_BYTES
+        {
+            return Ok(Self(key));
         }
+        let key: [u8; KEY_BYTES] = random()?;
+        private_files::put(path, &key)?;
+        Ok(Self(key.to_vec()))
     }
 
-    async fn post(&self, call: &str, fields: &[(&str, &str)]) -> Result<(u16, String), String> {
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let url = format!("{}/{call}", self.backend);
-        let answered = self.client.post_form(&url, form, call, None, Arc::new(())).await;
-        let answer = answered.map_err(|error| error.to_string())?;
-        Ok((answer.status, answer.word.map_err(|why| why.to_string())?))
+    /// Metadata and secret for a new ticket.
+    fn pledge(&self, expected_name: Option<&str>) -> io::Result<Pledge> {
+        let nonce: [u8; NONCE_BYTES] = random()?;
+        let name = expected_name.map(name::harmless).unwrap_or_default();
+        let metadata = format!("{}:{name}", hex(&nonce));
+        let secret = self.secret(&metadata);
+        Ok(Pledge { metadata, secret })
     }
+
+    /// The secret that belongs to this metadata.
+    fn secret(&self, metadata: &str) -> Secret {
+        // The length first, so that no secret says anything about that of a longer metadata.
+        let mut hash = Sha256::new();
+        hash.update(&self.0);
+        hash.update(metadata.len().to_be_bytes());
+        hash.update(metadata.as_bytes());
+        Secret::new(hex(&hash.finalize()))
+    }
+
+    /// Whether this secret belongs to this metadata; takes the same time wherever they differ.
+    fn vouches(&self, metadata: &str, secret: &str) -> bool {
+        self.secret(metadata).expose().as_bytes().ct_eq(secret.as_bytes()).into()
+    }
+}
+
+/// What the file is to be called: as the client called it, else as the ticket expected.
+fn file_name(from_browser: &str, metadata: &str) -> String {
+    let expected = metadata.split_once(':').map_or("", |(_, name)| name);
+    let unnamed = from_browser.is_empty() || from_browser == name::UNNAMED;
+    name::harmless(if unnamed { expected } else { from_browser })
+}
+
+fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -193,7 +268,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = dir.path().canonicalize().unwrap().join("storage");
         std::fs::create_dir_all(storage.join("files")).unwrap();
-        let app = App::open(dir.path(), &storage, 1, 1).unwrap();
+        let (app, mut unhashed) = App::open(dir.path(), &storage, 1, 1).unwrap();
         let pledge = app.key.pledge(Some("film.mp4")).unwrap();
         let id = TicketId::from_random([3; 16]);
         let id_text = id.to_string();
@@ -228,10 +303,39 @@ mod tests {
         assert!(key.exists() && published.exists());
         assert_eq!(handover(&app, &cancelled).await, (200, "done".into()));
         assert!(published.exists());
-        assert_eq!(handover(&app, &fields(secret)).await, (200, "wait".into()));
-        assert_eq!(handover(&app, &fields(secret)).await, (200, "wait".into()));
-        assert_eq!(app.received.record(id).unwrap().name, "film.mp4");
-        app.received.hash(id, &tokio_util::sync::CancellationToken::new()).unwrap();
-        assert_eq!(handover(&app, &fields(secret)).await, (200, "done".into()));
+        for _ in 0..2 {
+            assert_eq!(handover(&app, &fields(secret)).await, (200, "done".into()));
+        }
+        assert_eq!(app.received.open_file(id).unwrap().unwrap().2, "film.mp4");
+        assert_eq!((unhashed.try_recv(), unhashed.try_recv().is_err()), (Ok(id), true));
+    }
+
+    #[test]
+    fn secrets_survive_a_restart_and_fit_one_ticket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app-key");
+        let pledge = AppKey::open(&path).unwrap().pledge(Some("film.mp4")).unwrap();
+        let again = AppKey::open(&path).unwrap();
+        let secret = pledge.secret.expose();
+        assert!(again.vouches(&pledge.metadata, secret));
+        assert!(!again.vouches(&format!("{}x", pledge.metadata), secret));
+        assert!(!again.vouches(&pledge.metadata, ""));
+        assert!(!again.vouches(&pledge.metadata, &secret[1..]));
+        assert!(!again.vouches("", secret));
+        let other = AppKey::open(&dir.path().join("other")).unwrap();
+        assert!(!other.vouches(&pledge.metadata, secret));
+        assert_ne!(again.pledge(None).unwrap().metadata, again.pledge(None).unwrap().metadata);
+    }
+
+    #[test]
+    fn names() {
+        let check = |from: &str, metadata: &str, expected: &str| {
+            assert_eq!(file_name(from, metadata), expected, "{from:?} {metadata:?}");
+        };
+        check("film.mp4", "00:other", "film.mp4");
+        check("unnamed", "00:film:1.mp4", "film:1.mp4");
+        check("", "00:", "unnamed");
+        check("unnamed", "", "unnamed");
+        check("../../x\0<script>", "00:", "x<script>");
     }
 }

@@ -1,24 +1,23 @@
 //! The demo's certificate: made at the first start, kept so that a browser's exception lasts.
 //!
 //! Made anew when it is about to end, when a name asked for is not in it, or when its files are
-//! gone. Addresses that come and go with the network do not count: a self-signed certificate is
-//! warned of anyway.
+//! damaged. Addresses that come and go with the network do not count: browsers warn of a self-signed
+//! certificate anyway.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use serde::{Deserialize, Serialize};
 
-use super::disk;
-use crate::tls::{CertificateFiles, TlsFiles};
+use super::private_files;
+use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a certificate is good: browsers take none of more than 398 days.
@@ -44,24 +43,17 @@ pub(super) struct Names {
     found: BTreeSet<String>,
 }
 
-/// What a kept certificate is good for.
-#[derive(Serialize, Deserialize)]
-struct Facts {
-    names: BTreeSet<String>,
-    /// Seconds since 1970.
-    not_after: u64,
-}
+/// A `--host` that cannot stand in a certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("--host = {0:?}: must be a host name or an IP address, without a port")]
+pub(super) struct InvalidHost(String);
 
 impl Names {
     /// The names asked for, and those the machine knows itself by.
     ///
     /// Errors: a name that cannot stand in a certificate.
-    pub(super) fn of_this_machine(asked: &[String]) -> Result<Self, String> {
-        let asked = asked.iter().map(|text| {
-            name(text).ok_or_else(|| {
-                format!("--host = {text:?}: must be a host name or an IP address, without a port")
-            })
-        });
+    pub(super) fn of_this_machine(asked: &[String]) -> Result<Self, InvalidHost> {
+        let asked = asked.iter().map(|text| name(text).ok_or_else(|| InvalidHost(text.to_owned())));
         let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let mut found: BTreeSet<String> = name(&own).into_iter().collect();
         for (from, to) in FAR {
@@ -105,69 +97,47 @@ impl Names {
 
 /// The certificate's files in this directory, made as needed. Blocking.
 pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
-    disk::private_directory(directory)?;
+    private_files::make_directory(directory)?;
     let pair =
         CertificateFiles { cert: directory.join("cert.pem"), key: directory.join("key.pem") };
     let files = TlsFiles {
         pairs: vec![pair.clone()],
         client_ca: None,
-        client_auth: crate::tls::ClientAuth::Required,
+        client_auth: ClientAuth::Required,
         challenges: None,
     };
-    let facts = directory.join("names.json");
-    let kept: Option<Facts> =
-        disk::read(&facts)?.and_then(|content| serde_json::from_slice(&content).ok());
     let now = SystemTime::now();
-    let until = now.duration_since(UNIX_EPOCH).unwrap_or_default() + RENEW_BEFORE;
-    let good = kept.as_ref().is_some_and(|kept| {
-        kept.names.is_superset(&names.asked) && kept.not_after > until.as_secs()
-    });
-    // A key that another user put there is refused.
-    let private = disk::read(&pair.key)?.is_some() & disk::read(&pair.cert)?.is_some();
-    if good && private && crate::tls::TlsReload::load(files.clone()).is_ok() {
+    // A key or certificate that another user put there is an error.
+    let kept =
+        private_files::read(&pair.key)?.is_some() & private_files::read(&pair.cert)?.is_some();
+    let kept = kept.then(|| TlsReload::load(files.clone()).ok()).flatten();
+    let kept = kept.and_then(|kept| kept.certificates().pop()).map(|(_, certificate)| certificate);
+    let had: BTreeSet<String> = kept.iter().flat_map(|kept| kept.names.iter().cloned()).collect();
+    if kept.is_some_and(|kept| kept.not_after > now + RENEW_BEFORE) && had.is_superset(&names.asked)
+    {
         return Ok(files);
     }
     // Names asked for earlier stay good.
-    let mut all = names.all();
-    all.extend(kept.into_iter().flat_map(|kept| kept.names));
-    let (cert, key) = make(&all, now)?;
-    let not_after = (now + VALID).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    // The facts come last: until they are there, the certificate does not count.
-    disk::put(&facts, b"{}")?;
-    disk::put(&pair.key, key.as_bytes())?;
-    disk::put(&pair.cert, cert.as_bytes())?;
-    disk::put(&facts, &serde_json::to_vec(&Facts { names: all, not_after })?)?;
+    let (cert, key) = make(names.all().into_iter().chain(had).collect(), now)?;
+    private_files::put(&pair.key, key.as_bytes())?;
+    private_files::put(&pair.cert, cert.as_bytes())?;
     Ok(files)
 }
 
 /// A certificate and its key as PEM.
-fn make(names: &BTreeSet<String>, now: SystemTime) -> io::Result<(String, String)> {
-    let names: Vec<String> = names.iter().cloned().collect();
+fn make(names: BTreeSet<String>, now: SystemTime) -> io::Result<(String, String)> {
+    let names: Vec<String> = names.into_iter().collect();
     let mut params = CertificateParams::new(names).map_err(other)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Incoming!! demo");
-    let [from, to] = [date(now - EARLY)?, date(now + VALID)?];
-    params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
-    params.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
+    params.not_before = (now - EARLY).into();
+    params.not_after = (now + VALID).into();
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate().map_err(other)?;
     let certificate = params.self_signed(&key).map_err(other)?;
     Ok((certificate.pem(), key.serialize_pem()))
-}
-
-/// Year, month and day of a moment; a certificate's times are counted in whole days here.
-fn date(at: SystemTime) -> io::Result<(i32, u8, u8)> {
-    let text = humantime::format_rfc3339_seconds(at).to_string();
-    let mut parts = text.split(['-', 'T']);
-    let mut number = || parts.next().and_then(|part| part.parse::<u16>().ok());
-    let (year, month, day) = (number(), number(), number());
-    let small = |number: Option<u16>| number.and_then(|number| u8::try_from(number).ok());
-    match (year, small(month), small(day)) {
-        (Some(year), Some(month), Some(day)) => Ok((i32::from(year), month, day)),
-        _ => Err(io::Error::other(format!("the clock says {text}"))),
-    }
 }
 
 /// A host name or address in one spelling; none for what is neither.
@@ -217,14 +187,15 @@ mod tests {
         let mode = fs::metadata(tls.join("key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        // It ends soon, or a file is damaged.
-        let facts = fs::read_to_string(tls.join("names.json")).unwrap();
-        let end = facts.rsplit_once(':').unwrap().0;
-        fs::write(tls.join("names.json"), format!("{end}:1000}}")).unwrap();
-        let fourth = start(&[]);
-        assert_ne!(fourth, third);
+        // A file is damaged, or it ends soon.
         fs::write(tls.join("key.pem"), "").unwrap();
-        assert_ne!(start(&["demo.example"]), fourth);
+        let fourth = start(&["demo.example"]);
+        assert_ne!(fourth, third);
+        let ending = SystemTime::now() - VALID + RENEW_BEFORE;
+        let (cert, key) = make(names(&[]).all(), ending).unwrap();
+        fs::write(tls.join("key.pem"), key).unwrap();
+        fs::write(tls.join("cert.pem"), &cert).unwrap();
+        assert_ne!(start(&[]), cert.as_bytes());
     }
 
     #[test]

@@ -1,50 +1,55 @@
-//! The files that the web app has received: `received/{id}`, and beside each what is known of it.
+//! The files that the web app has received: `received/{id}/{name}`.
 //!
-//! A file is taken from where the server publishes that upload and from nowhere else, whatever a call names.
-//!
-//! What is known is written before the file is moved: once a file is gone from where the server
-//! published it, the server takes it for handed over, so from then on it must be known here. A record
-//! without its file is a move that did not happen; the server will ask again. Blocking.
+//! A file is taken from where the server publishes that upload and from nowhere else, whatever a call names. One rename
+//! moves it and gives it its name, so there is no moment at which it is gone from the server and unknown here. Blocking.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::disk;
+use super::private_files;
 use crate::core::digest::hex;
 use crate::core::id::TicketId;
 
 /// Bytes hashed at a time: large enough for the disk, and a stop is seen within milliseconds.
 const BLOCK_BYTES: usize = 1 << 20;
-
-/// Files listed at most; nobody reads further, and the page asks every second while one comes in.
+/// Files listed at most; no one reads further, and the page asks every second while one comes in.
 const LISTED: usize = 1000;
-
 /// The folder of published files in a storage directory (docs/protocol.md).
 const FILES: &str = "files";
 
-/// The last moment that the date format can show (the year 9999).
-const LATEST_MS: u64 = 253_402_300_799_000;
+/// The files received so far.
+pub(super) struct Received {
+    directory: PathBuf,
+    /// Where the server publishes files: absolute, without links.
+    published: PathBuf,
+    /// Locked while a file is moved in as well, so that two calls for one file do not meet.
+    files: Mutex<BTreeMap<TicketId, ReceivedFile>>,
+}
 
-/// What is known of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+#[derive(Clone)]
+struct ReceivedFile {
     /// One harmless name.
-    pub(super) name: String,
-    pub(super) size: u64,
-    /// Milliseconds since 1970.
-    pub(super) received_ms: u64,
-    /// Metadata of its ticket, from which the secret is made.
-    pub(super) metadata: String,
-    /// Hexadecimal digits; none until the file has been read.
-    pub(super) sha256: Option<String>,
+    name: String,
+    size: u64,
+    at: SystemTime,
+    hash: Hash,
+}
+
+#[derive(Clone)]
+enum Hash {
+    Pending,
+    /// Hexadecimal digits.
+    Sha256(String),
+    /// Of a file from before the start, or one that could not be read.
+    Unknown,
 }
 
 /// A file as the page sees it.
@@ -53,161 +58,129 @@ pub(super) struct Listed {
     id: String,
     name: String,
     size: u64,
-    /// `receiving` while the file is read, then `received`.
+    /// `receiving` while the file is hashed, then `received`.
     state: &'static str,
     sha256: Option<String>,
     received_at: String,
-}
-
-/// The files received so far.
-pub(super) struct Received {
-    directory: PathBuf,
-    /// Where the server publishes files: absolute, without links.
-    published: PathBuf,
-    /// Held while a file is moved in as well, so that two calls for one file do not meet.
-    records: Mutex<BTreeMap<TicketId, Record>>,
 }
 
 impl Received {
     /// What lies in this directory, which is made if absent, and comes from the server of this storage directory,
     /// which has to exist.
     pub(super) fn open(directory: PathBuf, storage: &Path) -> io::Result<Self> {
-        disk::private_directory(&directory)?;
-        let mut records = BTreeMap::new();
+        private_files::make_directory(&directory)?;
+        let mut files = BTreeMap::new();
         for entry in fs::read_dir(&directory)? {
-            let path = entry?.path();
-            let Some(id) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-            let Ok(id) = TicketId::parse(id) else { continue };
-            if path.extension().is_none_or(|extension| extension != "json") {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(|name| TicketId::parse(name).ok());
+            let Some(id) = id.filter(|_| entry.file_type().is_ok_and(|it| it.is_dir())) else {
                 continue;
-            }
-            if !disk::is_file(&path.with_extension("")) {
-                continue;
-            }
-            let read = disk::read(&path).and_then(|content| {
-                serde_json::from_slice(&content.unwrap_or_default()).map_err(io::Error::other)
-            });
-            match read {
-                Ok(record) => _ = records.insert(id, record),
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "could not list received file");
+            };
+            for file in fs::read_dir(entry.path())? {
+                let file = file?;
+                let found = file.metadata()?;
+                if let (true, Ok(name)) = (found.is_file(), file.file_name().into_string()) {
+                    let at = entry.metadata()?.modified()?;
+                    let (size, hash) = (found.len(), Hash::Unknown);
+                    files.insert(id, ReceivedFile { name, size, at, hash });
                 }
             }
         }
         let published = storage.canonicalize()?.join(FILES);
-        Ok(Self { directory, published, records: Mutex::new(records) })
+        Ok(Self { directory, published, files: Mutex::new(files) })
     }
 
-    /// Moves a published file in. Called again for a file that is here already, it tells what is
-    /// known of it.
+    /// Moves a published file in under this name; false if it is here already.
     ///
     /// Errors: `from` is not where the server publishes this upload, or the file cannot be moved.
-    pub(super) fn take(&self, id: TicketId, from: &Path, record: Record) -> io::Result<Record> {
-        let mut records = self.records();
-        if let Some(known) = records.get(&id) {
-            return Ok(known.clone());
+    pub(super) fn take(&self, id: TicketId, from: &Path, name: String) -> io::Result<bool> {
+        let mut files = self.files();
+        if files.contains_key(&id) {
+            return Ok(false);
         }
-        let target = self.path(id);
-        // A file whose record was lost is still the file.
-        let here = disk::is_file(&target);
-        let source = if here { &target } else { &self.published.join(id.to_string()) };
-        if !here && from != source {
-            let from = from.display().to_string();
+        let source = self.published.join(id.to_string());
+        if from != source {
+            let from = from.display();
             return Err(io::Error::other(format!(
                 "{from:?} is not where this upload is published"
             )));
         }
-        let size = disk::open(source)?.metadata()?.len();
-        let record = Record { size, ..record };
-        self.write(id, &record)?;
-        if !here {
+        // No link, and a file of this user.
+        let size = private_files::open(&source)?.metadata()?.len();
+        let target = self.directory.join(id.to_string()).join(&name);
+        if let Some(directory) = target.parent() {
+            private_files::make_directory(directory)?;
             fs::rename(source, &target)?;
-            disk::sync_directory_of(&target)?;
+            private_files::sync_directory_of(&target)?;
+            private_files::sync_directory_of(directory)?;
         }
-        records.insert(id, record.clone());
-        Ok(record)
+        files.insert(id, ReceivedFile { name, size, at: SystemTime::now(), hash: Hash::Pending });
+        Ok(true)
     }
 
-    /// What is known of a file.
-    pub(super) fn record(&self, id: TicketId) -> Option<Record> {
-        self.records().get(&id).cloned()
-    }
-
-    /// Where a file lies.
-    pub(super) fn path(&self, id: TicketId) -> PathBuf {
-        self.directory.join(id.to_string())
+    /// Opens a file: its bytes, their number, and its name; `None` where there is none.
+    pub(super) fn open_file(&self, id: TicketId) -> io::Result<Option<(fs::File, u64, String)>> {
+        let Some(ReceivedFile { name, .. }) = self.files().get(&id).cloned() else {
+            return Ok(None);
+        };
+        let file = private_files::open(&self.directory.join(id.to_string()).join(&name))?;
+        let length = file.metadata()?.len();
+        Ok(Some((file, length, name)))
     }
 
     /// The newest files, newest first.
     pub(super) fn list(&self) -> Vec<Listed> {
-        let mut files: Vec<_> =
-            self.records().iter().map(|(id, record)| (*id, record.clone())).collect();
-        files.sort_by_key(|(_, record)| std::cmp::Reverse(record.received_ms));
+        let mut files: Vec<_> = self.files().iter().map(|(id, file)| (*id, file.clone())).collect();
+        files.sort_by_key(|(_, file)| std::cmp::Reverse(file.at));
         files.truncate(LISTED);
-        files.into_iter().map(|(id, record)| listed(id, record)).collect()
+        files.into_iter().map(|(id, file)| listed(id, file)).collect()
     }
 
-    /// Files not yet read.
-    pub(super) fn unread(&self) -> Vec<TicketId> {
-        let unread = |(id, record): (&TicketId, &Record)| record.sha256.is_none().then_some(*id);
-        self.records().iter().filter_map(unread).collect()
+    /// Hashes a file, unless `stop` comes first.
+    pub(super) fn hash(&self, id: TicketId, stop: &CancellationToken) {
+        let hash = self.read(id, stop).unwrap_or_else(|error| {
+            tracing::error!(upload = %id.short(), %error, "could not read received file");
+            Hash::Unknown
+        });
+        if let Some(file) = self.files().get_mut(&id) {
+            file.hash = hash;
+        }
     }
 
-    /// Reads a file and keeps its SHA-256; none when `stop` came first.
-    pub(super) fn hash(
-        &self,
-        id: TicketId,
-        stop: &CancellationToken,
-    ) -> io::Result<Option<Record>> {
-        let mut file = disk::open(&self.path(id))?;
+    fn read(&self, id: TicketId, stop: &CancellationToken) -> io::Result<Hash> {
+        let Some((mut file, _, _)) = self.open_file(id)? else { return Ok(Hash::Unknown) };
         let mut block = vec![0; BLOCK_BYTES];
         let mut hash = Sha256::new();
-        loop {
-            if stop.is_cancelled() {
-                return Ok(None);
-            }
+        while !stop.is_cancelled() {
             match file.read(&mut block) {
-                Ok(0) => break,
+                Ok(0) => return Ok(Hash::Sha256(hex(&hash.finalize()))),
                 Ok(read) => hash.update(&block[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        let mut records = self.records();
-        let record = records
-            .get_mut(&id)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "not received"))?;
-        let fresh = Record { sha256: Some(hex(&hash.finalize())), ..record.clone() };
-        self.write(id, &fresh)?;
-        *record = fresh.clone();
-        Ok(Some(fresh))
+        Ok(Hash::Pending)
     }
 
-    fn write(&self, id: TicketId, record: &Record) -> io::Result<()> {
-        disk::put(&self.path(id).with_extension("json"), &serde_json::to_vec(record)?)
-    }
-
-    /// A panic elsewhere leaves the records as true as they were.
-    fn records(&self) -> MutexGuard<'_, BTreeMap<TicketId, Record>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic elsewhere leaves the files as true as they were.
+    fn files(&self) -> MutexGuard<'_, BTreeMap<TicketId, ReceivedFile>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Now, in milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(LATEST_MS)
-}
-
-fn listed(id: TicketId, record: Record) -> Listed {
-    let at = UNIX_EPOCH + Duration::from_millis(record.received_ms.min(LATEST_MS));
+fn listed(id: TicketId, file: ReceivedFile) -> Listed {
+    let (state, sha256) = match file.hash {
+        Hash::Pending => ("receiving", None),
+        Hash::Sha256(hash) => ("received", Some(hash)),
+        Hash::Unknown => ("received", None),
+    };
     Listed {
         id: id.to_string(),
-        name: record.name,
-        size: record.size,
-        state: if record.sha256.is_some() { "received" } else { "receiving" },
-        sha256: record.sha256,
-        received_at: humantime::format_rfc3339_millis(at).to_string(),
+        name: file.name,
+        size: file.size,
+        state,
+        sha256,
+        received_at: humantime::format_rfc3339_millis(file.at).to_string(),
     }
 }
 
@@ -215,18 +188,8 @@ fn listed(id: TicketId, record: Record) -> Listed {
 mod tests {
     use super::*;
 
-    fn record(received_ms: u64) -> Record {
-        Record {
-            name: "../a<b>".into(),
-            size: 0,
-            received_ms,
-            metadata: "00:".into(),
-            sha256: None,
-        }
-    }
-
     #[test]
-    fn takes_reads_and_remembers() {
+    fn takes_hashes_and_finds_again() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("received");
         let storage = dir.path().canonicalize().unwrap().join("storage");
@@ -234,34 +197,30 @@ mod tests {
         let open = || Received::open(home.clone(), &storage).unwrap();
         let published = |id: TicketId| storage.join(FILES).join(id.to_string());
         let (one, two) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
-        let go = CancellationToken::new();
-        {
-            let received = open();
-            fs::write(published(one), "abc").unwrap();
-            assert_eq!(received.take(one, &published(one), record(1)).unwrap().size, 3);
-            assert!(!published(one).exists());
-            assert_eq!(received.take(one, &published(one), record(9)).unwrap().received_ms, 1);
-            assert!(received.take(two, &published(two), record(2)).is_err());
-            assert_eq!(received.unread(), [one]);
-            let stopped = CancellationToken::new();
-            stopped.cancel();
-            assert_eq!(received.hash(one, &stopped).unwrap(), None);
-        }
         let received = open();
-        assert_eq!(received.unread(), [one]);
+        fs::write(published(one), "abc").unwrap();
+        assert!(received.take(one, &published(one), "a<b>.json".into()).unwrap());
+        assert!(!published(one).exists());
+        assert!(!received.take(one, &published(one), "b".into()).unwrap());
+        assert!(received.take(two, &published(two), "c".into()).is_err());
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        received.hash(one, &stopped);
         assert_eq!(received.list()[0].state, "receiving");
-        let sha256 = received.hash(one, &go).unwrap().unwrap().sha256.unwrap();
+        received.hash(one, &CancellationToken::new());
+        let sha256 = received.list()[0].sha256.clone().unwrap();
         assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         fs::write(published(two), "").unwrap();
-        received.take(two, &published(two), record(2)).unwrap();
-
-        let received = open();
+        assert!(received.take(two, &published(two), "d".into()).unwrap());
         let ids: Vec<_> = received.list().into_iter().map(|file| file.id).collect();
         assert_eq!(ids, [two.to_string(), one.to_string()]);
-        assert_eq!(received.unread(), [two]);
-        // A record was written, its file never came.
-        fs::remove_file(received.path(one)).unwrap();
-        assert_eq!(open().record(one), None);
+
+        // Another start; a handover that is repeated then changes nothing.
+        let received = open();
+        let found = received.list().into_iter().find(|file| file.id == one.to_string()).unwrap();
+        assert_eq!((found.name.as_str(), found.size, found.state), ("a<b>.json", 3, "received"));
+        assert!(!received.take(one, &published(one), "b".into()).unwrap());
+        assert_eq!(received.open_file(one).unwrap().unwrap().1, 3);
     }
 
     /// Who knows the demo's key could else have any file of this user moved and read.
@@ -273,24 +232,30 @@ mod tests {
         fs::create_dir_all(storage.join(FILES)).unwrap();
         let key = dir.path().join("id_ed25519");
         fs::write(&key, "secret").unwrap();
-        let received = Received::open(dir.path().join("received"), &storage).unwrap();
+        let home = dir.path().join("received");
+        let received = Received::open(home.clone(), &storage).unwrap();
         let (one, two) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let published = storage.join(FILES).join(one.to_string());
         let other = storage.join(FILES).join(two.to_string());
         fs::write(&other, "another's").unwrap();
         let above = storage.join(FILES).join("../../id_ed25519");
         for from in [&key, &above, &other, &storage] {
-            assert!(received.take(one, from, record(1)).is_err(), "{}", from.display());
+            assert!(received.take(one, from, "x".into()).is_err(), "{}", from.display());
         }
         symlink(&key, &published).unwrap();
-        assert!(received.take(one, &published, record(1)).is_err());
+        assert!(received.take(one, &published, "x".into()).is_err());
         assert_eq!(fs::read_to_string(&key).unwrap(), "secret");
-        // One that lies there already is not read either.
-        symlink(&key, received.path(two)).unwrap();
-        assert!(received.hash(two, &CancellationToken::new()).is_err());
-        disk::put(&received.path(two).with_extension("json"), b"{}").unwrap();
-        let again = Received::open(dir.path().join("received"), &storage).unwrap();
-        assert!(again.record(two).is_none());
-        assert!(super::super::download::answer(&again.path(two), "x").is_err());
+        // Links that lie there already are neither listed nor read.
+        fs::create_dir(home.join(one.to_string())).unwrap();
+        symlink(&key, home.join(one.to_string()).join("x")).unwrap();
+        symlink(dir.path(), home.join(two.to_string())).unwrap();
+        assert!(Received::open(home.clone(), &storage).unwrap().list().is_empty());
+        // One that comes later is not read either.
+        fs::remove_file(home.join(two.to_string())).unwrap();
+        received.take(two, &other, "y".into()).unwrap();
+        let place = home.join(two.to_string()).join("y");
+        fs::remove_file(&place).unwrap();
+        symlink(&key, place).unwrap();
+        assert!(received.open_file(two).is_err());
     }
 }

@@ -19,9 +19,8 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
 use super::answer::{self, Answer};
-use super::app::{App, NoTicket, Wish};
+use super::app::{App, NoTicket, TicketRequest};
 use super::certificate::Names;
-use super::{assets, download};
 use crate::core::id::TicketId;
 use crate::wire;
 
@@ -103,26 +102,20 @@ impl Site {
                 Ok(form) => self.app.handover(&form).await,
                 Err(refusal) => *refusal,
             },
-            _ if !reads => match self.thing(path) {
-                Some(_) => answer::method_not_allowed("GET, HEAD"),
-                None => nothing(),
-            },
-            _ => match self.thing(path) {
-                Some(Thing::Asset(asset)) => answer::asset(asset.content_type, asset.content),
-                Some(Thing::List) => answer::json(StatusCode::OK, &self.app.received().list()),
-                Some(Thing::File(id)) => self.file(id).await,
-                None => nothing(),
-            },
-        }
-    }
-
-    fn thing(&self, path: &str) -> Option<Thing> {
-        if path == "/api/files" {
-            return Some(Thing::List);
-        }
-        match path.strip_prefix("/api/files/") {
-            Some(id) => TicketId::parse(id).ok().map(Thing::File),
-            None => assets::at(path).map(Thing::Asset),
+            _ => {
+                let found = if path == "/api/files" {
+                    Some(answer::json(StatusCode::OK, &self.app.received().list()))
+                } else if let Some(id) = path.strip_prefix("/api/files/") {
+                    self.file(id).await
+                } else {
+                    answer::asset(path)
+                };
+                match found {
+                    Some(_) if !reads => answer::method_not_allowed("GET, HEAD"),
+                    Some(found) => found,
+                    None => answer::text(StatusCode::NOT_FOUND, "not found\n"),
+                }
+            }
         }
     }
 
@@ -140,11 +133,11 @@ impl Site {
             Ok(body) => body,
             Err(refusal) => return *refusal,
         };
-        let wish = match wish(head, &body) {
-            Ok(wish) => wish,
-            Err(why) => return form.refusal(StatusCode::BAD_REQUEST, &why),
+        let request = match ticket_request(head, &body) {
+            Ok(request) => request,
+            Err(why) => return form.refusal(StatusCode::BAD_REQUEST, &why.to_string()),
         };
-        match self.app.ticket(&wish).await {
+        match self.app.ticket(&request).await {
             Ok(id) => {
                 let path = format!("/incoming/frontend/uploads/{id}");
                 let url = format!("{}://{host}{path}", self.scheme.word());
@@ -160,20 +153,18 @@ impl Site {
         }
     }
 
-    async fn file(&self, id: TicketId) -> Answer {
+    /// A received file, if this is the id of one.
+    async fn file(&self, id: &str) -> Option<Answer> {
+        let id = TicketId::parse(id).ok()?;
         let app = Arc::clone(&self.app);
-        let open = move || {
-            let record = app.received().record(id)?;
-            Some(download::answer(&app.received().path(id), &record.name))
-        };
-        match tokio::task::spawn_blocking(open).await {
-            Ok(Some(Ok(answer))) => answer,
-            Ok(Some(Err(error))) => {
+        let opened = tokio::task::spawn_blocking(move || app.received().open_file(id)).await;
+        match opened.unwrap_or_else(|panic| Err(panic.into())) {
+            Ok(found) => found.map(|(file, length, name)| answer::download(file, length, &name)),
+            Err(error) => {
                 tracing::error!(upload = %id.short(), %error, "could not open received file");
-                answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot read the file\n")
+                let line = "cannot read the file\n";
+                Some(answer::text(StatusCode::INTERNAL_SERVER_ERROR, line))
             }
-            Ok(None) => nothing(),
-            Err(_) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "cannot read the file\n"),
         }
     }
 }
@@ -191,13 +182,6 @@ impl hyper::service::Service<Request<Incoming>> for Site {
         let site = self.clone();
         Box::pin(async move { Ok(site.answer(request).await) })
     }
-}
-
-/// What can be read here.
-enum Thing {
-    Asset(assets::Asset),
-    List,
-    File(TicketId),
 }
 
 /// How the asker of a ticket wants its answer.
@@ -223,32 +207,37 @@ impl Form {
     }
 }
 
-fn nothing() -> Answer {
-    answer::text(StatusCode::NOT_FOUND, "not found\n")
-}
-
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
+/// What a request for a ticket lacks.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("invalid ticket request: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("size {0:?} is not a number")]
+    Size(String),
+}
+
 /// What a ticket is wanted for: from a JSON body, else from the query.
-fn wish(head: &Parts, body: &Bytes) -> Result<Wish, String> {
+fn ticket_request(head: &Parts, body: &Bytes) -> Result<TicketRequest, RequestError> {
     if is_json(&head.headers) && !body.is_empty() {
-        return serde_json::from_slice(body).map_err(|error| format!("no such ticket: {error}"));
+        return Ok(serde_json::from_slice(body)?);
     }
-    let mut wish = Wish::default();
+    let mut request = TicketRequest::default();
     for (key, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         match &*key {
-            "name" => wish.name = Some(value.into_owned()),
+            "name" => request.name = Some(value.into_owned()),
             "size" => {
-                let size = value.parse().map_err(|_| format!("size {value:?} is not a number"))?;
-                wish.size = Some(size);
+                let size = value.parse();
+                request.size = Some(size.map_err(|_| RequestError::Size(value.into_owned()))?);
             }
             _ => {}
         }
     }
-    Ok(wish)
+    Ok(request)
 }
 
 /// The host named by the request: HTTP/2 has it in the URI.
@@ -343,15 +332,16 @@ mod tests {
     }
 
     #[test]
-    fn wishes() {
-        let check =
-            |uri: &str, json: Option<&str>, expected: Option<(Option<&str>, Option<u64>)>| {
-                let kind = [("content-type", "application/json; charset=utf-8")];
-                let head = head(uri, if json.is_some() { &kind } else { &[] });
-                let wish = wish(&head, &Bytes::from(json.unwrap_or_default().to_owned()));
-                let read = wish.as_ref().ok().map(|wish| (wish.name.as_deref(), wish.size));
-                assert_eq!(read, expected, "{uri} {json:?}");
-            };
+    fn ticket_requests() {
+        let check = |uri: &str,
+                     json: Option<&str>,
+                     expected: Option<(Option<&str>, Option<u64>)>| {
+            let kind = [("content-type", "application/json; charset=utf-8")];
+            let head = head(uri, if json.is_some() { &kind } else { &[] });
+            let request = ticket_request(&head, &Bytes::from(json.unwrap_or_default().to_owned()));
+            let read = request.as_ref().ok().map(|request| (request.name.as_deref(), request.size));
+            assert_eq!(read, expected, "{uri} {json:?}");
+        };
         check("/", None, Some((None, None)));
         check("/?name=a%2Fb%00&size=3", None, Some((Some("a/b\0"), Some(3))));
         check("/?size=-1", None, None);

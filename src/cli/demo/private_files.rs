@@ -12,7 +12,7 @@ use crate::storage::local::private_dir;
 /// and is closed to others.
 ///
 /// Errors: it cannot be made, or another user owns it, put a link there or may write to it.
-pub(super) fn private_directory(path: &Path) -> io::Result<()> {
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     private_dir::make_directory(path, DirBuilder::new().recursive(true).mode(0o700))?;
     if fs::symlink_metadata(path)?.mode() & 0o077 != 0 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
@@ -62,9 +62,4 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     Ok(Some(content))
-}
-
-/// Whether there is a regular file, and no link to one.
-pub(super) fn is_file(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
 }
