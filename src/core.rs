@@ -4,6 +4,7 @@
 //! time and identity come in as arguments, so every rule can be tried in a table.
 
 pub mod admit;
+pub mod coding;
 pub mod command;
 pub mod destination;
 pub mod digest;

@@ -3,32 +3,35 @@
 #[cfg(feature = "acme")]
 pub mod acme;
 mod client_certificate;
+mod client_config;
 mod load;
 mod reload;
 mod sni;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
 use humantime::format_rfc3339_seconds as shown;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+    NoServerSessionStorage, ProducesTickets, ResolvesServerCert, VerifierBuilderError,
+    WebPkiClientVerifier,
 };
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
 pub use client_certificate::ClientCertificate;
-pub use load::{CertificateFiles, CertificateInfo};
-use load::{LoadedCertificate, load_pair};
+pub use client_config::{NoRoots, Trust, client_config, machine_roots};
+use load::LoadedCertificate;
+pub use load::{
+    CertificateFiles, CertificateInfo, Content, LoadError, LoadReason, load_pair, load_roots,
+};
 use reload::LastRead;
 use sni::ByName;
 
@@ -62,26 +65,33 @@ pub enum ClientAuth {
 }
 
 /// Why TLS cannot be set up; names the file.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or is not PEM.
-    Read(PathBuf, pem::Error),
-    /// A file holds no certificate.
-    NoCertificate(PathBuf),
-    /// What a file holds as a certificate is none.
-    Certificate(PathBuf, String),
-    /// The certificate and the key do not go together, or cannot be used.
-    Pair(PathBuf, PathBuf, Box<rustls::Error>),
-    /// A new certificate that is not good at this moment, while the one in force is.
+    /// Files of one certificate cannot be used, or the file of the client CA.
+    #[error("{}", joined(.0))]
+    Load(Vec<LoadError>),
+    /// A new certificate is outside its validity period, while the one in force is not.
+    #[error(
+        "certificate {} is valid from {} to {}, which is not now; the previous one is still valid",
+        .0.display(), shown(.1.not_before), shown(.1.not_after)
+    )]
     NotNow(PathBuf, CertificateInfo),
     /// The client CA's certificates cannot be used.
-    ClientCa(PathBuf, String),
-    /// The machine gives no randomness for ticket keys, or rustls takes no set-up of ours.
-    Setup(Box<rustls::Error>),
+    #[error("client CA {} cannot be used: {}", .0.display(), .1)]
+    ClientCa(PathBuf, #[source] VerifierBuilderError),
+    /// The machine gives no randomness for ticket keys, or rustls refuses the settings.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
     /// Reading the files ended by a panic.
+    #[error("reading the certificates panicked")]
     Panicked,
     /// Several of these.
+    #[error("{}", joined(.0))]
     Several(Vec<Self>),
+}
+
+fn joined<E: ToString>(errors: &[E]) -> String {
+    errors.iter().map(E::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The TLS set-up in force, replaced as a whole when its files change.
@@ -132,10 +142,10 @@ impl TlsReload {
     fn load_by(files: TlsFiles, time: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
         // Taken before the load: what is written meanwhile counts as a change later.
         let last = LastRead::of(&files);
-        let provider = ring::default_provider();
-        let pairs = files.pairs.iter().map(|pair| load_pair(pair, &provider));
-        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-        let client_ca = files.client_ca.as_deref().map(authorities).transpose()?;
+        let pairs = files.pairs.iter().map(LoadedCertificate::load);
+        let pairs = pairs.collect::<Result<Vec<_>, _>>().map_err(TlsError::Load)?;
+        let client_ca = files.client_ca.as_deref().map(load_roots).transpose();
+        let client_ca = client_ca.map_err(|error| TlsError::Load(vec![error]))?;
         let read = Loaded { pairs, client_ca };
         let active = build(&files, &time, read)?;
         let last_read = Arc::new(tokio::sync::Mutex::new(last));
@@ -190,11 +200,9 @@ impl TlsReload {
 
 /// Builds a set-up from what was read, every knob set by hand.
 fn build(files: &TlsFiles, time: &Arc<dyn TimeProvider>, read: Loaded) -> Result<Active, TlsError> {
-    let setup = |error: rustls::Error| TlsError::Setup(error.into());
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(setup)?;
+        .with_protocol_versions(&[&TLS13, &TLS12])?;
     let verifier = match (&files.client_ca, &read.client_ca) {
         (Some(path), Some(roots)) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider);
@@ -202,8 +210,7 @@ fn build(files: &TlsFiles, time: &Arc<dyn TimeProvider>, read: Loaded) -> Result
                 ClientAuth::Required => verifier,
                 ClientAuth::Optional => verifier.allow_unauthenticated(),
             };
-            let wrong = |reason: String| TlsError::ClientCa(path.clone(), reason);
-            Some(verifier.build().map_err(|error| wrong(error.to_string()))?)
+            Some(verifier.build().map_err(|error| TlsError::ClientCa(path.clone(), error))?)
         }
         _ => None,
     };
@@ -220,7 +227,7 @@ fn build(files: &TlsFiles, time: &Arc<dyn TimeProvider>, read: Loaded) -> Result
     // Sessions are resumed from what the client brings; nothing is stored here. A resumed one shows no certificate again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if verifier.is_none() {
-        config.ticketer = ring::Ticketer::new().map_err(setup)?;
+        config.ticketer = ring::Ticketer::new()?;
         config.send_tls13_tickets = TICKETS;
     } else {
         config.ticketer = Arc::new(NoTickets);
@@ -257,69 +264,6 @@ impl ProducesTickets for NoTickets {
         None
     }
 }
-
-/// All certificates of a PEM file, as authorities.
-fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        let added = roots.add(certificate);
-        added.map_err(|error| TlsError::ClientCa(path.to_owned(), error.to_string()))?;
-    }
-    Ok(Arc::new(roots))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |error| TlsError::Read(path.to_owned(), error);
-    let found = CertificateDer::pem_file_iter(path).map_err(wrong)?;
-    let found = found.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    if found.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(found) }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(path, pem::Error::Io(error)) => {
-                write!(f, "cannot read {}: {error}", path.display())
-            }
-            Self::Read(path, error) => write!(
-                f,
-                "{} is not a valid PEM file (a key must have no passphrase): {error}",
-                path.display()
-            ),
-            Self::NoCertificate(path) => write!(f, "{} holds no certificate", path.display()),
-            Self::Certificate(path, reason) => {
-                write!(f, "certificate {} cannot be used: {reason}", path.display())
-            }
-            Self::Pair(cert, key, error) => write!(
-                f,
-                "certificate {} and key {} cannot be used: {error}",
-                cert.display(),
-                key.display()
-            ),
-            Self::NotNow(path, info) => write!(
-                f,
-                "certificate {} is valid from {} to {}, which is not now; the previous one is \
-                 still valid",
-                path.display(),
-                shown(info.not_before),
-                shown(info.not_after)
-            ),
-            Self::ClientCa(path, reason) => {
-                write!(f, "client CA {} cannot be used: {reason}", path.display())
-            }
-            Self::Setup(error) => write!(f, "TLS cannot be set up: {error}"),
-            Self::Panicked => f.write_str("reading the certificates panicked"),
-            Self::Several(errors) => {
-                for (place, error) in errors.iter().enumerate() {
-                    write!(f, "{}{error}", if place > 0 { "; " } else { "" })?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 /// The protocol of a connection that only looks at our proof. Source: RFC 8737, section 3.
 pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";

@@ -4,12 +4,6 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use rustls::RootCertStore;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::error::{ConfigError, ConfigErrors};
 use super::exposed_paths::word;
@@ -19,7 +13,7 @@ use super::settings::Settings;
 use crate::net::{Address, Listener};
 use crate::storage::local::marker;
 use crate::storage::local::private_dir::{self, Foreign};
-use crate::tls::CertificateFiles;
+use crate::tls::{CertificateFiles, Content, LoadReason, load_pair, load_roots};
 
 /// What may be done about a storage directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +47,8 @@ pub(super) fn check(
     }
     if let Some(ca) = &settings.backend_tls_client_ca {
         let given = setting!(layers, backend_tls_client_ca);
-        found.note(authorities(ca).map_err(|right| given.wrong(&shown(ca), right)));
+        let loaded = load_roots(ca);
+        found.note(loaded.map_err(|error| given.wrong(&shown(ca), error.reason.to_string())));
     }
     let mut storage_gid = None;
     if let Some(group) = &settings.storage_group {
@@ -110,61 +105,18 @@ fn certificate<T>(
     key: &Setting<'_, T>,
     found: &mut ConfigErrors,
 ) {
-    let wrong_cert = |right: String| cert.wrong(&shown(&files.cert), right);
-    let wrong_key = |right: String| key.wrong(&shown(&files.key), right);
-    let chain = found.note(certificates(&files.cert).map_err(wrong_cert));
-    let private = found.note(private_key(&files.key).map_err(wrong_key));
-    let (Some(chain), Some(private)) = (chain, private) else { return };
-    found.note(match CertifiedKey::new(chain, private).keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            let certificate = files.cert.display().to_string();
-            Err(wrong_key(format!(
-                "must belong to the certificate of {} = {certificate:?}",
-                cert.key
-            )))
-        }
-        Err(error) => Err(wrong_cert(format!("must be a certificate that TLS can use: {error}"))),
-    });
-}
-
-/// The private key of a PEM file.
-fn private_key(path: &Path) -> Result<Arc<dyn SigningKey>, String> {
-    let private = PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| pem(&error, "a PEM file with a private key"))?;
-    let provider = rustls::crypto::ring::default_provider();
-    let loaded = provider.key_provider.load_private_key(private);
-    loaded.map_err(|_| "must be an RSA, ECDSA or Ed25519 key".into())
-}
-
-/// All certificates of a PEM file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    const RIGHT: &str = "a PEM file with certificates";
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(pem(&PemError::NoItemsFound, RIGHT)),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(pem(&error, RIGHT)),
-    }
-}
-
-/// Whether a file holds certificates that clients' certificates can be checked against.
-fn authorities(path: &Path) -> Result<(), String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("must hold CA certificates: {error}"))?;
-    }
-    Ok(())
-}
-
-/// What is right for a PEM file, and why this one is not.
-fn pem(error: &PemError, right: &str) -> String {
-    match error {
-        PemError::Io(error) => format!("must be {right}: {error}"),
-        PemError::NoItemsFound => format!("must be {right}; this file has none"),
-        // The other errors quote the file, which may be a key.
-        _ => format!("must be {right}; this file is malformed"),
+    for error in load_pair(files).err().into_iter().flatten() {
+        let given = match error.content {
+            Content::Certificates => cert,
+            Content::Key => key,
+        };
+        let right = match error.reason {
+            LoadReason::Mismatch(path) => {
+                format!("must belong to the certificate of {} = {path:?}", cert.key)
+            }
+            reason => reason.to_string(),
+        };
+        found.note::<()>(Err(given.wrong(&shown(&error.path), right)));
     }
 }
 
@@ -429,8 +381,8 @@ mod tests {
     #[test]
     fn client_authorities_must_be_certificates() {
         let home = certificates_dir();
-        assert_eq!(authorities(&home.path().join("a.pem")), Ok(()));
-        assert!(authorities(&home.path().join("a.key")).is_err());
-        assert!(authorities(&home.path().join("absent")).is_err());
+        assert!(load_roots(&home.path().join("a.pem")).is_ok());
+        assert!(load_roots(&home.path().join("a.key")).is_err());
+        assert!(load_roots(&home.path().join("absent")).is_err());
     }
 }

@@ -14,7 +14,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::deadline::within;
+use crate::tls::{Trust, client_config, machine_roots};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
@@ -32,10 +33,7 @@ use hyper::header::{
 };
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use rustls::client::Resumption;
-use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
-use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
@@ -73,22 +71,37 @@ pub enum Rule {
 }
 
 /// Why there is no answer. Each names the called URL without its credentials and query.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The URL is none, or not of http or https.
+    #[error("cannot call {0:?}: {1}")]
     BadUrl(String, &'static str),
     /// No rule allows any of the addresses it has.
+    #[error("not allowed to call {0} at {1:?}")]
     NotAllowed(String, Vec<IpAddr>),
     /// Its host has no address.
-    Resolve(String, io::Error),
+    #[error("cannot resolve the host of {0}: {1}")]
+    Resolve(String, #[source] io::Error),
     /// None of its addresses takes a connection; the last one's reason.
-    Connect(String, io::Error),
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, #[source] io::Error),
     /// No TLS with it, or it is not who it should be.
-    Tls(String, io::Error),
+    #[error("no tls with {0}: {1}")]
+    Tls(String, #[source] io::Error),
     /// It does not speak HTTP, or broke off.
-    Http(String, hyper::Error),
+    #[error("no http answer from {}: {}", .0, with_source(.1))]
+    Http(String, #[source] hyper::Error),
     /// It took longer than this.
+    #[error("no answer from {0} within {1:?}")]
     Timeout(String, Duration),
+}
+
+/// hyper's errors say the kind; what happened is their source.
+fn with_source(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }
 
 /// Calls backends. Cheap to share; holds no connection.
@@ -150,7 +163,7 @@ impl Client {
             return exchange(target, stream, request).await;
         }
         let failed = |error| CallError::Tls(target.shown.clone(), error);
-        let config = self.tls.get_or_try_init(trust).await.map_err(failed)?;
+        let config = self.tls.get_or_try_init(tls_config).await.map_err(failed)?;
         let name = ServerName::try_from(target.host.clone())
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
@@ -223,56 +236,13 @@ async fn beside<T>(main: impl Future<Output = T>, side: impl Future) -> T {
     main.await
 }
 
-/// The machine's trusted roots, every knob set by hand.
-async fn trust() -> io::Result<Arc<ClientConfig>> {
-    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await?;
-    let mut roots = RootCertStore::empty();
-    let (taken, _unusable) = roots.add_parsable_certificates(found.certs);
-    for error in &found.errors {
-        tracing::warn!(%error, "could not read some trusted root certificates");
-    }
-    if taken == 0 {
-        let why = "the machine has no trusted root certificates (install ca-certificates or set \
-                   SSL_CERT_FILE)";
-        return Err(io::Error::new(io::ErrorKind::NotFound, why));
-    }
-    tls_config(roots)
+/// The machine's trusted roots, for backends.
+async fn tls_config() -> io::Result<Arc<ClientConfig>> {
+    let roots = tokio::task::spawn_blocking(machine_roots).await?;
+    let roots = roots.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+    tls_config_of(roots)
 }
 
-fn tls_config(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    // A call must not be replayable.
-    config.enable_early_data = false;
-    config.enable_sni = true;
-    Ok(Arc::new(config))
+fn tls_config_of(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
+    client_config(Trust::Roots(roots), None, b"http/1.1", SESSIONS).map_err(io::Error::other)
 }
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadUrl(url, why) => write!(f, "cannot call {url:?}: {why}"),
-            Self::NotAllowed(url, addresses) => {
-                write!(f, "not allowed to call {url} at {addresses:?}")
-            }
-            Self::Resolve(url, error) => write!(f, "cannot resolve the host of {url}: {error}"),
-            Self::Connect(url, error) => write!(f, "cannot connect to {url}: {error}"),
-            Self::Tls(url, error) => write!(f, "TLS failed with {url}: {error}"),
-            Self::Http(url, error) => {
-                write!(f, "no HTTP answer from {url}: {error}")?;
-                match std::error::Error::source(error) {
-                    Some(source) => write!(f, ": {source}"),
-                    None => Ok(()),
-                }
-            }
-            Self::Timeout(url, limit) => write!(f, "no answer from {url} within {limit:?}"),
-        }
-    }
-}
-
-impl std::error::Error for CallError {}

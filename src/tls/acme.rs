@@ -18,10 +18,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_core::Stream;
 use rcgen::{CertificateParams, KeyPair};
-use rustls::crypto::ring;
+use rustls::ClientConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore};
 use rustls_acme::{
     AccountCache, AcmeConfig, AcmeState, CertCache, EventOk, ResolvesServerCertAcme,
 };
@@ -29,8 +28,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::authorities;
-use super::{CertificateFiles, Challenges, TlsReload};
+use super::{
+    CertificateFiles, Challenges, TlsReload, Trust, client_config, load_roots, machine_roots,
+};
 use crate::core::digest::hex;
 use crate::storage::local::private_dir;
 
@@ -269,20 +269,13 @@ fn placeholder(domains: &[String]) -> io::Result<String> {
     Ok(format!("{}\n{}", key.serialize_pem(), made.pem()))
 }
 
-/// Whom we believe to be the directory.
+/// How the directory is called.
 fn client(directory_ca: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
     let roots = match directory_ca {
-        Some(path) => authorities(path).map_err(io::Error::other)?,
-        None => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(roots)
-        }
+        Some(path) => load_roots(path).map_err(io::Error::other)?,
+        None => machine_roots().map_err(io::Error::other)?,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    client_config(Trust::Roots(roots), None, b"http/1.1", SESSIONS).map_err(io::Error::other)
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -304,6 +297,8 @@ const OVER_PAUSE: Duration = Duration::from_secs(60);
 /// out why nothing comes.
 const PLACEHOLDER_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const PLACEHOLDER_REST: Duration = Duration::from_secs(24 * 60 * 60);
+/// TLS sessions remembered: of one directory.
+const SESSIONS: usize = 8;
 /// Characters of an error that are logged.
 const SHOWN_CHARS: usize = 500;
 

@@ -12,13 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use humantime::format_rfc3339_seconds as shown;
-use rustls::crypto::ring;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::load::load_pair;
-use super::{Loaded, TlsError, TlsFiles, TlsReload, WHOLE, authorities, build};
+use super::load::{LoadedCertificate, load_roots};
+use super::{Loaded, TlsError, TlsFiles, TlsReload, WHOLE, build};
 
 impl TlsReload {
     /// Reads the files again, after whoever does so now, and puts what is new into force. Answers of how many
@@ -109,23 +108,22 @@ impl TlsReload {
     /// Reads the files; where one is bad, what was in force stands in for it.
     fn reread(&self) -> Reread {
         let (old, now) = (self.read(), SystemTime::now());
-        let provider = ring::default_provider();
         let mut errors = Vec::new();
         let mut pairs = Vec::new();
         for (pair, old) in self.files.pairs.iter().zip(old.pairs) {
-            let taken = match load_pair(pair, &provider) {
+            let taken = match LoadedCertificate::load(pair) {
                 Ok(new) if !new.info.is_good(now) && old.info.is_good(now) => {
                     Err(TlsError::NotNow(pair.cert.clone(), new.info))
                 }
-                loaded => loaded,
+                loaded => loaded.map_err(TlsError::Load),
             };
             pairs.push(taken.map_err(|error| errors.push(error)).unwrap_or(old));
         }
         let mut client_ca = old.client_ca;
         if let Some(path) = &self.files.client_ca {
-            match authorities(path) {
+            match load_roots(path) {
                 Ok(roots) => client_ca = Some(roots),
-                Err(error) => errors.push(error),
+                Err(error) => errors.push(TlsError::Load(vec![error])),
             }
         }
         let error = if errors.len() > 1 { Some(TlsError::Several(errors)) } else { errors.pop() };

@@ -6,10 +6,11 @@
 
 use super::header::once;
 use super::reply::{Code, Problem, shown};
+use crate::core::coding::content_coding;
 use hyper::Method;
 use hyper::header::{
-    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, IF_MATCH,
-    IF_NONE_MATCH,
+    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    IF_MATCH, IF_NONE_MATCH,
 };
 use hyper::http::request::Parts;
 
@@ -81,12 +82,8 @@ pub(super) fn encoded(detail: String) -> Problem {
 
 /// Source: RFC 9110, section 8.4: the body is the bytes after that coding, and this server undoes none.
 fn check_content_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = joined(headers, &CONTENT_ENCODING) else { return Ok(()) };
-    let plain =
-        |member: &str| matches!(member.trim().to_ascii_lowercase().as_str(), "" | "identity");
-    if value.split(',').all(plain) {
-        return Ok(());
-    }
+    let lines = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let Some(value) = content_coding(lines) else { return Ok(()) };
     Err(encoded(format!(
         "header Content-Encoding {}: only identity; send the bytes as they are",
         shown(&value)

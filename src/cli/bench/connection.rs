@@ -68,8 +68,8 @@ impl Connector {
             Protocol::Http1 => b"http/1.1",
             Protocol::Http2 => b"h2",
         };
-        let tls = endpoint.tls.then(|| trust::config(trust, alpn)).transpose();
-        Ok(Self { tls: tls.map_err(|error| error.to_string())?, endpoint, protocol })
+        let tls = endpoint.tls.then(|| trust::config(trust, alpn)).transpose()?;
+        Ok(Self { tls, endpoint, protocol })
     }
 
     /// A new connection, whose task runs on the runtime that polls this.

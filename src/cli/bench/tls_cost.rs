@@ -66,7 +66,7 @@ fn pair() -> Result<(ClientConnection, ServerConnection), String> {
         })
         .map_err(|error| error.to_string())?;
     let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
-    let trust = trust::config(Trust::Anybody, b"http/1.1").map_err(|error| error.to_string())?;
+    let trust = trust::config(Trust::Anybody, b"http/1.1")?;
     let mut client = ClientConnection::new(trust, name).map_err(|error| error.to_string())?;
     client.set_buffer_limit(Some(2 * PIECE));
     let mut server = ServerConnection::new(Arc::new(config)).map_err(|error| error.to_string())?;

@@ -2,10 +2,10 @@
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, HeaderValue};
 use hyper::{Error, Response};
 
-use std::fmt;
+use crate::core::coding::content_coding;
 
 /// What a backend answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,34 +18,22 @@ pub struct Answer {
 }
 
 /// Why a body is not read as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It is compressed or otherwise encoded, although nothing of the kind was accepted.
+    #[error("it has header Content-Encoding {0:?}, and only identity is accepted")]
     Coded(String),
     /// It begins with the byte order mark of UTF-16.
+    #[error("it is UTF-16, expected UTF-8")]
     Utf16,
 }
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Coded(coding) => {
-                write!(
-                    f,
-                    "it has header Content-Encoding {coding:?}, but only identity is accepted"
-                )
-            }
-            Self::Utf16 => f.write_str("it is UTF-16, expected UTF-8"),
-        }
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 /// Reads an answer to its end, or as much as may be read of it.
 pub(super) async fn read(answer: Response<Incoming>) -> Result<Answer, Error> {
     let status = answer.status().as_u16();
-    if let Some(coding) = coding(answer.headers()) {
+    let codings = answer.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    if let Some(coding) = content_coding(codings) {
+        let coding = coding.chars().take(WORD_CHARS).collect();
         return Ok(Answer { status, word: Err(Unreadable::Coded(coding)) });
     }
     let mut body = answer.into_body();
@@ -59,17 +47,6 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<Answer, Error> {
         }
     }
     Ok(Answer { status, word: word(&bytes, Rest::None) })
-}
-
-/// The content coding of an answer, if it has one. Source: RFC 9110, section 8.4.
-fn coding(headers: &HeaderMap) -> Option<String> {
-    let lines = headers.get_all(CONTENT_ENCODING).iter();
-    let lines = lines.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let line = lines.collect::<Vec<_>>().join(", ");
-    let plain =
-        |member: &str| matches!(member.trim().to_ascii_lowercase().as_str(), "" | "identity");
-    let coded = !line.split(',').all(plain);
-    coded.then(|| line.chars().take(WORD_CHARS).collect())
 }
 
 /// Whether more came than was read.
@@ -127,7 +104,6 @@ pub(super) const WORD_CHARS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
 
     #[test]
     fn words() {
@@ -151,21 +127,5 @@ mod tests {
             assert_eq!(word(utf16, Rest::None), Err(Unreadable::Utf16));
         }
         assert_eq!(word(b"\"done\"", Rest::Unread).unwrap(), "\"done\"…");
-    }
-
-    #[test]
-    fn codings() {
-        let check = |lines: &[&'static str], expected: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(CONTENT_ENCODING, HeaderValue::from_static(line));
-            }
-            assert_eq!(coding(&headers).as_deref(), expected, "{lines:?}");
-        };
-        check(&[], None);
-        check(&["identity"], None);
-        check(&["", "Identity, identity"], None);
-        check(&["gzip"], Some("gzip"));
-        check(&["identity", "br"], Some("identity, br"));
     }
 }

@@ -282,12 +282,14 @@ async fn what_was_reached_is_judged_as_well() {
 async fn https_backends_must_be_who_they_should_be() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let served = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let served = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![made.cert.der().clone()], key)
+    .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(served));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -301,7 +303,7 @@ async fn https_backends_must_be_who_they_should_be() {
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let mut client = Client::new(Options { timeout: FAR, allow: Vec::new() });
-    client.tls = OnceCell::new_with(Some(tls_config(roots).unwrap()));
+    client.tls = OnceCell::new_with(Some(tls_config_of(Arc::new(roots)).unwrap()));
     let good = format!("https://localhost:{port}/");
     for _ in 0..2 {
         let answer = client
