@@ -7,16 +7,15 @@
 mod bench;
 mod check_config;
 mod completions;
+mod credentials;
 mod demo;
 mod doctor;
-mod endpoint;
 mod health;
-mod http;
+mod local_server;
 mod man;
 mod secret;
 mod serve;
 mod terminal;
-mod trust;
 mod upload;
 mod uploads;
 mod verify;
@@ -29,12 +28,12 @@ use clap::{Parser, Subcommand};
 pub use bench::{BenchArgs, bench};
 pub use check_config::check_config;
 pub use completions::{CompletionsArgs, completions};
+pub use credentials::Credentials;
 pub use demo::{DemoArgs, demo};
 pub use doctor::{DoctorArgs, doctor};
 pub use health::{HealthArgs, health};
 pub use man::{ManArgs, man};
 pub use serve::{ServeArgs, serve};
-pub use trust::Credentials;
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
@@ -111,6 +110,16 @@ impl CliError {
 }
 
 impl CliError {
+    /// An argument is wrong, as `error` says.
+    fn usage(error: impl fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    /// It did not work, as `error` says.
+    fn failed(error: impl fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     /// As it is told on standard error: each of its lines says whose it is.
     fn told(&self) -> String {
         terminal::lines(&format!("incoming: {}\n", self.to_string().replace('\n', "\nincoming: ")))
@@ -195,8 +204,11 @@ fn printed(outcome: std::io::Result<()>) -> Result<(), CliError> {
     }
 }
 
+/// What is wrong with an argument, for the parser.
+type ArgumentError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A size that is not nothing, as an argument.
-fn positive_size(text: &str) -> Result<u64, String> {
+fn positive_size(text: &str) -> Result<u64, ArgumentError> {
     match size_text(text)? {
         0 => Err("must be at least 1 byte".into()),
         bytes => Ok(bytes),

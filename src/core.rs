@@ -8,6 +8,7 @@ pub mod coding;
 pub mod command;
 pub mod destination;
 pub mod digest;
+pub mod escape;
 pub mod event;
 pub mod extent;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,4 +21,5 @@ pub mod refusal;
 pub mod run;
 pub mod state;
 pub mod time;
+pub mod units;
 pub mod upload;

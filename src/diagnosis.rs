@@ -12,6 +12,8 @@ use cure::{Trouble, cures};
 use observed::{Came, Cap, MethodTried, Naming, Observed, Silence, Silent};
 use serde::Serialize;
 
+use crate::core::units::size;
+
 /// All that is wrong.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Findings {
@@ -302,30 +304,6 @@ fn came(came: Came) -> String {
         Came::Other(status) => format!("status {status}"),
         Came::Broken => "the connection was closed".to_owned(),
         Came::Nothing => "no answer".to_owned(),
-    }
-}
-
-/// A size as people write it.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 6] = [
-        (1 << 30, "GiB"),
-        (1_000_000_000, "GB"),
-        (1 << 20, "MiB"),
-        (1_000_000, "MB"),
-        (1 << 10, "KiB"),
-        (1, "bytes"),
-    ];
-    // Whole where it can be: 100 MB is a cap that somebody wrote, 95.4 MiB is not.
-    let whole = UNITS.iter().find(|(unit, word)| {
-        let small = *word != "KiB" || bytes < 1 << 20;
-        small && bytes >= *unit && bytes.is_multiple_of(*unit) && *unit > 1
-    });
-    if let Some((unit, word)) = whole {
-        return format!("{} {word}", bytes / unit);
-    }
-    match UNITS.iter().find(|(unit, word)| bytes >= *unit && word.contains('i') && *unit > 1) {
-        Some((unit, word)) => format!("{:.1} {word}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} bytes"),
     }
 }
 

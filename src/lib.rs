@@ -19,6 +19,7 @@
 //!                     core                    pure rules
 //!
 //!           diagnosis                         beside them, for wire and cli: what harms a path
+//!           client                            beside them, for cli alone: calls a server from a terminal
 //! ```
 //!
 //! # Glossary
@@ -44,6 +45,7 @@
 
 pub mod app;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod core;
 pub mod diagnosis;

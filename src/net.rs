@@ -25,7 +25,6 @@ mod poll_loop;
 pub mod proxy_protocol;
 mod serve;
 mod stats;
-pub(crate) mod through;
 mod timer;
 mod watch;
 mod workers;

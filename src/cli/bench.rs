@@ -7,9 +7,9 @@
 
 mod backend;
 mod connection;
+mod delay_proxy;
 mod dialect;
-mod lanes;
-mod line;
+mod load;
 mod own;
 mod plan;
 mod process;
@@ -19,19 +19,21 @@ mod tls_cost;
 mod verdict;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
+use super::credentials::CredentialsError;
 use super::{CliError, terminal};
 use crate::app::end_at_second;
+use crate::client::{CallError, Connector, Endpoint, InvalidToken};
 use crate::net::Workers;
 use backend::Backend;
-use connection::Connector;
+use delay_proxy::DelayProxy;
 use dialect::File;
-use lanes::Lanes;
-use line::Line;
+use load::Load;
 pub use plan::BenchArgs;
 use plan::Plan;
 use report::{Phase, Report};
@@ -39,6 +41,67 @@ use target::Target;
 
 /// How long ending workers and their sockets may take: nothing of worth is left in them.
 const END: Duration = Duration::from_secs(2);
+
+/// Why there is no measurement.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
+    #[error("cannot be asked for: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("no answer in time")]
+    AnswerTimeout,
+    #[error("the answer was cut off: {0}")]
+    BrokenAnswer(String),
+    #[error("{path}: {status} {text}")]
+    Refused { path: String, status: hyper::StatusCode, text: String },
+    #[error("an upload task panicked: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    #[error("{0}")]
+    InMemory(#[from] io::Error),
+    #[error("{what}: {error}")]
+    Io { what: &'static str, error: io::Error },
+    #[error("{}: {error}", terminal::path(path))]
+    File { path: PathBuf, error: io::Error },
+    #[error("no random bytes: {0}")]
+    Random(getrandom::Error),
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("--rtt-proxy needs a TCP address, not {0}")]
+    DelayUnix(Endpoint),
+    #[error("the server did not start:\n{0}")]
+    NotStarted(String),
+    #[error("the server did not start to listen in time")]
+    NotListening,
+    #[error("process {0} has ended")]
+    NoProcess(u32),
+    #[error("--backend is not the backend listener of an Incoming!! server")]
+    NoBackend,
+    #[error("the server does not say where to upload")]
+    NoLocation,
+    #[error("{id} came with {bytes} bytes")]
+    Length { id: String, bytes: u64 },
+    #[error("{there} of {all} files were handed over")]
+    NotHandedOver { there: usize, all: usize },
+    #[error("stopped")]
+    Stopped,
+}
+
+impl BenchError {
+    fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Io { what, error }
+    }
+
+    fn at(path: &Path) -> impl Fn(io::Error) -> Self {
+        |error| Self::File { path: path.to_owned(), error }
+    }
+}
 
 /// Measures and prints what came out.
 ///
@@ -53,7 +116,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let workers = Workers::start(plan.client_threads).map_err(failed)?;
     let outcome =
-        runtime.block_on(async { measure(&plan, &workers).await.map_err(CliError::Failed) });
+        runtime.block_on(async { measure(&plan, &workers).await.map_err(CliError::failed) });
     workers.shutdown(END);
     runtime.shutdown_background();
     let report = outcome?;
@@ -78,26 +141,26 @@ async fn stopped() {
     }
 }
 
-async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, String> {
+async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, BenchError> {
     let tls_cost = if plan.tls() { Some(tls_cost::seconds_per_gib()?) } else { None };
     let backend = Backend::start(plan).await?;
     let target = Target::open(plan)?;
-    let line = match &plan.line {
-        Some(line) => Some(Line::start(line, target.public()).await?),
+    let proxy = match &plan.line {
+        Some(delay) => Some(DelayProxy::start(delay, target.public()).await?),
         None => None,
     };
-    let public = line.as_ref().map_or_else(|| target.public().clone(), Line::endpoint);
-    let connector = Connector::new(public, plan.protocol, target.trust())?;
+    let public = proxy.as_ref().map_or_else(|| target.public().clone(), DelayProxy::endpoint);
+    let connector = target.connector(public, plan.protocol)?;
     // A process that is not there is told of before anything is begun.
     target.usage().await?;
     let files = target.files(plan, &backend.url()).await?;
     let uploading = upload(plan, workers, &backend, &target, &connector, &files);
     let uploaded = tokio::select! {
         uploaded = uploading => uploaded,
-        () = stopped() => Err("stopped".into()),
+        () = stopped() => Err(BenchError::Stopped),
     };
     clear_progress();
-    let (bytes, end, lanes) = match uploaded {
+    let (bytes, end, in_flight) = match uploaded {
         Ok(uploaded) => uploaded,
         Err(error) => {
             // What cannot be taken back expires.
@@ -105,7 +168,7 @@ async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, String> 
             return Err(error);
         }
     };
-    Ok(Report::new(plan, &bytes, end.as_ref(), tls_cost, lanes))
+    Ok(Report::new(plan, &bytes, end.as_ref(), tls_cost, in_flight))
 }
 
 /// The bytes, the end of the files where they end, and how many chunks were in flight.
@@ -116,13 +179,13 @@ async fn upload(
     target: &Target,
     connector: &Connector,
     files: &[Arc<File>],
-) -> Result<(Phase, Option<Phase>, usize), String> {
-    let mut lanes = Lanes::open(plan, workers, connector, files).await?;
-    let count = lanes.count();
-    let bytes = phase(target, lanes.chunks(|done| progress(plan, done))).await?;
+) -> Result<(Phase, Option<Phase>, usize), BenchError> {
+    let mut load = Load::open(plan, workers, connector, files).await?;
+    let count = load.count();
+    let bytes = phase(target, load.chunks(|done| progress(plan, done))).await?;
     let end = if plan.completes() {
         let end = async {
-            let acks = lanes.last_chunks().await?;
+            let acks = load.last_chunks().await?;
             backend.all_handed_over(plan, files).await?;
             Ok(acks)
         };
@@ -137,8 +200,8 @@ async fn upload(
 /// What something takes, here and at the server.
 async fn phase(
     target: &Target,
-    work: impl Future<Output = Result<Vec<Duration>, String>>,
-) -> Result<Phase, String> {
+    work: impl Future<Output = Result<Vec<Duration>, BenchError>>,
+) -> Result<Phase, BenchError> {
     let before = target.usage().await?;
     let (own, all) = (process::own().unwrap_or_default(), process::machine());
     let began = Instant::now();

@@ -4,7 +4,7 @@
 //! probes are sent; no ticket is needed, and nothing is stored.
 
 mod body;
-mod line;
+mod probe_client;
 mod probes;
 mod sizes;
 mod window;
@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::endpoint::Endpoint;
-use super::trust::Credentials;
-use super::{CliError, positive_size, terminal};
+use super::{ArgumentError, CliError, Credentials, positive_size, terminal};
+use crate::client::{Endpoint, InvalidEndpoint, Offer};
 use crate::config::duration_text;
+use crate::core::units::size;
 use crate::diagnosis::observed::Observed;
-use crate::diagnosis::{Finding, Findings, size};
+use crate::diagnosis::{Finding, Findings};
 use crate::wire::doctor::MOST_BYTES;
-use line::{Line, Offer};
+use probe_client::ProbeClient;
 use probes::Examination;
 
 /// What to examine, and how thoroughly.
@@ -65,17 +65,18 @@ struct Report<'a> {
 /// There is something wrong with it (exit code 1), or it could not be examined (2).
 pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let wrong = |why: String| CliError::Usage(format!("URL {:?} {why}", args.url));
-    let (endpoint, path) = Endpoint::of_url(&args.url).map_err(|why| wrong(why.into()))?;
+    let (endpoint, path) =
+        Endpoint::of_url(&args.url).map_err(|why: InvalidEndpoint| wrong(why.to_string()))?;
     let offer = if args.http1 { Offer::Http1 } else { Offer::Both };
-    let line = Line::new(endpoint, &args.tls, offer).map_err(CliError::Usage)?;
-    let origin = args.origin.clone().unwrap_or_else(|| line.origin());
+    let client = ProbeClient::new(endpoint, &args.tls, offer).map_err(CliError::usage)?;
+    let origin = args.origin.clone().unwrap_or_else(|| client.origin());
     if hyper::header::HeaderValue::from_str(&origin).is_err() {
         return Err(CliError::Usage(format!("--origin {origin:?} is not an origin")));
     }
     let tell = if args.json || !terminal::is_watched() { quiet } else { aloud };
     let (idle, largest) = (args.idle, args.largest);
     let examination =
-        Examination { line, base: base(&path).to_owned(), origin, idle, largest, tell };
+        Examination { client, base: base(&path).to_owned(), origin, idle, largest, tell };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -158,15 +159,15 @@ fn sentence(text: &str) -> String {
     format!("{first}{}.", letters.as_str())
 }
 
-fn idle(text: &str) -> Result<Duration, String> {
+fn idle(text: &str) -> Result<Duration, ArgumentError> {
     let idle = duration_text(text)?;
     if idle > Duration::from_secs(50) { Err("must be at most 50s".into()) } else { Ok(idle) }
 }
 
-fn largest(text: &str) -> Result<u64, String> {
+fn largest(text: &str) -> Result<u64, ArgumentError> {
     let bytes = positive_size(text)?;
     if bytes > MOST_BYTES {
-        Err(format!("must be at most {}", size(MOST_BYTES)))
+        Err(format!("must be at most {}", size(MOST_BYTES)).into())
     } else {
         Ok(bytes)
     }
@@ -204,12 +205,14 @@ mod tests {
 
     #[test]
     fn bounds() {
-        assert_eq!(idle("0"), Ok(Duration::ZERO));
-        assert_eq!(idle("8s"), Ok(Duration::from_secs(8)));
+        assert_eq!(idle("0").unwrap(), Duration::ZERO);
+        assert_eq!(idle("8s").unwrap(), Duration::from_secs(8));
         assert!(idle("51s").is_err());
         // Seconds, minutes? It is said how to write them, as for every setting.
-        assert!(idle("8").is_err_and(|why| why.contains("with units, such as 500ms, 30s")));
+        assert!(
+            idle("8").is_err_and(|why| why.to_string().contains("with units, such as 500ms, 30s"))
+        );
         assert!(largest("161MiB").is_err());
-        assert_eq!(largest("160MiB"), Ok(160 << 20));
+        assert_eq!(largest("160MiB").unwrap(), 160 << 20);
     }
 }

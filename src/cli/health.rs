@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
-use super::trust::Credentials;
 use super::uploads::Client;
-use super::{CliError, print};
+use super::{CliError, Credentials, local_server, print};
 use crate::config::{Layers, RawSettings, Settings};
 
 /// A check that waits longer says nothing that a restart could mend sooner.
@@ -40,12 +38,8 @@ pub struct HealthArgs {
 pub fn health(args: HealthArgs) -> Result<(), CliError> {
     let layers = Layers::gather(RawSettings::default(), args.config, std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
-    let endpoint = match &args.backend {
-        Some(backend) => Endpoint::of_listener(backend)
-            .map_err(|right| format!("--backend = {backend:?}: {right}")),
-        None => Endpoint::on_this_machine(&layers, &settings),
-    };
-    let client = Client::new(endpoint.map_err(CliError::Usage)?, None, &args.tls)?;
+    let endpoint = local_server::backend(args.backend.as_deref(), &layers, &settings)?;
+    let client = Client::new(endpoint, None, &args.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -54,7 +48,7 @@ pub fn health(args: HealthArgs) -> Result<(), CliError> {
     let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, client.text(path)).await });
     match asked {
         Ok(Ok(answer)) => print(&answer.chars().take(MOST_SHOWN).collect::<String>()),
-        Ok(Err(reason)) => Err(CliError::Failed(reason)),
+        Ok(Err(error)) => Err(CliError::failed(error)),
         Err(_) => Err(CliError::Failed(format!("{path}: no answer within {DEADLINE:?}"))),
     }
 }

@@ -7,32 +7,17 @@
 //! [`json`] and [`json_lines`] write the same characters as JSON escapes, which mean what they meant.
 
 use std::io::{self, IsTerminal, Stderr, Stdout, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use serde::Serialize;
 
+pub(super) use crate::core::escape::{excerpt as short, path, text};
+
+use crate::core::escape::{self, LineEnds};
 use crate::core::name::is_hidden;
-
-/// Text from elsewhere, as part of a line.
-pub(super) fn text(text: &str) -> String {
-    escaped(text.as_bytes(), End::Escaped)
-}
-
-/// The beginning of text from elsewhere: a server may send whole pages.
-pub(super) fn short(text: &str) -> String {
-    let end = text.char_indices().nth(SHORT_CHARS).map_or(text.len(), |(end, _)| end);
-    self::text(&text[..end])
-}
-
-/// A path, as part of a line; no two that differ in a hidden byte look alike.
-pub(super) fn path(path: &Path) -> String {
-    escaped(path.as_os_str().as_bytes(), End::Escaped)
-}
 
 /// Lines of a command, as [`stderr`] would write them, for who writes them elsewhere.
 pub(super) fn lines(text: &str) -> String {
-    escaped(text.as_bytes(), End::Kept)
+    escape::bytes(text.as_bytes(), LineEnds::Kept)
 }
 
 /// Standard output.
@@ -77,37 +62,13 @@ pub(super) struct Screen<W>(W);
 impl<W: Write> Write for Screen<W> {
     /// Takes all of it: a character must not come in two pieces.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(escaped(bytes, End::Kept).as_bytes())?;
+        self.0.write_all(escape::bytes(bytes, LineEnds::Kept).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// What becomes of the end of a line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Kept,
-    Escaped,
-}
-
-fn escaped(bytes: &[u8], end: End) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for piece in bytes.utf8_chunks() {
-        for c in piece.valid().chars() {
-            match c {
-                '\n' if end == End::Kept => out.push(c),
-                c if is_hidden(c) => out.extend(c.escape_default()),
-                c => out.push(c),
-            }
-        }
-        for byte in piece.invalid() {
-            out.extend(std::ascii::escape_default(*byte).map(char::from));
-        }
-    }
-    out
 }
 
 /// JSON in which what a terminal would obey is escaped: outside of strings there is none of it but the ends of lines.
@@ -124,32 +85,9 @@ fn json_escaped(json: &str) -> String {
     out
 }
 
-/// Characters of somebody's words that are shown.
-const SHORT_CHARS: usize = 300;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsStr;
-
-    #[test]
-    fn issue_13_what_a_terminal_would_obey_is_shown() {
-        let check = |from: &str, expected: &str| assert_eq!(text(from), expected, "{from:?}");
-        check("film.mp4", "film.mp4");
-        check("Übung – 例 👍.pdf", "Übung – 例 👍.pdf");
-        check("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}");
-        check("\u{9b}31m", "\\u{9b}31m");
-        check("a\r\n\tb\u{7f}", "a\\r\\n\\tb\\u{7f}");
-        check("\u{202e}gpj.exe\u{2066}", "\\u{202e}gpj.exe\\u{2066}");
-        check("\u{2028}\u{feff}\u{61c}", "\\u{2028}\\u{feff}\\u{61c}");
-        for c in (0..=0x2fff_u32).filter_map(char::from_u32).filter(|c| is_hidden(*c)) {
-            assert!(!text(&c.to_string()).contains(is_hidden), "{c:?}");
-            assert_ne!(text(&c.to_string()), "", "{c:?} is not passed over");
-        }
-        let name = OsStr::from_bytes(b"\xff\xc2\x1b[2J\xe4");
-        assert_eq!(path(Path::new(name)), "\\xff\\xc2\\u{1b}[2J\\xe4");
-        assert_eq!(short(&"ä".repeat(400)), "ä".repeat(300));
-    }
 
     #[test]
     fn issue_13_whatever_is_written_to_the_screen_is_escaped() {

@@ -1,38 +1,30 @@
 //! `incoming upload`: files from a terminal, chunk by chunk, until the backend has them.
 //!
 //! What a retry can cure is retried for ever; what it cannot ends the file with one line. An upload
-//! that was broken off is remembered (`memory.rs`): the same command goes on from what the server has,
+//! that was broken off is remembered (`client/resume_state.rs`): the same command goes on from what the server has,
 //! and only with the same file.
 
 mod args;
-mod calls;
-mod chunk;
-mod identity;
 mod jobs;
-mod memory;
-mod plan;
 mod rate;
-mod retry;
+mod reporter;
 mod run;
-mod same;
-mod status;
-mod tell;
 mod ticket;
-mod transfer;
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
-use indicatif::HumanBytes;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::args::UploadArgs;
 use self::jobs::{Jobs, jobs};
+use self::reporter::Form;
 use self::run::{Outcome, Run};
-use self::tell::Form;
 use super::CliError;
 use crate::app::end_at_second;
+use crate::client::Pace;
+use crate::core::units;
 
 /// Uploads the files one after the other, each with several chunks in flight.
 ///
@@ -49,7 +41,7 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
     }
     let jobs = jobs(&args.files);
     if args.url.is_some()
-        && (args.files.len() > 1 || jobs.files.iter().any(|job| job.place.is_some()))
+        && (args.files.len() > 1 || jobs.files.iter().any(|job| job.below.is_some()))
     {
         return Err(CliError::Usage(
             "--url takes one FILE, since a ticket is for one file; --backend gets a ticket for \
@@ -61,7 +53,7 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
     let UploadArgs { chunk_size, parallel, retry_for, .. } = *args;
     let run = Run {
         source,
-        pace: transfer::Pace { chunk_size, parallel, retry_for },
+        pace: Pace { chunk_size, parallel, retry_for },
         restart_changed: args.restart_changed,
         form: if args.json { Form::Json } else { Form::Lines },
         sent: Cell::new(0),
@@ -115,7 +107,7 @@ async fn all(run: &Run, jobs: Jobs, cancel: bool) -> Vec<String> {
         "seconds": seconds,
     }));
     if count > 1 && !cancel {
-        let sent = HumanBytes(bytes);
+        let sent = units::size(bytes);
         run.form
             .line(&format!("{finished} of {count} files finished, {sent} sent in {seconds:.1} s"));
     }

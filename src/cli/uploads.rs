@@ -16,12 +16,10 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::client::BackendError;
 pub(super) use self::client::Client;
-pub(super) use self::short::{is_beginning, no_id, only};
-use super::CliError;
-use super::endpoint::Endpoint;
-use super::trust::Credentials;
-use super::{secret, terminal};
+pub(super) use self::short::{IdError, is_beginning, only};
+use super::{CliError, Credentials, local_server, secret, terminal};
 use crate::config::{Layers, RawSettings, Secret, Settings};
 
 /// Uploads asked for in one call. A page is some tens of kilobytes, and a server with its hundred
@@ -106,15 +104,11 @@ pub enum UploadsCommand {
 pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     let layers = Layers::gather(RawSettings::default(), args.config.clone(), std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
-    let endpoint = match &args.backend {
-        Some(backend) => Endpoint::of_listener(backend)
-            .map_err(|right| format!("--backend = {backend:?}: {right}")),
-        None => Endpoint::on_this_machine(&layers, &settings),
-    };
+    let endpoint = local_server::backend(args.backend.as_deref(), &layers, &settings)?;
     let token = secret::given(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
     let token = token.or(settings.backend_token);
     let command = with_secret(args.command)?;
-    let client = Client::new(endpoint.map_err(CliError::Usage)?, token.as_ref(), &args.tls)?;
+    let client = Client::new(endpoint, token.as_ref(), &args.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,13 +116,8 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     let form = if args.json { Form::Json } else { Form::Table };
     match runtime.block_on(run(&client, command, form, &mut terminal::stdout())) {
         // The reader of the output has seen enough (`| head`).
-        Err(Broken::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(Broken::Output(error)) => Err(CliError::Failed(format!(
-            "cannot write to standard \
-                    output: {error}"
-        ))),
-        Err(Broken::Call(line)) => Err(CliError::Failed(line)),
-        Ok(()) => Ok(()),
+        Err(UploadsError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(CliError::failed),
     }
 }
 
@@ -155,19 +144,17 @@ enum Form {
     Json,
 }
 
-/// What went wrong on the way.
-#[derive(Debug)]
-enum Broken {
-    /// The server, or the way to it.
-    Call(String),
-    /// Our output.
-    Output(io::Error),
-}
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+enum UploadsError {
+    #[error(transparent)]
+    Call(#[from] BackendError),
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error("the server's list does not advance")]
+    EndlessList,
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
 }
 
 /// One command. Dropping it drops the call in flight; the server may still have carried it out.
@@ -176,13 +163,13 @@ async fn run(
     command: UploadsCommand,
     form: Form,
     out: &mut impl Write,
-) -> Result<(), Broken> {
+) -> Result<(), UploadsError> {
     match command {
         UploadsCommand::List { state, limit } => list(client, state, limit, form, out).await,
         UploadsCommand::Show { id } => {
-            let id = short::whole(client, &id).await.map_err(Broken::Call)?;
+            let id = short::whole(client, &id).await?;
             let path = format!("/incoming/backend/uploads/{}", client::segment(&id));
-            let upload: Value = client.read(&path).await.map_err(Broken::Call)?;
+            let upload: Value = client.read(&path).await?;
             match form {
                 Form::Json => {
                     writeln!(out, "{}", terminal::json_lines(&upload).map_err(io::Error::from)?)?
@@ -207,12 +194,12 @@ async fn act(
     secret: Option<&Secret>,
     form: Form,
     out: &mut impl Write,
-) -> Result<(), Broken> {
-    let id = &*short::whole(client, id).await.map_err(Broken::Call)?;
+) -> Result<(), UploadsError> {
+    let id = &*short::whole(client, id).await?;
     let path = format!("/incoming/backend/{call}");
     let secret = secret.map_or("", Secret::expose);
     let fields = [("id", id), ("backendSecret", secret)];
-    client.act(&path, &fields).await.map_err(Broken::Call)?;
+    client.act(&path, &fields).await?;
     match form {
         Form::Json => writeln!(out, "{}", serde_json::json!({ "id": id, "ok": true }))?,
         Form::Table => writeln!(out, "ok")?,
@@ -235,7 +222,7 @@ async fn list(
     limit: Option<u32>,
     form: Form,
     out: &mut impl Write,
-) -> Result<(), Broken> {
+) -> Result<(), UploadsError> {
     let mut left = limit.unwrap_or(u32::MAX);
     let mut after: Option<String> = None;
     let mut printed = 0_u32;
@@ -245,7 +232,7 @@ async fn list(
         state.iter().for_each(|state| _ = query.append_pair("state", state));
         after.iter().for_each(|after| _ = query.append_pair("after", after));
         let path = format!("/incoming/backend/uploads?{}", query.finish());
-        let page: Page = client.read(&path).await.map_err(Broken::Call)?;
+        let page: Page = client.read(&path).await?;
         // The head waits for the first answer: a server that cannot be reached has no list.
         if after.is_none() {
             match form {
@@ -271,7 +258,7 @@ async fn list(
         match page.next {
             Some(next) if left > 0 => {
                 if page.uploads.is_empty() || after.as_ref() >= Some(&next) {
-                    return Err(Broken::Call("the server's list does not advance".into()));
+                    return Err(UploadsError::EndlessList);
                 }
                 after = Some(next);
             }

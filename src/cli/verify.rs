@@ -11,15 +11,16 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use self::examine::{Depth, Shelf};
 use self::finding::{Finding, Kind};
 use self::report::Report;
-use super::uploads::{is_beginning, no_id, only};
+use super::uploads::{IdError, is_beginning, only};
 use super::{CliError, print, terminal};
 use crate::config::{Layers, RawSettings, Settings};
 use crate::core::id::TicketId;
+use crate::core::units;
 use crate::storage::journal::JournalStore;
 use crate::storage::store::Store;
 
@@ -57,14 +58,14 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     if let Some(wrong) =
         args.ids.iter().find(|id| TicketId::parse(id).is_err() && !is_beginning(id))
     {
-        return Err(CliError::Usage(no_id(wrong)));
+        return Err(CliError::Usage(IdError::Invalid(wrong.clone()).to_string()));
     }
     let shelf = Shelf::open(dir, settings.ack.into()).map_err(cannot)?;
     let mut ids = Vec::new();
     for typed in &args.ids {
         ids.push(match TicketId::parse(typed) {
             Ok(id) => id,
-            Err(_) => whole(&shelf, typed).map_err(cannot)?.map_err(CliError::Failed)?,
+            Err(_) => whole(&shelf, typed).map_err(cannot)?.map_err(CliError::failed)?,
         });
     }
     let depth = if args.deep { Depth::Bytes } else { Depth::Names };
@@ -77,7 +78,7 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
 }
 
 /// The only id here that begins so, of whatever lies here.
-fn whole(shelf: &Shelf, typed: &str) -> std::io::Result<Result<TicketId, String>> {
+fn whole(shelf: &Shelf, typed: &str) -> std::io::Result<Result<TicketId, IdError>> {
     let mut ids: HashSet<TicketId> = shelf.journals.list()?.into_iter().collect();
     ids.extend(shelf.store.parts()?);
     ids.extend(shelf.store.files()?);
@@ -108,7 +109,7 @@ fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::R
             suspect.push(id);
         }
         bar.inc(1);
-        bar.set_message(HumanBytes(report.bytes).to_string());
+        bar.set_message(units::size(report.bytes));
     }
     bar.finish_and_clear();
     let lost = |id: &&TicketId| !journals.contains(*id) && (ids.is_empty() || ids.contains(*id));

@@ -43,6 +43,14 @@ pub struct SharedLimit {
 /// where the disk lets it.
 pub const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
+/// Pieces of a file that one request may ask to compare.
+pub const MAX_PIECES: usize = 16;
+/// Bytes of a piece, at most: with the count above, what one request makes the disk read.
+pub const MAX_PIECE_BYTES: u64 = 1 << 20;
+/// Bytes of a piece, at least, unless it is the whole file: who only holds the id must not find out a
+/// file by guessing it byte by byte.
+pub const MIN_PIECE_BYTES: u64 = 4 << 10;
+
 impl SharedLimit {
     /// How many one holder may have while all of them have `held`.
     pub const fn share(self, held: u64) -> u64 {

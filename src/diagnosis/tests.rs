@@ -156,16 +156,3 @@ fn observations_travel_as_json() {
     let sparse: Observed = serde_json::from_str(sparse).unwrap();
     assert_eq!(Findings::of(&sparse).findings[0].code, "method-refused");
 }
-
-#[test]
-fn sizes() {
-    let check = |bytes, expected: &str| assert_eq!(size(bytes), expected);
-    check(0, "0 bytes");
-    check(65_535, "64.0 KiB");
-    check(65_536, "64 KiB");
-    check((1 << 20) + 4096, "1.0 MiB");
-    check(100_000_000, "100 MB");
-    check(100 << 20, "100 MiB");
-    check(1_500_000_001, "1.4 GiB");
-    check(1 << 40, "1024 GiB");
-}

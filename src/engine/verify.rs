@@ -42,14 +42,6 @@ pub enum Verdict {
     NotHeld,
 }
 
-/// Pieces that one request may ask for.
-pub const MAX_PIECES: usize = 16;
-/// Bytes of a piece, at most: with the count above, what one request makes the disk read.
-pub const MAX_PIECE_BYTES: u64 = 1 << 20;
-/// Bytes of a piece, at least, unless it is the whole file: nobody who only holds the id should find out a
-/// file by guessing it byte by byte.
-pub const MIN_PIECE_BYTES: u64 = 4 << 10;
-
 /// Pieces were not compared.
 #[derive(Clone, Debug)]
 pub enum VerifyError {

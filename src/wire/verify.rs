@@ -7,10 +7,9 @@ use super::status::StatusBody;
 use super::{Answer, native};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
+use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
 use crate::engine::presence::Presence;
-use crate::engine::verify::{
-    MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES, Piece, Verdict, VerifyError,
-};
+use crate::engine::verify::{Piece, Verdict, VerifyError};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::http::request::Parts;

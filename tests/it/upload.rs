@@ -259,7 +259,7 @@ async fn a_signal_leaves_it_resumable_and_says_so() {
     assert!(output.status.success(), "{}", error(&output));
     stage.arrived(id(&upload), &stage.content).await;
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("film.mp4: finished, 3.00 MiB: "), "{said}");
+    assert!(said.starts_with("film.mp4: finished, 3 MiB: "), "{said}");
     assert!(said.contains(" sent now in ") && said.ends_with(" before\n"), "{said}");
 }
 

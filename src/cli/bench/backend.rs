@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::BenchError;
 use super::dialect::{Dialect, File};
 use super::plan::Plan;
 
@@ -45,9 +46,9 @@ struct HandedOver {
 
 impl Backend {
     /// Listens where the plan says that the server can call.
-    pub(super) async fn start(plan: &Plan) -> Result<Self, String> {
-        let failed = |error| format!("cannot listen on {}: {error}", plan.callback);
-        let listener = TcpListener::bind((plan.callback, 0)).await.map_err(failed)?;
+    pub(super) async fn start(plan: &Plan) -> Result<Self, BenchError> {
+        let failed = BenchError::io("cannot listen for the server's calls");
+        let listener = TcpListener::bind((plan.callback, 0)).await.map_err(&failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let handed_over = Arc::new(HandedOver::default());
         let task = tokio::spawn(accept(listener, Arc::clone(&handed_over)));
@@ -69,7 +70,7 @@ impl Backend {
         &self,
         plan: &Plan,
         files: &[Arc<File>],
-    ) -> Result<(), String> {
+    ) -> Result<(), BenchError> {
         if plan.dialect != Dialect::Incoming {
             return Ok(());
         }
@@ -79,7 +80,10 @@ impl Backend {
                 let lengths = self.handed_over.lengths();
                 let there = files.iter().filter(|file| lengths.contains_key(&file.id)).count();
                 let wrong = lengths.iter().find(|(_, length)| **length != self.expected);
-                (there, wrong.map(|(id, length)| format!("{id} came with {length} bytes")))
+                (
+                    there,
+                    wrong.map(|(id, length)| BenchError::Length { id: id.clone(), bytes: *length }),
+                )
             };
             match wrong {
                 Some(wrong) => return Err(wrong),
@@ -87,7 +91,7 @@ impl Backend {
                 None => {}
             }
             let waited = tokio::time::timeout(STANDSTILL, more).await;
-            waited.map_err(|_| format!("{there} of {} files were handed over", files.len()))?;
+            waited.map_err(|_| BenchError::NotHandedOver { there, all: files.len() })?;
         }
     }
 }

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE};
 use hyper::{Method, Request};
 
+use super::BenchError;
 use crate::core::extent::Extent;
 
 /// What a server speaks.
@@ -92,9 +93,9 @@ impl Chunk {
 }
 
 /// Chance bytes to slice from: larger than any frame, so that each has others.
-pub(super) fn content() -> Result<Bytes, String> {
+pub(super) fn content() -> Result<Bytes, BenchError> {
     let mut content = vec![0; 4 * FRAME_MOST];
-    getrandom::fill(&mut content).map_err(|error| format!("no random bytes: {error}"))?;
+    getrandom::fill(&mut content).map_err(BenchError::Random)?;
     Ok(content.into())
 }
 

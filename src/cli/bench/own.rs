@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::super::endpoint::{Endpoint, Place};
-use super::super::terminal;
+use super::BenchError;
+use crate::cli::terminal;
+use crate::client::{Endpoint, Transport};
 
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(15);
@@ -33,9 +34,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     /// Others have nothing to do with its key and its socket, and it is made anew: none of theirs is used.
-    fn make(path: PathBuf) -> Result<Self, String> {
+    fn make(path: PathBuf) -> Result<Self, BenchError> {
         let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| format!("{}: {error}", terminal::path(&path)))?;
+        made.map_err(BenchError::at(&path))?;
         Ok(Self(path))
     }
 }
@@ -53,7 +54,7 @@ impl Drop for Folder {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct LogLine {
     message: String,
     #[serde(default)]
     address: String,
@@ -68,10 +69,10 @@ impl Own {
         ack: &str,
         dir: &std::path::Path,
         flags: &[String],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, BenchError> {
         let folder = dir.join(format!("incoming-bench-{}", std::process::id()));
         let folder = Folder::make(folder)?;
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let program = std::env::current_exe().map_err(BenchError::io("cannot start a server"))?;
         let mut command = Command::new(program);
         // The settings of the machine's real server are no business of this one.
         for (name, _) in std::env::vars_os() {
@@ -90,15 +91,14 @@ impl Own {
             command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
         }
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().map_err(|error| format!("cannot start a server: {error}"))?;
+        let mut child = command.spawn().map_err(BenchError::io("cannot start a server"))?;
         let listening = public(&mut child);
-        let place = listening.inspect_err(|_| end(&mut child))?;
+        let transport = listening.inspect_err(|_| end(&mut child))?;
         Ok(Self {
             child,
             _folder: folder,
-            public: Endpoint { tls, place },
-            backend: Endpoint { tls: false, place: Place::Unix(socket) },
+            public: Endpoint { tls, transport },
+            backend: Endpoint { tls: false, transport: Transport::Unix(socket) },
         })
     }
 
@@ -122,13 +122,13 @@ fn end(child: &mut Child) {
 
 /// Reads the log until it says where the public listener is. It is read on to its end elsewhere, so
 /// that the server never waits for its log.
-fn public(child: &mut Child) -> Result<Place, String> {
-    let stderr = child.stderr.take().ok_or("cannot read the server's log")?;
+fn public(child: &mut Child) -> Result<Transport, BenchError> {
+    let stderr = child.stderr.take().ok_or(BenchError::NotListening)?;
     let (tell, told) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut seen = Vec::new();
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let listening = serde_json::from_str::<Line>(&line).ok();
+            let listening = serde_json::from_str::<LogLine>(&line).ok();
             let listening = listening.filter(|line| line.message == "listening");
             if let Some(line) = listening.filter(|line| line.surface == "Public") {
                 let _ = tell.try_send(Ok(line.address));
@@ -140,21 +140,19 @@ fn public(child: &mut Child) -> Result<Place, String> {
     });
     let address = match told.recv_timeout(START) {
         Ok(Ok(address)) => address,
-        Ok(Err(log)) => return Err(format!("the server did not start:\n{log}")),
-        Err(_) => return Err("the server did not start to listen in time".into()),
+        Ok(Err(log)) => return Err(BenchError::NotStarted(log)),
+        Err(_) => return Err(BenchError::NotListening),
     };
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let port = port.ok_or_else(|| format!("the server listens at {address:?}"))?;
-    Ok(Place::Tcp { host: "127.0.0.1".into(), port })
+    let port = port.ok_or(BenchError::NotListening)?;
+    Ok(Transport::Tcp { host: "127.0.0.1".into(), port })
 }
 
-fn certificate(folder: &Folder) -> Result<(PathBuf, PathBuf), String> {
+fn certificate(folder: &Folder) -> Result<(PathBuf, PathBuf), BenchError> {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
+    let made = rcgen::generate_simple_self_signed(names)?;
     let (cert, key) = (folder.0.join("cert.pem"), folder.0.join("key.pem"));
-    let write = |path: &PathBuf, text: String| {
-        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
-    };
+    let write = |path: &PathBuf, text: String| fs::write(path, text).map_err(BenchError::at(path));
     write(&cert, made.cert.pem())?;
     write(&key, made.signing_key.serialize_pem())?;
     Ok((cert, key))

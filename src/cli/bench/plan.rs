@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 
-use super::super::endpoint::Endpoint;
 use super::super::{CliError, positive_size, secret};
 use super::dialect::Dialect;
+use crate::client::{Endpoint, InvalidEndpoint, Offer};
 use crate::config::{Secret, duration_text, size_text};
 
 /// What to measure.
@@ -100,16 +100,9 @@ pub struct BenchArgs {
     pub server: Vec<String>,
 }
 
-/// HTTP/1.1 or HTTP/2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
-}
-
 /// A line that takes its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LinePlan {
+pub(super) struct DelayPlan {
     pub(super) rtt: Duration,
     /// Bytes a second, each way.
     pub(super) rate: Option<u64>,
@@ -138,7 +131,7 @@ pub(super) struct Plan {
     pub(super) whose: Whose,
     pub(super) dialect: Dialect,
     pub(super) callback: std::net::IpAddr,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: Offer,
     pub(super) connections: u32,
     pub(super) uploads: u32,
     pub(super) parallel: u32,
@@ -147,7 +140,7 @@ pub(super) struct Plan {
     pub(super) file: u64,
     pub(super) start_at: u64,
     pub(super) frame: usize,
-    pub(super) line: Option<LinePlan>,
+    pub(super) line: Option<DelayPlan>,
     pub(super) client_threads: usize,
 }
 
@@ -157,7 +150,9 @@ impl Plan {
         let wrong = |key: &str, value: &str, why: &str| {
             CliError::Usage(format!("--{key} = {value:?}: {why}"))
         };
-        let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
+        let invalid =
+            |key: &str, value: &str, why: InvalidEndpoint| wrong(key, value, &why.to_string());
+        let protocol = if args.http2 { Offer::Http2 } else { Offer::Http1 };
         let whose = match &args.url {
             None => Whose::Own {
                 tls: args.tls,
@@ -166,10 +161,11 @@ impl Plan {
                 flags: args.server,
             },
             Some(url) => {
-                let (public, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
+                let (public, path) =
+                    Endpoint::of_url(url).map_err(|why| invalid("url", url, why))?;
                 let text = args.backend.as_deref().unwrap_or("http://127.0.0.1:4001");
                 let backend =
-                    Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
+                    Endpoint::of_listener(text).map_err(|why| invalid("backend", text, why))?;
                 let file = args.token_file.as_deref();
                 let token = secret::given(args.token.as_ref(), "token-file", file)?;
                 Whose::Other {
@@ -186,7 +182,7 @@ impl Plan {
             Whose::Own { tls, .. } => *tls,
             Whose::Other { public, .. } => public.tls,
         };
-        if protocol == Protocol::Http2 && !tls {
+        if protocol == Offer::Http2 && !tls {
             return Err(CliError::Usage("--http2 needs --tls (or an https --url)".into()));
         }
         let file = args.total / u64::from(args.uploads);
@@ -196,8 +192,8 @@ impl Plan {
             return Err(wrong("total", &args.total.to_string(), why));
         }
         let usual = match protocol {
-            Protocol::Http1 => 256 << 10,
-            Protocol::Http2 => 16 << 10,
+            Offer::Http2 => 16 << 10,
+            Offer::Http1 | Offer::Both => 256 << 10,
         };
         let frame = usize::try_from(args.frame.unwrap_or(usual)).unwrap_or(usize::MAX);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -214,7 +210,7 @@ impl Plan {
             file,
             start_at: args.start_at,
             frame: frame.min(super::dialect::FRAME_MOST),
-            line: args.rtt_proxy.map(|rtt| LinePlan {
+            line: args.rtt_proxy.map(|rtt| DelayPlan {
                 rtt,
                 rate: args.line_rate.map(|mbit| u64::from(mbit) * 1_000_000 / 8),
             }),

@@ -26,9 +26,9 @@ impl Cpu {
     }
 }
 
-/// Memory in bytes: resident now, and at its most.
+/// MemoryUse in bytes: resident now, and at its most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Memory {
+pub(super) struct MemoryUse {
     pub(super) now: u64,
     pub(super) peak: u64,
 }
@@ -52,7 +52,7 @@ fn busy(text: &str) -> Option<Duration> {
 }
 
 /// A process and those it started. `None`: it is not there (any more), or this is no Linux.
-pub(super) fn tree(root: u32) -> Option<(Cpu, Memory)> {
+pub(super) fn tree(root: u32) -> Option<(Cpu, MemoryUse)> {
     let mut processes = HashMap::new();
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let id = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
@@ -76,7 +76,7 @@ pub(super) fn tree(root: u32) -> Option<(Cpu, Memory)> {
         }
         false
     };
-    let (mut cpu, mut memory) = (Cpu::default(), Memory::default());
+    let (mut cpu, mut memory) = (Cpu::default(), MemoryUse::default());
     for (id, stat) in processes.iter().filter(|(id, _)| descends(**id)) {
         cpu.user += stat.cpu.user;
         cpu.system += stat.cpu.system;

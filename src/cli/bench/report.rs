@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::terminal;
-use super::plan::{Plan, Protocol, Whose};
-use super::process::{Cpu, Memory};
+use super::plan::{Plan, Whose};
+use super::process::{Cpu, MemoryUse};
 use super::target::Usage;
-use super::verdict::{self, Facts, Limit};
+use super::verdict::{self, Limit, Measured};
+use crate::cli::terminal;
+use crate::client::Offer;
+use crate::core::units::size;
 
 /// A stretch of the measurement.
 pub(super) struct Phase {
@@ -40,7 +42,7 @@ pub(super) struct Report {
     client_cpu: Cost,
     /// Of taking TLS off these bytes, by itself.
     tls_cpu_floor: Option<f64>,
-    server_memory: Option<Memory>,
+    server_memory: Option<MemoryUse>,
     disk_syncs: Option<Syncs>,
     completion: Option<Completion>,
     limit: Limit,
@@ -82,7 +84,7 @@ impl Report {
         bytes: &Phase,
         end: Option<&Phase>,
         tls_cpu_floor: Option<f64>,
-        lanes: usize,
+        senders: usize,
     ) -> Self {
         let measured = plan.measured_bytes();
         let gib = measured as f64 / f64::from(1 << 30);
@@ -90,7 +92,7 @@ impl Report {
         let server = bytes.before.cpu.zip(bytes.after.cpu).map(|(from, to)| to.since(from));
         let syncs = bytes.before.syncs.zip(bytes.after.syncs).map(|(from, to)| to.since(from));
         let tls = Duration::try_from_secs_f64(tls_cpu_floor.unwrap_or(0.0) * gib);
-        let limit = verdict::limit(&Facts {
+        let limit = verdict::limit(&Measured {
             wall: bytes.wall,
             rate: measured as f64 / seconds,
             line: plan.line.as_ref().and_then(|line| line.rate),
@@ -101,13 +103,13 @@ impl Report {
             machine: bytes.machine,
             tls: tls.unwrap_or_default(),
             // Chunks of one upload share their syncs.
-            lanes: lanes.min(plan.uploads as usize),
+            in_flight: senders.min(plan.uploads as usize),
             syncs: syncs.map_or(Duration::ZERO, |syncs| syncs.time),
         });
         Self {
             protocol: match plan.protocol {
-                Protocol::Http1 => "http/1.1",
-                Protocol::Http2 => "h2",
+                Offer::Http2 => "h2",
+                Offer::Http1 | Offer::Both => "http/1.1",
             },
             tls: plan.tls(),
             ack: match &plan.whose {
@@ -231,16 +233,6 @@ impl Cost {
     }
 }
 
-fn size(bytes: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => {
-            format!("{:.4} {name}", bytes as f64 / unit as f64).replace(".0000", "")
-        }
-        None => format!("{bytes} bytes"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,12 +248,5 @@ mod tests {
         check(1, [1, 1, 1, 1]);
         check(4, [2, 4, 4, 4]);
         check(1000, [500, 990, 999, 1000]);
-    }
-
-    #[test]
-    fn sizes_for_people() {
-        assert_eq!(size(512), "512 bytes");
-        assert_eq!(size(8 << 20), "8 MiB");
-        assert_eq!(size(3 << 29), "1.5000 GiB");
     }
 }

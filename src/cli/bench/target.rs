@@ -7,13 +7,14 @@ use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
 use serde::Deserialize;
 
-use super::super::endpoint::{Endpoint, bearer};
-use super::super::trust::Trust;
-use super::connection::{Connector, Sender};
+use super::BenchError;
+use super::connection::Sender;
 use super::dialect::{Dialect, File};
 use super::own::Own;
-use super::plan::{Plan, Protocol, Whose};
-use super::process::{self, Cpu, Memory};
+use super::plan::{Plan, Whose};
+use super::process::{self, Cpu, MemoryUse};
+use crate::cli::Credentials;
+use crate::client::{Connector, Endpoint, Offer, bearer};
 
 /// A server, running.
 pub(super) struct Target {
@@ -24,7 +25,7 @@ pub(super) struct Target {
     backend: Connector,
     authorization: Option<HeaderValue>,
     process: Option<u32>,
-    trust: Trust,
+    credentials: Credentials,
     dialect: Dialect,
 }
 
@@ -32,7 +33,7 @@ pub(super) struct Target {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
     pub(super) cpu: Option<Cpu>,
-    pub(super) memory: Option<Memory>,
+    pub(super) memory: Option<MemoryUse>,
     pub(super) syncs: Option<Syncs>,
 }
 
@@ -51,9 +52,12 @@ struct Ticket {
 
 impl Target {
     /// Starts one, or takes the one that runs.
-    pub(super) fn open(plan: &Plan) -> Result<Self, String> {
+    pub(super) fn open(plan: &Plan) -> Result<Self, BenchError> {
         let dialect = plan.dialect;
-        let connector = |backend| Connector::new(backend, Protocol::Http1, Trust::Anybody);
+        let connector = |backend: Endpoint| {
+            let tls = Credentials::of_anyone().config_for(&backend)?;
+            Ok::<_, BenchError>(Connector::new(backend, tls, Offer::Http1))
+        };
         match plan.whose.clone() {
             Whose::Own { tls, ack, dir, flags } => {
                 let own = Own::start(tls, &ack, &dir, &flags)?;
@@ -63,23 +67,19 @@ impl Target {
                     backend: connector(own.backend.clone())?,
                     authorization: None,
                     process: Some(own.id()),
-                    trust: Trust::Anybody,
+                    credentials: Credentials::of_anyone(),
                     dialect,
                     _own: Some(own),
                 })
             }
             Whose::Other { public, path, backend, token, process, insecure } => Ok(Self {
-                authorization: token
-                    .as_ref()
-                    .map(bearer)
-                    .transpose()
-                    .map_err(|error| error.to_string())?,
+                authorization: token.as_ref().map(bearer).transpose()?,
                 _own: None,
                 public,
                 path,
                 backend: connector(backend)?,
                 process,
-                trust: if insecure { Trust::Anybody } else { Trust::Roots },
+                credentials: Credentials { insecure, ..Credentials::default() },
                 dialect,
             }),
         }
@@ -90,21 +90,30 @@ impl Target {
         &self.public
     }
 
-    /// Whose certificate is taken there.
-    pub(super) fn trust(&self) -> Trust {
-        self.trust
+    /// A way to `endpoint`, which is the public listener or leads there. Blocks on reading trusted roots.
+    pub(super) fn connector(
+        &self,
+        endpoint: Endpoint,
+        protocol: Offer,
+    ) -> Result<Connector, BenchError> {
+        let tls = self.credentials.config_for(&endpoint)?;
+        Ok(Connector::new(endpoint, tls, protocol))
     }
 
     /// A place for each file.
     ///
     /// Cancel: tickets that were given out end by themselves.
-    pub(super) async fn files(&self, plan: &Plan, done: &str) -> Result<Vec<Arc<File>>, String> {
+    pub(super) async fn files(
+        &self,
+        plan: &Plan,
+        done: &str,
+    ) -> Result<Vec<Arc<File>>, BenchError> {
         let mut files = Vec::new();
         let mut sender = match self.dialect {
-            Dialect::Incoming => Some(self.backend.open().await?),
+            Dialect::Incoming => Some(Sender::open(&self.backend).await?),
             Dialect::Tus => {
-                let connector = Connector::new(self.public.clone(), Protocol::Http1, self.trust)?;
-                Some(connector.open().await?)
+                let connector = self.connector(self.public.clone(), Offer::Http1)?;
+                Some(Sender::open(&connector).await?)
             }
             Dialect::Range | Dialect::Files => None,
         };
@@ -120,34 +129,37 @@ impl Target {
         Ok(files)
     }
 
-    async fn ticket(&self, sender: &mut Sender, done: &str) -> Result<(String, String), String> {
+    async fn ticket(
+        &self,
+        sender: &mut Sender,
+        done: &str,
+    ) -> Result<(String, String), BenchError> {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("signalFinishURL", done)
             .finish();
         let answer = sender.call(self.post("new_upload"), form).await?;
-        let ticket: Ticket = serde_json::from_slice(&answer.body).map_err(|_| {
-            "--backend is not the backend listener of an Incoming!! server".to_owned()
-        })?;
+        let ticket: Ticket =
+            serde_json::from_slice(&answer.body).map_err(|_| BenchError::NoBackend)?;
         Ok((ticket.url, ticket.id))
     }
 
-    async fn created(&self, sender: &mut Sender, plan: &Plan) -> Result<String, String> {
+    async fn created(&self, sender: &mut Sender, plan: &Plan) -> Result<String, BenchError> {
         let request = Request::post(&self.path)
             .header("tus-resumable", "1.0.0")
             .header("upload-length", plan.length());
         let answer = sender.call(request, String::new()).await?;
-        let place = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let uri: Option<hyper::Uri> = place.and_then(|place| place.parse().ok());
+        let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let uri: Option<hyper::Uri> = location.and_then(|url| url.parse().ok());
         let path = uri.as_ref().and_then(|uri| uri.path_and_query()).map(ToString::to_string);
-        path.ok_or_else(|| "the server does not say where to upload".to_owned())
+        path.ok_or(BenchError::NoLocation)
     }
 
     /// Cancels what is not to be finished.
-    pub(super) async fn cancel(&self, files: &[Arc<File>]) -> Result<(), String> {
+    pub(super) async fn cancel(&self, files: &[Arc<File>]) -> Result<(), BenchError> {
         if self.dialect != Dialect::Incoming {
             return Ok(());
         }
-        let mut sender = self.backend.open().await?;
+        let mut sender = Sender::open(&self.backend).await?;
         for file in files {
             let form = format!("id={}", file.id);
             sender.call(self.post("cancel_upload"), form).await?;
@@ -156,14 +168,14 @@ impl Target {
     }
 
     /// What it has used up to now.
-    pub(super) async fn usage(&self) -> Result<Usage, String> {
+    pub(super) async fn usage(&self) -> Result<Usage, BenchError> {
         let process = match self.process {
-            Some(id) => Some(process::tree(id).ok_or_else(|| format!("process {id} has ended"))?),
+            Some(id) => Some(process::tree(id).ok_or(BenchError::NoProcess(id))?),
             None => None,
         };
         let (cpu, memory) = process.unzip();
         let syncs = if self.dialect == Dialect::Incoming {
-            let mut sender = self.backend.open().await?;
+            let mut sender = Sender::open(&self.backend).await?;
             let answer =
                 sender.call(self.authorized(Request::get("/metrics")), String::new()).await?;
             Syncs::of(&String::from_utf8_lossy(&answer.body))

@@ -26,7 +26,7 @@ pub(super) enum Limit {
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
+pub(super) struct Measured {
     pub(super) wall: Duration,
     /// Bytes a second.
     pub(super) rate: f64,
@@ -42,7 +42,7 @@ pub(super) struct Facts {
     /// What decryption takes of the server's at least.
     pub(super) tls: Duration,
     /// Chunks in flight.
-    pub(super) lanes: usize,
+    pub(super) in_flight: usize,
     /// Waits for the disk, all threads together.
     pub(super) syncs: Duration,
 }
@@ -53,30 +53,30 @@ const FULL: f64 = 0.85;
 const MOST: f64 = 0.5;
 
 /// The first that fits.
-pub(super) fn limit(facts: &Facts) -> Limit {
-    let wall = facts.wall.as_secs_f64().max(f64::MIN_POSITIVE);
+pub(super) fn limit(measured: &Measured) -> Limit {
+    let wall = measured.wall.as_secs_f64().max(f64::MIN_POSITIVE);
     let busy = |time: Duration| time.as_secs_f64() / wall;
-    if facts.line.is_some_and(|line| facts.rate >= FULL * line as f64) {
+    if measured.line.is_some_and(|line| measured.rate >= FULL * line as f64) {
         return Limit::Line;
     }
-    if busy(facts.client) >= FULL * facts.client_threads.min(facts.processors) as f64 {
+    if busy(measured.client) >= FULL * measured.client_threads.min(measured.processors) as f64 {
         return Limit::Client;
     }
-    let server = facts.server.unwrap_or_default();
-    if busy(facts.client + server) >= FULL * facts.processors as f64 {
-        return if facts.client > server {
+    let server = measured.server.unwrap_or_default();
+    if busy(measured.client + server) >= FULL * measured.processors as f64 {
+        return if measured.client > server {
             Limit::Client
-        } else if facts.tls.as_secs_f64() >= MOST * server.as_secs_f64() {
+        } else if measured.tls.as_secs_f64() >= MOST * server.as_secs_f64() {
             Limit::Tls
         } else {
             Limit::Server
         };
     }
     // Many wait for one sync; each upload's own is waited for too.
-    if busy(facts.syncs) >= FULL.min(MOST * facts.lanes as f64) {
+    if busy(measured.syncs) >= FULL.min(MOST * measured.in_flight as f64) {
         return Limit::Disk;
     }
-    if facts.machine.is_some_and(|all| busy(all) >= FULL * facts.processors as f64) {
+    if measured.machine.is_some_and(|all| busy(all) >= FULL * measured.processors as f64) {
         return Limit::Others;
     }
     Limit::RoundTrips
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn names_what_is_used_up() {
-        let idle = Facts {
+        let idle = Measured {
             wall: Duration::from_secs(10),
             rate: 100e6,
             line: None,
@@ -116,25 +116,27 @@ mod tests {
             server: Some(Duration::from_secs(1)),
             machine: Some(Duration::from_secs(3)),
             tls: Duration::ZERO,
-            lanes: 8,
+            in_flight: 8,
             syncs: Duration::ZERO,
         };
-        let check =
-            |facts: Facts, expected: Limit| assert_eq!(limit(&facts), expected, "{facts:?}");
+        let check = |measured: Measured, expected: Limit| {
+            assert_eq!(limit(&measured), expected, "{measured:?}")
+        };
         let seconds = Duration::from_secs;
         check(idle, Limit::RoundTrips);
-        check(Facts { server: None, ..idle }, Limit::RoundTrips);
-        check(Facts { line: Some(110_000_000), ..idle }, Limit::Line);
-        check(Facts { line: Some(200_000_000), ..idle }, Limit::RoundTrips);
-        check(Facts { client: seconds(18), ..idle }, Limit::Client);
-        check(Facts { client: seconds(9), client_threads: 1, ..idle }, Limit::Client);
-        check(Facts { client: seconds(8), server: Some(seconds(10)), ..idle }, Limit::Server);
-        let tls = Facts { client: seconds(8), server: Some(seconds(10)), tls: seconds(6), ..idle };
+        check(Measured { server: None, ..idle }, Limit::RoundTrips);
+        check(Measured { line: Some(110_000_000), ..idle }, Limit::Line);
+        check(Measured { line: Some(200_000_000), ..idle }, Limit::RoundTrips);
+        check(Measured { client: seconds(18), ..idle }, Limit::Client);
+        check(Measured { client: seconds(9), client_threads: 1, ..idle }, Limit::Client);
+        check(Measured { client: seconds(8), server: Some(seconds(10)), ..idle }, Limit::Server);
+        let tls =
+            Measured { client: seconds(8), server: Some(seconds(10)), tls: seconds(6), ..idle };
         check(tls, Limit::Tls);
-        check(Facts { syncs: seconds(50), ..idle }, Limit::Disk);
-        check(Facts { syncs: seconds(8), ..idle }, Limit::RoundTrips);
-        check(Facts { syncs: seconds(5), lanes: 1, ..idle }, Limit::Disk);
-        check(Facts { machine: Some(seconds(18)), ..idle }, Limit::Others);
-        check(Facts { machine: Some(seconds(18)), syncs: seconds(50), ..idle }, Limit::Disk);
+        check(Measured { syncs: seconds(50), ..idle }, Limit::Disk);
+        check(Measured { syncs: seconds(8), ..idle }, Limit::RoundTrips);
+        check(Measured { syncs: seconds(5), in_flight: 1, ..idle }, Limit::Disk);
+        check(Measured { machine: Some(seconds(18)), ..idle }, Limit::Others);
+        check(Measured { machine: Some(seconds(18)), syncs: seconds(50), ..idle }, Limit::Disk);
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use sha2::Digest as _;
 
 use super::super::terminal;
 use super::body::{Step, Steps};
-use super::line::{Ask, Line, NoReply, Reply, came};
+use super::probe_client::{Ask, NoReply, ProbeClient, Reply, came};
 use super::{sizes, window};
+use crate::client::{CallError, Endpoint};
 use crate::diagnosis::observed::{
     Arrived, Came, MethodTried, Naming, Observed, Paced, Proxy, RefusalTried, Silence, Silent,
 };
@@ -26,7 +27,7 @@ const AFTER_SILENCE: Duration = Duration::from_secs(10);
 
 /// How a path is examined.
 pub(super) struct Examination {
-    pub(super) line: Line,
+    pub(super) client: ProbeClient,
     /// What stands before `/incoming/`.
     pub(super) base: String,
     pub(super) origin: String,
@@ -34,6 +35,31 @@ pub(super) struct Examination {
     pub(super) largest: u64,
     /// Tells people what is being done.
     pub(super) tell: fn(&str),
+}
+
+/// Why a path could not be examined.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotExamined {
+    #[error("{0}: its doctor has reached its limit of runs; try again later")]
+    Busy(Endpoint),
+    #[error(transparent)]
+    Call(CallError),
+    #[error("{0}: no answer in time")]
+    Timeout(Endpoint),
+    #[error("{url} is redirected to {to}: examine that URL, and give it to clients")]
+    Redirected { url: String, to: String },
+    #[error("{0}: {1} answers {2}: it does not reach the server, or the server is not running")]
+    Gateway(Endpoint, &'static str, StatusCode),
+    #[error(
+        "{0}: an Incoming!! server answers, but its doctor does not (doctor = false, or an older version)"
+    )]
+    NoDoctor(Endpoint),
+    #[error(
+        "{0}: an Incoming!! server answers {1} at {2}: a proxy rewrites the path, or this is its backend listener"
+    )]
+    OtherPath(Endpoint, StatusCode, String),
+    #[error("{url}: {who} answers {status}, and it is not an Incoming!! server")]
+    OtherServer { url: String, who: &'static str, status: StatusCode },
 }
 
 /// Where a doctor answered, and what it said.
@@ -46,18 +72,15 @@ struct Found {
 impl Examination {
     /// Everything that can be seen from here. Errors: there is no doctor to be reached, or none that has the time, and
     /// why.
-    pub(super) async fn observe(&self) -> Result<Observed, String> {
+    pub(super) async fn observe(&self) -> Result<Observed, NotExamined> {
         let seen = self.look().await;
-        if self.line.turned_away() {
-            let place = self.line.endpoint();
-            return Err(format!(
-                "{place}: its doctor has reached its limit of runs; try again later"
-            ));
+        if self.client.turned_away() {
+            return Err(NotExamined::Busy(self.client.endpoint().clone()));
         }
         seen
     }
 
-    async fn look(&self) -> Result<Observed, String> {
+    async fn look(&self) -> Result<Observed, NotExamined> {
         let found = self.find().await?;
         let mut seen = Observed {
             proxy: program(&found.reply),
@@ -75,7 +98,7 @@ impl Examination {
         (self.tell)("methods and headers");
         // A client's own word about itself must not reach the server as the proxy's.
         let again = self.get("probe=2").header("forwarded", "for=192.0.2.60");
-        let again = self.line.ask(again).await.ok().and_then(|reply| reply.arrived());
+        let again = self.client.ask(again).await.ok().and_then(|reply| reply.arrived());
         seen.cached = again.as_ref().is_some_and(|again| again.serial == first.serial);
         compare(&found.reply, &first, &mut seen);
         seen.arrived = Some(found.arrived);
@@ -94,11 +117,11 @@ impl Examination {
             if taken(&seen, "PUT") {
                 seen.paced = self.paced().await;
                 if seen.http2 == Some(true) {
-                    seen.window_bytes = window::bytes(&self.line, &self.doctor("")).await.ok();
+                    seen.window_bytes = window::bytes(&self.client, &self.doctor("")).await;
                 }
                 (self.tell)("how large bodies may be");
                 let path = self.doctor("");
-                seen.cap = Some(sizes::cap(&self.line, &path, self.largest, &self.tell).await);
+                seen.cap = Some(sizes::cap(&self.client, &path, self.largest, &self.tell).await);
             }
             if !self.idle.is_zero() {
                 (self.tell)(&format!("pauses of {:?} (--idle 0 skips them)", self.idle));
@@ -123,7 +146,7 @@ impl Examination {
     }
 
     /// The doctor, there or where a proxy that takes something off the path leads to it.
-    async fn find(&self) -> Result<Found, String> {
+    async fn find(&self) -> Result<Found, NotExamined> {
         let reply = self.first(self.get("probe=1")).await?;
         if let Some(arrived) = reply.arrived() {
             return Ok(Found { stripped: None, reply, arrived });
@@ -140,48 +163,41 @@ impl Examination {
         Err(self.none(&reply).await)
     }
 
-    async fn first(&self, ask: Ask) -> Result<Reply, String> {
-        let place = self.line.endpoint();
-        match self.line.ask(ask).await {
+    async fn first(&self, ask: Ask) -> Result<Reply, NotExamined> {
+        match self.client.ask(ask).await {
             Ok(reply) => Ok(reply),
-            Err(NoReply::Unreachable(why)) => Err(why),
-            Err(NoReply::Broken(why)) => Err(self.line.refused().await.unwrap_or(why)),
-            Err(NoReply::Nothing) => Err(format!("{place}: no answer in time")),
+            Err(NoReply::Unreachable(why)) => Err(NotExamined::Call(why)),
+            Err(NoReply::Broken(why)) => {
+                Err(NotExamined::Call(self.client.refused().await.unwrap_or(why)))
+            }
+            Err(NoReply::Timeout) => Err(NotExamined::Timeout(self.client.endpoint().clone())),
         }
     }
 
     /// Why this is no doctor.
-    async fn none(&self, reply: &Reply) -> String {
-        let (place, path, status) = (self.line.endpoint(), self.doctor(""), reply.status);
+    async fn none(&self, reply: &Reply) -> NotExamined {
+        let (endpoint, path, status) =
+            (self.client.endpoint().clone(), self.doctor(""), reply.status);
+        let url = format!("{endpoint}{path}");
         if status.is_redirection() {
             let to = reply
                 .header("location")
                 .map_or_else(|| "somewhere else".into(), |to| terminal::short(to_give(to)));
-            return format!(
-                "{place}{path} is redirected to {to}: examine that URL, and give it to clients"
-            );
+            return NotExamined::Redirected { url, to };
         }
         let who = program(reply).map_or("something", Proxy::word);
         if matches!(status.as_u16(), 502..=504) {
-            return format!(
-                "{place}: {who} answers {status}: it does not reach the server, or the server is not running"
-            );
+            return NotExamined::Gateway(endpoint, who, status);
         }
         let script = format!("{}/incoming/frontend/incoming.js", self.base);
-        let script = self.line.ask(Ask::new(Method::GET, script)).await;
+        let script = self.client.ask(Ask::new(Method::GET, script)).await;
         if script.is_ok_and(|reply| reply.status.is_success()) {
-            return format!(
-                "{place}: an Incoming!! server answers, but its doctor does not (doctor = false, \
-                 or an older version)"
-            );
+            return NotExamined::NoDoctor(endpoint);
         }
         if reply.problem().is_some() {
-            return format!(
-                "{place}: an Incoming!! server answers {status} at {path}: a proxy rewrites the \
-                 path, or this is its backend listener"
-            );
+            return NotExamined::OtherPath(endpoint, status, path);
         }
-        format!("{place}{path}: {who} answers {status}, and it is not an Incoming!! server")
+        NotExamined::OtherServer { url, who, status }
     }
 
     /// Each method, and what a preflight's answer lacks.
@@ -189,10 +205,10 @@ impl Examination {
         for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
             let body = if [Method::POST, Method::PUT].contains(&method) { 10 } else { 0 };
             let ask = || Ask::new(method.clone(), self.doctor("")).body(Steps::whole(body));
-            let mut reply = self.line.ask(ask()).await;
+            let mut reply = self.client.ask(ask()).await;
             if let Err(NoReply::Broken(_) | NoReply::Unreachable(_)) = reply {
                 // It may have been chance.
-                reply = self.line.ask(ask()).await;
+                reply = self.client.ask(ask()).await;
             }
             let came = came(&reply, |reply| match reply.arrived() {
                 Some(arrived) => arrived.method == method.as_str(),
@@ -205,7 +221,7 @@ impl Examination {
             .header("origin", &self.origin)
             .header("access-control-request-method", "PUT")
             .header("access-control-request-headers", PREFLIGHT_HEADERS.join(","));
-        let reply = self.line.ask(ask).await;
+        let reply = self.client.ask(ask).await;
         let came = came(&reply, |reply| reply.status.is_success());
         seen.methods.push(MethodTried { method: "OPTIONS".into(), came });
         // A server that does not want this origin says so by silence.
@@ -232,7 +248,7 @@ impl Examination {
         for (name, value) in &sent {
             ask = ask.header(name, value);
         }
-        let Ok(reply) = self.line.ask(ask).await else { return Vec::new() };
+        let Ok(reply) = self.client.ask(ask).await else { return Vec::new() };
         let Some(arrived) = reply.arrived() else { return Vec::new() };
         let lost = sent
             .into_iter()
@@ -244,7 +260,7 @@ impl Examination {
     async fn refusals(&self, seen: &mut Observed) {
         for code in ["unknown-upload", "length-changed", "too-large"] {
             let ask = Ask::new(Method::GET, self.doctor(&format!("refuse={code}")));
-            let reply = self.line.ask(ask).await;
+            let reply = self.client.ask(ask).await;
             let came = came(&reply, |reply| reply.problem().as_deref() == Some(code));
             seen.refusals.push(RefusalTried { code: code.to_owned(), came });
         }
@@ -260,13 +276,13 @@ impl Examination {
             // The wrong method: who gets as far as being told so, or is kept out by a header alone, may call.
             let path = format!("{}{path}", self.base);
             let ask = Ask::new(Method::GET, &path).header("accept", "application/json");
-            let reply = self.line.ask(ask).await;
+            let reply = self.client.ask(ask).await;
             if reply.is_ok_and(|reply| reply.is_exposed_backend()) {
                 exposed.push(path);
             }
         }
         let metrics = format!("{}/metrics", self.base);
-        let reply = self.line.ask(Ask::new(Method::GET, &metrics)).await;
+        let reply = self.client.ask(Ask::new(Method::GET, &metrics)).await;
         if reply.is_ok_and(|reply| String::from_utf8_lossy(&reply.body).contains("incoming_")) {
             exposed.push(metrics);
         }
@@ -282,7 +298,7 @@ impl Examination {
             let ask = Ask::new(Method::PUT, self.doctor(""))
                 .body(Steps::new(length, steps))
                 .patience(pause + AFTER_SILENCE);
-            let arrived = self.line.ask(ask).await.ok()?.arrived()?;
+            let arrived = self.client.ask(ask).await.ok()?.arrived()?;
             let last_ms = arrived.body.last_ms?;
             let paused_ms = pause.as_secs_f64() * 1e3;
             paced = Some(Paced { paused_ms, last_ms });
@@ -311,7 +327,7 @@ impl Examination {
     }
 
     async fn silence(&self, of: Silent, ask: Ask) -> Silence {
-        let (reply, after) = self.line.timed(ask).await;
+        let (reply, after) = self.client.timed(ask).await;
         let after_s = after.as_secs_f64();
         let came = came(&reply, |reply| reply.arrived().is_some());
         Silence { of, asked_s: self.idle.as_secs_f64(), after_s, came }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::body::{Step, Steps};
-use super::line::{Ask, Line, Reply, came};
+use super::probe_client::{Ask, ProbeClient, Reply, came};
 use crate::diagnosis::observed::{Came, Cap};
 
 /// Announced first: more than any cap.
@@ -25,19 +25,24 @@ const LONGEST: Duration = Duration::from_secs(10);
 const ANSWERED_IN: Duration = Duration::from_secs(90);
 
 /// The path's cap, looked for with bodies of up to `largest` bytes, and what is told on the way.
-pub(super) async fn cap(line: &Line, path: &str, largest: u64, tell: &impl Fn(&str)) -> Cap {
+pub(super) async fn cap(
+    client: &ProbeClient,
+    path: &str,
+    largest: u64,
+    tell: &impl Fn(&str),
+) -> Cap {
     let early = format!("{path}?refuse=length-changed");
-    let small = announce(line, &early, BEGINNING + 1).await;
+    let small = announce(client, &early, BEGINNING + 1).await;
     // Where not even a small one comes back as the server's, an announced one tells nothing.
     let announced = match small {
-        Came::Own | Came::Nothing => announce(line, &early, HUGE).await,
+        Came::Own | Came::Nothing => announce(client, &early, HUGE).await,
         Came::Other(_) | Came::Broken => Came::Own,
     };
     let refused = matches!(announced, Came::Other(_)).then_some(HUGE);
     let taken = if refused.is_some() { BEGINNING + 1 } else { 0 };
     let mut cap = Cap { taken, refused, came: announced };
     if refused.is_some() {
-        let try_one = async |bytes| announce(line, &early, bytes).await;
+        let try_one = async |bytes| announce(client, &early, bytes).await;
         narrow(&mut cap, BEGINNING + 1, 64, try_one).await;
     }
     let (mut rate, most) = (None, largest.min(cap.refused.map_or(u64::MAX, |_| cap.taken)));
@@ -54,12 +59,12 @@ pub(super) async fn cap(line: &Line, path: &str, largest: u64, tell: &impl Fn(&s
             ));
             break;
         }
-        let (came, took) = send(line, path, bytes).await;
+        let (came, took) = send(client, path, bytes).await;
         match came {
             Came::Own => cap.taken = cap.taken.max(bytes),
             Came::Other(_) | Came::Broken | Came::Nothing => {
                 cap = Cap { refused: Some(bytes), came, ..cap };
-                narrow(&mut cap, 1024, 9, async |bytes| send(line, path, bytes).await.0).await;
+                narrow(&mut cap, 1024, 9, async |bytes| send(client, path, bytes).await.0).await;
                 break;
             }
         }
@@ -115,23 +120,23 @@ fn usual() -> Vec<u64> {
     sizes
 }
 
-async fn announce(line: &Line, path: &str, bytes: u64) -> Came {
+async fn announce(client: &ProbeClient, path: &str, bytes: u64) -> Came {
     let body = Steps::new(bytes, [Step::Bytes(BEGINNING), Step::Never]);
     let ask = Ask::new(Method::PUT, path).body(body).patience(REFUSED_IN);
-    came(&line.ask(ask).await, |reply| reply.problem().is_some())
+    came(&client.ask(ask).await, |reply| reply.problem().is_some())
 }
 
 /// What came, and after how long. A connection that broke is tried again: it may have been chance.
-async fn send(line: &Line, path: &str, bytes: u64) -> (Came, Duration) {
-    match send_once(line, path, bytes).await {
-        (Came::Broken, _) => send_once(line, path, bytes).await,
+async fn send(client: &ProbeClient, path: &str, bytes: u64) -> (Came, Duration) {
+    match send_once(client, path, bytes).await {
+        (Came::Broken, _) => send_once(client, path, bytes).await,
         sent => sent,
     }
 }
 
-async fn send_once(line: &Line, path: &str, bytes: u64) -> (Came, Duration) {
+async fn send_once(client: &ProbeClient, path: &str, bytes: u64) -> (Came, Duration) {
     let ask = Ask::new(Method::PUT, path).body(Steps::whole(bytes)).patience(ANSWERED_IN);
-    let (reply, took) = line.timed(ask).await;
+    let (reply, took) = client.timed(ask).await;
     let whole = |reply: &Reply| reply.arrived().is_some_and(|arrived| arrived.body.bytes == bytes);
     (came(&reply, whole), took)
 }

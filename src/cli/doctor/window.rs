@@ -11,7 +11,7 @@ use hyper::{Method, Request};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::line::Line;
+use super::probe_client::ProbeClient;
 use crate::diagnosis::GOOD_WINDOW_BYTES;
 
 /// More than any window that matters.
@@ -21,27 +21,26 @@ const OPENS_IN: Duration = Duration::from_millis(1500);
 /// Windows that grow with use have grown after so many.
 const ROUNDS: usize = 3;
 
-/// The largest window seen. Errors: the stream could not be used.
-pub(super) async fn bytes(line: &Line, path: &str) -> Result<u64, String> {
-    let text = |error: h2::Error| error.to_string();
-    let opened = line.open().await?;
+/// The largest window seen; none where the stream could not be used.
+pub(super) async fn bytes(client: &ProbeClient, path: &str) -> Option<u64> {
+    let stream = client.connect().await.ok()?;
     let (sender, connection) = h2::client::Builder::new()
         .max_send_buffer_size(WANTED)
-        .handshake::<_, Bytes>(opened.io)
+        .handshake::<_, Bytes>(stream)
         .await
-        .map_err(text)?;
+        .ok()?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(async move {
         // Its errors reach the stream.
         let _ = connection.await;
     }));
     let request = Request::builder()
         .method(Method::PUT)
-        .uri(format!("https://{}{path}", line.endpoint().authority()))
+        .uri(format!("https://{}{path}", client.endpoint().authority()))
         .header("content-length", ROUNDS * WANTED)
         .body(())
-        .map_err(|error| error.to_string())?;
-    let mut sender = sender.ready().await.map_err(text)?;
-    let (_answer, mut stream) = sender.send_request(request, false).map_err(text)?;
+        .ok()?;
+    let mut sender = sender.ready().await.ok()?;
+    let (_answer, mut stream) = sender.send_request(request, false).ok()?;
     let mut most = 0;
     for _ in 0..ROUNDS {
         let until = Instant::now() + OPENS_IN;
@@ -49,8 +48,7 @@ pub(super) async fn bytes(line: &Line, path: &str) -> Result<u64, String> {
         while (stream.capacity() as u64) < GOOD_WINDOW_BYTES {
             match timeout_at(until, poll_fn(|cx| stream.poll_capacity(cx))).await {
                 Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(error))) => return Err(error.to_string()),
-                Ok(None) => return Err("the stream was ended".into()),
+                Ok(Some(Err(_)) | None) => return None,
                 Err(_) => break,
             }
         }
@@ -59,7 +57,7 @@ pub(super) async fn bytes(line: &Line, path: &str) -> Result<u64, String> {
         if most >= GOOD_WINDOW_BYTES || window == 0 {
             break;
         }
-        stream.send_data(Bytes::from(vec![0; window]), false).map_err(text)?;
+        stream.send_data(Bytes::from(vec![0; window]), false).ok()?;
     }
-    Ok(most)
+    Some(most)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 
+use crate::cli::Credentials;
 use crate::cli::positive_size;
-use crate::cli::trust::Credentials;
 use crate::config::{Secret, duration_text};
 
 /// What to upload, and where to.

@@ -14,7 +14,7 @@ pub(super) struct Job {
     pub(super) path: PathBuf,
     /// Its place below a folder that was named, with that folder's own name first and `/` between, as
     /// browsers say it (`webkitRelativePath`).
-    pub(super) place: Option<String>,
+    pub(super) below: Option<String>,
 }
 
 /// What was found.
@@ -34,7 +34,7 @@ pub(super) fn jobs(arguments: &[PathBuf]) -> Jobs {
     for path in arguments {
         // A file that is not there is told when its turn comes.
         if !path.is_dir() {
-            jobs.files.push(Job { path: path.clone(), place: None });
+            jobs.files.push(Job { path: path.clone(), below: None });
             continue;
         }
         let before = jobs.files.len();
@@ -49,7 +49,7 @@ pub(super) fn jobs(arguments: &[PathBuf]) -> Jobs {
 
 impl Jobs {
     /// Whether all of it could be read.
-    fn walk(&mut self, folder: &Path, place: &str) -> bool {
+    fn walk(&mut self, folder: &Path, name: &str) -> bool {
         let entries =
             fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
         let mut entries = match entries {
@@ -63,10 +63,10 @@ impl Jobs {
         let mut all = true;
         for entry in entries {
             let path = entry.path();
-            let place = format!("{place}/{}", plain(&entry.file_name().to_string_lossy()));
+            let name = format!("{name}/{}", plain(&entry.file_name().to_string_lossy()));
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => all &= self.walk(&path, &place),
-                Ok(kind) if kind.is_file() => self.files.push(Job { path, place: Some(place) }),
+                Ok(kind) if kind.is_dir() => all &= self.walk(&path, &name),
+                Ok(kind) if kind.is_file() => self.files.push(Job { path, below: Some(name) }),
                 Ok(kind) => {
                     let what = if kind.is_symlink() { "a link" } else { "not a regular file" };
                     self.skipped.push(format!("{}: skipped, {what}", terminal::path(&path)));
@@ -105,7 +105,7 @@ mod tests {
         std::os::unix::net::UnixListener::bind(at("photos/socket")).unwrap();
         let named = [at("film.mp4"), at("photos/b/.."), at("absent"), at("nothing")];
         let jobs = jobs(&named);
-        let found: Vec<_> = jobs.files.iter().map(|job| job.place.as_deref()).collect();
+        let found: Vec<_> = jobs.files.iter().map(|job| job.below.as_deref()).collect();
         let below = ["photos/.hidden", "photos/b/c/x.jpg", "photos/z.jpg"].map(Some);
         assert_eq!(found, [&[None][..], &below, &[None]].concat());
         assert_eq!((&jobs.files[0].path, &jobs.files[4].path), (&named[0], &named[2]));

@@ -11,17 +11,14 @@ use std::time::Duration;
 use hyper::Method;
 use serde_json::json;
 
-use super::calls::Upload;
-use super::chunk;
-use super::identity::{Identity, Likeness};
 use super::jobs::Job;
-use super::memory::{Memory, NoSlot, Slot};
-use super::same::Closeness;
-use super::status::{Refused, State, Status};
-use super::tell::{Form, Teller};
-use super::ticket::{Place, Source};
-use super::transfer::{Ended, Pace, Transfer};
+use super::reporter::{Form, Reporter};
+use super::ticket;
 use crate::cli::terminal;
+use crate::client::{
+    Coverage, Identity, Likeness, Observer, Pace, RequestError, ResumeState, Slot, SlotError,
+    Source, State, Status, Transfer, TransferError, Upload, UploadUrl,
+};
 use crate::core::name;
 
 /// What a comparison showed.
@@ -31,7 +28,7 @@ const WATCH: Duration = Duration::from_millis(200);
 
 /// What all files share.
 pub(super) struct Run {
-    pub(super) source: Source,
+    pub(super) source: ticket::Source,
     pub(super) pace: Pace,
     pub(super) restart_changed: bool,
     pub(super) form: Form,
@@ -76,39 +73,39 @@ impl Run {
             Ok(opened) => opened,
             Err(why) => return Outcome::Failed(self.unopened(&shown, job, &why)),
         };
-        let told = job.place.clone().unwrap_or(shown);
-        let teller = Teller::new(self.form, &told, opened.identity.facts.size, turn);
+        let told = job.below.clone().unwrap_or(shown);
+        let reporter = Reporter::new(self.form, &told, opened.identity.stat.size, turn);
         let mut slot = match Slot::of(&job.path, &self.source.target()) {
             Ok(slot) => Some(slot),
-            Err(NoSlot::Busy) => {
-                return Outcome::Failed(teller.failed("is being uploaded by another program"));
+            Err(error @ SlotError::Busy) => {
+                return Outcome::Failed(reporter.failed(&error.to_string()));
             }
-            Err(NoSlot::Unkept(why)) => {
-                teller.note(&format!("cannot save its resume state: {why}"));
+            Err(error @ (SlotError::NoHome | SlotError::Unavailable { .. })) => {
+                reporter.note(&format!("cannot save its resume state: {error}"));
                 None
             }
         };
-        let ended = self.upload(job, &opened, &mut slot, &teller).await;
+        let ended = self.upload(job, &opened, &mut slot, &reporter).await;
         *self.now.borrow_mut() = None;
-        self.sent.set(self.sent.get() + teller.sent());
+        self.sent.set(self.sent.get() + reporter.sent());
         match (ended, slot) {
             (Ok(()), slot) => {
                 slot.into_iter().for_each(Slot::forget);
-                teller.finished();
+                reporter.finished();
                 Outcome::Finished
             }
-            (Err(Ended::Over(why)), slot) => {
+            (Err(TransferError::Terminal(why)), slot) => {
                 slot.into_iter().for_each(Slot::forget);
-                Outcome::Failed(teller.failed(&why))
+                Outcome::Failed(reporter.failed(&why))
             }
-            (Err(Ended::Open(why)), slot) => {
+            (Err(TransferError::Resumable(why)), slot) => {
                 slot.into_iter().for_each(Slot::leave);
-                Outcome::Failed(teller.failed(&why))
+                Outcome::Failed(reporter.failed(&why))
             }
             // Said in more words before.
-            (Err(Ended::Changed), slot) => {
+            (Err(TransferError::Changed), slot) => {
                 slot.into_iter().for_each(Slot::leave);
-                Outcome::Failed(teller.failed(OTHER_BYTES))
+                Outcome::Failed(reporter.failed(OTHER_BYTES))
             }
         }
     }
@@ -118,58 +115,56 @@ impl Run {
         job: &Job,
         opened: &Opened,
         slot: &mut Option<Slot>,
-        teller: &Teller,
-    ) -> Result<(), Ended> {
+        reporter: &Reporter,
+    ) -> Result<(), TransferError> {
         let mut remembered = slot.as_mut().and_then(Slot::read);
         loop {
             let likeness = remembered.as_ref().map(|it| it.identity.likeness(&opened.identity));
             let begun = match (&remembered, likeness) {
-                (Some(memory), Some(Likeness::Changed(why))) => {
-                    self.changed(&memory.upload, opened, why, teller).await?;
+                (Some(state), Some(Likeness::Changed(why))) => {
+                    self.changed(&state.upload, opened, why, reporter).await?;
                     remembered = None;
                     continue;
                 }
-                (Some(memory), _) => Some(self.source.again(&memory.upload)),
+                (Some(state), _) => Some(self.source.again(&state.upload)),
                 (None, _) => None,
             };
             let fresh = begun.is_none();
-            let place = match begun {
-                Some(place) => place,
+            let url = match begun {
+                Some(url) => url,
                 None => {
-                    let below = job.place.as_deref();
-                    let place = self.source.place(below, self.pace.retry_for, teller).await;
-                    place.map_err(Ended::Open)?
+                    let below = job.below.as_deref();
+                    self.source.url(below, self.pace.retry_for, reporter).await?
                 }
             };
             let remember =
-                |slot: &mut Option<Slot>| remember(job, opened, &place, slot.as_mut(), teller);
+                |slot: &mut Option<Slot>| remember(job, opened, &url, slot.as_mut(), reporter);
             let kept = if fresh { remember(slot) } else { slot.is_some() };
-            self.set_now(teller, &opened.name, &place, kept);
-            let source =
-                chunk::Source { file: Arc::clone(&opened.file), facts: opened.identity.facts };
-            let upload = Upload { place: place.clone(), source };
-            let mut transfer = Transfer::new(upload, teller, self.pace);
+            self.set_now(reporter, &opened.name, &url, kept);
+            let source = Source { file: Arc::clone(&opened.file), stat: opened.identity.stat };
+            let upload = Upload { url: url.clone(), source };
+            let mut transfer = Transfer::new(upload, reporter, self.pace);
             let status = match bind(&mut transfer, opened).await {
                 Ok(status) => status,
-                Err(Refused::Unknown(why)) if fresh || !self.takes_tickets() => {
-                    return Err(Ended::Over(format!("{why} ({})", self.unknown(&place))));
+                Err(RequestError::Unknown(why)) if fresh || !self.takes_tickets() => {
+                    return Err(TransferError::Terminal(format!("{why} ({})", self.unknown(&url))));
                 }
-                Err(Refused::Unknown(_)) => {
-                    teller.note("the server no longer knows its upload: starting over");
+                Err(RequestError::Unknown(_)) => {
+                    reporter.note("the server no longer knows its upload: starting over");
                     remembered = None;
                     continue;
                 }
-                Err(refused) => return Err(Ended::Open(refused.trouble().line())),
+                Err(refused) => return Err(refused.into_call_error().into()),
             };
             let over = matches!(status.state, State::Cancelled | State::Failed);
             if over && !fresh && self.takes_tickets() {
-                teller.note("its upload is over: starting over");
+                reporter.note("its upload is over: starting over");
                 remembered = None;
                 continue;
             }
-            teller.begin(&place.url(), status.received(opened.identity.facts.size).bytes());
+            reporter.begin(&url.to_string(), status.received(opened.identity.stat.size).bytes());
             let how = closeness(likeness);
-            self.set_now(teller, &opened.name, &place, kept);
+            self.set_now(reporter, &opened.name, &url, kept);
             let sent = async {
                 let status = trusted(&mut transfer, status, how).await?;
                 if likeness == Some(Likeness::Touched) && status.is_open() {
@@ -177,22 +172,24 @@ impl Run {
                 }
                 tokio::select! {
                     sent = transfer.send(status) => sent,
-                    ended = self.watch(teller, &opened.name, &place, kept) => match ended {},
+                    ended = self.watch(reporter, &opened.name, &url, kept) => match ended {},
                 }
             };
             match sent.await {
                 // Not begun anew a second time: that would have no end with a server that changes bytes.
-                Err(Ended::Changed) if fresh && self.takes_tickets() => {
-                    return Err(Ended::Open(format!("{OTHER_BYTES}: nothing more is sent")));
+                Err(TransferError::Changed) if fresh && self.takes_tickets() => {
+                    return Err(TransferError::Resumable(format!(
+                        "{OTHER_BYTES}: nothing more is sent"
+                    )));
                 }
-                Err(Ended::Changed) => {
+                Err(TransferError::Changed) => {
                     drop(transfer);
-                    self.changed(&place.path, opened, OTHER_BYTES, teller).await?;
+                    self.changed(&url.path, opened, OTHER_BYTES, reporter).await?;
                     remembered = None;
                 }
                 Err(ended) => return Err(ended),
                 Ok(status) => {
-                    self.set_now(teller, &opened.name, &place, kept);
+                    self.set_now(reporter, &opened.name, &url, kept);
                     return transfer.handed_over(status).await;
                 }
             }
@@ -200,9 +197,15 @@ impl Run {
     }
 
     /// Keeps the last words true.
-    async fn watch(&self, teller: &Teller, name: &str, place: &Place, kept: bool) -> Infallible {
+    async fn watch(
+        &self,
+        reporter: &Reporter,
+        name: &str,
+        url: &UploadUrl,
+        kept: bool,
+    ) -> Infallible {
         loop {
-            self.set_now(teller, name, place, kept);
+            self.set_now(reporter, name, url, kept);
             tokio::time::sleep(WATCH).await;
         }
     }
@@ -213,20 +216,22 @@ impl Run {
         upload: &str,
         opened: &Opened,
         why: &str,
-        teller: &Teller,
-    ) -> Result<(), Ended> {
+        reporter: &Reporter,
+    ) -> Result<(), TransferError> {
         let has = format!("has changed since its upload began ({why}): nothing more is sent");
         if !self.takes_tickets() {
-            return Err(Ended::Open(format!("{has}; another file needs an upload URL of its own")));
+            return Err(TransferError::Resumable(format!(
+                "{has}; another file needs an upload URL of its own"
+            )));
         }
         if !self.restart_changed {
-            return Err(Ended::Open(format!(
+            return Err(TransferError::Resumable(format!(
                 "{has}; --restart-changed cancels that upload and starts over"
             )));
         }
-        let source = chunk::Source { file: Arc::clone(&opened.file), facts: opened.identity.facts };
-        let upload = Upload { place: self.source.again(upload), source };
-        let mut transfer = Transfer::new(upload, teller, self.pace);
+        let source = Source { file: Arc::clone(&opened.file), stat: opened.identity.stat };
+        let upload = Upload { url: self.source.again(upload), source };
+        let mut transfer = Transfer::new(upload, reporter, self.pace);
         let stands = transfer.try_ask(&Method::GET, "", "").await;
         let cancelled = match stands {
             // What is whole goes to the web app, and what is over is left.
@@ -238,78 +243,80 @@ impl Run {
             unknown @ Err(_) => unknown,
         };
         match cancelled {
-            Ok(_) | Err(Refused::Unknown(_)) => {}
-            Err(refused) => return Err(Ended::Open(refused.trouble().line())),
+            Ok(_) | Err(RequestError::Unknown(_)) => {}
+            Err(refused) => {
+                return Err(TransferError::Resumable(refused.into_call_error().to_string()));
+            }
         }
-        teller.note(&format!("has changed ({why}): starting over"));
+        reporter.note(&format!("has changed ({why}): starting over"));
         Ok(())
     }
 
     /// Cancels the unfinished upload of a file.
     pub(super) async fn cancel(&self, job: &Job) -> Outcome {
         let shown = name::harmless(&job.path.to_string_lossy());
-        let told = job.place.clone().unwrap_or(shown);
+        let told = job.below.clone().unwrap_or(shown);
         let opened = match open(job) {
             Ok(opened) => opened,
             Err(why) => return Outcome::Failed(self.unopened(&told, job, &why)),
         };
-        let teller = Teller::new(self.form, &told, opened.identity.facts.size, (1, 1));
+        let reporter = Reporter::new(self.form, &told, opened.identity.stat.size, (1, 1));
         let mut slot = Slot::of(&job.path, &self.source.target()).ok();
         let remembered = slot.as_mut().and_then(Slot::read);
-        let place = match (&self.source, &remembered) {
-            (Source::Url(place), _) => place.clone(),
-            (Source::Backend(_), Some(memory)) => self.source.again(&memory.upload),
-            (Source::Backend(_), None) => {
+        let url = match (&self.source, &remembered) {
+            (ticket::Source::Url(url), _) => url.clone(),
+            (ticket::Source::Backend(_), Some(state)) => self.source.again(&state.upload),
+            (ticket::Source::Backend(_), None) => {
                 slot.into_iter().for_each(Slot::leave);
-                return Outcome::Failed(teller.failed(
-                    "no unfinished upload of it to the same server with the same secret is known \
-                     here",
+                return Outcome::Failed(reporter.failed(
+                    "no unfinished upload of it to the same server with the same secret is known here",
                 ));
             }
         };
-        let source = chunk::Source { file: opened.file, facts: opened.identity.facts };
-        let mut transfer = Transfer::new(Upload { place, source }, &teller, self.pace);
+        let source = Source { file: opened.file, stat: opened.identity.stat };
+        let mut transfer = Transfer::new(Upload { url, source }, &reporter, self.pace);
         let query = "reason=cancelled%20from%20a%20terminal";
         match transfer.try_ask(&Method::DELETE, query, "").await {
             Ok(status) if matches!(status.state, State::Finished | State::Failed) => {
                 slot.into_iter().for_each(Slot::forget);
-                Outcome::Failed(teller.failed("too late to cancel: its upload is over"))
+                Outcome::Failed(reporter.failed("too late to cancel: its upload is over"))
             }
             // Cancelled, now or before; or long forgotten.
-            Ok(_) | Err(Refused::Unknown(_)) => {
+            Ok(_) | Err(RequestError::Unknown(_)) => {
                 slot.into_iter().for_each(Slot::forget);
-                teller.cancelled();
+                reporter.cancelled();
                 Outcome::Finished
             }
             Err(refused) => {
                 slot.into_iter().for_each(Slot::leave);
-                Outcome::Failed(teller.failed(&refused.trouble().line()))
+                Outcome::Failed(reporter.failed(&refused.into_call_error().to_string()))
             }
         }
     }
 
-    fn unopened(&self, shown: &str, job: &Job, why: &str) -> String {
+    fn unopened(&self, shown: &str, job: &Job, why: &OpenError) -> String {
+        let why = why.to_string();
         self.form.event(&json!({ "event": "failed", "file": shown, "why": why }));
         format!("{}: {why}", terminal::path(&job.path))
     }
 
     /// What is wrong where an upload is not known at its URL.
-    fn unknown(&self, place: &Place) -> String {
+    fn unknown(&self, url: &UploadUrl) -> String {
         if !self.takes_tickets() {
             return "long over, or not the public listener".into();
         }
-        let asked = place.client.endpoint();
+        let asked = url.client.endpoint();
         format!("is {asked} the public listener? Name it with --public; the ticket expires unused")
     }
 
     /// Whether a new upload can be had for a file.
     fn takes_tickets(&self) -> bool {
-        matches!(self.source, Source::Backend(_))
+        matches!(self.source, ticket::Source::Backend(_))
     }
 
-    fn set_now(&self, teller: &Teller, name: &str, place: &Place, kept: bool) {
-        let percent = teller.percent();
-        let now = Now { name: name.to_owned(), url: place.url(), percent, kept };
+    fn set_now(&self, reporter: &Reporter, name: &str, url: &UploadUrl, kept: bool) {
+        let percent = reporter.percent();
+        let now = Now { name: name.to_owned(), url: url.to_string(), percent, kept };
         *self.now.borrow_mut() = Some(now);
     }
 }
@@ -318,37 +325,46 @@ impl Run {
 fn remember(
     job: &Job,
     opened: &Opened,
-    place: &Place,
+    url: &UploadUrl,
     slot: Option<&mut Slot>,
-    teller: &Teller,
+    reporter: &Reporter,
 ) -> bool {
     let Some(slot) = slot else { return false };
     let file = job.path.canonicalize().unwrap_or_else(|_| job.path.clone());
-    let memory = Memory { file, identity: opened.identity.clone(), upload: place.path.clone() };
-    let written = slot.write(&memory);
+    let state = ResumeState { file, identity: opened.identity.clone(), upload: url.path.clone() };
+    let written = slot.write(&state);
     if let Err(error) = &written {
-        teller.note(&format!("cannot save its resume state: {error}"));
+        reporter.note(&format!("cannot save its resume state: {error}"));
     }
     written.is_ok()
 }
 
+/// Why a file cannot be uploaded.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error("{0}")]
+    Unreadable(#[from] io::Error),
+    #[error("{0}, not a regular file: write its content to a file and upload that")]
+    NotRegular(&'static str),
+}
+
 /// Opens a file. Blocks: reads its ends.
-fn open(job: &Job) -> Result<Opened, String> {
+fn open(job: &Job) -> Result<Opened, OpenError> {
     regular(std::fs::metadata(&job.path))?;
     // Looked at before, since to open a pipe waits and to open a device may move it; and again, since
     // another may stand in its place by now.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(&job.path);
-    let file = file.map_err(|error| error.to_string())?;
+    let file = file?;
     regular(file.metadata())?;
-    let identity = Identity::of(&file).map_err(|error| error.to_string())?;
+    let identity = Identity::of(&file)?;
     let name = name::harmless(&job.path.to_string_lossy());
     Ok(Opened { file: Arc::new(file), identity, name })
 }
 
 /// Only a file of known size, that can be read again, can be uploaded.
-fn regular(metadata: io::Result<Metadata>) -> Result<(), String> {
-    let kind = metadata.map_err(|error| error.to_string())?.file_type();
+fn regular(metadata: io::Result<Metadata>) -> Result<(), OpenError> {
+    let kind = metadata?.file_type();
     let what = match () {
         () if kind.is_file() => return Ok(()),
         () if kind.is_fifo() => "is a pipe",
@@ -356,25 +372,25 @@ fn regular(metadata: io::Result<Metadata>) -> Result<(), String> {
         () if kind.is_dir() => "is a folder",
         () => "is a device",
     };
-    Err(format!("{what}, not a regular file: write its content to a file and upload that"))
+    Err(OpenError::NotRegular(what))
 }
 
-async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, Refused> {
-    let facts = opened.identity.facts;
+async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, RequestError> {
+    let stat = opened.identity.stat;
     let body = json!({
         "name": opened.name,
-        "length": facts.size,
-        "last_modified": facts.modified_ms(),
+        "length": stat.size,
+        "last_modified": stat.modified_ms(),
     });
     transfer.try_ask(&Method::POST, "", &body.to_string()).await
 }
 
 /// How closely the server's bytes are held against a file that is like this.
-fn closeness(likeness: Option<Likeness>) -> Closeness {
+fn closeness(likeness: Option<Likeness>) -> Coverage {
     match likeness {
-        Some(Likeness::Same) => Closeness::Sample,
+        Some(Likeness::Same) => Coverage::Sample,
         // Another time, or nobody knows what file the server's bytes are of.
-        Some(Likeness::Touched | Likeness::Changed(_)) | None => Closeness::All,
+        Some(Likeness::Touched | Likeness::Changed(_)) | None => Coverage::Full,
     }
 }
 
@@ -382,8 +398,8 @@ fn closeness(likeness: Option<Likeness>) -> Closeness {
 async fn trusted(
     transfer: &mut Transfer<'_>,
     mut status: Status,
-    how: Closeness,
-) -> Result<Status, Ended> {
+    how: Coverage,
+) -> Result<Status, TransferError> {
     while status.is_open() {
         match transfer.trust(&status, how).await? {
             Some(fresh) => status = fresh,

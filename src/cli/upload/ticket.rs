@@ -12,13 +12,13 @@ use serde::Deserialize;
 use sha2::Digest as _;
 
 use super::args::UploadArgs;
-use super::chunk::Chunk;
-use super::retry::Backoff;
-use super::status;
-use super::tell::Teller;
-use crate::cli::endpoint::{self, Endpoint};
-use crate::cli::http::{self, Gauge, Protocol, Trouble};
+use super::reporter::Reporter;
+use crate::cli::local_server::public_beside;
 use crate::cli::{CliError, secret};
+use crate::client::{
+    self, Backoff, BodyProgress, CallError, Endpoint, InvalidEndpoint, Observer, Offer,
+    RequestError, UploadClient, UploadUrl,
+};
 use crate::config::{Layers, RawSettings, Secret, Settings};
 use crate::core::digest::hex;
 
@@ -29,37 +29,18 @@ const TRIES: u32 = 4;
 /// The longest path of an upload that is taken: this server's have 70 bytes.
 const MOST_URL_BYTES: usize = 2048;
 
-/// The body of a request: small, or a chunk.
-pub(super) type RequestBody = Either<Full<Bytes>, Chunk>;
-/// Calls one listener.
-pub(super) type Client = http::Client<RequestBody>;
-
 /// Where upload URLs come from.
 pub(super) enum Source {
     /// This one was given.
-    Url(Place),
+    Url(UploadUrl),
     /// A ticket is asked for, for each file.
     Backend(Box<Backend>),
 }
 
-/// An upload URL: a path of a public listener.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) client: Arc<Client>,
-    pub(super) path: String,
-}
-
-impl Place {
-    /// As people write it.
-    pub(super) fn url(&self) -> String {
-        format!("{}{}", self.client.endpoint(), self.path)
-    }
-}
-
 /// The backend API, and the public listener beside it.
 pub(super) struct Backend {
-    client: Client,
-    public: Arc<Client>,
+    client: UploadClient,
+    public: Arc<UploadClient>,
     known: Known,
     reached: Cell<bool>,
     authorization: Option<HeaderValue>,
@@ -84,19 +65,20 @@ struct Ticket {
 impl Source {
     /// As the command line says.
     pub(super) fn of(args: &UploadArgs) -> Result<Self, CliError> {
-        let protocol = if args.http2 { Protocol::Http2 } else { Protocol::Http1 };
-        let client = |endpoint, protocol| {
-            Client::new(endpoint, protocol, &args.tls).map_err(CliError::Usage)
+        let protocol = if args.http2 { Offer::Http2 } else { Offer::Http1 };
+        let client = |endpoint: Endpoint, protocol| {
+            let tls = args.tls.config_for(&endpoint).map_err(CliError::usage)?;
+            Ok::<_, CliError>(UploadClient::new(endpoint, tls, protocol))
         };
-        let wrong = |key: &str, text: &str, why: &str| {
+        let wrong = |key: &str, text: &str, why: InvalidEndpoint| {
             CliError::Usage(format!("--{key} = {text:?}: {why}"))
         };
         if let Some(url) = &args.url {
             let url = &secret::url(url)?;
             let (endpoint, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
-            args.tls.of_use([&endpoint]).map_err(CliError::Usage)?;
+            args.tls.check_use([&endpoint]).map_err(CliError::usage)?;
             let client = Arc::new(client(endpoint, protocol)?);
-            return Ok(Self::Url(Place { client, path }));
+            return Ok(Self::Url(UploadUrl { client, path }));
         }
         let text = args.backend.as_deref().unwrap_or_default();
         let backend = Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
@@ -109,9 +91,9 @@ impl Source {
                     Endpoint::of_listener(text).map_err(|why| wrong("public", text, why))?;
                 (named, Known::Named)
             }
-            None => (backend.public_beside(&settings), Known::Guessed),
+            None => (public_beside(&backend, &settings), Known::Guessed),
         };
-        args.tls.of_use([&backend, &public]).map_err(CliError::Usage)?;
+        args.tls.check_use([&backend, &public]).map_err(CliError::usage)?;
         let token = secret::given(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
         let token = token.or(settings.backend_token);
         let secret =
@@ -125,11 +107,15 @@ impl Source {
         let digest = |secret: &Secret| hex(&sha2::Sha256::digest(secret.expose()));
         Ok(Self::Backend(Box::new(Backend {
             // A unix socket speaks HTTP/1.1, and a ticket is one small request.
-            client: client(backend, Protocol::Http1)?,
+            client: client(backend, Offer::Http1)?,
             public: Arc::new(client(public, protocol)?),
             known,
             reached: Cell::new(false),
-            authorization: token.as_ref().map(endpoint::bearer).transpose()?,
+            authorization: token
+                .as_ref()
+                .map(client::bearer)
+                .transpose()
+                .map_err(CliError::usage)?,
             finish_url,
             secret: secret.as_ref().map(digest),
             form: form.finish(),
@@ -140,7 +126,7 @@ impl Source {
     /// place, since a web app never takes a file that comes with a wrong one; of it only a digest is told.
     pub(super) fn target(&self) -> String {
         match self {
-            Self::Url(place) => place.url(),
+            Self::Url(url) => url.to_string(),
             Self::Backend(backend) => {
                 let place = format!("{} {}", backend.public.endpoint(), backend.finish_url);
                 match &backend.secret {
@@ -152,11 +138,11 @@ impl Source {
     }
 
     /// An upload that was begun before.
-    pub(super) fn again(&self, path: &str) -> Place {
+    pub(super) fn again(&self, path: &str) -> UploadUrl {
         match self {
-            Self::Url(place) => place.clone(),
+            Self::Url(url) => url.clone(),
             Self::Backend(backend) => {
-                Place { client: Arc::clone(&backend.public), path: path.to_owned() }
+                UploadUrl { client: Arc::clone(&backend.public), path: path.to_owned() }
             }
         }
     }
@@ -165,25 +151,27 @@ impl Source {
     /// for a server that is away. No ticket is asked for before the public listener has answered.
     ///
     /// Cancel: there may be a ticket that nobody uses; it ends by itself.
-    pub(super) async fn place(
+    pub(super) async fn url(
         &self,
         below: Option<&str>,
         retry_for: Option<Duration>,
-        teller: &Teller,
-    ) -> Result<Place, String> {
+        reporter: &Reporter,
+    ) -> Result<UploadUrl, CallError> {
         let backend = match self {
-            Self::Url(place) => return Ok(place.clone()),
+            Self::Url(url) => return Ok(url.clone()),
             Self::Backend(backend) => backend,
         };
         let mut backoff = Backoff::new(retry_for);
-        backend.reach(&mut backoff, teller).await?;
+        backend.reach(&mut backoff, reporter).await?;
         loop {
             match backend.ticket(below).await {
-                Ok(path) => return Ok(Place { client: Arc::clone(&backend.public), path }),
-                Err(Trouble::Final(why)) => return Err(why),
-                Err(Trouble::Passing { why, after }) => {
-                    let Some(pause) = backoff.pause(after) else { return Err(why) };
-                    teller.trouble(&why, pause);
+                Ok(path) => return Ok(UploadUrl { client: Arc::clone(&backend.public), path }),
+                Err(CallError::Permanent(why)) => return Err(CallError::Permanent(why)),
+                Err(CallError::Transient { why, after }) => {
+                    let Some(pause) = backoff.pause(after) else {
+                        return Err(CallError::Permanent(why));
+                    };
+                    reporter.waiting(&why, pause);
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -195,28 +183,28 @@ impl Backend {
     /// Once in a run: asks the public listener for anything, so that no ticket is taken in vain. A
     /// server that is away altogether is waited for; one whose backend listener alone answers is
     /// given [`TRIES`], since the address is a wrong one then.
-    async fn reach(&self, backoff: &mut Backoff, teller: &Teller) -> Result<(), String> {
+    async fn reach(&self, backoff: &mut Backoff, reporter: &Reporter) -> Result<(), CallError> {
         if self.reached.get() {
             return Ok(());
         }
         let public = self.public.endpoint();
         if self.known == Known::Guessed {
             let why = "host of --backend, port of the setting `listen`";
-            teller.note(&format!("uploading to {public} ({why}; --public names another)"));
+            reporter.note(&format!("uploading to {public} ({why}; --public names another)"));
         }
         let mut tries = 0;
         loop {
             let (why, after, alone) = match knock(&self.public).await {
                 Ok(()) => break,
-                Err(Trouble::Final(why)) => return Err(self.nobody(&why)),
-                Err(Trouble::Passing { why, after }) => {
+                Err(CallError::Permanent(why)) => return Err(self.unreachable(&why)),
+                Err(CallError::Transient { why, after }) => {
                     (why, after, knock(&self.client).await.is_ok())
                 }
             };
             tries += u32::from(alone);
             let pause = backoff.pause(after).filter(|_| tries < TRIES);
-            let Some(pause) = pause else { return Err(self.nobody(&why)) };
-            teller.trouble(&why, pause);
+            let Some(pause) = pause else { return Err(self.unreachable(&why)) };
+            reporter.waiting(&why, pause);
             tokio::time::sleep(pause).await;
         }
         backoff.reset();
@@ -224,42 +212,43 @@ impl Backend {
         Ok(())
     }
 
-    fn nobody(&self, why: &str) -> String {
+    fn unreachable(&self, why: &str) -> CallError {
         let how = match self.known {
             Known::Named => "as --public says; is it the public listener?",
             Known::Guessed => "guessed; name the public listener with --public",
         };
-        format!("{why} ({} is {how}); no ticket was requested", self.public.endpoint())
+        let public = self.public.endpoint();
+        CallError::Permanent(format!("{why} ({public} is {how}); no ticket was requested"))
     }
 
-    async fn ticket(&self, below: Option<&str>) -> Result<String, Trouble> {
+    async fn ticket(&self, below: Option<&str>) -> Result<String, CallError> {
         let mut form = form_urlencoded::Serializer::new(self.form.clone());
         below.iter().for_each(|below| _ = form.append_pair("metadata", below));
         let mut request = Request::post("/incoming/backend/new_upload")
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Either::Left(Full::new(Bytes::from(form.finish()))))
-            .map_err(|error| Trouble::Final(error.to_string()))?;
+            .map_err(|error| CallError::Permanent(error.to_string()))?;
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let answer = self.client.call(request, &Gauge::default(), Duration::ZERO).await?;
+        let answer = self.client.call(request, &BodyProgress::default(), Duration::ZERO).await?;
         let endpoint = self.client.endpoint();
-        match status::read::<Ticket>(&answer) {
+        match client::read::<Ticket>(&answer) {
             Ok(ticket) if is_path(&ticket.url) => Ok(ticket.url),
-            Ok(_) => {
-                Err(Trouble::Final(format!("{endpoint} did not return the path of an upload")))
-            }
-            Err(status::Refused::Unknown(why)) => {
-                Err(Trouble::Final(format!("{endpoint}: {why} (is this the backend listener?)")))
-            }
-            Err(refused) => Err(match refused.trouble() {
-                Trouble::Final(_) if answer.status.is_success() => {
-                    Trouble::Final(format!("{endpoint} is not a backend listener"))
+            Ok(_) => Err(CallError::Permanent(format!(
+                "{endpoint} did not return the path of an upload"
+            ))),
+            Err(RequestError::Unknown(why)) => Err(CallError::Permanent(format!(
+                "{endpoint}: {why} (is this the backend listener?)"
+            ))),
+            Err(refused) => Err(match refused.into_call_error() {
+                CallError::Permanent(_) if answer.status.is_success() => {
+                    CallError::Permanent(format!("{endpoint} is not a backend listener"))
                 }
-                Trouble::Final(why) => Trouble::Final(format!("{endpoint}: {why}")),
-                Trouble::Passing { why, after } => {
-                    Trouble::Passing { why: format!("{endpoint}: {why}"), after }
+                CallError::Permanent(why) => CallError::Permanent(format!("{endpoint}: {why}")),
+                CallError::Transient { why, after } => {
+                    CallError::Transient { why: format!("{endpoint}: {why}"), after }
                 }
             }),
         }
@@ -275,12 +264,12 @@ fn is_path(url: &str) -> bool {
 }
 
 /// Whether a listener answers, whatever it says.
-async fn knock(client: &Client) -> Result<(), Trouble> {
+async fn knock(client: &UploadClient) -> Result<(), CallError> {
     let request = Request::get("/incoming/frontend/")
         .header(ACCEPT, "application/json")
         .body(Either::Left(Full::default()))
-        .map_err(|error| Trouble::Final(error.to_string()))?;
-    client.call(request, &Gauge::default(), Duration::ZERO).await.map(drop)
+        .map_err(|error| CallError::Permanent(error.to_string()))?;
+    client.call(request, &BodyProgress::default(), Duration::ZERO).await.map(drop)
 }
 
 #[cfg(test)]

@@ -9,11 +9,8 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
-use crate::cli::CliError;
-use crate::cli::endpoint::{Endpoint, bearer};
-use crate::cli::http::{self, Gauge, Protocol, Trouble};
-use crate::cli::terminal;
-use crate::cli::trust::Credentials;
+use crate::cli::{CliError, Credentials, terminal};
+use crate::client::{self, BodyProgress, CallError, Endpoint, Offer};
 use crate::config::Secret;
 
 /// For connecting, asking and reading the whole answer: far more than a page takes, and short
@@ -31,9 +28,24 @@ pub(super) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
+/// Why a call to the backend listener did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum BackendError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the server refused: {0}")]
+    Refused(String),
+    #[error("{0}: no answer within {DEADLINE:?}")]
+    Timeout(Endpoint),
+    #[error("unexpected answer from {0}: {1}")]
+    OtherAnswer(Endpoint, String),
+    #[error("cannot ask {0}: {1}")]
+    Request(Endpoint, hyper::http::Error),
+}
+
 /// Knows where to call and with which token.
 pub(in crate::cli) struct Client {
-    client: http::Client<Full<Bytes>>,
+    client: client::Client<Full<Bytes>>,
     authorization: Option<HeaderValue>,
 }
 
@@ -44,33 +56,37 @@ impl Client {
         token: Option<&Secret>,
         credentials: &Credentials,
     ) -> Result<Self, CliError> {
-        credentials.of_use([&endpoint]).map_err(CliError::Usage)?;
-        let client = http::Client::new(endpoint, Protocol::Http1, credentials);
+        credentials.check_use([&endpoint]).map_err(CliError::usage)?;
+        let tls = credentials.config_for(&endpoint).map_err(CliError::usage)?;
         Ok(Self {
-            client: client.map_err(CliError::Usage)?.reading_up_to(PAGE_BYTES),
-            authorization: token.map(bearer).transpose()?,
+            client: client::Client::new(endpoint, tls, Offer::Http1).reading_up_to(PAGE_BYTES),
+            authorization: token.map(client::bearer).transpose().map_err(CliError::usage)?,
         })
     }
 
     /// `GET`s JSON. Changes nothing, so dropping it is harmless.
-    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, BackendError> {
         let request = Request::get(path).header(ACCEPT, "application/json");
         let answer = self.call(request, Bytes::new(), "").await?;
         serde_json::from_slice(&answer).map_err(|error| {
             let why = terminal::short(&error.to_string());
-            format!("unexpected answer from {}: {why}", self.client.endpoint())
+            BackendError::OtherAnswer(self.client.endpoint().clone(), why)
         })
     }
 
     /// `GET`s text. Changes nothing, so dropping it is harmless.
-    pub(in crate::cli) async fn text(&self, path: &str) -> Result<String, String> {
+    pub(in crate::cli) async fn text(&self, path: &str) -> Result<String, BackendError> {
         let answer = self.call(Request::get(path), Bytes::new(), "").await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// `POST`s a form; the fields travel in the body, since URLs end up in logs. Dropped while in
     /// flight, the server may or may not have done it; both calls may be repeated.
-    pub(super) async fn act(&self, path: &str, fields: &[(&str, &str)]) -> Result<(), String> {
+    pub(super) async fn act(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<(), BackendError> {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = Request::post(path)
             .header(ACCEPT, "application/json")
@@ -83,25 +99,25 @@ impl Client {
         request: hyper::http::request::Builder,
         body: Bytes,
         forbidden: &str,
-    ) -> Result<Bytes, String> {
+    ) -> Result<Bytes, BackendError> {
         let endpoint = self.client.endpoint();
         let mut request = request
             .header(CONNECTION, "close")
             .body(Full::new(body))
-            .map_err(|error| format!("cannot ask {endpoint}: {error}"))?;
+            .map_err(|error| BackendError::Request(endpoint.clone(), error))?;
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let gauge = Gauge::default();
-        let call = self.client.call(request, &gauge, Duration::ZERO);
+        let progress = BodyProgress::default();
+        let call = self.client.call(request, &progress, Duration::ZERO);
         match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) if answer.status.is_success() => Ok(answer.body),
             Ok(Ok(answer)) => {
-                let hint = if http::is_forbidden(&answer) { forbidden } else { "" };
-                Err(format!("the server refused: {}{hint}", http::refusal(&answer)))
+                let hint = if client::is_forbidden(&answer) { forbidden } else { "" };
+                Err(BackendError::Refused(format!("{}{hint}", client::refusal(&answer))))
             }
-            Ok(Err(trouble)) => Err(Trouble::line(trouble)),
-            Err(_) => Err(format!("{endpoint}: no answer within {DEADLINE:?}")),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(BackendError::Timeout(endpoint.clone())),
         }
     }
 }

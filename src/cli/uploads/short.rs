@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::client::Client;
+use super::client::{BackendError, Client};
 use crate::core::id::TicketId;
 
 /// Less than this is a slip of the hand rather than a part of an id.
@@ -22,21 +22,28 @@ struct Named {
     id: String,
 }
 
-/// What is wrong with a text that is no id and no beginning of one.
-pub(in crate::cli) fn no_id(typed: &str) -> String {
-    format!(
-        "{typed:?} is not a ticket id or the beginning of one: {LEAST_CHARS} characters or more, \
-         lower case"
-    )
+/// Why a text names no upload.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum IdError {
+    #[error(
+        "{0:?} is not a ticket id or the beginning of one: {LEAST_CHARS} characters or more, lower case"
+    )]
+    Invalid(String),
+    #[error("no upload has an id that begins with {0}")]
+    Unknown(String),
+    #[error("the ids of {count} uploads begin with {typed}: type more of it")]
+    Ambiguous { typed: String, count: String },
+    #[error(transparent)]
+    Call(#[from] BackendError),
 }
 
 /// The whole id. Changes nothing, so dropping it is harmless.
-pub(super) async fn whole(client: &Client, typed: &str) -> Result<String, String> {
+pub(super) async fn whole(client: &Client, typed: &str) -> Result<String, IdError> {
     if TicketId::parse(typed).is_ok() {
         return Ok(typed.to_owned());
     }
     if !is_beginning(typed) {
-        return Err(no_id(typed));
+        return Err(IdError::Invalid(typed.to_owned()));
     }
     let path = format!("/incoming/backend/uploads?limit={LOOKED_AT}&after={}", before(typed));
     let page: Page = client.read(&path).await?;
@@ -49,15 +56,16 @@ pub(in crate::cli) fn only<T>(
     typed: &str,
     mut found: Vec<T>,
     looked_at: usize,
-) -> Result<T, String> {
+) -> Result<T, IdError> {
     match (found.pop(), found.len()) {
         (Some(id), 0) => Ok(id),
         (Some(_), others) => {
             let count = others + 1;
             let least = if count == looked_at { "at least " } else { "" };
-            Err(format!("the ids of {least}{count} uploads begin with {typed}: type more of it"))
+            let count = format!("{least}{count}");
+            Err(IdError::Ambiguous { typed: typed.to_owned(), count })
         }
-        (None, _) => Err(format!("no upload has an id that begins with {typed}")),
+        (None, _) => Err(IdError::Unknown(typed.to_owned())),
     }
 }
 

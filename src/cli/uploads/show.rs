@@ -4,10 +4,10 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use indicatif::HumanBytes;
 use serde_json::Value;
 
 use crate::cli::terminal;
+use crate::core::units;
 
 /// The head of the list.
 pub(super) fn head(out: &mut impl Write) -> io::Result<()> {
@@ -43,7 +43,9 @@ pub(super) fn upload(upload: &Value, out: &mut impl Write) -> io::Result<()> {
     for (key, value) in fields {
         let shown = match &**key {
             "received" => ranges(upload),
-            "length" | "offset" | "chunk_size" | "max_chunk_size" => value.as_u64().and_then(size),
+            "length" | "offset" | "chunk_size" | "max_chunk_size" => {
+                value.as_u64().map(units::size_and_bytes)
+            }
             _ => None,
         };
         let shown = shown.unwrap_or_else(|| cell(key, Some(value)));
@@ -55,14 +57,8 @@ pub(super) fn upload(upload: &Value, out: &mut impl Write) -> io::Result<()> {
 /// What of the file is there, in short: with many holes the ranges themselves fill pages.
 fn ranges(upload: &Value) -> Option<String> {
     let (bytes, count) = (received(upload)?, upload.get("received")?.as_array()?.len());
-    let bytes = size(bytes).unwrap_or_else(|| bytes.to_string());
     let ranges = if count == 1 { "range" } else { "ranges" };
-    Some(format!("{bytes} in {count} {ranges}"))
-}
-
-/// Large numbers of bytes as people read them, with the number itself.
-fn size(bytes: u64) -> Option<String> {
-    (bytes >= 1024).then(|| format!("{bytes} ({})", HumanBytes(bytes)))
+    Some(format!("{} in {count} {ranges}", units::size_and_bytes(bytes)))
 }
 
 /// One value on one line; times as dates.
@@ -120,7 +116,7 @@ mod tests {
         check(&few, "length          9\nmax_chunk_size  -\nreceived        5 in 1 range\n");
         let many =
             json!({"length": 10_485_760, "received": [[0, 1_048_576], [2_097_152, 4_194_304]]});
-        let text = "length    10485760 (10.00 MiB)\nreceived  3145728 (3.00 MiB) in 2 ranges\n";
+        let text = "length    10485760 (10 MiB)\nreceived  3145728 (3 MiB) in 2 ranges\n";
         check(&many, text);
         check(&json!({"received": []}), "received  0 in 0 ranges\n");
         check(&json!({"received": [["x"]]}), "received  [[\"x\"]]\n");

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::thread::JoinHandle;
 
 use super::*;
+use crate::client::Endpoint;
 
 /// Answers one connection for each of `answers` and hands back what was asked: first line,
 /// `authorization` header, body.
@@ -58,12 +59,12 @@ fn dialogue(
 
 fn told(line: &str, target: Endpoint) -> Result<String, String> {
     #[derive(clap::Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         args: UploadsArgs,
     }
     let line = std::iter::once("uploads").chain(line.split_whitespace());
-    let args = <Line as clap::Parser>::try_parse_from(line).unwrap().args;
+    let args = <CommandLine as clap::Parser>::try_parse_from(line).unwrap().args;
     let client = Client::new(target, args.token.as_ref(), &args.tls).unwrap();
     let form = if args.json { Form::Json } else { Form::Table };
     let mut out = Vec::new();
@@ -71,8 +72,8 @@ fn told(line: &str, target: Endpoint) -> Result<String, String> {
     let command = with_secret(args.command).unwrap();
     match runtime.block_on(run(&client, command, form, &mut out)) {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
-        Err(Broken::Call(line)) => Err(line),
-        Err(Broken::Output(error)) => panic!("{error}"),
+        Err(UploadsError::Output(error)) => panic!("{error}"),
+        Err(error) => Err(error.to_string()),
     }
 }
 

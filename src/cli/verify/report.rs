@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::finding::{Finding, Rank};
 use crate::cli::terminal;
+use crate::core::units;
 
 /// The outcome of a look.
 pub(super) struct Report {
@@ -51,7 +51,7 @@ impl Report {
         };
         let _ = match self.bytes {
             0 => writeln!(text),
-            bytes => writeln!(text, "; {} read", HumanBytes(bytes)),
+            bytes => writeln!(text, "; {} read", units::size(bytes)),
         };
         text
     }

@@ -1,10 +1,10 @@
 //! What one upload may occupy of what all of them share.
 
 use super::*;
-use crate::core::limits::{CHUNKS, POLLS, SMALL_CALLS};
+use crate::core::limits::{CHUNKS, MIN_PIECE_BYTES, POLLS, SMALL_CALLS};
 use crate::engine::error::Fault;
 use crate::engine::error::{Full, SmallCallError};
-use crate::engine::verify::{MIN_PIECE_BYTES, Piece, Verdict, VerifyError};
+use crate::engine::verify::{Piece, Verdict, VerifyError};
 use sha2::Digest as _;
 
 /// A body of which nothing comes; it ends when the sender is dropped.

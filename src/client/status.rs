@@ -10,8 +10,9 @@ use hyper::StatusCode;
 use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::http::{Answer, Trouble, refusal};
-use crate::cli::terminal;
+use super::call::Answer;
+use super::error::{CallError, refusal};
+use crate::core::escape;
 use crate::core::extent::{Extent, ExtentSet};
 
 /// Chunks in flight that a server may suggest, as on the command line: each holds a connection and two blocks.
@@ -26,8 +27,8 @@ const MOST_RANGES: usize = 16 << 10;
 
 /// The status object.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Status {
-    pub(super) state: State,
+pub(crate) struct Status {
+    pub(crate) state: State,
     #[serde(deserialize_with = "ranges")]
     received: Vec<[u64; 2]>,
     chunk_size: u64,
@@ -40,16 +41,16 @@ pub(super) struct Status {
 
 /// The status object with the verdicts on pieces: the same, another, not held.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Verified {
+pub(crate) struct Verified {
     #[serde(flatten)]
-    pub(super) status: Status,
-    pub(super) verified: Vec<Option<bool>>,
+    pub(crate) status: Status,
+    pub(crate) verified: Vec<Option<bool>>,
 }
 
 /// Where an upload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(crate) enum State {
     New,
     Uploading,
     HandingOver,
@@ -60,8 +61,8 @@ pub(super) enum State {
 
 /// Why a request about an upload did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Trouble(Trouble),
+pub(crate) enum RequestError {
+    Call(CallError),
     /// The server knows no such upload, any more.
     Unknown(String),
     /// The body is larger than somebody on the way takes.
@@ -75,27 +76,27 @@ pub(super) enum Refused {
     Superseded(String),
 }
 
-impl From<Trouble> for Refused {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<CallError> for RequestError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
     }
 }
 
-impl Refused {
+impl RequestError {
     /// For requests that carry nothing that could be too large, or taken over.
-    pub(super) fn trouble(self) -> Trouble {
+    pub(crate) fn into_call_error(self) -> CallError {
         match self {
-            Self::Trouble(trouble) => trouble,
-            Self::Unknown(why) | Self::TooLarge(why) => Trouble::Final(why),
-            Self::TooMany { why, after } => Trouble::Passing { why, after },
-            Self::Superseded(why) => Trouble::passing(why),
+            Self::Call(error) => error,
+            Self::Unknown(why) | Self::TooLarge(why) => CallError::Permanent(why),
+            Self::TooMany { why, after } => CallError::Transient { why, after },
+            Self::Superseded(why) => CallError::transient(why),
         }
     }
 }
 
 impl Status {
     /// What the server has of a file of so many bytes; whatever else it says to have is not ours.
-    pub(super) fn received(&self, length: u64) -> ExtentSet {
+    pub(crate) fn received(&self, length: u64) -> ExtentSet {
         let mut set = ExtentSet::new();
         let within = |&[start, end]: &[u64; 2]| Extent::new(start, end.min(length));
         // In order, so that each is added at the end.
@@ -106,33 +107,33 @@ impl Status {
     }
 
     /// Bytes of a chunk, as the server suggests and at most as it allows.
-    pub(super) fn chunk_bytes(&self) -> u64 {
+    pub(crate) fn chunk_bytes(&self) -> u64 {
         let most = self.max_chunk_size.unwrap_or(MOST_SUGGESTED).max(LEAST_SUGGESTED);
         self.chunk_size.clamp(LEAST_SUGGESTED, MOST_SUGGESTED).min(most)
     }
 
     /// The most bytes that the server takes in a chunk.
-    pub(super) fn most_chunk_bytes(&self) -> u64 {
+    pub(crate) fn most_chunk_bytes(&self) -> u64 {
         self.max_chunk_size.map_or(u64::MAX, |most| most.max(LEAST_SUGGESTED))
     }
 
     /// Chunks in flight, as the server suggests.
-    pub(super) fn send_ahead(&self) -> usize {
+    pub(crate) fn send_ahead(&self) -> usize {
         usize::try_from(self.send_ahead.clamp(1, MOST_AHEAD)).unwrap_or(1)
     }
 
     /// Why it was cancelled or failed, or what the handover waits for.
-    pub(super) fn reason(&self) -> Option<String> {
-        self.reason.as_deref().map(terminal::short)
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.reason.as_deref().map(escape::excerpt)
     }
 
     /// Whether chunks should carry a digest: the web app wants to be sure of every byte.
-    pub(super) fn wants_digests(&self) -> bool {
+    pub(crate) fn wants_digests(&self) -> bool {
         self.digest.as_deref() == Some("sha-256")
     }
 
     /// Whether it takes bytes.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::New | State::Uploading)
     }
 }
@@ -168,7 +169,7 @@ struct Problem {
 }
 
 /// The status that an answer brings, or what is wrong.
-pub(super) fn judge(answer: &Answer) -> Result<Status, Refused> {
+pub(crate) fn of_answer(answer: &Answer) -> Result<Status, RequestError> {
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
     let over = problem.and_then(|problem| problem.upload);
     match (answer.status, over) {
@@ -179,25 +180,25 @@ pub(super) fn judge(answer: &Answer) -> Result<Status, Refused> {
 }
 
 /// An answer of any kind.
-pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, Refused> {
+pub(crate) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, RequestError> {
     if answer.status == StatusCode::OK {
         return serde_json::from_slice(&answer.body).map_err(|_| {
-            Trouble::Final("the server at this URL is not an upload server".into()).into()
+            CallError::Permanent("the server at this URL is not an upload server".into()).into()
         });
     }
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
     let code = problem.as_ref().and_then(|problem| problem.code.as_deref());
     let (why, after) = (refusal(answer), answer.retry_after);
     Err(match answer.status.as_u16() {
-        404 => Refused::Unknown(why),
-        413 => Refused::TooLarge(why),
-        429 => Refused::TooMany { why, after },
-        409 if code == Some("superseded") => Refused::Superseded(why),
+        404 => RequestError::Unknown(why),
+        413 => RequestError::TooLarge(why),
+        429 => RequestError::TooMany { why, after },
+        409 if code == Some("superseded") => RequestError::Superseded(why),
         // Something on the way turned a bit. A file that has changed is found out by who reads it.
-        400 if code == Some("digest-mismatch") => Trouble::Passing { why, after }.into(),
-        501 | 505 => Trouble::Final(why).into(),
-        408 | 425 | 500..=599 => Trouble::Passing { why, after }.into(),
-        _ => Trouble::Final(why).into(),
+        400 if code == Some("digest-mismatch") => CallError::Transient { why, after }.into(),
+        501 | 505 => CallError::Permanent(why).into(),
+        408 | 425 | 500..=599 => CallError::Transient { why, after }.into(),
+        _ => CallError::Permanent(why).into(),
     })
 }
 
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn statuses() {
-        let status = judge(&answer(200, UPLOAD, None)).unwrap();
+        let status = of_answer(&answer(200, UPLOAD, None)).unwrap();
         assert_eq!(status.state, State::Cancelled);
         assert_eq!(status.received(10).bytes(), 4);
         assert_eq!(status.received(5).bytes(), 3);
@@ -227,9 +228,9 @@ mod tests {
         assert_eq!(status.reason().unwrap(), "too\\u{1b} late");
         assert!(!status.wants_digests());
         let asked = UPLOAD.replacen('{', r#"{"digest":"sha-256","#, 1);
-        assert!(judge(&answer(200, &asked, None)).unwrap().wants_digests());
+        assert!(of_answer(&answer(200, &asked, None)).unwrap().wants_digests());
         let over = format!(r#"{{"code":"upload-over","upload":{UPLOAD}}}"#);
-        assert_eq!(judge(&answer(410, &over, None)).unwrap().state, State::Cancelled);
+        assert_eq!(of_answer(&answer(410, &over, None)).unwrap().state, State::Cancelled);
         let verified = UPLOAD.replacen('{', r#"{"verified":[true,false,null],"#, 1);
         let verified: Verified = read(&answer(200, &verified, None)).unwrap();
         assert_eq!(verified.verified, [Some(true), Some(false), None]);
@@ -246,7 +247,7 @@ mod tests {
             };
             let text = UPLOAD.replace(&format!("\"{key}\":{old}"), &format!("\"{key}\":{value}"));
             assert!(old == value || text != UPLOAD);
-            judge(&answer(200, &text, None)).unwrap()
+            of_answer(&answer(200, &text, None)).unwrap()
         };
         let most = u64::MAX.to_string();
         for (value, ahead) in [("0", 1), ("1", 1), ("64", 64), ("65", 64), (&*most, 64)] {
@@ -267,22 +268,22 @@ mod tests {
         let ranges = |count: u64| {
             let ranges: Vec<_> = (0..count).rev().map(|at| [2 * at, 2 * at + 1]).collect();
             let text = UPLOAD.replace("[[0,2],[4,6]]", &serde_json::to_string(&ranges).unwrap());
-            judge(&answer(200, &text, None)).unwrap().received(u64::MAX)
+            of_answer(&answer(200, &text, None)).unwrap().received(u64::MAX)
         };
         assert_eq!(ranges(4096).as_slice().len(), 4096);
         assert_eq!(ranges(200_000).as_slice().len(), MOST_RANGES);
         let overflow = UPLOAD.replace("[4,6]", &format!("[{most},0],[7,7],[5,{most}]"));
-        assert_eq!(judge(&answer(200, &overflow, None)).unwrap().received(9).bytes(), 6);
+        assert_eq!(of_answer(&answer(200, &overflow, None)).unwrap().received(9).bytes(), 6);
     }
 
     #[test]
     fn troubles() {
         let judged = |status: u16, body: &str, after: Option<u64>| {
-            judge(&answer(status, body, after)).unwrap_err()
+            of_answer(&answer(status, body, after)).unwrap_err()
         };
         let passing = |status: u16, body: &str, after: Option<u64>| {
-            let trouble = judged(status, body, after).trouble();
-            let Trouble::Passing { after: asked, .. } = trouble else { panic!("{trouble:?}") };
+            let trouble = judged(status, body, after).into_call_error();
+            let CallError::Transient { after: asked, .. } = trouble else { panic!("{trouble:?}") };
             assert_eq!(asked, after.map(Duration::from_secs), "{status}");
         };
         passing(503, "", Some(2));
@@ -293,7 +294,10 @@ mod tests {
         passing(409, r#"{"code":"superseded"}"#, None);
         passing(400, r#"{"code":"digest-mismatch"}"#, None);
         let fatal = |status: u16, body: &str, line: &str| {
-            assert_eq!(judged(status, body, None).trouble(), Trouble::Final(line.into()));
+            assert_eq!(
+                judged(status, body, None).into_call_error(),
+                CallError::Permanent(line.into())
+            );
         };
         fatal(404, r#"{"detail":"no such upload"}"#, "404 Not Found: no such upload");
         fatal(409, r#"{"code":"length-changed","title":"x"}"#, "409 Conflict: x");
@@ -301,7 +305,7 @@ mod tests {
         fatal(410, "", "410 Gone: ");
         fatal(501, "", "501 Not Implemented: ");
         fatal(200, "<html>", "the server at this URL is not an upload server");
-        assert!(matches!(judged(413, "", None), Refused::TooLarge(_)));
-        assert!(matches!(judged(404, "", None), Refused::Unknown(_)));
+        assert!(matches!(judged(413, "", None), RequestError::TooLarge(_)));
+        assert!(matches!(judged(404, "", None), RequestError::Unknown(_)));
     }
 }

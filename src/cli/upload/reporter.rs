@@ -5,11 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::rate::Rate;
 use crate::cli::terminal;
+use crate::client::Observer;
+use crate::core::units;
 
 /// Drawn this often: the eye sees no more.
 const PER_SECOND: u8 = 10;
@@ -26,7 +28,7 @@ pub(super) enum Form {
 }
 
 /// What is told of one file.
-pub(super) struct Teller {
+pub(super) struct Reporter {
     form: Form,
     name: String,
     length: u64,
@@ -68,7 +70,7 @@ impl Form {
     }
 }
 
-impl Teller {
+impl Reporter {
     /// `turn` is this file's number and how many there are.
     pub(super) fn new(form: Form, name: &str, length: u64, turn: (usize, usize)) -> Self {
         let bar = if form == Form::Lines && terminal::is_watched() {
@@ -120,83 +122,15 @@ impl Teller {
         self.event(if acknowledged > 0 { "resumed" } else { "started" }, more);
     }
 
-    /// What the server has as this run begins to send.
-    pub(super) fn sending_from(&self, acknowledged: u64) {
-        self.from.set(acknowledged);
-        self.moved(acknowledged, 0);
-    }
-
     /// Bytes that the server has got since this run began to send.
     pub(super) fn sent(&self) -> u64 {
         self.acknowledged.get().saturating_sub(self.from.get())
-    }
-
-    /// Bytes that are acknowledged by now, and those that are on their way besides.
-    pub(super) fn moved(&self, acknowledged: u64, ahead: u64) {
-        let now = Instant::now();
-        if acknowledged > self.acknowledged.get() {
-            self.said.replace(None);
-        }
-        self.acknowledged.set(acknowledged);
-        let there = acknowledged.saturating_add(ahead).min(self.length);
-        let mut rate = self.rate.borrow_mut();
-        rate.note(now, there);
-        let (speed, left) = (rate.per_second(), rate.left(self.length - there));
-        self.bar.set_position(there);
-        if self.said.borrow().is_none() {
-            self.bar.set_message(pace(speed, left));
-        }
-        if self.told.get().is_none_or(|told| now.duration_since(told) >= TOLD) {
-            self.told.set(Some(now));
-            let left = left.map(|left| left.as_secs());
-            let more = json!({ "acknowledged": acknowledged, "sent": self.sent(), "under_way": there.saturating_sub(acknowledged), "bytes_per_s": speed, "eta_s": left });
-            self.event("progress", more);
-        }
     }
 
     /// What is acknowledged, in percent.
     pub(super) fn percent(&self) -> u64 {
         let done = u128::from(self.acknowledged.get()) * 100;
         u64::try_from(done.checked_div(u128::from(self.length)).unwrap_or(100)).unwrap_or(100)
-    }
-
-    /// The file is held against what the server has of it.
-    pub(super) fn comparing(&self, bytes: u64) {
-        self.bar.set_message("comparing");
-        self.event("comparing", json!({ "bytes": bytes }));
-    }
-
-    /// All of it is there; the web app is taking it over.
-    pub(super) fn handing_over(&self, reason: Option<&str>) {
-        self.bar.set_position(self.length);
-        self.bar.set_message(terminal::text(reason.unwrap_or("handing over")));
-        self.event("handing_over", json!({ "reason": reason }));
-    }
-
-    /// The web app has not taken it: it refuses, or lets wait. People are told once.
-    pub(super) fn not_taken(&self, reason: Option<&str>) {
-        if self.form == Form::Json || self.untaken.replace(true) {
-            return;
-        }
-        let why = reason.unwrap_or("the web app has not taken the file yet");
-        let where_told = "see its answers with `incoming uploads show` and in the server's log";
-        self.note(&format!("all bytes are on the server; {why} ({where_told})"));
-    }
-
-    /// Something is in the way and will be tried again. People are told once, until something gets on.
-    pub(super) fn trouble(&self, why: &str, pause: Duration) {
-        self.event("waiting", json!({ "why": why, "retry_in_s": pause.as_secs_f64() }));
-        if self.form == Form::Json || self.said.borrow().is_some() {
-            return;
-        }
-        self.said.replace(Some(why.to_owned()));
-        self.bar.set_message("waiting");
-        self.note(&format!("{why}; trying again"));
-    }
-
-    /// A line that does not disturb the bar.
-    pub(super) fn note(&self, line: &str) {
-        self.bar.suspend(|| self.form.note(&format!("{}: {line}", self.name)));
     }
 
     /// It arrived.
@@ -222,29 +156,93 @@ impl Teller {
     }
 }
 
+/// What is told to people once, programs hear each time.
+impl Observer for Reporter {
+    fn sending_from(&self, acknowledged: u64) {
+        self.from.set(acknowledged);
+        self.progress(acknowledged, 0);
+    }
+
+    fn progress(&self, acknowledged: u64, ahead: u64) {
+        let now = Instant::now();
+        if acknowledged > self.acknowledged.get() {
+            self.said.replace(None);
+        }
+        self.acknowledged.set(acknowledged);
+        let there = acknowledged.saturating_add(ahead).min(self.length);
+        let mut rate = self.rate.borrow_mut();
+        rate.note(now, there);
+        let (speed, left) = (rate.per_second(), rate.left(self.length - there));
+        self.bar.set_position(there);
+        if self.said.borrow().is_none() {
+            self.bar.set_message(pace(speed, left));
+        }
+        if self.told.get().is_none_or(|told| now.duration_since(told) >= TOLD) {
+            self.told.set(Some(now));
+            let left = left.map(|left| left.as_secs());
+            let more = json!({ "acknowledged": acknowledged, "sent": self.sent(), "under_way": there.saturating_sub(acknowledged), "bytes_per_s": speed, "eta_s": left });
+            self.event("progress", more);
+        }
+    }
+
+    fn comparing(&self, bytes: u64) {
+        self.bar.set_message("comparing");
+        self.event("comparing", json!({ "bytes": bytes }));
+    }
+
+    fn handing_over(&self, reason: Option<&str>) {
+        self.bar.set_position(self.length);
+        self.bar.set_message(terminal::text(reason.unwrap_or("handing over")));
+        self.event("handing_over", json!({ "reason": reason }));
+    }
+
+    fn not_taken(&self, reason: Option<&str>) {
+        if self.form == Form::Json || self.untaken.replace(true) {
+            return;
+        }
+        let why = reason.unwrap_or("the web app has not taken the file yet");
+        let where_told = "see its answers with `incoming uploads show` and in the server's log";
+        self.note(&format!("all bytes are on the server; {why} ({where_told})"));
+    }
+
+    fn waiting(&self, why: &str, pause: Duration) {
+        self.event("waiting", json!({ "why": why, "retry_in_s": pause.as_secs_f64() }));
+        if self.form == Form::Json || self.said.borrow().is_some() {
+            return;
+        }
+        self.said.replace(Some(why.to_owned()));
+        self.bar.set_message("waiting");
+        self.note(&format!("{why}; trying again"));
+    }
+
+    fn note(&self, line: &str) {
+        self.bar.suspend(|| self.form.note(&format!("{}: {line}", self.name)));
+    }
+}
+
 /// How large a file is, and what of it was sent in this run.
 fn done(length: u64, sent: u64, took: Duration) -> String {
-    let (whole, seconds) = (HumanBytes(length), took.as_secs_f64());
+    let (whole, seconds) = (units::size(length), took.as_secs_f64());
     if sent == 0 && length > 0 {
         return format!("{whole}, all of which the server already had");
     }
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     let rate = match sent {
         0 => String::new(),
-        _ => format!(" ({}/s)", HumanBytes(sent.saturating_mul(1000) / millis)),
+        _ => format!(" ({}/s)", units::size(sent.saturating_mul(1000) / millis)),
     };
     match length - sent.min(length) {
         0 => format!("{whole} in {seconds:.1} s{rate}"),
         before => {
-            let (sent, before) = (HumanBytes(sent), HumanBytes(before));
+            let (sent, before) = (units::size(sent), units::size(before));
             format!("{whole}: {sent} sent now in {seconds:.1} s{rate}, {before} before")
         }
     }
 }
 
 fn pace(speed: Option<u64>, left: Option<Duration>) -> String {
-    let speed = speed.map(|speed| format!("{}/s", HumanBytes(speed))).unwrap_or_default();
-    let left = left.map(|left| format!("  {} left", HumanDuration(left))).unwrap_or_default();
+    let speed = speed.map(|speed| format!("{}/s", units::size(speed))).unwrap_or_default();
+    let left = left.map(|left| format!("  {} left", units::duration(left))).unwrap_or_default();
     format!("{speed}{left}")
 }
 
@@ -257,13 +255,9 @@ mod tests {
         let check = |length, sent, expected: &str| {
             assert_eq!(done(length, sent, Duration::from_secs(2)), expected);
         };
-        check(4 << 20, 4 << 20, "4.00 MiB in 2.0 s (2.00 MiB/s)");
-        check(
-            4 << 20,
-            1 << 20,
-            "4.00 MiB: 1.00 MiB sent now in 2.0 s (512.00 KiB/s), 3.00 MiB before",
-        );
-        check(4 << 20, 0, "4.00 MiB, all of which the server already had");
-        check(0, 0, "0 B in 2.0 s");
+        check(4 << 20, 4 << 20, "4 MiB in 2.0 s (2 MiB/s)");
+        check(4 << 20, 1 << 20, "4 MiB: 1 MiB sent now in 2.0 s (512 KiB/s), 3 MiB before");
+        check(4 << 20, 0, "4 MiB, all of which the server already had");
+        check(0, 0, "0 bytes in 2.0 s");
     }
 }

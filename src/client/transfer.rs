@@ -11,14 +11,15 @@ use std::time::Duration;
 use hyper::Method;
 use tokio::task::JoinSet;
 
-use super::calls::{Digests, POLL, Upload};
-use super::plan::{next, without};
+use super::call::BodyProgress;
+use super::compare::{self, Coverage};
+use super::error::{CallError, TransferError};
+use super::identity::FileError;
 use super::retry::Backoff;
-use super::same::{self, Closeness};
-use super::status::{Refused, State, Status};
-use super::tell::Teller;
-use crate::cli::http::{Gauge, Trouble};
+use super::status::{RequestError, State, Status};
+use super::upload::{Digests, POLL, Upload, next_chunk};
 use crate::core::extent::{Extent, ExtentSet};
+use crate::core::units;
 
 /// What moved is looked at so often.
 const TICK: Duration = Duration::from_millis(250);
@@ -33,30 +34,48 @@ const SUPERSEDED: u32 = 3;
 
 /// As asked for on the command line; else the server's suggestions hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Bytes per chunk.
-    pub(super) chunk_size: Option<u64>,
+    pub(crate) chunk_size: Option<u64>,
     /// Chunks in flight.
-    pub(super) parallel: Option<u32>,
+    pub(crate) parallel: Option<u32>,
     /// After so long without progress it is given up.
-    pub(super) retry_for: Option<Duration>,
+    pub(crate) retry_for: Option<Duration>,
+}
+
+/// Who is told how a transfer gets on.
+pub(crate) trait Observer {
+    /// Sending begins; the server has so many bytes.
+    fn sending_from(&self, acknowledged: u64);
+    /// Bytes that are acknowledged by now, and those that are on their way besides.
+    fn progress(&self, acknowledged: u64, ahead: u64);
+    /// So many bytes at the server are compared with the file's.
+    fn comparing(&self, bytes: u64);
+    /// All bytes are acknowledged; the web app is taking the file over.
+    fn handing_over(&self, reason: Option<&str>);
+    /// The web app has not taken the file: it refuses, or lets wait.
+    fn not_taken(&self, reason: Option<&str>);
+    /// A call failed and is repeated after `pause`.
+    fn waiting(&self, why: &str, pause: Duration);
+    /// Something is not as it was asked for, but is no failure.
+    fn note(&self, line: &str);
 }
 
 /// One upload, and what this run knows of it.
-pub(super) struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     upload: Arc<Upload>,
     length: u64,
-    teller: &'a Teller,
+    observer: &'a dyn Observer,
     pace: Pace,
     /// Acknowledged, as far as was told.
     known: ExtentSet,
     /// Taken for the file's bytes, and not compared again but by the last comparison: sent by this run and
     /// acknowledged, or held by the server when a comparison found no difference. That was of every byte only with
-    /// [`Closeness::All`]; otherwise, as after trouble, of samples, and of nothing in ranges under 4 KiB.
+    /// [`Coverage::Full`]; otherwise, as after trouble, of samples, and of nothing in ranges under 4 KiB.
     sure: ExtentSet,
     /// On their way, and how far.
-    under_way: Vec<(Extent, Arc<Gauge>)>,
-    sending: JoinSet<(Extent, Result<Status, Refused>)>,
+    under_way: Vec<(Extent, Arc<BodyProgress>)>,
+    sending: JoinSet<(Extent, Result<Status, RequestError>)>,
     backoff: Backoff,
     /// Larger chunks were refused.
     ceiling: u64,
@@ -66,11 +85,11 @@ pub(super) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    pub(super) fn new(upload: Upload, teller: &'a Teller, pace: Pace) -> Self {
+    pub(crate) fn new(upload: Upload, observer: &'a dyn Observer, pace: Pace) -> Self {
         Self {
-            length: upload.source.facts.size,
+            length: upload.source.stat.size,
             upload: Arc::new(upload),
-            teller,
+            observer,
             pace,
             known: ExtentSet::new(),
             sure: ExtentSet::new(),
@@ -87,11 +106,11 @@ impl<'a> Transfer<'a> {
     /// Returns the last status.
     ///
     /// Cancel: chunks under way break off; what was acknowledged stays.
-    pub(super) async fn send(&mut self, mut status: Status) -> Result<Status, Ended> {
+    pub(crate) async fn send(&mut self, mut status: Status) -> Result<Status, TransferError> {
         self.known = status.received(self.length);
         let asked = self.pace.parallel.map(|count| usize::try_from(count).unwrap_or(1).max(1));
         self.parallel = asked.unwrap_or_else(|| status.send_ahead());
-        self.teller.sending_from(self.known.bytes());
+        self.observer.sending_from(self.known.bytes());
         let mut tick = tokio::time::interval(TICK);
         while status.is_open() {
             if let Some(fresh) = self.start(&status).await? {
@@ -108,15 +127,14 @@ impl<'a> Transfer<'a> {
             };
             let answer = match done {
                 Some(done) => {
-                    let (extent, answer) = done
-                        .map_err(|error| Ended::Open(format!("a chunk task panicked: {error}")))?;
+                    let (extent, answer) = done?;
                     self.arrived(extent);
                     self.counted(extent, answer)
                 }
                 // All of it is acknowledged, and yet the upload is not complete: ask how it stands.
                 None => {
                     let why = "the server does not confirm that it has the whole file";
-                    Err(Trouble::passing(why).into())
+                    Err(CallError::transient(why).into())
                 }
             };
             match answer {
@@ -136,28 +154,31 @@ impl<'a> Transfer<'a> {
 
     /// Starts every chunk that may go now. A status where the comparison before the last chunk showed
     /// that things stand otherwise than was known.
-    async fn start(&mut self, status: &Status) -> Result<Option<Status>, Ended> {
+    async fn start(&mut self, status: &Status) -> Result<Option<Status>, TransferError> {
         while self.sending.len() < self.parallel {
             let mut taken = self.known.clone();
             self.under_way.iter().for_each(|(extent, _)| taken.insert(*extent));
-            let Some(extent) = next(&taken, self.length, self.chunk_bytes(status)) else { break };
+            let Some(extent) = next_chunk(&taken, self.length, self.chunk_bytes(status)) else {
+                break;
+            };
             taken.insert(extent);
             if taken.bytes() == self.length {
                 // It completes the file: alone, and only of the same file.
                 if !self.sending.is_empty() {
                     break;
                 }
-                self.upload.source.facts.still(&self.upload.source.file)?;
+                self.upload.source.stat.still(&self.upload.source.file)?;
                 let held = self.known.clone();
-                if let Some(fresh) = self.compare(&held, Closeness::Sample).await? {
+                if let Some(fresh) = self.compare(&held, Coverage::Sample).await? {
                     return Ok(Some(fresh));
                 }
             }
-            let gauge = Arc::new(Gauge::default());
-            self.under_way.push((extent, Arc::clone(&gauge)));
+            let progress = Arc::new(BodyProgress::default());
+            self.under_way.push((extent, Arc::clone(&progress)));
             let digests = if status.wants_digests() { Digests::Sha256 } else { Digests::None };
             let upload = Arc::clone(&self.upload);
-            self.sending.spawn(async move { (extent, upload.put(extent, digests, &gauge).await) });
+            self.sending
+                .spawn(async move { (extent, upload.put(extent, digests, &progress).await) });
         }
         Ok(None)
     }
@@ -165,11 +186,11 @@ impl<'a> Transfer<'a> {
     /// After a chunk that was not acknowledged. A fresh status, where one was read.
     async fn recover(
         &mut self,
-        refused: Refused,
+        refused: RequestError,
         status: &Status,
-    ) -> Result<Option<Status>, Ended> {
-        let trouble = match refused {
-            Refused::TooLarge(why) => {
+    ) -> Result<Option<Status>, TransferError> {
+        let error = match refused {
+            RequestError::TooLarge(why) => {
                 let size = self.chunk_bytes(status);
                 if size <= LEAST_CHUNK {
                     return Err(why.into());
@@ -177,28 +198,28 @@ impl<'a> Transfer<'a> {
                 // What the others in flight are answered is the same, and says nothing new.
                 if size > self.ceiling / 2 || self.ceiling == u64::MAX {
                     self.ceiling = (size / 2).max(LEAST_CHUNK);
-                    let smaller = indicatif::HumanBytes(self.ceiling);
-                    self.teller.note(&format!("{why}; going on with chunks of {smaller}"));
+                    let smaller = units::size(self.ceiling);
+                    self.observer.note(&format!("{why}; going on with chunks of {smaller}"));
                 }
                 self.drain().await?;
                 return self.look().await.map(Some);
             }
-            Refused::Superseded(why) => {
+            RequestError::Superseded(why) => {
                 self.superseded += 1;
                 if self.superseded >= SUPERSEDED {
                     return Err(format!("{why}; another client sends the same file").into());
                 }
-                Trouble::passing(why)
+                CallError::transient(why)
             }
-            Refused::TooMany { why, after } => {
+            RequestError::TooMany { why, after } => {
                 self.parallel = (self.parallel - 1).max(1);
-                Trouble::Passing { why, after }
+                CallError::Transient { why, after }
             }
-            other => other.trouble(),
+            other => other.into_call_error(),
         };
-        let (why, after) = match trouble {
-            Trouble::Final(why) => return Err(why.into()),
-            Trouble::Passing { why, after } => (why, after),
+        let (why, after) = match error {
+            CallError::Permanent(why) => return Err(why.into()),
+            CallError::Transient { why, after } => (why, after),
         };
         self.pause(why, after).await?;
         self.drain().await?;
@@ -206,7 +227,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// The status anew, and what others have sent meanwhile compared.
-    async fn look(&mut self) -> Result<Status, Ended> {
+    async fn look(&mut self) -> Result<Status, TransferError> {
         let status = self.ask(&Method::GET, "", "").await?;
         let before = self.known.bytes();
         self.known = status.received(self.length);
@@ -215,7 +236,7 @@ impl<'a> Transfer<'a> {
         }
         self.tell();
         if status.is_open()
-            && let Some(fresh) = self.trust(&status, Closeness::Sample).await?
+            && let Some(fresh) = self.trust(&status, Coverage::Sample).await?
         {
             self.known = fresh.received(self.length);
             return Ok(fresh);
@@ -224,16 +245,15 @@ impl<'a> Transfer<'a> {
     }
 
     /// What broke off by the same cause, or arrived meanwhile, needs no pause of its own.
-    async fn drain(&mut self) -> Result<(), Ended> {
+    async fn drain(&mut self) -> Result<(), TransferError> {
         // Those that are still moving go on.
         tokio::task::yield_now().await;
         while let Some(done) = self.sending.try_join_next() {
-            let (extent, answer) =
-                done.map_err(|error| Ended::Open(format!("a chunk task panicked: {error}")))?;
+            let (extent, answer) = done?;
             self.arrived(extent);
             match self.counted(extent, answer) {
                 Ok(fresh) => self.acknowledged(&fresh),
-                Err(Refused::Trouble(Trouble::Final(why))) => return Err(why.into()),
+                Err(RequestError::Call(CallError::Permanent(why))) => return Err(why.into()),
                 Err(_) => {}
             }
         }
@@ -242,11 +262,11 @@ impl<'a> Transfer<'a> {
 
     /// Compares what the server holds and this run is not sure of, as closely as `how` says. A fresh status where
     /// the server holds something else by now.
-    pub(super) async fn trust(
+    pub(crate) async fn trust(
         &mut self,
         status: &Status,
-        how: Closeness,
-    ) -> Result<Option<Status>, Ended> {
+        how: Coverage,
+    ) -> Result<Option<Status>, TransferError> {
         let mut foreign = ExtentSet::new();
         for extent in status.received(self.length).as_slice() {
             foreign.insert_all(&self.sure.missing_in(*extent));
@@ -258,35 +278,39 @@ impl<'a> Transfer<'a> {
         Ok(fresh)
     }
 
-    async fn compare(&mut self, held: &ExtentSet, how: Closeness) -> Result<Option<Status>, Ended> {
+    async fn compare(
+        &mut self,
+        held: &ExtentSet,
+        how: Coverage,
+    ) -> Result<Option<Status>, TransferError> {
         if held.is_empty() {
             return Ok(None);
         }
-        let Some(pieces) = same::pieces(held, self.length, how) else {
+        let Some(pieces) = compare::pieces(held, self.length, how) else {
             let why = "the server has pieces of it that are too small to compare";
-            return Err(Ended::Open(format!("{why}: nothing more is sent")));
+            return Err(TransferError::Resumable(format!("{why}: nothing more is sent")));
         };
-        if how == Closeness::All {
-            self.teller.comparing(held.bytes());
+        if how == Coverage::Full {
+            self.observer.comparing(held.bytes());
         }
-        for batch in same::batches(&pieces) {
+        for batch in compare::batches(&pieces) {
             let count = batch.len();
             let (file, batch) = (Arc::clone(&self.upload.source.file), batch.to_vec());
-            let body = tokio::task::spawn_blocking(move || same::body(&file, &batch));
-            let body = body.await.map_err(|error| Ended::Open(error.to_string()))??;
+            let body = tokio::task::spawn_blocking(move || compare::body(&file, &batch));
+            let body = body.await?.map_err(FileError::from)?;
             let verified = loop {
-                match self.upload.verify(&body).await.map_err(Refused::trouble) {
+                match self.upload.verify(&body).await.map_err(RequestError::into_call_error) {
                     Ok(verified) => break verified,
-                    Err(Trouble::Final(why)) => return Err(why.into()),
-                    Err(Trouble::Passing { why, after }) => self.pause(why, after).await?,
+                    Err(CallError::Permanent(why)) => return Err(why.into()),
+                    Err(CallError::Transient { why, after }) => self.pause(why, after).await?,
                 }
             };
             if verified.verified.len() != count && verified.status.is_open() {
                 let why = "the server compared other pieces than requested";
-                return Err(Ended::Open(format!("{why}: nothing more is sent")));
+                return Err(TransferError::Resumable(format!("{why}: nothing more is sent")));
             }
             if verified.verified.contains(&Some(false)) {
-                return Err(Ended::Changed);
+                return Err(TransferError::Changed);
             }
             // Over by now, or the server has lost it since (a power cut with `ack = written`).
             if verified.verified.contains(&None) {
@@ -317,12 +341,12 @@ impl<'a> Transfer<'a> {
     fn counted(
         &mut self,
         extent: Extent,
-        answer: Result<Status, Refused>,
-    ) -> Result<Status, Refused> {
+        answer: Result<Status, RequestError>,
+    ) -> Result<Status, RequestError> {
         let fresh = answer?;
         if fresh.is_open() && !fresh.received(self.length).contains(extent) {
             return Err(
-                Trouble::passing("the server does not count a chunk that it accepted").into()
+                CallError::transient("the server does not count a chunk that it accepted").into()
             );
         }
         self.sure.insert(extent);
@@ -334,36 +358,36 @@ impl<'a> Transfer<'a> {
     }
 
     fn tell(&self) {
-        let ahead = self.under_way.iter().map(|(extent, gauge)| {
-            let unknown = without(*extent, &self.known);
-            gauge.moved().min(unknown)
-        });
-        self.teller.moved(self.known.bytes(), ahead.sum());
+        let ahead = self
+            .under_way
+            .iter()
+            .map(|(extent, progress)| progress.moved().min(self.known.missing_in(*extent).bytes()));
+        self.observer.progress(self.known.bytes(), ahead.sum());
     }
 
     /// Waits until the upload is over, as long as the server tries; only one end is good.
-    pub(super) async fn handed_over(&mut self, mut status: Status) -> Result<(), Ended> {
+    pub(crate) async fn handed_over(&mut self, mut status: Status) -> Result<(), TransferError> {
         let mut looks = 0;
         loop {
             let reason = status.reason();
             let why = |word: &str| match &reason {
-                Some(reason) => Ended::Over(format!("{word}: {reason}")),
-                None => Ended::Over(word.into()),
+                Some(reason) => TransferError::Terminal(format!("{word}: {reason}")),
+                None => TransferError::Terminal(word.into()),
             };
             match status.state {
                 State::Finished => return Ok(()),
                 State::Cancelled => return Err(why("cancelled")),
                 State::Failed => return Err(why("failed")),
                 State::New | State::Uploading => {
-                    return Err(Ended::Open(
+                    return Err(TransferError::Resumable(
                         "the server lost bytes that it had acknowledged".into(),
                     ));
                 }
                 State::HandingOver => {
-                    self.teller.handing_over(reason.as_deref());
+                    self.observer.handing_over(reason.as_deref());
                     // A slow web app has its time before anything is said of it.
                     if reason.is_some() || looks > 1 {
-                        self.teller.not_taken(reason.as_deref());
+                        self.observer.not_taken(reason.as_deref());
                     }
                 }
             }
@@ -371,7 +395,7 @@ impl<'a> Transfer<'a> {
             looks += 1;
             let query = format!("wait={}&state=handing_over", patience.as_secs());
             let asked = tokio::time::Instant::now();
-            status = self.ask(&Method::GET, &query, "").await.map_err(Ended::Open)?;
+            status = self.ask(&Method::GET, &query, "").await?;
             if status.state == State::HandingOver {
                 // A server that does not wait is not asked all the time.
                 tokio::time::sleep_until(asked + LEAST_WAIT).await;
@@ -380,39 +404,36 @@ impl<'a> Transfer<'a> {
     }
 
     /// Asks until there is an answer.
-    async fn ask(&mut self, method: &Method, query: &str, body: &str) -> Result<Status, String> {
-        match self.try_ask(method, query, body).await {
-            Ok(status) => Ok(status),
-            Err(refused) => Err(refused.trouble().line()),
-        }
+    async fn ask(&mut self, method: &Method, query: &str, body: &str) -> Result<Status, CallError> {
+        let asked = self.try_ask(method, query, body).await;
+        asked.map_err(RequestError::into_call_error)
     }
 
     /// As [`Transfer::ask`], and says what no retry cures.
-    pub(super) async fn try_ask(
+    pub(crate) async fn try_ask(
         &mut self,
         method: &Method,
         query: &str,
         body: &str,
-    ) -> Result<Status, Refused> {
+    ) -> Result<Status, RequestError> {
         loop {
             match self.upload.ask(method, query, body).await {
                 Ok(status) => return Ok(status),
-                Err(refused @ (Refused::Unknown(_) | Refused::TooLarge(_))) => return Err(refused),
-                Err(refused) => match refused.trouble() {
-                    Trouble::Final(why) => return Err(Trouble::Final(why).into()),
-                    Trouble::Passing { why, after } => {
-                        let paused = self.pause(why, after).await;
-                        paused.map_err(|why| Refused::from(Trouble::Final(why)))?;
-                    }
+                Err(refused @ (RequestError::Unknown(_) | RequestError::TooLarge(_))) => {
+                    return Err(refused);
+                }
+                Err(refused) => match refused.into_call_error() {
+                    CallError::Permanent(why) => return Err(CallError::Permanent(why).into()),
+                    CallError::Transient { why, after } => self.pause(why, after).await?,
                 },
             }
         }
     }
 
     /// Waits before the next try; an error when there is none.
-    async fn pause(&mut self, why: String, after: Option<Duration>) -> Result<(), String> {
-        let Some(pause) = self.backoff.pause(after) else { return Err(why) };
-        self.teller.trouble(&why, pause);
+    async fn pause(&mut self, why: String, after: Option<Duration>) -> Result<(), CallError> {
+        let Some(pause) = self.backoff.pause(after) else { return Err(CallError::Permanent(why)) };
+        self.observer.waiting(&why, pause);
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -420,22 +441,5 @@ impl<'a> Transfer<'a> {
     fn chunk_bytes(&self, status: &Status) -> u64 {
         let wanted = self.pace.chunk_size.unwrap_or_else(|| status.chunk_bytes());
         wanted.min(status.most_chunk_bytes()).min(self.ceiling).max(1)
-    }
-}
-
-/// How an upload ended that did not arrive.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// For good.
-    Over(String),
-    /// It may be gone on with.
-    Open(String),
-    /// The server holds other bytes than the file has; nothing more was sent.
-    Changed,
-}
-
-impl From<String> for Ended {
-    fn from(why: String) -> Self {
-        Self::Open(why)
     }
 }

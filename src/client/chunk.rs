@@ -15,48 +15,46 @@ use hyper::body::{Body, Frame, SizeHint};
 use sha2::Digest as _;
 use tokio::task::JoinHandle;
 
-use super::identity::Facts;
-use crate::cli::http::Gauge;
+use super::call::BodyProgress;
+use super::identity::{FileError, FileStat};
 use crate::core::extent::Extent;
 
 /// Bytes read at a time: a thread hop for each costs little, and each chunk in flight holds two.
 const BLOCK_BYTES: u64 = 256 << 10;
 
 /// The body of a chunk's request. Dropped half-way, a read under way ends by itself.
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     source: Source,
     at: u64,
     end: u64,
-    reading: Option<JoinHandle<Result<Vec<u8>, String>>>,
-    gauge: Arc<Gauge>,
+    reading: Option<JoinHandle<Result<Vec<u8>, FileError>>>,
+    progress: Arc<BodyProgress>,
 }
 
 /// A file as it was when its upload began.
 #[derive(Clone)]
-pub(super) struct Source {
-    pub(super) file: Arc<File>,
-    pub(super) facts: Facts,
+pub(crate) struct Source {
+    pub(crate) file: Arc<File>,
+    pub(crate) stat: FileStat,
 }
 
 impl Source {
     /// Blocks. Before the last bytes of a chunk leave, the file is looked at: without them the chunk
     /// is not whole, and the server cannot have the whole file.
-    fn read(&self, at: u64, length: u64, end: u64) -> Result<Vec<u8>, String> {
+    fn read(&self, at: u64, length: u64, end: u64) -> Result<Vec<u8>, FileError> {
         let mut block = vec![0; usize::try_from(length).unwrap_or(0)];
         self.file.read_exact_at(&mut block, at).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the file was truncated".to_owned(),
-            _ => format!("cannot be read: {error}"),
+            io::ErrorKind::UnexpectedEof => FileError::Shorter,
+            _ => error.into(),
         })?;
         if at + length == end {
-            self.facts.still(&self.file)?;
+            self.stat.still(&self.file)?;
         }
         Ok(block)
     }
-}
 
-impl Source {
     /// `Content-Digest` of a chunk. Blocks: reads it once more, mostly from memory.
-    pub(super) fn digest(&self, extent: Extent) -> Result<String, String> {
+    pub(super) fn digest(&self, extent: Extent) -> Result<String, FileError> {
         let mut hash = sha2::Sha256::new();
         let mut at = extent.start();
         while at < extent.end() {
@@ -69,8 +67,8 @@ impl Source {
 }
 
 impl Chunk {
-    pub(super) fn new(source: Source, extent: Extent, gauge: Arc<Gauge>) -> Self {
-        Self { source, at: extent.start(), end: extent.end(), reading: None, gauge }
+    pub(crate) fn new(source: Source, extent: Extent, progress: Arc<BodyProgress>) -> Self {
+        Self { source, at: extent.start(), end: extent.end(), reading: None, progress }
     }
 }
 
@@ -93,17 +91,19 @@ impl Body for Chunk {
         });
         let Poll::Ready(read) = Pin::new(reading).poll(cx) else { return Poll::Pending };
         self.reading = None;
-        Poll::Ready(Some(match read.map_err(|error| error.to_string()).and_then(|block| block) {
-            Ok(block) => {
-                self.at += length;
-                self.gauge.add(length);
-                Ok(Frame::data(block.into()))
-            }
-            Err(why) => {
-                self.gauge.fail(why.clone());
-                Err(io::Error::other(why))
-            }
-        }))
+        Poll::Ready(Some(
+            match read.unwrap_or_else(|stopped| Err(io::Error::other(stopped).into())) {
+                Ok(block) => {
+                    self.at += length;
+                    self.progress.add(length);
+                    Ok(Frame::data(block.into()))
+                }
+                Err(error) => {
+                    self.progress.fail(error.to_string());
+                    Err(io::Error::other(error))
+                }
+            },
+        ))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -127,33 +127,33 @@ mod tests {
         let content: Vec<u8> = (0..=250).cycle().take(700_000).collect();
         std::fs::write(&path, &content).unwrap();
         let file = Arc::new(File::open(&path).unwrap());
-        let facts = Facts::of(&file.metadata().unwrap());
-        let source = Source { file, facts };
+        let stat = FileStat::of(&file.metadata().unwrap());
+        let source = Source { file, stat };
         let chunk = |start: u64, end: u64| {
-            let gauge = Arc::new(Gauge::default());
+            let progress = Arc::new(BodyProgress::default());
             let extent = Extent::new(start, end).unwrap();
-            (Chunk::new(source.clone(), extent, Arc::clone(&gauge)), gauge)
+            (Chunk::new(source.clone(), extent, Arc::clone(&progress)), progress)
         };
         for (start, end) in [(0, 1), (3, 600_003), (699_999, 700_000)] {
-            let (body, gauge) = chunk(start, end);
+            let (body, progress) = chunk(start, end);
             assert_eq!(body.size_hint().exact(), Some(end - start));
             let bytes = body.collect().await.unwrap().to_bytes();
             let range = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
             assert_eq!(bytes, content[range]);
-            assert_eq!(gauge.moved(), end - start);
+            assert_eq!(progress.moved(), end - start);
         }
         let digest = source.digest(Extent::new(3, 600_003).unwrap()).unwrap();
         let expected = BASE64_STANDARD.encode(sha2::Sha256::digest(&content[3..600_003]));
         assert_eq!(digest, format!("sha-256=:{expected}:"));
-        let (body, gauge) = chunk(0, 700_001);
+        let (body, progress) = chunk(0, 700_001);
         assert!(body.collect().await.is_err());
-        assert_eq!(gauge.fault().as_deref(), Some("the file was truncated"));
+        assert_eq!(progress.fault().as_deref(), Some("the file was truncated"));
         // Changed behind the chunk: all of it but its last block leaves.
         let longer = File::options().append(true).open(&path).unwrap();
         std::io::Write::write_all(&mut { longer }, b"more").unwrap();
-        let (body, gauge) = chunk(0, 300_000);
+        let (body, progress) = chunk(0, 300_000);
         assert!(body.collect().await.is_err());
-        assert_eq!(gauge.moved(), BLOCK_BYTES);
-        assert_eq!(gauge.fault().as_deref(), Some("the file changed while it was uploaded"));
+        assert_eq!(progress.moved(), BLOCK_BYTES);
+        assert_eq!(progress.fault().as_deref(), Some("the file changed while it was uploaded"));
     }
 }

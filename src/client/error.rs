@@ -7,29 +7,71 @@ use std::time::Duration;
 use hyper::StatusCode;
 use rustls::AlertDescription;
 use serde::Deserialize;
+use tokio::task::JoinError;
 
-use super::Answer;
-use crate::cli::terminal;
+use super::call::Answer;
+use super::connect::ProtocolSniffer;
+use super::endpoint::Endpoint;
+use super::identity::FileError;
+use crate::core::escape;
 
-/// What is in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Trouble {
-    /// It may work later.
-    Passing { why: String, after: Option<Duration> },
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It may succeed later; the server may have said when.
+    #[error("{why}")]
+    Transient {
+        /// One line for people.
+        why: String,
+        /// The pause that the server asks for.
+        after: Option<Duration>,
+    },
     /// It never will.
-    Final(String),
+    #[error("{0}")]
+    Permanent(String),
 }
 
-impl Trouble {
-    pub(in crate::cli) fn passing(why: impl Into<String>) -> Self {
-        Self::Passing { why: why.into(), after: None }
+impl CallError {
+    pub(crate) fn transient(why: impl Into<String>) -> Self {
+        Self::Transient { why: why.into(), after: None }
     }
+}
 
-    /// The line alone, for who does not try again.
-    pub(in crate::cli) fn line(self) -> String {
-        match self {
-            Self::Passing { why, .. } | Self::Final(why) => why,
-        }
+/// How an upload ended that did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransferError {
+    /// For good.
+    #[error("{0}")]
+    Terminal(String),
+    /// It can be resumed.
+    #[error("{0}")]
+    Resumable(String),
+    /// The server holds other bytes than the file has; nothing more was sent.
+    #[error("the server has other bytes")]
+    Changed,
+}
+
+impl From<String> for TransferError {
+    fn from(why: String) -> Self {
+        Self::Resumable(why)
+    }
+}
+
+impl From<CallError> for TransferError {
+    fn from(error: CallError) -> Self {
+        Self::Resumable(error.to_string())
+    }
+}
+
+impl From<FileError> for TransferError {
+    fn from(error: FileError) -> Self {
+        Self::Resumable(error.to_string())
+    }
+}
+
+impl From<JoinError> for TransferError {
+    fn from(task: JoinError) -> Self {
+        Self::Resumable(format!("a chunk task panicked: {task}"))
     }
 }
 
@@ -41,10 +83,10 @@ struct Problem {
 
 /// A refusal as one line: problem+json's detail, the title of a page, or the text itself; and what is
 /// usually wrong then.
-pub(in crate::cli) fn refusal(answer: &Answer) -> String {
+pub(crate) fn refusal(answer: &Answer) -> String {
     let status = answer.status;
     if let Some(place) = answer.location.as_deref().filter(|_| status.is_redirection()) {
-        return format!("{status}: moved to {}: use that address", terminal::short(place));
+        return format!("{status}: moved to {}: use that address", escape::excerpt(place));
     }
     let text = String::from_utf8_lossy(&answer.body);
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
@@ -60,11 +102,11 @@ pub(in crate::cli) fn refusal(answer: &Answer) -> String {
         }
         _ => "",
     };
-    format!("{status}: {}{hint}", terminal::short(&said))
+    format!("{status}: {}{hint}", escape::excerpt(&said))
 }
 
 /// Whether this client, or who is not in on a secret, may not do that.
-pub(in crate::cli) fn is_forbidden(answer: &Answer) -> bool {
+pub(crate) fn is_forbidden(answer: &Answer) -> bool {
     answer.status == StatusCode::FORBIDDEN
 }
 
@@ -76,12 +118,22 @@ fn title(text: &str) -> Option<String> {
     Some(text[start..end].trim().to_owned())
 }
 
-/// Why a connection broke, in few words: where the system knows, what it says.
-pub(in crate::cli) fn lost(error: &(dyn Error + 'static)) -> String {
-    format!("connection lost: {}", broke(error))
+/// What it means that a connection to `endpoint` broke, by what its peer said first.
+pub(crate) fn lost(
+    endpoint: &Endpoint,
+    error: &(dyn Error + 'static),
+    sniffer: &ProtocolSniffer,
+) -> CallError {
+    if !endpoint.tls && sniffer.is_tls() {
+        return CallError::Permanent(format!("{endpoint} speaks TLS; did you mean https://?"));
+    }
+    match tls_fault(error).or_else(|| tls_fault(&sniffer.fault()?)) {
+        Some(why) => CallError::Permanent(format!("{endpoint} {why}")),
+        None => CallError::transient(format!("{endpoint}: connection lost: {}", broke(error))),
+    }
 }
 
-/// As [`lost`], the cause alone.
+/// Why a connection broke, in few words: where the system knows, what it says.
 pub(super) fn broke(error: &(dyn Error + 'static)) -> String {
     match cause::<io::Error>(error) {
         Some(io) if io.get_ref().is_none() => io.kind().to_string(),
@@ -89,14 +141,12 @@ pub(super) fn broke(error: &(dyn Error + 'static)) -> String {
         Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed it during a request".into()
         }
-        Some(_) | None => terminal::short(&first_cause(error).to_string()),
+        Some(_) | None => escape::excerpt(&first_cause(error).to_string()),
     }
 }
 
 /// The last of an error's chain of causes: what happened first.
-pub(in crate::cli) fn first_cause<'a>(
-    error: &'a (dyn Error + 'static),
-) -> &'a (dyn Error + 'static) {
+fn first_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -104,8 +154,8 @@ pub(in crate::cli) fn first_cause<'a>(
     cause
 }
 
-/// What TLS failed for, where no retry cures it. `other` says how the command speaks another version of HTTP.
-pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> Option<String> {
+/// What TLS failed for, where no retry cures it.
+pub(crate) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
     let inner = match cause::<io::Error>(error) {
         Some(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
         None => cause::<rustls::Error>(error),
@@ -118,7 +168,7 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> O
             "has an untrusted certificate: {} (name its CA with --ca, or accept any certificate \
              with --insecure)",
             // A certificate that does not fit is told with its names.
-            terminal::short(&why.to_string())
+            escape::excerpt(&why.to_string())
         )),
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             Some("requires a client certificate (--cert and --key) signed by its CA".into())
@@ -135,14 +185,14 @@ pub(in crate::cli) fn tls_fault(error: &(dyn Error + 'static), other: &str) -> O
              by its CA)"
         )),
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            Some(format!("does not support this version of HTTP ({other})"))
+            Some("does not support this version of HTTP (see --http1 and --http2)".into())
         }
         _ => None,
     }
 }
 
 /// The first of its kind among an error and its causes.
-fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(super) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
@@ -171,7 +221,7 @@ mod tests {
         let check = |error: rustls::Error, says: &str| {
             let within = io::Error::new(io::ErrorKind::InvalidData, error.clone());
             for error in [&error as &(dyn Error + 'static), &within] {
-                let line = tls_fault(error, "leave out --http1");
+                let line = tls_fault(error);
                 assert!(line.as_ref().is_some_and(|line| line.contains(says)), "{line:?}");
             }
         };
@@ -184,7 +234,7 @@ mod tests {
         check(rustls::Error::InvalidCertificate(unknown), "(name its CA with --ca");
         check(
             rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
-            "(leave out --http1)",
+            "(see --http1 and --http2)",
         );
         let alert = |alert| rustls::Error::AlertReceived(alert);
         check(
@@ -196,19 +246,19 @@ mod tests {
             "rejects this client certificate: UnknownCA (--cert",
         );
         let passing = io::Error::from(io::ErrorKind::ConnectionReset);
-        assert_eq!(tls_fault(&passing, ""), None, "a retry may help");
+        assert_eq!(tls_fault(&passing), None, "a retry may help");
     }
 
     #[test]
     fn broken_connections_are_told_in_plain_words() {
-        let check = |error: io::Error, says: &str| assert_eq!(lost(&error), says);
-        check(io::ErrorKind::ConnectionReset.into(), "connection lost: connection reset");
+        let check = |error: io::Error, says: &str| assert_eq!(broke(&error), says);
+        check(io::ErrorKind::ConnectionReset.into(), "connection reset");
         let tls = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
         check(
             io::Error::new(io::ErrorKind::UnexpectedEof, tls),
-            "connection lost: the server closed it during a request",
+            "the server closed it during a request",
         );
-        check(io::Error::other("it is odd"), "connection lost: it is odd");
+        check(io::Error::other("it is odd"), "it is odd");
     }
 
     #[test]

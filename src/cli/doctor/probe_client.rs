@@ -1,4 +1,4 @@
-//! The line to the server: connections as a browser makes them, and requests with a deadline.
+//! Sends probes: on connections as a browser makes them, each with a deadline.
 //!
 //! An answer is one to the probe: where the doctor at the other end has too much to do, it is asked again, so that its
 //! own refusal is never taken for a proxy's.
@@ -11,30 +11,22 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body as _;
-use hyper::client::conn::{http1, http2};
-use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
+use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
-use super::super::endpoint::{Endpoint, Place};
-use super::super::http::{Heard, Listening, NotDialed, Stream, dial, lost, tls_fault};
-use super::super::terminal;
-use super::super::trust::Credentials;
 use super::body::Steps;
+use crate::cli::credentials::{Credentials, CredentialsError};
+use crate::client::{
+    CallError, ConnectError, Connection, Connector, Endpoint, Offer, PeerStream, lost,
+};
 use crate::diagnosis::observed::{Arrived, Came};
 use crate::wire::doctor::MARK;
 use crate::wire::reply::Code;
 
-/// What keeps a server from agreeing on a version of HTTP.
-const OTHER_HTTP: &str = "leave out --http1";
 /// For a server to refuse what was agreed on in TLS: it does so at once, or not at all.
 const ALERT: Duration = Duration::from_secs(5);
-/// For connecting and agreeing on TLS.
-const CONNECT: Duration = Duration::from_secs(15);
 /// Longest answer read: the doctor's are a few hundred bytes, a proxy's pages a few thousand.
 const ANSWER_BYTES: usize = 256 << 10;
 /// For the body of an answer whose head has come.
@@ -45,29 +37,12 @@ const TRIES: usize = 12;
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_LATEST: Duration = Duration::from_secs(5);
 
-/// Which protocols are offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offer {
-    /// As a browser does: HTTP/2, else HTTP/1.1.
-    Both,
-    Http1,
-}
-
-/// Opens connections to one place.
+/// Sends probes to one endpoint.
 #[derive(Clone)]
-pub(super) struct Line {
-    endpoint: Endpoint,
-    tls: Option<Arc<ClientConfig>>,
+pub(super) struct ProbeClient {
+    connector: Connector,
     /// Whether the doctor had too much to do to the last try.
     turned_away: Arc<AtomicBool>,
-}
-
-/// A connection before anything was sent.
-pub(super) struct Opened {
-    pub(super) io: Box<dyn Stream>,
-    pub(super) http2: bool,
-    /// The near end of it.
-    pub(super) own: SocketAddr,
 }
 
 /// An answer.
@@ -82,14 +57,17 @@ pub(super) struct Reply {
 }
 
 /// Why there was none.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NoReply {
     /// There was no connection.
-    Unreachable(String),
+    #[error(transparent)]
+    Unreachable(CallError),
     /// The connection ended.
-    Broken(String),
+    #[error(transparent)]
+    Broken(CallError),
     /// It did not come in time.
-    Nothing,
+    #[error("no answer in time")]
+    Timeout,
 }
 
 /// A request, which can be sent again: its method, its path with the query, its headers, its body, and how long an answer is waited for.
@@ -186,77 +164,54 @@ pub(super) fn came(reply: &Result<Reply, NoReply>, own: impl FnOnce(&Reply) -> b
         Ok(reply) if own(reply) => Came::Own,
         Ok(reply) => Came::Other(reply.status.as_u16()),
         Err(NoReply::Unreachable(_) | NoReply::Broken(_)) => Came::Broken,
-        Err(NoReply::Nothing) => Came::Nothing,
+        Err(NoReply::Timeout) => Came::Nothing,
     }
 }
 
-impl Line {
+impl ProbeClient {
     /// Blocks on reading trusted roots where it needs any.
     pub(super) fn new(
         endpoint: Endpoint,
         credentials: &Credentials,
         offer: Offer,
-    ) -> Result<Self, String> {
-        credentials.of_use([&endpoint])?;
-        let tls = endpoint.tls.then(|| credentials.config(b"http/1.1")).transpose()?;
-        let tls = tls.map(|config| {
-            let mut config = ClientConfig::clone(&config);
-            if offer == Offer::Both {
-                config.alpn_protocols.insert(0, b"h2".to_vec());
-            }
-            Arc::new(config)
-        });
-        Ok(Self { endpoint, tls, turned_away: Arc::default() })
+    ) -> Result<Self, CredentialsError> {
+        credentials.check_use([&endpoint])?;
+        let tls = credentials.config_for(&endpoint)?;
+        let connector = Connector::new(endpoint, tls, offer);
+        Ok(Self { connector, turned_away: Arc::default() })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        self.connector.endpoint()
     }
 
     /// Whose page asks, as browsers say it.
     pub(super) fn origin(&self) -> String {
-        let (scheme, usual) = if self.endpoint.tls { ("https", 443) } else { ("http", 80) };
-        let authority = self.endpoint.authority();
+        let (scheme, usual) = if self.endpoint().tls { ("https", 443) } else { ("http", 80) };
+        let authority = self.endpoint().authority();
         let usual = format!(":{usual}");
         format!("{scheme}://{}", authority.strip_suffix(&usual).unwrap_or(&authority))
     }
 
-    pub(super) async fn open(&self) -> Result<Opened, String> {
-        let opened = timeout(CONNECT, self.connect()).await;
-        opened.map_err(|_| format!("{}: connection timed out", self.endpoint))?
-    }
-
-    async fn connect(&self) -> Result<Opened, String> {
-        let endpoint = &self.endpoint;
-        let Place::Tcp { .. } = &endpoint.place else {
-            return Err(format!("{endpoint}: the doctor needs a URL"));
-        };
-        let dialed = dial(endpoint, self.tls.as_ref()).await.map_err(|error| match error {
-            NotDialed::Socket(error) | NotDialed::Tls(error) => {
-                match tls_fault(&error, OTHER_HTTP) {
-                    Some(why) => format!("{endpoint} {why}"),
-                    None => format!("{endpoint}: {}", terminal::short(&error.to_string())),
-                }
-            }
-            NotDialed::Name(error) => format!("{endpoint}: {error}"),
-        })?;
-        let own = dialed.own.ok_or_else(|| format!("{endpoint} has no address"))?;
-        Ok(Opened { io: dialed.stream, http2: dialed.http2, own })
+    /// A connection on which nothing was asked.
+    pub(super) async fn connect(&self) -> Result<PeerStream, CallError> {
+        self.connector.connect().await.map_err(|error| error.about(self.endpoint()))
     }
 
     /// Why TLS is refused after its handshake, as a certificate that is missing is. To whoever speaks at once that may be
     /// lost, since what the server leaves unread resets the connection: so this one only listens.
     ///
     /// Cancel: the connection is dropped.
-    pub(super) async fn refused(&self) -> Option<String> {
-        let tls = self.tls.as_ref()?;
+    pub(super) async fn refused(&self) -> Option<CallError> {
         let mut byte = [0];
         let listened = timeout(ALERT, async {
-            let mut dialed = dial(&self.endpoint, Some(tls)).await.ok()?;
-            dialed.stream.read(&mut byte).await.err()
+            let mut stream = self.connector.connect().await.ok()?;
+            stream.read(&mut byte).await.err()
         });
-        let why = tls_fault(&listened.await.ok()??, OTHER_HTTP)?;
-        Some(format!("{} {why}", self.endpoint))
+        match ConnectError::Tls(listened.await.ok()??).about(self.endpoint()) {
+            fault @ CallError::Permanent(_) => Some(fault),
+            CallError::Transient { .. } => None,
+        }
     }
 
     /// Whether the doctor had too much to do for some request, so that what came of it says nothing of the path.
@@ -293,27 +248,18 @@ impl Line {
     }
 
     async fn once(&self, ask: Ask) -> Result<Reply, NoReply> {
-        let opened = self.open().await.map_err(NoReply::Unreachable)?;
-        let (stream, heard) = Listening::to(opened.io);
-        let broken = |error: hyper::Error| self.broken(&error, &heard);
+        let stream = self.connect().await.map_err(NoReply::Unreachable)?;
+        let (http2, sniffer) = (stream.http2, stream.sniffer());
+        let own = stream.own.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let broken = |error: hyper::Error| NoReply::Broken(lost(self.endpoint(), &error, &sniffer));
         let patience = ask.patience;
-        let (http2, own) = (opened.http2, opened.own);
-        let request = self.request(ask, http2, own).map_err(NoReply::Broken)?;
-        let io = TokioIo::new(stream);
+        let request = request(ask, own);
+        let request =
+            request.map_err(|error| NoReply::Broken(CallError::transient(error.to_string())))?;
         // The connection ends with this request.
-        let (answer, _connection) = if http2 {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.max_send_buf_size(SEND_BYTES);
-            let (mut sender, connection) = builder.handshake(io).await.map_err(broken)?;
-            let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-            (timeout(patience, sender.send_request(request)).await, connection)
-        } else {
-            let (mut sender, connection) =
-                http1::Builder::new().handshake(io).await.map_err(broken)?;
-            let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-            (timeout(patience, sender.send_request(request)).await, connection)
-        };
-        let (head, body) = answer.map_err(|_| NoReply::Nothing)?.map_err(broken)?.into_parts();
+        let mut connection = Connection::start(stream).await.map_err(broken)?;
+        let answer = timeout(patience, connection.send(self.endpoint(), request)).await;
+        let (head, body) = answer.map_err(|_| NoReply::Timeout)?.map_err(broken)?.into_parts();
         let body = timeout(ANSWER_TIME, Limited::new(body, ANSWER_BYTES).collect()).await;
         let body = match body {
             Ok(Ok(body)) => body.to_bytes(),
@@ -322,47 +268,25 @@ impl Line {
         };
         Ok(Reply { status: head.status, headers: head.headers, body, http2, own })
     }
-
-    /// What a broken connection means, in the words of the other commands.
-    fn broken(&self, error: &hyper::Error, heard: &Heard) -> NoReply {
-        let endpoint = &self.endpoint;
-        if !endpoint.tls && heard.is_tls() {
-            let why = format!("{endpoint} speaks TLS; did you mean https://?");
-            return NoReply::Broken(why);
-        }
-        let fault = tls_fault(error, OTHER_HTTP);
-        NoReply::Broken(match fault.or_else(|| tls_fault(heard.fault()?, OTHER_HTTP)) {
-            Some(why) => format!("{endpoint} {why}"),
-            None => format!("{endpoint}: {}", lost(error)),
-        })
-    }
-
-    /// `ask` as a request of hyper's.
-    fn request(&self, ask: Ask, http2: bool, own: SocketAddr) -> Result<Request<Steps>, String> {
-        let join = if ask.path.contains('?') { '&' } else { '?' };
-        let path = format!("{}{join}caller={}", ask.path, own);
-        let mut request = Request::builder().method(ask.method);
-        request = if http2 {
-            let uri = Uri::builder().scheme("https").authority(self.endpoint.authority());
-            request.uri(uri.path_and_query(path).build().map_err(|error| error.to_string())?)
-        } else {
-            request.uri(path).header(HOST, self.endpoint.authority())
-        };
-        let own = concat!("incoming-doctor/", env!("CARGO_PKG_VERSION"));
-        request = request.header("user-agent", HeaderValue::from_static(own));
-        for (name, value) in ask.headers {
-            request = request.header(name, value);
-        }
-        let length = ask.body.size_hint().exact().filter(|length| *length > 0);
-        if let Some(length) = length {
-            request = request.header("content-length", length);
-        }
-        request.body(ask.body).map_err(|error| error.to_string())
-    }
 }
 
-/// What hyper collects of an HTTP/2 body before it writes.
-const SEND_BYTES: usize = 1 << 20;
+/// `ask` as a request of hyper's.
+fn request(ask: Ask, own: SocketAddr) -> Result<Request<Steps>, hyper::http::Error> {
+    let join = if ask.path.contains('?') { '&' } else { '?' };
+    let caller = concat!("incoming-doctor/", env!("CARGO_PKG_VERSION"));
+    let mut request = Request::builder()
+        .method(ask.method)
+        .uri(format!("{}{join}caller={own}", ask.path))
+        .header("user-agent", HeaderValue::from_static(caller));
+    for (name, value) in ask.headers {
+        request = request.header(name, value);
+    }
+    let length = ask.body.size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        request = request.header("content-length", length);
+    }
+    request.body(ask.body)
+}
 
 #[cfg(test)]
 mod tests {
@@ -383,7 +307,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (endpoint, _) = Endpoint::of_url(&url).unwrap();
-        let line = Line::new(endpoint, &Credentials::default(), Offer::Both).unwrap();
+        let client = ProbeClient::new(endpoint, &Credentials::default(), Offer::Both).unwrap();
         let mut requests = 0;
         let serve = async {
             loop {
@@ -400,10 +324,10 @@ mod tests {
         };
         let probe = Ask::new(Method::PUT, "/incoming/frontend/doctor").body(Steps::whole(7));
         let status = tokio::select! {
-            reply = line.ask(probe) => reply.unwrap().status.as_u16(),
+            reply = client.ask(probe) => reply.unwrap().status.as_u16(),
             () = serve => unreachable!("it serves for ever"),
         };
-        (status, requests, line.turned_away())
+        (status, requests, client.turned_away())
     }
 
     #[tokio::test]

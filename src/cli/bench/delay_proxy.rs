@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::endpoint::{Endpoint, Place};
-use super::plan::LinePlan;
+use super::BenchError;
+use super::plan::DelayPlan;
+use crate::client::{Endpoint, Transport};
 
 /// Read at a time: a few milliseconds of a fast line.
 const PIECE: usize = 64 << 10;
@@ -27,32 +28,32 @@ const LATE: Duration = Duration::from_millis(5);
 const PIECES: usize = 1024;
 
 /// The line; closed when dropped.
-pub(super) struct Line {
+pub(super) struct DelayProxy {
     endpoint: Endpoint,
     _task: AbortOnDropHandle<()>,
 }
 
 /// One direction of the line, shared by all connections over it.
-struct Lane {
+struct Direction {
     delay: Duration,
     rate: Option<u64>,
     free: Mutex<Instant>,
 }
 
-impl Line {
+impl DelayProxy {
     /// A line to `to`.
-    pub(super) async fn start(plan: &LinePlan, to: &Endpoint) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("cannot start the delay proxy: {error}");
-        let Place::Tcp { host, port } = to.place.clone() else {
-            return Err(format!("--rtt-proxy needs a TCP address, not {to}"));
+    pub(super) async fn start(plan: &DelayPlan, to: &Endpoint) -> Result<Self, BenchError> {
+        let Transport::Tcp { host, port } = to.transport.clone() else {
+            return Err(BenchError::DelayUnix(to.clone()));
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-        let own = listener.local_addr().map_err(failed)?.port();
-        let place = Place::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: own };
-        let lane = || Arc::new(Lane::new(plan));
-        let task = tokio::spawn(accept(listener, (host, port), [lane(), lane()]));
+        let failed = BenchError::io("cannot start the delay proxy");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(&failed)?;
+        let own = listener.local_addr().map_err(&failed)?.port();
+        let transport = Transport::Tcp { host: Ipv4Addr::LOCALHOST.to_string(), port: own };
+        let direction = || Arc::new(Direction::new(plan));
+        let task = tokio::spawn(accept(listener, (host, port), [direction(), direction()]));
         let _task = AbortOnDropHandle::new(task);
-        Ok(Self { endpoint: Endpoint { tls: to.tls, place }, _task })
+        Ok(Self { endpoint: Endpoint { tls: to.tls, transport }, _task })
     }
 
     /// Its near end.
@@ -61,8 +62,8 @@ impl Line {
     }
 }
 
-impl Lane {
-    fn new(plan: &LinePlan) -> Self {
+impl Direction {
+    fn new(plan: &DelayPlan) -> Self {
         Self { delay: plan.rtt / 2, rate: plan.rate, free: Mutex::new(Instant::now()) }
     }
 
@@ -110,7 +111,7 @@ impl Lane {
     }
 }
 
-async fn accept(listener: TcpListener, to: (String, u16), [out, back]: [Arc<Lane>; 2]) {
+async fn accept(listener: TcpListener, to: (String, u16), [out, back]: [Arc<Direction>; 2]) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -132,8 +133,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn holds_back_and_paces() {
-        let plan = LinePlan { rtt: Duration::from_millis(100), rate: Some(1_000_000) };
-        let lane = Lane::new(&plan);
+        let plan = DelayPlan { rtt: Duration::from_millis(100), rate: Some(1_000_000) };
+        let lane = Direction::new(&plan);
         let began = Instant::now();
         let sent = vec![7; 200_000];
         let (mut near, far) = tokio::io::duplex(1 << 20);

@@ -16,6 +16,7 @@ use sha2::Digest as _;
 
 use super::identity::Identity;
 use crate::core::digest::hex;
+use crate::core::escape;
 use crate::storage::local::private_dir;
 
 /// More than anybody has under way at once, and 40 MiB on a disk. No age is looked at: a clock that was set would make
@@ -28,18 +29,18 @@ const LOCK_TRIES: u32 = 16;
 
 /// What is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub(crate) struct ResumeState {
     /// Where the file was, for people.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The file as it was.
     #[serde(flatten)]
-    pub(super) identity: Identity,
+    pub(crate) identity: Identity,
     /// Path of the upload URL.
-    pub(super) upload: String,
+    pub(crate) upload: String,
 }
 
-/// The place of one memory, held by this program alone.
-pub(super) struct Slot {
+/// The place of one state, held by this program alone.
+pub(crate) struct Slot {
     path: PathBuf,
     _lock: Lock,
 }
@@ -51,27 +52,41 @@ struct Lock {
 }
 
 /// Why there is no slot.
-#[derive(Debug)]
-pub(super) enum NoSlot {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SlotError {
     /// Another program holds it.
+    #[error("is being uploaded by another program")]
     Busy,
+    /// No directory for it is known.
+    #[error("neither XDG_STATE_HOME nor HOME is set")]
+    NoHome,
     /// It cannot be kept.
-    Unkept(String),
+    #[error("{}: {error}", escape::path(path))]
+    Unavailable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl SlotError {
+    fn at(path: &Path) -> impl Fn(io::Error) -> Self {
+        |error| Self::Unavailable { path: path.to_owned(), error }
+    }
 }
 
 impl Slot {
     /// The slot for a file on its way to `target`. Blocks.
-    pub(super) fn of(file: &Path, target: &str) -> Result<Self, NoSlot> {
-        let home = home()
-            .ok_or_else(|| NoSlot::Unkept("neither XDG_STATE_HOME nor HOME is set".into()))?;
-        Self::within(&home, file, target)
+    pub(crate) fn of(file: &Path, target: &str) -> Result<Self, SlotError> {
+        Self::within(&home().ok_or(SlotError::NoHome)?, file, target)
     }
 
-    fn within(home: &Path, file: &Path, target: &str) -> Result<Self, NoSlot> {
+    fn within(home: &Path, file: &Path, target: &str) -> Result<Self, SlotError> {
         let folder = home.join("incoming").join("uploads");
-        let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", folder.display()));
-        DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(unkept)?;
-        make_places(&folder).map_err(NoSlot::Unkept)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
+        made.map_err(SlotError::at(home))?;
+        make_directories(&folder)?;
         tidy(&folder, MOST_KEPT);
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         let mut hash = sha2::Sha256::new();
@@ -82,7 +97,7 @@ impl Slot {
         let held = Self { _lock: Lock::take(&path.with_extension("lock"))?, path };
         match held.open() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(NoSlot::Unkept(format!("{}: {error}", held.path.display())))
+                Err(SlotError::at(&held.path)(error))
             }
             Ok(_) | Err(_) => Ok(held),
         }
@@ -93,15 +108,15 @@ impl Slot {
     }
 
     /// What is remembered, if anything that can be read.
-    pub(super) fn read(&mut self) -> Option<Memory> {
+    pub(crate) fn read(&mut self) -> Option<ResumeState> {
         let mut text = Vec::new();
         self.open().ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
     /// Remembers, durably: a power cut finds it, or what was remembered before. Blocks.
-    pub(super) fn write(&mut self, memory: &Memory) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(memory)?;
+    pub(crate) fn write(&mut self, state: &ResumeState) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(state)?;
         let new = self.path.with_extension("new");
         // Of a program that ended amid this.
         let _ = std::fs::remove_file(&new);
@@ -114,34 +129,34 @@ impl Slot {
     }
 
     /// Nothing is to be remembered any more.
-    pub(super) fn forget(self) {
+    pub(crate) fn forget(self) {
         // What stays is found to be over by its server, or goes with number.
         let _ = std::fs::remove_file(&self.path);
     }
 
     /// Lets go of it; what is remembered stays.
-    pub(super) fn leave(self) {
+    pub(crate) fn leave(self) {
         drop(self);
     }
 }
 
 impl Lock {
-    fn take(path: &Path) -> Result<Self, NoSlot> {
-        let unkept = |error: io::Error| NoSlot::Unkept(format!("{}: {error}", path.display()));
+    fn take(path: &Path) -> Result<Self, SlotError> {
+        let unavailable = SlotError::at(path);
         for _ in 0..LOCK_TRIES {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = private_dir::open(path, &mut options).map_err(unkept)?;
+            let file = private_dir::open(path, &mut options).map_err(&unavailable)?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(NoSlot::Busy),
-                Err(TryLockError::Error(error)) => return Err(unkept(error)),
+                Err(TryLockError::WouldBlock) => return Err(SlotError::Busy),
+                Err(TryLockError::Error(error)) => return Err(unavailable(error)),
             }
-            if let Some(lock) = Self::of(file, path).map_err(unkept)? {
+            if let Some(lock) = Self::of(file, path).map_err(&unavailable)? {
                 return Ok(lock);
             }
         }
-        Err(NoSlot::Busy)
+        Err(SlotError::Busy)
     }
 
     /// What this locked file is worth: one that was removed meanwhile locks nobody else out, they make another.
@@ -171,11 +186,11 @@ fn home() -> Option<PathBuf> {
 }
 
 /// Makes the folder and the one above it, which may lie where others write: what is remembered there says where bytes
-/// go. Each is checked before anything is made below it. The error names the one that is not ours.
-fn make_places(folder: &Path) -> Result<(), String> {
-    for place in folder.parent().into_iter().chain([folder]) {
-        let made = private_dir::make_directory(place, DirBuilder::new().mode(0o700));
-        made.map_err(|error| format!("{}: {error}", place.display()))?;
+/// go. Each is checked before anything is made below it.
+fn make_directories(folder: &Path) -> Result<(), SlotError> {
+    for directory in folder.parent().into_iter().chain([folder]) {
+        let made = private_dir::make_directory(directory, DirBuilder::new().mode(0o700));
+        made.map_err(SlotError::at(directory))?;
     }
     Ok(())
 }
@@ -207,13 +222,13 @@ fn tidy(folder: &Path, most: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::upload::identity::Facts;
+    use crate::client::identity::FileStat;
     use std::time::{Duration, SystemTime};
 
-    fn memory(upload: &str) -> Memory {
-        let facts = Facts { size: 7, modified_ns: 5 };
-        let identity = Identity { facts, mark: "aa".into() };
-        Memory { file: "/f".into(), identity, upload: upload.into() }
+    fn state(upload: &str) -> ResumeState {
+        let stat = FileStat { size: 7, modified_ns: 5 };
+        let identity = Identity { stat, mark: "aa".into() };
+        ResumeState { file: "/f".into(), identity, upload: upload.into() }
     }
 
     #[test]
@@ -222,9 +237,9 @@ mod tests {
         let slot = |file: &str, target: &str| Slot::within(home.path(), Path::new(file), target);
         let mut first = slot("/f", "a").unwrap();
         assert_eq!(first.read(), None);
-        first.write(&memory("/u/a-very-long-name-of-an-upload")).unwrap();
-        first.write(&memory("/u")).unwrap();
-        assert!(matches!(slot("/f", "a"), Err(NoSlot::Busy)));
+        first.write(&state("/u/a-very-long-name-of-an-upload")).unwrap();
+        first.write(&state("/u")).unwrap();
+        assert!(matches!(slot("/f", "a"), Err(SlotError::Busy)));
         for (file, target) in [("/f", "b"), ("/g", "a")] {
             let mut other = slot(file, target).unwrap();
             assert_eq!(other.read(), None);
@@ -232,7 +247,7 @@ mod tests {
         }
         drop(first);
         let mut again = slot("/f", "a").unwrap();
-        assert_eq!(again.read(), Some(memory("/u")));
+        assert_eq!(again.read(), Some(state("/u")));
         let folder = home.path().join("incoming/uploads");
         // It and its lock, which nobody else reads: whoever knows the upload's path can upload to it.
         let private = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
@@ -240,7 +255,7 @@ mod tests {
         assert_eq!(held.len(), 2);
         assert!(held.iter().all(|entry| private(&entry.path()) == 0o600));
         assert_eq!([&*folder, folder.parent().unwrap()].map(private), [0o700; 2]);
-        // What is no memory, whoever wrote it.
+        // What is no state, whoever wrote it.
         let text = std::fs::read(&again.path).unwrap();
         std::fs::write(&again.path, &text[..9]).unwrap();
         assert_eq!(again.read(), None);
@@ -255,14 +270,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let slot = || Slot::within(home.path(), Path::new("/f"), "a");
         let check = |place: &str, word: &str| match slot() {
-            Err(NoSlot::Unkept(why)) => {
+            Err(error @ (SlotError::Unavailable { .. } | SlotError::NoHome)) => {
+                let why = error.to_string();
                 assert!(why.contains(place) && why.contains(word), "{place}: {why}");
             }
-            Err(NoSlot::Busy) => panic!("{place}: busy"),
+            Err(SlotError::Busy) => panic!("{place}: busy"),
             Ok(_) => panic!("{place}: {word} is no reason"),
         };
         let path = slot().unwrap().path.clone();
-        slot().unwrap().write(&memory("/u")).unwrap();
+        slot().unwrap().write(&state("/u")).unwrap();
         let places = ["incoming", "incoming/uploads"].map(|place| home.path().join(place));
         let open = |path: &Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -310,7 +326,7 @@ mod tests {
         let mut paths = Vec::new();
         for (file, written) in [("/f", 0), ("/g", 1), ("/h", 2)] {
             let mut made = slot(file).unwrap();
-            made.write(&memory(file)).unwrap();
+            made.write(&state(file)).unwrap();
             paths.push(made.path.clone());
             drop(made);
             set(paths.last().unwrap(), written);
@@ -322,12 +338,12 @@ mod tests {
         let writing = running.path.with_extension("new");
         set(&writing, 0);
         let mut old = slot("/g").unwrap();
-        assert_eq!(old.read(), Some(memory("/g")), "however the clock stands");
+        assert_eq!(old.read(), Some(state("/g")), "however the clock stands");
         drop(old);
         assert!(left.iter().all(|file| !file.exists()));
-        assert!(writing.exists() && matches!(slot("/f"), Err(NoSlot::Busy)));
+        assert!(writing.exists() && matches!(slot("/f"), Err(SlotError::Busy)));
         tidy(paths[0].parent().unwrap(), 1);
-        assert_eq!(running.read(), Some(memory("/f")), "it runs");
+        assert_eq!(running.read(), Some(state("/f")), "it runs");
         assert!(!paths[1].exists() && paths[2].exists());
     }
 
@@ -337,22 +353,22 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let slot = || Slot::within(home.path(), Path::new("/f"), "a");
         let mut first = slot().unwrap();
-        first.write(&memory("/old")).unwrap();
+        first.write(&state("/old")).unwrap();
         let before = std::fs::metadata(&first.path).unwrap().ino();
         // Nothing can be written beside it.
         let new = first.path.with_extension("new");
         std::fs::create_dir(&new).unwrap();
-        assert!(first.write(&memory("/new")).is_err());
-        assert_eq!(first.read(), Some(memory("/old")));
+        assert!(first.write(&state("/new")).is_err());
+        assert_eq!(first.read(), Some(state("/old")));
         std::fs::remove_dir(&new).unwrap();
         std::fs::write(&new, "half of a").unwrap();
-        first.write(&memory("/new")).unwrap();
-        assert_eq!(first.read(), Some(memory("/new")));
+        first.write(&state("/new")).unwrap();
+        assert_eq!(first.read(), Some(state("/new")));
         assert_ne!(std::fs::metadata(&first.path).unwrap().ino(), before, "written in place");
         let lock = first._lock.path.clone();
         drop(first);
         std::fs::write(&lock, "").unwrap();
-        assert_eq!(slot().unwrap().read(), Some(memory("/new")));
+        assert_eq!(slot().unwrap().read(), Some(state("/new")));
     }
 
     /// Its holder removes the lock as it ends: who has opened that one before must not hold it alone.
@@ -365,7 +381,7 @@ mod tests {
         assert!(Lock::of(opened.try_clone().unwrap(), &path).unwrap().is_none());
         let held = Lock::take(&path).unwrap();
         assert!(Lock::of(opened, &path).unwrap().is_none());
-        assert!(matches!(Lock::take(&path), Err(NoSlot::Busy)));
+        assert!(matches!(Lock::take(&path), Err(SlotError::Busy)));
         drop(held);
         assert!(!path.exists());
     }

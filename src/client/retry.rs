@@ -11,7 +11,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// Pauses that grow while nothing gets on.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     tries: u32,
     /// Since when nothing gets on.
     since: Option<Instant>,
@@ -20,18 +20,18 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(limit: Option<Duration>) -> Self {
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
         Self { tries: 0, since: None, limit }
     }
 
     /// Something got on: the next pause is the first one again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         (self.tries, self.since) = (0, None);
     }
 
     /// The next pause, at least what the server asked for; half of it is by chance, so that many
     /// clients of a server that comes back do not all ask at once. `None`: it is given up.
-    pub(super) fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
+    pub(crate) fn pause(&mut self, asked: Option<Duration>) -> Option<Duration> {
         let since = *self.since.get_or_insert_with(Instant::now);
         if self.limit.is_some_and(|limit| since.elapsed() >= limit) {
             return None;

@@ -15,25 +15,39 @@ const END_BYTES: u64 = 64 << 10;
 
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Facts {
+pub(crate) struct FileStat {
     /// Bytes.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Time of the last change, in nanoseconds since 1970.
-    pub(super) modified_ns: i64,
+    pub(crate) modified_ns: i64,
+}
+
+/// Why a file is not uploaded any further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// Bytes that it had are missing.
+    #[error("the file was truncated")]
+    Shorter,
+    /// It is not as it was when its upload began.
+    #[error("the file changed while it was uploaded")]
+    Changed,
+    /// The system does not give its bytes.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
 }
 
 /// A file as it was when its upload began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     #[serde(flatten)]
-    pub(super) facts: Facts,
+    pub(crate) stat: FileStat,
     /// SHA-256 of its first and last bytes, in hexadecimal digits.
-    pub(super) mark: String,
+    pub(crate) mark: String,
 }
 
 /// What a file is to the one that an upload began with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Likeness {
+pub(crate) enum Likeness {
     /// Nothing says that it has changed.
     Same,
     /// Only its time is another: it was touched, or changed in the middle.
@@ -42,51 +56,51 @@ pub(super) enum Likeness {
     Changed(&'static str),
 }
 
-impl Facts {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+impl FileStat {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let seconds = metadata.mtime().saturating_mul(1_000_000_000);
         let modified_ns = seconds.saturating_add(metadata.mtime_nsec());
         Self { size: metadata.len(), modified_ns }
     }
 
     /// Since 1970, as browsers say it.
-    pub(super) fn modified_ms(self) -> u64 {
+    pub(crate) fn modified_ms(self) -> u64 {
         u64::try_from(self.modified_ns / 1_000_000).unwrap_or(0)
     }
 
     /// An error where the file is not as it was.
-    pub(super) fn still(self, file: &File) -> Result<(), String> {
+    pub(crate) fn still(self, file: &File) -> Result<(), FileError> {
         let now = file.metadata().map(|metadata| Self::of(&metadata));
         match now {
             Ok(now) if now == self => Ok(()),
-            Ok(now) if now.size < self.size => Err("the file was truncated".into()),
-            Ok(_) => Err("the file changed while it was uploaded".into()),
-            Err(error) => Err(format!("cannot be read: {error}")),
+            Ok(now) if now.size < self.size => Err(FileError::Shorter),
+            Ok(_) => Err(FileError::Changed),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
 impl Identity {
     /// Of an open file. Blocks: reads both ends.
-    pub(super) fn of(file: &File) -> io::Result<Self> {
-        let facts = Facts::of(&file.metadata()?);
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let stat = FileStat::of(&file.metadata()?);
         let mut hash = sha2::Sha256::new();
-        let end = facts.size.min(END_BYTES);
+        let end = stat.size.min(END_BYTES);
         let mut piece = vec![0; usize::try_from(end).unwrap_or(0)];
-        for start in [0, facts.size - end] {
+        for start in [0, stat.size - end] {
             file.read_exact_at(&mut piece, start)?;
             hash.update(&piece);
         }
-        Ok(Self { facts, mark: hex(&hash.finalize()) })
+        Ok(Self { stat, mark: hex(&hash.finalize()) })
     }
 
     /// What `now` is to this one.
-    pub(super) fn likeness(&self, now: &Self) -> Likeness {
-        if self.facts.size != now.facts.size {
+    pub(crate) fn likeness(&self, now: &Self) -> Likeness {
+        if self.stat.size != now.stat.size {
             Likeness::Changed("its size differs")
         } else if self.mark != now.mark {
             Likeness::Changed("its first or last bytes differ")
-        } else if self.facts.modified_ns != now.facts.modified_ns {
+        } else if self.stat.modified_ns != now.stat.modified_ns {
             Likeness::Touched
         } else {
             Likeness::Same
@@ -113,8 +127,8 @@ mod tests {
         };
         let mut content = vec![7; 200_000];
         let (first, file) = made(&content, time);
-        assert_eq!(first.facts.modified_ms(), 1_700_000_000_000);
-        assert_eq!(first.facts.still(&file), Ok(()));
+        assert_eq!(first.stat.modified_ms(), 1_700_000_000_000);
+        first.stat.still(&file).unwrap();
         let check = |content: &[u8], time: SystemTime, expected: Likeness| {
             assert_eq!(first.likeness(&made(content, time).0), expected);
         };
@@ -127,10 +141,10 @@ mod tests {
         // The middle is not looked at here: that is what the pieces are for.
         content[100_000] = 8;
         check(&content, time, Likeness::Same);
-        assert_eq!(made(b"", time).0.facts.size, 0);
+        assert_eq!(made(b"", time).0.stat.size, 0);
         let (small, file) = made(b"small", time);
         file.set_len(4).unwrap();
-        assert_eq!(small.facts.still(&file).unwrap_err(), "the file was truncated");
+        assert_eq!(small.stat.still(&file).unwrap_err().to_string(), "the file was truncated");
         let text = serde_json::to_string(&first).unwrap();
         assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), first);
     }

@@ -1,4 +1,4 @@
-//! The load: lanes that send one chunk after the other, and what they saw.
+//! The load: uploaders that send one chunk after the other, and what they saw.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,15 +8,17 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::{Connector, Sender, refusal};
+use super::BenchError;
+use super::connection::{Sender, refused};
 use super::dialect::{self, Chunk, File};
-use super::plan::{Plan, Protocol};
+use super::plan::Plan;
+use crate::client::{Connector, Offer};
 use crate::core::extent::Extent;
 use crate::net::Workers;
 
-/// Connections that are open, each with its lane; the files they send are shared among them.
-pub(super) struct Lanes {
-    lanes: Vec<Lane>,
+/// Connections that are open, each with its uploader; the files they send are shared among them.
+pub(super) struct Load {
+    uploaders: Vec<Uploader>,
     shared: Arc<Shared>,
 }
 
@@ -26,7 +28,7 @@ struct Shared {
     sent: Arc<AtomicU64>,
 }
 
-struct Lane {
+struct Uploader {
     /// The runtime that its connection lives on.
     runtime: Handle,
     sender: Sender,
@@ -41,7 +43,7 @@ struct Progress {
     next: AtomicU64,
 }
 
-impl Lanes {
+impl Load {
     /// Opens all connections, dealt to the workers in turn.
     ///
     /// Cancel: they close.
@@ -50,25 +52,25 @@ impl Lanes {
         workers: &Workers,
         connector: &Connector,
         files: &[Arc<File>],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, BenchError> {
         let mut senders = Vec::new();
-        if plan.protocol == Protocol::Http2 {
+        if plan.protocol == Offer::Http2 {
             for _ in 0..plan.connections {
                 senders.push(open(workers.next(), connector).await?);
             }
         }
-        let mut lanes = Vec::new();
+        let mut uploaders = Vec::new();
         for file in files {
             let next = AtomicU64::new(0);
             let progress = Arc::new(Progress { file: Arc::clone(file), next });
             for number in 0..plan.parallel {
-                let there = senders.get(lanes.len() % senders.len().max(1));
+                let there = senders.get(uploaders.len() % senders.len().max(1));
                 let sibling = there.and_then(|(on, sender)| Some((on.clone(), sender.sibling()?)));
                 let (runtime, sender) = match sibling {
                     Some(sibling) => sibling,
                     None => open(workers.next(), connector).await?,
                 };
-                lanes.push(Lane {
+                uploaders.push(Uploader {
                     runtime,
                     sender,
                     file: Arc::clone(&progress),
@@ -78,22 +80,25 @@ impl Lanes {
         }
         let content = dialect::content()?;
         let shared = Shared { plan: Arc::clone(plan), content, sent: Arc::default() };
-        Ok(Self { lanes, shared: Arc::new(shared) })
+        Ok(Self { uploaders, shared: Arc::new(shared) })
     }
 
     /// Chunks in flight.
     pub(super) fn count(&self) -> usize {
-        self.lanes.len()
+        self.uploaders.len()
     }
 
     /// Sends every chunk but the last of each file. `progress` is told now and then how many bytes
     /// have left. The answer: how long each acknowledgement took, sorted.
     ///
     /// Cancel: chunks in flight break off.
-    pub(super) async fn chunks(&mut self, progress: impl Fn(u64)) -> Result<Vec<Duration>, String> {
-        let running = self.lanes.drain(..).map(|lane| {
+    pub(super) async fn chunks(
+        &mut self,
+        progress: impl Fn(u64),
+    ) -> Result<Vec<Duration>, BenchError> {
+        let running = self.uploaders.drain(..).map(|uploader| {
             let shared = Arc::clone(&self.shared);
-            AbortOnDropHandle::new(lane.runtime.clone().spawn(lane.chunks(shared)))
+            AbortOnDropHandle::new(uploader.runtime.clone().spawn(uploader.chunks(shared)))
         });
         let mut running: Vec<_> = running.collect();
         let mut acks = Vec::new();
@@ -107,9 +112,8 @@ impl Lanes {
                 }
             };
             running.pop();
-            let (lane, times) =
-                ended.map_err(|error| format!("an upload task panicked: {error}"))??;
-            self.lanes.push(lane);
+            let (uploader, times) = ended??;
+            self.uploaders.push(uploader);
             acks.extend(times);
         }
         acks.sort_unstable();
@@ -119,31 +123,32 @@ impl Lanes {
     /// Sends the last chunk of each file: when this returns, the files are in their place.
     ///
     /// Cancel: chunks in flight break off.
-    pub(super) async fn last_chunks(self) -> Result<Vec<Duration>, String> {
-        let Self { lanes, shared } = self;
-        let running = lanes.into_iter().filter(|lane| lane.first).map(|mut lane| {
-            let shared = Arc::clone(&shared);
-            let runtime = lane.runtime.clone();
-            AbortOnDropHandle::new(runtime.spawn(async move {
-                let plan = &shared.plan;
-                let extent = Extent::new(plan.chunks() * plan.chunk, plan.file);
-                match extent {
-                    Some(extent) => lane.put(&shared, extent).await,
-                    None => Ok(Duration::ZERO),
-                }
-            }))
-        });
+    pub(super) async fn last_chunks(self) -> Result<Vec<Duration>, BenchError> {
+        let Self { uploaders, shared } = self;
+        let running =
+            uploaders.into_iter().filter(|uploader| uploader.first).map(|mut uploader| {
+                let shared = Arc::clone(&shared);
+                let runtime = uploader.runtime.clone();
+                AbortOnDropHandle::new(runtime.spawn(async move {
+                    let plan = &shared.plan;
+                    let extent = Extent::new(plan.chunks() * plan.chunk, plan.file);
+                    match extent {
+                        Some(extent) => uploader.put(&shared, extent).await,
+                        None => Ok(Duration::ZERO),
+                    }
+                }))
+            });
         let mut acks = Vec::new();
         for task in running.collect::<Vec<_>>() {
-            acks.push(task.await.map_err(|error| format!("an upload task panicked: {error}"))??);
+            acks.push(task.await??);
         }
         acks.sort_unstable();
         Ok(acks)
     }
 }
 
-impl Lane {
-    async fn chunks(mut self, shared: Arc<Shared>) -> Result<(Self, Vec<Duration>), String> {
+impl Uploader {
+    async fn chunks(mut self, shared: Arc<Shared>) -> Result<(Self, Vec<Duration>), BenchError> {
         let plan = Arc::clone(&shared.plan);
         let mut acks = Vec::new();
         loop {
@@ -159,7 +164,7 @@ impl Lane {
 
     /// Sends a chunk; the answer is how long its acknowledgement took, the wait for a stream
     /// of a connection that has no more of them included.
-    async fn put(&mut self, shared: &Shared, extent: Extent) -> Result<Duration, String> {
+    async fn put(&mut self, shared: &Shared, extent: Extent) -> Result<Duration, BenchError> {
         let plan = &shared.plan;
         let sent = Arc::clone(&shared.sent);
         let body = Chunk::new(shared.content.clone(), plan.frame, extent.len(), sent);
@@ -168,14 +173,14 @@ impl Lane {
         let began = Instant::now();
         let answer = self.sender.ask(request).await?;
         let took = began.elapsed();
-        if answer.status.is_success() { Ok(took) } else { Err(refusal(&path, &answer)) }
+        if answer.status.is_success() { Ok(took) } else { Err(refused(&path, &answer)) }
     }
 }
 
-async fn open(runtime: Handle, connector: &Connector) -> Result<(Handle, Sender), String> {
+async fn open(runtime: Handle, connector: &Connector) -> Result<(Handle, Sender), BenchError> {
     let connector = connector.clone();
-    let opened = runtime.spawn(async move { connector.open().await }).await;
-    Ok((runtime, opened.map_err(|error| error.to_string())??))
+    let opened = runtime.spawn(async move { Sender::open(&connector).await }).await;
+    Ok((runtime, opened??))
 }
 
 /// How often people want to see a number.

@@ -3,8 +3,8 @@
 //! before the chunk that completes it. So two versions of a file are never mixed.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use crate::core::extent::{Extent, ExtentSet};
-use crate::engine::verify::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
+use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
 
 /// Bytes of a piece that stands for many, as in the browser library.
 const SAMPLE_BYTES: u64 = 64 << 10;
@@ -21,19 +21,19 @@ const CHANCE_PIECES: usize = 3;
 
 /// How closely bytes are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closeness {
+pub(crate) enum Coverage {
     /// The first, the last and some by chance: nothing says that the file has changed.
     Sample,
     /// Every byte: nobody knows what file they are of.
-    All,
+    Full,
 }
 
 /// The pieces to compare, in order; `None` where not everything that has to be can be: pieces of less
 /// than 4 KiB are not compared unless they are the whole file.
-pub(super) fn pieces(held: &ExtentSet, length: u64, how: Closeness) -> Option<Vec<Extent>> {
+pub(crate) fn pieces(held: &ExtentSet, length: u64, how: Coverage) -> Option<Vec<Extent>> {
     match how {
-        Closeness::Sample => Some(sample(held, length, &mut chance)),
-        Closeness::All => held.as_slice().iter().try_fold(Vec::new(), |mut all, extent| {
+        Coverage::Sample => Some(sample(held, length, &mut chance)),
+        Coverage::Full => held.as_slice().iter().try_fold(Vec::new(), |mut all, extent| {
             all.extend(cut(*extent, length)?);
             Some(all)
         }),
@@ -41,17 +41,16 @@ pub(super) fn pieces(held: &ExtentSet, length: u64, how: Closeness) -> Option<Ve
 }
 
 /// Requests for the pieces, so many in each as the server takes.
-pub(super) fn batches(pieces: &[Extent]) -> impl Iterator<Item = &[Extent]> {
+pub(crate) fn batches(pieces: &[Extent]) -> impl Iterator<Item = &[Extent]> {
     pieces.chunks(MAX_PIECES)
 }
 
 /// The body of a request: the pieces' digests as the file has them. Blocks.
-pub(super) fn body(file: &Arc<File>, pieces: &[Extent]) -> Result<String, String> {
+pub(crate) fn body(file: &File, pieces: &[Extent]) -> io::Result<String> {
     let mut buffer = Vec::new();
-    let mut piece = |extent: &Extent| -> Result<Value, String> {
+    let mut piece = |extent: &Extent| -> io::Result<Value> {
         buffer.resize(usize::try_from(extent.len()).unwrap_or(0), 0);
-        file.read_exact_at(&mut buffer, extent.start())
-            .map_err(|error| format!("cannot be read: {error}"))?;
+        file.read_exact_at(&mut buffer, extent.start())?;
         let digest = BASE64_STANDARD.encode(sha2::Sha256::digest(&buffer));
         Ok(json!({ "range": [extent.start(), extent.end()], "sha-256": digest }))
     };
@@ -152,7 +151,7 @@ mod tests {
     #[test]
     fn everything_is_cut_into_what_the_server_takes() {
         let check = |held: &[(u64, u64)], length: u64, expected: Option<&[(u64, u64)]>| {
-            let found = pieces(&set(held), length, Closeness::All);
+            let found = pieces(&set(held), length, Coverage::Full);
             assert_eq!(found.as_deref().map(shown).as_deref(), expected, "{held:?}");
         };
         check(&[], 5, Some(&[]));
@@ -165,7 +164,7 @@ mod tests {
             9 * MIB,
             Some(&[(1, MIB + 1), (MIB + 1, 2 * MIB + 1), (2 * MIB + 2 - 4096, 2 * MIB + 2)]),
         );
-        let many = pieces(&set(&[(0, 40 * MIB)]), 50 * MIB, Closeness::All).unwrap();
+        let many = pieces(&set(&[(0, 40 * MIB)]), 50 * MIB, Coverage::Full).unwrap();
         assert_eq!(batches(&many).map(<[_]>::len).collect::<Vec<_>>(), [16, 16, 8]);
     }
 
@@ -174,9 +173,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("f");
         std::fs::write(&path, "").unwrap();
-        let file = Arc::new(File::open(&path).unwrap());
+        let file = File::open(&path).unwrap();
         let pieces = [Extent::new(0, 3).unwrap()];
-        assert!(body(&file, &pieces).unwrap_err().starts_with("cannot be read"));
+        assert_eq!(body(&file, &pieces).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         std::fs::write(&path, "abcd").unwrap();
         let abc = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
         let text = format!(r#"{{"ranges":[{{"range":[0,3],"sha-256":"{abc}"}}]}}"#);

@@ -1,0 +1,36 @@
+//! The HTTP client of the commands: one stack for everything that calls an Incoming!! server from a terminal.
+//!
+//! [`Connector`] makes connections: TCP or a unix socket, with TLS or without. [`Client`] sends requests over a pool of
+//! them (hyper-util's); [`Connection`] is one of them alone, for who counts connections (`incoming bench`) or looks at
+//! one (`incoming doctor`). [`Transfer`] sends a file in chunks and goes on where it was interrupted, with what
+//! [`ResumeSlot`] has kept.
+//!
+//! hyper-rustls is not used: it takes the server's name from the URL, and a unix socket has none there.
+
+mod call;
+mod chunk;
+mod compare;
+mod connect;
+mod connection;
+mod endpoint;
+mod error;
+mod identity;
+mod resume_state;
+mod retry;
+mod status;
+mod transfer;
+mod upload;
+
+pub(crate) use call::{BodyProgress, Client, InvalidToken, bearer};
+pub(crate) use chunk::Source;
+pub(crate) use compare::Coverage;
+pub(crate) use connect::{ConnectError, Connector, Offer, PeerStream, ProtocolSniffer};
+pub(crate) use connection::Connection;
+pub(crate) use endpoint::{Endpoint, InvalidEndpoint, Transport};
+pub(crate) use error::{CallError, TransferError, is_forbidden, lost, refusal};
+pub(crate) use identity::{Identity, Likeness};
+pub(crate) use resume_state::{ResumeState, Slot, SlotError};
+pub(crate) use retry::Backoff;
+pub(crate) use status::{RequestError, State, Status, read};
+pub(crate) use transfer::{Observer, Pace, Transfer};
+pub(crate) use upload::{Upload, UploadClient, UploadUrl};

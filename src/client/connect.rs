@@ -1,0 +1,331 @@
+//! Connections to a listener, before HTTP is spoken on them: TCP or a unix socket, and TLS where the endpoint has it.
+//!
+//! Every connection notes the first bytes of its peer ([`ProtocolSniffer`]): they tell which protocol it speaks where
+//! that is not the expected one, which no error of a parser says in words that help.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::endpoint::{Endpoint, Transport};
+use super::error::{CallError, tls_fault};
+use crate::core::escape;
+
+/// What a certificate on a unix socket has to name.
+const LOCAL: &str = "localhost";
+/// For connecting and agreeing on TLS.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// Bytes kept of what a peer says first.
+const SNIFFED_BYTES: usize = 7;
+
+/// Which versions of HTTP are offered in TLS. On a plain socket there is no asking: HTTP/2 is spoken where it alone is
+/// offered (prior knowledge).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+    /// HTTP/2, else HTTP/1.1, as a browser does.
+    Both,
+}
+
+/// Makes connections to one endpoint.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    endpoint: Endpoint,
+    tls: Option<Arc<ClientConfig>>,
+    offer: Offer,
+    /// That of the connection made last.
+    latest: Arc<Mutex<ProtocolSniffer>>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The socket cannot be connected.
+    #[error("{0}")]
+    Socket(io::Error),
+    /// The host cannot be the name on a certificate.
+    #[error("{0}")]
+    Name(InvalidDnsNameError),
+    /// The TLS handshake failed.
+    #[error("{0}")]
+    Tls(io::Error),
+    /// The server speaks TLS, but not HTTP/2, which alone was offered.
+    #[error("no HTTP/2")]
+    NoHttp2,
+    /// No connection within the deadline.
+    #[error("no connection within {DEADLINE:?}")]
+    Timeout,
+}
+
+impl Connector {
+    /// `tls` is used where the endpoint has TLS; its protocols are set here.
+    pub(crate) fn new(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>, offer: Offer) -> Self {
+        let tls = tls.filter(|_| endpoint.tls).map(|config| {
+            let mut config = Arc::unwrap_or_clone(config);
+            let names: &[&[u8]] = match offer {
+                Offer::Http1 => &[b"http/1.1"],
+                Offer::Http2 => &[b"h2"],
+                Offer::Both => &[b"h2", b"http/1.1"],
+            };
+            config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        });
+        Self { endpoint, tls, offer, latest: Arc::default() }
+    }
+
+    /// Where it connects.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What the peer of the latest connection said first.
+    pub(super) fn latest(&self) -> ProtocolSniffer {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A new connection, within 15 s.
+    ///
+    /// Cancel: the connection is dropped.
+    pub(crate) async fn connect(&self) -> Result<PeerStream, ConnectError> {
+        let connected = tokio::time::timeout(DEADLINE, self.dial()).await;
+        let stream = connected.map_err(|_| ConnectError::Timeout)??;
+        if self.tls.is_some() && self.offer == Offer::Http2 && !stream.http2 {
+            return Err(ConnectError::NoHttp2);
+        }
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = stream.sniffer.clone();
+        Ok(stream)
+    }
+
+    async fn dial(&self) -> Result<PeerStream, ConnectError> {
+        match &self.endpoint.transport {
+            Transport::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(ConnectError::Socket)?;
+                self.secure(stream, LOCAL, None).await
+            }
+            Transport::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await;
+                let stream = stream.map_err(ConnectError::Socket)?;
+                stream.set_nodelay(true).map_err(ConnectError::Socket)?;
+                let own = stream.local_addr().map_err(ConnectError::Socket)?;
+                self.secure(stream, host, Some(own)).await
+            }
+        }
+    }
+
+    async fn secure(
+        &self,
+        stream: impl Stream + 'static,
+        host: &str,
+        own: Option<SocketAddr>,
+    ) -> Result<PeerStream, ConnectError> {
+        let Some(config) = &self.tls else {
+            return Ok(PeerStream::new(stream, self.offer == Offer::Http2, own));
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(ConnectError::Name)?;
+        let connector = TlsConnector::from(Arc::clone(config));
+        let stream = connector.connect(name, stream).await.map_err(ConnectError::Tls)?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(PeerStream::new(stream, http2, own))
+    }
+}
+
+/// The pool's way to connections: the URL says no more than the endpoint does.
+impl tower_service::Service<Uri> for Connector {
+    type Response = TokioIo<PeerStream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _url: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
+    }
+}
+
+impl ConnectError {
+    /// As a line about `endpoint`, and whether it may work later.
+    pub(crate) fn about(&self, endpoint: &Endpoint) -> CallError {
+        match self {
+            Self::Socket(error) => {
+                let why = format!("cannot connect to {endpoint}: {error}");
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => CallError::Permanent(format!(
+                        "{why} (only root and the socket's group may connect; for the packages that is the group incoming)"
+                    )),
+                    _ => CallError::transient(why),
+                }
+            }
+            Self::Name(error) => CallError::Permanent(format!("{endpoint}: {error}")),
+            Self::Tls(error) => match tls_fault(error) {
+                Some(why) => CallError::Permanent(format!("{endpoint} {why}")),
+                None => CallError::transient(format!(
+                    "cannot agree on TLS with {endpoint}: {}",
+                    escape::excerpt(&error.to_string())
+                )),
+            },
+            Self::NoHttp2 => CallError::Permanent(format!(
+                "{endpoint} does not support HTTP/2; leave out --http2"
+            )),
+            Self::Timeout => CallError::transient(format!("{endpoint}: {self}")),
+        }
+    }
+}
+
+/// TCP, a unix socket, or TLS over either.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection on which nothing was asked yet.
+pub(crate) struct PeerStream {
+    stream: Box<dyn Stream>,
+    sniffer: ProtocolSniffer,
+    /// Whether HTTP/2 is spoken on it.
+    pub(crate) http2: bool,
+    /// The near end, where it is TCP.
+    pub(crate) own: Option<SocketAddr>,
+}
+
+impl PeerStream {
+    fn new(stream: impl Stream + 'static, http2: bool, own: Option<SocketAddr>) -> Self {
+        Self { stream: Box::new(stream), sniffer: ProtocolSniffer::default(), http2, own }
+    }
+
+    /// What its peer says first, as soon as it has.
+    pub(crate) fn sniffer(&self) -> ProtocolSniffer {
+        self.sniffer.clone()
+    }
+}
+
+impl Connection for PeerStream {
+    fn connected(&self) -> Connected {
+        let connected = Connected::new().extra(self.sniffer.clone());
+        if self.http2 { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.sniffer.note(&buf.filled()[before..], &polled);
+        polled
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The first bytes of a peer, as soon as they came, and what TLS failed for: HTTP/2 tells of that in text alone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProtocolSniffer(Arc<Mutex<Sniffed>>);
+
+#[derive(Debug, Default)]
+struct Sniffed {
+    bytes: Vec<u8>,
+    fault: Option<rustls::Error>,
+}
+
+impl ProtocolSniffer {
+    /// Whether it speaks TLS: a record of an alert or a handshake, version 3.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.sniffed().bytes[..], [0x15 | 0x16, 0x03, ..])
+    }
+
+    /// Whether it speaks HTTP/1.
+    pub(super) fn is_http1(&self) -> bool {
+        self.sniffed().bytes.starts_with(b"HTTP/1")
+    }
+
+    /// Whether it has said nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sniffed().bytes.is_empty()
+    }
+
+    /// What TLS failed for.
+    pub(super) fn fault(&self) -> Option<rustls::Error> {
+        self.sniffed().fault.clone()
+    }
+
+    fn note(&self, fresh: &[u8], polled: &Poll<io::Result<()>>) {
+        let mut sniffed = self.sniffed();
+        let wanted = SNIFFED_BYTES - sniffed.bytes.len();
+        sniffed.bytes.extend(fresh.iter().take(wanted));
+        if let Poll::Ready(Err(error)) = polled
+            && let Some(fault) = error.get_ref().and_then(|inner| inner.downcast_ref())
+        {
+            // The first one counts.
+            sniffed.fault.get_or_insert_with(|| rustls::Error::clone(fault));
+        }
+    }
+
+    fn sniffed(&self) -> MutexGuard<'_, Sniffed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_the_protocol() {
+        let sniff = |pieces: &[&[u8]]| {
+            let sniffer = ProtocolSniffer::default();
+            pieces.iter().for_each(|piece| sniffer.note(piece, &Poll::Pending));
+            (sniffer.is_tls(), sniffer.is_http1(), sniffer.is_empty())
+        };
+        assert_eq!(sniff(&[]), (false, false, true));
+        assert_eq!(sniff(&[b"", b"\x15", b"\x03\x01\x00\x02"]), (true, false, false));
+        assert_eq!(sniff(&[b"HT", b"TP/1.1 400 Bad Request\r\n"]), (false, true, false));
+        assert_eq!(sniff(&[b"\x00\x00\x12\x04\x00"]), (false, false, false));
+    }
+}
