@@ -90,7 +90,7 @@ impl Feed {
     /// and its length known.
     async fn renew(&mut self) -> (TicketId, u64) {
         if let Some((id, _)) = self.upload.take() {
-            self.engine.cancel(id, "enough".into(), Notice::NotOwed).await.unwrap();
+            self.engine.cancel(id, "enough".into(), Notice::NotDue).await.unwrap();
         }
         let (id, _) = self.engine.new_upload(wish()).await.unwrap();
         self.put(id, 0, self.frames.clone(), None).await;

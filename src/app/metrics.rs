@@ -168,8 +168,9 @@ impl Counted {
         let stats = self.sources.engine.stats();
         let running = ConstGauge::new(stats.calls_running.value());
         let waiting = ConstGauge::new(stats.calls_waiting.value());
-        let (count, oldest) = self.sources.engine.handovers_owed();
-        let (owed, oldest) = (ConstGauge::new(count as u64), ConstGauge::new(oldest.as_secs_f64()));
+        let (count, oldest) = self.sources.engine.pending_deliveries();
+        let (pending, oldest) =
+            (ConstGauge::new(count as u64), ConstGauge::new(oldest.as_secs_f64()));
         put(&[
             ("handover_calls", "Calls to backends begun", &stats.calls),
             (
@@ -179,7 +180,7 @@ impl Counted {
             ),
             ("handover_calls_running", "Calls to backends in progress", &running),
             ("handover_calls_waiting", "Calls that are due and wait for a slot", &waiting),
-            ("handovers_owed", "Uploads with a pending call to their backend", &owed),
+            ("handovers_owed", "Uploads with a pending call to their backend", &pending),
             (
                 "handover_oldest_owed_seconds",
                 "Seconds since the oldest pending call became due",

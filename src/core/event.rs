@@ -68,13 +68,13 @@ pub enum Durability {
     Durable,
 }
 
-/// Whether the backend is owed word of a cancelled upload.
+/// Whether the backend is to be called about a cancelled upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The backend cancelled it itself.
-    NotOwed,
+    NotDue,
     /// The backend is to be notified.
-    Owed,
+    Due,
 }
 
 /// How a call to the backend ended, as far as the journal cares.

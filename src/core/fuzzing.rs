@@ -214,7 +214,7 @@ fn stepped(before: &Upload, after: &Upload, command: &Command, events: &[Event])
         assert_eq!(after.received().contiguous_from_zero(), length, "{}", context());
     }
     let ended = matches!(after.phase(), Phase::Finished { .. } | Phase::Failed { .. });
-    assert!(!ended || after.owed().is_none(), "{}", context());
+    assert!(!ended || after.pending_calls().is_none(), "{}", context());
 }
 
 /// A request that is repeated, since its answer was lost, must change nothing more.
@@ -293,7 +293,7 @@ fn command(source: &mut Source<'_>) -> Command {
         7 => Command::Digest([source.byte(); 32]),
         8 => Command::Cancel {
             reason: source.text(),
-            notice: if source.flip() { Notice::Owed } else { Notice::NotOwed },
+            notice: if source.flip() { Notice::Due } else { Notice::NotDue },
         },
         9 => Command::BeginCall,
         10 if source.flip() => Command::EndCall(CallOutcome::Wait),

@@ -3,10 +3,10 @@
 use super::time::Uptime;
 use std::time::Duration;
 
-/// The state of the calls that one upload owes its backend.
+/// The state of the calls to the backend of one upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calls {
-    /// Since when the next answer is owed: published, cancelled, retried by hand, or answered with `wait`.
+    /// Since when the next answer is pending: published, cancelled, retried by hand, or answered with `wait`.
     pub since: Uptime,
     /// When the first call after `since` was begun, if one was; [`Policy::retry_for`] counts from here. It may be
     /// long after `since`: calls wait their turn where a destination does not answer.
@@ -51,7 +51,7 @@ pub struct Policy {
 
 impl Calls {
     /// Nothing called yet; calling begins at `since`.
-    pub fn owed(since: Uptime) -> Self {
+    pub fn pending(since: Uptime) -> Self {
         Self { since, first: None, begun: 0, unanswered: 0, last: LastCall::None }
     }
 
@@ -117,7 +117,7 @@ mod tests {
             confirm_timeout: Duration::from_secs(600),
             retry_for: Duration::from_secs(60),
         };
-        let mut calls = Calls::owed(Uptime(0));
+        let mut calls = Calls::pending(Uptime(0));
         calls.last = LastCall::Waiting { at: Uptime(5_000) };
         assert!(!calls.exhausted(&policy, Uptime(u64::MAX)));
         assert_eq!(calls.due(&policy, 0.5), Uptime(605_000));
@@ -134,7 +134,7 @@ mod tests {
         };
         let last = LastCall::Unanswered { at: Uptime(155_000), reason: String::new() };
         let first = Some(Uptime(100_000));
-        let calls = Calls { first, begun: 1, unanswered: 1, last, ..Calls::owed(Uptime(0)) };
+        let calls = Calls { first, begun: 1, unanswered: 1, last, ..Calls::pending(Uptime(0)) };
         assert!(!calls.exhausted(&policy, Uptime(159_999)));
         assert!(calls.exhausted(&policy, Uptime(160_000)));
     }

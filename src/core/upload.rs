@@ -52,7 +52,7 @@ pub enum Phase {
         /// The reason, as text for people.
         reason: String,
         /// The pending calls; `None` once the backend was notified.
-        owed: Option<Calls>,
+        calls: Option<Calls>,
     },
     /// The handover was given up; the file stays for a while.
     Failed {
@@ -133,28 +133,28 @@ impl Upload {
         self.ticket.digest == DigestRequest::Sha256 && self.sha256.is_none()
     }
 
-    /// The calls owed to the backend, if any.
-    pub fn owed(&self) -> Option<&Calls> {
+    /// The calls to the backend that are pending, if any.
+    pub fn pending_calls(&self) -> Option<&Calls> {
         match &self.phase {
-            Phase::HandingOver(calls) | Phase::Cancelled { owed: Some(calls), .. } => Some(calls),
+            Phase::HandingOver(calls) | Phase::Cancelled { calls: Some(calls), .. } => Some(calls),
             Phase::New
             | Phase::Uploading
             | Phase::Finished { .. }
-            | Phase::Cancelled { owed: None, .. }
+            | Phase::Cancelled { calls: None, .. }
             | Phase::Failed { .. } => None,
         }
     }
 
-    /// Whether it counts against `max_uploads`: it takes disk beyond its journal, or owes its backend a call.
+    /// Whether it counts against `max_uploads`: it takes disk beyond its journal, or a call to its backend is pending.
     pub fn occupies(&self) -> bool {
         match &self.phase {
             Phase::New
             | Phase::Uploading
             | Phase::HandingOver(_)
             | Phase::Failed { .. }
-            | Phase::Cancelled { owed: Some(_), .. } => true,
+            | Phase::Cancelled { calls: Some(_), .. } => true,
             // A file that stays is the backend's now.
-            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } => false,
+            Phase::Finished { .. } | Phase::Cancelled { calls: None, .. } => false,
         }
     }
 
@@ -191,8 +191,10 @@ impl Upload {
             Command::Digest(sha256) if self.sha256.is_none() => {
                 Ok(vec![Event::Digested { sha256: *sha256 }])
             }
-            Command::BeginCall if self.owed().is_some() => Ok(vec![Event::CallBegun { at: now }]),
-            Command::EndCall(outcome) if self.owed().is_some() => {
+            Command::BeginCall if self.pending_calls().is_some() => {
+                Ok(vec![Event::CallBegun { at: now }])
+            }
+            Command::EndCall(outcome) if self.pending_calls().is_some() => {
                 Ok(vec![Event::CallEnded { at: now, outcome: outcome.clone() }])
             }
             Command::Publish | Command::Digest(_) | Command::BeginCall | Command::EndCall(_) => {
@@ -302,7 +304,7 @@ impl Upload {
             }
             Phase::New | Phase::Uploading | Phase::HandingOver(_) => Err(Refusal::TooLateToCancel),
             // The backend itself cancelled it: no notice is needed.
-            Phase::Cancelled { owed: Some(_), .. } if notice == Notice::NotOwed => {
+            Phase::Cancelled { calls: Some(_), .. } if notice == Notice::NotDue => {
                 Ok(vec![Event::NoticeEnded { at: now }])
             }
             Phase::Cancelled { .. } => Ok(Vec::new()),
@@ -314,8 +316,8 @@ impl Upload {
     fn settle(&self, now: Stamp) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
             Phase::HandingOver(_) => Ok(vec![Event::Finished { at: now }]),
-            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } => Ok(Vec::new()),
-            Phase::Cancelled { owed: Some(_), .. } => Ok(vec![Event::NoticeEnded { at: now }]),
+            Phase::Finished { .. } | Phase::Cancelled { calls: None, .. } => Ok(Vec::new()),
+            Phase::Cancelled { calls: Some(_), .. } => Ok(vec![Event::NoticeEnded { at: now }]),
             Phase::New | Phase::Uploading | Phase::Failed { .. } => Err(Refusal::NothingToFinish),
         }
     }
@@ -323,18 +325,18 @@ impl Upload {
     fn give_up(&self, reason: &str, now: Stamp) -> Vec<Event> {
         match &self.phase {
             Phase::HandingOver(_) => vec![Event::Failed { at: now, reason: reason.into() }],
-            Phase::Cancelled { owed: Some(_), .. } => vec![Event::NoticeEnded { at: now }],
+            Phase::Cancelled { calls: Some(_), .. } => vec![Event::NoticeEnded { at: now }],
             Phase::New
             | Phase::Uploading
             | Phase::Finished { .. }
-            | Phase::Cancelled { owed: None, .. }
+            | Phase::Cancelled { calls: None, .. }
             | Phase::Failed { .. } => Vec::new(),
         }
     }
 
-    /// Whether the calls owed have gone unanswered for too long.
+    /// Whether the pending calls have gone unanswered for too long.
     pub fn calls_exhausted(&self, policy: &Policy, now: Uptime) -> bool {
-        self.owed().is_some_and(|calls| calls.exhausted(policy, now))
+        self.pending_calls().is_some_and(|calls| calls.exhausted(policy, now))
     }
 
     /// Makes `event` so. Events come from `decide` or from the journal, in order.
@@ -356,15 +358,15 @@ impl Upload {
                 }
                 self.begun();
             }
-            Event::Published { at } => self.phase = Phase::HandingOver(Calls::owed(at.uptime)),
+            Event::Published { at } => self.phase = Phase::HandingOver(Calls::pending(at.uptime)),
             Event::Digested { sha256 } => self.sha256 = Some(*sha256),
             Event::CallBegun { .. } | Event::CallEnded { .. } => self.apply_call(event),
             Event::Finished { at } => {
-                let calls = self.owed().map_or(0, |calls| calls.begun);
+                let calls = self.pending_calls().map_or(0, |calls| calls.begun);
                 self.phase = Phase::Finished { at: at.uptime, calls };
             }
             Event::Failed { at, reason } => {
-                let calls = self.owed().map_or(0, |calls| calls.begun);
+                let calls = self.pending_calls().map_or(0, |calls| calls.begun);
                 self.phase = Phase::Failed { at: at.uptime, reason: reason.clone(), calls };
             }
             Event::RetryAsked { at } => {
@@ -373,20 +375,20 @@ impl Upload {
                     Phase::HandingOver(calls) => calls.begun,
                     Phase::New | Phase::Uploading | Phase::Cancelled { .. } => 0,
                 };
-                self.phase = Phase::HandingOver(Calls { begun, ..Calls::owed(at.uptime) });
+                self.phase = Phase::HandingOver(Calls { begun, ..Calls::pending(at.uptime) });
             }
             Event::Cancelled { at, reason, notice } => {
-                let owed = match notice {
-                    Notice::Owed => Some(Calls::owed(at.uptime)),
-                    Notice::NotOwed => None,
+                let calls = match notice {
+                    Notice::Due => Some(Calls::pending(at.uptime)),
+                    Notice::NotDue => None,
                 };
                 // Its bytes go, so none is claimed any more.
                 self.received = ExtentSet::new();
-                self.phase = Phase::Cancelled { at: at.uptime, reason: reason.clone(), owed };
+                self.phase = Phase::Cancelled { at: at.uptime, reason: reason.clone(), calls };
             }
             Event::NoticeEnded { .. } => {
-                if let Phase::Cancelled { owed, .. } = &mut self.phase {
-                    *owed = None;
+                if let Phase::Cancelled { calls, .. } = &mut self.phase {
+                    *calls = None;
                 }
             }
         }
@@ -399,7 +401,7 @@ impl Upload {
     }
 
     fn apply_call(&mut self, event: &Event) {
-        let (Phase::HandingOver(calls) | Phase::Cancelled { owed: Some(calls), .. }) =
+        let (Phase::HandingOver(calls) | Phase::Cancelled { calls: Some(calls), .. }) =
             &mut self.phase
         else {
             return;
@@ -440,7 +442,7 @@ impl Upload {
 
     /// Whether a call to the backend has ever been begun.
     pub fn was_called(&self) -> bool {
-        self.owed().is_some_and(|calls| calls.begun > 0)
+        self.pending_calls().is_some_and(|calls| calls.begun > 0)
     }
 }
 

@@ -211,7 +211,7 @@ impl Engine {
     pub(super) async fn begin_call(self: &Arc<Self>, id: TicketId) -> Result<Begun, ChangeError> {
         let handle = self.find(id).await?;
         let upload = handle.upload();
-        if upload.owed().is_none() {
+        if upload.pending_calls().is_none() {
             return Ok(Begun::Nothing);
         }
         if matches!(upload.phase(), Phase::HandingOver(_)) {
@@ -286,7 +286,7 @@ impl Engine {
 
     /// Sets when the next delivery of an upload is due, or that none is pending.
     pub(super) fn enqueue(&self, id: TicketId, upload: &Upload, context: Option<&RequestContext>) {
-        match upload.owed() {
+        match upload.pending_calls() {
             Some(calls) => {
                 self.outbox.add(id, calls.since, &upload.ticket().finish_url, context);
                 let jitter = self.clock.jitter();
@@ -320,7 +320,7 @@ impl Engine {
     }
 
     fn call(&self, upload: Arc<Upload>) -> Option<Call> {
-        let (id, attempt) = (upload.ticket().id, upload.owed()?.begun);
+        let (id, attempt) = (upload.ticket().id, upload.pending_calls()?.begun);
         let kind = match upload.phase() {
             Phase::Cancelled { .. } => CallKind::CancelNotice,
             Phase::New

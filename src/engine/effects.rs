@@ -30,8 +30,8 @@ impl Engine {
         }
         // Also where the phase stays: the backend was told of a cancel.
         self.stats.uploads_open.add(i64::from(after.occupies()) - i64::from(before.occupies()));
-        // Chunks, which come often, owe nothing before and after.
-        if before.owed().is_some() || after.owed().is_some() {
+        // Chunks, which come often, have no delivery pending before and after.
+        if before.pending_calls().is_some() || after.pending_calls().is_some() {
             self.enqueue(id, after, context);
         }
     }
@@ -48,11 +48,11 @@ impl Engine {
         if upload.occupies() {
             self.stats.uploads_open.add(1);
         }
-        if let Some(calls) = upload.owed() {
+        if let Some(calls) = upload.pending_calls() {
             self.outbox.add(id, calls.since, &upload.ticket().finish_url, None);
         }
-        match upload.owed() {
-            // What is owed is called at once after a start.
+        match upload.pending_calls() {
+            // What is pending is due at once after a start.
             Some(calls) if !matches!(calls.last, LastCall::Waiting { .. }) => {
                 let now = self.uptime();
                 self.outbox.set(id, Wait::Call, || now);

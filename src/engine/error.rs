@@ -68,7 +68,7 @@ pub enum ChangeError {
 /// A ticket could not be given out.
 #[derive(Clone, Debug)]
 pub enum TicketError {
-    /// As many uploads take disk or owe a call as may.
+    /// As many uploads take disk or have a delivery pending as may.
     TooMany {
         /// How many that is.
         limit: u64,

@@ -88,7 +88,7 @@ impl Engine {
         self.slow_disk.waiting_bytes()
     }
 
-    /// Uploads that owe their backend a call, and for how long the oldest has owed it.
+    /// Uploads that have a delivery pending, and for how long the oldest has had it.
     pub fn handovers_owed(&self) -> (usize, Duration) {
         let (count, since) = self.outbox.pending();
         (count, since.map_or(Duration::ZERO, |since| self.uptime().since(since)))

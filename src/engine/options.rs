@@ -12,7 +12,7 @@ pub struct Options {
     pub ack: Durability,
     /// Bounds on one upload.
     pub limits: Limits,
-    /// Uploads that take disk or owe a call, at most.
+    /// Uploads that take disk or have a delivery pending, at most.
     pub max_uploads: u64,
     /// Space that chunks must leave free, in bytes.
     pub min_free_bytes: u64,

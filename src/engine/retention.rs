@@ -1,6 +1,6 @@
 //! What happens to uploads with time: expiry, the end of retention, what a crash left behind.
 //!
-//! Serving never waits for this. The startup scan (`scan.rs`) finds what is owed and when
+//! Serving never waits for this. The startup scan (`scan.rs`) finds which deliveries are pending and when
 //! something is due; what it has read is not read again until then. A published file goes only by a
 //! recorded `done` or `finish_upload` that asked for it, or at the end of the retention of a failed
 //! handover; never because a journal is missing or unreadable.
@@ -100,13 +100,17 @@ impl Engine {
                 }
             }
             Phase::HandingOver(_) => self.timers.set(id, due),
-            Phase::Cancelled { owed: Some(_), .. } => {}
-            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. }
+            Phase::Cancelled { calls: Some(_), .. } => {}
+            Phase::Finished { .. }
+            | Phase::Cancelled { calls: None, .. }
+            | Phase::Failed { .. }
                 if due > now =>
             {
                 self.timers.set(id, due);
             }
-            Phase::Finished { .. } | Phase::Cancelled { owed: None, .. } | Phase::Failed { .. } => {
+            Phase::Finished { .. }
+            | Phase::Cancelled { calls: None, .. }
+            | Phase::Failed { .. } => {
                 if let Err(error) = self.submit(&handle, Op::Forget).done().await {
                     tracing::warn!(upload = %id.short(), ?error, "could not delete upload");
                 }
@@ -123,7 +127,7 @@ impl Engine {
         }
         let idle = handle.lock().claims.count() == 0;
         let reason = "upload timed out".to_owned();
-        idle.then_some(Command::Cancel { reason, notice: Notice::Owed })
+        idle.then_some(Command::Cancel { reason, notice: Notice::Due })
     }
 
     /// The end of retention: what is left of an upload goes, its journal last. Called by its commit queue,
@@ -133,7 +137,7 @@ impl Engine {
         let over = failed
             || matches!(
                 upload.phase(),
-                Phase::Finished { .. } | Phase::Cancelled { owed: None, .. }
+                Phase::Finished { .. } | Phase::Cancelled { calls: None, .. }
             );
         if !over || self.due(upload) > self.uptime() {
             return;

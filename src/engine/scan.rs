@@ -2,7 +2,7 @@
 //!
 //! It walks all journals in the background, a few at a time. What cannot be read just then (no
 //! descriptor left, a right, a sector that does not answer) is kept and scanned again about once a
-//! minute until it can be, and so is a directory that cannot be listed: a handover that is owed is not lost
+//! minute until it can be, and so is a directory that cannot be listed: a pending delivery is not lost
 //! because the disk stumbled at the start. Nothing of what cannot be read is touched.
 
 use super::Engine;

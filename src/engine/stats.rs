@@ -163,7 +163,7 @@ pub struct Stats {
     pub chunks: Chunks,
     /// Known uploads by state.
     pub uploads: ByState,
-    /// Uploads that count against `max_uploads`: they take disk, or owe a call.
+    /// Uploads that count against `max_uploads`: they take disk, or have a delivery pending.
     pub uploads_open: Gauge,
     /// Tickets given out.
     pub tickets: Counter,

@@ -202,8 +202,8 @@ impl Engine {
 
 fn attempts(upload: &Upload) -> u32 {
     match upload.phase() {
-        Phase::HandingOver(calls) | Phase::Cancelled { owed: Some(calls), .. } => calls.begun,
+        Phase::HandingOver(calls) | Phase::Cancelled { calls: Some(calls), .. } => calls.begun,
         Phase::Finished { calls, .. } | Phase::Failed { calls, .. } => *calls,
-        Phase::New | Phase::Uploading | Phase::Cancelled { owed: None, .. } => 0,
+        Phase::New | Phase::Uploading | Phase::Cancelled { calls: None, .. } => 0,
     }
 }

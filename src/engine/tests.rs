@@ -279,7 +279,7 @@ async fn a_handover_is_called_until_done_and_not_again() {
     assert_eq!(call.kind, CallKind::Handover);
     drop(engine);
 
-    // The server died with the call under way: it is owed again at once.
+    // The server died with the call under way: it is due again at once.
     let engine = machine.start(Durability::Durable);
     engine.status(id).await.unwrap();
     assert_eq!(engine.next_due().await, id);
@@ -290,7 +290,7 @@ async fn a_handover_is_called_until_done_and_not_again() {
     assert!(begin(&engine, id).await.is_none());
     assert_eq!(engine.store.published(id).unwrap(), None, "removed when finished");
     assert!(matches!(
-        engine.cancel(id, "x".into(), Notice::Owed).await,
+        engine.cancel(id, "x".into(), Notice::Due).await,
         Err(ChangeError::Refused(Refusal::UploadOver(_)))
     ));
 }

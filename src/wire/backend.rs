@@ -118,7 +118,7 @@ impl Wire {
             BackendCall::CancelUpload => {
                 let id = self.authorized(&params).await?;
                 let reason = "cancelled by the backend".to_owned();
-                self.engine.cancel(id, reason, Notice::NotOwed).await.map_err(|error| {
+                self.engine.cancel(id, reason, Notice::NotDue).await.map_err(|error| {
                     // The backend has one word for every "too late".
                     let problem = Problem::from(error);
                     let late = problem.code() == Code::UploadOver;

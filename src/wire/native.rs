@@ -228,7 +228,7 @@ impl Wire {
         let reason: String =
             reason.chars().filter(|c| !name::is_hidden(*c)).take(MAX_REASON_CHARS).collect();
         let reason = if reason.is_empty() { "cancelled by the browser".into() } else { reason };
-        Ok(self.engine.cancel(id, reason, Notice::Owed).await?)
+        Ok(self.engine.cancel(id, reason, Notice::Due).await?)
     }
 
     async fn get(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {

@@ -1,4 +1,4 @@
-//! The backend: calls that are owed are made, and answered in every way there is. What a call finds
+//! The backend: deliveries that are due are made, and answered in every way there is. What a call finds
 //! is judged at the moment it is made.
 
 use crate::clients::Client;
@@ -146,7 +146,7 @@ async fn answer(client: &Client, call: &Call, mood: Mood) -> CallResult {
     match drawn {
         0..3 => CallResult::Done,
         3 if known.is_some() && handover => {
-            client.cancel(call.id(), Notice::NotOwed).await;
+            client.cancel(call.id(), Notice::NotDue).await;
             CallResult::Unanswered("busy".into())
         }
         4..6 if handover => wait(client, call.id()),

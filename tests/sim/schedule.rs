@@ -221,7 +221,7 @@ async fn come_to_an_end(client: &Client) {
         complain(format!("{} uploads count as open", engine.stats().uploads_open.value()));
     }
     if engine.outbox().waiting().0 != 0 {
-        complain(format!("{} calls are owed for ever", engine.outbox().waiting().0));
+        complain(format!("{} deliveries are pending for ever", engine.outbox().waiting().0));
     }
     let model = world.model();
     let gone = |id: &TicketId| model.uploads.get(id).is_some_and(|known| known.may_be_gone);

@@ -45,8 +45,8 @@ async fn act(client: &Client, id: TicketId) {
             client.bind(id, length).await;
         }
         30..32 => drop(client.status(id).await),
-        32 => client.cancel(id, Notice::Owed).await,
-        33 => client.cancel(id, Notice::NotOwed).await,
+        32 => client.cancel(id, Notice::Due).await,
+        33 => client.cancel(id, Notice::NotDue).await,
         34 => client.finish(id).await,
         35..37 => client.retry(id).await,
         37 => {

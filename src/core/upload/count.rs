@@ -22,9 +22,9 @@ impl Upload {
             Phase::New | Phase::Uploading => {}
             Phase::HandingOver(calls) => times_of(calls).into_iter().for_each(set),
             Phase::Finished { at, .. } | Phase::Failed { at, .. } => set(at),
-            Phase::Cancelled { at, owed, .. } => {
+            Phase::Cancelled { at, calls, .. } => {
                 set(at);
-                owed.iter_mut().flat_map(times_of).for_each(set);
+                calls.iter_mut().flat_map(times_of).for_each(set);
             }
         }
         found

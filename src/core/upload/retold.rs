@@ -37,11 +37,11 @@ impl Upload {
                 events.extend(begun(*calls, at));
                 events.push(Event::Failed { at, reason: reason.clone() });
             }
-            Phase::Cancelled { at, reason, owed } => {
+            Phase::Cancelled { at, reason, calls } => {
                 let at = stamp(*at);
-                let notice = if owed.is_some() { Notice::Owed } else { Notice::NotOwed };
+                let notice = if calls.is_some() { Notice::Due } else { Notice::NotDue };
                 events.push(Event::Cancelled { at, reason: reason.clone(), notice });
-                if let Some(calls) = owed {
+                if let Some(calls) = calls {
                     if calls.since != at.uptime && calls.begun == calls.unanswered {
                         // No call was begun before the answer that moved it on.
                         let (at, outcome) = (stamp(calls.since), CallOutcome::Wait);
@@ -75,7 +75,7 @@ impl Upload {
     }
 }
 
-/// The calls after one became owed at `calls.since`.
+/// The calls after one became pending at `calls.since`.
 fn retold_calls(calls: &Calls, stamp: impl Fn(Uptime) -> Stamp) -> Vec<Event> {
     let since = stamp(calls.since);
     // Those that were answered, or came before a retry.

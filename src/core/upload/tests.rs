@@ -43,7 +43,7 @@ fn store(start: u64, end: u64, length: Option<u64>) -> Command {
 }
 
 fn cancel() -> Command {
-    Command::Cancel { reason: "enough".into(), notice: Notice::Owed }
+    Command::Cancel { reason: "enough".into(), notice: Notice::Due }
 }
 
 /// Decides and applies; panics if the rules refuse.
@@ -244,10 +244,10 @@ fn cancel_and_completion_have_one_winner() {
     check(&uploading(), Ok(1));
     check(&cancelled(), Ok(0));
     assert!(cancelled().received().is_empty(), "what is removed is not claimed");
-    let by_backend = Command::Cancel { reason: String::new(), notice: Notice::NotOwed };
+    let by_backend = Command::Cancel { reason: String::new(), notice: Notice::NotDue };
     let mut known = cancelled();
     go(&mut known, &by_backend);
-    assert!(known.owed().is_none(), "the backend knows what it did itself");
+    assert!(known.pending_calls().is_none(), "the backend knows what it did itself");
     let mut complete = uploading();
     go(&mut complete, &store(10, 20, None));
     check(&complete, Err(Refusal::TooLateToCancel));
@@ -277,29 +277,29 @@ fn a_handover_is_finished_once() {
     check(&cancelled(), Err(Refusal::NothingToFinish));
     check(&failed(), Err(Refusal::NothingToFinish));
     assert_eq!(finished().decide(&Command::BeginCall, NOW, &LIMITS), Ok(vec![]));
-    assert!(finished().owed().is_none());
+    assert!(finished().pending_calls().is_none());
 }
 
 #[test]
 fn a_failed_handover_can_be_tried_again() {
     let mut upload = failed();
-    assert!(upload.owed().is_none());
+    assert!(upload.pending_calls().is_none());
     go(&mut upload, &Command::Retry);
-    assert!(upload.owed().is_some());
+    assert!(upload.pending_calls().is_some());
     assert_eq!(uploading().decide(&Command::Retry, NOW, &LIMITS), Err(Refusal::NothingToRetry));
 }
 
 #[test]
 fn a_cancel_is_told_until_it_is_known_and_stays_cancelled() {
     let mut upload = cancelled();
-    assert!(upload.owed().is_some());
+    assert!(upload.pending_calls().is_some());
     go(&mut upload, &Command::BeginCall);
     go(&mut upload, &Command::EndCall(CallOutcome::Retry("down".into())));
     let policy = Policy { confirm_timeout: Duration::ZERO, retry_for: Duration::from_secs(1) };
     assert!(!upload.calls_exhausted(&policy, NOW.uptime));
     assert!(upload.calls_exhausted(&policy, Uptime(2_000)));
     go(&mut upload, &Command::GiveUp("down".into()));
-    assert!(upload.owed().is_none());
+    assert!(upload.pending_calls().is_none());
     assert!(matches!(upload.phase(), Phase::Cancelled { .. }));
     assert_eq!(upload.reason(), Some("enough"));
 }

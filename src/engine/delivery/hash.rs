@@ -18,7 +18,7 @@ impl Engine {
         let handle = self.find(id).await?;
         let sha256 = match self.file_digest(&handle).await {
             // `finish_upload` came meanwhile, and the file has gone.
-            Err(_) if handle.upload().owed().is_none() => return Ok(()),
+            Err(_) if handle.upload().pending_calls().is_none() => return Ok(()),
             read => read?,
         };
         self.change(&handle, Command::Digest(sha256)).await

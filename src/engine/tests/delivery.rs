@@ -70,7 +70,7 @@ async fn who_says_wait_while_settings_change_has_the_new_time_too() {
     *clock.0.lock().unwrap() = Some(Box::new(move || retuned.retune(&new)));
     engine.enqueue(id, &upload, None);
     assert_eq!(engine.options().calls.confirm_timeout, confirm_timeout);
-    let due = upload.owed().unwrap().due(&engine.options().calls, 0.5);
+    let due = upload.pending_calls().unwrap().due(&engine.options().calls, 0.5);
     assert_eq!(engine.outbox().waiting(), (1, Some(due)));
 }
 

@@ -217,7 +217,7 @@ async fn what_an_end_released_goes_also_where_somebody_asked_before_the_startup_
     let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
-    engine.cancel(id, String::new(), Notice::NotOwed).await.unwrap();
+    engine.cancel(id, String::new(), Notice::NotDue).await.unwrap();
     drop(engine);
     // Killed after the end was recorded and before the part was removed.
     machine.store.create(id).unwrap();

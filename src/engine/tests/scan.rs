@@ -1,4 +1,4 @@
-//! The startup scan after a start, where the disk stumbles just then: nothing that is owed is lost.
+//! The startup scan after a start, where the disk stumbles just then: no pending delivery is lost.
 
 use super::*;
 use crate::storage::memory::journals::Step as JournalStep;
@@ -17,7 +17,7 @@ enum Misread {
     Unsynced,
 }
 
-/// A file whose backend is owed a call, left by a server that was killed.
+/// A file with a pending delivery, left by a server that was killed.
 async fn left(machine: &Machine) -> TicketId {
     let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
@@ -45,16 +45,16 @@ fn starts(machine: &Machine, fates: &Fates) -> (Arc<Engine>, JoinHandle<()>) {
     (Arc::clone(&engine), tokio::spawn(engine.sweep()))
 }
 
-/// Lets the paused time run until so many cannot be read and so many are owed.
-async fn until(engine: &Engine, unread: u64, owed: usize) {
+/// Lets the paused time run until so many cannot be read and so many deliveries are pending.
+async fn until(engine: &Engine, unread: u64, pending: usize) {
     let stands = || (engine.uploads_unread(), engine.outbox().pending().0);
     for _ in 0..1000 {
-        if stands() == (unread, owed) {
+        if stands() == (unread, pending) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("{:?} are unread and owed, not {:?}", stands(), (unread, owed));
+    panic!("{:?} are unread and pending, not {:?}", stands(), (unread, pending));
 }
 
 /// What the pass does now comes to its end, and the moment to look again.

@@ -163,7 +163,7 @@ async fn issue_13_polls_have_a_bound_and_sleep_through_chunks() {
     // One whose peer has gone makes room.
     let gone = engine.wait(id, None, Duration::from_secs(50), async {});
     assert!(gone.await.is_ok());
-    engine.cancel(id, "no more".into(), Notice::NotOwed).await.unwrap();
+    engine.cancel(id, "no more".into(), Notice::NotDue).await.unwrap();
     for poll in waiting {
         assert_eq!(poll.await.unwrap().unwrap().state, StateName::Cancelled);
     }

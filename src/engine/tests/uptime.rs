@@ -156,8 +156,8 @@ async fn issue_13_no_call_waits_for_a_clock_to_come_round() {
         machine.clock.set(TODAY_MS);
         machine.clock.advance(Duration::from_secs(600));
         next().await;
-        assert_eq!(engine.handovers_owed().0, 1);
-        assert!(engine.handovers_owed().1 < Duration::from_secs(700), "{date}");
+        assert_eq!(engine.pending_deliveries().0, 1);
+        assert!(engine.pending_deliveries().1 < Duration::from_secs(700), "{date}");
     }
 }
 

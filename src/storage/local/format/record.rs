@@ -178,8 +178,8 @@ fn body(record: &Record, out: &mut Vec<u8>) {
             timed(kind::CANCELLED, *at, out);
             text(reason, out);
             out.push(match notice {
-                Notice::NotOwed => 0,
-                Notice::Owed => 1,
+                Notice::NotDue => 0,
+                Notice::Due => 1,
             });
         }
         Event::NoticeEnded { at } => timed(kind::NOTICE_ENDED, *at, out),
@@ -329,7 +329,7 @@ impl<'a> Reader<'a> {
             kind::CANCELLED => Event::Cancelled {
                 at: self.time()?,
                 reason: self.text()?,
-                notice: if self.flag()? { Notice::Owed } else { Notice::NotOwed },
+                notice: if self.flag()? { Notice::Due } else { Notice::NotDue },
             },
             kind::NOTICE_ENDED => Event::NoticeEnded { at: self.time()? },
             _ => return None,

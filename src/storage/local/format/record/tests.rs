@@ -49,8 +49,8 @@ fn timed(at: Stamp) -> Vec<Record> {
         Event::Finished { at },
         Event::Failed { at, reason: "r".into() },
         Event::RetryAsked { at },
-        Event::Cancelled { at, reason: String::new(), notice: Notice::Owed },
-        Event::Cancelled { at, reason: "x".into(), notice: Notice::NotOwed },
+        Event::Cancelled { at, reason: String::new(), notice: Notice::Due },
+        Event::Cancelled { at, reason: "x".into(), notice: Notice::NotDue },
         Event::NoticeEnded { at },
     ]
     .map(Record::Event)

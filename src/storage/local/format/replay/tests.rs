@@ -83,7 +83,7 @@ fn what_was_only_written_holds_in_its_own_run() {
 
 #[test]
 fn other_facts_survive_forgotten_ranges() {
-    let cancelled = Event::Cancelled { at: AT, reason: "x".into(), notice: Notice::NotOwed };
+    let cancelled = Event::Cancelled { at: AT, reason: "x".into(), notice: Notice::NotDue };
     let records = [Record::Run(RUN), written(0, 5), Record::Event(cancelled)];
     let replayed = replay(&journal(&records), id(), OTHER, NOW).unwrap();
     assert!(matches!(replayed.upload.phase(), Phase::Cancelled { .. }));
@@ -174,7 +174,7 @@ fn issue_13_a_journal_of_the_released_version_is_read() {
     let from = Uptime::first_of(3);
     encode(&Record::Counted { from }, &mut counted);
     let upload = replay(&counted, id, OTHER, now).unwrap().upload;
-    assert_eq!(upload.owed().unwrap().since, from);
+    assert_eq!(upload.pending_calls().unwrap().since, from);
     assert_eq!(upload.ticket().created.uptime, from);
 }
 
