@@ -7,9 +7,11 @@ use crate::storage::store;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use thiserror::Error;
 
 /// Our disk or our bug. The text is for the log and for people; it never names a secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
 pub struct Fault(pub Arc<str>);
 
 impl Fault {
@@ -19,20 +21,17 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The peer broke off, or was too slow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ClientFault {
     /// The connection or stream ended in the middle of the body.
+    #[error("the body was cut off: {0}")]
     BrokeOff(String),
     /// No byte for as long as a body may stand still.
+    #[error("the body stalled for too long")]
     StoodStill,
     /// Slower than the slowest allowed.
+    #[error("the body was slower than min_rate")]
     TooSlow,
 }
 
@@ -49,19 +48,25 @@ pub enum LookupError {
 }
 
 /// A change did not happen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Error)]
 pub enum ChangeError {
     /// There is no such ticket.
+    #[error("there is no such upload")]
     Unknown,
     /// The rules say no.
+    #[error("{0}")]
     Refused(Refusal),
     /// The disk is full; what was acknowledged holds and the same may be tried again.
+    #[error("the disk is full")]
     NoSpace,
     /// As many files are open as may be; what was acknowledged holds and the same may be tried again.
+    #[error("no file descriptor is left")]
     Exhausted,
     /// The upload cannot be read just now; the same may be tried again.
+    #[error("the upload cannot be read just now")]
     Busy,
     /// Our disk or our bug.
+    #[error("{0}")]
     Fault(Fault),
 }
 
@@ -175,16 +180,6 @@ impl ChangeError {
             Self::Exhausted
         } else {
             Self::Fault(Fault::new(what, error))
-        }
-    }
-}
-
-impl fmt::Display for ClientFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BrokeOff(how) => write!(f, "the body was cut off: {how}"),
-            Self::StoodStill => f.write_str("the body stalled for too long"),
-            Self::TooSlow => f.write_str("the body was slower than min_rate"),
         }
     }
 }

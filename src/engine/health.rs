@@ -2,8 +2,10 @@
 //! thread then, and those who ask wait as long as they like.
 
 use super::Engine;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -11,11 +13,34 @@ use tokio::task::JoinHandle;
 /// at a time.
 #[derive(Default)]
 pub(super) struct HealthProbes {
-    storage: SingleFlight<Result<(), String>>,
+    storage: SingleFlight<Result<(), NotReady>>,
     free: SingleFlight<Option<u64>>,
     thread: SingleFlight<()>,
     /// When a probe went well for the last time.
     probed: Mutex<Option<Instant>>,
+}
+
+/// Why no new uploads can be taken.
+#[derive(Clone, Debug, Error)]
+pub enum NotReady {
+    /// It drains.
+    #[error("the server is stopping")]
+    Stopping,
+    /// A disk that has failed once is not trusted before a restart.
+    #[error("the disk failed an upload; see the log")]
+    Fault,
+    /// The storage directory is gone, or another.
+    #[error("the storage directory cannot be used: {0}")]
+    Unusable(Arc<io::Error>),
+    /// What is free is reserved.
+    #[error("the disk is full")]
+    Full,
+    /// A file could not be written and synced.
+    #[error("no file can be written to the storage directory: {0}")]
+    Unwritable(Arc<io::Error>),
+    /// A bug.
+    #[error("checking the storage directory panicked")]
+    Panicked,
 }
 
 impl HealthProbes {
@@ -30,26 +55,26 @@ impl Engine {
     ///
     /// Takes as long as the disk takes: who asks has a deadline, and however many ask, one thread
     /// waits. Errors: why not, for people.
-    pub async fn readiness(self: &Arc<Self>) -> Result<(), String> {
+    pub async fn readiness(self: &Arc<Self>) -> Result<(), NotReady> {
         if self.draining.is_cancelled() {
-            return Err("the server is stopping".into());
+            return Err(NotReady::Stopping);
         }
         if self.stats.faults.get() > 0 {
-            return Err("the disk failed an upload; see the log".into());
+            return Err(NotReady::Fault);
         }
         let engine = Arc::clone(self);
         let probe = self.probes.storage.ask(|| {
             let blocking = engine.blocking.clone();
             blocking.spawn(move || engine.probe_storage())
         });
-        probe.await.unwrap_or_else(|| Err("checking the storage directory panicked".into()))
+        probe.await.unwrap_or(Err(NotReady::Panicked))
     }
 
-    fn probe_storage(&self) -> Result<(), String> {
-        let unusable = |error| format!("the storage directory cannot be used: {error}");
+    fn probe_storage(&self) -> Result<(), NotReady> {
+        let unusable = |error| NotReady::Unusable(Arc::new(error));
         self.store.writable().map_err(unusable)?;
         if self.space.reserve(&*self.store, 0).map_err(unusable)?.is_none() {
-            return Err("the disk is full".into());
+            return Err(NotReady::Full);
         }
         // Of many that ask, most need no sync of their own.
         let fresh = |at: &Instant| at.elapsed() < PROBE_LASTS;
@@ -58,7 +83,7 @@ impl Engine {
         }
         let probed = self.store.probe();
         *self.probes.probed() = probed.is_ok().then(Instant::now);
-        probed.map_err(|error| format!("no file can be written to the storage directory: {error}"))
+        probed.map_err(|error| NotReady::Unwritable(Arc::new(error)))
     }
 
     /// Waits until a blocking thread of this runtime has had its turn, as all work with the disk has
@@ -89,7 +114,7 @@ impl Engine {
     }
 
     /// Uploads that have a delivery pending, and for how long the oldest has had it.
-    pub fn handovers_owed(&self) -> (usize, Duration) {
+    pub fn pending_deliveries(&self) -> (usize, Duration) {
         let (count, since) = self.outbox.pending();
         (count, since.map_or(Duration::ZERO, |since| self.uptime().since(since)))
     }

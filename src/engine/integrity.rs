@@ -6,15 +6,17 @@ use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::local::format::replay::Unreadable;
 use crate::storage::store::Store;
-use std::fmt;
 use std::io;
+use thiserror::Error;
 
 /// What is not there.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum Mismatch {
     /// The disk does not say.
-    Unreadable(io::Error),
+    #[error("{0}")]
+    Unreadable(#[from] io::Error),
     /// The part ends before the last byte that is claimed.
+    #[error("the part has {held} bytes, the journal claims {claimed}")]
     Short {
         /// Bytes of the part.
         held: u64,
@@ -22,25 +24,8 @@ pub enum Mismatch {
         claimed: u64,
     },
     /// There is no part, nor a published file.
+    #[error("the part is missing")]
     NoPart,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(error) => error.fmt(f),
-            Self::Short { held, claimed } => {
-                write!(f, "the part has {held} bytes, the journal claims {claimed}")
-            }
-            Self::NoPart => f.write_str("the part is missing"),
-        }
-    }
-}
-
-impl From<io::Error> for Mismatch {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
-    }
 }
 
 /// What else lies under the id of a journal without a ticket.

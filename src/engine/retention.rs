@@ -90,13 +90,13 @@ impl Engine {
         match upload.phase() {
             Phase::New | Phase::Uploading if upload.awaits_publish() => {
                 if let Err(error) = self.submit(&handle, Op::Publish).done().await {
-                    tracing::warn!(upload = %id.short(), ?error, "could not publish complete file; trying again later");
+                    tracing::warn!(upload = %id.short(), %error, "could not publish complete file; trying again later");
                 }
             }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
             Phase::New | Phase::Uploading => {
                 if let Err(error) = self.submit(&handle, Op::Expire).done().await {
-                    tracing::warn!(upload = %id.short(), ?error, "could not cancel idle upload");
+                    tracing::warn!(upload = %id.short(), %error, "could not cancel idle upload");
                 }
             }
             Phase::HandingOver(_) => self.timers.set(id, due),
@@ -112,7 +112,7 @@ impl Engine {
             | Phase::Cancelled { calls: None, .. }
             | Phase::Failed { .. } => {
                 if let Err(error) = self.submit(&handle, Op::Forget).done().await {
-                    tracing::warn!(upload = %id.short(), ?error, "could not delete upload");
+                    tracing::warn!(upload = %id.short(), %error, "could not delete upload");
                 }
             }
         }

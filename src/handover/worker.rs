@@ -151,7 +151,7 @@ async fn deliver(mut delivery: Delivery, client: &Client, queues: &Queues, slot:
     drop(slot);
     if let Err(error) = delivery.finish(result).await {
         let upload = call.id().short();
-        tracing::error!(%upload, ?error, "could not record the result of a backend call; calling again later");
+        tracing::error!(%upload, %error, "could not record the result of a backend call; calling again later");
     }
 }
 
@@ -159,7 +159,7 @@ fn log_not_begun(delivery: &Delivery, error: &ChangeError) {
     // That there is no such upload any more is no error of a delivery.
     if !matches!(error, ChangeError::Unknown) {
         let upload = delivery.id().short();
-        tracing::error!(%upload, ?error, "could not record a backend call; trying again later");
+        tracing::error!(%upload, %error, "could not record a backend call; trying again later");
     }
 }
 

@@ -103,7 +103,7 @@ impl Wire {
         let mut why = Vec::new();
         match within(DEADLINE, self.engine.readiness()).await {
             Ok(Ok(())) => {}
-            Ok(Err(reason)) => why.push(reason),
+            Ok(Err(reason)) => why.push(reason.to_string()),
             Err(_) => why.push(format!("the disk does not answer within {} s", DEADLINE.as_secs())),
         }
         why.extend((self.beside.unready)());
