@@ -206,11 +206,7 @@ impl From<LookupError> for ChangeError {
 
 impl From<LookupError> for TransferError {
     fn from(error: LookupError) -> Self {
-        match error {
-            LookupError::Unknown => Self::Unknown,
-            LookupError::Busy => Self::Busy,
-            LookupError::Fault(fault) => Self::Fault(fault),
-        }
+        ChangeError::from(error).into()
     }
 }
 

@@ -50,7 +50,7 @@ pub async fn run(
         consume_budget().await;
         tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             delivery = engine.next_delivery() => {
                 let destination = delivery.destination();
                 queues.calls.push(delivery, &destination);
@@ -58,6 +58,8 @@ pub async fn run(
             () = queues.freed.notified() => {}
         }
     }
+    queues.hashing.close();
+    queues.calls.close();
 }
 
 /// What deliveries wait for, one after the other.
@@ -74,7 +76,7 @@ impl Queues {
     fn new(slots: usize) -> Self {
         let freed = Arc::new(Notify::new());
         let queue = || {
-            let schedule = Mutex::new(Schedule::new(slots));
+            let schedule = Mutex::new(Some(Schedule::new(slots)));
             Arc::new(Queue { schedule, freed: Arc::clone(&freed) })
         };
         let (hashing, calls) = (queue(), queue());
@@ -84,23 +86,33 @@ impl Queues {
 
 /// Deliveries that wait for a slot, and the slots.
 struct Queue {
-    schedule: Mutex<Schedule<Delivery>>,
+    /// `None` once it is closed.
+    schedule: Mutex<Option<Schedule<Delivery>>>,
     /// A slot was freed, or more of them may be taken.
     freed: Arc<Notify>,
 }
 
 impl Queue {
+    /// Adds a delivery; in a closed queue it stays pending with the engine.
     fn push(&self, delivery: Delivery, destination: &Destination) {
-        self.schedule().push(delivery, destination);
+        if let Some(schedule) = &mut *self.schedule() {
+            schedule.push(delivery, destination);
+        }
         self.freed.notify_one();
     }
 
+    /// Lets go of all deliveries, and so of the engine: what a call has started may run on for long.
+    fn close(&self) {
+        let schedule = self.schedule().take();
+        drop(schedule);
+    }
+
     fn next(self: &Arc<Self>) -> Option<(Delivery, Arc<Slot>)> {
-        let Start { item, destination, kind } = self.schedule().next()?;
+        let Start { item, destination, kind } = self.schedule().as_mut()?.next()?;
         Some((item, Arc::new(Slot { queue: Arc::clone(self), destination, kind })))
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule<Delivery>> {
+    fn schedule(&self) -> MutexGuard<'_, Option<Schedule<Delivery>>> {
         self.schedule.lock().expect("no holder of this lock panics")
     }
 }
@@ -115,14 +127,18 @@ struct Slot {
 
 impl Slot {
     fn ended(&self, outcome: Outcome) {
-        self.queue.schedule().ended(&self.destination, outcome);
+        if let Some(schedule) = &mut *self.queue.schedule() {
+            schedule.ended(&self.destination, outcome);
+        }
         self.queue.freed.notify_one();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.queue.schedule().release(&self.destination, self.kind);
+        if let Some(schedule) = &mut *self.queue.schedule() {
+            schedule.release(&self.destination, self.kind);
+        }
         self.queue.freed.notify_one();
     }
 }
