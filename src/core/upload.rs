@@ -191,14 +191,13 @@ impl Upload {
             Command::Digest(sha256) if self.sha256.is_none() => {
                 Ok(vec![Event::Digested { sha256: *sha256 }])
             }
-            Command::BeginCall if self.pending_calls().is_some() => {
-                Ok(vec![Event::CallBegun { at: now }])
-            }
-            Command::EndCall(outcome) if self.pending_calls().is_some() => {
-                Ok(vec![Event::CallEnded { at: now, outcome: outcome.clone() }])
-            }
-            Command::Publish | Command::Digest(_) | Command::BeginCall | Command::EndCall(_) => {
+            Command::Publish | Command::Digest(_) => Ok(Vec::new()),
+            Command::BeginCall | Command::EndCall(_) if self.pending_calls().is_none() => {
                 Ok(Vec::new())
+            }
+            Command::BeginCall => Ok(vec![Event::CallBegun { at: now }]),
+            Command::EndCall(outcome) => {
+                Ok(vec![Event::CallEnded { at: now, outcome: outcome.clone() }])
             }
             Command::Cancel { reason, notice } => self.cancel(reason, *notice, now),
             Command::Settle => self.settle(now),
