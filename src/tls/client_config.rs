@@ -32,7 +32,7 @@ pub struct NoRoots;
 pub fn machine_roots() -> Result<Arc<RootCertStore>, NoRoots> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!(%error, "could not read some trusted roots");
+        tracing::warn!(%error, "could not read some trusted root certificates");
     }
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(found.certs);
