@@ -370,11 +370,11 @@ mod tests {
         let home = home.path();
         check(home, "a.pem", "a.key", None);
         check(home, "a.pem", "b.key", Some(("tls_key", "belong to the certificate of tls_cert")));
-        check(home, "a.key", "a.key", Some(("tls_cert", "this file has none")));
-        check(home, "empty", "a.key", Some(("tls_cert", "this file has none")));
+        check(home, "a.key", "a.key", Some(("tls_cert", "the file has none")));
+        check(home, "empty", "a.key", Some(("tls_cert", "the file has none")));
         check(home, "broken", "a.key", Some(("tls_cert", "malformed")));
         check(home, "absent", "a.key", Some(("tls_cert", "No such file")));
-        check(home, "a.pem", "a.pem", Some(("tls_key", "private key; this file has none")));
+        check(home, "a.pem", "a.pem", Some(("tls_key", "private key; the file has none")));
         check(home, "a.pem", "absent", Some(("tls_key", "No such file")));
     }
 

@@ -86,10 +86,10 @@ pub enum CallError {
     #[error("cannot connect to {0}: {1}")]
     Connect(String, #[source] io::Error),
     /// No TLS with it, or it is not who it should be.
-    #[error("no tls with {0}: {1}")]
+    #[error("TLS failed with {0}: {1}")]
     Tls(String, #[source] io::Error),
     /// It does not speak HTTP, or broke off.
-    #[error("no http answer from {}: {}", .0, with_source(.1))]
+    #[error("no HTTP answer from {}: {}", .0, with_source(.1))]
     Http(String, #[source] hyper::Error),
     /// It took longer than this.
     #[error("no answer from {0} within {1:?}")]

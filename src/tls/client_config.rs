@@ -21,7 +21,9 @@ pub enum Trust {
 
 /// The machine has no trusted roots.
 #[derive(Debug, thiserror::Error)]
-#[error("the machine has no trusted roots (install ca-certificates or set SSL_CERT_FILE)")]
+#[error(
+    "the machine has no trusted root certificates (install ca-certificates or set SSL_CERT_FILE)"
+)]
 pub struct NoRoots;
 
 /// The machine's trusted roots: from where the system keeps them, or from `SSL_CERT_FILE` and `SSL_CERT_DIR`. Blocks on

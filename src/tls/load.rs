@@ -54,10 +54,10 @@ pub enum LoadReason {
     #[error("must be a PEM file with {0}: {1}")]
     Io(Content, #[source] io::Error),
     /// It holds nothing of the kind.
-    #[error("must be a PEM file with {0}; this file has none")]
+    #[error("must be a PEM file with {0}; the file has none")]
     Missing(Content),
     /// It is not PEM.
-    #[error("must be a PEM file with {0}; this file is malformed")]
+    #[error("must be a PEM file with {0}; the file is malformed")]
     Malformed(Content),
     /// The key is of another kind.
     #[error("must be an RSA, ECDSA or Ed25519 key")]

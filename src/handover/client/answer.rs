@@ -21,7 +21,7 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It is compressed or otherwise encoded, although nothing of the kind was accepted.
-    #[error("it has header Content-Encoding {0:?}, and only identity is accepted")]
+    #[error("it has header Content-Encoding {0:?}, but only identity is accepted")]
     Coded(String),
     /// It begins with the byte order mark of UTF-16.
     #[error("it is UTF-16, expected UTF-8")]
