@@ -16,7 +16,6 @@ pub mod telemetry;
 
 use crate::config::Settings;
 use crate::engine::Engine;
-use crate::engine::swap::Swap;
 use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::net::{
@@ -24,6 +23,7 @@ use crate::net::{
 };
 use crate::tls::TlsReload;
 use crate::wire::{Caller, Surface, Wire};
+use arc_swap::ArcSwap;
 pub use options::wait_for_storage;
 use options::{
     caution, caution_of_open_backend, client_options, open_engine, proxy_protocol, wire_options,
@@ -261,7 +261,7 @@ impl Server {
             serving.spawn(Arc::clone(reload).watch(CERTIFICATE_PERIOD, self.drain.clone()));
         }
         let calls = TaskTracker::new();
-        let client = Arc::new(Swap::new(Client::new(client_options(&self.settings))));
+        let client = Arc::new(ArcSwap::from_pointee(Client::new(client_options(&self.settings))));
         let cut_calls = CancellationToken::new();
         let engine = Arc::clone(&self.engine);
         let calling = worker::run(
@@ -290,7 +290,6 @@ impl Server {
         on_sighup(&mut running, notifier, &status, &stop).await;
         let ending = Ending {
             engine: self.engine,
-            wire: self.wire,
             drain: self.drain,
             serving,
             calls,

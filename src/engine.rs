@@ -22,7 +22,6 @@ pub mod health;
 pub mod integrity;
 mod loads;
 pub mod options;
-pub mod presence;
 mod queue;
 pub mod registry;
 pub mod reserve;
@@ -32,7 +31,6 @@ pub mod slots;
 mod slow_disk;
 pub mod stats;
 pub mod status;
-pub mod swap;
 mod sync_point;
 pub mod tickets;
 pub mod timers;
@@ -42,16 +40,16 @@ pub mod verify;
 use crate::core::time::Uptime;
 use crate::storage::journal::JournalStore;
 use crate::storage::store::Store;
+use arc_swap::ArcSwap;
 use clock::Clock;
 use options::Options;
 use std::sync::Arc;
-use swap::Swap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
-    options: Swap<Options>,
+    options: ArcSwap<Options>,
     store: Arc<dyn Store>,
     journals: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
@@ -117,7 +115,7 @@ impl Engine {
                 options.waiting_bytes,
                 blocking.clone(),
             ),
-            options: Swap::new(options),
+            options: ArcSwap::from_pointee(options),
             store,
             journals,
             clock,
@@ -142,7 +140,7 @@ impl Engine {
 
     /// The settings in force.
     pub fn options(&self) -> Arc<Options> {
-        self.options.now()
+        self.options.load_full()
     }
 
     /// Puts other settings in force. What an acknowledgement promises, tuning and the memory for a slow disk stay
@@ -165,7 +163,7 @@ impl Engine {
         ];
         let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
-        self.outbox.retune(confirm.0, confirm.1, || self.options.put(fixed));
+        self.outbox.retune(confirm.0, confirm.1, || self.options.store(Arc::new(fixed)));
         self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 

@@ -16,12 +16,14 @@
 //! upgrades, routing, and any knowledge of uploads.
 
 mod address;
+mod body;
 mod budget;
 mod conn;
 mod io;
 mod listener;
 mod options;
 mod poll_loop;
+mod presence;
 pub mod proxy_protocol;
 mod serve;
 mod stats;
@@ -38,9 +40,11 @@ use std::net::SocketAddr;
 use crate::tls::ClientCertificate;
 
 pub use address::{Address, AddressError};
+pub use body::{Ended, RequestBody};
 pub use budget::MemoryBudget;
 pub use listener::Listener;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
+pub use presence::Presence;
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{HttpService, Setup, serve};
 pub use stats::{Connections, HeaderFailure, Stats};

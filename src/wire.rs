@@ -4,6 +4,7 @@
 //! Absent: sockets, TLS, rules. Status codes stand in [`reply`] and nowhere else.
 
 pub mod access;
+pub mod admin;
 pub mod assets;
 pub mod backend;
 mod bind;
@@ -12,42 +13,37 @@ pub mod browser;
 pub mod content_digest;
 pub mod cors;
 pub mod doctor;
-mod findings;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod guests;
 mod head;
 pub mod header;
-pub mod health;
-pub mod log;
-mod meaning;
 pub mod native;
 pub mod params;
 pub mod redirect;
-pub mod refusals;
 pub mod reply;
 pub mod route;
 pub mod status;
 mod trace;
-mod untaken;
+mod unsupported;
 mod verify;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::engine::health::SingleFlight;
-use crate::engine::swap::Swap;
+use crate::net::{Presence, Protocol, RequestBody};
 use access::Access;
-use body::{RequestBody, Room};
+use admin::AdminHooks;
+use arc_swap::ArcSwap;
+use body::Room;
 use bytes::Bytes;
 use cors::Cors;
+use doctor::Doctor;
 use forwarded::Client;
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, STRICT_TRANSPORT_SECURITY};
-use hyper::{Method, Request, Response, Version};
-use log::LogFilter;
-use refusals::Refusals;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
 use reply::{Code, Problem};
 use route::Route;
 use std::convert::Infallible;
@@ -55,8 +51,6 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
 /// An answer. Bodies are small: files only come in.
 pub type Answer = Response<Full<Bytes>>;
@@ -125,100 +119,49 @@ impl Caller {
     }
 }
 
-/// How the text of `/metrics` is to look, and what was asked for it.
-#[derive(Clone, Copy, Debug)]
-pub struct Scrape {
-    /// The format that the asker can read.
-    pub format: MetricsFormat,
-    /// Bytes free on the disk, where it said so in time.
-    pub free_bytes: Option<u64>,
-}
-
-/// A text format of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricsFormat {
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-    /// Prometheus' own, version 0.0.4.
-    Plain,
-}
-
-/// Makes the text of `/metrics`.
-pub type RenderMetrics = Arc<dyn Fn(Scrape) -> String + Send + Sync>;
-
-/// A runtime's loop, which health asks for a turn.
-pub struct Turn {
-    name: String,
-    runtime: Handle,
-    look: SingleFlight<()>,
-}
-
-impl Turn {
-    /// The loop of `runtime`, which runs on the thread of this name.
-    pub fn new(name: String, runtime: Handle) -> Self {
-        Self { name, runtime, look: SingleFlight::default() }
-    }
-
-    fn ask(&self) -> impl Future<Output = Option<()>> + use<> {
-        let runtime = self.runtime.clone();
-        self.look.ask(move || runtime.spawn(async {}))
-    }
-}
-
-/// What is found at the moment of the call, one line each, for people.
-pub type Findings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
-
-/// What the surface shows beside the engine, and what it counts.
-pub struct Beside {
-    /// The text of `/metrics`.
-    pub metrics: RenderMetrics,
-    /// Where answers that say no are counted.
-    pub refusals: Arc<Refusals>,
-    /// The loops that must turn.
-    pub loops: Vec<Turn>,
-    /// What keeps the server from taking uploads, beside what the engine knows.
-    pub unready: Findings,
-    /// What is wrong while all is served.
-    pub notes: Findings,
-    /// The filter of the log, if it can be changed.
-    pub log: Option<Arc<dyn LogFilter>>,
-}
-
 /// The HTTP surface of an engine.
 pub struct Wire {
     engine: Arc<Engine>,
-    options: Swap<Options>,
-    beside: Beside,
-    drains: TaskTracker,
-    doctor: doctor::Doctor,
+    options: ArcSwap<Options>,
+    hooks: AdminHooks,
+    doctor: Doctor,
     rooms: Rooms,
 }
 
-/// Memory for small bodies. Whoever has a ticket, or none, takes nothing from the web apps' backends.
+/// Memory for small bodies. Callers with a ticket, or with none, take nothing from the web apps' backends.
 struct Rooms {
     frontend: Room,
     backend: Room,
 }
 
+/// One request on its way through the surface, and the settings in force when it came.
+struct Exchange {
+    head: Parts,
+    surface: Surface,
+    caller: Caller,
+    options: Arc<Options>,
+    /// Whether the peer is still there; none on HTTP/2, where the request is dropped instead.
+    presence: Option<Presence>,
+}
+
+impl Exchange {
+    /// Who the client is, as far as those know who are believed.
+    fn client(&self) -> Result<Client, Problem> {
+        self.options.access.client(self.surface, &self.caller, &self.head.headers)
+    }
+}
+
 impl Wire {
     /// The HTTP surface of `engine`.
-    pub fn new(engine: Arc<Engine>, options: Options, beside: Beside) -> Arc<Self> {
-        let (drains, doctor) = (TaskTracker::new(), doctor::Doctor::new());
-        let options = Swap::new(options);
+    pub fn new(engine: Arc<Engine>, options: Options, hooks: AdminHooks) -> Arc<Self> {
+        let (doctor, options) = (Doctor::new(&engine), ArcSwap::from_pointee(options));
         let rooms = Rooms { frontend: Room::new(ROOM_BYTES), backend: Room::new(ROOM_BYTES) };
-        Arc::new(Self { engine, options, beside, drains, doctor, rooms })
+        Arc::new(Self { engine, options, hooks, doctor, rooms })
     }
 
     /// Puts other settings in force, for requests from now on.
     pub fn retune(&self, options: Options) {
-        self.options.put(options);
-    }
-
-    /// Waits until bodies that are read only to be thrown away have ended. They have a deadline
-    /// of their own. Dropping the future leaves them running.
-    pub async fn drained(&self) {
-        self.drains.close();
-        self.drains.wait().await;
+        self.options.store(Arc::new(options));
     }
 
     /// The service for one connection.
@@ -230,47 +173,47 @@ impl Wire {
         self: Arc<Self>,
         surface: Surface,
         caller: Caller,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Answer {
         let began = std::time::Instant::now();
-        let client = tracing::enabled!(tracing::Level::DEBUG)
-            .then(|| self.options.now().access.client(surface, &caller, request.headers()))
-            .map(|client| tracing::field::debug(client.unwrap_or(Client::Unknown)));
         let (head, body) = request.into_parts();
-        let body = RequestBody::new(body, &head, &self.drains);
+        let (options, presence) = (self.options.load_full(), body.presence());
+        let exchange = Exchange { head, surface, caller, options, presence };
+        let Exchange { head, options, .. } = &exchange;
+        let client = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| tracing::field::debug(exchange.client().unwrap_or(Client::Unknown)));
         let ended = body.ended();
-        let (http1, waits) = (head.version < Version::HTTP_2, body::waits(&head.headers));
-        let (method, route) = (head.method.clone(), Route::of(head.uri.path()));
-        let frontend = route.is_frontend();
-        let cause = trace::cause(&head.headers, route, &caller, &self.options.now().access);
-        let cors = frontend.then(|| self.options.now().cors.headers(&head.headers));
-        let mark = self.is_doctor(route, surface).then_some(doctor::MARK);
-        let checked = head::check(&head).and_then(|()| meaning::check(&head));
-        let mut answer = match checked.and_then(|()| route.on(surface)) {
+        let (http1, waits) = (body.protocol() == Protocol::Http1, body.awaits_continue());
+        let route = Route::of(head.uri.path());
+        let cause = trace::cause(&head.headers, route, &exchange.caller, &options.access);
+        let found = route.on(surface, options);
+        let is_doctor = matches!(found, Ok(Route::Doctor(_)));
+        let checked = head::check(head).and_then(|()| unsupported::check(head));
+        let mut answer = match checked.and(found) {
             Ok(route) => {
-                let work = self.dispatch(route, surface, caller, head, body);
+                let work = self.dispatch(route, &exchange, body);
                 cause.clone().during(work).await
             }
             Err(problem) => {
                 drop(body);
-                if frontend || surface == Surface::Public {
+                if route.is_frontend() || surface == Surface::Public {
                     problem.into_answer()
                 } else {
                     backend::form(&head.headers).problem(problem)
                 }
             }
         };
-        if let Some(cors) = cors {
-            answer.headers_mut().extend(cors);
+        if route.is_frontend() {
+            answer.headers_mut().extend(options.cors.headers(&head.headers));
         }
-        answer.headers_mut().extend(mark);
-        if method == Method::HEAD {
+        answer.headers_mut().extend(is_doctor.then_some(doctor::MARK));
+        if head.method == Method::HEAD {
             // hyper leaves the body out on HTTP/1.1 alone.
             let length = answer.body().size_hint().exact().filter(|&bytes| bytes > 0);
             answer.headers_mut().extend(length.map(|bytes| (CONTENT_LENGTH, bytes.into())));
             *answer.body_mut() = Full::default();
         }
-        // Whoever asked before sending may send or not; what comes next could be either.
+        // A client that asked before sending may send or not; what comes next could be either.
         let unread = waits || !answer.status().is_success();
         if http1 && unread && !ended.is_set() {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -280,12 +223,12 @@ impl Wire {
         }
         let code = answer.extensions_mut().remove::<Code>();
         if let Some(code) = code {
-            self.beside.refusals.count(code);
+            self.hooks.refusals.count(code);
         }
         tracing::debug!(
             request = cause.request(),
             trace = cause.traceparent(),
-            %method,
+            method = %head.method,
             route = route.word(),
             upload = route.upload().map(tracing::field::display),
             status = answer.status().as_u16(),
@@ -297,36 +240,20 @@ impl Wire {
         answer
     }
 
-    /// Whether the path doctor answers there.
-    fn is_doctor(&self, route: Route, surface: Surface) -> bool {
-        matches!(route, Route::Doctor | Route::DoctorFindings)
-            && route.on(surface).is_ok()
-            && self.options.now().doctor
-    }
-
     async fn dispatch(
         self: &Arc<Self>,
         route: Route,
-        surface: Surface,
-        caller: Caller,
-        head: hyper::http::request::Parts,
+        exchange: &Exchange,
         body: RequestBody,
     ) -> Answer {
         match route {
-            Route::Upload(id) => self.upload(id, head, body).await,
-            Route::Verify(id) => self.verification(id, head, body).await,
-            Route::Doctor if self.is_doctor(route, surface) => {
-                self.doctor(surface, caller, head, body).await
-            }
-            Route::DoctorFindings if self.is_doctor(route, surface) => {
-                self.doctor_findings(surface, caller, head, body).await
-            }
-            Route::Script(script) => assets::answer(script, &head),
-            Route::Backend(call) => self.backend(call, surface, caller, head, body).await,
-            Route::Metrics | Route::Health | Route::Ready => {
-                self.health(route, surface, caller, &head).await
-            }
-            Route::Doctor | Route::DoctorFindings | Route::Unknown => {
+            Route::Upload(id) => self.upload(id, exchange, body).await,
+            Route::Verify(id) => self.verification(id, exchange, body).await,
+            Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
+            Route::Script(script) => assets::answer(script, &exchange.head),
+            Route::Backend(call) => self.backend(call, exchange, body).await,
+            Route::Metrics | Route::Health | Route::Ready => self.health(route, exchange).await,
+            Route::Unknown => {
                 Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()
             }
         }
@@ -351,12 +278,12 @@ impl Service {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Service {
+impl hyper::service::Service<Request<RequestBody>> for Service {
     type Response = Answer;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
         let wire = Arc::clone(&self.wire);
         let (surface, caller) = (self.surface, self.caller.clone());
         let hsts = self.hsts.clone();

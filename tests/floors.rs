@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("engine", &["core", "storage"]),
     ("diagnosis", &["core"]),
     ("client", &["core", "storage", "config"]),
-    ("wire", &["core", "storage", "engine", "diagnosis"]),
+    ("wire", &["core", "storage", "engine", "diagnosis", "net"]),
     ("tls", &["core", "storage"]),
     ("net", &["core", "storage", "engine", "tls"]),
     ("handover", &["core", "storage", "engine", "tls"]),
@@ -147,6 +147,20 @@ fn issue_13_commands_print_through_the_terminal_alone() {
                 if line.contains(way) {
                     found.push((number, way.to_owned()));
                 }
+            }
+        }
+    });
+}
+
+/// A request's body is made by `net`, so that another transport can make it too.
+#[test]
+fn request_bodies_come_from_net() {
+    check("net/body.rs alone names the body that hyper hands to a server", |file, found| {
+        let serves = ["engine", "wire", "app"].contains(&file.room.as_str())
+            || file.name.starts_with("cli/demo");
+        for (number, line) in file.product().filter(|_| serves) {
+            if words(line).any(|word| word == "Incoming") {
+                found.push((number, "hyper's Incoming".into()));
             }
         }
     });

@@ -6,8 +6,9 @@ use super::telemetry;
 use crate::engine::Engine;
 use crate::net::{MemoryBudget, Stats, Workers};
 use crate::tls::TlsReload;
-use crate::wire::refusals::Refusals;
-use crate::wire::{Beside, Surface, Turn};
+use crate::wire::Surface;
+use crate::wire::admin::{AdminHooks, EventLoopProbe};
+use crate::wire::reply::Refusals;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -26,7 +27,7 @@ pub(super) struct Shown<'a> {
 }
 
 /// Metrics, health and the log's filter. Must be called on the runtime that accepts.
-pub(super) fn beside(shown: &Shown<'_>) -> Beside {
+pub(super) fn beside(shown: &Shown<'_>) -> AdminHooks {
     let refusals = Arc::new(Refusals::default());
     let certificates: Vec<(&'static str, Arc<TlsReload>)> = shown
         .sockets
@@ -43,11 +44,12 @@ pub(super) fn beside(shown: &Shown<'_>) -> Beside {
         started: SystemTime::now(),
     };
     let workers = shown.workers.runtimes().chain(shown.backend_workers.runtimes());
-    let turns = workers.map(|(name, runtime)| Turn::new(name.to_owned(), runtime.clone()));
-    let main = Turn::new("main".into(), Handle::current());
+    let turns =
+        workers.map(|(name, runtime)| EventLoopProbe::new(name.to_owned(), runtime.clone()));
+    let main = EventLoopProbe::new("main".into(), Handle::current());
     let loops = std::iter::once(main).chain(turns).collect();
     let threads = Threads::default();
-    Beside {
+    AdminHooks {
         metrics: Arc::new(move |scrape| sources.render(scrape)),
         refusals,
         loops,

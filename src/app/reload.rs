@@ -16,11 +16,11 @@ use super::sockets::{guards_missing, proxies_missing};
 use super::telemetry;
 use crate::config::Settings;
 use crate::engine::Engine;
-use crate::engine::swap::Swap;
 use crate::handover::client::Client;
 use crate::net::{Address, Grace, ProxyProtocol};
 use crate::tls::TlsReload;
 use crate::wire::Wire;
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
@@ -38,7 +38,7 @@ pub(super) struct Running {
     pub(super) backend: Option<Address>,
     pub(super) engine: Arc<Engine>,
     pub(super) wire: Arc<Wire>,
-    pub(super) client: Arc<Swap<Client>>,
+    pub(super) client: Arc<ArcSwap<Client>>,
     pub(super) grace: Grace,
     pub(super) reloads: Reloads,
 }
@@ -128,7 +128,7 @@ impl Running {
         }
         self.engine.retune(&engine_options(&settings));
         self.wire.retune(wire_options(&settings));
-        self.client.put(Client::new(client_options(&settings)));
+        self.client.store(Arc::new(Client::new(client_options(&settings))));
         self.grace.set(settings.shutdown_grace);
         for (_, protocol) in &self.reloads.proxies {
             protocol.trust(settings.trusted_proxies.clone());

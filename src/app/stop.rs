@@ -6,7 +6,6 @@
 use super::systemd::Notifier;
 use crate::engine::{Engine, deadline};
 use crate::net::Workers;
-use crate::wire::Wire;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -18,7 +17,6 @@ use tokio_util::task::TaskTracker;
 /// What runs when a stop begins.
 pub(super) struct Ending {
     pub(super) engine: Arc<Engine>,
-    pub(super) wire: Arc<Wire>,
     /// Told to stop by it: everything but transfers, commits and calls under way.
     pub(super) drain: CancellationToken,
     /// Listeners with their connections, and what goes on beside them.
@@ -78,7 +76,6 @@ impl Ending {
             tracing::warn!(tasks, "listeners or background tasks did not stop in time");
         }
         let ended = deadline::within(within.commits, async {
-            self.wire.drained().await;
             self.engine.settle_for_good().await;
         });
         if ended.await.is_err() {

@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reload};
 
 use crate::config::{LogFormat, Settings, filter_of};
-use crate::wire::log::{InForce, LogFilter};
+use crate::wire::admin::{InForce, LogFilter};
 use queue::Queue;
 
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();

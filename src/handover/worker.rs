@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use crate::engine::error::ChangeError;
-use crate::engine::swap::Swap;
+use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
@@ -25,7 +25,7 @@ pub const MAX_CALLS: usize = 512;
 /// their own deadline or by `cut`. Dropping the future makes no further calls; their deliveries stay pending.
 pub async fn run(
     engine: Arc<Engine>,
-    client: Arc<Swap<Client>>,
+    client: Arc<ArcSwap<Client>>,
     slots: usize,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -40,7 +40,7 @@ pub async fn run(
             });
         }
         while let Some((delivery, slot)) = queues.calls.next() {
-            let (client, queues, cut) = (client.now(), Arc::clone(&queues), cut.clone());
+            let (client, queues, cut) = (client.load_full(), Arc::clone(&queues), cut.clone());
             calls.spawn(async move {
                 // A call that is cut off is recorded as begun: it is repeated after the start.
                 cut.run_until_cancelled(deliver(delivery, &client, &queues, slot)).await;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -23,11 +22,13 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body::{Lease, RequestBody};
 use super::budget::{Share, Sizes};
 use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
 use super::options::Options;
 use super::poll_loop::PollLoop;
+use super::presence::Presence;
 use super::proxy_protocol::{self, ProxyProtocol, Terms};
 use super::serve::HttpService;
 use super::stats::Stats;
@@ -35,7 +36,6 @@ use super::timer::DeadlineTimer;
 use super::watch::{Overdue, Running, Watch};
 use super::{Peer, PeerAddress, Protocol};
 use crate::engine::deadline::within;
-use crate::engine::presence::Presence;
 use crate::tls::{CHALLENGE, ClientCertificate, TlsReload};
 
 /// Bytes rustls holds of an answer that the socket does not take. 64 KiB, its own figure: larger than
@@ -59,6 +59,22 @@ pub(super) struct Shared {
     pub(super) cut: CancellationToken,
     /// Owns the connections and their HTTP/2 streams.
     pub(super) tasks: TaskTracker,
+}
+
+impl Shared {
+    /// How large the buffers and windows of a connection with this share are.
+    fn sizes(&self, share: &Share) -> Sizes {
+        Sizes::of(share.bytes(), &self.options.http1, &self.options.http2)
+    }
+
+    fn lease(
+        &self,
+        protocol: Protocol,
+        presence: Option<Presence>,
+        held: (Share, OwnedSemaphorePermit),
+    ) -> Lease {
+        Lease { protocol, presence, tasks: self.tasks.clone(), _held: held }
+    }
 }
 
 /// Serves a connection until its end, on the runtime that polls this.
@@ -124,14 +140,12 @@ async fn choose<IO, M, S>(
         tracing::warn!(address = ?peer.address, "connection refused: receive_memory is used up");
         return;
     };
-    let sizes = |share: &Share| Sizes::of(share.bytes(), &options.http1, &options.http2);
     let io = BelowTls::new(io, options.linger);
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
-        let sizes = sizes(&share);
-        return serve_http1(io, peer, shared, sizes, lent(service, (share, permit))).await;
+        return serve_http1(io, peer, shared, (share, permit), service).await;
     };
-    let io = io.with_read_ahead(sizes(&share).read_ahead);
+    let io = io.with_read_ahead(shared.sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
     let session = stream.get_ref().1;
     peer.tls = true;
@@ -142,13 +156,11 @@ async fn choose<IO, M, S>(
     let service = make(&peer);
     match peer.protocol {
         Protocol::Http1 => {
-            let sizes = sizes(&share);
-            serve_http1(stream, peer, shared, sizes, lent(service, (share, permit))).await;
+            serve_http1(stream, peer, shared, (share, permit), service).await;
         }
         Protocol::Http2 => {
             share.grow(Sizes::most_http2(&options.http2));
-            let sizes = sizes(&share);
-            serve_http2(stream, peer, shared, sizes, lent(service, (share, permit))).await;
+            serve_http2(stream, peer, shared, (share, permit), service).await;
         }
     }
 }
@@ -173,38 +185,48 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     None
 }
 
-async fn serve_http1<IO, S>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
-where
+async fn serve_http1<IO, S>(
+    io: IO,
+    peer: Peer,
+    shared: &Shared,
+    held: (Share, OwnedSemaphorePermit),
+    service: S,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
     let _open = shared.stats.open(Stats::http1);
+    let sizes = shared.sizes(&held.0);
     let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
     let presence = Presence::default();
     let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), Some(presence.clone())));
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(presence.clone());
-        service.call(request)
-    });
+    let lease = shared.lease(Protocol::Http1, Some(presence), held);
     let conn = http1_builder(&shared.options, sizes)
-        .serve_connection(io, watched(service, Arc::clone(&watch)));
+        .serve_connection(io, requests(service, lease, Arc::clone(&watch)));
     let graceful = |conn: Pin<&mut PollLoop<_>>| {
         http1::Connection::graceful_shutdown(conn.get_mut().inner());
     };
     drive(PollLoop::new(conn), graceful, &watch, shared, &peer).await;
 }
 
-async fn serve_http2<IO, S>(io: IO, peer: Peer, shared: &Shared, sizes: Sizes, service: S)
-where
+async fn serve_http2<IO, S>(
+    io: IO,
+    peer: Peer,
+    shared: &Shared,
+    held: (Share, OwnedSemaphorePermit),
+    service: S,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
     let _open = shared.stats.open(Stats::http2);
+    let sizes = shared.sizes(&held.0);
     let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
     let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), None));
     let streams = Streams(shared.tasks.clone());
-    let builder = http2_builder(&shared.options, sizes, streams);
-    let conn = builder.serve_connection(io, watched(service, Arc::clone(&watch)));
+    let lease = shared.lease(Protocol::Http2, None, held);
+    let conn = http2_builder(&shared.options, sizes, streams)
+        .serve_connection(io, requests(service, lease, Arc::clone(&watch)));
     drive(conn, http2::Connection::graceful_shutdown, &watch, shared, &peer).await;
 }
 
@@ -267,22 +289,18 @@ async fn ended(certificate: Option<&ClientCertificate>) {
     }
 }
 
-/// The service, with each request noted in `watch` from its head to the end of its answer.
-fn watched<S>(
+/// The service as hyper calls it: each request gets a body that holds the connection's lease, and is noted in `watch`
+/// from its head to the end of its answer.
+fn requests<S: HttpService>(
     service: S,
+    lease: Lease,
     watch: Arc<Watch>,
-) -> impl Service<
-    Request<Incoming>,
-    Response = Response<impl Body<Data = Bytes, Error = <S::Sent as Body>::Error> + Send + 'static>,
-    Error = Infallible,
-    Future: Send,
-> + 'static
-where
-    S: HttpService,
+) -> impl Service<Request<Incoming>, Response = Response<Noted<S::Sent>>, Error = Infallible, Future: Send>
 {
+    let lease = Arc::new(lease);
     service_fn(move |request| {
         let mut running = watch.begin();
-        let answer = service.call(request);
+        let answer = service.call(RequestBody::attach(request, &lease));
         async move {
             let answer = answer.await?;
             running.answered();
@@ -317,19 +335,6 @@ impl<B: Body + Unpin> Body for Noted<B> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// The service, with the connection's permit and share of memory lent to each request: whoever keeps a request's
-/// extensions as long as its body counts for what is unread of it, also when the connection is gone.
-fn lent<S>(service: S, held: (Share, OwnedSemaphorePermit)) -> impl HttpService<Sent = S::Sent>
-where
-    S: HttpService,
-{
-    let held = Arc::new(held);
-    service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&held));
-        service.call(request)
-    })
 }
 
 /// HTTP/1.1 with every knob set by hand.

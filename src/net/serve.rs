@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use tokio::sync::Semaphore;
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body::RequestBody;
 use super::conn::{self, Shared};
 use super::workers::{Dealer, Workers};
 use super::{Listener, Options, Peer, ProxyProtocol, Stats};
@@ -28,7 +29,7 @@ const CUT: Duration = Duration::from_secs(1);
 /// What answers the requests of a connection: a hyper service whose answers can be sent.
 pub trait HttpService:
     Service<
-        Request<Incoming>,
+        Request<RequestBody>,
         Response = Response<<Self as HttpService>::Sent>,
         Error = Infallible,
         Future: Send,
@@ -45,7 +46,7 @@ pub trait HttpService:
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send>
         + Send
         + Sync
         + 'static,

@@ -2,20 +2,19 @@
 //!
 //! Answers are text, as in 2014, or JSON where the caller asks for it.
 
-use super::body::RequestBody;
 use super::header::accepts;
 use super::params::Params;
 use super::reply::{Code, Problem, json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::status::StatusBody;
-use super::{Answer, Caller, Surface, Wire};
+use super::{Answer, Exchange, Options, Wire};
 use crate::core::event::{DigestRequest, Notice, Removal};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::engine::status::Status;
 use crate::engine::tickets::NewUpload;
+use crate::net::RequestBody;
 use hyper::header::HeaderMap;
-use hyper::http::request::Parts;
 use hyper::{Method, Uri};
 use serde::Serialize;
 use std::net::Ipv6Addr;
@@ -69,14 +68,13 @@ impl Wire {
     pub(super) async fn backend(
         self: &Arc<Self>,
         call: BackendCall,
-        surface: Surface,
-        caller: Caller,
-        head: Parts,
+        exchange: &Exchange,
         body: RequestBody,
     ) -> Answer {
+        let Exchange { head, surface, caller, options, .. } = exchange;
         let form = form(&head.headers);
-        let done = match self.options.now().access.check(surface, &caller, &head) {
-            Ok(()) => self.call(call, &head, body, form).await,
+        let done = match options.access.check(*surface, caller, head) {
+            Ok(()) => self.call(call, exchange, body, form).await,
             Err(problem) => {
                 drop(body);
                 Err(problem)
@@ -88,10 +86,11 @@ impl Wire {
     async fn call(
         self: &Arc<Self>,
         call: BackendCall,
-        head: &Parts,
+        exchange: &Exchange,
         body: RequestBody,
         form: Form,
     ) -> Result<Answer, Problem> {
+        let Exchange { head, options, .. } = exchange;
         let (allowed, words) = match call {
             BackendCall::List | BackendCall::Show(_) => {
                 (matches!(head.method, Method::GET | Method::HEAD), "GET, HEAD")
@@ -137,12 +136,12 @@ impl Wire {
                 Ok(ok(form))
             }
             BackendCall::Log => self.log(&head.method, &params, form),
-            BackendCall::List => self.list(&params).await,
+            BackendCall::List => self.list(&params, options).await,
             BackendCall::Show(id) => {
                 let id =
                     id.ok_or_else(|| Problem::new(Code::UnknownUpload, "there is no such upload"))?;
                 let status = self.engine.status(id).await?;
-                Ok(json_answer(&self.upload_body(status)))
+                Ok(json_answer(&self.upload_body(status, options)))
             }
         }
     }
@@ -209,7 +208,7 @@ impl Wire {
         Ok(id)
     }
 
-    async fn list(self: &Arc<Self>, params: &Params) -> Result<Answer, Problem> {
+    async fn list(self: &Arc<Self>, params: &Params, options: &Options) -> Result<Answer, Problem> {
         let state = params.text("state").map(|word| {
             StateName::of_word(word).ok_or_else(|| {
                 let words = StateName::ALL.map(StateName::word).join(", ");
@@ -239,12 +238,16 @@ impl Wire {
         };
         let page = self.engine.list(state.transpose()?, after.transpose()?, limit).await?;
         Ok(json_answer(&PageBody {
-            uploads: page.uploads.into_iter().map(|status| self.upload_body(status)).collect(),
+            uploads: page
+                .uploads
+                .into_iter()
+                .map(|status| self.upload_body(status, options))
+                .collect(),
             next: page.next.map(|id| id.to_string()),
         }))
     }
 
-    fn upload_body(&self, status: Status) -> UploadBody {
+    fn upload_body(&self, status: Status, options: &Options) -> UploadBody {
         let max_chunk = self.engine.options().limits.max_chunk_bytes;
         UploadBody {
             id: status.id.to_string(),
@@ -252,7 +255,7 @@ impl Wire {
             last_active: rfc3339(status.last_active),
             handover_attempts: status.handover_attempts,
             path: status.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
-            status: StatusBody::new(status, &self.options.now(), max_chunk),
+            status: StatusBody::new(status, options, max_chunk),
         }
     }
 }

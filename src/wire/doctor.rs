@@ -7,19 +7,23 @@
 //! server is sick. Absent: holding back a read. What a path takes without being read is told by HTTP/2's windows, which
 //! the client sees.
 
-use super::body::RequestBody;
+mod findings;
+mod slots;
+
+use super::body::Room;
 use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
-use super::guests::{Guests, Visit};
-use super::reply::{Code, Problem, json_answer, shown};
-use super::untaken::until_taken;
-use super::{Answer, Caller, Surface, Wire};
+use super::reply::{Code, Problem, hold_until_sent, json_answer, shown};
+use super::route::DoctorPart;
+use super::{Answer, Exchange};
 use crate::core::limits::SharedLimit;
 use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming};
-use crate::engine::presence::Presence;
+use crate::engine::Engine;
+use crate::net::{Presence, RequestBody};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use slots::{ClientSlots, Slot};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
@@ -28,31 +32,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What all requests to the doctor share.
-#[derive(Debug)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use findings::{MOST_ANSWER_BYTES, observed};
+
+/// The path doctor, a service beside the uploads. Its requests share these.
 pub(super) struct Doctor {
-    places: Arc<Guests>,
-    /// For answers that wait. Whoever asks for one may leave and not be missed, so they take no place of a request
+    engine: Arc<Engine>,
+    probes: Arc<ClientSlots>,
+    /// For answers that wait. A client that asks for one may leave unnoticed, so they take no slot of a request
     /// that does something.
-    waits: Arc<Guests>,
+    waits: Arc<ClientSlots>,
     /// For answers that their clients have not taken.
-    untaken: Arc<Guests>,
+    untaken: Arc<ClientSlots>,
     /// For judgements, until their answers are taken.
-    pub(super) judgements: Arc<Guests>,
+    judgements: Arc<ClientSlots>,
+    /// Memory for what clients have seen.
+    room: Room,
     /// Answers given; two with one number came out of a cache.
     serial: AtomicU64,
-}
-
-impl Doctor {
-    pub(super) fn new() -> Self {
-        Self {
-            places: Guests::new(PLACES),
-            waits: Guests::new(WAITS),
-            untaken: Guests::new(UNTAKEN),
-            judgements: Guests::new(PLACES),
-            serial: AtomicU64::new(0),
-        }
-    }
 }
 
 /// What a client asks for in the query.
@@ -68,124 +65,129 @@ pub(super) struct Wishes {
     pub(super) caller: Option<SocketAddr>,
 }
 
-impl Wire {
-    pub(super) async fn doctor(
-        self: &Arc<Self>,
-        surface: Surface,
-        caller: Caller,
-        head: Parts,
-        body: RequestBody,
-    ) -> Answer {
-        if head.method == Method::OPTIONS {
-            return preflight_answer(&head.headers, METHODS);
+impl Doctor {
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            probes: ClientSlots::new(PROBES),
+            waits: ClientSlots::new(WAITS),
+            untaken: ClientSlots::new(UNTAKEN),
+            judgements: ClientSlots::new(PROBES),
+            room: Room::new(findings::ROOM_BYTES),
+            serial: AtomicU64::new(0),
         }
-        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
-        if !known.contains(&head.method) {
-            return Problem::method(&head.method, METHODS).into_answer();
-        }
-        let guest = self.guest(surface, &caller, &head);
-        let Some(place) = self.doctor.places.enter(guest) else { return busy().into_answer() };
-        let examined = self.examine(surface, caller, &head, body, place).await;
-        examined.unwrap_or_else(|problem| {
-            let mut answer = problem.into_answer();
-            answer.headers_mut().extend(specimens(0));
-            answer
-        })
     }
 
-    async fn examine(
-        self: &Arc<Self>,
-        surface: Surface,
-        caller: Caller,
-        head: &Parts,
+    /// The answer to one request.
+    pub(super) async fn answer(
+        &self,
+        part: DoctorPart,
+        exchange: &Exchange,
         body: RequestBody,
-        place: Visit,
-    ) -> Result<Answer, Problem> {
+    ) -> Answer {
+        let head = &exchange.head;
+        let (methods, known): (_, &[Method]) = match part {
+            DoctorPart::Probe => {
+                (METHODS, &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+            }
+            DoctorPart::Findings => (findings::METHODS, &[Method::POST]),
+        };
+        if head.method == Method::OPTIONS {
+            return preflight_answer(&head.headers, methods);
+        }
+        if !known.contains(&head.method) {
+            return Problem::method(&head.method, methods).into_answer();
+        }
+        match part {
+            DoctorPart::Probe => self.probe(exchange, body).await.unwrap_or_else(|problem| {
+                let mut answer = problem.into_answer();
+                answer.headers_mut().extend(specimens(0));
+                answer
+            }),
+            DoctorPart::Findings => {
+                self.findings(exchange, body).await.unwrap_or_else(|problem| problem.into_answer())
+            }
+        }
+    }
+
+    async fn probe(&self, exchange: &Exchange, body: RequestBody) -> Result<Answer, Problem> {
+        let Exchange { head, options, .. } = exchange;
+        let slot = take(&self.probes, exchange)?;
         let began = Instant::now();
         let wishes = wishes(head)?;
         if let Some(code) = wishes.refuse {
-            return Err(Problem::new(code, "refused, as requested"));
+            return Err(Problem::new(code, "refused, as was asked for"));
         }
         let body = read(body, began).await?;
-        drop(place);
+        drop(slot);
         if !wishes.wait.is_zero() {
-            let guest = self.guest(surface, &caller, head);
-            let _waits = self.doctor.waits.enter(guest).ok_or_else(busy)?;
+            let _waits = take(&self.waits, exchange)?;
             // At the end of the server or of the connection it ends at once, like a long poll.
             tokio::select! {
                 () = tokio::time::sleep(wishes.wait) => {}
                 () = self.engine.draining().cancelled() => {}
-                () = Presence::gone_from(head.extensions.get()) => {}
+                () = Presence::gone(exchange.presence.as_ref()) => {}
             }
         }
-        let guest = self.guest(surface, &caller, head);
-        let untaken = self.doctor.untaken.enter(guest).ok_or_else(busy)?;
+        let untaken = take(&self.untaken, exchange)?;
         let sent = specimens(body.bytes);
-        let mut said = self.options.now().cors.headers(&head.headers);
+        let mut said = options.cors.headers(&head.headers);
         said.extend(sent.clone());
         let report = Arrived {
             doctor: 1,
             probe: wishes.probe,
-            serial: self.doctor.serial.fetch_add(1, Ordering::Relaxed),
+            serial: self.serial.fetch_add(1, Ordering::Relaxed),
             method: head.method.to_string(),
             version: format!("{:?}", head.version),
             headers: repeated(&head.headers),
             body,
             sent: texts(&said),
             limits: Limits {
-                chunk_size: self.options.now().chunk_size,
+                chunk_size: options.chunk_size,
                 max_chunk_size: self.engine.options().limits.max_chunk_bytes,
             },
-            ..self.parties(surface, &caller, &head.headers, wishes.caller)
+            ..parties(exchange, wishes.caller)
         };
         let mut answer = json_answer(&report);
         answer.headers_mut().extend(sent);
-        Ok(until_taken(answer, untaken).await)
+        Ok(hold_until_sent(answer, untaken).await)
     }
+}
 
-    /// Whose place a request takes.
-    pub(super) fn guest(&self, surface: Surface, caller: &Caller, head: &Parts) -> Client {
-        let client = self.options.now().access.client(surface, caller, &head.headers);
-        client.unwrap_or(Client::Unknown)
-    }
+/// A slot for the client of a request.
+fn take(slots: &Arc<ClientSlots>, exchange: &Exchange) -> Result<Slot, Problem> {
+    slots.take(exchange.client().unwrap_or(Client::Unknown)).ok_or_else(busy)
+}
 
-    /// Whom the server takes for whom. Addresses of a private network stay in it.
-    fn parties(
-        &self,
-        surface: Surface,
-        caller: &Caller,
-        headers: &HeaderMap,
-        claimed: Option<SocketAddr>,
-    ) -> Arrived {
-        let options = self.options.now();
-        let access = &options.access;
-        let client = access.client(surface, caller, headers);
-        let trusted =
-            caller.address.is_some_and(|peer| forwarded::contains(&access.trusted_proxies, peer));
-        let spoken =
-            ["forwarded", "x-forwarded-for"].iter().any(|name| headers.contains_key(*name));
-        let is = |address: IpAddr| claimed.map(|own| own.ip().to_canonical() == address);
-        Arrived {
-            direct: claimed.map(|own| {
-                caller.address.is_some_and(|peer| peer.to_canonical() == own.ip().to_canonical())
-                    && caller.port == Some(own.port())
-            }),
-            naming: match (&client, spoken) {
-                (Err(_), _) => Naming::Contradiction,
-                (Ok(_), true) if trusted => Naming::Believed,
-                (Ok(_), true) => Naming::Untrusted,
-                (Ok(_), false) => Naming::Nobody,
-            },
-            client: match client {
-                Ok(Client::At(address)) => place(address),
-                Ok(Client::Unknown) | Err(_) => "unknown".to_owned(),
-            },
-            client_is_caller: match client {
-                Ok(Client::At(address)) => is(address),
-                Ok(Client::Unknown) | Err(_) => None,
-            },
-            ..Arrived::default()
-        }
+/// Whom the server takes for whom. Addresses of a private network stay in it.
+fn parties(exchange: &Exchange, claimed: Option<SocketAddr>) -> Arrived {
+    let Exchange { head, caller, options, .. } = exchange;
+    let (access, client) = (&options.access, exchange.client());
+    let trusted =
+        caller.address.is_some_and(|peer| forwarded::contains(&access.trusted_proxies, peer));
+    let spoken =
+        ["forwarded", "x-forwarded-for"].iter().any(|name| head.headers.contains_key(*name));
+    let is = |address: IpAddr| claimed.map(|own| own.ip().to_canonical() == address);
+    Arrived {
+        direct: claimed.map(|own| {
+            caller.address.is_some_and(|peer| peer.to_canonical() == own.ip().to_canonical())
+                && caller.port == Some(own.port())
+        }),
+        naming: match (&client, spoken) {
+            (Err(_), _) => Naming::Contradiction,
+            (Ok(_), true) if trusted => Naming::Believed,
+            (Ok(_), true) => Naming::Untrusted,
+            (Ok(_), false) => Naming::Nobody,
+        },
+        client: match client {
+            Ok(Client::At(address)) => kind_of(address),
+            Ok(Client::Unknown) | Err(_) => "unknown".to_owned(),
+        },
+        client_is_caller: match client {
+            Ok(Client::At(address)) => is(address),
+            Ok(Client::Unknown) | Err(_) => None,
+        },
+        ..Arrived::default()
     }
 }
 
@@ -239,7 +241,7 @@ fn wait(text: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds.min(MOST_WAIT.as_secs_f64())))
 }
 
-pub(super) fn busy() -> Problem {
+fn busy() -> Problem {
     Problem::new(Code::TooMany, "the doctor has reached its limit of runs; try again")
 }
 
@@ -269,7 +271,7 @@ fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 /// An address that is known to the whole network as it is, any other by its kind.
-fn place(address: IpAddr) -> String {
+fn kind_of(address: IpAddr) -> String {
     let private = match address {
         // RFC 6598: carriers and clouds use 100.64.0.0/10 for inner networks.
         IpAddr::V4(v4) => {
@@ -297,7 +299,7 @@ const REFUSALS: [(&str, Code); 3] = [
 const REPEATED: [&str; 4] = ["content-type", "content-length", "content-range", "content-digest"];
 const VALUE_CHARS: usize = 200;
 /// Requests served at once, and of one address: one examination makes three at a time.
-const PLACES: SharedLimit = SharedLimit { each: 8, all: 16, parts: 1 };
+const PROBES: SharedLimit = SharedLimit { each: 8, all: 16, parts: 1 };
 /// Answers that wait at once: for 50 s at most each holds a timer, a connection and nothing else.
 const WAITS: SharedLimit = SharedLimit { each: 128, all: 256, parts: 1 };
 /// Answers that are not taken yet, of 4 KiB at most each.
@@ -351,7 +353,7 @@ mod tests {
     #[test]
     fn addresses_of_private_networks_are_not_told() {
         let check = |address: &str, expected: &str| {
-            assert_eq!(place(address.parse().unwrap()), expected, "{address}");
+            assert_eq!(kind_of(address.parse().unwrap()), expected, "{address}");
         };
         check("127.0.0.2", "loopback");
         check("::1", "loopback");

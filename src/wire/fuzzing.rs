@@ -134,7 +134,7 @@ pub fn route(data: &[u8]) {
             .map(|prefix| format!("{prefix}{surface}/uploads/{id}"));
         assert!(spellings.iter().any(|spelling| **spelling == path), "{path:?}");
     }
-    let on = |surface| route.on(surface).is_ok();
+    let on = |surface| route.on_surface(surface).is_ok();
     assert!(!(on(Surface::Public) && on(Surface::Backend)), "{path:?} is on both");
     assert!(!on(Surface::Public) || path.contains("/frontend/"), "{path:?}");
 }

@@ -1,12 +1,11 @@
 //! The upload URL: bind, status, chunk, cancel.
 
-use super::body::{self, RequestBody};
+use super::body::collect;
 use super::content_digest::content_digest;
 use super::cors::preflight_answer;
-use super::reply::{Code, Problem, json_answer, shown};
+use super::reply::{Code, Problem, hold_until_sent, json_answer, shown};
 use super::status::StatusBody;
-use super::untaken::until_taken;
-use super::{Answer, Wire, bind, header, meaning};
+use super::{Answer, Exchange, Options, Wire, bind, header, unsupported};
 use crate::core::command::{Offer, Reach};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
@@ -16,12 +15,12 @@ use crate::core::name;
 use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
 use crate::engine::error::{Full, SmallCallError};
-use crate::engine::presence::Presence;
 use crate::engine::status::Status;
+use crate::net::{Presence, RequestBody};
+use hyper::Method;
 use hyper::body::Body as _;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
-use hyper::{Method, Version};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +29,12 @@ impl Wire {
     pub(super) async fn upload(
         self: &Arc<Self>,
         id: Option<TicketId>,
-        head: Parts,
+        exchange: &Exchange,
         body: RequestBody,
     ) -> Answer {
+        let Exchange { head, options, .. } = exchange;
         if head.method == Method::OPTIONS {
-            return self.options_answer(&head);
+            return self.options_answer(head);
         }
         let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
         if !known.contains(&head.method) {
@@ -44,20 +44,20 @@ impl Wire {
             return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
         };
         let done = match head.method {
-            Method::POST => self.bind(id, &head, body).await,
-            Method::PUT => self.put(id, &head, body).await,
-            Method::DELETE => self.delete(id, &head).await,
-            _ => self.get(id, &head).await,
+            Method::POST => self.bind(id, head, body).await,
+            Method::PUT => self.put(id, head, body).await,
+            Method::DELETE => self.delete(id, head).await,
+            _ => self.get(id, exchange).await,
         };
         match done {
             Ok(status) => {
-                let answer = self.status_answer(status);
+                let answer = self.status_answer(status, options);
                 match head.method {
                     Method::GET | Method::HEAD => self.held_status(id, answer).await,
                     _ => self.held_outcome(id, answer).await,
                 }
             }
-            Err(problem) => self.held_problem(id, problem).await,
+            Err(problem) => self.held_problem(id, problem, options).await,
         }
     }
 
@@ -66,7 +66,7 @@ impl Wire {
     async fn held_status(&self, id: TicketId, answer: Answer) -> Answer {
         let Some(bytes) = large(&answer) else { return answer };
         match self.engine.hold_answer(id, bytes).await {
-            Ok(Ok(held)) => until_taken(answer, held).await,
+            Ok(Ok(held)) => hold_until_sent(answer, held).await,
             Ok(Err(_)) => unread().into_answer(),
             Err(error) => Problem::from(error).into_answer(),
         }
@@ -77,19 +77,19 @@ impl Wire {
     async fn held_outcome(&self, id: TicketId, answer: Answer) -> Answer {
         let Some(bytes) = large(&answer) else { return answer };
         match self.engine.hold_outcome(id, bytes).await {
-            Ok(held) => until_taken(answer, held).await,
+            Ok(held) => hold_until_sent(answer, held).await,
             // It was forgotten meanwhile.
             Err(_) => answer,
         }
     }
 
     /// A problem, with how the upload stands where there is room for that.
-    async fn held_problem(&self, id: TicketId, problem: Problem) -> Answer {
-        let problem = self.with_status(id, problem).await;
+    async fn held_problem(&self, id: TicketId, problem: Problem, options: &Options) -> Answer {
+        let problem = self.with_status(id, problem, options).await;
         let answer = problem.answer();
         let Some(bytes) = large(&answer) else { return answer };
         match self.engine.hold_answer(id, bytes).await {
-            Ok(Ok(held)) => until_taken(answer, held).await,
+            Ok(Ok(held)) => hold_until_sent(answer, held).await,
             Ok(Err(_)) | Err(_) => problem.without_upload().into_answer(),
         }
     }
@@ -97,9 +97,10 @@ impl Wire {
     pub(super) async fn verification(
         self: &Arc<Self>,
         id: Option<TicketId>,
-        head: Parts,
+        exchange: &Exchange,
         body: RequestBody,
     ) -> Answer {
+        let Exchange { head, options, .. } = exchange;
         if head.method == Method::OPTIONS {
             return preflight_answer(&head.headers, VERIFY_METHODS);
         }
@@ -109,35 +110,35 @@ impl Wire {
         let Some(id) = id else {
             return Problem::new(Code::UnknownUpload, "there is no such upload").into_answer();
         };
-        let verified = match meaning::check_no_range(&head.method, &head.headers) {
-            Ok(()) => self.verify(id, &head, body).await,
+        let verified = match unsupported::check_no_range(&head.method, &head.headers) {
+            Ok(()) => self.verify(id, exchange, body).await,
             Err(problem) => Err(problem),
         };
         match verified {
             Ok(answer) => self.held_outcome(id, answer).await,
-            Err(problem) => self.held_problem(id, problem).await,
+            Err(problem) => self.held_problem(id, problem, options).await,
         }
     }
 
-    fn status_answer(&self, status: Status) -> Answer {
-        let body = self.status_body(status);
+    fn status_answer(&self, status: Status, options: &Options) -> Answer {
+        let body = self.status_body(status, options);
         let mut answer = json_answer(&body);
         body.add_headers(answer.headers_mut());
         answer
     }
 
-    pub(super) fn status_body(&self, status: Status) -> StatusBody {
+    pub(super) fn status_body(&self, status: Status, options: &Options) -> StatusBody {
         let max_chunk = self.engine.options().limits.max_chunk_bytes;
-        StatusBody::public(status, &self.options.now(), max_chunk)
+        StatusBody::public(status, options, max_chunk)
     }
 
     /// Adds how the upload stands to a problem with it.
-    async fn with_status(&self, id: TicketId, problem: Problem) -> Problem {
+    async fn with_status(&self, id: TicketId, problem: Problem, options: &Options) -> Problem {
         if problem.code() == Code::UnknownUpload {
             return problem;
         }
         match self.engine.status(id).await {
-            Ok(status) => problem.with_upload(self.status_body(status)),
+            Ok(status) => problem.with_upload(self.status_body(status, options)),
             Err(_) => problem,
         }
     }
@@ -166,11 +167,11 @@ impl Wire {
         head: &Parts,
         body: RequestBody,
     ) -> Result<Status, Problem> {
-        meaning::check_no_range(&head.method, &head.headers)?;
+        unsupported::check_no_range(&head.method, &head.headers)?;
         // Refused before its body where that is known already.
         self.engine.check_open(id).await?;
         let _call = self.engine.small_call(id).await??;
-        let told = body.collect(MAX_JSON_BYTES, &self.rooms.frontend).await;
+        let told = collect(body, MAX_JSON_BYTES, &self.rooms.frontend).await;
         let told = told.map_err(|problem| match problem.code() {
             Code::TooLarge => Problem::new(
                 Code::TooLarge,
@@ -188,7 +189,7 @@ impl Wire {
         head: &Parts,
         body: RequestBody,
     ) -> Result<Status, Problem> {
-        meaning::check_put(&head.headers)?;
+        unsupported::check_put(&head.headers)?;
         let range = header::content_range(&head.headers)?;
         let body_length = header::content_length(&head.headers)?;
         let digest = content_digest(&head.headers)?;
@@ -211,8 +212,7 @@ impl Wire {
         };
         // Who asks before sending is told that nothing need be sent. On HTTP/2 that is a reset, which some
         // clients take for a failure.
-        if head.version < Version::HTTP_2
-            && body::waits(&head.headers)
+        if body.awaits_continue()
             && let Some(status) = self.engine.known(id, &offer).await?
         {
             return Ok(status);
@@ -221,7 +221,7 @@ impl Wire {
     }
 
     async fn delete(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
-        meaning::check_no_range(&head.method, &head.headers)?;
+        unsupported::check_no_range(&head.method, &head.headers)?;
         // It may be said again and again, and its answer repeats the reason.
         let _call = self.engine.small_call(id).await??;
         let reason = query(head, "reason").unwrap_or_default();
@@ -231,7 +231,8 @@ impl Wire {
         Ok(self.engine.cancel(id, reason, Notice::Due).await?)
     }
 
-    async fn get(self: &Arc<Self>, id: TicketId, head: &Parts) -> Result<Status, Problem> {
+    async fn get(self: &Arc<Self>, id: TicketId, exchange: &Exchange) -> Result<Status, Problem> {
+        let head = &exchange.head;
         let state = match query(head, "state") {
             None => None,
             Some(word) => Some(StateName::of_word(&word).ok_or_else(|| {
@@ -251,7 +252,7 @@ impl Wire {
                 Problem::bad_request(format!("parameter wait {}: expected seconds", shown(&wait)))
             })?;
         let at_most = Duration::from_secs_f64(seconds.min(LONGEST_WAIT_S));
-        let gone = Presence::gone_from(head.extensions.get());
+        let gone = Presence::gone(exchange.presence.as_ref());
         Ok(self.engine.wait(id, state, at_most, gone).await?)
     }
 }

@@ -1,10 +1,11 @@
 //! Backend parameters, however they come: query string, form, multipart or JSON.
 
-use super::body::{RequestBody, Room};
+use super::body::{Room, collect};
 use super::header::once;
-use super::meaning;
 use super::reply::{Problem, shown};
+use super::unsupported;
 use crate::core::limits::MAX_FILE_BYTES;
+use crate::net::RequestBody;
 use bytes::Bytes;
 use http_body_util::{BodyDataStream, Full};
 use hyper::http::request::Parts;
@@ -33,8 +34,8 @@ impl Params {
     pub async fn read(head: &Parts, body: RequestBody, room: &Room) -> Result<Self, Problem> {
         let mut params = Self::of_query(head)?;
         let given = once(&head.headers, "Content-Type")?.unwrap_or_default();
-        meaning::check_charset(given)?;
-        let body = body.collect(MAX_BODY_BYTES, room).await?;
+        unsupported::check_charset(given)?;
+        let body = collect(body, MAX_BODY_BYTES, room).await?;
         params.add_body(given, body.bytes()).await?;
         Ok(params)
     }
@@ -202,7 +203,7 @@ async fn field_text(name: &str, field: multer::Field<'_>) -> Result<String, Prob
     let coding = field.headers().get("content-transfer-encoding");
     let coding = coding.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     if let Some(coding) = coding.filter(|coding| !PLAIN.contains(&coding.trim())) {
-        return Err(meaning::encoded(format!(
+        return Err(unsupported::encoded(format!(
             "parameter {}: Content-Transfer-Encoding {}, only binary",
             shown(name),
             shown(&coding)

@@ -8,7 +8,7 @@
 use super::Answer;
 use super::head;
 use super::reply::{Problem, moved, shown};
-use hyper::body::Incoming;
+use crate::net::RequestBody;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
@@ -79,12 +79,12 @@ fn named(head: &Parts) -> Result<&str, Problem> {
     if good { Ok(host) } else { Err(Problem::bad_request(format!("invalid host {}", shown(text)))) }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Redirect {
+impl hyper::service::Service<Request<RequestBody>> for Redirect {
     type Response = Answer;
     type Error = Infallible;
     type Future = Ready<Result<Answer, Infallible>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
         // The body is not looked at: an answer that comes before its end is read over by the connection.
         let (head, _) = request.into_parts();
         ready(Ok(self.answer(&head)))

@@ -12,13 +12,14 @@ use crate::engine::error::{
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
     HeaderValue, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The code of a problem: what a program looks at.
@@ -427,6 +428,42 @@ fn draining() -> Problem {
     Problem::new(Code::Unavailable, "the server is stopping; try again in a moment")
 }
 
+/// The answer, whose body keeps `held` until it was sent, or its request was given up.
+pub(super) async fn hold_until_sent<H: Send + 'static>(answer: Answer, held: H) -> Answer {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    Answer::from_parts(head, Full::new(Bytes::from_owner(Untaken { body, _held: held })))
+}
+
+/// A body, and what is held as long as there is a copy of it.
+struct Untaken<H> {
+    body: Bytes,
+    _held: H,
+}
+
+impl<H> AsRef<[u8]> for Untaken<H> {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// Answers that said no, by code. Those that nobody waited for do not count.
+#[derive(Debug, Default)]
+pub struct Refusals([AtomicU64; Code::ALL.len()]);
+
+impl Refusals {
+    /// One more.
+    pub fn count(&self, code: Code) {
+        self.0[code as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often each was answered.
+    pub fn counts(&self) -> impl Iterator<Item = (Code, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        Code::ALL.into_iter().zip(counts)
+    }
+}
+
 /// No script, style, image or request, and in no frame.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// When to come back after a limit or a restart.
@@ -444,5 +481,14 @@ mod tests {
     fn foreign_values_are_escaped_and_short() {
         assert_eq!(shown("a\r\nb\u{0}"), "\"a\\r\\nb\\0\"");
         assert_eq!(shown(&"x".repeat(1000)).len(), 105);
+    }
+
+    #[test]
+    fn each_code_has_a_place_of_its_own() {
+        let refusals = Refusals::default();
+        for (times, code) in Code::ALL.into_iter().enumerate() {
+            (0..times).for_each(|_| refusals.count(code));
+        }
+        assert!(refusals.counts().enumerate().all(|(times, (_, count))| times as u64 == count));
     }
 }

@@ -1,7 +1,7 @@
 //! Which thing a path names. Paths are compared as they came, never decoded.
 
-use super::Surface;
 use super::reply::{Code, Problem};
+use super::{Options, Surface};
 use crate::core::id::TicketId;
 
 /// A script that the server gives to pages.
@@ -32,6 +32,15 @@ pub enum BackendCall {
     Show(Option<TicketId>),
 }
 
+/// A part of the path doctor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoctorPart {
+    /// Tells what arrived of a request.
+    Probe,
+    /// Judges what a client has seen.
+    Findings,
+}
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -40,9 +49,7 @@ pub enum Route {
     /// Comparing an upload's bytes; `None` where the part before that is no id.
     Verify(Option<TicketId>),
     /// The path doctor.
-    Doctor,
-    /// What it makes of what a client has seen.
-    DoctorFindings,
+    Doctor(DoctorPart),
     /// The browser library.
     Script(Script),
     /// A backend call.
@@ -72,8 +79,8 @@ impl Route {
         match rest {
             "frontend/incoming.js" => Self::Script(Script::Classic),
             "frontend/incoming.mjs" => Self::Script(Script::Module),
-            "frontend/doctor" => Self::Doctor,
-            "frontend/doctor/findings" => Self::DoctorFindings,
+            "frontend/doctor" => Self::Doctor(DoctorPart::Probe),
+            "frontend/doctor/findings" => Self::Doctor(DoctorPart::Findings),
             "backend/new_upload" => Self::Backend(BackendCall::NewUpload),
             "backend/cancel_upload" => Self::Backend(BackendCall::CancelUpload),
             "backend/finish_upload" => Self::Backend(BackendCall::FinishUpload),
@@ -98,14 +105,21 @@ impl Route {
     /// Whether pages of other origins may ask for it.
     pub fn is_frontend(self) -> bool {
         match self {
-            Self::Upload(_) | Self::Verify(_) | Self::Script(_) => true,
-            Self::Doctor | Self::DoctorFindings => true,
+            Self::Upload(_) | Self::Verify(_) | Self::Script(_) | Self::Doctor(_) => true,
             Self::Backend(_) | Self::Metrics | Self::Health | Self::Ready | Self::Unknown => false,
         }
     }
 
-    /// This route, if `surface` serves it.
-    pub fn on(self, surface: Surface) -> Result<Self, Problem> {
+    /// This route, if `surface` serves it under these settings.
+    pub(super) fn on(self, surface: Surface, options: &Options) -> Result<Self, Problem> {
+        if matches!(self, Self::Doctor(_)) && !options.doctor {
+            return Err(Problem::new(Code::UnknownUpload, "there is nothing at this path"));
+        }
+        self.on_surface(surface)
+    }
+
+    /// This route, if it belongs to `surface`.
+    pub(super) fn on_surface(self, surface: Surface) -> Result<Self, Problem> {
         let served = match surface {
             Surface::Shared => true,
             Surface::Public => self.is_frontend(),
@@ -136,8 +150,7 @@ impl Route {
         match self {
             Self::Upload(id) | Self::Verify(id) | Self::Backend(BackendCall::Show(id)) => id,
             Self::Script(_)
-            | Self::Doctor
-            | Self::DoctorFindings
+            | Self::Doctor(_)
             | Self::Backend(_)
             | Self::Metrics
             | Self::Health
@@ -151,8 +164,8 @@ impl Route {
         match self {
             Self::Upload(_) => "upload",
             Self::Verify(_) => "verify",
-            Self::Doctor => "doctor",
-            Self::DoctorFindings => "doctor_findings",
+            Self::Doctor(DoctorPart::Probe) => "doctor",
+            Self::Doctor(DoctorPart::Findings) => "doctor_findings",
             Self::Script(_) => "script",
             Self::Backend(BackendCall::NewUpload) => "new_upload",
             Self::Backend(BackendCall::CancelUpload) => "cancel_upload",
@@ -185,8 +198,11 @@ mod tests {
             check(&format!("{prefix}frontend/uploads//verify"), Route::Verify(None));
             check(&format!("{prefix}frontend/uploads/..%2f{id}"), Route::Upload(None));
             check(&format!("{prefix}frontend/uploads/{}", id.to_uppercase()), Route::Upload(None));
-            check(&format!("{prefix}frontend/doctor"), Route::Doctor);
-            check(&format!("{prefix}frontend/doctor/findings"), Route::DoctorFindings);
+            check(&format!("{prefix}frontend/doctor"), Route::Doctor(DoctorPart::Probe));
+            check(
+                &format!("{prefix}frontend/doctor/findings"),
+                Route::Doctor(DoctorPart::Findings),
+            );
             check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));
             check(&format!("{prefix}backend/new_upload"), Route::Backend(BackendCall::NewUpload));
             check(
@@ -204,11 +220,11 @@ mod tests {
     #[test]
     fn each_surface_serves_its_own() {
         let backend = Route::Backend(BackendCall::NewUpload);
-        assert!(backend.on(Surface::Public).is_err());
-        assert!(backend.on(Surface::Backend).is_ok());
-        assert!(Route::Metrics.on(Surface::Public).is_err());
-        assert!(Route::Upload(None).on(Surface::Backend).is_err());
-        assert!(Route::Upload(None).on(Surface::Shared).is_ok());
-        assert!(Route::Unknown.on(Surface::Shared).is_err());
+        assert!(backend.on_surface(Surface::Public).is_err());
+        assert!(backend.on_surface(Surface::Backend).is_ok());
+        assert!(Route::Metrics.on_surface(Surface::Public).is_err());
+        assert!(Route::Upload(None).on_surface(Surface::Backend).is_err());
+        assert!(Route::Upload(None).on_surface(Surface::Shared).is_ok());
+        assert!(Route::Unknown.on_surface(Surface::Shared).is_err());
     }
 }

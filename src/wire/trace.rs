@@ -90,7 +90,7 @@ const TRACEPARENT: usize = 55;
 mod tests {
     use super::*;
     use crate::core::id::TicketId;
-    use crate::wire::route::BackendCall;
+    use crate::wire::route::{BackendCall, DoctorPart};
     use hyper::header::HeaderValue;
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
@@ -150,7 +150,7 @@ mod tests {
             let cause = cause(&headers("traceparent", &[good]), route, &caller, &access);
             assert_eq!(cause.traceparent(), believed.then_some(good), "{peer:?} {route:?}");
         };
-        for route in [Route::Upload(None), Route::Doctor, Route::Unknown] {
+        for route in [Route::Upload(None), Route::Doctor(DoctorPart::Probe), Route::Unknown] {
             check(Some("10.0.0.1"), route, true);
             check(Some("10.0.0.2"), route, false);
             check(Some("127.0.0.1"), route, false);

@@ -1,18 +1,16 @@
 //! `POST U/verify`: pieces of a file with their digests, and whether the server holds the same.
 
-use super::Wire;
-use super::body::RequestBody;
+use super::body::collect;
 use super::reply::{Code, Problem, json_answer, shown};
 use super::status::StatusBody;
-use super::{Answer, native};
+use super::{Answer, Exchange, Wire, native};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
-use crate::engine::presence::Presence;
 use crate::engine::verify::{Piece, Verdict, VerifyError};
+use crate::net::{Presence, RequestBody};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -20,12 +18,12 @@ impl Wire {
     pub(super) async fn verify(
         self: &Arc<Self>,
         id: TicketId,
-        head: &Parts,
+        exchange: &Exchange,
         body: RequestBody,
     ) -> Result<Answer, Problem> {
         // Before the body: whoever knows no id is not read.
         let call = self.engine.small_call(id).await??;
-        let told = body.collect(native::MAX_JSON_BYTES, &self.rooms.frontend).await?;
+        let told = collect(body, native::MAX_JSON_BYTES, &self.rooms.frontend).await?;
         let asked = asked(&told)?;
         drop((told, call));
         let length = self.engine.status(id).await?.length;
@@ -33,11 +31,11 @@ impl Wire {
         let (status, verdicts) = tokio::select! {
             biased;
             verified = self.engine.verify(id, pieces) => verified?,
-            () = Presence::gone_from(head.extensions.get()) => {
+            () = Presence::broken(exchange.presence.as_ref()) => {
                 return Err(Problem::bad_request("the connection was ended before the answer"));
             }
         };
-        let status = self.status_body(status);
+        let status = self.status_body(status, &exchange.options);
         let verified = verdicts.into_iter().map(|verdict| match verdict {
             Verdict::Same => Some(true),
             Verdict::Different => Some(false),

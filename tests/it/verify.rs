@@ -1,13 +1,15 @@
 //! Protects files against being mixed: whoever goes on with an upload can ask whether the server holds
 //! the same bytes, and gets a true answer, or none.
 
-use crate::client::Ask;
+use crate::client::{Ask, Conn, Place};
 use crate::content::content;
 use crate::server::Running;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use sha2::Digest as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 fn piece(bytes: &[u8], start: usize, end: usize) -> Value {
     let digest = BASE64_STANDARD.encode(sha2::Sha256::digest(&bytes[start..end]));
@@ -76,4 +78,24 @@ async fn what_is_asked_has_bounds() {
     let one = json!({"ranges": [piece(&file, 0, 4096)]}).to_string();
     let reply = server.front(&Ask::new("POST", nobody).body(one.as_bytes())).await;
     reply.problem(404, "unknown-upload", 4);
+}
+
+/// It has said all it will say, and still reads: only a connection that broke ends the work.
+#[tokio::test]
+async fn a_client_that_ended_its_direction_gets_its_answer() {
+    let server = Running::start().await;
+    let file = content(92, 2 << 20);
+    let upload = server.lonely_ticket().await;
+    upload.put(0, &file, file.len() as u64 + 1).await.expect(200);
+    let pieces = [piece(&file, 0, 1 << 20), piece(&file, 1 << 20, 2 << 20)];
+    let body = json!({"ranges": pieces}).to_string();
+    let ask = Ask::new("POST", &format!("{}/verify", upload.url)).body(body.as_bytes());
+    for _ in 0..20 {
+        let Place::Tcp(address) = server.public else { panic!("not on TCP") };
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(&[&ask.head()[..], body.as_bytes()].concat()).await.unwrap();
+        half.shutdown().await.unwrap();
+        let reply = Conn::over(half).reply("POST").await.unwrap().expect(200);
+        assert_eq!(reply.json()["verified"], json!([true, true]));
+    }
 }

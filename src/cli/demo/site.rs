@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -22,6 +22,7 @@ use super::answer::{self, Answer};
 use super::app::{App, NoTicket, TicketRequest};
 use super::certificate::Names;
 use crate::core::id::TicketId;
+use crate::net::RequestBody;
 use crate::wire;
 
 /// Bytes of a request's body: a form with a path and a name, with room to spare.
@@ -65,7 +66,7 @@ impl Site {
         Self { scheme, wire, app, names }
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Answer {
+    async fn answer(self, request: Request<RequestBody>) -> Answer {
         let (head, body) = request.into_parts();
         let mut answer = match self.check(&head) {
             Ok(host) => self.route(&host, &head, body).await,
@@ -90,7 +91,7 @@ impl Site {
         Ok(host)
     }
 
-    async fn route(&self, host: &Authority, head: &Parts, body: Incoming) -> Answer {
+    async fn route(&self, host: &Authority, head: &Parts, body: RequestBody) -> Answer {
         let reads = matches!(head.method, Method::GET | Method::HEAD);
         let path = head.uri.path();
         match path {
@@ -120,7 +121,7 @@ impl Site {
     }
 
     /// JSON for the page; for a terminal the upload URL as it is.
-    async fn ticket(&self, host: &Authority, head: &Parts, body: Incoming) -> Answer {
+    async fn ticket(&self, host: &Authority, head: &Parts, body: RequestBody) -> Answer {
         let form = Form::of(&head.headers);
         if !is_same_origin(self.scheme, host, &head.headers) {
             return form.refusal(
@@ -169,12 +170,12 @@ impl Site {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Site {
+impl hyper::service::Service<Request<RequestBody>> for Site {
     type Response = Answer;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
         if request.uri().path().starts_with("/incoming/") {
             let answer = self.wire.call(request);
             return Box::pin(async move { Ok(answer.await?.map(Either::Left)) });
@@ -264,7 +265,7 @@ fn is_same_origin(scheme: Scheme, host: &Authority, headers: &HeaderMap) -> bool
 }
 
 /// The whole of a small body.
-async fn whole(body: Incoming) -> Result<Bytes, Box<Answer>> {
+async fn whole(body: RequestBody) -> Result<Bytes, Box<Answer>> {
     let too_large = || {
         let line = format!("a body may have at most {BODY_BYTES} bytes here\n");
         Err(answer::text(StatusCode::PAYLOAD_TOO_LARGE, line).into())

@@ -105,7 +105,7 @@ async fn issue_13_files_that_are_hashed_take_no_place_of_a_call() {
     }
     let id = completed(&engine, &url, DigestRequest::None).await;
     let client = client::Options { timeout: HOUR, allow: Vec::new() };
-    let client = Arc::new(Swap::new(Client::new(client)));
+    let client = Arc::new(ArcSwap::from_pointee(Client::new(client)));
     let (stop, cut, calls) =
         (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let running =

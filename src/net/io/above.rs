@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
-use crate::engine::presence::Presence;
+use crate::net::presence::{Departure, Presence};
 use crate::net::watch::Watch;
 
 /// Bytes read before the other connections of the worker run. 1 MiB: some 50,000 of HTTP/2's small frames, which
@@ -30,7 +30,7 @@ const READ_BUDGET: usize = 1 << 20;
 /// peer has vanished would be held until a long poll is over. Letting hyper look (`half_close(false)`) would drop
 /// requests of peers that have only ended their own direction, before they got their answer. So the socket is read
 /// here when it is flushed, which hyper does at the end of each poll, and only while someone waits for
-/// [`Presence::gone`].
+/// [`Presence::departed`].
 #[derive(Debug)]
 pub(in crate::net) struct AboveTls<IO> {
     io: IO,
@@ -78,7 +78,8 @@ impl<IO: AsyncRead + Unpin> AboveTls<IO> {
         match self.read_within_budget(cx, &mut space) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) if !space.filled().is_empty() => self.early = Some(byte[0]),
-            Poll::Ready(Ok(()) | Err(_)) => self.peer.iter().for_each(Presence::tell_gone),
+            Poll::Ready(Ok(())) => self.peer.iter().for_each(|peer| peer.set(Departure::Ended)),
+            Poll::Ready(Err(_)) => self.peer.iter().for_each(|peer| peer.set(Departure::Broken)),
         }
     }
 }
@@ -160,7 +161,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(100);
         let peer = Presence::default();
         let mut io = AboveTls::new(near, watch(), Some(peer.clone()));
-        let mut gone = pin!(peer.gone());
+        let mut gone = pin!(peer.departed());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(gone.as_mut().poll(&mut cx).is_pending());
         io.flush().await.unwrap();

@@ -2,8 +2,7 @@
 
 use super::told;
 use crate::diagnosis::Findings;
-use crate::wire::doctor::{MOST_WAIT, wishes};
-use crate::wire::findings::{MOST_ANSWER_BYTES, observed};
+use crate::wire::doctor::{MOST_ANSWER_BYTES, MOST_WAIT, observed, wishes};
 use hyper::Request;
 
 /// A query, and what was read of it written again in one spelling.

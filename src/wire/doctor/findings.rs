@@ -3,48 +3,30 @@
 //! A stranger may ask, and may leave the answer unread: a judgement keeps its place until its answer is taken, and
 //! names that are repeated in it are cut.
 
-use super::body::RequestBody;
-use super::cors::preflight_answer;
-use super::doctor::busy;
-use super::reply::{Problem, json_answer, shown};
-use super::untaken::until_taken;
-use super::{Answer, Caller, Surface, Wire};
+use super::{Doctor, PROBES, take};
 use crate::diagnosis::Findings;
 use crate::diagnosis::observed::Observed;
-use hyper::Method;
-use hyper::http::request::Parts;
-use std::sync::Arc;
+use crate::net::RequestBody;
+use crate::wire::body::collect;
+use crate::wire::reply::{Problem, hold_until_sent, json_answer, shown};
+use crate::wire::{Answer, Exchange};
 
-impl Wire {
+impl Doctor {
     /// What a client has seen of its path, judged.
-    pub(super) async fn doctor_findings(
-        self: &Arc<Self>,
-        surface: Surface,
-        caller: Caller,
-        head: Parts,
+    pub(super) async fn findings(
+        &self,
+        exchange: &Exchange,
         body: RequestBody,
-    ) -> Answer {
-        if head.method == Method::OPTIONS {
-            return preflight_answer(&head.headers, METHODS);
-        }
-        if head.method != Method::POST {
-            return Problem::method(&head.method, METHODS).into_answer();
-        }
-        let guest = self.guest(surface, &caller, &head);
-        let Some(place) = self.doctor.judgements.enter(guest) else { return busy().into_answer() };
-        let told = match body.collect(MOST_BYTES, &self.rooms.frontend).await {
-            Ok(told) => told,
-            Err(problem) => return problem.into_answer(),
-        };
-        match observed(&told) {
-            Ok(seen) => until_taken(json_answer(&Findings::of(&seen)), place).await,
-            Err(problem) => problem.into_answer(),
-        }
+    ) -> Result<Answer, Problem> {
+        let slot = take(&self.judgements, exchange)?;
+        let told = collect(body, MOST_BYTES, &self.room).await?;
+        let seen = observed(&told)?;
+        Ok(hold_until_sent(json_answer(&Findings::of(&seen)), slot).await)
     }
 }
 
 /// What a client has seen, as it tells it.
-pub(super) fn observed(told: &[u8]) -> Result<Observed, Problem> {
+pub(in crate::wire) fn observed(told: &[u8]) -> Result<Observed, Problem> {
     // By way of an object: fields that may all be left out would make an empty list one as well.
     let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(told);
     let seen = object.and_then(|object| serde_json::from_value::<Observed>(object.into()));
@@ -63,8 +45,11 @@ pub(super) fn observed(told: &[u8]) -> Result<Observed, Problem> {
     Ok(seen)
 }
 
-const METHODS: &str = "POST, OPTIONS";
+pub(super) const METHODS: &str = "POST, OPTIONS";
 const MOST_BYTES: usize = 64 << 10;
+/// All bodies at once.
+#[allow(clippy::cast_possible_truncation)] // It is 16.
+pub(super) const ROOM_BYTES: usize = MOST_BYTES * PROBES.all as usize;
 /// Entries of a list of things seen; an examination makes ten at most.
 const MOST_ENTRIES: usize = 32;
 /// Characters of a method, a header's name or a code.
@@ -73,7 +58,7 @@ const NAME_CHARS: usize = 64;
 const TEXT_CHARS: usize = 200;
 /// No answer is longer, whatever was seen. With the places of all judgements that bounds what is untaken: 6 MiB.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(super) const MOST_ANSWER_BYTES: usize = 384 << 10;
+pub(in crate::wire) const MOST_ANSWER_BYTES: usize = 384 << 10;
 
 #[cfg(test)]
 mod tests {

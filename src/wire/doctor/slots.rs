@@ -1,69 +1,69 @@
-//! Places for requests that need no ticket, shared fairly by the addresses that they come from.
+//! Slots for requests that need no ticket, shared fairly by the networks that they come from.
 
-use super::forwarded::Client;
 use crate::core::limits::SharedLimit;
+use crate::wire::forwarded::Client;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Places of one kind.
+/// Slots of one kind.
 #[derive(Debug)]
-pub(super) struct Guests {
+pub(super) struct ClientSlots {
     limit: SharedLimit,
-    held: Mutex<HashMap<Guest, u64>>,
+    held: Mutex<HashMap<Network, u64>>,
 }
 
 /// A client's network, as far as it may be one household or machine; `None` where nobody says.
-type Guest = Option<IpAddr>;
+type Network = Option<IpAddr>;
 
-/// One place, given back when dropped.
+/// One slot, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Visit {
-    guests: Arc<Guests>,
-    guest: Guest,
+pub(super) struct Slot {
+    slots: Arc<ClientSlots>,
+    network: Network,
 }
 
-impl Guests {
+impl ClientSlots {
     pub(super) fn new(limit: SharedLimit) -> Arc<Self> {
         Arc::new(Self { limit, held: Mutex::default() })
     }
 
-    /// A place for a client; `None` where it has its share, or all are taken.
-    pub(super) fn enter(self: &Arc<Self>, client: Client) -> Option<Visit> {
-        let guest = match client {
-            Client::At(address) => Some(network(address)),
+    /// A slot for a client; `None` where its network has its share, or all are taken.
+    pub(super) fn take(self: &Arc<Self>, client: Client) -> Option<Slot> {
+        let network = match client {
+            Client::At(address) => Some(network_of(address)),
             Client::Unknown => None,
         };
         let mut held = self.lock();
         let share = self.limit.share(held.values().sum());
-        let own = held.get(&guest).copied().unwrap_or(0);
+        let own = held.get(&network).copied().unwrap_or(0);
         if own >= share {
             return None;
         }
-        held.insert(guest, own + 1);
+        held.insert(network, own + 1);
         drop(held);
-        Some(Visit { guests: Arc::clone(self), guest })
+        Some(Slot { slots: Arc::clone(self), network })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Guest, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, u64>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Visit {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut held = self.guests.lock();
-        match held.get_mut(&self.guest) {
+        let mut held = self.slots.lock();
+        match held.get_mut(&self.network) {
             Some(own) if *own > 1 => *own -= 1,
             Some(_) | None => {
-                held.remove(&self.guest);
+                held.remove(&self.network);
             }
         }
     }
 }
 
 /// An IPv6 client has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
+fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -79,10 +79,10 @@ mod tests {
     }
 
     #[test]
-    fn one_address_leaves_places_to_others() {
-        let guests = Guests::new(SharedLimit { each: 8, all: 16, parts: 1 });
+    fn one_network_leaves_slots_to_others() {
+        let slots = ClientSlots::new(SharedLimit { each: 8, all: 16, parts: 1 });
         let all_of =
-            |text: &str| -> Vec<_> { std::iter::from_fn(|| guests.enter(at(text))).collect() };
+            |text: &str| -> Vec<_> { std::iter::from_fn(|| slots.take(at(text))).collect() };
         let first = all_of("192.0.2.1");
         assert_eq!(first.len(), 8);
         let second = all_of("2001:db8::1");
@@ -90,8 +90,8 @@ mod tests {
         assert!(all_of("::ffff:192.0.2.1").is_empty(), "the first, in other words");
         assert_eq!(all_of("192.0.2.3").len(), 2);
         drop(first);
-        assert!(guests.enter(Client::Unknown).is_some());
+        assert!(slots.take(Client::Unknown).is_some());
         drop(second);
-        assert!(guests.lock().is_empty());
+        assert!(slots.lock().is_empty());
     }
 }
