@@ -8,7 +8,7 @@ use crate::net::{MemoryBudget, Stats, Workers};
 use crate::tls::TlsReload;
 use crate::wire::Surface;
 use crate::wire::admin::{AdminHooks, EventLoopProbe};
-use crate::wire::reply::Refusals;
+use crate::wire::problem::Refusals;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats};
 use crate::tls::TlsReload;
 use crate::wire::admin::{MetricsFormat, Scrape};
-use crate::wire::reply::Refusals;
+use crate::wire::problem::Refusals;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};

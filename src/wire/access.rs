@@ -3,7 +3,7 @@
 
 use super::browser::{self, Hosts};
 use super::forwarded::{self, Client, contains};
-use super::reply::{Code, Problem};
+use super::problem::{Code, Problem};
 use super::{Caller, Surface};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap};

@@ -7,7 +7,8 @@
 use super::backend::{Form, form, ok};
 use super::header::accepts;
 use super::params::Params;
-use super::reply::{Code, Problem, Refusals, json_answer, shown, text_answer};
+use super::problem::{Code, Problem, Refusals};
+use super::reply::{json_answer, shown, text_answer};
 use super::route::Route;
 use super::{Answer, Exchange, Wire};
 use crate::engine::deadline::{Deadline, within};

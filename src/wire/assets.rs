@@ -2,7 +2,8 @@
 
 use super::Answer;
 use super::header::accepts;
-use super::reply::{Problem, no_content};
+use super::problem::Problem;
+use super::reply::no_content;
 use super::route::Script;
 use crate::core::digest::hex;
 use bytes::Bytes;

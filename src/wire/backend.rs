@@ -4,7 +4,8 @@
 
 use super::header::accepts;
 use super::params::Params;
-use super::reply::{Code, Problem, json_answer, shown, text_answer};
+use super::problem::{Code, Problem};
+use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::status::StatusBody;
 use super::{Answer, Exchange, Options, Wire};

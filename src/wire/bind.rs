@@ -1,6 +1,7 @@
 //! What a page says of its file: the JSON body of a bind, each field checked by name.
 
-use super::reply::{Problem, shown};
+use super::problem::Problem;
+use super::reply::shown;
 use crate::core::command::FileFacts;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;

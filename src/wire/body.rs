@@ -1,6 +1,6 @@
 //! Small bodies, collected in whole in memory that is counted.
 
-use super::reply::{Code, Problem};
+use super::problem::{Code, Problem};
 use crate::engine::deadline::within;
 use crate::net::RequestBody;
 use bytes::{Buf, Bytes, BytesMut};

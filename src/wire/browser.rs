@@ -8,7 +8,8 @@
 //! Absent: `Sec-Fetch-Mode`, which the `fetch` of Node sends from every backend.
 
 use super::head::{self, Place};
-use super::reply::{Code, Problem, shown};
+use super::problem::{Code, Problem};
+use super::reply::shown;
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;

@@ -4,7 +4,8 @@
 //! of byte sequences that it is.
 
 use super::header::text;
-use super::reply::{Problem, shown};
+use super::problem::Problem;
+use super::reply::shown;
 use crate::core::digest::ChunkDigest;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -152,7 +153,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::{Code, digest_value};
+    use super::super::problem::Code;
+    use super::super::reply::digest_value;
     use super::*;
     use hyper::header::HeaderValue;
 

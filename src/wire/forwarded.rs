@@ -7,7 +7,8 @@
 //! them: the server writes no absolute URL.
 
 use super::header::text;
-use super::reply::{Problem, shown};
+use super::problem::Problem;
+use super::reply::shown;
 use hyper::header::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use std::fmt;

@@ -6,7 +6,8 @@
 //! closes the connection after the request, so that nothing can hide behind it.
 
 use super::header::once;
-use super::reply::{Problem, shown};
+use super::problem::Problem;
+use super::reply::shown;
 use hyper::Version;
 use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;

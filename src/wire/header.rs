@@ -1,6 +1,7 @@
 //! Reading request headers strictly, above all those that say where bytes belong.
 
-use super::reply::{Code, Problem, shown};
+use super::problem::{Code, Problem};
+use super::reply::shown;
 use crate::core::extent::Extent;
 use crate::core::limits::MAX_FILE_BYTES;
 use hyper::header::{HeaderMap, HeaderValue};

@@ -3,7 +3,8 @@
 use super::body::collect;
 use super::content_digest::content_digest;
 use super::cors::preflight_answer;
-use super::reply::{Code, Problem, hold_until_sent, json_answer, shown};
+use super::problem::{Code, Problem};
+use super::reply::{hold_until_sent, json_answer, shown};
 use super::status::StatusBody;
 use super::{Answer, Exchange, Options, Wire, bind, header, unsupported};
 use crate::core::command::{Offer, Reach};

@@ -2,7 +2,8 @@
 
 use super::body::{Room, collect};
 use super::header::once;
-use super::reply::{Problem, shown};
+use super::problem::Problem;
+use super::reply::shown;
 use super::unsupported;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::net::RequestBody;

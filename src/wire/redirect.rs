@@ -7,7 +7,8 @@
 
 use super::Answer;
 use super::head;
-use super::reply::{Problem, moved, shown};
+use super::problem::Problem;
+use super::reply::{moved, shown};
 use crate::net::RequestBody;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;

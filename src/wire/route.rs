@@ -1,6 +1,6 @@
 //! Which thing a path names. Paths are compared as they came, never decoded.
 
-use super::reply::{Code, Problem};
+use super::problem::{Code, Problem};
 use super::{Options, Surface};
 use crate::core::id::TicketId;
 

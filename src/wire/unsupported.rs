@@ -5,7 +5,8 @@
 //! `Content-MD5`, `Trailer`, `Upgrade`, conditions on a date, `Range` of a `GET`.
 
 use super::header::once;
-use super::reply::{Code, Problem, shown};
+use super::problem::{Code, Problem};
+use super::reply::shown;
 use crate::core::coding::content_coding;
 use hyper::Method;
 use hyper::header::{

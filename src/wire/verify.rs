@@ -1,7 +1,8 @@
 //! `POST U/verify`: pieces of a file with their digests, and whether the server holds the same.
 
 use super::body::collect;
-use super::reply::{Code, Problem, json_answer, shown};
+use super::problem::{Code, Problem};
+use super::reply::{json_answer, shown};
 use super::status::StatusBody;
 use super::{Answer, Exchange, Wire, native};
 use crate::core::extent::Extent;

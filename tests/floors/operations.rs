@@ -1,7 +1,7 @@
 //! docs/operations against the source: every event of the log and every code of a problem is told of,
 //! with its level, fields, status and number, and nothing that does not exist.
 
-use incoming::wire::reply::Code;
+use incoming::wire::problem::Code;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ fn every_code_has_a_row_that_says_what_to_do() {
         (status, word.to_owned(), number)
     };
     let table: BTreeSet<_> = Code::ALL.into_iter().map(facts).collect();
-    assert_eq!(told, table, "docs/operations/errors.md against src/wire/reply.rs");
+    assert_eq!(told, table, "docs/operations/errors.md against src/wire/problem.rs");
     // The protocol's own table says the same.
     let protocol = read("docs/protocol.md");
     let section = protocol.split("\n## ").find(|section| section.starts_with("3. Errors")).unwrap();
@@ -49,7 +49,7 @@ fn every_code_has_a_row_that_says_what_to_do() {
         .into_iter()
         .map(|row| (row[0].parse().unwrap(), quoted(&row[1]).remove(0), row[2].parse().unwrap()))
         .collect();
-    assert_eq!(wire, table, "docs/protocol.md, section 3, against src/wire/reply.rs");
+    assert_eq!(wire, table, "docs/protocol.md, section 3, against src/wire/problem.rs");
 }
 
 /// One `tracing` macro in the source.

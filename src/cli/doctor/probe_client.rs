@@ -23,7 +23,7 @@ use crate::client::{
 };
 use crate::diagnosis::observed::{Arrived, Came};
 use crate::wire::doctor::MARK;
-use crate::wire::reply::Code;
+use crate::wire::problem::Code;
 
 /// For a server to refuse what was agreed on in TLS: it does so at once, or not at all.
 const ALERT: Duration = Duration::from_secs(5);

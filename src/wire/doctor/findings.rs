@@ -8,7 +8,8 @@ use crate::diagnosis::Findings;
 use crate::diagnosis::observed::Observed;
 use crate::net::RequestBody;
 use crate::wire::body::collect;
-use crate::wire::reply::{Problem, hold_until_sent, json_answer, shown};
+use crate::wire::problem::Problem;
+use crate::wire::reply::{hold_until_sent, json_answer, shown};
 use crate::wire::{Answer, Exchange};
 
 impl Doctor {
