@@ -143,7 +143,7 @@ fn records(c: &mut Criterion) {
     for (name, record) in [("stored", &Record::Event(stored(7))), ("created", &created)] {
         let mut bytes = Vec::new();
         encode(record, &mut bytes);
-        assert_eq!(decode(&bytes).as_ref(), Some(&(record.clone(), bytes.len())));
+        assert_eq!(decode(&bytes).as_ref(), Ok(&(record.clone(), bytes.len())));
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(BenchmarkId::new("encode", name), |b| {
             let mut out = Vec::with_capacity(bytes.len());

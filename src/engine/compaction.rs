@@ -10,7 +10,6 @@ use super::registry::Loaded;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_JOURNAL_BYTES;
 use crate::storage::journal::Replaced;
-use crate::storage::local::format::records::Records;
 use crate::storage::local::format::replay::JournalState;
 use crate::storage::local::format::tail::Tail;
 use crate::storage::local::log::Log;
@@ -146,13 +145,11 @@ impl Engine {
         let Some(source) = self.journals.read(handle.id)? else {
             return Err(io::Error::other("the journal is gone"));
         };
-        let mut records = Records::new(source);
-        let read = JournalState::read_from(&mut records, handle.id, self.uptime())?;
-        let state = read.map_err(|error| io::Error::other(error.to_string()))?;
+        let read = JournalState::read_whole(source, handle.id, self.uptime())?;
+        let (state, tail) = read.map_err(|error| io::Error::other(error.to_string()))?;
         if state.valid_bytes() != log.end() || !says(&state, handle, self) {
             return Err(io::Error::other("the journal does not say what was recorded"));
         }
-        let tail = Tail::read(&mut records)?;
         let bytes = match self.compaction_of(handle.id, &state, tail) {
             Compaction::Due(bytes) => bytes,
             Compaction::At(size) => {

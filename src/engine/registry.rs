@@ -10,7 +10,6 @@ use super::queue::Op;
 use crate::core::id::TicketId;
 use crate::storage::journal::JournalFile;
 use crate::storage::local::format::record::{MAGIC, Record, encode};
-use crate::storage::local::format::records::Records;
 use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
 use crate::storage::local::format::tail::Tail;
 use crate::storage::store::is_full;
@@ -177,27 +176,25 @@ impl Engine {
         let unreadable = |error| LookupError::Fault(Fault::new("journal", &error));
         let read = |error: std::io::Error| LookupError::opening("reading the journal", &error);
         let source = self.journals.read(id).map_err(read)?.ok_or(LookupError::Unknown)?;
-        let mut records = Records::new(source);
-        let state = JournalState::read_from(&mut records, id, self.uptime()).map_err(read)?;
-        let state = match state {
-            Ok(state) => state,
-            Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
-                let part = self.store.open(id);
-                let part =
-                    part.map_err(|error| LookupError::opening("opening the part", &error))?;
-                let placed = self.store.published(id);
-                let placed =
-                    placed.map_err(|error| LookupError::opening("opening the file", &error))?;
-                let beside = Siblings { part: part.is_some(), published: placed.is_some() };
-                return Err(if integrity::is_forgotten(error, beside, self.options().ack) {
-                    LookupError::Unknown
-                } else {
-                    unreadable(error)
-                });
-            }
-            Err(error) => return Err(unreadable(error)),
-        };
-        let tail = Tail::read(&mut records).map_err(read)?;
+        let (state, tail) =
+            match JournalState::read_whole(source, id, self.uptime()).map_err(read)? {
+                Ok(read) => read,
+                Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
+                    let part = self.store.open(id);
+                    let part =
+                        part.map_err(|error| LookupError::opening("opening the part", &error))?;
+                    let placed = self.store.published(id);
+                    let placed =
+                        placed.map_err(|error| LookupError::opening("opening the file", &error))?;
+                    let beside = Siblings { part: part.is_some(), published: placed.is_some() };
+                    return Err(if integrity::is_forgotten(error, beside, self.options().ack) {
+                        LookupError::Unknown
+                    } else {
+                        unreadable(error)
+                    });
+                }
+                Err(error) => return Err(unreadable(error)),
+            };
         let compaction = self.compaction_of(id, &state, tail);
         let mut replayed = state.seen_in(self.store.run());
         if !tail.is_torn_record() {

@@ -15,7 +15,6 @@ use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
 use crate::engine::integrity::{self, Mismatch, Siblings};
 use crate::storage::journal::JournalStore;
-use crate::storage::local::format::records::Records;
 use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
 use crate::storage::local::format::tail::Tail;
 use crate::storage::local::journals::LocalJournals;
@@ -48,14 +47,11 @@ impl Shelf {
 
     /// What seems wrong with an upload at this moment. `bytes` counts what is read of files. Blocks.
     pub(super) fn upload(&self, id: TicketId, depth: Depth, bytes: &mut u64) -> Vec<Finding> {
-        let read = || -> io::Result<Option<(Result<JournalState, Unreadable>, Tail)>> {
+        let read = || -> io::Result<Option<Result<(JournalState, Tail), Unreadable>>> {
             let Some(journal) = self.journals.read(id)? else { return Ok(None) };
-            let mut records = Records::new(journal);
-            let state = JournalState::read_from(&mut records, id, NOW)?;
-            let tail = if state.is_ok() { Tail::read(&mut records)? } else { Tail::default() };
-            Ok(Some((state, tail)))
+            JournalState::read_whole(journal, id, NOW).map(Some)
         };
-        let (state, tail) = match read() {
+        let read = match read() {
             Ok(Some(read)) => read,
             // It was over, and has been forgotten meanwhile.
             Ok(None) => return Vec::new(),
@@ -63,8 +59,8 @@ impl Shelf {
                 return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
             }
         };
-        let replayed = match state {
-            Ok(state) => state.seen_in(self.store.run()),
+        let (replayed, tail) = match read {
+            Ok((state, tail)) => (state.seen_in(self.store.run()), tail),
             Err(error @ (Unreadable::Blank | Unreadable::Unborn)) => {
                 return vec![self.unborn(id, error)];
             }

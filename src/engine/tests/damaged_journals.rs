@@ -49,6 +49,54 @@ async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
     assert_eq!(engine.stats().compactions.get(), 1);
 }
 
+type Change = fn(&[u8]) -> Vec<u8>;
+
+/// What cannot be read for damage at its beginning, or for a version that is not known, is kept as it is and told, with
+/// nothing beside it and with a part.
+#[tokio::test]
+async fn issue_14_a_journal_that_cannot_be_read_is_kept_and_told() {
+    let damage = |journal: &[u8]| {
+        let mut damaged = journal.to_vec();
+        damaged[20] ^= 1;
+        damaged
+    };
+    let later = |journal: &[u8]| {
+        let mut longer = journal.to_vec();
+        longer.extend(3_u32.to_le_bytes());
+        longer.extend(crc32c::crc32c(&[99, 1, 2]).to_le_bytes());
+        longer.extend([99, 1, 2]);
+        longer
+    };
+    let changes: [Change; 2] = [damage, later];
+    for ack in [Durability::Written, Durability::Durable] {
+        for (number, change) in changes.iter().enumerate() {
+            for part in [false, true] {
+                let machine = Machine::default();
+                let engine = machine.start(ack);
+                let id = ticket(&engine).await;
+                engine.receive(id, chunk(0, 3, 10), None, body(&[b"abc"])).await.unwrap();
+                engine.settled().await;
+                drop(engine);
+                if !part {
+                    machine.store.discard(id).unwrap();
+                }
+                let left = change(&machine.journals.live(id).unwrap());
+                machine.journals.create(id, &left, SyncWhen::Now).unwrap();
+                let engine = machine.start(ack);
+                let asked = engine.status(id).await;
+                assert!(matches!(asked, Err(LookupError::Fault(_))), "{number} {part} {asked:?}");
+                engine.startup_scan().await;
+                assert_eq!(engine.uploads_unread(), 1, "{number} {part}");
+                let put = engine.receive(id, chunk(3, 6, 10), None, body(&[b"def"])).await;
+                assert!(put.is_err());
+                let kept = machine.journals.live(id);
+                assert_eq!(kept.as_deref(), Some(&left[..]), "{number} {part}");
+                assert_eq!(machine.store.open(id).unwrap().is_some(), part);
+            }
+        }
+    }
+}
+
 /// After a failed sync of the directory the name may lead to the journal of before, at a power cut: nothing more is
 /// promised that only the new one says.
 #[tokio::test]

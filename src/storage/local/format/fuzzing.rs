@@ -23,7 +23,7 @@ pub fn records(data: &[u8]) {
         let mut framed = u32::try_from(body.len()).expect("a short body").to_le_bytes().to_vec();
         framed.extend(crc32c::crc32c(body).to_le_bytes());
         framed.extend(body);
-        if let Some((record, size)) = decode(&framed) {
+        if let Ok((record, size)) = decode(&framed) {
             assert_eq!(size, framed.len());
             let mut again = Vec::new();
             encode(&record, &mut again);
@@ -74,6 +74,8 @@ pub fn journal(data: &[u8]) {
     let read = replay(&damaged, id, now, NOW);
     if turned.0 < MAGIC.len() {
         assert_eq!(read.map(drop), Err(Unreadable::WrongMagic));
+    } else if turned.0 < starts[1] {
+        assert_eq!(read.map(drop), Err(Unreadable::FirstDamaged));
     } else {
         same(read, &bytes, &starts, turned.0, id, now);
     }
@@ -132,7 +134,7 @@ fn compacted(bytes: &[u8], starts: &[usize], id: TicketId, first: u8) {
     same(again, before);
     let (mut plain, moved) = (bytes[..split].to_vec(), (short.len(), split));
     let mut rest = &bytes[split..];
-    while let Some((record, size)) = decode(rest) {
+    while let Ok((record, size)) = decode(rest) {
         rest = &rest[size..];
         let (mut here, mut there) = (record.clone(), record);
         if let (Record::Synced { before: a }, Record::Synced { before: b }) =

@@ -12,7 +12,11 @@
 //! Versions before the count wrote the kinds without that bit. Their records are read, as `Uptime::NONE`, and count from
 //! the `Counted` that the first later version wrote behind them.
 //!
-//! Reading stops at the first record that is cut short or has a wrong checksum: the torn tail.
+//! Reading stops at the first record that is cut short or has a wrong checksum: the torn tail, which a crash leaves. A
+//! record that is whole, with the right checksum, and of a kind or with fields that this program does not know was
+//! written by a later version: the journal is then an error and stays as it is ([`Undecoded::Unknown`]). The two cannot
+//! be taken for each other: no body is empty, so zeros are no record, and other bytes have the right checksum by chance
+//! once in 2^32 times. So a later version may add kinds without another magic.
 
 use crate::core::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use crate::core::extent::Extent;
@@ -66,22 +70,41 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
     out[head + 4..head + HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Reads the record at the start of `bytes`: it and its size in bytes, or `None` where what is
-/// there is no whole, checked record.
-pub fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+/// Why bytes are no record of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecoded {
+    /// Cut short, or the checksum does not fit.
+    Torn,
+    /// Whole and checked, but of a kind or with fields of another version.
+    Unknown {
+        /// The kind, as it is in the body.
+        kind: u8,
+        /// The record's size in bytes.
+        size: usize,
+    },
+}
+
+/// Reads the record at the start of `bytes`: it and its size in bytes.
+pub fn decode(bytes: &[u8]) -> Result<(Record, usize), Undecoded> {
+    let body = checked_body(bytes).ok_or(Undecoded::Torn)?;
+    let kind = *body.first().ok_or(Undecoded::Torn)?;
+    let size = HEAD_BYTES + body.len();
+    let mut reader = Reader { rest: body, counted: false };
+    match reader.record().filter(|_| reader.rest.is_empty()) {
+        Some(record) => Ok((record, size)),
+        None => Err(Undecoded::Unknown { kind, size }),
+    }
+}
+
+/// The body at the start of `bytes`, if it is whole and has its checksum.
+fn checked_body(bytes: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader { rest: bytes, counted: false };
     let length = usize::try_from(reader.u32()?).ok()?;
     let checksum = reader.u32()?;
     if length > MAX_BODY_BYTES {
         return None;
     }
-    let body = reader.take(length)?;
-    if crc32c::crc32c(body) != checksum {
-        return None;
-    }
-    let mut reader = Reader { rest: body, counted: false };
-    let record = reader.record()?;
-    reader.rest.is_empty().then_some((record, HEAD_BYTES + length))
+    reader.take(length).filter(|body| crc32c::crc32c(body) == checksum)
 }
 
 /// Length and checksum, before each body.

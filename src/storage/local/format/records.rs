@@ -1,7 +1,7 @@
 //! The records of a journal, read one after the other with a buffer that holds a few of them: what a
 //! journal's length is costs no memory.
 
-use super::record::{HEAD_BYTES, MAX_BODY_BYTES, Record, decode};
+use super::record::{HEAD_BYTES, MAX_BODY_BYTES, Record, Undecoded, decode};
 use std::io::{self, Read};
 
 /// A journal that is being read.
@@ -41,9 +41,9 @@ impl<R: Read> Records<R> {
         Ok(&self.buffer[from..from + taken])
     }
 
-    /// Takes the next record and where it begins. `None` where what comes next is no whole, checked
-    /// record; the offset stays there.
-    pub fn next_record(&mut self) -> io::Result<Option<(u64, Record)>> {
+    /// Takes the next record and where it begins. Where what comes next is no record of this version, also at the end,
+    /// the offset stays there.
+    pub fn next_record(&mut self) -> io::Result<Result<(u64, Record), Undecoded>> {
         self.fill(HEAD_BYTES)?;
         if let Some(length) = self.waiting().first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -51,10 +51,12 @@ impl<R: Read> Records<R> {
                 self.fill(HEAD_BYTES + length)?;
             }
         }
-        let Some((record, size)) = decode(self.waiting()) else { return Ok(None) };
-        let at = self.offset;
-        self.advance(size);
-        Ok(Some((at, record)))
+        let decoded = decode(self.waiting());
+        Ok(decoded.map(|(record, size)| {
+            let at = self.offset;
+            self.advance(size);
+            (at, record)
+        }))
     }
 
     /// Whether `most` more bytes, or all that are left, are zeros. Takes them.
@@ -139,9 +141,9 @@ mod tests {
             assert_eq!(records.take(5).unwrap(), b"magic");
             for (number, start) in starts.iter().enumerate() {
                 let next = records.next_record().unwrap();
-                assert_eq!(next, Some((*start, record(number as u64))));
+                assert_eq!(next, Ok((*start, record(number as u64))));
             }
-            assert_eq!(records.next_record().unwrap(), None);
+            assert_eq!(records.next_record().unwrap(), Err(Undecoded::Torn));
             assert_eq!(records.offset(), end);
             assert_eq!(records.buffer.len(), BUFFER_BYTES, "it did not grow");
         }
@@ -152,12 +154,12 @@ mod tests {
         let mut journal = u32::MAX.to_le_bytes().to_vec();
         journal.resize(3 << 20, 1);
         let mut records = Records::new(&journal[..]);
-        assert_eq!(records.next_record().unwrap(), None);
+        assert_eq!(records.next_record().unwrap(), Err(Undecoded::Torn));
         assert_eq!(records.buffer.len(), BUFFER_BYTES);
         // The longest record that there may be, and not a whole one.
         journal[..4].copy_from_slice(&(1_u32 << 20).to_le_bytes());
         let mut records = Records::new(&journal[..]);
-        assert_eq!(records.next_record().unwrap(), None);
+        assert_eq!(records.next_record().unwrap(), Err(Undecoded::Torn));
         assert_eq!(records.buffer.len(), HEAD_BYTES + MAX_BODY_BYTES);
     }
 

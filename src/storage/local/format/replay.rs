@@ -4,8 +4,9 @@
 //! mount are those that wrote them and no fault was recorded since; else they are forgotten: what
 //! is claimed is never more than what is there.
 
-use super::record::{MAGIC, MAGIC_DATED, Record, encode};
+use super::record::{MAGIC, MAGIC_DATED, Record, Undecoded, encode};
 use super::records::Records;
+use super::tail::Tail;
 use super::unsure::Unsure;
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
@@ -45,6 +46,15 @@ pub enum Unreadable {
     WrongId,
     /// The first record is not that of a ticket.
     NoTicket,
+    /// The first record is damaged, and more lies behind it than a crash leaves: the ticket may have been given out.
+    FirstDamaged,
+    /// A record of another version: what it says is not known, and nothing may be written behind it.
+    UnknownRecord {
+        /// Where it begins, in bytes from the start of the journal.
+        at: u64,
+        /// Its kind.
+        kind: u8,
+    },
 }
 
 impl fmt::Display for Unreadable {
@@ -54,6 +64,13 @@ impl fmt::Display for Unreadable {
             Self::WrongMagic => "not a journal of this version",
             Self::WrongId => "the journal belongs to another upload",
             Self::NoTicket => "the journal does not begin with a ticket",
+            Self::FirstDamaged => "the first record of the journal is damaged, and more follows it",
+            Self::UnknownRecord { at, kind } => {
+                return write!(
+                    f,
+                    "the journal's record at byte {at} is of kind {kind}, which only a later version knows"
+                );
+            }
         })
     }
 }
@@ -99,8 +116,27 @@ impl JournalState {
         Self::read_from(&mut Records::new(source), id, uptime)
     }
 
-    /// As [`Self::read`], up to the last good record.
-    pub fn read_from(
+    /// As [`Self::read`], and what lies behind the last good record.
+    ///
+    /// Errors: as of [`Self::read`]; a record of another version is one behind damage, too.
+    pub fn read_whole(
+        source: impl Read,
+        id: TicketId,
+        uptime: Uptime,
+    ) -> io::Result<Result<(Self, Tail), Unreadable>> {
+        let mut records = Records::new(source);
+        let state = match Self::read_from(&mut records, id, uptime)? {
+            Ok(state) => state,
+            Err(error) => return Ok(Err(error)),
+        };
+        let tail = Tail::read(&mut records)?;
+        Ok(match tail.unknown_record {
+            None => Ok((state, tail)),
+            Some((at, kind)) => Err(Unreadable::UnknownRecord { at, kind }),
+        })
+    }
+
+    fn read_from(
         records: &mut Records<impl Read>,
         id: TicketId,
         uptime: Uptime,
@@ -115,9 +151,15 @@ impl JournalState {
             }));
         }
         let mut ticket = match records.next_record()? {
-            None => return Ok(Err(Unreadable::Unborn)),
-            Some((_, Record::Event(Event::Created(ticket)))) => ticket,
-            Some(_) => return Ok(Err(Unreadable::NoTicket)),
+            Ok((_, Record::Event(Event::Created(ticket)))) => ticket,
+            Ok(_) => return Ok(Err(Unreadable::NoTicket)),
+            Err(Undecoded::Unknown { kind, .. }) => {
+                return Ok(Err(Unreadable::UnknownRecord { at: records.offset(), kind }));
+            }
+            Err(Undecoded::Torn) => {
+                let torn = Tail::read(records)?.is_torn_record();
+                return Ok(Err(if torn { Unreadable::Unborn } else { Unreadable::FirstDamaged }));
+            }
         };
         if ticket.id != id {
             return Ok(Err(Unreadable::WrongId));
@@ -132,8 +174,14 @@ impl JournalState {
             uncounted: None,
             valid_bytes: 0,
         };
-        while let Some((offset, record)) = records.next_record()? {
-            state.take(record, offset);
+        loop {
+            match records.next_record()? {
+                Ok((offset, record)) => state.take(record, offset),
+                Err(Undecoded::Torn) => break,
+                Err(Undecoded::Unknown { kind, .. }) => {
+                    return Ok(Err(Unreadable::UnknownRecord { at: records.offset(), kind }));
+                }
+            }
         }
         state.valid_bytes = records.offset();
         state.uncounted = state.count_from(uptime).then_some(uptime);

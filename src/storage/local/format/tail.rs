@@ -1,7 +1,7 @@
 //! What lies behind the good bytes of a journal: a torn tail, which a crash leaves and the next append
 //! cuts off, or whole records that a damaged one hides.
 
-use super::record::{HEAD_BYTES, MAX_BODY_BYTES, decode};
+use super::record::{HEAD_BYTES, MAX_BODY_BYTES, Undecoded, decode};
 use super::records::{BUFFER_BYTES, Records};
 use std::io::{self, Read};
 
@@ -13,6 +13,8 @@ pub struct Tail {
     /// Where the first whole record begins among them, if there is any: then it was no crash
     /// that ended the journal there, and what is said from there on is lost to replay.
     pub hidden_record: Option<u64>,
+    /// Where, from there on, the first record of another version begins, and its kind.
+    pub unknown_record: Option<(u64, u8)>,
 }
 
 impl Tail {
@@ -25,13 +27,17 @@ impl Tail {
         }
         let from = journal.offset();
         let near = journal.take(MOST_LOOKED_AT)?;
-        if decode(near).is_some() {
+        if decode(near).is_ok() {
             // Appended since the last good record was read.
             return Ok(Self::default());
         }
-        let hidden_record = hidden_record(near).map(|at| from + at as u64);
+        let hidden = hidden_record(near);
+        let unknown_record = hidden
+            .and_then(|at| unknown_record(near, at))
+            .map(|(at, kind)| (from + at as u64, kind));
+        let hidden_record = hidden.map(|at| from + at as u64);
         while !journal.take(BUFFER_BYTES)?.is_empty() {}
-        Ok(Self { bytes: journal.offset() - from, hidden_record })
+        Ok(Self { bytes: journal.offset() - from, hidden_record, unknown_record })
     }
 
     /// Whether it may be no more than what a crash leaves of the last record. Where it is more, the good bytes may not be all
@@ -49,8 +55,19 @@ fn hidden_record(tail: &[u8]) -> Option<usize> {
             |length: &usize| *length <= MAX_BODY_BYTES && at + HEAD_BYTES + length <= tail.len();
         let Some(length) = length.filter(whole) else { return false };
         checked += length;
-        checked <= MOST_CHECKED && decode(&tail[*at..]).is_some()
+        checked <= MOST_CHECKED && decode(&tail[*at..]) != Err(Undecoded::Torn)
     })
+}
+
+/// The first record of another version among the whole ones that follow each other from `at` on, and its kind.
+fn unknown_record(tail: &[u8], mut at: usize) -> Option<(usize, u8)> {
+    loop {
+        match decode(&tail[at..]) {
+            Ok((_, size)) => at += size,
+            Err(Undecoded::Unknown { kind, .. }) => return Some((at, kind)),
+            Err(Undecoded::Torn) => return None,
+        }
+    }
 }
 
 /// Twice the longest record, and more.
@@ -99,7 +116,7 @@ mod tests {
         // Each offset looks like a record of almost a MiB.
         let journal = [0xF0, 0xFF, 0x0E, 0x00].repeat((8 << 20) / 4);
         let tail = Tail::read(&mut Records::new(&journal[..])).unwrap();
-        assert_eq!(tail, Tail { bytes: 8 << 20, hidden_record: None });
+        assert_eq!(tail, Tail { bytes: 8 << 20, ..Tail::default() });
         assert!(!tail.is_torn_record(), "no record is that long");
     }
 }

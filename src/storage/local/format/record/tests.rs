@@ -69,7 +69,7 @@ fn what_is_written_is_read() {
         assert_eq!(read, record);
         rest = &rest[size..];
     }
-    assert!(rest.is_empty() && decode(rest).is_none());
+    assert!(rest.is_empty() && decode(rest) == Err(Undecoded::Torn));
 }
 
 #[test]
@@ -78,18 +78,38 @@ fn no_record_survives_damage() {
         let mut bytes = Vec::new();
         encode(&record, &mut bytes);
         for cut in 0..bytes.len() {
-            assert!(decode(&bytes[..cut]).is_none(), "{record:?} cut at {cut}");
+            assert_eq!(decode(&bytes[..cut]), Err(Undecoded::Torn), "{record:?} cut at {cut}");
         }
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x20;
             assert_ne!(
                 decode(&damaged).map(|(read, _)| read),
-                Some(record.clone()),
+                Ok(record.clone()),
                 "{record:?} at {at}"
             );
         }
     }
+}
+
+/// What a later version adds is told from a torn tail: a new kind, and a field behind those of a known one.
+#[test]
+fn a_record_of_another_version_is_known_as_one() {
+    let framed = |body: &[u8]| {
+        let mut bytes = u32::try_from(body.len()).unwrap().to_le_bytes().to_vec();
+        bytes.extend(crc32c::crc32c(body).to_le_bytes());
+        bytes.extend(body);
+        bytes
+    };
+    let unknown = |kind, size| Err(Undecoded::Unknown { kind, size });
+    assert_eq!(decode(&framed(&[99, 1, 2])), unknown(99, 11));
+    assert_eq!(decode(&framed(&[kind::FAULTED, 1])), unknown(kind::FAULTED, 10));
+    assert_eq!(decode(&framed(&[kind::SYNCED, 1])), unknown(kind::SYNCED, 10));
+    assert_eq!(decode(&framed(&[0])), unknown(0, 9));
+    let cut = framed(&[99, 1, 2]);
+    assert_eq!(decode(&cut[..10]), Err(Undecoded::Torn));
+    // Zeros have the checksum of nothing.
+    assert_eq!(decode(&[0; 100]), Err(Undecoded::Torn));
 }
 
 proptest! {

@@ -123,6 +123,53 @@ fn a_foreign_or_unborn_journal_is_no_upload() {
     check(&headless, id(), Unreadable::NoTicket);
 }
 
+/// A whole record that only a later version knows is no torn tail, wherever it lies.
+#[test]
+fn a_record_of_a_later_version_is_an_error() {
+    let body = [99, 1, 2, 3];
+    let mut unknown = 4_u32.to_le_bytes().to_vec();
+    unknown.extend(crc32c::crc32c(&body).to_le_bytes());
+    unknown.extend(body);
+    let known = journal(&[Record::Run(RUN), durable(0, 5)]);
+    let check = |bytes: &[u8], at: usize| {
+        let expected = Unreadable::UnknownRecord { at: at as u64, kind: 99 };
+        let read = JournalState::read_whole(bytes, id(), NOW).unwrap();
+        assert_eq!(read.map(drop), Err(expected));
+    };
+    check(&[&known[..], &unknown].concat(), known.len());
+    check(&[&known[..], &unknown, &[1; 5]].concat(), known.len());
+    check(&[&MAGIC[..], &unknown].concat(), MAGIC.len());
+    let mut dated = [&known[..], &unknown].concat();
+    dated[..MAGIC.len()].copy_from_slice(MAGIC_DATED);
+    check(&dated, known.len());
+    // Behind a damaged record, and a whole one after it.
+    let more = journal(&[Record::Run(RUN), durable(0, 5), durable(5, 6), durable(6, 7)]);
+    let mut damaged = [&more[..], &unknown].concat();
+    damaged[known.len() + 9] ^= 1;
+    check(&damaged, more.len());
+    // One that is cut short is a torn tail as ever.
+    let torn = [&known[..], &unknown[..11]].concat();
+    assert_eq!(replay(&torn, id(), RUN, NOW).unwrap().valid_bytes, known.len() as u64);
+}
+
+/// A ticket that was given out is not forgotten because a bit of its record reads wrong.
+#[test]
+fn issue_14_a_damaged_first_record_is_told_from_a_journal_without_one() {
+    let check = |bytes: &[u8], expected| {
+        assert_eq!(replay(bytes, id(), RUN, NOW).map(drop), Err(expected));
+    };
+    let first = journal(&[]).len();
+    let mut bytes = journal(&[Record::Run(RUN)]);
+    for at in [MAGIC.len(), MAGIC.len() + 5, MAGIC.len() + 9, first - 1] {
+        bytes[at] ^= 1;
+        check(&bytes, Unreadable::FirstDamaged);
+        check(&bytes[..first], Unreadable::Unborn);
+        bytes[at] ^= 1;
+    }
+    let longer = [&MAGIC[..], &[7; 2 << 20]].concat();
+    check(&longer, Unreadable::FirstDamaged);
+}
+
 #[test]
 fn issue_13_a_journal_of_dates_alone_counts_from_where_it_was_first_met() {
     let released = Stamp { date: Timestamp(1_700_000_000_000), uptime: Uptime::NONE };
