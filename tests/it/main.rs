@@ -41,6 +41,7 @@ mod logs;
 mod long_poll;
 mod meaning;
 mod observed;
+mod old_storage;
 mod pages;
 mod proxied;
 mod reload;
