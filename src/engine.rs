@@ -5,6 +5,7 @@
 //! sockets, the calls to backends (the engine only says which are due, [`delivery`]).
 
 pub mod blocking;
+mod catalog;
 pub mod chunk;
 pub mod claims;
 pub mod clock;
@@ -60,6 +61,7 @@ pub struct Engine {
     loads: loads::Loads,
     outbox: delivery::outbox::Outbox,
     timers: timers::Timers,
+    catalog: catalog::Catalog,
     /// What the startup scan has still to do.
     scan: scan::Scan,
     space: reserve::Space,
@@ -123,6 +125,7 @@ impl Engine {
             loads: loads::Loads::default(),
             outbox: delivery::outbox::Outbox::default(),
             timers: timers::Timers::default(),
+            catalog: catalog::Catalog::default(),
             scan: scan::Scan::default(),
             stats: stats::Stats::default(),
             blocking,

@@ -153,6 +153,7 @@ impl Engine {
         self.remove_journal(id);
         // After its journal: a load that finds it no longer in memory finds none.
         self.registry.remove(id);
+        self.catalog.remove(id);
         self.timers.clear(id);
     }
 

@@ -115,6 +115,7 @@ impl Engine {
             Listing::Ahead | Listing::Failed => match self.list_storage().await {
                 Ok((parts, journals)) => {
                     self.scan.lock().listing = Listing::Done;
+                    self.catalog.add_listed(&journals);
                     self.scan_listed(parts, journals).await;
                 }
                 Err(error) => {
@@ -224,6 +225,7 @@ impl Engine {
                     tracing::error!(upload = %id.short(), %error, "could not delete orphan part");
                 } else {
                     self.remove_journal(id);
+                    self.catalog.remove(id);
                 }
                 return Ok(());
             }

@@ -151,10 +151,10 @@ impl Engine {
         let work = self.blocking.spawn(move || {
             // Kept to the end, also where the caller is gone.
             let _turn = turn;
-            let mut ids = engine.journals.list()?;
-            ids.retain(|id| after.is_none_or(|after| *id > after));
-            ids.sort_unstable();
-            Ok(engine.page(&ids, state, limit))
+            if !engine.catalog.is_complete() {
+                engine.catalog.add_listed(&engine.journals.list()?);
+            }
+            Ok(engine.page(state, after, limit))
         });
         let fault = |error: &dyn std::fmt::Display| {
             LookupError::Fault(Fault::new("listing uploads", error))
@@ -169,34 +169,46 @@ impl Engine {
         }
     }
 
-    fn page(&self, ids: &[TicketId], state: Option<StateName>, limit: usize) -> Page {
-        let mut uploads = Vec::new();
-        for id in ids {
-            let status = match self.in_memory(*id) {
-                Some(status) => status,
-                None => match self.load(*id) {
-                    Ok(loaded) => self.describe(&loaded.replayed.upload),
-                    Err(LookupError::Unknown) => continue,
-                    Err(LookupError::Busy) => {
-                        let fault = "no file descriptor is left";
-                        tracing::warn!(upload = %id.short(), fault, "could not read upload");
-                        continue;
-                    }
-                    Err(LookupError::Fault(fault)) => {
-                        tracing::warn!(upload = %id.short(), %fault, "could not read upload");
-                        continue;
-                    }
-                },
-            };
-            if state.is_some_and(|state| state != status.state) {
-                continue;
+    /// Blocks.
+    fn page(&self, state: Option<StateName>, after: Option<TicketId>, limit: usize) -> Page {
+        let (mut uploads, mut after): (Vec<Status>, _) = (Vec::new(), after);
+        loop {
+            // One more tells whether another page follows.
+            let wanted = limit + 1 - uploads.len();
+            let ids = self.catalog.page(state, after, wanted);
+            for id in &ids {
+                let Some(status) = self.peek(*id) else { continue };
+                if state.is_some_and(|state| state != status.state) {
+                    continue;
+                }
+                if uploads.len() == limit {
+                    return Page { next: uploads.last().map(|last| last.id), uploads };
+                }
+                uploads.push(status);
             }
-            if uploads.len() == limit {
-                return Page { next: uploads.last().map(|last: &Status| last.id), uploads };
+            if ids.len() < wanted {
+                return Page { uploads, next: None };
             }
-            uploads.push(status);
+            after = ids.last().copied();
         }
-        Page { uploads, next: None }
+    }
+
+    /// How an upload stands, without taking it into memory; `None` where there is none, or it cannot be read. Blocks.
+    fn peek(&self, id: TicketId) -> Option<Status> {
+        if let Some(status) = self.in_memory(id) {
+            return Some(status);
+        }
+        let fault = match self.load(id) {
+            Ok(loaded) => return Some(self.describe(&loaded.replayed.upload)),
+            Err(LookupError::Unknown) => {
+                self.catalog.remove(id);
+                return None;
+            }
+            Err(LookupError::Busy) => Fault("no file descriptor is left".into()),
+            Err(LookupError::Fault(fault)) => fault,
+        };
+        tracing::warn!(upload = %id.short(), %fault, "could not read upload");
+        None
     }
 }
 

@@ -104,6 +104,7 @@ impl Engine {
                 Ok(()) => {
                     slot.keep();
                     engine.registry.settled(ticket.id);
+                    engine.catalog.set(ticket.id, StateName::New);
                     engine.stats.tickets.inc();
                     let request = request_of(context.as_ref());
                     tracing::info!(upload = %ticket.id.short(), request, "upload ticket issued");

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data/old-storage/storage.tar.gz");
+const FIXTURE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data/old-storage/storage.tar.gz");
 /// Where the tickets of the fixture have their backends: one that was called, one that was not there.
 const BACKENDS: [&str; 2] = ["127.49.26.7:4926", "127.49.26.8:4926"];
 
