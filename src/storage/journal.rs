@@ -3,6 +3,9 @@
 //!
 //! Knows no bytes of files (that is `store`) and takes no decisions (that is `core`).
 
+#[cfg(test)]
+pub(super) mod conformance;
+
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use std::io::{self, Read};

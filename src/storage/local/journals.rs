@@ -216,6 +216,14 @@ const MAKING: &str = ".journal-new";
 mod tests {
     use super::*;
 
+    #[test]
+    fn conforms() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Arc::new(SyncedDirectory::open(place.path()).unwrap());
+        let journals = LocalJournals::open(directory).unwrap();
+        crate::storage::journal::conformance::check(&journals);
+    }
+
     /// As a backup makes them: `cp -al`.
     #[test]
     fn issue_13_a_journal_with_another_name_is_replaced() {

@@ -349,3 +349,15 @@ impl JournalFile for MemoryJournal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conforms() {
+        crate::storage::journal::conformance::check(&MemoryJournals::default());
+        let judged = MemoryJournals::default().judged(Arc::new(|_, _, _| Fate::Happens));
+        crate::storage::journal::conformance::check(&judged);
+    }
+}
