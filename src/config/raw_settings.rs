@@ -12,7 +12,7 @@ use super::secret::Secret;
 #[derive(Debug, Default, Clone, PartialEq, Eq, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[command(
-    next_help_heading = "Settings (a flag overrides INCOMING_KEY, that the file, that the default)"
+    next_help_heading = "Settings (priority: flag, environment INCOMING_KEY, file, default)"
 )]
 pub struct RawSettings {
     /// Public listener: IP:PORT, :PORT or unix:/path [default: 0.0.0.0:4000]

@@ -24,7 +24,7 @@ async function ask(...probe) {
     const took_s = (performance.now() - began) / 1000;
     const pause = again(answer);
     if (pause === null) return { ...answer, took_s };
-    if (tries === TRIES) throw new Error('the doctor is examining as many paths as it may; try again later');
+    if (tries === TRIES) throw new Error('the doctor has reached its limit of runs; try again later');
     await new Promise((next) => setTimeout(next, pause));
   }
 }
@@ -120,7 +120,7 @@ async function exposed() {
 
 /** Examines the path and gives back the server's findings. Throws an `Error` whose message is for people. */
 export async function examine(tell) {
-  tell('asking for the doctor');
+  tell('looking for the doctor');
   const [first, second] = [await ask('GET', '?probe=1'), await ask('GET', '?probe=2')];
   if (!isReport(first)) {
     throw new Error(first.status ? `no doctor answers (status ${first.status}): it is switched off, or a proxy rewrites the path` : 'the server cannot be reached');
@@ -146,8 +146,8 @@ export async function examine(tell) {
   tell(`waiting ${WAIT_S} s for an answer`);
   const waited = await ask('GET', `?wait=${WAIT_S}`);
   seen.silences = [{ of: 'server', asked_s: WAIT_S, after_s: waited.took_s, came: came(waited, isReport(waited)) }];
-  tell('asking what it means');
+  tell('evaluating the results');
   const judged = await ask('POST', '/findings', JSON.stringify(seen));
-  if (!judged.json?.findings) throw new Error(`what was seen cannot be judged: POST does not come through (status ${judged.status ?? 'none'})`);
+  if (!judged.json?.findings) throw new Error(`the results cannot be evaluated: POST does not arrive (status ${judged.status ?? 'none'})`);
   return judged.json.findings;
 }
