@@ -36,7 +36,7 @@ pub use raw_settings::RawSettings;
 #[cfg(test)]
 pub(crate) use raw_settings::keys;
 pub use secret::Secret;
-pub use settings::{Ack, Acme, CallbackRule, HostPort, LogFormat, Settings};
+pub use settings::{Ack, Acme, CallbackRule, LogFormat, Settings};
 pub use warnings::{BACKEND_GUARD, UntrustedNetworks};
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and

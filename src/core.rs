@@ -4,6 +4,7 @@
 //! time and identity come in as arguments, so every rule can be tried in a table.
 
 pub mod admit;
+pub mod callback;
 pub mod coding;
 pub mod command;
 pub mod destination;
@@ -14,6 +15,7 @@ pub mod extent;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod handover;
+pub mod host;
 pub mod id;
 pub mod limits;
 pub mod name;

@@ -48,20 +48,15 @@ pub fn run(name: &str, data: &[u8]) {
     target(data);
 }
 
-/// What a ticket takes as its callback URL can be called, at the host and port that the ticket saw.
+/// What a ticket takes as its callback URL can be called, and a journal gives it back as it was.
 fn callback_url(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    // Whatever it is, it is shown without its secrets.
-    handover::called(&text);
-    let Some(url) = wire::callback_url(&text) else { return };
-    let Some((host, port, _)) = handover::called(&url) else {
-        panic!("a ticket took a URL that cannot be called: {url:?}")
-    };
-    let uri: hyper::Uri = url.parse().expect("the ticket parsed it");
-    let seen = uri.host().unwrap_or_default();
-    assert_eq!(host, seen.trim_start_matches('[').trim_end_matches(']'), "{url:?}");
-    let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    assert_eq!(port, uri.port_u16().unwrap_or(usual), "{url:?}");
+    handover::called(&(&*text).into());
+    if let Some(url) = wire::callback_url(&text) {
+        assert_eq!(url, url.as_str().into());
+        assert!(url.target().is_ok(), "{url:?}");
+        handover::called(&url);
+    }
 }
 
 #[cfg(test)]

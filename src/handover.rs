@@ -3,6 +3,7 @@
 //! Makes the deliveries that the engine says are due; knows no HTTP server and no storage.
 
 pub mod client;
+mod connector;
 pub mod form;
 mod schedule;
 pub mod worker;

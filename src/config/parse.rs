@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::raw::Raw;
-use super::settings::{Ack, CallbackRule, HostPort, LogFormat};
+use super::settings::{Ack, CallbackRule, LogFormat};
+use crate::core::host::{HostPort, is_dns_name};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
 /// end of every clock's range.
@@ -275,7 +276,7 @@ pub(super) fn callback_rule(text: &str) -> Result<CallbackRule, String> {
     }
     let host = text.trim_end_matches('.').to_ascii_lowercase();
     let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if is_host(&host) && !numeric {
+    if is_dns_name(&host) && !numeric {
         return Ok(CallbackRule::Host(host));
     }
     Err("must be a host name, an IP address or a CIDR, without scheme, port or wildcard".into())
@@ -291,36 +292,20 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     let (scheme, authority) = lower.split_once("://").ok_or(RIGHT)?;
     let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    if !(scheme_fits && is_url_host(host) && port_fits) {
+    let Some(HostPort { host, port }) = url_host_port(authority) else { return Err(RIGHT.into()) };
+    if !scheme_fits {
         return Err(RIGHT.into());
     }
-    let own_port = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
-    match port {
-        Some(port) if !own_port => Ok(format!("{scheme}://{host}:{port}")),
-        _ => Ok(format!("{scheme}://{host}")),
-    }
+    let port = port.filter(|port| !matches!((scheme, port), ("http", 80) | ("https", 443)));
+    Ok(format!("{scheme}://{}", HostPort { host, port }))
 }
 
 /// A host name or an address, and a port where one is written: what stands in a URL.
 pub(super) fn host_port(raw: &Raw) -> Result<HostPort, String> {
     const RIGHT: &str = "must be HOST or HOST:PORT, without scheme and path";
     let text = text(raw).map_err(|_| RIGHT)?.to_ascii_lowercase();
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (&*text, None),
-    };
-    let number = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or(RIGHT));
-    let number = number.transpose()?;
-    let plain = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-    if is_url_host(host) && plain {
-        return Ok(HostPort { host: host.to_owned(), port: number });
-    }
-    Err(RIGHT.into())
+    let HostPort { host, port } = url_host_port(&text).ok_or(RIGHT)?;
+    Ok(HostPort { host: host.to_owned(), port })
 }
 
 /// A host name as `Host` may have it, without its port.
@@ -336,7 +321,7 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 pub(super) fn domain(text: &str) -> Result<String, String> {
     let host = text.trim_end_matches('.').to_ascii_lowercase();
     let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if is_host(&host) && !numeric {
+    if is_dns_name(&host) && !numeric {
         return Ok(host);
     }
     Err("must be a host name, such as upload.example.org, no wildcard and no address".into())
@@ -347,7 +332,7 @@ pub(super) fn mail(text: &str) -> Result<String, String> {
     let text = text.strip_prefix("mailto:").unwrap_or(text);
     let fits = text.split_once('@').is_some_and(|(who, host)| {
         !who.is_empty()
-            && is_host(&host.to_ascii_lowercase())
+            && is_dns_name(&host.to_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_graphic())
     });
     if fits {
@@ -367,23 +352,10 @@ pub(super) fn https_url(raw: &Raw) -> Result<String, String> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(text) } else { Err(RIGHT.into()) }
 }
 
-/// Whether this is a host as it stands in a URL, in lower case.
-fn is_url_host(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => is_host(host),
-    }
-}
-
-/// Whether this is a host name in lower case. Underscores are let through: DNS has them.
-fn is_host(host: &str) -> bool {
-    host.len() <= 253
-        && host.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
-        })
+/// A host of DNS or an IPv6 address as it stands in a URL, with a port that can be connected to where one is written.
+fn url_host_port(text: &str) -> Option<HostPort<&str>> {
+    let read = HostPort::parse(text).ok()?;
+    (read.is_dns_or_ipv6() && read.port != Some(0) && !text.ends_with(':')).then_some(read)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The settings as the server uses them: plain values, every one valid by itself.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::exposed_paths::ExposedPath;
 use super::secret::Secret;
 use crate::core::event::Durability;
+use crate::core::host::HostPort;
 use crate::net::{Address, MemoryBudget};
 use crate::tls::CertificateFiles;
 
@@ -158,22 +158,6 @@ impl Default for Acme {
             directory_ca: None,
             cache: PathBuf::from("./incoming-acme"),
         }
-    }
-}
-
-/// A host name or an address as it stands in a URL, and its port where one was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPort {
-    /// The host, in lower case; an IPv6 address in brackets.
-    pub host: String,
-    /// The port, if one was written.
-    pub port: Option<u16>,
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.host)?;
-        self.port.map_or(Ok(()), |port| write!(out, ":{port}"))
     }
 }
 

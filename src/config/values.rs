@@ -243,7 +243,7 @@ mod tests {
         check("redirect_listen = ':80'\nredirect_host = 'A.example:8443'", |s| {
             s.redirect_listen = Some("0.0.0.0:80".parse().unwrap());
             let (host, port) = ("a.example".into(), Some(8443));
-            s.redirect_host = Some(crate::config::HostPort { host, port });
+            s.redirect_host = Some(crate::core::host::HostPort { host, port });
         });
         check("hsts = '180d'", |s| s.hsts = Some(Duration::from_secs(180 * 24 * 3600)));
         check("hsts = 0", |s| s.hsts = Some(Duration::ZERO));

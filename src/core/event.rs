@@ -1,5 +1,6 @@
 //! What can happen to an upload: the facts that its journal keeps, in the order they came true.
 
+use super::callback::CallbackUrl;
 use super::extent::Extent;
 use super::id::TicketId;
 use super::time::Stamp;
@@ -14,7 +15,7 @@ pub struct Ticket {
     /// When the ticket was given out.
     pub created: Stamp,
     /// Where the finished file is handed over.
-    pub finish_url: String,
+    pub finish_url: CallbackUrl,
     /// Echoed to the backend, demanded from it; may be empty.
     pub secret: String,
     /// What becomes of the file after the handover.

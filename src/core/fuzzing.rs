@@ -256,7 +256,7 @@ fn ticket(source: &mut Source<'_>) -> Ticket {
     Ticket {
         id: TicketId::from_random([source.byte(); 16]),
         created: stamp(500),
-        finish_url: source.text(),
+        finish_url: source.text().into(),
         secret: source.text(),
         removal: if source.flip() { Removal::Keep } else { Removal::RemoveWhenFinished },
         max_bytes: source.flip().then(|| u64::from(source.byte())),

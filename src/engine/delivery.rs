@@ -123,7 +123,7 @@ impl Delivery {
 
     /// Where the call goes; one destination for all that have no call pending any more.
     pub fn destination(&self) -> Destination {
-        self.engine.outbox.destination(self.id).unwrap_or_else(|| Destination::of(""))
+        self.engine.outbox.destination(self.id).unwrap_or_else(Destination::none)
     }
 
     /// It is being made from now on, as the counters see it.

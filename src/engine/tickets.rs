@@ -4,6 +4,7 @@ use super::Engine;
 use super::context::{RequestContext, request_of};
 use super::error::{ChangeError, Fault, TicketError};
 use super::status::Status;
+use crate::core::callback::CallbackUrl;
 use crate::core::command::{Command, FileFacts};
 use crate::core::event::{DigestRequest, Durability, Notice, Removal, Ticket};
 use crate::core::id::TicketId;
@@ -22,7 +23,7 @@ use subtle::ConstantTimeEq;
 #[derive(Clone)]
 pub struct NewUpload {
     /// Where the finished file is handed over.
-    pub finish_url: String,
+    pub finish_url: CallbackUrl,
     /// Echoed to the backend, demanded from it; may be empty.
     pub secret: String,
     /// What becomes of the file after the handover.

@@ -4,12 +4,14 @@
 //! the upload, and when to call again, is decided elsewhere. What is absent: redirects (a backend
 //! that moved says so in its next ticket), proxies, cookies, and connections kept for the next call
 //! (handovers are rare, and a stale connection would make a good backend look bad).
+//!
+//! It stands on hyper's connection, not on the pooling client of hyper-util: that one keeps connections, sends a request
+//! again on another one, and drives each by a task that the call does not own. Here a call is one future: dropping it
+//! closes its connection, and its deadline covers all of it.
 
 mod answer;
-mod connect;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod target;
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +24,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::connector::Rule;
+use super::connector::{Connection, Connector, Resolver};
+use crate::core::callback::{CallbackTarget, CallbackUrl, CallbackUrlError};
 use crate::engine::deadline::within;
-use crate::tls::{Trust, client_config, machine_roots};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
@@ -32,23 +38,14 @@ use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
 };
 use hyper_util::rt::TokioIo;
-use ipnet::IpNet;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OnceCell;
-use tokio_rustls::TlsConnector;
 
 use answer::read;
 pub use answer::{Answer, Unreadable};
-use connect::Resolver;
-use target::Target;
 
 /// Bytes hyper reads ahead, and with that the longest head of an answer.
 const BUFFER_BYTES: usize = 64 * 1024;
-
-/// TLS sessions remembered, each for a backend that will be called again.
-const SESSIONS: usize = 64;
 
 const CALLER: &str = concat!("incoming/", env!("CARGO_PKG_VERSION"));
 
@@ -61,21 +58,12 @@ pub struct Options {
     pub allow: Vec<Rule>,
 }
 
-/// Someone who may be called. A call is allowed when any rule fits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// The host as it stands in the URL, in any case, whatever it resolves to.
-    Host(String),
-    /// The address really connected to, an IPv4 one never dressed as IPv6.
-    Net(IpNet),
-}
-
 /// Why there is no answer. Each names the called URL without its credentials and query.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The URL is none, or not of http or https.
     #[error("cannot call {0:?}: {1}")]
-    BadUrl(String, &'static str),
+    BadUrl(String, #[source] CallbackUrlError),
     /// No rule allows any of the addresses it has.
     #[error("not allowed to call {0} at {1:?}")]
     NotAllowed(String, Vec<IpAddr>),
@@ -107,9 +95,8 @@ fn with_source(error: &hyper::Error) -> String {
 /// Calls backends. Cheap to share; holds no connection.
 #[derive(Debug)]
 pub struct Client {
-    options: Options,
-    tls: OnceCell<Arc<ClientConfig>>,
-    resolver: Resolver,
+    timeout: Duration,
+    connector: Connector,
 }
 
 /// What a call holds until everything that it started has ended; see [`Client::post_form`].
@@ -121,7 +108,8 @@ impl Client {
     /// They come from where the system keeps them, or from `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, tls: OnceCell::new(), resolver: Resolver::system() }
+        let connector = Connector::new(Resolver::system(), options.allow);
+        Self { timeout: options.timeout, connector }
     }
 
     /// Posts a form to `url` on a connection of its own.
@@ -137,49 +125,34 @@ impl Client {
     /// Cancel: the connection is dropped; the backend may have acted on the call.
     pub async fn post_form(
         &self,
-        url: &str,
+        url: &CallbackUrl,
         body: String,
         idempotency_key: &str,
         traceparent: Option<&str>,
         held: Held,
     ) -> Result<Answer, CallError> {
-        let target = Target::parse(url)?;
-        let limit = self.options.timeout;
+        let target = url.target().map_err(|error| CallError::BadUrl(url.shown(), error))?;
         let request = request(&target, body, idempotency_key, traceparent)?;
-        match within(limit, self.call(&target, request, &held)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(CallError::Timeout(target.shown, limit)),
-        }
-    }
-
-    async fn call(
-        &self,
-        target: &Target,
-        request: Request<Full<Bytes>>,
-        held: &Held,
-    ) -> Result<Answer, CallError> {
-        let stream = self.connect(target, held).await?;
-        if !target.tls {
-            return exchange(target, stream, request).await;
-        }
-        let failed = |error| CallError::Tls(target.shown.clone(), error);
-        let config = self.tls.get_or_try_init(tls_config).await.map_err(failed)?;
-        let name = ServerName::try_from(target.host.clone())
-            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
-        exchange(target, connecting.await.map_err(failed)?, request).await
+        let call = async {
+            match self.connector.connect(&target, &held).await? {
+                Connection::Plain(io) => exchange(&target, io, request).await,
+                Connection::Tls(io) => exchange(&target, io, request).await,
+            }
+        };
+        let limit = self.timeout;
+        within(limit, call).await.unwrap_or_else(|_| Err(CallError::Timeout(url.shown(), limit)))
     }
 }
 
 fn request(
-    target: &Target,
+    target: &CallbackTarget<'_>,
     body: String,
     key: &str,
     traceparent: Option<&str>,
 ) -> Result<Request<Full<Bytes>>, CallError> {
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-    let mut request = Request::post(target.path.as_str())
-        .header(HOST, target.authority.as_str())
+    let mut request = Request::post(target.path())
+        .header(HOST, target.authority())
         .header(CONTENT_TYPE, form)
         .header(USER_AGENT, CALLER)
         .header(ACCEPT, "text/plain, */*")
@@ -189,24 +162,36 @@ fn request(
     if let Some(trace) = traceparent {
         request = request.header("traceparent", trace);
     }
-    if let Some(credentials) = &target.authorization {
-        request = request.header(AUTHORIZATION, credentials.clone());
+    if let Some(credentials) = target.credentials {
+        request = request.header(AUTHORIZATION, basic(credentials));
     }
     request
         .body(Full::from(body))
-        .map_err(|_| CallError::BadUrl(target.shown.clone(), "it is not usable in a request"))
+        .map_err(|_| CallError::BadUrl(target.shown(), CallbackUrlError::Syntax))
+}
+
+/// The header of basic authentication, from a URL's percent-encoded credentials.
+fn basic(credentials: &str) -> HeaderValue {
+    let (name, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let mut pair: Vec<u8> = percent_decode_str(name).collect();
+    pair.push(b':');
+    pair.extend(percent_decode_str(password));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
+        .expect("base64 is visible ASCII");
+    value.set_sensitive(true);
+    value
 }
 
 /// Sends the request and reads the answer, polling the connection itself beside them.
 async fn exchange<IO>(
-    target: &Target,
+    target: &CallbackTarget<'_>,
     io: IO,
     request: Request<Full<Bytes>>,
 ) -> Result<Answer, CallError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let failed = |error| CallError::Http(target.shown.clone(), error);
+    let failed = |error| CallError::Http(target.shown(), error);
     let (mut sender, conn) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .max_headers(100)
@@ -234,15 +219,4 @@ async fn beside<T>(main: impl Future<Output = T>, side: impl Future) -> T {
         _ = side.as_mut() => {}
     }
     main.await
-}
-
-/// The machine's trusted roots, for backends.
-async fn tls_config() -> io::Result<Arc<ClientConfig>> {
-    let roots = tokio::task::spawn_blocking(machine_roots).await?;
-    let roots = roots.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
-    tls_config_of(roots)
-}
-
-fn tls_config_of(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
-    client_config(Trust::Roots(roots), None, b"http/1.1", SESSIONS).map_err(io::Error::other)
 }

@@ -9,16 +9,17 @@ use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::status::StatusBody;
 use super::{Answer, Exchange, Options, Wire};
+use crate::core::callback::CallbackUrl;
 use crate::core::event::{DigestRequest, Notice, Removal};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::engine::status::Status;
 use crate::engine::tickets::NewUpload;
 use crate::net::RequestBody;
+use hyper::Method;
 use hyper::header::HeaderMap;
-use hyper::{Method, Uri};
 use serde::Serialize;
-use std::net::Ipv6Addr;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -272,51 +273,23 @@ pub(super) fn form(headers: &HeaderMap) -> Form {
     if accepts(headers, "accept", "application/json") { Form::Json } else { Form::Text }
 }
 
-/// A URL that a handover can go to: absolute, http or https, with a host.
-pub(super) fn callback_url(text: &str) -> Result<String, Problem> {
-    let bad = |why: &str| {
+/// A URL that a handover can go to.
+pub(super) fn callback_url(text: &str) -> Result<CallbackUrl, Problem> {
+    let bad = |why: &dyn fmt::Display| {
         Problem::bad_request(format!("parameter signalFinishURL {}: {why}", shown(text)))
     };
     // Other Unicode in paths came through in 2014; it travels percent-encoded.
     let escaped: String = percent_encoding::utf8_percent_encode(text, percent_encoding::CONTROLS)
         .to_string()
         .replace(' ', "%20");
-    let uri: Uri = escaped.parse().map_err(|_| bad("not a URL"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(bad("expected an http or https URL"));
+    let url = CallbackUrl::parse(escaped).map_err(|error| bad(&error))?;
+    let bytes = url.as_str().len();
+    if bytes > MAX_URL_BYTES {
+        return Err(bad(&format_args!(
+            "it has {bytes} bytes, at most {MAX_URL_BYTES} are allowed"
+        )));
     }
-    let host = uri.host().unwrap_or_default();
-    let good = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && !host.contains(['[', ']']),
-    };
-    if !good {
-        return Err(bad("there is no host"));
-    }
-    if uri.authority().is_some_and(|authority| authority.as_str().matches('@').count() > 1) {
-        return Err(bad("it has two @ before its path"));
-    }
-    // What stands before an @ is a name and a password; behind it, nothing but host and port: a
-    // reader of `[::1]2:80` may take either number for the port.
-    let place = uri.authority().map_or("", |authority| authority.as_str());
-    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
-    let rest = uri.host().and_then(|host| place.strip_prefix(host));
-    let port = match rest.map(|rest| (rest, rest.strip_prefix(':'))) {
-        Some(("", _)) => Some(1),
-        Some((_, Some(port))) if port.bytes().all(|b| b.is_ascii_digit()) => {
-            port.parse::<u16>().ok()
-        }
-        Some((_, Some(_))) => None,
-        Some((_, None)) | None => return Err(bad("the host is not valid")),
-    };
-    if port.is_none_or(|port| port == 0) {
-        return Err(bad("the port is not valid"));
-    }
-    if escaped.len() > MAX_URL_BYTES {
-        let why = format!("it has {} bytes, at most {MAX_URL_BYTES} are allowed", escaped.len());
-        return Err(bad(&why));
-    }
-    Ok(escaped)
+    Ok(url)
 }
 
 fn rfc3339(at: crate::core::time::Timestamp) -> String {

@@ -7,7 +7,7 @@
 //!
 //! Absent: `Sec-Fetch-Mode`, which the `fetch` of Node sends from every backend.
 
-use super::head::{self, Place};
+use super::head::{self, host_port};
 use super::problem::{Code, Problem};
 use super::reply::shown;
 use hyper::Method;
@@ -28,7 +28,7 @@ impl Hosts {
     /// Checks the host that a request names, if it names one: HTTP/1.0 need not, and no browser speaks that.
     pub(super) fn check(&self, head: &Parts) -> Result<(), Problem> {
         for text in head::named(head) {
-            let host = head::place("header Host", text)?.host;
+            let host = host_port("header Host", text)?.host;
             if !self.has(host) {
                 return Err(Problem::new(
                     Code::Forbidden,
@@ -100,10 +100,9 @@ fn is_own(head: &Parts, origin: &str) -> bool {
         "https" => 443,
         _ => return false,
     };
-    let Ok(page) = head::place("header Origin", rest) else { return false };
-    let mut hosts = head::named(head).map(|text| head::place("header Host", text)).peekable();
-    let is_page = |host: Result<Place<'_>, Problem>| host.is_ok_and(|host| host.is(&page, usual));
-    hosts.peek().is_some() && hosts.all(is_page)
+    let Ok(page) = host_port("header Origin", rest) else { return false };
+    let mut hosts = head::named(head).map(|text| host_port("header Host", text)).peekable();
+    hosts.peek().is_some() && hosts.all(|host| host.is_ok_and(|host| host.same(&page, usual)))
 }
 
 /// A header that no program sends to a server that it calls directly.

@@ -11,6 +11,7 @@ use super::params::Params;
 use super::problem::Problem;
 use super::reply::{digest_value, shown};
 use super::route::{BackendCall, Route};
+use crate::core::callback::CallbackUrl;
 use crate::core::extent::Extent;
 use crate::core::fuzzing::Source;
 use crate::core::limits::MAX_FILE_BYTES;
@@ -216,10 +217,10 @@ pub fn file_facts(data: &[u8]) {
 }
 
 /// A callback URL as it is kept, where a ticket takes it.
-pub fn callback_url(text: &str) -> Option<String> {
+pub fn callback_url(text: &str) -> Option<CallbackUrl> {
     let url = told(backend::callback_url(text))?;
-    assert!(url.bytes().all(|b| b.is_ascii_graphic()), "{url:?}");
-    assert_eq!(told(backend::callback_url(&url)), Some(url.clone()), "not its own form");
+    assert!(url.as_str().bytes().all(|b| b.is_ascii_graphic()), "{url:?}");
+    assert_eq!(told(backend::callback_url(url.as_str())), Some(url.clone()), "not its own form");
     Some(url)
 }
 

@@ -8,11 +8,11 @@
 use super::header::once;
 use super::problem::Problem;
 use super::reply::shown;
+use crate::core::host::HostPort;
 use hyper::Version;
 use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
-use std::net::Ipv6Addr;
 
 /// Checks Host and the body's coding.
 pub(super) fn check(head: &Parts) -> Result<(), Problem> {
@@ -41,9 +41,9 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
 /// Sources: RFC 9112, section 3.2; RFC 9113, section 8.3.1.
 fn check_host(head: &Parts) -> Result<(), Problem> {
     let host = once(&head.headers, "Host")?;
-    let hosted = host.map(|text| place("header Host", text)).transpose()?;
+    let hosted = host.map(|text| host_port("header Host", text)).transpose()?;
     let named = head.uri.authority().map(Authority::as_str);
-    let named = named.map(|text| place("the authority", text)).transpose()?;
+    let named = named.map(|text| host_port("the authority", text)).transpose()?;
     let http2 = head.version >= Version::HTTP_2;
     match (host, hosted, named) {
         (None, _, _) if head.version == Version::HTTP_11 => {
@@ -55,7 +55,7 @@ fn check_host(head: &Parts) -> Result<(), Problem> {
         // On HTTP/1.1 a target that names a host has the last word.
         (Some(text), Some(hosted), Some(named)) if http2 => {
             let usual = if head.uri.scheme_str() == Some("http") { 80 } else { 443 };
-            if hosted.is(&named, usual) {
+            if hosted.same(&named, usual) {
                 return Ok(());
             }
             let authority = shown(head.uri.authority().map_or("", Authority::as_str));
@@ -72,46 +72,10 @@ pub(super) fn named(head: &Parts) -> impl Iterator<Item = &str> {
     head.uri.authority().map(Authority::as_str).into_iter().chain(hosts)
 }
 
-/// A host and the port that was given with it.
-pub(super) struct Place<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: Option<u16>,
-}
-
-impl Place<'_> {
-    /// Whether both are the same, where the scheme has this port of its own.
-    pub(super) fn is(&self, other: &Self, usual: u16) -> bool {
-        self.host.eq_ignore_ascii_case(other.host)
-            && self.port.unwrap_or(usual) == other.port.unwrap_or(usual)
-    }
-}
-
-/// `HOST` or `HOST:PORT`, without a user's name. Source: RFC 3986, section 3.2.
-pub(super) fn place<'a>(what: &str, text: &'a str) -> Result<Place<'a>, Problem> {
-    let bad = |why: &str| Problem::bad_request(format!("{what} {}: {why}", shown(text)));
-    // RFC 3986 would have `,` in a name; but proxies join two lines of a header with it.
-    if text.contains(['@', '/', '?', '#', ',']) || text.parse::<Authority>().is_err() {
-        return Err(bad("expected HOST or HOST:PORT"));
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port),
-        Some(_) | None => (text, ""),
-    };
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let good = match address {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && !host.contains(['[', ']']),
-    };
-    if !good {
-        return Err(bad("the host is not valid"));
-    }
-    if port.is_empty() {
-        return Ok(Place { host, port: None });
-    }
-    let digits = port.bytes().all(|b| b.is_ascii_digit());
-    let port = port.parse().ok().filter(|_| digits);
-    let port = port.ok_or_else(|| bad("the port is not a number up to 65535"))?;
-    Ok(Place { host, port: Some(port) })
+/// The host and port that this text is; `what` names it in an error.
+pub(super) fn host_port<'a>(what: &str, text: &'a str) -> Result<HostPort<&'a str>, Problem> {
+    HostPort::parse(text)
+        .map_err(|error| Problem::bad_request(format!("{what} {}: {error}", shown(text))))
 }
 
 #[cfg(test)]

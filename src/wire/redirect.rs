@@ -6,7 +6,7 @@
 //! HSTS, which the operator asks for by its name.
 
 use super::Answer;
-use super::head;
+use super::head::{self, host_port};
 use super::problem::Problem;
 use super::reply::{moved, shown};
 use crate::net::RequestBody;
@@ -15,7 +15,6 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 /// Where the https listener is.
@@ -63,20 +62,12 @@ fn named(head: &Parts) -> Result<&str, Problem> {
     let header = || head.headers.get("host").and_then(|host| host.to_str().ok());
     let text = head.uri.authority().map(|authority| authority.as_str()).or_else(header);
     let text = text.ok_or_else(|| Problem::bad_request("header Host is missing"))?;
-    let host = match text.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        Some(_) | None => text,
-    };
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let good = match address {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let part = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-            (1..=MOST_NAME).contains(&host.len())
-                && host.bytes().all(part)
-                && host.bytes().any(|b| b.is_ascii_alphanumeric())
-        }
-    };
+    let host = host_port("host", text)?.host;
+    let part = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let good = host.starts_with('[')
+        || host.len() <= MOST_NAME
+            && host.bytes().all(part)
+            && host.bytes().any(|b| b.is_ascii_alphanumeric());
     if good { Ok(host) } else { Err(Problem::bad_request(format!("invalid host {}", shown(text)))) }
 }
 

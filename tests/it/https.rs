@@ -67,7 +67,7 @@ async fn plain_http_is_sent_to_https() {
 async fn an_upload_that_came_to_the_wrong_door_hears_so() {
     let ground = Ground::new(|settings| {
         let (host, port) = ("own.example".into(), Some(443));
-        settings.redirect_host = Some(incoming::config::HostPort { host, port });
+        settings.redirect_host = Some(incoming::core::host::HostPort { host, port });
     })
     .await;
     let put = Ask::new("PUT", "/incoming/frontend/uploads/x").body(vec![7; 3 << 20]);

@@ -1,6 +1,7 @@
 //! The outbox: which uploads have a delivery pending, since when, where it goes, and when it is due. In memory only;
 //! after a restart it is made again from what the journals say.
 
+use crate::core::callback::CallbackUrl;
 use crate::core::destination::Destination;
 use crate::core::handover::{Calls, LastCall};
 use crate::core::id::TicketId;
@@ -78,7 +79,7 @@ impl Outbox {
         &self,
         id: TicketId,
         since: Uptime,
-        url: &str,
+        url: &CallbackUrl,
         context: Option<&RequestContext>,
     ) {
         let mut pending = self.lock();
@@ -89,7 +90,7 @@ impl Outbox {
         // An upload's URL stays what it is.
         let (destination, known) = match before {
             Some(Entry { destination, context, .. }) => (destination, context),
-            None => (Destination::of(url), None),
+            None => (url.destination(), None),
         };
         pending.by_time.insert((since, id));
         let context = context.cloned().or(known);
@@ -196,14 +197,19 @@ mod tests {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
         let outbox = Outbox::default();
         assert_eq!(outbox.pending(), (0, None));
-        outbox.add(a, Uptime(5), "http://a/", Some(&RequestContext::new("first".into(), None)));
-        outbox.add(b, Uptime(3), "http://b/", None);
+        outbox.add(
+            a,
+            Uptime(5),
+            &"http://a/".into(),
+            Some(&RequestContext::new("first".into(), None)),
+        );
+        outbox.add(b, Uptime(3), &"http://b/".into(), None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(3))));
-        outbox.add(a, Uptime(2), "http://a/", None);
+        outbox.add(a, Uptime(2), &"http://a/".into(), None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(2))));
         assert_eq!(outbox.context(a).unwrap().request(), "first");
         assert!(outbox.context(b).is_none());
-        assert_eq!(outbox.destination(a), Some(Destination::of("https://a:80/x")));
+        assert_eq!(outbox.destination(a), Some(Destination::of("a", 80)));
         outbox.clear(a);
         outbox.clear(a);
         assert_eq!(outbox.pending(), (1, Some(Uptime(3))));

@@ -2,28 +2,21 @@
 
 use super::answer::{BODY_BYTES, Rest, WORD_CHARS, word};
 use super::request;
-use super::target::Target;
+use crate::core::callback::CallbackUrl;
 
-/// A URL as a call would use it: where it connects to, and how it is shown. `None` where it cannot
-/// be called.
-pub fn called(url: &str) -> Option<(String, u16, String)> {
-    let target = match Target::parse(url) {
-        Ok(target) => target,
-        Err(error) => {
-            assert!(!error.to_string().contains(|c: char| c.is_control()), "{error:?}");
-            return None;
-        }
-    };
-    assert!(target.port != 0 && target.path.starts_with('/') && !target.host.is_empty());
+/// Whatever is given as a URL, a call of it is refused before anything is sent, or its parts are what they should be; it
+/// is shown without its secrets.
+pub fn called(url: &CallbackUrl) {
+    let shown = url.shown();
+    assert!(!shown.contains(['?', '#']), "{shown:?}");
+    let Ok(target) = url.target() else { return };
+    let place = shown.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    assert!(place.is_some_and(|place| !place.contains('@')), "credentials are shown: {shown:?}");
+    assert!(target.port != 0 && target.path().starts_with('/') && !target.host.is_empty());
     assert!(!target.host.contains(['@', '/', '?', '#', ' ']), "{:?}", target.host);
-    assert!(!target.shown.contains(['?', '#']), "{:?}", target.shown);
-    let place = target.shown.split("://").nth(1).unwrap_or_default();
-    let place = place.split('/').next().unwrap_or_default();
-    assert!(!place.contains('@'), "credentials are shown: {:?}", target.shown);
-    if request(&target, String::new(), "key", None).is_err() {
-        return None;
-    }
-    Some((target.host, target.port, target.shown))
+    assert_eq!(url.destination().parts().1, target.port);
+    let made = request(&target, String::new(), "key", None).expect("a valid URL can be called");
+    assert_eq!(made.uri().path_and_query().map(|path| path.as_str()), Some(&*target.path()));
 }
 
 /// Any answer becomes a short word, and none that is not `done` becomes `done`.

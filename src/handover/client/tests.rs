@@ -1,11 +1,14 @@
 //! Calls to a backend made of raw sockets, so that it can misbehave.
 
 use super::*;
+use crate::handover::connector::{connect_to_one, tls_config_of};
+use rustls::RootCertStore;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::mpsc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 
 const FAR: Duration = Duration::from_secs(20);
 
@@ -40,7 +43,7 @@ fn says(status: &str, body: &str) -> String {
 
 async fn call(url: &str, timeout: Duration, allow: &[Rule]) -> Result<Answer, CallError> {
     let client = Client::new(Options { timeout, allow: allow.to_vec() });
-    client.post_form(url, "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(())).await
+    client.post_form(&url.into(), "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(())).await
 }
 
 async fn check(answer: String, status: u16, word: &str) {
@@ -116,14 +119,14 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
     let mut client = Client::new(Options { timeout: Duration::from_secs(55), allow: Vec::new() });
-    client.resolver = Resolver::new(move |_, _| {
+    client.connector.resolver = Resolver::new(move |_, _| {
         let _ = released.lock().unwrap().recv();
         Err(io::Error::other("released"))
     });
     let held: Held = Arc::new(());
     let began = tokio::time::Instant::now();
     let error = client
-        .post_form("http://hangs.example/", String::new(), "k", None, Arc::clone(&held))
+        .post_form(&"http://hangs.example/".into(), String::new(), "k", None, Arc::clone(&held))
         .await
         .unwrap_err();
     assert!(matches!(error, CallError::Resolve(..)), "{error}");
@@ -134,7 +137,7 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let (port, _serving) = backend(says("200 OK", "done")).await;
     let url = format!("http://127.0.0.1:{port}/");
     let form = "id=7&cancelled=no".to_owned();
-    let answer = client.post_form(&url, form, "key-7", None, Arc::new(())).await;
+    let answer = client.post_form(&url.into(), form, "key-7", None, Arc::new(())).await;
     assert_eq!(answer.unwrap().word.unwrap(), "done");
     drop(release);
     while Arc::strong_count(&held) > 1 {
@@ -170,7 +173,7 @@ async fn issue_13_connecting_has_a_deadline_of_its_own() {
     // Dead addresses of a name leave time for the one that lives.
     let (port, _serving) = backend(says("200 OK", "done")).await;
     let live: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
-    let stream = connect::connect_to_one(&[address, address, address, live]).await.unwrap();
+    let stream = connect_to_one(&[address, address, address, live]).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), live);
 }
 
@@ -249,11 +252,12 @@ fn each_address_of_a_name_is_judged_alone() {
         let allow = nets.iter().map(|net| Rule::Net(net.parse().unwrap())).collect();
         Client::new(Options { timeout: FAR, allow })
     };
-    let target = Target::parse("http://several.example/").unwrap();
+    let url = CallbackUrl::from("http://several.example/");
+    let target = url.target().unwrap();
     let found = ["10.1.2.3", "127.0.0.1", "::1", "fd00::7", "64:ff9b::7f00:1", "64:ff9b::a01:203"];
     let found = found.map(|ip| SocketAddr::new(ip.parse().unwrap(), 80));
     let check = |nets: &[&str], expected: &[&str]| {
-        let allowed = client(nets).allowed(&target, &found);
+        let allowed = client(nets).connector.allowed(&target, &found);
         let allowed: Vec<_> = allowed.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(allowed, expected, "{nets:?}");
     };
@@ -303,8 +307,8 @@ async fn https_backends_must_be_who_they_should_be() {
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let mut client = Client::new(Options { timeout: FAR, allow: Vec::new() });
-    client.tls = OnceCell::new_with(Some(tls_config_of(Arc::new(roots)).unwrap()));
-    let good = format!("https://localhost:{port}/");
+    client.connector.tls = OnceCell::new_with(Some(tls_config_of(Arc::new(roots)).unwrap()));
+    let good = CallbackUrl::from(format!("https://localhost:{port}/"));
     for _ in 0..2 {
         let answer = client
             .post_form(&good, "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(()))
@@ -312,11 +316,24 @@ async fn https_backends_must_be_who_they_should_be() {
         assert_eq!(answer.unwrap().word.unwrap(), "done");
     }
     let wrong = client
-        .post_form(&format!("https://127.0.0.1:{port}/"), String::new(), "k", None, Arc::new(()))
+        .post_form(
+            &format!("https://127.0.0.1:{port}/").into(),
+            String::new(),
+            "k",
+            None,
+            Arc::new(()),
+        )
         .await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     let untrusting = Client::new(Options { timeout: FAR, allow: Vec::new() });
     let wrong = untrusting.post_form(&good, String::new(), "k", None, Arc::new(())).await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     serving.abort();
+}
+
+#[test]
+fn credentials_become_basic_authentication() {
+    let header = basic("me:p%40ss");
+    assert_eq!(header, format!("Basic {}", STANDARD.encode("me:p@ss")));
+    assert!(header.is_sensitive());
 }

@@ -26,7 +26,7 @@ struct World {
 
 impl World {
     fn backend(&mut self, name: &str, nature: Nature) -> Destination {
-        let destination = Destination::of(&format!("http://{name}/"));
+        let destination = Destination::of(name, 80);
         self.natures.insert(destination.clone(), nature);
         destination
     }
@@ -249,7 +249,7 @@ fn what_is_remembered_is_bounded() {
     world.due(&mut schedule, &good, 1);
     world.pass(&mut schedule, 0);
     for number in 0..3 * REMEMBERED {
-        let backend = Destination::of(&format!("http://x{number}/"));
+        let backend = Destination::of(&format!("x{number}"), 80);
         world.due(&mut schedule, &backend, 1);
         let start = schedule.next().unwrap();
         schedule.ended(&backend, Outcome::Failed { after: LONG });

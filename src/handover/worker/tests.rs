@@ -72,7 +72,7 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
 /// An upload without a byte, complete.
 async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestRequest) -> TicketId {
     let wish = NewUpload {
-        finish_url: finish_url.to_owned(),
+        finish_url: finish_url.into(),
         secret: String::new(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,

@@ -212,7 +212,7 @@ fn body(record: &Record, out: &mut Vec<u8>) {
 fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     out.extend_from_slice(ticket.id.as_bytes());
     time(ticket.created, out);
-    text(&ticket.finish_url, out);
+    text(ticket.finish_url.as_str(), out);
     text(&ticket.secret, out);
     out.push(match ticket.removal {
         Removal::Keep => 0,
@@ -364,7 +364,7 @@ impl<'a> Reader<'a> {
         Some(Ticket {
             id: TicketId::from_bytes(self.array()?).ok()?,
             created: self.time()?,
-            finish_url: self.text()?,
+            finish_url: self.text()?.into(),
             secret: self.text()?,
             removal: if self.flag()? { Removal::RemoveWhenFinished } else { Removal::Keep },
             max_bytes: self.option(Self::u64)?,

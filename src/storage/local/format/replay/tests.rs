@@ -22,7 +22,7 @@ fn ticket(created: Stamp) -> Ticket {
     Ticket {
         id: id(),
         created,
-        finish_url: String::new(),
+        finish_url: "".into(),
         secret: String::new(),
         removal: Removal::Keep,
         max_bytes: None,

@@ -1,10 +1,13 @@
 //! From a callback's URL to a connection: the name look-up and the attempts to connect, each with a
-//! deadline of its own, and the rules on who may be called.
+//! deadline of its own, the rules on who may be called, and TLS.
 
-use super::target::Target;
-use super::{CallError, Client, Held, Rule};
+use super::client::{CallError, Held};
+use crate::core::callback::CallbackTarget;
 use crate::engine::deadline::within;
+use crate::tls::{Trust, client_config, machine_roots};
 use ipnet::{IpNet, Ipv6Net};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -12,8 +15,35 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Someone who may be called. A call is allowed when any rule fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The host as it stands in the URL, in any case, whatever it resolves to.
+    Host(String),
+    /// The address really connected to; one that is mapped to IPv6 is the IPv4 one.
+    Net(IpNet),
+}
+
+/// Makes connections to backends. Keeps none.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) resolver: Resolver,
+    /// Empty: everybody may be called.
+    allow: Vec<Rule>,
+    /// Made by the first call over TLS.
+    pub(super) tls: OnceCell<Arc<ClientConfig>>,
+}
+
+/// A connection to a backend.
+pub(super) enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
 
 /// Finds the addresses of a host; may block for as long as it likes.
 pub(super) type LookUp = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
@@ -72,32 +102,59 @@ impl Resolver {
     }
 }
 
-impl Client {
-    /// Connects to the first address that is allowed and answers.
+impl Connector {
+    /// Which look-ups it makes, and who may be called.
+    pub(super) fn new(resolver: Resolver, allow: Vec<Rule>) -> Self {
+        Self { resolver, allow, tls: OnceCell::new() }
+    }
+
+    /// Connects to the first address that is allowed and answers, over TLS where the URL says so. Nothing is sent to an
+    /// address before the rules have allowed it. `held` is dropped when all that this started has ended.
+    ///
+    /// Cancel: the connection is dropped; a name look-up goes on.
     pub(super) async fn connect(
         &self,
-        target: &Target,
+        target: &CallbackTarget<'_>,
+        held: &Held,
+    ) -> Result<Connection, CallError> {
+        let stream = self.reach(target, held).await?;
+        if !target.tls {
+            return Ok(Connection::Plain(stream));
+        }
+        let failed = |error| CallError::Tls(target.shown(), error);
+        let config = self.tls.get_or_try_init(tls_config).await.map_err(failed)?;
+        let name = ServerName::try_from(target.host.to_owned())
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+        Ok(Connection::Tls(Box::new(connecting.await.map_err(failed)?)))
+    }
+
+    async fn reach(
+        &self,
+        target: &CallbackTarget<'_>,
         held: &Held,
     ) -> Result<TcpStream, CallError> {
         let addresses = self.addresses(target, held).await?;
-        let stream = connect_to_one(&addresses)
-            .await
-            .map_err(|error| CallError::Connect(target.shown.clone(), error))?;
+        let failed = |error| CallError::Connect(target.shown(), error);
+        let stream = connect_to_one(&addresses).await.map_err(failed)?;
         // 0.0.0.0 leads to this machine's loopback, and a kernel may have more such ways: what was
         // reached has to be allowed as well as what was asked for.
-        let failed = |error| CallError::Connect(target.shown.clone(), error);
         let reached = stream.peer_addr().map_err(failed)?;
         let reached = SocketAddr::new(reached.ip().to_canonical(), reached.port());
         if self.allowed(target, &[reached]).is_empty() {
-            return Err(CallError::NotAllowed(target.shown.clone(), vec![reached.ip()]));
+            return Err(CallError::NotAllowed(target.shown(), vec![reached.ip()]));
         }
         Ok(stream)
     }
 
     /// The addresses of the target that may be called, at least one.
-    async fn addresses(&self, target: &Target, held: &Held) -> Result<Vec<SocketAddr>, CallError> {
-        let failed = |error| CallError::Resolve(target.shown.clone(), error);
-        let found = self.resolver.addresses(&target.host, target.port, held).await;
+    async fn addresses(
+        &self,
+        target: &CallbackTarget<'_>,
+        held: &Held,
+    ) -> Result<Vec<SocketAddr>, CallError> {
+        let failed = |error| CallError::Resolve(target.shown(), error);
+        let found = self.resolver.addresses(target.host, target.port, held).await;
         let found: Vec<SocketAddr> = found
             .map_err(failed)?
             .into_iter()
@@ -109,22 +166,36 @@ impl Client {
         let allowed = self.allowed(target, &found);
         if allowed.is_empty() {
             let addresses = found.iter().map(SocketAddr::ip).collect();
-            return Err(CallError::NotAllowed(target.shown.clone(), addresses));
+            return Err(CallError::NotAllowed(target.shown(), addresses));
         }
         Ok(allowed)
     }
 
-    pub(super) fn allowed(&self, target: &Target, found: &[SocketAddr]) -> Vec<SocketAddr> {
-        let rules = &self.options.allow;
+    pub(super) fn allowed(
+        &self,
+        target: &CallbackTarget<'_>,
+        found: &[SocketAddr],
+    ) -> Vec<SocketAddr> {
         let fits = |address: &&SocketAddr| {
-            rules.is_empty()
-                || rules.iter().any(|rule| match rule {
+            self.allow.is_empty()
+                || self.allow.iter().any(|rule| match rule {
                     Rule::Host(host) => target.is_host(host),
                     Rule::Net(net) => holds(net, address.ip()),
                 })
         };
         found.iter().filter(fits).copied().collect()
     }
+}
+
+/// What backends are trusted by: the machine's roots.
+async fn tls_config() -> io::Result<Arc<ClientConfig>> {
+    let roots = tokio::task::spawn_blocking(machine_roots).await?;
+    let roots = roots.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+    tls_config_of(roots)
+}
+
+pub(super) fn tls_config_of(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
+    client_config(Trust::Roots(roots), None, b"http/1.1", SESSIONS).map_err(io::Error::other)
 }
 
 /// Tries one address after another, within [`CONNECT`] in all. Each has an equal share of what is left of that, so
@@ -181,3 +252,5 @@ const CONNECT: Duration = Duration::from_secs(10);
 const MOST_ADDRESSES: usize = 8;
 /// The stack of a thread that looks up a name; modules of the system's resolver may need some.
 const STACK_BYTES: usize = 512 * 1024;
+/// TLS sessions remembered, each for a backend that will be called again.
+const SESSIONS: usize = 64;
