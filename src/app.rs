@@ -31,9 +31,9 @@ use options::{
 pub use reload::Load;
 use reload::{Reader, Reloads, Running};
 use sockets::Purpose;
-pub use sockets::{Inherited, Socket};
-use std::fmt;
+pub use sockets::{Inherited, MissingGuard, PassedSocketError, Socket};
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,22 +43,44 @@ use systemd::Notifier;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The server could not start; the text says what would be right.
-#[derive(Debug)]
-pub struct StartError(String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Why the server could not start; the text says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something that the start needs did not work.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// Why it did not work.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A listener could not be bound.
+    #[error("{key} {:?}: {source}; choose another address with --{}", .address.to_string(), .key.replace('_', "-"))]
+    Bind {
+        /// The setting that names the address.
+        key: &'static str,
+        /// The address.
+        address: Address,
+        /// Why it could not be bound.
+        source: io::Error,
+    },
+    /// A passed socket cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedSocketError),
+    /// A passed socket needs settings that are absent.
+    #[error("the passed socket {0}")]
+    Unguarded(#[from] MissingGuard),
+    /// Certificates are to be ordered, and the program was built without that.
+    #[error("acme_domains: this program was built without the feature acme")]
+    NoAcme,
 }
 
-impl std::error::Error for StartError {}
-
 impl StartError {
-    /// Something that the start needs did not work.
-    pub fn new(what: impl fmt::Display, error: impl fmt::Display) -> Self {
-        Self(format!("{what}: {error}"))
+    fn new(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed { what: what.into(), source: source.into() }
     }
 }
 

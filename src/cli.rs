@@ -5,7 +5,6 @@
 //! A failure is one line on standard error.
 
 mod bench;
-mod check_config;
 mod completions;
 mod credentials;
 mod demo;
@@ -26,14 +25,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use bench::{BenchArgs, bench};
-pub use check_config::check_config;
 pub use completions::{CompletionsArgs, completions};
 pub use credentials::Credentials;
 pub use demo::{DemoArgs, demo};
 pub use doctor::{DoctorArgs, doctor};
 pub use health::{HealthArgs, health};
 pub use man::{ManArgs, man};
-pub use serve::{ServeArgs, serve};
+pub use serve::{ServeArgs, check_config, serve};
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};

@@ -39,7 +39,7 @@ pub(super) fn orders(settings: &Settings) -> Result<Option<Orders>, StartError> 
     if settings.acme.domains.is_empty() {
         return Ok(None);
     }
-    Err(StartError("acme_domains: this program was built without the feature acme".into()))
+    Err(StartError::NoAcme)
 }
 
 /// Makes the orders until the drain; at once over where there are none.

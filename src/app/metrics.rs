@@ -95,6 +95,7 @@ impl Collector for Counted {
 type Put<'a> = &'a mut dyn FnMut(&[Metric<'_>]) -> fmt::Result;
 
 impl Counted {
+    #[rustfmt::skip] // a metric a line
     fn chunks(&self, put: Put<'_>) -> fmt::Result {
         let stats = self.sources.engine.stats();
         let in_flight = ConstGauge::new(stats.chunks_in_flight.value());
@@ -104,37 +105,18 @@ impl Counted {
         });
         put(&[
             ("received_bytes", "Body bytes read from clients", &stats.received_bytes),
-            (
-                "acknowledged_bytes",
-                "Bytes acknowledged for the first time",
-                &stats.acknowledged_bytes,
-            ),
-            (
-                "repeated_bytes",
-                "Body bytes that had been acknowledged before",
-                &stats.repeated_bytes,
-            ),
+            ("acknowledged_bytes", "Bytes acknowledged for the first time", &stats.acknowledged_bytes),
+            ("repeated_bytes", "Body bytes that had been acknowledged before", &stats.repeated_bytes),
             ("chunks_in_flight", "Chunks being received", &in_flight),
-            (
-                "chunk_seconds",
-                "Seconds from a chunk's head to its acknowledgement",
-                &stats.chunks.seconds,
-            ),
-            (
-                "chunk_commit_seconds",
-                "Seconds from a chunk's last byte to its acknowledgement",
-                &stats.chunks.commit_seconds,
-            ),
+            ("chunk_seconds", "Seconds from a chunk's head to its acknowledgement", &stats.chunks.seconds),
+            ("chunk_commit_seconds", "Seconds from a chunk's last byte to its acknowledgement", &stats.chunks.commit_seconds),
             ("chunk_bytes", "Bytes of acknowledged chunks", &stats.chunks.bytes),
-            (
-                "superseded_requests",
-                "Requests ended by a newer one for the same bytes",
-                &stats.superseded,
-            ),
+            ("superseded_requests", "Requests ended by a newer one for the same bytes", &stats.superseded),
             ("refusals", "Requests refused", &Series::counters(refusals)),
         ])
     }
 
+    #[rustfmt::skip] // a metric a line
     fn uploads(&self, put: Put<'_>) -> fmt::Result {
         let engine = &self.sources.engine;
         let stats = engine.stats();
@@ -149,11 +131,7 @@ impl Counted {
         let unread = ConstGauge::new(engine.uploads_unread());
         put(&[
             ("uploads", "Known uploads by state", &Series::gauges(states)),
-            (
-                "uploads_open",
-                "Uploads that take disk space or have a pending call to their backend",
-                &open,
-            ),
+            ("uploads_open", "Uploads that take disk space or have a pending call to their backend", &open),
             ("uploads_open_max", "Such uploads allowed (max_uploads)", &most),
             ("uploads_unread", "Uploads found that could not be read yet", &unread),
             ("tickets", "Tickets given out", &stats.tickets),
@@ -164,6 +142,7 @@ impl Counted {
         ])
     }
 
+    #[rustfmt::skip] // a metric a line
     fn handovers(&self, put: Put<'_>) -> fmt::Result {
         let stats = self.sources.engine.stats();
         let running = ConstGauge::new(stats.calls_running.value());
@@ -173,37 +152,22 @@ impl Counted {
             (ConstGauge::new(count as u64), ConstGauge::new(oldest.as_secs_f64()));
         put(&[
             ("handover_calls", "Calls to backends begun", &stats.calls),
-            (
-                "handover_calls_unanswered",
-                "Calls to backends without a valid answer",
-                &stats.calls_unanswered,
-            ),
+            ("handover_calls_unanswered", "Calls to backends without a valid answer", &stats.calls_unanswered),
             ("handover_calls_running", "Calls to backends in progress", &running),
             ("handover_calls_waiting", "Calls that are due and wait for a slot", &waiting),
             ("handovers_owed", "Uploads with a pending call to their backend", &pending),
-            (
-                "handover_oldest_owed_seconds",
-                "Seconds since the oldest pending call became due",
-                &oldest,
-            ),
+            ("handover_oldest_owed_seconds", "Seconds since the oldest pending call became due", &oldest),
         ])
     }
 
+    #[rustfmt::skip] // a metric a line
     fn disk(&self, put: Put<'_>) -> fmt::Result {
         let engine = &self.sources.engine;
         let stats = engine.stats();
         put(&[
-            (
-                "disk_sync_seconds",
-                "Seconds of each wait for the disk to have bytes or records",
-                &stats.disk_syncs.seconds,
-            ),
+            ("disk_sync_seconds", "Seconds of each wait for the disk to have bytes or records", &stats.disk_syncs.seconds),
             ("disk_sync_errors", "Syncs that failed", &stats.disk_syncs.errors),
-            (
-                "faults",
-                "Uploads stopped and tickets refused because the disk failed",
-                &stats.faults,
-            ),
+            ("faults", "Uploads stopped and tickets refused because the disk failed", &stats.faults),
             ("journal_loads", "Journals read for uploads that were not in memory", &stats.loads),
             ("journal_compactions", "Journals compacted", &stats.compactions),
         ])?;
@@ -218,6 +182,7 @@ impl Counted {
         ])
     }
 
+    #[rustfmt::skip] // a metric a line
     fn connections(&self, put: Put<'_>) -> fmt::Result {
         let net = &self.sources.net;
         let protocols = [("http1", net.http1()), ("http2", net.http2())];
@@ -236,36 +201,17 @@ impl Counted {
         });
         put(&[
             ("connections", "Connections by protocol", &Series::counters(total)),
-            (
-                "connections_open",
-                "Open connections; without a protocol during the handshake",
-                &Series::gauges(now),
-            ),
+            ("connections_open", "Open connections; without a protocol during the handshake", &Series::gauges(now)),
             ("connections_open_max", "Connections that the public listener may have", &most),
             ("tls_failures", "TLS handshakes that failed", &ConstCounter::new(net.tls_failures())),
-            (
-                "accept_errors",
-                "Connections that could not be accepted",
-                &ConstCounter::new(net.accept_errors()),
-            ),
-            (
-                "proxy_header_failures",
-                "Connections closed for lack of a valid PROXY header",
-                &Series::counters(failures),
-            ),
-            (
-                "connections_overdue",
-                "Connections ended by a time limit",
-                &ConstCounter::new(net.overdue()),
-            ),
-            (
-                "certificate_expiry_timestamp_seconds",
-                "When the first certificate of a listener expires, in seconds since 1970",
-                &Series::gauges(ends),
-            ),
+            ("accept_errors", "Connections that could not be accepted", &ConstCounter::new(net.accept_errors())),
+            ("proxy_header_failures", "Connections closed for lack of a valid PROXY header", &Series::counters(failures)),
+            ("connections_overdue", "Connections ended by a time limit", &ConstCounter::new(net.overdue())),
+            ("certificate_expiry_timestamp_seconds", "When the first certificate of a listener expires, in seconds since 1970", &Series::gauges(ends)),
         ])
     }
 
+    #[rustfmt::skip] // a metric a line
     fn process(&self, put: Put<'_>) -> fmt::Result {
         let memory = &self.sources.memory;
         let (waiting, may_wait) = self.sources.engine.waiting_bytes();

@@ -1,6 +1,6 @@
 //! What brings browsers to https and keeps them there: the listener that redirects, and HSTS.
 
-use super::{Server, StartError};
+use super::{PassedSocketError, Server, StartError};
 use crate::config::Settings;
 use crate::net::{self, Address, LingerLimits, Listener, MemoryBudget, Peer};
 use crate::wire::Surface;
@@ -19,17 +19,16 @@ pub(super) fn bind(
     passed: Option<Listener>,
 ) -> Result<Option<Listener>, StartError> {
     let Some(address) = &settings.redirect_listen else {
-        let unused = "a socket was passed for redirect_listen, which is not set";
-        return passed.map_or(Ok(None), |_| Err(StartError(unused.into())));
+        return passed.map_or(Ok(None), |_| Err(PassedSocketError::NoRedirect.into()));
     };
     if passed.is_some() {
         return Ok(passed);
     }
-    let bound = Listener::bind(address);
-    bound.map(Some).map_err(|error| {
-        let what = format!("redirect_listen {:?}", address.to_string());
-        StartError(format!("{what}: {error}; choose another address with --redirect-listen"))
-    })
+    let bound = Listener::bind(address).map_err(|source| {
+        let address = address.clone();
+        StartError::Bind { key: "redirect_listen", address, source }
+    });
+    bound.map(Some)
 }
 
 /// Serves it until the drain; at once over where there is none.

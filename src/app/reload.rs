@@ -12,22 +12,54 @@
 //! Requests see new settings from their next step on; a chunk under way keeps its pace, time-outs and limits.
 
 use super::options::{caution, client_options, engine_options, wire_options};
-use super::sockets::{guards_missing, proxies_missing};
+use super::sockets::{MissingGuard, check_backend_guard, check_trusted_proxies};
 use super::telemetry;
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::engine::Engine;
 use crate::handover::client::Client;
 use crate::net::{Address, Grace, ProxyProtocol};
-use crate::tls::TlsReload;
+use crate::tls::{TlsError, TlsReload};
 use crate::wire::Wire;
+use crate::wire::admin::FilterError;
 use arc_swap::ArcSwap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-/// Reads and checks the settings anew; the error is one line. Blocks.
-pub type Load = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
+/// Reads and checks the settings anew. Blocks.
+pub type Load = Arc<dyn Fn() -> Result<Settings, ConfigError> + Send + Sync>;
+
+/// What was not reloaded, in one line.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    #[error("{}", .0.to_string().replace('\n', "; "))]
+    Settings(#[from] ConfigError),
+    #[error("until a restart {0}")]
+    Unguarded(#[from] MissingGuard),
+    #[error("log: {0}")]
+    Log(#[from] FilterError),
+    #[error("an earlier reload is still reading its files")]
+    StillReading,
+    #[error("cannot start a thread: {0}")]
+    NoThread(io::Error),
+    #[error("reading the settings panicked")]
+    Panicked,
+    #[error(transparent)]
+    Late(#[from] Late),
+    #[error(transparent)]
+    Certificates(#[from] TlsError),
+    #[error("certificates ({0}; they take effect when it ends)")]
+    CertificatesLate(Late),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Self>),
+}
+
+/// Files are still being read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("reading takes longer than {READ_DEADLINE:?}")]
+pub(super) struct Late;
 
 /// What is in force, and the rooms where it is.
 pub(super) struct Running {
@@ -87,20 +119,20 @@ impl Running {
     ///
     /// Cancel: settings that have not been read yet are forgotten, certificates that are being read are taken when
     /// that ends; nothing is half in force.
-    pub(super) async fn reload(&mut self) -> Result<(), String> {
+    pub(super) async fn reload(&mut self) -> Result<(), ReloadError> {
         // Settings first: certificates that hang keep nothing else from changing.
         let settings = self.reload_settings().await;
         let mut errors: Vec<_> = settings.err().into_iter().collect();
         for certificates in &self.reloads.certificates {
             errors.extend(reload_certificates(certificates).await.err());
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+        if errors.is_empty() { Ok(()) } else { Err(ReloadError::Several(errors)) }
     }
 
-    async fn reload_settings(&mut self) -> Result<(), String> {
+    async fn reload_settings(&mut self) -> Result<(), ReloadError> {
         let Some(reader) = &self.reader else { return Ok(()) };
         let fresh = reader.read().await;
-        let change = fresh.and_then(|fresh| judge(&self.settings, fresh, &self.places()));
+        let change = fresh.and_then(|fresh| Ok(compare(&self.settings, fresh, &self.bound())?));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
             tracing::error!(%error, "settings not reloaded; the previous ones stay in force");
@@ -108,12 +140,12 @@ impl Running {
         put
     }
 
-    fn places(&self) -> Places {
+    fn bound(&self) -> Bound {
         let proxied = self.reloads.proxies.iter().map(|(address, _)| address.clone());
-        Places { backend: self.backend.clone(), proxied: proxied.collect() }
+        Bound { backend: self.backend.clone(), proxied: proxied.collect() }
     }
 
-    fn put(&mut self, change: Change) -> Result<(), String> {
+    fn put(&mut self, change: Change) -> Result<(), ReloadError> {
         let Change { settings, changed, fixed } = change;
         if !fixed.is_empty() {
             tracing::warn!(settings = fixed.join(", "), "changed settings need a restart");
@@ -124,7 +156,7 @@ impl Running {
         }
         // The only step that can fail comes first.
         if changed.contains(&"log") {
-            telemetry::configure_filter(&settings.log).map_err(|error| format!("log: {error}"))?;
+            telemetry::configure_filter(&settings.log)?;
         }
         self.engine.retune(&engine_options(&settings));
         self.wire.retune(wire_options(&settings));
@@ -145,60 +177,57 @@ impl Running {
 /// Reads settings, one reading at a time.
 pub(super) struct Reader {
     load: Load,
-    turn: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
 }
 
 impl Reader {
     pub(super) fn new(load: Load) -> Self {
-        Self { load, turn: Arc::new(Semaphore::new(1)) }
+        Self { load, permit: Arc::new(Semaphore::new(1)) }
     }
 
     /// Reads on a thread of its own: those that disks are waited for on are not for what may hang for ever.
     ///
     /// Cancel: the reading goes on, and nobody has its end.
-    async fn read(&self) -> Result<Settings, String> {
-        let turn = Arc::clone(&self.turn).try_acquire_owned();
+    async fn read(&self) -> Result<Settings, ReloadError> {
+        let permit = Arc::clone(&self.permit).try_acquire_owned();
         // It would hang as well, and so would one for each signal to come.
-        let turn = turn.map_err(|_| "an earlier reload is still reading its files".to_owned())?;
+        let permit = permit.map_err(|_| ReloadError::StillReading)?;
         let load = Arc::clone(&self.load);
-        let (tell, told) = oneshot::channel();
+        let (send, read) = oneshot::channel();
         let thread = std::thread::Builder::new().name("incoming-settings".into());
         let started = thread.spawn(move || {
-            let read = load();
-            drop(turn);
+            let settings = load();
+            drop(permit);
             // Who gave up waiting goes by the old settings.
-            let _ = tell.send(read);
+            let _ = send.send(settings);
         });
-        started.map_err(|error| format!("cannot start a thread: {error}"))?;
-        in_time(told).await?.unwrap_or_else(|_| Err("reading the settings panicked".to_owned()))
+        started.map_err(ReloadError::NoThread)?;
+        Ok(in_time(read).await?.map_err(|_| ReloadError::Panicked)??)
     }
 }
 
-/// Where the sockets of a running server are, whatever address the settings name by now.
+/// The addresses of a running server's sockets, whatever the settings name by now.
 #[derive(Debug, Default)]
-struct Places {
+struct Bound {
     /// Of the backend surface.
     backend: Option<Address>,
     /// Of listeners that ask for PROXY headers.
     proxied: Vec<Address>,
 }
 
-/// What `fresh` comes to in a server that runs with `old` on sockets at these places.
-fn judge(old: &Settings, fresh: Settings, places: &Places) -> Result<Change, String> {
+/// What `fresh` changes in a server that runs with `old` on sockets at these addresses.
+fn compare(old: &Settings, fresh: Settings, bound: &Bound) -> Result<Change, MissingGuard> {
     let differing = old.differing(&fresh);
     let (changed, fixed): (Vec<_>, Vec<_>) =
         differing.into_iter().partition(|key| CHANGEABLE.contains(key));
     let settings = merged(old, fresh);
-    // The new settings were judged by the addresses they name, which are in force after a restart only.
-    let unguarded = places.backend.as_ref().and_then(|place| guards_missing(&settings, place));
-    let unheard = places.proxied.iter().find_map(|place| proxies_missing(&settings, place));
-    match unguarded.or(unheard) {
-        Some(missing) => Err(format!("until a restart {missing}")),
-        None => Ok(Change { settings, changed, fixed }),
-    }
+    // The new settings were checked with the addresses they name, which are in force after a restart only.
+    bound.backend.iter().try_for_each(|address| check_backend_guard(&settings, address))?;
+    bound.proxied.iter().try_for_each(|address| check_trusted_proxies(&settings, address))?;
+    Ok(Change { settings, changed, fixed })
 }
 
-async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String> {
+async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), ReloadError> {
     match in_time(certificates.reload()).await {
         Ok(Ok(0)) => {
             tracing::info!("certificates reread; none has changed");
@@ -206,20 +235,19 @@ async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), String
         }
         // Each was told, and so was the error.
         Ok(Ok(1..)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(error.into()),
         Err(late) => {
             tracing::warn!(
                 "certificate reload still running; it takes effect when the files are read"
             );
-            Err(format!("certificates ({late}; they take effect when it ends)"))
+            Err(ReloadError::CertificatesLate(late))
         }
     }
 }
 
 /// What comes of reading, unless that hangs.
-async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, String> {
-    let late = || format!("reading takes longer than {READ_DEADLINE:?}");
-    timeout(READ_DEADLINE, read).await.map_err(|_| late())
+async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, Late> {
+    timeout(READ_DEADLINE, read).await.map_err(|_| Late)
 }
 
 /// Some small files are read at once; with a disk that takes so long it is better to go on with what is there.
@@ -233,8 +261,8 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, mpsc};
 
-    fn at(backend: &Address) -> Places {
-        Places { backend: Some(backend.clone()), proxied: Vec::new() }
+    fn at(backend: &Address) -> Bound {
+        Bound { backend: Some(backend.clone()), proxied: Vec::new() }
     }
 
     /// Time is paused: it jumps to the next deadline.
@@ -242,7 +270,7 @@ mod tests {
     async fn a_file_that_hangs_is_not_waited_for_without_end() {
         let hangs = in_time(std::future::pending::<()>());
         let ended = timeout(Duration::from_secs(24 * 60 * 60), hangs).await.unwrap();
-        assert!(ended.unwrap_err().contains("longer than 30s"));
+        assert!(ended.unwrap_err().to_string().contains("longer than 30s"));
         assert_eq!(in_time(async { 5 }).await, Ok(5));
     }
 
@@ -257,9 +285,9 @@ mod tests {
             let _ = released.lock().unwrap().recv();
             Ok(Settings::default())
         }));
-        assert!(reader.read().await.unwrap_err().contains("longer than 30s"));
+        assert!(reader.read().await.unwrap_err().to_string().contains("longer than 30s"));
         for _ in 0..3 {
-            assert!(reader.read().await.unwrap_err().contains(
+            assert!(reader.read().await.unwrap_err().to_string().contains(
                 "an earlier reload is still \
                     reading its files"
             ));
@@ -267,11 +295,11 @@ mod tests {
         tokio::time::resume();
         // From here on nothing hangs.
         drop(release);
-        while reader.read().await.is_err_and(|error| error.contains("earlier")) {
+        while reader.read().await.is_err_and(|error| error.to_string().contains("earlier")) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(begun.load(Ordering::Relaxed), 2);
-        assert_eq!(reader.read().await, Ok(Settings::default()));
+        assert_eq!(reader.read().await.unwrap(), Settings::default());
     }
 
     /// The certificate stands in a pipe that nobody writes to, as on a network disk that hangs.
@@ -300,7 +328,7 @@ mod tests {
             tokio::time::advance(READ_DEADLINE + Duration::from_secs(1)).await;
         };
         let (said, ()) = tokio::join!(reload_certificates(&tls), passes);
-        let said = said.unwrap_err();
+        let said = said.unwrap_err().to_string();
         assert!(said.contains("longer than 30s; they take effect when it ends"), "{said}");
         assert!(Arc::ptr_eq(&old, &tls.current()));
         // Opens once somebody reads.
@@ -323,10 +351,10 @@ mod tests {
         let fresh = Settings { trusted_proxies: Vec::new(), ..old.clone() };
         let (tcp, unix) = ("0.0.0.0:4000".parse().unwrap(), "unix:/s".parse().unwrap());
         let judged = |proxied: &Address| {
-            let places = Places { backend: None, proxied: vec![proxied.clone()] };
-            judge(&old, fresh.clone(), &places).map(|change| change.changed)
+            let bound = Bound { backend: None, proxied: vec![proxied.clone()] };
+            compare(&old, fresh.clone(), &bound).map(|change| change.changed)
         };
-        let line = judged(&tcp).unwrap_err();
+        let line = judged(&tcp).unwrap_err().to_string();
         assert!(line.contains("0.0.0.0:4000") && line.contains("trusted_proxies"), "{line}");
         assert_eq!(judged(&unix).unwrap(), ["trusted_proxies"]);
     }
@@ -341,12 +369,12 @@ mod tests {
             listen: ":80".parse().unwrap(),
             ..old.clone()
         };
-        let change = judge(&old, fresh, &at(&old.backend_listen)).unwrap();
+        let change = compare(&old, fresh, &at(&old.backend_listen)).unwrap();
         assert_eq!(change.changed, ["backend_token", "chunk_size"]);
         assert_eq!(change.fixed, ["listen", "workers"]);
         assert_eq!(change.settings.listen, old.listen);
         assert_eq!(change.settings.chunk_size, 1 << 20);
-        let same = judge(&change.settings, change.settings.clone(), &Places::default()).unwrap();
+        let same = compare(&change.settings, change.settings.clone(), &Bound::default()).unwrap();
         assert!(same.changed.is_empty() && same.fixed.is_empty());
     }
 
@@ -360,7 +388,8 @@ mod tests {
         };
         // Good for a start; but this server's listener stays where it is.
         let fresh = Settings::default();
-        let line = judge(&guarded, fresh, &at(&everywhere)).unwrap_err();
+        let missing = compare(&guarded, fresh, &at(&everywhere)).unwrap_err();
+        let line = ReloadError::from(missing).to_string();
         assert!(line.starts_with("until a restart ") && line.contains("0.0.0.0:4001"), "{line}");
     }
 
@@ -426,7 +455,7 @@ mod tests {
         for (file, keys) in OTHERS {
             let fresh = Settings::read(&Layers::of_text(file).unwrap()).unwrap();
             let old = Settings::default();
-            let change = judge(&old, fresh, &Places::default()).unwrap();
+            let change = compare(&old, fresh, &Bound::default()).unwrap();
             let (can, cannot): (Vec<_>, Vec<_>) =
                 keys.iter().copied().partition(|key| told.contains(key));
             assert_eq!(change.changed, can, "{file}");

@@ -14,6 +14,7 @@ use crate::net::{Address, Listener};
 use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 use crate::wire::Surface;
 use listenfd::ListenFd;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -37,14 +38,14 @@ pub(super) fn bind(
     passed: &mut Listeners,
     orders: Option<&Orders>,
 ) -> Result<Vec<Socket>, StartError> {
-    let mut listener = |purpose: Purpose, key: &str, address: &Address| {
+    let mut listener = |purpose: Purpose, key: &'static str, address: &Address| {
         if let Some(passed) = passed.take(purpose) {
             return Ok(passed);
         }
-        Listener::bind(address).map_err(|error| {
-            let flag = key.replace('_', "-");
-            let what = format!("{key} {:?}", address.to_string());
-            StartError(format!("{what}: {error}; choose another address with --{flag}"))
+        Listener::bind(address).map_err(|source| StartError::Bind {
+            key,
+            address: address.clone(),
+            source,
         })
     };
     let public = listener(Purpose::Public, "listen", &settings.listen)?;
@@ -54,17 +55,17 @@ pub(super) fn bind(
         Some(listener(Purpose::Backend, "backend_listen", &settings.backend_listen)?)
     };
     // The settings were judged by the addresses they name; a passed socket may be elsewhere.
-    let proxied = |listener: &Listener, surface: Surface| {
-        let place = listener.local_address();
-        proxy_protocol(settings, surface).and_then(|_| proxies_missing(settings, place))
-    };
-    let missing = guards_missing(settings, backend.as_ref().unwrap_or(&public).local_address())
-        .or_else(|| proxied(&public, Surface::Public))
-        .or_else(|| backend.as_ref().and_then(|backend| proxied(backend, Surface::Backend)));
-    if let Some(missing) = missing {
-        return Err(StartError(format!("the passed socket {missing}")));
+    check_backend_guard(settings, backend.as_ref().unwrap_or(&public).local_address())?;
+    let listeners = [(Some(&public), Surface::Public), (backend.as_ref(), Surface::Backend)];
+    for (listener, surface) in listeners {
+        if let (Some(listener), Some(_)) = (listener, proxy_protocol(settings, surface)) {
+            check_trusted_proxies(settings, listener.local_address())?;
+        }
     }
-    let socket = |listener: Listener, tls: &[CertificateFiles], surface: Surface| {
+    let socket = |listener: Listener,
+                  tls: &[CertificateFiles],
+                  surface: Surface|
+     -> Result<Socket, StartError> {
         let client_ca = match surface {
             Surface::Public => None,
             Surface::Backend | Surface::Shared => settings.backend_tls_client_ca.clone(),
@@ -103,25 +104,36 @@ pub(super) fn bind(
     ])
 }
 
-/// What these settings lack for a backend surface at this place, in words for people.
-pub(super) fn guards_missing(settings: &Settings, place: &Address) -> Option<String> {
-    let guarded = place.is_local() || settings.guards_backend();
-    let guards = Settings::BACKEND_GUARDS;
-    let missing =
-        || format!("{place}: other machines can reach the backend API there; set one of {guards}");
-    (!guarded).then(missing)
+/// What the settings lack for a listener at this address.
+#[derive(Debug, thiserror::Error)]
+pub enum MissingGuard {
+    /// Who may call the backend API.
+    #[error("{0}: other machines can reach the backend API there; set one of {guards}", guards = Settings::BACKEND_GUARDS)]
+    Backend(Address),
+    /// Whose PROXY headers count.
+    #[error(
+        "{0}: a listener that asks for PROXY headers needs trusted_proxies, the addresses of the proxies that may connect; \
+         all others are closed"
+    )]
+    TrustedProxies(Address),
 }
 
-/// What these settings lack for a listener at this place that asks for PROXY headers, in words for people.
-pub(super) fn proxies_missing(settings: &Settings, place: &Address) -> Option<String> {
-    let heard = matches!(place, Address::Unix(_)) || !settings.trusted_proxies.is_empty();
-    let missing = || {
-        format!(
-            "{place}: a listener that asks for PROXY headers needs trusted_proxies, the addresses of \
-             the proxies that may connect; all others are closed"
-        )
-    };
-    (!heard).then(missing)
+/// Whether a backend surface at this address is guarded.
+pub(super) fn check_backend_guard(
+    settings: &Settings,
+    address: &Address,
+) -> Result<(), MissingGuard> {
+    let guarded = address.is_local() || settings.guards_backend();
+    if guarded { Ok(()) } else { Err(MissingGuard::Backend(address.clone())) }
+}
+
+/// Whether some proxy may connect to a listener at this address that asks for PROXY headers.
+pub(super) fn check_trusted_proxies(
+    settings: &Settings,
+    address: &Address,
+) -> Result<(), MissingGuard> {
+    let trusts = matches!(address, Address::Unix(_)) || !settings.trusted_proxies.is_empty();
+    if trusts { Ok(()) } else { Err(MissingGuard::TrustedProxies(address.clone())) }
 }
 
 /// Every connection and every running upload holds a descriptor or two; take what the system
@@ -140,6 +152,48 @@ pub(super) fn raise_file_limit() -> usize {
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<(String, Passed)>,
+}
+
+/// Why a passed socket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PassedSocketError {
+    /// `LISTEN_FDS` is no number, or too large.
+    #[error("LISTEN_FDS = {0:?}: must be a whole number from 0 to {MOST}")]
+    Count(String),
+    /// A descriptor that was announced is not there.
+    #[error("LISTEN_FDS: descriptor {descriptor} {name:?}: was not passed")]
+    Absent {
+        /// Its number.
+        descriptor: usize,
+        /// Its name of `LISTEN_FDNAMES`.
+        name: String,
+    },
+    /// A descriptor is no listening stream socket.
+    #[error(
+        "LISTEN_FDS: descriptor {descriptor} {name:?}: must be a listening TCP or unix stream socket (Accept=no)"
+    )]
+    NotListening {
+        /// Its number.
+        descriptor: usize,
+        /// Its name of `LISTEN_FDNAMES`.
+        name: String,
+        /// What the system says, if anything.
+        source: Option<io::Error>,
+    },
+    /// More sockets than listeners.
+    #[error("unexpected passed socket {0:?}: there is one each for public, backend and redirect")]
+    Unexpected(String),
+    /// A second socket for one listener.
+    #[error("two passed sockets {0:?} for one listener: one on [::] accepts IPv4 too")]
+    Twice(String),
+    /// A socket for the backend, which shares the public one.
+    #[error(
+        "a socket was passed for the backend, but backend_listen is the same as listen: pass the shared socket as public"
+    )]
+    SharedBackend,
+    /// A socket for the redirect, which is not configured.
+    #[error("a socket was passed for redirect_listen, which is not set")]
+    NoRedirect,
 }
 
 /// What a socket serves.
@@ -167,25 +221,22 @@ impl Inherited {
     /// starts others. It changes the environment, so it comes before any other thread.
     ///
     /// Errors: one line that names the descriptor or the variable.
-    pub fn take() -> Result<Self, StartError> {
+    pub fn take() -> Result<Self, PassedSocketError> {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         // Meant for another process, which forgot to clear them.
         if variable("LISTEN_PID") != std::process::id().to_string() {
             return Ok(Self::default());
         }
         let count = variable("LISTEN_FDS");
-        let count = count.parse().ok().filter(|count| *count <= MOST).ok_or_else(|| {
-            StartError(format!("LISTEN_FDS = {count:?}: must be a whole number from 0 to {MOST}"))
-        })?;
+        let count = count.parse().ok().filter(|count| *count <= MOST);
+        let count = count.ok_or_else(|| PassedSocketError::Count(variable("LISTEN_FDS")))?;
         let names = variable("LISTEN_FDNAMES");
         let mut names = names.split(':').map(str::to_owned);
         let mut passed = ListenFd::from_env();
         let mut sockets = Vec::with_capacity(count);
         for index in 0..count {
             let name = names.next().unwrap_or_default();
-            let socket = Passed::take(&mut passed, index).map_err(|why| {
-                StartError(format!("LISTEN_FDS: descriptor {} {name:?}: {why}", index + FIRST))
-            })?;
+            let socket = Passed::take(&mut passed, index, &name)?;
             sockets.push((name, socket));
         }
         Ok(Self { sockets })
@@ -196,7 +247,7 @@ impl Inherited {
     /// Errors: one line that names the socket.
     pub(super) fn listeners(self, shared: bool) -> Result<Listeners, StartError> {
         let names: Vec<&str> = self.sockets.iter().map(|(name, _)| name.as_str()).collect();
-        let purposes = purposes(&names, shared).map_err(StartError)?;
+        let purposes = purposes(&names, shared)?;
         let mut listeners = Vec::with_capacity(purposes.len());
         for ((name, socket), purpose) in self.sockets.into_iter().zip(purposes) {
             let listener = match socket {
@@ -219,30 +270,34 @@ impl Listeners {
 }
 
 impl Passed {
-    fn take(passed: &mut ListenFd, index: usize) -> Result<Self, String> {
-        let right = "must be a listening TCP or unix stream socket (Accept=no)";
+    fn take(passed: &mut ListenFd, index: usize, name: &str) -> Result<Self, PassedSocketError> {
+        let (descriptor, name) = (index + FIRST, name.to_owned());
         let listens = |socket: &dyn AsFd| {
             rustix::net::sockopt::socket_acceptconn(socket.as_fd()).unwrap_or(false)
         };
         let socket = match passed.take_tcp_listener(index) {
             Ok(Some(listener)) => Self::Tcp(listener),
-            Ok(None) => return Err("was not passed".into()),
+            Ok(None) => return Err(PassedSocketError::Absent { descriptor, name }),
             Err(_) => match passed.take_unix_listener(index) {
                 Ok(Some(listener)) => Self::Unix(listener),
-                Ok(None) => return Err("was not passed".into()),
-                Err(error) => return Err(format!("{right}: {error}")),
+                Ok(None) => return Err(PassedSocketError::Absent { descriptor, name }),
+                Err(error) => {
+                    let source = Some(error);
+                    return Err(PassedSocketError::NotListening { descriptor, name, source });
+                }
             },
         };
         let good = match &socket {
             Self::Tcp(listener) => listens(listener),
             Self::Unix(listener) => listens(listener),
         };
-        if good { Ok(socket) } else { Err(right.into()) }
+        let not = || PassedSocketError::NotListening { descriptor, name, source: None };
+        good.then_some(socket).ok_or_else(not)
     }
 }
 
 /// What each socket serves: by name where any name is one of ours, else by order.
-fn purposes(names: &[&str], shared: bool) -> Result<Vec<Purpose>, String> {
+fn purposes(names: &[&str], shared: bool) -> Result<Vec<Purpose>, PassedSocketError> {
     let named = |name: &str| match name {
         "public" => Some(Purpose::Public),
         "backend" => Some(Purpose::Backend),
@@ -257,19 +312,13 @@ fn purposes(names: &[&str], shared: bool) -> Result<Vec<Purpose>, String> {
     };
     let mut purposes = Vec::with_capacity(found.len());
     for (name, purpose) in names.iter().zip(found) {
-        let purpose = purpose.ok_or_else(|| {
-            format!(
-                "unexpected passed socket {name:?}: there is one each for public, backend and redirect"
-            )
-        })?;
+        let name = || (*name).to_owned();
+        let purpose = purpose.ok_or_else(|| PassedSocketError::Unexpected(name()))?;
         if purposes.contains(&purpose) {
-            return Err(format!(
-                "two passed sockets {name:?} for one listener: one on [::] accepts IPv4 too"
-            ));
+            return Err(PassedSocketError::Twice(name()));
         }
         if shared && purpose == Purpose::Backend {
-            return Err("a socket was passed for the backend, but backend_listen is the same as listen: pass the shared socket as public"
-                .into());
+            return Err(PassedSocketError::SharedBackend);
         }
         purposes.push(purpose);
     }
@@ -291,7 +340,7 @@ mod tests {
         fn check(names: &[&str], shared: bool, expected: Result<&[Purpose], &str>) {
             match (purposes(names, shared), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{names:?}"),
-                (Err(line), Err(part)) => assert!(line.contains(part), "{line}"),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
                 (found, _) => panic!("{names:?}: {found:?}"),
             }
         }

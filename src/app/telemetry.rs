@@ -8,7 +8,6 @@
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fmt;
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reload};
 
 use crate::config::{LogFormat, Settings, filter_of};
-use crate::wire::admin::{InForce, LogFilter};
+use crate::wire::admin::{CurrentFilter, FilterError, LogFilter};
 use queue::Queue;
 
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
@@ -35,8 +34,7 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let first = filter_of(&settings.log).map_err(TelemetryError::Filter)?;
     let (reloading, handle) = reload::Layer::new(first);
-    let queue =
-        Queue::start(io::stderr()).map_err(|error| TelemetryError::NoThread(error.to_string()))?;
+    let queue = Queue::start(io::stderr()).map_err(TelemetryError::NoThread)?;
     let writer = queue.clone();
     let plain = lines::layer().with_writer(move || writer.clone());
     let lines = match settings.log_format {
@@ -48,7 +46,8 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
     let subscriber = Registry::default().with(lines).with(ours).with(reloading);
     subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)?;
     QUEUE.set(queue).map_err(|_| TelemetryError::AlreadySet)?;
-    let put = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    let put =
+        move |filter| handle.reload(filter).map_err(|error| FilterError::Failed(error.into()));
     let filter = Filter::new(settings.log.clone(), Box::new(put));
     FILTER.set(Arc::new(filter)).map_err(|_| TelemetryError::AlreadySet)
 }
@@ -112,12 +111,13 @@ pub fn log_filter() -> Option<Arc<dyn LogFilter>> {
 ///
 /// # Errors
 /// The filter is malformed, or logging has not been set up; one line says so.
-pub fn configure_filter(filter: &str) -> Result<(), String> {
-    FILTER.get().ok_or("logging is not set up")?.configure(filter)
+pub fn configure_filter(filter: &str) -> Result<(), FilterError> {
+    let unset = || FilterError::Failed("logging is not set up".into());
+    FILTER.get().ok_or_else(unset)?.configure(filter)
 }
 
 /// Puts a filter into force.
-type Put = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Put = Box<dyn Fn(EnvFilter) -> Result<(), FilterError> + Send + Sync>;
 
 struct Filter {
     state: Mutex<State>,
@@ -127,22 +127,25 @@ struct Filter {
 struct State {
     configured: String,
     current: String,
-    lent: Option<Lent>,
-    /// Counts filters that were lent: the end of an earlier one does not end a later one.
-    turn: u64,
+    temporary: Option<TemporaryFilter>,
+    /// Counts temporary filters: the end of an earlier one does not end a later one.
+    generation: u64,
 }
 
-/// A filter that goes by itself.
-struct Lent {
+/// What ends the filter in force.
+struct TemporaryFilter {
     until: SystemTime,
-    /// Waits for the end; with this it waits no longer.
+    /// Waits for the end; aborted when this is dropped.
     _end: AbortOnDropHandle<()>,
 }
 
 impl Filter {
     fn new(configured: String, put: Put) -> Self {
         let current = configured.clone();
-        Self { state: Mutex::new(State { configured, current, lent: None, turn: 0 }), put }
+        Self {
+            state: Mutex::new(State { configured, current, temporary: None, generation: 0 }),
+            put,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -150,15 +153,15 @@ impl Filter {
     }
 
     /// The filter in force and what is known of it change together, whoever else changes them now.
-    fn put(&self, state: &mut State, filter: &str, parsed: EnvFilter) -> Result<(), String> {
+    fn put(&self, state: &mut State, filter: &str, parsed: EnvFilter) -> Result<(), FilterError> {
         (self.put)(parsed)?;
         filter.clone_into(&mut state.current);
-        state.lent = None;
+        state.temporary = None;
         Ok(())
     }
 
-    fn configure(&self, filter: &str) -> Result<(), String> {
-        let parsed = filter_of(filter)?;
+    fn configure(&self, filter: &str) -> Result<(), FilterError> {
+        let parsed = parse(filter)?;
         let mut state = self.lock();
         self.put(&mut state, filter, parsed)?;
         filter.clone_into(&mut state.configured);
@@ -167,28 +170,29 @@ impl Filter {
         Ok(())
     }
 
-    /// Puts the configured one into force, if `fits`. Answers whether it did.
-    fn give_back(&self, fits: impl FnOnce(&State) -> bool) -> Result<bool, String> {
+    /// Puts the configured filter into force, if `applies`.
+    fn restore_if(&self, applies: impl FnOnce(&State) -> bool) -> Result<(), FilterError> {
         let mut state = self.lock();
-        if !fits(&state) {
-            return Ok(false);
+        if !applies(&state) {
+            return Ok(());
         }
         let filter = state.configured.clone();
-        self.put(&mut state, &filter, filter_of(&filter)?)?;
+        self.put(&mut state, &filter, parse(&filter)?)?;
         drop(state);
         tracing::warn!(filter, "log filter reset to the setting");
-        Ok(true)
+        Ok(())
     }
 }
 
 impl LogFilter for Filter {
-    fn current(&self) -> InForce {
+    fn current(&self) -> CurrentFilter {
         let state = self.lock();
-        InForce { filter: state.current.clone(), until: state.lent.as_ref().map(|lent| lent.until) }
+        let until = state.temporary.as_ref().map(|temporary| temporary.until);
+        CurrentFilter { filter: state.current.clone(), until }
     }
 
-    fn lend(self: Arc<Self>, filter: &str, time: Duration) -> Result<(), String> {
-        let parsed = filter_of(filter)?;
+    fn set_temporarily(self: Arc<Self>, filter: &str, time: Duration) -> Result<(), FilterError> {
+        let parsed = parse(filter)?;
         let until = SystemTime::now() + time;
         let say = || {
             let until = humantime::format_rfc3339_seconds(until);
@@ -201,14 +205,15 @@ impl LogFilter for Filter {
         }
         let mut state = self.lock();
         self.put(&mut state, filter, parsed)?;
-        state.turn += 1;
-        let (turn, lender) = (state.turn, Arc::clone(&self));
+        state.generation += 1;
+        let (generation, this) = (state.generation, Arc::clone(&self));
         let end = tokio::spawn(async move {
             tokio::time::sleep(time).await;
             // The settings' own filter has been parsed before.
-            let _ = lender.give_back(|state| state.lent.is_some() && state.turn == turn);
+            let _ = this
+                .restore_if(|state| state.temporary.is_some() && state.generation == generation);
         });
-        state.lent = Some(Lent { until, _end: AbortOnDropHandle::new(end) });
+        state.temporary = Some(TemporaryFilter { until, _end: AbortOnDropHandle::new(end) });
         drop(state);
         if !seen {
             say();
@@ -216,9 +221,13 @@ impl LogFilter for Filter {
         Ok(())
     }
 
-    fn restore(&self) -> Result<(), String> {
-        self.give_back(|_| true).map(drop)
+    fn restore(&self) -> Result<(), FilterError> {
+        self.restore_if(|_| true)
     }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+    filter_of(filter).map_err(FilterError::Invalid)
 }
 
 /// The server's own lines, and of other crates what is no detail.
@@ -227,27 +236,18 @@ fn is_fit(line: &Metadata<'_>) -> bool {
 }
 
 /// Why logging could not be set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is malformed.
+    #[error("malformed log filter: {0}")]
     Filter(String),
     /// The system gives no thread to write the log.
-    NoThread(String),
+    #[error("no thread for the log: {0}")]
+    NoThread(io::Error),
     /// The process has a subscriber already.
+    #[error("logging is set up already")]
     AlreadySet,
 }
-
-impl fmt::Display for TelemetryError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Filter(reason) => write!(out, "malformed log filter: {reason}"),
-            Self::NoThread(reason) => write!(out, "no thread for the log: {reason}"),
-            Self::AlreadySet => out.write_str("logging is set up already"),
-        }
-    }
-}
-
-impl std::error::Error for TelemetryError {}
 
 /// The log gets this long at the end of the process.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -261,13 +261,13 @@ mod tests {
         let malformed = Settings { log: "incoming=loud".into(), ..Settings::default() };
         assert!(matches!(init(&malformed), Err(TelemetryError::Filter(_))));
         let quiet = Settings { log: "off".into(), ..Settings::default() };
-        assert_eq!(init(&quiet), Ok(()));
+        init(&quiet).unwrap();
         let again = Settings { log_format: LogFormat::Json, ..quiet };
-        assert_eq!(init(&again), Err(TelemetryError::AlreadySet));
+        assert!(matches!(init(&again), Err(TelemetryError::AlreadySet)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_filter_that_was_lent_goes_by_itself() {
+    async fn a_temporary_filter_ends_by_itself() {
         let put: Arc<Mutex<Vec<String>>> = Arc::default();
         let puts = Arc::clone(&put);
         let put_it = move |filter: EnvFilter| {
@@ -275,40 +275,40 @@ mod tests {
             Ok(())
         };
         let filter = Arc::new(Filter::new("info".into(), Box::new(put_it)));
-        let lend = |text: &str, hours: u64| {
-            Arc::clone(&filter).lend(text, Duration::from_secs(3600 * hours))
+        let set = |text: &str, hours: u64| {
+            Arc::clone(&filter).set_temporarily(text, Duration::from_secs(3600 * hours))
         };
         let check = async |after_hours: u64, expected: &str| {
             tokio::time::sleep(Duration::from_secs(3600 * after_hours)).await;
             tokio::task::yield_now().await;
-            let InForce { filter, until } = filter.current();
+            let CurrentFilter { filter, until } = filter.current();
             assert_eq!(filter, expected);
             assert_eq!(until.is_some(), !["info", "warn"].contains(&expected), "{filter}");
             assert_eq!(put.lock().unwrap().last().map(String::as_str), Some(expected));
         };
-        lend("debug", 2).unwrap();
+        set("debug", 2).unwrap();
         check(1, "debug").await;
         for wrong in ["incoming=loud", "debg", "verbose", "info,verbose", "debüg"] {
-            assert!(lend(wrong, 1).is_err(), "{wrong}");
+            assert!(set(wrong, 1).is_err(), "{wrong}");
             assert!(filter.configure(wrong).is_err(), "{wrong}");
         }
         check(0, "debug").await;
         check(1, "info").await;
         // The end of an earlier one is none of a later one, shorter or longer.
-        lend("debug", 2).unwrap();
-        lend("trace", 4).unwrap();
+        set("debug", 2).unwrap();
+        set("trace", 4).unwrap();
         check(3, "trace").await;
-        lend("error", 3).unwrap();
+        set("error", 3).unwrap();
         check(2, "error").await;
         check(1, "info").await;
-        lend("debug", 1).unwrap();
+        set("debug", 1).unwrap();
         filter.restore().unwrap();
         check(0, "info").await;
         // What the settings say now is not taken back at the end of what somebody asked for before.
-        lend("debug", 1).unwrap();
+        set("debug", 1).unwrap();
         filter.configure("warn").unwrap();
         check(2, "warn").await;
-        lend("debug", 1).unwrap();
+        set("debug", 1).unwrap();
         check(1, "warn").await;
         let puts = put.lock().unwrap().len();
         assert_eq!(puts, 12, "none was put for nothing");

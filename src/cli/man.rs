@@ -1,14 +1,12 @@
 //! `incoming man`: the manual, a page for each command, made from the command line itself and so
 //! never out of step with it.
 
-mod synopsis;
-
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::{Cli, CliError, printed, terminal};
 
@@ -70,7 +68,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
-    synopsis::synopsis(command).to_writer(&mut out)?;
+    synopsis(command).to_writer(&mut out)?;
     man.render_description_section(&mut out)?;
     if command.get_arguments().next().is_some() {
         man.render_options_section(&mut out)?;
@@ -88,6 +86,75 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
         roff.to_writer(&mut out)?;
     }
     Ok(out)
+}
+
+/// How a command is called, with the names of what its options take, which the library's own section leaves out.
+fn synopsis(command: &Command) -> Roff {
+    let mut line = vec![bold(command.get_bin_name().unwrap_or_else(|| command.get_name()))];
+    let choices: Vec<Vec<&Arg>> = command
+        .get_groups()
+        .filter(|group| group.is_required_set())
+        .map(|group| {
+            let members = |arg: &&Arg| group.get_args().any(|id| id == arg.get_id());
+            command.get_arguments().filter(members).collect()
+        })
+        .collect();
+    let chosen = |arg: &Arg| choices.iter().flatten().any(|other| other.get_id() == arg.get_id());
+    let mut others: Vec<&Arg> =
+        command.get_arguments().filter(|arg| !arg.is_hide_set() && !chosen(arg)).collect();
+    // What may be left out, what may not, and what stands at the end.
+    others.sort_by_key(|arg| (arg.is_positional(), !arg.is_positional() && arg.is_required_set()));
+    let (last, options) = others.into_iter().partition::<Vec<_>, _>(|arg| arg.is_positional());
+    let each = |arg: &&Arg| match arg.is_required_set() {
+        true => one(arg),
+        false => around("[", one(arg), "]"),
+    };
+    let choices = choices.iter().map(|members| {
+        let members: Vec<_> = members.iter().map(|arg| one(arg)).collect();
+        around("{", members.join(&roman(" | ")), "}")
+    });
+    let parts = options.iter().map(each).chain(choices).chain(last.iter().map(each));
+    for part in parts {
+        line.push(roman(" "));
+        line.extend(part);
+    }
+    if command.has_subcommands() {
+        let name = italic("COMMAND");
+        let needed = command.is_subcommand_required_set();
+        line.push(roman(" "));
+        line.extend(if needed { vec![name] } else { around("[", vec![name], "]") });
+    }
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text(line);
+    roff
+}
+
+fn one(arg: &Arg) -> Vec<Inline> {
+    let mut parts = Vec::new();
+    if let Some(long) = arg.get_long() {
+        parts.push(bold(format!("--{long}")));
+    } else if let Some(short) = arg.get_short() {
+        parts.push(bold(format!("-{short}")));
+    } else if arg.is_last_set() {
+        parts.push(bold("--"));
+    }
+    let range = arg.get_num_args().unwrap_or_default();
+    if range.takes_values() && (arg.is_positional() || arg.get_action().takes_values()) {
+        if !parts.is_empty() {
+            parts.push(roman(" "));
+        }
+        let names = arg.get_value_names().map(|names| names.join(" "));
+        parts.push(italic(names.unwrap_or_else(|| arg.get_id().as_str().to_uppercase())));
+        if range.max_values() > 1 {
+            parts.push(roman("..."));
+        }
+    }
+    parts
+}
+
+fn around(left: &str, inside: Vec<Inline>, right: &str) -> Vec<Inline> {
+    [vec![roman(left)], inside, vec![roman(right)]].concat()
 }
 
 type Entries = &'static [(&'static str, &'static str)];

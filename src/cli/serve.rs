@@ -1,13 +1,21 @@
-//! `incoming serve`: settings, a runtime, the server.
+//! `incoming serve`: settings, a runtime, the server; and `incoming check-config`: what `serve` would make of the same
+//! flags, environment and file.
+//!
+//! The check changes nothing: a storage directory that is absent is not made. It is to be run as the server's user,
+//! since what that can read and write is part of the answer.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::CliError;
+use super::{CliError, print, terminal};
 use crate::app::systemd::Notifier;
 use crate::app::telemetry;
 use crate::app::{Inherited, Server, stop_on_signal, wait_for_storage};
-use crate::config::{self, ConfigError, Layers, RawSettings, Settings};
+use crate::config::{
+    self, BACKEND_GUARD, ConfigError, Layers, RawSettings, Settings, StorageDirectory,
+    UntrustedNetworks,
+};
 use crate::net::control_runtime;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -40,9 +48,9 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
         // What cannot be opened or bound is a matter of settings.
         let server = Server::start_with(settings, inherited)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let server = server.with_notifier(Notifier::from_env()).reloading_by(Arc::new(move || {
-            reload(&args).map_err(|error| error.to_string().replace('\n', "; "))
-        }));
+        let server = server
+            .with_notifier(Notifier::from_env())
+            .reloading_by(Arc::new(move || reload(&args)));
         server.run(stop, Vec::new()).await;
         Ok(())
     })
@@ -52,6 +60,34 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
 fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
     let layers = Layers::gather(args.settings.clone(), args.config.clone(), std::env::vars_os())?;
     Settings::checked(&layers)
+}
+
+/// Checks everything and prints the settings in force as TOML, the token left out; on standard error what in them is
+/// mostly a mistake.
+///
+/// # Errors
+/// The configuration is wrong, or standard output is closed.
+pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
+    let layers = Layers::gather(args.settings, args.config, std::env::vars_os())?;
+    let settings = Settings::check(&layers, StorageDirectory::DryRun)?;
+    if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
+        // Who does not read it loses nothing but the advice.
+        let _ = writeln!(
+            terminal::stderr(),
+            "incoming: warning: trusted_proxies = {networks} includes untrusted networks: clients can spoof their address \
+             with {believed}; list only your proxies"
+        );
+    }
+    if settings.opens_backend_to_local_users(&settings.backend_listen) {
+        let _ = writeln!(
+            terminal::stderr(),
+            "incoming: warning: every local user can call the backend API; set {BACKEND_GUARD}"
+        );
+    }
+    for exposed in &settings.exposed_paths {
+        let _ = writeln!(terminal::stderr(), "incoming: warning: {exposed}");
+    }
+    print(&settings.to_toml())
 }
 
 /// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the

@@ -11,9 +11,7 @@ use super::secret::Secret;
 /// One layer of settings: the flags, the environment or the file. `None` is "not written here".
 #[derive(Debug, Default, Clone, PartialEq, Eq, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[command(
-    next_help_heading = "Settings (priority: flag, environment INCOMING_KEY, file, default)"
-)]
+#[command(next_help_heading = "Settings (priority: flag, environment INCOMING_KEY, file, default)")]
 pub struct RawSettings {
     /// Public listener: IP:PORT, :PORT or unix:/path [default: 0.0.0.0:4000]
     #[arg(long, value_name = "ADDRESS")]

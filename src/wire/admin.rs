@@ -82,20 +82,30 @@ pub struct AdminHooks {
 
 /// The filter of the process's log.
 pub trait LogFilter: Send + Sync {
-    /// The one in force.
-    fn current(&self) -> InForce;
+    /// The filter in force.
+    fn current(&self) -> CurrentFilter;
 
-    /// Puts another one into force for so long; then the one of the settings comes back by itself. Must be called
-    /// inside a runtime. Errors: why it is none.
-    fn lend(self: Arc<Self>, filter: &str, time: Duration) -> Result<(), String>;
+    /// Puts another filter into force for `time`; then that of the settings is restored. Must be called inside a runtime.
+    fn set_temporarily(self: Arc<Self>, filter: &str, time: Duration) -> Result<(), FilterError>;
 
-    /// Puts the one of the settings into force. Errors: why it is none.
-    fn restore(&self) -> Result<(), String>;
+    /// Puts the filter of the settings into force.
+    fn restore(&self) -> Result<(), FilterError>;
+}
+
+/// Why a filter was not put into force.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// What a filter must be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The log took no filter.
+    #[error("{0}")]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A filter that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce {
+pub struct CurrentFilter {
     /// As it was given.
     pub filter: String,
     /// When it ends; `None`: it is the one of the settings.
@@ -197,7 +207,7 @@ impl Wire {
         let none = || Problem::new(Code::WrongState, "this program's log has no filter");
         let log = self.hooks.log.as_ref().ok_or_else(none)?;
         if *method != Method::POST {
-            let InForce { filter, until } = log.current();
+            let CurrentFilter { filter, until } = log.current();
             let until = until.map(|at| humantime::format_rfc3339_seconds(at).to_string());
             return Ok(match form {
                 Form::Text => text_answer(filter),
@@ -213,7 +223,7 @@ impl Wire {
                     "parameter for says how long parameter filter holds, but filter is missing";
                 return Err(Problem::bad_request(why));
             }
-            log.restore().map_err(Problem::bad_request)?;
+            log.restore().map_err(|error| Problem::bad_request(error.to_string()))?;
             return Ok(ok(form));
         };
         if filter.len() > MAX_FILTER_BYTES {
@@ -223,7 +233,7 @@ impl Wire {
             );
             return Err(Problem::bad_request(detail));
         }
-        Arc::clone(log).lend(filter, time.unwrap_or(USUAL)).map_err(|why| {
+        Arc::clone(log).set_temporarily(filter, time.unwrap_or(USUAL)).map_err(|why| {
             Problem::bad_request(format!("parameter filter {}: {why}", shown(filter)))
         })?;
         Ok(ok(form))
