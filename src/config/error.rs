@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use strsim::levenshtein;
+
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -158,42 +160,13 @@ pub(super) fn nearest<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let nearest = known.into_iter().min_by_key(|word| distance(typed, word))?;
-    (distance(typed, nearest) * 2 < nearest.chars().count()).then_some(nearest)
-}
-
-/// Levenshtein's distance: letters to add, take away or change.
-fn distance(one: &str, two: &str) -> usize {
-    let two: Vec<char> = two.chars().collect();
-    let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (above, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (column, other) in two.iter().enumerate() {
-            let change = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = change.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[two.len()]
+    let nearest = known.into_iter().min_by_key(|word| levenshtein(typed, word))?;
+    (levenshtein(typed, nearest) * 2 < nearest.chars().count()).then_some(nearest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn measures_distance() {
-        fn check(one: &str, two: &str, expected: usize) {
-            assert_eq!(distance(one, two), expected, "{one} {two}");
-            assert_eq!(distance(two, one), expected, "{two} {one}");
-        }
-        check("", "", 0);
-        check("", "abc", 3);
-        check("kitten", "sitting", 3);
-        check("chunk_sise", "chunk_size", 1);
-        check("listen", "listen", 0);
-    }
 
     #[test]
     fn finds_the_nearest() {

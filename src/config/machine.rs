@@ -13,6 +13,7 @@ use super::settings::Settings;
 use crate::net::{Address, Listener};
 use crate::storage::local::marker;
 use crate::storage::local::private_dir::{self, Foreign};
+use crate::storage::store::is_full;
 use crate::tls::{CertificateFiles, Content, LoadReason, load_pair, load_roots};
 
 /// What may be done about a storage directory that is absent.
@@ -220,10 +221,6 @@ fn probe(dir: &Path) -> io::Result<u32> {
         Err(error) if !is_full(&error) => Err(error),
         Ok(()) | Err(_) => owner,
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
