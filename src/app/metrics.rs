@@ -185,15 +185,15 @@ impl Counted {
     #[rustfmt::skip] // a metric a line
     fn connections(&self, put: Put<'_>) -> fmt::Result {
         let net = &self.sources.net;
-        let protocols = [("http1", net.http1()), ("http2", net.http2())];
+        let protocols = [("http1", &net.http1), ("http2", &net.http2)];
         let total = protocols.iter().map(|(word, kind)| (label("protocol", word), kind.total()));
         let spoken: u64 = protocols.iter().map(|(_, kind)| kind.now()).sum();
-        let silent = ("none", net.accepted().now().saturating_sub(spoken));
+        let silent = ("none", net.accepted.now().saturating_sub(spoken));
         let now = protocols.iter().map(|(word, kind)| (*word, kind.now())).chain([silent]);
         let now = now.map(|(word, count)| (label("protocol", word), count));
         let most = ConstGauge::new(self.sources.max_connections as u64);
         let failures = HeaderFailure::ALL
-            .map(|why| (label("reason", why.word()), net.header_failures(why)))
+            .map(|why| (label("reason", why.word()), net.header_failures(why).get()))
             .into_iter();
         let ends = self.sources.certificates.iter().filter_map(|(listener, tls)| {
             let ends = tls.ends()?.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -203,10 +203,10 @@ impl Counted {
             ("connections", "Connections by protocol", &Series::counters(total)),
             ("connections_open", "Open connections; without a protocol during the handshake", &Series::gauges(now)),
             ("connections_open_max", "Connections that the public listener may have", &most),
-            ("tls_failures", "TLS handshakes that failed", &ConstCounter::new(net.tls_failures())),
-            ("accept_errors", "Connections that could not be accepted", &ConstCounter::new(net.accept_errors())),
+            ("tls_failures", "TLS handshakes that failed", &net.tls_failures),
+            ("accept_errors", "Connections that could not be accepted", &net.accept_errors),
             ("proxy_header_failures", "Connections closed for lack of a valid PROXY header", &Series::counters(failures)),
-            ("connections_overdue", "Connections ended by a time limit", &ConstCounter::new(net.overdue())),
+            ("connections_overdue", "Connections ended by a time limit", &net.overdue),
             ("certificate_expiry_timestamp_seconds", "When the first certificate of a listener expires, in seconds since 1970", &Series::gauges(ends)),
         ])
     }

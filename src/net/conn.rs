@@ -91,7 +91,7 @@ pub(super) async fn serve<M, S>(
     M: Fn(&Peer) -> S,
     S: HttpService,
 {
-    let _open = shared.stats.open(Stats::accepted);
+    let _open = shared.stats.open(|stats| &stats.accepted);
     let mut peer = Peer {
         address: PeerAddress::Unix,
         tls: false,
@@ -99,7 +99,7 @@ pub(super) async fn serve<M, S>(
         protocol: Protocol::Http1,
     };
     let lost = |error: std::io::Error| {
-        shared.stats.accept_failed();
+        shared.stats.accept_errors.inc();
         tracing::warn!(%error, "could not serve connection");
     };
     match accepted {
@@ -136,7 +136,7 @@ async fn choose<IO, M, S>(
     let Some(client) = client else { return };
     peer.address = client;
     let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
-        shared.stats.accept_failed();
+        shared.stats.accept_errors.inc();
         tracing::warn!(address = ?peer.address, "connection refused: receive_memory is used up");
         return;
     };
@@ -181,7 +181,7 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
         Ok(Err(error)) => tracing::debug!(address = ?peer.address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(address = ?peer.address, "TLS handshake timed out"),
     }
-    shared.stats.tls_failed();
+    shared.stats.tls_failures.inc();
     None
 }
 
@@ -195,7 +195,7 @@ async fn serve_http1<IO, S>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let _open = shared.stats.open(Stats::http1);
+    let _open = shared.stats.open(|stats| &stats.http1);
     let sizes = shared.sizes(&held.0);
     let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
     let presence = Presence::default();
@@ -219,7 +219,7 @@ async fn serve_http2<IO, S>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let _open = shared.stats.open(Stats::http2);
+    let _open = shared.stats.open(|stats| &stats.http2);
     let sizes = shared.sizes(&held.0);
     let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
     let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), None));
@@ -275,7 +275,7 @@ where
                 graceful(conn.as_mut());
             }
             Overdue::FirstByte | Overdue::Head | Overdue::Write | Overdue::Closing => {
-                shared.stats.was_overdue();
+                shared.stats.overdue.inc();
                 return;
             }
         }

@@ -128,9 +128,9 @@ impl Listener {
         loop {
             match self.accept_once().await {
                 Ok(accepted) => return accepted,
-                Err(error) if is_of_one_connection(&error) => stats.accept_failed(),
+                Err(error) if is_of_one_connection(&error) => _ = stats.accept_errors.inc(),
                 Err(error) => {
-                    stats.accept_failed();
+                    stats.accept_errors.inc();
                     tracing::warn!(address = %self.address, %error, ?pause, "could not accept connection");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_LONGEST);

@@ -88,7 +88,7 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
 ) -> Option<PeerAddress> {
     let Some(protocol) = protocol else { return Some(peer) };
     if !protocol.trusts(peer) {
-        terms.stats.header_failed(HeaderFailure::UntrustedPeer);
+        terms.stats.header_failures(HeaderFailure::UntrustedPeer).inc();
         if protocol.told.swap(true, Ordering::Relaxed) {
             tracing::debug!(address = ?peer, "connection closed: peer is not in trusted_proxies");
         } else {
@@ -101,15 +101,15 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
         Ok(Ok(said)) => return Some(said.applied_to(peer)),
         // Whoever connects to see whether it can, and goes away.
         Ok(Err(ReadError::Silent)) => {
-            terms.stats.header_failed(HeaderFailure::Silent);
+            terms.stats.header_failures(HeaderFailure::Silent).inc();
             tracing::debug!(address = ?peer, "connection closed without a PROXY header");
         }
         Ok(Err(error @ (ReadError::Io(_) | ReadError::Header(_)))) => {
-            terms.stats.header_failed(HeaderFailure::Malformed);
+            terms.stats.header_failures(HeaderFailure::Malformed).inc();
             tracing::warn!(address = ?peer, %error, "invalid PROXY header");
         }
         Err(_) => {
-            terms.stats.was_overdue();
+            terms.stats.overdue.inc();
             tracing::warn!(address = ?peer, "PROXY header timed out");
         }
     }

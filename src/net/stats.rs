@@ -1,18 +1,26 @@
 //! What metrics read about connections.
 
+use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of one listener, or of several that share it. Read at any time, exact to the moment.
 #[derive(Debug, Default)]
 pub struct Stats {
-    accepted: Connections,
-    http1: Connections,
-    http2: Connections,
-    tls_failures: AtomicU64,
-    accept_errors: AtomicU64,
-    header_failures: [AtomicU64; HeaderFailure::ALL.len()],
-    overdue: AtomicU64,
+    /// Every connection that holds a permit, also while it shakes hands.
+    pub accepted: Connections,
+    /// Connections that speak HTTP/1.1.
+    pub http1: Connections,
+    /// Connections that speak HTTP/2.
+    pub http2: Connections,
+    /// Handshakes that failed or did not end in time.
+    pub tls_failures: Counter,
+    /// Times the system refused to hand over a connection (out of descriptors, mostly).
+    pub accept_errors: Counter,
+    header_failures: [Counter; HeaderFailure::ALL.len()],
+    /// Connections ended because their peer kept silent or stopped reading beyond a limit; idle ones
+    /// that were closed in good order do not count.
+    pub overdue: Counter,
 }
 
 /// Why a connection to a listener with `proxy_protocol` was closed before its first request. One whose header did not
@@ -57,47 +65,10 @@ pub(super) struct Open {
 }
 
 impl Stats {
-    /// Every connection that holds a permit, also while it shakes hands.
+    /// Connections closed for lack of a valid PROXY header.
     #[must_use]
-    pub fn accepted(&self) -> &Connections {
-        &self.accepted
-    }
-
-    /// Connections that speak HTTP/1.1.
-    #[must_use]
-    pub fn http1(&self) -> &Connections {
-        &self.http1
-    }
-
-    /// Connections that speak HTTP/2.
-    #[must_use]
-    pub fn http2(&self) -> &Connections {
-        &self.http2
-    }
-
-    /// Handshakes that failed or did not end in time.
-    #[must_use]
-    pub fn tls_failures(&self) -> u64 {
-        self.tls_failures.load(Ordering::Relaxed)
-    }
-
-    /// Connections closed for want of a PROXY header that counts.
-    #[must_use]
-    pub fn header_failures(&self, why: HeaderFailure) -> u64 {
-        self.header_failures[why as usize].load(Ordering::Relaxed)
-    }
-
-    /// Times the system refused to hand over a connection (out of descriptors, mostly).
-    #[must_use]
-    pub fn accept_errors(&self) -> u64 {
-        self.accept_errors.load(Ordering::Relaxed)
-    }
-
-    /// Connections ended because their peer kept silent or stopped reading beyond a limit; idle ones
-    /// that were closed in good order do not count.
-    #[must_use]
-    pub fn overdue(&self) -> u64 {
-        self.overdue.load(Ordering::Relaxed)
+    pub fn header_failures(&self, why: HeaderFailure) -> &Counter {
+        &self.header_failures[why as usize]
     }
 
     pub(super) fn open(self: &Arc<Self>, kind: fn(&Self) -> &Connections) -> Open {
@@ -105,22 +76,6 @@ impl Stats {
         connections.now.fetch_add(1, Ordering::Relaxed);
         connections.total.fetch_add(1, Ordering::Relaxed);
         Open { stats: Arc::clone(self), kind }
-    }
-
-    pub(super) fn tls_failed(&self) {
-        self.tls_failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn accept_failed(&self) {
-        self.accept_errors.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn header_failed(&self, why: HeaderFailure) {
-        self.header_failures[why as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn was_overdue(&self) {
-        self.overdue.fetch_add(1, Ordering::Relaxed);
     }
 }
 

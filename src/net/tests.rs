@@ -214,7 +214,7 @@ async fn plain_http1_echoes_and_keeps_the_connection() {
         protocol: Protocol::Http1,
     };
     assert_eq!(read_answer(&mut io).await.1, format!("{peer:?}"));
-    assert_eq!((house.stats.http1().now(), house.stats.http2().total()), (1, 0));
+    assert_eq!((house.stats.http1.now(), house.stats.http2.total()), (1, 0));
     let took = house.close().await;
     assert!(took < LONG / 2, "an idle connection ends at once: {took:?}");
     ends(&mut io).await;
@@ -258,7 +258,7 @@ async fn alpn_chooses_the_protocol() {
     assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let answer = send.send_request(request("/echo", large.clone())).await.unwrap();
     assert!(answer.into_body().collect().await.unwrap().to_bytes() == large);
-    assert_eq!((house.stats.http1().total(), house.stats.http2().now()), (1, 1));
+    assert_eq!((house.stats.http1.total(), house.stats.http2.now()), (1, 1));
     house.close().await;
     conn.await.unwrap().unwrap();
 }
@@ -281,7 +281,7 @@ async fn an_idle_http2_connection_ends_in_good_order() {
     let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "through");
     timeout(LONG, conn).await.expect("the connection ends").unwrap().unwrap();
-    assert_eq!(house.stats.overdue(), 0);
+    assert_eq!(house.stats.overdue.get(), 0);
 }
 
 #[tokio::test]
@@ -301,11 +301,11 @@ async fn an_http2_peer_that_lets_no_answer_through_ends() {
     let served = send.send_request(ask("/gate").unwrap());
     let unread = send.send_request(ask("/peer").unwrap()).await.unwrap();
     tokio::time::sleep(SHORT * 4).await;
-    assert_eq!((house.stats.overdue(), house.stats.http2().now()), (0, 1));
+    assert_eq!((house.stats.overdue.get(), house.stats.http2.now()), (0, 1));
     house.gate.add_permits(1);
     let served = served.await.unwrap();
-    becomes(1, || house.stats.overdue()).await;
-    becomes(0, || house.stats.http2().now()).await;
+    becomes(1, || house.stats.overdue.get()).await;
+    becomes(0, || house.stats.http2.now()).await;
     drop((unread, served));
     let _ = timeout(LONG, conn).await.expect("the connection ends");
 }
@@ -320,18 +320,18 @@ async fn silent_stalled_and_half_said_connections_end() {
     let house = House::open(options.clone(), None);
     let mut silent = house.tcp().await;
     ends(&mut silent).await;
-    assert_eq!(house.stats.overdue(), 1);
+    assert_eq!(house.stats.overdue.get(), 1);
 
     let mut half = house.tcp().await;
     half.write_all(b"GET /echo HTTP/1.1\r\nho").await.unwrap();
     ends(&mut half).await;
-    assert_eq!(house.stats.overdue(), 2);
+    assert_eq!(house.stats.overdue.get(), 2);
 
     let mut idle = house.tcp().await;
     idle.write_all(&get("/peer")).await.unwrap();
     read_answer(&mut idle).await;
     ends(&mut idle).await;
-    assert_eq!((house.stats.overdue(), house.stats.http1().total()), (2, 3));
+    assert_eq!((house.stats.overdue.get(), house.stats.http1.total()), (2, 3));
 
     let (house, cert, _dir) = tls_house(options);
     let mut stalled = house.tcp().await;
@@ -341,12 +341,12 @@ async fn silent_stalled_and_half_said_connections_end() {
     plain.write_all(&get("/peer")).await.unwrap();
     let mut alert = Vec::new();
     timeout(LONG, plain.read_to_end(&mut alert)).await.unwrap().unwrap();
-    becomes(2, || house.stats.tls_failures()).await;
+    becomes(2, || house.stats.tls_failures.get()).await;
     // The handshake's end begins the limit of the first byte.
     let mut quiet = house.tls(&cert, "h2").await;
     let mut greeting = Vec::new();
     let _ = timeout(LONG, quiet.read_to_end(&mut greeting)).await.expect("it ends");
-    assert_eq!(house.stats.overdue(), 1);
+    assert_eq!(house.stats.overdue.get(), 1);
 }
 
 #[tokio::test]
@@ -358,8 +358,8 @@ async fn a_peer_that_reads_nothing_ends() {
     let request = format!("PUT /echo HTTP/1.1\r\nhost: here\r\ncontent-length: {REST}\r\n\r\n");
     io.write_all(request.as_bytes()).await.unwrap();
     io.write_all(&vec![1; REST]).await.unwrap();
-    becomes(1, || house.stats.overdue()).await;
-    becomes(0, || house.stats.http1().now()).await;
+    becomes(1, || house.stats.overdue.get()).await;
+    becomes(0, || house.stats.http1.now()).await;
 }
 
 /// An upload that is refused in mid-body and only then goes on, slowly.
@@ -427,7 +427,7 @@ async fn drain_lets_a_running_request_end() {
     let mut io = house.tcp().await;
     let mut silent = house.tcp().await;
     io.write_all(&get("/gate")).await.unwrap();
-    becomes(2, || house.stats.accepted().now()).await;
+    becomes(2, || house.stats.accepted.now()).await;
     house.drain.cancel();
     ends(&mut silent).await;
     let Address::Tcp(address) = house.address else { panic!() };
@@ -449,10 +449,10 @@ async fn grace_has_an_end() {
     let house = House::open(Options { shutdown_grace: Grace::new(SHORT), ..options() }, None);
     let mut io = house.tcp().await;
     io.write_all(&get("/gate")).await.unwrap();
-    becomes(1, || house.stats.http1().now()).await;
+    becomes(1, || house.stats.http1.now()).await;
     let stats = Arc::clone(&house.stats);
     assert!(house.close().await < LONG / 2);
-    assert_eq!((stats.accepted().now(), stats.http1().now()), (0, 0));
+    assert_eq!((stats.accepted.now(), stats.http1.now()), (0, 0));
     let mut rest = Vec::new();
     let _ = timeout(LONG, io.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.is_empty());
@@ -467,10 +467,10 @@ async fn no_more_connections_than_permits() {
     let mut second = house.tcp().await;
     second.write_all(&get("/peer")).await.unwrap();
     assert!(timeout(SHORT, second.read_u8()).await.is_err());
-    assert_eq!((house.stats.accepted().now(), house.stats.accepted().total()), (1, 1));
+    assert_eq!((house.stats.accepted.now(), house.stats.accepted.total()), (1, 1));
     drop(first);
     read_answer(&mut second).await;
-    assert_eq!(house.stats.accepted().total(), 2);
+    assert_eq!(house.stats.accepted.total(), 2);
     house.close().await;
 }
 
@@ -541,8 +541,8 @@ async fn a_client_ca_lets_in_only_its_own() {
     // TLS 1.3: the client learns of its refusal only after it believes the handshake done.
     let _ = stranger.write_all(&get("/peer")).await;
     assert!(timeout(LONG, stranger.read_u8()).await.unwrap().is_err());
-    becomes(1, || house.stats.tls_failures()).await;
-    assert_eq!(house.stats.http1().total(), 0);
+    becomes(1, || house.stats.tls_failures.get()).await;
+    assert_eq!(house.stats.http1.total(), 0);
 }
 
 #[tokio::test]
@@ -562,7 +562,7 @@ async fn unread_bytes_count_until_their_body_is_gone() {
     client.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 413"));
     drop(client);
-    becomes(0, || house.stats.accepted().now()).await;
+    becomes(0, || house.stats.accepted.now()).await;
     assert!(memory.left() < all, "the body is still held");
     house.gate.add_permits(1);
     becomes(all, || memory.left()).await;

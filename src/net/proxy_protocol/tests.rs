@@ -112,10 +112,14 @@ async fn only_a_trusted_peer_is_believed() {
         assert_eq!(client, expected.ok(), "{trusted:?} {peer:?} {data:?}");
         for why in HeaderFailure::ALL {
             let count = u64::from(expected == Err(why));
-            assert_eq!(listening.stats.header_failures(why), count, "{why:?} {peer:?} {data:?}");
+            assert_eq!(
+                listening.stats.header_failures(why).get(),
+                count,
+                "{why:?} {peer:?} {data:?}"
+            );
         }
         // The system gave these connections, and no limit ended them.
-        assert_eq!((listening.stats.accept_errors(), listening.stats.overdue()), (0, 0));
+        assert_eq!((listening.stats.accept_errors.get(), listening.stats.overdue.get()), (0, 0));
     };
     let (proxy, stranger) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
     let named = header(0x21, 0x11, V4);
@@ -157,7 +161,7 @@ async fn who_resets_before_the_first_byte_was_silent() {
         assert_eq!(listening.client(&mut sent.chain(Reset), peer).await, None, "{sent:?}");
         for why in HeaderFailure::ALL {
             let count = u64::from(expected == why);
-            assert_eq!(listening.stats.header_failures(why), count, "{why:?} {sent:?}");
+            assert_eq!(listening.stats.header_failures(why).get(), count, "{why:?} {sent:?}");
         }
     };
     check(b"", HeaderFailure::Silent).await;
@@ -189,7 +193,7 @@ async fn a_header_has_a_deadline_as_a_whole() {
     );
     assert_eq!(client, None);
     assert_eq!(begun.elapsed().as_secs(), 11, "the sender noticed with its next byte");
-    assert_eq!(listening.stats.overdue(), 1);
-    let failures = HeaderFailure::ALL.map(|why| listening.stats.header_failures(why));
-    assert_eq!((listening.stats.accept_errors(), failures), (0, [0; 3]), "counted once");
+    assert_eq!(listening.stats.overdue.get(), 1);
+    let failures = HeaderFailure::ALL.map(|why| listening.stats.header_failures(why).get());
+    assert_eq!((listening.stats.accept_errors.get(), failures), (0, [0; 3]), "counted once");
 }

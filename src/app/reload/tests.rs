@@ -1,0 +1,216 @@
+//! Tests of what a reload changes, and of files that hang.
+
+use super::*;
+use crate::config::{Layers, Secret};
+use crate::tls::{CertificateFiles, ClientAuth, TlsFiles};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+
+fn at(backend: &Address) -> Bound {
+    Bound { backend: Some(backend.clone()), proxied: Vec::new() }
+}
+
+/// Time is paused: it jumps to the next deadline.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_hangs_is_not_waited_for_without_end() {
+    let hangs = in_time(std::future::pending::<()>());
+    let ended = timeout(Duration::from_secs(24 * 60 * 60), hangs).await.unwrap();
+    assert!(ended.unwrap_err().to_string().contains("longer than 30s"));
+    assert_eq!(in_time(async { 5 }).await, Ok(5));
+}
+
+/// One thread hangs then, whoever sends how many signals.
+#[tokio::test(start_paused = true)]
+async fn settings_are_not_read_while_an_earlier_reading_hangs() {
+    let (release, released) = mpsc::channel::<()>();
+    let (released, begun) = (Mutex::new(released), Arc::new(AtomicU64::new(0)));
+    let times = Arc::clone(&begun);
+    let reader = Reader::new(Arc::new(move || {
+        times.fetch_add(1, Ordering::Relaxed);
+        let _ = released.lock().unwrap().recv();
+        Ok(Settings::default())
+    }));
+    assert!(reader.read().await.unwrap_err().to_string().contains("longer than 30s"));
+    for _ in 0..3 {
+        assert!(reader.read().await.unwrap_err().to_string().contains(
+            "an earlier reload is still \
+                reading its files"
+        ));
+    }
+    tokio::time::resume();
+    // From here on nothing hangs.
+    drop(release);
+    while reader.read().await.is_err_and(|error| error.to_string().contains("earlier")) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 2);
+    assert_eq!(reader.read().await.unwrap(), Settings::default());
+}
+
+/// The certificate stands in a pipe that nobody writes to, as on a network disk that hangs.
+#[tokio::test(start_paused = true)]
+async fn certificates_that_are_late_are_said_to_be_taken_and_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let [cert, key] = ["c", "k"].map(|name| dir.path().join(name));
+    let make = || {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        made.cert.pem()
+    };
+    std::fs::write(&cert, make()).unwrap();
+    let pairs = vec![CertificateFiles { cert: cert.clone(), key: key.clone() }];
+    let client_auth = ClientAuth::Required;
+    let files = TlsFiles { pairs, client_ca: None, client_auth, challenges: None };
+    let tls = Arc::new(TlsReload::load(files).unwrap());
+    let old = tls.current();
+    std::fs::remove_file(&cert).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &cert, mode).unwrap();
+    let fresh = make();
+    // Time stands still while a thread reads: it is moved on by hand.
+    let passes = async {
+        tokio::task::yield_now().await;
+        tokio::time::advance(READ_DEADLINE + Duration::from_secs(1)).await;
+    };
+    let (said, ()) = tokio::join!(reload_certificates(&tls), passes);
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("longer than 30s; they take effect when it ends"), "{said}");
+    assert!(Arc::ptr_eq(&old, &tls.current()));
+    // Opens once somebody reads.
+    tokio::task::spawn_blocking(move || std::fs::write(cert, fresh)).await.unwrap().unwrap();
+    let begun = std::time::Instant::now();
+    while Arc::ptr_eq(&old, &tls.current()) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "not taken");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// As at a start: on TCP somebody must be trusted, on a unix socket whoever may open it is.
+#[test]
+fn a_listener_that_asks_for_proxy_headers_hears_somebody() {
+    let old = Settings {
+        proxy_protocol: true,
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        ..Settings::default()
+    };
+    let fresh = Settings { trusted_proxies: Vec::new(), ..old.clone() };
+    let (tcp, unix) = ("0.0.0.0:4000".parse().unwrap(), "unix:/s".parse().unwrap());
+    let judged = |proxied: &Address| {
+        let bound = Bound { backend: None, proxied: vec![proxied.clone()] };
+        compare(&old, fresh.clone(), &bound).map(|change| change.changed)
+    };
+    let line = judged(&tcp).unwrap_err().to_string();
+    assert!(line.contains("0.0.0.0:4000") && line.contains("trusted_proxies"), "{line}");
+    assert_eq!(judged(&unix).unwrap(), ["trusted_proxies"]);
+}
+
+#[test]
+fn what_can_change_changes_and_the_rest_is_named() {
+    let old = Settings::default();
+    let fresh = Settings {
+        chunk_size: 1 << 20,
+        backend_token: Some(Secret::new("t")),
+        workers: old.workers + 1,
+        listen: ":80".parse().unwrap(),
+        ..old.clone()
+    };
+    let change = compare(&old, fresh, &at(&old.backend_listen)).unwrap();
+    assert_eq!(change.changed, ["backend_token", "chunk_size"]);
+    assert_eq!(change.fixed, ["listen", "workers"]);
+    assert_eq!(change.settings.listen, old.listen);
+    assert_eq!(change.settings.chunk_size, 1 << 20);
+    let same = compare(&change.settings, change.settings.clone(), &Bound::default()).unwrap();
+    assert!(same.changed.is_empty() && same.fixed.is_empty());
+}
+
+#[test]
+fn the_backend_is_never_left_open() {
+    let everywhere: Address = "0.0.0.0:4001".parse().unwrap();
+    let guarded = Settings {
+        backend_listen: everywhere.clone(),
+        backend_token: Some(Secret::new("t")),
+        ..Settings::default()
+    };
+    // Good for a start; but this server's listener stays where it is.
+    let fresh = Settings::default();
+    let missing = compare(&guarded, fresh, &at(&everywhere)).unwrap_err();
+    let line = ReloadError::from(missing).to_string();
+    assert!(line.starts_with("until a restart ") && line.contains("0.0.0.0:4001"), "{line}");
+}
+
+/// Each key with another value than its default, beside those that it cannot be without.
+const OTHERS: [(&str, &[&str]); 48] = [
+    ("listen = ':1'", &["listen"]),
+    ("backend_listen = ':1'", &["backend_listen"]),
+    ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
+    ("backend_tls_cert = 'c'\nbackend_tls_key = 'k'", &["backend_tls_cert", "backend_tls_key"]),
+    ("backend_tls_client_ca = 'c'", &["backend_tls_client_ca"]),
+    ("redirect_listen = ':2'", &["redirect_listen"]),
+    ("redirect_host = 'a'", &["redirect_host"]),
+    ("hsts = '1d'", &["hsts"]),
+    ("acme_domains = 'a.example'", &["acme_domains"]),
+    ("acme_contact = 'a@b.example'", &["acme_contact"]),
+    ("acme_directory = 'https://a'", &["acme_directory"]),
+    ("acme_directory_ca = 'c'", &["acme_directory_ca"]),
+    ("acme_cache = 'c'", &["acme_cache"]),
+    ("backend_allow = '::1'", &["backend_allow"]),
+    ("backend_hosts = 'a'", &["backend_hosts"]),
+    ("backend_open = true", &["backend_open"]),
+    ("backend_token = 't'", &["backend_token"]),
+    ("storage_dir = 'd'", &["storage_dir"]),
+    ("storage_must_exist = true", &["storage_must_exist"]),
+    ("lock_wait = '1s'", &["lock_wait"]),
+    ("storage_group = 'g'", &["storage_group"]),
+    ("storage_file_mode = '640'", &["storage_file_mode"]),
+    ("storage_dir_mode = '750'", &["storage_dir_mode"]),
+    ("ack = 'written'", &["ack"]),
+    ("chunk_size = 1", &["chunk_size"]),
+    ("max_chunk_size = '1GiB'", &["max_chunk_size"]),
+    ("send_ahead = 1", &["send_ahead"]),
+    ("max_upload_size = 1", &["max_upload_size"]),
+    ("max_uploads = 1", &["max_uploads"]),
+    ("max_connections = 1", &["max_connections"]),
+    ("receive_memory = '9GiB'", &["receive_memory"]),
+    ("min_free_space = 1", &["min_free_space"]),
+    ("max_idle = '1s'", &["max_idle"]),
+    ("retain_finished = '1s'", &["retain_finished"]),
+    ("failed_retention = '1s'", &["failed_retention"]),
+    ("handover_timeout = '1s'", &["handover_timeout"]),
+    ("handover_confirm_timeout = '1s'", &["handover_confirm_timeout"]),
+    ("handover_retry_for = '1s'", &["handover_retry_for"]),
+    ("callback_allow = '::1'", &["callback_allow"]),
+    ("cors_origins = 'https://a'", &["cors_origins"]),
+    ("trusted_proxies = '::1'", &["trusted_proxies"]),
+    ("proxy_protocol = true", &["proxy_protocol"]),
+    ("backend_proxy_protocol = true", &["backend_proxy_protocol"]),
+    ("doctor = false", &["doctor"]),
+    ("body_timeout = '1s'", &["body_timeout"]),
+    ("min_rate = 1", &["min_rate"]),
+    ("shutdown_grace = '1s'", &["shutdown_grace"]),
+    ("log = 'off'\nlog_format = 'json'\nworkers = 1000", &["log", "log_format", "workers"]),
+];
+
+#[test]
+fn every_setting_changes_or_is_said_to_need_a_restart() {
+    let told = include_str!("../../../docs/operations/upgrade.md");
+    let (_, told) = told.split_once("the log names it (\"settings reloaded\"): ").unwrap();
+    let (told, _) = told.split_once("\n- ").unwrap();
+    let told: Vec<_> = told.split('`').skip(1).step_by(2).collect();
+    let mut met = Vec::new();
+    for (file, keys) in OTHERS {
+        let fresh = Settings::read(&Layers::of_text(file).unwrap()).unwrap();
+        let old = Settings::default();
+        let change = compare(&old, fresh, &Bound::default()).unwrap();
+        let (can, cannot): (Vec<_>, Vec<_>) =
+            keys.iter().copied().partition(|key| told.contains(key));
+        assert_eq!(change.changed, can, "{file}");
+        assert_eq!(change.fixed, cannot, "{file}");
+        assert_eq!(old.differing(&change.settings), can, "{file}");
+        met.extend(keys.iter().map(|key| (*key).to_owned()));
+    }
+    let mut all = crate::config::keys();
+    all.sort();
+    met.sort();
+    assert_eq!(met, all);
+    assert!(told.iter().all(|key| CHANGEABLE.contains(key)), "{told:?}");
+}
