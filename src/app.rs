@@ -157,7 +157,7 @@ impl Server {
         let workers = Workers::start(settings.workers).map_err(failed)?;
         let backend_workers = Workers::named("incoming-backend", 1).map_err(failed)?;
         let memory = MemoryBudget::new(settings.connection_memory(), settings.max_connections);
-        let beside = admin::beside(&admin::Shown {
+        let hooks = admin::hooks(&admin::Observed {
             engine: &engine,
             net: &stats,
             memory: &memory,
@@ -166,7 +166,7 @@ impl Server {
             backend_workers: &backend_workers,
             max_connections: settings.max_connections.min(descriptors / 2),
         });
-        let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), beside);
+        let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), hooks);
         let grace = Grace::new(settings.shutdown_grace);
         Ok(Self {
             memory,

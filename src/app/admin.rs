@@ -1,4 +1,4 @@
-//! What those who look after a server are shown of it.
+//! What operators see of a running server: metrics, readiness, the log filter.
 
 use super::metrics::Sources;
 use super::sockets::Socket;
@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 
-/// The rooms of a server that have something to show.
-pub(super) struct Shown<'a> {
+/// The parts of a server that are observed.
+pub(super) struct Observed<'a> {
     pub(super) engine: &'a Arc<Engine>,
     pub(super) net: &'a Arc<Stats>,
     pub(super) memory: &'a Arc<MemoryBudget>,
@@ -27,27 +27,27 @@ pub(super) struct Shown<'a> {
 }
 
 /// Metrics, health and the log's filter. Must be called on the runtime that accepts.
-pub(super) fn beside(shown: &Shown<'_>) -> AdminHooks {
+pub(super) fn hooks(observed: &Observed<'_>) -> AdminHooks {
     let refusals = Arc::new(Refusals::default());
-    let certificates: Vec<(&'static str, Arc<TlsReload>)> = shown
+    let certificates: Vec<(&'static str, Arc<TlsReload>)> = observed
         .sockets
         .iter()
         .filter_map(|socket| Some((word(socket.surface), Arc::clone(socket.tls.as_ref()?))))
         .collect();
     let sources = Sources {
-        engine: Arc::clone(shown.engine),
-        net: Arc::clone(shown.net),
-        memory: Arc::clone(shown.memory),
+        engine: Arc::clone(observed.engine),
+        net: Arc::clone(observed.net),
+        memory: Arc::clone(observed.memory),
         refusals: Arc::clone(&refusals),
         certificates: certificates.clone(),
-        max_connections: shown.max_connections,
+        max_connections: observed.max_connections,
         started: SystemTime::now(),
     };
-    let workers = shown.workers.runtimes().chain(shown.backend_workers.runtimes());
-    let turns =
+    let workers = observed.workers.runtimes().chain(observed.backend_workers.runtimes());
+    let probes =
         workers.map(|(name, runtime)| EventLoopProbe::new(name.to_owned(), runtime.clone()));
     let main = EventLoopProbe::new("main".into(), Handle::current());
-    let loops = std::iter::once(main).chain(turns).collect();
+    let loops = std::iter::once(main).chain(probes).collect();
     let threads = Threads::default();
     AdminHooks {
         metrics: Arc::new(move |scrape| sources.render(scrape)),

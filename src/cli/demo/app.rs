@@ -3,9 +3,8 @@
 //! It knows the server by its backend API alone: `new_upload` over HTTP, and the handover call that comes back. A
 //! handover may be done twice, since the server repeats one whose answer it did not get.
 //!
-//! A ticket's id is not known before its secret must be named, so the secret hangs on the ticket's metadata, which the
-//! server echoes: a nonce, and the name the file is expected to have. Only who has the app's key can make the one from
-//! the other, so nothing need be kept for each ticket, and a restart forgets none.
+//! One secret is the `backendSecret` of all tickets, and the name that a file is expected to have is the metadata, which
+//! the server echoes: nothing need be kept for each ticket, and a restart forgets none.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +15,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -35,8 +33,8 @@ use crate::handover::client::{Client, Options};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Files hashed at a time: a small one need not wait for a large one.
 const HASHED_AT_ONCE: usize = 2;
+/// Of the key file.
 const KEY_BYTES: usize = 32;
-const NONCE_BYTES: usize = 16;
 
 /// What a page asks a ticket for.
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +58,7 @@ pub(super) enum NoTicket {
 
 /// The web app.
 pub(super) struct App {
-    key: AppKey,
+    secret: Secret,
     received: Received,
     /// Files to be hashed.
     unhashed: mpsc::UnboundedSender<TicketId>,
@@ -80,7 +78,7 @@ impl App {
     ) -> io::Result<(Arc<Self>, mpsc::UnboundedReceiver<TicketId>)> {
         let (unhashed, to_hash) = mpsc::unbounded_channel();
         let app = Arc::new(Self {
-            key: AppKey::open(&directory.join("app-key"))?,
+            secret: open_secret(&directory.join("app-key"))?,
             received: Received::open(directory.join("received"), storage)?,
             unhashed,
             client: Client::new(Options { timeout: DEADLINE, allow: Vec::new() }),
@@ -121,14 +119,13 @@ impl App {
     ///
     /// Cancel: there may be a ticket that nobody uses; it ends by itself.
     pub(super) async fn ticket(&self, request: &TicketRequest) -> Result<TicketId, NoTicket> {
-        let pledge = self.key.pledge(request.name.as_deref());
-        let pledge = pledge.map_err(|error| NoTicket::NotNow(error.to_string()))?;
+        let name = request.name.as_deref().map(name::harmless).unwrap_or_default();
         let size = request.size.map(|size| size.to_string());
         let mut fields = vec![
             ("signalFinishURL", self.signal_finish_url.as_str()),
             ("removeFileWhenFinished", "false"),
-            ("backendSecret", pledge.secret.expose()),
-            ("metadata", &pledge.metadata),
+            ("backendSecret", self.secret.expose()),
+            ("metadata", &name),
         ];
         fields.extend(size.as_deref().map(|size| ("length", size)));
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -154,7 +151,8 @@ impl App {
             form_urlencoded::parse(form).into_owned().collect();
         let mut field = |name| fields.remove(name).unwrap_or_default();
         let (id, metadata, secret) = (field("id"), field("metadata"), field("backendSecret"));
-        if !self.key.vouches(&metadata, &secret) {
+        // Takes the same time wherever they differ.
+        if !bool::from(self.secret.expose().as_bytes().ct_eq(secret.as_bytes())) {
             return answer::text(StatusCode::FORBIDDEN, "wrong backendSecret\n");
         }
         let Ok(id) = TicketId::parse(&id) else {
@@ -188,66 +186,24 @@ impl App {
     }
 }
 
-/// The web app's key.
-struct AppKey(Vec<u8>);
-
-/// What a ticket is asked for with.
-struct Pledge {
-    /// A nonce in hexadecimal digits, a colon, the expected name.
-    metadata: String,
-    /// Its secret.
-    secret: Secret,
-}
-
-impl AppKey {
-    /// The key in this file, made at the first start.
-    fn open(path: &Path) -> io::Result<Self> {
-        if let Some(key) = private_files::read(path)?
-            && key.len() == KEY_BYTES
-        {
-            return Ok(Self(key));
+/// The secret that the key in this file stands for; the file is made at the first start.
+fn open_secret(path: &Path) -> io::Result<Secret> {
+    let key = match private_files::read(path)? {
+        Some(key) if key.len() == KEY_BYTES => key,
+        Some(_) | None => {
+            let mut key = vec![0; KEY_BYTES];
+            getrandom::fill(&mut key).map_err(io::Error::other)?;
+            private_files::put(path, &key)?;
+            key
         }
-        let key: [u8; KEY_BYTES] = random()?;
-        private_files::put(path, &key)?;
-        Ok(Self(key.to_vec()))
-    }
-
-    /// Metadata and secret for a new ticket.
-    fn pledge(&self, expected_name: Option<&str>) -> io::Result<Pledge> {
-        let nonce: [u8; NONCE_BYTES] = random()?;
-        let name = expected_name.map(name::harmless).unwrap_or_default();
-        let metadata = format!("{}:{name}", hex(&nonce));
-        let secret = self.secret(&metadata);
-        Ok(Pledge { metadata, secret })
-    }
-
-    /// The secret that belongs to this metadata.
-    fn secret(&self, metadata: &str) -> Secret {
-        // The length first, so that no secret says anything about that of a longer metadata.
-        let mut hash = Sha256::new();
-        hash.update(&self.0);
-        hash.update(metadata.len().to_be_bytes());
-        hash.update(metadata.as_bytes());
-        Secret::new(hex(&hash.finalize()))
-    }
-
-    /// Whether this secret belongs to this metadata; takes the same time wherever they differ.
-    fn vouches(&self, metadata: &str, secret: &str) -> bool {
-        self.secret(metadata).expose().as_bytes().ct_eq(secret.as_bytes()).into()
-    }
+    };
+    Ok(Secret::new(hex(&key)))
 }
 
 /// What the file is to be called: as the client called it, else as the ticket expected.
-fn file_name(from_browser: &str, metadata: &str) -> String {
-    let expected = metadata.split_once(':').map_or("", |(_, name)| name);
+fn file_name(from_browser: &str, expected: &str) -> String {
     let unnamed = from_browser.is_empty() || from_browser == name::UNNAMED;
     name::harmless(if unnamed { expected } else { from_browser })
-}
-
-fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -269,7 +225,6 @@ mod tests {
         let storage = dir.path().canonicalize().unwrap().join("storage");
         std::fs::create_dir_all(storage.join("files")).unwrap();
         let (app, mut unhashed) = App::open(dir.path(), &storage, 1, 1).unwrap();
-        let pledge = app.key.pledge(Some("film.mp4")).unwrap();
         let id = TicketId::from_random([3; 16]);
         let id_text = id.to_string();
         let published = storage.join("files").join(&id_text);
@@ -280,12 +235,12 @@ mod tests {
                 ("id", id_text.as_str()),
                 ("filename", path),
                 ("filenameFromBrowser", "unnamed"),
-                ("metadata", pledge.metadata.as_str()),
+                ("metadata", "film.mp4"),
                 ("backendSecret", secret),
                 ("cancelled", "no"),
             ]
         };
-        let secret = pledge.secret.expose();
+        let secret = app.secret.expose();
         assert_eq!(handover(&app, &fields("guess")).await.0, 403);
         assert_eq!(handover(&app, &[]).await.0, 403);
         let mut wrong = fields(secret);
@@ -311,31 +266,23 @@ mod tests {
     }
 
     #[test]
-    fn secrets_survive_a_restart_and_fit_one_ticket() {
+    fn the_secret_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("app-key");
-        let pledge = AppKey::open(&path).unwrap().pledge(Some("film.mp4")).unwrap();
-        let again = AppKey::open(&path).unwrap();
-        let secret = pledge.secret.expose();
-        assert!(again.vouches(&pledge.metadata, secret));
-        assert!(!again.vouches(&format!("{}x", pledge.metadata), secret));
-        assert!(!again.vouches(&pledge.metadata, ""));
-        assert!(!again.vouches(&pledge.metadata, &secret[1..]));
-        assert!(!again.vouches("", secret));
-        let other = AppKey::open(&dir.path().join("other")).unwrap();
-        assert!(!other.vouches(&pledge.metadata, secret));
-        assert_ne!(again.pledge(None).unwrap().metadata, again.pledge(None).unwrap().metadata);
+        let open = |name: &str| open_secret(&dir.path().join(name)).unwrap().expose().to_owned();
+        let secret = open("app-key");
+        assert_eq!((secret.len(), open("app-key")), (2 * KEY_BYTES, secret.clone()));
+        assert_ne!(open("other"), secret);
     }
 
     #[test]
     fn names() {
-        let check = |from: &str, metadata: &str, expected: &str| {
-            assert_eq!(file_name(from, metadata), expected, "{from:?} {metadata:?}");
+        let check = |from: &str, asked: &str, expected: &str| {
+            assert_eq!(file_name(from, asked), expected, "{from:?} {asked:?}");
         };
-        check("film.mp4", "00:other", "film.mp4");
-        check("unnamed", "00:film:1.mp4", "film:1.mp4");
-        check("", "00:", "unnamed");
+        check("film.mp4", "other", "film.mp4");
+        check("unnamed", "film:1.mp4", "film:1.mp4");
+        check("", "", "unnamed");
         check("unnamed", "", "unnamed");
-        check("../../x\0<script>", "00:", "x<script>");
+        check("../../x\0<script>", "", "x<script>");
     }
 }
