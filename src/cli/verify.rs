@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::examine::{Depth, Shelf};
+use self::examine::{Depth, StoredUploads};
 use self::finding::{Finding, Kind};
 use self::report::Report;
 use super::uploads::{IdError, is_beginning, only};
@@ -24,7 +24,7 @@ use crate::core::units;
 use crate::storage::journal::JournalStore;
 use crate::storage::store::Store;
 
-/// What to look at.
+/// What to examine.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct VerifyArgs {
     /// Uploads to check: ticket ids or their beginnings, as logs show them [default: the whole directory]
@@ -44,7 +44,7 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// Looks at everything and prints what is wrong.
+/// Examines everything and prints what is wrong.
 ///
 /// # Errors
 /// Something is damaged (exit code 1); the directory cannot be read, or the command line is wrong
@@ -60,16 +60,16 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     {
         return Err(CliError::Usage(IdError::Invalid(wrong.clone()).to_string()));
     }
-    let shelf = Shelf::open(dir, settings.ack.into()).map_err(cannot)?;
+    let stored = StoredUploads::open(dir, settings.ack.into()).map_err(cannot)?;
     let mut ids = Vec::new();
     for typed in &args.ids {
         ids.push(match TicketId::parse(typed) {
             Ok(id) => id,
-            Err(_) => whole(&shelf, typed).map_err(cannot)?.map_err(CliError::failed)?,
+            Err(_) => whole(&stored, typed).map_err(cannot)?.map_err(CliError::failed)?,
         });
     }
     let depth = if args.deep { Depth::Bytes } else { Depth::Names };
-    let report = look(&shelf, dir, &ids, depth).map_err(cannot)?;
+    let report = examine_all(&stored, dir, &ids, depth).map_err(cannot)?;
     print(&if args.json { report.json() } else { report.text() })?;
     match report.damaged() {
         0 => Ok(()),
@@ -78,20 +78,25 @@ pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
 }
 
 /// The only id here that begins so, of whatever lies here.
-fn whole(shelf: &Shelf, typed: &str) -> std::io::Result<Result<TicketId, IdError>> {
-    let mut ids: HashSet<TicketId> = shelf.journals.list()?.into_iter().collect();
-    ids.extend(shelf.store.parts()?);
-    ids.extend(shelf.store.files()?);
+fn whole(stored: &StoredUploads, typed: &str) -> std::io::Result<Result<TicketId, IdError>> {
+    let mut ids: HashSet<TicketId> = stored.journals.list()?.into_iter().collect();
+    ids.extend(stored.store.parts()?);
+    ids.extend(stored.store.files()?);
     ids.retain(|id| id.to_string().starts_with(typed));
     Ok(only(typed, ids.into_iter().collect(), usize::MAX))
 }
 
-/// All of it, and a second time what seemed wrong.
-fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::Result<Report> {
+/// Examines all of it, and a second time what seemed wrong.
+fn examine_all(
+    stored: &StoredUploads,
+    dir: &Path,
+    ids: &[TicketId],
+    depth: Depth,
+) -> std::io::Result<Report> {
     // What belongs to a journal is listed before the journals: it is made after its journal.
-    let (parts, files) = (shelf.store.parts()?, shelf.store.files()?);
-    let leftovers = shelf.journals.leftovers()?;
-    let journals: HashSet<TicketId> = shelf.journals.list()?.into_iter().collect();
+    let (parts, files) = (stored.store.parts()?, stored.store.files()?);
+    let leftovers = stored.journals.leftovers()?;
+    let journals: HashSet<TicketId> = stored.journals.list()?.into_iter().collect();
     let mut report = Report::new(dir);
     let mut asked: Vec<TicketId> =
         if ids.is_empty() { journals.iter().copied().collect() } else { ids.to_vec() };
@@ -105,7 +110,7 @@ fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::R
         bar.set_style(style.progress_chars("=> "));
     }
     for id in asked {
-        if !shelf.upload(id, depth, &mut report.bytes).is_empty() {
+        if !stored.upload(id, depth, &mut report.bytes).is_empty() {
             suspect.push(id);
         }
         bar.inc(1);
@@ -120,13 +125,13 @@ fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::R
         report.findings.push(Finding::new(*id, Kind::Unknown, "nothing is stored under this id"));
     }
     if !suspect.is_empty() || !orphans.is_empty() || !leftovers.is_empty() {
-        std::thread::sleep(SECOND_LOOK);
+        std::thread::sleep(RECHECK_AFTER);
     }
     for id in suspect {
-        report.findings.extend(shelf.settled(id, depth, &mut report.bytes));
+        report.findings.extend(stored.settled(id, depth, &mut report.bytes));
     }
     for (id, kind) in orphans {
-        report.findings.extend(shelf.orphan(id, kind));
+        report.findings.extend(stored.orphan(id, kind));
     }
     if ids.is_empty() {
         // Of a birth under way, or of one that a crash broke off.
@@ -137,5 +142,5 @@ fn look(shelf: &Shelf, dir: &Path, ids: &[TicketId], depth: Depth) -> std::io::R
     Ok(report)
 }
 
-/// Between the two looks: longer than a server on a busy disk takes from one step to the next.
-const SECOND_LOOK: Duration = Duration::from_millis(500);
+/// Between the first and the second examination: longer than a server on a busy disk takes from one step to the next.
+const RECHECK_AFTER: Duration = Duration::from_millis(500);

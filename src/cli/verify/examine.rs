@@ -22,7 +22,7 @@ use crate::storage::local::store::LocalStore;
 use crate::storage::store::Store;
 
 /// A storage directory that is looked at.
-pub(super) struct Shelf {
+pub(super) struct StoredUploads {
     pub(super) store: LocalStore,
     pub(super) journals: LocalJournals,
     ack: Durability,
@@ -37,7 +37,7 @@ pub(super) enum Depth {
     Bytes,
 }
 
-impl Shelf {
+impl StoredUploads {
     /// Errors: no storage directory, or one that cannot be read.
     pub(super) fn open(dir: &Path, ack: Durability) -> io::Result<Self> {
         let store = LocalStore::look(dir)?;
@@ -68,13 +68,13 @@ impl Shelf {
                 return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
             }
         };
-        let mut look = Look { shelf: self, id, depth, bytes, found: Vec::new() };
-        look.journal(tail, &replayed);
-        look.bytes_of(&replayed.upload);
-        look.found
+        let mut examination = Examination { stored: self, id, depth, bytes, found: Vec::new() };
+        examination.journal(tail, &replayed);
+        examination.bytes_of(&replayed.upload);
+        examination.found
     }
 
-    /// As [`Shelf::upload`], of a state that stands: a journal that moves on meanwhile is read again.
+    /// As [`StoredUploads::upload`], of a state that stands: a journal that moves on meanwhile is read again.
     pub(super) fn settled(&self, id: TicketId, depth: Depth, bytes: &mut u64) -> Vec<Finding> {
         let journal = || self.checksum(id).ok();
         let mut found = Vec::new();
@@ -144,16 +144,16 @@ impl Shelf {
     }
 }
 
-/// One look at one upload.
-struct Look<'a> {
-    shelf: &'a Shelf,
+/// The examination of one upload.
+struct Examination<'a> {
+    stored: &'a StoredUploads,
     id: TicketId,
     depth: Depth,
     bytes: &'a mut u64,
     found: Vec<Finding>,
 }
 
-impl Look<'_> {
+impl Examination<'_> {
     fn add(&mut self, kind: Kind, detail: impl Into<String>) {
         self.found.push(Finding::new(self.id, kind, detail));
     }
@@ -202,7 +202,7 @@ impl Look<'_> {
     fn bytes_of(&mut self, upload: &Upload) {
         match upload.phase() {
             Phase::New | Phase::Uploading => {
-                match integrity::check(&self.shelf.store, self.id, upload) {
+                match integrity::check(&self.stored.store, self.id, upload) {
                     Ok(()) if self.depth == Depth::Bytes => self.read_part(upload),
                     Ok(()) => {}
                     Err(lack @ Mismatch::Unreadable(_)) => {
@@ -226,7 +226,7 @@ impl Look<'_> {
             }
             Phase::Finished { .. } => {
                 if upload.removes_file()
-                    && matches!(self.shelf.store.published(self.id), Ok(Some(_)))
+                    && matches!(self.stored.store.published(self.id), Ok(Some(_)))
                 {
                     self.add(Kind::BytesLeft, "finished, but its file is not removed yet");
                 }
@@ -237,14 +237,14 @@ impl Look<'_> {
     }
 
     fn no_part(&mut self) {
-        if !matches!(self.shelf.store.open(self.id), Ok(None)) {
+        if !matches!(self.stored.store.open(self.id), Ok(None)) {
             self.add(Kind::BytesLeft, "its part is no longer needed and not removed yet");
         }
     }
 
     /// The published file, which the backend may have taken if it was called.
     fn file(&mut self, upload: &Upload, calls: u32, may_be_taken: bool) {
-        let length = match self.shelf.store.published(self.id) {
+        let length = match self.stored.store.published(self.id) {
             Ok(Some(length)) => length,
             Ok(None) if may_be_taken => {
                 return self.add(
@@ -275,7 +275,7 @@ impl Look<'_> {
 
     /// Every acknowledged byte of the part.
     fn read_part(&mut self, upload: &Upload) {
-        let part = match self.shelf.store.open(self.id) {
+        let part = match self.stored.store.open(self.id) {
             Ok(Some(part)) => part,
             // In its place meanwhile, or nothing is claimed.
             Ok(None) => return,
@@ -300,7 +300,7 @@ impl Look<'_> {
     fn read_file(&mut self, upload: &Upload) {
         let mut hash = sha2::Sha256::new();
         let mut read = || -> io::Result<()> {
-            let mut file = self.shelf.store.read(self.id, 0)?;
+            let mut file = self.stored.store.read(self.id, 0)?;
             let mut buffer = vec![0; READ_BYTES];
             loop {
                 match file.read(&mut buffer)? {
@@ -316,7 +316,7 @@ impl Look<'_> {
             }
         };
         match read() {
-            // The backend has taken it meanwhile; the second look would say if not.
+            // The backend has taken it meanwhile; the second examination would say if not.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.add(Kind::FileUnreadable, error.to_string()),
             Ok(()) => {

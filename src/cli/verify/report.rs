@@ -9,7 +9,7 @@ use super::finding::{Finding, Rank};
 use crate::cli::terminal;
 use crate::core::units;
 
-/// The outcome of a look.
+/// The outcome of an examination.
 pub(super) struct Report {
     dir: PathBuf,
     /// Uploads looked at.
