@@ -26,10 +26,10 @@ use crate::wire::{Caller, Surface, Wire};
 use arc_swap::ArcSwap;
 pub use options::wait_for_storage;
 use options::{
-    caution, caution_of_open_backend, client_options, open_engine, proxy_protocol, wire_options,
+    client_options, log_warnings, open_engine, proxy_protocol, warn_of_open_backend, wire_options,
 };
 pub use reload::Load;
-use reload::{Reader, Reloads, Running};
+use reload::{Reader, Reloadable, Reloads};
 use sockets::Purpose;
 pub use sockets::{Inherited, MissingGuard, PassedSocketError, Socket};
 use std::future::Future;
@@ -37,8 +37,8 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use stop::Ending;
-pub use stop::{end_at_second, stop_on_signal};
+use stop::Shutdown;
+pub use stop::{exit_at_second, stop_on_signal};
 use systemd::Notifier;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -140,9 +140,9 @@ impl Server {
         sockets: Vec<Socket>,
     ) -> Result<Self, StartError> {
         disable_huge_pages();
-        caution(&settings);
+        log_warnings(&settings);
         for socket in sockets.iter().filter(|socket| socket.surface != Surface::Public) {
-            caution_of_open_backend(&settings, socket.listener.local_address());
+            warn_of_open_backend(&settings, socket.listener.local_address());
         }
         let descriptors = sockets::raise_file_limit();
         if settings.max_connections > descriptors / 2 {
@@ -299,7 +299,7 @@ impl Server {
         serving.spawn(Arc::clone(&self.engine).sweep());
         serving.close();
 
-        let mut running = Running {
+        let mut reloadable = Reloadable {
             reader: self.load.take().map(Reader::new),
             backend: backend.map(|(_, address)| address),
             engine: Arc::clone(&self.engine),
@@ -309,8 +309,8 @@ impl Server {
             reloads,
             settings: self.settings,
         };
-        on_sighup(&mut running, notifier, &status, &stop).await;
-        let ending = Ending {
+        on_sighup(&mut reloadable, notifier, &status, &stop).await;
+        let shutdown = Shutdown {
             engine: self.engine,
             drain: self.drain,
             serving,
@@ -319,7 +319,7 @@ impl Server {
             workers: self.workers,
             backend_workers: self.backend_workers,
         };
-        ending.end(running.settings.shutdown_grace, notifier).await;
+        shutdown.run(reloadable.settings.shutdown_grace, notifier).await;
     }
 
     /// Tells where a passed socket is not where its setting says.
@@ -376,7 +376,7 @@ impl Server {
 
 /// Tells that all is ready and waits for `stop`; a hang-up signal meanwhile reloads.
 async fn on_sighup(
-    running: &mut Running,
+    reloadable: &mut Reloadable,
     notifier: &Notifier,
     status: &str,
     stop: &CancellationToken,
@@ -389,7 +389,7 @@ async fn on_sighup(
     while stop.run_until_cancelled(hangup.recv()).await.is_some() {
         notifier.reloading();
         // A file that hangs must not keep the server from stopping. Nothing is half in force then.
-        match stop.run_until_cancelled(running.reload()).await {
+        match stop.run_until_cancelled(reloadable.reload()).await {
             None => return,
             Some(Ok(())) => notifier.ready(&status),
             Some(Err(error)) => notifier.ready(&format_args!("{status}; not reloaded: {error}")),

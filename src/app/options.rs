@@ -1,4 +1,4 @@
-//! Settings become the options of each room.
+//! Turns settings into the options of each module.
 
 use super::StartError;
 use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
@@ -54,14 +54,14 @@ pub async fn wait_for_storage(directory: &Path, at_most: Duration) {
             let at_most = humantime::format_duration(at_most);
             tracing::warn!(holder, %at_most, "waiting for another server to release the storage directory");
         }
-        tokio::time::sleep(LOCK_LOOK.min(left)).await;
+        tokio::time::sleep(LOCK_POLL.min(left)).await;
     }
 }
 
-/// How often it is looked whether another server has left.
-const LOCK_LOOK: Duration = Duration::from_millis(100);
+/// How often the lock of another server is tried.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// What the engine is told of the settings.
+/// The options of the engine.
 pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
     engine::options::Options {
         ack: settings.ack.into(),
@@ -85,7 +85,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
     }
 }
 
-/// What the HTTP surface is told of the settings.
+/// The options of the HTTP surface.
 pub(super) fn wire_options(settings: &Settings) -> wire::Options {
     let any = settings.cors_origins.iter().any(|origin| origin == "*");
     wire::Options {
@@ -109,15 +109,15 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_str().unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Says in the log that whoever is on this machine may use the backend API, where that is so and nobody chose it.
-pub(super) fn caution_of_open_backend(settings: &Settings, address: &Address) {
+/// Logs a warning where every user of this machine may call the backend API and no setting says so.
+pub(super) fn warn_of_open_backend(settings: &Settings, address: &Address) {
     if settings.opens_backend_to_local_users(address) {
         tracing::warn!(%address, cure = BACKEND_GUARD, "every local user can call the backend API");
     }
 }
 
-/// Says in the log what of the settings is mostly a mistake.
-pub(super) fn caution(settings: &Settings) {
+/// Logs a warning for each setting that is mostly a mistake.
+pub(super) fn log_warnings(settings: &Settings) {
     if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
         tracing::warn!(
             networks,
@@ -140,7 +140,7 @@ pub(super) fn proxy_protocol(settings: &Settings, surface: Surface) -> Option<Ar
     asked.then(|| Arc::new(ProxyProtocol::new(settings.trusted_proxies.clone())))
 }
 
-/// What the client of backends is told of the settings.
+/// The options of the client that calls backends.
 pub(super) fn client_options(settings: &Settings) -> client::Options {
     let rules = settings.callback_allow.iter().map(|rule| match rule {
         CallbackRule::Host(host) => client::Rule::Host(host.clone()),

@@ -11,7 +11,7 @@
 //!
 //! Requests see new settings from their next step on; a chunk under way keeps its pace, time-outs and limits.
 
-use super::options::{caution, client_options, engine_options, wire_options};
+use super::options::{client_options, engine_options, log_warnings, wire_options};
 use super::sockets::{MissingGuard, check_backend_guard, check_trusted_proxies};
 use super::telemetry;
 use crate::config::{ConfigError, Settings};
@@ -61,8 +61,8 @@ pub(super) enum ReloadError {
 #[error("reading takes longer than {READ_DEADLINE:?}")]
 pub(super) struct Late;
 
-/// What is in force, and the rooms where it is.
-pub(super) struct Running {
+/// The settings in force, and the parts of the server that use them.
+pub(super) struct Reloadable {
     pub(super) settings: Settings,
     /// Reads settings; none: they never change.
     pub(super) reader: Option<Reader>,
@@ -113,7 +113,7 @@ changeable! {
     body_timeout, min_rate, shutdown_grace, log, doctor,
 }
 
-impl Running {
+impl Reloadable {
     /// Reads settings and certificates again, each for itself, and puts in force what can be. The error is what
     /// was not taken; it has been logged.
     ///
@@ -166,7 +166,7 @@ impl Running {
             protocol.trust(settings.trusted_proxies.clone());
         }
         if changed.contains(&"trusted_proxies") {
-            caution(&settings);
+            log_warnings(&settings);
         }
         self.settings = settings;
         tracing::info!(changed = changed.join(", "), "settings reloaded");

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// What runs when a stop begins.
-pub(super) struct Ending {
+pub(super) struct Shutdown {
     pub(super) engine: Arc<Engine>,
-    /// Told to stop by it: everything but transfers, commits and calls under way.
+    /// Stops everything but transfers, commits and calls under way.
     pub(super) drain: CancellationToken,
     /// Listeners with their connections, and what goes on beside them.
     pub(super) serving: TaskTracker,
@@ -61,11 +61,11 @@ impl Deadlines {
     }
 }
 
-impl Ending {
+impl Shutdown {
     /// Lets everything end, `grace` being what running requests have.
     ///
     /// Cancel: what has not ended yet is left where it stands; what was acknowledged holds.
-    pub(super) async fn end(self, grace: Duration, notifier: &Notifier) {
+    pub(super) async fn run(self, grace: Duration, notifier: &Notifier) {
         tracing::info!("stopping");
         let within = Deadlines::of(grace);
         notifier.stopping(within.total());
@@ -115,7 +115,7 @@ async fn end_workers<const SETS: usize>(sets: [Workers; SETS], within: Duration)
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     use tokio::signal::unix::{SignalKind, signal};
-    end_at_second(&[(SIGTERM, SECOND_SIGNAL), (SIGINT, SECOND_SIGNAL)])?;
+    exit_at_second(&[(SIGTERM, SECOND_SIGNAL), (SIGINT, SECOND_SIGNAL)])?;
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -134,7 +134,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 /// The second of these signals to come, whichever it is, ends the process at once with the code beside it, in the
 /// signal's handler: also while every thread waits for a terminal or a pipe that nobody reads. The first one is for
 /// others to handle.
-pub fn end_at_second(signals: &[(i32, i32)]) -> std::io::Result<()> {
+pub fn exit_at_second(signals: &[(i32, i32)]) -> std::io::Result<()> {
     use signal_hook::flag;
     let asked = Arc::new(AtomicBool::new(false));
     for &(signal, code) in signals {

@@ -27,7 +27,7 @@ use tokio::runtime::Builder;
 
 use super::credentials::CredentialsError;
 use super::{CliError, terminal};
-use crate::app::end_at_second;
+use crate::app::exit_at_second;
 use crate::client::{CallError, Connector, Endpoint, InvalidToken};
 use crate::net::Workers;
 use backend::Backend;
@@ -131,7 +131,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let all = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| kind.as_raw_value());
-    let second = end_at_second(&all.map(|number| (number, 128 + number)));
+    let second = exit_at_second(&all.map(|number| (number, 128 + number)));
     let (Ok(mut terminate), Ok(())) = (signal(SignalKind::terminate()), second) else {
         return std::future::pending().await;
     };

@@ -22,7 +22,7 @@ use self::jobs::{Jobs, jobs};
 use self::reporter::Form;
 use self::run::{Outcome, Run};
 use super::CliError;
-use crate::app::end_at_second;
+use crate::app::exit_at_second;
 use crate::client::Pace;
 use crate::core::units;
 
@@ -120,7 +120,7 @@ fn stopped() -> Result<impl Future<Output = i32>, CliError> {
     let listen = |kind| signal(kind).map_err(failed);
     let all = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let codes = all.map(|kind| (kind.as_raw_value(), 128 + kind.as_raw_value()));
-    end_at_second(&codes).map_err(failed)?;
+    exit_at_second(&codes).map_err(failed)?;
     let (mut interrupt, mut terminate, mut hangup) = (
         listen(SignalKind::interrupt())?,
         listen(SignalKind::terminate())?,
