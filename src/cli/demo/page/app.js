@@ -104,7 +104,7 @@ async function askTicket(name, size) {
   } catch { throw { offline: true }; }
   if (answer.ok && isTicket(body.id)) return body.id;
   if ([502, 503, 504].includes(answer.status)) throw { offline: true };
-  throw { text: typeof body.error === 'string' ? body.error : `the web app gave no ticket (status ${answer.status})` };
+  throw { text: typeof body.error === 'string' ? body.error : `the web app issued no ticket (status ${answer.status})` };
 }
 
 let ticketsAsked = 0;
@@ -128,7 +128,7 @@ const open = new Set(); // cards that are not over
 const STATE_WORDS = {
   uploading: 'Uploading',
   paused: 'Paused',
-  'handing-over': 'All of it is there, the web app is taking it over',
+  'handing-over': 'All bytes are stored, the web app takes the file',
   finished: 'Finished, the web app has it',
   cancelled: 'Cancelled',
   error: 'Failed',
@@ -137,7 +137,7 @@ const STATE_WORDS = {
 const PLAIN_WORDS = {
   'connecting to upload server': 'Connecting',
   'asking upload server what it has': STATE_WORDS.uploading,
-  'comparing file with what upload server has': 'Comparing the file with what is there already',
+  'comparing file with what upload server has': 'Comparing the file with the server',
   'transfer file chunks to upload server': STATE_WORDS.uploading,
   'handing file to app': STATE_WORDS['handing-over'],
 };
@@ -163,7 +163,7 @@ class Card {
     this.parts.name.textContent = this.name;
     this.parts.name.title = this.name;
     this.parts.track.setAttribute('aria-label', `Progress of ${this.name}`);
-    this.parts.dismiss.setAttribute('aria-label', `Take ${this.name} off the list`);
+    this.parts.dismiss.setAttribute('aria-label', `Remove ${this.name} from the list`);
     for (const verb of ['now', 'pause', 'cancel', 'again']) this.parts[verb].setAttribute('aria-description', this.name);
     this.parts.pause.onclick = () => this.uploader?.pause(this.uploader.paused ? 'unpause' : 'pause');
     this.parts.now.onclick = () => this.uploader?.start();
@@ -306,7 +306,7 @@ class Card {
     setText(parts.pause, up?.paused ? 'Resume' : 'Pause');
     parts.pause.disabled = over || !up || !(up.can_pause || up.paused);
     parts.cancel.disabled = over || this.cancelledHere || Boolean(up && !up.can_cancel && !up.paused);
-    parts.cancel.title = !over && up && !up.can_cancel && !up.paused ? 'Too late: all of it has been sent' : '';
+    parts.cancel.title = !over && up && !up.can_cancel && !up.paused ? 'Too late: all bytes are sent' : '';
     const waits = !over && up && up.retry_in_s !== null;
     parts.now.hidden = !waits;
 
@@ -394,7 +394,7 @@ class Unfinished {
     this.resume = part('resume');
     this.resume.hidden = !entry.resume;
     for (const button of [this.resume, part('forget')]) button.setAttribute('aria-description', name);
-    this.how = entry.resume ? '' : ': choose the file again to go on';
+    this.how = entry.resume ? '' : ': choose the file again to resume';
     this.resume.onclick = () => this.goOn();
     part('forget').onclick = () => {
       cancelOnServer(entry.upload_id, 'cancelled by the user');
@@ -410,7 +410,7 @@ class Unfinished {
       card.id = this.entry.upload_id;
       card.follow(uploader);
     } catch (error) {
-      notice(error.name === 'NotAllowedError' ? 'Without leave to read the file it has to be chosen again.' : `${shownName(this.entry.name)} was changed, moved or removed: choose it again to upload it anew.`);
+      notice(error.name === 'NotAllowedError' ? 'Permission to read the file was denied: choose it again.' : `${shownName(this.entry.name)} was changed, moved or removed: choose it again to start over.`);
     }
   }
 
@@ -446,7 +446,7 @@ class Unfinished {
       if (!status) {
         setText(this.text, ` is not finished${this.how}.`);
       } else if (status.state === 'handing_over') {
-        setText(this.text, ' is all there, the web app is taking it over.');
+        setText(this.text, ' is stored completely, the web app takes it.');
         this.node.querySelector('.forget').hidden = this.resume.hidden = true;
         query = '?wait=25&state=handing_over';
       } else {
