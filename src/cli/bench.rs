@@ -7,7 +7,6 @@
 
 mod backend;
 mod connection;
-mod delay_proxy;
 mod dialect;
 mod load;
 mod own;
@@ -15,7 +14,6 @@ mod plan;
 mod process;
 mod report;
 mod target;
-mod tls_cost;
 mod verdict;
 
 use std::io::{self, Write};
@@ -28,10 +26,9 @@ use tokio::runtime::Builder;
 use super::credentials::CredentialsError;
 use super::{CliError, terminal};
 use crate::app::exit_at_second;
-use crate::client::{CallError, Connector, Endpoint, InvalidToken};
+use crate::client::{CallError, Connector, InvalidToken};
 use crate::net::Workers;
 use backend::Backend;
-use delay_proxy::DelayProxy;
 use dialect::File;
 use load::Load;
 pub use plan::BenchArgs;
@@ -61,8 +58,6 @@ enum BenchError {
     Refused { path: String, status: hyper::StatusCode, text: String },
     #[error("an upload task panicked: {0}")]
     Task(#[from] tokio::task::JoinError),
-    #[error("{0}")]
-    InMemory(#[from] io::Error),
     #[error("{what}: {error}")]
     Io { what: &'static str, error: io::Error },
     #[error("{}: {error}", terminal::path(path))]
@@ -71,10 +66,6 @@ enum BenchError {
     Random(getrandom::Error),
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("--rtt-proxy needs a TCP address, not {0}")]
-    DelayUnix(Endpoint),
     #[error("the server did not start:\n{0}")]
     NotStarted(String),
     #[error("the server did not start to listen in time")]
@@ -142,15 +133,9 @@ async fn stopped() {
 }
 
 async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, BenchError> {
-    let tls_cost = if plan.tls() { Some(tls_cost::seconds_per_gib()?) } else { None };
     let backend = Backend::start(plan).await?;
     let target = Target::open(plan)?;
-    let proxy = match &plan.line {
-        Some(delay) => Some(DelayProxy::start(delay, target.public()).await?),
-        None => None,
-    };
-    let public = proxy.as_ref().map_or_else(|| target.public().clone(), DelayProxy::endpoint);
-    let connector = target.connector(public, plan.protocol)?;
+    let connector = target.connector(plan.protocol)?;
     // A process that is not there is told of before anything is begun.
     target.usage().await?;
     let files = target.files(plan, &backend.url()).await?;
@@ -168,7 +153,7 @@ async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, BenchErr
             return Err(error);
         }
     };
-    Ok(Report::new(plan, &bytes, end.as_ref(), tls_cost, in_flight))
+    Ok(Report::new(plan, &bytes, end.as_ref(), in_flight))
 }
 
 /// The bytes, the end of the files where they end, and how many chunks were in flight.

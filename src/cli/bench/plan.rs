@@ -1,14 +1,13 @@
 //! What is to be measured: the command line, checked once.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ArgGroup;
 
 use super::super::{CliError, positive_size, secret};
 use super::dialect::Dialect;
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
-use crate::config::{Secret, duration_text, size_text};
+use crate::config::{Secret, size_text};
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -82,13 +81,6 @@ pub struct BenchArgs {
     /// system's temporary folder]
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     pub dir: Option<PathBuf>,
-    /// Simulate a network with this round-trip time, such as 100ms
-    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
-    pub rtt_proxy: Option<Duration>,
-    /// Megabits per second of that network, each way [default: no limit]
-    #[arg(long, value_name = "MBIT", requires = "rtt_proxy",
-        value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub line_rate: Option<u32>,
     /// Threads of the client [default: one per CPU]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub client_threads: Option<u32>,
@@ -98,14 +90,6 @@ pub struct BenchArgs {
     /// Flags for the started server, after `--`
     #[arg(last = true, value_name = "SERVER_FLAGS", conflicts_with = "url")]
     pub server: Vec<String>,
-}
-
-/// A line that takes its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DelayPlan {
-    pub(super) rtt: Duration,
-    /// Bytes a second, each way.
-    pub(super) rate: Option<u64>,
 }
 
 /// Whose server is measured.
@@ -140,7 +124,6 @@ pub(super) struct Plan {
     pub(super) file: u64,
     pub(super) start_at: u64,
     pub(super) frame: usize,
-    pub(super) line: Option<DelayPlan>,
     pub(super) client_threads: usize,
 }
 
@@ -210,10 +193,6 @@ impl Plan {
             file,
             start_at: args.start_at,
             frame: frame.min(super::dialect::FRAME_MOST),
-            line: args.rtt_proxy.map(|rtt| DelayPlan {
-                rtt,
-                rate: args.line_rate.map(|mbit| u64::from(mbit) * 1_000_000 / 8),
-            }),
             client_threads: args.client_threads.map_or(cores, |count| count as usize),
         })
     }
@@ -292,8 +271,6 @@ mod tests {
         check("--chunk 0", "at least 1 byte");
         check("--url x", "--url");
         check("--url http://a --tls", "--url");
-        check("--line-rate 5", "--rtt-proxy");
         check("--as ftp --url http://a", "ftp");
-        check("--rtt-proxy fast", "fast");
     }
 }

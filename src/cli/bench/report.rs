@@ -40,8 +40,6 @@ pub(super) struct Report {
     acknowledgements: Times,
     server_cpu: Option<Cost>,
     client_cpu: Cost,
-    /// Of taking TLS off these bytes, by itself.
-    tls_cpu_floor: Option<f64>,
     server_memory: Option<MemoryUse>,
     disk_syncs: Option<Syncs>,
     completion: Option<Completion>,
@@ -79,29 +77,19 @@ struct Completion {
 
 impl Report {
     /// Of the bytes, and of the end of the files where they end.
-    pub(super) fn new(
-        plan: &Plan,
-        bytes: &Phase,
-        end: Option<&Phase>,
-        tls_cpu_floor: Option<f64>,
-        senders: usize,
-    ) -> Self {
+    pub(super) fn new(plan: &Plan, bytes: &Phase, end: Option<&Phase>, senders: usize) -> Self {
         let measured = plan.measured_bytes();
         let gib = measured as f64 / f64::from(1 << 30);
         let seconds = bytes.wall.as_secs_f64();
         let server = bytes.before.cpu.zip(bytes.after.cpu).map(|(from, to)| to.since(from));
         let syncs = bytes.before.syncs.zip(bytes.after.syncs).map(|(from, to)| to.since(from));
-        let tls = Duration::try_from_secs_f64(tls_cpu_floor.unwrap_or(0.0) * gib);
         let limit = verdict::limit(&Measured {
             wall: bytes.wall,
-            rate: measured as f64 / seconds,
-            line: plan.line.as_ref().and_then(|line| line.rate),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             client_threads: plan.client_threads,
             client: bytes.client.total(),
             server: server.map(Cpu::total),
             machine: bytes.machine,
-            tls: tls.unwrap_or_default(),
             // Chunks of one upload share their syncs.
             in_flight: senders.min(plan.uploads as usize),
             syncs: syncs.map_or(Duration::ZERO, |syncs| syncs.time),
@@ -125,7 +113,6 @@ impl Report {
             acknowledgements: Times::of(&bytes.acks),
             server_cpu: server.map(|cpu| Cost::of(cpu, gib)),
             client_cpu: Cost::of(bytes.client, gib),
-            tls_cpu_floor,
             server_memory: bytes.after.memory,
             disk_syncs: syncs
                 .map(|syncs| Syncs { count: syncs.count, seconds: syncs.time.as_secs_f64() }),
@@ -176,9 +163,6 @@ impl Report {
             None => row("server CPU", "unknown: name its process with --server-pid".into()),
         }
         row("client CPU", self.client_cpu.text());
-        if let Some(floor) = self.tls_cpu_floor {
-            row("decryption alone", format!("{floor:.2} CPU s/GiB on this machine"));
-        }
         if let Some(memory) = self.server_memory {
             row(
                 "server memory",

@@ -85,19 +85,10 @@ impl Target {
         }
     }
 
-    /// Where chunks go.
-    pub(super) fn public(&self) -> &Endpoint {
-        &self.public
-    }
-
-    /// A way to `endpoint`, which is the public listener or leads there. Blocks on reading trusted roots.
-    pub(super) fn connector(
-        &self,
-        endpoint: Endpoint,
-        protocol: Offer,
-    ) -> Result<Connector, BenchError> {
-        let tls = self.credentials.config_for(&endpoint)?;
-        Ok(Connector::new(endpoint, tls, protocol))
+    /// The way to the public listener. Blocks on reading trusted roots.
+    pub(super) fn connector(&self, protocol: Offer) -> Result<Connector, BenchError> {
+        let tls = self.credentials.config_for(&self.public)?;
+        Ok(Connector::new(self.public.clone(), tls, protocol))
     }
 
     /// A place for each file.
@@ -112,7 +103,7 @@ impl Target {
         let mut sender = match self.dialect {
             Dialect::Incoming => Some(Sender::open(&self.backend).await?),
             Dialect::Tus => {
-                let connector = self.connector(self.public.clone(), Offer::Http1)?;
+                let connector = self.connector(Offer::Http1)?;
                 Some(Sender::open(&connector).await?)
             }
             Dialect::Range | Dialect::Files => None,

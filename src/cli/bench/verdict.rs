@@ -8,13 +8,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Limit {
-    /// The line's rate.
-    Line,
     /// The processor, by the measuring client.
     Client,
-    /// The processor, by the server's decryption.
-    Tls,
-    /// The processor, by the server otherwise.
+    /// The processor, by the server.
     Server,
     /// The processor, by somebody else.
     Others,
@@ -28,10 +24,6 @@ pub(super) enum Limit {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     pub(super) wall: Duration,
-    /// Bytes a second.
-    pub(super) rate: f64,
-    /// Bytes a second of the line.
-    pub(super) line: Option<u64>,
     pub(super) processors: usize,
     pub(super) client_threads: usize,
     pub(super) client: Duration,
@@ -39,8 +31,6 @@ pub(super) struct Measured {
     pub(super) server: Option<Duration>,
     /// All that the processors did, whoever for.
     pub(super) machine: Option<Duration>,
-    /// What decryption takes of the server's at least.
-    pub(super) tls: Duration,
     /// Chunks in flight.
     pub(super) in_flight: usize,
     /// Waits for the disk, all threads together.
@@ -56,21 +46,12 @@ const MOST: f64 = 0.5;
 pub(super) fn limit(measured: &Measured) -> Limit {
     let wall = measured.wall.as_secs_f64().max(f64::MIN_POSITIVE);
     let busy = |time: Duration| time.as_secs_f64() / wall;
-    if measured.line.is_some_and(|line| measured.rate >= FULL * line as f64) {
-        return Limit::Line;
-    }
     if busy(measured.client) >= FULL * measured.client_threads.min(measured.processors) as f64 {
         return Limit::Client;
     }
     let server = measured.server.unwrap_or_default();
     if busy(measured.client + server) >= FULL * measured.processors as f64 {
-        return if measured.client > server {
-            Limit::Client
-        } else if measured.tls.as_secs_f64() >= MOST * server.as_secs_f64() {
-            Limit::Tls
-        } else {
-            Limit::Server
-        };
+        return if measured.client > server { Limit::Client } else { Limit::Server };
     }
     // Many wait for one sync; each upload's own is waited for too.
     if busy(measured.syncs) >= FULL.min(MOST * measured.in_flight as f64) {
@@ -86,9 +67,7 @@ impl Limit {
     /// In words.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Line => "the network link is full",
             Self::Client => "the measuring client uses all CPU time",
-            Self::Tls => "the server uses all its CPU time, most of it for decryption",
             Self::Server => "the server uses all its CPU time",
             Self::Disk => "the disk is busy: at any time a chunk waits for a sync",
             Self::Others => "other programs use all CPU time of this machine",
@@ -108,14 +87,11 @@ mod tests {
     fn names_what_is_used_up() {
         let idle = Measured {
             wall: Duration::from_secs(10),
-            rate: 100e6,
-            line: None,
             processors: 2,
             client_threads: 2,
             client: Duration::from_secs(1),
             server: Some(Duration::from_secs(1)),
             machine: Some(Duration::from_secs(3)),
-            tls: Duration::ZERO,
             in_flight: 8,
             syncs: Duration::ZERO,
         };
@@ -125,14 +101,9 @@ mod tests {
         let seconds = Duration::from_secs;
         check(idle, Limit::RoundTrips);
         check(Measured { server: None, ..idle }, Limit::RoundTrips);
-        check(Measured { line: Some(110_000_000), ..idle }, Limit::Line);
-        check(Measured { line: Some(200_000_000), ..idle }, Limit::RoundTrips);
         check(Measured { client: seconds(18), ..idle }, Limit::Client);
         check(Measured { client: seconds(9), client_threads: 1, ..idle }, Limit::Client);
         check(Measured { client: seconds(8), server: Some(seconds(10)), ..idle }, Limit::Server);
-        let tls =
-            Measured { client: seconds(8), server: Some(seconds(10)), tls: seconds(6), ..idle };
-        check(tls, Limit::Tls);
         check(Measured { syncs: seconds(50), ..idle }, Limit::Disk);
         check(Measured { syncs: seconds(8), ..idle }, Limit::RoundTrips);
         check(Measured { syncs: seconds(5), in_flight: 1, ..idle }, Limit::Disk);
