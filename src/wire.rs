@@ -7,27 +7,24 @@ pub mod access;
 pub mod admin;
 pub mod assets;
 pub mod backend;
-mod bind;
 pub mod body;
 pub mod browser;
 pub mod content_digest;
 pub mod cors;
+mod dialect;
 pub mod doctor;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod head;
 pub mod header;
-pub mod native;
 pub mod params;
 pub mod problem;
 pub mod redirect;
 pub mod reply;
 pub mod route;
-pub mod status;
 mod trace;
 mod unsupported;
-mod verify;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
@@ -38,6 +35,7 @@ use arc_swap::ArcSwap;
 use body::Room;
 use bytes::Bytes;
 use cors::Cors;
+use dialect::Dialect;
 use doctor::Doctor;
 use forwarded::Client;
 use http_body_util::Full;
@@ -141,6 +139,7 @@ struct Exchange {
     surface: Surface,
     caller: Caller,
     options: Arc<Options>,
+    dialect: Dialect,
     /// Whether the peer is still there; none on HTTP/2, where the request is dropped instead.
     presence: Option<Presence>,
 }
@@ -179,13 +178,14 @@ impl Wire {
         let began = std::time::Instant::now();
         let (head, body) = request.into_parts();
         let (options, presence) = (self.options.load_full(), body.presence());
-        let exchange = Exchange { head, surface, caller, options, presence };
+        let route = Route::of(head.uri.path());
+        let dialect = Dialect::of(route, &head);
+        let exchange = Exchange { head, surface, caller, options, dialect, presence };
         let Exchange { head, options, .. } = &exchange;
         let client = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| tracing::field::debug(exchange.client().unwrap_or(Client::Unknown)));
         let ended = body.ended();
         let (http1, waits) = (body.protocol() == Protocol::Http1, body.awaits_continue());
-        let route = Route::of(head.uri.path());
         let cause = trace::cause(&head.headers, route, &exchange.caller, &options.access);
         let found = route.on(surface, options);
         let is_doctor = matches!(found, Ok(Route::Doctor(_)));
@@ -198,14 +198,16 @@ impl Wire {
             Err(problem) => {
                 drop(body);
                 if route.is_frontend() || surface == Surface::Public {
-                    problem.into_answer()
+                    dialect.problem(&problem)
                 } else {
                     backend::form(&head.headers).problem(problem)
                 }
             }
         };
         if route.is_frontend() {
-            answer.headers_mut().extend(options.cors.headers(&head.headers));
+            answer
+                .headers_mut()
+                .extend(options.cors.headers(&head.headers, dialect.header_names()));
         }
         answer.headers_mut().extend(is_doctor.then_some(doctor::MARK));
         if head.method == Method::HEAD {
@@ -249,7 +251,7 @@ impl Wire {
     ) -> Answer {
         match route {
             Route::Upload(id) => self.upload(id, exchange, body).await,
-            Route::Verify(id) => self.verification(id, exchange, body).await,
+            Route::Verify(id) => self.comparison(id, exchange, body).await,
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),
             Route::Backend(call) => self.backend(call, exchange, body).await,

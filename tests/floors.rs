@@ -69,7 +69,7 @@ const LONG_FILES: [(&str, &str); 1] =
 /// No reason is good enough beyond this.
 const LAST_LINE: usize = 700;
 
-/// Files besides `wire/problem.rs` that name a status code, and why.
+/// Files besides `wire/dialect/native/problem.rs` that name a status code, and why.
 const STATUS_FILES: [(&str, &str); 2] = [
     ("wire/assets.rs", "204 and 304 are no refusals"),
     ("wire/reply.rs", "204 of a preflight and 308 are no refusals"),
@@ -195,9 +195,9 @@ fn files_begin_with_their_promise() {
 
 #[test]
 fn status_codes_stand_in_one_table() {
-    check("status codes stand in wire/problem.rs (exceptions: STATUS_FILES)", |file, found| {
+    check("status codes stand in one table (exceptions: STATUS_FILES)", |file, found| {
         // The demo's web app is a user of the server, with a surface of its own.
-        let apart = file.name == "wire/problem.rs"
+        let apart = file.name == "wire/dialect/native/problem.rs"
             || file.name.starts_with("cli/demo/")
             // A client reads answers.
             || file.name.starts_with("client/");

@@ -2,12 +2,12 @@
 //!
 //! Answers are text, as in 2014, or JSON where the caller asks for it.
 
+use super::dialect::native::json::StatusBody;
 use super::header::accepts;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
-use super::status::StatusBody;
 use super::{Answer, Exchange, Options, Wire};
 use crate::core::callback::CallbackUrl;
 use crate::core::event::{DigestRequest, Notice, Removal};

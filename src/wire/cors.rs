@@ -2,8 +2,8 @@
 //!
 //! Source: the Fetch standard, section 3.2 (CORS protocol).
 
-use super::Answer;
 use super::reply::no_content;
+use super::{Answer, Exchange};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
@@ -19,9 +19,17 @@ pub enum Cors {
     Only(Vec<String>),
 }
 
+/// Header names of a dialect.
+pub(super) struct HeaderNames {
+    /// What its requests may have: allowed whatever a preflight asks for, so that one preflight serves an upload.
+    pub(super) sent: &'static str,
+    /// What a page may read of its answers.
+    pub(super) exposed: &'static str,
+}
+
 impl Cors {
     /// The headers that every frontend answer carries, errors too.
-    pub fn headers(&self, request: &HeaderMap) -> HeaderMap {
+    pub(super) fn headers(&self, request: &HeaderMap, names: &HeaderNames) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match self {
             Self::Any => {
@@ -39,19 +47,22 @@ impl Cors {
                 }
             }
         }
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(names.exposed));
         headers
     }
 }
 
 /// The answer to `OPTIONS` where these methods are taken: what may be asked, and what a preflight asks for.
-pub fn preflight_answer(request: &HeaderMap, methods: &'static str) -> Answer {
+pub(super) fn preflight_answer(exchange: &Exchange, methods: &'static str) -> Answer {
+    let request = &exchange.head.headers;
     let mut answer = no_content();
     let headers = answer.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(methods));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    // All that an upload needs, whatever this one asks for: one preflight then serves it all.
-    headers.append(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALWAYS));
+    headers.append(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(exchange.dialect.header_names().sent),
+    );
     if let Some(names) = asked(request) {
         headers.append(ACCESS_CONTROL_ALLOW_HEADERS, names);
     }
@@ -79,5 +90,3 @@ fn asked(request: &HeaderMap) -> Option<HeaderValue> {
 /// Bytes of such names. HTTP/2 says 32 KiB of them in a few bytes, a hundred times, and may leave the answers unread.
 const MOST_ASKED: usize = 1024;
 const TIMING_ALLOW_ORIGIN: &str = "timing-allow-origin";
-const ALWAYS: &str = "content-type, content-range, content-digest";
-const EXPOSED: &str = "Upload-Offset, Upload-Length, Upload-Complete, Retry-After, X-Request-Id";

@@ -94,7 +94,7 @@ impl Doctor {
             DoctorPart::Findings => (findings::METHODS, &[Method::POST]),
         };
         if head.method == Method::OPTIONS {
-            return preflight_answer(&head.headers, methods);
+            return preflight_answer(exchange, methods);
         }
         if !known.contains(&head.method) {
             return Problem::method(&head.method, methods).into_answer();
@@ -132,7 +132,7 @@ impl Doctor {
         }
         let untaken = take(&self.untaken, exchange)?;
         let sent = specimens(body.bytes);
-        let mut said = options.cors.headers(&head.headers);
+        let mut said = options.cors.headers(&head.headers, exchange.dialect.header_names());
         said.extend(sent.clone());
         let report = Arrived {
             doctor: 1,

@@ -3,8 +3,8 @@
 
 use super::Surface;
 use super::backend;
-use super::bind;
 use super::content_digest::content_digest as digest_of;
+use super::dialect::native::json;
 use super::head;
 use super::header::{accepts, content_length, content_range as range_of};
 use super::params::Params;
@@ -208,7 +208,7 @@ fn same_in_all_forms(source: &mut Source<'_>) {
 
 /// The body of a bind.
 pub fn file_facts(data: &[u8]) {
-    let Some(facts) = told(bind::facts(data)) else { return };
+    let Some(facts) = told(json::facts(data)) else { return };
     assert!(facts.length.is_none_or(|length| length < MAX_FILE_BYTES));
     if let Some(name) = facts.name {
         assert_eq!(name::harmless(&name), name);

@@ -1,19 +1,19 @@
-//! The one table from refusals and faults to HTTP answers.
-//!
-//! Source: RFC 9457 (problem details), and the project's contract for codes and numbers.
+//! Requests that were not done: why, as a code that all dialects share. Each dialect has a table from the codes to its
+//! status codes, and renders them.
 
-use super::reply::{describe, digest_value, json, shown};
-use super::status::StatusBody;
-use super::{Answer, native};
+use super::Answer;
+use super::dialect::native;
+use super::reply::{describe, digest_value, shown};
+use crate::core::refusal::Refusal;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::error::{
-    ChangeError, ClientFault, Fault, LookupError, TicketError, TransferError,
+    ChangeError, ClientFault, Fault, Full as NoSlot, LookupError, SmallCallError, TicketError,
+    TransferError,
 };
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT_ENCODING, ALLOW, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -45,13 +45,6 @@ pub enum Code {
     ExpectationFailed,
 }
 
-struct Row {
-    status: StatusCode,
-    word: &'static str,
-    number: u8,
-    title: &'static str,
-}
-
 impl Code {
     /// Every code, in the order of the declaration above.
     #[rustfmt::skip]
@@ -63,76 +56,10 @@ impl Code {
         Self::RequestTimeout, Self::UnsupportedEncoding, Self::ExpectationFailed,
     ];
 
-    /// Status, word and number.
+    /// Status, word and number in the native dialect.
     pub fn facts(self) -> (u16, &'static str, u8) {
-        let row = self.row();
+        let row = native::row(self);
         (row.status.as_u16(), row.word, row.number)
-    }
-
-    fn row(self) -> Row {
-        let (status, word, number, title) = match self {
-            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", 1, "Malformed request"),
-            Self::DigestMismatch => (
-                StatusCode::BAD_REQUEST,
-                "digest-mismatch",
-                2,
-                "The digest does not match the \
-                    bytes",
-            ),
-            Self::Unauthorized => {
-                (StatusCode::UNAUTHORIZED, "forbidden", 3, "Token missing or wrong")
-            }
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", 3, "Not allowed"),
-            Self::UnknownUpload => (StatusCode::NOT_FOUND, "unknown-upload", 4, "No such upload"),
-            Self::UnknownId => (StatusCode::BAD_REQUEST, "unknown-upload", 4, "No such upload"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", 5, "Method not allowed")
-            }
-            Self::LengthChanged => {
-                (StatusCode::CONFLICT, "length-changed", 6, "The file has changed")
-            }
-            Self::Superseded => {
-                (StatusCode::CONFLICT, "superseded", 7, "A newer request took over this range")
-            }
-            Self::UploadOver => (StatusCode::GONE, "upload-over", 8, "The upload is over"),
-            Self::LengthRequired => {
-                (StatusCode::LENGTH_REQUIRED, "length-required", 9, "Length required")
-            }
-            Self::WrongState => {
-                (StatusCode::PRECONDITION_FAILED, "wrong-state", 10, "Not in this state")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", 11, "Too large"),
-            Self::RangeInvalid => (
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "range-invalid",
-                12,
-                "Range and body do not match",
-            ),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many", 13, "Too many requests"),
-            Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                14,
-                "Temporarily \
-                    unavailable",
-            ),
-            Self::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no-space", 15, "The disk is full"),
-            Self::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "fault", 16, "The server failed"),
-            // Not in the contract's table: the body stood still, the client may send it again.
-            Self::RequestTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "bad-request", 1, "The body took too long")
-            }
-            Self::UnsupportedEncoding => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-encoding",
-                17,
-                "Unsupported encoding of the body",
-            ),
-            Self::ExpectationFailed => {
-                (StatusCode::EXPECTATION_FAILED, "bad-request", 1, "Expectation not supported")
-            }
-        };
-        Row { status, word, number, title }
     }
 }
 
@@ -141,21 +68,8 @@ impl Code {
 pub struct Problem {
     code: Code,
     detail: String,
-    upload: Option<Box<StatusBody>>,
     allow: Option<&'static str>,
     retry_after_s: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct ProblemBody<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    error_code: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upload: Option<&'a StatusBody>,
 }
 
 impl Problem {
@@ -165,7 +79,7 @@ impl Problem {
             Code::TooMany | Code::Unavailable => Some(RETRY_AFTER_S),
             _ => None,
         };
-        Self { code, detail: detail.into(), upload: None, allow: None, retry_after_s }
+        Self { code, detail: detail.into(), allow: None, retry_after_s }
     }
 
     /// A malformed request; the detail names the header or parameter and its value.
@@ -177,17 +91,6 @@ impl Problem {
     pub fn method(method: &hyper::Method, allow: &'static str) -> Self {
         let detail = format!("method {} is not one of {allow}", shown(method.as_str()));
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, detail) }
-    }
-
-    /// Adds how the upload stands.
-    pub fn with_upload(mut self, status: StatusBody) -> Self {
-        self.upload = Some(Box::new(status));
-        self
-    }
-
-    /// Leaves out how the upload stands.
-    pub fn without_upload(self) -> Self {
-        Self { upload: None, ..self }
     }
 
     /// Says when to come again.
@@ -211,39 +114,15 @@ impl Problem {
         self
     }
 
-    /// The answer as problem+json.
-    pub fn into_answer(self) -> Answer {
-        self.answer()
-    }
-
-    /// The same, of a problem that may still be told in another way.
-    pub fn answer(&self) -> Answer {
-        let row = self.code.row();
-        let body = ProblemBody {
-            r#type: format!("/incoming/problems/{}", row.word),
-            title: row.title,
-            status: row.status.as_u16(),
-            detail: &self.detail,
-            code: row.word,
-            error_code: row.number,
-            upload: self.upload.as_deref(),
-        };
-        let mut answer = self.head(&row, json(&body), "application/problem+json");
-        if let Some(status) = &self.upload {
-            status.add_headers(answer.headers_mut());
-        }
-        answer
-    }
-
-    /// The answer as a line of text.
-    pub fn into_text(self) -> Answer {
-        let row = self.code.row();
-        self.head(&row, Bytes::from(format!("{}\n", self.detail)), "text/plain; charset=utf-8")
-    }
-
-    fn head(&self, row: &Row, body: Bytes, media_type: &'static str) -> Answer {
+    /// The answer of a dialect that renders it with this status and body; with the headers that all dialects have.
+    pub(super) fn render(
+        &self,
+        status: StatusCode,
+        body: Bytes,
+        media_type: &'static str,
+    ) -> Answer {
         let mut answer = Response::new(Full::new(body));
-        *answer.status_mut() = row.status;
+        *answer.status_mut() = status;
         // For the count and the log.
         answer.extensions_mut().insert(self.code);
         let headers = answer.headers_mut();
@@ -333,8 +212,8 @@ impl From<TransferError> for Problem {
             TransferError::Client(fault @ (ClientFault::StoodStill | ClientFault::TooSlow)) => {
                 Self::new(Code::RequestTimeout, fault.to_string())
             }
-            TransferError::TooManyInFlight(taken) => native::too_many(taken, "chunks in flight"),
-            TransferError::AnswersUnread => native::unread(),
+            TransferError::TooManyInFlight(taken) => too_many(taken, "chunks in flight"),
+            TransferError::AnswersUnread => unread(),
             TransferError::NoSpace => no_space(),
             TransferError::Exhausted => exhausted(),
             TransferError::Busy => busy(),
@@ -360,6 +239,48 @@ fn busy() -> Problem {
 
 fn draining() -> Problem {
     Problem::new(Code::Unavailable, "the server is stopping; try again in a moment")
+}
+
+pub(super) fn unread() -> Problem {
+    let detail = "large answers about this upload are still unread; read them, then ask again";
+    Problem::new(Code::TooMany, detail)
+}
+
+/// The upload, or all of them together, have as many of these as may be.
+fn too_many(taken: NoSlot, what: &str) -> Problem {
+    let detail = match taken.limit {
+        0 => format!("the server has reached its limit of {what}; try again in a moment"),
+        limit => format!("the upload has {limit} {what}, its limit for now"),
+    };
+    Problem::new(Code::TooMany, detail)
+}
+
+impl From<SmallCallError> for Problem {
+    fn from(error: SmallCallError) -> Self {
+        match error {
+            SmallCallError::Full(taken) => too_many(taken, "small requests under way"),
+            SmallCallError::Unread => unread(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::UploadOver(_) => Code::UploadOver,
+            Refusal::LengthChanged { .. } => Code::LengthChanged,
+            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
+            Refusal::ChunkTooLarge { .. }
+            | Refusal::FileTooLarge { .. }
+            | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
+            Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
+            Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
+                Code::WrongState
+            }
+            Refusal::WrongSecret => Code::Forbidden,
+        };
+        Self::new(code, refusal.to_string())
+    }
 }
 
 /// Answers that said no, by code. Those that nobody waited for do not count.

@@ -41,7 +41,7 @@ fn every_code_has_a_row_that_says_what_to_do() {
         (status, word.to_owned(), number)
     };
     let table: BTreeSet<_> = Code::ALL.into_iter().map(facts).collect();
-    assert_eq!(told, table, "docs/operations/errors.md against src/wire/problem.rs");
+    assert_eq!(told, table, "docs/operations/errors.md against src/wire/dialect/native/problem.rs");
     // The protocol's own table says the same.
     let protocol = read("docs/protocol.md");
     let section = protocol.split("\n## ").find(|section| section.starts_with("3. Errors")).unwrap();
@@ -49,7 +49,10 @@ fn every_code_has_a_row_that_says_what_to_do() {
         .into_iter()
         .map(|row| (row[0].parse().unwrap(), quoted(&row[1]).remove(0), row[2].parse().unwrap()))
         .collect();
-    assert_eq!(wire, table, "docs/protocol.md, section 3, against src/wire/problem.rs");
+    assert_eq!(
+        wire, table,
+        "docs/protocol.md, section 3, against src/wire/dialect/native/problem.rs"
+    );
 }
 
 /// One `tracing` macro in the source.

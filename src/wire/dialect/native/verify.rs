@@ -1,42 +1,41 @@
 //! `POST U/verify`: pieces of a file with their digests, and whether the server holds the same.
 
-use super::body::collect;
-use super::problem::{Code, Problem};
-use super::reply::{json_answer, shown};
-use super::status::StatusBody;
-use super::{Answer, Exchange, Wire, native};
+use super::json::StatusBody;
+use super::{MAX_JSON_BYTES, Native};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
 use crate::engine::verify::{Piece, Verdict, VerifyError};
 use crate::net::{Presence, RequestBody};
+use crate::wire::Answer;
+use crate::wire::body::collect;
+use crate::wire::problem::{Code, Problem};
+use crate::wire::reply::{json_answer, shown};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
-impl Wire {
-    pub(super) async fn verify(
-        self: &Arc<Self>,
-        id: TicketId,
-        exchange: &Exchange,
-        body: RequestBody,
-    ) -> Result<Answer, Problem> {
+impl Native<'_> {
+    /// Compares.
+    ///
+    /// Dropping the future ends the comparison, and so does a connection that breaks: nobody reads the answer.
+    pub(super) async fn verify(&self, id: TicketId, body: RequestBody) -> Result<Answer, Problem> {
+        let engine = &self.wire.engine;
         // Before the body: whoever knows no id is not read.
-        let call = self.engine.small_call(id).await??;
-        let told = collect(body, native::MAX_JSON_BYTES, &self.rooms.frontend).await?;
+        let call = engine.small_call(id).await??;
+        let told = collect(body, MAX_JSON_BYTES, &self.wire.rooms.frontend).await?;
         let asked = asked(&told)?;
         drop((told, call));
-        let length = self.engine.status(id).await?.length;
+        let length = engine.status(id).await?.length;
         let pieces = pieces(&asked, length)?;
         let (status, verdicts) = tokio::select! {
             biased;
-            verified = self.engine.verify(id, pieces) => verified?,
-            () = Presence::broken(exchange.presence.as_ref()) => {
-                return Err(Problem::bad_request("the connection was ended before the answer"));
+            verified = engine.verify(id, pieces) => verified?,
+            () = Presence::broken(self.exchange.presence.as_ref()) => {
+                return Err(Problem::bad_request("the connection broke before the answer"));
             }
         };
-        let status = self.status_body(status, &exchange.options);
+        let status = self.status_body(status);
         let verified = verdicts.into_iter().map(|verdict| match verdict {
             Verdict::Same => Some(true),
             Verdict::Different => Some(false),

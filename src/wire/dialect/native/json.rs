@@ -1,17 +1,99 @@
-//! What a page says of its file: the JSON body of a bind, each field checked by name.
+//! The JSON of the native dialect: the status object of an upload, also as headers, and what a page says of its file.
 
-use super::problem::Problem;
-use super::reply::shown;
 use crate::core::command::FileFacts;
+use crate::core::event::DigestRequest;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
+use crate::core::state::StateName;
+use crate::engine::status::Status;
+use crate::wire::Options;
+use crate::wire::problem::Problem;
+use crate::wire::reply::shown;
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use serde::Serialize;
 use serde_json::{Map, Value};
+
+/// The status object.
+#[derive(Debug, Serialize)]
+pub(in crate::wire) struct StatusBody {
+    state: &'static str,
+    length: Option<u64>,
+    offset: u64,
+    received: Vec<[u64; 2]>,
+    chunk_size: u64,
+    max_chunk_size: Option<u64>,
+    send_ahead: u32,
+    name: Option<String>,
+    digest: Option<&'static str>,
+    reason: Option<String>,
+    #[serde(skip)]
+    complete: bool,
+}
+
+impl StatusBody {
+    /// The status object as the holder of the id may see it: what the web app answered, and where
+    /// it is, stays between the server and the web app.
+    pub(in crate::wire) fn public(
+        mut status: Status,
+        options: &Options,
+        max_chunk_size: Option<u64>,
+    ) -> Self {
+        let neutral = match status.state {
+            StateName::HandingOver => {
+                Some("the web app has not taken the file yet; it is called again")
+            }
+            StateName::Failed => Some("the web app did not take the file"),
+            StateName::New | StateName::Uploading | StateName::Finished | StateName::Cancelled => {
+                None
+            }
+        };
+        if let (Some(reason), Some(neutral)) = (&mut status.reason, neutral) {
+            neutral.clone_into(reason);
+        }
+        Self::new(status, options, max_chunk_size)
+    }
+
+    /// The status object of an upload, as the backend may see it.
+    pub(in crate::wire) fn new(
+        status: Status,
+        options: &Options,
+        max_chunk_size: Option<u64>,
+    ) -> Self {
+        Self {
+            state: status.state.word(),
+            length: status.length,
+            offset: status.offset(),
+            received: status.received.as_slice().iter().map(|e| [e.start(), e.end()]).collect(),
+            chunk_size: options.chunk_size,
+            max_chunk_size,
+            send_ahead: options.send_ahead,
+            complete: status.is_complete(),
+            name: status.name,
+            digest: match status.digest {
+                DigestRequest::None => None,
+                DigestRequest::Sha256 => Some("sha-256"),
+            },
+            reason: status.reason,
+        }
+    }
+
+    /// Adds the headers that come with every status object.
+    pub(in crate::wire) fn add_headers(&self, headers: &mut HeaderMap) {
+        headers.insert("upload-offset", HeaderValue::from(self.offset));
+        if let Some(length) = self.length {
+            headers.insert("upload-length", HeaderValue::from(length));
+        }
+        let complete = if self.complete { "?1" } else { "?0" };
+        headers.insert("upload-complete", HeaderValue::from_static(complete));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
 
 /// The facts in a bind's body; an empty body states none.
 ///
 /// Errors: a body that is no JSON object, or a field that is not what it should be; unknown fields
 /// are left to later versions.
-pub(super) fn facts(body: &[u8]) -> Result<FileFacts, Problem> {
+pub(in crate::wire) fn facts(body: &[u8]) -> Result<FileFacts, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(FileFacts::default());
     }

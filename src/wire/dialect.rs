@@ -1,0 +1,117 @@
+//! Upload protocols. A dialect parses the requests for an upload and renders what became of them: success, problems and
+//! their status codes, the methods it has, and the header names that pages of other origins may use.
+//!
+//! Path and head name the dialect; the id names the upload, which is the same in all of them. To add a dialect: a
+//! variant, a module beside [`native`], and an arm in each `match` of this file.
+
+pub(super) mod native;
+
+use super::cors::HeaderNames;
+use super::problem::{Problem, unread};
+use super::reply::hold_until_sent;
+use super::route::Route;
+use super::{Answer, Exchange, Wire};
+use crate::core::id::TicketId;
+use crate::net::RequestBody;
+use hyper::body::Body as _;
+use hyper::http::request::Parts;
+use native::Native;
+use std::sync::Arc;
+
+/// An upload protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// This server's own (docs/protocol.md).
+    Native,
+}
+
+impl Dialect {
+    /// The dialect of a request. What is no request for an upload is answered as the native one does.
+    pub(super) fn of(_route: Route, _head: &Parts) -> Self {
+        Self::Native
+    }
+
+    /// A problem that is not about an upload, or about one of which nothing is known.
+    pub(super) fn problem(self, problem: &Problem) -> Answer {
+        match self {
+            Self::Native => native::problem_answer(problem, None),
+        }
+    }
+
+    /// The header names that pages of other origins may send and read.
+    pub(super) fn header_names(self) -> &'static HeaderNames {
+        match self {
+            Self::Native => &native::NAMES,
+        }
+    }
+}
+
+impl Wire {
+    /// Answers a request for an upload.
+    pub(super) async fn upload(
+        self: &Arc<Self>,
+        id: Option<TicketId>,
+        exchange: &Exchange,
+        body: RequestBody,
+    ) -> Answer {
+        match exchange.dialect {
+            Dialect::Native => Native::new(self, exchange).upload(id, body).await,
+        }
+    }
+
+    /// Answers a request to compare an upload's bytes.
+    pub(super) async fn comparison(
+        self: &Arc<Self>,
+        id: Option<TicketId>,
+        exchange: &Exchange,
+        body: RequestBody,
+    ) -> Answer {
+        match exchange.dialect {
+            Dialect::Native => Native::new(self, exchange).comparison(id, body).await,
+        }
+    }
+
+    /// A status, counted until its peer has taken it where it is large; a refusal where too much is
+    /// untaken already: an HTTP/2 peer may ask a hundred times and read nothing.
+    async fn hold_status(&self, dialect: Dialect, id: TicketId, answer: Answer) -> Answer {
+        let Some(bytes) = large(&answer) else { return answer };
+        match self.engine.hold_answer(id, bytes).await {
+            Ok(Ok(held)) => hold_until_sent(answer, held).await,
+            Ok(Err(_)) => dialect.problem(&unread()),
+            Err(error) => dialect.problem(&error.into()),
+        }
+    }
+
+    /// The answer to what has been done: never refused, since its client would do it again. It is counted, and what
+    /// is new waits for it.
+    async fn hold_outcome(&self, id: TicketId, answer: Answer) -> Answer {
+        let Some(bytes) = large(&answer) else { return answer };
+        match self.engine.hold_outcome(id, bytes).await {
+            Ok(held) => hold_until_sent(answer, held).await,
+            // It was forgotten meanwhile.
+            Err(_) => answer,
+        }
+    }
+
+    /// An answer of which a shorter form does where too much is untaken already.
+    async fn hold_detail(
+        &self,
+        id: TicketId,
+        answer: Answer,
+        short: impl FnOnce() -> Answer,
+    ) -> Answer {
+        let Some(bytes) = large(&answer) else { return answer };
+        match self.engine.hold_answer(id, bytes).await {
+            Ok(Ok(held)) => hold_until_sent(answer, held).await,
+            Ok(Err(_)) | Err(_) => short(),
+        }
+    }
+}
+
+/// The bytes of an answer that is large.
+fn large(answer: &Answer) -> Option<u64> {
+    answer.body().size_hint().exact().filter(|bytes| *bytes >= LARGE_ANSWER_BYTES)
+}
+
+/// An answer of this size has some tens of ranges. Smaller ones cost no more than their streams.
+const LARGE_ANSWER_BYTES: u64 = 1 << 10;
