@@ -1,4 +1,5 @@
-//! Certificates: loaded, chosen by name, and loaded again when they change.
+//! TLS of listeners and of clients: certificates are loaded, chosen by the name that a client asks for, and reloaded
+//! when their files change.
 
 #[cfg(feature = "acme")]
 pub mod acme;
@@ -94,26 +95,26 @@ fn joined<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(E::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The TLS set-up in force, replaced as a whole when its files change.
+/// The TLS configuration of a listener, replaced as a whole when its files change.
 ///
-/// Connections take what is in force when they are accepted and keep it; the certificate of a client is held against what is in
-/// force at each use ([`ClientCertificate`]). Where there is a client CA no session is resumed: it would go on when the
-/// client's certificate has expired.
+/// A connection keeps the configuration that was in force when it was accepted; a client's certificate is verified again
+/// at each use ([`ClientCertificate`]). Where there is a client CA no session is resumed: it would outlive the client's
+/// certificate.
 #[derive(Debug)]
 pub struct TlsReload {
     files: TlsFiles,
-    /// By which certificates of clients expire.
+    /// The clock by which clients' certificates expire.
     time: Arc<dyn TimeProvider>,
     current: RwLock<Active>,
-    /// Held by whoever reads the files again: one at a time, so that no older reading replaces a newer one.
+    /// Locked during a reload: one at a time, so that no older reading replaces a newer one.
     last_read: Arc<tokio::sync::Mutex<LastRead>>,
 }
 
-/// What was read, and what came of it.
+/// What was loaded, and the configuration made of it.
 #[derive(Debug)]
 struct Active {
     config: Arc<ServerConfig>,
-    /// Of clients' certificates; none: clients show nothing.
+    /// Verifies clients' certificates; none: clients are not asked for one.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     read: Loaded,
 }
@@ -129,8 +130,7 @@ struct Loaded {
 impl TlsReload {
     /// Loads the files. Blocks on reading them.
     ///
-    /// A certificate that is not good at this moment is taken and warned of: a server that does not
-    /// start helps nobody.
+    /// A certificate outside its validity period is loaded with a warning: the server starts.
     ///
     /// # Errors
     /// When a file is missing or wrong; the error names it.
@@ -168,13 +168,13 @@ impl TlsReload {
         files.zip(read.pairs.into_iter().map(|loaded| loaded.info)).collect()
     }
 
-    /// When the first of the certificates in force ends.
+    /// When the first of the certificates in force expires.
     #[must_use]
     pub fn ends(&self) -> Option<SystemTime> {
         self.read().pairs.iter().map(|loaded| loaded.info.not_after).min()
     }
 
-    /// Whether a handshake would let a client in with this chain now.
+    /// Whether a handshake would accept a client with this chain now.
     fn verifies(&self, chain: &[CertificateDer<'static>]) -> bool {
         let verifier = self.current.read().expect(WHOLE).verifier.clone();
         let (Some(verifier), Some(now)) = (verifier, self.time.current_time()) else {
@@ -198,7 +198,7 @@ impl TlsReload {
     }
 }
 
-/// Builds a set-up from what was read, every knob set by hand.
+/// Makes a configuration, every setting set by hand.
 fn build(files: &TlsFiles, time: &Arc<dyn TimeProvider>, read: Loaded) -> Result<Active, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))

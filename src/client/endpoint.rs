@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use crate::config::Address;
+use crate::core::host::{HostPort, HostPortError};
 
 /// What is wrong with the address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,9 @@ pub(crate) enum InvalidEndpoint {
     /// No host.
     #[error("has no host")]
     NoHost,
+    /// The host or the port.
+    #[error("is not valid: {0}")]
+    HostPort(#[from] HostPortError),
     /// Neither an origin nor a listener's address.
     #[error("must be http://host:port, https://host:port or unix:/path/to.sock")]
     NotListener,
@@ -54,12 +58,16 @@ impl Endpoint {
             Some("https") => true,
             _ => return Err(InvalidEndpoint::Scheme),
         };
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
             return Err(InvalidEndpoint::UserName);
         }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(InvalidEndpoint::NoHost)?;
+        if authority.is_empty() {
+            return Err(InvalidEndpoint::NoHost);
+        }
+        let HostPort { host, port } = HostPort::parse(authority)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = port.unwrap_or(if tls { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok((Self { tls, transport: Transport::Tcp { host, port } }, path))
     }
@@ -126,7 +134,16 @@ mod tests {
         check("https://a/incoming/x?y", Some(("https://a:443", "/incoming/x?y")));
         check("http://[::1]:4000/u", Some(("http://[::1]:4000", "/u")));
         check("http://a", Some(("http://a:80", "/")));
-        for wrong in ["", "a", "/u", "ftp://a/u", "http:///u", "http://u:p@a/", "http://a b/"] {
+        for wrong in [
+            "",
+            "a",
+            "/u",
+            "ftp://a/u",
+            "http:///u",
+            "http://u:p@a/",
+            "http://a b/",
+            "http://a:70000/",
+        ] {
             check(wrong, None);
         }
     }

@@ -99,8 +99,8 @@ pub struct Client {
     connector: Connector,
 }
 
-/// What a call holds until everything that it started has ended; see [`Client::post_form`].
-pub type Held = Arc<dyn Send + Sync>;
+/// The permit of a call: dropped when everything that the call started has ended; see [`Client::post_form`].
+pub type Permit = Arc<dyn Send + Sync>;
 
 impl Client {
     /// A client that has not yet read the machine's trusted roots; the first https call does.
@@ -115,7 +115,7 @@ impl Client {
     /// Posts a form to `url` on a connection of its own.
     ///
     /// `traceparent` is the trace that the call belongs to. Credentials in the URL are sent as basic authentication.
-    /// Redirects are answers like others. `held` is dropped when all that the call started has ended: a name look-up
+    /// Redirects are answers like others. `permit` is dropped when all that the call started has ended: a name look-up
     /// that hangs outlives the call.
     ///
     /// # Errors
@@ -129,12 +129,12 @@ impl Client {
         body: String,
         idempotency_key: &str,
         traceparent: Option<&str>,
-        held: Held,
+        permit: Permit,
     ) -> Result<Answer, CallError> {
         let target = url.target().map_err(|error| CallError::BadUrl(url.shown(), error))?;
         let request = request(&target, body, idempotency_key, traceparent)?;
         let call = async {
-            match self.connector.connect(&target, &held).await? {
+            match self.connector.connect(&target, &permit).await? {
                 Connection::Plain(io) => exchange(&target, io, request).await,
                 Connection::Tls(io) => exchange(&target, io, request).await,
             }

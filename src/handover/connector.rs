@@ -1,7 +1,7 @@
 //! From a callback's URL to a connection: the name look-up and the attempts to connect, each with a
 //! deadline of its own, the rules on who may be called, and TLS.
 
-use super::client::{CallError, Held};
+use super::client::{CallError, Permit};
 use crate::core::callback::CallbackTarget;
 use crate::engine::deadline::within;
 use crate::tls::{Trust, client_config, machine_roots};
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Someone who may be called. A call is allowed when any rule fits.
+/// A rule on who may be called. A call is allowed when any rule fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// The host as it stands in the URL, in any case, whatever it resolves to.
@@ -71,27 +71,32 @@ impl Resolver {
         Self(Arc::new(look_up))
     }
 
-    /// The addresses of a host, within [`LOOK_UP`]. `held` is dropped when the look-up has ended, which
-    /// may be long after its deadline: so there are no more threads than holders.
+    /// The addresses of a host, within [`LOOK_UP`]. `permit` is dropped when the look-up has ended, which
+    /// may be long after its deadline: so there are no more threads than permits.
     ///
-    /// Cancel: the look-up goes on, and holds what it holds, until it ends.
-    async fn addresses(&self, host: &str, port: u16, held: &Held) -> io::Result<Vec<SocketAddr>> {
+    /// Cancel: the look-up goes on, and keeps its permit, until it ends.
+    async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        permit: &Permit,
+    ) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let (tell, told) = oneshot::channel();
-        let (look_up, host, held) = (Arc::clone(&self.0), host.to_owned(), Arc::clone(held));
+        let (report, reported) = oneshot::channel();
+        let (look_up, host, permit) = (Arc::clone(&self.0), host.to_owned(), Arc::clone(permit));
         let work = move || {
             let found = look_up(&host, port);
-            drop(held);
-            // Who asked may have given up.
-            let _ = tell.send(found);
+            drop(permit);
+            // The caller may have given up.
+            let _ = report.send(found);
         };
         thread::Builder::new()
             .name("incoming-lookup".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(work)?;
-        match timeout(LOOK_UP, told).await {
+        match timeout(LOOK_UP, reported).await {
             Ok(Ok(found)) => found,
             Ok(Err(_)) => Err(io::Error::other("the look-up panicked")),
             Err(_) => {
@@ -109,15 +114,15 @@ impl Connector {
     }
 
     /// Connects to the first address that is allowed and answers, over TLS where the URL says so. Nothing is sent to an
-    /// address before the rules have allowed it. `held` is dropped when all that this started has ended.
+    /// address before the rules have allowed it. `permit` is dropped when all that this started has ended.
     ///
     /// Cancel: the connection is dropped; a name look-up goes on.
     pub(super) async fn connect(
         &self,
         target: &CallbackTarget<'_>,
-        held: &Held,
+        permit: &Permit,
     ) -> Result<Connection, CallError> {
-        let stream = self.reach(target, held).await?;
+        let stream = self.reach(target, permit).await?;
         if !target.tls {
             return Ok(Connection::Plain(stream));
         }
@@ -132,9 +137,9 @@ impl Connector {
     async fn reach(
         &self,
         target: &CallbackTarget<'_>,
-        held: &Held,
+        permit: &Permit,
     ) -> Result<TcpStream, CallError> {
-        let addresses = self.addresses(target, held).await?;
+        let addresses = self.addresses(target, permit).await?;
         let failed = |error| CallError::Connect(target.shown(), error);
         let stream = connect_to_one(&addresses).await.map_err(failed)?;
         // 0.0.0.0 leads to this machine's loopback, and a kernel may have more such ways: what was
@@ -151,10 +156,10 @@ impl Connector {
     async fn addresses(
         &self,
         target: &CallbackTarget<'_>,
-        held: &Held,
+        permit: &Permit,
     ) -> Result<Vec<SocketAddr>, CallError> {
         let failed = |error| CallError::Resolve(target.shown(), error);
-        let found = self.resolver.addresses(target.host, target.port, held).await;
+        let found = self.resolver.addresses(target.host, target.port, permit).await;
         let found: Vec<SocketAddr> = found
             .map_err(failed)?
             .into_iter()

@@ -1,9 +1,9 @@
-//! Certificates that the server orders by itself (ACME, RFC 8555), proving its names by TLS-ALPN-01
+//! Certificates that the server orders by itself (ACME, RFC 8555). It proves its names by TLS-ALPN-01
 //! (RFC 8737) on its own listener.
 //!
-//! What is ordered lands in a PEM file with the key, for this user alone, and is served from there like
-//! any other pair: choosing by name, reload, metrics and the log are those of [`super::TlsReload`]. Until
-//! the first one has come, a placeholder that nobody trusts stands in its place.
+//! A certificate is written to a PEM file with its key, readable by this user alone, and is served from there like
+//! any other: selection by name, reload, metrics and the log are those of [`super::TlsReload`]. Until
+//! the first one arrives, a self-signed placeholder is served.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -39,7 +39,7 @@ use crate::storage::local::private_dir;
 pub struct Options {
     /// The names of the certificate, at least one.
     pub domains: Vec<String>,
-    /// How the authority reaches the operator: `mailto:` URLs.
+    /// Contacts of the operator: `mailto:` URLs.
     pub contact: Vec<String>,
     /// The URL of the authority's directory.
     pub directory: String,
@@ -49,7 +49,7 @@ pub struct Options {
     pub cache: PathBuf,
 }
 
-/// Orders that go on for as long as the server runs.
+/// The orders of a server, for as long as it runs.
 pub struct Acme {
     options: Options,
     client: Arc<ClientConfig>,
@@ -62,7 +62,7 @@ pub struct Acme {
 struct Prover(RwLock<Arc<ResolvesServerCertAcme>>);
 
 impl Acme {
-    /// Makes ready: the files, the trust in the directory. Nothing is asked of anybody. Blocks on files.
+    /// Prepares the files and the client of the directory. Sends nothing. Blocks on files.
     ///
     /// # Errors
     /// What cannot be read or written, with its path.
@@ -87,16 +87,16 @@ impl Acme {
         self.options.pair()
     }
 
-    /// Who answers the authority's look at our names.
+    /// The certificates that answer the authority's challenges.
     #[must_use]
     pub fn challenges(&self) -> Challenges {
         Arc::clone(&self.prover) as Challenges
     }
 
-    /// Orders, renews when two thirds of a certificate's time are over, and puts what has come into
-    /// force, until `stop`. What fails is logged and tried again with growing pauses, up to a day.
+    /// Orders, renews after two thirds of a certificate's lifetime, and activates each new certificate, until `stop`.
+    /// Failures are logged and retried with growing pauses, up to a day.
     ///
-    /// Cancel: an order under way is given up; the next start orders anew.
+    /// Cancel: a running order is dropped; the next start orders again.
     pub async fn run(mut self, reload: Arc<TlsReload>, stop: CancellationToken) {
         let domains = self.options.domains.clone();
         let orders = async {
@@ -120,16 +120,16 @@ impl Acme {
     }
 }
 
-/// Why orders have to begin anew.
+/// Why orders have to be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OrdersEnd {
-    /// A directory that never answers would be waited for without end; what was ordered is kept.
+    /// The directory has not answered for very long; what was ordered is kept.
     Stuck,
-    /// There is nothing more to come, which is not promised never to be.
+    /// The stream of events has ended, which its crate does not exclude.
     Over,
 }
 
-/// Puts into force what comes of orders, and tells of it.
+/// Activates the certificates that orders yield, and logs both these and failures.
 async fn follow<E: fmt::Display>(
     mut orders: impl Stream<Item = Result<EventOk, E>> + Unpin,
     domains: &[String],

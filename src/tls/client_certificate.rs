@@ -1,4 +1,4 @@
-//! The certificate that a client proved itself with, for as long as its connection lives.
+//! The certificate that a client authenticated with, for the life of its connection.
 //!
 //! Promise: a certificate counts while a handshake with it would succeed. It ends when it expires, and when a reload takes its
 //! CA away, also on a connection that began before. Absent: revocation lists; see docs/security.md.
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::TlsReload;
 
-/// A certificate that a client of this connection was let in with.
+/// A certificate that the client of a connection authenticated with.
 #[derive(Clone)]
 pub struct ClientCertificate(Arc<Inner>);
 

@@ -1,7 +1,7 @@
-//! The files of a listener read again: when asked to, and when they have changed.
+//! Reload of a listener's files: on request, and when they have changed.
 //!
-//! Promise: one reading at a time, so that what is in force is what was read last; what is bad leaves its old one
-//! in force; and where nothing has changed nothing is replaced, so that sessions go on.
+//! Promise: one reload at a time, so that the newest files win; a bad file leaves its previous certificate in force;
+//! where nothing has changed nothing is replaced, so that clients keep their sessions.
 
 use std::fs;
 use std::io;
@@ -20,29 +20,29 @@ use super::load::{LoadedCertificate, load_roots};
 use super::{Loaded, TlsError, TlsFiles, TlsReload, WHOLE, build};
 
 impl TlsReload {
-    /// Reads the files again, after whoever does so now, and puts what is new into force. Answers of how many
-    /// certificates (and client CAs) there is a new one. Both that and what cannot be taken are logged.
+    /// Reads the files, after a reload that is running, and activates what is new. Returns how many certificates and
+    /// client CAs are new. New ones and errors are logged.
     ///
-    /// Cancel: a reading under way goes on, takes effect and is logged.
+    /// Cancel: a running reload goes on, takes effect and is logged.
     ///
     /// # Errors
-    /// As [`TlsReload::load`], and for a new certificate that is not good now while the old one is.
-    /// Where one of several is bad, its old one stays in force and the others are new.
+    /// As [`TlsReload::load`], and for a new certificate outside its validity period while the previous one is valid.
+    /// Where one of several is bad, its previous one stays in force and the others are new.
     pub async fn reload(self: &Arc<Self>) -> Result<usize, TlsError> {
         let read = self.exclusively(|this, last| {
-            let taken = this.take(last, Stamps::of(&this.files));
-            // Here, since nobody may be left to be told.
-            if let Err(error) = &taken {
+            let activated = this.read_and_activate(last, Stamps::of(&this.files));
+            // Logged here: the caller may be gone.
+            if let Err(error) = &activated {
                 tracing::error!(%error, "certificates not reloaded; the previous ones stay in force");
             }
-            taken
+            activated
         });
         read.await.unwrap_or(Err(TlsError::Panicked))
     }
 
-    /// Looks at the files `every` so often and reloads when one was replaced or written, until `stop`.
+    /// Checks the files `every` so often and reloads when one was replaced or written, until `stop`.
     ///
-    /// What cannot be taken is logged once and tried again at each check: tools that renew certificates
+    /// An error is logged once and the files are read again at each check: tools that renew certificates
     /// write the chain and the key one after the other, and some write ahead of time.
     ///
     /// Cancel: harmless; a reload under way still takes effect.
@@ -69,7 +69,7 @@ impl TlsReload {
         stop.run_until_cancelled(checks).await;
     }
 
-    /// Has files read on a blocking thread while nobody else reads them. `None` where that panicked.
+    /// Runs `work` on a blocking thread, one at a time. `None` where it panicked.
     async fn exclusively<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &mut LastRead) -> T + Send + 'static,
@@ -87,37 +87,36 @@ impl TlsReload {
             return;
         }
         let reported = last.error.take();
-        let taken = self.take(last, stamps);
-        if let Err(error) = taken
+        let activated = self.read_and_activate(last, stamps);
+        if let Err(error) = activated
             && (changed || last.error != reported)
         {
             tracing::error!(%error, "new certificates rejected; the previous ones stay in force");
         }
     }
 
-    /// Reads the files, which had these stamps before, and puts what is new into force; remembers both the stamps
-    /// and what was wrong, whoever asked.
-    fn take(&self, last: &mut LastRead, stamps: Stamps) -> Result<usize, TlsError> {
+    /// Reads the files, which had these stamps before, and activates what is new; records the stamps and the error.
+    fn read_and_activate(&self, last: &mut LastRead, stamps: Stamps) -> Result<usize, TlsError> {
         let new = self.reread();
-        let put = self.activate(&new.read);
-        let taken = put.and_then(|fresh| new.error.map_or(Ok(fresh), Err));
-        *last = LastRead { stamps, error: taken.as_ref().err().map(ToString::to_string) };
-        taken
+        let activated = self.activate(&new.read);
+        let activated = activated.and_then(|fresh| new.error.map_or(Ok(fresh), Err));
+        *last = LastRead { stamps, error: activated.as_ref().err().map(ToString::to_string) };
+        activated
     }
 
-    /// Reads the files; where one is bad, what was in force stands in for it.
+    /// Reads the files; where one is bad, its previous content is kept.
     fn reread(&self) -> Reread {
         let (old, now) = (self.read(), SystemTime::now());
         let mut errors = Vec::new();
         let mut pairs = Vec::new();
         for (pair, old) in self.files.pairs.iter().zip(old.pairs) {
-            let taken = match LoadedCertificate::load(pair) {
+            let activated = match LoadedCertificate::load(pair) {
                 Ok(new) if !new.info.is_good(now) && old.info.is_good(now) => {
                     Err(TlsError::NotNow(pair.cert.clone(), new.info))
                 }
                 loaded => loaded.map_err(TlsError::Load),
             };
-            pairs.push(taken.map_err(|error| errors.push(error)).unwrap_or(old));
+            pairs.push(activated.map_err(|error| errors.push(error)).unwrap_or(old));
         }
         let mut client_ca = old.client_ca;
         if let Some(path) = &self.files.client_ca {
@@ -130,11 +129,11 @@ impl TlsReload {
         Reread { read: Loaded { pairs, client_ca }, error }
     }
 
-    /// Puts what is new of this into force and tells what that is. Nothing new leaves clients their sessions.
+    /// Puts what is new into force and returns how much that is. Where nothing is, clients keep their sessions.
     fn activate(&self, read: &Loaded) -> Result<usize, TlsError> {
         let old = self.read();
         let pairs = self.files.pairs.iter().zip(old.pairs.iter().zip(&read.pairs));
-        // A chain tells its key: both were held against each other.
+        // The chain determines the key: both were checked against each other.
         let new: Vec<_> = pairs
             .filter(|(_, (old, new))| old.certified.cert != new.certified.cert)
             .map(|(files, (_, new))| (&files.cert, new.info.not_after))

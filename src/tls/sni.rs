@@ -1,9 +1,8 @@
-//! Several certificates on one listener: the client's words choose.
+//! Several certificates on one listener: the server name that the client sends (SNI) selects one.
 //!
-//! A name that stands in a certificate goes before a wildcard that covers it, and that before the
-//! first certificate, which serves clients that name nothing or something foreign: they judge it
-//! themselves. Where several certificates have the same name (an ECDSA and an RSA one), the first that
-//! the client can verify is taken.
+//! A certificate with that very name goes before one with a wildcard for it, and that before the first
+//! certificate of the listener, which serves clients that send no name or an unknown one. Where several
+//! certificates have the same name (an ECDSA and an RSA one), the first that the client can verify is selected.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,8 +23,8 @@ pub(super) struct ByName {
 }
 
 impl ByName {
-    /// These certificates, the first for whoever names none of them; `challenges` for an authority that
-    /// wants proof of a name and nothing else.
+    /// These certificates, the first for clients that name none of them; `challenges` for an ACME authority that
+    /// checks a name.
     pub(super) fn new<'a>(
         loaded: impl Iterator<Item = &'a LoadedCertificate>,
         challenges: Option<Challenges>,

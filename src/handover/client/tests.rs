@@ -123,16 +123,16 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
         let _ = released.lock().unwrap().recv();
         Err(io::Error::other("released"))
     });
-    let held: Held = Arc::new(());
+    let permit: Permit = Arc::new(());
     let began = tokio::time::Instant::now();
     let error = client
-        .post_form(&"http://hangs.example/".into(), String::new(), "k", None, Arc::clone(&held))
+        .post_form(&"http://hangs.example/".into(), String::new(), "k", None, Arc::clone(&permit))
         .await
         .unwrap_err();
     assert!(matches!(error, CallError::Resolve(..)), "{error}");
     assert!(error.to_string().contains("did not answer within 10s"), "{error}");
     assert_eq!(began.elapsed().as_secs(), 10);
-    assert_eq!(Arc::strong_count(&held), 2, "the thread is still there");
+    assert_eq!(Arc::strong_count(&permit), 2, "the thread is still there");
     // An address needs no look-up, so it goes on whatever the resolver does.
     let (port, _serving) = backend(says("200 OK", "done")).await;
     let url = format!("http://127.0.0.1:{port}/");
@@ -140,7 +140,7 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let answer = client.post_form(&url.into(), form, "key-7", None, Arc::new(())).await;
     assert_eq!(answer.unwrap().word.unwrap(), "done");
     drop(release);
-    while Arc::strong_count(&held) > 1 {
+    while Arc::strong_count(&permit) > 1 {
         std::thread::yield_now();
     }
 }
