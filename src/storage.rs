@@ -6,5 +6,6 @@
 
 pub mod journal;
 pub mod local;
+pub mod location;
 pub mod memory;
 pub mod store;

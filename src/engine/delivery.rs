@@ -16,9 +16,9 @@ use crate::core::destination::Destination;
 use crate::core::event::CallOutcome;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::location::Location;
 use outbox::Wait;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A delivery that is due. Nothing else is due for its upload while it exists; dropped before its end, it goes back
@@ -57,7 +57,7 @@ pub struct Call {
     /// What the backend may answer.
     pub kind: CallKind,
     /// Where the file is, if there is one.
-    pub file: PathBuf,
+    pub file: Location,
     /// How many calls this one makes.
     pub attempt: u32,
     /// The request that completed or cancelled the upload, where this process has seen it.
@@ -329,7 +329,7 @@ impl Engine {
             | Phase::Finished { .. }
             | Phase::Failed { .. } => CallKind::Handover,
         };
-        let (file, context) = (self.store.path(id), self.outbox.context(id));
+        let (file, context) = (self.store.location(id), self.outbox.context(id));
         Some(Call { upload, kind, file, attempt, context })
     }
 }

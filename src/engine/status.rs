@@ -11,8 +11,8 @@ use crate::core::limits::POLLS;
 use crate::core::state::StateName;
 use crate::core::time::Timestamp;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::location::Location;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct Status {
     /// Calls to the backend begun so far.
     pub handover_attempts: u32,
     /// Where the published file lies, while the server keeps it.
-    pub path: Option<PathBuf>,
+    pub location: Option<Location>,
 }
 
 /// One page of uploads, ordered by id.
@@ -132,7 +132,7 @@ impl Engine {
             created: upload.ticket().created.date,
             last_active: upload.last_active().date,
             handover_attempts: attempts(upload),
-            path: kept.then(|| self.store.path(id)),
+            location: kept.then(|| self.store.location(id)),
         }
     }
 }

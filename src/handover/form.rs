@@ -9,7 +9,7 @@ pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
     let (upload, ticket) = (&call.upload, call.upload.ticket());
     let (filename, cancelled, reason) = match call.kind {
         CallKind::CancelNotice => (String::new(), "yes", upload.reason().unwrap_or_default()),
-        CallKind::Handover => (call.file.to_string_lossy().into_owned(), "no", ""),
+        CallKind::Handover => (call.file.to_string(), "no", ""),
     };
     let mut fields = vec![
         ("id", ticket.id.to_string()),

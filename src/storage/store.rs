@@ -9,9 +9,9 @@ pub(super) mod conformance;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::storage::location::Location;
 use bytes::Bytes;
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A place for the bytes of uploads, one blob for each. All calls block.
@@ -35,8 +35,8 @@ pub trait Store: Send + Sync {
     /// Reads the published file from an offset on.
     fn read(&self, id: TicketId, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
-    /// Where the backend finds the published file: an absolute path.
-    fn path(&self, id: TicketId) -> PathBuf;
+    /// Where the backend finds the published file.
+    fn location(&self, id: TicketId) -> Location;
 
     /// Removes the part; removing none is fine.
     fn discard(&self, id: TicketId) -> io::Result<()>;

@@ -256,7 +256,7 @@ impl Wire {
             created: rfc3339(status.created),
             last_active: rfc3339(status.last_active),
             handover_attempts: status.handover_attempts,
-            path: status.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            path: status.location.as_ref().map(ToString::to_string),
             status: StatusBody::new(status, options, max_chunk),
         }
     }

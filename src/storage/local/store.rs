@@ -10,6 +10,7 @@ use super::{lock, marker, private_dir};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::storage::location::Location;
 use crate::storage::store::{Allocated, Blob, Store, failed_sync, too_short};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
@@ -198,8 +199,8 @@ impl Store for LocalStore {
         Ok(Box::new(file))
     }
 
-    fn path(&self, id: TicketId) -> PathBuf {
-        self.files.join(id.to_string())
+    fn location(&self, id: TicketId) -> Location {
+        Location::Path(self.files.join(id.to_string()))
     }
 
     fn discard(&self, id: TicketId) -> io::Result<()> {

@@ -12,11 +12,12 @@ use super::file::{Draw, MemoryFile, is_dead};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::storage::location::Location;
 use crate::storage::store::{Allocated, Blob, Store, failed_sync, too_short};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -265,8 +266,8 @@ impl Store for MemoryStore {
         Ok(Box::new(bytes))
     }
 
-    fn path(&self, id: TicketId) -> PathBuf {
-        Path::new("/memory").join(id.to_string())
+    fn location(&self, id: TicketId) -> Location {
+        Location::Path(Path::new("/memory").join(id.to_string()))
     }
 
     fn discard(&self, id: TicketId) -> io::Result<()> {
