@@ -10,7 +10,7 @@ mod group;
 use super::Engine;
 use super::context::RequestContext;
 use super::error::{ChangeError, Fault};
-use super::handle::{LogFile, UploadHandle};
+use super::handle::UploadHandle;
 use super::queue::{Op, PendingCommit, Queued};
 use crate::core::command::Command;
 use crate::core::event::Durability;
@@ -214,10 +214,7 @@ impl Engine {
         let (handle, token) = (Arc::clone(handle), self.tracker.token());
         self.blocking.spawn(move || {
             let _token = token;
-            let mut file = handle.log.lock().expect("no holder of this lock panics");
-            if let LogFile::Open { log, .. } = &mut *file {
-                log.note_fault();
-            }
+            handle.log.lock().expect("no holder of this lock panics").note_fault();
         });
     }
 }

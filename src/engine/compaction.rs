@@ -5,7 +5,7 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
-use super::handle::{LogFile, UploadHandle};
+use super::handle::UploadHandle;
 use super::registry::Loaded;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_JOURNAL_BYTES;
@@ -90,18 +90,12 @@ impl Engine {
     /// Replaces the journal of an upload in memory if that is due. Run by its commit queue, between two
     /// group commits. Blocks.
     pub(super) fn compact(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        let mut file = handle.log.lock().expect("no holder of this lock panics");
-        if let LogFile::Closed { valid_bytes, note_run } = *file {
-            match Log::open(&*self.journals, handle.id, valid_bytes) {
-                Ok(log) => *file = LogFile::Open { log, note_run },
-                Err(error) => {
-                    tracing::debug!(upload = %handle.id.short(), %error, "could not compact journal");
-                    // If it is more than a passing want, the next append says so.
-                    return handle.compact_at(next_try(valid_bytes));
-                }
-            }
+        let mut log = handle.log.lock().expect("no holder of this lock panics");
+        if let Err(error) = log.open(&*self.journals) {
+            tracing::debug!(upload = %handle.id.short(), %error, "could not compact journal");
+            // If it is more than a passing want, the next append says so.
+            return handle.compact_at(next_try(log.end()));
         }
-        let LogFile::Open { log, .. } = &mut *file else { return };
         let over = {
             let state = handle.lock();
             state.fault.is_some() || state.forgotten
@@ -114,13 +108,13 @@ impl Engine {
             return;
         }
         handle.compact_at(next_try(log.end()));
-        match self.compact_log(handle, log) {
+        match self.compact_log(handle, &mut log) {
             Ok(()) => {}
             Err(error) if is_passing(&error) => {
                 tracing::debug!(upload = %handle.id.short(), %error, "could not compact journal");
             }
             Err(error) => {
-                drop(file);
+                drop(log);
                 self.latch(handle, Fault::new("replacing the journal", &error));
             }
         }

@@ -26,7 +26,7 @@ pub(super) struct UploadHandle {
     pub(super) id: TicketId,
     state: Mutex<State>,
     /// The journal's end; locked by the thread that runs the commit queue, and by no other for long.
-    pub(super) log: Mutex<LogFile>,
+    pub(super) log: Mutex<Log>,
     /// Set before the part is published or removed; a writer holds it for reading, so
     /// nothing is written to a part that is no longer one.
     pub(super) sealed: RwLock<bool>,
@@ -76,36 +76,8 @@ pub(super) struct State {
     pub(super) forgotten: bool,
 }
 
-/// Where to append in the journal; the file is opened at the first append.
-pub(super) enum LogFile {
-    /// Not open yet.
-    Closed {
-        /// Good bytes of the journal.
-        valid_bytes: u64,
-        /// Whether this run has to be noted before anything else.
-        note_run: bool,
-    },
-    /// Open.
-    Open {
-        /// The log.
-        log: Log,
-        /// Whether this run has to be noted before anything else.
-        note_run: bool,
-    },
-}
-
-impl LogFile {
-    /// Where the next record will begin.
-    pub(super) fn end(&self) -> u64 {
-        match self {
-            Self::Closed { valid_bytes, .. } => *valid_bytes,
-            Self::Open { log, .. } => log.end(),
-        }
-    }
-}
-
 impl UploadHandle {
-    pub(super) fn new(id: TicketId, upload: Upload, log: LogFile, now: Uptime) -> Arc<Self> {
+    pub(super) fn new(id: TicketId, upload: Upload, log: Log, now: Uptime) -> Arc<Self> {
         let journal_bytes = AtomicU64::new(log.end());
         let stands = watch::Sender::new(upload.phase().state());
         Arc::new(Self {

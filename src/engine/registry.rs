@@ -4,17 +4,16 @@
 use super::Engine;
 use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
-use super::handle::{LogFile, UploadHandle};
+use super::handle::UploadHandle;
 use super::integrity::{self, Mismatch, Siblings};
 use super::queue::Op;
 use crate::core::id::TicketId;
 use crate::storage::journal::JournalFile;
-use crate::storage::local::format::record::{MAGIC, Record, encode};
 use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
 use crate::storage::local::format::tail::Tail;
-use crate::storage::store::is_full;
+use crate::storage::local::log::Log;
+use crate::storage::local::settle::{SettleError, Settled, settle};
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -88,8 +87,7 @@ impl Engine {
     /// Takes an upload into memory whose journal was just read. Only under [`super::loads::Loads::exclusive`]: then
     /// nobody has appended to that journal since.
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<UploadHandle> {
-        let note_run = replayed.run != Some(self.store.run()) || replayed.faulted;
-        let log = LogFile::Closed { valid_bytes: replayed.valid_bytes, note_run };
+        let log = Log::of(id, &replayed, self.store.run());
         let publish = replayed.upload.awaits_publish();
         self.first_sight(id, &replayed.upload);
         let handle = UploadHandle::new(id, replayed.upload, log, self.uptime());
@@ -114,12 +112,8 @@ impl Engine {
         self.make_sure_of(id, &mut loaded)
     }
 
-    /// Makes durable what an earlier process has recorded. It may have died before the sync, or
-    /// with one that failed: then the records are read, and the next power cut takes them. So they
-    /// are written again, which no earlier failure can make void, and synced. Once for each
-    /// upload and process; blocks. Only where no other thread works on the journal.
-    ///
-    /// Where records have no count it is also noted from when they count; older programs leave the journal alone then.
+    /// Makes durable what an earlier process has recorded in a journal ([`settle()`]), once for each upload and process.
+    /// Blocks; only where no other thread works on the journal.
     pub(super) fn settle_journal(
         &self,
         id: TicketId,
@@ -128,7 +122,6 @@ impl Engine {
         if self.registry.is_settled(id) {
             return Ok(());
         }
-        let opening = |error| LookupError::opening("opening the journal", &error);
         let fault = |error| LookupError::Fault(Fault::new("syncing the journal", &error));
         let waits = &self.stats.disk_syncs;
         // It may also have died between giving a new journal the name of the old one and the sync of that.
@@ -136,34 +129,16 @@ impl Engine {
             waits.during(|| self.journals.sync_names(), |_| true).map_err(fault)?;
             self.registry.lock().names_settled = true;
         }
-        let Some(held) = self.journals.read(id).map_err(opening)? else {
-            self.registry.settled(id);
-            return Ok(());
-        };
-        let mut file = self.journals.open(id).map_err(opening)?;
-        let valid = replayed.valid_bytes;
-        match rewrite(held.take(valid), replayed.uncounted.is_some(), &mut *file) {
-            Ok(()) => {}
-            // A full disk keeps what it has.
-            Err(error) if is_full(&error) && replayed.uncounted.is_none() => {}
-            // Else records would follow that its version does not have.
-            Err(error) if is_full(&error) => return Err(LookupError::Busy),
-            Err(error) => return Err(fault(error)),
-        }
-        let mut is_noted = true;
-        if let Some(from) = replayed.uncounted {
-            let mut note = Vec::new();
-            encode(&Record::Counted { from }, &mut note);
-            match file.write_at(&note, valid) {
-                Ok(()) => replayed.valid_bytes += note.len() as u64,
-                // The next load tries again; what it would count from is later then, and nothing ends early by it.
-                Err(error) if is_full(&error) => is_noted = false,
-                Err(error) => return Err(fault(error)),
+        let sync = |file: &mut dyn JournalFile| waits.during(|| file.sync(), |_| true);
+        match settle(&*self.journals, id, replayed, sync) {
+            Ok(Settled::Whole) => self.registry.settled(id),
+            Ok(Settled::Unnoted) => {}
+            Err(SettleError::Opening(error)) => {
+                return Err(LookupError::opening("opening the journal", &error));
             }
-        }
-        waits.during(|| file.sync(), |_| true).map_err(fault)?;
-        if is_noted {
-            self.registry.settled(id);
+            // Records would follow that its version does not have.
+            Err(SettleError::NoSpace) => return Err(LookupError::Busy),
+            Err(SettleError::Failed(error)) => return Err(fault(error)),
         }
         Ok(())
     }
@@ -249,25 +224,6 @@ impl Engine {
     }
 }
 
-/// Writes what a journal holds to its own place again, a piece at a time, with the magic of the present version where it
-/// has to be another.
-fn rewrite(mut held: impl Read, anew: bool, file: &mut dyn JournalFile) -> std::io::Result<()> {
-    let (mut buffer, mut offset) = (vec![0; REWRITE_BYTES], 0);
-    loop {
-        let count = held.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        if offset == 0 && anew && count >= MAGIC.len() {
-            buffer[..MAGIC.len()].copy_from_slice(MAGIC);
-        }
-        file.write_at(&buffer[..count], offset)?;
-        offset += count as u64;
-    }
-}
-
-/// Bytes of a journal that are written again at a time.
-const REWRITE_BYTES: usize = 64 << 10;
 /// An upload stays in memory this long after it was last asked for: longer than the pause between
 /// two chunks of a slow client, so that it is not read again for each.
 const IDLE_IN_MEMORY: Duration = Duration::from_secs(60);

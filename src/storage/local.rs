@@ -8,4 +8,5 @@ pub mod lock;
 pub mod log;
 pub mod marker;
 pub mod private_dir;
+pub mod settle;
 pub mod store;

@@ -9,11 +9,11 @@ use crate::core::refusal::Refusal;
 use crate::core::upload::Upload;
 use crate::engine::Engine;
 use crate::engine::error::{ChangeError, Fault};
-use crate::engine::handle::{LogFile, UploadHandle};
+use crate::engine::handle::UploadHandle;
 use crate::engine::options::Options;
 use crate::engine::queue::Op;
 use crate::storage::local::format::record::Record;
-use crate::storage::local::log::{Log, LogError};
+use crate::storage::local::log::LogError;
 use crate::storage::store::is_full;
 use std::sync::Arc;
 
@@ -159,21 +159,11 @@ impl GroupCommit<'_> {
     }
 
     fn append(&self, records: &[Record], sync: bool) -> Result<(), ChangeError> {
-        let mut file = self.handle.log.lock().expect("no holder of this lock panics");
+        let mut log = self.handle.log.lock().expect("no holder of this lock panics");
         let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
-        if let LogFile::Closed { valid_bytes, note_run } = *file {
-            let log = Log::open(&*self.engine.journals, self.handle.id, valid_bytes)
-                .map_err(|error| ChangeError::opening("journal", &error))?;
-            *file = LogFile::Open { log, note_run };
-        }
-        let LogFile::Open { log, note_run } = &mut *file else { return Ok(()) };
-        let appended = if *note_run {
-            let mut with_run = vec![Record::Run(self.engine.store.run())];
-            with_run.extend_from_slice(records);
-            log.append(&with_run)
-        } else {
-            log.append(records)
-        };
+        let opened = log.open(&*self.engine.journals);
+        opened.map_err(|error| ChangeError::opening("journal", &error))?;
+        let appended = log.append(records);
         let waits = &self.engine.stats.disk_syncs;
         let failed = |error: &LogError| matches!(error, LogError::Fault(_));
         let synced = |()| if sync { waits.during(|| log.sync(), failed) } else { Ok(()) };
@@ -181,7 +171,6 @@ impl GroupCommit<'_> {
             LogError::NoSpace => ChangeError::NoSpace,
             LogError::Fault(error) => fault(error),
         })?;
-        *note_run = false;
         self.handle.journal_has(log.end());
         Ok(())
     }

@@ -4,16 +4,22 @@
 //! any other failed write, and after any failed sync, the log refuses everything.
 
 use super::format::record::{MAGIC, Record, encode};
+use super::format::replay::Replayed;
 use crate::core::event::{Event, Ticket};
 use crate::core::id::TicketId;
+use crate::core::run::RunIdentity;
 use crate::storage::journal::{JournalFile, JournalStore, SyncWhen};
 use std::io;
 
-/// The end of one journal, open for appending.
+/// The end of one journal, where records are appended.
 pub struct Log {
-    file: Box<dyn JournalFile>,
+    id: TicketId,
+    /// `None` until it is opened.
+    file: Option<Box<dyn JournalFile>>,
     end: u64,
     state: State,
+    /// This run, while it is to be noted before anything else.
+    run: Option<RunIdentity>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,25 +49,50 @@ pub fn create(store: &dyn JournalStore, ticket: &Ticket, sync: SyncWhen) -> Resu
 }
 
 impl Log {
-    /// Opens the journal of `id` for appending behind its `valid_bytes`.
-    pub fn open(store: &dyn JournalStore, id: TicketId, valid_bytes: u64) -> io::Result<Self> {
-        Ok(Self { file: store.open(id)?, end: valid_bytes, state: State::Torn })
+    /// The journal of `id`, to be appended to behind its `valid_bytes`. `run` is noted before the first records, where it
+    /// is given. Nothing is opened.
+    pub fn new(id: TicketId, valid_bytes: u64, run: Option<RunIdentity>) -> Self {
+        Self { id, file: None, end: valid_bytes, state: State::Torn, run }
     }
 
-    /// Appends `records`, in order, in one write. Not durable until [`Log::sync`].
+    /// As [`Log::new`], of a journal that was replayed in the run `now`.
+    pub fn of(id: TicketId, replayed: &Replayed, now: RunIdentity) -> Self {
+        let is_new = replayed.run != Some(now) || replayed.faulted;
+        Self::new(id, replayed.valid_bytes, is_new.then_some(now))
+    }
+
+    /// Opens the journal for appending, unless it is open.
+    pub fn open(&mut self, store: &dyn JournalStore) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(store.open(self.id)?);
+        }
+        Ok(())
+    }
+
+    /// Appends `records`, in order, in one write, to a log that is open. Not durable until [`Log::sync`].
     ///
     /// Errors: [`LogError::NoSpace`] when the disk is full, with nothing appended;
     /// [`LogError::Fault`] otherwise, and ever after.
     pub fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
-        self.check()?;
-        let mut bytes = Vec::with_capacity(records.len() * 48);
+        let mut bytes = Vec::with_capacity((records.len() + 1) * 48);
+        if let Some(run) = self.run {
+            encode(&Record::Run(run), &mut bytes);
+        }
         for record in records {
             encode(record, &mut bytes);
         }
+        self.write(&bytes)?;
+        self.run = None;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        self.check()?;
         if self.state == State::Torn {
             self.cut()?;
         }
-        match self.file.write_at(&bytes, self.end) {
+        let end = self.end;
+        match self.file()?.write_at(bytes, end) {
             Ok(()) => {
                 self.end += bytes.len() as u64;
                 Ok(())
@@ -79,7 +110,7 @@ impl Log {
 
     /// The journal was replaced by `file`, which says the same in `end` bytes: what comes is appended there.
     pub fn moved(&mut self, file: Box<dyn JournalFile>, end: u64) {
-        self.file = file;
+        self.file = Some(file);
         self.end = end;
     }
 
@@ -88,7 +119,7 @@ impl Log {
     /// Errors: [`LogError::Fault`]; it is not known what is durable then, so the log is over.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check()?;
-        self.file.sync().map_err(|error| {
+        self.file()?.sync().map_err(|error| {
             self.state = State::Failed;
             LogError::Fault(error)
         })
@@ -101,18 +132,31 @@ impl Log {
 
     /// Notes that a write or sync of the upload's bytes failed. Best effort: the disk is failing.
     pub fn note_fault(&mut self) {
-        if self.append(&[Record::Faulted]).and_then(|()| self.sync()).is_err() {
+        if self.file.is_none() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        encode(&Record::Faulted, &mut bytes);
+        if self.write(&bytes).and_then(|()| self.sync()).is_err() {
             tracing::debug!("could not record the fault in the journal");
         }
     }
 
     fn cut(&mut self) -> Result<(), LogError> {
-        self.file.truncate(self.end).map_err(|error| {
+        let end = self.end;
+        self.file()?.truncate(end).map_err(|error| {
             self.state = State::Failed;
             LogError::Fault(error)
         })?;
         self.state = State::Good;
         Ok(())
+    }
+
+    fn file(&mut self) -> Result<&mut dyn JournalFile, LogError> {
+        match &mut self.file {
+            Some(file) => Ok(&mut **file),
+            None => Err(LogError::Fault(io::Error::other("the journal is not open"))),
+        }
     }
 
     fn check(&self) -> Result<(), LogError> {
@@ -149,7 +193,8 @@ mod tests {
         let store = MemoryJournals::default();
         let id = TicketId::from_random([1; 16]);
         store.create(id, b"head", SyncWhen::Now).unwrap();
-        let mut log = Log::open(&store, id, 4).unwrap();
+        let mut log = Log::new(id, 4, None);
+        log.open(&store).unwrap();
         let at = Stamp { date: Timestamp(7), uptime: Uptime(9) };
         let record = Record::Event(Event::Published { at });
         store.fail_next(id, 5, io::ErrorKind::StorageFull);
@@ -175,7 +220,8 @@ mod tests {
                 SyncWhen::Now,
             )
             .unwrap();
-        let mut log = Log::open(&store, id, 4).unwrap();
+        let mut log = Log::new(id, 4, None);
+        log.open(&store).unwrap();
         log.append(&[Record::Synced { before: 4 }]).unwrap();
         let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap(), (Record::Synced { before: 4 }, held.len() - 4));
