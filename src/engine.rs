@@ -4,7 +4,6 @@
 //! flow beside that, many writers at once, each in a claim of its own ([`claims`]). Absent: HTTP,
 //! sockets, the calls to backends (the engine only says which are due, [`delivery`]).
 
-pub mod blocking;
 mod catalog;
 pub mod chunk;
 pub mod claims;
@@ -29,7 +28,6 @@ pub mod reserve;
 pub mod retention;
 mod scan;
 pub mod slots;
-mod slow_disk;
 pub mod stats;
 pub mod status;
 mod sync_point;
@@ -40,6 +38,8 @@ pub mod verify;
 
 use crate::core::time::Uptime;
 use crate::storage::journal::JournalStore;
+use crate::storage::local::blocking::Blocking;
+use crate::storage::local::slow_disk::SlowDisk;
 use crate::storage::store::Store;
 use arc_swap::ArcSwap;
 use clock::Clock;
@@ -66,9 +66,9 @@ pub struct Engine {
     scan: scan::Scan,
     space: reserve::Space,
     stats: stats::Stats,
-    blocking: blocking::Blocking,
+    blocking: Blocking,
     /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
-    slow_disk: slow_disk::SlowDisk,
+    slow_disk: SlowDisk,
     /// What the disk is asked by those who look after the server.
     probes: health::HealthProbes,
     /// Turns at reading published files for their digests.
@@ -96,7 +96,7 @@ impl Engine {
         journals: Arc<dyn JournalStore>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Self::with_blocking(options, store, journals, clock, blocking::Blocking::Threads)
+        Self::with_blocking(options, store, journals, clock, Blocking::Threads)
     }
 
     /// As [`Engine::new`], with blocking work done where `blocking` says.
@@ -105,14 +105,14 @@ impl Engine {
         store: Arc<dyn Store>,
         journals: Arc<dyn JournalStore>,
         clock: Arc<dyn Clock>,
-        blocking: blocking::Blocking,
+        blocking: Blocking,
     ) -> Arc<Self> {
         let count = clock::Count::take_up(&*journals, &*clock);
         Arc::new(Self {
             started: count.from(),
             count,
             space: reserve::Space::new(options.min_free_bytes),
-            slow_disk: slow_disk::SlowDisk::new(
+            slow_disk: SlowDisk::new(
                 tokio::time::Instant::now(),
                 options.waiting_bytes,
                 blocking.clone(),

@@ -1,6 +1,7 @@
 //! Storage in one directory of a local file system: parts, published files and journals as files, and what is about
-//! such a directory: its lock and marker, private paths in it, the format of a journal.
+//! such a directory: its lock and marker, private paths in it, the format of a journal, which thread waits for the disk.
 
+pub mod blocking;
 pub mod directory;
 pub mod format;
 pub mod journals;
@@ -9,4 +10,5 @@ pub mod log;
 pub mod marker;
 pub mod private_dir;
 pub mod settle;
+pub mod slow_disk;
 pub mod store;

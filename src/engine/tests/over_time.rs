@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::engine::error::LookupError;
-use crate::engine::slow_disk::SLOW_WRITE;
 use crate::storage::journal::SyncWhen;
+use crate::storage::local::slow_disk::SLOW_WRITE;
 
 const LONG: Duration = Duration::from_secs(4000);
 

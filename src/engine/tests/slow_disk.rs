@@ -3,10 +3,10 @@
 use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
-use crate::engine::blocking::Blocking;
 use crate::engine::queue::Op;
-use crate::engine::slow_disk::SLOW_WRITE;
 use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
+use crate::storage::local::blocking::Blocking;
+use crate::storage::local::slow_disk::SLOW_WRITE;
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -68,7 +68,8 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_is_slow_for_as_long_as_a_write_hangs() {
-    let disk = crate::engine::slow_disk::SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads);
+    let disk =
+        crate::storage::local::slow_disk::SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads);
     let (let_go, held) = tokio::sync::oneshot::channel::<()>();
     let hour = Duration::from_secs(3600);
     tokio::select! {

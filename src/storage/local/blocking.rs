@@ -1,4 +1,4 @@
-//! Where work that blocks runs: the one door through which the engine leaves its worker.
+//! Where work that blocks runs: the one way by which the engine leaves its worker.
 //!
 //! In the server that is tokio's blocking threads. A simulation puts a [`Stage`] in their place,
 //! which runs the same work in an order of its own, so that a seed gives the same run again.
@@ -33,7 +33,7 @@ pub trait Stage: Send + Sync {
 
 impl Blocking {
     /// Does `work` elsewhere. It goes on to its end though nobody waits; an error is its panic.
-    pub(super) fn spawn<T: Send + 'static>(
+    pub fn spawn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
@@ -51,7 +51,7 @@ impl Blocking {
     }
 
     /// Whether a stage says that the disk is slow.
-    pub(super) fn plays_slow(&self) -> bool {
+    pub fn plays_slow(&self) -> bool {
         match self {
             Self::Threads => false,
             Self::Staged(stage) => stage.is_slow(),

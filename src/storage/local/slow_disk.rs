@@ -14,7 +14,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// What is known of the disk's pace; shared by all uploads.
-pub(super) struct SlowDisk {
+pub struct SlowDisk {
     began: Instant,
     blocking: Blocking,
     /// Slow until then, in milliseconds after `began`.
@@ -26,7 +26,7 @@ pub(super) struct SlowDisk {
 
 impl SlowDisk {
     /// A disk that has not been slow yet.
-    pub(super) fn new(now: Instant, waiting_bytes: u64, blocking: Blocking) -> Self {
+    pub fn new(now: Instant, waiting_bytes: u64, blocking: Blocking) -> Self {
         let units = u32::try_from(waiting_bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let waiting = Semaphore::new(units as usize);
         Self { began: now, blocking, until: AtomicU64::new(0), waiting, units }
@@ -34,26 +34,26 @@ impl SlowDisk {
 
     /// Leave to hold a batch of up to `bytes` while the disk is slow. Who gets none holds the frame
     /// that it has and reads no further. Cancel: nothing is taken.
-    pub(super) async fn permit(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+    pub async fn permit(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let units = u32::try_from(bytes as u64 / UNIT_BYTES + 1).unwrap_or(u32::MAX);
         // One batch at a time goes through in any case.
         self.waiting.acquire_many(units.min(self.units)).await.ok()
     }
 
     /// Bytes of batches that wait for it now, and how many may.
-    pub(super) fn waiting_bytes(&self) -> (u64, u64) {
+    pub fn waiting_bytes(&self) -> (u64, u64) {
         let free = u64::try_from(self.waiting.available_permits()).unwrap_or(u64::MAX);
         let all = u64::from(self.units);
         (all.saturating_sub(free) * UNIT_BYTES, all * UNIT_BYTES)
     }
 
     /// Whether a write had to wait a short while ago.
-    pub(super) fn is_slow(&self, now: Instant) -> bool {
+    pub fn is_slow(&self, now: Instant) -> bool {
         self.millis(now) < self.until.load(Ordering::Relaxed) || self.blocking.plays_slow()
     }
 
     /// Work with the disk waited so long, until now.
-    pub(super) fn waited(&self, time: Duration, now: Instant) {
+    pub fn waited(&self, time: Duration, now: Instant) {
         if time >= SLOW_WRITE {
             let counts = time.saturating_mul(SLOW_FACTOR).min(SLOW_FOR);
             let until = self.millis(now + counts);
@@ -62,7 +62,7 @@ impl SlowDisk {
     }
 
     /// As [`Self::run`], here in any case.
-    pub(super) fn run_here<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn run_here<T>(&self, work: impl FnOnce() -> T) -> T {
         let (done, waited) = Waited::measure(work);
         self.waited(waited.0, Instant::now());
         done
@@ -70,7 +70,7 @@ impl SlowDisk {
 
     /// Does what may have to wait for the disk: here, and on a blocking thread while the disk is slow.
     /// An error is the panic of the work there. Cancel: work that has begun goes on to its end.
-    pub(super) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
@@ -85,7 +85,7 @@ impl SlowDisk {
     }
 
     /// Waits for a write elsewhere; as long as it hangs the disk is slow.
-    pub(super) async fn during<W: Future + Unpin>(&self, mut write: W) -> W::Output {
+    pub async fn during<W: Future + Unpin>(&self, mut write: W) -> W::Output {
         loop {
             tokio::select! {
                 biased;
@@ -127,7 +127,7 @@ fn times_slept() -> Option<i64> {
 /// Work that sleeps this long has met a full dirty budget or the disk, not the page cache: a batch of 256 KiB
 /// takes a twentieth of a millisecond, and the short locks of a file that two write to a few of those.
 /// Most sleeps of a throttled writer are below 20 ms (measured).
-pub(super) const SLOW_WRITE: Duration = Duration::from_millis(10);
+pub const SLOW_WRITE: Duration = Duration::from_millis(10);
 /// Slept or not: memory that is being reclaimed, a sandbox that sleeps in the thread's stead. The other
 /// connections of the worker wait all the same.
 const SLOW_ANYWAY: Duration = Duration::from_millis(200);
