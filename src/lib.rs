@@ -4,8 +4,8 @@
 //!
 //! # Floors
 //!
-//! Imports point down only; `tests/floors.rs` is the judge. `docs/architecture.md` tells what each
-//! room promises.
+//! Imports point down only; `tests/floors.rs` checks it. `docs/architecture.md` says what each
+//! module promises.
 //!
 //! ```text
 //!                    app   cli   config

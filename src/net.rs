@@ -1,7 +1,7 @@
 //! Connections: from a listening socket to a [`Service`](hyper::service::Service) that is asked
 //! one request at a time.
 //!
-//! The promises of this room:
+//! The promises of this module:
 //! - **A permit comes before a connection.** No more than [`Options::max_connections`] are open; the
 //!   next one waits in the kernel's queue.
 //! - **What peers send ahead has a bound**, all connections together: each gets its share of [`MemoryBudget`].

@@ -1,4 +1,4 @@
-//! The judge of the house: reads every file under `src/` and says where it breaks a rule that no
+//! The rules of the source: reads every file under `src/` and reports where it breaks a rule that no
 //! compiler checks. The rules are the tables below; each verdict names the file, the line and the
 //! rule.
 //!
@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The rooms, and what each may import besides itself. Rooms that are not named are the top floor
+/// The modules, and what each may import besides itself. Modules that are not named are the top layer
 /// and may import everything.
-const ROOMS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("core", &[]),
     ("storage", &["core"]),
     ("engine", &["core", "storage"]),
@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("handover", &["core", "storage", "engine", "tls"]),
 ];
 
-/// Rooms of the top floor. A new room has to be put on a floor here.
+/// Modules of the top layer. A new module has to be added here.
 const TOP: [&str; 4] = ["app", "cli", "config", "fuzzing"];
 
 /// What `core` may take from outside, for everything and by file.
@@ -65,7 +65,7 @@ const CORE_STD: [&str; 7] = ["io", "fs", "net", "env", "process", "thread", "os"
 const MOST_LINES: usize = 450;
 /// Files that are longer, and why; none is over [`LAST_LINE`].
 const LONG_FILES: [(&str, &str); 1] =
-    [("net/tests.rs", "tests of a whole room against one pair of sockets")];
+    [("net/tests.rs", "tests of a whole module against one pair of sockets")];
 /// No reason is good enough beyond this.
 const LAST_LINE: usize = 700;
 
@@ -77,26 +77,27 @@ const STATUS_FILES: [(&str, &str); 2] = [
 
 #[test]
 fn imports_point_down() {
-    check("imports point down only (see ROOMS in tests/floors.rs)", |file, found| {
-        let Some((room, allowed)) = ROOMS.iter().find(|(room, _)| *room == file.room) else {
+    check("imports point down only (see LAYERS in tests/floors.rs)", |file, found| {
+        let Some((module, allowed)) = LAYERS.iter().find(|(module, _)| *module == file.module)
+        else {
             return;
         };
         for (line, target) in file.imports() {
-            if target != *room && !allowed.contains(&target.as_str()) {
-                found.push((line, format!("{room} imports crate::{target}")));
+            if target != *module && !allowed.contains(&target.as_str()) {
+                found.push((line, format!("{module} imports crate::{target}")));
             }
         }
     });
 }
 
 #[test]
-fn every_room_has_a_floor() {
-    check("every room stands on a floor (see ROOMS and TOP in tests/floors.rs)", |file, found| {
-        let known = ROOMS.iter().any(|(room, _)| *room == file.room)
-            || TOP.contains(&file.room.as_str())
+fn every_module_has_a_layer() {
+    check("every module has a layer (see LAYERS and TOP in tests/floors.rs)", |file, found| {
+        let known = LAYERS.iter().any(|(module, _)| *module == file.module)
+            || TOP.contains(&file.module.as_str())
             || ["lib.rs", "main.rs"].contains(&file.name.as_str());
         if !known {
-            found.push((1, format!("room {} is on no floor", file.room)));
+            found.push((1, format!("module {} has no layer", file.module)));
         }
     });
 }
@@ -104,7 +105,7 @@ fn every_room_has_a_floor() {
 #[test]
 fn core_is_pure() {
     check("core has no async, IO, clock, chance, serde or HTTP", |file, found| {
-        if file.room != "core" {
+        if file.module != "core" {
             return;
         }
         for (number, line) in file.product() {
@@ -139,7 +140,7 @@ fn core_is_pure() {
 #[test]
 fn issue_13_commands_print_through_the_terminal_alone() {
     check("commands print through cli/terminal.rs alone, which escapes", |file, found| {
-        if file.room != "cli" || file.name == "cli/terminal.rs" {
+        if file.module != "cli" || file.name == "cli/terminal.rs" {
             return;
         }
         for (number, line) in file.product() {
@@ -156,7 +157,7 @@ fn issue_13_commands_print_through_the_terminal_alone() {
 #[test]
 fn request_bodies_come_from_net() {
     check("net/body.rs alone names the body that hyper hands to a server", |file, found| {
-        let serves = ["engine", "wire", "app"].contains(&file.room.as_str())
+        let serves = ["engine", "wire", "app"].contains(&file.module.as_str())
             || file.name.starts_with("cli/demo");
         for (number, line) in file.product().filter(|_| serves) {
             if words(line).any(|word| word == "Incoming") {
@@ -263,13 +264,13 @@ fn exceptions_name_files_that_exist() {
     }
 }
 
-/// The judge sees what it is there to see.
+/// The checks find what they should find.
 #[test]
-fn the_judge_is_not_blind() {
+fn the_checks_find_violations() {
     let judge = |name: &str, text: &str| File::new(name.into(), text.into(), &[]);
     let imports = |name: &str, text: &str| {
         let file = judge(name, text);
-        file.imports().into_iter().map(|(_, room)| room).collect::<Vec<_>>()
+        file.imports().into_iter().map(|(_, module)| module).collect::<Vec<_>>()
     };
     assert_eq!(imports("core/a.rs", "use crate::engine::Engine;\n"), ["engine"]);
     assert_eq!(
@@ -299,7 +300,7 @@ struct File {
     /// Path below `src/`.
     name: String,
     /// First part of the path, without `.rs`.
-    room: String,
+    module: String,
     text: String,
     /// The lines with comments and literals blanked.
     code: Vec<String>,
@@ -309,14 +310,14 @@ struct File {
 
 impl File {
     fn new(name: String, text: String, test_files: &[String]) -> Self {
-        let room = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+        let module = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
         let code: Vec<String> = blank(&text).lines().map(str::to_owned).collect();
         let whole = test_files.iter().any(|test| {
             let folder = format!("{}/", test.trim_end_matches(".rs"));
             name == *test || name.starts_with(&folder)
         });
         let tests = if whole { vec![true; code.len()] } else { test_lines(&code) };
-        Self { name, room, text, code, tests }
+        Self { name, module, text, code, tests }
     }
 
     /// Lines that are part of the product, numbered from 1.
@@ -325,7 +326,7 @@ impl File {
         numbered.map(|(number, line)| (number + 1, line.as_str()))
     }
 
-    /// Rooms that a path in this file names, tests included.
+    /// Modules that a path in this file names, tests included.
     fn imports(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         let code = self.code.join("\n");
@@ -334,8 +335,8 @@ impl File {
             if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
                 continue;
             }
-            for room in heads(&code[at + "crate::".len()..]) {
-                found.push((line_of(at), room));
+            for module in heads(&code[at + "crate::".len()..]) {
+                found.push((line_of(at), module));
             }
         }
         // `super::` chains that climb to the root.
@@ -352,7 +353,7 @@ impl File {
                 let climbs = rest.split("super::").take_while(|part| part.is_empty()).count();
                 if climbs >= self.depth() + nesting.len() {
                     let below = &rest[climbs * "super::".len()..];
-                    found.extend(heads(below).into_iter().map(|room| (number + 1, room)));
+                    found.extend(heads(below).into_iter().map(|module| (number + 1, module)));
                 }
             }
             if line.trim_end().ends_with('{') && words(line).any(|word| word == "mod") {

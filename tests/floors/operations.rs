@@ -1,4 +1,4 @@
-//! docs/operations against the source: every event of the log and every code of a problem is told of,
+//! docs/operations against the source: every log event and every error code is documented,
 //! with its level, fields, status and number, and nothing that does not exist.
 
 use incoming::wire::problem::Code;
@@ -64,7 +64,7 @@ struct Event {
 }
 
 #[test]
-fn every_event_of_the_log_is_told_of() {
+fn every_log_event_is_documented() {
     let told: BTreeSet<Event> = rows(&read("docs/operations/logs.md"))
         .into_iter()
         .map(|row| {
@@ -78,7 +78,7 @@ fn every_event_of_the_log_is_told_of() {
         let text = std::fs::read_to_string(&path).unwrap();
         found.extend(events(&text));
     }
-    assert!(found.len() > 50, "{} events: the reader is blind", found.len());
+    assert!(found.len() > 50, "{} events: the reader finds too few", found.len());
     let mut missing = Vec::new();
     for event in &found {
         // One message may come from two places, with and without some fields.
@@ -88,13 +88,13 @@ fn every_event_of_the_log_is_told_of() {
             missing.push(event);
             continue;
         };
-        assert!(event.fields.is_subset(&named.fields), "{event:?} is told of as {named:?}");
+        assert!(event.fields.is_subset(&named.fields), "{event:?} is documented as {named:?}");
     }
     assert!(missing.is_empty(), "docs/operations/logs.md needs a row for each of: {missing:#?}");
     for told in &told {
         let same = |event: &&Event| told.message == event.message && told.level == event.level;
         let same: Vec<&Event> = found.iter().filter(same).collect();
-        assert!(!same.is_empty(), "{told:?} is told of and never logged");
+        assert!(!same.is_empty(), "{told:?} is documented and never logged");
         let fields: BTreeSet<String> = same.iter().flat_map(|event| event.fields.clone()).collect();
         assert_eq!(told.fields, fields, "{} in docs/operations/logs.md", told.message);
     }
