@@ -117,7 +117,7 @@ impl Doctor {
         let began = Instant::now();
         let wishes = wishes(head)?;
         if let Some(code) = wishes.refuse {
-            return Err(Problem::new(code, "refused, as was asked for"));
+            return Err(Problem::new(code, "refused, as requested"));
         }
         let body = read(body, began).await?;
         drop(slot);
