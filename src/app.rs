@@ -24,6 +24,7 @@ use crate::net::{
 use crate::tls::TlsReload;
 use crate::wire::{Caller, Surface, Wire};
 use arc_swap::ArcSwap;
+use metrics::Sources;
 pub use options::wait_for_storage;
 use options::{
     client_options, log_warnings, open_engine, proxy_protocol, warn_of_open_backend, wire_options,
@@ -36,7 +37,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use stop::Shutdown;
 pub use stop::{exit_at_second, stop_on_signal};
 use systemd::Notifier;
@@ -157,15 +158,16 @@ impl Server {
         let workers = Workers::start(settings.workers).map_err(failed)?;
         let backend_workers = Workers::named("incoming-backend", 1).map_err(failed)?;
         let memory = MemoryBudget::new(settings.connection_memory(), settings.max_connections);
-        let hooks = admin::hooks(&admin::Observed {
-            engine: &engine,
-            net: &stats,
-            memory: &memory,
-            sockets: &sockets,
-            workers: &workers,
-            backend_workers: &backend_workers,
+        let sources = Sources {
+            engine: Arc::clone(&engine),
+            net: Arc::clone(&stats),
+            memory: Arc::clone(&memory),
+            refusals: Arc::default(),
+            certificates: admin::certificates(&sockets),
             max_connections: settings.max_connections.min(descriptors / 2),
-        });
+            started: SystemTime::now(),
+        };
+        let hooks = admin::hooks(sources, [&workers, &backend_workers]);
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), hooks);
         let grace = Grace::new(settings.shutdown_grace);
         Ok(Self {

@@ -3,47 +3,27 @@
 use super::metrics::Sources;
 use super::sockets::Socket;
 use super::telemetry;
-use crate::engine::Engine;
-use crate::net::{MemoryBudget, Stats, Workers};
+use crate::net::Workers;
 use crate::tls::TlsReload;
 use crate::wire::Surface;
 use crate::wire::admin::{AdminHooks, EventLoopProbe};
-use crate::wire::problem::Refusals;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 
-/// The parts of a server that are observed.
-pub(super) struct Observed<'a> {
-    pub(super) engine: &'a Arc<Engine>,
-    pub(super) net: &'a Arc<Stats>,
-    pub(super) memory: &'a Arc<MemoryBudget>,
-    pub(super) sockets: &'a [Socket],
-    pub(super) workers: &'a Workers,
-    pub(super) backend_workers: &'a Workers,
-    pub(super) max_connections: usize,
+/// The TLS listeners of these sockets, each with the word for it.
+pub(super) fn certificates(sockets: &[Socket]) -> Vec<(&'static str, Arc<TlsReload>)> {
+    let tls = |socket: &Socket| Some((word(socket.surface), Arc::clone(socket.tls.as_ref()?)));
+    sockets.iter().filter_map(tls).collect()
 }
 
-/// Metrics, health and the log's filter. Must be called on the runtime that accepts.
-pub(super) fn hooks(observed: &Observed<'_>) -> AdminHooks {
-    let refusals = Arc::new(Refusals::default());
-    let certificates: Vec<(&'static str, Arc<TlsReload>)> = observed
-        .sockets
-        .iter()
-        .filter_map(|socket| Some((word(socket.surface), Arc::clone(socket.tls.as_ref()?))))
-        .collect();
-    let sources = Sources {
-        engine: Arc::clone(observed.engine),
-        net: Arc::clone(observed.net),
-        memory: Arc::clone(observed.memory),
-        refusals: Arc::clone(&refusals),
-        certificates: certificates.clone(),
-        max_connections: observed.max_connections,
-        started: SystemTime::now(),
-    };
-    let workers = observed.workers.runtimes().chain(observed.backend_workers.runtimes());
+/// Metrics, health and the log's filter, with the event loops of these workers. Must be called on the runtime that
+/// accepts.
+pub(super) fn hooks(sources: Sources, workers: [&Workers; 2]) -> AdminHooks {
+    let (refusals, certificates) = (Arc::clone(&sources.refusals), sources.certificates.clone());
+    let workers = workers.into_iter().flat_map(Workers::runtimes);
     let probes =
         workers.map(|(name, runtime)| EventLoopProbe::new(name.to_owned(), runtime.clone()));
     let main = EventLoopProbe::new("main".into(), Handle::current());
