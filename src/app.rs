@@ -259,7 +259,7 @@ impl Server {
     ) {
         let notifier = std::mem::take(&mut self.notifier);
         let pulse = self.workers.pulse().and(self.backend_workers.pulse());
-        let counting = Arc::clone(&self.engine).keep_count();
+        let counting = Arc::clone(&self.engine).keep_uptime();
         tokio::select! {
             biased;
             () = notifier.with_watchdog(pulse, self.serve(&notifier, stop, beside)) => {}

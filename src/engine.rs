@@ -107,7 +107,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         blocking: Blocking,
     ) -> Arc<Self> {
-        let count = clock::Count::take_up(&*journals, &*clock);
+        let count = clock::Count::resume(&*journals, &*clock);
         Arc::new(Self {
             started: count.from(),
             count,
@@ -193,7 +193,7 @@ impl Engine {
         self.settled().await;
         self.sync_all_written().await;
         self.settled().await;
-        self.keep_uptime().await;
+        self.persist_uptime().await;
     }
 
     /// Waits until every commit and transfer has ended. New ones may still begin; who calls this

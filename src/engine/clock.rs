@@ -1,7 +1,7 @@
 //! Time and randomness, as the engine gets them: from outside, so that tests can give their own.
 //!
 //! The uptime is the count of time in which servers ran on this storage directory. Every rule counts in it:
-//! idle time, retention, pauses between calls. A process takes it up where the last one left it and goes on
+//! idle time, retention, pauses between calls. A process resumes it where the last one left it and goes on
 //! by the time since boot, so no clock that is set, and no time in which nothing ran, makes anything due.
 //!
 //! It is written down now and then. After a crash it is behind by what was not written yet, never ahead: things
@@ -61,7 +61,7 @@ impl Clock for SystemClock {
 /// The count of this process.
 #[derive(Debug)]
 pub(super) struct Count {
-    /// Where it was taken up,
+    /// Where it was resumed,
     from: Uptime,
     /// and the time since boot at that moment.
     origin: Duration,
@@ -72,8 +72,8 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Takes up the count where the last process left it. Blocks for one small read.
-    pub(super) fn take_up(journals: &dyn JournalStore, clock: &dyn Clock) -> Self {
+    /// Resumes the count where the last process left it. Blocks for one small read.
+    pub(super) fn resume(journals: &dyn JournalStore, clock: &dyn Clock) -> Self {
         let begin = || {
             // Without randomness two eras may be taken for one; then what the older one counted ends no earlier either.
             let [a, b, c, ..] = clock.random().unwrap_or_default();
@@ -98,7 +98,7 @@ impl Count {
         }
     }
 
-    /// Where it was taken up.
+    /// Where it was resumed.
     pub(super) fn from(&self) -> Uptime {
         self.from
     }
@@ -121,17 +121,17 @@ impl Engine {
 
     /// Writes the count down now and then, for as long as it is polled: to the end of a stop, since a kill may come until
     /// then. Dropping the future may lose what the last time would have written.
-    pub async fn keep_count(self: Arc<Self>) {
+    pub async fn keep_uptime(self: Arc<Self>) {
         let mut tick = tokio::time::interval(KEPT_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.keep_uptime().await;
+            self.persist_uptime().await;
         }
     }
 
     /// Writes the count down. What fails is logged, once: the count then lacks a little more after a crash.
-    pub(super) async fn keep_uptime(self: &Arc<Self>) {
+    pub(super) async fn persist_uptime(self: &Arc<Self>) {
         let engine = Arc::clone(self);
         let work = self.blocking.spawn(move || {
             // An earlier one may run still, its future dropped. Then `uptime` never goes back either.

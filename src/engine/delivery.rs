@@ -215,7 +215,7 @@ impl Engine {
             return Ok(Begun::Nothing);
         }
         if matches!(upload.phase(), Phase::HandingOver(_)) {
-            match self.look_for_file(&handle, &upload).await? {
+            match self.find_published(&handle, &upload).await? {
                 File::There if upload.awaits_digest() => return Ok(Begun::Unhashed),
                 File::There | File::Missing => {}
                 File::Taken => return Ok(Begun::Nothing),
@@ -299,7 +299,7 @@ impl Engine {
 
     /// If the file is gone, a call had been sent and the file was not to be removed by us, then
     /// the backend took it and its answer was lost: finished.
-    async fn look_for_file(
+    async fn find_published(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
         upload: &Upload,

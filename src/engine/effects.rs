@@ -39,7 +39,7 @@ impl Engine {
 
     /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
     /// has a timer until it is forgotten.
-    pub(super) fn first_sight(&self, id: TicketId, upload: &Upload) {
+    pub(super) fn register(&self, id: TicketId, upload: &Upload) {
         let first = self.timers.set_first(id, self.due(upload));
         self.scan.scanned(id);
         if !first {

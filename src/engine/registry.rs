@@ -89,7 +89,7 @@ impl Engine {
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<UploadHandle> {
         let log = Log::of(id, &replayed, self.store.run());
         let publish = replayed.upload.awaits_publish();
-        self.first_sight(id, &replayed.upload);
+        self.register(id, &replayed.upload);
         let handle = UploadHandle::new(id, replayed.upload, log, self.uptime());
         handle.compact_at(self.options().tuning.compact_bytes);
         handle.lock().unsynced_bytes = replayed.unsynced_bytes;

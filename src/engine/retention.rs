@@ -27,7 +27,7 @@ impl Engine {
                 tokio::select! {
                     biased;
                     () = self.scan_due() => self.startup_scan().await,
-                    id = due => self.see_to(id).await,
+                    id = due => self.on_timer(id).await,
                 }
             }
         };
@@ -72,7 +72,7 @@ impl Engine {
     }
 
     /// Something is due for an upload: expiry, or the end of what is kept of it.
-    pub(super) async fn see_to(self: &Arc<Self>, id: TicketId) {
+    pub(super) async fn on_timer(self: &Arc<Self>, id: TicketId) {
         // It keeps a timer whatever happens, also if it cannot be read now.
         self.reschedule(id);
         let handle = match self.find(id).await {

@@ -250,7 +250,7 @@ impl Engine {
             // In memory it gets to its place, or is synced.
             self.adopt(id, loaded.replayed);
         } else {
-            self.first_sight(id, &upload);
+            self.register(id, &upload);
             if loaded.replayed.uncounted.is_some() {
                 self.scan.lock().uncounted.push(id);
             }

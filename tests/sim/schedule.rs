@@ -126,7 +126,7 @@ fn begin(world: &Arc<World>, plan: plan::Life, mood: Mood) -> (Arc<Life>, Arc<En
         known.seen_in_this_life = false;
     }
     tokio::spawn(Arc::clone(&engine).sweep());
-    tokio::spawn(Arc::clone(&engine).keep_count());
+    tokio::spawn(Arc::clone(&engine).keep_uptime());
     let client = Client { life: Arc::clone(&life), engine: Arc::clone(&engine) };
     tokio::spawn(backend::run(client, mood));
     (life, engine)

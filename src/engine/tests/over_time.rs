@@ -135,15 +135,15 @@ async fn only_an_idle_upload_expires() {
     while engine.stats().received_bytes.get() < 3 {
         tokio::task::yield_now().await;
     }
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(engine.status(id).await.unwrap().state, StateName::New, "somebody is sending");
     send.send(Ok(Bytes::from_static(b"lo"))).unwrap();
     drop(send);
     sending.await.unwrap().unwrap();
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(held(&engine, id).await, [(0, 5)], "it has just got bytes");
     machine.clock.advance(LONG);
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     let status = engine.status(id).await.unwrap();
     assert_eq!(status.state, StateName::Cancelled);
     assert_eq!(status.reason.as_deref(), Some("upload timed out"));
@@ -169,7 +169,7 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
             let engine = Arc::clone(&engine);
             async move { engine.retry(id).await }
         });
-        engine.see_to(id).await;
+        engine.on_timer(id).await;
         let file = |engine: &Arc<Engine>| engine.store.published(id).unwrap();
         match retry.await.unwrap() {
             Ok(()) => {
@@ -203,7 +203,7 @@ async fn a_ticket_counts_though_nobody_waits_for_it() {
     assert_eq!(engine.stats().uploads_open.value(), 1);
     machine.clock.advance(LONG);
     let id = engine.journals.list().unwrap()[0];
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     // Its backend is to be told.
     assert_eq!(engine.stats().uploads_open.value(), 1);
     begin(&engine, id).await.unwrap();
@@ -302,7 +302,7 @@ async fn a_complete_file_needs_no_client_to_get_to_its_place() {
     let full = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
     assert!(matches!(full, Err(TransferError::NoSpace)), "{full:?}");
     machine.store.fail(None);
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
 }
 

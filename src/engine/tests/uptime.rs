@@ -109,7 +109,7 @@ async fn issue_13_no_upload_ends_because_the_clock_is_set() {
         ];
         let all_as_they_were = async |engine: &Arc<Engine>| {
             for (id, expected) in expected {
-                engine.see_to(id).await;
+                engine.on_timer(id).await;
                 assert_eq!(state(engine, id).await, Some(expected), "{date}");
             }
         };
@@ -124,7 +124,7 @@ async fn issue_13_no_upload_ends_because_the_clock_is_set() {
         machine.clock.set(date);
         machine.clock.advance(Duration::from_secs(3601));
         for id in [fresh, sent, failed, finished] {
-            engine.see_to(id).await;
+            engine.on_timer(id).await;
         }
         assert_eq!(state(&engine, fresh).await, Some(StateName::Cancelled), "{date}");
         assert_eq!(state(&engine, sent).await, Some(StateName::Cancelled), "{date}");
@@ -168,21 +168,21 @@ async fn the_count_goes_on_from_process_to_process_and_stands_still_between() {
     let id = uploading(&engine).await;
     for _ in 0..2 {
         machine.clock.advance(Duration::from_secs(1700));
-        engine.see_to(id).await;
+        engine.on_timer(id).await;
     }
     stop(engine).await;
     // A long time in which nothing runs.
     machine.clock.advance(Duration::from_secs(100_000));
     let engine = machine.start(Durability::Durable);
     machine.clock.advance(Duration::from_secs(150));
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(state(&engine, id).await, Some(StateName::Uploading), "idle for 3550 s of 3600");
     machine.clock.advance(Duration::from_secs(100));
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     let still = state(&engine, id).await;
     assert_eq!(still, Some(StateName::Uploading), "its client has a while to come back");
     machine.clock.advance(Duration::from_secs(651));
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(state(&engine, id).await, Some(StateName::Cancelled));
 }
 
@@ -206,7 +206,7 @@ async fn issue_13_the_count_is_written_by_one_at_a_time() {
     let journals = machine.journals.judged(Arc::new(judge));
     let engine = Machine { journals, ..machine }.start(Durability::Durable);
     // What ends at the drain while its write runs, and the last one of a stop.
-    tokio::join!(engine.keep_uptime(), engine.keep_uptime());
+    tokio::join!(engine.persist_uptime(), engine.persist_uptime());
     assert_eq!(overlaps.load(Ordering::SeqCst), 0, "two wrote at once");
 }
 
@@ -214,7 +214,7 @@ async fn issue_13_the_count_is_written_by_one_at_a_time() {
 async fn a_crash_makes_things_due_later_and_never_earlier() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
-    engine.keep_uptime().await;
+    engine.persist_uptime().await;
     machine.clock.advance(Duration::from_secs(19));
     let id = uploading(&engine).await;
     engine.settled().await;
@@ -222,10 +222,10 @@ async fn a_crash_makes_things_due_later_and_never_earlier() {
     // The count lacks 19 s: what was recorded then lies ahead of it.
     let engine = machine.start(Durability::Durable);
     machine.clock.advance(Duration::from_secs(3590));
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(state(&engine, id).await, Some(StateName::Uploading));
     machine.clock.advance(Duration::from_secs(11 + 19));
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(state(&engine, id).await, Some(StateName::Cancelled));
 }
 
@@ -241,13 +241,13 @@ async fn a_count_that_is_lost_ends_nothing_early_and_all_of_it_once() {
     for _ in 0..3 {
         let engine = machine.start(Durability::Durable);
         machine.clock.advance(Duration::from_secs(1000));
-        engine.see_to(id).await;
+        engine.on_timer(id).await;
         assert_eq!(state(&engine, id).await, Some(StateName::Uploading));
         stop(engine).await;
     }
     let engine = machine.start(Durability::Durable);
     machine.clock.advance(Duration::from_secs(1000));
-    engine.see_to(id).await;
+    engine.on_timer(id).await;
     assert_eq!(state(&engine, id).await, Some(StateName::Cancelled), "since the new beginning");
 }
 
@@ -336,12 +336,12 @@ async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_st
         stop(engine).await;
         let engine = machine.start(Durability::Durable);
         machine.clock.advance(Duration::from_secs(1500));
-        engine.see_to(id).await;
+        engine.on_timer(id).await;
         assert_eq!(state(&engine, id).await, Some(StateName::New), "{date}");
         stop(engine).await;
         let engine = machine.start(Durability::Durable);
         machine.clock.advance(Duration::from_secs(1000));
-        engine.see_to(id).await;
+        engine.on_timer(id).await;
         assert_eq!(state(&engine, id).await, Some(StateName::Cancelled), "{date}: not ever anew");
     }
 }
