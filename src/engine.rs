@@ -1,14 +1,19 @@
 //! The use cases: everything the outside may do with uploads, and nothing about how it asked.
 //!
-//! One upload is changed by its commit queue alone ([`commit`]): decide, make durable, then apply. Bytes
-//! flow beside that, many writers at once, each in a claim of its own ([`claims`]). Absent: HTTP,
-//! sockets, the calls to backends (the engine only says which are due, [`delivery`]).
+//! Requests enter by [`tickets`], `transfer` (whose bytes go through [`chunk`]), [`status`] and [`verify`]. An upload
+//! is brought into memory by `registry` (which has its journal read by `load`) as an upload handle (`handle`). Every
+//! change of it waits in its commit queue (`queue`) and is decided, made durable and applied by a group commit
+//! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
+//! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
+//! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]).
+//!
+//! Absent: HTTP, sockets, the calls to backends.
 
 mod catalog;
 pub mod chunk;
-pub mod claims;
+mod claims;
 pub mod clock;
-pub mod commit;
+mod commit;
 mod compaction;
 pub mod context;
 pub mod deadline;
@@ -17,23 +22,23 @@ mod detached;
 mod digest;
 mod effects;
 pub mod error;
-pub mod handle;
+mod handle;
 pub mod health;
 pub mod integrity;
 mod loads;
 pub mod options;
 mod queue;
-pub mod registry;
-pub mod reserve;
-pub mod retention;
+mod registry;
+mod reserve;
+mod retention;
 mod scan;
-pub mod slots;
+mod slots;
 pub mod stats;
 pub mod status;
 mod sync_point;
 pub mod tickets;
-pub mod timers;
-pub mod transfer;
+mod timers;
+mod transfer;
 pub mod verify;
 
 use crate::core::time::Uptime;
