@@ -1,7 +1,7 @@
 //! The use cases: everything the outside may do with uploads, and nothing about how it asked.
 //!
 //! Requests enter by [`tickets`], `transfer` (whose bytes go through [`chunk`]), [`status`] and [`verify`]. An upload
-//! is brought into memory by `registry` (which has its journal read by `load`) as an upload handle (`handle`). Every
+//! is brought into memory by `registry` as an upload handle (`handle`). Every
 //! change of it waits in its commit queue (`queue`) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
 //! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
@@ -18,7 +18,6 @@ mod compaction;
 pub mod context;
 pub mod deadline;
 pub mod delivery;
-mod detached;
 mod digest;
 mod effects;
 pub mod error;

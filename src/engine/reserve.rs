@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes promised to running chunks but not yet written.
 #[derive(Debug)]
-pub struct Space {
+pub(super) struct Space {
     min_free_bytes: AtomicU64,
     reserved: Arc<AtomicU64>,
 }
 
 /// A promise of space; given back bit by bit as bytes are written, the rest when dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub(super) struct Reservation {
     reserved: Arc<AtomicU64>,
     /// Bytes that may still be written.
     left: u64,
@@ -25,7 +25,7 @@ pub struct Reservation {
 
 impl Space {
     /// Chunks must leave `min_free_bytes` free.
-    pub fn new(min_free_bytes: u64) -> Self {
+    pub(super) fn new(min_free_bytes: u64) -> Self {
         Self { min_free_bytes: AtomicU64::new(min_free_bytes), reserved: Arc::default() }
     }
 
@@ -35,12 +35,12 @@ impl Space {
     }
 
     /// Bytes promised to running chunks that the disk does not count yet.
-    pub fn reserved_bytes(&self) -> u64 {
+    pub(super) fn reserved_bytes(&self) -> u64 {
         self.reserved.load(Ordering::Relaxed)
     }
 
     /// Reserves `bytes`, or `None` where they would eat into what must stay free.
-    pub fn reserve(&self, store: &dyn Store, bytes: u64) -> io::Result<Option<Reservation>> {
+    pub(super) fn reserve(&self, store: &dyn Store, bytes: u64) -> io::Result<Option<Reservation>> {
         let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);
         let reservation =
             Reservation { reserved: Arc::clone(&self.reserved), left: bytes, uncounted: bytes };
@@ -80,12 +80,12 @@ pub(super) struct Reserved {
 
 impl Reservation {
     /// Whether this many bytes are still reserved.
-    pub fn covers(&self, bytes: u64) -> bool {
+    pub(super) fn covers(&self, bytes: u64) -> bool {
         self.left >= bytes
     }
 
     /// These bytes are written: the disk itself counts them now.
-    pub fn written(&mut self, bytes: u64) {
+    pub(super) fn written(&mut self, bytes: u64) {
         self.left = self.left.saturating_sub(bytes);
         let used = bytes.min(self.uncounted);
         self.uncounted -= used;
@@ -93,7 +93,7 @@ impl Reservation {
     }
 
     /// The space is set aside: the disk itself counts it now.
-    pub fn allocated(&mut self) {
+    pub(super) fn allocated(&mut self) {
         self.reserved.fetch_sub(std::mem::take(&mut self.uncounted), Ordering::Relaxed);
     }
 }

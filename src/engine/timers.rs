@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// At most one moment for each upload; earliest first.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(super) struct Timers {
     queue: Mutex<Queue>,
     changed: Notify,
 }
@@ -22,7 +22,7 @@ struct Queue {
 
 /// What the queue says now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(super) enum Due {
     /// This upload; it has left the queue.
     Now(TicketId),
     /// Nothing before this moment.
@@ -37,7 +37,7 @@ impl Timers {
     }
 
     /// Something is due for `id` at `at`, instead of any earlier or later moment set before.
-    pub fn set(&self, id: TicketId, at: Uptime) {
+    pub(super) fn set(&self, id: TicketId, at: Uptime) {
         let mut queue = self.lock();
         if let Some(before) = queue.by_id.insert(id, at) {
             queue.by_time.remove(&(before, id));
@@ -48,7 +48,7 @@ impl Timers {
     }
 
     /// As [`Timers::set`], unless something is due for `id` already; tells whether it was set.
-    pub fn set_first(&self, id: TicketId, at: Uptime) -> bool {
+    pub(super) fn set_first(&self, id: TicketId, at: Uptime) -> bool {
         let mut queue = self.lock();
         if queue.by_id.contains_key(&id) {
             return false;
@@ -61,7 +61,7 @@ impl Timers {
     }
 
     /// Everything is due earlier by this much.
-    pub fn hurry(&self, by: Duration) {
+    pub(super) fn hurry(&self, by: Duration) {
         if by.is_zero() {
             return;
         }
@@ -76,7 +76,7 @@ impl Timers {
     }
 
     /// What is due for these is due as much earlier or later as `now` is shorter or longer than `before`.
-    pub fn shift(&self, ids: &HashSet<TicketId>, before: Duration, now: Duration) {
+    pub(super) fn shift(&self, ids: &HashSet<TicketId>, before: Duration, now: Duration) {
         let mut queue = self.lock();
         for id in ids {
             let Some(old) = queue.by_id.get(id).copied() else { continue };
@@ -91,12 +91,12 @@ impl Timers {
     }
 
     /// Whether something is due for `id` at any time.
-    pub fn holds(&self, id: TicketId) -> bool {
+    pub(super) fn holds(&self, id: TicketId) -> bool {
         self.lock().by_id.contains_key(&id)
     }
 
     /// Nothing is due for `id` any more.
-    pub fn clear(&self, id: TicketId) {
+    pub(super) fn clear(&self, id: TicketId) {
         let mut queue = self.lock();
         if let Some(before) = queue.by_id.remove(&id) {
             queue.by_time.remove(&(before, id));
@@ -104,7 +104,7 @@ impl Timers {
     }
 
     /// What is due at `now`.
-    pub fn due(&self, now: Uptime) -> Due {
+    pub(super) fn due(&self, now: Uptime) -> Due {
         let mut queue = self.lock();
         match queue.by_time.first().copied() {
             Some((at, id)) if at <= now => {
@@ -120,7 +120,7 @@ impl Timers {
     /// Waits for the next upload that something is due for, taken out by `take`. Wakes at least every
     /// [`LONGEST_SLEEP`], since the clock of sleeps stands still while the machine is suspended, and `uptime` goes on.
     /// Dropping the future takes none.
-    pub async fn next(
+    pub(super) async fn next(
         &self,
         uptime: impl Fn() -> Uptime,
         take: impl Fn(Uptime) -> Due,
@@ -141,7 +141,7 @@ impl Timers {
     }
 
     /// Uploads in the queue, and the earliest moment.
-    pub fn summary(&self) -> (usize, Option<Uptime>) {
+    pub(super) fn summary(&self) -> (usize, Option<Uptime>) {
         let queue = self.lock();
         (queue.by_id.len(), queue.by_time.first().map(|(at, _)| *at))
     }
