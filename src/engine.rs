@@ -1,7 +1,7 @@
 //! The use cases: everything the outside may do with uploads, and nothing about how it asked.
 //!
 //! Requests enter by [`tickets`], `transfer` (whose bytes go through [`chunk`]), [`status`] and [`verify`]. An upload
-//! is brought into memory by `registry` as an upload handle (`handle`). Every
+//! is brought into memory by `registry` (which has its journal read by `load`) as an upload handle (`handle`). Every
 //! change of it waits in its commit queue (`queue`) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
 //! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
@@ -24,7 +24,7 @@ pub mod error;
 mod handle;
 pub mod health;
 pub mod integrity;
-mod loads;
+mod load;
 pub mod options;
 mod queue;
 mod registry;
@@ -62,7 +62,7 @@ pub struct Engine {
     /// The count at the start of this process.
     started: Uptime,
     registry: registry::Registry,
-    loads: loads::Loads,
+    loads: registry::Loads,
     outbox: delivery::outbox::Outbox,
     timers: timers::Timers,
     catalog: catalog::Catalog,
@@ -126,7 +126,7 @@ impl Engine {
             journals,
             clock,
             registry: registry::Registry::default(),
-            loads: loads::Loads::default(),
+            loads: registry::Loads::default(),
             outbox: delivery::outbox::Outbox::default(),
             timers: timers::Timers::default(),
             catalog: catalog::Catalog::default(),

@@ -4,9 +4,8 @@
 //! is sure in the new one, and nothing else; a crash at any step leaves either.
 
 use super::Engine;
-use super::error::{Fault, LookupError};
+use super::error::Fault;
 use super::handle::UploadHandle;
-use super::registry::Loaded;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_JOURNAL_BYTES;
 use crate::storage::journal::Replaced;
@@ -55,36 +54,6 @@ impl Engine {
                 Compaction::At(size.saturating_mul(2))
             }
         }
-    }
-
-    /// Makes what a journal says hold whatever happens, by replacing it where that is due. Blocks; only where no
-    /// other thread works on it.
-    ///
-    /// Errors: [`LookupError::Busy`] where the same may end well later; nothing may be acted on before.
-    pub(super) fn make_sure_of(
-        &self,
-        id: TicketId,
-        loaded: &mut Loaded,
-    ) -> Result<(), LookupError> {
-        let fault =
-            |error: &io::Error| LookupError::Fault(Fault::new("replacing the journal", error));
-        if let Compaction::Due(bytes) = &loaded.compaction {
-            match self.replace_journal(id, bytes, loaded.replayed.valid_bytes) {
-                Ok(replaced) => {
-                    replaced.named.map_err(|error| {
-                        self.registry.unnamed(id);
-                        fault(&error)
-                    })?;
-                    loaded.replayed.valid_bytes = bytes.len() as u64;
-                    loaded.replayed.uncounted = None;
-                    self.registry.settled(id);
-                    return Ok(());
-                }
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(fault(&error)),
-            }
-        }
-        self.settle_journal(id, &mut loaded.replayed)
     }
 
     /// Replaces the journal of an upload in memory if that is due. Run by its commit queue, between two
@@ -165,7 +134,12 @@ impl Engine {
         (needed as u64).saturating_mul(tuning.compact_factor).max(tuning.compact_bytes)
     }
 
-    fn replace_journal(&self, id: TicketId, bytes: &[u8], before: u64) -> io::Result<Replaced> {
+    pub(super) fn replace_journal(
+        &self,
+        id: TicketId,
+        bytes: &[u8],
+        before: u64,
+    ) -> io::Result<Replaced> {
         let waits = &self.stats.disk_syncs;
         let replaced =
             waits.during(|| self.journals.replace(id, bytes), |error| !is_passing(error))?;
@@ -191,7 +165,7 @@ fn says(state: &JournalState, handle: &UploadHandle, engine: &Engine) -> bool {
 }
 
 /// The disk is full, or no descriptor is left: the old journal goes on.
-fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_passing(error: &io::Error) -> bool {
     is_full(error) || is_exhausted(error)
 }
 

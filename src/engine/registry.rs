@@ -1,21 +1,18 @@
-//! Which uploads are in memory. They come there by replaying their journal when somebody asks (`loads.rs`),
-//! and leave again when idle; nothing is lost by that.
+//! Which uploads are in memory. A request for one that is not loads it: one load for an id at a time, whose outcome
+//! goes to all that ask meanwhile, and few loads in all; requests beyond the bound of those that wait are refused. Idle
+//! uploads leave memory again; nothing is lost by that.
 
 use super::Engine;
-use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
 use super::handle::UploadHandle;
-use super::integrity::{self, Mismatch, Siblings};
 use super::queue::Op;
 use crate::core::id::TicketId;
-use crate::storage::journal::JournalFile;
-use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
-use crate::storage::local::format::tail::Tail;
+use crate::storage::local::format::replay::Replayed;
 use crate::storage::local::log::Log;
-use crate::storage::local::settle::{SettleError, Settled, settle};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 /// The uploads in memory.
 #[derive(Default)]
@@ -28,14 +25,6 @@ struct Index {
     settled: HashSet<TicketId>,
     /// Whether the names are durable that an earlier process gave, and that this one gave at a load.
     names_settled: bool,
-}
-
-/// A journal that was read.
-pub(super) struct Loaded {
-    pub(super) replayed: Replayed,
-    pub(super) compaction: Compaction,
-    /// What lies behind the good bytes.
-    pub(super) tail: Tail,
 }
 
 impl Registry {
@@ -74,8 +63,13 @@ impl Registry {
     }
 
     /// Whether names are still to be made durable.
-    fn names_unsettled(&self) -> bool {
+    pub(super) fn names_unsettled(&self) -> bool {
         !self.lock().names_settled
+    }
+
+    /// All names are durable.
+    pub(super) fn names_settled(&self) {
+        self.lock().names_settled = true;
     }
 
     pub(super) fn is_settled(&self, id: TicketId) -> bool {
@@ -83,8 +77,109 @@ impl Registry {
     }
 }
 
+/// Loads under way, and those that wait for one.
+pub(super) struct Loads {
+    under_way: Mutex<HashMap<TicketId, Vec<oneshot::Sender<Outcome>>>>,
+    /// Requests that may wait, for any load.
+    waiters: Semaphore,
+    /// Loads that requests have begun.
+    turns: Semaphore,
+    lists: Arc<Semaphore>,
+    exclusive: Exclusive,
+}
+
+/// What a load came to.
+type Outcome = Result<Arc<UploadHandle>, LookupError>;
+
+impl Default for Loads {
+    fn default() -> Self {
+        Self {
+            under_way: Mutex::default(),
+            waiters: Semaphore::new(MAX_WAITING),
+            turns: Semaphore::new(MAX_LOADS),
+            lists: Arc::new(Semaphore::new(MAX_LISTS)),
+            exclusive: Exclusive::default(),
+        }
+    }
+}
+
+impl Loads {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TicketId, Vec<oneshot::Sender<Outcome>>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self) -> Result<SemaphorePermit<'_>, LookupError> {
+        self.waiters.try_acquire().map_err(|_| LookupError::Busy)
+    }
+
+    /// A turn at reading all journals. Cancel: none is taken.
+    pub(super) async fn list(&self) -> Result<OwnedSemaphorePermit, LookupError> {
+        let _waiter = self.wait()?;
+        let turn = Arc::clone(&self.lists).acquire_owned();
+        let turn = tokio::time::timeout(DEADLINE, turn).await.map_err(|_| LookupError::Busy)?;
+        Ok(turn.expect("it is never closed"))
+    }
+
+    /// Waits until nobody else reads or replaces the journal of `id` outside of its commit queue, and keeps others
+    /// from it. An upload comes into memory under it alone. Blocks.
+    pub(super) fn exclusive(&self, id: TicketId) -> impl Drop + use<'_> {
+        self.exclusive.enter(id)
+    }
+}
+
 impl Engine {
-    /// Takes an upload into memory whose journal was just read. Only under [`super::loads::Loads::exclusive`]: then
+    /// The upload of `id`, loaded if it is not in memory. Dropping the future changes nothing: a load goes on for
+    /// others that wait.
+    ///
+    /// Errors: [`LookupError::Busy`] where too many wait already, or the disk lets none get on.
+    pub(super) async fn find(self: &Arc<Self>, id: TicketId) -> Outcome {
+        if let Some(handle) = self.registry.loaded(id) {
+            return Ok(handle);
+        }
+        let _waiter = self.loads.wait()?;
+        let outcome = self.join_load(id)?;
+        match tokio::time::timeout(DEADLINE, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(LookupError::Fault(Fault("the load was lost".into()))),
+            Err(_) => Err(LookupError::Busy),
+        }
+    }
+
+    fn join_load(
+        self: &Arc<Self>,
+        id: TicketId,
+    ) -> Result<oneshot::Receiver<Outcome>, LookupError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut under_way = self.loads.lock();
+        if let Some(waiting) = under_way.get_mut(&id) {
+            if waiting.len() >= MAX_WAITING_FOR_ONE {
+                return Err(LookupError::Busy);
+            }
+            waiting.push(sender);
+            return Ok(receiver);
+        }
+        under_way.insert(id, vec![sender]);
+        drop(under_way);
+        let load = Load { engine: Arc::clone(self), id, reported: false };
+        tokio::spawn(self.tracker.track_future(load.run()));
+        Ok(receiver)
+    }
+
+    /// Loads an upload unless it is in memory. Blocks.
+    fn load_exclusively(self: &Arc<Self>, id: TicketId) -> Outcome {
+        let _exclusive = self.loads.exclusive(id);
+        if let Some(handle) = self.registry.loaded(id) {
+            return Ok(handle);
+        }
+        self.stats.loads.inc();
+        let mut loaded = self.load(id)?;
+        self.report_damage(id, &loaded);
+        // What is reported must hold whatever happens.
+        self.make_durable(id, &mut loaded)?;
+        Ok(self.adopt(id, loaded.replayed))
+    }
+
+    /// Takes an upload into memory whose journal was just read. Only under [`Loads::exclusive`]: then
     /// nobody has appended to that journal since.
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<UploadHandle> {
         let log = Log::of(id, &replayed, self.store.run());
@@ -99,101 +194,6 @@ impl Engine {
             drop(self.submit(&handle, Op::Publish));
         }
         handle
-    }
-
-    /// Has what the journal of `id` says hold whatever happens, unless that is so. Blocks.
-    pub(super) fn settle(&self, id: TicketId) -> Result<(), LookupError> {
-        let _exclusive = self.loads.exclusive(id);
-        // In memory its commit queue appends to the journal; a later load settles what is left then.
-        if self.registry.is_settled(id) || self.registry.loaded(id).is_some() {
-            return Ok(());
-        }
-        let mut loaded = self.load(id)?;
-        self.make_sure_of(id, &mut loaded)
-    }
-
-    /// Makes durable what an earlier process has recorded in a journal ([`settle()`]), once for each upload and process.
-    /// Blocks; only where no other thread works on the journal.
-    pub(super) fn settle_journal(
-        &self,
-        id: TicketId,
-        replayed: &mut Replayed,
-    ) -> Result<(), LookupError> {
-        if self.registry.is_settled(id) {
-            return Ok(());
-        }
-        let fault = |error| LookupError::Fault(Fault::new("syncing the journal", &error));
-        let waits = &self.stats.disk_syncs;
-        // It may also have died between giving a new journal the name of the old one and the sync of that.
-        if self.registry.names_unsettled() {
-            waits.during(|| self.journals.sync_names(), |_| true).map_err(fault)?;
-            self.registry.lock().names_settled = true;
-        }
-        let sync = |file: &mut dyn JournalFile| waits.during(|| file.sync(), |_| true);
-        match settle(&*self.journals, id, replayed, sync) {
-            Ok(Settled::Whole) => self.registry.settled(id),
-            Ok(Settled::Unnoted) => {}
-            Err(SettleError::Opening(error)) => {
-                return Err(LookupError::opening("opening the journal", &error));
-            }
-            // Records would follow that its version does not have.
-            Err(SettleError::NoSpace) => return Err(LookupError::Busy),
-            Err(SettleError::Failed(error)) => return Err(fault(error)),
-        }
-        Ok(())
-    }
-
-    /// Reads and replays the journal of `id`. Blocks.
-    ///
-    /// Errors: a journal that cannot be read, or bytes that it claims and the store does not hold,
-    /// are a fault; nothing is removed then.
-    pub(super) fn load(&self, id: TicketId) -> Result<Loaded, LookupError> {
-        let unreadable = |error| LookupError::Fault(Fault::new("journal", &error));
-        let read = |error: std::io::Error| LookupError::opening("reading the journal", &error);
-        let source = self.journals.read(id).map_err(read)?.ok_or(LookupError::Unknown)?;
-        let (state, tail) =
-            match JournalState::read_whole(source, id, self.uptime()).map_err(read)? {
-                Ok(read) => read,
-                Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
-                    let part = self.store.open(id);
-                    let part =
-                        part.map_err(|error| LookupError::opening("opening the part", &error))?;
-                    let placed = self.store.published(id);
-                    let placed =
-                        placed.map_err(|error| LookupError::opening("opening the file", &error))?;
-                    let beside = Siblings { part: part.is_some(), published: placed.is_some() };
-                    return Err(if integrity::is_forgotten(error, beside, self.options().ack) {
-                        LookupError::Unknown
-                    } else {
-                        unreadable(error)
-                    });
-                }
-                Err(error) => return Err(unreadable(error)),
-            };
-        let compaction = self.compaction_of(id, &state, tail);
-        let mut replayed = state.seen_in(self.store.run());
-        if !tail.is_torn_record() {
-            // Nothing is written over what lies behind before something has to be appended; it is noted at a later load.
-            replayed.uncounted = None;
-        }
-        integrity::check(&*self.store, id, &replayed.upload).map_err(
-            |mismatch| match mismatch {
-                Mismatch::Unreadable(error) => LookupError::opening("stored bytes", &error),
-                mismatch @ (Mismatch::Short { .. } | Mismatch::NoPart) => {
-                    LookupError::Fault(Fault::new("stored bytes", &mismatch))
-                }
-            },
-        )?;
-        Ok(Loaded { replayed, compaction, tail })
-    }
-
-    /// Says where whole records lie behind a damaged one. With `ack = written` a power cut leaves such a journal, and
-    /// nothing that was to outlive it is lost; otherwise the disk, or somebody, has changed it.
-    pub(super) fn report_damage(&self, id: TicketId, loaded: &Loaded) {
-        if let Some(whole_from) = loaded.tail.hidden_record {
-            let damaged_at = loaded.replayed.valid_bytes;
-            tracing::error!(upload = %id.short(), damaged_at, whole_from, "journal record damaged; intact records follow it");
-        }
     }
 
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
@@ -224,6 +224,85 @@ impl Engine {
     }
 }
 
+/// A load that is under way.
+struct Load {
+    engine: Arc<Engine>,
+    id: TicketId,
+    /// Whether its outcome was reported.
+    reported: bool,
+}
+
+impl Load {
+    async fn run(mut self) {
+        let outcome = {
+            let turn = self.engine.loads.turns.acquire().await;
+            let _turn = turn.expect("it is never closed");
+            let (engine, id) = (Arc::clone(&self.engine), self.id);
+            let loaded = self.engine.blocking.spawn(move || engine.load_exclusively(id)).await;
+            loaded.unwrap_or_else(|error| {
+                Err(LookupError::Fault(Fault::new("reading the journal", &error)))
+            })
+        };
+        self.reported = true;
+        for waiting in self.end() {
+            // It may have gone.
+            let _ = waiting.send(outcome.clone());
+        }
+    }
+
+    fn end(&self) -> Vec<oneshot::Sender<Outcome>> {
+        self.engine.loads.lock().remove(&self.id).unwrap_or_default()
+    }
+}
+
+/// Whoever waits for a load that ends without an outcome learns that; the next one begins anew.
+impl Drop for Load {
+    fn drop(&mut self) {
+        if !self.reported {
+            drop(self.end());
+        }
+    }
+}
+
+/// Ids that one thread at a time may work on.
+#[derive(Default)]
+struct Exclusive {
+    ids: Mutex<HashSet<TicketId>>,
+    left: Condvar,
+}
+
+impl Exclusive {
+    fn enter(&self, id: TicketId) -> Entered<'_> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let entered = self.left.wait_while(ids, |ids| ids.contains(&id));
+        entered.unwrap_or_else(PoisonError::into_inner).insert(id);
+        Entered { exclusive: self, id }
+    }
+}
+
+struct Entered<'a> {
+    exclusive: &'a Exclusive,
+    id: TicketId,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.exclusive.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.exclusive.left.notify_all();
+    }
+}
+
+/// Loads at once. Each holds a blocking thread and up to 2 MiB: a buffer of 1 MiB at most, and the upload; 4 MiB
+/// more where the journal is damaged.
+const MAX_LOADS: usize = 8;
+/// Requests that wait for a load: as many as chunks may be in flight.
+const MAX_WAITING: usize = 16_384;
+/// Those of them that wait for one upload. A client has some tens of requests.
+const MAX_WAITING_FOR_ONE: usize = 1024;
+/// Lists of all uploads at once.
+const MAX_LISTS: usize = 2;
+/// A load takes milliseconds. Who waits for longer has a disk that hangs before it.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// An upload stays in memory this long after it was last asked for: longer than the pause between
 /// two chunks of a slow client, so that it is not read again for each.
 const IDLE_IN_MEMORY: Duration = Duration::from_secs(60);

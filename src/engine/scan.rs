@@ -239,7 +239,7 @@ impl Engine {
         let leaves_bytes = self.leaves_bytes(id, &upload);
         // A journal that is much too large is replaced now, so that the next load has less to read.
         if (in_memory || leaves_bytes || matches!(loaded.compaction, Compaction::Due(_)))
-            && let Err(error) = self.make_sure_of(id, &mut loaded)
+            && let Err(error) = self.make_durable(id, &mut loaded)
         {
             return Err(match error {
                 LookupError::Fault(fault) => ScanError::Unsynced(fault),
