@@ -26,7 +26,7 @@ use crate::core::units;
 const STALLED: Duration = Duration::from_secs(90);
 /// How often that is looked at.
 const TICK: Duration = Duration::from_secs(5);
-/// The longest answer read, where nobody asks for more: a status with very many ranges has 200 KiB.
+/// The longest answer read, unless the caller asks for more: a status with very many ranges has 200 KiB.
 const ANSWER_BYTES: usize = 1 << 20;
 /// Heads of answers.
 const HEAD_BYTES: usize = 64 << 10;
@@ -152,7 +152,7 @@ where
         let answer = tokio::select! {
             answer = exchange => answer,
             () = stalled(progress, patience) => {
-                // Requests beside it on HTTP/2 stall as well: the next ones need another connection.
+                // Other requests on an HTTP/2 connection stall as well: the next ones need a new one.
                 used.connection_metadata().iter().for_each(|used| used.poison());
                 let limit = (STALLED + patience).as_secs();
                 return Err(CallError::transient(format!("{endpoint}: stalled, no progress for {limit} s")));
@@ -205,7 +205,7 @@ where
         if let Some(used) = &*used.connection_metadata() {
             used.get_extras(&mut extras);
         }
-        // A connection that broke as it began is not told of.
+        // The pool says nothing of a connection that was lost as it began.
         extras.remove().unwrap_or_else(|| self.connector.latest())
     }
 }

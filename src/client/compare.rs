@@ -16,7 +16,7 @@ use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
 
 /// Bytes of a piece that stands for many, as in the browser library.
 const SAMPLE_BYTES: u64 = 64 << 10;
-/// Pieces by chance, besides the first and the last.
+/// Random pieces, besides the first and the last.
 const CHANCE_PIECES: usize = 3;
 
 /// How closely bytes are compared.
@@ -24,7 +24,7 @@ const CHANCE_PIECES: usize = 3;
 pub(crate) enum Coverage {
     /// The first, the last and some by chance: nothing says that the file has changed.
     Sample,
-    /// Every byte: nobody knows what file they are of.
+    /// Every byte: it is unknown which file they are from.
     Full,
 }
 
@@ -65,26 +65,25 @@ fn sample(held: &ExtentSet, length: u64, chance: &mut dyn FnMut() -> u64) -> Vec
     if total == 0 {
         return Vec::new();
     }
-    let mut places = vec![0, total - 1];
+    let mut offsets = vec![0, total - 1];
     if total > 2 * SAMPLE_BYTES {
-        places.extend((0..CHANCE_PIECES).map(|_| chance() % total));
+        offsets.extend((0..CHANCE_PIECES).map(|_| chance() % total));
     }
-    let mut chosen: Vec<Extent> =
-        places.into_iter().filter_map(|place| around(&large, place)).collect();
+    let mut chosen: Vec<Extent> = offsets.into_iter().filter_map(|at| around(&large, at)).collect();
     chosen.sort_by_key(|piece| piece.start());
     chosen.dedup();
     chosen
 }
 
-/// A piece that holds a byte, told by how many bytes of the extents lie before it.
-fn around(extents: &[Extent], mut place: u64) -> Option<Extent> {
+/// The piece around the byte that has so many bytes of the extents before it.
+fn around(extents: &[Extent], mut at: u64) -> Option<Extent> {
     for extent in extents {
-        if place < extent.len() {
-            let start = (extent.start() + place).min(extent.end().saturating_sub(SAMPLE_BYTES));
+        if at < extent.len() {
+            let start = (extent.start() + at).min(extent.end().saturating_sub(SAMPLE_BYTES));
             let start = start.max(extent.start());
             return Extent::new(start, extent.end().min(start + SAMPLE_BYTES));
         }
-        place -= extent.len();
+        at -= extent.len();
     }
     None
 }

@@ -85,8 +85,8 @@ struct Problem {
 /// usually wrong then.
 pub(crate) fn refusal(answer: &Answer) -> String {
     let status = answer.status;
-    if let Some(place) = answer.location.as_deref().filter(|_| status.is_redirection()) {
-        return format!("{status}: moved to {}: use that address", escape::excerpt(place));
+    if let Some(url) = answer.location.as_deref().filter(|_| status.is_redirection()) {
+        return format!("{status}: moved to {}: use that address", escape::excerpt(url));
     }
     let text = String::from_utf8_lossy(&answer.body);
     let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
@@ -167,7 +167,7 @@ pub(crate) fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
         rustls::Error::InvalidCertificate(why) => Some(format!(
             "has an untrusted certificate: {} (name its CA with --ca, or accept any certificate \
              with --insecure)",
-            // A certificate that does not fit is told with its names.
+            // The text has the names on the certificate.
             escape::excerpt(&why.to_string())
         )),
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {

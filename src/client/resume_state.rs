@@ -2,7 +2,7 @@
 //! command goes on after Ctrl-C or a reboot, and only with the same file.
 //!
 //! They lie in `$XDG_STATE_HOME/incoming/uploads` (`~/.local/state/...`), private: who knows an upload
-//! URL may upload to it. Each is replaced as a whole, so that whatever happens amid a write the old one or the new one
+//! URL may upload to it. Each is replaced as a whole, so that after a crash during a write the old one or the new one
 //! is there. While a program holds one, a file beside it is locked, so that no two programs send the same file.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -19,8 +19,8 @@ use crate::core::digest::hex;
 use crate::core::escape;
 use crate::storage::local::private_dir;
 
-/// More than anybody has under way at once, and 40 MiB on a disk. No age is looked at: a clock that was set would make
-/// all of them old.
+/// More than one user has under way at once, and 40 MiB on a disk. Their age does not matter: setting the clock would
+/// make all of them old.
 const MOST_KEPT: usize = 10_000;
 /// The longest such file read: a path and a URL.
 const MOST_BYTES: u64 = 64 << 10;
@@ -39,13 +39,13 @@ pub(crate) struct ResumeState {
     pub(crate) upload: String,
 }
 
-/// The place of one state, held by this program alone.
+/// The file of one state, locked by this program.
 pub(crate) struct Slot {
     path: PathBuf,
     _lock: Lock,
 }
 
-/// A locked file, which is removed before it is let go. What a killed program leaves of it holds nobody off.
+/// A locked file, which is removed before it is unlocked. What a killed program leaves of it locks no other out.
 struct Lock {
     path: PathBuf,
     _file: File,
@@ -118,7 +118,7 @@ impl Slot {
     pub(crate) fn write(&mut self, state: &ResumeState) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(state)?;
         let new = self.path.with_extension("new");
-        // Of a program that ended amid this.
+        // Of a program that ended during a write.
         let _ = std::fs::remove_file(&new);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(&text)?;
@@ -159,7 +159,7 @@ impl Lock {
         Err(SlotError::Busy)
     }
 
-    /// What this locked file is worth: one that was removed meanwhile locks nobody else out, they make another.
+    /// The lock that this locked file is: none if it was removed meanwhile, since the next program creates another.
     fn of(file: File, path: &Path) -> io::Result<Option<Self>> {
         let ours = file.metadata()?;
         match std::fs::symlink_metadata(path) {
@@ -174,7 +174,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked. What stays holds nobody off, and goes at the next start.
+        // Still locked. A file that stays locks no other out, and is removed at the next start.
         let _ = std::fs::remove_file(&self.path);
     }
 }

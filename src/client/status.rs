@@ -65,7 +65,7 @@ pub(crate) enum RequestError {
     Call(CallError),
     /// The server knows no such upload, any more.
     Unknown(String),
-    /// The body is larger than somebody on the way takes.
+    /// The body is larger than the server or a proxy accepts.
     TooLarge(String),
     /// Too many at a time.
     TooMany {

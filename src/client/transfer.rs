@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(250);
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// From one long poll to the next.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
-/// Chunks are not made smaller than this because somebody on the way refuses them.
+/// Chunks are not made smaller than this when a proxy refuses them.
 const LEAST_CHUNK: u64 = 16 << 10;
 /// So many answers in a row that another client sends the same: then it does.
 const SUPERSEDED: u32 = 3;
@@ -43,7 +43,7 @@ pub(crate) struct Pace {
     pub(crate) retry_for: Option<Duration>,
 }
 
-/// Who is told how a transfer gets on.
+/// Receives the progress of a transfer.
 pub(crate) trait Observer {
     /// Sending begins; the server has so many bytes.
     fn sending_from(&self, acknowledged: u64);
@@ -67,7 +67,7 @@ pub(crate) struct Transfer<'a> {
     length: u64,
     observer: &'a dyn Observer,
     pace: Pace,
-    /// Acknowledged, as far as was told.
+    /// Acknowledged, as far as answers have said.
     known: ExtentSet,
     /// Taken for the file's bytes, and not compared again but by the last comparison: sent by this run and
     /// acknowledged, or held by the server when a comparison found no difference. That was of every byte only with
