@@ -118,7 +118,7 @@ impl Timers {
     }
 
     /// Waits for the next upload that something is due for, taken out by `take`. Wakes at least every
-    /// [`LONGEST_SLEEP`], since the clock of sleeps stands still while the machine is suspended, and `uptime` goes on.
+    /// `LONGEST_SLEEP`, since the clock of sleeps stands still while the machine is suspended, and `uptime` goes on.
     /// Dropping the future takes none.
     pub(super) async fn next(
         &self,
