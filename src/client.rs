@@ -7,6 +7,7 @@
 //!
 //! hyper-rustls is not used: it takes the server's name from the URL, and a unix socket has none there.
 
+mod answer;
 mod call;
 mod chunk;
 mod compare;
@@ -17,20 +18,23 @@ mod error;
 mod identity;
 mod resume_state;
 mod retry;
+mod sniffer;
 mod status;
 mod transfer;
 mod upload;
 
+pub(crate) use answer::{is_forbidden, refusal};
 pub(crate) use call::{BodyProgress, Client, InvalidToken, bearer};
 pub(crate) use chunk::Source;
 pub(crate) use compare::Coverage;
-pub(crate) use connect::{ConnectError, Connector, Offer, PeerStream, ProtocolSniffer};
+pub(crate) use connect::{ConnectError, Connector, Offer, PeerStream};
 pub(crate) use connection::Connection;
 pub(crate) use endpoint::{Endpoint, InvalidEndpoint, Transport};
-pub(crate) use error::{CallError, TransferError, is_forbidden, lost, refusal};
+pub(crate) use error::{CallError, TransferError, lost};
 pub(crate) use identity::{Identity, Likeness};
 pub(crate) use resume_state::{ResumeState, Slot, SlotError};
 pub(crate) use retry::Backoff;
+pub(crate) use sniffer::ProtocolSniffer;
 pub(crate) use status::{RequestError, State, Status, read};
 pub(crate) use transfer::{Observer, Pace, Transfer};
 pub(crate) use upload::{Upload, UploadClient, UploadUrl};

@@ -27,7 +27,6 @@ use std::path::PathBuf;
 pub use crate::net::{Address, AddressError};
 use error::ConfigErrors;
 pub use error::{ConfigError, Origin};
-pub use exposed_paths::ExposedPath;
 pub use layers::Layers;
 pub use machine::StorageDirectory;
 pub use parse::{duration_text, filter_of, size_text};
@@ -36,7 +35,7 @@ pub use raw_settings::RawSettings;
 #[cfg(test)]
 pub(crate) use raw_settings::keys;
 pub use secret::Secret;
-pub use settings::{Ack, Acme, CallbackRule, LogFormat, Settings};
+pub use settings::{Ack, Acme, CallbackRule, ExposedPath, LogFormat, Settings};
 pub use warnings::{BACKEND_GUARD, UntrustedNetworks};
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and

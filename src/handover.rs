@@ -4,6 +4,7 @@
 
 pub mod client;
 mod connector;
+mod error;
 pub mod form;
 mod schedule;
 pub mod worker;

@@ -26,6 +26,8 @@ mod poll_loop;
 mod presence;
 pub mod proxy_protocol;
 mod serve;
+mod service;
+mod sizes;
 mod stats;
 mod timer;
 mod watch;
@@ -46,7 +48,8 @@ pub use listener::Listener;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use presence::Presence;
 pub use proxy_protocol::ProxyProtocol;
-pub use serve::{HttpService, Setup, serve};
+pub use serve::{Setup, serve};
+pub use service::HttpService;
 pub use stats::{Connections, HeaderFailure, Stats};
 pub use workers::{Pulse, Workers, control_runtime};
 

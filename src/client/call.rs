@@ -9,15 +9,17 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, HeaderValue, InvalidHeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::TokioExecutor;
 
-use super::connect::{ConnectError, Connector, Offer, ProtocolSniffer};
+use super::answer::Answer;
+use super::connect::{ConnectError, Connector, Offer};
 use super::connection::{absolute, host};
 use super::endpoint::Endpoint;
 use super::error::{CallError, broke, cause, lost};
+use super::sniffer::ProtocolSniffer;
 use crate::config::Secret;
 use crate::core::units;
 
@@ -37,15 +39,6 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 
 const CALLER: HeaderValue =
     HeaderValue::from_static(concat!("incoming/", env!("CARGO_PKG_VERSION")));
-
-/// What the server answered.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) location: Option<String>,
-    pub(crate) body: Bytes,
-}
 
 /// How far the body of one request is: its maker notes, who waits for the answer looks.
 #[derive(Debug, Default)]

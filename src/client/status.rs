@@ -10,8 +10,8 @@ use hyper::StatusCode;
 use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::call::Answer;
-use super::error::{CallError, refusal};
+use super::answer::{Answer, refusal};
+use super::error::CallError;
 use crate::core::escape;
 use crate::core::extent::{Extent, ExtentSet};
 

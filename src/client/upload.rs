@@ -9,7 +9,8 @@ use http_body_util::{Either, Full};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE};
 use hyper::{Method, Request};
 
-use super::call::{Answer, BodyProgress, Client};
+use super::answer::Answer;
+use super::call::{BodyProgress, Client};
 use super::chunk::{Chunk, Source};
 use super::error::CallError;
 use super::identity::FileError;

@@ -5,34 +5,13 @@
 //! secrets come with modes of their own there. What is never right is an error (`machine.rs`: a storage directory
 //! that another user owns or that everyone may write to). The owner chooses the group, so group rights are not checked.
 
-use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::layers::Layers;
-use super::settings::Settings;
+use super::settings::{ExposedPath, Settings};
 use crate::storage::local::private_dir::{self, Foreign};
-
-/// One thing that another user of this machine can do, and what ends it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExposedPath {
-    /// The key that names the path; `config` for the settings file.
-    pub setting: &'static str,
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What is so, and what comes of it.
-    pub problem: String,
-    /// The command that fixes it.
-    pub fix: String,
-}
-
-impl fmt::Display for ExposedPath {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { setting, path, problem, fix } = self;
-        write!(out, "{setting} = {:?}: {problem}: {fix}", path.display().to_string())
-    }
-}
 
 /// The exposed ones among the files that these settings name, and the settings file. Blocks. What cannot be
 /// examined is skipped: its user reports it.

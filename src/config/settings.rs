@@ -1,12 +1,12 @@
 //! The settings as the server uses them: plain values, every one valid by itself.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::exposed_paths::ExposedPath;
 use super::secret::Secret;
 use crate::core::event::Durability;
 use crate::core::host::HostPort;
@@ -345,6 +345,26 @@ fn loopback() -> Vec<IpNet> {
     let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
     let v6 = Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128);
     vec![IpNet::V4(v4), IpNet::V6(v6)]
+}
+
+/// One thing that another user of this machine can do, and what ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedPath {
+    /// The key that names the path; `config` for the settings file.
+    pub setting: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What is so, and what comes of it.
+    pub problem: String,
+    /// The command that fixes it.
+    pub fix: String,
+}
+
+impl fmt::Display for ExposedPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, path, problem, fix } = self;
+        write!(out, "{setting} = {:?}: {problem}: {fix}", path.display().to_string())
+    }
 }
 
 #[cfg(test)]

@@ -48,11 +48,12 @@ impl Upload {
         }
     }
 
-    /// A chunk that fills a hole is welcome however many there are; one that makes another is not.
+    /// A chunk that leaves as many ranges or fewer is welcome however many there are (chunks in flight may have made a few
+    /// more than the limit); one that adds a range is not.
     fn check_holes(&self, missing: &ExtentSet) -> Result<(), Refusal> {
         let mut after = self.received().clone();
         after.insert_all(missing);
-        if after.as_slice().len() > MAX_DISJOINT_EXTENTS {
+        if after.as_slice().len() > self.received().as_slice().len() {
             return Err(Refusal::TooManyHoles { limit: MAX_DISJOINT_EXTENTS });
         }
         Ok(())

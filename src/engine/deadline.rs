@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The time is over, and the process was there to see it.
@@ -28,13 +29,16 @@ pub async fn passed(limit: Duration) {
 
 /// The outcome of `work`, if it ends before `limit` is [`passed`]. Cancel: `work` is dropped.
 ///
+/// The deadline is seen also when `work` has used up the budget of its task at each poll, as one that reads from a fast
+/// peer does: tokio's timers are pending then.
+///
 /// # Errors
 /// It did not.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Passed> {
     tokio::select! {
         biased;
         done = work => Ok(done),
-        () = passed(limit) => Err(Passed),
+        () = unconstrained(passed(limit)) => Err(Passed),
     }
 }
 
@@ -64,7 +68,8 @@ impl Future for Deadline {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
+            // Whatever else the task does at this poll: see `within`.
+            ready!(Pin::new(&mut unconstrained(self.sleep.as_mut())).poll(cx));
             match anew(self.sleep.deadline(), self.limit) {
                 Some(next) if !self.again => {
                     self.again = true;
@@ -136,5 +141,34 @@ mod tests {
         assert_eq!(began.elapsed(), 10 * S);
         assert_eq!(within(10 * S, passed(9 * S)).await, Ok(()));
         assert_eq!(within(Duration::MAX, passed(S)).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn work_that_uses_up_the_budget_of_its_task_is_ended() {
+        let busy = async |pending: Pin<&mut (dyn Future<Output = ()> + Send)>| {
+            let began = std::time::Instant::now();
+            let mut pending = pending;
+            // Without a budget of its own the deadline is not seen before this ends.
+            while began.elapsed() < 20 * S {
+                let over = poll_fn(|cx| {
+                    let mut work = pin!(async { while began.elapsed() < 20 * S { tokio::task::consume_budget().await } });
+                    let _ = work.as_mut().poll(cx);
+                    Poll::Ready(pending.as_mut().poll(cx).is_ready())
+                });
+                if over.await {
+                    return true;
+                }
+                tokio::task::yield_now().await;
+            }
+            false
+        };
+        assert!(busy(pin!(Deadline::new(S / 20))).await);
+        let work = async {
+            let began = std::time::Instant::now();
+            while began.elapsed() < 20 * S {
+                tokio::task::consume_budget().await;
+            }
+        };
+        assert_eq!(within(S / 20, work).await, Err(Passed));
     }
 }

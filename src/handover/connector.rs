@@ -1,7 +1,7 @@
 //! From a callback's URL to a connection: the name look-up and the attempts to connect, each with a
 //! deadline of its own, the rules on who may be called, and TLS.
 
-use super::client::{CallError, Permit};
+use super::error::CallError;
 use crate::core::callback::CallbackTarget;
 use crate::engine::deadline::within;
 use crate::tls::{Trust, client_config, machine_roots};
@@ -19,6 +19,9 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// The permit of a call: dropped when everything that the call started has ended; see [`Client::post_form`].
+pub type Permit = Arc<dyn Send + Sync>;
 
 /// A rule on who may be called. A call is allowed when any rule fits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,14 +23,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::{Lease, RequestBody};
-use super::budget::{Share, Sizes};
+use super::budget::Share;
 use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
 use super::options::Options;
 use super::poll_loop::PollLoop;
 use super::presence::Presence;
 use super::proxy_protocol::{self, ProxyProtocol, Terms};
-use super::serve::HttpService;
+use super::service::HttpService;
+use super::sizes::Sizes;
 use super::stats::Stats;
 use super::timer::DeadlineTimer;
 use super::watch::{Overdue, Running, Watch};

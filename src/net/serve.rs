@@ -1,22 +1,16 @@
 //! Accepts connections until told to stop, then lets them end.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::Body;
-use hyper::service::Service;
-use hyper::{Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::RequestBody;
 use super::conn::{self, Shared};
+use super::service::HttpService;
 use super::workers::{Dealer, Workers};
 use super::{Listener, Options, Peer, ProxyProtocol, Stats};
 use crate::engine::deadline::within;
@@ -25,35 +19,6 @@ use crate::tls::TlsReload;
 /// How long connections may take to be dropped once their grace is over. A task is dropped when its
 /// worker next looks at it; one that never does is left behind.
 const CUT: Duration = Duration::from_secs(1);
-
-/// What answers the requests of a connection: a hyper service whose answers can be sent.
-pub trait HttpService:
-    Service<
-        Request<RequestBody>,
-        Response = Response<<Self as HttpService>::Sent>,
-        Error = Infallible,
-        Future: Send,
-    > + Send
-    + Sync
-    + 'static
-{
-    /// The body of an answer.
-    type Sent: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
-        + Send
-        + Unpin
-        + 'static;
-}
-
-impl<S, B> HttpService for S
-where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send>
-        + Send
-        + Sync
-        + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
-{
-    type Sent = B;
-}
 
 /// How a listener is served.
 #[derive(Clone, Debug)]

@@ -319,4 +319,12 @@ fn holes_are_bounded() {
     let refused = Err(Refusal::TooManyHoles { limit: MAX_DISJOINT_EXTENTS });
     assert_eq!(upload.admit(&chunk(beyond, beyond + 1, None), &limits), refused);
     assert!(upload.admit(&chunk(1, 2, None), &limits).is_ok());
+    // Chunks that were in flight together have made a few more: those that join ranges still count.
+    for n in 0..50 {
+        let extent = extent(beyond + 2 * n, beyond + 2 * n + 1);
+        upload.apply(&Event::Stored { at: NOW, extent, durability: Durability::Durable });
+    }
+    let beyond = beyond + 100;
+    assert_eq!(upload.admit(&chunk(beyond, beyond + 1, None), &limits), refused);
+    assert!(upload.admit(&chunk(1, 2, None), &limits).is_ok());
 }

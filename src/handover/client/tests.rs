@@ -3,7 +3,9 @@
 use super::*;
 use crate::handover::connector::{connect_to_one, tls_config_of};
 use rustls::RootCertStore;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
