@@ -151,7 +151,11 @@ mod tests {
             // Without a budget of its own the deadline is not seen before this ends.
             while began.elapsed() < 20 * S {
                 let over = poll_fn(|cx| {
-                    let mut work = pin!(async { while began.elapsed() < 20 * S { tokio::task::consume_budget().await } });
+                    let mut work = pin!(async {
+                        while began.elapsed() < 20 * S {
+                            tokio::task::consume_budget().await
+                        }
+                    });
                     let _ = work.as_mut().poll(cx);
                     Poll::Ready(pending.as_mut().poll(cx).is_ready())
                 });

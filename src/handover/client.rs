@@ -18,6 +18,8 @@ mod tests;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use super::connector::Permit;
@@ -32,12 +34,15 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::client::conn::http1;
+use hyper::ext::on_informational;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
 };
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::coop::unconstrained;
 
 use answer::read;
 pub use answer::{Answer, Unreadable};
@@ -147,7 +152,7 @@ fn basic(credentials: &str) -> HeaderValue {
 async fn exchange<IO>(
     target: &CallbackTarget<'_>,
     io: IO,
-    request: Request<Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, CallError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -163,14 +168,31 @@ where
         .handshake(TokioIo::new(io))
         .await
         .map_err(failed)?;
+    let too_many = Arc::new(Notify::new());
+    let (count, exceeded) = (AtomicUsize::new(0), Arc::clone(&too_many));
+    on_informational(&mut request, move |_| {
+        if count.fetch_add(1, Ordering::Relaxed) == MAX_INTERIM {
+            exceeded.notify_one();
+        }
+    });
     let answering = async {
         let answer = sender.send_request(request).await?;
         read(answer).await
     };
     // When the connection ends first, what it has read is still to be taken; its error, if any, is
     // the answer's as well.
-    beside(answering, conn).await.map_err(failed)
+    let answered = beside(answering, conn);
+    tokio::select! { biased;
+        () = unconstrained(too_many.notified()) => {
+            Err(CallError::Interim(target.shown(), MAX_INTERIM))
+        }
+        answer = answered => answer.map_err(failed),
+    }
 }
+
+/// Interim answers (1xx) before the final one: hyper reads any number of them. RFC 9110, section 15.2, asks a client
+/// to take one or more; no framework sends more than a few.
+const MAX_INTERIM: usize = 32;
 
 /// Completes with `main`, polling `side` as long as it goes.
 async fn beside<T>(main: impl Future<Output = T>, side: impl Future) -> T {

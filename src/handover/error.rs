@@ -27,6 +27,9 @@ pub enum CallError {
     /// It does not speak HTTP, or broke off.
     #[error("no HTTP answer from {}: {}", .0, with_source(.1))]
     Http(String, #[source] hyper::Error),
+    /// It sent more interim answers (1xx) than this before the final one.
+    #[error("{0} sent more than {1} interim answers")]
+    Interim(String, usize),
     /// It took longer than this.
     #[error("no answer from {0} within {1:?}")]
     Timeout(String, Duration),

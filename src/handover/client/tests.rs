@@ -179,6 +179,22 @@ async fn issue_13_connecting_has_a_deadline_of_its_own() {
     assert_eq!(stream.peer_addr().unwrap(), live);
 }
 
+/// hyper reads interim answers without a bound, and a fast peer keeps the task from ever waiting.
+#[tokio::test]
+async fn endless_interim_answers_end_the_call() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let flood = std::thread::spawn(move || {
+        use std::io::Write;
+        let (mut peer, _) = listener.accept().unwrap();
+        let hints = "HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n".repeat(1000);
+        while peer.write_all(hints.as_bytes()).is_ok() {}
+    });
+    let ended = call(&url, FAR, &[]).await;
+    assert!(matches!(ended, Err(CallError::Interim(_, MAX_INTERIM))), "{ended:?}");
+    flood.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_call_has_a_deadline() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
