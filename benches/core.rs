@@ -8,7 +8,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
-use incoming::core::command::{Command, Offer, Reach};
+use incoming::core::command::{At, BodyScope, Command, Offer};
 use incoming::core::event::{DigestRequest, Durability, Event, Removal, Ticket};
 use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::TicketId;
@@ -93,7 +93,8 @@ fn rules(c: &mut Criterion) {
     for count in COUNTS {
         let upload = upload(count);
         let fresh = chunk(2 * count);
-        let offer = Offer { extent: Some(fresh), length: None, reach: Reach::Chunk };
+        let offer =
+            Offer { extent: Some(fresh), length: None, at: At::Anywhere, scope: BodyScope::Range };
         let store = Command::Store {
             extents: ExtentSet::of(fresh),
             length: None,

@@ -3,7 +3,7 @@
 use crate::frames::{Cut, Frames};
 use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
-use incoming::core::command::{Offer, Reach};
+use incoming::core::command::{At, BodyScope, Offer};
 use incoming::core::digest::ChunkDigest;
 use incoming::core::event::{DigestRequest, Durability, Notice, Removal};
 use incoming::core::extent::Extent;
@@ -99,7 +99,8 @@ impl Feed {
 
     async fn put(&self, id: TicketId, start: u64, frames: Frames, digest: Option<ChunkDigest>) {
         let extent = Extent::new(start, start + CHUNK_BYTES as u64);
-        let offer = Offer { extent, length: Some(NEVER_BYTES), reach: Reach::Chunk };
+        let offer =
+            Offer { extent, length: Some(NEVER_BYTES), at: At::Anywhere, scope: BodyScope::Range };
         self.engine.receive(id, offer, digest, frames).await.unwrap();
     }
 }

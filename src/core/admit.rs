@@ -1,6 +1,6 @@
 //! Whether an upload takes the bytes that a request offers, decided before the first of them.
 
-use super::command::{Offer, Reach};
+use super::command::{At, BodyScope, Offer};
 use super::extent::{Extent, ExtentSet};
 use super::limits::{Limits, MAX_DISJOINT_EXTENTS};
 use super::refusal::{Refusal, Terminal};
@@ -11,24 +11,28 @@ impl Upload {
     ///
     /// Errors: every reason not to take the chunk, before its first byte.
     pub fn admit(&self, offer: &Offer, limits: &Limits) -> Result<ExtentSet, Refusal> {
+        self.check_at(offer.at)?;
         if let Some(length) = offer.length {
             self.check_length(length, limits)?;
         }
         let length = self.length().or(offer.length);
-        let bounded = match (offer.extent, offer.reach, length) {
+        let bounded = match (offer.extent, offer.scope, length) {
             (None, _, _) => None,
-            (Some(extent), Reach::Chunk, Some(length)) if extent.end() > length => {
+            (Some(extent), BodyScope::Range, Some(length)) if extent.end() > length => {
                 return Err(Refusal::RangeOutside { end: extent.end(), length });
             }
-            (Some(extent), Reach::WholeFile, Some(length)) => {
+            (Some(extent), BodyScope::ToEnd | BodyScope::Open, Some(length)) => {
                 Extent::new(extent.start(), extent.end().min(length))
             }
-            (Some(extent), Reach::Chunk | Reach::WholeFile, _) => Some(extent),
+            (Some(extent), _, _) => Some(extent),
         };
-        // A whole file of unknown length is checked as it arrives.
-        if let Some(extent) =
-            bounded.filter(|_| offer.reach == Reach::Chunk || offer.length.is_some())
-        {
+        // A body of unknown length is checked as it arrives.
+        let sized = match offer.scope {
+            BodyScope::Range => true,
+            BodyScope::ToEnd => offer.length.is_some(),
+            BodyScope::Open => false,
+        };
+        if let Some(extent) = bounded.filter(|_| sized) {
             if let Some(limit) = limits.max_chunk_bytes.filter(|limit| extent.len() > *limit) {
                 return Err(Refusal::ChunkTooLarge { chunk: extent.len(), limit });
             }
@@ -45,6 +49,16 @@ impl Upload {
             Phase::HandingOver(_) | Phase::Finished { .. } => Ok(missing),
             Phase::Cancelled { .. } => Err(Refusal::UploadOver(Terminal::Cancelled)),
             Phase::Failed { .. } => Err(Refusal::UploadOver(Terminal::Failed)),
+        }
+    }
+
+    fn check_at(&self, at: At) -> Result<(), Refusal> {
+        let expected = self.received().contiguous_from_zero();
+        match at {
+            At::Prefix(offset) if offset != expected => {
+                Err(Refusal::OffsetMismatch { expected, offered: offset })
+            }
+            At::Prefix(_) | At::Anywhere => Ok(()),
         }
     }
 

@@ -10,17 +10,30 @@ pub struct Offer {
     pub extent: Option<Extent>,
     /// The total length it claims for the file.
     pub length: Option<u64>,
-    /// Whether the end of the body is the end of the file.
-    pub reach: Reach,
+    /// Where the bytes may lie.
+    pub at: At,
+    /// What the end of the body means.
+    pub scope: BodyScope,
 }
 
-/// How far a PUT's body reaches.
+/// Where the bytes of a request may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// A chunk: exactly its range.
-    Chunk,
-    /// The whole file.
-    WholeFile,
+pub enum At {
+    /// Anywhere in the file, also where bytes are already.
+    Anywhere,
+    /// At the end of the bytes that are there from 0 on without a gap, which the request takes to be this offset.
+    Prefix(u64),
+}
+
+/// What the end of a request's body means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyScope {
+    /// The body is exactly the range.
+    Range,
+    /// The body ends where the file ends.
+    ToEnd,
+    /// The body ends anywhere within the range, and the file may go on.
+    Open,
 }
 
 /// What the browser says of its file.

@@ -1,7 +1,7 @@
 //! Fuzz targets of the rules: sets of bytes against a bitmap, uploads against what must hold after
 //! every command, file names, ids. Each takes any bytes and panics where a promise is broken.
 
-use super::command::{Command, FileFacts, Offer, Reach};
+use super::command::{At, BodyScope, Command, FileFacts, Offer};
 use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::id::TicketId;
@@ -239,7 +239,8 @@ fn admitted(upload: &Upload, source: &mut Source<'_>, limits: &Limits) {
     let offer = Offer {
         extent: extent(source),
         length: source.flip().then(|| u64::from(source.below(96))),
-        reach: if source.flip() { Reach::WholeFile } else { Reach::Chunk },
+        at: At::Anywhere,
+        scope: if source.flip() { BodyScope::ToEnd } else { BodyScope::Range },
     };
     let Ok(missing) = upload.admit(&offer, limits) else { return };
     assert!(!missing.overlaps(upload.received()), "{offer:?} {upload:?}");

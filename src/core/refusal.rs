@@ -32,6 +32,13 @@ pub enum Refusal {
         /// The file's length in bytes.
         length: u64,
     },
+    /// The bytes were to be appended, and the prefix ends elsewhere.
+    OffsetMismatch {
+        /// Where it ends.
+        expected: u64,
+        /// Where the request takes it to end.
+        offered: u64,
+    },
     /// The body was shorter or longer than its range.
     RangeMismatch {
         /// Bytes the range holds.
@@ -98,6 +105,9 @@ impl fmt::Display for Refusal {
             ),
             Self::RangeOutside { end, length } => {
                 write!(f, "the range ends at byte {end}, the file has {length} bytes")
+            }
+            Self::OffsetMismatch { expected, offered } => {
+                write!(f, "the upload is at offset {expected}, this request says {offered}")
             }
             Self::RangeMismatch { range, body } => {
                 write!(f, "the range holds {range} bytes, the body {body}")

@@ -15,7 +15,7 @@ use super::handle::UploadHandle;
 use super::options::Options;
 use super::queue::{Op, PendingCommit};
 use super::reserve::Reservation;
-use crate::core::command::{Command, Offer, Reach};
+use crate::core::command::{BodyScope, Command, Offer};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
@@ -174,13 +174,15 @@ impl Chunk<'_> {
     /// The body may not reach past this offset.
     fn limit(&self) -> u64 {
         let end = self.offer.extent.map_or(self.position, Extent::end);
-        match self.offer.reach {
-            Reach::Chunk => end,
-            Reach::WholeFile => {
+        match self.offer.scope {
+            BodyScope::Range => end,
+            BodyScope::ToEnd | BodyScope::Open => {
                 let limits = &self.options.limits;
                 let upload = &self.handle.lock().upload;
                 let file = upload.length().unwrap_or_else(|| upload.max_file_bytes(limits));
-                end.min(file).min(limits.max_chunk_bytes.unwrap_or(u64::MAX))
+                let start = self.offer.extent.map_or(0, Extent::start);
+                let chunk = limits.max_chunk_bytes.unwrap_or(u64::MAX);
+                end.min(file).min(start.saturating_add(chunk))
             }
         }
     }
@@ -219,7 +221,11 @@ impl Chunk<'_> {
     /// The body ended by itself: at its last byte, or elsewhere.
     fn ended(&self, limit: u64) -> End {
         let start = self.offer.extent.map_or(0, Extent::start);
-        let open = self.offer.reach == Reach::WholeFile && self.offer.length.is_none();
+        let open = match self.offer.scope {
+            BodyScope::Range => false,
+            BodyScope::ToEnd => self.offer.length.is_none(),
+            BodyScope::Open => true,
+        };
         if open || self.position == limit {
             return End::Whole;
         }
@@ -279,12 +285,13 @@ impl Chunk<'_> {
         let start = self.offer.extent.map_or(0, Extent::start);
         let chunk_limit = self.options.limits.max_chunk_bytes;
         let known = self.handle.lock().upload.length();
-        TransferError::Refused(match self.offer.reach {
-            Reach::Chunk => Refusal::RangeMismatch { range: limit - start, body: end - start },
-            Reach::WholeFile if chunk_limit == Some(limit) => {
-                Refusal::ChunkTooLarge { chunk: end, limit }
+        TransferError::Refused(match self.offer.scope {
+            BodyScope::Range => Refusal::RangeMismatch { range: limit - start, body: end - start },
+            BodyScope::ToEnd | BodyScope::Open if chunk_limit == Some(limit - start) => {
+                Refusal::ChunkTooLarge { chunk: end - start, limit: limit - start }
             }
-            Reach::WholeFile => match known {
+            scope => match known {
+                Some(length) if scope == BodyScope::Open => Refusal::RangeOutside { end, length },
                 Some(known) => Refusal::LengthChanged { known, offered: end },
                 None => Refusal::FileTooLarge { file: end, limit },
             },
@@ -347,7 +354,7 @@ impl Chunk<'_> {
     /// the file, which its length will prove, or a chunk whose header was removed on the way. The bytes
     /// of the latter belong elsewhere, so nothing counts before the end.
     fn is_unproven(&self) -> bool {
-        self.offer.reach == Reach::WholeFile
+        self.offer.scope == BodyScope::ToEnd
             && self.offer.length.is_none()
             && self.handle.lock().upload.length().is_some()
     }
@@ -393,9 +400,9 @@ impl Chunk<'_> {
         });
         let mut counted = Ok(());
         if counts {
-            let length = match (&ended, self.offer.reach) {
-                (End::Whole, Reach::WholeFile) => Some(self.position),
-                (End::Whole, Reach::Chunk) => self.offer.length,
+            let length = match (&ended, self.offer.scope) {
+                (End::Whole, BodyScope::ToEnd) => Some(self.position),
+                (End::Whole, BodyScope::Range | BodyScope::Open) => self.offer.length,
                 (End::Short(_), _) => self.offer.length.filter(|_| self.written > self.committed),
             };
             if let Some(pending) = self.count(length) {

@@ -6,7 +6,7 @@ use super::error::{ChangeError, ClientFault, TransferError};
 use super::options::{Options, Tuning};
 use super::tickets::NewUpload;
 use super::*;
-use crate::core::command::{FileFacts, Offer, Reach};
+use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ChunkDigest;
 use crate::core::event::{DigestRequest, Durability, Notice, Removal};
 use crate::core::extent::Extent;
@@ -131,7 +131,12 @@ fn body(frames: &[&'static [u8]]) -> Body {
 }
 
 fn chunk(start: u64, end: u64, length: u64) -> Offer {
-    Offer { extent: Extent::new(start, end), length: Some(length), reach: Reach::Chunk }
+    Offer {
+        extent: Extent::new(start, end),
+        length: Some(length),
+        at: At::Anywhere,
+        scope: BodyScope::Range,
+    }
 }
 
 async fn held(engine: &Arc<Engine>, id: TicketId) -> Vec<(u64, u64)> {

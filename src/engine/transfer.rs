@@ -13,7 +13,7 @@ use super::handle::{State, UploadHandle};
 use super::queue::Op;
 use super::slots::{self, Slot};
 use super::status::Status;
-use crate::core::command::{Offer, Reach};
+use crate::core::command::{At, BodyScope, Offer};
 use crate::core::digest::ChunkDigest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
@@ -179,7 +179,14 @@ impl Engine {
             }
         }
         let mut state = handle.lock();
-        let missing = state.admit(offer, limits)?;
+        // The older request may have moved the prefix; what it brought is dropped from this one.
+        let missing = state.admit(&Offer { at: At::Anywhere, ..*offer }, limits)?;
+        if let At::Prefix(offered) = offer.at
+            && missing.is_empty()
+        {
+            let expected = state.upload.received().contiguous_from_zero();
+            return Err(TransferError::Refused(Refusal::OffsetMismatch { expected, offered }));
+        }
         state.claims.narrow(claim.number, missing.clone());
         drop(state);
         Ok(if missing.is_empty() { (None, missing) } else { (Some(claim), missing) })
@@ -286,7 +293,11 @@ impl UploadHandle {
     /// Whether an offer of which nothing is missing says nothing new either: its range is named, and the length
     /// it gives is known.
     fn knows(&self, offer: &Offer) -> bool {
-        let named = offer.reach == Reach::Chunk || offer.length.is_some();
+        let named = match offer.scope {
+            BodyScope::Range => true,
+            BodyScope::ToEnd => offer.length.is_some(),
+            BodyScope::Open => false,
+        };
         let known = offer.length.is_none() || offer.length == self.lock().upload.length();
         named && offer.extent.is_some() && known
     }

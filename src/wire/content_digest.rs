@@ -1,16 +1,14 @@
 //! `Content-Digest`, by the letter: a digest that is misspelt must not pass for none.
 //!
-//! Sources: RFC 9530, section 2, for the field; RFC 8941, sections 3.2 and 4.2, for the dictionary
+//! Sources: RFC 9530, section 2, for the field; RFC 9651, sections 3.2 and 4.2, for the dictionary
 //! of byte sequences that it is.
 
 use super::header::text;
 use super::problem::Problem;
 use super::reply::shown;
 use crate::core::digest::ChunkDigest;
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hyper::header::HeaderMap;
+use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
 /// The digest that a chunk promises, if it promises one that the server knows. Other algorithms
 /// are ignored, as the source demands, and parameters too; of two digests the stronger decides.
@@ -24,132 +22,32 @@ pub fn content_digest(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Proble
         return Ok(None);
     }
     let joined = lines.join(", ");
-    let mut rest = joined.trim_matches(' ');
+    let bad = |why: &str| {
+        Problem::bad_request(format!("header Content-Digest {}: {why}", shown(&joined)))
+    };
+    let members: Dictionary = Parser::new(&joined).parse().map_err(|_| bad(FORM))?;
     let (mut sha256, mut sha512) = (None, None);
-    loop {
-        let member = rest;
-        let bad = |why: &str| {
-            let value = if member.is_empty() { &joined } else { member };
-            Problem::bad_request(format!("header Content-Digest {}: {why}", shown(value)))
+    for (algorithm, member) in &members {
+        let ListEntry::Item(Item { bare_item: BareItem::ByteSequence(bytes), .. }) = member else {
+            return Err(bad(FORM));
         };
-        let algorithm = key(&mut rest).ok_or_else(|| bad(FORM))?;
-        let bytes = eat(&mut rest, '=').then(|| byte_sequence(&mut rest)).flatten();
-        let bytes = bytes.ok_or_else(|| bad(FORM))?;
-        parameters(&mut rest).ok_or_else(|| bad("a parameter is malformed"))?;
-        let length = |_| bad("the digest's length does not fit its algorithm");
-        match algorithm {
-            // Of two values for one key the last counts.
-            "sha-256" => sha256 = Some(bytes.try_into().map_err(length)?),
+        let length = |_| bad("the digest has not its algorithm's length");
+        match algorithm.as_str() {
+            "sha-256" => sha256 = Some(bytes.as_slice().try_into().map_err(length)?),
             "sha-512" => {
-                sha512 = Some(bytes.into_boxed_slice().try_into().map_err(|_| length(vec![]))?)
+                let bytes: [u8; 64] = bytes.as_slice().try_into().map_err(length)?;
+                sha512 = Some(Box::new(bytes));
             }
             _ => {}
         }
-        rest = rest.trim_start_matches(SPACE);
-        if rest.is_empty() {
-            break;
-        }
-        if !eat(&mut rest, ',') {
-            return Err(bad(FORM));
-        }
-        rest = rest.trim_start_matches(SPACE);
-        if rest.is_empty() {
-            return Err(bad("there is nothing after the comma"));
-        }
+    }
+    if members.is_empty() {
+        return Err(bad(FORM));
     }
     Ok(sha512.map(ChunkDigest::Sha512).or_else(|| sha256.map(ChunkDigest::Sha256)))
 }
 
-/// Takes `c`, if it comes next.
-fn eat(rest: &mut &str, c: char) -> bool {
-    rest.strip_prefix(c).map(|after| *rest = after).is_some()
-}
-
-/// Takes the characters that are `wanted`.
-fn run<'a>(rest: &mut &'a str, wanted: impl Fn(char) -> bool) -> &'a str {
-    let end = rest.find(|c| !wanted(c)).unwrap_or(rest.len());
-    let (taken, after) = rest.split_at(end);
-    *rest = after;
-    taken
-}
-
-fn key<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let begins = rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '*');
-    begins.then(|| {
-        run(rest, |c| {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.' | '*')
-        })
-    })
-}
-
-fn byte_sequence(rest: &mut &str) -> Option<Vec<u8>> {
-    let (inner, after) = rest.strip_prefix(':')?.split_once(':')?;
-    *rest = after;
-    LENIENT.decode(inner).ok()
-}
-
-/// `;key` and `;key=value`, of any type; nobody looks at them.
-fn parameters(rest: &mut &str) -> Option<()> {
-    while eat(rest, ';') {
-        *rest = rest.trim_start_matches(' ');
-        key(rest)?;
-        if eat(rest, '=') {
-            bare_item(rest)?;
-        }
-    }
-    Some(())
-}
-
-fn bare_item(rest: &mut &str) -> Option<()> {
-    match rest.chars().next()? {
-        ':' => byte_sequence(rest).map(|_| ()),
-        '"' => quoted(rest),
-        '?' => {
-            *rest = rest.strip_prefix("?0").or_else(|| rest.strip_prefix("?1"))?;
-            Some(())
-        }
-        '-' | '0'..='9' => {
-            eat(rest, '-');
-            let whole = run(rest, |c| c.is_ascii_digit());
-            let part = if eat(rest, '.') { run(rest, |c| c.is_ascii_digit()) } else { "0" };
-            (!whole.is_empty() && !part.is_empty()).then_some(())
-        }
-        c if c.is_ascii_alphabetic() || c == '*' => {
-            run(rest, |c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c));
-            Some(())
-        }
-        _ => None,
-    }
-}
-
-fn quoted(rest: &mut &str) -> Option<()> {
-    let mut characters = rest.char_indices().skip(1);
-    while let Some((at, c)) = characters.next() {
-        match c {
-            '"' => {
-                *rest = &rest[at + 1..];
-                return Some(());
-            }
-            '\\' => {
-                characters.next().filter(|(_, c)| matches!(c, '"' | '\\'))?;
-            }
-            ' '..='~' => {}
-            _ => return None,
-        }
-    }
-    None
-}
-
 const FORM: &str = "expected ALGORITHM=:BASE64:";
-/// What may stand between members.
-const SPACE: [char; 2] = [' ', '\t'];
-/// Padding may be missing and its bits be anything, as the source asks of readers.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 #[cfg(test)]
 mod tests {

@@ -269,7 +269,9 @@ impl From<Refusal> for Problem {
         let code = match refusal {
             Refusal::UploadOver(_) => Code::UploadOver,
             Refusal::LengthChanged { .. } => Code::LengthChanged,
-            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
+            Refusal::RangeOutside { .. }
+            | Refusal::RangeMismatch { .. }
+            | Refusal::OffsetMismatch { .. } => Code::RangeInvalid,
             Refusal::ChunkTooLarge { .. }
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,

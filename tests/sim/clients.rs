@@ -4,7 +4,7 @@
 use crate::body::{Body, Ending};
 use crate::model::{Known, Promise, Request, byte};
 use crate::world::Life;
-use incoming::core::command::{FileFacts, Offer, Reach};
+use incoming::core::command::{At, BodyScope, FileFacts, Offer};
 use incoming::core::digest::ChunkDigest;
 use incoming::core::event::{DigestRequest, Notice, Removal};
 use incoming::core::extent::Extent;
@@ -94,7 +94,7 @@ impl Client {
             model.begin(Request {
                 upload: id,
                 start: put.start,
-                end: if put.reach == Reach::Chunk { put.end } else { MAX_FILE_BYTES },
+                end: if put.scope == BodyScope::Range { put.end } else { MAX_FILE_BYTES },
                 digest: put.promise,
                 sent: 0,
                 ended: false,
@@ -105,7 +105,7 @@ impl Client {
         };
         let digest = (put.promise != Promise::None).then(|| {
             let mut hash = Sha256::new();
-            let end = if put.reach == Reach::Chunk { put.end } else { put.sends_to };
+            let end = if put.scope == BodyScope::Range { put.end } else { put.sends_to };
             let sent: Vec<u8> = (put.start..end).map(|at| byte(number, at)).collect();
             hash.update(&sent);
             if put.promise == Promise::Wrong {
@@ -113,11 +113,11 @@ impl Client {
             }
             ChunkDigest::Sha256(hash.finalize().into())
         });
-        let extent = match put.reach {
-            Reach::Chunk => Extent::new(put.start, put.end),
-            Reach::WholeFile => Extent::new(0, put.length.unwrap_or(MAX_FILE_BYTES)),
+        let extent = match put.scope {
+            BodyScope::Range | BodyScope::Open => Extent::new(put.start, put.end),
+            BodyScope::ToEnd => Extent::new(0, put.length.unwrap_or(MAX_FILE_BYTES)),
         };
-        let offer = Offer { extent, length: put.length, reach: put.reach };
+        let offer = Offer { extent, length: put.length, at: At::Anywhere, scope: put.scope };
         let sent_to = (put.start, put.sends_to);
         let body = Body::new(&self.life, &self.engine, number, sent_to, put.ending);
         self.life.note(format_args!("{} #{number} {put:?}", id.short()));
@@ -321,7 +321,7 @@ pub(crate) struct Put {
     /// Where its body ends in truth.
     pub(crate) sends_to: u64,
     pub(crate) length: Option<u64>,
-    pub(crate) reach: Reach,
+    pub(crate) scope: BodyScope,
     pub(crate) promise: Promise,
     pub(crate) ending: Ending,
     pub(crate) leaves_after: Option<u64>,
@@ -335,7 +335,7 @@ impl Put {
             end,
             sends_to: end,
             length,
-            reach: Reach::Chunk,
+            scope: BodyScope::Range,
             promise: Promise::None,
             ending: Ending::Whole,
             leaves_after: None,

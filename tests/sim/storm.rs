@@ -3,7 +3,7 @@
 use crate::body::Ending;
 use crate::clients::{Client, Put};
 use crate::model::Promise;
-use incoming::core::command::Reach;
+use incoming::core::command::BodyScope;
 use incoming::core::event::Notice;
 use incoming::core::id::TicketId;
 use std::sync::atomic::Ordering;
@@ -90,10 +90,10 @@ fn draw_put(client: &Client, id: TicketId) -> Put {
         end,
         sends_to,
         length,
-        reach: if whole && (file == 0 || dice.once_in(2)) {
-            Reach::WholeFile
+        scope: if whole && (file == 0 || dice.once_in(2)) {
+            BodyScope::ToEnd
         } else {
-            Reach::Chunk
+            BodyScope::Range
         },
         promise: dice.of(&[Promise::None, Promise::None, Promise::Right, Promise::Wrong]),
         ending: dice.of(&[

@@ -1,7 +1,7 @@
 //! The rules of an upload, as tables.
 
 use super::*;
-use crate::core::command::{Offer, Reach};
+use crate::core::command::{At, BodyScope, Offer};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_DISJOINT_EXTENTS;
 use crate::core::time::Timestamp;
@@ -34,7 +34,7 @@ fn extent(start: u64, end: u64) -> Extent {
 }
 
 fn chunk(start: u64, end: u64, length: Option<u64>) -> Offer {
-    Offer { extent: Some(extent(start, end)), length, reach: Reach::Chunk }
+    Offer { extent: Some(extent(start, end)), length, at: At::Anywhere, scope: BodyScope::Range }
 }
 
 fn store(start: u64, end: u64, length: Option<u64>) -> Command {
@@ -96,8 +96,12 @@ fn offers() {
         });
         assert_eq!(upload.admit(&offer, &LIMITS), expected, "{offer:?}");
     };
-    let whole =
-        |end, length| Offer { extent: Extent::new(0, end), length, reach: Reach::WholeFile };
+    let whole = |end, length| Offer {
+        extent: Extent::new(0, end),
+        length,
+        at: At::Anywhere,
+        scope: BodyScope::ToEnd,
+    };
     let fresh = Upload::new(ticket());
     check(&fresh, chunk(0, 10, None), Ok(&[(0, 10)]));
     check(&fresh, chunk(5, 10, Some(10)), Ok(&[(5, 10)]));
@@ -116,6 +120,24 @@ fn offers() {
     check(&part, chunk(15, 21, None), Err(Refusal::RangeOutside { end: 21, length: 20 }));
     check(&part, whole(u64::MAX / 4, None), Ok(&[(10, 20)]));
     check(&part, whole(20, Some(20)), Ok(&[(10, 20)]));
+
+    // Appending: exactly at the end of the prefix, with an end that is open.
+    let append = |at, end| Offer {
+        extent: Extent::new(at, end),
+        length: None,
+        at: At::Prefix(at),
+        scope: BodyScope::Open,
+    };
+    check(&fresh, append(0, u64::MAX / 4), Ok(&[(0, u64::MAX / 4)]));
+    check(&part, append(10, u64::MAX / 4), Ok(&[(10, 20)]));
+    check(&part, append(9, 15), Err(Refusal::OffsetMismatch { expected: 10, offered: 9 }));
+    check(&part, append(11, 15), Err(Refusal::OffsetMismatch { expected: 10, offered: 11 }));
+    check(&handing_over(), append(20, 20), Ok(&[]));
+    check(
+        &handing_over(),
+        append(10, 20),
+        Err(Refusal::OffsetMismatch { expected: 20, offered: 10 }),
+    );
 
     // The lost answer: a chunk of a complete upload is acknowledged again.
     for over in [handing_over(), finished()] {

@@ -2,7 +2,7 @@
 //! written given back.
 
 use super::Chunk;
-use crate::core::command::Reach;
+use crate::core::command::BodyScope;
 use crate::core::extent::Extent;
 use crate::engine::error::TransferError;
 use crate::engine::reserve::Reserved;
@@ -19,7 +19,7 @@ impl Chunk<'_> {
         let came = self.position - self.offer.extent.map_or(0, Extent::start);
         let stretch = came.clamp(self.options.tuning.first_stretch_bytes, STRETCH_BYTES);
         let end = self.missing.end().min(part.start().saturating_add(stretch)).max(part.end());
-        let known = self.offer.length.is_some() || self.offer.reach == Reach::Chunk;
+        let known = self.offer.length.is_some() || self.offer.scope == BodyScope::Range;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
         self.reservation = None;
         let (engine, handle) = (Arc::clone(self.engine), Arc::clone(self.handle));

@@ -49,7 +49,12 @@ async fn issue_13_known_bytes_are_answered_without_their_body() {
     assert!(engine.known(id, &chunk(1, 6, 10)).await.unwrap().is_none());
     // Handed over, and whole files of a length that is given: the same.
     engine.receive(id, chunk(5, 10, 10), None, body(&[b"56789"])).await.unwrap();
-    let whole = Offer { extent: Extent::new(0, 10), length: Some(10), reach: Reach::WholeFile };
+    let whole = Offer {
+        extent: Extent::new(0, 10),
+        length: Some(10),
+        at: At::Anywhere,
+        scope: BodyScope::ToEnd,
+    };
     assert!(engine.known(id, &whole).await.unwrap().is_some());
     let longer = Offer { extent: Extent::new(0, 11), length: Some(11), ..whole };
     assert!(engine.known(id, &longer).await.is_err());
@@ -68,13 +73,23 @@ async fn issue_13_known_bytes_are_answered_without_their_body() {
 async fn known_bytes_that_bring_the_length_are_received() {
     let engine = Machine::default().start(Durability::Durable);
     let id = ticket(&engine).await;
-    let unknown = Offer { extent: Extent::new(0, 5), length: None, reach: Reach::Chunk };
+    let unknown = Offer {
+        extent: Extent::new(0, 5),
+        length: None,
+        at: At::Anywhere,
+        scope: BodyScope::Range,
+    };
     engine.receive(id, unknown, None, body(&[b"01234"])).await.unwrap();
     let status = engine.receive(id, chunk(0, 5, 5), None, body(&[b"01234"])).await.unwrap();
     assert_eq!(status.length, Some(5));
     assert_ne!(status.state, StateName::Uploading);
     // A whole file whose end nobody knows is compared to its end.
-    let open = Offer { extent: Extent::new(0, 1 << 40), length: None, reach: Reach::WholeFile };
+    let open = Offer {
+        extent: Extent::new(0, 1 << 40),
+        length: None,
+        at: At::Anywhere,
+        scope: BodyScope::ToEnd,
+    };
     let longer = engine.receive(id, open, None, body(&[b"012345"])).await;
     assert!(
         matches!(longer, Err(TransferError::Refused(Refusal::LengthChanged { .. }))),

@@ -5,7 +5,7 @@ mod problem;
 mod verify;
 
 use super::Dialect;
-use crate::core::command::{Offer, Reach};
+use crate::core::command::{At, BodyScope, Offer};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
@@ -165,12 +165,18 @@ impl<'a> Native<'a> {
                     );
                     return Err(Problem::new(Code::RangeInvalid, detail));
                 }
-                Offer { extent: Some(range.extent), length: range.length, reach: Reach::Chunk }
+                Offer {
+                    extent: Some(range.extent),
+                    length: range.length,
+                    at: At::Anywhere,
+                    scope: BodyScope::Range,
+                }
             }
             None => Offer {
                 extent: Extent::new(0, body_length.unwrap_or(MAX_FILE_BYTES)),
                 length: body_length,
-                reach: Reach::WholeFile,
+                at: At::Anywhere,
+                scope: BodyScope::ToEnd,
             },
         };
         // Who asks before sending is told that nothing need be sent. On HTTP/2 that is a reset, which some
