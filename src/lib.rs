@@ -4,7 +4,7 @@
 //!
 //! # Floors
 //!
-//! Imports point down only; `tests/floors.rs` checks it. `docs/architecture.md` says what each
+//! Imports point down only; `tests/structure.rs` checks it. `docs/architecture.md` says what each
 //! module promises.
 //!
 //! ```text

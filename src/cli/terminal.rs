@@ -2,7 +2,7 @@
 //!
 //! Escaped are control characters (C0, DEL, C1), those that turn the direction of a line or separate lines, and bytes
 //! that are no UTF-8: `\u{1b}`, `\xff`. [`stdout`] and [`stderr`] do so with all that is written to them but the ends
-//! of lines, so that no command can forget it (`tests/floors.rs` sees to it that there is no other way out). Text from
+//! of lines, so that no command can forget it (`tests/structure.rs` sees to it that there is no other way out). Text from
 //! elsewhere goes through [`text`] or [`short`] before it becomes part of a line: a newline in it begins no line then.
 //! [`json`] and [`json_lines`] write the same characters as JSON escapes, which mean what they meant.
 

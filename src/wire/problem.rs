@@ -2,7 +2,6 @@
 //! status codes, and renders them.
 
 use super::Answer;
-use super::dialect::native;
 use super::reply::{describe, digest_value, shown};
 use crate::core::refusal::Refusal;
 use crate::engine::context::{RequestContext, request_of};
@@ -55,12 +54,6 @@ impl Code {
         Self::RangeInvalid, Self::TooMany, Self::Unavailable, Self::NoSpace, Self::Fault,
         Self::RequestTimeout, Self::UnsupportedEncoding, Self::ExpectationFailed,
     ];
-
-    /// Status, word and number in the native dialect.
-    pub fn facts(self) -> (u16, &'static str, u8) {
-        let row = native::row(self);
-        (row.status.as_u16(), row.word, row.number)
-    }
 }
 
 /// A request that was not done, as its answer.

@@ -25,7 +25,6 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use json::StatusBody;
 pub(super) use problem::answer as problem_answer;
-pub(in crate::wire) use problem::row;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;

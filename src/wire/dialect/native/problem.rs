@@ -10,16 +10,24 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
 
+impl Code {
+    /// Status, word and number in the native dialect.
+    pub fn facts(self) -> (u16, &'static str, u8) {
+        let row = row(self);
+        (row.status.as_u16(), row.word, row.number)
+    }
+}
+
 /// How a code is answered.
-pub(in crate::wire) struct Row {
-    pub(in crate::wire) status: StatusCode,
-    pub(in crate::wire) word: &'static str,
-    pub(in crate::wire) number: u8,
+struct Row {
+    status: StatusCode,
+    word: &'static str,
+    number: u8,
     title: &'static str,
 }
 
 /// The one table from codes to the statuses, words and numbers of the contract.
-pub(in crate::wire) fn row(code: Code) -> Row {
+fn row(code: Code) -> Row {
     let (status, word, number, title) = match code {
         Code::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", 1, "Malformed request"),
         Code::DigestMismatch => (
