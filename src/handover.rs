@@ -1,5 +1,7 @@
 //! Calls backends about uploads that are complete or cancelled, until they have taken them.
 //!
+//! When a call is made again is a rule of `core/handover.rs`; `engine/delivery.rs` records the result and queues the next call.
+//!
 //! Makes the deliveries that the engine says are due; knows no HTTP server and no storage.
 
 pub mod client;

@@ -1,7 +1,7 @@
 //! HTTP on one side, the engine on the other: requests become typed offers and commands, answers
 //! become status objects and problems.
 //!
-//! Absent: sockets, TLS, rules. Status codes stand in [`reply`] and nowhere else.
+//! Absent: sockets, TLS, rules. Status codes stand in a dialect's table (`dialect/native/problem.rs`) and nowhere else.
 
 pub mod access;
 pub mod admin;

@@ -2,7 +2,8 @@
 //!
 //! Frames are collected, never copied, into batches, and each batch is written at its offset: on
 //! the worker while the page cache takes it at once, on a blocking thread while the disk is slow.
-//! Long bodies are counted on the way.
+//! Long bodies are counted on the way. Nothing is durable here: what was written is submitted to the commit queue
+//! (`commit.rs`), which syncs it and appends the record (`commit/group.rs`) before it is acknowledged.
 
 pub mod batch;
 mod preallocation;

@@ -182,15 +182,19 @@ fn log_not_begun(delivery: &Delivery, error: &ChangeError) {
 fn log(call: &Call, result: &CallResult, took: Duration) {
     let (upload, request) = (call.id().short(), request_of(call.context.as_ref()));
     let (attempt, ms) = (call.attempt, ms(took));
+    let kind = match call.kind {
+        CallKind::Handover => "handover",
+        CallKind::CancelNotice => "cancel notice",
+    };
     match result {
         CallResult::Done => {
-            tracing::debug!(%upload, request, attempt, ms, "backend answered done");
+            tracing::debug!(%upload, request, kind, attempt, ms, "backend call succeeded");
         }
         CallResult::Wait => {
-            tracing::info!(%upload, request, attempt, ms, "backend answered wait");
+            tracing::info!(%upload, request, kind, attempt, ms, "backend answered wait");
         }
-        CallResult::Unanswered(why) => {
-            tracing::warn!(%upload, request, attempt, ms, why, "backend did not take the file");
+        CallResult::Unanswered(reason) => {
+            tracing::warn!(%upload, request, kind, attempt, ms, reason, "backend call failed");
         }
     }
 }

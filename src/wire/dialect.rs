@@ -2,7 +2,8 @@
 //! their status codes, the methods it has, and the header names that pages of other origins may use.
 //!
 //! Path and head name the dialect; the id names the upload, which is the same in all of them. To add a dialect: a
-//! variant, a module beside [`native`], and an arm in each `match` of this file.
+//! variant, a module beside [`native`], and an arm in each `match` of this file; its URLs in `route.rs`; a code of its own where
+//! [`super::problem`] maps two causes to one; and what [`super::unsupported`] refuses of all requests must not be what it uses.
 
 pub(super) mod native;
 

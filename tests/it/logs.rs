@@ -142,7 +142,7 @@ async fn at_its_loudest_it_opens_nothing_and_names_requests() {
     let directory = ground.directory.path().canonicalize().unwrap().join("data");
     assert_eq!((&storing["storage_dir"], &storing["ack"]), (&json!(directory), &json!("durable")));
     let unanswered: Vec<_> =
-        lines.iter().filter(|line| line["message"] == "backend did not take the file").collect();
+        lines.iter().filter(|line| line["message"] == "backend call failed").collect();
     assert_eq!(unanswered.len(), 2);
     for line in unanswered {
         let completed = ended.iter().find(|ended| line["upload"] == ended.id[..8]).unwrap();

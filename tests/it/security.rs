@@ -184,7 +184,7 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
     let wrong = [("id", ids[0].as_str()), ("backendSecret", "s3cret-x")];
     server.call("cancel_upload", &wrong).await.expect(403);
     until("the calls are logged", async || {
-        (program.log().matches("did not take the file").count() >= 6).then_some(())
+        (program.log().matches("backend call failed").count() >= 6).then_some(())
     })
     .await;
     program.signal(rustix::process::Signal::TERM);
