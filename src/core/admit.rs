@@ -52,13 +52,19 @@ impl Upload {
         }
     }
 
+    /// An upload that is over has no end to append at.
     fn check_at(&self, at: At) -> Result<(), Refusal> {
+        let At::Prefix(offered) = at else { return Ok(()) };
+        match self.phase() {
+            Phase::Cancelled { .. } => return Err(Refusal::UploadOver(Terminal::Cancelled)),
+            Phase::Failed { .. } => return Err(Refusal::UploadOver(Terminal::Failed)),
+            Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {}
+        }
         let expected = self.received().contiguous_from_zero();
-        match at {
-            At::Prefix(offset) if offset != expected => {
-                Err(Refusal::OffsetMismatch { expected, offered: offset })
-            }
-            At::Prefix(_) | At::Anywhere => Ok(()),
+        if offered == expected {
+            Ok(())
+        } else {
+            Err(Refusal::OffsetMismatch { expected, offered })
         }
     }
 

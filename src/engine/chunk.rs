@@ -183,7 +183,8 @@ impl Chunk<'_> {
                 let file = upload.length().unwrap_or_else(|| upload.max_file_bytes(limits));
                 let start = self.offer.extent.map_or(0, Extent::start);
                 let chunk = limits.max_chunk_bytes.unwrap_or(u64::MAX);
-                end.min(file).min(start.saturating_add(chunk))
+                // A reload may have set a limit below the begin.
+                end.min(file).min(start.saturating_add(chunk)).max(start)
             }
         }
     }
@@ -388,6 +389,12 @@ impl Chunk<'_> {
             (End::Short(_), None) if self.is_unproven() => (false, None),
             // Not the file that the rest of the upload is of.
             (End::Short(TransferError::Refused(Refusal::LengthChanged { .. })), None) => {
+                (false, None)
+            }
+            // Longer than the file, which nothing announced: refused as a whole.
+            (End::Short(TransferError::Refused(Refusal::RangeOutside { .. })), None)
+                if self.offer.scope == BodyScope::Open =>
+            {
                 (false, None)
             }
             (End::Short(_), None) => (true, None),

@@ -254,11 +254,12 @@ impl Engine {
     /// A delivery is over, or was not needed: sets the next one if one is pending. What cannot be read
     /// now stays pending.
     pub(super) async fn call_over(self: &Arc<Self>, id: TicketId) {
-        self.outbox.over(id);
         match self.find(id).await {
             Ok(handle) => {
-                // Under the lock: a change that comes meanwhile enqueues after this.
+                // Under the lock: a change that comes meanwhile enqueues after this. Not before: a delivery that began
+                // meanwhile would lose its mark to a requeue of this one.
                 let state = handle.lock();
+                self.outbox.over(id);
                 self.enqueue(id, &state.upload, None);
             }
             Err(LookupError::Unknown) => self.drop_delivery(id),

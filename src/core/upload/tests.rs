@@ -150,6 +150,8 @@ fn offers() {
     }
     check(&cancelled(), chunk(0, 10, None), Err(Refusal::UploadOver(Terminal::Cancelled)));
     check(&failed(), chunk(0, 10, None), Err(Refusal::UploadOver(Terminal::Failed)));
+    check(&cancelled(), append(10, 20), Err(Refusal::UploadOver(Terminal::Cancelled)));
+    check(&failed(), append(10, 20), Err(Refusal::UploadOver(Terminal::Failed)));
 }
 
 #[test]
