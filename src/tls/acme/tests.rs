@@ -124,6 +124,8 @@ async fn a_file_that_hangs_does_not_keep_orders_from_their_end() {
     };
     stop.cancel();
     assert_eq!(following.await.unwrap(), None);
+    // Ends the reading of the certificate, and that of the key finds nothing to wait for.
+    fs::remove_file(&file).unwrap();
     drop(pipe);
 }
 
