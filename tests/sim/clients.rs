@@ -152,9 +152,10 @@ impl Client {
                     self.was_faulted("a PUT", fault);
                 }
             }
-            Err(TransferError::NoSpace) => self.was_full("a PUT"),
-            Err(TransferError::Exhausted | TransferError::Busy) => {
-                self.life.violation(format!("#{number}: no disk here lacks descriptors or hangs"));
+            // Busy: its journal cannot be written again.
+            Err(TransferError::NoSpace | TransferError::Busy) => self.was_full("a PUT"),
+            Err(TransferError::Exhausted) => {
+                self.life.violation(format!("#{number}: no disk here lacks descriptors"));
             }
             Err(TransferError::Superseded) => {
                 let mut model = self.life.world.model();
@@ -207,8 +208,9 @@ impl Client {
                 self.heard_unknown(id);
                 None
             }
+            // No disk here hangs, but a full one may not take its journal again.
             Err(LookupError::Busy) => {
-                self.life.violation("status: no disk here hangs".into());
+                self.was_full("status");
                 None
             }
             Err(LookupError::Fault(fault)) => {
@@ -251,9 +253,9 @@ impl Client {
         match answer {
             Ok(()) | Err(ChangeError::Refused(_)) => {}
             Err(ChangeError::Unknown) => self.heard_unknown(id),
-            Err(ChangeError::NoSpace) => self.was_full(what),
-            Err(ChangeError::Exhausted | ChangeError::Busy) => {
-                self.life.violation(format!("{what}: no disk here lacks descriptors or hangs"));
+            Err(ChangeError::NoSpace | ChangeError::Busy) => self.was_full(what),
+            Err(ChangeError::Exhausted) => {
+                self.life.violation(format!("{what}: no disk here lacks descriptors"));
             }
             Err(ChangeError::Fault(fault)) => {
                 if !self.life.world.model().known(id).may_be_gone {

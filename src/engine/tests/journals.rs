@@ -354,3 +354,25 @@ async fn issue_13_a_huge_journal_delays_no_start() {
     engine.draining().cancel();
     sweep.await.unwrap();
 }
+
+/// The journal of an earlier process may be read from memory alone, after a sync that failed. Where a full disk does not
+/// take it again, a sync says nothing of it: nothing is answered from it, or the next power cut takes back what was told.
+#[tokio::test]
+async fn a_journal_that_a_full_disk_does_not_take_again_is_not_believed() {
+    let machine = Machine::default();
+    let id = ticket(&machine.start(Durability::Durable)).await;
+    let full = Arc::new(AtomicBool::new(true));
+    let still = Arc::clone(&full);
+    let judge = move |_, step, _: usize| {
+        let fails = step == JournalStep::Write && still.load(Ordering::Relaxed);
+        if fails { Fate::Fails(io::ErrorKind::StorageFull) } else { Fate::Happens }
+    };
+    let journals = machine.journals.judged(Arc::new(judge));
+    let engine = Machine { journals, ..machine.clone() }.start(Durability::Durable);
+    let asked = engine.status(id).await;
+    assert!(matches!(asked, Err(LookupError::Busy)), "{asked:?}");
+    assert!(!engine.registry.is_settled(id));
+    full.store(false, Ordering::Relaxed);
+    engine.status(id).await.unwrap();
+    assert!(engine.registry.is_settled(id));
+}

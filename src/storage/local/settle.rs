@@ -25,7 +25,7 @@ pub enum Settled {
 pub enum SettleError {
     /// It could not be opened or read.
     Opening(io::Error),
-    /// The disk is too full to give it the version of the records that would follow.
+    /// The disk is too full to write it again. To be tried again later: until then nothing that it says is certain.
     NoSpace,
     /// The disk failed.
     Failed(io::Error),
@@ -47,8 +47,8 @@ pub fn settle(
     let valid = replayed.valid_bytes;
     match rewrite(held.take(valid), replayed.uncounted.is_some(), &mut *file) {
         Ok(()) => {}
-        // A full disk keeps what it has.
-        Err(error) if is_full(&error) && replayed.uncounted.is_none() => {}
+        // A file system that does not overwrite in place. What was not written again may be gone with the power, although
+        // the sync below would succeed.
         Err(error) if is_full(&error) => return Err(SettleError::NoSpace),
         Err(error) => return Err(SettleError::Failed(error)),
     }
