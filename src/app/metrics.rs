@@ -286,7 +286,7 @@ fn plain(text: &str) -> String {
         {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", kind),
-                // What is no type of the older format is a gauge there.
+                // A type that the older format lacks becomes a gauge.
                 "info" => ("_info", "gauge"),
                 _ => ("", kind),
             };

@@ -175,18 +175,26 @@ mod tests {
         assert!(connect(b"/no/such/socket").is_err());
     }
 
-    #[tokio::test]
-    async fn a_worker_that_hangs_is_not_covered_up() {
+    /// A watchdog's interval.
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    /// A notifier that feeds a watchdog, and the service manager's end of its socket.
+    fn watched() -> (Notifier, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let limit = Duration::from_millis(20);
         let notifier =
-            Notifier { socket: Some(ours), watchdog: Some(limit), ..Notifier::default() };
+            Notifier { socket: Some(ours), watchdog: Some(LIMIT), ..Notifier::default() };
+        (notifier, theirs)
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hangs_is_not_covered_up() {
+        let (notifier, theirs) = watched();
         let workers = Workers::start(2).unwrap();
         let sign = || theirs.recv(&mut [0; 64]).is_ok();
         let some = async {
             while !sign() {
-                tokio::time::sleep(limit).await;
+                tokio::time::sleep(LIMIT).await;
             }
         };
         notifier.with_watchdog(workers.pulse(), some).await;
@@ -198,7 +206,7 @@ mod tests {
         });
         told.recv().unwrap();
         while sign() {}
-        notifier.with_watchdog(workers.pulse(), tokio::time::sleep(10 * limit)).await;
+        notifier.with_watchdog(workers.pulse(), tokio::time::sleep(10 * LIMIT)).await;
         assert!(!sign(), "a sign of life while a worker hangs");
         drop(release);
         workers.shutdown(Duration::from_secs(5));
@@ -207,11 +215,7 @@ mod tests {
     /// Nothing is wrong then, and the last of it takes its time.
     #[tokio::test]
     async fn workers_that_end_at_a_stop_are_not_taken_for_hanging_ones() {
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        let limit = Duration::from_millis(20);
-        let notifier =
-            Notifier { socket: Some(ours), watchdog: Some(limit), ..Notifier::default() };
+        let (notifier, theirs) = watched();
         let workers = Workers::start(2).unwrap();
         let pulse = workers.pulse();
         let sign = || theirs.recv(&mut [0; 64]).is_ok();
@@ -221,7 +225,7 @@ mod tests {
         let signs = notifier.with_watchdog(pulse, async {
             for _ in 0..2 {
                 while !sign() {
-                    tokio::time::sleep(limit).await;
+                    tokio::time::sleep(LIMIT).await;
                 }
             }
         });

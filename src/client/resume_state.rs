@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(held.len(), 2);
         assert!(held.iter().all(|entry| private(&entry.path()) == 0o600));
         assert_eq!([&*folder, folder.parent().unwrap()].map(private), [0o700; 2]);
-        // What is no state, whoever wrote it.
+        // Files that are not a resume state.
         let text = std::fs::read(&again.path).unwrap();
         std::fs::write(&again.path, &text[..9]).unwrap();
         assert_eq!(again.read(), None);

@@ -1,7 +1,7 @@
 //! All uploads in order of their ids, in memory or not, each with the state it was last seen in: a page of the list
 //! costs reading its own journals and no others.
 //!
-//! Filled from one listing of the journals, by the startup scan or by whoever asks for the list before it, and kept
+//! Filled from one listing of the journals, by the startup scan or by an earlier request for the list, and kept
 //! up to date by what creates, changes and forgets uploads. An entry takes about 30 bytes.
 
 use crate::core::id::TicketId;

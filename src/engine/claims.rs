@@ -1,4 +1,4 @@
-//! Who may write which bytes: a claim on bytes that nobody else writes and that are not
+//! Who may write which bytes: a claim on bytes that no other request writes and that are not
 //! acknowledged.
 //!
 //! The newest request wins. A claim that overlaps an older one fences the older off and waits until

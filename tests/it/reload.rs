@@ -148,7 +148,7 @@ async fn uploads_expire_by_the_new_time() {
     upload.reaches("cancelled").await;
 }
 
-/// A settings file that hangs (here a pipe that nobody writes to, elsewhere a dead network disk).
+/// A settings file that hangs (here a pipe without a writer, elsewhere a dead network disk).
 #[tokio::test]
 async fn a_reload_that_hangs_does_not_keep_the_server_from_stopping() {
     let mut house = House::open("min_free_space = 0\n");

@@ -19,7 +19,7 @@ async fn a_file_that_hangs_is_not_waited_for_without_end() {
     assert_eq!(in_time(async { 5 }).await, Ok(5));
 }
 
-/// One thread hangs then, whoever sends how many signals.
+/// One thread hangs then, however many signals are sent.
 #[tokio::test(start_paused = true)]
 async fn settings_are_not_read_while_an_earlier_reading_hangs() {
     let (release, released) = mpsc::channel::<()>();
@@ -47,7 +47,7 @@ async fn settings_are_not_read_while_an_earlier_reading_hangs() {
     assert_eq!(reader.read().await.unwrap(), Settings::default());
 }
 
-/// The certificate stands in a pipe that nobody writes to, as on a network disk that hangs.
+/// The certificate is a pipe without a writer, like a file on a network disk that hangs.
 #[tokio::test(start_paused = true)]
 async fn certificates_that_are_late_are_said_to_be_taken_and_are() {
     let dir = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ async fn certificates_that_are_late_are_said_to_be_taken_and_are() {
     }
 }
 
-/// As at a start: on TCP somebody must be trusted, on a unix socket whoever may open it is.
+/// As at a start: TCP needs a trusted proxy; on a unix socket the users that may open it are trusted.
 #[test]
 fn a_listener_that_asks_for_proxy_headers_hears_somebody() {
     let old = Settings {
