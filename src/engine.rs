@@ -23,12 +23,10 @@ mod effects;
 pub mod error;
 mod handle;
 pub mod health;
-pub mod integrity;
 mod load;
 pub mod options;
 mod queue;
 mod registry;
-mod reserve;
 mod retention;
 mod scan;
 mod slots;
@@ -41,10 +39,11 @@ mod transfer;
 pub mod verify;
 
 use crate::core::time::Uptime;
-use crate::storage::journal::JournalStore;
 use crate::storage::local::blocking::Blocking;
+use crate::storage::local::files::Files;
+use crate::storage::local::journal_files::JournalFiles;
 use crate::storage::local::slow_disk::SlowDisk;
-use crate::storage::store::Store;
+use crate::storage::local::space::Space;
 use arc_swap::ArcSwap;
 use clock::Clock;
 use options::Options;
@@ -55,8 +54,8 @@ use tokio_util::task::TaskTracker;
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
     options: ArcSwap<Options>,
-    store: Arc<dyn Store>,
-    journals: Arc<dyn JournalStore>,
+    store: Arc<dyn Files>,
+    journals: Arc<dyn JournalFiles>,
     clock: Arc<dyn Clock>,
     count: clock::Count,
     /// The count at the start of this process.
@@ -68,7 +67,7 @@ pub struct Engine {
     catalog: catalog::Catalog,
     /// What the startup scan has still to do.
     scan: scan::Scan,
-    space: reserve::Space,
+    space: Space,
     stats: stats::Stats,
     blocking: Blocking,
     /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
@@ -96,8 +95,8 @@ impl Engine {
     /// when they are asked for, and by [`Engine::sweep`].
     pub fn new(
         options: Options,
-        store: Arc<dyn Store>,
-        journals: Arc<dyn JournalStore>,
+        store: Arc<dyn Files>,
+        journals: Arc<dyn JournalFiles>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         Self::with_blocking(options, store, journals, clock, Blocking::Threads)
@@ -106,8 +105,8 @@ impl Engine {
     /// As [`Engine::new`], with blocking work done where `blocking` says.
     pub fn with_blocking(
         options: Options,
-        store: Arc<dyn Store>,
-        journals: Arc<dyn JournalStore>,
+        store: Arc<dyn Files>,
+        journals: Arc<dyn JournalFiles>,
         clock: Arc<dyn Clock>,
         blocking: Blocking,
     ) -> Arc<Self> {
@@ -115,7 +114,7 @@ impl Engine {
         Arc::new(Self {
             started: count.from(),
             count,
-            space: reserve::Space::new(options.min_free_bytes),
+            space: Space::new(options.min_free_bytes),
             slow_disk: SlowDisk::new(
                 tokio::time::Instant::now(),
                 options.waiting_bytes,

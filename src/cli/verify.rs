@@ -21,8 +21,8 @@ use super::{CliError, print, terminal};
 use crate::config::{Layers, RawSettings, Settings};
 use crate::core::id::TicketId;
 use crate::core::units;
-use crate::storage::journal::JournalStore;
-use crate::storage::store::Store;
+use crate::storage::local::files::Files;
+use crate::storage::local::journal_files::JournalFiles;
 
 /// What to examine.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]

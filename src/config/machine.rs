@@ -11,9 +11,9 @@ use super::layers::{Layers, Setting, setting};
 use super::raw::Raw;
 use super::settings::Settings;
 use crate::net::{Address, Listener};
+use crate::storage::local::files::is_full;
 use crate::storage::local::marker;
 use crate::storage::local::private_dir::{self, Foreign};
-use crate::storage::store::is_full;
 use crate::tls::{CertificateFiles, Content, LoadReason, load_pair, load_roots};
 
 /// What may be done about a storage directory that is absent.

@@ -15,12 +15,13 @@ use super::error::{ChangeError, ClientFault, TransferError};
 use super::handle::UploadHandle;
 use super::options::Options;
 use super::queue::{Op, PendingCommit};
-use super::reserve::Reservation;
+
 use crate::core::command::{BodyScope, Command, Offer};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
-use crate::storage::store::Blob;
+use crate::storage::local::files::PartFile;
+use crate::storage::local::space::Reservation;
 use batch::{Batch, Pace, Source};
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -48,7 +49,7 @@ pub(super) struct Chunk<'a> {
     offer: Offer,
     /// What of the chunk is to be stored; fixed, since nobody else writes there.
     missing: ExtentSet,
-    blob: Option<Arc<dyn Blob>>,
+    blob: Option<Arc<dyn PartFile>>,
     reservation: Option<Reservation>,
     /// The stretch that was preallocated last.
     allocated: Option<Extent>,
@@ -73,7 +74,7 @@ impl<'a> Chunk<'a> {
         handle: &'a Arc<UploadHandle>,
         offer: Offer,
         missing: ExtentSet,
-        blob: Option<Arc<dyn Blob>>,
+        blob: Option<Arc<dyn PartFile>>,
         digest: Option<ChunkDigest>,
     ) -> Self {
         let start = offer.extent.map_or(0, Extent::start);

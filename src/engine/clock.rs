@@ -9,7 +9,7 @@
 
 use super::Engine;
 use crate::core::time::{Stamp, Timestamp, Uptime};
-use crate::storage::journal::JournalStore;
+use crate::storage::local::journal_files::JournalFiles;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,7 +73,7 @@ pub(super) struct Count {
 
 impl Count {
     /// Resumes the count where the last process left it. Blocks for one small read.
-    pub(super) fn resume(journals: &dyn JournalStore, clock: &dyn Clock) -> Self {
+    pub(super) fn resume(journals: &dyn JournalFiles, clock: &dyn Clock) -> Self {
         let begin = || {
             // Without randomness two eras may be taken for one; then what the older one counted ends no earlier either.
             let [a, b, c, ..] = clock.random().unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
+use crate::storage::local::files;
 use crate::storage::local::log::LogError;
-use crate::storage::store;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl From<Unread> for SmallCallError {
 impl LookupError {
     /// An error of reading or opening a file while doing `what`: a fault but for want of descriptors.
     pub(super) fn opening(what: &str, error: &io::Error) -> Self {
-        if store::is_exhausted(error) { Self::Busy } else { Self::Fault(Fault::new(what, error)) }
+        if files::is_exhausted(error) { Self::Busy } else { Self::Fault(Fault::new(what, error)) }
     }
 }
 
@@ -165,7 +165,7 @@ impl TransferError {
 impl ChangeError {
     /// An error of opening a file for `what`: a fault but for want of descriptors.
     pub(super) fn opening(what: &str, error: &io::Error) -> Self {
-        if store::is_exhausted(error) {
+        if files::is_exhausted(error) {
             Self::Exhausted
         } else {
             Self::Fault(Fault::new(what, error))
@@ -174,9 +174,9 @@ impl ChangeError {
 
     /// An error of the disk: full, not to be opened now, or failed while doing `what`.
     pub(super) fn disk(what: &str, error: &io::Error) -> Self {
-        if store::is_full(error) {
+        if files::is_full(error) {
             Self::NoSpace
-        } else if store::is_exhausted(error) {
+        } else if files::is_exhausted(error) {
             Self::Exhausted
         } else {
             Self::Fault(Fault::new(what, error))
@@ -188,7 +188,7 @@ impl From<LogError> for TicketError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::NoSpace => Self::NoSpace,
-            LogError::Fault(error) if store::is_exhausted(&error) => Self::Exhausted,
+            LogError::Fault(error) if files::is_exhausted(&error) => Self::Exhausted,
             LogError::Fault(error) => Self::Fault(Fault::new("writing the ticket", &error)),
         }
     }

@@ -13,8 +13,8 @@ use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
+use crate::storage::local::files::PartFile;
 use crate::storage::local::log::Log;
-use crate::storage::store::Blob;
 use bytes::Bytes;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) upload: Arc<Upload>,
     pub(super) claims: Claims,
     pub(super) queue: CommitQueue,
-    pub(super) blob: Option<Arc<dyn Blob>>,
+    pub(super) blob: Option<Arc<dyn PartFile>>,
     /// The disk failed this upload: nothing more is written until a restart.
     pub(super) fault: Option<Fault>,
     /// When somebody last asked; lets idle uploads leave memory.
@@ -145,7 +145,7 @@ impl UploadHandle {
     /// Writes frames to the part, unless it is sealed: `None`. Blocks.
     pub(super) fn write(
         &self,
-        blob: &dyn Blob,
+        blob: &dyn PartFile,
         frames: &[Bytes],
         offset: u64,
     ) -> Option<io::Result<()>> {

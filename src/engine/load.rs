@@ -4,11 +4,11 @@
 use super::Engine;
 use super::compaction::{Compaction, is_passing};
 use super::error::{Fault, LookupError};
-use super::integrity::{self, Mismatch, Siblings};
 use crate::core::id::TicketId;
-use crate::storage::journal::JournalFile;
 use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
 use crate::storage::local::format::tail::Tail;
+use crate::storage::local::integrity::{self, Mismatch, Siblings};
+use crate::storage::local::journal_files::JournalFile;
 use crate::storage::local::settle::{SettleError, Settled, settle};
 use std::io;
 

@@ -6,7 +6,7 @@ use super::Engine;
 use super::error::Fault;
 use super::handle::UploadHandle;
 use super::queue::{Op, PendingCommit};
-use crate::storage::store::is_exhausted;
+use crate::storage::local::files::is_exhausted;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use crate::core::id::TicketId;
 use crate::core::limits::{CHUNKS, Limits, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
 use crate::core::refusal::{Refusal, Terminal};
 use crate::core::upload::Phase;
-use crate::storage::store::Blob;
+use crate::storage::local::files::PartFile;
 use futures_core::Stream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -196,7 +196,7 @@ impl Engine {
     async fn blob(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
-    ) -> Result<Arc<dyn Blob>, TransferError> {
+    ) -> Result<Arc<dyn PartFile>, TransferError> {
         if let Some(blob) = &handle.lock().blob {
             return Ok(Arc::clone(blob));
         }

@@ -12,7 +12,7 @@ use super::stats::Gauge;
 use super::status::Status;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
-use crate::storage::store::Blob;
+use crate::storage::local::files::PartFile;
 use budget::Comparing;
 use sha2::Digest as _;
 use std::io;
@@ -133,7 +133,7 @@ impl Engine {
 
 /// Reads block by block, as long as somebody wants to know. Blocks.
 fn digest(
-    blob: &dyn Blob,
+    blob: &dyn PartFile,
     extent: Extent,
     buffer: &mut [u8],
     wanted: &AtomicBool,
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn reading_ends_with_who_asked() {
-        use crate::storage::store::Store as _;
+        use crate::storage::local::files::Files as _;
         let store = crate::storage::memory::store::MemoryStore::default();
         let blob = store.create(TicketId::from_random([1; 16])).unwrap();
         blob.write_at(&[vec![7; 10_000].into()], 0).unwrap();

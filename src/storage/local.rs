@@ -3,7 +3,10 @@
 
 pub mod blocking;
 pub mod directory;
+pub mod files;
 pub mod format;
+pub mod integrity;
+pub mod journal_files;
 pub mod journals;
 pub mod lock;
 pub mod log;
@@ -11,4 +14,5 @@ pub mod marker;
 pub mod private_dir;
 pub mod settle;
 pub mod slow_disk;
+pub mod space;
 pub mod store;

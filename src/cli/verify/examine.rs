@@ -13,13 +13,13 @@ use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
-use crate::engine::integrity::{self, Mismatch, Siblings};
-use crate::storage::journal::JournalStore;
+use crate::storage::local::files::Files;
 use crate::storage::local::format::replay::{JournalState, Replayed, Unreadable};
 use crate::storage::local::format::tail::Tail;
+use crate::storage::local::integrity::{self, Mismatch, Siblings};
+use crate::storage::local::journal_files::JournalFiles;
 use crate::storage::local::journals::LocalJournals;
 use crate::storage::local::store::LocalStore;
-use crate::storage::store::Store;
 
 /// A storage directory that is looked at.
 pub(super) struct StoredUploads {

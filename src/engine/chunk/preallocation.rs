@@ -5,8 +5,8 @@ use super::Chunk;
 use crate::core::command::BodyScope;
 use crate::core::extent::Extent;
 use crate::engine::error::TransferError;
-use crate::engine::reserve::Reserved;
-use crate::storage::store::{Allocated, is_full};
+use crate::storage::local::files::{Allocated, is_full};
+use crate::storage::local::space::Reserved;
 use std::sync::Arc;
 
 impl Chunk<'_> {

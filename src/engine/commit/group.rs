@@ -12,9 +12,9 @@ use crate::engine::error::{ChangeError, Fault};
 use crate::engine::handle::UploadHandle;
 use crate::engine::options::Options;
 use crate::engine::queue::Op;
+use crate::storage::local::files::is_full;
 use crate::storage::local::format::record::Record;
 use crate::storage::local::log::LogError;
-use crate::storage::store::is_full;
 use std::sync::Arc;
 
 /// What a group commit came to, all of it durable.

@@ -3,7 +3,7 @@
 use super::journals::{grown, judged};
 use super::*;
 use crate::engine::error::LookupError;
-use crate::storage::journal::SyncWhen;
+use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::memory::journals::Step as JournalStep;
 use std::sync::atomic::AtomicBool;
 

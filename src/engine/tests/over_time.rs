@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::engine::error::LookupError;
-use crate::storage::journal::SyncWhen;
+use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::local::slow_disk::SLOW_WRITE;
 
 const LONG: Duration = Duration::from_secs(4000);

@@ -4,8 +4,8 @@ use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
 use crate::engine::queue::Op;
-use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
 use crate::storage::local::blocking::Blocking;
+use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use crate::storage::local::slow_disk::SLOW_WRITE;
 use tokio::time::Instant;
 
@@ -107,7 +107,7 @@ async fn nothing_is_set_aside_for_what_is_published() {
 struct Sleepy(MemoryJournals);
 struct SleepyFile(Box<dyn JournalFile>);
 
-impl JournalStore for Sleepy {
+impl JournalFiles for Sleepy {
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
         self.0.create(id, bytes, sync)
     }

@@ -5,8 +5,8 @@ use super::*;
 use crate::core::event::{Event, Ticket};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
-use crate::storage::journal::SyncWhen;
 use crate::storage::local::format::record::{MAGIC, MAGIC_DATED, Record, encode};
+use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::memory::journals::Step as JournalStep;
 use std::sync::atomic::AtomicBool;
 

@@ -4,7 +4,7 @@ use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
 use super::format::uptime;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
+use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -66,7 +66,7 @@ impl LocalJournals {
     }
 }
 
-impl JournalStore for LocalJournals {
+impl JournalFiles for LocalJournals {
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
         let path = self.making_path(id);
         let made = Self::make(&path, bytes, sync);
@@ -221,7 +221,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let directory = Arc::new(SyncedDirectory::open(place.path()).unwrap());
         let journals = LocalJournals::open(directory).unwrap();
-        crate::storage::journal::conformance::check(&journals);
+        crate::storage::local::journal_files::conformance::check(&journals);
     }
 
     /// As a backup makes them: `cp -al`.

@@ -8,7 +8,7 @@ use super::format::replay::Replayed;
 use crate::core::event::{Event, Ticket};
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
-use crate::storage::journal::{JournalFile, JournalStore, SyncWhen};
+use crate::storage::local::journal_files::{JournalFile, JournalFiles, SyncWhen};
 use std::io;
 
 /// The end of one journal, where records are appended.
@@ -42,7 +42,7 @@ pub enum LogError {
 /// Makes the journal of a fresh ticket.
 ///
 /// Durability: as `sync` says. Errors: [`LogError::NoSpace`] leaves nothing behind.
-pub fn create(store: &dyn JournalStore, ticket: &Ticket, sync: SyncWhen) -> Result<(), LogError> {
+pub fn create(store: &dyn JournalFiles, ticket: &Ticket, sync: SyncWhen) -> Result<(), LogError> {
     let mut bytes = MAGIC.to_vec();
     encode(&Record::Event(Event::Created(Box::new(ticket.clone()))), &mut bytes);
     store.create(ticket.id, &bytes, sync).map_err(LogError::from)
@@ -62,7 +62,7 @@ impl Log {
     }
 
     /// Opens the journal for appending, unless it is open.
-    pub fn open(&mut self, store: &dyn JournalStore) -> io::Result<()> {
+    pub fn open(&mut self, store: &dyn JournalFiles) -> io::Result<()> {
         if self.file.is_none() {
             self.file = Some(store.open(self.id)?);
         }

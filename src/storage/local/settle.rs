@@ -6,8 +6,8 @@
 use super::format::record::{MAGIC, Record, encode};
 use super::format::replay::Replayed;
 use crate::core::id::TicketId;
-use crate::storage::journal::{JournalFile, JournalStore};
-use crate::storage::store::is_full;
+use crate::storage::local::files::is_full;
+use crate::storage::local::journal_files::{JournalFile, JournalFiles};
 use std::io::{self, Read};
 
 /// What holds whatever happens.
@@ -35,7 +35,7 @@ pub enum SettleError {
 /// it is also noted from when they count, with the present magic: older programs leave the journal alone then. Blocks;
 /// only where no other thread works on the journal.
 pub fn settle(
-    journals: &dyn JournalStore,
+    journals: &dyn JournalFiles,
     id: TicketId,
     replayed: &mut Replayed,
     sync: impl FnOnce(&mut dyn JournalFile) -> io::Result<()>,

@@ -10,8 +10,8 @@ use super::{lock, marker, private_dir};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::storage::local::files::{Allocated, Files, PartFile, failed_sync, too_short};
 use crate::storage::location::Location;
-use crate::storage::store::{Allocated, Blob, Store, failed_sync, too_short};
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
 use std::cmp::Ordering;
@@ -145,15 +145,15 @@ impl LocalStore {
     }
 }
 
-impl Store for LocalStore {
-    fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>> {
+impl Files for LocalStore {
+    fn create(&self, id: TicketId) -> io::Result<Arc<dyn PartFile>> {
         self.writing()?;
         Ok(Arc::new(self.open_part(id, OpenOptions::new().create(true))?))
     }
 
-    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>> {
+    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn PartFile>>> {
         let part = self.handle.found(self.open_part(id, &mut OpenOptions::new()))?;
-        Ok(part.map(|blob| Arc::new(blob) as Arc<dyn Blob>))
+        Ok(part.map(|blob| Arc::new(blob) as Arc<dyn PartFile>))
     }
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
@@ -261,7 +261,7 @@ struct LocalBlob {
     unnamed: AtomicBool,
 }
 
-impl Blob for LocalBlob {
+impl PartFile for LocalBlob {
     fn write_at(&self, frames: &[Bytes], mut offset: u64) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
         let mut left = slices.as_mut_slice();

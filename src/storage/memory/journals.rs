@@ -6,7 +6,7 @@
 use super::file::{Draw, Fate, MemoryFile, is_dead};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use crate::storage::journal::{JournalFile, JournalStore, Replaced, SyncWhen};
+use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,7 +203,7 @@ impl MemoryJournals {
     }
 }
 
-impl JournalStore for MemoryJournals {
+impl JournalFiles for MemoryJournals {
     fn create(&self, id: TicketId, bytes: &[u8], sync: SyncWhen) -> io::Result<()> {
         if let Some((_, kind)) = self.reach(id, Step::Create, bytes.len())? {
             return Err(kind.into());
@@ -356,8 +356,8 @@ mod tests {
 
     #[test]
     fn conforms() {
-        crate::storage::journal::conformance::check(&MemoryJournals::default());
+        crate::storage::local::journal_files::conformance::check(&MemoryJournals::default());
         let judged = MemoryJournals::default().judged(Arc::new(|_, _, _| Fate::Happens));
-        crate::storage::journal::conformance::check(&judged);
+        crate::storage::local::journal_files::conformance::check(&judged);
     }
 }

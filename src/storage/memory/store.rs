@@ -12,8 +12,8 @@ use super::file::{Draw, MemoryFile, is_dead};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
+use crate::storage::local::files::{Allocated, Files, PartFile, failed_sync, too_short};
 use crate::storage::location::Location;
-use crate::storage::store::{Allocated, Blob, Store, failed_sync, too_short};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
@@ -208,17 +208,17 @@ impl Disk {
     }
 }
 
-impl Store for MemoryStore {
-    fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>> {
+impl Files for MemoryStore {
+    fn create(&self, id: TicketId) -> io::Result<Arc<dyn PartFile>> {
         self.reach(id, Step::Create, 0)?;
         self.disk().make_part(id);
         Ok(Arc::new(MemoryBlob::new(self, id)))
     }
 
-    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>> {
+    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn PartFile>>> {
         self.reach(id, Step::Open, 0)?;
         let held = self.disk().parts.contains_key(&id);
-        Ok(held.then(|| Arc::new(MemoryBlob::new(self, id)) as Arc<dyn Blob>))
+        Ok(held.then(|| Arc::new(MemoryBlob::new(self, id)) as Arc<dyn PartFile>))
     }
 
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
@@ -367,7 +367,7 @@ impl MemoryBlob {
     }
 }
 
-impl Blob for MemoryBlob {
+impl PartFile for MemoryBlob {
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()> {
         let stop = self.reach(Step::Write, frames.iter().map(Bytes::len).sum())?;
         let mut left = stop.as_ref().map_or(usize::MAX, |stop| stop.bytes);

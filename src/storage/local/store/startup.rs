@@ -5,7 +5,7 @@
 
 use super::{Access, FILES, PRIVATE_FILE, PROBE};
 use crate::storage::local::directory::{NO_FOLLOW, SyncedDirectory};
-use crate::storage::store::is_full;
+use crate::storage::local::files::is_full;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};

@@ -14,7 +14,7 @@ fn path(store: &LocalStore, id: TicketId) -> PathBuf {
 #[test]
 fn conforms() {
     let directory = tempfile::tempdir().unwrap();
-    crate::storage::store::conformance::check(
+    crate::storage::local::files::conformance::check(
         &LocalStore::open(directory.path(), access()).unwrap(),
     );
 }

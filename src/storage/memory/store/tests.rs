@@ -4,10 +4,12 @@ use super::*;
 
 #[test]
 fn conforms() {
-    crate::storage::store::conformance::check(&MemoryStore::default());
+    crate::storage::local::files::conformance::check(&MemoryStore::default());
     let store = MemoryStore::default();
     store.set_allocates(Allocated::Yes);
-    crate::storage::store::conformance::check(&store.judged(Arc::new(|_, _, _| Fate::Happens)));
+    crate::storage::local::files::conformance::check(
+        &store.judged(Arc::new(|_, _, _| Fate::Happens)),
+    );
 }
 
 #[test]

@@ -4,14 +4,14 @@
 //! Knows no bytes of files (that is `store`) and takes no decisions (that is `core`).
 
 #[cfg(test)]
-pub(super) mod conformance;
+pub(in crate::storage) mod conformance;
 
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use std::io::{self, Read};
 
 /// Where journals lie, one for each upload. All calls block.
-pub trait JournalStore: Send + Sync {
+pub trait JournalFiles: Send + Sync {
     /// Makes the journal of `id` holding `bytes`; durable when this returns if `sync` says so.
     ///
     /// It appears whole or not at all. Errors: any of the disk.

@@ -4,8 +4,8 @@
 use crate::core::event::Durability;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::local::files::Files;
 use crate::storage::local::format::replay::Unreadable;
-use crate::storage::store::Store;
 use std::io;
 use thiserror::Error;
 
@@ -45,7 +45,7 @@ pub fn is_forgotten(why: Unreadable, beside: Siblings, ack: Durability) -> bool 
 }
 
 /// Looks whether what the journal of a running upload claims is there. Blocks; changes nothing.
-pub fn check(store: &dyn Store, id: TicketId, upload: &Upload) -> Result<(), Mismatch> {
+pub fn check(store: &dyn Files, id: TicketId, upload: &Upload) -> Result<(), Mismatch> {
     if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.received().is_empty() {
         return Ok(());
     }

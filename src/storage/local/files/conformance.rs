@@ -1,6 +1,6 @@
 //! What every store must do; each runs this suite.
 
-use super::Store;
+use super::Files;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::storage::location::Location;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::io::Read;
 
 /// Runs the whole suite on an empty store.
-pub(crate) fn check(store: &dyn Store) {
+pub(crate) fn check(store: &dyn Files) {
     writes_land_where_they_say(store);
     publishing_is_whole_and_repeatable(store);
     an_empty_file_can_be_published(store);
@@ -19,13 +19,13 @@ fn id(seed: u8) -> TicketId {
     TicketId::from_random([seed; 16])
 }
 
-fn content(store: &dyn Store, id: TicketId) -> Vec<u8> {
+fn content(store: &dyn Files, id: TicketId) -> Vec<u8> {
     let mut bytes = Vec::new();
     store.read(id, 0).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-fn writes_land_where_they_say(store: &dyn Store) {
+fn writes_land_where_they_say(store: &dyn Files) {
     assert!(store.open(id(1)).unwrap().is_none());
     let blob = store.create(id(1)).unwrap();
     blob.allocate(Extent::new(0, 64).unwrap()).unwrap();
@@ -53,7 +53,7 @@ fn writes_land_where_they_say(store: &dyn Store) {
     assert_eq!(content(store, id(1)), expected);
 }
 
-fn publishing_is_whole_and_repeatable(store: &dyn Store) {
+fn publishing_is_whole_and_repeatable(store: &dyn Files) {
     assert!(store.publish(id(2), 5).is_err());
     let blob = store.create(id(2)).unwrap();
     blob.write_at(&[Bytes::from_static(b"12345 and what does not count")], 0).unwrap();
@@ -71,12 +71,12 @@ fn publishing_is_whole_and_repeatable(store: &dyn Store) {
     assert!(path.is_absolute());
 }
 
-fn an_empty_file_can_be_published(store: &dyn Store) {
+fn an_empty_file_can_be_published(store: &dyn Files) {
     store.publish(id(3), 0).unwrap();
     assert_eq!(store.published(id(3)).unwrap(), Some(0));
 }
 
-fn what_is_gone_stays_gone(store: &dyn Store) {
+fn what_is_gone_stays_gone(store: &dyn Files) {
     store.create(id(4)).unwrap();
     store.discard(id(4)).unwrap();
     store.discard(id(4)).unwrap();

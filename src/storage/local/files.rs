@@ -4,7 +4,7 @@
 //! absent: nothing here remembers which bytes count.
 
 #[cfg(test)]
-pub(super) mod conformance;
+pub(in crate::storage) mod conformance;
 
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
@@ -15,12 +15,12 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 /// A place for the bytes of uploads, one blob for each. All calls block.
-pub trait Store: Send + Sync {
+pub trait Files: Send + Sync {
     /// Opens the part of `id`, making it if there is none.
-    fn create(&self, id: TicketId) -> io::Result<Arc<dyn Blob>>;
+    fn create(&self, id: TicketId) -> io::Result<Arc<dyn PartFile>>;
 
     /// Opens the part of `id`, or `None` if there is none.
-    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn Blob>>>;
+    fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn PartFile>>>;
 
     /// Puts the part of `id` in its place as the finished file of `length` bytes: cut to length
     /// (never made longer: a part that is too short is an error), data synced, renamed, both directories synced. Publishing again is fine.
@@ -62,7 +62,7 @@ pub trait Store: Send + Sync {
 }
 
 /// The bytes of one upload while it runs. All calls block.
-pub trait Blob: Send + Sync {
+pub trait PartFile: Send + Sync {
     /// Writes all of `frames`, one behind the other, from `offset` on. Into the page cache; not
     /// durable.
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()>;
@@ -97,12 +97,12 @@ pub enum Allocated {
 
 /// A failed sync, which is a fault whatever the system calls it: what it did not write may be
 /// forgotten, and the next sync of another handle would not say so again.
-pub(super) fn failed_sync(error: &io::Error) -> io::Error {
+pub(in crate::storage) fn failed_sync(error: &io::Error) -> io::Error {
     io::Error::other(format!("sync: {error}"))
 }
 
 /// Bytes that were stored are no longer there.
-pub(super) fn too_short() -> io::Error {
+pub(in crate::storage) fn too_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the part is shorter than the file")
 }
 

@@ -1,12 +1,12 @@
 //! What every store of journals must do; each runs this suite.
 
-use super::{JournalStore, SyncWhen};
+use super::{JournalFiles, SyncWhen};
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use std::io::{self, Read};
 
 /// Runs the whole suite on an empty store.
-pub(crate) fn check(journals: &dyn JournalStore) {
+pub(crate) fn check(journals: &dyn JournalFiles) {
     what_is_written_is_read(journals);
     a_replaced_one_goes_on(journals);
     what_is_gone_stays_gone(journals);
@@ -17,13 +17,13 @@ fn id(seed: u8) -> TicketId {
     TicketId::from_random([seed; 16])
 }
 
-fn content(journals: &dyn JournalStore, id: TicketId) -> Vec<u8> {
+fn content(journals: &dyn JournalFiles, id: TicketId) -> Vec<u8> {
     let mut bytes = Vec::new();
     journals.read(id).unwrap().unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-fn what_is_written_is_read(journals: &dyn JournalStore) {
+fn what_is_written_is_read(journals: &dyn JournalFiles) {
     assert!(journals.read(id(1)).unwrap().is_none());
     assert_eq!(journals.open(id(1)).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
     for (seed, sync) in [(1, SyncWhen::Now), (2, SyncWhen::Later)] {
@@ -45,7 +45,7 @@ fn what_is_written_is_read(journals: &dyn JournalStore) {
     assert_eq!(all, [id(1), id(2)]);
 }
 
-fn a_replaced_one_goes_on(journals: &dyn JournalStore) {
+fn a_replaced_one_goes_on(journals: &dyn JournalFiles) {
     let mut before = journals.read(id(1)).unwrap().unwrap();
     let mut replaced = journals.replace(id(1), b"short").unwrap();
     replaced.named.unwrap();
@@ -64,7 +64,7 @@ fn a_replaced_one_goes_on(journals: &dyn JournalStore) {
     assert_eq!(content(journals, id(1)), b"shorter");
 }
 
-fn what_is_gone_stays_gone(journals: &dyn JournalStore) {
+fn what_is_gone_stays_gone(journals: &dyn JournalFiles) {
     for seed in 1..4 {
         journals.remove(id(seed)).unwrap();
         journals.remove(id(seed)).unwrap();
@@ -73,7 +73,7 @@ fn what_is_gone_stays_gone(journals: &dyn JournalStore) {
     assert!(journals.list().unwrap().is_empty());
 }
 
-fn the_count_is_kept(journals: &dyn JournalStore) {
+fn the_count_is_kept(journals: &dyn JournalFiles) {
     assert_eq!(journals.read_uptime().unwrap(), None);
     for count in [Uptime(7), Uptime::first_of(9)] {
         journals.write_uptime(count).unwrap();

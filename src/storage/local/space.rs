@@ -1,21 +1,21 @@
 //! Space on the disk: a chunk is refused before its first byte if it would eat the reserve.
 
 use crate::core::extent::Extent;
-use crate::storage::store::{Allocated, Blob, Store};
+use crate::storage::local::files::{Allocated, Files, PartFile};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes promised to running chunks but not yet written.
 #[derive(Debug)]
-pub(super) struct Space {
+pub struct Space {
     min_free_bytes: AtomicU64,
     reserved: Arc<AtomicU64>,
 }
 
 /// A promise of space; given back bit by bit as bytes are written, the rest when dropped.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub struct Reservation {
     reserved: Arc<AtomicU64>,
     /// Bytes that may still be written.
     left: u64,
@@ -25,22 +25,22 @@ pub(super) struct Reservation {
 
 impl Space {
     /// Chunks must leave `min_free_bytes` free.
-    pub(super) fn new(min_free_bytes: u64) -> Self {
+    pub fn new(min_free_bytes: u64) -> Self {
         Self { min_free_bytes: AtomicU64::new(min_free_bytes), reserved: Arc::default() }
     }
 
     /// From now on chunks must leave this much free.
-    pub(super) fn keep_free(&self, bytes: u64) {
+    pub fn keep_free(&self, bytes: u64) {
         self.min_free_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes promised to running chunks that the disk does not count yet.
-    pub(super) fn reserved_bytes(&self) -> u64 {
+    pub fn reserved_bytes(&self) -> u64 {
         self.reserved.load(Ordering::Relaxed)
     }
 
     /// Reserves `bytes`, or `None` where they would eat into what must stay free.
-    pub(super) fn reserve(&self, store: &dyn Store, bytes: u64) -> io::Result<Option<Reservation>> {
+    pub fn reserve(&self, store: &dyn Files, bytes: u64) -> io::Result<Option<Reservation>> {
         let before = self.reserved.fetch_add(bytes, Ordering::Relaxed);
         let reservation =
             Reservation { reserved: Arc::clone(&self.reserved), left: bytes, uncounted: bytes };
@@ -57,10 +57,10 @@ impl Space {
     /// Reserves the bytes of `extent` and preallocates them in `blob`, if there is one; `None` where
     /// they would eat into what must stay free. A preallocation that failed on a full disk may have
     /// taken a part of it.
-    pub(super) fn reserve_and_allocate(
+    pub fn reserve_and_allocate(
         &self,
-        store: &dyn Store,
-        blob: Option<&dyn Blob>,
+        store: &dyn Files,
+        blob: Option<&dyn PartFile>,
         extent: Extent,
     ) -> io::Result<Option<Reserved>> {
         let Some(mut reservation) = self.reserve(store, extent.len())? else { return Ok(None) };
@@ -73,19 +73,21 @@ impl Space {
 }
 
 /// Space that was reserved, and what the disk said to preallocating it.
-pub(super) struct Reserved {
-    pub(super) reservation: Reservation,
-    pub(super) allocated: io::Result<Allocated>,
+pub struct Reserved {
+    /// The promise.
+    pub reservation: Reservation,
+    /// Whether it was preallocated.
+    pub allocated: io::Result<Allocated>,
 }
 
 impl Reservation {
     /// Whether this many bytes are still reserved.
-    pub(super) fn covers(&self, bytes: u64) -> bool {
+    pub fn covers(&self, bytes: u64) -> bool {
         self.left >= bytes
     }
 
     /// These bytes are written: the disk itself counts them now.
-    pub(super) fn written(&mut self, bytes: u64) {
+    pub fn written(&mut self, bytes: u64) {
         self.left = self.left.saturating_sub(bytes);
         let used = bytes.min(self.uncounted);
         self.uncounted -= used;
@@ -93,7 +95,7 @@ impl Reservation {
     }
 
     /// The space is set aside: the disk itself counts it now.
-    pub(super) fn allocated(&mut self) {
+    pub fn allocated(&mut self) {
         self.reserved.fetch_sub(std::mem::take(&mut self.uncounted), Ordering::Relaxed);
     }
 }
