@@ -9,7 +9,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
 use incoming::core::command::{At, BodyScope, Command, Offer};
-use incoming::core::event::{DigestRequest, Durability, Event, Removal, Ticket};
+use incoming::core::event::{DigestRequest, Durability, Event, Removal, Ticket, TicketFile};
 use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
@@ -208,5 +208,6 @@ fn ticket() -> Ticket {
         digest: DigestRequest::None,
         metadata: r#"{"user":4711,"album":17}"#.into(),
         idle_timeout: None,
+        file: TicketFile::default(),
     }
 }

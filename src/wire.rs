@@ -25,6 +25,7 @@ pub mod reply;
 pub mod route;
 mod trace;
 mod unsupported;
+mod upload_metadata;
 
 use crate::core::time::ms;
 use crate::engine::Engine;

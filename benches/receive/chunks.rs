@@ -5,7 +5,7 @@ use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
 use incoming::core::command::{At, BodyScope, Offer};
 use incoming::core::digest::ChunkDigest;
-use incoming::core::event::{DigestRequest, Durability, Notice, Removal};
+use incoming::core::event::{DigestRequest, Durability, Notice, Removal, TicketFile};
 use incoming::core::extent::Extent;
 use incoming::core::handover::Policy;
 use incoming::core::id::TicketId;
@@ -133,6 +133,7 @@ fn wish() -> NewUpload {
         digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
+        file: TicketFile::default(),
     }
 }
 

@@ -47,6 +47,8 @@ pub struct FileFacts {
     pub media_type: Option<String>,
     /// Modification time in milliseconds since the epoch.
     pub last_modified: Option<u64>,
+    /// The header `Upload-Metadata` as it came. Source: tus 1.0, creation.
+    pub client_metadata: Option<String>,
 }
 
 /// A change somebody wants made.

@@ -30,6 +30,19 @@ pub struct Ticket {
     pub metadata: String,
     /// How long this ticket may lie idle, where it differs from the server's setting.
     pub idle_timeout: Option<Duration>,
+    /// What the backend said of the file.
+    pub file: TicketFile,
+}
+
+/// What a backend says of the file of a ticket; it holds over what the browser says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TicketFile {
+    /// The file's name, already harmless.
+    pub name: Option<String>,
+    /// Its media type.
+    pub media_type: Option<String>,
+    /// The header `Upload-Metadata` of a creation that the backend answered itself.
+    pub client_metadata: Option<String>,
 }
 
 /// Without the secret.
@@ -104,6 +117,8 @@ pub enum Event {
         media_type: Option<String>,
         /// The file's modification time, in milliseconds since the epoch.
         last_modified: Option<u64>,
+        /// The header `Upload-Metadata` as it came.
+        client_metadata: Option<String>,
     },
     /// Bytes are stored and acknowledged.
     Stored {

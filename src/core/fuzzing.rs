@@ -2,7 +2,9 @@
 //! every command, file names, ids. Each takes any bytes and panics where a promise is broken.
 
 use super::command::{At, BodyScope, Command, FileFacts, Offer};
-use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
+use super::event::{
+    CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
+};
 use super::extent::{Extent, ExtentSet};
 use super::id::TicketId;
 use super::limits::Limits;
@@ -265,6 +267,11 @@ fn ticket(source: &mut Source<'_>) -> Ticket {
         digest: if source.flip() { DigestRequest::Sha256 } else { DigestRequest::None },
         metadata: source.text(),
         idle_timeout: None,
+        file: TicketFile {
+            name: source.flip().then(|| name::harmless(&source.text())),
+            media_type: source.flip().then(|| source.text()),
+            client_metadata: source.flip().then(|| source.text()),
+        },
     }
 }
 
@@ -280,6 +287,7 @@ fn command(source: &mut Source<'_>) -> Command {
             name: source.flip().then(|| name::harmless(&source.text())),
             media_type: source.flip().then(|| source.text()),
             last_modified: source.flip().then(|| source.number()),
+            client_metadata: source.flip().then(|| source.text()),
         }),
         1..=5 => {
             let mut extents = ExtentSet::new();

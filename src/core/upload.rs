@@ -13,6 +13,7 @@ use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
 mod count;
+mod facts;
 mod retold;
 
 /// An upload: what was promised, what is stored, where it stands.
@@ -23,6 +24,7 @@ pub struct Upload {
     name: Option<String>,
     media_type: Option<String>,
     last_modified: Option<u64>,
+    client_metadata: Option<String>,
     received: ExtentSet,
     sha256: Option<[u8; 32]>,
     phase: Phase,
@@ -75,6 +77,7 @@ impl Upload {
             name: None,
             media_type: None,
             last_modified: None,
+            client_metadata: None,
             received: ExtentSet::new(),
             sha256: None,
             phase: Phase::New,
@@ -89,11 +92,6 @@ impl Upload {
     /// The file's length in bytes, once known.
     pub fn length(&self) -> Option<u64> {
         self.length
-    }
-
-    /// The file's harmless name, once known.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
     }
 
     /// The acknowledged bytes.
@@ -242,18 +240,8 @@ impl Upload {
             name: news.name,
             media_type: news.media_type,
             last_modified: news.last_modified,
+            client_metadata: news.client_metadata,
         }])
-    }
-
-    /// The facts that are not known yet. The first word on each holds, so that an upload's journal
-    /// gets a handful of these records, however often a page repeats itself.
-    fn news_in(&self, facts: &FileFacts) -> FileFacts {
-        FileFacts {
-            length: facts.length.filter(|_| self.length.is_none()),
-            name: facts.name.clone().filter(|_| self.name.is_none()),
-            media_type: facts.media_type.clone().filter(|_| self.media_type.is_none()),
-            last_modified: facts.last_modified.filter(|_| self.last_modified.is_none()),
-        }
     }
 
     fn store(
@@ -286,6 +274,7 @@ impl Upload {
                 name: None,
                 media_type: None,
                 last_modified: None,
+                client_metadata: None,
             });
         }
         for extent in extents.as_slice() {
@@ -342,11 +331,13 @@ impl Upload {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Created(ticket) => *self = Self::new(Ticket::clone(ticket)),
-            Event::Bound { at: _, length, name, media_type, last_modified } => {
+            Event::Bound { at: _, length, name, media_type, last_modified, client_metadata } => {
                 self.length = self.length.or(*length);
                 self.name = name.clone().or_else(|| self.name.take());
                 self.media_type = media_type.clone().or_else(|| self.media_type.take());
                 self.last_modified = last_modified.or(self.last_modified);
+                self.client_metadata =
+                    client_metadata.clone().or_else(|| self.client_metadata.take());
                 self.begun();
             }
             Event::Stored { at, extent, .. } => {

@@ -29,6 +29,10 @@ pub struct Status {
     pub received: ExtentSet,
     /// The file's harmless name.
     pub name: Option<String>,
+    /// The file's media type.
+    pub media_type: Option<String>,
+    /// The header `Upload-Metadata` of the client, unchanged.
+    pub client_metadata: Option<String>,
     /// Why cancelled or failed, or what the handover waits for.
     pub reason: Option<String>,
     /// What digest of the file its web app wants.
@@ -127,6 +131,8 @@ impl Engine {
             length: upload.length(),
             received: upload.received().clone(),
             name: upload.name().map(str::to_owned),
+            media_type: upload.media_type().map(str::to_owned),
+            client_metadata: upload.client_metadata().map(str::to_owned),
             reason: upload.reason().map(str::to_owned),
             digest: upload.ticket().digest,
             created: upload.ticket().created.date,

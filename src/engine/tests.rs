@@ -8,7 +8,7 @@ use super::tickets::NewUpload;
 use super::*;
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ChunkDigest;
-use crate::core::event::{DigestRequest, Durability, Notice, Removal};
+use crate::core::event::{DigestRequest, Durability, Notice, Removal, TicketFile};
 use crate::core::extent::Extent;
 use crate::core::handover::Policy;
 use crate::core::id::TicketId;
@@ -89,6 +89,7 @@ fn wish() -> NewUpload {
         digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
+        file: TicketFile::default(),
     }
 }
 

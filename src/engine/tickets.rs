@@ -6,7 +6,7 @@ use super::error::{ChangeError, Fault, TicketError};
 use super::status::Status;
 use crate::core::callback::CallbackUrl;
 use crate::core::command::{Command, FileFacts};
-use crate::core::event::{DigestRequest, Durability, Notice, Removal, Ticket};
+use crate::core::event::{DigestRequest, Durability, Notice, Removal, Ticket, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
@@ -38,6 +38,8 @@ pub struct NewUpload {
     pub metadata: String,
     /// How long the ticket may lie idle, where it differs from the server's setting.
     pub idle_timeout: Option<Duration>,
+    /// What the backend says of the file.
+    pub file: TicketFile,
 }
 
 /// Without the secret and the URL, which may hold one.
@@ -80,6 +82,7 @@ impl Engine {
             digest: request.digest,
             metadata: request.metadata,
             idle_timeout: request.idle_timeout,
+            file: request.file,
         };
         let (id, created) = (ticket.id, ticket.created);
         let idle = ticket.idle_timeout.unwrap_or(self.options().max_idle);

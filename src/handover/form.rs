@@ -21,6 +21,8 @@ pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
         ("length", upload.length().map(|length| length.to_string()).unwrap_or_default()),
         ("metadata", ticket.metadata.clone()),
     ];
+    fields.extend(upload.media_type().map(|it| ("type", it.to_owned())));
+    fields.extend(upload.client_metadata().map(|it| ("uploadMetadata", it.to_owned())));
     if let Some(sha256) = upload.sha256() {
         fields.push(("digest", format!("sha-256={}", hex(sha256))));
     }

@@ -2,16 +2,17 @@
 //!
 //! Answers are text, as in 2014, or JSON where the caller asks for it.
 
-use super::dialect::native::json::StatusBody;
+use super::dialect::native::json::{StatusBody, short_type};
 use super::header::accepts;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
-use super::{Answer, Exchange, Options, Wire};
+use super::{Answer, Exchange, Options, Wire, upload_metadata};
 use crate::core::callback::CallbackUrl;
-use crate::core::event::{DigestRequest, Notice, Removal};
+use crate::core::event::{DigestRequest, Notice, Removal, TicketFile};
 use crate::core::id::TicketId;
+use crate::core::name;
 use crate::core::state::StateName;
 use crate::engine::status::Status;
 use crate::engine::tickets::NewUpload;
@@ -179,6 +180,7 @@ impl Wire {
             },
             metadata: params.short("metadata", MAX_METADATA_BYTES)?,
             idle_timeout: params.duration("idleTimeout", MAX_IDLE)?,
+            file: ticket_file(params)?,
         };
         let (id, expires) = self.engine.new_upload(wish).await?;
         Ok(match form {
@@ -262,6 +264,17 @@ impl Wire {
     }
 }
 
+/// What a call says of the file: by parameters of its own, else in the header that it passes on.
+fn ticket_file(params: &Params) -> Result<TicketFile, Problem> {
+    let metadata = params.text("uploadMetadata");
+    let read = metadata.map(upload_metadata::read).transpose()?.unwrap_or_default();
+    Ok(TicketFile {
+        name: params.text("name").map(name::harmless).or(read.name),
+        media_type: params.text("type").map(short_type).or(read.media_type),
+        client_metadata: metadata.map(str::to_owned),
+    })
+}
+
 pub(super) fn ok(form: Form) -> Answer {
     match form {
         Form::Text => text_answer("ok".into()),
@@ -303,7 +316,7 @@ const MAX_SECRET_BYTES: usize = 4 << 10;
 /// As it is called, percent-encoded.
 const MAX_URL_BYTES: usize = 8 << 10;
 /// What `new_upload` understands; anything else is ignored, as in 2014.
-const NEW_UPLOAD: [&str; 9] = [
+const NEW_UPLOAD: [&str; 12] = [
     "signalFinishURL",
     "destType",
     "removeFileWhenFinished",
@@ -313,6 +326,9 @@ const NEW_UPLOAD: [&str; 9] = [
     "digest",
     "metadata",
     "idleTimeout",
+    "name",
+    "type",
+    "uploadMetadata",
 ];
 /// Uploads on a page, unless asked otherwise.
 const DEFAULT_PAGE: usize = 100;

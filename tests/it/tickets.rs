@@ -60,6 +60,40 @@ async fn parameters_come_in_every_form() {
 }
 
 #[tokio::test]
+async fn issue_15_the_ticket_names_the_file() {
+    let (server, backend) = (Running::start().await, Backend::start().await);
+    let call = |body: serde_json::Value| {
+        let ask = new_upload("").header("Content-Type", "application/json");
+        let mut body = body;
+        body["signalFinishURL"] = backend.url().into();
+        ask.body(body.to_string())
+    };
+    let metadata = "filename YS9iLnR4dA==,filetype dGV4dC9wbGFpbg==, x ,name Yw==";
+    let of_header = serde_json::json!({"uploadMetadata": metadata});
+    let over_it =
+        serde_json::json!({"uploadMetadata": metadata, "name": "dir/ü.mp4", "type": "video/mp4"});
+    for (body, name_of, type_of) in
+        [(of_header, "b.txt", "text/plain"), (over_it, "ü.mp4", "video/mp4")]
+    {
+        let id = server.back(&call(body)).await.expect(200).text();
+        let upload = server.upload(&id);
+        let status = upload.status().await;
+        assert_eq!((&status["state"], &status["name"]), (&"new".into(), &name_of.into()));
+        // What the client says comes second.
+        let bound = upload.bind(r#"{"name": "other", "type": "x/y"}"#).await;
+        assert_eq!(bound.expect(200).json()["name"], name_of);
+        upload.put_whole(b"abc").await.expect(200);
+        let calls = backend.calls_for(&id, 1).await;
+        assert_eq!(calls[0].field("filenameFromBrowser"), name_of);
+        assert_eq!(calls[0].field("type"), type_of);
+        assert_eq!(calls[0].field("uploadMetadata"), metadata);
+    }
+    let long = serde_json::json!({"uploadMetadata": "x".repeat((16 << 10) + 1)});
+    let refused = server.back(&call(long)).await.expect(400).text();
+    assert!(refused.contains("Upload-Metadata"), "{refused}");
+}
+
+#[tokio::test]
 async fn json_for_who_asks_for_it() {
     let server = Running::start().await;
     let ask =

@@ -6,7 +6,7 @@ use crate::model::{Known, Promise, Request, byte};
 use crate::world::Life;
 use incoming::core::command::{At, BodyScope, FileFacts, Offer};
 use incoming::core::digest::ChunkDigest;
-use incoming::core::event::{DigestRequest, Notice, Removal};
+use incoming::core::event::{DigestRequest, Notice, Removal, TicketFile};
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::MAX_FILE_BYTES;
@@ -57,6 +57,7 @@ impl Client {
             digest,
             metadata: String::new(),
             idle_timeout: None,
+            file: TicketFile::default(),
         };
         let answer = self.in_time("new_upload", self.engine.new_upload(wish)).await?;
         let outcome = answer.map(|(id, _)| id);

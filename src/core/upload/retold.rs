@@ -61,6 +61,7 @@ impl Upload {
             name: self.name.clone(),
             media_type: self.media_type.clone(),
             last_modified: self.last_modified,
+            client_metadata: self.client_metadata.clone(),
         }
     }
 

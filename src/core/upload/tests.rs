@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::command::{At, BodyScope, Offer};
+use crate::core::event::TicketFile;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_DISJOINT_EXTENTS;
 use crate::core::time::Timestamp;
@@ -26,6 +27,7 @@ fn ticket() -> Ticket {
         digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
+        file: TicketFile::default(),
     }
 }
 
@@ -207,6 +209,7 @@ fn the_first_word_on_a_file_holds() {
         name: Some(format!("name {n}")),
         media_type: Some(format!("type/{n}")),
         last_modified: Some(n),
+        client_metadata: Some(format!("filename {n}")),
     };
     let only_name = FileFacts { name: Some("first".into()), ..FileFacts::default() };
     let mut upload = Upload::new(ticket());
@@ -217,8 +220,25 @@ fn the_first_word_on_a_file_holds() {
         events.iter().for_each(|event| upload.apply(event));
     }
     assert_eq!(records, 3);
-    assert_eq!((upload.name(), upload.media_type.as_deref()), (Some("first"), Some("type/0")));
+    assert_eq!((upload.name(), upload.media_type()), (Some("first"), Some("type/0")));
     assert_eq!((upload.length(), upload.last_modified), (Some(20), Some(0)));
+    assert_eq!(upload.client_metadata(), Some("filename 0"));
+}
+
+#[test]
+fn the_ticket_has_the_first_word_on_its_file() {
+    let text = |it: &str| Some(it.to_owned());
+    let said = |by: &str| (text(by), text(by), text(by));
+    let (name, media_type, client_metadata) = said("backend");
+    let file = TicketFile { name, media_type, client_metadata };
+    let mut upload = Upload::new(Ticket { file, ..ticket() });
+    assert_eq!(upload.phase(), &Phase::New);
+    let (name, media_type, client_metadata) = said("client");
+    let facts = FileFacts { name, media_type, client_metadata, ..FileFacts::default() };
+    go(&mut upload, &Command::Bind(facts));
+    let known = (upload.name(), upload.media_type(), upload.client_metadata());
+    assert_eq!(known, (Some("backend"), Some("backend"), Some("backend")));
+    assert_eq!(upload.phase(), &Phase::Uploading);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! ends early by it and nothing that is due waits for it.
 
 use super::*;
-use crate::core::event::{Event, Ticket};
+use crate::core::event::{Event, Ticket, TicketFile};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
 use crate::storage::local::format::record::{MAGIC, MAGIC_DATED, Record, encode};
@@ -265,6 +265,7 @@ fn released(machine: &Machine, date_ms: u64) -> TicketId {
         digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
+        file: TicketFile::default(),
     };
     let mut bytes = MAGIC_DATED.to_vec();
     encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);

@@ -3,7 +3,7 @@
 use super::super::client::{self, Unreadable};
 use super::*;
 use crate::core::command::FileFacts;
-use crate::core::event::{DigestRequest, Durability, Removal};
+use crate::core::event::{DigestRequest, Durability, Removal, TicketFile};
 use crate::core::handover::Policy;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
@@ -80,6 +80,7 @@ async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestRequest
         digest,
         metadata: String::new(),
         idle_timeout: None,
+        file: TicketFile::default(),
     };
     let id = engine.new_upload(wish).await.unwrap().0;
     engine.bind(id, FileFacts { length: Some(0), ..FileFacts::default() }).await.unwrap();

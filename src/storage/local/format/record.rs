@@ -18,7 +18,9 @@
 //! be taken for each other: no body is empty, so zeros are no record, and other bytes have the right checksum by chance
 //! once in 2^32 times. So a later version may add kinds without another magic.
 
-use crate::core::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
+use crate::core::event::{
+    CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
+};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
@@ -123,6 +125,10 @@ mod kind {
     pub(super) const RETRY_ASKED: u8 = 10;
     pub(super) const CANCELLED: u8 = 11;
     pub(super) const NOTICE_ENDED: u8 = 12;
+    /// As `CREATED` and `BOUND`, with fields that they have not; written only where one of these is there, so that
+    /// versions which do not know them read all other journals.
+    pub(super) const CREATED_FOR_FILE: u8 = 13;
+    pub(super) const BOUND_WITH_METADATA: u8 = 14;
     pub(super) const RUN: u8 = 32;
     pub(super) const SYNCED: u8 = 33;
     pub(super) const FAULTED: u8 = 34;
@@ -133,7 +139,7 @@ mod kind {
     /// A kind without that bit, and whether it was set.
     pub(super) fn split(kind: u8) -> (u8, bool) {
         let plain = kind & !COUNTED;
-        let timed = matches!(plain, CREATED..=NOTICE_ENDED) && plain != DIGESTED;
+        let timed = matches!(plain, CREATED..=BOUND_WITH_METADATA) && plain != DIGESTED;
         if timed { (plain, kind != plain) } else { (kind, false) }
     }
 }
@@ -158,15 +164,25 @@ fn body(record: &Record, out: &mut Vec<u8>) {
     };
     match event {
         Event::Created(ticket) => {
-            out.push(kind_of(kind::CREATED, ticket.created));
+            let TicketFile { name, media_type, client_metadata } = &ticket.file;
+            let plain = ticket.file == TicketFile::default();
+            let kind = if plain { kind::CREATED } else { kind::CREATED_FOR_FILE };
+            out.push(kind_of(kind, ticket.created));
             created(ticket, out);
+            if !plain {
+                for field in [name, media_type, client_metadata] {
+                    option(field.as_deref(), out, text);
+                }
+            }
         }
-        Event::Bound { at, length, name, media_type, last_modified } => {
-            timed(kind::BOUND, *at, out);
+        Event::Bound { at, length, name, media_type, last_modified, client_metadata } => {
+            let with = client_metadata.is_some();
+            timed(if with { kind::BOUND_WITH_METADATA } else { kind::BOUND }, *at, out);
             option(*length, out, u64);
             option(name.as_deref(), out, text);
             option(media_type.as_deref(), out, text);
             option(*last_modified, out, u64);
+            client_metadata.iter().for_each(|metadata| text(metadata, out));
         }
         Event::Stored { at, extent, durability } => {
             timed(kind::STORED, *at, out);
@@ -327,12 +343,27 @@ impl<'a> Reader<'a> {
             kind::FAULTED => return Some(Record::Faulted),
             kind::COUNTED_FROM => return Some(Record::Counted { from: Uptime(self.u64()?) }),
             kind::CREATED => Event::Created(Box::new(self.ticket()?)),
-            kind::BOUND => Event::Bound {
+            kind::CREATED_FOR_FILE => {
+                let mut ticket = self.ticket()?;
+                ticket.file = TicketFile {
+                    name: self.option(Self::text)?,
+                    media_type: self.option(Self::text)?,
+                    client_metadata: self.option(Self::text)?,
+                };
+                Event::Created(Box::new(
+                    Some(ticket).filter(|it| it.file != TicketFile::default())?,
+                ))
+            }
+            kind::BOUND | kind::BOUND_WITH_METADATA => Event::Bound {
                 at: self.time()?,
                 length: self.option(Self::u64)?,
                 name: self.option(Self::text)?,
                 media_type: self.option(Self::text)?,
                 last_modified: self.option(Self::u64)?,
+                client_metadata: match kind {
+                    kind::BOUND => None,
+                    _ => Some(self.text()?),
+                },
             },
             kind::STORED => Event::Stored {
                 at: self.time()?,
@@ -372,6 +403,7 @@ impl<'a> Reader<'a> {
             digest: if self.flag()? { DigestRequest::Sha256 } else { DigestRequest::None },
             metadata: self.text()?,
             idle_timeout: self.option(Self::u64)?.map(Duration::from_millis),
+            file: TicketFile::default(),
         })
     }
 }

@@ -124,9 +124,15 @@ pub(in crate::wire) fn facts(body: &[u8]) -> Result<FileFacts, Problem> {
     Ok(FileFacts {
         length: length.transpose()?,
         name: text("name")?.map(name::harmless),
-        media_type: text("type")?.map(|text| text.chars().take(MAX_TYPE_CHARS).collect()),
+        media_type: text("type")?.map(short_type),
         last_modified: modified.transpose()?,
+        client_metadata: None,
     })
+}
+
+/// A media type, cut to a length that none has.
+pub(in crate::wire) fn short_type(text: &str) -> String {
+    text.chars().take(MAX_TYPE_CHARS).collect()
 }
 
 /// Milliseconds from a browser, which may have a fraction or lie before 1970.
@@ -152,6 +158,7 @@ mod tests {
             name: Some("b.txt".into()),
             media_type: Some("text/plain".into()),
             last_modified: Some(1),
+            client_metadata: None,
         };
         assert_eq!(all.ok(), Some(expected));
         for none in ["", " \n", "{}", r#"{"name":null,"length":null}"#] {

@@ -15,6 +15,7 @@ fn ticket(created: Stamp) -> Ticket {
         digest: DigestRequest::Sha256,
         metadata: "{}".into(),
         idle_timeout: Some(Duration::from_secs(3)),
+        file: TicketFile::default(),
     }
 }
 
@@ -32,12 +33,29 @@ pub(crate) fn all() -> Vec<Record> {
 fn timed(at: Stamp) -> Vec<Record> {
     [
         Event::Created(Box::new(ticket(at))),
+        Event::Created(Box::new(Ticket {
+            file: TicketFile {
+                name: Some("ä.txt".into()),
+                media_type: None,
+                client_metadata: Some("filename dw==".into()),
+            },
+            ..ticket(at)
+        })),
+        Event::Bound {
+            at,
+            length: None,
+            name: None,
+            media_type: Some("text/plain".into()),
+            last_modified: None,
+            client_metadata: Some("filename dw==".into()),
+        },
         Event::Bound {
             at,
             length: Some(9),
             name: Some("ä".into()),
             media_type: None,
             last_modified: Some(4),
+            client_metadata: None,
         },
         Event::Stored { at, extent: Extent::new(3, 9).unwrap(), durability: Durability::Durable },
         Event::Stored { at, extent: Extent::new(3, 9).unwrap(), durability: Durability::Written },

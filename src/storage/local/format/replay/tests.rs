@@ -1,7 +1,7 @@
 //! What a journal says, whatever its run and its tail.
 
 use super::*;
-use crate::core::event::{DigestRequest, Notice, Removal, Ticket};
+use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::handover::LastCall;
 use crate::core::time::{Stamp, Timestamp};
@@ -30,6 +30,7 @@ fn ticket(created: Stamp) -> Ticket {
         digest: DigestRequest::None,
         metadata: String::new(),
         idle_timeout: None,
+        file: TicketFile::default(),
     }
 }
 
