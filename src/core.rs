@@ -14,11 +14,15 @@ pub mod event;
 pub mod extent;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod grid;
 pub mod handover;
 pub mod host;
 pub mod id;
 pub mod limits;
 pub mod name;
+pub mod object_upload;
+pub mod piece_event;
+pub mod pieces;
 pub mod refusal;
 pub mod run;
 pub mod state;

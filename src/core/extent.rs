@@ -1,6 +1,6 @@
 //! Byte ranges of one file, and sets of them: what is stored, what is missing.
 //!
-//! A set only ever grows by `insert`; ranges are half-open, sorted, disjoint and never touch.
+//! Ranges of a set are half-open, sorted, disjoint and never touch.
 
 use std::fmt;
 
@@ -84,6 +84,16 @@ impl ExtentSet {
         for extent in &other.extents {
             self.insert(*extent);
         }
+    }
+
+    /// Takes the bytes of `extent` out.
+    pub fn remove(&mut self, extent: Extent) {
+        let mut left = Vec::with_capacity(self.extents.len() + 1);
+        for held in &self.extents {
+            left.extend(Extent::new(held.start, held.end.min(extent.start)));
+            left.extend(Extent::new(held.start.max(extent.end), held.end));
+        }
+        self.extents = left;
     }
 
     /// Whether every byte of `extent` is in the set.

@@ -1,7 +1,7 @@
 //! One upload as the sum of its events, and what may happen to it next.
 //!
 //! `decide` looks, `apply` changes; between the two the caller makes the events durable. Received
-//! bytes only grow and phases only move forward (a failed handover may be tried again).
+//! bytes only grow (but for what object storage loses) and phases only move forward (a failed handover may be tried again).
 
 use super::command::{Command, FileFacts};
 use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
@@ -382,6 +382,11 @@ impl Upload {
                 }
             }
         }
+    }
+
+    /// Bytes that were acknowledged are no longer there: they are missing again. Only object storage says so.
+    pub(super) fn lose(&mut self, lost: &ExtentSet) {
+        lost.as_slice().iter().for_each(|extent| self.received.remove(*extent));
     }
 
     fn begun(&mut self) {

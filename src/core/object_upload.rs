@@ -1,0 +1,448 @@
+//! One upload whose bytes lie in object storage, as the sum of its events, and what may happen to it next.
+//!
+//! The rules of every upload are those of [`Upload`]; this adds where its bytes are. Several servers may decide at the same
+//! time: each appends what it decides only directly behind what it has seen, and else decides anew. A decision that has
+//! become void (another server was first) is no error but has no events.
+
+use super::command::{Command, Offer};
+use super::event::{Durability, Event, Notice, Ticket};
+use super::extent::{Extent, ExtentSet};
+use super::grid::{Cell, Grid};
+use super::limits::Limits;
+use super::piece_event::{
+    ClaimId, Etag, Missing, ObjectEvent, ObjectName, Orphan, Piece, PieceEvent, Purpose,
+};
+use super::pieces::{Generation, Pieces};
+use super::refusal::Refusal;
+use super::time::{Stamp, Uptime};
+use super::upload::{Phase, Upload};
+use std::time::Duration;
+
+/// An upload and where its bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectUpload {
+    upload: Upload,
+    pieces: Pieces,
+}
+
+/// Bounds on an upload in object storage.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectLimits {
+    /// Those of any upload.
+    pub limits: Limits,
+    /// Bytes of a cell, for uploads whose grid is not set yet.
+    pub part_bytes: u64,
+}
+
+/// A change somebody wants made.
+#[derive(Clone, Debug)]
+pub enum ObjectCommand {
+    /// As of any upload. `Store` and `Publish` are `Count` and `Place` here, and change nothing.
+    Upload(Command),
+    /// Record that this multipart upload was begun.
+    Open {
+        /// The number that it is to have.
+        generation: u32,
+        /// The object it becomes.
+        object: ObjectName,
+        /// The store's name for it.
+        multipart: String,
+        /// Total length of the file, if the request gave it.
+        length: Option<u64>,
+    },
+    /// Let a request send direct parts of the cells that these bytes fill.
+    Claim {
+        /// Names the request.
+        claim: ClaimId,
+        /// What it is going to send.
+        extents: ExtentSet,
+    },
+    /// Count these bytes, which the store has.
+    Count {
+        /// The request.
+        claim: ClaimId,
+        /// Where they are.
+        pieces: Vec<StoredPiece>,
+        /// Total length of the file, if the request gave it.
+        length: Option<u64>,
+    },
+    /// A copy of a cell's acknowledged bytes is a part of the generation.
+    Compose {
+        /// The generation.
+        generation: u32,
+        /// The cell.
+        cell: Cell,
+        /// What the store calls its content.
+        etag: Etag,
+        /// The content that it replaces, because the store has another.
+        instead_of: Option<Etag>,
+    },
+    /// Let no part join the generation any more, and complete it with these others.
+    Seal {
+        /// The generation.
+        generation: u32,
+        /// Parts that no record names, where the store refuses to leave them out.
+        orphans: Vec<Orphan>,
+    },
+    /// The generation is an object of so many bytes, or was aborted because no part of it counted (0).
+    Sealed {
+        /// The generation.
+        generation: u32,
+        /// Bytes of the object.
+        bytes: u64,
+    },
+    /// The object holds so many bytes and is to be the file.
+    Place {
+        /// The object.
+        object: ObjectName,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The store no longer has this: looked at twice.
+    Lose(Missing),
+    /// Cancel it, if no byte has come for this long.
+    Expire {
+        /// The longest time without a byte.
+        idle: Duration,
+    },
+    /// Let its object be removed, if it has been over for this long.
+    Release {
+        /// How long it is kept.
+        kept: Duration,
+    },
+}
+
+/// Bytes that the store has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPiece {
+    /// Range of the bytes.
+    pub extent: Extent,
+    /// Where they are.
+    pub piece: Piece,
+}
+
+impl ObjectUpload {
+    /// The upload of a fresh ticket.
+    pub fn new(ticket: Ticket) -> Self {
+        Self { upload: Upload::new(ticket), pieces: Pieces::default() }
+    }
+
+    /// What is true of it as of any upload.
+    pub fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    /// Where its bytes are.
+    pub fn pieces(&self) -> &Pieces {
+        &self.pieces
+    }
+
+    /// The bytes of `offer` that are still to be stored; empty where all are known already.
+    ///
+    /// # Errors
+    /// Every reason not to take the chunk, before its first byte.
+    pub fn admit(&self, offer: &Offer, limits: &ObjectLimits) -> Result<ExtentSet, Refusal> {
+        let missing = self.upload.admit(offer, &limits.limits)?;
+        self.grid(offer.length, limits)?;
+        Ok(missing)
+    }
+
+    /// The grid, set or to be set, for a file of this length.
+    ///
+    /// # Errors
+    /// No grid holds the file.
+    pub fn grid(&self, length: Option<u64>, limits: &ObjectLimits) -> Result<Grid, Refusal> {
+        let length = self.upload.length().or(length);
+        let grid = match self.pieces.grid() {
+            Some(grid) => grid,
+            None => {
+                let known = self.upload.ticket().max_bytes.is_some();
+                let bounded = known || limits.limits.max_upload_bytes.is_some();
+                let most = bounded.then(|| self.upload.max_file_bytes(&limits.limits));
+                let grid = Grid::for_file(length, most, limits.part_bytes);
+                grid.map_err(|it| Refusal::FileTooLarge { file: it.file, limit: it.limit })?
+            }
+        };
+        let limit = grid.capacity();
+        match length.filter(|length| *length > limit) {
+            Some(file) => Err(Refusal::FileTooLarge { file, limit }),
+            None => Ok(grid),
+        }
+    }
+
+    /// Whether the file, whose length is known, fits into one cell and no generation has been begun for it: then it needs
+    /// none, since one object holds all of it.
+    pub fn is_small(&self, grid: Grid, length: Option<u64>) -> bool {
+        let length = self.upload.length().or(length);
+        self.pieces.next_generation() == 0
+            && length.is_some_and(|length| length <= grid.cell_bytes())
+    }
+
+    /// What has to come true for `command` to happen, in order; nothing where it already has, or cannot any more.
+    ///
+    /// # Errors
+    /// The rule that refuses it. The upload itself is not changed.
+    pub fn decide(
+        &self,
+        command: &ObjectCommand,
+        now: Stamp,
+        limits: &ObjectLimits,
+    ) -> Result<Vec<ObjectEvent>, Refusal> {
+        let piece = match command {
+            ObjectCommand::Upload(Command::Store { .. } | Command::Publish) => None,
+            ObjectCommand::Upload(Command::Retry) if self.pieces.is_released() => {
+                return Err(Refusal::NothingToRetry);
+            }
+            ObjectCommand::Upload(command) => {
+                let events = self.upload.decide(command, now, &limits.limits)?;
+                return Ok(events.into_iter().map(ObjectEvent::Upload).collect());
+            }
+            ObjectCommand::Count { claim, pieces, length } => {
+                return self.count(*claim, pieces, *length, now, limits);
+            }
+            ObjectCommand::Open { generation, object, multipart, length } => {
+                let grid = self.grid(*length, limits)?;
+                let opens = self.takes_bytes()
+                    && self.pieces.current().is_none()
+                    && self.pieces.next_generation() == *generation;
+                let opened = PieceEvent::Opened {
+                    at: now,
+                    generation: *generation,
+                    object: *object,
+                    multipart: multipart.clone(),
+                };
+                let events = self.grid_set(grid).into_iter().chain([opened]);
+                return Ok(if opens { events.map(ObjectEvent::Piece).collect() } else { Vec::new() });
+            }
+            ObjectCommand::Claim { claim, extents } => self.claim(*claim, extents),
+            ObjectCommand::Compose { generation, cell, etag, instead_of } => {
+                self.compose(*generation, *cell, etag, instead_of.as_ref())
+            }
+            ObjectCommand::Seal { generation, orphans } => self.seal(*generation, orphans),
+            ObjectCommand::Sealed { generation, bytes } => self
+                .current(*generation)
+                .filter(|current| current.made_of(*bytes).is_some())
+                .map(|_| PieceEvent::Sealed { generation: *generation, bytes: *bytes }),
+            ObjectCommand::Place { object, bytes } => self
+                .is_placed(*object, *bytes)
+                .then_some(PieceEvent::Published { at: now, object: *object }),
+            ObjectCommand::Lose(missing) => self
+                .misses(missing)
+                .then(|| PieceEvent::Lost { missing: missing.clone() }),
+            ObjectCommand::Expire { idle } => {
+                let since = now.uptime.since(self.upload.last_active().uptime);
+                let reason = "no byte came for too long".to_owned();
+                let cancel = Command::Cancel { reason, notice: Notice::Due };
+                if since < *idle || !self.takes_bytes() || self.upload.is_complete() {
+                    return Ok(Vec::new());
+                }
+                return self.decide(&ObjectCommand::Upload(cancel), now, limits);
+            }
+            ObjectCommand::Release { kept } => self
+                .over_since()
+                .filter(|since| now.uptime.since(*since) >= *kept && !self.pieces.is_released())
+                .map(|_| PieceEvent::Released { at: now }),
+        };
+        Ok(piece.into_iter().map(ObjectEvent::Piece).collect())
+    }
+
+    /// When it came to its end, if nothing is due any more but its removal.
+    pub fn over_since(&self) -> Option<Uptime> {
+        match self.upload.phase() {
+            Phase::Finished { at, .. }
+            | Phase::Failed { at, .. }
+            | Phase::Cancelled { at, calls: None, .. } => Some(*at),
+            Phase::New
+            | Phase::Uploading
+            | Phase::HandingOver(_)
+            | Phase::Cancelled { calls: Some(_), .. } => None,
+        }
+    }
+
+    /// The object that has to stay now: the file, until a recorded end lets it go.
+    pub fn kept_object(&self) -> Option<ObjectName> {
+        let stays = match self.upload.phase() {
+            Phase::New | Phase::Uploading | Phase::Cancelled { .. } => false,
+            Phase::HandingOver(_) => true,
+            Phase::Finished { .. } => !self.upload.removes_file(),
+            Phase::Failed { .. } => !self.pieces.is_released(),
+        };
+        self.pieces.published().filter(|_| stays)
+    }
+
+    /// Whether bytes can still count.
+    pub fn takes_bytes(&self) -> bool {
+        matches!(self.upload.phase(), Phase::New | Phase::Uploading)
+    }
+
+    /// Whether all bytes count and the file is not one object yet.
+    pub fn awaits_publish(&self) -> bool {
+        self.upload.awaits_publish()
+    }
+
+    /// Makes `event` so. Events come from `decide` or from the log, in order.
+    pub fn apply(&mut self, event: &ObjectEvent) {
+        let event = match event {
+            ObjectEvent::Upload(event) => return self.upload.apply(event),
+            ObjectEvent::Piece(event) => event,
+        };
+        let lost = self.pieces.apply(event, self.upload.length(), self.upload.received());
+        match event {
+            PieceEvent::Stored { at, extent, .. } => {
+                let durability = Durability::Durable;
+                self.upload.apply(&Event::Stored { at: *at, extent: *extent, durability });
+            }
+            PieceEvent::Published { at, .. } => self.upload.apply(&Event::Published { at: *at }),
+            PieceEvent::Lost { .. } => self.upload.lose(&lost),
+            PieceEvent::GridSet { .. }
+            | PieceEvent::Opened { .. }
+            | PieceEvent::Claimed { .. }
+            | PieceEvent::Composed { .. }
+            | PieceEvent::Sealing { .. }
+            | PieceEvent::Sealed { .. }
+            | PieceEvent::Released { .. } => {}
+        }
+    }
+
+    fn current(&self, generation: u32) -> Option<&Generation> {
+        let current = self.pieces.current().filter(|_| self.takes_bytes());
+        current.filter(|current| current.number == generation)
+    }
+
+    fn grid_set(&self, grid: Grid) -> Option<PieceEvent> {
+        let cell_bytes = grid.cell_bytes();
+        self.pieces.grid().is_none().then_some(PieceEvent::GridSet { cell_bytes })
+    }
+
+    /// Slots for the cells that are filled by `extents` and that nobody else ever had.
+    fn claim(&self, claim: ClaimId, extents: &ExtentSet) -> Option<PieceEvent> {
+        let current = self.pieces.current().filter(|_| self.takes_bytes())?;
+        let grid = self.pieces.grid()?;
+        let missing = |extent: Extent| {
+            self.upload.received().missing_in(extent) == ExtentSet::of(extent)
+        };
+        let pieces = extents.as_slice().iter().flat_map(|extent| grid.cut(*extent));
+        let filled = pieces.filter(|extent| missing(*extent)).filter_map(|it| grid.direct_cell(it));
+        let slots: Vec<Cell> = filled.filter(|cell| current.is_free(*cell)).collect();
+        let generation = current.number;
+        (!slots.is_empty()).then_some(PieceEvent::Claimed { claim, generation, slots })
+    }
+
+    fn count(
+        &self,
+        claim: ClaimId,
+        pieces: &[StoredPiece],
+        length: Option<u64>,
+        now: Stamp,
+        limits: &ObjectLimits,
+    ) -> Result<Vec<ObjectEvent>, Refusal> {
+        let grid = self.grid(length, limits)?;
+        let mut extents = ExtentSet::new();
+        pieces.iter().for_each(|piece| extents.insert(piece.extent));
+        if extents.end() > grid.capacity() {
+            return Err(Refusal::FileTooLarge { file: extents.end(), limit: grid.capacity() });
+        }
+        let durability = Durability::Durable;
+        let store = Command::Store { extents, length, durability };
+        // It says whether bytes count at all, and what else is new; which of them lie where is said below.
+        let decided = self.upload.decide(&store, now, &limits.limits)?;
+        let mut events: Vec<_> = self.grid_set(grid).into_iter().map(ObjectEvent::Piece).collect();
+        let mut counted = false;
+        for event in decided {
+            match event {
+                Event::Stored { .. } => counted = true,
+                other => events.push(ObjectEvent::Upload(other)),
+            }
+        }
+        if counted {
+            let stored = pieces.iter().flat_map(|piece| self.stored(claim, piece, now));
+            events.extend(stored.map(ObjectEvent::Piece));
+        }
+        let news = events.iter().any(|it| !matches!(it, ObjectEvent::Piece(PieceEvent::GridSet { .. })));
+        Ok(if news { events } else { Vec::new() })
+    }
+
+    fn stored(&self, claim: ClaimId, stored: &StoredPiece, now: Stamp) -> Vec<PieceEvent> {
+        let missing = self.upload.received().missing_in(stored.extent);
+        match &stored.piece {
+            Piece::Part { generation, cell, .. } => {
+                let joins = self
+                    .current(*generation)
+                    .is_some_and(|current| current.is_open() && current.is_slot_of(*cell, claim));
+                let whole = missing == ExtentSet::of(stored.extent);
+                let piece = stored.piece.clone();
+                let event = PieceEvent::Stored { at: now, extent: stored.extent, piece };
+                if joins && whole { vec![event] } else { Vec::new() }
+            }
+            Piece::Fragment { name, offset } => {
+                let piece = |extent: &Extent| Piece::Fragment {
+                    name: *name,
+                    offset: offset + (extent.start() - stored.extent.start()),
+                };
+                let event = |extent: &Extent| PieceEvent::Stored {
+                    at: now,
+                    extent: *extent,
+                    piece: piece(extent),
+                };
+                missing.as_slice().iter().map(event).collect()
+            }
+        }
+    }
+
+    fn compose(
+        &self,
+        generation: u32,
+        cell: Cell,
+        etag: &Etag,
+        instead_of: Option<&Etag>,
+    ) -> Option<PieceEvent> {
+        let current = self.current(generation)?;
+        let extent = self.pieces.grid()?.extent(cell, self.upload.length())?;
+        let held = match current.part(cell) {
+            // A direct part holds it already.
+            Some(part) if part.number.is_direct() => return None,
+            Some(part) => Some(&part.etag),
+            None => None,
+        };
+        // Once it is being sealed, a part may only be put in the place of its own other content.
+        let fits = held == instead_of && held != Some(etag) && (current.is_open() || held.is_some());
+        let readable = self.upload.received().contains(extent);
+        let composed = PieceEvent::Composed { generation, cell, etag: etag.clone() };
+        (fits && readable).then_some(composed)
+    }
+
+    fn seal(&self, generation: u32, orphans: &[Orphan]) -> Option<PieceEvent> {
+        let current = self.current(generation)?;
+        let changes = current.last_layout() != Some(&current.layout(orphans));
+        changes.then(|| PieceEvent::Sealing { generation, orphans: orphans.to_vec() })
+    }
+
+    fn is_placed(&self, object: ObjectName, bytes: u64) -> bool {
+        let Some(length) = self.upload.length().filter(|_| self.awaits_publish()) else {
+            return false;
+        };
+        match self.pieces.current() {
+            Some(current) if current.object == object => {
+                current.made_of(bytes).is_some_and(|layout| layout.is_file(length))
+            }
+            Some(_) | None => bytes == length && object.purpose == Purpose::File,
+        }
+    }
+
+    /// Whether something of it is still said to lie there.
+    fn misses(&self, missing: &Missing) -> bool {
+        self.takes_bytes()
+            && match missing {
+                Missing::Object(name) => self.pieces.refers_to(*name),
+                Missing::Multipart { generation } => self.current(*generation).is_some(),
+                Missing::Part { generation, cell } => self
+                    .current(*generation)
+                    .and_then(|current| current.part(*cell))
+                    .is_some_and(|part| part.number.is_direct()),
+            }
+    }
+}
+
+#[cfg(test)]
+#[path = "object_upload/tests.rs"]
+mod tests;
