@@ -24,6 +24,7 @@ pub mod error;
 mod handle;
 pub mod health;
 mod load;
+pub mod objects;
 pub mod options;
 mod queue;
 mod registry;

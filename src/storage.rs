@@ -2,8 +2,11 @@
 //! which state is kept, behind [`local::journal_files::JournalFiles`].
 //!
 //! [`local`] keeps both as files in one directory; [`memory`] holds the test doubles, with faults and power cuts.
+//! Several servers share [`event_log`] and [`objects`] instead.
 //! Takes no decisions (that is `core`).
 
+pub mod event_log;
 pub mod local;
 pub mod location;
 pub mod memory;
+pub mod objects;

@@ -123,7 +123,8 @@ impl Grid {
     /// the generation all the same, before the composed part of the same cell, and on a store that refuses to leave out a
     /// part no list would be possible any more.
     pub fn direct_cell(self, extent: Extent) -> Option<Cell> {
-        let whole = extent.start().is_multiple_of(self.cell_bytes) && extent.len() == self.cell_bytes;
+        let whole =
+            extent.start().is_multiple_of(self.cell_bytes) && extent.len() == self.cell_bytes;
         self.cell_at(extent.start()).filter(|_| whole)
     }
 }

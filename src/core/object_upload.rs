@@ -212,7 +212,11 @@ impl ObjectUpload {
                     multipart: multipart.clone(),
                 };
                 let events = self.grid_set(grid).into_iter().chain([opened]);
-                return Ok(if opens { events.map(ObjectEvent::Piece).collect() } else { Vec::new() });
+                return Ok(if opens {
+                    events.map(ObjectEvent::Piece).collect()
+                } else {
+                    Vec::new()
+                });
             }
             ObjectCommand::Claim { claim, extents } => self.claim(*claim, extents),
             ObjectCommand::Compose { generation, cell, etag, instead_of } => {
@@ -226,9 +230,9 @@ impl ObjectUpload {
             ObjectCommand::Place { object, bytes } => self
                 .is_placed(*object, *bytes)
                 .then_some(PieceEvent::Published { at: now, object: *object }),
-            ObjectCommand::Lose(missing) => self
-                .misses(missing)
-                .then(|| PieceEvent::Lost { missing: missing.clone() }),
+            ObjectCommand::Lose(missing) => {
+                self.misses(missing).then(|| PieceEvent::Lost { missing: missing.clone() })
+            }
             ObjectCommand::Expire { idle } => {
                 let since = now.uptime.since(self.upload.last_active().uptime);
                 let reason = "no byte came for too long".to_owned();
@@ -318,9 +322,8 @@ impl ObjectUpload {
     fn claim(&self, claim: ClaimId, extents: &ExtentSet) -> Option<PieceEvent> {
         let current = self.pieces.current().filter(|_| self.takes_bytes())?;
         let grid = self.pieces.grid()?;
-        let missing = |extent: Extent| {
-            self.upload.received().missing_in(extent) == ExtentSet::of(extent)
-        };
+        let missing =
+            |extent: Extent| self.upload.received().missing_in(extent) == ExtentSet::of(extent);
         let pieces = extents.as_slice().iter().flat_map(|extent| grid.cut(*extent));
         let filled = pieces.filter(|extent| missing(*extent)).filter_map(|it| grid.direct_cell(it));
         let slots: Vec<Cell> = filled.filter(|cell| current.is_free(*cell)).collect();
@@ -358,7 +361,8 @@ impl ObjectUpload {
             let stored = pieces.iter().flat_map(|piece| self.stored(claim, piece, now));
             events.extend(stored.map(ObjectEvent::Piece));
         }
-        let news = events.iter().any(|it| !matches!(it, ObjectEvent::Piece(PieceEvent::GridSet { .. })));
+        let news =
+            events.iter().any(|it| !matches!(it, ObjectEvent::Piece(PieceEvent::GridSet { .. })));
         Ok(if news { events } else { Vec::new() })
     }
 
@@ -405,7 +409,8 @@ impl ObjectUpload {
             None => None,
         };
         // Once it is being sealed, a part may only be put in the place of its own other content.
-        let fits = held == instead_of && held != Some(etag) && (current.is_open() || held.is_some());
+        let fits =
+            held == instead_of && held != Some(etag) && (current.is_open() || held.is_some());
         let readable = self.upload.received().contains(extent);
         let composed = PieceEvent::Composed { generation, cell, etag: etag.clone() };
         (fits && readable).then_some(composed)
@@ -413,8 +418,11 @@ impl ObjectUpload {
 
     fn seal(&self, generation: u32, orphans: &[Orphan]) -> Option<PieceEvent> {
         let current = self.current(generation)?;
-        let changes = current.last_layout() != Some(&current.layout(orphans));
-        changes.then(|| PieceEvent::Sealing { generation, orphans: orphans.to_vec() })
+        // One may have been recorded since it was looked for.
+        let recorded = |number| current.parts().any(|part| part.number == number);
+        let orphans: Vec<_> = orphans.iter().filter(|it| !recorded(it.number)).cloned().collect();
+        let changes = current.last_layout() != Some(&current.layout(&orphans));
+        changes.then_some(PieceEvent::Sealing { generation, orphans })
     }
 
     fn is_placed(&self, object: ObjectName, bytes: u64) -> bool {

@@ -138,7 +138,9 @@ impl Pieces {
     pub fn without_part(&self, length: u64) -> Vec<Cell> {
         let Some(grid) = self.grid else { return Vec::new() };
         let parts = self.current.as_ref().map(|current| &current.parts);
-        grid.cells(length).filter(|cell| !parts.is_some_and(|parts| parts.contains_key(cell))).collect()
+        grid.cells(length)
+            .filter(|cell| !parts.is_some_and(|parts| parts.contains_key(cell)))
+            .collect()
     }
 
     /// Whether some bytes that count are in this object.
@@ -234,9 +236,8 @@ impl Pieces {
         let mut offset = 0;
         for part in &layout.parts {
             if let Some(extent) = part.extent {
-                self.sources.retain(|start, source| {
-                    *start < extent.start() || source.end > extent.end()
-                });
+                self.sources
+                    .retain(|start, source| *start < extent.start() || source.end > extent.end());
                 let source = Source { end: extent.end(), object: sealed.object, offset };
                 self.sources.insert(extent.start(), source);
             }

@@ -1,0 +1,101 @@
+//! Generations: multipart uploads that parts join. Beginning one, and leave to send its direct parts.
+
+use super::intake::Chunk;
+use super::{Backing, ObjectChangeError, ObjectEngine, View};
+use crate::core::extent::ExtentSet;
+use crate::core::grid::{Cell, Grid};
+use crate::core::id::TicketId;
+use crate::core::object_upload::ObjectCommand;
+use crate::core::piece_event::{ObjectEvent, PieceEvent, Purpose};
+use crate::core::pieces::Generation;
+use crate::storage::objects::{Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+/// Leave to send some direct parts, each once.
+#[derive(Default)]
+pub(super) struct Slots {
+    of: Option<(Multipart, u32)>,
+    cells: Mutex<BTreeSet<Cell>>,
+}
+
+impl Slots {
+    /// Uses the leave for `cell` up, if there is one.
+    pub(super) fn take(&self, cell: Cell) -> Option<(Cell, Multipart, u32)> {
+        let (multipart, generation) = self.of.as_ref()?;
+        let mut cells = self.cells.lock().expect("no holder of this lock panics");
+        cells.remove(&cell).then(|| (cell, multipart.clone(), *generation))
+    }
+}
+
+impl<B: Backing> ObjectEngine<B> {
+    /// Leave for the direct parts of those cells that `missing` fills and that nobody was ever given. It is in the log
+    /// before it is here, so that a server that comes back after any time finds it taken.
+    pub(super) async fn slots(
+        &self,
+        id: TicketId,
+        view: &View,
+        chunk: &Chunk,
+        missing: &ExtentSet,
+        grid: Grid,
+    ) -> Result<Slots, ObjectChangeError> {
+        let mut cut = missing.as_slice().iter().flat_map(|extent| grid.cut(*extent));
+        let fills = cut.any(|extent| grid.direct_cell(extent).is_some());
+        if !fills || view.upload.is_small(grid, chunk.length) || !view.upload.takes_bytes() {
+            return Ok(Slots::default());
+        }
+        if view.upload.pieces().current().is_none() {
+            self.open_generation(id, view, chunk.length).await?;
+        }
+        let claim = ObjectCommand::Claim { claim: chunk.claim, extents: missing.clone() };
+        let changed = self.change(id, claim).await?;
+        let mut granted = Slots::default();
+        for event in changed.events.iter() {
+            let ObjectEvent::Piece(PieceEvent::Claimed { generation, slots, .. }) = event else {
+                continue;
+            };
+            let current = changed.view.upload.pieces().current();
+            if let Some(current) = current.filter(|current| current.number == *generation) {
+                granted.of = Some((multipart(id, current), *generation));
+                granted.cells = Mutex::new(slots.iter().copied().collect());
+            }
+        }
+        Ok(granted)
+    }
+
+    /// Begins the next generation, unless somebody else does.
+    pub(super) async fn open_generation(
+        &self,
+        id: TicketId,
+        view: &View,
+        length: Option<u64>,
+    ) -> Result<(), ObjectChangeError> {
+        let key = Key { id, name: self.backing.name(Purpose::File) };
+        // One that was begun without an answer is found and aborted at the end of the upload.
+        let begun = match self.ask_again(ObjectRequest::Begin(key)).await? {
+            ObjectAnswer::Begun(multipart) => multipart,
+            _ => return Err(ObjectError::Unsure.into()),
+        };
+        let open = ObjectCommand::Open {
+            generation: view.upload.pieces().next_generation(),
+            object: key.name,
+            multipart: begun.name.clone(),
+            length,
+        };
+        let opened = self.change(id, open).await;
+        let surely_not = match &opened {
+            Ok(changed) => changed.events.is_empty(),
+            Err(ObjectChangeError::Refused(_) | ObjectChangeError::Unknown) => true,
+            Err(ObjectChangeError::Unsure | ObjectChangeError::Store(_)) => false,
+        };
+        if surely_not {
+            drop(self.ask_again(ObjectRequest::Abort(begun)).await);
+        }
+        opened.map(|_| ())
+    }
+}
+
+/// The store's side of a generation.
+pub(super) fn multipart(id: TicketId, generation: &Generation) -> Multipart {
+    Multipart { key: Key { id, name: generation.object }, name: generation.multipart.clone() }
+}

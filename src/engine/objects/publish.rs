@@ -1,0 +1,183 @@
+//! From a complete upload to its file: missing parts are composed, the generation is completed, or a small file is one
+//! object. Also the end of generations that are too old.
+//!
+//! Several servers may do this for one upload at once; the hold only makes that rare.
+
+use super::generation::multipart;
+use super::{Backing, ObjectChangeError, ObjectEngine, View};
+use crate::core::extent::Extent;
+use crate::core::grid::Cell;
+use crate::core::id::TicketId;
+use crate::core::object_upload::ObjectCommand;
+use crate::core::piece_event::{Etag, Missing, Purpose};
+use crate::core::pieces::{Generation, ObjectRange};
+use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
+use bytes::{Bytes, BytesMut};
+
+/// Whether a procedure goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Something was changed: look again.
+    Again,
+    /// Nothing is left to be done, or not now.
+    Rest,
+}
+
+impl<B: Backing> ObjectEngine<B> {
+    /// Does what is due for the pieces of an upload, until nothing is, or another server holds it: publishes it if it is
+    /// complete, and seals a generation that is too old.
+    ///
+    /// Cancel: every step holds by itself.
+    pub async fn advance(&self, id: TicketId) -> Result<(), ObjectChangeError> {
+        for _ in 0..STEPS {
+            if !matches!(self.backing.hold(id, self.server, self.tuning.hold).await, Ok(true)) {
+                break;
+            }
+            let view = self.view(id).await?;
+            if self.step(id, &view).await? == Next::Rest {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&self, id: TicketId, view: &View) -> Result<Next, ObjectChangeError> {
+        let upload = &view.upload;
+        if !upload.takes_bytes() {
+            return Ok(Next::Rest);
+        }
+        let current = upload.pieces().current();
+        if let Some(current) = current {
+            if let Some(layout) = current.last_layout() {
+                return self.complete(id, view, current, layout).await;
+            }
+            let age = self.backing.now().uptime.since(current.opened.uptime);
+            if !upload.awaits_publish() && age >= self.tuning.multipart_lifetime {
+                return self.begin_sealing(id, current).await;
+            }
+        }
+        let Some(length) = upload.upload().length().filter(|_| upload.awaits_publish()) else {
+            return Ok(Next::Rest);
+        };
+        let limits = self.backing.limits();
+        let grid = upload.grid(None, &limits).map_err(ObjectChangeError::Refused)?;
+        let whole = Extent::new(0, length);
+        let readable = whole.map_or(Some(Vec::new()), |whole| upload.pieces().readable(whole));
+        if let Some(ranges) = readable.filter(|_| length <= grid.cell_bytes()) {
+            return self.publish_small(id, view, &ranges, length).await;
+        }
+        let Some(current) = current else {
+            self.open_generation(id, view, None).await?;
+            return Ok(Next::Again);
+        };
+        for cell in upload.pieces().without_part(length) {
+            if self.compose(id, view, current, cell, None).await? == Next::Again {
+                return Ok(Next::Again);
+            }
+        }
+        self.begin_sealing(id, current).await
+    }
+
+    /// A file that fits into a cell is one object: the one it came in, or one with a copy of its pieces.
+    async fn publish_small(
+        &self,
+        id: TicketId,
+        view: &View,
+        ranges: &[ObjectRange],
+        length: u64,
+    ) -> Result<Next, ObjectChangeError> {
+        if let [one] = ranges
+            && view.upload.pieces().next_generation() == 0
+            && (one.object.purpose, one.offset) == (Purpose::File, 0)
+        {
+            self.change(id, ObjectCommand::Place { object: one.object, bytes: length }).await?;
+            return Ok(Next::Again);
+        }
+        let Some(bytes) = self.gather(id, ranges).await? else { return Ok(Next::Again) };
+        let key = Key { id, name: self.backing.name(Purpose::File) };
+        self.ask_once_done(ObjectRequest::Put(key, bytes)).await?;
+        let place = ObjectCommand::Place { object: key.name, bytes: length };
+        let placed = self.change(id, place).await?;
+        if placed.events.is_empty() {
+            self.delete(key).await;
+        }
+        Ok(Next::Again)
+    }
+
+    /// Stores a copy of a cell's acknowledged bytes as a part. [`Next::Rest`]: it is one.
+    pub(super) async fn compose(
+        &self,
+        id: TicketId,
+        view: &View,
+        current: &Generation,
+        cell: Cell,
+        instead_of: Option<Etag>,
+    ) -> Result<Next, ObjectChangeError> {
+        let upload = &view.upload;
+        let extent =
+            upload.pieces().grid().and_then(|grid| grid.extent(cell, upload.upload().length()));
+        let Some(ranges) = extent.and_then(|extent| upload.pieces().readable(extent)) else {
+            return Ok(Next::Again);
+        };
+        let (to, number) = (multipart(id, current), cell.composed());
+        // Within the store, where one object holds all of it. If that meets with anything, the bytes say what it is.
+        let mut stored = Err(ObjectError::Unsure);
+        if let [one] = ranges.as_slice() {
+            stored = self.ask_again(ObjectRequest::CopyPart(to.clone(), number, *one)).await;
+        }
+        if stored.is_err() {
+            let Some(bytes) = self.gather(id, &ranges).await? else { return Ok(Next::Again) };
+            stored = self.ask_again(ObjectRequest::Part(to, number, bytes)).await;
+        }
+        match stored {
+            Ok(ObjectAnswer::Part(etag)) => {
+                let generation = current.number;
+                let compose = ObjectCommand::Compose { generation, cell, etag, instead_of };
+                self.change(id, compose).await?;
+                Ok(Next::Rest)
+            }
+            Err(ObjectError::Gone) => self.multipart_is_gone(id, view, current).await,
+            Ok(_) => Err(ObjectError::Unsure.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads pieces of objects one behind the other; `None` where one is not there any more, which is then recorded.
+    async fn gather(
+        &self,
+        id: TicketId,
+        ranges: &[ObjectRange],
+    ) -> Result<Option<Bytes>, ObjectChangeError> {
+        let mut all = BytesMut::new();
+        for range in ranges {
+            match self.ask_again(ObjectRequest::Get(id, *range)).await {
+                Ok(ObjectAnswer::Bytes(bytes)) => all.extend_from_slice(&bytes),
+                Err(ObjectError::Gone) => {
+                    self.object_is_gone(id, *range).await?;
+                    return Ok(None);
+                }
+                Ok(_) => return Err(ObjectError::Unsure.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(all.freeze()))
+    }
+
+    /// A second look; if it is still missing, its bytes are missing again. Where another server has published the file and
+    /// cleaned up meanwhile, the log says so and nothing is recorded.
+    async fn object_is_gone(
+        &self,
+        id: TicketId,
+        range: ObjectRange,
+    ) -> Result<(), ObjectChangeError> {
+        self.backing.sleep(self.tuning.second_look).await;
+        if self.ask_again(ObjectRequest::Get(id, range)).await == Err(ObjectError::Gone) {
+            let missing = Missing::Object(range.object);
+            self.change(id, ObjectCommand::Lose(missing)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Steps of one call: cells are many, but each step composes all that it can.
+const STEPS: u32 = 64;
