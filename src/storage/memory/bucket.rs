@@ -74,7 +74,7 @@ impl MemoryBucket {
         self.rules
     }
 
-    /// Has a request have its effect some time later, when [`Self::let_ghost_act`] says so.
+    /// Has a request have its effect some time later, when it is taken by [`Self::take_ghost`].
     pub fn leave_ghost(&mut self, request: ObjectRequest) {
         self.ghosts.push(request);
     }
@@ -84,11 +84,9 @@ impl MemoryBucket {
         self.ghosts.len()
     }
 
-    /// A ghost has its effect; nobody hears of it. Answers what it was.
-    pub fn let_ghost_act(&mut self, which: usize) -> ObjectRequest {
-        let request = self.ghosts.swap_remove(which);
-        drop(self.act(&request));
-        request
+    /// One of them, to have its effect now by [`Self::act`]; nobody hears of it.
+    pub fn take_ghost(&mut self, which: usize) -> ObjectRequest {
+        self.ghosts.swap_remove(which)
     }
 
     /// A request has its effect now.
