@@ -360,10 +360,24 @@ impl ObjectUpload {
         if counted {
             let stored = pieces.iter().flat_map(|piece| self.stored(claim, piece, now));
             events.extend(stored.map(ObjectEvent::Piece));
+            events.extend(
+                self.is_file(pieces, length)
+                    .map(|object| ObjectEvent::Piece(PieceEvent::Published { at: now, object })),
+            );
         }
         let news =
             events.iter().any(|it| !matches!(it, ObjectEvent::Piece(PieceEvent::GridSet { .. })));
         Ok(if news { events } else { Vec::new() })
+    }
+
+    /// The object that is the whole file as it came, whose author knows that the store has it.
+    fn is_file(&self, pieces: &[StoredPiece], length: Option<u64>) -> Option<ObjectName> {
+        let [StoredPiece { extent, piece: Piece::Fragment { name, offset: 0 } }] = pieces else {
+            return None;
+        };
+        let whole = extent.start() == 0 && Some(extent.end()) == self.upload.length().or(length);
+        let is_first = self.upload.received().is_empty();
+        Some(*name).filter(|name| whole && is_first && name.purpose == Purpose::File)
     }
 
     fn stored(&self, claim: ClaimId, stored: &StoredPiece, now: Stamp) -> Vec<PieceEvent> {

@@ -191,7 +191,13 @@ impl EventLog for SimBacking {
         let without = self.is(Mutation::CallWithoutHold);
         let wire = Wire::Hold(id, holder, u64::try_from(time.as_millis()).unwrap());
         match self.send(wire).await {
-            Answer::Held(held) => if without { Ok(true) } else { held },
+            Answer::Held(held) => {
+                if without {
+                    Ok(true)
+                } else {
+                    held
+                }
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -8,8 +8,8 @@ use crate::servers::{Done, Work};
 use bytes::Bytes;
 use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::TicketId;
-use incoming::core::upload::Phase;
 use incoming::core::piece_event::ClaimId;
+use incoming::core::upload::Phase;
 use incoming::engine::objects::{Chunk, ObjectChangeError, View};
 
 pub(crate) struct Client {
@@ -51,7 +51,10 @@ impl Schedule {
             (world.dice.of(&idle), world.dice.of(&running))
         };
         let (id, plan) = (self.clients[number].id, self.clients[number].plan);
-        let open = self.world().truth(id).is_some_and(|truth| truth.takes_bytes() && !truth.awaits_publish());
+        let open = self
+            .world()
+            .truth(id)
+            .is_some_and(|truth| truth.takes_bytes() && !truth.awaits_publish());
         if !open {
             return;
         }
@@ -132,9 +135,9 @@ impl Schedule {
         };
         self.clients[client].waits = Some(Waiting::Status(acknowledged));
         let work = Work::Status { client, shrunk };
-        let ended = self.servers.begin(server, id, work, |engine| async move {
-            Done::View(engine.view(id).await)
-        });
+        let ended = self
+            .servers
+            .begin(server, id, work, |engine| async move { Done::View(engine.view(id).await) });
         self.ended(ended);
     }
 

@@ -133,8 +133,7 @@ fn every_deliberate_fault_is_found() {
 #[test]
 fn a_seed_is_a_schedule() {
     for seed in 1_000_000..1_000_025 {
-        let (once, again) =
-            (schedule::run(seed, false, None), schedule::run(seed, false, None));
+        let (once, again) = (schedule::run(seed, false, None), schedule::run(seed, false, None));
         assert_eq!(once.trace, again.trace, "seed {seed}");
         assert_eq!(once.violation, again.violation, "seed {seed}");
     }

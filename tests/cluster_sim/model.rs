@@ -179,7 +179,9 @@ impl Model {
             ObjectRequest::Put(key, _) if bucket.object(*key).is_some() => {
                 Err(format!("the name {:?} is used twice", key.name))
             }
-            ObjectRequest::Complete(multipart, _) if bucket.object(multipart.key).is_some() => {
+            ObjectRequest::Complete(multipart, _)
+                if bucket.object(multipart.key).is_some() && bucket.has(multipart) =>
+            {
                 Err(format!("the name {:?} is used twice", multipart.key.name))
             }
             ObjectRequest::Part(multipart, number, _) if number.is_direct() => {
@@ -377,7 +379,8 @@ impl Known {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.forgotten || matches!(self.truth.upload().phase(), Phase::Finished { .. } | Phase::Failed { .. })
+        self.forgotten
+            || matches!(self.truth.upload().phase(), Phase::Finished { .. } | Phase::Failed { .. })
             || matches!(self.truth.upload().phase(), Phase::Cancelled { calls: None, .. })
     }
 }

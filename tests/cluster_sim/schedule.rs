@@ -128,7 +128,9 @@ impl Schedule {
                 let more = world.dice.of(&[7_000, 20_000, 70_000, 100_000]);
                 world.now_ms += more;
             }
-            if world.plan.flaky && world.is_rough && world.dice.once_in(30) {
+            // Once, and shorter than the pause before a second look.
+            let may = world.plan.flaky && world.is_rough && world.flaky_until_ms == 0;
+            if may && world.dice.once_in(30) {
                 world.flaky_until_ms = world.now_ms + 40_000;
             }
         }
@@ -166,9 +168,10 @@ impl Schedule {
             let answer = world.settle(wire);
             world.network.pending[which].answer = Some(answer);
             let task = world.network.pending[which].task;
-            let stands_still = self.servers.task(task).is_some_and(|task| {
-                self.servers.all[task.server].state == ServerState::Paused
-            });
+            let stands_still = self
+                .servers
+                .task(task)
+                .is_some_and(|task| self.servers.all[task.server].state == ServerState::Paused);
             if stands_still || world.dice.once_in(2) {
                 return true;
             }
@@ -239,7 +242,8 @@ impl Schedule {
         let has_generation = truth.pieces().current().is_some();
         let awaits_publish = truth.awaits_publish();
         let over = truth.over_since().is_some_and(|since| now.since(since) >= RETAIN);
-        let gave_up = world.plan.deaf_backend;
+        // No request is under way for longer than an upload is kept.
+        let over = over && !world.has_requests_under_way();
         Some(match phase {
             Phase::New | Phase::Uploading if awaits_publish => Work::Advance,
             Phase::New | Phase::Uploading if idle => Work::Change,
@@ -248,10 +252,6 @@ impl Schedule {
             _ if over => Work::Forget,
             _ if world.dice.once_in(3) => Work::Clean,
             Phase::HandingOver(_) | Phase::Cancelled { calls: Some(_), .. } => Work::Call,
-            Phase::Failed { .. } if gave_up && world.is_rough && world.dice.once_in(4) => {
-                drop(world);
-                return Some(Work::Forget);
-            }
             Phase::Failed { .. } | Phase::Finished { .. } | Phase::Cancelled { .. } => return None,
         })
     }
@@ -320,6 +320,9 @@ impl Schedule {
 
     /// What becomes of processes, of the log and of what lies in the bucket, behind everybody's back.
     fn machine(&mut self) {
+        if !self.is_rough {
+            return;
+        }
         let (every, set_back, losses) = {
             let world = self.world();
             (world.plan.machine_in, world.plan.set_back, world.plan.losses)
@@ -399,7 +402,7 @@ impl Schedule {
     /// A client cancels, an operator has a handover tried again.
     fn stray(&mut self, id: TicketId) {
         let running = self.servers.running();
-        if running.is_empty() || !self.is_rough {
+        if running.is_empty() {
             return;
         }
         let command = {
@@ -448,7 +451,7 @@ impl Schedule {
             self.step();
             let over = self.world().model.uploads.values().all(|known| known.forgotten);
             let idle = self.servers.tasks().next().is_none();
-            let ghosts = self.world().bucket.ghosts() + self.world().network.ghosts.len();
+            let ghosts = self.world().ghosts();
             if over && idle && ghosts == 0 {
                 return self.look_for_litter();
             }
@@ -465,7 +468,7 @@ impl Schedule {
 
     fn pass_time(&self) {
         let mut world = self.world();
-        let ghosts = world.bucket.ghosts() + world.network.ghosts.len();
+        let ghosts = world.ghosts();
         let over = world.model.uploads.values().all(Known::is_over);
         // Retention is longer than any ghost waits.
         world.now_ms += if over && ghosts == 0 { 400_000 } else { 5_000 };
@@ -479,9 +482,12 @@ impl Schedule {
         for key in swept.copied().collect::<Vec<Key>>() {
             drop(world.bucket.act(&ObjectRequest::Delete(key)));
         }
-        let kept: Vec<Key> = world.model.uploads.iter().filter_map(|(id, known)| {
-            known.truth.kept_object().map(|name| Key { id: *id, name })
-        }).collect();
+        let kept: Vec<Key> = world
+            .model
+            .uploads
+            .iter()
+            .filter_map(|(id, known)| known.truth.kept_object().map(|name| Key { id: *id, name }))
+            .collect();
         for key in &kept {
             let held = world.bucket.object(*key).map(|held| held.to_vec());
             let fits = held.is_some() && held == world.model.known(key.id).file();
@@ -499,14 +505,18 @@ impl Schedule {
 fn describe(known: &Known) -> String {
     let upload = known.truth.upload();
     let (phase, received) = (upload.phase(), upload.received());
-    format!("{phase:?} {:?} of {:?}, {:?}", received.as_slice(), upload.length(), known.truth.pieces().current())
+    format!(
+        "{phase:?} {:?} of {:?}, {:?}",
+        received.as_slice(),
+        upload.length(),
+        known.truth.pieces().current()
+    )
 }
 
 fn judge_call(world: &mut World, id: TicketId, server: u64, call: Call) -> Result<(), String> {
     let (now, void) = (world.now_ms, world.plan.holds_are_void);
-    let file = call.object.map(|name| {
-        world.bucket.object(Key { id, name }).map(|held| held.to_vec())
-    });
+    let file =
+        call.object.map(|name| world.bucket.object(Key { id, name }).map(|held| held.to_vec()));
     let known = world.model.known(id);
     known.calls_sent += 1;
     if known.calls_sent > known.calls_begun {

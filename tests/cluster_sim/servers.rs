@@ -40,8 +40,14 @@ pub(crate) enum ServerState {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// A request, and how often bytes had become missing again when it began.
-    Put { request: usize, shrunk: u32 },
-    Status { client: usize, shrunk: u32 },
+    Put {
+        request: usize,
+        shrunk: u32,
+    },
+    Status {
+        client: usize,
+        shrunk: u32,
+    },
     Change,
     Advance,
     Clean,

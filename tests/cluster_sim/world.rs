@@ -2,7 +2,7 @@
 
 use crate::dice::Dice;
 use crate::model::Model;
-use crate::network::{Answer, Network, Wire};
+use crate::network::{Answer, Network, Pending, Wire};
 use crate::plan::Plan;
 use incoming::core::grid::PartNumber;
 use incoming::core::id::TicketId;
@@ -128,6 +128,16 @@ impl World {
     pub(crate) fn recorded_numbers(&self, id: TicketId) -> Vec<PartNumber> {
         let current = self.truth(id).and_then(|truth| truth.pieces().current());
         current.into_iter().flat_map(|current| current.parts()).map(|part| part.number).collect()
+    }
+
+    /// Requests that were given up and may still arrive.
+    pub(crate) fn ghosts(&self) -> usize {
+        self.bucket.ghosts() + self.network.ghosts.len()
+    }
+
+    pub(crate) fn has_requests_under_way(&self) -> bool {
+        let waits = |pending: &Pending| matches!(pending.wire, Wire::Store(_));
+        self.bucket.ghosts() > 0 || self.network.pending.iter().any(waits)
     }
 
     fn fate(&mut self, wire: &Wire) -> Fate {

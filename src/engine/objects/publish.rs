@@ -64,7 +64,7 @@ impl<B: Backing> ObjectEngine<B> {
         let whole = Extent::new(0, length);
         let readable = whole.map_or(Some(Vec::new()), |whole| upload.pieces().readable(whole));
         if let Some(ranges) = readable.filter(|_| length <= grid.cell_bytes()) {
-            return self.publish_small(id, view, &ranges, length).await;
+            return self.publish_small(id, &ranges, length).await;
         }
         let Some(current) = current else {
             self.open_generation(id, view, None).await?;
@@ -78,21 +78,13 @@ impl<B: Backing> ObjectEngine<B> {
         self.begin_sealing(id, current).await
     }
 
-    /// A file that fits into a cell is one object: the one it came in, or one with a copy of its pieces.
+    /// A file that fits into a cell is one object, with a copy of its pieces; one that came whole was published as it is.
     async fn publish_small(
         &self,
         id: TicketId,
-        view: &View,
         ranges: &[ObjectRange],
         length: u64,
     ) -> Result<Next, ObjectChangeError> {
-        if let [one] = ranges
-            && view.upload.pieces().next_generation() == 0
-            && (one.object.purpose, one.offset) == (Purpose::File, 0)
-        {
-            self.change(id, ObjectCommand::Place { object: one.object, bytes: length }).await?;
-            return Ok(Next::Again);
-        }
         let Some(bytes) = self.gather(id, ranges).await? else { return Ok(Next::Again) };
         let key = Key { id, name: self.backing.name(Purpose::File) };
         self.ask_once_done(ObjectRequest::Put(key, bytes)).await?;

@@ -167,6 +167,11 @@ impl MemoryBucket {
         self.multiparts.keys().cloned().collect()
     }
 
+    /// Whether a multipart upload is neither completed nor aborted.
+    pub fn has(&self, multipart: &Multipart) -> bool {
+        self.multiparts.contains_key(multipart)
+    }
+
     fn range(&self, id: TicketId, range: ObjectRange) -> Result<Bytes, ObjectError> {
         let object = self.objects.get(&Key { id, name: range.object }).ok_or(ObjectError::Gone)?;
         let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
