@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::piece_event::{
     ClaimId, Etag, Missing, ObjectEvent, ObjectName, Orphan, Piece, PieceEvent, Purpose,
 };
-use super::pieces::{Generation, Pieces};
+use super::pieces::{Generation, ObjectRange, Pieces};
 use super::refusal::Refusal;
 use super::time::{Stamp, Uptime};
 use super::upload::{Phase, Upload};
@@ -76,6 +76,9 @@ pub enum ObjectCommand {
         etag: Etag,
         /// The content that it replaces, because the store has another.
         instead_of: Option<Etag>,
+        /// What it is a copy of. It is void unless the bytes are still there: meanwhile they may have been lost, or the log
+        /// set back, and others have been acknowledged in their place.
+        from: Vec<ObjectRange>,
     },
     /// Let no part join the generation any more, and complete it with these others.
     Seal {
@@ -97,6 +100,8 @@ pub enum ObjectCommand {
         object: ObjectName,
         /// Its size.
         bytes: u64,
+        /// What it is a copy of, as in [`Self::Compose`]; none where it was a generation.
+        from: Vec<ObjectRange>,
     },
     /// The store no longer has this: looked at twice.
     Lose(Missing),
@@ -219,16 +224,16 @@ impl ObjectUpload {
                 });
             }
             ObjectCommand::Claim { claim, extents } => self.claim(*claim, extents),
-            ObjectCommand::Compose { generation, cell, etag, instead_of } => {
-                self.compose(*generation, *cell, etag, instead_of.as_ref())
+            ObjectCommand::Compose { generation, cell, etag, instead_of, from } => {
+                self.compose(*generation, *cell, etag, instead_of.as_ref(), from)
             }
             ObjectCommand::Seal { generation, orphans } => self.seal(*generation, orphans),
             ObjectCommand::Sealed { generation, bytes } => self
                 .current(*generation)
                 .filter(|current| current.made_of(*bytes).is_some())
                 .map(|_| PieceEvent::Sealed { generation: *generation, bytes: *bytes }),
-            ObjectCommand::Place { object, bytes } => self
-                .is_placed(*object, *bytes)
+            ObjectCommand::Place { object, bytes, from } => self
+                .is_placed(*object, *bytes, from)
                 .then_some(PieceEvent::Published { at: now, object: *object }),
             ObjectCommand::Lose(missing) => {
                 self.misses(missing).then(|| PieceEvent::Lost { missing: missing.clone() })
@@ -413,6 +418,7 @@ impl ObjectUpload {
         cell: Cell,
         etag: &Etag,
         instead_of: Option<&Etag>,
+        from: &[ObjectRange],
     ) -> Option<PieceEvent> {
         let current = self.current(generation)?;
         let extent = self.pieces.grid()?.extent(cell, self.upload.length())?;
@@ -425,9 +431,9 @@ impl ObjectUpload {
         // Once it is being sealed, a part may only be put in the place of its own other content.
         let fits =
             held == instead_of && held != Some(etag) && (current.is_open() || held.is_some());
-        let readable = self.upload.received().contains(extent);
+        let is_copy = self.pieces.readable(extent).is_some_and(|ranges| ranges == from);
         let composed = PieceEvent::Composed { generation, cell, etag: etag.clone() };
-        (fits && readable).then_some(composed)
+        (fits && is_copy).then_some(composed)
     }
 
     fn seal(&self, generation: u32, orphans: &[Orphan]) -> Option<PieceEvent> {
@@ -439,7 +445,7 @@ impl ObjectUpload {
         changes.then_some(PieceEvent::Sealing { generation, orphans })
     }
 
-    fn is_placed(&self, object: ObjectName, bytes: u64) -> bool {
+    fn is_placed(&self, object: ObjectName, bytes: u64, from: &[ObjectRange]) -> bool {
         let Some(length) = self.upload.length().filter(|_| self.awaits_publish()) else {
             return false;
         };
@@ -447,7 +453,12 @@ impl ObjectUpload {
             Some(current) if current.object == object => {
                 current.made_of(bytes).is_some_and(|layout| layout.is_file(length))
             }
-            Some(_) | None => bytes == length && object.purpose == Purpose::File,
+            Some(_) | None => {
+                let whole = Extent::new(0, length);
+                let held = whole.map_or(Some(Vec::new()), |whole| self.pieces.readable(whole));
+                let is_copy = held.is_some_and(|ranges| ranges == from);
+                bytes == length && is_copy && object.purpose == Purpose::File
+            }
         }
     }
 

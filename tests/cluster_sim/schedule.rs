@@ -39,6 +39,8 @@ pub(crate) struct Schedule {
     ids: Vec<TicketId>,
     /// Calls that were recorded, and are to be made.
     calls: Vec<(usize, TicketId, Call)>,
+    /// Calls under way, until when, and how they end.
+    ends: Vec<(usize, TicketId, u64, CallEnd)>,
     pub(crate) is_rough: bool,
     ghosts: u64,
     kills: u64,
@@ -54,6 +56,7 @@ pub(crate) fn run(seed: u64, loud: bool, mutation: Option<Mutation>) -> Outcome 
         clients: Vec::new(),
         ids: Vec::new(),
         calls: Vec::new(),
+        ends: Vec::new(),
         is_rough: true,
         ghosts: 0,
         kills: 0,
@@ -203,6 +206,7 @@ impl Schedule {
         if !self.calls.is_empty() && self.world().dice.once_in(2) {
             return self.make_call();
         }
+        self.end_call();
         let running = self.servers.running();
         if running.is_empty() {
             return;
@@ -288,10 +292,21 @@ impl Schedule {
             CallEnd::Settled
         };
         // It lasts a while, but no longer than its deadline.
-        let lasts = world.dice.of(&[0, 3_000, 50_000]);
-        let now = world.now_ms;
-        world.model.known(id).calling.push((server as u64, now + lasts));
+        let until = world.now_ms + world.dice.of(&[0, 3_000, 55_000]);
+        world.model.known(id).calling.push((server as u64, until));
         drop(world);
+        self.ends.push((server, id, until, end));
+    }
+
+    /// A call comes to its end, if one does now.
+    fn end_call(&mut self) {
+        let now = self.world().now_ms;
+        let runs = |server: usize| self.servers.all[server].state == ServerState::Runs;
+        let due = self.ends.iter().position(|(server, _, until, _)| *until <= now && runs(*server));
+        let Some((server, id, until, end)) = due.map(|which| self.ends.swap_remove(which)) else {
+            return;
+        };
+        self.world().model.known(id).calling.retain(|it| *it != (server as u64, until));
         let ended = self.servers.begin(server, id, Work::Change, |engine| async move {
             Done::Plain(engine.end_call(id, end).await)
         });
@@ -357,6 +372,7 @@ impl Schedule {
             self.cut_off(work);
         }
         self.calls.retain(|(of, _, _)| *of != server);
+        self.ends.retain(|(of, _, _, _)| *of != server);
         for known in self.world().model.uploads.values_mut() {
             known.calling.retain(|(of, _)| *of != server as u64);
         }
@@ -388,7 +404,12 @@ impl Schedule {
         }
         world.model.known(id).may_lose = true;
         let multipart = world.bucket.multiparts().into_iter().find(|it| it.key.id == id);
-        let key = world.bucket.keys().into_iter().find(|it| it.id == id);
+        // What counts: an object that is lost just before its record is lost to whoever asks for it, the backend too.
+        let counts = |key: &Key| {
+            let truth = world.truth(id).filter(|_| key.id == id);
+            truth.is_some_and(|truth| truth.pieces().refers_to(key.name))
+        };
+        let key = world.bucket.keys().into_iter().find(counts);
         let aborts = world.dice.once_in(2);
         let request = match (multipart, key) {
             (Some(multipart), _) if aborts => ObjectRequest::Abort(multipart),
@@ -456,7 +477,7 @@ impl Schedule {
                 return self.look_for_litter();
             }
             // Nobody moves: time passes.
-            let moves = idle || quiet > 20;
+            let moves = idle && self.calls.is_empty() || quiet > 20;
             quiet = if moves { 0 } else { quiet + 1 };
             if moves {
                 self.pass_time();
@@ -471,7 +492,7 @@ impl Schedule {
         let ghosts = world.ghosts();
         let over = world.model.uploads.values().all(Known::is_over);
         // Retention is longer than any ghost waits.
-        world.now_ms += if over && ghosts == 0 { 400_000 } else { 5_000 };
+        world.now_ms += if over && ghosts == 0 { 400_000 } else { 2_000 };
     }
 
     /// The sweep removes what belongs to uploads without a log, and never a file.

@@ -80,9 +80,18 @@ fn claim(start: u64, end: u64, claim: ClaimId) -> ObjectCommand {
     ObjectCommand::Claim { claim, extents: ExtentSet::of(extent(start, end)) }
 }
 
+fn range(number: u8, offset: u64, bytes: u64) -> ObjectRange {
+    ObjectRange { object: name(number, Purpose::Fragment), offset, bytes }
+}
+
+/// What cells 1 and 2 of [`complete`] are copies of.
+fn sources(number: u32) -> Vec<ObjectRange> {
+    if number == 1 { vec![range(1, 0, 4), range(2, 0, 6)] } else { vec![range(3, 0, 5)] }
+}
+
 fn compose(generation: u32, number: u32) -> ObjectCommand {
-    let (cell, etag) = (cell(number), etag("composed"));
-    ObjectCommand::Compose { generation, cell, etag, instead_of: None }
+    let (cell, etag, from) = (cell(number), etag("composed"), sources(number));
+    ObjectCommand::Compose { generation, cell, etag, instead_of: None, from }
 }
 
 fn orphan(number: u32) -> Orphan {
@@ -174,7 +183,8 @@ fn a_generation_becomes_the_file() {
     assert_eq!(go(&mut upload, &compose(0, 0)), 0, "a direct part holds it");
     assert_eq!(go(&mut upload, &compose(0, 1)) + go(&mut upload, &compose(0, 2)), 2);
     assert_eq!(go(&mut upload, &compose(0, 1)), 0);
-    let place = ObjectCommand::Place { object: name(100, Purpose::File), bytes: 25 };
+    let place =
+        ObjectCommand::Place { object: name(100, Purpose::File), bytes: 25, from: Vec::new() };
     assert_eq!(go(&mut upload, &place), 0, "not before the list is recorded");
     go(&mut upload, &ObjectCommand::Seal { generation: 0, orphans: Vec::new() });
     assert_eq!(go(&mut upload, &place), 1);
@@ -244,6 +254,7 @@ fn a_composed_part_is_replaced_only_by_name() {
         cell: cell(1),
         etag: etag("other"),
         instead_of: instead_of.map(etag),
+        from: sources(1),
     };
     assert_eq!(go(&mut upload, &other(None)), 0);
     go(&mut upload, &ObjectCommand::Seal { generation: 0, orphans: Vec::new() });
@@ -251,6 +262,32 @@ fn a_composed_part_is_replaced_only_by_name() {
     assert_eq!(go(&mut upload, &other(Some("third"))), 0);
     assert_eq!(go(&mut upload, &other(Some("composed"))), 1);
     assert_eq!(go(&mut upload, &ObjectCommand::Seal { generation: 0, orphans: Vec::new() }), 1);
+}
+
+/// A copy that a server made of other bytes than those that count now: they were lost, or the log was set back, and other
+/// bytes were acknowledged in their place.
+#[test]
+fn a_copy_counts_only_while_its_sources_do() {
+    let mut upload = complete();
+    go(&mut upload, &ObjectCommand::Lose(Missing::Object(name(2, Purpose::Fragment))));
+    go(&mut upload, &count(vec![fragment(4, 14, 20)]));
+    assert!(upload.awaits_publish());
+    assert_eq!(go(&mut upload, &compose(0, 1)), 0);
+
+    let mut small = new();
+    let small_count =
+        |piece| ObjectCommand::Count { claim: CLAIM, pieces: vec![piece], length: Some(5) };
+    go(&mut small, &small_count(fragment(1, 0, 2)));
+    go(&mut small, &small_count(fragment(2, 2, 5)));
+    let place = |second| {
+        let from = vec![range(1, 0, 2), range(second, 0, 3)];
+        ObjectCommand::Place { object: name(9, Purpose::File), bytes: 5, from }
+    };
+    assert_eq!(go(&mut small.clone(), &place(2)), 1);
+    go(&mut small, &ObjectCommand::Lose(Missing::Object(name(2, Purpose::Fragment))));
+    go(&mut small, &small_count(fragment(3, 2, 5)));
+    assert_eq!(go(&mut small, &place(2)), 0);
+    assert_eq!(go(&mut small, &place(3)), 1);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl<B: Backing> ObjectEngine<B> {
             }
             let age = self.backing.now().uptime.since(current.opened.uptime);
             if !upload.awaits_publish() && age >= self.tuning.multipart_lifetime {
-                return self.begin_sealing(id, current).await;
+                return self.begin_sealing(id, view, current).await;
             }
         }
         let Some(length) = upload.upload().length().filter(|_| upload.awaits_publish()) else {
@@ -75,7 +75,7 @@ impl<B: Backing> ObjectEngine<B> {
                 return Ok(Next::Again);
             }
         }
-        self.begin_sealing(id, current).await
+        self.begin_sealing(id, view, current).await
     }
 
     /// A file that fits into a cell is one object, with a copy of its pieces; one that came whole was published as it is.
@@ -88,7 +88,8 @@ impl<B: Backing> ObjectEngine<B> {
         let Some(bytes) = self.gather(id, ranges).await? else { return Ok(Next::Again) };
         let key = Key { id, name: self.backing.name(Purpose::File) };
         self.ask_once_done(ObjectRequest::Put(key, bytes)).await?;
-        let place = ObjectCommand::Place { object: key.name, bytes: length };
+        let from = ranges.to_vec();
+        let place = ObjectCommand::Place { object: key.name, bytes: length, from };
         let placed = self.change(id, place).await?;
         if placed.events.is_empty() {
             self.delete(key).await;
@@ -124,7 +125,8 @@ impl<B: Backing> ObjectEngine<B> {
         match stored {
             Ok(ObjectAnswer::Part(etag)) => {
                 let generation = current.number;
-                let compose = ObjectCommand::Compose { generation, cell, etag, instead_of };
+                let from = ranges;
+                let compose = ObjectCommand::Compose { generation, cell, etag, instead_of, from };
                 self.change(id, compose).await?;
                 Ok(Next::Rest)
             }

@@ -15,6 +15,7 @@ impl<B: Backing> ObjectEngine<B> {
     pub(super) async fn begin_sealing(
         &self,
         id: TicketId,
+        view: &View,
         current: &Generation,
     ) -> Result<Next, ObjectChangeError> {
         let orphans = match self.backing.orphan_rule() {
@@ -23,8 +24,7 @@ impl<B: Backing> ObjectEngine<B> {
                 match self.ask_again(ObjectRequest::ListParts(multipart(id, current))).await {
                     Ok(ObjectAnswer::Parts(listed)) => orphans(current, &listed),
                     Err(ObjectError::Gone) => {
-                        let view = self.view(id).await?;
-                        return self.multipart_is_gone(id, &view, current).await;
+                        return self.multipart_is_gone(id, view, current).await;
                     }
                     Ok(_) => return Err(ObjectError::Unsure.into()),
                     Err(error) => return Err(error.into()),
@@ -80,7 +80,7 @@ impl<B: Backing> ObjectEngine<B> {
             None => ObjectCommand::Lose(Missing::Multipart { generation }),
             Some(layout) => match view.upload.upload().length() {
                 Some(length) if view.upload.awaits_publish() && layout.is_file(length) => {
-                    ObjectCommand::Place { object: current.object, bytes }
+                    ObjectCommand::Place { object: current.object, bytes, from: Vec::new() }
                 }
                 Some(_) | None => ObjectCommand::Sealed { generation, bytes },
             },
@@ -122,7 +122,7 @@ impl<B: Backing> ObjectEngine<B> {
         }
         let fresh = self.view(id).await?;
         match fresh.upload.pieces().current().filter(|it| it.number == current.number) {
-            Some(current) => self.begin_sealing(id, current).await,
+            Some(current) => self.begin_sealing(id, &fresh, current).await,
             None => Ok(Next::Again),
         }
     }
