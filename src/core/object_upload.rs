@@ -468,10 +468,9 @@ impl ObjectUpload {
             && match missing {
                 Missing::Object(name) => self.pieces.refers_to(*name),
                 Missing::Multipart { generation } => self.current(*generation).is_some(),
-                Missing::Part { generation, cell } => self
-                    .current(*generation)
-                    .and_then(|current| current.part(*cell))
-                    .is_some_and(|part| part.number.is_direct()),
+                Missing::Part { generation, cell } => {
+                    self.current(*generation).is_some_and(|current| current.part(*cell).is_some())
+                }
             }
     }
 }

@@ -138,7 +138,7 @@ pub enum Missing {
         /// Its number.
         generation: u32,
     },
-    /// A direct part: it has other content now.
+    /// A part: it has other content now. A composed one only where what it was a copy of is gone too.
     Part {
         /// The generation.
         generation: u32,

@@ -76,8 +76,9 @@ pub trait EventLog: Send + Sync {
         append: Append,
     ) -> impl Future<Output = Result<Appended, LogError>> + Send;
 
-    /// Takes or renews the leave to do background work for an upload; it ends by itself, by the log's clock. Answers
-    /// whether it was free. Saves work; nothing is made safe by it.
+    /// Takes or renews the leave to do background work for an upload; it ends by itself, by the log's clock, and is never
+    /// made shorter. Answers whether it was free. It keeps calls to the backend one at a time, and saves work; no byte
+    /// depends on it.
     fn hold(
         &self,
         id: TicketId,

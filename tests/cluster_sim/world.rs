@@ -217,6 +217,7 @@ impl World {
             Wire::Read(id, seen) => Answer::Read(Ok(self.log.read(id, seen))),
             Wire::Append(id, seen, append) => Answer::Appended(Ok(self.append(id, seen, append))),
             Wire::Hold(id, holder, time_ms) => {
+                self.note(|| format!("hold {holder} {time_ms}"));
                 let free = self.log.hold(id, holder, self.now_ms, time_ms);
                 Answer::Held(Ok(free || (self.plan.holds_are_void && self.truth(id).is_some())))
             }

@@ -22,11 +22,12 @@ impl<B: Backing> ObjectEngine<B> {
     ///
     /// Cancel: it may have been recorded; the call is then due again when the hold is over.
     pub async fn begin_call(&self, id: TicketId) -> Result<Option<Call>, ObjectChangeError> {
+        // From before the hold: whoever stands still behind it no longer has it.
+        let begin_before_ms = self.backing.local_ms() + CALL_BEGINS_WITHIN_MS;
         let held = self.backing.hold(id, self.server, self.tuning.call_hold).await;
         if !matches!(held, Ok(true)) {
             return Ok(None);
         }
-        let begin_before_ms = self.backing.local_ms() + CALL_BEGINS_WITHIN_MS;
         let begun = self.change(id, ObjectCommand::Upload(Command::BeginCall)).await?;
         let is_begun = begun
             .events

@@ -108,7 +108,8 @@ impl<B: Backing> ObjectEngine<B> {
                 continue;
             }
             let cell = part.number.cell();
-            if part.number.is_direct() {
+            let can_be_copied = view.upload.pieces().readable(part.extent).is_some();
+            if part.number.is_direct() || !can_be_copied {
                 let missing = Missing::Part { generation: current.number, cell };
                 self.change(id, ObjectCommand::Lose(missing)).await?;
             } else {

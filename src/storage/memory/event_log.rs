@@ -54,11 +54,15 @@ impl MemoryEventLog {
     /// Takes or renews the hold at `now_ms`; answers whether it was free.
     pub fn hold(&mut self, id: TicketId, holder: u64, now_ms: u64, time_ms: u64) -> bool {
         let Some(log) = self.logs.get_mut(&id) else { return false };
-        let free = log.hold.is_none_or(|(by, until)| by == holder || until <= now_ms);
-        if free {
-            log.hold = Some((holder, now_ms + time_ms));
-        }
-        free
+        let held = log.hold.filter(|(_, until)| *until > now_ms);
+        let own_until = match held {
+            Some((by, _)) if by != holder => return false,
+            Some((_, until)) => until,
+            None => 0,
+        };
+        // Other work of the same server may have taken it for longer.
+        log.hold = Some((holder, own_until.max(now_ms + time_ms)));
+        true
     }
 
     /// Removes the log, if nothing stands behind `seen`.
@@ -134,6 +138,7 @@ mod tests {
         assert!(log.hold(id, 1, 100, 50));
         assert!(!log.hold(id, 2, 149, 50));
         assert!(log.hold(id, 1, 149, 50));
+        assert!(log.hold(id, 1, 150, 5), "it does not become shorter");
         assert!(!log.hold(id, 2, 198, 50));
         assert!(log.hold(id, 2, 199, 50));
     }
