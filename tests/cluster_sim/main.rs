@@ -22,8 +22,10 @@ mod schedule;
 mod servers;
 mod world;
 
+use model::{SEEN, Seen};
 use mutation::Mutation;
 use schedule::Outcome;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -82,12 +84,16 @@ fn no_schedule_breaks_a_promise() {
     let count = number("CLUSTER_SIM_SCHEDULES").unwrap_or(SCHEDULES);
     let totals: [AtomicU64; 5] = Default::default();
     let broken = Mutex::new(Vec::new());
+    let seen: Mutex<BTreeMap<Seen, u64>> = Mutex::default();
     let began = Instant::now();
     run_all(from, count, fault(), |seed, outcome| {
         let counts =
             [outcome.trace.1, outcome.puts, outcome.kills, outcome.ghosts, outcome.finished];
         for (total, count) in totals.iter().zip(counts) {
             total.fetch_add(count, Ordering::Relaxed);
+        }
+        for (what, count) in outcome.seen {
+            *seen.lock().unwrap().entry(what).or_default() += count;
         }
         let mut broken = broken.lock().unwrap();
         broken.extend(outcome.violation.map(|what| format!("seed {seed}: {what}")));
@@ -100,8 +106,12 @@ fn no_schedule_breaks_a_promise() {
          {finished} uploads finished; {:.0} schedules a second",
         count as f64 / seconds
     );
+    let seen = seen.into_inner().unwrap();
+    println!("{seen:?}");
     let broken = broken.into_inner().unwrap();
     assert!(broken.is_empty(), "replay with CLUSTER_SIM_SEED=...:\n{}", broken.join("\n"));
+    let unseen: Vec<_> = SEEN.into_iter().filter(|what| !seen.contains_key(what)).collect();
+    assert!(unseen.is_empty() || count < SCHEDULES, "never happened: {unseen:?}");
 }
 
 /// A simulation that finds nothing proves nothing: each of these servers breaks a promise, and is found out.

@@ -56,9 +56,9 @@ impl Plan {
     pub(crate) fn of(dice: &mut Dice) -> Self {
         let uploads = (0..dice.of(&[1, 1, 1, 2]))
             .map(|_| UploadPlan {
-                bytes: dice.of(&[0, 3, 8, 13, 16, 20, 24, 30]),
+                bytes: dice.of(&[0, 3, 8, 13, 16, 20, 24, 30, 32, 41]),
                 clients: dice.between(1, 3),
-                actions: dice.between(1, 4),
+                actions: dice.between(1, 8),
                 may_cancel: dice.once_in(8),
                 tells_length: !dice.once_in(4),
                 removal: dice.of(&[Removal::Keep, Removal::RemoveWhenFinished]),
@@ -67,7 +67,7 @@ impl Plan {
         Self {
             servers: dice.of(&[2, 2, 3]),
             uploads,
-            steps: dice.of(&[60, 120, 250]),
+            steps: dice.of(&[60, 150, 400]),
             bucket: BucketRules {
                 orphans: dice.of(&[OrphanRule::Dropped, OrphanRule::Refused]),
                 etags: dice.of(&[Etags::OfContent, Etags::OfRequest]),

@@ -2,7 +2,7 @@
 //! a time without faults, in which everything must come to its end.
 
 use crate::clients::Client;
-use crate::model::Known;
+use crate::model::{Known, Seen};
 use crate::mutation::Mutation;
 use crate::network::Wire;
 use crate::plan::{IDLE, RETAIN};
@@ -21,6 +21,7 @@ use incoming::core::upload::Phase;
 use incoming::engine::objects::{Call, CallEnd};
 use incoming::storage::event_log::Tag;
 use incoming::storage::objects::{Key, ObjectRequest};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a schedule came to.
@@ -31,6 +32,7 @@ pub(crate) struct Outcome {
     pub(crate) finished: u64,
     pub(crate) ghosts: u64,
     pub(crate) kills: u64,
+    pub(crate) seen: BTreeMap<Seen, u64>,
 }
 
 pub(crate) struct Schedule {
@@ -79,6 +81,7 @@ pub(crate) fn run(seed: u64, loud: bool, mutation: Option<Mutation>) -> Outcome 
         finished: world.model.uploads.values().filter(finished).count() as u64,
         ghosts: schedule.ghosts,
         kills: schedule.kills,
+        seen: world.model.seen.clone(),
     }
 }
 
