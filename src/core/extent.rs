@@ -231,6 +231,13 @@ mod tests {
             }
             prop_assert_eq!(missing.bytes() + within.bytes(), len);
             prop_assert_eq!(set.bytes(), model.iter().filter(|b| **b).count() as u64);
+            let mut without = set.clone();
+            without.remove(probe);
+            prop_assert!(without.within(probe).is_empty());
+            prop_assert_eq!(without.bytes(), set.bytes() - within.bytes());
+            let mut again = without;
+            again.insert_all(&within);
+            prop_assert_eq!(&again, &set);
             prop_assert_eq!(set.contiguous_from_zero(), model.iter().take_while(|b| **b).count() as u64);
             let mut other = ExtentSet::new();
             for (start, len) in others {

@@ -27,6 +27,16 @@ pub(crate) struct SimBacking {
     pub(crate) mutation: Option<Mutation>,
 }
 
+/// Whether a server with this fault believes that it has recorded this, and has not.
+fn leaves_out(mutation: Mutation, append: &Append) -> bool {
+    append.events.iter().any(|event| match event {
+        ObjectEvent::Piece(PieceEvent::Claimed { .. }) => mutation == Mutation::ClaimNotRecorded,
+        ObjectEvent::Piece(PieceEvent::Released { .. }) => mutation == Mutation::ReleaseNotRecorded,
+        ObjectEvent::Upload(Event::CallBegun { .. }) => mutation == Mutation::CallNotRecorded,
+        _ => false,
+    })
+}
+
 /// Waits until the network delivers an answer.
 struct Reply {
     world: Arc<Mutex<World>>,
@@ -154,24 +164,7 @@ impl EventLog for SimBacking {
                 }
                 appended
             }
-            Some(Mutation::ClaimNotRecorded)
-                if pieces.iter().any(|it| matches!(it, PieceEvent::Claimed { .. })) =>
-            {
-                Ok(at)
-            }
-            Some(Mutation::ReleaseNotRecorded)
-                if pieces.iter().any(|it| matches!(it, PieceEvent::Released { .. })) =>
-            {
-                Ok(at)
-            }
-            Some(Mutation::CallNotRecorded)
-                if append
-                    .events
-                    .iter()
-                    .any(|it| matches!(it, ObjectEvent::Upload(Event::CallBegun { .. }))) =>
-            {
-                Ok(at)
-            }
+            Some(mutation) if leaves_out(mutation, &append) => Ok(at),
             Some(Mutation::OrphansNotRecorded) => {
                 let without = |event: &ObjectEvent| match event {
                     ObjectEvent::Piece(PieceEvent::Sealing { generation, .. }) => {

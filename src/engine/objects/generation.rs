@@ -72,10 +72,8 @@ impl<B: Backing> ObjectEngine<B> {
     ) -> Result<(), ObjectChangeError> {
         let key = Key { id, name: self.backing.name(Purpose::File) };
         // One that was begun without an answer is found and aborted at the end of the upload.
-        let begun = match self.ask_again(ObjectRequest::Begin(key)).await? {
-            ObjectAnswer::Begun(multipart) => multipart,
-            _ => return Err(ObjectError::Unsure.into()),
-        };
+        let answer = self.ask_again(ObjectRequest::Begin(key)).await?;
+        let ObjectAnswer::Begun(begun) = answer else { return Err(ObjectError::Unsure.into()) };
         let open = ObjectCommand::Open {
             generation: view.upload.pieces().next_generation(),
             object: key.name,

@@ -232,3 +232,103 @@ impl MemoryBucket {
         Ok(ObjectAnswer::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::piece_event::{ObjectName, Purpose};
+
+    fn key() -> Key {
+        let name = ObjectName { purpose: Purpose::File, random: [1; 16] };
+        Key { id: TicketId::from_random([2; 16]), name }
+    }
+
+    fn rules(orphans: OrphanRule) -> BucketRules {
+        let (etags, sizes) = (Etags::OfContent, PartSizes::Any);
+        BucketRules { orphans, etags, min_part_bytes: 5, sizes }
+    }
+
+    /// A bucket with one multipart upload that has these parts; answers them as a list too.
+    fn with_parts(
+        rules: BucketRules,
+        parts: &[(u32, &'static [u8])],
+    ) -> (MemoryBucket, Multipart, Vec<(PartNumber, Etag)>) {
+        let mut bucket = MemoryBucket::new(rules);
+        let Ok(ObjectAnswer::Begun(multipart)) = bucket.act(&ObjectRequest::Begin(key())) else {
+            panic!("not begun");
+        };
+        let mut list = Vec::new();
+        for (number, bytes) in parts {
+            let number = PartNumber::new(*number).unwrap();
+            let part = ObjectRequest::Part(multipart.clone(), number, Bytes::from_static(bytes));
+            let Ok(ObjectAnswer::Part(etag)) = bucket.act(&part) else { panic!("no part") };
+            list.push((number, etag));
+        }
+        (bucket, multipart, list)
+    }
+
+    #[test]
+    fn orphans_are_dropped_or_refused() {
+        let parts: [(u32, &[u8]); 3] = [(1, b"aaaaa"), (4, b"bbbbb"), (6, b"c")];
+        for rule in [OrphanRule::Dropped, OrphanRule::Refused] {
+            let (mut bucket, multipart, mut list) = with_parts(rules(rule), &parts);
+            let all = list.clone();
+            list.remove(1);
+            let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), list));
+            match rule {
+                OrphanRule::Dropped => assert_eq!(completed, Ok(ObjectAnswer::Done)),
+                OrphanRule::Refused => {
+                    assert_eq!(completed, Err(ObjectError::InvalidPart));
+                    let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), all));
+                    assert_eq!(completed, Ok(ObjectAnswer::Done));
+                }
+            }
+            let late =
+                ObjectRequest::Part(multipart.clone(), PartNumber::new(2).unwrap(), Bytes::new());
+            assert_eq!(bucket.act(&late), Err(ObjectError::Gone), "nothing joins an object");
+        }
+    }
+
+    /// Why only cells of full size are sent directly: see `Grid::direct_cell`.
+    #[test]
+    fn a_short_orphan_in_the_middle_is_there_for_ever() {
+        let parts: [(u32, &[u8]); 3] = [(1, b"aaaaa"), (3, b"b"), (4, b"b")];
+        let (mut bucket, multipart, list) = with_parts(rules(OrphanRule::Refused), &parts);
+        for left_out in 0..3 {
+            let mut list = list.clone();
+            list.remove(left_out);
+            let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), list));
+            assert_eq!(completed, Err(ObjectError::InvalidPart));
+        }
+        let completed = bucket.act(&ObjectRequest::Complete(multipart, list));
+        assert_eq!(completed, Err(ObjectError::Unusable("EntityTooSmall".into())));
+    }
+
+    #[test]
+    fn content_has_a_name_by_its_bytes_or_by_its_request() {
+        for etags in [Etags::OfContent, Etags::OfRequest] {
+            let of = BucketRules { etags, ..rules(OrphanRule::Dropped) };
+            let (mut bucket, multipart, list) = with_parts(of, &[(2, b"aaaaa"), (2, b"aaaaa")]);
+            let first = vec![list[0].clone()];
+            let completed = bucket.act(&ObjectRequest::Complete(multipart, first));
+            let expected = match etags {
+                Etags::OfContent => Ok(ObjectAnswer::Done),
+                Etags::OfRequest => Err(ObjectError::InvalidPart),
+            };
+            assert_eq!(completed, expected);
+        }
+    }
+
+    #[test]
+    fn one_size_for_all_but_the_last() {
+        let check = |parts: &[(u32, &'static [u8])], fits: bool| {
+            let of = BucketRules { sizes: PartSizes::Equal, ..rules(OrphanRule::Dropped) };
+            let (mut bucket, multipart, list) = with_parts(of, parts);
+            assert_eq!(bucket.act(&ObjectRequest::Complete(multipart, list)).is_ok(), fits);
+        };
+        check(&[(1, b"aaaaaa"), (3, b"aaaaaa"), (6, b"a")], true);
+        check(&[(1, b"aaaaaa"), (3, b"aaaaa"), (6, b"a")], false);
+        check(&[(1, b"aaaaaa"), (4, b"aaaaaaa")], false);
+        check(&[(2, b"a")], true);
+    }
+}
