@@ -20,6 +20,7 @@ pub mod host;
 pub mod id;
 pub mod limits;
 pub mod name;
+pub mod object_command;
 pub mod object_upload;
 pub mod piece_event;
 pub mod pieces;

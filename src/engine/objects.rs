@@ -18,7 +18,8 @@ pub use intake::Chunk;
 
 use crate::core::event::CallOutcome;
 use crate::core::id::TicketId;
-use crate::core::object_upload::{ObjectLimits, ObjectUpload};
+use crate::core::object_command::ObjectLimits;
+use crate::core::object_upload::ObjectUpload;
 use crate::core::piece_event::{ObjectEvent, ObjectName, Purpose};
 use crate::core::refusal::Refusal;
 use crate::core::time::Stamp;

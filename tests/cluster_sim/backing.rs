@@ -7,7 +7,7 @@ use crate::world::World;
 use incoming::core::event::Event;
 use incoming::core::grid::PartNumber;
 use incoming::core::id::TicketId;
-use incoming::core::object_upload::ObjectLimits;
+use incoming::core::object_command::ObjectLimits;
 use incoming::core::piece_event::{Etag, ObjectEvent, ObjectName, Piece, PieceEvent, Purpose};
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::engine::objects::Backing;

@@ -11,20 +11,23 @@
 #![allow(clippy::unwrap_used)]
 
 mod backing;
+mod calls;
 mod clients;
 #[path = "../sim/dice.rs"]
 mod dice;
+mod faults;
 mod model;
 mod mutation;
 mod network;
 mod plan;
 mod schedule;
+mod seen;
 mod servers;
 mod world;
 
-use model::{SEEN, Seen};
 use mutation::Mutation;
 use schedule::Outcome;
+use seen::{SEEN, Seen};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,7 @@
 use crate::dice::Dice;
 use incoming::core::event::Removal;
 use incoming::core::limits::Limits;
-use incoming::core::object_upload::ObjectLimits;
+use incoming::core::object_command::ObjectLimits;
 use incoming::engine::objects::ObjectTuning;
 use incoming::storage::memory::bucket::{BucketRules, Etags, PartSizes};
 use incoming::storage::objects::OrphanRule;

@@ -2,19 +2,17 @@
 //! a time without faults, in which everything must come to its end.
 
 use crate::clients::Client;
-use crate::model::{Known, Seen};
+use crate::model::Known;
 use crate::mutation::Mutation;
 use crate::network::Wire;
 use crate::plan::{IDLE, RETAIN};
+use crate::seen::Seen;
 use crate::servers::{Done, Ended, ServerState, Servers, Work};
 use crate::world::World;
 use incoming::core::callback::CallbackUrl;
-use incoming::core::command::Command;
-use incoming::core::event::{
-    CallOutcome, DigestRequest, Event, Notice, Removal, Ticket, TicketFile,
-};
+use incoming::core::event::{DigestRequest, Event, Ticket, TicketFile};
 use incoming::core::id::TicketId;
-use incoming::core::object_upload::{ObjectCommand, ObjectUpload};
+use incoming::core::object_upload::ObjectUpload;
 use incoming::core::piece_event::{ObjectEvent, Purpose};
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Phase;
@@ -38,14 +36,14 @@ pub(crate) struct Outcome {
 pub(crate) struct Schedule {
     pub(crate) servers: Servers,
     pub(crate) clients: Vec<Client>,
-    ids: Vec<TicketId>,
+    pub(crate) ids: Vec<TicketId>,
     /// Calls that were recorded, and are to be made.
-    calls: Vec<(usize, TicketId, Call)>,
+    pub(crate) calls: Vec<(usize, TicketId, Call)>,
     /// Calls under way, until when, and how they end.
-    ends: Vec<(usize, TicketId, u64, CallEnd)>,
+    pub(crate) ends: Vec<(usize, TicketId, u64, CallEnd)>,
     pub(crate) is_rough: bool,
     ghosts: u64,
-    kills: u64,
+    pub(crate) kills: u64,
 }
 
 /// Steps without faults after which everything must have come to rest.
@@ -90,7 +88,7 @@ impl Schedule {
         self.servers.world.lock().unwrap()
     }
 
-    fn violated(&self) -> bool {
+    pub(crate) fn violated(&self) -> bool {
         self.world().violated().is_some()
     }
 
@@ -263,59 +261,6 @@ impl Schedule {
         })
     }
 
-    /// The first byte of a call, or its end.
-    fn make_call(&mut self) {
-        let which = self.world().dice.below(self.calls.len() as u64);
-        let (server, id, call) = self.calls.swap_remove(usize::try_from(which).unwrap());
-        match self.servers.all[server].state {
-            ServerState::Paused => return self.calls.push((server, id, call)),
-            ServerState::Dead => return,
-            ServerState::Runs => {}
-        }
-        let engine = Arc::clone(&self.servers.all[server].engine);
-        let local_ms = incoming::engine::objects::Backing::local_ms(engine.backing());
-        if local_ms > call.begin_before_ms {
-            return;
-        }
-        let mut world = self.world();
-        let judged = judge_call(&mut world, id, server as u64, call);
-        world.check(judged);
-        let deaf = world.plan.deaf_backend;
-        let again = world.dice.once_in(4);
-        let sent = world.model.known(id).calls_sent;
-        let end = if deaf && sent >= 2 {
-            world.model.known(id).gave_up = true;
-            CallEnd::GivenUp("no answer".into())
-        } else if deaf || again {
-            CallEnd::Open(CallOutcome::Retry("no answer".into()))
-        } else if world.dice.once_in(6) {
-            CallEnd::Open(CallOutcome::Wait)
-        } else {
-            world.model.known(id).settled = true;
-            CallEnd::Settled
-        };
-        // It lasts a while, but no longer than its deadline.
-        let until = world.now_ms + world.dice.of(&[0, 3_000, 55_000]);
-        world.model.known(id).calling.push((server as u64, until));
-        drop(world);
-        self.ends.push((server, id, until, end));
-    }
-
-    /// A call comes to its end, if one does now.
-    fn end_call(&mut self) {
-        let now = self.world().now_ms;
-        let runs = |server: usize| self.servers.all[server].state == ServerState::Runs;
-        let due = self.ends.iter().position(|(server, _, until, _)| *until <= now && runs(*server));
-        let Some((server, id, until, end)) = due.map(|which| self.ends.swap_remove(which)) else {
-            return;
-        };
-        self.world().model.known(id).calling.retain(|it| *it != (server as u64, until));
-        let ended = self.servers.begin(server, id, Work::Change, |engine| async move {
-            Done::Plain(engine.end_call(id, end).await)
-        });
-        self.ended(ended);
-    }
-
     fn ghost_acts(&mut self) {
         let mut world = self.world();
         let (objects, appends) = (world.bucket.ghosts() as u64, world.network.ghosts.len() as u64);
@@ -334,121 +279,6 @@ impl Schedule {
         }
         drop(world);
         self.ghosts += 1;
-    }
-
-    /// What becomes of processes, of the log and of what lies in the bucket, behind everybody's back.
-    fn machine(&mut self) {
-        if !self.is_rough {
-            return;
-        }
-        let (every, set_back, losses) = {
-            let world = self.world();
-            (world.plan.machine_in, world.plan.set_back, world.plan.losses)
-        };
-        if every != 0 && self.world().dice.once_in(every / 4) {
-            let count = self.servers.all.len() as u64;
-            let server = usize::try_from(self.world().dice.below(count)).unwrap();
-            let state = self.servers.all[server].state;
-            let kills = self.world().dice.once_in(2);
-            self.world().note(|| format!("server {server}, {state:?}, kill {kills}"));
-            match state {
-                ServerState::Runs if kills => self.kill(server),
-                ServerState::Runs => self.servers.all[server].state = ServerState::Paused,
-                ServerState::Paused => self.servers.all[server].state = ServerState::Runs,
-                ServerState::Dead => self.servers.restart(server),
-            }
-        }
-        let id = self.world().dice.of(&self.ids);
-        if set_back && self.world().dice.once_in(10) {
-            self.set_log_back(id);
-        }
-        if losses && self.world().dice.once_in(10) {
-            self.lose(id);
-        }
-        self.stray(id);
-    }
-
-    fn kill(&mut self, server: usize) {
-        self.kills += 1;
-        let cut_off = self.servers.kill(server);
-        for work in cut_off {
-            self.cut_off(work);
-        }
-        self.calls.retain(|(of, _, _)| *of != server);
-        self.ends.retain(|(of, _, _, _)| *of != server);
-        for known in self.world().model.uploads.values_mut() {
-            known.calling.retain(|(of, _)| *of != server as u64);
-        }
-    }
-
-    /// A failover has lost the last appends.
-    fn set_log_back(&self, id: TicketId) {
-        let mut world = self.world();
-        let takes_bytes = world.truth(id).is_some_and(ObjectUpload::takes_bytes);
-        let Some(head) = world.log.head(id).filter(|_| takes_bytes) else { return };
-        let seq = world.dice.between(1, head.seq);
-        world.note(|| format!("the log is set back to {seq}"));
-        world.log.set_back(id, seq);
-        let incoming::storage::event_log::LogRead::More(all) = world.log.read(id, None) else {
-            return;
-        };
-        let mut events = all.iter().flat_map(|append| append.events.iter());
-        let Some(ObjectEvent::Upload(Event::Created(ticket))) = events.next() else { return };
-        let mut truth = ObjectUpload::new((**ticket).clone());
-        events.for_each(|event| truth.apply(event));
-        world.model.set_back(id, truth);
-    }
-
-    /// The store loses an object, or somebody's rule aborts a multipart upload.
-    fn lose(&self, id: TicketId) {
-        let mut world = self.world();
-        if !world.truth(id).is_some_and(ObjectUpload::takes_bytes) {
-            return;
-        }
-        world.model.known(id).may_lose = true;
-        let multipart = world.bucket.multiparts().into_iter().find(|it| it.key.id == id);
-        // What counts: an object that is lost just before its record is lost to whoever asks for it, the backend too.
-        let counts = |key: &Key| {
-            let truth = world.truth(id).filter(|_| key.id == id);
-            truth.is_some_and(|truth| truth.pieces().refers_to(key.name))
-        };
-        let key = world.bucket.keys().into_iter().find(counts);
-        let aborts = world.dice.once_in(2);
-        let request = match (multipart, key) {
-            (Some(multipart), _) if aborts => ObjectRequest::Abort(multipart),
-            (_, Some(key)) => ObjectRequest::Delete(key),
-            (_, None) => return,
-        };
-        world.note(|| "lost:".to_owned());
-        drop(world.ask(&request));
-    }
-
-    /// A client cancels, an operator has a handover tried again.
-    fn stray(&mut self, id: TicketId) {
-        let running = self.servers.running();
-        if running.is_empty() {
-            return;
-        }
-        let command = {
-            let mut world = self.world();
-            let phase = world.truth(id).map(|truth| truth.upload().phase().clone());
-            let may_cancel = self.clients.iter().any(|it| it.id == id && it.plan.may_cancel);
-            match phase {
-                Some(Phase::New | Phase::Uploading) if may_cancel && world.dice.once_in(6) => {
-                    world.model.known(id).cancel_asked = true;
-                    let notice = world.dice.of(&[Notice::Due, Notice::NotDue]);
-                    Command::Cancel { reason: "asked".into(), notice }
-                }
-                Some(Phase::Failed { .. }) if world.dice.once_in(3) => Command::Retry,
-                _ => return,
-            }
-        };
-        let server = self.world().dice.of(&running);
-        let ended = self.servers.begin(server, id, Work::Change, |engine| async move {
-            let changed = engine.change(id, ObjectCommand::Upload(command)).await;
-            Done::Plain(changed.map(|_| ()))
-        });
-        self.ended(ended);
     }
 
     /// Without faults: servers run, ghosts come, clients send what is missing. Then nothing may be left over.
@@ -535,27 +365,4 @@ fn describe(known: &Known) -> String {
         upload.length(),
         known.truth.pieces().current()
     )
-}
-
-fn judge_call(world: &mut World, id: TicketId, server: u64, call: Call) -> Result<(), String> {
-    let (now, void) = (world.now_ms, world.plan.holds_are_void);
-    let file =
-        call.object.map(|name| world.bucket.object(Key { id, name }).map(|held| held.to_vec()));
-    let known = world.model.known(id);
-    known.calls_sent += 1;
-    if known.calls_sent > known.calls_begun {
-        return Err("a call without a record".into());
-    }
-    if now > known.last_begun_ms + 5000 {
-        return Err("a call long after its record".into());
-    }
-    if known.calling.iter().any(|(of, until)| *of != server && *until > now) && !void {
-        return Err("two calls at once".into());
-    }
-    let removed = known.truth.upload().ticket().removal == Removal::RemoveWhenFinished
-        && matches!(known.truth.upload().phase(), Phase::Finished { .. });
-    match file {
-        Some(file) if file != known.file() && !removed => Err("handed over another file".into()),
-        _ => Ok(()),
-    }
 }

@@ -4,13 +4,14 @@ use crate::dice::Dice;
 use crate::model::Model;
 use crate::network::{Answer, Network, Pending, Wire};
 use crate::plan::Plan;
+use bytes::Bytes;
 use incoming::core::grid::PartNumber;
 use incoming::core::id::TicketId;
 use incoming::core::object_upload::ObjectUpload;
 use incoming::storage::event_log::{Append, Appended, LogError, Seen};
 use incoming::storage::memory::bucket::MemoryBucket;
 use incoming::storage::memory::event_log::MemoryEventLog;
-use incoming::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
+use incoming::storage::objects::{Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest};
 use std::collections::BTreeMap;
 
 pub(crate) struct World {
@@ -128,6 +129,15 @@ impl World {
     pub(crate) fn recorded_numbers(&self, id: TicketId) -> Vec<PartNumber> {
         let current = self.truth(id).and_then(|truth| truth.pieces().current());
         current.into_iter().flat_map(|current| current.parts()).map(|part| part.number).collect()
+    }
+
+    /// A request that overwrites a direct part that counts, as none of ours does.
+    pub(crate) fn foreign_part(&self, id: TicketId) -> Option<ObjectRequest> {
+        let current = self.truth(id)?.pieces().current()?;
+        let part = current.parts().find(|part| part.number.is_direct())?;
+        let key = Key { id, name: current.object };
+        let multipart = Multipart { key, name: current.multipart.clone() };
+        Some(ObjectRequest::Part(multipart, part.number, Bytes::from_static(b"stranger")))
     }
 
     /// Requests that were given up and may still arrive.

@@ -4,7 +4,10 @@ use super::*;
 use crate::core::event::{DigestRequest, Removal, TicketFile};
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
+use crate::core::limits::Limits;
+use crate::core::pieces::ObjectRange;
 use crate::core::time::Timestamp;
+use std::time::Duration;
 
 const LIMITS: ObjectLimits = ObjectLimits {
     limits: Limits { max_chunk_bytes: None, max_upload_bytes: Some(1000) },
@@ -134,11 +137,11 @@ fn a_part_counts_whole_by_its_own_slot_or_not_at_all() {
         go(&mut upload, &count(vec![part(0)]));
         assert_eq!(upload.upload().received().bytes(), expected as u64);
     };
-    check(&|upload| drop(go(upload, &claim(0, 10, CLAIM))), 10);
+    check(&|upload| _ = go(upload, &claim(0, 10, CLAIM)), 10);
     check(&|_| {}, 0);
-    check(&|upload| drop(go(upload, &claim(0, 10, ClaimId(2)))), 0);
+    check(&|upload| _ = go(upload, &claim(0, 10, ClaimId(2))), 0);
     let seal = ObjectCommand::Seal { generation: 0, orphans: Vec::new() };
-    check(&|upload| drop((go(upload, &claim(0, 10, CLAIM)), go(upload, &seal))), 0);
+    check(&|upload| _ = (go(upload, &claim(0, 10, CLAIM)), go(upload, &seal)), 0);
     let first = |upload: &mut ObjectUpload| {
         go(upload, &claim(0, 10, CLAIM));
         go(upload, &count(vec![fragment(1, 3, 4)]));
@@ -228,7 +231,7 @@ fn a_generation_with_orphans_is_read_from() {
 fn what_is_lost_is_missing_again_where_nothing_else_holds_it() {
     let check = |prepare: &[ObjectCommand], missing: Missing, left: &[(u64, u64)]| {
         let mut upload = complete();
-        prepare.iter().for_each(|command| drop(go(&mut upload, command)));
+        prepare.iter().for_each(|command| _ = go(&mut upload, command));
         go(&mut upload, &ObjectCommand::Lose(missing));
         let left: Vec<_> = left.iter().map(|(start, end)| extent(*start, *end)).collect();
         assert_eq!(upload.upload().received().as_slice(), left);

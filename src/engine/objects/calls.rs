@@ -4,7 +4,7 @@ use super::{Backing, CallEnd, ObjectChangeError, ObjectEngine};
 use crate::core::command::Command;
 use crate::core::event::Event;
 use crate::core::id::TicketId;
-use crate::core::object_upload::ObjectCommand;
+use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{ObjectEvent, ObjectName};
 
 /// Leave to call the backend once.

@@ -2,7 +2,8 @@
 
 use super::{Backing, Changed, ObjectChangeError, ObjectEngine, View};
 use crate::core::id::TicketId;
-use crate::core::object_upload::{ObjectCommand, ObjectUpload};
+use crate::core::object_command::ObjectCommand;
+use crate::core::object_upload::ObjectUpload;
 use crate::core::piece_event::ObjectEvent;
 use crate::storage::event_log::{Append, Appended, LogRead, Seen, Tag};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use super::{Backing, ObjectChangeError, ObjectEngine};
 use crate::core::id::TicketId;
-use crate::core::object_upload::ObjectCommand;
+use crate::core::object_command::ObjectCommand;
 use crate::storage::event_log::Appended;
 use crate::storage::objects::{ObjectAnswer, ObjectRequest};
 use std::time::Duration;

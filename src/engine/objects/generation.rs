@@ -1,12 +1,11 @@
 //! Generations: multipart uploads that parts join. Beginning one, and leave to send its direct parts.
 
-use super::intake::Chunk;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::ExtentSet;
 use crate::core::grid::{Cell, Grid};
 use crate::core::id::TicketId;
-use crate::core::object_upload::ObjectCommand;
-use crate::core::piece_event::{ObjectEvent, PieceEvent, Purpose};
+use crate::core::object_command::ObjectCommand;
+use crate::core::piece_event::{ClaimId, ObjectEvent, PieceEvent, Purpose};
 use crate::core::pieces::Generation;
 use crate::storage::objects::{Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest};
 use std::collections::BTreeSet;
@@ -35,19 +34,19 @@ impl<B: Backing> ObjectEngine<B> {
         &self,
         id: TicketId,
         view: &View,
-        chunk: &Chunk,
+        claim: ClaimId,
         missing: &ExtentSet,
-        grid: Grid,
+        (grid, length): (Grid, Option<u64>),
     ) -> Result<Slots, ObjectChangeError> {
         let mut cut = missing.as_slice().iter().flat_map(|extent| grid.cut(*extent));
         let fills = cut.any(|extent| grid.direct_cell(extent).is_some());
-        if !fills || view.upload.is_small(grid, chunk.length) || !view.upload.takes_bytes() {
+        if !fills || view.upload.is_small(grid, length) || !view.upload.takes_bytes() {
             return Ok(Slots::default());
         }
         if view.upload.pieces().current().is_none() {
-            self.open_generation(id, view, chunk.length).await?;
+            self.open_generation(id, view, length).await?;
         }
-        let claim = ObjectCommand::Claim { claim: chunk.claim, extents: missing.clone() };
+        let claim = ObjectCommand::Claim { claim, extents: missing.clone() };
         let changed = self.change(id, claim).await?;
         let mut granted = Slots::default();
         for event in changed.events.iter() {

@@ -6,7 +6,7 @@ use crate::core::command::{At, BodyScope, Offer};
 use crate::core::extent::Extent;
 use crate::core::grid::Grid;
 use crate::core::id::TicketId;
-use crate::core::object_upload::{ObjectCommand, StoredPiece};
+use crate::core::object_command::{ObjectCommand, StoredPiece};
 use crate::core::piece_event::{ClaimId, Piece, Purpose};
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
 use bytes::Bytes;
@@ -48,7 +48,10 @@ impl<B: Backing> ObjectEngine<B> {
             let grid = view.upload.grid(chunk.length, &limits).map_err(refused)?;
             let slots = match &slots {
                 Some(slots) => slots,
-                None => slots.insert(self.slots(id, &view, &chunk, &missing, grid).await?),
+                None => {
+                    let sizes = (grid, chunk.length);
+                    slots.insert(self.slots(id, &view, chunk.claim, &missing, sizes).await?)
+                }
             };
             let is_small = view.upload.is_small(grid, chunk.length);
             let mut stored = Vec::new();

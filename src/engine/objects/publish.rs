@@ -8,7 +8,7 @@ use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::Extent;
 use crate::core::grid::Cell;
 use crate::core::id::TicketId;
-use crate::core::object_upload::ObjectCommand;
+use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{Etag, Missing, Purpose};
 use crate::core::pieces::{Generation, ObjectRange};
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};

@@ -5,7 +5,7 @@ use super::generation::multipart;
 use super::publish::Next;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::id::TicketId;
-use crate::core::object_upload::ObjectCommand;
+use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{Missing, Orphan};
 use crate::core::pieces::{Generation, Layout};
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, OrphanRule};
