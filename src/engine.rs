@@ -42,19 +42,22 @@ use crate::core::time::Uptime;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::files::Files;
 use crate::storage::local::journal_files::JournalFiles;
-use crate::storage::local::slow_disk::SlowDisk;
-use crate::storage::local::space::Space;
+use crate::storage::local::storage::{LocalOptions, LocalStorage};
+use crate::storage::store::Store;
 use arc_swap::ArcSwap;
 use clock::Clock;
 use options::Options;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
     options: ArcSwap<Options>,
-    store: Arc<dyn Files>,
+    store: Arc<dyn Store>,
+    local: Arc<LocalStorage>,
+    files: Arc<dyn Files>,
     journals: Arc<dyn JournalFiles>,
     clock: Arc<dyn Clock>,
     count: clock::Count,
@@ -67,11 +70,8 @@ pub struct Engine {
     catalog: catalog::Catalog,
     /// What the startup scan has still to do.
     scan: scan::Scan,
-    space: Space,
     stats: stats::Stats,
     blocking: Blocking,
-    /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
-    slow_disk: SlowDisk,
     /// What the disk is asked by those who look after the server.
     probes: health::HealthProbes,
     /// Turns at reading published files for their digests.
@@ -91,37 +91,42 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over what lies in `store` and `journals`. Reads no journal: uploads are loaded
+    /// An engine over what lies in `files` and `journals`. Reads no journal: uploads are loaded
     /// when they are asked for, and by [`Engine::sweep`].
     pub fn new(
         options: Options,
-        store: Arc<dyn Files>,
+        files: Arc<dyn Files>,
         journals: Arc<dyn JournalFiles>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Self::with_blocking(options, store, journals, clock, Blocking::Threads)
+        Self::with_blocking(options, files, journals, clock, Blocking::Threads)
     }
 
     /// As [`Engine::new`], with blocking work done where `blocking` says.
     pub fn with_blocking(
         options: Options,
-        store: Arc<dyn Files>,
+        files: Arc<dyn Files>,
         journals: Arc<dyn JournalFiles>,
         clock: Arc<dyn Clock>,
         blocking: Blocking,
     ) -> Arc<Self> {
         let count = clock::Count::resume(&*journals, &*clock);
+        let local = LocalOptions {
+            min_free_bytes: options.min_free_bytes,
+            waiting_bytes: options.waiting_bytes,
+            first_stretch_bytes: options.tuning.first_stretch_bytes,
+        };
+        let local = LocalStorage::new(Arc::clone(&files), local, blocking.clone());
+        let local = Arc::new(local);
+        let store = Arc::clone(&local) as Arc<dyn Store>;
         Arc::new(Self {
             started: count.from(),
             count,
-            space: Space::new(options.min_free_bytes),
-            slow_disk: SlowDisk::new(
-                tokio::time::Instant::now(),
-                options.waiting_bytes,
-                blocking.clone(),
-            ),
             options: ArcSwap::from_pointee(options),
+            stats: stats::Stats::new(store.syncs()),
             store,
+            local,
+            files,
             journals,
             clock,
             registry: registry::Registry::default(),
@@ -130,7 +135,6 @@ impl Engine {
             timers: timers::Timers::default(),
             catalog: catalog::Catalog::default(),
             scan: scan::Scan::default(),
-            stats: stats::Stats::default(),
             blocking,
             probes: health::HealthProbes::default(),
             hashing: tokio::sync::Semaphore::new(delivery::hash::HASHING),
@@ -161,7 +165,7 @@ impl Engine {
             waiting_bytes: before.waiting_bytes,
             ..options.clone()
         };
-        self.space.keep_free(fixed.min_free_bytes);
+        self.store.keep_free(fixed.min_free_bytes);
         let sooner = [
             (before.max_idle, fixed.max_idle),
             (before.retain_finished, fixed.retain_finished),
@@ -171,6 +175,16 @@ impl Engine {
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
         self.outbox.retune(confirm.0, confirm.1, || self.options.store(Arc::new(fixed)));
         self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
+    }
+
+    /// Has storage run a round of work, to its end though nobody waits; `None` where it panicked.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.store.run(Box::pin(async move { drop(sender.send(work.await)) }));
+        receiver.await.ok()
     }
 
     /// What has been counted since the start.

@@ -7,3 +7,7 @@
 pub mod local;
 pub mod location;
 pub mod memory;
+pub mod promised;
+pub mod rounds;
+pub mod store;
+pub mod syncs;

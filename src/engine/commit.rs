@@ -15,36 +15,38 @@ use super::queue::{Op, PendingCommit, Queued};
 use crate::core::command::Command;
 use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::rounds::Weight;
 use group::{CommitError, Committed, GroupCommit};
+use std::future::Future;
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::task::{Context, Waker};
 
-/// Which thread a group commit runs on.
+/// Where a commit queue runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Thread {
-    /// An async worker: only group commits that need no sync.
-    Worker,
-    /// A blocking thread.
-    Blocking,
+    /// Where the operation was submitted: only group commits that are quick.
+    Submitter,
+    /// Where storage runs its rounds.
+    Storage,
 }
 
 impl Engine {
     /// Submits an operation to the commit queue of `handle`. It happens, or is refused, even if the answer is
     /// never waited for.
     pub(super) fn submit(self: &Arc<Self>, handle: &Arc<UploadHandle>, op: Op) -> PendingCommit {
-        let (pending, hop) = {
+        let (pending, weight) = {
             let mut state = handle.lock();
             let pending = state.queue.push(op);
             if state.queue.running {
                 return pending;
             }
             state.queue.running = true;
-            (pending, self.must_hop(&state.upload, &state.queue.waiting))
+            (pending, self.weight(&state.upload, &state.queue.waiting))
         };
-        if hop {
-            self.hop(handle)
+        if self.store.is_quick(weight) {
+            self.run_here(handle);
         } else {
-            self.run_queue(handle, Thread::Worker)
+            self.hop(handle);
         }
         pending
     }
@@ -65,41 +67,56 @@ impl Engine {
         }
     }
 
-    fn hop(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
-        let token = self.tracker.token();
-        self.blocking.spawn(move || {
-            engine.run_queue(&handle, Thread::Blocking);
-            drop(token);
-        });
+    fn run_here(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        let mut run = Box::pin(self.run_queue(handle, Thread::Submitter));
+        if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(run);
+        }
     }
 
-    /// Whether a group commit of these operations syncs or renames, or may wait for the disk at its records alone.
-    fn must_hop(&self, upload: &Upload, waiting: &[Queued]) -> bool {
-        if self.slow_disk.is_slow(Instant::now()) {
-            return true;
-        }
+    fn hop(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        self.store.run(Box::pin(self.run_queue(handle, Thread::Storage)));
+    }
+
+    /// What a group commit of these operations waits for.
+    fn weight(&self, upload: &Upload, waiting: &[Queued]) -> Weight {
         let (mut more, mut length) = (0, upload.length());
         for queued in waiting {
             match &queued.op {
                 Op::Change(Command::Store { extents, length: given, .. }) => {
                     if self.options().ack == Durability::Durable {
-                        return true;
+                        return Weight::Syncs;
                     }
                     more += extents.bytes();
                     length = length.or(*given);
                 }
                 Op::Change(_) | Op::Publish | Op::NoteSync { .. } | Op::Expire | Op::Forget => {
-                    return true;
+                    return Weight::Syncs;
                 }
             }
         }
         // Together they may complete the file, and then it is published.
-        upload.awaits_publish() || length.is_some_and(|all| upload.received().bytes() + more >= all)
+        let complete = length.is_some_and(|all| upload.received().bytes() + more >= all);
+        if upload.awaits_publish() || complete { Weight::Syncs } else { Weight::Writes }
     }
 
-    fn run_queue(self: &Arc<Self>, handle: &Arc<UploadHandle>, thread: Thread) {
-        let _abandoned = AbandonedByPanic(handle);
+    /// Commits what waits, until nothing does. Runs to its end: whoever submitted something may be gone.
+    fn run_queue(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+        thread: Thread,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        // From now on, though it may not have begun: a stop waits for it.
+        let token = self.tracker.token();
+        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
+        async move {
+            engine.commit_all(handle, thread).await;
+            drop(token);
+        }
+    }
+
+    async fn commit_all(self: Arc<Self>, handle: Arc<UploadHandle>, thread: Thread) {
+        let _abandoned = AbandonedByPanic(&handle);
         loop {
             let compact = handle.may_compact();
             let queued = {
@@ -108,25 +125,30 @@ impl Engine {
                     state.queue.running = false;
                     return;
                 }
-                let hop = compact || self.must_hop(&state.upload, &state.queue.waiting);
-                if thread == Thread::Worker && hop {
+                let weight = match compact {
+                    true => Weight::Syncs,
+                    false => self.weight(&state.upload, &state.queue.waiting),
+                };
+                if thread == Thread::Submitter && !self.store.is_quick(weight) {
                     drop(state);
-                    return self.hop(handle);
+                    return self.hop(&handle);
                 }
                 if compact { Vec::new() } else { std::mem::take(&mut state.queue.waiting) }
             };
             if compact {
-                self.compact(handle);
+                self.compact(&handle);
                 continue;
             }
-            match thread {
-                Thread::Worker => self.slow_disk.run_here(|| self.commit_group(handle, queued)),
-                Thread::Blocking => self.commit_group(handle, queued),
-            }
+            self.commit_group(&handle, queued, thread).await;
         }
     }
 
-    fn commit_group(self: &Arc<Self>, handle: &Arc<UploadHandle>, queued: Vec<Queued>) {
+    async fn commit_group(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+        queued: Vec<Queued>,
+        thread: Thread,
+    ) {
         let before = {
             let state = handle.lock();
             let refused = if state.forgotten {
@@ -140,12 +162,13 @@ impl Engine {
             }
             Arc::clone(&state.upload)
         };
-        let group = GroupCommit { engine: self, handle, before: &before, options: self.options() };
-        match group.run(queued.iter().map(|queued| &queued.op)) {
+        let group =
+            GroupCommit { engine: self, handle, before: &before, options: self.options(), thread };
+        match group.run(&queued).await {
             Ok(Committed { upload: after, answers }) => {
-                self.applied(handle, &before, &after, context_of(&queued, &answers));
+                self.applied(handle, &before, &after, context_of(&queued, &answers)).await;
                 if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
-                    self.forget_if_due(handle, &after);
+                    self.forget_if_due(handle, &after).await;
                 }
                 for (queued, answer) in queued.into_iter().zip(answers) {
                     queued.answer(answer.map_err(ChangeError::Refused));
@@ -157,7 +180,7 @@ impl Engine {
                         // No client need come back for it.
                         self.reschedule(handle.id);
                     }
-                    self.applied(handle, &before, &reached, None);
+                    self.applied(handle, &before, &reached, None).await;
                 }
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(handle, fault.clone());
@@ -168,7 +191,7 @@ impl Engine {
     }
 
     /// Swaps in the new state, which is durable now, and sees to what follows from it.
-    fn applied(
+    async fn applied(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
         before: &Upload,
@@ -179,7 +202,8 @@ impl Engine {
         self.stats.acknowledged_bytes.inc_by(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
         if over {
-            handle.seal();
+            handle.part.seal().await;
+            handle.part.close();
         }
         let changed = over || acknowledged > 0 || after.phase() != before.phase();
         {
@@ -191,13 +215,12 @@ impl Engine {
             state.touched = self.uptime();
             if over {
                 state.claims.fence_all();
-                state.blob = None;
                 state.unsynced_bytes = 0;
             }
         }
         // Only now: what is enqueued is read from the state.
         if changed {
-            self.follow_up(handle.id, before, after, context);
+            self.follow_up(handle.id, before, after, context).await;
         }
         let stands = after.phase().state();
         handle.stands.send_if_modified(|before| std::mem::replace(before, stands) != stands);

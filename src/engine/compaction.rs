@@ -157,7 +157,7 @@ fn next_try(bytes: u64) -> u64 {
 
 /// Whether a journal says of an upload in memory what is known of it.
 fn says(state: &JournalState, handle: &UploadHandle, engine: &Engine) -> bool {
-    let read = state.clone().seen_in(engine.store.run()).upload;
+    let read = state.clone().seen_in(engine.files.run()).upload;
     let held = &handle.lock().upload;
     read.received() == held.received()
         && (read.length(), read.sha256()) == (held.length(), held.sha256())

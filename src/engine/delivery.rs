@@ -305,9 +305,9 @@ impl Engine {
         handle: &Arc<UploadHandle>,
         upload: &Upload,
     ) -> Result<File, ChangeError> {
-        let (engine, id) = (Arc::clone(self), handle.id);
-        let found = self.ask_store(move || engine.store.published(id)).await?;
-        if found.is_some() {
+        let id = handle.id;
+        let found = self.store.published(id).await;
+        if found.map_err(|error| ChangeError::store(hash::FILE, error))?.is_some() {
             return Ok(File::There);
         }
         if upload.was_called() && !upload.removes_file() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 impl Engine {
     /// What follows from a change that has just been recorded.
-    pub(super) fn follow_up(
+    pub(super) async fn follow_up(
         self: &Arc<Self>,
         id: TicketId,
         before: &Upload,
@@ -24,7 +24,7 @@ impl Engine {
             self.count(before, after);
             self.catalog.set(id, after.phase().state());
             log(id, before, after, context);
-            self.clean_up(id, after);
+            self.clean_up(id, after).await;
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
                 self.timers.set(id, self.due(after));
             }
@@ -80,12 +80,12 @@ impl Engine {
         }
     }
 
-    /// Whether a recorded end has released bytes that are still there. Blocks, briefly.
-    pub(super) fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
+    /// Whether a recorded end has released bytes that are still there.
+    pub(super) async fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
         match upload.phase() {
-            Phase::Cancelled { .. } => !matches!(self.store.open(id), Ok(None)),
+            Phase::Cancelled { .. } => self.store.has_part(id).await,
             Phase::Finished { .. } if upload.removes_file() => {
-                !matches!(self.store.published(id), Ok(None))
+                !matches!(self.store.published(id).await, Ok(None))
             }
             Phase::New
             | Phase::Uploading
@@ -95,11 +95,11 @@ impl Engine {
         }
     }
 
-    /// Removes the bytes that a recorded end has released. Blocks, briefly.
-    pub(super) fn clean_up(&self, id: TicketId, upload: &Upload) {
+    /// Removes the bytes that a recorded end has released.
+    pub(super) async fn clean_up(&self, id: TicketId, upload: &Upload) {
         let removed = match upload.phase() {
-            Phase::Cancelled { .. } => self.store.discard(id),
-            Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id),
+            Phase::Cancelled { .. } => self.store.discard(id).await,
+            Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id).await,
             Phase::New
             | Phase::Uploading
             | Phase::HandingOver(_)

@@ -4,6 +4,7 @@ use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
 use crate::storage::local::files;
 use crate::storage::local::log::LogError;
+use crate::storage::store::StoreError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -156,9 +157,9 @@ impl LookupError {
 }
 
 impl TransferError {
-    /// An error of the disk while doing `what`.
-    pub(super) fn disk(what: &str, error: &io::Error) -> Self {
-        ChangeError::disk(what, error).into()
+    /// What a store did not do, while doing `what`.
+    pub(super) fn store(what: &str, error: StoreError) -> Self {
+        ChangeError::store(what, error).into()
     }
 }
 
@@ -172,14 +173,22 @@ impl ChangeError {
         }
     }
 
-    /// An error of the disk: full, not to be opened now, or failed while doing `what`.
-    pub(super) fn disk(what: &str, error: &io::Error) -> Self {
-        if files::is_full(error) {
-            Self::NoSpace
-        } else if files::is_exhausted(error) {
-            Self::Exhausted
-        } else {
-            Self::Fault(Fault::new(what, error))
+    /// What a store did not do, while doing `what`.
+    pub(super) fn store(what: &str, error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace => Self::NoSpace,
+            StoreError::Exhausted => Self::Exhausted,
+            StoreError::Fault(error) => Self::Fault(Fault::new(what, &error)),
+        }
+    }
+}
+
+impl From<StoreError> for TicketError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace => Self::NoSpace,
+            StoreError::Exhausted => Self::Exhausted,
+            StoreError::Fault(error) => Self::Fault(Fault::new("writing the ticket", &error)),
         }
     }
 }

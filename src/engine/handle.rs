@@ -13,12 +13,10 @@ use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
-use crate::storage::local::files::PartFile;
 use crate::storage::local::log::Log;
-use bytes::Bytes;
-use std::io;
+use crate::storage::store::Part;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 /// An upload that somebody has asked for.
@@ -27,9 +25,8 @@ pub(super) struct UploadHandle {
     state: Mutex<State>,
     /// The journal's end; locked by the thread that runs the commit queue, and by no other for long.
     pub(super) log: Mutex<Log>,
-    /// Set before the part is published or removed; a writer holds it for reading, so
-    /// nothing is written to a part that is no longer one.
-    pub(super) sealed: RwLock<bool>,
+    /// Its bytes, while they arrive.
+    pub(super) part: Arc<dyn Part>,
     /// Where the upload stands: what long polls wait for. Sent only where that changes.
     pub(super) stands: watch::Sender<StateName>,
     /// Its chunks in flight.
@@ -59,7 +56,6 @@ pub(super) struct State {
     pub(super) upload: Arc<Upload>,
     pub(super) claims: Claims,
     pub(super) queue: CommitQueue,
-    pub(super) blob: Option<Arc<dyn PartFile>>,
     /// The disk failed this upload: nothing more is written until a restart.
     pub(super) fault: Option<Fault>,
     /// When somebody last asked; lets idle uploads leave memory.
@@ -77,7 +73,8 @@ pub(super) struct State {
 }
 
 impl UploadHandle {
-    pub(super) fn new(id: TicketId, upload: Upload, log: Log, now: Uptime) -> Arc<Self> {
+    pub(super) fn new(upload: Upload, part: Arc<dyn Part>, log: Log, now: Uptime) -> Arc<Self> {
+        let id = upload.ticket().id;
         let journal_bytes = AtomicU64::new(log.end());
         let stands = watch::Sender::new(upload.phase().state());
         Arc::new(Self {
@@ -90,7 +87,6 @@ impl UploadHandle {
                 upload: Arc::new(upload),
                 claims: Claims::default(),
                 queue: CommitQueue::default(),
-                blob: None,
                 fault: None,
                 touched: now,
                 unsynced_bytes: 0,
@@ -99,7 +95,7 @@ impl UploadHandle {
                 forgotten: false,
             }),
             log: Mutex::new(log),
-            sealed: RwLock::new(false),
+            part,
             stands,
             chunks: Gauge::default(),
             passing: Gauge::default(),
@@ -140,33 +136,6 @@ impl UploadHandle {
     /// Whether the journal has grown so far that it may have to be replaced, and can be.
     pub(super) fn may_compact(&self) -> bool {
         self.journal_bytes() > self.compact_at.load(Ordering::Relaxed) && !self.is_syncing()
-    }
-
-    /// Writes frames to the part, unless it is sealed: `None`. Blocks.
-    pub(super) fn write(
-        &self,
-        blob: &dyn PartFile,
-        frames: &[Bytes],
-        offset: u64,
-    ) -> Option<io::Result<()>> {
-        let _open = self.open()?;
-        Some(blob.write_at(frames, offset))
-    }
-
-    /// Leave to change the part, as long as it is held; `None` where it is sealed. Never waits: where
-    /// the lock is not to be had, sealing has begun.
-    pub(super) fn open(&self) -> Option<RwLockReadGuard<'_, bool>> {
-        self.sealed.try_read().ok().filter(|sealed| !**sealed)
-    }
-
-    /// Seals the part: waits for writes under way and lets no other begin. Blocks.
-    pub(super) fn seal(&self) {
-        *self.sealed.write().expect("no holder of this lock panics") = true;
-    }
-
-    /// Lets writes begin again. Blocks, briefly.
-    pub(super) fn unseal(&self) {
-        *self.sealed.write().expect("no holder of this lock panics") = false;
     }
 
     /// The commit queue ended by a panic: nothing more is taken.

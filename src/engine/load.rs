@@ -33,10 +33,10 @@ impl Engine {
             match JournalState::read_whole(source, id, self.uptime()).map_err(read)? {
                 Ok(read) => read,
                 Err(error @ (Unreadable::Unborn | Unreadable::Blank)) => {
-                    let part = self.store.open(id);
+                    let part = self.files.open(id);
                     let part =
                         part.map_err(|error| LookupError::opening("opening the part", &error))?;
-                    let placed = self.store.published(id);
+                    let placed = self.files.published(id);
                     let placed =
                         placed.map_err(|error| LookupError::opening("opening the file", &error))?;
                     let beside = Siblings { part: part.is_some(), published: placed.is_some() };
@@ -49,12 +49,12 @@ impl Engine {
                 Err(error) => return Err(unreadable(error)),
             };
         let compaction = self.compaction_of(id, &state, tail);
-        let mut replayed = state.seen_in(self.store.run());
+        let mut replayed = state.seen_in(self.files.run());
         if !tail.is_torn_record() {
             // Nothing is written over what lies behind before something has to be appended; it is noted at a later load.
             replayed.uncounted = None;
         }
-        integrity::check(&*self.store, id, &replayed.upload).map_err(
+        integrity::check(&*self.files, id, &replayed.upload).map_err(
             |mismatch| match mismatch {
                 Mismatch::Unreadable(error) => LookupError::opening("stored bytes", &error),
                 mismatch @ (Mismatch::Short { .. } | Mismatch::NoPart) => {

@@ -182,10 +182,10 @@ impl Engine {
     /// Takes an upload into memory whose journal was just read. Only under [`Loads::exclusive`]: then
     /// nobody has appended to that journal since.
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<UploadHandle> {
-        let log = Log::of(id, &replayed, self.store.run());
+        let log = Log::of(id, &replayed, self.files.run());
         let publish = replayed.upload.awaits_publish();
         self.register(id, &replayed.upload);
-        let handle = UploadHandle::new(id, replayed.upload, log, self.uptime());
+        let handle = UploadHandle::new(replayed.upload, self.store.part(id), log, self.uptime());
         handle.compact_at(self.options().tuning.compact_bytes);
         handle.lock().unsynced_bytes = replayed.unsynced_bytes;
         self.registry.lock().handles.insert(id, Arc::clone(&handle));

@@ -131,8 +131,8 @@ impl Engine {
     }
 
     /// The end of retention: what is left of an upload goes, its journal last. Called by its commit queue,
-    /// so that nothing changes meanwhile. Blocks.
-    pub(super) fn forget_if_due(&self, handle: &UploadHandle, upload: &Upload) {
+    /// so that nothing changes meanwhile.
+    pub(super) async fn forget_if_due(&self, handle: &UploadHandle, upload: &Upload) {
         let failed = matches!(upload.phase(), Phase::Failed { .. });
         let over = failed
             || matches!(
@@ -143,8 +143,8 @@ impl Engine {
             return;
         }
         let id = handle.id;
-        self.clean_up(id, upload);
-        if failed && let Err(error) = self.store.withdraw(id) {
+        self.clean_up(id, upload).await;
+        if failed && let Err(error) = self.store.withdraw(id).await {
             return tracing::error!(upload = %id.short(), %error, "could not delete the file of a failed handover");
         }
         handle.lock().forgotten = true;

@@ -8,10 +8,10 @@
 use super::Engine;
 use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
+use super::transfer::Detached;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use std::collections::{BTreeSet, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -149,7 +149,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let listed = self.blocking.spawn(move || {
             // Parts first: a part is made only after its journal.
-            let parts = engine.store.parts()?;
+            let parts = engine.files.parts()?;
             Ok((parts, engine.journals.list()?))
         });
         listed.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
@@ -168,10 +168,14 @@ impl Engine {
 
     async fn scan_all(self: &Arc<Self>, ids: &[TicketId]) {
         for some in ids.chunks(SCAN_CHUNK) {
-            let (engine, work) = (Arc::clone(self), some.to_vec());
-            let work =
-                self.blocking.spawn(move || work.into_iter().for_each(|id| engine.try_scan(id)));
-            if let Err(error) = work.await {
+            let (engine, ids) = (Arc::clone(self), some.to_vec());
+            let scanned = self.detached(async move {
+                for id in ids {
+                    engine.try_scan(id).await;
+                }
+            });
+            if scanned.await.is_none() {
+                let error = "it was lost";
                 tracing::error!(%error, "startup scan: could not load some uploads; trying again later");
                 some.iter().filter(|id| !self.timers.holds(**id)).for_each(|id| {
                     self.scan.postpone(*id);
@@ -182,10 +186,11 @@ impl Engine {
         }
     }
 
-    /// Scans an upload, or keeps it for another time and says so once. Blocks.
-    fn try_scan(self: &Arc<Self>, id: TicketId) {
+    /// Scans an upload, or keeps it for another time and says so once.
+    async fn try_scan(self: &Arc<Self>, id: TicketId) {
         // A bug that one upload brings out leaves the others alone.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.scan_upload(id)));
+        let engine = Arc::clone(self);
+        let outcome = Detached::new(async move { engine.scan_upload(id).await }).await;
         if let Ok(Ok(())) = outcome {
             return self.scan.scanned(id);
         }
@@ -208,20 +213,20 @@ impl Engine {
     }
 
     /// First sight of an upload after a start. Blocks.
-    fn scan_upload(self: &Arc<Self>, id: TicketId) -> Result<(), ScanError> {
+    async fn scan_upload(self: &Arc<Self>, id: TicketId) -> Result<(), ScanError> {
         if self.timers.holds(id) {
-            return self.clean_up_asked_for(id);
+            return self.clean_up_asked_for(id).await;
         }
         let exclusive = self.loads.exclusive(id);
         if self.timers.holds(id) {
             drop(exclusive);
-            return self.clean_up_asked_for(id);
+            return self.clean_up_asked_for(id).await;
         }
         let mut loaded = match self.load(id) {
             Ok(loaded) => loaded,
             Err(LookupError::Unknown) => {
                 // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
-                if let Err(error) = self.store.discard(id) {
+                if let Err(error) = self.store.discard(id).await {
                     tracing::error!(upload = %id.short(), %error, "could not delete orphan part");
                 } else {
                     self.remove_journal(id);
@@ -236,7 +241,7 @@ impl Engine {
         let upload = loaded.replayed.upload.clone();
         let in_memory = upload.awaits_publish() || loaded.replayed.unsynced_bytes > 0;
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
-        let leaves_bytes = self.leaves_bytes(id, &upload);
+        let leaves_bytes = self.leaves_bytes(id, &upload).await;
         // A journal that is much too large is replaced now, so that the next load has less to read.
         if (in_memory || leaves_bytes || matches!(loaded.compaction, Compaction::Due(_)))
             && let Err(error) = self.make_durable(id, &mut loaded)
@@ -256,14 +261,14 @@ impl Engine {
             }
         }
         if leaves_bytes {
-            self.clean_up(id, &upload);
+            self.clean_up(id, &upload).await;
         }
         Ok(())
     }
 
     /// A request was faster than the startup scan; what its end released is still to go.
     /// Blocks.
-    fn clean_up_asked_for(&self, id: TicketId) -> Result<(), ScanError> {
+    async fn clean_up_asked_for(&self, id: TicketId) -> Result<(), ScanError> {
         let upload = match self.registry.loaded(id) {
             Some(handle) => handle.upload(),
             None => match self.load(id) {
@@ -273,7 +278,7 @@ impl Engine {
                 Err(LookupError::Fault(fault)) => return Err(ScanError::Unreadable(fault)),
             },
         };
-        self.clean_up(id, &upload);
+        self.clean_up(id, &upload).await;
         Ok(())
     }
 
@@ -283,7 +288,7 @@ impl Engine {
         let work = self.blocking.spawn(move || {
             if matches!(engine.journals.read(id), Ok(None)) {
                 tracing::info!(upload = %id.short(), "deleting orphan part");
-                let _ = engine.store.discard(id);
+                let _ = engine.files.discard(id);
             }
         });
         let _ = work.await;

@@ -6,7 +6,7 @@ use super::Engine;
 use super::error::Fault;
 use super::handle::UploadHandle;
 use super::queue::{Op, PendingCommit};
-use crate::storage::local::files::is_exhausted;
+use crate::storage::store::StoreError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ impl Engine {
         if is_due {
             let (engine, handle, token) =
                 (Arc::clone(self), Arc::clone(handle), self.tracker.token());
-            self.blocking.spawn(move || {
+            self.store.run(Box::pin(async move {
                 let _token = token;
-                drop(engine.sync_now(&handle));
-            });
+                drop(engine.sync_now(&handle).await);
+            }));
         }
     }
 
@@ -42,49 +42,40 @@ impl Engine {
     /// Makes the bytes of one upload durable, and its journal say so. What fails has been logged.
     pub(super) async fn sync_written(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
         let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
-        let noted = self.blocking.spawn(move || engine.sync_now(&handle)).await;
-        if let Ok(Some(noted)) = noted {
+        let noted = self.detached(async move { engine.sync_now(&handle).await }).await;
+        if let Some(Some(noted)) = noted {
             let _ = noted.done().await;
         }
     }
 
-    /// Syncs the part and has the journal note it. Blocks; `None` where there was nothing to do or
-    /// the disk failed.
-    fn sync_now(self: &Arc<Self>, handle: &Arc<UploadHandle>) -> Option<PendingCommit> {
-        let (held, unsynced_bytes) = {
+    /// Syncs the part and has the journal note it. `None` where there was nothing to do or the disk failed.
+    async fn sync_now(self: &Arc<Self>, handle: &Arc<UploadHandle>) -> Option<PendingCommit> {
+        let unsynced_bytes = {
             let mut state = handle.lock();
             if state.unsynced_bytes == 0 || state.fault.is_some() {
                 return None;
             }
             state.synced_at = self.uptime();
-            (state.blob.clone(), std::mem::take(&mut state.unsynced_bytes))
-        };
-        let failed = |error: &std::io::Error| {
-            self.latch(handle, Fault::new("sync of the part", error));
-            None
-        };
-        let blob = match held.map_or_else(|| self.store.open(handle.id), |blob| Ok(Some(blob))) {
-            Ok(blob) => blob?,
-            Err(error) if is_exhausted(&error) => {
-                // Another time: nothing has failed.
-                handle.lock().unsynced_bytes += unsynced_bytes;
-                return None;
-            }
-            Err(error) => return failed(&error),
+            std::mem::take(&mut state.unsynced_bytes)
         };
         let (before, syncing) = {
             let file = handle.log.lock().expect("no holder of this lock panics");
             (file.end(), handle.begin_sync())
         };
-        // Held until the outcome is known: a publish waits for it, and then sees the fault. Where
-        // one has begun, it syncs the part itself.
-        let sealed = handle.open()?;
-        match self.stats.disk_syncs.during(|| blob.sync(), |_| true) {
-            Ok(()) => {
-                drop(sealed);
-                Some(self.submit(handle, Op::NoteSync { before, _syncing: syncing }))
+        // A publish waits until the outcome is known, and then sees the fault. Where one has begun, it syncs the part
+        // itself.
+        match handle.part.flush().await {
+            Ok(true) => Some(self.submit(handle, Op::NoteSync { before, _syncing: syncing })),
+            Ok(false) => None,
+            Err(StoreError::Exhausted) => {
+                // Another time: nothing has failed.
+                handle.lock().unsynced_bytes += unsynced_bytes;
+                None
             }
-            Err(error) => failed(&error),
+            Err(error) => {
+                self.latch(handle, Fault::new("sync of the part", &error));
+                None
+            }
         }
     }
 }

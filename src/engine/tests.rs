@@ -193,7 +193,7 @@ async fn a_newer_request_takes_over_and_the_prefix_stays() {
     assert!(matches!(first.await.unwrap(), Err(TransferError::Superseded)));
     assert_eq!(second.state, StateName::HandingOver);
     let mut content = String::new();
-    engine.store.read(id, 0).unwrap().read_to_string(&mut content).unwrap();
+    engine.files.read(id, 0).unwrap().read_to_string(&mut content).unwrap();
     assert_eq!(content, "helXXXXXXX", "the prefix of the first is immutable");
     drop(send);
 }
@@ -294,7 +294,7 @@ async fn a_handover_is_called_until_done_and_not_again() {
     engine.end_call(id, CallResult::Done).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
     assert!(begin(&engine, id).await.is_none());
-    assert_eq!(engine.store.published(id).unwrap(), None, "removed when finished");
+    assert_eq!(engine.files.published(id).unwrap(), None, "removed when finished");
     assert!(matches!(
         engine.cancel(id, "x".into(), Notice::Due).await,
         Err(ChangeError::Refused(Refusal::UploadOver(_)))
@@ -347,7 +347,7 @@ async fn a_failed_sync_is_a_fault_even_if_it_says_that_the_disk_is_full() {
             machine.store.fail(None);
             let still = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
             assert!(matches!(still, Err(TransferError::Fault(_))), "{ack:?} {step:?} {still:?}");
-            assert_eq!(engine.store.published(id).unwrap(), None, "nothing is published over it");
+            assert_eq!(engine.files.published(id).unwrap(), None, "nothing is published over it");
         }
     }
 }

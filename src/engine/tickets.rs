@@ -100,10 +100,10 @@ impl Engine {
         let engine = Arc::clone(self);
         let token = self.tracker.token();
         let context = RequestContext::current();
-        let written = self.blocking.spawn(move || {
+        let written = self.detached(async move {
             let _token = token;
             // Here, where nobody's leaving can interrupt it.
-            let written = engine.create_journal(&ticket);
+            let written = engine.create_journal(&ticket).await;
             match &written {
                 Ok(()) => {
                     slot.keep();
@@ -122,17 +122,18 @@ impl Engine {
             }
             written
         });
-        let lost = |error| TicketError::Fault(Fault::new("writing the ticket", &error));
-        written.await.map_err(lost)?
+        let lost = TicketError::Fault(Fault("writing the ticket: it was lost".into()));
+        written.await.unwrap_or(Err(lost))
     }
 
-    fn create_journal(&self, ticket: &Ticket) -> Result<(), TicketError> {
+    async fn create_journal(&self, ticket: &Ticket) -> Result<(), TicketError> {
         let sync = match self.options().ack {
             Durability::Durable => SyncWhen::Now,
             Durability::Written => SyncWhen::Later,
         };
-        let reserved = self.space.reserve(&*self.store, 0).map_err(LogError::Fault)?;
-        let _reserved = reserved.ok_or(TicketError::NoSpace)?;
+        if !self.store.has_room().await? {
+            return Err(TicketError::NoSpace);
+        }
         let create = || log::create(&*self.journals, ticket, sync);
         match sync {
             SyncWhen::Now => self.stats.disk_syncs.during(create, is_fault)?,

@@ -1,8 +1,9 @@
 //! One group commit of a commit queue: data sync, decisions, records, record sync, publish, in this order.
 //!
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
-//! ends the upload's writes. Blocks.
+//! ends the upload's writes.
 
+use super::Thread;
 use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
 use crate::core::refusal::Refusal;
@@ -11,8 +12,7 @@ use crate::engine::Engine;
 use crate::engine::error::{ChangeError, Fault};
 use crate::engine::handle::UploadHandle;
 use crate::engine::options::Options;
-use crate::engine::queue::Op;
-use crate::storage::local::files::is_full;
+use crate::engine::queue::{Op, Queued};
 use crate::storage::local::format::record::Record;
 use crate::storage::local::log::LogError;
 use std::sync::Arc;
@@ -44,22 +44,20 @@ pub(super) struct GroupCommit<'a> {
     pub(super) before: &'a Arc<Upload>,
     /// The settings of all of it.
     pub(super) options: Arc<Options>,
+    pub(super) thread: Thread,
 }
 
 impl GroupCommit<'_> {
     /// Data sync, decisions, records, record sync, publish: in this order.
-    pub(super) fn run<'t>(
-        &self,
-        ops: impl Iterator<Item = &'t Op> + Clone,
-    ) -> Result<Committed, CommitError> {
-        self.sync_data(ops.clone())?;
+    pub(super) async fn run(&self, queued: &[Queued]) -> Result<Committed, CommitError> {
+        self.sync_data(queued).await?;
         let now = self.engine.now();
         // Copied with the first event that changes it.
         let mut staged = Arc::clone(self.before);
         let mut records = Vec::new();
         let mut answers = Vec::new();
-        for op in ops {
-            let decided = match op {
+        for queued in queued {
+            let decided = match &queued.op {
                 Op::Change(command) => staged.decide(command, now, &self.options.limits),
                 Op::Expire => match self.engine.expiry(self.handle, &staged) {
                     Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
@@ -80,13 +78,14 @@ impl GroupCommit<'_> {
         }
         if staged.awaits_publish() {
             // From here on nobody writes; a fault that was noted meanwhile is seen.
-            self.handle.seal();
-            if let Some(fault) = self.handle.lock().fault.clone() {
+            self.handle.part.seal().await;
+            let fault = self.handle.lock().fault.clone();
+            if let Some(fault) = fault {
                 return Err(ChangeError::Fault(fault).into());
             }
             if self.options.ack == Durability::Written && !records.is_empty() {
                 // The rename must not be ahead of a record that the bytes are durable.
-                self.sync_part()?;
+                self.sync_part().await?;
                 records.push(Record::Synced { before: u64::MAX });
             }
         }
@@ -96,41 +95,29 @@ impl GroupCommit<'_> {
             if let Err(error) = self.append(&records, sync) {
                 if staged.awaits_publish() && !self.before.awaits_publish() {
                     // The file is not complete after all: its last bytes come again.
-                    self.handle.unseal();
+                    self.handle.part.unseal();
                 }
                 return Err(error.into());
             }
         }
         if staged.awaits_publish() {
-            staged = self.publish(staged)?;
+            staged = self.publish(staged).await?;
         }
         Ok(Committed { upload: staged, answers })
     }
 
-    fn sync_data<'t>(&self, mut ops: impl Iterator<Item = &'t Op>) -> Result<(), ChangeError> {
-        let claims_durable = ops.any(|op| {
-            matches!(op, Op::Change(Command::Store { durability: Durability::Durable, .. }))
+    async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
+        let claims_durable = queued.iter().any(|queued| {
+            let Op::Change(Command::Store { durability, .. }) = &queued.op else { return false };
+            *durability == Durability::Durable
         });
-        if !claims_durable {
-            return Ok(());
-        }
-        self.sync_part()
+        if claims_durable { self.sync_part().await } else { Ok(()) }
     }
 
     /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
-    fn sync_part(&self) -> Result<(), ChangeError> {
-        let fault =
-            |error: std::io::Error| ChangeError::Fault(Fault::new("sync of the part", &error));
-        let held = self.handle.lock().blob.clone();
-        let blob = match held {
-            Some(blob) => Some(blob),
-            None => {
-                let opened = self.engine.store.open(self.handle.id);
-                opened.map_err(|error| ChangeError::opening("sync of the part", &error))?
-            }
-        };
-        let waits = &self.engine.stats.disk_syncs;
-        blob.map_or(Ok(()), |blob| waits.during(|| blob.sync(), |_| true).map_err(fault))
+    async fn sync_part(&self) -> Result<(), ChangeError> {
+        let synced = self.handle.part.sync().await;
+        synced.map_err(|error| ChangeError::store("sync of the part", error))
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -163,7 +150,10 @@ impl GroupCommit<'_> {
         let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
         let opened = log.open(&*self.engine.journals);
         opened.map_err(|error| ChangeError::opening("journal", &error))?;
-        let appended = log.append(records);
+        let appended = match self.thread {
+            Thread::Submitter => self.engine.local.slow_disk().run_here(|| log.append(records)),
+            Thread::Storage => log.append(records),
+        };
         let waits = &self.engine.stats.disk_syncs;
         let failed = |error: &LogError| matches!(error, LogError::Fault(_));
         let synced = |()| if sync { waits.during(|| log.sync(), failed) } else { Ok(()) };
@@ -176,13 +166,11 @@ impl GroupCommit<'_> {
     }
 
     /// Publishes the complete file. What was recorded up to here stands, whatever happens.
-    fn publish(&self, mut staged: Arc<Upload>) -> Result<Arc<Upload>, CommitError> {
+    async fn publish(&self, mut staged: Arc<Upload>) -> Result<Arc<Upload>, CommitError> {
         let length = staged.length().unwrap_or_default();
         let now = self.engine.now();
-        let store = &self.engine.store;
-        let publish = || store.publish(self.handle.id, length);
-        let placed = self.engine.stats.disk_syncs.during(publish, |error| !is_full(error));
-        let placed = placed.map_err(|error| ChangeError::disk("publish", &error));
+        let placed = self.handle.part.publish(length).await;
+        let placed = placed.map_err(|error| ChangeError::store("publish", error));
         let published = Event::Published { at: now };
         let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));
         match recorded {

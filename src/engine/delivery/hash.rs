@@ -3,11 +3,9 @@
 use crate::core::command::Command;
 use crate::core::id::TicketId;
 use crate::engine::Engine;
-use crate::engine::digest::PartialDigest;
-use crate::engine::error::{ChangeError, Fault};
+use crate::engine::error::ChangeError;
 use crate::engine::handle::UploadHandle;
-use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 impl Engine {
     /// Hashes the published file of `id` and records its digest.
@@ -32,52 +30,32 @@ impl Engine {
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
     ) -> Result<[u8; 32], ChangeError> {
-        let (id, mut hash, mut file) = (handle.id, handle.lock().prefix.take(), None);
+        let hash = handle.lock().prefix.take();
+        let mut reader = self.store.reader(handle.id, hash.end());
+        let hash = Arc::new(Mutex::new(Some(hash)));
         loop {
             let _turn = self.hashing.acquire().await.expect("turns at hashing are never closed");
-            let engine = Arc::clone(self);
-            let slice = self.ask_store(move || {
-                let mut reader = match file {
-                    Some(file) => file,
-                    None => engine.store.read(id, hash.end())?,
-                };
-                let mut buffer = vec![0; READ_BYTES];
-                for _ in 0..SLICE_BYTES / READ_BYTES {
-                    match reader.read(&mut buffer)? {
-                        0 => return Ok(Slice::Last(hash.finish())),
-                        count => hash.update(&buffer[..count]),
-                    }
+            let sunk = Arc::clone(&hash);
+            let sink = move |bytes: &[u8]| {
+                if let Some(hash) = &mut *sunk.lock().unwrap_or_else(PoisonError::into_inner) {
+                    hash.update(bytes);
                 }
-                Ok(Slice::More(hash, reader))
-            });
-            match slice.await? {
-                Slice::Last(sha256) => return Ok(sha256),
-                Slice::More(so_far, reader) => (hash, file) = (so_far, Some(reader)),
+            };
+            let slice = reader.next(SLICE_BYTES, Box::new(sink)).await;
+            match slice.map_err(|error| ChangeError::store(FILE, error))? {
+                Some(more) => reader = more,
+                None => break,
             }
         }
-    }
-
-    pub(in crate::engine) async fn ask_store<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T, ChangeError> {
-        match self.blocking.spawn(work).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
-            Err(error) => Err(ChangeError::Fault(Fault::new("the published file", &error))),
-        }
+        let hash =
+            hash.lock().unwrap_or_else(PoisonError::into_inner).take().expect("only this takes it");
+        Ok(hash.finish())
     }
 }
 
-/// What reading a slice of a file for its digest has come to.
-enum Slice {
-    Last([u8; 32]),
-    More(PartialDigest, Box<dyn Read + Send>),
-}
-
+/// What a fault is one of.
+pub(in crate::engine) const FILE: &str = "the published file";
 /// Files that are read for their digests at the same time.
 pub(in crate::engine) const HASHING: usize = 2;
-/// Bytes read at a time for the file's digest.
-const READ_BYTES: usize = 256 * 1024;
 /// Bytes read before other files have their turn: tens of milliseconds.
-const SLICE_BYTES: usize = 16 << 20;
+const SLICE_BYTES: u64 = 16 << 20;

@@ -15,14 +15,14 @@ use std::sync::atomic::AtomicBool;
 pub(super) fn grown(engine: &Engine, machine: &Machine, id: TicketId, records: u64) {
     let mut journal = machine.journals.live(id).unwrap();
     let at = engine.now();
-    encode(&Record::Run(engine.store.run()), &mut journal);
+    encode(&Record::Run(engine.files.run()), &mut journal);
     for byte in 0..records {
         let extent = Extent::new(byte, byte + 1).unwrap();
         let durability = Durability::Written;
         encode(&Record::Event(Event::Stored { at, extent, durability }), &mut journal);
     }
     machine.journals.create(id, &journal, SyncWhen::Now).unwrap();
-    let part = engine.store.create(id).unwrap();
+    let part = engine.files.create(id).unwrap();
     let bytes = Bytes::from(vec![7; usize::try_from(records).unwrap()]);
     part.write_at(&[bytes], 0).unwrap();
 }
@@ -261,8 +261,8 @@ async fn nothing_is_compacted_while_a_sync_is_under_way() {
     assert_eq!(engine.stats().compactions.get(), 1);
     let journal = machine.journals.live(id).unwrap();
     let read = |now| replay(&journal, id, now, engine.uptime()).unwrap().upload.received().bytes();
-    assert_eq!(read(engine.store.run()), 91);
-    let other = RunIdentity { boot: [9; 16], ..engine.store.run() };
+    assert_eq!(read(engine.files.run()), 91);
+    let other = RunIdentity { boot: [9; 16], ..engine.files.run() };
     assert!(read(other) <= 1, "what was only written stays unsure");
 }
 

@@ -58,7 +58,7 @@ async fn a_request_dropped_at_any_poll_is_counted() {
             let engine = machine.start(ack);
             let id = ticket(&engine).await;
             if slow {
-                engine.slow_disk.waited(SLOW_WRITE, tokio::time::Instant::now());
+                engine.local.slow_disk().waited(SLOW_WRITE, tokio::time::Instant::now());
             }
             {
                 let frames = body(&[b"he", b"llo"]);
@@ -74,7 +74,7 @@ async fn a_request_dropped_at_any_poll_is_counted() {
             assert_eq!(engine.stats.chunks_in_flight.value(), 0);
             let expected = if polls == 0 { vec![] } else { vec![(0, 5)] };
             assert_eq!(held(&engine, id).await, expected, "{ack:?} {slow} {polls}");
-            assert!(engine.slow_disk.permit(usize::MAX).await.is_some());
+            assert!(engine.local.slow_disk().permit(usize::MAX).await.is_some());
         }
     }
 }
@@ -170,7 +170,7 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
             async move { engine.retry(id).await }
         });
         engine.on_timer(id).await;
-        let file = |engine: &Arc<Engine>| engine.store.published(id).unwrap();
+        let file = |engine: &Arc<Engine>| engine.files.published(id).unwrap();
         match retry.await.unwrap() {
             Ok(()) => {
                 kept += 1;
@@ -225,7 +225,7 @@ async fn what_an_end_released_goes_also_where_somebody_asked_before_the_startup_
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Cancelled);
     let sweep = tokio::spawn(Arc::clone(&engine).sweep());
     let removed = async {
-        while engine.store.open(id).unwrap().is_some() {
+        while engine.files.open(id).unwrap().is_some() {
             tokio::task::yield_now().await;
         }
     };
@@ -258,7 +258,7 @@ async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_s
                     }
                 };
                 tokio::time::timeout(Duration::from_secs(20), removed).await.unwrap();
-                assert!(engine.store.open(id).unwrap().is_none());
+                assert!(engine.files.open(id).unwrap().is_none());
             }
             Durability::Durable => {
                 assert!(matches!(found, Err(LookupError::Fault(_))));
@@ -267,7 +267,7 @@ async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_s
         engine.draining().cancel();
         sweep.await.unwrap();
         if ack == Durability::Durable {
-            assert!(engine.store.open(id).unwrap().is_some(), "nothing of it is touched");
+            assert!(engine.files.open(id).unwrap().is_some(), "nothing of it is touched");
         }
     }
 }

@@ -21,7 +21,7 @@ async fn a_disk_that_hangs_stalls_nobody_else() {
         let engine = machine.start(ack);
         let (slow, quick) = (ticket(&engine).await, ticket(&engine).await);
         // A write has just had to wait, so that the next ones leave the worker; there is only one.
-        engine.slow_disk.waited(SLOW_WRITE, Instant::now());
+        engine.local.slow_disk().waited(SLOW_WRITE, Instant::now());
         machine.store.hold(Some((slow, step)));
         let stuck = tokio::spawn({
             let engine = Arc::clone(&engine);
@@ -45,8 +45,8 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
-    engine.slow_disk.waited(SLOW_WRITE, Instant::now());
-    let others = engine.slow_disk.permit(usize::MAX).await.unwrap();
+    engine.local.slow_disk().waited(SLOW_WRITE, Instant::now());
+    let others = engine.local.slow_disk().permit(usize::MAX).await.unwrap();
     let send = |bytes: &'static [u8]| {
         let engine = Arc::clone(&engine);
         tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
@@ -92,13 +92,13 @@ async fn nothing_is_set_aside_for_what_is_published() {
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
     let handle = engine.find(id).await.unwrap();
-    handle.seal();
+    handle.part.seal().await;
     let sent = engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await;
     assert!(matches!(sent, Err(TransferError::Superseded)), "{sent:?}");
-    handle.unseal();
+    handle.part.unseal();
     engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
     machine.store.fail(Some((Step::Allocate, io::ErrorKind::Other)));
-    handle.seal();
+    handle.part.seal().await;
     let sent = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
     assert!(matches!(sent, Err(TransferError::Superseded)), "it was not even tried: {sent:?}");
 }
@@ -180,7 +180,7 @@ async fn a_journal_that_sleeps_makes_the_disk_slow() {
         engine.receive(id, offer, None, body(&[b"hello"]))
     };
     ask(0, 5).await.unwrap();
-    assert!(engine.slow_disk.is_slow(Instant::now()));
+    assert!(engine.local.slow_disk().is_slow(Instant::now()));
     let extents = ExtentSet::of(Extent::new(5, 8).unwrap());
     let durability = Durability::Written;
     let store = Command::Store { extents, length: None, durability };

@@ -119,7 +119,7 @@ async fn issue_13_no_upload_ends_because_the_clock_is_set() {
         let engine = machine.start(Durability::Durable);
         all_as_they_were(&engine).await;
         assert_eq!(held(&engine, sent).await, [(0, 5)]);
-        assert_eq!(engine.store.published(failed).unwrap(), Some(5));
+        assert_eq!(engine.files.published(failed).unwrap(), Some(5));
         // And all of them end when they should, whatever the clock says by then.
         machine.clock.set(date);
         machine.clock.advance(Duration::from_secs(3601));
