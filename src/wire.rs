@@ -11,6 +11,8 @@ pub mod body;
 pub mod browser;
 pub mod content_digest;
 pub mod cors;
+#[allow(dead_code)] // Called by the dialects in which clients create uploads.
+pub mod create;
 mod dialect;
 pub mod doctor;
 pub mod forwarded;
@@ -36,6 +38,7 @@ use arc_swap::ArcSwap;
 use body::Room;
 use bytes::Bytes;
 use cors::Cors;
+use create::Creation;
 use dialect::Dialect;
 use doctor::Doctor;
 use forwarded::Client;
@@ -68,6 +71,19 @@ pub struct Options {
     pub access: Access,
     /// Whether the path doctor answers.
     pub doctor: bool,
+    /// Where clients reach `/incoming/frontend`, without a slash at its end; none: answers name paths.
+    pub frontend_url: Option<String>,
+    /// The web app that is asked for tickets of uploads which clients create; none: they create none.
+    pub creation: Option<Creation>,
+}
+
+impl Options {
+    #[allow(dead_code)]
+    /// The URL of something on the frontend, or its path where the URL is not known.
+    pub(super) fn frontend(&self, path: &str) -> String {
+        let front = self.frontend_url.as_deref().unwrap_or("/incoming/frontend");
+        format!("{front}/{path}")
+    }
 }
 
 /// Which paths a listener serves.
@@ -126,6 +142,8 @@ pub struct Wire {
     hooks: AdminHooks,
     doctor: Doctor,
     rooms: Rooms,
+    #[allow(dead_code)]
+    creations: create::Slots,
 }
 
 /// Memory for small bodies. Callers with a ticket, or with none, take nothing from the web apps' backends.
@@ -157,7 +175,14 @@ impl Wire {
     pub fn new(engine: Arc<Engine>, options: Options, hooks: AdminHooks) -> Arc<Self> {
         let (doctor, options) = (Doctor::new(&engine), ArcSwap::from_pointee(options));
         let rooms = Rooms { frontend: Room::new(ROOM_BYTES), backend: Room::new(ROOM_BYTES) };
-        Arc::new(Self { engine, options, hooks, doctor, rooms })
+        Arc::new(Self {
+            engine,
+            options,
+            hooks,
+            doctor,
+            rooms,
+            creations: create::Slots::default(),
+        })
     }
 
     /// Puts other settings in force, for requests from now on.

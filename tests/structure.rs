@@ -68,7 +68,8 @@ const LONG_FILES: [(&str, &str); 1] =
 const LAST_LINE: usize = 700;
 
 /// Files besides `wire/dialect/native/problem.rs` that name a status code, and why.
-const STATUS_FILES: [(&str, &str); 2] = [
+const STATUS_FILES: [(&str, &str); 3] = [
+    ("wire/create.rs", "the web app's status is passed on"),
     ("wire/assets.rs", "204 and 304 are no refusals"),
     ("wire/reply.rs", "204 of a preflight and 308 are no refusals"),
 ];

@@ -1,6 +1,6 @@
 //! Turns settings into the options of each module.
 
-use super::StartError;
+use super::{StartError, creation};
 use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
@@ -92,6 +92,8 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         chunk_size: settings.chunk_size,
         send_ahead: settings.send_ahead,
         doctor: settings.doctor,
+        frontend_url: settings.frontend_url.clone(),
+        creation: creation::creation(settings, callback_rules(settings)),
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {
             allow: settings.backend_allow_effective(),
@@ -142,9 +144,14 @@ pub(super) fn proxy_protocol(settings: &Settings, surface: Surface) -> Option<Ar
 
 /// The options of the client that calls backends.
 pub(super) fn client_options(settings: &Settings) -> client::Options {
+    client::Options { timeout: settings.handover_timeout, allow: callback_rules(settings) }
+}
+
+/// Who may be called.
+fn callback_rules(settings: &Settings) -> Vec<client::Rule> {
     let rules = settings.callback_allow.iter().map(|rule| match rule {
         CallbackRule::Host(host) => client::Rule::Host(host.clone()),
         CallbackRule::Net(net) => client::Rule::Net(*net),
     });
-    client::Options { timeout: settings.handover_timeout, allow: rules.collect() }
+    rules.collect()
 }

@@ -82,6 +82,7 @@ fn row(code: Code) -> Row {
         Code::ExpectationFailed => {
             (StatusCode::EXPECTATION_FAILED, "bad-request", 1, "Expectation not supported")
         }
+        Code::Refused => (StatusCode::FORBIDDEN, "refused", 18, "The web app refused"),
     };
     Row { status, word, number, title }
 }
@@ -89,16 +90,17 @@ fn row(code: Code) -> Row {
 /// A problem as problem+json, with how the upload stands where that is known.
 pub(in crate::wire) fn answer(problem: &Problem, upload: Option<&StatusBody>) -> Answer {
     let row = row(problem.code());
+    let status = problem.status_or(row.status);
     let body = ProblemBody {
         r#type: format!("/incoming/problems/{}", row.word),
         title: row.title,
-        status: row.status.as_u16(),
+        status: status.as_u16(),
         detail: problem.detail(),
         code: row.word,
         error_code: row.number,
         upload,
     };
-    let mut answer = problem.render(row.status, json(&body), "application/problem+json");
+    let mut answer = problem.render(status, json(&body), "application/problem+json");
     if let Some(status) = upload {
         status.add_headers(answer.headers_mut());
     }
