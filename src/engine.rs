@@ -1,20 +1,17 @@
 //! The use cases: everything the outside may do with uploads, and nothing about how it asked.
 //!
 //! Requests enter by [`tickets`], `transfer` (whose bytes go through [`chunk`]), [`status`] and [`verify`]. An upload
-//! is brought into memory by `registry` (which has its journal read by `load`) as an upload handle (`handle`). Every
-//! change of it waits in its commit queue (`queue`) and is decided, made durable and applied by a group commit
+//! is brought into memory by `registry` as an upload handle (`handle`). Every
+//! change of it waits in its commit queue (in its handle) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
 //! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
 //! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]).
 //!
 //! Absent: HTTP, sockets, the calls to backends.
 
-mod catalog;
 pub mod chunk;
 mod claims;
-pub mod clock;
 mod commit;
-mod compaction;
 pub mod context;
 pub mod deadline;
 pub mod delivery;
@@ -23,31 +20,27 @@ mod effects;
 pub mod error;
 mod handle;
 pub mod health;
-mod load;
 pub mod options;
-mod queue;
 mod registry;
 mod retention;
 mod scan;
 mod slots;
 pub mod stats;
 pub mod status;
-mod sync_point;
 pub mod tickets;
 mod timers;
 mod transfer;
 pub mod verify;
 
+use crate::core::time::Stamp;
 use crate::core::time::Uptime;
-use crate::storage::local::blocking::Blocking;
-use crate::storage::local::files::Files;
-use crate::storage::local::journal_files::JournalFiles;
-use crate::storage::local::storage::{LocalOptions, LocalStorage};
+use crate::storage::clock::Clock;
+use crate::storage::journal::Journal;
 use crate::storage::store::Store;
 use arc_swap::ArcSwap;
-use clock::Clock;
 use options::Options;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -56,22 +49,17 @@ use tokio_util::task::TaskTracker;
 pub struct Engine {
     options: ArcSwap<Options>,
     store: Arc<dyn Store>,
-    local: Arc<LocalStorage>,
-    files: Arc<dyn Files>,
-    journals: Arc<dyn JournalFiles>,
+    journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
-    count: clock::Count,
     /// The count at the start of this process.
     started: Uptime,
     registry: registry::Registry,
     loads: registry::Loads,
     outbox: delivery::outbox::Outbox,
     timers: timers::Timers,
-    catalog: catalog::Catalog,
     /// What the startup scan has still to do.
     scan: scan::Scan,
     stats: stats::Stats,
-    blocking: Blocking,
     /// What the disk is asked by those who look after the server.
     probes: health::HealthProbes,
     /// Turns at reading published files for their digests.
@@ -91,53 +79,28 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over what lies in `files` and `journals`. Reads no journal: uploads are loaded
-    /// when they are asked for, and by [`Engine::sweep`].
+    /// An engine over what lies in `store` and `journal`. Reads nothing: uploads are loaded when they are asked for, and
+    /// by [`Engine::sweep`].
     pub fn new(
         options: Options,
-        files: Arc<dyn Files>,
-        journals: Arc<dyn JournalFiles>,
+        store: Arc<dyn Store>,
+        journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Self::with_blocking(options, files, journals, clock, Blocking::Threads)
-    }
-
-    /// As [`Engine::new`], with blocking work done where `blocking` says.
-    pub fn with_blocking(
-        options: Options,
-        files: Arc<dyn Files>,
-        journals: Arc<dyn JournalFiles>,
-        clock: Arc<dyn Clock>,
-        blocking: Blocking,
-    ) -> Arc<Self> {
-        let count = clock::Count::resume(&*journals, &*clock);
-        let local = LocalOptions {
-            min_free_bytes: options.min_free_bytes,
-            waiting_bytes: options.waiting_bytes,
-            first_stretch_bytes: options.tuning.first_stretch_bytes,
-        };
-        let local = LocalStorage::new(Arc::clone(&files), local, blocking.clone());
-        let local = Arc::new(local);
-        let store = Arc::clone(&local) as Arc<dyn Store>;
         Arc::new(Self {
-            started: count.from(),
-            count,
+            started: journal.now(),
+            stats: stats::Stats::new(store.counted()),
             options: ArcSwap::from_pointee(options),
-            stats: stats::Stats::new(store.syncs()),
             store,
-            local,
-            files,
-            journals,
+            journal,
             clock,
             registry: registry::Registry::default(),
             loads: registry::Loads::default(),
             outbox: delivery::outbox::Outbox::default(),
             timers: timers::Timers::default(),
-            catalog: catalog::Catalog::default(),
             scan: scan::Scan::default(),
-            blocking,
             probes: health::HealthProbes::default(),
-            hashing: tokio::sync::Semaphore::new(delivery::hash::HASHING),
+            hashing: tokio::sync::Semaphore::new(delivery::HASHING),
             readers: verify::Readers::default(),
             passing: stats::Gauge::default(),
             polls: stats::Gauge::default(),
@@ -153,18 +116,12 @@ impl Engine {
         self.options.load_full()
     }
 
-    /// Puts other settings in force. What an acknowledgement promises, tuning and the memory for a slow disk stay
-    /// as they were at the start; chunks under way keep all settings they began with.
+    /// Puts other settings in force. What an acknowledgement promises and tuning stay as they were at the start; chunks under way keep all settings they began with.
     ///
     /// Where uploads now end earlier, each is looked at once more, soon; backends that said `wait` have the new time.
     pub fn retune(&self, options: &Options) {
         let before = self.options();
-        let fixed = Options {
-            ack: before.ack,
-            tuning: before.tuning,
-            waiting_bytes: before.waiting_bytes,
-            ..options.clone()
-        };
+        let fixed = Options { ack: before.ack, tuning: before.tuning, ..options.clone() };
         self.store.keep_free(fixed.min_free_bytes);
         let sooner = [
             (before.max_idle, fixed.max_idle),
@@ -185,6 +142,27 @@ impl Engine {
         let (sender, receiver) = oneshot::channel();
         self.store.run(Box::pin(async move { drop(sender.send(work.await)) }));
         receiver.await.ok()
+    }
+
+    /// How long servers have run on this storage.
+    fn uptime(&self) -> Uptime {
+        self.journal.now()
+    }
+
+    /// The present moment.
+    fn now(&self) -> Stamp {
+        Stamp { date: self.clock.date(), uptime: self.uptime() }
+    }
+
+    /// Writes the count of running time down now and then, for as long as it is polled: to the end of a stop, since a kill
+    /// may come until then. Dropping the future may lose what the last time would have written.
+    pub async fn keep_uptime(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(KEPT_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.journal.keep_time().await;
+        }
     }
 
     /// What has been counted since the start.
@@ -210,7 +188,7 @@ impl Engine {
         self.settled().await;
         self.sync_all_written().await;
         self.settled().await;
-        self.persist_uptime().await;
+        self.journal.keep_time().await;
     }
 
     /// Waits until every commit and transfer has ended. New ones may still begin; who calls this
@@ -220,6 +198,9 @@ impl Engine {
         self.tracker.wait().await;
     }
 }
+
+/// What a crash costs the count of running time, at most.
+const KEPT_EVERY: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,21 @@ fn imports_point_down() {
     });
 }
 
+/// A database or a bucket can be behind the same interfaces.
+#[test]
+fn the_engine_knows_no_local_disk() {
+    check("engine names the interfaces of storage alone, not storage::local", |file, found| {
+        if file.module != "engine" {
+            return;
+        }
+        for (number, line) in file.product() {
+            if line.contains("storage::local") || line.contains("storage::memory") {
+                found.push((number, line.trim().into()));
+            }
+        }
+    });
+}
+
 #[test]
 fn every_module_has_a_layer() {
     check("every module has a layer (see LAYERS and TOP in tests/structure.rs)", |file, found| {

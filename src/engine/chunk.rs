@@ -12,8 +12,8 @@ use super::deadline;
 use super::digest::Checkout;
 use super::error::{ChangeError, ClientFault, TransferError};
 use super::handle::UploadHandle;
+use super::handle::{Op, PendingCommit};
 use super::options::Options;
-use super::queue::{Op, PendingCommit};
 
 use crate::core::command::{BodyScope, Command, Offer};
 use crate::core::digest::{ChunkDigest, Hasher};
@@ -320,7 +320,7 @@ impl Chunk<'_> {
             }
         }
         self.checkpoint = self.count(None);
-        self.engine.sync_point(self.handle);
+        self.engine.flush_if_due(self.handle);
         Ok(())
     }
 
@@ -407,7 +407,7 @@ impl Chunk<'_> {
                 state.prefix.forget();
             }
         }
-        self.engine.sync_point(self.handle);
+        self.engine.flush_if_due(self.handle);
         match (ended, error) {
             (End::Short(error), _) => Err(error),
             (End::Whole, Some(error)) => Err(error),

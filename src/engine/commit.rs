@@ -11,12 +11,13 @@ use super::Engine;
 use super::context::RequestContext;
 use super::error::{ChangeError, Fault};
 use super::handle::UploadHandle;
-use super::queue::{Op, PendingCommit, Queued};
+use super::handle::{Op, PendingCommit, Queued};
 use crate::core::command::Command;
 use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::journal::{UpkeepError, Version};
 use crate::storage::rounds::Weight;
-use group::{CommitError, Committed, GroupCommit};
+use group::GroupCommit;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -60,13 +61,6 @@ impl Engine {
         self.submit(handle, Op::Change(command)).done().await
     }
 
-    /// Has the commit queue see to the journal though no operation waits.
-    pub(super) fn wake(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        if !std::mem::replace(&mut handle.lock().queue.running, true) {
-            self.hop(handle);
-        }
-    }
-
     fn run_here(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
         let mut run = Box::pin(self.run_queue(handle, Thread::Submitter));
         if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
@@ -90,7 +84,7 @@ impl Engine {
                     more += extents.bytes();
                     length = length.or(*given);
                 }
-                Op::Change(_) | Op::Publish | Op::NoteSync { .. } | Op::Expire | Op::Forget => {
+                Op::Change(_) | Op::Publish | Op::Upkeep | Op::Expire | Op::Forget => {
                     return Weight::Syncs;
                 }
             }
@@ -118,14 +112,15 @@ impl Engine {
     async fn commit_all(self: Arc<Self>, handle: Arc<UploadHandle>, thread: Thread) {
         let _abandoned = AbandonedByPanic(&handle);
         loop {
-            let compact = handle.may_compact();
-            let queued = {
+            let (queued, upkeep) = {
                 let mut state = handle.lock();
-                if state.queue.waiting.is_empty() && !compact {
+                let over = state.fault.is_some() || state.forgotten;
+                let upkeep = !over && handle.log.wants_upkeep();
+                if state.queue.waiting.is_empty() && !upkeep {
                     state.queue.running = false;
                     return;
                 }
-                let weight = match compact {
+                let weight = match upkeep {
                     true => Weight::Syncs,
                     false => self.weight(&state.upload, &state.queue.waiting),
                 };
@@ -133,23 +128,24 @@ impl Engine {
                     drop(state);
                     return self.hop(&handle);
                 }
-                if compact { Vec::new() } else { std::mem::take(&mut state.queue.waiting) }
+                match upkeep {
+                    true => (Vec::new(), Some(Arc::clone(&state.upload))),
+                    false => (std::mem::take(&mut state.queue.waiting), None),
+                }
             };
-            if compact {
-                self.compact(&handle);
-                continue;
+            match upkeep {
+                Some(upload) => {
+                    if let Err(UpkeepError { what, error }) = handle.log.upkeep(upload).await {
+                        self.latch(&handle, Fault::new(what, &error));
+                    }
+                }
+                None => self.commit_group(&handle, queued).await,
             }
-            self.commit_group(&handle, queued, thread).await;
         }
     }
 
-    async fn commit_group(
-        self: &Arc<Self>,
-        handle: &Arc<UploadHandle>,
-        queued: Vec<Queued>,
-        thread: Thread,
-    ) {
-        let before = {
+    async fn commit_group(self: &Arc<Self>, handle: &Arc<UploadHandle>, queued: Vec<Queued>) {
+        let (before, version) = {
             let state = handle.lock();
             let refused = if state.forgotten {
                 Some(ChangeError::Unknown)
@@ -160,13 +156,14 @@ impl Engine {
                 drop(state);
                 return answer_all(queued, &error);
             }
-            Arc::clone(&state.upload)
+            (Arc::clone(&state.upload), state.version)
         };
-        let group =
-            GroupCommit { engine: self, handle, before: &before, options: self.options(), thread };
-        match group.run(&queued).await {
-            Ok(Committed { upload: after, answers }) => {
-                self.applied(handle, &before, &after, context_of(&queued, &answers)).await;
+        let mut group = GroupCommit::new(self, handle, &before, version);
+        let outcome = group.run(&queued).await;
+        let (after, version) = group.reached();
+        match outcome {
+            Ok(answers) => {
+                self.applied(handle, &before, &after, version, context_of(&queued, &answers)).await;
                 if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
                     self.forget_if_due(handle, &after).await;
                 }
@@ -174,13 +171,14 @@ impl Engine {
                     queued.answer(answer.map_err(ChangeError::Refused));
                 }
             }
-            Err(CommitError { reached, error }) => {
-                if let Some(reached) = reached {
-                    if reached.awaits_publish() {
+            Err(error) => {
+                // What was recorded stands all the same.
+                if !Arc::ptr_eq(&before, &after) {
+                    if after.awaits_publish() {
                         // No client need come back for it.
                         self.reschedule(handle.id);
                     }
-                    self.applied(handle, &before, &reached, None).await;
+                    self.applied(handle, &before, &after, version, None).await;
                 }
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(handle, fault.clone());
@@ -196,6 +194,7 @@ impl Engine {
         handle: &Arc<UploadHandle>,
         before: &Upload,
         after: &Arc<Upload>,
+        version: Version,
         context: Option<&RequestContext>,
     ) {
         let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
@@ -209,13 +208,10 @@ impl Engine {
         {
             let mut state = handle.lock();
             state.upload = Arc::clone(after);
-            if self.options().ack == Durability::Written {
-                state.unsynced_bytes += acknowledged;
-            }
+            state.version = version;
             state.touched = self.uptime();
             if over {
                 state.claims.fence_all();
-                state.unsynced_bytes = 0;
             }
         }
         // Only now: what is enqueued is read from the state.
@@ -235,10 +231,62 @@ impl Engine {
         state.claims.fence_all();
         drop(state);
         let (handle, token) = (Arc::clone(handle), self.tracker.token());
-        self.blocking.spawn(move || {
+        self.store.run(Box::pin(async move {
             let _token = token;
-            handle.log.lock().expect("no holder of this lock panics").note_fault();
-        });
+            handle.log.note_fault().await;
+        }));
+    }
+}
+
+/// With `ack = written`: making durable, behind the acknowledgements, what has only been written. So a power cut costs
+/// little, the sync at completion is short, and a clean stop leaves nothing unsure.
+impl Engine {
+    /// Makes the bytes of an upload durable in the background if that is worth it.
+    pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        if handle.log.flush_is_due() {
+            let token = self.tracker.token();
+            let flush = self.flush(handle);
+            self.store.run(Box::pin(async move {
+                let _token = token;
+                drop(flush.await);
+            }));
+        }
+    }
+
+    /// Makes every byte of every upload durable that has only been written so far. For the end:
+    /// nothing is written any more. Dropping the future may leave some unsynced.
+    pub async fn sync_all_written(self: &Arc<Self>) {
+        for handle in self.registry.all() {
+            if handle.log.has_unflushed() {
+                self.sync_written(&handle).await;
+            }
+        }
+    }
+
+    /// Makes the bytes of one upload durable, and its log say so. What fails has been logged.
+    pub(super) async fn sync_written(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        if let Some(Some(noted)) = self.detached(self.flush(handle)).await {
+            let _ = noted.done().await;
+        }
+    }
+
+    /// Makes the bytes of one upload durable, and has its log note that. `None` where there was nothing to do or the disk
+    /// failed.
+    fn flush(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+    ) -> impl Future<Output = Option<PendingCommit>> + Send + use<> {
+        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
+        async move {
+            if handle.lock().fault.is_some() {
+                return None;
+            }
+            if let Err(error) = handle.log.flush(&*handle.part).await {
+                engine.latch(&handle, Fault::new("sync of the part", &error));
+                return None;
+            }
+            handle.log.wants_upkeep().then(|| engine.submit(&handle, Op::Upkeep))
+        }
     }
 }
 

@@ -22,7 +22,6 @@ impl Engine {
         let phase = std::mem::discriminant(after.phase());
         if phase != std::mem::discriminant(before.phase()) {
             self.count(before, after);
-            self.catalog.set(id, after.phase().state());
             log(id, before, after, context);
             self.clean_up(id, after).await;
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
@@ -46,7 +45,6 @@ impl Engine {
             return;
         }
         self.stats.uploads.of(upload.phase().state()).add(1);
-        self.catalog.set(id, upload.phase().state());
         if upload.occupies() {
             self.stats.uploads_open.add(1);
         }

@@ -7,8 +7,8 @@
 
 use super::Engine;
 use super::error::LookupError;
+use super::handle::Op;
 use super::handle::UploadHandle;
-use super::queue::Op;
 use crate::core::command::Command;
 use crate::core::event::Notice;
 use crate::core::id::TicketId;
@@ -150,15 +150,14 @@ impl Engine {
         handle.lock().forgotten = true;
         self.stats.uploads.of(upload.phase().state()).add(-1);
         self.stats.uploads_open.add(-i64::from(upload.occupies()));
-        self.remove_journal(id);
+        self.remove_journal(id).await;
         // After its journal: a load that finds it no longer in memory finds none.
         self.registry.remove(id);
-        self.catalog.remove(id);
         self.timers.clear(id);
     }
 
-    pub(super) fn remove_journal(&self, id: TicketId) {
-        if let Err(error) = self.journals.remove(id) {
+    pub(super) async fn remove_journal(&self, id: TicketId) {
+        if let Err(error) = self.journal.remove(id).await {
             tracing::error!(upload = %id.short(), %error, "could not delete journal");
         }
     }

@@ -4,7 +4,7 @@
 //! and never one for each frame.
 
 use crate::core::state::StateName;
-use crate::storage::syncs::{SYNC_SECONDS, Syncs};
+use crate::storage::syncs::{Counted, SYNC_SECONDS, Syncs};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -118,9 +118,10 @@ impl ByState {
 }
 
 impl Stats {
-    /// Nothing yet, and the syncs that storage counts.
-    pub fn new(disk_syncs: Syncs) -> Self {
-        Self { disk_syncs, ..Self::default() }
+    /// Nothing yet, and what storage counts.
+    pub fn new(storage: Counted) -> Self {
+        let Counted { syncs: disk_syncs, compactions } = storage;
+        Self { disk_syncs, compactions, ..Self::default() }
     }
 }
 

@@ -9,8 +9,8 @@ use super::chunk::{Chunk, End};
 use super::context::RequestContext;
 use super::deadline;
 use super::error::{Fault, TransferError};
+use super::handle::Op;
 use super::handle::{State, UploadHandle};
-use super::queue::Op;
 use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{At, BodyScope, Offer};
@@ -164,9 +164,12 @@ impl Engine {
             }
             // The queue compacts it long before, unless the disk is full or hangs; where that is over, the client need
             // only come again.
-            if handle.journal_bytes() > MAX_JOURNAL_BYTES {
+            if handle.log.is_full() {
                 drop(state);
-                self.compact_for_refused(handle);
+                // No append follows that would have it looked at.
+                if handle.log.make_room() {
+                    drop(self.submit(handle, Op::Upkeep));
+                }
                 let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
                 return Err(TransferError::Refused(refusal));
             }

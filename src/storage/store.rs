@@ -9,7 +9,7 @@
 use super::location::Location;
 use super::promised::Promised;
 use super::rounds::Rounds;
-use super::syncs::Syncs;
+use super::syncs::Counted;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
 use bytes::Bytes;
@@ -222,8 +222,8 @@ pub trait Space: Send + Sync {
     /// Waits until the store has had its turn on whatever its calls that wait have to wait for.
     fn turn(&self) -> Promised<'_, ()>;
 
-    /// The waits for syncs, counted; a clone counts with the original.
-    fn syncs(&self) -> Syncs;
+    /// What is counted; a clone counts with the original.
+    fn counted(&self) -> Counted;
 }
 
 /// Why a store takes no new uploads.

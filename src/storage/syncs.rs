@@ -4,6 +4,15 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use std::time::Instant;
 
+/// What storage counts since the start of the process. A clone counts with the original.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// Syncs of parts and journals, and publishes, which sync.
+    pub syncs: Syncs,
+    /// Journals replaced by shorter ones.
+    pub compactions: Counter,
+}
+
 /// Waits for the disk to have bytes or records. A clone counts with the original.
 #[derive(Clone, Debug)]
 pub struct Syncs {

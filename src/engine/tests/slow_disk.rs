@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
-use crate::engine::queue::Op;
+use crate::engine::handle::Op;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use crate::storage::local::slow_disk::SLOW_WRITE;
@@ -21,7 +21,7 @@ async fn a_disk_that_hangs_stalls_nobody_else() {
         let engine = machine.start(ack);
         let (slow, quick) = (ticket(&engine).await, ticket(&engine).await);
         // A write has just had to wait, so that the next ones leave the worker; there is only one.
-        engine.local.slow_disk().waited(SLOW_WRITE, Instant::now());
+        machine.storage().slow_disk().waited(SLOW_WRITE, Instant::now());
         machine.store.hold(Some((slow, step)));
         let stuck = tokio::spawn({
             let engine = Arc::clone(&engine);
@@ -45,8 +45,8 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
-    engine.local.slow_disk().waited(SLOW_WRITE, Instant::now());
-    let others = engine.local.slow_disk().permit(usize::MAX).await.unwrap();
+    machine.storage().slow_disk().waited(SLOW_WRITE, Instant::now());
+    let others = machine.storage().slow_disk().permit(usize::MAX).await.unwrap();
     let send = |bytes: &'static [u8]| {
         let engine = Arc::clone(&engine);
         tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
@@ -170,9 +170,7 @@ impl JournalFile for SleepyFile {
 async fn a_journal_that_sleeps_makes_the_disk_slow() {
     let machine = Machine::default();
     let options = machine.start(Durability::Written).options().as_ref().clone();
-    let (store, journals) = (machine.store.clone(), Sleepy(machine.journals.clone()));
-    let clock = Arc::new(machine.clock.clone());
-    let engine = Engine::new(options, Arc::new(store), Arc::new(journals), clock);
+    let engine = machine.start_over(options, Arc::new(Sleepy(machine.journals.clone())));
     let id = ticket(&engine).await;
     let handle = engine.find(id).await.unwrap();
     let ask = |start, end| {
@@ -180,7 +178,7 @@ async fn a_journal_that_sleeps_makes_the_disk_slow() {
         engine.receive(id, offer, None, body(&[b"hello"]))
     };
     ask(0, 5).await.unwrap();
-    assert!(engine.local.slow_disk().is_slow(Instant::now()));
+    assert!(machine.storage().slow_disk().is_slow(Instant::now()));
     let extents = ExtentSet::of(Extent::new(5, 8).unwrap());
     let durability = Durability::Written;
     let store = Command::Store { extents, length: None, durability };

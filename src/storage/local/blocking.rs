@@ -66,6 +66,11 @@ impl Blocking {
         if MAY_WAIT.get() { Promised::ready(Ok(work())) } else { Promised::later(self.spawn(work)) }
     }
 
+    /// Whether this thread may wait for the disk.
+    pub fn may_wait() -> bool {
+        MAY_WAIT.get()
+    }
+
     /// Does `work` elsewhere, to its end: all that waits for the disk in it on one thread. What waits for something else
     /// goes on as a task.
     pub fn drive(&self, mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {

@@ -59,7 +59,7 @@ impl Inner {
     fn sync(&self) -> Result<bool, StoreError> {
         let Some(file) = self.existing().map_err(store_error)? else { return Ok(false) };
         // Whatever the system calls it: what was not synced may be forgotten.
-        self.shared.syncs.during(|| file.sync(), |_| true).map_err(StoreError::Fault)?;
+        self.shared.counted.syncs.during(|| file.sync(), |_| true).map_err(StoreError::Fault)?;
         Ok(true)
     }
 }
@@ -142,9 +142,9 @@ impl Part for LocalPart {
 
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>> {
         self.run(move |inner| {
-            let Shared { files, syncs, .. } = &*inner.shared;
+            let Shared { files, counted, .. } = &*inner.shared;
             let failed = |error: &io::Error| !super::files::is_full(error);
-            syncs.during(|| files.publish(inner.id, length), failed).map_err(store_error)
+            counted.syncs.during(|| files.publish(inner.id, length), failed).map_err(store_error)
         })
     }
 
@@ -193,7 +193,7 @@ impl LocalWriter {
     /// that a declared length alone does not take the disk.
     fn ask(&mut self, part: Extent, came: u64) -> (Extent, Promised<'static, Asked>) {
         let shared = &self.part.shared;
-        let stretch = came.clamp(shared.first_stretch_bytes, STRETCH_BYTES);
+        let stretch = came.clamp(shared.tuning.first_stretch_bytes, STRETCH_BYTES);
         let end = self.missing.end().min(part.start().saturating_add(stretch)).max(part.end());
         let known = self.length == Announced::Yes;
         let stretch = if known { Extent::new(part.start(), end).unwrap_or(part) } else { part };
@@ -317,22 +317,13 @@ const PIECE_BYTES: usize = 256 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::local::blocking::Blocking;
-    use crate::storage::local::storage::{LocalOptions, LocalStorage};
-    use crate::storage::memory::store::MemoryStore;
+    use crate::storage::local::storage::LocalStorage;
     use crate::storage::store::Parts as _;
     use std::ops::ControlFlow;
 
     #[tokio::test]
     async fn reading_ends_with_who_asked() {
-        let options = LocalOptions {
-            min_free_bytes: 0,
-            waiting_bytes: 1 << 20,
-            first_stretch_bytes: 1 << 20,
-        };
-        let files = Arc::new(MemoryStore::default());
-        let part = LocalStorage::new(files, options, Blocking::Threads)
-            .part(TicketId::from_random([1; 16]));
+        let part = LocalStorage::of_memory().part(TicketId::from_random([1; 16]));
         let none = part.read(vec![], Box::new(|_, _| ControlFlow::Continue(()))).await;
         assert!(!none.unwrap(), "there is no part");
         let extent = Extent::new(0, 3 * PIECE_BYTES as u64 / 2).unwrap();

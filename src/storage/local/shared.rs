@@ -2,12 +2,17 @@
 //! is counted.
 
 use super::blocking::Blocking;
+use super::catalog::Catalog;
+use super::certain::Certain;
 use super::files::Files;
+use super::journal_files::JournalFiles;
+use super::options::LocalOptions;
 use super::slow_disk::SlowDisk;
 use super::space::Space;
+use super::uptime::Count;
 use crate::storage::promised::Promised;
 use crate::storage::store::StoreError;
-use crate::storage::syncs::Syncs;
+use crate::storage::syncs::Counted;
 use std::sync::Arc;
 
 pub(super) struct Shared {
@@ -16,9 +21,12 @@ pub(super) struct Shared {
     /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
     pub(super) slow_disk: Arc<SlowDisk>,
     pub(super) space: Space,
-    pub(super) syncs: Syncs,
-    /// Space is set aside at least this far ahead of a body.
-    pub(super) first_stretch_bytes: u64,
+    pub(super) journals: Arc<dyn JournalFiles>,
+    pub(super) count: Count,
+    pub(super) certain: Certain,
+    pub(super) catalog: Catalog,
+    pub(super) counted: Counted,
+    pub(super) tuning: LocalOptions,
 }
 
 impl Shared {

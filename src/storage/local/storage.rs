@@ -1,17 +1,23 @@
 //! A storage directory as a store: parts and finished files, the space of its file system, and whether it is well.
 
 use super::blocking::Blocking;
+use super::catalog::Catalog;
+use super::certain::Certain;
 use super::files::{Files, store_error};
+use super::journal_files::JournalFiles;
+use super::options::LocalOptions;
 use super::part::LocalPart;
 use super::shared::Shared;
 use super::slow_disk::SlowDisk;
 use super::space::Space as FreeSpace;
+use super::uptime::Count;
 use crate::core::id::TicketId;
+use crate::storage::clock::Clock;
 use crate::storage::location::Location;
 use crate::storage::promised::Promised;
 use crate::storage::rounds::{Rounds, Weight};
 use crate::storage::store::{ByteSink, Part, Parts, Published, Reader, Space, StoreError, Unready};
-use crate::storage::syncs::Syncs;
+use crate::storage::syncs::Counted;
 use std::io::Read;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,37 +25,35 @@ use std::time::{Duration, Instant};
 
 /// A storage directory.
 pub struct LocalStorage {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// When a probe went well for the last time.
     probed: Arc<Mutex<Option<Instant>>>,
 }
 
-/// How a storage directory is used.
-#[derive(Clone, Copy, Debug)]
-pub struct LocalOptions {
-    /// Space that chunks must leave free, in bytes.
-    pub min_free_bytes: u64,
-    /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
-    pub waiting_bytes: u64,
-    /// Space is reserved and preallocated as far ahead as a body has come already, but at least this far: a declared
-    /// range costs no more than that.
-    pub first_stretch_bytes: u64,
-}
-
 impl LocalStorage {
-    /// Over `files`, with work that waits for them done where `blocking` says.
-    pub fn new(files: Arc<dyn Files>, options: LocalOptions, blocking: Blocking) -> Self {
+    /// Over `files` and `journals`, with work that waits for them done where `blocking` says. Blocks for one small read.
+    pub fn new(
+        files: Arc<dyn Files>,
+        journals: Arc<dyn JournalFiles>,
+        clock: Arc<dyn Clock>,
+        tuning: LocalOptions,
+        blocking: Blocking,
+    ) -> Arc<Self> {
         let began = tokio::time::Instant::now();
-        let slow_disk = SlowDisk::new(began, options.waiting_bytes, blocking.clone());
+        let slow_disk = SlowDisk::new(began, tuning.waiting_bytes, blocking.clone());
         let shared = Shared {
+            count: Count::resume(&*journals, clock),
             files,
+            journals,
             blocking,
             slow_disk: Arc::new(slow_disk),
-            space: FreeSpace::new(options.min_free_bytes),
-            syncs: Syncs::default(),
-            first_stretch_bytes: options.first_stretch_bytes,
+            space: FreeSpace::new(tuning.min_free_bytes),
+            certain: Certain::default(),
+            catalog: Catalog::default(),
+            counted: Counted::default(),
+            tuning,
         };
-        Self { shared: Arc::new(shared), probed: Arc::default() }
+        Arc::new(Self { shared: Arc::new(shared), probed: Arc::default() })
     }
 
     /// What is known of the disk's pace.
@@ -57,8 +61,24 @@ impl LocalStorage {
         &self.shared.slow_disk
     }
 
+    /// One over empty memory.
+    #[cfg(test)]
+    pub fn of_memory() -> Arc<Self> {
+        let store = Arc::new(crate::storage::memory::store::MemoryStore::default());
+        let journals = Arc::new(crate::storage::memory::journals::MemoryJournals::default());
+        let options = LocalOptions::new(crate::core::event::Durability::Written, 0, 1 << 20);
+        let clock = Arc::new(crate::storage::clock::SystemClock);
+        Self::new(store, journals, clock, options, Blocking::Threads)
+    }
+
+    /// Whether the journal of an upload holds whatever happens.
+    #[cfg(test)]
+    pub fn is_settled(&self, id: TicketId) -> bool {
+        self.shared.certain.has(id)
+    }
+
     /// Does `work` with the files where waiting is allowed; a panic is a fault.
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Promised<'static, Result<T, StoreError>> {
@@ -182,8 +202,8 @@ impl Space for LocalStorage {
         self.shared.blocking.run(|| ()).map(|_| ())
     }
 
-    fn syncs(&self) -> Syncs {
-        self.shared.syncs.clone()
+    fn counted(&self) -> Counted {
+        self.shared.counted.clone()
     }
 }
 
