@@ -20,6 +20,7 @@ mod effects;
 pub mod error;
 mod handle;
 pub mod health;
+mod offset;
 pub mod options;
 mod registry;
 mod retention;

@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) prefix: Prefix,
     /// Nothing is left of it; a holder of this handle learns that there is no such upload.
     pub(super) forgotten: bool,
+    /// What is kept of it, though it is over, is no longer wanted.
+    pub(super) unwanted: bool,
 }
 
 impl UploadHandle {
@@ -78,6 +80,7 @@ impl UploadHandle {
                 fault: None,
                 touched: now,
                 forgotten: false,
+                unwanted: false,
             }),
             log,
             part,

@@ -130,7 +130,7 @@ impl Engine {
         idle.then_some(Command::Cancel { reason, notice: Notice::Due })
     }
 
-    /// The end of retention: what is left of an upload goes, its journal last. Called by its commit queue,
+    /// The end of retention, or before it where what is kept is unwanted: what is left of an upload goes, its journal last. Called by its commit queue,
     /// so that nothing changes meanwhile.
     pub(super) async fn forget_if_due(&self, handle: &UploadHandle, upload: &Upload) {
         let failed = matches!(upload.phase(), Phase::Failed { .. });
@@ -139,7 +139,7 @@ impl Engine {
                 upload.phase(),
                 Phase::Finished { .. } | Phase::Cancelled { calls: None, .. }
             );
-        if !over || self.due(upload) > self.uptime() {
+        if !over || (self.due(upload) > self.uptime() && !handle.lock().unwanted) {
             return;
         }
         let id = handle.id;

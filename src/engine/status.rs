@@ -42,6 +42,8 @@ pub struct Status {
     pub created: Timestamp,
     /// When a byte or fact last arrived.
     pub last_active: Timestamp,
+    /// When it ends if no byte arrives until then; none where it takes no more, or all are there.
+    pub expires: Option<Timestamp>,
     /// Calls to the backend begun so far.
     pub handover_attempts: u32,
     /// Where the published file lies, while the server keeps it.
@@ -121,6 +123,8 @@ impl Engine {
     pub(super) fn describe(&self, upload: &Upload) -> Status {
         let id = upload.ticket().id;
         let state = upload.phase().state();
+        let open = matches!(state, StateName::New | StateName::Uploading) && !upload.is_complete();
+        let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
         let kept = match state {
             StateName::HandingOver | StateName::Failed => true,
             StateName::Finished => !upload.removes_file(),
@@ -138,6 +142,7 @@ impl Engine {
             digest: upload.ticket().digest,
             created: upload.ticket().created.date,
             last_active: upload.last_active().date,
+            expires: open.then(|| upload.last_active().date.after(idle)),
             handover_attempts: attempts(upload),
             location: kept.then(|| self.store.location(id)),
         }

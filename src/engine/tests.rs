@@ -36,6 +36,7 @@ mod damaged_journals;
 mod delivery;
 mod failing_disk;
 mod journals;
+mod offset;
 mod over_time;
 mod scan;
 mod shared;
