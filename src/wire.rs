@@ -11,7 +11,6 @@ pub mod body;
 pub mod browser;
 pub mod content_digest;
 pub mod cors;
-#[allow(dead_code)] // Called by the dialects in which clients create uploads.
 pub mod create;
 mod dialect;
 pub mod doctor;
@@ -78,7 +77,6 @@ pub struct Options {
 }
 
 impl Options {
-    #[allow(dead_code)]
     /// The URL of something on the frontend, or its path where the URL is not known.
     pub(super) fn frontend(&self, path: &str) -> String {
         let front = self.frontend_url.as_deref().unwrap_or("/incoming/frontend");
@@ -142,7 +140,6 @@ pub struct Wire {
     hooks: AdminHooks,
     doctor: Doctor,
     rooms: Rooms,
-    #[allow(dead_code)]
     creations: create::Slots,
 }
 
@@ -202,10 +199,12 @@ impl Wire {
         request: Request<RequestBody>,
     ) -> Answer {
         let began = std::time::Instant::now();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let (options, presence) = (self.options.load_full(), body.presence());
         let route = Route::of(head.uri.path());
         let dialect = Dialect::of(route, &head);
+        let is_head = head.method == Method::HEAD;
+        dialect.override_method(&mut head);
         let exchange = Exchange { head, surface, caller, options, dialect, presence };
         let Exchange { head, options, .. } = &exchange;
         let client = tracing::enabled!(tracing::Level::DEBUG)
@@ -231,12 +230,11 @@ impl Wire {
             }
         };
         if route.is_frontend() {
-            answer
-                .headers_mut()
-                .extend(options.cors.headers(&head.headers, dialect.header_names()));
+            answer.headers_mut().extend(options.cors.headers(&head.headers));
+            dialect.mark(answer.headers_mut());
         }
         answer.headers_mut().extend(is_doctor.then_some(doctor::MARK));
-        if head.method == Method::HEAD {
+        if is_head {
             // hyper leaves the body out on HTTP/1.1 alone.
             let length = answer.body().size_hint().exact().filter(|&bytes| bytes > 0);
             answer.headers_mut().extend(length.map(|bytes| (CONTENT_LENGTH, bytes.into())));
@@ -277,6 +275,7 @@ impl Wire {
     ) -> Answer {
         match route {
             Route::Upload(id) => self.upload(id, exchange, body).await,
+            Route::Tus(target) => self.tus(target, exchange, body).await,
             Route::Verify(id) => self.comparison(id, exchange, body).await,
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),

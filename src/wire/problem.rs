@@ -42,6 +42,14 @@ pub enum Code {
     RequestTimeout,
     UnsupportedEncoding,
     ExpectationFailed,
+    /// An append that begins elsewhere than the upload ends.
+    OffsetMismatch,
+    /// The body of an append or a creation is of another media type than its protocol wants.
+    UnsupportedMediaType,
+    /// Another version of the protocol.
+    UnsupportedVersion,
+    /// The body was cut off.
+    BrokenOff,
     /// The web app refused a creation, with a status of its own.
     Refused,
 }
@@ -49,12 +57,13 @@ pub enum Code {
 impl Code {
     /// Every code, in the order of the declaration above.
     #[rustfmt::skip]
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest, Self::DigestMismatch, Self::Unauthorized, Self::Forbidden,
         Self::UnknownUpload, Self::UnknownId, Self::MethodNotAllowed, Self::LengthChanged,
         Self::Superseded, Self::UploadOver, Self::LengthRequired, Self::WrongState, Self::TooLarge,
         Self::RangeInvalid, Self::TooMany, Self::Unavailable, Self::NoSpace, Self::Fault,
         Self::RequestTimeout, Self::UnsupportedEncoding, Self::ExpectationFailed,
+        Self::OffsetMismatch, Self::UnsupportedMediaType, Self::UnsupportedVersion, Self::BrokenOff,
         Self::Refused,
     ];
 }
@@ -211,11 +220,11 @@ impl From<TransferError> for Problem {
             }
             TransferError::DigestMismatch { found } => {
                 let found = digest_value(&found);
-                let detail = format!("the body's digest is {found}, not that of Content-Digest");
+                let detail = format!("the body's digest is {found}, not the announced one");
                 Self::new(Code::DigestMismatch, detail)
             }
             TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
-                Self::new(Code::BadRequest, fault.to_string())
+                Self::new(Code::BrokenOff, fault.to_string())
             }
             TransferError::Client(fault @ (ClientFault::StoodStill | ClientFault::TooSlow)) => {
                 Self::new(Code::RequestTimeout, fault.to_string())
@@ -277,9 +286,8 @@ impl From<Refusal> for Problem {
         let code = match refusal {
             Refusal::UploadOver(_) => Code::UploadOver,
             Refusal::LengthChanged { .. } => Code::LengthChanged,
-            Refusal::RangeOutside { .. }
-            | Refusal::RangeMismatch { .. }
-            | Refusal::OffsetMismatch { .. } => Code::RangeInvalid,
+            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
+            Refusal::OffsetMismatch { .. } => Code::OffsetMismatch,
             Refusal::ChunkTooLarge { .. }
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,

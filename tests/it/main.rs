@@ -53,6 +53,7 @@ mod terminal;
 mod ticket_holder;
 mod tickets;
 mod tls;
+mod tus;
 mod unread_answers;
 mod upload;
 mod upload_trouble;

@@ -16,7 +16,7 @@ use crate::engine::status::Status;
 use crate::net::{Presence, RequestBody};
 use crate::wire::body::collect;
 use crate::wire::content_digest::content_digest;
-use crate::wire::cors::{HeaderNames, preflight_answer};
+use crate::wire::cors::preflight_answer;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, shown};
 use crate::wire::{Answer, Exchange, Wire, header, unsupported};
@@ -24,7 +24,7 @@ use hyper::Method;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use json::StatusBody;
-pub(super) use problem::answer as problem_answer;
+pub(super) use problem::{answer as problem_answer, answer_with as problem_answer_with};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl<'a> Native<'a> {
         answer
     }
 
-    fn status_body(&self, status: Status) -> StatusBody {
+    pub(super) fn status_body(&self, status: Status) -> StatusBody {
         let max_chunk = self.wire.engine.options().limits.max_chunk_bytes;
         StatusBody::public(status, &self.exchange.options, max_chunk)
     }
@@ -114,7 +114,7 @@ impl<'a> Native<'a> {
     }
 
     fn options_answer(&self) -> Answer {
-        let mut answer = preflight_answer(self.exchange, METHODS);
+        let mut answer = preflight_answer(self.exchange, PREFLIGHT_METHODS);
         let headers = answer.headers_mut();
         let limits = self.wire.engine.options().limits;
         let sizes =
@@ -237,6 +237,8 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
 }
 
 const VERIFY_METHODS: &str = "POST, OPTIONS";
+/// With those of the dialects that a request may name here.
+const PREFLIGHT_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// Bodies that are one small object about an upload: four times what 16 ranges to compare take, or a name of 255
 /// characters, all of them escaped.
@@ -245,8 +247,3 @@ const MAX_JSON_BYTES: usize = 8 * 1024;
 const MAX_REASON_CHARS: usize = 1000;
 /// Longest long poll (contract, section 2).
 const LONGEST_WAIT_S: f64 = 50.0;
-/// What pages of other origins send and read.
-pub(super) const NAMES: HeaderNames = HeaderNames {
-    sent: "content-type, content-range, content-digest",
-    exposed: "Upload-Offset, Upload-Length, Upload-Complete, Retry-After, X-Request-Id",
-};

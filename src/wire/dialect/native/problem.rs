@@ -82,6 +82,23 @@ fn row(code: Code) -> Row {
         Code::ExpectationFailed => {
             (StatusCode::EXPECTATION_FAILED, "bad-request", 1, "Expectation not supported")
         }
+        Code::OffsetMismatch => {
+            (StatusCode::CONFLICT, "offset-mismatch", 19, "The upload ends at another offset")
+        }
+        Code::UnsupportedMediaType => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            20,
+            "Unsupported media type",
+        ),
+        Code::UnsupportedVersion => (
+            StatusCode::PRECONDITION_FAILED,
+            "unsupported-version",
+            21,
+            "Unsupported version of the protocol",
+        ),
+        // Nobody is there to read it.
+        Code::BrokenOff => (StatusCode::BAD_REQUEST, "bad-request", 1, "The body was cut off"),
         Code::Refused => (StatusCode::FORBIDDEN, "refused", 18, "The web app refused"),
     };
     Row { status, word, number, title }
@@ -89,8 +106,17 @@ fn row(code: Code) -> Row {
 
 /// A problem as problem+json, with how the upload stands where that is known.
 pub(in crate::wire) fn answer(problem: &Problem, upload: Option<&StatusBody>) -> Answer {
+    answer_with(problem, row(problem.code()).status, upload)
+}
+
+/// The same in another dialect, which has a status code of its own for the problem.
+pub(in crate::wire) fn answer_with(
+    problem: &Problem,
+    status: StatusCode,
+    upload: Option<&StatusBody>,
+) -> Answer {
     let row = row(problem.code());
-    let status = problem.status_or(row.status);
+    let status = problem.status_or(status);
     let body = ProblemBody {
         r#type: format!("/incoming/problems/{}", row.word),
         title: row.title,
