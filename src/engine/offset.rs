@@ -3,7 +3,7 @@
 use super::Engine;
 use super::deadline::within;
 use super::error::{ChangeError, LookupError};
-use super::queue::Op;
+use super::handle::Op;
 use super::status::Status;
 use crate::core::id::TicketId;
 use crate::core::upload::Phase;

@@ -48,8 +48,6 @@ pub enum Code {
     UnsupportedMediaType,
     /// Another version of the protocol.
     UnsupportedVersion,
-    /// The body was cut off.
-    BrokenOff,
     /// The web app refused a creation, with a status of its own.
     Refused,
 }
@@ -57,13 +55,13 @@ pub enum Code {
 impl Code {
     /// Every code, in the order of the declaration above.
     #[rustfmt::skip]
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest, Self::DigestMismatch, Self::Unauthorized, Self::Forbidden,
         Self::UnknownUpload, Self::UnknownId, Self::MethodNotAllowed, Self::LengthChanged,
         Self::Superseded, Self::UploadOver, Self::LengthRequired, Self::WrongState, Self::TooLarge,
         Self::RangeInvalid, Self::TooMany, Self::Unavailable, Self::NoSpace, Self::Fault,
         Self::RequestTimeout, Self::UnsupportedEncoding, Self::ExpectationFailed,
-        Self::OffsetMismatch, Self::UnsupportedMediaType, Self::UnsupportedVersion, Self::BrokenOff,
+        Self::OffsetMismatch, Self::UnsupportedMediaType, Self::UnsupportedVersion,
         Self::Refused,
     ];
 }
@@ -224,7 +222,7 @@ impl From<TransferError> for Problem {
                 Self::new(Code::DigestMismatch, detail)
             }
             TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
-                Self::new(Code::BrokenOff, fault.to_string())
+                Self::new(Code::BadRequest, fault.to_string())
             }
             TransferError::Client(fault @ (ClientFault::StoodStill | ClientFault::TooSlow)) => {
                 Self::new(Code::RequestTimeout, fault.to_string())

@@ -97,8 +97,6 @@ fn row(code: Code) -> Row {
             21,
             "Unsupported version of the protocol",
         ),
-        // Nobody is there to read it.
-        Code::BrokenOff => (StatusCode::BAD_REQUEST, "bad-request", 1, "The body was cut off"),
         Code::Refused => (StatusCode::FORBIDDEN, "refused", 18, "The web app refused"),
     };
     Row { status, word, number, title }

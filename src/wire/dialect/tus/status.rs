@@ -47,7 +47,7 @@ fn status(code: Code) -> StatusCode {
         Code::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
         Code::DigestMismatch => checksum_mismatch(),
         Code::Fault => StatusCode::INTERNAL_SERVER_ERROR,
-        Code::TooMany | Code::Unavailable | Code::RequestTimeout | Code::BrokenOff => {
+        Code::TooMany | Code::Unavailable | Code::RequestTimeout => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Code::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
