@@ -14,6 +14,7 @@ use crate::core::event::Notice;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::journal::Version;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,17 +148,22 @@ impl Engine {
         if failed && let Err(error) = self.store.withdraw(id).await {
             return tracing::error!(upload = %id.short(), %error, "could not delete the file of a failed handover");
         }
-        handle.lock().forgotten = true;
+        let version = {
+            let mut state = handle.lock();
+            state.forgotten = true;
+            state.version
+        };
         self.stats.uploads.of(upload.phase().state()).add(-1);
         self.stats.uploads_open.add(-i64::from(upload.occupies()));
-        self.remove_journal(id).await;
+        // Where another server has gone on with it meanwhile, its log stays, and whoever asks loads it anew.
+        self.remove_journal(id, Some(version)).await;
         // After its journal: a load that finds it no longer in memory finds none.
         self.registry.remove(id);
         self.timers.clear(id);
     }
 
-    pub(super) async fn remove_journal(&self, id: TicketId) {
-        if let Err(error) = self.journal.remove(id).await {
+    pub(super) async fn remove_journal(&self, id: TicketId, expected: Option<Version>) {
+        if let Err(error) = self.journal.remove(id, expected).await {
             tracing::error!(upload = %id.short(), %error, "could not delete journal");
         }
     }

@@ -222,7 +222,7 @@ impl Engine {
                 if let Err(error) = self.store.discard(id).await {
                     tracing::error!(upload = %id.short(), %error, "could not delete orphan part");
                 } else {
-                    self.remove_journal(id).await;
+                    self.remove_journal(id, None).await;
                 }
                 return Ok(());
             }

@@ -32,6 +32,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+mod behind;
 mod damaged_journals;
 mod delivery;
 mod failing_disk;

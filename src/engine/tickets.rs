@@ -125,7 +125,8 @@ impl Engine {
         if !self.store.has_room().await? {
             return Err(TicketError::NoSpace);
         }
-        Ok(self.journal.create(ticket, self.options().ack).await?)
+        self.journal.create(ticket, self.options().ack).await?;
+        Ok(())
     }
 
     /// Whether the upload still takes anything; for a refusal before a body is read.

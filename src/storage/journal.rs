@@ -6,6 +6,9 @@
 //! where the journal is quick, and later where it has to wait; dropping an outcome does not undo the call. Knows no
 //! bytes of files (that is [`super::store`]) and takes no decisions (that is `core`).
 
+#[cfg(test)]
+pub(in crate::storage) mod conformance;
+
 use super::promised::Promised;
 use super::store::{Part, StoreError};
 use crate::core::event::{Durability, Event, Ticket};
@@ -30,13 +33,18 @@ pub trait Journal: Send + Sync {
         &self,
         ticket: &Ticket,
         durability: Durability,
-    ) -> Promised<'_, Result<(), StoreError>>;
+    ) -> Promised<'_, Result<Version, StoreError>>;
 
     /// Replays the log of `id`. Changes nothing; what the log says may still be lost before [`Log::settle`].
     fn load(&self, id: TicketId) -> Promised<'_, Result<Loaded, LoadError>>;
 
-    /// Removes the log of `id`; removing none is fine. It may come back after a power cut.
-    fn remove(&self, id: TicketId) -> Promised<'_, Result<(), StoreError>>;
+    /// Removes the log of `id`, if it has not moved on from `expected` (`None`: in any case); removing none is fine. It may
+    /// come back after a power cut.
+    fn remove(
+        &self,
+        id: TicketId,
+        expected: Option<Version>,
+    ) -> Promised<'_, Result<Removed, StoreError>>;
 
     /// What lies there after a start. Removes what crashes have left of logs that were never whole.
     fn inventory(&self) -> Promised<'_, Result<Inventory, StoreError>>;
@@ -122,7 +130,7 @@ pub trait Log: Send + Sync {
         append: Append,
     ) -> Promised<'_, Result<Appended, StoreError>>;
 
-    /// What was appended behind `since`, by whomever.
+    /// What others have appended behind `since`, the last version that this server has seen.
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>>;
 
     /// Whether the log wants [`Log::upkeep`].
@@ -189,7 +197,16 @@ pub enum Appended {
     Behind,
 }
 
-/// What lies behind a version.
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// There is no such log any more.
+    Done,
+    /// Another server has appended to it; it is there.
+    Behind,
+}
+
+/// What others have appended behind a version.
 #[derive(Clone, Debug)]
 pub enum Read {
     /// These events, up to this version; none where the log has not moved on.

@@ -2,4 +2,5 @@
 
 pub mod file;
 pub mod journals;
+pub mod logs;
 pub mod store;

@@ -6,6 +6,9 @@
 //! outcome that is waited for does not undo the call. Knows no journal and no rules; nothing here remembers which bytes
 //! count.
 
+#[cfg(test)]
+pub(in crate::storage) mod conformance;
+
 use super::location::Location;
 use super::promised::Promised;
 use super::rounds::Rounds;

@@ -53,6 +53,10 @@ impl<'a> GroupCommit<'a> {
     /// Errors: what was recorded up to there stands ([`GroupCommit::reached`]).
     pub(super) async fn run(&mut self, queued: &[Queued]) -> Result<Answers, ChangeError> {
         self.sync_data(queued).await?;
+        if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
+            // It appends nothing by which it would learn that it is behind, and removes bytes.
+            self.catch_up().await?;
+        }
         for _ in 0..MOST_TRIES {
             if let Some(answers) = self.decide(queued).await? {
                 self.publish().await?;
@@ -126,9 +130,10 @@ impl<'a> GroupCommit<'a> {
         let read = self.handle.log.read(self.version).await;
         match read.map_err(|error| ChangeError::store("journal", error))? {
             Read::More(events, version) => {
-                let upload = Arc::make_mut(&mut self.upload);
-                events.iter().for_each(|event| upload.apply(event));
                 self.version = version;
+                for event in events {
+                    Arc::make_mut(&mut self.upload).apply(&event);
+                }
             }
             Read::OtherHistory => {
                 let loaded = self.engine.journal.load(self.handle.id).await;

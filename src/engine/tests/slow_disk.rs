@@ -4,7 +4,7 @@ use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
 use crate::engine::handle::Op;
-use crate::storage::local::blocking::Blocking;
+use crate::storage::local::blocking::{Blocking, Stage, Work};
 use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use crate::storage::local::slow_disk::SLOW_WRITE;
 use tokio::time::Instant;
@@ -185,4 +185,47 @@ async fn a_journal_that_sleeps_makes_the_disk_slow() {
     let mut pending = engine.submit(&handle, Op::Change(store));
     assert!(pending.poll().is_none(), "it is done elsewhere");
     pending.done().await.unwrap();
+}
+
+/// Counts how often work leaves its thread.
+#[derive(Default)]
+struct Hops(AtomicU64);
+
+impl Stage for Hops {
+    fn perform(&self, work: Work) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move { work() })
+    }
+
+    fn is_slow(&self) -> bool {
+        false
+    }
+}
+
+/// While the page cache is quick a chunk that is only written stays on its worker, and a group commit that syncs leaves it
+/// once, however much it syncs.
+#[tokio::test]
+async fn a_chunk_leaves_its_thread_for_syncs_alone_and_once() {
+    for (ack, middle, last) in [(Durability::Written, 0, 1), (Durability::Durable, 1, 1)] {
+        let machine = Machine::default();
+        let options = machine.start(ack).options().as_ref().clone();
+        let (store, journals) = (Arc::new(machine.store.clone()), machine.journals.clone());
+        let (clock, hops) = (Arc::new(machine.clock.clone()), Arc::new(Hops::default()));
+        let local = LocalOptions::new(ack, options.min_free_bytes, 1 << 20);
+        let blocking = Blocking::Staged(Arc::clone(&hops) as Arc<dyn Stage>);
+        let journals = Arc::new(journals);
+        let storage = LocalStorage::new(store, journals, clock.clone(), local, blocking);
+        let engine = Engine::new(options, storage.clone(), storage, clock);
+        let id = ticket(&engine).await;
+        // Loads the upload and opens its part.
+        engine.receive(id, chunk(0, 5, 15), None, body(&[b"hello"])).await.unwrap();
+        let taken = || hops.0.swap(0, Ordering::Relaxed);
+        taken();
+        engine.receive(id, chunk(5, 10, 15), None, body(&[b"he", b"llo"])).await.unwrap();
+        assert_eq!(taken(), middle, "{ack:?}");
+        // Synced, recorded, sealed, published, recorded.
+        engine.receive(id, chunk(10, 15, 15), None, body(&[b"hello"])).await.unwrap();
+        assert_eq!(taken(), last, "{ack:?}");
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+    }
 }

@@ -7,7 +7,7 @@ use crate::core::event::{Durability, Ticket};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
-use crate::storage::journal::{Inventory, Journal, LoadError, Loaded};
+use crate::storage::journal::{Inventory, Journal, LoadError, Loaded, Removed, Version};
 use crate::storage::local::files::{is_exhausted, store_error};
 use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::local::log::LogError;
@@ -21,7 +21,7 @@ impl Journal for LocalStorage {
         &self,
         ticket: &Ticket,
         durability: Durability,
-    ) -> Promised<'_, Result<(), StoreError>> {
+    ) -> Promised<'_, Result<Version, StoreError>> {
         let ticket = ticket.clone();
         self.ask(move |shared| {
             let create = |sync| log::create(&*shared.journals, &ticket, sync);
@@ -39,7 +39,7 @@ impl Journal for LocalStorage {
             })?;
             shared.certain.add(ticket.id);
             shared.catalog.set(ticket.id, StateName::New);
-            Ok(())
+            Ok(Version(0))
         })
     }
 
@@ -50,12 +50,16 @@ impl Journal for LocalStorage {
         loaded.map(move |loaded| loaded.unwrap_or_else(|panicked| Err(lost(panicked))))
     }
 
-    fn remove(&self, id: TicketId) -> Promised<'_, Result<(), StoreError>> {
+    fn remove(
+        &self,
+        id: TicketId,
+        _expected: Option<Version>,
+    ) -> Promised<'_, Result<Removed, StoreError>> {
         self.ask(move |shared| {
             let removed = shared.journals.remove(id);
             shared.certain.remove(id);
             shared.catalog.remove(id);
-            removed.map_err(store_error)
+            removed.map(|()| Removed::Done).map_err(store_error)
         })
     }
 
@@ -107,5 +111,35 @@ impl Journal for LocalStorage {
         let shared = Arc::clone(&self.shared);
         // It panicked, or the runtime ends: the next process lacks a few seconds.
         self.shared.blocking.run(move || shared.count.persist(&*shared.journals)).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::local::blocking::Blocking;
+    use crate::storage::local::journals::LocalJournals;
+    use crate::storage::local::options::LocalOptions;
+    use crate::storage::local::store::{Access, LocalStore};
+
+    #[tokio::test]
+    async fn a_directory_conforms() {
+        let place = tempfile::tempdir().unwrap();
+        let access = Access { group: None, file_mode: 0o600, directory_mode: 0o700 };
+        let files = LocalStore::open(place.path(), access).unwrap();
+        let journals = Arc::new(LocalJournals::open(files.directory()).unwrap());
+        let clock = Arc::new(crate::storage::clock::SystemClock);
+        let options = LocalOptions::new(Durability::Durable, 0, 1 << 20);
+        let storage =
+            LocalStorage::new(Arc::new(files), journals, clock, options, Blocking::Threads);
+        crate::storage::journal::conformance::check(&*storage).await;
+        crate::storage::store::conformance::check(&*storage).await;
+    }
+
+    #[tokio::test]
+    async fn one_over_memory_conforms() {
+        let storage = LocalStorage::of_memory();
+        crate::storage::journal::conformance::check(&*storage).await;
+        crate::storage::store::conformance::check(&*storage).await;
     }
 }

@@ -10,6 +10,7 @@ use crate::storage::promised::Promised;
 use crate::storage::store::{Announced, Part, Permit, PieceSink, StoreError, WriteError, Writer};
 use bytes::Bytes;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ struct Inner {
     /// Set before the part is published or removed; a writer holds it for reading, so nothing is written to a part that
     /// is no longer one.
     sealed: RwLock<bool>,
+    /// A sync failed: what was written before it may be gone, and the next sync would not say so.
+    failed: AtomicBool,
 }
 
 impl Inner {
@@ -55,11 +58,23 @@ impl Inner {
         Some(created.map(|file| Arc::clone(self.file().get_or_insert(file))))
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        match self.failed.load(Ordering::Acquire) {
+            true => Err(StoreError::Fault(io::Error::other("an earlier sync of the part failed"))),
+            false => Ok(()),
+        }
+    }
+
     /// Whether there was one to sync. Blocks.
     fn sync(&self) -> Result<bool, StoreError> {
+        self.check()?;
         let Some(file) = self.existing().map_err(store_error)? else { return Ok(false) };
         // Whatever the system calls it: what was not synced may be forgotten.
-        self.shared.counted.syncs.during(|| file.sync(), |_| true).map_err(StoreError::Fault)?;
+        self.shared.counted.syncs.during(|| file.sync(), |_| true).map_err(|error| {
+            // Before who seals it may go on.
+            self.failed.store(true, Ordering::Release);
+            StoreError::Fault(error)
+        })?;
         Ok(true)
     }
 }
@@ -67,7 +82,7 @@ impl Inner {
 impl LocalPart {
     pub(super) fn new(id: TicketId, shared: Arc<Shared>) -> Self {
         let (file, sealed) = (Mutex::new(None), RwLock::new(false));
-        Self(Arc::new(Inner { id, shared, file, sealed }))
+        Self(Arc::new(Inner { id, shared, file, sealed, failed: AtomicBool::new(false) }))
     }
 
     /// Does `work` with it where waiting is allowed; a panic is a fault.
@@ -142,6 +157,7 @@ impl Part for LocalPart {
 
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>> {
         self.run(move |inner| {
+            inner.check()?;
             let Shared { files, counted, .. } = &*inner.shared;
             let failed = |error: &io::Error| !super::files::is_full(error);
             counted.syncs.during(|| files.publish(inner.id, length), failed).map_err(store_error)
@@ -317,7 +333,13 @@ const PIECE_BYTES: usize = 256 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::event::Durability;
+    use crate::storage::clock::SystemClock;
+    use crate::storage::local::blocking::Blocking;
+    use crate::storage::local::options::LocalOptions;
     use crate::storage::local::storage::LocalStorage;
+    use crate::storage::memory::journals::MemoryJournals;
+    use crate::storage::memory::store::{MemoryStore, Step};
     use crate::storage::store::Parts as _;
     use std::ops::ControlFlow;
 
@@ -340,5 +362,26 @@ mod tests {
             assert!(part.read(vec![extent], Box::new(sink)).await.unwrap());
             assert_eq!(read.lock().unwrap().len(), pieces, "in pieces that do not fit");
         }
+    }
+
+    /// The next sync of the same file may say that all is well, and the publish behind it.
+    #[tokio::test]
+    async fn nothing_is_published_over_a_failed_flush() {
+        let files = MemoryStore::default();
+        let options = LocalOptions::new(Durability::Written, 0, 1 << 20);
+        let (store, clock) = (Arc::new(files.clone()), Arc::new(SystemClock));
+        let journals = Arc::new(MemoryJournals::default());
+        let storage = LocalStorage::new(store, journals, clock, options, Blocking::Threads);
+        let (id, extent) = (TicketId::from_random([1; 16]), Extent::new(0, 5).unwrap());
+        let part = storage.part(id);
+        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes).await.unwrap();
+        writer.write(extent, vec![Bytes::from_static(b"hello")], 0).await.unwrap();
+        files.fail(Some((Step::Sync, io::ErrorKind::Other)));
+        assert!(matches!(part.flush().await, Err(StoreError::Fault(_))));
+        files.fail(None);
+        part.seal().await;
+        assert!(matches!(part.sync().await, Err(StoreError::Fault(_))));
+        assert!(matches!(part.publish(5).await, Err(StoreError::Fault(_))));
+        assert_eq!(files.file(id), None);
     }
 }

@@ -138,13 +138,7 @@ impl Inner {
             Ok(Compacted::Done(bytes, named)) => {
                 self.bytes.store(bytes as u64, Ordering::Relaxed);
                 self.compact_at(self.shared.compact_above(bytes));
-                // A name is never waited for: the failed sync of it is final.
-                if let Err(error) = named {
-                    if !is_passing(&error) {
-                        return Err(failed(error));
-                    }
-                    passed(error);
-                }
+                named.map_err(failed)?;
             }
             Err(error) if is_passing(&error) => passed(error),
             Err(error) => return Err(failed(error)),
