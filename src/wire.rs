@@ -276,6 +276,7 @@ impl Wire {
         match route {
             Route::Upload(id) => self.upload(id, exchange, body).await,
             Route::Tus(target) => self.tus(target, exchange, body).await,
+            Route::Resumable(target) => self.resumable(target, exchange, body).await,
             Route::Verify(id) => self.comparison(id, exchange, body).await,
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),

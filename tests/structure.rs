@@ -69,7 +69,11 @@ const LONG_FILES: [(&str, &str); 1] =
 const LAST_LINE: usize = 700;
 
 /// The tables of the dialects.
-const STATUS_TABLES: [&str; 2] = ["wire/dialect/native/problem.rs", "wire/dialect/tus/status.rs"];
+const STATUS_TABLES: [&str; 3] = [
+    "wire/dialect/native/problem.rs",
+    "wire/dialect/resumable/status.rs",
+    "wire/dialect/tus/status.rs",
+];
 
 /// Files besides them that name a status code, and why.
 const STATUS_FILES: [(&str, &str); 3] = [

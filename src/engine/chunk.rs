@@ -388,6 +388,8 @@ impl Chunk<'_> {
         let mut counted = Ok(());
         if counts {
             let length = match (&ended, self.offer.scope) {
+                // An empty body ends the file where it says that this ends.
+                (End::Whole, BodyScope::ToEnd) if self.offer.extent.is_none() => self.offer.length,
                 (End::Whole, BodyScope::ToEnd) => Some(self.position),
                 (End::Whole, BodyScope::Range | BodyScope::Open) => self.offer.length,
                 (End::Short(_), _) => self.offer.length.filter(|_| self.written > self.committed),

@@ -57,6 +57,8 @@ pub enum Route {
     Upload(Option<TicketId>),
     /// An upload, or all of them, in the dialect tus.
     Tus(Target),
+    /// The same in that of the IETF.
+    Resumable(Target),
     /// Comparing an upload's bytes; `None` where the part before that is no id.
     Verify(Option<TicketId>),
     /// The path doctor.
@@ -118,6 +120,8 @@ impl Route {
                     }
                 } else if let Some(rest) = rest.strip_prefix("frontend/tus") {
                     Target::of(rest).map_or(Self::Unknown, Self::Tus)
+                } else if let Some(rest) = rest.strip_prefix("frontend/resumable") {
+                    Target::of(rest).map_or(Self::Unknown, Self::Resumable)
                 } else if let Some(id) = rest.strip_prefix("backend/uploads/") {
                     Self::Backend(BackendCall::Show(TicketId::parse(id).ok()))
                 } else {
@@ -132,6 +136,7 @@ impl Route {
         match self {
             Self::Upload(_)
             | Self::Tus(_)
+            | Self::Resumable(_)
             | Self::Verify(_)
             | Self::Script(_)
             | Self::Doctor(_) => true,
@@ -179,10 +184,12 @@ impl Route {
         match self {
             Self::Upload(id)
             | Self::Tus(Target::Upload(id))
+            | Self::Resumable(Target::Upload(id))
             | Self::Verify(id)
             | Self::Backend(BackendCall::Show(id)) => id,
             Self::Script(_)
             | Self::Tus(Target::Collection)
+            | Self::Resumable(Target::Collection)
             | Self::Doctor(_)
             | Self::Backend(_)
             | Self::Metrics
@@ -197,6 +204,7 @@ impl Route {
         match self {
             Self::Upload(_) => "upload",
             Self::Tus(_) => "tus",
+            Self::Resumable(_) => "resumable",
             Self::Verify(_) => "verify",
             Self::Doctor(DoctorPart::Probe) => "doctor",
             Self::Doctor(DoctorPart::Findings) => "doctor_findings",

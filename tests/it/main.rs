@@ -45,6 +45,7 @@ mod old_storage;
 mod pages;
 mod proxied;
 mod reload;
+mod resumable;
 mod scripts;
 mod security;
 mod shutdown;

@@ -4,7 +4,7 @@ pub(in crate::wire) mod json;
 mod problem;
 mod verify;
 
-use super::Dialect;
+use super::{Dialect, gone, limits};
 use crate::core::command::{At, BodyScope, Offer};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
@@ -24,7 +24,9 @@ use hyper::Method;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use json::StatusBody;
-pub(super) use problem::{answer as problem_answer, answer_with as problem_answer_with};
+pub(super) use problem::{
+    answer as problem_answer, answer_with as problem_answer_with, word as problem_word,
+};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +52,7 @@ impl<'a> Native<'a> {
         if !known.contains(method) {
             return Problem::method(method, METHODS).into_answer();
         }
-        let Some(id) = id else { return no_such_upload().into_answer() };
+        let Some(id) = id else { return gone().into_answer() };
         let done = match *method {
             Method::POST => self.bind(id, body).await,
             Method::PUT => self.put(id, body).await,
@@ -80,7 +82,7 @@ impl<'a> Native<'a> {
         if head.method != Method::POST {
             return Problem::method(&head.method, VERIFY_METHODS).into_answer();
         }
-        let Some(id) = id else { return no_such_upload().into_answer() };
+        let Some(id) = id else { return gone().into_answer() };
         let verified = match unsupported::check_no_range(&head.method, &head.headers) {
             Ok(()) => self.verify(id, body).await,
             Err(problem) => Err(problem),
@@ -116,16 +118,7 @@ impl<'a> Native<'a> {
     fn options_answer(&self) -> Answer {
         let mut answer = preflight_answer(self.exchange, PREFLIGHT_METHODS);
         let headers = answer.headers_mut();
-        let limits = self.wire.engine.options().limits;
-        let sizes =
-            [("max-size", limits.max_upload_bytes), ("max-append-size", limits.max_chunk_bytes)];
-        let known: Vec<String> = sizes
-            .iter()
-            .filter_map(|(word, bytes)| bytes.map(|bytes| format!("{word}={bytes}")))
-            .collect();
-        if let Ok(value) = HeaderValue::from_str(&known.join(", "))
-            && !known.is_empty()
-        {
+        if let Ok(value) = HeaderValue::from_str(&limits(&self.wire.engine)) {
             headers.insert("upload-limit", value);
         }
         answer
@@ -224,10 +217,6 @@ impl<'a> Native<'a> {
         let gone = Presence::gone(self.exchange.presence.as_ref());
         Ok(self.wire.engine.wait(id, state, at_most, gone).await?)
     }
-}
-
-fn no_such_upload() -> Problem {
-    Problem::new(Code::UnknownUpload, "there is no such upload")
 }
 
 /// The first value of a query parameter.

@@ -8,6 +8,7 @@ mod header;
 mod status;
 
 use super::native::Native;
+use super::{body_length, gone, living};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ChunkDigest;
 use crate::core::event::Notice;
@@ -15,13 +16,11 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::{Refusal, Terminal};
-use crate::core::state::StateName;
 use crate::engine::error::ChangeError;
 use crate::engine::status::Status;
 use crate::net::RequestBody;
 use crate::wire::cors::preflight_answer;
 use crate::wire::create::Creating;
-use crate::wire::header::content_length;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
@@ -143,7 +142,7 @@ impl<'a> Tus<'a> {
         let has_body = !body.is_end_stream();
         // A body of no bytes has no type: some clients send forms without fields.
         let chunk = match has_body {
-            true => Some(self.chunk(0).map_err(bare)?),
+            true => Some(self.chunk(0, &body).map_err(bare)?),
             false => None,
         };
         if let (Some(length), Some(end)) = (length, chunk.as_ref().and_then(Chunk::end))
@@ -204,7 +203,7 @@ impl<'a> Tus<'a> {
     async fn append(&self, id: TicketId, body: RequestBody) -> Result<Answer, Problem> {
         let headers = &self.exchange.head.headers;
         let offset = header::upload_offset(headers)?;
-        let chunk = self.chunk(offset)?;
+        let chunk = self.chunk(offset, &body)?;
         let length = header::upload_length(headers)?;
         if let Some(length) = length.filter(|length| *length < offset) {
             let detail = format!("header Upload-Length {length} is below Upload-Offset {offset}");
@@ -218,11 +217,12 @@ impl<'a> Tus<'a> {
     }
 
     /// What the head of a request says of its body.
-    fn chunk(&self, start: u64) -> Result<Chunk, Problem> {
+    fn chunk(&self, start: u64, body: &RequestBody) -> Result<Chunk, Problem> {
         let headers = &self.exchange.head.headers;
         header::check_media_type(headers)?;
         let digest = header::checksum(headers)?;
-        Ok(Chunk { start, length: content_length(headers)?, digest })
+        let length = body_length(&self.exchange.head, body)?;
+        Ok(Chunk { start, length, digest })
     }
 
     async fn receive(
@@ -302,20 +302,6 @@ impl Chunk {
     fn end(&self) -> Option<u64> {
         self.length.and_then(|length| self.start.checked_add(length))
     }
-}
-
-/// Clients begin anew on 404 alone: an upload that takes no bytes any more and has handed over none is unknown to them.
-fn living(status: Status) -> Result<Status, Problem> {
-    match status.state {
-        StateName::Cancelled | StateName::Failed => Err(gone()),
-        StateName::New | StateName::Uploading | StateName::HandingOver | StateName::Finished => {
-            Ok(status)
-        }
-    }
-}
-
-fn gone() -> Problem {
-    Problem::new(Code::UnknownUpload, "there is no such upload")
 }
 
 /// Says until when the upload can go on, as a date of HTTP (RFC 9110, section 5.6.7).

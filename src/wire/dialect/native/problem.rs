@@ -18,6 +18,12 @@ impl Code {
     }
 }
 
+/// Word, number and title of a code.
+pub(in crate::wire) fn word(code: Code) -> (&'static str, u8, &'static str) {
+    let row = row(code);
+    (row.word, row.number, row.title)
+}
+
 /// How a code is answered.
 struct Row {
     status: StatusCode,
