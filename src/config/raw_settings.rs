@@ -171,7 +171,7 @@ pub struct RawSettings {
     #[arg(long, value_name = "ORIGIN,...")]
     #[serde(deserialize_with = "raw::list")]
     pub cors_origins: Option<Vec<Raw>>,
-    /// The URL at which clients reach /incoming/frontend, such as https://upload.example.org/incoming/frontend,
+    /// The URL at which clients reach /incoming/frontend, with scheme, host and path,
     /// for answers that name an upload by its URL [default: none, answers name paths]
     #[arg(long, value_name = "URL")]
     pub frontend_url: Option<Raw>,

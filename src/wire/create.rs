@@ -1,7 +1,7 @@
 //! Uploads that a client creates by itself, at a URL without an id: the web app is asked for a ticket, by a call to
 //! `create_url`, and may refuse.
 //!
-//! The call is made by whom `app` hands in ([`CallWebApp`]): this layer knows no HTTP client. At most [`MAX_CALLS`] are
+//! The call is made by whom `app` hands in ([`CallWebApp`]): this layer knows no HTTP client. At most 64 are
 //! under way, and each has a deadline there.
 
 use super::backend::new_upload_request;

@@ -75,11 +75,12 @@ impl Version {
     }
 }
 
-/// Whether a request for an upload's native URL is one of this dialect. One with a field that says nothing valid is not.
+/// Whether a request for an upload's native URL is one of this dialect. A creation whose field says nothing valid is not.
 pub(in crate::wire::dialect) fn names_resumable(head: &Parts) -> bool {
     let creates = head.method == Method::POST || head.method == Method::PUT;
-    head.method == Method::PATCH
-        || creates && Version::of(&head.headers).complete(&head.headers).is_some()
+    let appends = head.method == Method::PATCH
+        && APPEND_FIELDS.iter().any(|name| head.headers.contains_key(*name));
+    appends || creates && Version::of(&head.headers).complete(&head.headers).is_some()
 }
 
 /// What a request with bytes says of them.
@@ -204,6 +205,8 @@ fn integer(headers: &HeaderMap, name: &str) -> Option<u64> {
     }
 }
 
+/// Fields by which a `PATCH` names this dialect.
+const APPEND_FIELDS: [&str; 4] = [INTEROP, "upload-offset", "upload-complete", "upload-incomplete"];
 /// Interop versions that are spoken: drafts -01 to -13.
 const KNOWN: std::ops::RangeInclusive<u8> = 3..=10;
 const INTEROP: &str = "upload-draft-interop-version";
