@@ -7,7 +7,7 @@
 
 pub(super) mod native;
 mod resumable;
-mod tus;
+pub(super) mod tus;
 
 use super::header::content_length;
 use super::problem::{Code, Problem, unread};

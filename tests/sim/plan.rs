@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) turns: u64,
     pub(crate) allocates: bool,
     pub(crate) min_free_bytes: u64,
+    /// Some clients append, as those of tus and of the IETF's draft do.
+    pub(crate) appends: bool,
 }
 
 const MIN_FREE_BYTES: u64 = 1000;
@@ -102,6 +104,7 @@ impl Plan {
             turns: dice.of(&[0, 1, 3, 12]),
             allocates: dice.once_in(2),
             min_free_bytes: MIN_FREE_BYTES,
+            appends: false,
         }
     }
 

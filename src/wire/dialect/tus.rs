@@ -4,7 +4,7 @@
 //! `HEAD` and `GET` are served without `Tus-Resumable`; an upload is complete when every byte of a known length is there;
 //! a request that a newer one replaces is 400, which no client repeats, and what clients repeat only as 5xx is 503.
 
-mod header;
+pub(in crate::wire) mod header;
 mod status;
 
 use super::native::Native;

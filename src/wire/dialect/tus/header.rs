@@ -72,13 +72,13 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The offset of an append.
-pub(super) fn upload_offset(headers: &HeaderMap) -> Result<u64, Problem> {
+pub(in crate::wire) fn upload_offset(headers: &HeaderMap) -> Result<u64, Problem> {
     number(headers, "Upload-Offset")?
         .ok_or_else(|| Problem::bad_request("header Upload-Offset is missing"))
 }
 
 /// The file's length, where an append tells it.
-pub(super) fn upload_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(in crate::wire) fn upload_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     number(headers, "Upload-Length")
 }
 
@@ -102,7 +102,7 @@ pub(super) fn new_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 }
 
 /// The header `Upload-Metadata` as it came.
-pub(super) fn metadata(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(in crate::wire) fn metadata(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     once(headers, "Upload-Metadata")
 }
 
@@ -120,7 +120,7 @@ pub(super) fn check_concat(headers: &HeaderMap) -> Result<(), Problem> {
 ///
 /// Errors: an algorithm that is not known, or a value that is no base64. One that is too long or too short for its
 /// algorithm is that of no body.
-pub(super) fn checksum(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Problem> {
+pub(in crate::wire) fn checksum(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Problem> {
     let Some(text) = once(headers, "Upload-Checksum")? else { return Ok(None) };
     let bad =
         |why: &str| Problem::bad_request(format!("header Upload-Checksum {}: {why}", shown(text)));
