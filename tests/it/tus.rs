@@ -1,6 +1,8 @@
 //! Protects the dialect tus: each request as tus 1.0 has it, what real clients rely on beyond that, and that bytes of several
 //! dialects on one ticket never mix.
 
+mod interop;
+
 use crate::backend::{Backend, Script};
 use crate::client::{Ask, Conn, Reply};
 use crate::content::{content, sha256};
