@@ -175,12 +175,14 @@ async fn more_bytes_than_the_length_end_the_upload() {
     let reply = server.front(&append(&upload, 0, &[0; 101], false)).await.expect(400);
     let kind = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length";
     assert_eq!(reply.json()["type"], kind);
+    assert_eq!(reply.header("upload-complete"), Some("?0"));
     server.front(&ask("HEAD", &upload)).await.expect(404);
     assert_eq!(backend.calls_for(&upload.id, 1).await[0].field("cancelled"), "yes");
     // Lengths that contradict each other are refused before anything happens.
     let upload = server.ticket(&backend).await;
     let create = complete(ask("POST", &upload), true).header("Upload-Length", "4").body("abc");
-    server.front(&create).await.expect(400);
+    let reply = server.front(&create).await.expect(400);
+    assert_eq!(reply.header("upload-complete"), Some("?0"));
     assert_eq!(upload.status().await["state"], "new");
 }
 

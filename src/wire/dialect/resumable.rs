@@ -87,8 +87,15 @@ impl<'a> Resumable<'a> {
     /// A problem of which no upload is known.
     fn plain_problem(&self, problem: &Problem) -> Answer {
         let mut answer = problem_answer(problem, None);
+        let headers = answer.headers_mut();
+        let known = !matches!(problem.code(), Code::UnknownUpload | Code::UploadOver);
+        let brings = [Method::POST, Method::PUT, Method::PATCH];
+        // No client may take it for the answer of the target.
+        if known && brings.contains(&self.exchange.head.method) {
+            self.version.add_complete(false, headers);
+        }
         if problem.code() == Code::TooLarge {
-            self.add_limits(None, answer.headers_mut());
+            self.add_limits(None, headers);
         }
         answer
     }
@@ -99,7 +106,7 @@ impl<'a> Resumable<'a> {
             Code::UnknownUpload | Code::UploadOver => None,
             _ => self.wire.engine.status(id).await.ok().and_then(|status| living(status).ok()),
         };
-        let Some(status) = status else { return problem_answer(problem, None) };
+        let Some(status) = status else { return self.plain_problem(problem) };
         let offered = Request::offset(&self.exchange.head.headers);
         let offsets = Some((status.offset(), offered));
         let mut answer = problem_answer(problem, offsets);
