@@ -174,7 +174,10 @@ impl Chunk<'_> {
             BodyScope::ToEnd | BodyScope::Open => {
                 let limits = &self.options.limits;
                 let upload = &self.handle.lock().upload;
-                let file = upload.length().unwrap_or_else(|| upload.max_file_bytes(limits));
+                let file = upload
+                    .length()
+                    .or(self.offer.length)
+                    .unwrap_or_else(|| upload.max_file_bytes(limits));
                 let start = self.offer.extent.map_or(0, Extent::start);
                 let chunk = limits.max_chunk_bytes.unwrap_or(u64::MAX);
                 // A reload may have set a limit below the begin.
@@ -286,8 +289,11 @@ impl Chunk<'_> {
             BodyScope::ToEnd | BodyScope::Open if chunk_limit == Some(limit - start) => {
                 Refusal::ChunkTooLarge { chunk: end - start, limit: limit - start }
             }
-            scope => match known {
-                Some(length) if scope == BodyScope::Open => Refusal::RangeOutside { end, length },
+            BodyScope::Open => match known.or(self.offer.length) {
+                Some(length) => Refusal::RangeOutside { end, length },
+                None => Refusal::FileTooLarge { file: end, limit },
+            },
+            BodyScope::ToEnd => match known {
                 Some(known) => Refusal::LengthChanged { known, offered: end },
                 None => Refusal::FileTooLarge { file: end, limit },
             },

@@ -245,6 +245,23 @@ async fn a_length_may_come_later() {
     tus.is_handed_over(&backend, &file).await;
 }
 
+/// The length comes with a body that goes past it: to drop the rest silently would be a success that is none.
+#[tokio::test]
+async fn a_body_past_the_length_that_it_tells_is_refused() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    for length in ["0", "5"] {
+        let tus = Tus::new(&server, &backend).await;
+        tus.send(&tus.ask("POST").header("Upload-Defer-Length", "1")).await.expect(201);
+        let ask = tus.patch_ask(0, b"").header("Upload-Length", length);
+        let mut conn = Conn::open(&server.public).await;
+        conn.send(&ask.header("Transfer-Encoding", "chunked").head()).await.unwrap();
+        conn.send_chunk(b"0123456789").await.unwrap();
+        conn.send(b"0\r\n\r\n").await.unwrap();
+        conn.reply("PATCH").await.unwrap().expect(413);
+    }
+}
+
 /// A body in chunked coding, of which nobody knows the length: Java clients send all so.
 #[tokio::test]
 async fn issue_15_a_body_of_unknown_length_is_taken() {
