@@ -5,6 +5,7 @@
 
 mod acme;
 mod admin;
+mod creation;
 mod metrics;
 mod options;
 mod redirect;

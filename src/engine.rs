@@ -1,20 +1,17 @@
 //! The use cases: everything the outside may do with uploads, and nothing about how it asked.
 //!
 //! Requests enter by [`tickets`], `transfer` (whose bytes go through [`chunk`]), [`status`] and [`verify`]. An upload
-//! is brought into memory by `registry` (which has its journal read by `load`) as an upload handle (`handle`). Every
-//! change of it waits in its commit queue (`queue`) and is decided, made durable and applied by a group commit
+//! is brought into memory by `registry` as an upload handle (`handle`). Every
+//! change of it waits in its commit queue (in its handle) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
 //! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
 //! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]).
 //!
 //! Absent: HTTP, sockets, the calls to backends.
 
-mod catalog;
 pub mod chunk;
 mod claims;
-pub mod clock;
 mod commit;
-mod compaction;
 pub mod context;
 pub mod deadline;
 pub mod delivery;
@@ -23,56 +20,48 @@ mod effects;
 pub mod error;
 mod handle;
 pub mod health;
-mod load;
 pub mod objects;
+mod offset;
 pub mod options;
-mod queue;
 mod registry;
 mod retention;
 mod scan;
 mod slots;
 pub mod stats;
 pub mod status;
-mod sync_point;
 pub mod tickets;
 mod timers;
 mod transfer;
 pub mod verify;
 
+use crate::core::time::Stamp;
 use crate::core::time::Uptime;
-use crate::storage::local::blocking::Blocking;
-use crate::storage::local::files::Files;
-use crate::storage::local::journal_files::JournalFiles;
-use crate::storage::local::slow_disk::SlowDisk;
-use crate::storage::local::space::Space;
+use crate::storage::clock::Clock;
+use crate::storage::journal::Journal;
+use crate::storage::store::Store;
 use arc_swap::ArcSwap;
-use clock::Clock;
 use options::Options;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
     options: ArcSwap<Options>,
-    store: Arc<dyn Files>,
-    journals: Arc<dyn JournalFiles>,
+    store: Arc<dyn Store>,
+    journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
-    count: clock::Count,
     /// The count at the start of this process.
     started: Uptime,
     registry: registry::Registry,
     loads: registry::Loads,
     outbox: delivery::outbox::Outbox,
     timers: timers::Timers,
-    catalog: catalog::Catalog,
     /// What the startup scan has still to do.
     scan: scan::Scan,
-    space: Space,
     stats: stats::Stats,
-    blocking: Blocking,
-    /// Set while the disk makes who writes wait: the next writes go to a blocking thread.
-    slow_disk: SlowDisk,
     /// What the disk is asked by those who look after the server.
     probes: health::HealthProbes,
     /// Turns at reading published files for their digests.
@@ -92,49 +81,28 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over what lies in `store` and `journals`. Reads no journal: uploads are loaded
-    /// when they are asked for, and by [`Engine::sweep`].
+    /// An engine over what lies in `store` and `journal`. Reads nothing: uploads are loaded when they are asked for, and
+    /// by [`Engine::sweep`].
     pub fn new(
         options: Options,
-        store: Arc<dyn Files>,
-        journals: Arc<dyn JournalFiles>,
+        store: Arc<dyn Store>,
+        journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Self::with_blocking(options, store, journals, clock, Blocking::Threads)
-    }
-
-    /// As [`Engine::new`], with blocking work done where `blocking` says.
-    pub fn with_blocking(
-        options: Options,
-        store: Arc<dyn Files>,
-        journals: Arc<dyn JournalFiles>,
-        clock: Arc<dyn Clock>,
-        blocking: Blocking,
-    ) -> Arc<Self> {
-        let count = clock::Count::resume(&*journals, &*clock);
         Arc::new(Self {
-            started: count.from(),
-            count,
-            space: Space::new(options.min_free_bytes),
-            slow_disk: SlowDisk::new(
-                tokio::time::Instant::now(),
-                options.waiting_bytes,
-                blocking.clone(),
-            ),
+            started: journal.now(),
+            stats: stats::Stats::new(store.counted()),
             options: ArcSwap::from_pointee(options),
             store,
-            journals,
+            journal,
             clock,
             registry: registry::Registry::default(),
             loads: registry::Loads::default(),
             outbox: delivery::outbox::Outbox::default(),
             timers: timers::Timers::default(),
-            catalog: catalog::Catalog::default(),
             scan: scan::Scan::default(),
-            stats: stats::Stats::default(),
-            blocking,
             probes: health::HealthProbes::default(),
-            hashing: tokio::sync::Semaphore::new(delivery::hash::HASHING),
+            hashing: tokio::sync::Semaphore::new(delivery::HASHING),
             readers: verify::Readers::default(),
             passing: stats::Gauge::default(),
             polls: stats::Gauge::default(),
@@ -150,19 +118,13 @@ impl Engine {
         self.options.load_full()
     }
 
-    /// Puts other settings in force. What an acknowledgement promises, tuning and the memory for a slow disk stay
-    /// as they were at the start; chunks under way keep all settings they began with.
+    /// Puts other settings in force. What an acknowledgement promises and tuning stay as they were at the start; chunks under way keep all settings they began with.
     ///
     /// Where uploads now end earlier, each is looked at once more, soon; backends that said `wait` have the new time.
     pub fn retune(&self, options: &Options) {
         let before = self.options();
-        let fixed = Options {
-            ack: before.ack,
-            tuning: before.tuning,
-            waiting_bytes: before.waiting_bytes,
-            ..options.clone()
-        };
-        self.space.keep_free(fixed.min_free_bytes);
+        let fixed = Options { ack: before.ack, tuning: before.tuning, ..options.clone() };
+        self.store.keep_free(fixed.min_free_bytes);
         let sooner = [
             (before.max_idle, fixed.max_idle),
             (before.retain_finished, fixed.retain_finished),
@@ -172,6 +134,37 @@ impl Engine {
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
         self.outbox.retune(confirm.0, confirm.1, || self.options.store(Arc::new(fixed)));
         self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
+    }
+
+    /// Has storage run a round of work, to its end though nobody waits; `None` where it panicked.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.store.run(Box::pin(async move { drop(sender.send(work.await)) }));
+        receiver.await.ok()
+    }
+
+    /// How long servers have run on this storage.
+    fn uptime(&self) -> Uptime {
+        self.journal.now()
+    }
+
+    /// The present moment.
+    fn now(&self) -> Stamp {
+        Stamp { date: self.clock.date(), uptime: self.uptime() }
+    }
+
+    /// Writes the count of running time down now and then, for as long as it is polled: to the end of a stop, since a kill
+    /// may come until then. Dropping the future may lose what the last time would have written.
+    pub async fn keep_uptime(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(KEPT_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.journal.keep_time().await;
+        }
     }
 
     /// What has been counted since the start.
@@ -197,7 +190,7 @@ impl Engine {
         self.settled().await;
         self.sync_all_written().await;
         self.settled().await;
-        self.persist_uptime().await;
+        self.journal.keep_time().await;
     }
 
     /// Waits until every commit and transfer has ended. New ones may still begin; who calls this
@@ -207,6 +200,9 @@ impl Engine {
         self.tracker.wait().await;
     }
 }
+
+/// What a crash costs the count of running time, at most.
+const KEPT_EVERY: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::wire::fuzzing as wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 22] = [
     ("backend_answer", handover::answer),
     ("callback_url", callback_url),
     ("config_file", config::file),
@@ -36,6 +36,8 @@ pub const TARGETS: [Target; 20] = [
     ("proxy_header", proxy_protocol::header),
     ("route", wire::route),
     ("upload", core::upload),
+    ("upload_checksum", wire::upload_checksum),
+    ("upload_metadata", wire::upload_metadata),
 ];
 
 /// The target of this name.

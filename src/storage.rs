@@ -1,12 +1,18 @@
-//! Where uploads are kept: the bytes of files behind [`local::files::Files`], and each upload's journal, the only form in
-//! which state is kept, behind [`local::journal_files::JournalFiles`].
+//! Where uploads are kept: their bytes behind [`store::Store`], and the log of each, the only form in which state is
+//! kept, behind [`journal::Journal`].
 //!
 //! [`local`] keeps both as files in one directory; [`memory`] holds the test doubles, with faults and power cuts.
 //! Several servers share [`event_log`] and [`objects`] instead.
 //! Takes no decisions (that is `core`).
 
+pub mod clock;
 pub mod event_log;
+pub mod journal;
 pub mod local;
 pub mod location;
 pub mod memory;
 pub mod objects;
+pub mod promised;
+pub mod rounds;
+pub mod store;
+pub mod syncs;

@@ -11,6 +11,7 @@ pub mod body;
 pub mod browser;
 pub mod content_digest;
 pub mod cors;
+pub mod create;
 mod dialect;
 pub mod doctor;
 pub mod forwarded;
@@ -36,6 +37,7 @@ use arc_swap::ArcSwap;
 use body::Room;
 use bytes::Bytes;
 use cors::Cors;
+use create::Creation;
 use dialect::Dialect;
 use doctor::Doctor;
 use forwarded::Client;
@@ -68,6 +70,18 @@ pub struct Options {
     pub access: Access,
     /// Whether the path doctor answers.
     pub doctor: bool,
+    /// Where clients reach `/incoming/frontend`, without a slash at its end; none: answers name paths.
+    pub frontend_url: Option<String>,
+    /// The web app that is asked for tickets of uploads which clients create; none: they create none.
+    pub creation: Option<Creation>,
+}
+
+impl Options {
+    /// The URL of something on the frontend, or its path where the URL is not known.
+    pub(super) fn frontend(&self, path: &str) -> String {
+        let front = self.frontend_url.as_deref().unwrap_or("/incoming/frontend");
+        format!("{front}/{path}")
+    }
 }
 
 /// Which paths a listener serves.
@@ -126,6 +140,7 @@ pub struct Wire {
     hooks: AdminHooks,
     doctor: Doctor,
     rooms: Rooms,
+    creations: create::Slots,
 }
 
 /// Memory for small bodies. Callers with a ticket, or with none, take nothing from the web apps' backends.
@@ -157,7 +172,14 @@ impl Wire {
     pub fn new(engine: Arc<Engine>, options: Options, hooks: AdminHooks) -> Arc<Self> {
         let (doctor, options) = (Doctor::new(&engine), ArcSwap::from_pointee(options));
         let rooms = Rooms { frontend: Room::new(ROOM_BYTES), backend: Room::new(ROOM_BYTES) };
-        Arc::new(Self { engine, options, hooks, doctor, rooms })
+        Arc::new(Self {
+            engine,
+            options,
+            hooks,
+            doctor,
+            rooms,
+            creations: create::Slots::default(),
+        })
     }
 
     /// Puts other settings in force, for requests from now on.
@@ -177,10 +199,12 @@ impl Wire {
         request: Request<RequestBody>,
     ) -> Answer {
         let began = std::time::Instant::now();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let (options, presence) = (self.options.load_full(), body.presence());
         let route = Route::of(head.uri.path());
         let dialect = Dialect::of(route, &head);
+        let is_head = head.method == Method::HEAD;
+        dialect.override_method(&mut head);
         let exchange = Exchange { head, surface, caller, options, dialect, presence };
         let Exchange { head, options, .. } = &exchange;
         let client = tracing::enabled!(tracing::Level::DEBUG)
@@ -206,12 +230,11 @@ impl Wire {
             }
         };
         if route.is_frontend() {
-            answer
-                .headers_mut()
-                .extend(options.cors.headers(&head.headers, dialect.header_names()));
+            answer.headers_mut().extend(options.cors.headers(&head.headers));
+            dialect.mark(answer.headers_mut());
         }
         answer.headers_mut().extend(is_doctor.then_some(doctor::MARK));
-        if head.method == Method::HEAD {
+        if is_head {
             // hyper leaves the body out on HTTP/1.1 alone.
             let length = answer.body().size_hint().exact().filter(|&bytes| bytes > 0);
             answer.headers_mut().extend(length.map(|bytes| (CONTENT_LENGTH, bytes.into())));
@@ -252,6 +275,8 @@ impl Wire {
     ) -> Answer {
         match route {
             Route::Upload(id) => self.upload(id, exchange, body).await,
+            Route::Tus(target) => self.tus(target, exchange, body).await,
+            Route::Resumable(target) => self.resumable(target, exchange, body).await,
             Route::Verify(id) => self.comparison(id, exchange, body).await,
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),

@@ -11,10 +11,13 @@ use incoming::core::handover::Policy;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::engine::Engine;
-use incoming::engine::clock::SystemClock;
 use incoming::engine::options::{Options, Tuning};
 use incoming::engine::tickets::NewUpload;
+use incoming::storage::clock::SystemClock;
+use incoming::storage::local::blocking::Blocking;
 use incoming::storage::local::journals::LocalJournals;
+use incoming::storage::local::options::LocalOptions;
+use incoming::storage::local::storage::LocalStorage;
 use incoming::storage::local::store::{Access, LocalStore};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -51,7 +54,9 @@ impl Chunks {
         let access = Access { group: None, file_mode: 0o600, directory_mode: 0o700 };
         let store = Arc::new(LocalStore::open(directory.path(), access).unwrap());
         let journals = Arc::new(LocalJournals::open(store.directory()).unwrap());
-        let engine = Engine::new(options(ack, batch), store, journals, Arc::new(SystemClock));
+        let (clock, local) = (Arc::new(SystemClock), LocalOptions::new(ack, 0, 256 << 20));
+        let storage = LocalStorage::new(store, journals, clock.clone(), local, Blocking::Threads);
+        let engine = Engine::new(options(ack, batch), storage.clone(), storage, clock);
         let digest = match hash {
             Hash::None => None,
             Hash::Sha256 => Some(ChunkDigest::Sha256(Sha256::digest(payload).into())),
@@ -119,7 +124,6 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
         body_timeout: Duration::from_secs(30),
         min_rate: 0,
         tuning: Tuning { batch_bytes, ..Tuning::default() },
-        waiting_bytes: 256 << 20,
     }
 }
 

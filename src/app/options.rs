@@ -1,13 +1,16 @@
 //! Turns settings into the options of each module.
 
-use super::StartError;
+use super::{StartError, creation};
 use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
 use crate::core::handover::Policy;
 use crate::core::limits::Limits;
-use crate::engine::clock::SystemClock;
 use crate::engine::{self, Engine};
 use crate::handover::client;
+use crate::storage::clock::SystemClock;
+use crate::storage::local::blocking::Blocking;
 use crate::storage::local::journals::LocalJournals;
+use crate::storage::local::options::LocalOptions;
+use crate::storage::local::storage::LocalStorage;
 use crate::storage::local::store::{Access as FileAccess, LocalStore};
 use crate::storage::local::{lock, marker};
 use crate::wire;
@@ -37,7 +40,11 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
     let store = LocalStore::open(directory, access).map_err(refused)?;
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
     let options = engine_options(settings);
-    Ok(Engine::new(options, Arc::new(store), Arc::new(journals), Arc::new(SystemClock)))
+    let clock = Arc::new(SystemClock);
+    let local = LocalOptions::new(options.ack, options.min_free_bytes, settings.batch_memory());
+    let (store, journals) = (Arc::new(store), Arc::new(journals));
+    let storage = LocalStorage::new(store, journals, clock.clone(), local, Blocking::Threads);
+    Ok(Engine::new(options, storage.clone(), storage, clock))
 }
 
 /// Waits until no other server uses the storage directory, so long at most: during a rollout the old one may still be
@@ -81,7 +88,6 @@ pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
         tuning: engine::options::Tuning::default(),
-        waiting_bytes: settings.batch_memory(),
     }
 }
 
@@ -92,6 +98,8 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         chunk_size: settings.chunk_size,
         send_ahead: settings.send_ahead,
         doctor: settings.doctor,
+        frontend_url: settings.frontend_url.clone(),
+        creation: creation::creation(settings, callback_rules(settings)),
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {
             allow: settings.backend_allow_effective(),
@@ -142,9 +150,14 @@ pub(super) fn proxy_protocol(settings: &Settings, surface: Surface) -> Option<Ar
 
 /// The options of the client that calls backends.
 pub(super) fn client_options(settings: &Settings) -> client::Options {
+    client::Options { timeout: settings.handover_timeout, allow: callback_rules(settings) }
+}
+
+/// Who may be called.
+fn callback_rules(settings: &Settings) -> Vec<client::Rule> {
     let rules = settings.callback_allow.iter().map(|rule| match rule {
         CallbackRule::Host(host) => client::Rule::Host(host.clone()),
         CallbackRule::Net(net) => client::Rule::Net(*net),
     });
-    client::Options { timeout: settings.handover_timeout, allow: rules.collect() }
+    rules.collect()
 }

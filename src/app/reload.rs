@@ -110,7 +110,8 @@ changeable! {
     backend_allow, backend_hosts, backend_open, backend_token, chunk_size, max_chunk_size, send_ahead, max_upload_size,
     max_uploads, min_free_space, max_idle, retain_finished, failed_retention, handover_timeout,
     handover_confirm_timeout, handover_retry_for, callback_allow, cors_origins, trusted_proxies,
-    body_timeout, min_rate, shutdown_grace, log, doctor,
+    body_timeout, min_rate, shutdown_grace, log, doctor, frontend_url, create_url, create_timeout,
+    create_forward_headers, create_secret,
 }
 
 impl Reloadable {

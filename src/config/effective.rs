@@ -38,7 +38,7 @@ impl Settings {
         use Shown::Value;
         let Self { listen, backend_listen, tls, backend_tls, .. } = self;
         let path = |path: Option<&Path>| optional(path, |path| path.display().to_string());
-        let token = self.backend_token.clone().map_or(Shown::None, Shown::Hidden);
+        let secret = |it: &Option<Secret>| it.clone().map_or(Shown::None, Shown::Hidden);
         let callback_allow = self.callback_allow.iter().map(|rule| match rule {
             CallbackRule::Host(host) => host.clone(),
             CallbackRule::Net(network) => network.to_string(),
@@ -67,7 +67,7 @@ impl Settings {
             ("backend_allow", networks(&self.backend_allow)),
             ("backend_hosts", strings(self.backend_hosts.iter().cloned())),
             ("backend_open", Value(self.backend_open.to_string())),
-            ("backend_token", token),
+            ("backend_token", secret(&self.backend_token)),
             ("storage_dir", path(Some(&self.storage_dir))),
             ("storage_must_exist", Value(self.storage_must_exist.to_string())),
             ("lock_wait", string(duration(self.lock_wait))),
@@ -91,6 +91,11 @@ impl Settings {
             ("handover_retry_for", string(duration(self.handover_retry_for))),
             ("callback_allow", strings(callback_allow)),
             ("cors_origins", strings(self.cors_origins.iter().cloned())),
+            ("frontend_url", optional(self.frontend_url.as_ref(), Clone::clone)),
+            ("create_url", optional(self.create_url.as_ref(), |url| url.as_str().to_owned())),
+            ("create_timeout", string(duration(self.create_timeout))),
+            ("create_forward_headers", strings(self.create_forward_headers.iter().cloned())),
+            ("create_secret", secret(&self.create_secret)),
             ("trusted_proxies", networks(&self.trusted_proxies)),
             ("proxy_protocol", Value(self.proxy_protocol.to_string())),
             ("backend_proxy_protocol", Value(self.backend_proxy_protocol.to_string())),
@@ -225,14 +230,18 @@ mod tests {
         check("acme_domains = ['a.b', 'c.d']\nacme_contact = 'a@b.c'\nacme_cache = '/x'");
         check("acme_directory = 'https://a:1/d'\nacme_directory_ca = '/y'");
         check("redirect_host = 'A.example'\nhsts = 0");
+        check("frontend_url = 'https://a:1/x/'\ncreate_url = 'http://b/c?d=e'");
+        check("create_timeout = '3s'\ncreate_forward_headers = ['X-User']");
         check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
     }
 
     #[test]
     fn does_not_show_the_token() {
-        let toml = Settings::read(&layers("backend_token = 'hunter2'")).unwrap().to_toml();
-        assert!(toml.contains("# backend_token is set and not shown\n"), "{toml}");
-        assert!(!toml.contains("hunter2"), "{toml}");
+        for key in ["backend_token", "create_secret"] {
+            let toml = Settings::read(&layers(&format!("{key} = 'hunter2'"))).unwrap().to_toml();
+            assert!(toml.contains(&format!("# {key} is set and not shown\n")), "{toml}");
+            assert!(!toml.contains("hunter2"), "{toml}");
+        }
     }
 
     #[test]

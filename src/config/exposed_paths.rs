@@ -21,7 +21,7 @@ pub(super) fn exposed_paths(settings: &Settings, layers: &Layers) -> Vec<Exposed
         let changed = "could change every setting";
         replaceable("config", path, changed, &mut found);
         if holds_secret {
-            readable("config", path, "contains backend_token", &mut found);
+            readable("config", path, "contains a secret", &mut found);
         }
     }
     let keys = settings.tls.iter().map(|tls| ("tls_key", &tls.key));
@@ -174,7 +174,7 @@ mod tests {
         check(&dir, 0o644, &[]);
         check(&token, 0o640, &[]);
         check(&token, 0o600, &[]);
-        check(&token, 0o644, &["config = ", "(mode 0644)", "backend_token", &command]);
+        check(&token, 0o644, &["config = ", "(mode 0644)", "a secret", &command]);
         // Nobody gets there.
         set(home.path(), 0o750);
         check(&token, 0o644, &[]);

@@ -57,10 +57,13 @@ pub(super) fn from_text(
         }));
     }
     // The one key that does not take whatever was written, so that it is never kept beside a secret.
-    if table.get(SECRET).is_some_and(|value| !value.is_str()) {
-        table.remove(SECRET);
+    for key in SECRETS {
+        if table.get(key).is_none_or(toml::Value::is_str) {
+            continue;
+        }
+        table.remove(key);
         found.note::<()>(Err(ConfigError::Impossible {
-            key: SECRET,
+            key,
             origin: Origin::File(path.to_owned()),
             value: "(not shown)".into(),
             right: "a secret must be a string in quotes".into(),
@@ -69,8 +72,8 @@ pub(super) fn from_text(
     Ok((RawSettings::deserialize(table).map_err(malformed)?, found))
 }
 
-/// The key whose value is a secret.
-const SECRET: &str = "backend_token";
+/// The keys whose values are secrets.
+const SECRETS: [&str; 2] = ["backend_token", "create_secret"];
 
 fn wrong(path: &Path, origin: &Origin, reason: String) -> ConfigError {
     ConfigError::File { path: path.to_owned(), origin: origin.clone(), reason }

@@ -93,7 +93,7 @@ impl Layers {
     /// The file that was read, and whether there is a secret in it.
     pub(super) fn written(&self) -> Option<(&Path, bool)> {
         let (path, layer) = self.file.as_ref()?;
-        Some((path, layer.backend_token.is_some()))
+        Some((path, layer.backend_token.is_some() || layer.create_secret.is_some()))
     }
 
     /// The winning value of one key and its origin. Called through `given!`.

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::header::HeaderName;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::raw::Raw;
 use super::settings::{Ack, CallbackRule, LogFormat};
+use crate::core::callback::CallbackUrl;
 use crate::core::host::{HostPort, is_dns_name};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
@@ -350,6 +352,51 @@ pub(super) fn https_url(raw: &Raw) -> Result<String, String> {
     let host = rest.split('/').next().unwrap_or_default();
     host_port(&Raw::Text(host.to_owned())).map_err(|_| RIGHT)?;
     if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(text) } else { Err(RIGHT.into()) }
+}
+
+/// An http or https URL without query, fragment and a slash at its end.
+pub(super) fn http_url(raw: &Raw) -> Result<String, String> {
+    const RIGHT: &str =
+        "must be an http or https URL, such as https://upload.example.org/incoming/frontend";
+    let text = text(raw).map_err(|_| RIGHT)?;
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).ok_or(RIGHT)?;
+    host_port(&Raw::Text(host.to_owned())).map_err(|_| RIGHT)?;
+    if text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\".contains(&byte)) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err(RIGHT.into())
+    }
+}
+
+/// A URL that is called, without credentials.
+pub(super) fn callback_url(raw: &Raw) -> Result<CallbackUrl, String> {
+    const RIGHT: &str = "must be an http or https URL without user name and password";
+    let url = CallbackUrl::parse(text(raw).map_err(|_| RIGHT)?).map_err(|_| RIGHT)?;
+    let credentials = url.target().map_err(|_| RIGHT)?.credentials.is_some();
+    if credentials { Err(RIGHT.into()) } else { Ok(url) }
+}
+
+/// A header of a client that may be passed on: none that says how the message itself is framed.
+pub(super) fn forward_header(text: &str) -> Result<String, String> {
+    const RIGHT: &str = "must be the name of a header that says who the client is";
+    const FRAMING: [&str; 13] = [
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "traceparent",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| RIGHT)?;
+    if FRAMING.contains(&name.as_str()) { Err(RIGHT.into()) } else { Ok(name.to_string()) }
 }
 
 /// A host of DNS or an IPv6 address as it stands in a URL, with a port that can be connected to where one is written.

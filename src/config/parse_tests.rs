@@ -252,3 +252,35 @@ fn hosts_of_urls() {
         check(wrong, None);
     }
 }
+
+#[test]
+fn urls_of_creation() {
+    let text = said;
+    let front = |given: &str, expected: Option<&str>| {
+        assert_eq!(http_url(&text(given)).ok().as_deref(), expected, "{given}");
+    };
+    front(
+        "https://up.example.org/incoming/frontend",
+        Some("https://up.example.org/incoming/frontend"),
+    );
+    front("http://[::1]:4000/x/", Some("http://[::1]:4000/x"));
+    for wrong in [
+        "",
+        "up.example.org",
+        "ftp://a/b",
+        "https://a/b?c",
+        "https://a/b#c",
+        "https://a b",
+        "https://a:0/",
+    ] {
+        front(wrong, None);
+    }
+    let called = |given: &str| callback_url(&text(given)).is_ok();
+    assert!(called("http://127.0.0.1:8000/tickets?from=incoming"));
+    assert!(!called("http://u:p@a/") && !called("/tickets") && !called("http://"));
+    let header = |given: &str| forward_header(given).ok();
+    assert_eq!(header("X-User").as_deref(), Some("x-user"));
+    for wrong in ["Host", "content-length", "Transfer-Encoding", "a b", ""] {
+        assert_eq!(header(wrong), None, "{wrong}");
+    }
+}

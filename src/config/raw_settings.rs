@@ -171,6 +171,26 @@ pub struct RawSettings {
     #[arg(long, value_name = "ORIGIN,...")]
     #[serde(deserialize_with = "raw::list")]
     pub cors_origins: Option<Vec<Raw>>,
+    /// The URL at which clients reach /incoming/frontend, with scheme, host and path,
+    /// for answers that name an upload by its URL [default: none, answers name paths]
+    #[arg(long, value_name = "URL")]
+    pub frontend_url: Option<Raw>,
+    /// The web app's URL that is asked for a ticket when a tus or resumable client creates an upload
+    /// [default: none, only the web app creates uploads]
+    #[arg(long, value_name = "URL")]
+    pub create_url: Option<Raw>,
+    /// Time limit of one call of --create-url [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub create_timeout: Option<Raw>,
+    /// Headers of the client's request that a call of --create-url passes on, separated by commas or repeated
+    /// [default: authorization, cookie]
+    #[arg(long, value_name = "NAME,...")]
+    #[serde(deserialize_with = "raw::list")]
+    pub create_forward_headers: Option<Vec<Raw>>,
+    /// Sent as createSecret with a call of --create-url. Other local users can see flags: prefer
+    /// INCOMING_CREATE_SECRET or the file [default: none]
+    #[arg(long, value_name = "SECRET")]
+    pub create_secret: Option<Secret>,
     /// Proxies that are trusted to name the client's address (Forwarded, X-Forwarded-For, PROXY
     /// protocol): IPs or CIDRs, separated by commas or repeated. A network wider than 10.0.0.0/8 or
     /// fc00::/7 causes a warning, since clients in it can spoof their address [default: none]
@@ -224,7 +244,7 @@ mod tests {
     #[test]
     fn keys_are_flags_and_file_keys() {
         let keys = keys();
-        assert_eq!(keys.len(), 52, "{keys:?}");
+        assert_eq!(keys.len(), 57, "{keys:?}");
         for key in keys {
             let file: RawSettings = toml::from_str(&format!("{key} = \"x\"")).unwrap();
             assert_ne!(file, RawSettings::default(), "{key}");

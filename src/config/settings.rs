@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::secret::Secret;
+use crate::core::callback::CallbackUrl;
 use crate::core::event::Durability;
 use crate::core::host::HostPort;
 use crate::net::{Address, MemoryBudget};
@@ -109,6 +110,16 @@ pub struct Settings {
     /// Origins of pages that may upload: `*` alone, or origins in the form browsers send. Default
     /// `*`: the ticket is what protects an upload, and no cookie is ever used.
     pub cors_origins: Vec<String>,
+    /// Where browsers reach `/incoming/frontend`, without a slash at its end. Default none: answers name paths.
+    pub frontend_url: Option<String>,
+    /// The web app's URL that is asked for a ticket when a client creates an upload. Default none: clients create none.
+    pub create_url: Option<CallbackUrl>,
+    /// Deadline of one such call. Default 10 s: somebody waits for the upload to begin. Positive.
+    pub create_timeout: Duration,
+    /// Headers of the client's request that such a call passes on, in lower case. Default those that say who a user is.
+    pub create_forward_headers: Vec<String>,
+    /// Sent with such a call, so that the web app knows who calls. Default none.
+    pub create_secret: Option<Secret>,
     /// Proxies whose word about the client's address is taken: PROXY headers, `Forwarded`, `X-Forwarded-For`. Default
     /// none.
     pub trusted_proxies: Vec<IpNet>,
@@ -326,6 +337,11 @@ impl Default for Settings {
             handover_retry_for: 24 * HOUR,
             callback_allow: Vec::new(),
             cors_origins: vec!["*".into()],
+            frontend_url: None,
+            create_url: None,
+            create_timeout: Duration::from_secs(10),
+            create_forward_headers: vec!["authorization".into(), "cookie".into()],
+            create_secret: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             backend_proxy_protocol: false,

@@ -26,6 +26,7 @@ impl Settings {
     pub(super) fn values(layers: &Layers) -> (Self, ConfigErrors) {
         let (mut settings, mut found) = (Self::default(), layers.mistakes.clone());
         listeners(&mut settings, layers, &mut found);
+        creation(&mut settings, layers, &mut found);
         storage(&mut settings, layers, &mut found);
         limits(&mut settings, layers, &mut found);
         times(&mut settings, layers, &mut found);
@@ -73,6 +74,18 @@ fn listeners(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors)
         setting!(layers, callback_allow)
             .into_list(&mut settings.callback_allow, parse::callback_rule),
     );
+}
+
+fn creation(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
+    let url = &mut settings.frontend_url;
+    found.note(setting!(layers, frontend_url).into(url, |raw| parse::http_url(raw).map(Some)));
+    let url = &mut settings.create_url;
+    found.note(setting!(layers, create_url).into(url, |raw| parse::callback_url(raw).map(Some)));
+    let timeout = &mut settings.create_timeout;
+    found.note(setting!(layers, create_timeout).into(timeout, parse::positive_duration));
+    let headers = &mut settings.create_forward_headers;
+    found.note(setting!(layers, create_forward_headers).into_list(headers, parse::forward_header));
+    found.note(setting!(layers, create_secret).into_secret(&mut settings.create_secret));
 }
 
 fn acme(acme: &mut Acme, layers: &Layers, found: &mut ConfigErrors) {

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 
 /// A digest of a chunk as the client states it.
 ///
-/// Source: RFC 9530 (`Content-Digest`), the `sha-256` and `sha-512` algorithms.
+/// Sources: RFC 9530 (`Content-Digest`), the `sha-256` and `sha-512` algorithms; tus 1.0 (`Upload-Checksum`), `sha1` too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChunkDigest {
     /// SHA-256.
     Sha256([u8; 32]),
     /// SHA-512.
     Sha512(Box<[u8; 64]>),
+    /// SHA-1: against damage, not against forgery.
+    Sha1([u8; 20]),
 }
 
 /// A running digest over the bytes of a chunk, in order.
@@ -25,6 +27,7 @@ pub struct Hasher {
 enum Running {
     Sha256(sha2::Sha256),
     Sha512(Box<sha2::Sha512>),
+    Sha1(sha1::Sha1),
 }
 
 impl Hasher {
@@ -33,6 +36,7 @@ impl Hasher {
         let running = match expected {
             ChunkDigest::Sha256(_) => Running::Sha256(sha2::Sha256::new()),
             ChunkDigest::Sha512(_) => Running::Sha512(Box::default()),
+            ChunkDigest::Sha1(_) => Running::Sha1(sha1::Sha1::new()),
         };
         Self { expected, running }
     }
@@ -42,6 +46,7 @@ impl Hasher {
         match &mut self.running {
             Running::Sha256(hash) => hash.update(bytes),
             Running::Sha512(hash) => hash.update(bytes),
+            Running::Sha1(hash) => hash.update(bytes),
         }
     }
 
@@ -50,6 +55,7 @@ impl Hasher {
         let found = match self.running {
             Running::Sha256(hash) => ChunkDigest::Sha256(hash.finalize().into()),
             Running::Sha512(hash) => ChunkDigest::Sha512(Box::new(hash.finalize().into())),
+            Running::Sha1(hash) => ChunkDigest::Sha1(hash.finalize().into()),
         };
         if found == self.expected { Ok(()) } else { Err(found) }
     }
@@ -86,6 +92,9 @@ mod tests {
         let mut hasher = Hasher::new(ChunkDigest::Sha512(long));
         hasher.update(b"abc");
         assert!(hasher.check().is_ok());
+        let mut hasher = Hasher::new(ChunkDigest::Sha1(sha1::Sha1::digest(b"abc").into()));
+        hasher.update(b"abd");
+        assert!(hasher.check().is_err());
     }
 
     #[test]

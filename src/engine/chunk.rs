@@ -6,29 +6,26 @@
 //! (`commit.rs`), which syncs it and appends the record (`commit/group.rs`) before it is acknowledged.
 
 pub mod batch;
-mod preallocation;
 
 use super::Engine;
 use super::deadline;
 use super::digest::Checkout;
 use super::error::{ChangeError, ClientFault, TransferError};
 use super::handle::UploadHandle;
+use super::handle::{Op, PendingCommit};
 use super::options::Options;
-use super::queue::{Op, PendingCommit};
 
 use crate::core::command::{BodyScope, Command, Offer};
 use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
-use crate::storage::local::files::PartFile;
-use crate::storage::local::space::Reservation;
+use crate::storage::store::{Permit, WriteError, Writer};
 use batch::{Batch, Pace, Source};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,10 +46,8 @@ pub(super) struct Chunk<'a> {
     offer: Offer,
     /// What of the chunk is to be stored; fixed, since nobody else writes there.
     missing: ExtentSet,
-    blob: Option<Arc<dyn PartFile>>,
-    reservation: Option<Reservation>,
-    /// The stretch that was preallocated last.
-    allocated: Option<Extent>,
+    /// Writes it; `None` where nothing is missing.
+    writer: Option<Box<dyn Writer>>,
     hasher: Option<Hasher>,
     /// The digest of the whole file, where this chunk goes on with it.
     prefix: Option<Checkout>,
@@ -68,13 +63,13 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// A chunk of which `missing` is to be stored in `blob`.
+    /// A chunk of which `missing` is to be stored by `writer`.
     pub(super) fn new(
         engine: &'a Arc<Engine>,
         handle: &'a Arc<UploadHandle>,
         offer: Offer,
         missing: ExtentSet,
-        blob: Option<Arc<dyn PartFile>>,
+        writer: Option<Box<dyn Writer>>,
         digest: Option<ChunkDigest>,
     ) -> Self {
         let start = offer.extent.map_or(0, Extent::start);
@@ -88,9 +83,7 @@ impl<'a> Chunk<'a> {
                 .first()
                 .and_then(|e| handle.lock().prefix.checkout(e.start())),
             missing,
-            blob,
-            reservation: None,
-            allocated: None,
+            writer,
             hasher: digest.map(Hasher::new),
             position: start,
             written: start,
@@ -99,28 +92,28 @@ impl<'a> Chunk<'a> {
             pace: Pace::new(),
         }
     }
-
-    /// While the disk is slow batches pile up, so each needs a permit.
-    async fn permit(
-        &self,
-        fence: Option<&CancellationToken>,
-        frame_bytes: usize,
-    ) -> Result<Option<SemaphorePermit<'a>>, TransferError> {
-        let engine: &'a Engine = self.engine;
-        let disk = &engine.slow_disk;
-        let Some(fence) = fence.filter(|_| disk.is_slow(Instant::now())) else { return Ok(None) };
-        tokio::select! {
-            biased;
-            () = fence.cancelled() => Err(self.engine.fenced(self.handle)),
-            permit = disk.permit(self.options.tuning.batch_bytes + frame_bytes) => Ok(permit),
-        }
-    }
 }
 
 impl Chunk<'_> {
     /// Bytes of the body so far.
     pub(super) fn body_bytes(&self) -> u64 {
         self.position - self.offer.extent.map_or(0, Extent::start)
+    }
+
+    /// While the disk is slow batches pile up, so each needs a permit.
+    async fn permit(
+        &self,
+        fence: Option<&CancellationToken>,
+        frame_bytes: usize,
+    ) -> Result<Option<Permit>, TransferError> {
+        let (Some(fence), Some(writer)) = (fence, &self.writer) else { return Ok(None) };
+        let permit = writer.permit(self.options.tuning.batch_bytes + frame_bytes);
+        let Some(permit) = permit else { return Ok(None) };
+        tokio::select! {
+            biased;
+            () = fence.cancelled() => Err(self.engine.fenced(self.handle)),
+            permit = permit => Ok(Some(permit)),
+        }
     }
 
     /// Reads the body to its end and writes it. What is written stands, however this ends.
@@ -181,7 +174,10 @@ impl Chunk<'_> {
             BodyScope::ToEnd | BodyScope::Open => {
                 let limits = &self.options.limits;
                 let upload = &self.handle.lock().upload;
-                let file = upload.length().unwrap_or_else(|| upload.max_file_bytes(limits));
+                let file = upload
+                    .length()
+                    .or(self.offer.length)
+                    .unwrap_or_else(|| upload.max_file_bytes(limits));
                 let start = self.offer.extent.map_or(0, Extent::start);
                 let chunk = limits.max_chunk_bytes.unwrap_or(u64::MAX);
                 // A reload may have set a limit below the begin.
@@ -264,19 +260,19 @@ impl Chunk<'_> {
         let fresh = self.missing.within(extent);
         self.engine.stats.repeated_bytes.inc_by(bytes - fresh.bytes());
         for part in fresh.as_slice() {
-            self.reserve(*part).await?;
             let frames = if *part == extent {
                 std::mem::take(&mut batch.frames)
             } else {
                 batch.cut(part.start() - start, part.end() - start)
             };
-            let written = self.prefix.is_some().then(|| frames.clone());
-            self.write(frames, part.start()).await?;
-            if let (Some(prefix), Some(frames)) = (&mut self.prefix, written) {
-                prefix.wrote(*part, &frames);
+            let hashed = self.prefix.is_some().then(|| frames.clone());
+            let came = self.body_bytes();
+            if let Some(writer) = &mut self.writer {
+                let written = writer.write(*part, frames, came).await;
+                written.map_err(|error| self.failed(error))?;
             }
-            if let Some(reservation) = &mut self.reservation {
-                reservation.written(part.len());
+            if let (Some(prefix), Some(frames)) = (&mut self.prefix, hashed) {
+                prefix.wrote(*part, &frames);
             }
         }
         batch.clear();
@@ -293,39 +289,20 @@ impl Chunk<'_> {
             BodyScope::ToEnd | BodyScope::Open if chunk_limit == Some(limit - start) => {
                 Refusal::ChunkTooLarge { chunk: end - start, limit: limit - start }
             }
-            scope => match known {
-                Some(length) if scope == BodyScope::Open => Refusal::RangeOutside { end, length },
+            BodyScope::Open => match known.or(self.offer.length) {
+                Some(length) => Refusal::RangeOutside { end, length },
+                None => Refusal::FileTooLarge { file: end, limit },
+            },
+            BodyScope::ToEnd => match known {
                 Some(known) => Refusal::LengthChanged { known, offered: end },
                 None => Refusal::FileTooLarge { file: end, limit },
             },
         })
     }
 
-    /// Writes frames at an offset: here while that is quick, on a blocking thread while the disk
-    /// is slow, so that other connections of this worker go on.
-    async fn write(&self, frames: Vec<Bytes>, offset: u64) -> Result<(), TransferError> {
-        let Some(blob) = self.blob.clone() else { return Ok(()) };
-        let handle = Arc::clone(self.handle);
-        let work = move || handle.write(&*blob, &frames, offset);
-        let written = self.engine.slow_disk.run(work).await;
-        let written = written.unwrap_or_else(|error| Some(Err(error.into())));
-        let Some(written) = written else { return Err(self.engine.fenced(self.handle)) };
-        written.map_err(|error| self.failed("write", &error))
-    }
-
-    /// A full disk may have space again, and an offset may be too large; any other error stops the
-    /// upload.
-    fn failed(&self, what: &str, error: &std::io::Error) -> TransferError {
-        // The client chose the offset; that the file system knows none so large is no fault of it.
-        if error.kind() == std::io::ErrorKind::FileTooLarge {
-            let end = self.offer.extent.map_or(self.position, Extent::end);
-            return TransferError::Refused(Refusal::BeyondTheDisk { end });
-        }
-        let error = TransferError::disk(what, error);
-        if let TransferError::Fault(fault) = &error {
-            self.engine.latch(self.handle, fault.clone());
-        }
-        error
+    fn failed(&self, error: WriteError) -> TransferError {
+        let end = self.offer.extent.map_or(self.position, Extent::end);
+        self.engine.not_written(self.handle, error, end)
     }
 
     /// Counts a long body on the way, so that a broken connection or a crash costs little. A body
@@ -349,7 +326,7 @@ impl Chunk<'_> {
             }
         }
         self.checkpoint = self.count(None);
-        self.engine.sync_point(self.handle);
+        self.engine.flush_if_due(self.handle);
         Ok(())
     }
 
@@ -373,6 +350,13 @@ impl Chunk<'_> {
         let durability = self.options.ack;
         let command = Command::Store { extents, length, durability };
         Some(self.engine.submit(self.handle, Op::Change(command)))
+    }
+
+    /// What was set aside and not written is free again: a chunk that breaks off leaves nothing behind but its bytes.
+    async fn release(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.release(self.written).await;
+        }
     }
 
     /// Counts what may be counted and waits until that is so.
@@ -410,6 +394,8 @@ impl Chunk<'_> {
         let mut counted = Ok(());
         if counts {
             let length = match (&ended, self.offer.scope) {
+                // An empty body ends the file where it says that this ends.
+                (End::Whole, BodyScope::ToEnd) if self.offer.extent.is_none() => self.offer.length,
                 (End::Whole, BodyScope::ToEnd) => Some(self.position),
                 (End::Whole, BodyScope::Range | BodyScope::Open) => self.offer.length,
                 (End::Short(_), _) => self.offer.length.filter(|_| self.written > self.committed),
@@ -429,7 +415,7 @@ impl Chunk<'_> {
                 state.prefix.forget();
             }
         }
-        self.engine.sync_point(self.handle);
+        self.engine.flush_if_due(self.handle);
         match (ended, error) {
             (End::Short(error), _) => Err(error),
             (End::Whole, Some(error)) => Err(error),

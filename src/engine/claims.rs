@@ -4,7 +4,7 @@
 //! The newest request wins. A claim that overlaps an older one fences the older off and waits until
 //! it has let go, so two requests never mix their bytes. The guard of a claim is [`super::transfer`]'s.
 
-use crate::core::extent::ExtentSet;
+use crate::core::extent::{Extent, ExtentSet};
 use tokio_util::sync::CancellationToken;
 
 /// All claims on one upload, oldest first.
@@ -41,6 +41,17 @@ impl Claims {
         (number, fence)
     }
 
+    /// Fences off whoever claims this byte; whether there is one.
+    pub(super) fn fence_at(&self, byte: u64) -> bool {
+        let Some(byte) = Extent::new(byte, byte.saturating_add(1)) else { return false };
+        let mut found = false;
+        for entry in self.entries.iter().filter(|entry| !entry.bytes.within(byte).is_empty()) {
+            entry.fence.cancel();
+            found = true;
+        }
+        found
+    }
+
     /// Whether an older claim on some of the same bytes is still held.
     pub(super) fn must_wait(&self, number: u64) -> bool {
         let Some(mine) = self.entries.iter().find(|entry| entry.number == number) else {
@@ -72,7 +83,6 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::extent::Extent;
 
     fn bytes(start: u64, end: u64) -> ExtentSet {
         ExtentSet::of(Extent::new(start, end).unwrap())
@@ -94,6 +104,7 @@ mod tests {
         claims.narrow(third, bytes(12, 15));
         let (_, _) = claims.add(bytes(5, 12));
         assert!(!third_fence.is_cancelled());
+        assert!(!claims.fence_at(20) && claims.fence_at(13));
         claims.fence_all();
         assert!(third_fence.is_cancelled());
         assert_eq!(claims.count(), 2);

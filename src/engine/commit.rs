@@ -11,40 +11,43 @@ use super::Engine;
 use super::context::RequestContext;
 use super::error::{ChangeError, Fault};
 use super::handle::UploadHandle;
-use super::queue::{Op, PendingCommit, Queued};
+use super::handle::{Op, PendingCommit, Queued};
 use crate::core::command::Command;
 use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
-use group::{CommitError, Committed, GroupCommit};
+use crate::storage::journal::{UpkeepError, Version};
+use crate::storage::rounds::Weight;
+use group::GroupCommit;
+use std::future::Future;
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::task::{Context, Waker};
 
-/// Which thread a group commit runs on.
+/// Where a commit queue runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Thread {
-    /// An async worker: only group commits that need no sync.
-    Worker,
-    /// A blocking thread.
-    Blocking,
+    /// Where the operation was submitted: only group commits that are quick.
+    Submitter,
+    /// Where storage runs its rounds.
+    Storage,
 }
 
 impl Engine {
     /// Submits an operation to the commit queue of `handle`. It happens, or is refused, even if the answer is
     /// never waited for.
     pub(super) fn submit(self: &Arc<Self>, handle: &Arc<UploadHandle>, op: Op) -> PendingCommit {
-        let (pending, hop) = {
+        let (pending, weight) = {
             let mut state = handle.lock();
             let pending = state.queue.push(op);
             if state.queue.running {
                 return pending;
             }
             state.queue.running = true;
-            (pending, self.must_hop(&state.upload, &state.queue.waiting))
+            (pending, self.weight(&state.upload, &state.queue.waiting))
         };
-        if hop {
-            self.hop(handle)
+        if self.store.is_quick(weight) {
+            self.run_here(handle);
         } else {
-            self.run_queue(handle, Thread::Worker)
+            self.hop(handle);
         }
         pending
     }
@@ -58,76 +61,91 @@ impl Engine {
         self.submit(handle, Op::Change(command)).done().await
     }
 
-    /// Has the commit queue see to the journal though no operation waits.
-    pub(super) fn wake(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        if !std::mem::replace(&mut handle.lock().queue.running, true) {
-            self.hop(handle);
+    fn run_here(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        let mut run = Box::pin(self.run_queue(handle, Thread::Submitter));
+        if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(run);
         }
     }
 
     fn hop(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
-        let token = self.tracker.token();
-        self.blocking.spawn(move || {
-            engine.run_queue(&handle, Thread::Blocking);
-            drop(token);
-        });
+        self.store.run(Box::pin(self.run_queue(handle, Thread::Storage)));
     }
 
-    /// Whether a group commit of these operations syncs or renames, or may wait for the disk at its records alone.
-    fn must_hop(&self, upload: &Upload, waiting: &[Queued]) -> bool {
-        if self.slow_disk.is_slow(Instant::now()) {
-            return true;
-        }
+    /// What a group commit of these operations waits for.
+    fn weight(&self, upload: &Upload, waiting: &[Queued]) -> Weight {
         let (mut more, mut length) = (0, upload.length());
         for queued in waiting {
             match &queued.op {
                 Op::Change(Command::Store { extents, length: given, .. }) => {
                     if self.options().ack == Durability::Durable {
-                        return true;
+                        return Weight::Syncs;
                     }
                     more += extents.bytes();
                     length = length.or(*given);
                 }
-                Op::Change(_) | Op::Publish | Op::NoteSync { .. } | Op::Expire | Op::Forget => {
-                    return true;
+                Op::Change(_) | Op::Publish | Op::Upkeep | Op::Expire | Op::Forget => {
+                    return Weight::Syncs;
                 }
             }
         }
         // Together they may complete the file, and then it is published.
-        upload.awaits_publish() || length.is_some_and(|all| upload.received().bytes() + more >= all)
+        let complete = length.is_some_and(|all| upload.received().bytes() + more >= all);
+        if upload.awaits_publish() || complete { Weight::Syncs } else { Weight::Writes }
     }
 
-    fn run_queue(self: &Arc<Self>, handle: &Arc<UploadHandle>, thread: Thread) {
-        let _abandoned = AbandonedByPanic(handle);
+    /// Commits what waits, until nothing does. Runs to its end: whoever submitted something may be gone.
+    fn run_queue(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+        thread: Thread,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        // From now on, though it may not have begun: a stop waits for it.
+        let token = self.tracker.token();
+        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
+        async move {
+            engine.commit_all(handle, thread).await;
+            drop(token);
+        }
+    }
+
+    async fn commit_all(self: Arc<Self>, handle: Arc<UploadHandle>, thread: Thread) {
+        let _abandoned = AbandonedByPanic(&handle);
         loop {
-            let compact = handle.may_compact();
-            let queued = {
+            let (queued, upkeep) = {
                 let mut state = handle.lock();
-                if state.queue.waiting.is_empty() && !compact {
+                let over = state.fault.is_some() || state.forgotten;
+                let upkeep = !over && handle.log.wants_upkeep();
+                if state.queue.waiting.is_empty() && !upkeep {
                     state.queue.running = false;
                     return;
                 }
-                let hop = compact || self.must_hop(&state.upload, &state.queue.waiting);
-                if thread == Thread::Worker && hop {
+                let weight = match upkeep {
+                    true => Weight::Syncs,
+                    false => self.weight(&state.upload, &state.queue.waiting),
+                };
+                if thread == Thread::Submitter && !self.store.is_quick(weight) {
                     drop(state);
-                    return self.hop(handle);
+                    return self.hop(&handle);
                 }
-                if compact { Vec::new() } else { std::mem::take(&mut state.queue.waiting) }
+                match upkeep {
+                    true => (Vec::new(), Some(Arc::clone(&state.upload))),
+                    false => (std::mem::take(&mut state.queue.waiting), None),
+                }
             };
-            if compact {
-                self.compact(handle);
-                continue;
-            }
-            match thread {
-                Thread::Worker => self.slow_disk.run_here(|| self.commit_group(handle, queued)),
-                Thread::Blocking => self.commit_group(handle, queued),
+            match upkeep {
+                Some(upload) => {
+                    if let Err(UpkeepError { what, error }) = handle.log.upkeep(upload).await {
+                        self.latch(&handle, Fault::new(what, &error));
+                    }
+                }
+                None => self.commit_group(&handle, queued).await,
             }
         }
     }
 
-    fn commit_group(self: &Arc<Self>, handle: &Arc<UploadHandle>, queued: Vec<Queued>) {
-        let before = {
+    async fn commit_group(self: &Arc<Self>, handle: &Arc<UploadHandle>, queued: Vec<Queued>) {
+        let (before, version) = {
             let state = handle.lock();
             let refused = if state.forgotten {
                 Some(ChangeError::Unknown)
@@ -138,26 +156,29 @@ impl Engine {
                 drop(state);
                 return answer_all(queued, &error);
             }
-            Arc::clone(&state.upload)
+            (Arc::clone(&state.upload), state.version)
         };
-        let group = GroupCommit { engine: self, handle, before: &before, options: self.options() };
-        match group.run(queued.iter().map(|queued| &queued.op)) {
-            Ok(Committed { upload: after, answers }) => {
-                self.applied(handle, &before, &after, context_of(&queued, &answers));
+        let mut group = GroupCommit::new(self, handle, &before, version);
+        let outcome = group.run(&queued).await;
+        let (after, version) = group.reached();
+        match outcome {
+            Ok(answers) => {
+                self.applied(handle, &before, &after, version, context_of(&queued, &answers)).await;
                 if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
-                    self.forget_if_due(handle, &after);
+                    self.forget_if_due(handle, &after).await;
                 }
                 for (queued, answer) in queued.into_iter().zip(answers) {
                     queued.answer(answer.map_err(ChangeError::Refused));
                 }
             }
-            Err(CommitError { reached, error }) => {
-                if let Some(reached) = reached {
-                    if reached.awaits_publish() {
+            Err(error) => {
+                // What was recorded stands all the same.
+                if !Arc::ptr_eq(&before, &after) {
+                    if after.awaits_publish() {
                         // No client need come back for it.
                         self.reschedule(handle.id);
                     }
-                    self.applied(handle, &before, &reached, None);
+                    self.applied(handle, &before, &after, version, None).await;
                 }
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(handle, fault.clone());
@@ -168,36 +189,34 @@ impl Engine {
     }
 
     /// Swaps in the new state, which is durable now, and sees to what follows from it.
-    fn applied(
+    async fn applied(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
         before: &Upload,
         after: &Arc<Upload>,
+        version: Version,
         context: Option<&RequestContext>,
     ) {
         let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
         self.stats.acknowledged_bytes.inc_by(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
         if over {
-            handle.seal();
+            handle.part.seal().await;
+            handle.part.close();
         }
         let changed = over || acknowledged > 0 || after.phase() != before.phase();
         {
             let mut state = handle.lock();
             state.upload = Arc::clone(after);
-            if self.options().ack == Durability::Written {
-                state.unsynced_bytes += acknowledged;
-            }
+            state.version = version;
             state.touched = self.uptime();
             if over {
                 state.claims.fence_all();
-                state.blob = None;
-                state.unsynced_bytes = 0;
             }
         }
         // Only now: what is enqueued is read from the state.
         if changed {
-            self.follow_up(handle.id, before, after, context);
+            self.follow_up(handle.id, before, after, context).await;
         }
         let stands = after.phase().state();
         handle.stands.send_if_modified(|before| std::mem::replace(before, stands) != stands);
@@ -212,10 +231,62 @@ impl Engine {
         state.claims.fence_all();
         drop(state);
         let (handle, token) = (Arc::clone(handle), self.tracker.token());
-        self.blocking.spawn(move || {
+        self.store.run(Box::pin(async move {
             let _token = token;
-            handle.log.lock().expect("no holder of this lock panics").note_fault();
-        });
+            handle.log.note_fault().await;
+        }));
+    }
+}
+
+/// With `ack = written`: making durable, behind the acknowledgements, what has only been written. So a power cut costs
+/// little, the sync at completion is short, and a clean stop leaves nothing unsure.
+impl Engine {
+    /// Makes the bytes of an upload durable in the background if that is worth it.
+    pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        if handle.log.flush_is_due() {
+            let token = self.tracker.token();
+            let flush = self.flush(handle);
+            self.store.run(Box::pin(async move {
+                let _token = token;
+                drop(flush.await);
+            }));
+        }
+    }
+
+    /// Makes every byte of every upload durable that has only been written so far. For the end:
+    /// nothing is written any more. Dropping the future may leave some unsynced.
+    pub async fn sync_all_written(self: &Arc<Self>) {
+        for handle in self.registry.all() {
+            if handle.log.has_unflushed() {
+                self.sync_written(&handle).await;
+            }
+        }
+    }
+
+    /// Makes the bytes of one upload durable, and its log say so. What fails has been logged.
+    pub(super) async fn sync_written(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        if let Some(Some(noted)) = self.detached(self.flush(handle)).await {
+            let _ = noted.done().await;
+        }
+    }
+
+    /// Makes the bytes of one upload durable, and has its log note that. `None` where there was nothing to do or the disk
+    /// failed.
+    fn flush(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+    ) -> impl Future<Output = Option<PendingCommit>> + Send + use<> {
+        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
+        async move {
+            if handle.lock().fault.is_some() {
+                return None;
+            }
+            if let Err(error) = handle.log.flush(&*handle.part).await {
+                engine.latch(&handle, Fault::new("sync of the part", &error));
+                return None;
+            }
+            handle.log.wants_upkeep().then(|| engine.submit(&handle, Op::Upkeep))
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! That a call begins is durable before it is made, and how it ended after. So a crash at any moment leaves either
 //! no delivery pending, or one that is made again; none is lost.
 
-pub(super) mod hash;
 pub mod outbox;
 
 use super::Engine;
@@ -19,7 +18,7 @@ use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
 use outbox::Wait;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A delivery that is due. Nothing else is due for its upload while it exists; dropped before its end, it goes back
 /// to the queue.
@@ -305,9 +304,9 @@ impl Engine {
         handle: &Arc<UploadHandle>,
         upload: &Upload,
     ) -> Result<File, ChangeError> {
-        let (engine, id) = (Arc::clone(self), handle.id);
-        let found = self.ask_store(move || engine.store.published(id)).await?;
-        if found.is_some() {
+        let id = handle.id;
+        let found = self.store.published(id).await;
+        if found.map_err(|error| ChangeError::store(FILE, error))?.is_some() {
             return Ok(File::There);
         }
         if upload.was_called() && !upload.removes_file() {
@@ -338,3 +337,53 @@ impl Engine {
 /// A call that our own disk kept from being made waits as after this many unanswered ones: about a
 /// minute.
 const REQUEUE_PAUSE: u32 = 7;
+
+impl Engine {
+    /// Hashes the published file of `id` and records its digest.
+    pub(super) async fn hash_file(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
+        let handle = self.find(id).await?;
+        let sha256 = match self.file_digest(&handle).await {
+            // `finish_upload` came meanwhile, and the file has gone.
+            Err(_) if handle.upload().pending_calls().is_none() => return Ok(()),
+            read => read?,
+        };
+        self.change(&handle, Command::Digest(sha256)).await
+    }
+
+    /// The published file's SHA-256; what of it was hashed while it came is not read. Files are read a
+    /// slice at a time and in turn, so that many large ones do not keep a small one waiting.
+    ///
+    /// Cancel: the slice that is being read is read to its end; the next call begins from the start.
+    async fn file_digest(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+    ) -> Result<[u8; 32], ChangeError> {
+        let hash = handle.lock().prefix.take();
+        let mut reader = self.store.reader(handle.id, hash.end());
+        let hash = Arc::new(Mutex::new(Some(hash)));
+        loop {
+            let _turn = self.hashing.acquire().await.expect("turns at hashing are never closed");
+            let sunk = Arc::clone(&hash);
+            let sink = move |bytes: &[u8]| {
+                if let Some(hash) = &mut *sunk.lock().unwrap_or_else(PoisonError::into_inner) {
+                    hash.update(bytes);
+                }
+            };
+            let slice = reader.next(SLICE_BYTES, Box::new(sink)).await;
+            match slice.map_err(|error| ChangeError::store(FILE, error))? {
+                Some(more) => reader = more,
+                None => break,
+            }
+        }
+        let hash =
+            hash.lock().unwrap_or_else(PoisonError::into_inner).take().expect("only this takes it");
+        Ok(hash.finish())
+    }
+}
+
+/// What a fault is one of.
+const FILE: &str = "the published file";
+/// Files that are read for their digests at the same time.
+pub(super) const HASHING: usize = 2;
+/// Bytes read before other files have their turn: tens of milliseconds.
+const SLICE_BYTES: u64 = 16 << 20;

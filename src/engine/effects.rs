@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 impl Engine {
     /// What follows from a change that has just been recorded.
-    pub(super) fn follow_up(
+    pub(super) async fn follow_up(
         self: &Arc<Self>,
         id: TicketId,
         before: &Upload,
@@ -22,9 +22,8 @@ impl Engine {
         let phase = std::mem::discriminant(after.phase());
         if phase != std::mem::discriminant(before.phase()) {
             self.count(before, after);
-            self.catalog.set(id, after.phase().state());
             log(id, before, after, context);
-            self.clean_up(id, after);
+            self.clean_up(id, after).await;
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
                 self.timers.set(id, self.due(after));
             }
@@ -46,7 +45,6 @@ impl Engine {
             return;
         }
         self.stats.uploads.of(upload.phase().state()).add(1);
-        self.catalog.set(id, upload.phase().state());
         if upload.occupies() {
             self.stats.uploads_open.add(1);
         }
@@ -80,12 +78,12 @@ impl Engine {
         }
     }
 
-    /// Whether a recorded end has released bytes that are still there. Blocks, briefly.
-    pub(super) fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
+    /// Whether a recorded end has released bytes that are still there.
+    pub(super) async fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
         match upload.phase() {
-            Phase::Cancelled { .. } => !matches!(self.store.open(id), Ok(None)),
+            Phase::Cancelled { .. } => self.store.has_part(id).await,
             Phase::Finished { .. } if upload.removes_file() => {
-                !matches!(self.store.published(id), Ok(None))
+                !matches!(self.store.published(id).await, Ok(None))
             }
             Phase::New
             | Phase::Uploading
@@ -95,11 +93,11 @@ impl Engine {
         }
     }
 
-    /// Removes the bytes that a recorded end has released. Blocks, briefly.
-    pub(super) fn clean_up(&self, id: TicketId, upload: &Upload) {
+    /// Removes the bytes that a recorded end has released.
+    pub(super) async fn clean_up(&self, id: TicketId, upload: &Upload) {
         let removed = match upload.phase() {
-            Phase::Cancelled { .. } => self.store.discard(id),
-            Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id),
+            Phase::Cancelled { .. } => self.store.discard(id).await,
+            Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id).await,
             Phase::New
             | Phase::Uploading
             | Phase::HandingOver(_)

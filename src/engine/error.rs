@@ -2,10 +2,9 @@
 
 use crate::core::digest::ChunkDigest;
 use crate::core::refusal::Refusal;
-use crate::storage::local::files;
-use crate::storage::local::log::LogError;
+use crate::storage::journal::LoadError;
+use crate::storage::store::StoreError;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -148,48 +147,40 @@ impl From<Unread> for SmallCallError {
     }
 }
 
-impl LookupError {
-    /// An error of reading or opening a file while doing `what`: a fault but for want of descriptors.
-    pub(super) fn opening(what: &str, error: &io::Error) -> Self {
-        if files::is_exhausted(error) { Self::Busy } else { Self::Fault(Fault::new(what, error)) }
+impl From<LoadError> for LookupError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unknown => Self::Unknown,
+            LoadError::Busy => Self::Busy,
+            LoadError::Fault { what, error } => Self::Fault(Fault::new(what, &error)),
+        }
     }
 }
 
 impl TransferError {
-    /// An error of the disk while doing `what`.
-    pub(super) fn disk(what: &str, error: &io::Error) -> Self {
-        ChangeError::disk(what, error).into()
+    /// What a store did not do, while doing `what`.
+    pub(super) fn store(what: &str, error: StoreError) -> Self {
+        ChangeError::store(what, error).into()
     }
 }
 
 impl ChangeError {
-    /// An error of opening a file for `what`: a fault but for want of descriptors.
-    pub(super) fn opening(what: &str, error: &io::Error) -> Self {
-        if files::is_exhausted(error) {
-            Self::Exhausted
-        } else {
-            Self::Fault(Fault::new(what, error))
-        }
-    }
-
-    /// An error of the disk: full, not to be opened now, or failed while doing `what`.
-    pub(super) fn disk(what: &str, error: &io::Error) -> Self {
-        if files::is_full(error) {
-            Self::NoSpace
-        } else if files::is_exhausted(error) {
-            Self::Exhausted
-        } else {
-            Self::Fault(Fault::new(what, error))
+    /// What a store did not do, while doing `what`.
+    pub(super) fn store(what: &str, error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace => Self::NoSpace,
+            StoreError::Exhausted => Self::Exhausted,
+            StoreError::Fault(error) => Self::Fault(Fault::new(what, &error)),
         }
     }
 }
 
-impl From<LogError> for TicketError {
-    fn from(error: LogError) -> Self {
+impl From<StoreError> for TicketError {
+    fn from(error: StoreError) -> Self {
         match error {
-            LogError::NoSpace => Self::NoSpace,
-            LogError::Fault(error) if files::is_exhausted(&error) => Self::Exhausted,
-            LogError::Fault(error) => Self::Fault(Fault::new("writing the ticket", &error)),
+            StoreError::NoSpace => Self::NoSpace,
+            StoreError::Exhausted => Self::Exhausted,
+            StoreError::Fault(error) => Self::Fault(Fault::new("writing the ticket", &error)),
         }
     }
 }

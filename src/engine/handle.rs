@@ -4,32 +4,29 @@
 //! never held across IO or an await.
 
 use super::claims::Claims;
+use super::context::RequestContext;
 use super::digest::Prefix;
-use super::error::Fault;
-use super::queue::CommitQueue;
+use super::error::{ChangeError, Fault};
 use super::stats::Gauge;
 use super::verify::budget::Comparing;
+use crate::core::command::Command;
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
-use crate::storage::local::files::PartFile;
-use crate::storage::local::log::Log;
-use bytes::Bytes;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use tokio::sync::{Notify, watch};
+use crate::storage::journal::{Loaded, Log, Version};
+use crate::storage::store::Part;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// An upload that somebody has asked for.
 pub(super) struct UploadHandle {
     pub(super) id: TicketId,
     state: Mutex<State>,
-    /// The journal's end; locked by the thread that runs the commit queue, and by no other for long.
-    pub(super) log: Mutex<Log>,
-    /// Set before the part is published or removed; a writer holds it for reading, so
-    /// nothing is written to a part that is no longer one.
-    pub(super) sealed: RwLock<bool>,
+    /// Its log, which the commit queue appends to.
+    pub(super) log: Arc<dyn Log>,
+    /// Its bytes, while they arrive.
+    pub(super) part: Arc<dyn Part>,
     /// Where the upload stands: what long polls wait for. Sent only where that changes.
     pub(super) stands: watch::Sender<StateName>,
     /// Its chunks in flight.
@@ -46,60 +43,47 @@ pub(super) struct UploadHandle {
     pub(super) comparing: Mutex<Comparing>,
     /// Wakes claims that wait for an older one.
     pub(super) released: Notify,
-    /// Held by each sync of the part whose outcome the journal is to note at an offset that was taken before.
-    syncing: Arc<()>,
-    /// Bytes of the journal, as far as it was written in this process or read.
-    journal_bytes: AtomicU64,
-    /// With how many it is looked at whether it is to be replaced by a shorter one.
-    compact_at: AtomicU64,
 }
 
 /// What the lock guards.
 pub(super) struct State {
     pub(super) upload: Arc<Upload>,
+    /// Up to where in its log that is.
+    pub(super) version: Version,
     pub(super) claims: Claims,
     pub(super) queue: CommitQueue,
-    pub(super) blob: Option<Arc<dyn PartFile>>,
     /// The disk failed this upload: nothing more is written until a restart.
     pub(super) fault: Option<Fault>,
     /// When somebody last asked; lets idle uploads leave memory.
     pub(super) touched: Uptime,
-    /// Bytes only written since the last sync point.
-    pub(super) unsynced_bytes: u64,
-    /// When that was.
-    pub(super) synced_at: Uptime,
-    /// From when on a refused chunk may have the journal replaced.
-    pub(super) compact_again: Uptime,
     /// The digest of the file's beginning, where it is asked for.
     pub(super) prefix: Prefix,
     /// Nothing is left of it; a holder of this handle learns that there is no such upload.
     pub(super) forgotten: bool,
+    /// What is kept of it, though it is over, is no longer wanted.
+    pub(super) unwanted: bool,
 }
 
 impl UploadHandle {
-    pub(super) fn new(id: TicketId, upload: Upload, log: Log, now: Uptime) -> Arc<Self> {
-        let journal_bytes = AtomicU64::new(log.end());
+    pub(super) fn new(loaded: Loaded, part: Arc<dyn Part>, now: Uptime) -> Arc<Self> {
+        let Loaded { upload, version, log, .. } = loaded;
+        let id = upload.ticket().id;
         let stands = watch::Sender::new(upload.phase().state());
         Arc::new(Self {
             id,
-            syncing: Arc::default(),
-            journal_bytes,
-            compact_at: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 prefix: Prefix::of(&upload),
                 upload: Arc::new(upload),
+                version,
                 claims: Claims::default(),
                 queue: CommitQueue::default(),
-                blob: None,
                 fault: None,
                 touched: now,
-                unsynced_bytes: 0,
-                synced_at: now,
-                compact_again: now,
                 forgotten: false,
+                unwanted: false,
             }),
-            log: Mutex::new(log),
-            sealed: RwLock::new(false),
+            log,
+            part,
             stands,
             chunks: Gauge::default(),
             passing: Gauge::default(),
@@ -109,64 +93,6 @@ impl UploadHandle {
             comparing: Mutex::default(),
             released: Notify::new(),
         })
-    }
-
-    /// A sync of the part begins; while what this gives is kept, the journal is not replaced. Called with the log
-    /// locked.
-    pub(super) fn begin_sync(&self) -> Arc<()> {
-        Arc::clone(&self.syncing)
-    }
-
-    /// Whether a sync is under way. Says so for sure while the log is locked.
-    pub(super) fn is_syncing(&self) -> bool {
-        Arc::strong_count(&self.syncing) > 1
-    }
-
-    /// The journal has so many bytes now.
-    pub(super) fn journal_has(&self, bytes: u64) {
-        self.journal_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes of the journal.
-    pub(super) fn journal_bytes(&self) -> u64 {
-        self.journal_bytes.load(Ordering::Relaxed)
-    }
-
-    /// The journal is looked at again when it has so many bytes.
-    pub(super) fn compact_at(&self, bytes: u64) {
-        self.compact_at.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether the journal has grown so far that it may have to be replaced, and can be.
-    pub(super) fn may_compact(&self) -> bool {
-        self.journal_bytes() > self.compact_at.load(Ordering::Relaxed) && !self.is_syncing()
-    }
-
-    /// Writes frames to the part, unless it is sealed: `None`. Blocks.
-    pub(super) fn write(
-        &self,
-        blob: &dyn PartFile,
-        frames: &[Bytes],
-        offset: u64,
-    ) -> Option<io::Result<()>> {
-        let _open = self.open()?;
-        Some(blob.write_at(frames, offset))
-    }
-
-    /// Leave to change the part, as long as it is held; `None` where it is sealed. Never waits: where
-    /// the lock is not to be had, sealing has begun.
-    pub(super) fn open(&self) -> Option<RwLockReadGuard<'_, bool>> {
-        self.sealed.try_read().ok().filter(|sealed| !**sealed)
-    }
-
-    /// Seals the part: waits for writes under way and lets no other begin. Blocks.
-    pub(super) fn seal(&self) {
-        *self.sealed.write().expect("no holder of this lock panics") = true;
-    }
-
-    /// Lets writes begin again. Blocks, briefly.
-    pub(super) fn unseal(&self) {
-        *self.sealed.write().expect("no holder of this lock panics") = false;
     }
 
     /// The commit queue ended by a panic: nothing more is taken.
@@ -191,4 +117,84 @@ impl UploadHandle {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
+}
+
+/// The operations that wait for one upload.
+#[derive(Default)]
+pub(super) struct CommitQueue {
+    pub(super) waiting: Vec<Queued>,
+    /// Whether a thread runs it.
+    pub(super) running: bool,
+}
+
+/// An operation that waits, and who waits for it.
+pub(super) struct Queued {
+    pub(super) op: Op,
+    pub(super) context: Option<RequestContext>,
+    reply: oneshot::Sender<Result<(), ChangeError>>,
+}
+
+/// What is asked of a commit.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// A change that the rules decide on.
+    Change(Command),
+    /// Publish a complete file, if that has not happened.
+    Publish,
+    /// See to the log ([`crate::storage::journal::Log::upkeep`]).
+    Upkeep,
+    /// Cancel it if it has lain idle for too long and nobody is sending.
+    Expire,
+    /// Remove what is left of it if that is due.
+    Forget,
+}
+
+/// The answer to a submitted operation, once it has been decided and made durable.
+pub(super) struct PendingCommit(oneshot::Receiver<Result<(), ChangeError>>);
+
+impl CommitQueue {
+    /// Adds an operation that the present request asks for.
+    pub(super) fn push(&mut self, op: Op) -> PendingCommit {
+        let (reply, answer) = oneshot::channel();
+        self.waiting.push(Queued { op, context: RequestContext::current(), reply });
+        PendingCommit(answer)
+    }
+
+    /// Whether nothing waits or runs.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.running && self.waiting.is_empty()
+    }
+
+    /// The thread that ran it is gone; those who wait learn that their change was lost.
+    pub(super) fn abandon(&mut self) {
+        self.running = false;
+        self.waiting.clear();
+    }
+}
+
+impl Queued {
+    /// Tells who asked, if they still wait; what was committed stands in any case.
+    pub(super) fn answer(self, answer: Result<(), ChangeError>) {
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl PendingCommit {
+    /// Waits for the answer. Dropping the future does not undo the change.
+    pub(super) async fn done(self) -> Result<(), ChangeError> {
+        self.0.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// The answer, if it is there already.
+    pub(super) fn poll(&mut self) -> Option<Result<(), ChangeError>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(lost())),
+        }
+    }
+}
+
+fn lost() -> ChangeError {
+    ChangeError::Fault(Fault("the commit was lost".into()))
 }

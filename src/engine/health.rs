@@ -2,9 +2,9 @@
 //! thread then, and those who ask wait as long as they like.
 
 use super::Engine;
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use crate::storage::store::Unready;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,11 +13,9 @@ use tokio::task::JoinHandle;
 /// at a time.
 #[derive(Default)]
 pub(super) struct HealthProbes {
-    storage: SingleFlight<Result<(), NotReady>>,
+    storage: SingleFlight<Result<(), Unready>>,
     free: SingleFlight<Option<u64>>,
     thread: SingleFlight<()>,
-    /// When a probe went well for the last time.
-    probed: Mutex<Option<Instant>>,
 }
 
 /// Why no new uploads can be taken.
@@ -29,24 +27,9 @@ pub enum NotReady {
     /// A disk that has failed once is not trusted before a restart.
     #[error("the disk failed an upload; see the log")]
     Fault,
-    /// The storage directory is gone, or another.
-    #[error("the storage directory cannot be used: {0}")]
-    Unusable(Arc<io::Error>),
-    /// What is free is reserved.
-    #[error("the disk is full")]
-    Full,
-    /// A file could not be written and synced.
-    #[error("no file can be written to the storage directory: {0}")]
-    Unwritable(Arc<io::Error>),
-    /// A bug.
-    #[error("checking the storage directory panicked")]
-    Panicked,
-}
-
-impl HealthProbes {
-    fn probed(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.probed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Of the store.
+    #[error(transparent)]
+    Store(#[from] Unready),
 }
 
 impl Engine {
@@ -63,54 +46,35 @@ impl Engine {
             return Err(NotReady::Fault);
         }
         let engine = Arc::clone(self);
-        let probe = self.probes.storage.ask(|| {
-            let blocking = engine.blocking.clone();
-            blocking.spawn(move || engine.probe_storage())
-        });
-        probe.await.unwrap_or(Err(NotReady::Panicked))
-    }
-
-    fn probe_storage(&self) -> Result<(), NotReady> {
-        let unusable = |error| NotReady::Unusable(Arc::new(error));
-        self.store.writable().map_err(unusable)?;
-        if self.space.reserve(&*self.store, 0).map_err(unusable)?.is_none() {
-            return Err(NotReady::Full);
-        }
-        // Of many that ask, most need no sync of their own.
-        let fresh = |at: &Instant| at.elapsed() < PROBE_LASTS;
-        if self.probes.probed().as_ref().is_some_and(fresh) {
-            return Ok(());
-        }
-        let probed = self.store.probe();
-        *self.probes.probed() = probed.is_ok().then(Instant::now);
-        probed.map_err(|error| NotReady::Unwritable(Arc::new(error)))
+        let probe =
+            self.probes.storage.ask(|| tokio::spawn(async move { engine.store.ready().await }));
+        Ok(probe.await.unwrap_or(Err(Unready::Panicked))?)
     }
 
     /// Waits until a blocking thread of this runtime has had its turn, as all work with the disk has
     /// to.
-    pub async fn disk_thread(&self) {
-        self.probes.thread.ask(|| self.blocking.spawn(|| ())).await;
+    pub async fn disk_thread(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        let turn = || tokio::spawn(async move { engine.store.turn().await });
+        self.probes.thread.ask(turn).await;
     }
 
     /// Bytes free for this server; `None` where the disk does not say. Takes as long as the disk
     /// takes.
     pub async fn free_bytes(self: &Arc<Self>) -> Option<u64> {
         let engine = Arc::clone(self);
-        let probe = self.probes.free.ask(|| {
-            let blocking = engine.blocking.clone();
-            blocking.spawn(move || engine.store.free_bytes().ok().flatten())
-        });
-        probe.await.flatten()
+        let free = || tokio::spawn(async move { engine.store.free_bytes().await });
+        self.probes.free.ask(free).await.flatten()
     }
 
     /// Bytes promised to running chunks that the disk does not count yet.
     pub fn reserved_bytes(&self) -> u64 {
-        self.space.reserved_bytes()
+        self.store.reserved_bytes()
     }
 
     /// Bytes of batches that wait for a slow disk, and how many may.
     pub fn waiting_bytes(&self) -> (u64, u64) {
-        self.slow_disk.waiting_bytes()
+        self.store.waiting_bytes()
     }
 
     /// Uploads that have a delivery pending, and for how long the oldest has had it.
@@ -119,9 +83,6 @@ impl Engine {
         (count, since.map_or(Duration::ZERO, |since| self.uptime().since(since)))
     }
 }
-
-/// A probe of the disk counts for so long: a balancer that asks often costs no sync each time.
-const PROBE_LASTS: Duration = Duration::from_secs(1);
 
 /// A question that is asked once at a time.
 #[derive(Debug)]

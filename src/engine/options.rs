@@ -30,8 +30,6 @@ pub struct Options {
     pub min_rate: u64,
     /// Distances; no setting of the server.
     pub tuning: Tuning,
-    /// Bytes of batches that may wait for a slow disk at once; beyond them bodies wait.
-    pub waiting_bytes: u64,
 }
 
 /// How far bodies go before something is done for them, in bytes. The server uses the defaults.
@@ -43,16 +41,6 @@ pub struct Tuning {
     /// A long body is counted after this many bytes; it runs at most [`Tuning::max_ahead_bytes`]
     /// ahead of its last count.
     pub checkpoint_bytes: u64,
-    /// Space is reserved and preallocated as far ahead as the body has come already, but at least
-    /// this far: a declared range costs no more than that.
-    pub first_stretch_bytes: u64,
-    /// With `ack = written` this many bytes of an upload are synced together, at least: what a sync
-    /// is worth.
-    pub sync_point_bytes: u64,
-    /// A journal with more bytes is replaced where it has [`Tuning::compact_factor`] times as many as it needs.
-    pub compact_bytes: u64,
-    /// At least 1.
-    pub compact_factor: u64,
 }
 
 impl Tuning {
@@ -64,15 +52,6 @@ impl Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self {
-            batch_bytes: super::chunk::batch::BATCH_BYTES,
-            checkpoint_bytes: 64 << 20,
-            // The suggested chunk size, which takes one preallocation.
-            first_stretch_bytes: 8 << 20,
-            sync_point_bytes: 256 << 20,
-            // Some 1,900 ranges, replayed in less than a millisecond.
-            compact_bytes: 64 << 10,
-            compact_factor: 4,
-        }
+        Self { batch_bytes: super::chunk::batch::BATCH_BYTES, checkpoint_bytes: 64 << 20 }
     }
 }

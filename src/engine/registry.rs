@@ -4,76 +4,37 @@
 
 use super::Engine;
 use super::error::{Fault, LookupError};
+use super::handle::Op;
 use super::handle::UploadHandle;
-use super::queue::Op;
 use crate::core::id::TicketId;
-use crate::storage::local::format::replay::Replayed;
-use crate::storage::local::log::Log;
+use crate::storage::journal::{Damage, Loaded};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 /// The uploads in memory.
 #[derive(Default)]
-pub(super) struct Registry(Mutex<Index>);
-
-#[derive(Default)]
-struct Index {
-    handles: HashMap<TicketId, Arc<UploadHandle>>,
-    /// Whose journals hold nothing that an earlier process may have left unsynced.
-    settled: HashSet<TicketId>,
-    /// Whether the names are durable that an earlier process gave, and that this one gave at a load.
-    names_settled: bool,
-}
+pub(super) struct Registry(Mutex<HashMap<TicketId, Arc<UploadHandle>>>);
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, Index> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TicketId, Arc<UploadHandle>>> {
         self.0.lock().expect("no holder of this lock panics")
     }
 
     pub(super) fn loaded(&self, id: TicketId) -> Option<Arc<UploadHandle>> {
-        self.lock().handles.get(&id).cloned()
+        self.lock().get(&id).cloned()
     }
 
     /// All of them, ordered by id.
     pub(super) fn all(&self) -> Vec<Arc<UploadHandle>> {
-        let mut all: Vec<_> = self.lock().handles.values().cloned().collect();
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
         all.sort_by_key(|handle| handle.id);
         all
     }
 
     pub(super) fn remove(&self, id: TicketId) {
-        let mut index = self.lock();
-        index.handles.remove(&id);
-        index.settled.remove(&id);
-    }
-
-    /// The journal of `id` was born in this process, or made sure of.
-    pub(super) fn settled(&self, id: TicketId) {
-        self.lock().settled.insert(id);
-    }
-
-    /// The journal of `id` has a name that a power cut may give back to the one before: no load ends well before a sync of
-    /// the names does.
-    pub(super) fn unnamed(&self, id: TicketId) {
-        let mut index = self.lock();
-        index.settled.remove(&id);
-        index.names_settled = false;
-    }
-
-    /// Whether names are still to be made durable.
-    pub(super) fn names_unsettled(&self) -> bool {
-        !self.lock().names_settled
-    }
-
-    /// All names are durable.
-    pub(super) fn names_settled(&self) {
-        self.lock().names_settled = true;
-    }
-
-    pub(super) fn is_settled(&self, id: TicketId) -> bool {
-        self.lock().settled.contains(&id)
+        self.lock().remove(&id);
     }
 }
 
@@ -121,9 +82,9 @@ impl Loads {
     }
 
     /// Waits until nobody else reads or replaces the journal of `id` outside of its commit queue, and keeps others
-    /// from it. An upload comes into memory under it alone. Blocks.
-    pub(super) fn exclusive(&self, id: TicketId) -> impl Drop + use<'_> {
-        self.exclusive.enter(id)
+    /// from it. An upload comes into memory under it alone. Cancel: nothing is taken.
+    pub(super) async fn exclusive(&self, id: TicketId) -> impl Drop + use<'_> {
+        self.exclusive.enter(id).await
     }
 }
 
@@ -165,30 +126,37 @@ impl Engine {
         Ok(receiver)
     }
 
-    /// Loads an upload unless it is in memory. Blocks.
-    fn load_exclusively(self: &Arc<Self>, id: TicketId) -> Outcome {
-        let _exclusive = self.loads.exclusive(id);
+    /// Loads an upload unless it is in memory.
+    async fn load_exclusively(self: Arc<Self>, id: TicketId) -> Outcome {
+        let _exclusive = self.loads.exclusive(id).await;
         if let Some(handle) = self.registry.loaded(id) {
             return Ok(handle);
         }
         self.stats.loads.inc();
-        let mut loaded = self.load(id)?;
-        self.report_damage(id, &loaded);
+        let loaded = self.journal.load(id).await?;
+        report_damage(id, &loaded);
         // What is reported must hold whatever happens.
-        self.make_durable(id, &mut loaded)?;
-        Ok(self.adopt(id, loaded.replayed))
+        loaded.log.settle().await?;
+        Ok(self.adopt(id, loaded))
     }
 
-    /// Takes an upload into memory whose journal was just read. Only under [`Loads::exclusive`]: then
-    /// nobody has appended to that journal since.
-    pub(super) fn adopt(self: &Arc<Self>, id: TicketId, replayed: Replayed) -> Arc<UploadHandle> {
-        let log = Log::of(id, &replayed, self.store.run());
-        let publish = replayed.upload.awaits_publish();
-        self.register(id, &replayed.upload);
-        let handle = UploadHandle::new(id, replayed.upload, log, self.uptime());
-        handle.compact_at(self.options().tuning.compact_bytes);
-        handle.lock().unsynced_bytes = replayed.unsynced_bytes;
-        self.registry.lock().handles.insert(id, Arc::clone(&handle));
+    /// Has what the log of `id` says hold whatever happens, unless that is so.
+    pub(super) async fn settle(&self, id: TicketId) -> Result<(), LookupError> {
+        let _exclusive = self.loads.exclusive(id).await;
+        // In memory its commit queue appends to the log; a later load settles what is left then.
+        if self.registry.loaded(id).is_none() {
+            self.journal.load(id).await?.log.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an upload into memory whose log was just settled. Only under [`Loads::exclusive`]: then
+    /// nobody has appended to it since.
+    pub(super) fn adopt(self: &Arc<Self>, id: TicketId, loaded: Loaded) -> Arc<UploadHandle> {
+        let publish = loaded.upload.awaits_publish();
+        self.register(id, &loaded.upload);
+        let handle = UploadHandle::new(loaded, self.store.part(id), self.uptime());
+        self.registry.lock().insert(id, Arc::clone(&handle));
         if publish {
             // Completed just before a crash. Whoever asks sees it handed over in a moment.
             drop(self.submit(&handle, Op::Publish));
@@ -201,8 +169,8 @@ impl Engine {
     pub(super) fn evict_idle(&self) -> Vec<Arc<UploadHandle>> {
         let now = self.uptime();
         let mut unsynced = Vec::new();
-        let mut index = self.registry.lock();
-        index.handles.retain(|_, handle| {
+        let mut handles = self.registry.lock();
+        handles.retain(|_, handle| {
             // Whoever works on an upload holds a second reference; under this lock none is added.
             if Arc::strong_count(handle) > 1 {
                 return true;
@@ -212,13 +180,13 @@ impl Engine {
             if busy || state.upload.awaits_publish() || now.since(state.touched) < IDLE_IN_MEMORY {
                 return true;
             }
-            if state.unsynced_bytes > 0 {
+            if handle.log.has_unflushed() {
                 unsynced.push(Arc::clone(handle));
                 return true;
             }
             false
         });
-        drop(index);
+        drop(handles);
         unsynced.sort_by_key(|handle| handle.id);
         unsynced
     }
@@ -237,11 +205,9 @@ impl Load {
         let outcome = {
             let turn = self.engine.loads.turns.acquire().await;
             let _turn = turn.expect("it is never closed");
-            let (engine, id) = (Arc::clone(&self.engine), self.id);
-            let loaded = self.engine.blocking.spawn(move || engine.load_exclusively(id)).await;
-            loaded.unwrap_or_else(|error| {
-                Err(LookupError::Fault(Fault::new("reading the journal", &error)))
-            })
+            let load = Arc::clone(&self.engine).load_exclusively(self.id);
+            let lost = || LookupError::Fault(Fault("reading the journal: it was lost".into()));
+            self.engine.detached(load).await.unwrap_or_else(|| Err(lost()))
         };
         self.reported = true;
         for waiting in self.end() {
@@ -264,19 +230,36 @@ impl Drop for Load {
     }
 }
 
-/// Ids that one thread at a time may work on.
+/// Says where intact records lie behind a damaged one. With `ack = written` a power cut leaves such a log, and
+/// nothing that was to outlive it is lost; otherwise the disk, or somebody, has changed it.
+pub(super) fn report_damage(id: TicketId, loaded: &Loaded) {
+    if let Some(Damage { at: damaged_at, whole_from }) = loaded.damage {
+        tracing::error!(upload = %id.short(), damaged_at, whole_from, "journal record damaged; intact records follow it");
+    }
+}
+
+/// Ids that one task at a time may work on.
 #[derive(Default)]
 struct Exclusive {
     ids: Mutex<HashSet<TicketId>>,
-    left: Condvar,
+    left: Notify,
 }
 
 impl Exclusive {
-    fn enter(&self, id: TicketId) -> Entered<'_> {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let entered = self.left.wait_while(ids, |ids| ids.contains(&id));
-        entered.unwrap_or_else(PoisonError::into_inner).insert(id);
-        Entered { exclusive: self, id }
+    async fn enter(&self, id: TicketId) -> Entered<'_> {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.lock().insert(id) {
+                return Entered { exclusive: self, id };
+            }
+            left.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<TicketId>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -287,8 +270,8 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.exclusive.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.exclusive.left.notify_all();
+        self.exclusive.lock().remove(&self.id);
+        self.exclusive.left.notify_waiters();
     }
 }
 

@@ -7,13 +7,14 @@
 
 use super::Engine;
 use super::error::LookupError;
+use super::handle::Op;
 use super::handle::UploadHandle;
-use super::queue::Op;
 use crate::core::command::Command;
 use crate::core::event::Notice;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::journal::Version;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,35 +131,39 @@ impl Engine {
         idle.then_some(Command::Cancel { reason, notice: Notice::Due })
     }
 
-    /// The end of retention: what is left of an upload goes, its journal last. Called by its commit queue,
-    /// so that nothing changes meanwhile. Blocks.
-    pub(super) fn forget_if_due(&self, handle: &UploadHandle, upload: &Upload) {
+    /// The end of retention, or before it where what is kept is unwanted: what is left of an upload goes, its journal last. Called by its commit queue,
+    /// so that nothing changes meanwhile.
+    pub(super) async fn forget_if_due(&self, handle: &UploadHandle, upload: &Upload) {
         let failed = matches!(upload.phase(), Phase::Failed { .. });
         let over = failed
             || matches!(
                 upload.phase(),
                 Phase::Finished { .. } | Phase::Cancelled { calls: None, .. }
             );
-        if !over || self.due(upload) > self.uptime() {
+        if !over || (self.due(upload) > self.uptime() && !handle.lock().unwanted) {
             return;
         }
         let id = handle.id;
-        self.clean_up(id, upload);
-        if failed && let Err(error) = self.store.withdraw(id) {
+        self.clean_up(id, upload).await;
+        if failed && let Err(error) = self.store.withdraw(id).await {
             return tracing::error!(upload = %id.short(), %error, "could not delete the file of a failed handover");
         }
-        handle.lock().forgotten = true;
+        let version = {
+            let mut state = handle.lock();
+            state.forgotten = true;
+            state.version
+        };
         self.stats.uploads.of(upload.phase().state()).add(-1);
         self.stats.uploads_open.add(-i64::from(upload.occupies()));
-        self.remove_journal(id);
+        // Where another server has gone on with it meanwhile, its log stays, and whoever asks loads it anew.
+        self.remove_journal(id, Some(version)).await;
         // After its journal: a load that finds it no longer in memory finds none.
         self.registry.remove(id);
-        self.catalog.remove(id);
         self.timers.clear(id);
     }
 
-    pub(super) fn remove_journal(&self, id: TicketId) {
-        if let Err(error) = self.journals.remove(id) {
+    pub(super) async fn remove_journal(&self, id: TicketId, expected: Option<Version>) {
+        if let Err(error) = self.journal.remove(id, expected).await {
             tracing::error!(upload = %id.short(), %error, "could not delete journal");
         }
     }

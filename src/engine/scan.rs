@@ -6,12 +6,13 @@
 //! because the disk stumbled at the start. Nothing of what cannot be read is touched.
 
 use super::Engine;
-use super::compaction::Compaction;
 use super::error::{Fault, LookupError};
+use super::registry::report_damage;
+use super::transfer::Detached;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use std::collections::{BTreeSet, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::storage::journal::{Inventory, LoadError, ToSettle};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,7 +30,7 @@ struct Progress {
     listing: Listing,
     /// Found, and not to be read when they were looked at last.
     ids: BTreeSet<TicketId>,
-    /// Scanned, and their journals have yet to say from when they count ([`Replayed::uncounted`]).
+    /// Scanned, and their journals have yet to say from when they count ([`ToSettle::Times`]).
     uncounted: Vec<TicketId>,
     /// When to go on; `None` before the first go.
     due: Option<Uptime>,
@@ -51,6 +52,13 @@ enum ScanError {
 }
 
 impl ScanError {
+    fn reading(error: LookupError) -> Self {
+        match error {
+            LookupError::Fault(fault) => Self::Unreadable(fault),
+            LookupError::Busy | LookupError::Unknown => Self::busy(),
+        }
+    }
+
     fn busy() -> Self {
         Self::Unreadable(Fault("no file descriptor is left to read it, or the disk is full".into()))
     }
@@ -112,11 +120,14 @@ impl Engine {
                 let ids: Vec<_> = self.scan.lock().ids.iter().copied().collect();
                 self.scan_all(&ids).await;
             }
-            Listing::Ahead | Listing::Failed => match self.list_storage().await {
-                Ok((parts, journals)) => {
+            Listing::Ahead | Listing::Failed => match self.journal.inventory().await {
+                Ok(Inventory { uploads, orphans }) => {
                     self.scan.lock().listing = Listing::Done;
-                    self.catalog.add_listed(&journals);
-                    self.scan_listed(parts, journals).await;
+                    self.scan_all(&uploads).await;
+                    for id in orphans {
+                        // Nothing can ever ask for its bytes.
+                        self.journal.discard_orphan(id).await;
+                    }
                 }
                 Err(error) => {
                     self.scan.lock().listing = Listing::Failed;
@@ -136,42 +147,28 @@ impl Engine {
             self.scan.uncounted.notified().await;
             let ids = std::mem::take(&mut self.scan.lock().uncounted);
             for some in ids.chunks(SCAN_CHUNK) {
-                let (engine, work) = (Arc::clone(self), some.to_vec());
-                let work = move || work.into_iter().for_each(|id| drop(engine.settle(id)));
-                let _ = self.blocking.spawn(work).await;
+                let (engine, ids) = (Arc::clone(self), some.to_vec());
+                let settle = async move {
+                    for id in ids {
+                        let _ = engine.settle(id).await;
+                    }
+                };
+                let _ = self.detached(settle).await;
                 tokio::time::sleep(SCAN_PAUSE).await;
             }
         }
     }
 
-    /// The ids of all parts and of all journals.
-    async fn list_storage(self: &Arc<Self>) -> std::io::Result<(Vec<TicketId>, Vec<TicketId>)> {
-        let engine = Arc::clone(self);
-        let listed = self.blocking.spawn(move || {
-            // Parts first: a part is made only after its journal.
-            let parts = engine.store.parts()?;
-            Ok((parts, engine.journals.list()?))
-        });
-        listed.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-    }
-
-    async fn scan_listed(self: &Arc<Self>, parts: Vec<TicketId>, journals: Vec<TicketId>) {
-        let engine = Arc::clone(self);
-        // What cannot be removed now is found again at the next start.
-        let _ = self.blocking.spawn(move || engine.journals.remove_leftovers()).await;
-        self.scan_all(&journals).await;
-        let known: HashSet<TicketId> = journals.into_iter().collect();
-        for id in parts.into_iter().filter(|id| !known.contains(id)) {
-            self.discard_unreferenced(id).await;
-        }
-    }
-
     async fn scan_all(self: &Arc<Self>, ids: &[TicketId]) {
         for some in ids.chunks(SCAN_CHUNK) {
-            let (engine, work) = (Arc::clone(self), some.to_vec());
-            let work =
-                self.blocking.spawn(move || work.into_iter().for_each(|id| engine.try_scan(id)));
-            if let Err(error) = work.await {
+            let (engine, ids) = (Arc::clone(self), some.to_vec());
+            let scanned = self.detached(async move {
+                for id in ids {
+                    engine.try_scan(id).await;
+                }
+            });
+            if scanned.await.is_none() {
+                let error = "it was lost";
                 tracing::error!(%error, "startup scan: could not load some uploads; trying again later");
                 some.iter().filter(|id| !self.timers.holds(**id)).for_each(|id| {
                     self.scan.postpone(*id);
@@ -182,10 +179,11 @@ impl Engine {
         }
     }
 
-    /// Scans an upload, or keeps it for another time and says so once. Blocks.
-    fn try_scan(self: &Arc<Self>, id: TicketId) {
+    /// Scans an upload, or keeps it for another time and says so once.
+    async fn try_scan(self: &Arc<Self>, id: TicketId) {
         // A bug that one upload brings out leaves the others alone.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.scan_upload(id)));
+        let engine = Arc::clone(self);
+        let outcome = Detached::new(async move { engine.scan_upload(id).await }).await;
         if let Ok(Ok(())) = outcome {
             return self.scan.scanned(id);
         }
@@ -207,86 +205,70 @@ impl Engine {
         }
     }
 
-    /// First sight of an upload after a start. Blocks.
-    fn scan_upload(self: &Arc<Self>, id: TicketId) -> Result<(), ScanError> {
+    /// First sight of an upload after a start.
+    async fn scan_upload(self: &Arc<Self>, id: TicketId) -> Result<(), ScanError> {
         if self.timers.holds(id) {
-            return self.clean_up_asked_for(id);
+            return self.clean_up_asked_for(id).await;
         }
-        let exclusive = self.loads.exclusive(id);
+        let exclusive = self.loads.exclusive(id).await;
         if self.timers.holds(id) {
             drop(exclusive);
-            return self.clean_up_asked_for(id);
+            return self.clean_up_asked_for(id).await;
         }
-        let mut loaded = match self.load(id) {
+        let loaded = match self.journal.load(id).await {
             Ok(loaded) => loaded,
-            Err(LookupError::Unknown) => {
+            Err(LoadError::Unknown) => {
                 // An unborn journal: the ticket was never given out, or a power cut has forgotten it.
-                if let Err(error) = self.store.discard(id) {
+                if let Err(error) = self.store.discard(id).await {
                     tracing::error!(upload = %id.short(), %error, "could not delete orphan part");
                 } else {
-                    self.remove_journal(id);
-                    self.catalog.remove(id);
+                    self.remove_journal(id, None).await;
                 }
                 return Ok(());
             }
-            Err(LookupError::Busy) => return Err(ScanError::busy()),
-            Err(LookupError::Fault(fault)) => return Err(ScanError::Unreadable(fault)),
+            Err(error) => return Err(ScanError::reading(error.into())),
         };
-        self.report_damage(id, &loaded);
-        let upload = loaded.replayed.upload.clone();
-        let in_memory = upload.awaits_publish() || loaded.replayed.unsynced_bytes > 0;
+        report_damage(id, &loaded);
+        let upload = loaded.upload.clone();
+        let in_memory = upload.awaits_publish() || loaded.log.has_unflushed();
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
-        let leaves_bytes = self.leaves_bytes(id, &upload);
+        let leaves_bytes = self.leaves_bytes(id, &upload).await;
         // A journal that is much too large is replaced now, so that the next load has less to read.
-        if (in_memory || leaves_bytes || matches!(loaded.compaction, Compaction::Due(_)))
-            && let Err(error) = self.make_durable(id, &mut loaded)
+        if (in_memory || leaves_bytes || loaded.to_settle == ToSettle::Now)
+            && let Err(error) = loaded.log.settle().await
         {
-            return Err(match error {
+            return Err(match error.into() {
                 LookupError::Fault(fault) => ScanError::Unsynced(fault),
                 LookupError::Busy | LookupError::Unknown => ScanError::busy(),
             });
         }
         if in_memory {
             // In memory it gets to its place, or is synced.
-            self.adopt(id, loaded.replayed);
+            self.adopt(id, loaded);
         } else {
             self.register(id, &upload);
-            if loaded.replayed.uncounted.is_some() {
+            if loaded.to_settle == ToSettle::Times {
                 self.scan.lock().uncounted.push(id);
             }
         }
         if leaves_bytes {
-            self.clean_up(id, &upload);
+            self.clean_up(id, &upload).await;
         }
         Ok(())
     }
 
     /// A request was faster than the startup scan; what its end released is still to go.
-    /// Blocks.
-    fn clean_up_asked_for(&self, id: TicketId) -> Result<(), ScanError> {
+    async fn clean_up_asked_for(&self, id: TicketId) -> Result<(), ScanError> {
         let upload = match self.registry.loaded(id) {
             Some(handle) => handle.upload(),
-            None => match self.load(id) {
-                Ok(loaded) => Arc::new(loaded.replayed.upload),
-                Err(LookupError::Unknown) => return Ok(()),
-                Err(LookupError::Busy) => return Err(ScanError::busy()),
-                Err(LookupError::Fault(fault)) => return Err(ScanError::Unreadable(fault)),
+            None => match self.journal.load(id).await {
+                Ok(loaded) => Arc::new(loaded.upload),
+                Err(LoadError::Unknown) => return Ok(()),
+                Err(error) => return Err(ScanError::reading(error.into())),
             },
         };
-        self.clean_up(id, &upload);
+        self.clean_up(id, &upload).await;
         Ok(())
-    }
-
-    /// Removes a part without a journal: nothing can ever ask for its bytes.
-    async fn discard_unreferenced(self: &Arc<Self>, id: TicketId) {
-        let engine = Arc::clone(self);
-        let work = self.blocking.spawn(move || {
-            if matches!(engine.journals.read(id), Ok(None)) {
-                tracing::info!(upload = %id.short(), "deleting orphan part");
-                let _ = engine.store.discard(id);
-            }
-        });
-        let _ = work.await;
     }
 }
 

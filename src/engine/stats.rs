@@ -4,6 +4,7 @@
 //! and never one for each frame.
 
 use crate::core::state::StateName;
+use crate::storage::syncs::{Counted, SYNC_SECONDS, Syncs};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -67,38 +68,6 @@ impl Drop for Up<'_> {
     }
 }
 
-/// Waits for the disk to have bytes or records.
-#[derive(Debug)]
-pub struct Syncs {
-    /// Seconds of each, the failed ones too.
-    pub seconds: Histogram,
-    /// Those that failed; a full disk is no failure.
-    pub errors: Counter,
-}
-
-impl Default for Syncs {
-    fn default() -> Self {
-        Self { seconds: Histogram::new(SYNC_SECONDS), errors: Counter::default() }
-    }
-}
-
-impl Syncs {
-    /// Waits, and counts it; `failed` says which errors are failures of the disk.
-    pub fn during<T, E>(
-        &self,
-        sync: impl FnOnce() -> Result<T, E>,
-        failed: impl FnOnce(&E) -> bool,
-    ) -> Result<T, E> {
-        let began = Instant::now();
-        let outcome = sync();
-        self.seconds.observe(began.elapsed().as_secs_f64());
-        if outcome.as_ref().is_err_and(failed) {
-            self.errors.inc();
-        }
-        outcome
-    }
-}
-
 /// Acknowledged chunks.
 #[derive(Debug)]
 pub struct Chunks {
@@ -145,6 +114,14 @@ impl ByState {
     pub fn moved(&self, from: StateName, to: StateName) {
         self.of(from).add(-1);
         self.of(to).add(1);
+    }
+}
+
+impl Stats {
+    /// Nothing yet, and what storage counts.
+    pub fn new(storage: Counted) -> Self {
+        let Counted { syncs: disk_syncs, compactions } = storage;
+        Self { disk_syncs, compactions, ..Self::default() }
     }
 }
 
@@ -198,10 +175,6 @@ pub struct Stats {
 /// A chunk of 8 MiB takes 7 ms at 10 Gbit/s and a minute at 1 Mbit/s.
 const CHUNK_SECONDS: [f64; 13] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// A sync takes a tenth of a millisecond where the drive has a cache that survives a power cut, ten on
-/// a turning disk, and seconds where something is wrong.
-const SYNC_SECONDS: [f64; 14] =
-    [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// From 4 KiB to 1 GiB: around the suggested 8 MiB, and what clients of other kinds send.
 const CHUNK_BYTES: [f64; 9] = [
     4096.0,

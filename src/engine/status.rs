@@ -12,6 +12,7 @@ use crate::core::state::StateName;
 use crate::core::time::Timestamp;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
+use crate::storage::store::StoreError;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Status {
     pub created: Timestamp,
     /// When a byte or fact last arrived.
     pub last_active: Timestamp,
+    /// When it ends if no byte arrives until then; none where it takes no more, or all are there.
+    pub expires: Option<Timestamp>,
     /// Calls to the backend begun so far.
     pub handover_attempts: u32,
     /// Where the published file lies, while the server keeps it.
@@ -120,6 +123,8 @@ impl Engine {
     pub(super) fn describe(&self, upload: &Upload) -> Status {
         let id = upload.ticket().id;
         let state = upload.phase().state();
+        let open = matches!(state, StateName::New | StateName::Uploading) && !upload.is_complete();
+        let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
         let kept = match state {
             StateName::HandingOver | StateName::Failed => true,
             StateName::Finished => !upload.removes_file(),
@@ -137,6 +142,7 @@ impl Engine {
             digest: upload.ticket().digest,
             created: upload.ticket().created.date,
             last_active: upload.last_active().date,
+            expires: open.then(|| upload.last_active().date.after(idle)),
             handover_attempts: attempts(upload),
             location: kept.then(|| self.store.location(id)),
         }
@@ -154,62 +160,56 @@ impl Engine {
     ) -> Result<Page, LookupError> {
         let turn = self.loads.list().await?;
         let engine = Arc::clone(self);
-        let work = self.blocking.spawn(move || {
+        let page = self.detached(async move {
             // Kept to the end, also where the caller is gone.
             let _turn = turn;
-            if !engine.catalog.is_complete() {
-                engine.catalog.add_listed(&engine.journals.list()?);
-            }
-            Ok(engine.page(state, after, limit))
+            engine.page(state, after, limit).await
         });
         let fault = |error: &dyn std::fmt::Display| {
             LookupError::Fault(Fault::new("listing uploads", error))
         };
-        match work.await {
-            Ok(Ok(page)) => Ok(page),
-            Ok(Err(error)) => {
-                let error: std::io::Error = error;
-                Err(fault(&error))
-            }
-            Err(error) => Err(fault(&error)),
+        match page.await {
+            Some(page) => page.map_err(|error| fault(&error)),
+            None => Err(fault(&"it was lost")),
         }
     }
 
-    /// Blocks.
-    fn page(&self, state: Option<StateName>, after: Option<TicketId>, limit: usize) -> Page {
+    async fn page(
+        &self,
+        state: Option<StateName>,
+        after: Option<TicketId>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
         let (mut uploads, mut after): (Vec<Status>, _) = (Vec::new(), after);
         loop {
             // One more tells whether another page follows.
             let wanted = limit + 1 - uploads.len();
-            let ids = self.catalog.page(state, after, wanted);
+            let ids = self.journal.page(state, after, wanted).await?;
             for id in &ids {
-                let Some(status) = self.peek(*id) else { continue };
+                let Some(status) = self.peek(*id).await else { continue };
                 if state.is_some_and(|state| state != status.state) {
                     continue;
                 }
                 if uploads.len() == limit {
-                    return Page { next: uploads.last().map(|last| last.id), uploads };
+                    return Ok(Page { next: uploads.last().map(|last| last.id), uploads });
                 }
                 uploads.push(status);
             }
             if ids.len() < wanted {
-                return Page { uploads, next: None };
+                return Ok(Page { uploads, next: None });
             }
             after = ids.last().copied();
         }
     }
 
-    /// How an upload stands, without taking it into memory; `None` where there is none, or it cannot be read. Blocks.
-    fn peek(&self, id: TicketId) -> Option<Status> {
+    /// How an upload stands, without taking it into memory; `None` where there is none, or it cannot be read.
+    async fn peek(&self, id: TicketId) -> Option<Status> {
         if let Some(status) = self.in_memory(id) {
             return Some(status);
         }
-        let fault = match self.load(id) {
-            Ok(loaded) => return Some(self.describe(&loaded.replayed.upload)),
-            Err(LookupError::Unknown) => {
-                self.catalog.remove(id);
-                return None;
-            }
+        let fault = match self.journal.load(id).await.map_err(LookupError::from) {
+            Ok(loaded) => return Some(self.describe(&loaded.upload)),
+            Err(LookupError::Unknown) => return None,
             Err(LookupError::Busy) => Fault("no file descriptor is left".into()),
             Err(LookupError::Fault(fault)) => fault,
         };

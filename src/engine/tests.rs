@@ -15,20 +15,29 @@ use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
-use crate::storage::memory::journals::{MemoryJournals, Step::Sync};
+use crate::storage::local::blocking::Blocking;
+use crate::storage::local::files::Files as _;
+use crate::storage::local::journal_files::JournalFiles;
+use crate::storage::local::options::LocalOptions;
+use crate::storage::local::storage::LocalStorage;
+use crate::storage::memory::journals::MemoryJournals;
 use crate::storage::memory::store::{Fate, MemoryStore, Step};
 use bytes::Bytes;
 use futures_core::Stream;
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+mod behind;
 mod damaged_journals;
 mod delivery;
+mod failing_disk;
 mod journals;
+mod offset;
 mod over_time;
 mod scan;
 mod shared;
@@ -43,6 +52,17 @@ struct Machine {
     store: MemoryStore,
     journals: MemoryJournals,
     clock: HandClock,
+    tune: Tune,
+    storage: Arc<Mutex<Option<Arc<LocalStorage>>>>,
+}
+
+#[derive(Clone)]
+struct Tune(fn(&mut LocalOptions));
+
+impl Default for Tune {
+    fn default() -> Self {
+        Self(|_| {})
+    }
 }
 
 impl Machine {
@@ -63,14 +83,31 @@ impl Machine {
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
             tuning: Tuning::default(),
-            waiting_bytes: 1 << 20,
         };
         self.start_as(options)
     }
 
     fn start_as(&self, options: Options) -> Arc<Engine> {
-        let (store, journals) = (Arc::new(self.store.clone()), Arc::new(self.journals.clone()));
-        Engine::new(options, store, journals, Arc::new(self.clock.clone()))
+        self.start_over(options, Arc::new(self.journals.clone()))
+    }
+
+    fn start_over(&self, options: Options, journals: Arc<dyn JournalFiles>) -> Arc<Engine> {
+        let (store, clock) = (Arc::new(self.store.clone()), Arc::new(self.clock.clone()));
+        let mut local = LocalOptions::new(options.ack, options.min_free_bytes, 1 << 20);
+        self.tune.0(&mut local);
+        let storage = LocalStorage::new(store, journals, clock.clone(), local, Blocking::Threads);
+        *self.storage.lock().unwrap() = Some(Arc::clone(&storage));
+        Engine::new(options, storage.clone(), storage, clock)
+    }
+
+    /// The same, whose storage is used so.
+    fn tuned(&self, tune: fn(&mut LocalOptions)) -> Self {
+        Self { tune: Tune(tune), ..self.clone() }
+    }
+
+    /// The storage of the engine that was started last.
+    fn storage(&self) -> Arc<LocalStorage> {
+        self.storage.lock().unwrap().clone().unwrap()
     }
 
     fn cut_power(&self) {
@@ -178,7 +215,8 @@ async fn durable_outlives_the_power_and_written_the_process() {
 
 #[tokio::test]
 async fn a_newer_request_takes_over_and_the_prefix_stays() {
-    let engine = Machine::default().start(Durability::Durable);
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
     let (send, receive) = mpsc::unbounded_channel();
     send.send(Ok(Bytes::from_static(b"hel"))).unwrap();
@@ -193,7 +231,7 @@ async fn a_newer_request_takes_over_and_the_prefix_stays() {
     assert!(matches!(first.await.unwrap(), Err(TransferError::Superseded)));
     assert_eq!(second.state, StateName::HandingOver);
     let mut content = String::new();
-    engine.store.read(id, 0).unwrap().read_to_string(&mut content).unwrap();
+    machine.store.read(id, 0).unwrap().read_to_string(&mut content).unwrap();
     assert_eq!(content, "helXXXXXXX", "the prefix of the first is immutable");
     drop(send);
 }
@@ -233,48 +271,6 @@ async fn a_wrong_digest_counts_nothing_and_a_short_or_long_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_not_a_fault() {
-    let machine = Machine::default();
-    let engine = machine.start(Durability::Durable);
-    let id = ticket(&engine).await;
-    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
-    for step in [Step::Write, Step::Publish] {
-        machine.store.fail(Some((step, io::ErrorKind::StorageFull)));
-        let full = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
-        assert!(matches!(full, Err(TransferError::NoSpace)), "{step:?} {full:?}");
-    }
-    machine.store.fail(None);
-    machine.store.set_free_bytes(1000);
-    ticket(&engine).await;
-    let done = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
-    assert_eq!(done.state, StateName::HandingOver);
-    assert_eq!(engine.stats().faults.get(), 0);
-}
-
-#[tokio::test]
-async fn a_failed_disk_stops_the_upload_until_a_restart() {
-    for step in [Step::Write, Step::Sync] {
-        let machine = Machine::default();
-        let engine = machine.start(Durability::Durable);
-        let id = ticket(&engine).await;
-        engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
-        machine.store.fail(Some((step, io::ErrorKind::Other)));
-        let failed = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
-        assert!(matches!(failed, Err(TransferError::Fault(_))), "{step:?} {failed:?}");
-        machine.store.fail(None);
-        let still = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
-        assert!(matches!(still, Err(TransferError::Fault(_))), "nothing is retried over a fault");
-        assert!(engine.readiness().await.is_err());
-        assert_eq!(held(&engine, id).await, [(0, 5)]);
-        engine.settled().await;
-        drop(engine);
-        let engine = machine.start(Durability::Durable);
-        assert_eq!(held(&engine, id).await, [(0, 5)]);
-        engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn a_handover_is_called_until_done_and_not_again() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
@@ -294,28 +290,11 @@ async fn a_handover_is_called_until_done_and_not_again() {
     engine.end_call(id, CallResult::Done).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
     assert!(begin(&engine, id).await.is_none());
-    assert_eq!(engine.store.published(id).unwrap(), None, "removed when finished");
+    assert_eq!(machine.store.published(id).unwrap(), None, "removed when finished");
     assert!(matches!(
         engine.cancel(id, "x".into(), Notice::Due).await,
         Err(ChangeError::Refused(Refusal::UploadOver(_)))
     ));
-}
-
-#[tokio::test]
-async fn an_offset_that_no_file_system_knows_is_no_fault() {
-    let machine = Machine::default();
-    let engine = machine.start(Durability::Durable);
-    let id = ticket(&engine).await;
-    machine.store.fail(Some((Step::Write, io::ErrorKind::FileTooLarge)));
-    let far = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
-    assert!(
-        matches!(far, Err(TransferError::Refused(Refusal::BeyondTheDisk { end: 10 }))),
-        "{far:?}"
-    );
-    assert_eq!(engine.stats().faults.get(), 0);
-    assert!(engine.readiness().await.is_ok());
-    machine.store.fail(None);
-    engine.receive(id, chunk(0, 10, 10), None, body(&[b"helloworld"])).await.unwrap();
 }
 
 #[tokio::test]
@@ -332,78 +311,6 @@ async fn an_old_unanswered_call_is_made_once_more_before_it_is_given_up() {
     assert!(begin(&engine, id).await.is_some(), "called first");
     engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
-}
-
-#[tokio::test]
-async fn a_failed_sync_is_a_fault_even_if_it_says_that_the_disk_is_full() {
-    for ack in [Durability::Durable, Durability::Written] {
-        for step in [Step::Sync, Step::PublishSync] {
-            let machine = Machine::default();
-            let engine = machine.start(ack);
-            let id = ticket(&engine).await;
-            machine.store.fail(Some((step, io::ErrorKind::StorageFull)));
-            let failed = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
-            assert!(matches!(failed, Err(TransferError::Fault(_))), "{ack:?} {step:?} {failed:?}");
-            machine.store.fail(None);
-            let still = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
-            assert!(matches!(still, Err(TransferError::Fault(_))), "{ack:?} {step:?} {still:?}");
-            assert_eq!(engine.store.published(id).unwrap(), None, "nothing is published over it");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_power_cut_between_rename_and_its_record_loses_nothing() {
-    for ack in [Durability::Durable, Durability::Written] {
-        let machine = Machine::default();
-        let engine = machine.start(ack);
-        let id = ticket(&engine).await;
-        engine.bind(id, FileFacts { length: Some(5), ..FileFacts::default() }).await.unwrap();
-        machine.store.fail(Some((Step::Publish, io::ErrorKind::StorageFull)));
-        let full = engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await;
-        assert!(matches!(full, Err(TransferError::NoSpace)), "{full:?}");
-        machine.store.fail(None);
-        // The rename happened, its record did not.
-        machine.store.publish(id, 5).unwrap();
-        drop(engine);
-        machine.cut_power();
-        let engine = machine.start(ack);
-        engine.status(id).await.unwrap();
-        engine.settled().await;
-        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver, "{ack:?}");
-    }
-}
-
-#[tokio::test]
-async fn what_a_crash_left_unsynced_in_the_journal_is_synced_before_it_is_told() {
-    let machine = Machine::default();
-    // The process dies when a record is written and before it is synced.
-    let dies = |_, step, _| if step == Sync { Fate::DEAD } else { Fate::Happens };
-    let dying = Machine { journals: machine.journals.judged(Arc::new(dies)), ..machine.clone() };
-    let engine = dying.start(Durability::Durable);
-    let id = ticket(&engine).await;
-    engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap_err();
-    drop(engine);
-    let engine = machine.start(Durability::Durable);
-    assert_eq!(held(&engine, id).await, [(0, 5)], "told, and so it is for ever");
-    drop(engine);
-    machine.cut_power();
-    assert_eq!(held(&machine.start(Durability::Durable), id).await, [(0, 5)]);
-}
-
-#[tokio::test]
-async fn a_last_chunk_that_could_not_be_recorded_can_be_sent_again() {
-    for ack in [Durability::Durable, Durability::Written] {
-        let machine = Machine::default();
-        let engine = machine.start(ack);
-        let id = ticket(&engine).await;
-        engine.receive(id, chunk(0, 3, 5), None, body(&[b"hel"])).await.unwrap();
-        machine.journals.fail_next(id, 2, io::ErrorKind::StorageFull);
-        let full = engine.receive(id, chunk(3, 5, 5), None, body(&[b"lo"])).await;
-        assert!(matches!(full, Err(TransferError::NoSpace)), "{ack:?} {full:?}");
-        engine.receive(id, chunk(3, 5, 5), None, body(&[b"lo"])).await.unwrap();
-        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
-    }
 }
 
 #[tokio::test]

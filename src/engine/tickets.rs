@@ -6,14 +6,11 @@ use super::error::{ChangeError, Fault, TicketError};
 use super::status::Status;
 use crate::core::callback::CallbackUrl;
 use crate::core::command::{Command, FileFacts};
-use crate::core::event::{DigestRequest, Durability, Notice, Removal, Ticket, TicketFile};
+use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
 use crate::core::time::{Timestamp, Uptime};
-use crate::storage::local::files::is_exhausted;
-use crate::storage::local::journal_files::SyncWhen;
-use crate::storage::local::log::{self, LogError};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,15 +97,13 @@ impl Engine {
         let engine = Arc::clone(self);
         let token = self.tracker.token();
         let context = RequestContext::current();
-        let written = self.blocking.spawn(move || {
+        let written = self.detached(async move {
             let _token = token;
             // Here, where nobody's leaving can interrupt it.
-            let written = engine.create_journal(&ticket);
+            let written = engine.create_log(&ticket).await;
             match &written {
                 Ok(()) => {
                     slot.keep();
-                    engine.registry.settled(ticket.id);
-                    engine.catalog.set(ticket.id, StateName::New);
                     engine.stats.tickets.inc();
                     let request = request_of(context.as_ref());
                     tracing::info!(upload = %ticket.id.short(), request, "upload ticket issued");
@@ -122,22 +117,15 @@ impl Engine {
             }
             written
         });
-        let lost = |error| TicketError::Fault(Fault::new("writing the ticket", &error));
-        written.await.map_err(lost)?
+        let lost = TicketError::Fault(Fault("writing the ticket: it was lost".into()));
+        written.await.unwrap_or(Err(lost))
     }
 
-    fn create_journal(&self, ticket: &Ticket) -> Result<(), TicketError> {
-        let sync = match self.options().ack {
-            Durability::Durable => SyncWhen::Now,
-            Durability::Written => SyncWhen::Later,
-        };
-        let reserved = self.space.reserve(&*self.store, 0).map_err(LogError::Fault)?;
-        let _reserved = reserved.ok_or(TicketError::NoSpace)?;
-        let create = || log::create(&*self.journals, ticket, sync);
-        match sync {
-            SyncWhen::Now => self.stats.disk_syncs.during(create, is_fault)?,
-            SyncWhen::Later => create()?,
+    async fn create_log(&self, ticket: &Ticket) -> Result<(), TicketError> {
+        if !self.store.has_room().await? {
+            return Err(TicketError::NoSpace);
         }
+        self.journal.create(ticket, self.options().ack).await?;
         Ok(())
     }
 
@@ -238,9 +226,4 @@ impl Drop for OpenSlot {
             self.engine.timers.clear(self.id);
         }
     }
-}
-
-/// Whether the disk failed: neither full nor short of descriptors.
-fn is_fault(error: &LogError) -> bool {
-    matches!(error, LogError::Fault(error) if !is_exhausted(error))
 }

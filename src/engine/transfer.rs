@@ -9,18 +9,18 @@ use super::chunk::{Chunk, End};
 use super::context::RequestContext;
 use super::deadline;
 use super::error::{Fault, TransferError};
+use super::handle::Op;
 use super::handle::{State, UploadHandle};
-use super::queue::Op;
 use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{At, BodyScope, Offer};
 use crate::core::digest::ChunkDigest;
-use crate::core::extent::ExtentSet;
+use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
 use crate::core::limits::{CHUNKS, Limits, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
 use crate::core::refusal::{Refusal, Terminal};
 use crate::core::upload::Phase;
-use crate::storage::local::files::PartFile;
+use crate::storage::store::{Announced, WriteError, Writer};
 use futures_core::Stream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -78,8 +78,11 @@ impl Engine {
         let slot = slots::take(CHUNKS, &handle.chunks, &self.stats.chunks_in_flight)?;
         let (claim, missing) = self.claim(&handle, &offer).await?;
         let known = missing.is_empty() && handle.knows(&offer);
-        let blob = if missing.is_empty() { None } else { Some(self.blob(&handle).await?) };
-        let mut chunk = Chunk::new(self, &handle, offer, missing, blob, digest);
+        let writer = match missing.is_empty() {
+            true => None,
+            false => Some(self.writer(&handle, &offer, &missing).await?),
+        };
+        let mut chunk = Chunk::new(self, &handle, offer, missing, writer, digest);
         let ended = if known {
             // Boxed: every other transfer would carry the space of a second receiver.
             let skim = Box::pin(self.skim(&handle, &mut chunk, source, slot));
@@ -161,9 +164,12 @@ impl Engine {
             }
             // The queue compacts it long before, unless the disk is full or hangs; where that is over, the client need
             // only come again.
-            if handle.journal_bytes() > MAX_JOURNAL_BYTES {
+            if handle.log.is_full() {
                 drop(state);
-                self.compact_for_refused(handle);
+                // No append follows that would have it looked at.
+                if handle.log.make_room() {
+                    drop(self.submit(handle, Op::Upkeep));
+                }
                 let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
                 return Err(TransferError::Refused(refusal));
             }
@@ -192,29 +198,41 @@ impl Engine {
         Ok(if missing.is_empty() { (None, missing) } else { (Some(claim), missing) })
     }
 
-    /// The part of the upload, opened once and kept while the upload is in memory.
-    async fn blob(
+    async fn writer(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
-    ) -> Result<Arc<dyn PartFile>, TransferError> {
-        if let Some(blob) = &handle.lock().blob {
-            return Ok(Arc::clone(blob));
+        offer: &Offer,
+        missing: &ExtentSet,
+    ) -> Result<Box<dyn Writer>, TransferError> {
+        let announced = offer.length.is_some() || offer.scope == BodyScope::Range;
+        let length = if announced { Announced::Yes } else { Announced::No };
+        let end = offer.extent.map_or(0, Extent::end);
+        let writer = handle.part.writer(missing.clone(), length).await;
+        writer.map_err(|error| self.not_written(handle, error, end))
+    }
+
+    /// Why bytes of a chunk that ends at `end` were not written. A full disk may have space again, and an offset may be too
+    /// large; any other error of changing the part stops the upload.
+    pub(super) fn not_written(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+        error: WriteError,
+        end: u64,
+    ) -> TransferError {
+        match error {
+            WriteError::Sealed => self.fenced(handle),
+            WriteError::Reserve => TransferError::NoSpace,
+            // The client chose the offset; that the file system knows none so large is no fault of it.
+            WriteError::TooLarge => TransferError::Refused(Refusal::BeyondTheDisk { end }),
+            WriteError::Refused { what, error } => TransferError::store(what, error),
+            WriteError::Failed { what, error } => {
+                let error = TransferError::store(what, error);
+                if let TransferError::Fault(fault) = &error {
+                    self.latch(handle, fault.clone());
+                }
+                error
+            }
         }
-        let (engine, of) = (Arc::clone(self), Arc::clone(handle));
-        let opened = self.blocking.spawn(move || {
-            // Not beside a publish or removal: either would leave a part behind that is none.
-            let sealed = of.open()?;
-            let created = engine.store.create(of.id);
-            let mut state = of.lock();
-            let blob = created.map(|blob| Arc::clone(state.blob.get_or_insert(blob)));
-            drop(state);
-            drop(sealed);
-            Some(blob)
-        });
-        let opened =
-            opened.await.map_err(|error| TransferError::Fault(Fault::new("opening", &error)))?;
-        let Some(blob) = opened else { return Err(self.fenced(handle)) };
-        blob.map_err(|error| TransferError::disk("opening the part", &error))
     }
 
     /// Why a claim was fenced off.
@@ -329,16 +347,16 @@ impl<S: Source> Stream for Metered<'_, S> {
 ///
 /// A panic of the work is an error to its owner. Outside of a runtime, and while a runtime ends, dropping
 /// it drops the work.
-struct Detached<F: Future<Output: Send> + Send + 'static> {
+pub(super) struct Detached<F: Future<Output: Send> + Send + 'static> {
     work: Option<Pin<Box<F>>>,
 }
 
 /// The work ended by a panic, which the panic hook has told of.
 #[derive(Debug, PartialEq, Eq)]
-struct Panicked;
+pub(super) struct Panicked;
 
 impl<F: Future<Output: Send> + Send + 'static> Detached<F> {
-    fn new(work: F) -> Self {
+    pub(super) fn new(work: F) -> Self {
         Self { work: Some(Box::pin(work)) }
     }
 }

@@ -12,12 +12,12 @@ use super::stats::Gauge;
 use super::status::Status;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
-use crate::storage::local::files::PartFile;
+use crate::storage::store::StoreError;
 use budget::Comparing;
 use sha2::Digest as _;
-use std::io;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -83,73 +83,51 @@ impl Engine {
         let _turn = self.readers.turn().await.ok_or(VerifyError::Busy)?;
         handle.spend(&pieces).map_err(|after| VerifyError::Spent { after })?;
         let wanted = Wanted::default();
-        let (engine, of, still_wanted) =
-            (Arc::clone(self), Arc::clone(&handle), Arc::clone(&wanted.0));
-        let compared = self.blocking.spawn(move || engine.compare(&of, &pieces, &still_wanted));
-        let lost = |error: &dyn std::fmt::Display| {
-            LookupError::Fault(Fault::new("reading the part", error))
-        };
+        let compared = self.compare(&handle, &pieces, &wanted.0).await;
         let verdicts =
-            compared.await.map_err(|error| lost(&error))?.map_err(|error| lost(&error))?;
+            compared.map_err(|error| LookupError::Fault(Fault::new("reading the part", &error)))?;
         Ok((self.status_of(&handle), verdicts))
     }
 
-    /// Blocks.
-    fn compare(
+    async fn compare(
         &self,
         handle: &UploadHandle,
         pieces: &[Piece],
-        wanted: &AtomicBool,
-    ) -> io::Result<Vec<Verdict>> {
-        let none = || vec![Verdict::NotHeld; pieces.len()];
-        let (received, held) = {
-            let state = handle.lock();
-            (state.upload.received().clone(), state.blob.clone())
-        };
+        wanted: &Arc<AtomicBool>,
+    ) -> Result<Vec<Verdict>, StoreError> {
         // Acknowledged bytes never change, so nothing is locked while they are read. A part that goes
         // away meanwhile was opened before.
-        let blob = match held {
-            Some(blob) => Some(blob),
-            None => self.store.open(handle.id)?,
-        };
-        let Some(blob) = blob else { return Ok(none()) };
-        let mut buffer = vec![0; BLOCK_BYTES];
-        let verdicts = pieces.iter().map(|piece| {
-            if !received.contains(piece.extent) {
-                return Ok(Verdict::NotHeld);
+        let received = handle.lock().upload.received().clone();
+        let (held, extents): (Vec<usize>, Vec<Extent>) = (pieces.iter().map(|piece| piece.extent))
+            .enumerate()
+            .filter(|(_, extent)| received.contains(*extent))
+            .unzip();
+        let digests = Arc::new(Mutex::new(vec![sha2::Sha256::new(); extents.len()]));
+        let (sunk, wanted) = (Arc::clone(&digests), Arc::clone(wanted));
+        let sink = move |number: usize, bytes: &[u8]| {
+            sunk.lock().unwrap_or_else(PoisonError::into_inner)[number].update(bytes);
+            // As long as somebody wants to know.
+            if wanted.load(Ordering::Relaxed) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
             }
-            let found = digest(&*blob, piece.extent, &mut buffer, wanted)?;
-            Ok(if found == piece.sha256 { Verdict::Same } else { Verdict::Different })
-        });
-        let verdicts = verdicts.collect::<io::Result<Vec<_>>>()?;
+        };
+        let mut verdicts = vec![Verdict::NotHeld; pieces.len()];
+        if !handle.part.read(extents, Box::new(sink)).await? {
+            return Ok(verdicts);
+        }
+        let digests = std::mem::take(&mut *digests.lock().unwrap_or_else(PoisonError::into_inner));
         // Cancelled while it was read: what was read may have been given back.
         let still = handle.lock().upload.received().clone();
-        let kept = |(verdict, piece): (Verdict, &Piece)| {
-            if still.contains(piece.extent) { verdict } else { Verdict::NotHeld }
-        };
-        Ok(verdicts.into_iter().zip(pieces).map(kept).collect())
-    }
-}
-
-/// Reads block by block, as long as somebody wants to know. Blocks.
-fn digest(
-    blob: &dyn PartFile,
-    extent: Extent,
-    buffer: &mut [u8],
-    wanted: &AtomicBool,
-) -> io::Result<[u8; 32]> {
-    let mut hasher = sha2::Sha256::new();
-    let mut at = extent.start();
-    while at < extent.end() {
-        if !wanted.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the caller has gone"));
+        for (number, digest) in held.into_iter().zip(digests) {
+            if still.contains(pieces[number].extent) {
+                let same = <[u8; 32]>::from(digest.finalize()) == pieces[number].sha256;
+                verdicts[number] = if same { Verdict::Same } else { Verdict::Different };
+            }
         }
-        let bytes = usize::try_from(extent.end() - at).unwrap_or(usize::MAX).min(buffer.len());
-        blob.read_at(&mut buffer[..bytes], at)?;
-        hasher.update(&buffer[..bytes]);
-        at += bytes as u64;
+        Ok(verdicts)
     }
-    Ok(hasher.finalize().into())
 }
 
 /// Says that somebody waits for the verdicts, until it is dropped.
@@ -241,23 +219,3 @@ pub(super) const READERS: usize = 4;
 const WAITING: u64 = 64;
 /// A turn comes within this time, or the caller comes again.
 const WAIT: Duration = Duration::from_secs(5);
-/// Read and hashed in one go: so much is still read when the caller has gone.
-const BLOCK_BYTES: usize = 256 << 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reading_ends_with_who_asked() {
-        use crate::storage::local::files::Files as _;
-        let store = crate::storage::memory::store::MemoryStore::default();
-        let blob = store.create(TicketId::from_random([1; 16])).unwrap();
-        blob.write_at(&[vec![7; 10_000].into()], 0).unwrap();
-        let extent = Extent::new(0, 10_000).unwrap();
-        let read = |wanted| digest(&*blob, extent, &mut [0; 3000], &AtomicBool::new(wanted));
-        let whole: [u8; 32] = sha2::Sha256::digest(vec![7; 10_000]).into();
-        assert_eq!(read(true).unwrap(), whole, "in blocks that do not fit");
-        assert!(read(false).is_err());
-    }
-}

@@ -36,7 +36,8 @@ use hyper::Request;
 use hyper::client::conn::http1;
 use hyper::ext::on_informational;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, USER_AGENT,
 };
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
@@ -45,7 +46,7 @@ use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 
 use answer::read;
-pub use answer::{Answer, Unreadable};
+pub use answer::{Answer, RawAnswer, Unreadable};
 
 /// Bytes hyper reads ahead, and with that the longest head of an answer.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -97,8 +98,30 @@ impl Client {
         traceparent: Option<&str>,
         permit: Permit,
     ) -> Result<Answer, CallError> {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(idempotency_key);
+        let value = value.map_err(|_| CallError::BadUrl(url.shown(), CallbackUrlError::Syntax))?;
+        headers.insert("idempotency-key", value);
+        headers.extend(traceparent_header(traceparent));
+        self.post(url, body, headers, permit).await.map(Answer::from)
+    }
+
+    /// Posts a form as [`Self::post_form`] does, with these headers besides, which replace its own; credentials in the URL
+    /// replace theirs.
+    ///
+    /// # Errors
+    /// As [`Self::post_form`].
+    ///
+    /// Cancel: the connection is dropped; the backend may have acted on the call.
+    pub async fn post(
+        &self,
+        url: &CallbackUrl,
+        body: String,
+        headers: HeaderMap,
+        permit: Permit,
+    ) -> Result<RawAnswer, CallError> {
         let target = url.target().map_err(|error| CallError::BadUrl(url.shown(), error))?;
-        let request = request(&target, body, idempotency_key, traceparent)?;
+        let request = request(&target, body, headers)?;
         let call = async {
             match self.connector.connect(&target, &permit).await? {
                 Connection::Plain(io) => exchange(&target, io, request).await,
@@ -113,27 +136,32 @@ impl Client {
 fn request(
     target: &CallbackTarget<'_>,
     body: String,
-    key: &str,
-    traceparent: Option<&str>,
+    headers: HeaderMap,
 ) -> Result<Request<Full<Bytes>>, CallError> {
-    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     let mut request = Request::post(target.path())
         .header(HOST, target.authority())
-        .header(CONTENT_TYPE, form)
-        .header(USER_AGENT, CALLER)
-        .header(ACCEPT, "text/plain, */*")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(CONNECTION, "close")
-        .header("idempotency-key", key);
-    if let Some(trace) = traceparent {
-        request = request.header("traceparent", trace);
-    }
-    if let Some(credentials) = target.credentials {
-        request = request.header(AUTHORIZATION, basic(credentials));
-    }
-    request
         .body(Full::from(body))
-        .map_err(|_| CallError::BadUrl(target.shown(), CallbackUrlError::Syntax))
+        .map_err(|_| CallError::BadUrl(target.shown(), CallbackUrlError::Syntax))?;
+    let given = request.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, "application/x-www-form-urlencoded"),
+        (USER_AGENT, CALLER),
+        (ACCEPT, "text/plain, */*"),
+        (ACCEPT_ENCODING, "identity"),
+        (CONNECTION, "close"),
+    ] {
+        given.insert(name, HeaderValue::from_static(value));
+    }
+    given.extend(headers);
+    if let Some(credentials) = target.credentials {
+        given.insert(AUTHORIZATION, basic(credentials));
+    }
+    Ok(request)
+}
+
+fn traceparent_header(trace: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::from_str(trace?).ok()?;
+    Some((HeaderName::from_static("traceparent"), value))
 }
 
 /// The header of basic authentication, from a URL's percent-encoded credentials.
@@ -153,7 +181,7 @@ async fn exchange<IO>(
     target: &CallbackTarget<'_>,
     io: IO,
     mut request: Request<Full<Bytes>>,
-) -> Result<Answer, CallError>
+) -> Result<RawAnswer, CallError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {

@@ -2,17 +2,28 @@
 //! such a directory: its lock and marker, private paths in it, the format of a journal, which thread waits for the disk.
 
 pub mod blocking;
+mod catalog;
+mod certain;
+mod compaction;
 pub mod directory;
 pub mod files;
 pub mod format;
 pub mod integrity;
+mod journal;
 pub mod journal_files;
 pub mod journals;
+mod load;
 pub mod lock;
 pub mod log;
 pub mod marker;
+pub mod options;
+mod part;
 pub mod private_dir;
-pub mod settle;
+mod settle;
+mod shared;
 pub mod slow_disk;
 pub mod space;
+pub mod storage;
 pub mod store;
+mod upload_log;
+mod uptime;

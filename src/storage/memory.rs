@@ -4,4 +4,5 @@ pub mod bucket;
 pub mod event_log;
 pub mod file;
 pub mod journals;
+pub mod logs;
 pub mod store;

@@ -150,39 +150,8 @@ impl Wire {
     }
 
     async fn new_upload(self: &Arc<Self>, params: &Params, form: Form) -> Result<Answer, Problem> {
-        let url = params
-            .text("signalFinishURL")
-            .ok_or_else(|| Problem::bad_request("parameter signalFinishURL is missing"))?;
-        let dest_type = params.text("destType").unwrap_or("file");
-        if dest_type != "file" {
-            return Err(Problem::bad_request(format!(
-                "parameter destType {}: only \"file\" is supported",
-                shown(dest_type)
-            )));
-        }
-        params.warn_of_unknown(&NEW_UPLOAD);
-        let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(true);
-        let wish = NewUpload {
-            finish_url: callback_url(url)?,
-            secret: params.short("backendSecret", MAX_SECRET_BYTES)?,
-            removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
-            max_bytes: params.bytes("maxBytes")?,
-            length: params.bytes("length")?,
-            digest: match params.text("digest") {
-                None => DigestRequest::None,
-                Some("sha-256") => DigestRequest::Sha256,
-                Some(other) => {
-                    return Err(Problem::bad_request(format!(
-                        "parameter digest {}: only \"sha-256\" is supported",
-                        shown(other)
-                    )));
-                }
-            },
-            metadata: params.short("metadata", MAX_METADATA_BYTES)?,
-            idle_timeout: params.duration("idleTimeout", MAX_IDLE)?,
-            file: ticket_file(params)?,
-        };
-        let (id, expires) = self.engine.new_upload(wish).await?;
+        let request = new_upload_request(params)?;
+        let (id, expires) = self.engine.new_upload(request).await?;
         Ok(match form {
             Form::Text => text_answer(id.to_string()),
             Form::Json => json_answer(&TicketBody {
@@ -262,6 +231,44 @@ impl Wire {
             status: StatusBody::new(status, options, max_chunk),
         }
     }
+}
+
+/// What the parameters of `new_upload` ask for.
+///
+/// Errors: a parameter is missing, or has a value that it cannot have.
+pub(super) fn new_upload_request(params: &Params) -> Result<NewUpload, Problem> {
+    let url = params
+        .text("signalFinishURL")
+        .ok_or_else(|| Problem::bad_request("parameter signalFinishURL is missing"))?;
+    let dest_type = params.text("destType").unwrap_or("file");
+    if dest_type != "file" {
+        return Err(Problem::bad_request(format!(
+            "parameter destType {}: only \"file\" is supported",
+            shown(dest_type)
+        )));
+    }
+    params.warn_of_unknown(&NEW_UPLOAD);
+    let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(true);
+    Ok(NewUpload {
+        finish_url: callback_url(url)?,
+        secret: params.short("backendSecret", MAX_SECRET_BYTES)?,
+        removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
+        max_bytes: params.bytes("maxBytes")?,
+        length: params.bytes("length")?,
+        digest: match params.text("digest") {
+            None => DigestRequest::None,
+            Some("sha-256") => DigestRequest::Sha256,
+            Some(other) => {
+                return Err(Problem::bad_request(format!(
+                    "parameter digest {}: only \"sha-256\" is supported",
+                    shown(other)
+                )));
+            }
+        },
+        metadata: params.short("metadata", MAX_METADATA_BYTES)?,
+        idle_timeout: params.duration("idleTimeout", MAX_IDLE)?,
+        file: ticket_file(params)?,
+    })
 }
 
 /// What a call says of the file: by parameters of its own, else in the header that it passes on.

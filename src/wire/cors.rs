@@ -19,17 +19,9 @@ pub enum Cors {
     Only(Vec<String>),
 }
 
-/// Header names of a dialect.
-pub(super) struct HeaderNames {
-    /// What its requests may have: allowed whatever a preflight asks for, so that one preflight serves an upload.
-    pub(super) sent: &'static str,
-    /// What a page may read of its answers.
-    pub(super) exposed: &'static str,
-}
-
 impl Cors {
     /// The headers that every frontend answer carries, errors too.
-    pub(super) fn headers(&self, request: &HeaderMap, names: &HeaderNames) -> HeaderMap {
+    pub(super) fn headers(&self, request: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match self {
             Self::Any => {
@@ -47,7 +39,7 @@ impl Cors {
                 }
             }
         }
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(names.exposed));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         headers
     }
 }
@@ -59,10 +51,7 @@ pub(super) fn preflight_answer(exchange: &Exchange, methods: &'static str) -> An
     let headers = answer.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(methods));
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    headers.append(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(exchange.dialect.header_names().sent),
-    );
+    headers.append(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(SENT));
     if let Some(names) = asked(request) {
         headers.append(ACCESS_CONTROL_ALLOW_HEADERS, names);
     }
@@ -89,4 +78,15 @@ fn asked(request: &HeaderMap) -> Option<HeaderValue> {
 
 /// Bytes of such names. HTTP/2 says 32 KiB of them in a few bytes, a hundred times, and may leave the answers unread.
 const MOST_ASKED: usize = 1024;
+/// What requests in any dialect may have: allowed whatever a preflight asks for, so that one preflight serves an upload.
+const SENT: &str = "authorization, content-type, content-range, content-digest, content-disposition, \
+    tus-resumable, upload-length, upload-defer-length, upload-metadata, upload-offset, upload-concat, \
+    upload-checksum, upload-complete, upload-draft-interop-version, x-http-method-override, \
+    x-requested-with, x-request-id";
+/// What a page may read of answers in any dialect, errors too: a client whose page cannot read one of them fails in
+/// browsers alone.
+const EXPOSED: &str = "Location, Upload-Offset, Upload-Length, Upload-Defer-Length, Upload-Metadata, \
+    Upload-Expires, Upload-Concat, Upload-Complete, Upload-Incomplete, Upload-Limit, \
+    Upload-Draft-Interop-Version, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, \
+    Tus-Checksum-Algorithm, Retry-After, X-Request-Id";
 const TIMING_ALLOW_ORIGIN: &str = "timing-allow-origin";

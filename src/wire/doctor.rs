@@ -132,7 +132,7 @@ impl Doctor {
         }
         let untaken = take(&self.untaken, exchange)?;
         let sent = specimens(body.bytes);
-        let mut said = options.cors.headers(&head.headers, exchange.dialect.header_names());
+        let mut said = options.cors.headers(&head.headers);
         said.extend(sent.clone());
         let report = Arrived {
             doctor: 1,

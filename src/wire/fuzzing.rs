@@ -5,6 +5,7 @@ use super::Surface;
 use super::backend;
 use super::content_digest::content_digest as digest_of;
 use super::dialect::native::json;
+use super::dialect::tus::header as tus;
 use super::doctor::{MOST_ANSWER_BYTES, MOST_WAIT, observed, wishes};
 use super::head;
 use super::header::{accepts, content_length, content_range as range_of};
@@ -12,12 +13,16 @@ use super::params::Params;
 use super::problem::Problem;
 use super::reply::{digest_value, shown};
 use super::route::{BackendCall, Route};
+use super::upload_metadata as metadata;
 use crate::core::callback::CallbackUrl;
+use crate::core::digest::ChunkDigest;
 use crate::core::extent::Extent;
 use crate::core::fuzzing::Source;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
 use crate::diagnosis::Findings;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 pub use forwarded::forwarded;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -95,6 +100,55 @@ pub fn content_digest(data: &[u8]) {
     }
     let spoilt = lines("content-digest", format!("{joined},").as_bytes()).expect("as before");
     assert!(digest_of(&spoilt).is_err(), "{text:?}");
+}
+
+/// One or more `Upload-Metadata` lines: what is read of them is fit to be kept and shown, and one odd pair more changes none
+/// of it.
+pub fn upload_metadata(data: &[u8]) {
+    let Some(headers) = lines("upload-metadata", data) else { return };
+    let Some(raw) = told(tus::metadata(&headers)) else { return };
+    let raw = raw.unwrap_or_default();
+    let Some(named) = told(metadata::read(raw)) else {
+        let visible = raw.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        assert!(raw.len() > metadata::MAX_BYTES || !visible, "{raw:?} is refused");
+        return;
+    };
+    if let Some(name) = &named.name {
+        assert_eq!(name::harmless(name), *name);
+    }
+    assert!(named.media_type.as_ref().is_none_or(|text| text.chars().count() <= 255));
+    assert!(HeaderValue::from_str(raw).is_ok(), "{raw:?} cannot be echoed");
+    if let Some(again) = told(metadata::read(&format!("{raw},odd ?,"))) {
+        assert_eq!(again, named, "{raw:?}");
+    }
+}
+
+/// One or more `Upload-Checksum` lines: never is a digest that is there taken for none or for another one.
+pub fn upload_checksum(data: &[u8]) {
+    let Some(headers) = lines("upload-checksum", data) else { return };
+    let text = String::from_utf8_lossy(data);
+    if let Some(read) = told(tus::checksum(&headers)) {
+        let (algorithm, bytes) = match read.as_ref().expect("a checksum passed for none") {
+            ChunkDigest::Sha1(bytes) => ("sha1", &bytes[..]),
+            ChunkDigest::Sha256(bytes) => ("sha256", &bytes[..]),
+            ChunkDigest::Sha512(bytes) => ("sha512", &bytes[..]),
+        };
+        let again = format!("{algorithm} {}", BASE64_STANDARD.encode(bytes));
+        let again = lines("upload-checksum", again.as_bytes()).expect("base64");
+        assert_eq!(told(tus::checksum(&again)), Some(read.clone()), "{text:?}");
+        assert!(text.trim_start().starts_with(algorithm), "{text:?}");
+    }
+    // The same bytes as numbers.
+    for name in ["upload-offset", "upload-length"] {
+        let headers = lines(name, data).expect("the same bytes");
+        let read = match name {
+            "upload-offset" => told(tus::upload_offset(&headers)),
+            _ => told(tus::upload_length(&headers)).flatten(),
+        };
+        let digits = text.trim();
+        let digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        assert!(read.is_none_or(|number| digits && number < MAX_FILE_BYTES), "{text:?}");
+    }
 }
 
 /// A version, a target and `Host` lines.

@@ -42,17 +42,27 @@ pub enum Code {
     RequestTimeout,
     UnsupportedEncoding,
     ExpectationFailed,
+    /// An append that begins elsewhere than the upload ends.
+    OffsetMismatch,
+    /// The body of an append or a creation is of another media type than its protocol wants.
+    UnsupportedMediaType,
+    /// Another version of the protocol.
+    UnsupportedVersion,
+    /// The web app refused a creation, with a status of its own.
+    Refused,
 }
 
 impl Code {
     /// Every code, in the order of the declaration above.
     #[rustfmt::skip]
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest, Self::DigestMismatch, Self::Unauthorized, Self::Forbidden,
         Self::UnknownUpload, Self::UnknownId, Self::MethodNotAllowed, Self::LengthChanged,
         Self::Superseded, Self::UploadOver, Self::LengthRequired, Self::WrongState, Self::TooLarge,
         Self::RangeInvalid, Self::TooMany, Self::Unavailable, Self::NoSpace, Self::Fault,
         Self::RequestTimeout, Self::UnsupportedEncoding, Self::ExpectationFailed,
+        Self::OffsetMismatch, Self::UnsupportedMediaType, Self::UnsupportedVersion,
+        Self::Refused,
     ];
 }
 
@@ -63,6 +73,8 @@ pub struct Problem {
     detail: String,
     allow: Option<&'static str>,
     retry_after_s: Option<u32>,
+    /// The status that the web app chose, in all dialects.
+    status: Option<StatusCode>,
 }
 
 impl Problem {
@@ -72,12 +84,17 @@ impl Problem {
             Code::TooMany | Code::Unavailable => Some(RETRY_AFTER_S),
             _ => None,
         };
-        Self { code, detail: detail.into(), allow: None, retry_after_s }
+        Self { code, detail: detail.into(), allow: None, retry_after_s, status: None }
     }
 
     /// A malformed request; the detail names the header or parameter and its value.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, detail)
+    }
+
+    /// The web app refused: with its status, and its words for people.
+    pub(super) fn refused(status: StatusCode, detail: String) -> Self {
+        Self { status: Some(status), ..Self::new(Code::Refused, detail) }
     }
 
     /// A method that the resource does not have.
@@ -107,6 +124,11 @@ impl Problem {
         self
     }
 
+    /// The status that the web app chose, else this one.
+    pub(super) fn status_or(&self, status: StatusCode) -> StatusCode {
+        self.status.unwrap_or(status)
+    }
+
     /// The answer of a dialect that renders it with this status and body; with the headers that all dialects have.
     pub(super) fn render(
         &self,
@@ -115,7 +137,7 @@ impl Problem {
         media_type: &'static str,
     ) -> Answer {
         let mut answer = Response::new(Full::new(body));
-        *answer.status_mut() = status;
+        *answer.status_mut() = self.status_or(status);
         // For the count and the log.
         answer.extensions_mut().insert(self.code);
         let headers = answer.headers_mut();
@@ -196,7 +218,7 @@ impl From<TransferError> for Problem {
             }
             TransferError::DigestMismatch { found } => {
                 let found = digest_value(&found);
-                let detail = format!("the body's digest is {found}, not that of Content-Digest");
+                let detail = format!("the body's digest is {found}, not the announced one");
                 Self::new(Code::DigestMismatch, detail)
             }
             TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
@@ -262,9 +284,8 @@ impl From<Refusal> for Problem {
         let code = match refusal {
             Refusal::UploadOver(_) => Code::UploadOver,
             Refusal::LengthChanged { .. } => Code::LengthChanged,
-            Refusal::RangeOutside { .. }
-            | Refusal::RangeMismatch { .. }
-            | Refusal::OffsetMismatch { .. } => Code::RangeInvalid,
+            Refusal::RangeOutside { .. } | Refusal::RangeMismatch { .. } => Code::RangeInvalid,
+            Refusal::OffsetMismatch { .. } => Code::OffsetMismatch,
             Refusal::ChunkTooLarge { .. }
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,

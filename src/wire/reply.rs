@@ -63,6 +63,7 @@ pub fn digest_value(digest: &ChunkDigest) -> String {
     let (algorithm, bytes) = match digest {
         ChunkDigest::Sha256(bytes) => ("sha-256", bytes.as_slice()),
         ChunkDigest::Sha512(bytes) => ("sha-512", bytes.as_slice()),
+        ChunkDigest::Sha1(bytes) => ("sha", bytes.as_slice()),
     };
     format!("{algorithm}=:{}:", BASE64_STANDARD.encode(bytes))
 }

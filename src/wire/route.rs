@@ -41,11 +41,24 @@ pub enum DoctorPart {
     Findings,
 }
 
+/// What a path of a dialect that lets clients create uploads names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// All uploads: here they are created.
+    Collection,
+    /// An upload; `None` where the last part is no id.
+    Upload(Option<TicketId>),
+}
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// An upload; `None` where the last part is no id.
     Upload(Option<TicketId>),
+    /// An upload, or all of them, in the dialect tus.
+    Tus(Target),
+    /// The same in that of the IETF.
+    Resumable(Target),
     /// Comparing an upload's bytes; `None` where the part before that is no id.
     Verify(Option<TicketId>),
     /// The path doctor.
@@ -62,6 +75,18 @@ pub enum Route {
     Ready,
     /// Nothing.
     Unknown,
+}
+
+impl Target {
+    /// What is behind the name of a dialect in a path.
+    fn of(rest: &str) -> Option<Self> {
+        match rest.strip_prefix('/') {
+            None if rest.is_empty() => Some(Self::Collection),
+            None => None,
+            Some("") => Some(Self::Collection),
+            Some(id) => Some(Self::Upload(TicketId::parse(id).ok())),
+        }
+    }
 }
 
 impl Route {
@@ -93,6 +118,10 @@ impl Route {
                         Some(id) => Self::Verify(TicketId::parse(id).ok()),
                         None => Self::Upload(TicketId::parse(id).ok()),
                     }
+                } else if let Some(rest) = rest.strip_prefix("frontend/tus") {
+                    Target::of(rest).map_or(Self::Unknown, Self::Tus)
+                } else if let Some(rest) = rest.strip_prefix("frontend/resumable") {
+                    Target::of(rest).map_or(Self::Unknown, Self::Resumable)
                 } else if let Some(id) = rest.strip_prefix("backend/uploads/") {
                     Self::Backend(BackendCall::Show(TicketId::parse(id).ok()))
                 } else {
@@ -105,7 +134,12 @@ impl Route {
     /// Whether pages of other origins may ask for it.
     pub fn is_frontend(self) -> bool {
         match self {
-            Self::Upload(_) | Self::Verify(_) | Self::Script(_) | Self::Doctor(_) => true,
+            Self::Upload(_)
+            | Self::Tus(_)
+            | Self::Resumable(_)
+            | Self::Verify(_)
+            | Self::Script(_)
+            | Self::Doctor(_) => true,
             Self::Backend(_) | Self::Metrics | Self::Health | Self::Ready | Self::Unknown => false,
         }
     }
@@ -148,8 +182,14 @@ impl Route {
 
     fn id(self) -> Option<TicketId> {
         match self {
-            Self::Upload(id) | Self::Verify(id) | Self::Backend(BackendCall::Show(id)) => id,
+            Self::Upload(id)
+            | Self::Tus(Target::Upload(id))
+            | Self::Resumable(Target::Upload(id))
+            | Self::Verify(id)
+            | Self::Backend(BackendCall::Show(id)) => id,
             Self::Script(_)
+            | Self::Tus(Target::Collection)
+            | Self::Resumable(Target::Collection)
             | Self::Doctor(_)
             | Self::Backend(_)
             | Self::Metrics
@@ -163,6 +203,8 @@ impl Route {
     pub fn word(self) -> &'static str {
         match self {
             Self::Upload(_) => "upload",
+            Self::Tus(_) => "tus",
+            Self::Resumable(_) => "resumable",
             Self::Verify(_) => "verify",
             Self::Doctor(DoctorPart::Probe) => "doctor",
             Self::Doctor(DoctorPart::Findings) => "doctor_findings",

@@ -100,6 +100,12 @@ impl Client {
                 sent: 0,
                 ended: false,
                 known_at_start: None,
+                appends_at: match put.at {
+                    At::Anywhere => None,
+                    At::Prefix(offset) => Some(offset),
+                },
+                may_be_fenced: false,
+                fenced_from: Vec::new(),
                 over: false,
                 rivals: Vec::new(),
             })
@@ -118,7 +124,7 @@ impl Client {
             BodyScope::Range | BodyScope::Open => Extent::new(put.start, put.end),
             BodyScope::ToEnd => Extent::new(0, put.length.unwrap_or(MAX_FILE_BYTES)),
         };
-        let offer = Offer { extent, length: put.length, at: At::Anywhere, scope: put.scope };
+        let offer = Offer { extent, length: put.length, at: put.at, scope: put.scope };
         let sent_to = (put.start, put.sends_to);
         let body = Body::new(&self.life, &self.engine, number, sent_to, put.ending);
         self.life.note(format_args!("{} #{number} {put:?}", id.short()));
@@ -189,6 +195,26 @@ impl Client {
 
     pub(crate) async fn status(&self, id: TicketId) -> Heard<Status> {
         let answer = self.in_time("status", self.engine.status(id)).await?;
+        self.heard_status(id, answer)
+    }
+
+    /// Asks where to append, which ends whoever appends.
+    pub(crate) async fn settled_status(&self, id: TicketId) -> Heard<Status> {
+        self.life.world.model().settles(id);
+        let answer = self.in_time("settled status", self.engine.settled_status(id)).await?;
+        self.life.look();
+        let well = !self.life.faulted.load(Ordering::Relaxed)
+            && !self.life.was_full.load(Ordering::Relaxed);
+        {
+            let mut model = self.life.world.model();
+            model.known(id).settling -= 1;
+            // What a journal took in part may come back with the next life.
+            if let Ok(status) = &answer
+                && well
+            {
+                model.settled(id, status.received.contiguous_from_zero());
+            }
+        }
         self.heard_status(id, answer)
     }
 
@@ -324,6 +350,7 @@ pub(crate) struct Put {
     /// Where its body ends in truth.
     pub(crate) sends_to: u64,
     pub(crate) length: Option<u64>,
+    pub(crate) at: At,
     pub(crate) scope: BodyScope,
     pub(crate) promise: Promise,
     pub(crate) ending: Ending,
@@ -338,6 +365,7 @@ impl Put {
             end,
             sends_to: end,
             length,
+            at: At::Anywhere,
             scope: BodyScope::Range,
             promise: Promise::None,
             ending: Ending::Whole,

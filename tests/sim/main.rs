@@ -88,6 +88,12 @@ fn a_digest_is_of_what_was_acknowledged() {
     }
 }
 
+/// A body of unknown length that went past the length it told with itself was acknowledged, and cut.
+#[test]
+fn an_append_past_its_own_length_is_refused() {
+    assert_eq!(schedule::run(13_941, false, MachineClock::Jumps).violation, None);
+}
+
 #[test]
 fn a_seed_is_a_schedule() {
     for seed in 1_000_000..1_000_025 {

@@ -61,6 +61,8 @@ pub(crate) struct Known {
     /// What the end of its retention removed may be back, in part.
     pub(crate) may_be_back: bool,
     pub(crate) forgotten: bool,
+    /// Clients that wait for the exact offset.
+    pub(crate) settling: u32,
 }
 
 /// One PUT.
@@ -76,6 +78,12 @@ pub(crate) struct Request {
     /// What was acknowledged when its body was first asked for: the rest is its own to write.
     pub(crate) known_at_start: Option<ExtentSet>,
     pub(crate) over: bool,
+    /// The engine is to count it at the end of the prefix alone, and it took this for that end.
+    pub(crate) appends_at: Option<u64>,
+    /// Somebody asked for the exact offset while it ran, and may have ended it.
+    pub(crate) may_be_fenced: bool,
+    /// Offsets that others were told to go on at while it ran: it must never count there.
+    pub(crate) fenced_from: Vec<u64>,
     /// Older ones that were not over when it began: which of them came first is the engine's to say.
     pub(crate) rivals: Vec<usize>,
 }
@@ -102,7 +110,8 @@ impl Request {
             Promise::Right => self.ended,
             Promise::Wrong => false,
         };
-        sent && honest && byte(number, offset) == found
+        let fenced = self.fenced_from.contains(&offset);
+        sent && honest && !fenced && byte(number, offset) == found
     }
 }
 
@@ -132,6 +141,7 @@ impl Known {
             may_be_gone: false,
             may_be_back: false,
             forgotten: false,
+            settling: 0,
         }
     }
 
@@ -279,6 +289,12 @@ impl Model {
     pub(crate) fn acknowledged(&mut self, number: usize) -> Judgement {
         let request = &self.requests[number];
         let end = request.end.min(request.start + request.sent);
+        let prefix = request.known_at_start.as_ref().map(ExtentSet::contiguous_from_zero);
+        if let (Some(told), Some(prefix)) = (request.appends_at, prefix)
+            && prefix < told
+        {
+            return Err(format!("append {number} at {told}, where the prefix ends at {prefix}"));
+        }
         let Some(known) = self.uploads.get(&request.upload) else { return Ok(()) };
         if known.state == StateName::Cancelled {
             return Ok(());
@@ -301,13 +317,34 @@ impl Model {
     pub(crate) fn begin(&mut self, request: Request) -> usize {
         let running = self.requests.iter().enumerate().filter(|(_, older)| !older.over);
         let rivals = running.map(|(number, _)| number).collect();
-        self.requests.push(Request { rivals, ..request });
+        let may_be_fenced = self.known(request.upload).settling > 0;
+        self.requests.push(Request { rivals, may_be_fenced, ..request });
         self.requests.len() - 1
+    }
+
+    /// Somebody asks for the exact offset: whoever appends may be ended.
+    pub(crate) fn settles(&mut self, id: TicketId) {
+        self.known(id).settling += 1;
+        for request in self.requests.iter_mut().filter(|one| one.upload == id && !one.over) {
+            request.may_be_fenced = true;
+        }
+    }
+
+    /// Somebody was told to go on at `offset`: no request that had begun may still count there.
+    pub(crate) fn settled(&mut self, id: TicketId, offset: u64) {
+        let begun =
+            |one: &&mut Request| one.upload == id && !one.over && one.known_at_start.is_some();
+        for request in self.requests.iter_mut().filter(begun) {
+            request.fenced_from.push(offset);
+        }
     }
 
     /// Whether another request wanted some byte of this one while it ran.
     pub(crate) fn was_overtaken(&self, number: usize) -> bool {
         let mine = &self.requests[number];
+        if mine.may_be_fenced {
+            return true;
+        }
         let newer = number + 1..self.requests.len();
         mine.rivals.iter().copied().chain(newer).any(|other| {
             let other = &self.requests[other];

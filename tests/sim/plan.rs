@@ -6,6 +6,7 @@ use incoming::core::handover::Policy;
 use incoming::core::limits::Limits;
 use incoming::engine::options::Options;
 use incoming::engine::options::Tuning;
+use incoming::storage::local::options::LocalOptions;
 use std::time::Duration;
 
 /// How a life of the server ends.
@@ -45,12 +46,16 @@ pub(crate) struct Plan {
     pub(crate) lives: Vec<Life>,
     pub(crate) largest_file: u64,
     pub(crate) tuning: Tuning,
+    pub(crate) local: LocalOptions,
     /// Work on a blocking thread waits for up to so many turns.
     pub(crate) turns: u64,
     pub(crate) allocates: bool,
     pub(crate) min_free_bytes: u64,
+    /// Some clients append, as those of tus and of the IETF's draft do.
+    pub(crate) appends: bool,
 }
 
+const MIN_FREE_BYTES: u64 = 1000;
 pub(crate) const IDLE: Duration = Duration::from_secs(300);
 pub(crate) const RETAIN: Duration = Duration::from_secs(200);
 pub(crate) const FAILED_RETENTION: Duration = Duration::from_secs(400);
@@ -88,14 +93,18 @@ impl Plan {
             tuning: Tuning {
                 batch_bytes: usize::try_from(dice.of(&[8, 100, 1000])).unwrap(),
                 checkpoint_bytes: dice.of(&[10, 150, 1 << 20]),
+            },
+            local: LocalOptions {
                 first_stretch_bytes: dice.of(&[16, 128, 8 << 20]),
                 sync_point_bytes: dice.of(&[1, 100, 1000]),
                 compact_bytes: dice.of(&[0, 200, 600, 64 << 10]),
                 compact_factor: dice.of(&[1, 1, 2]),
+                ..LocalOptions::new(ack, MIN_FREE_BYTES, 64 << 10)
             },
             turns: dice.of(&[0, 1, 3, 12]),
             allocates: dice.once_in(2),
-            min_free_bytes: 1000,
+            min_free_bytes: MIN_FREE_BYTES,
+            appends: false,
         }
     }
 
@@ -112,7 +121,6 @@ impl Plan {
             body_timeout: BODY_TIMEOUT,
             min_rate: 0,
             tuning: self.tuning,
-            waiting_bytes: 64 << 10,
         }
     }
 }

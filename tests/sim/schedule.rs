@@ -6,6 +6,7 @@ use crate::clients::{Client, Put};
 use crate::plan::{self, Death, FAILED_RETENTION, IDLE, RETAIN};
 use crate::storm;
 use crate::world::{Life, MachineClock, World};
+use incoming::core::command::At;
 use incoming::core::event::Durability;
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
@@ -124,6 +125,7 @@ fn begin(world: &Arc<World>, plan: plan::Life, mood: Mood) -> (Arc<Life>, Arc<En
         // Time the server was down does not count.
         known.last_byte_ms = now;
         known.seen_in_this_life = false;
+        known.settling = 0;
     }
     tokio::spawn(Arc::clone(&engine).sweep());
     tokio::spawn(Arc::clone(&engine).keep_uptime());
@@ -238,7 +240,12 @@ async fn come_to_an_end(client: &Client) {
 async fn finish(client: &Client, id: TicketId) {
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(status) = client.status(id).await else { return };
+        let appends = client.life.world.plan.appends;
+        let status = match appends {
+            true => client.settled_status(id).await,
+            false => client.status(id).await,
+        };
+        let Some(status) = status else { return };
         let file = client.life.world.model().known(id).file_bytes;
         match status.state {
             StateName::New | StateName::Uploading => {
@@ -249,6 +256,12 @@ async fn finish(client: &Client, id: TicketId) {
                 };
                 if status.length.is_none() {
                     client.bind(id, Some(length)).await;
+                }
+                if appends {
+                    let offset = status.received.contiguous_from_zero();
+                    let put = Put::chunk(offset, length, Some(length));
+                    client.put(id, Put { at: At::Prefix(offset), ..put }).await;
+                    continue;
                 }
                 for missing in status.received.missing_in(all).as_slice() {
                     let put = Put::chunk(missing.start(), missing.end(), Some(length));

@@ -3,9 +3,10 @@
 use crate::body::Ending;
 use crate::clients::{Client, Put};
 use crate::model::Promise;
-use incoming::core::command::BodyScope;
+use incoming::core::command::{At, BodyScope};
 use incoming::core::event::Notice;
 use incoming::core::id::TicketId;
+use incoming::core::limits::MAX_FILE_BYTES;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ pub(crate) async fn client(client: Client, id: TicketId, polls: bool) {
 async fn act(client: &Client, id: TicketId) {
     let drawn = client.life.world.dice().below(40);
     match drawn {
+        0..26 if client.life.world.plan.appends && client.life.world.dice().once_in(2) => {
+            append(client, id).await;
+        }
         0..26 => {
             let put = draw_put(client, id);
             client.put(id, put).await;
@@ -60,6 +64,40 @@ async fn act(client: &Client, id: TicketId) {
         }
         _ => tokio::time::sleep(Duration::from_secs(100)).await,
     }
+}
+
+/// What a client of another dialect does: asks where to go on, and sends from there.
+async fn append(client: &Client, id: TicketId) {
+    // Some remember an offset, or were told it while another still wrote.
+    let exact = !client.life.world.dice().once_in(4);
+    let status = match exact {
+        true => client.settled_status(id).await,
+        false => client.status(id).await,
+    };
+    let Some(status) = status else { return };
+    let told = status.received.contiguous_from_zero();
+    let waits = client.life.world.dice().of(&[0, 0, 5, 2000]);
+    if waits > 0 {
+        tokio::time::sleep(Duration::from_millis(waits)).await;
+    }
+    let append = draw_append(client, id, told);
+    client.put(id, append).await;
+}
+
+/// An append at the offset that a client was told, or next to it.
+fn draw_append(client: &Client, id: TicketId, told: u64) -> Put {
+    let put = draw_put(client, id);
+    let mut dice = client.life.world.dice();
+    let offset = match dice.below(12) {
+        0 => told + 1,
+        1 => told.saturating_sub(1),
+        _ => told,
+    };
+    let sends_to = dice.between(offset, put.sends_to.max(offset));
+    let open = dice.once_in(2) || sends_to == offset;
+    let (end, scope) =
+        if open { (MAX_FILE_BYTES, BodyScope::Open) } else { (sends_to, BodyScope::Range) };
+    Put { start: offset, end, sends_to, at: At::Prefix(offset), scope, ..put }
 }
 
 /// The length a client says: most often that of its file.
@@ -90,6 +128,7 @@ fn draw_put(client: &Client, id: TicketId) -> Put {
         end,
         sends_to,
         length,
+        at: At::Anywhere,
         scope: if whole && (file == 0 || dice.once_in(2)) {
             BodyScope::ToEnd
         } else {

@@ -139,7 +139,7 @@ fn the_backend_is_never_left_open() {
 }
 
 /// Each key with another value than its default, beside those that it cannot be without.
-const OTHERS: [(&str, &[&str]); 48] = [
+const OTHERS: [(&str, &[&str]); 53] = [
     ("listen = ':1'", &["listen"]),
     ("backend_listen = ':1'", &["backend_listen"]),
     ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -180,6 +180,11 @@ const OTHERS: [(&str, &[&str]); 48] = [
     ("handover_retry_for = '1s'", &["handover_retry_for"]),
     ("callback_allow = '::1'", &["callback_allow"]),
     ("cors_origins = 'https://a'", &["cors_origins"]),
+    ("frontend_url = 'https://a/b'", &["frontend_url"]),
+    ("create_url = 'http://a/'", &["create_url"]),
+    ("create_timeout = '1s'", &["create_timeout"]),
+    ("create_forward_headers = 'x-user'", &["create_forward_headers"]),
+    ("create_secret = 's'", &["create_secret"]),
     ("trusted_proxies = '::1'", &["trusted_proxies"]),
     ("proxy_protocol = true", &["proxy_protocol"]),
     ("backend_proxy_protocol = true", &["backend_proxy_protocol"]),

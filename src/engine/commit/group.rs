@@ -1,196 +1,223 @@
 //! One group commit of a commit queue: data sync, decisions, records, record sync, publish, in this order.
 //!
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
-//! ends the upload's writes. Blocks.
+//! ends the upload's writes. Where another server was first, what that one recorded is applied and everything is decided
+//! anew.
 
 use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
 use crate::core::refusal::Refusal;
+use crate::core::state::StateName;
 use crate::core::upload::Upload;
 use crate::engine::Engine;
-use crate::engine::error::{ChangeError, Fault};
+use crate::engine::error::{ChangeError, LookupError};
 use crate::engine::handle::UploadHandle;
+use crate::engine::handle::{Op, Queued};
 use crate::engine::options::Options;
-use crate::engine::queue::Op;
-use crate::storage::local::files::is_full;
-use crate::storage::local::format::record::Record;
-use crate::storage::local::log::LogError;
+use crate::storage::journal::{Append, Appended, Claims, Read, Version};
 use std::sync::Arc;
 
-/// What a group commit came to, all of it durable.
-pub(super) struct Committed {
-    pub(super) upload: Arc<Upload>,
-    /// To each operation, in order.
-    pub(super) answers: Vec<Result<(), Refusal>>,
-}
-
-/// A group commit that did not end well, and the state that is durable all the same.
-pub(super) struct CommitError {
-    pub(super) reached: Option<Arc<Upload>>,
-    pub(super) error: ChangeError,
-}
-
-impl From<ChangeError> for CommitError {
-    fn from(error: ChangeError) -> Self {
-        Self { reached: None, error }
-    }
-}
+/// To each operation, in order.
+type Answers = Vec<Result<(), Refusal>>;
 
 /// The changes of one upload that are made durable together.
 pub(super) struct GroupCommit<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) handle: &'a UploadHandle,
-    /// How the upload stands.
-    pub(super) before: &'a Arc<Upload>,
+    engine: &'a Engine,
+    handle: &'a UploadHandle,
     /// The settings of all of it.
-    pub(super) options: Arc<Options>,
+    options: Arc<Options>,
+    /// What the log says, as far as it is known.
+    upload: Arc<Upload>,
+    /// Up to where that is.
+    version: Version,
 }
 
-impl GroupCommit<'_> {
+impl<'a> GroupCommit<'a> {
+    /// Of changes to `upload`, which stands as its log says at `version`.
+    pub(super) fn new(
+        engine: &'a Engine,
+        handle: &'a UploadHandle,
+        upload: &Arc<Upload>,
+        version: Version,
+    ) -> Self {
+        Self { engine, handle, options: engine.options(), upload: Arc::clone(upload), version }
+    }
+
+    /// How the upload stands by what is recorded, whatever became of the changes, and up to where that is.
+    pub(super) fn reached(self) -> (Arc<Upload>, Version) {
+        (self.upload, self.version)
+    }
+
     /// Data sync, decisions, records, record sync, publish: in this order.
-    pub(super) fn run<'t>(
-        &self,
-        ops: impl Iterator<Item = &'t Op> + Clone,
-    ) -> Result<Committed, CommitError> {
-        self.sync_data(ops.clone())?;
+    ///
+    /// Errors: what was recorded up to there stands ([`GroupCommit::reached`]).
+    pub(super) async fn run(&mut self, queued: &[Queued]) -> Result<Answers, ChangeError> {
+        self.sync_data(queued).await?;
+        if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
+            // It appends nothing by which it would learn that it is behind, and removes bytes.
+            self.catch_up().await?;
+        }
+        for _ in 0..MOST_TRIES {
+            if let Some(answers) = self.decide(queued).await? {
+                self.publish().await?;
+                return Ok(answers);
+            }
+            self.catch_up().await?;
+        }
+        Err(ChangeError::Busy)
+    }
+
+    /// Decides all of them and records what was decided; `None` where another server was first, and nothing was.
+    async fn decide(&mut self, queued: &[Queued]) -> Result<Option<Answers>, ChangeError> {
         let now = self.engine.now();
         // Copied with the first event that changes it.
-        let mut staged = Arc::clone(self.before);
-        let mut records = Vec::new();
+        let mut staged = Arc::clone(&self.upload);
+        let mut events = Vec::new();
         let mut answers = Vec::new();
-        for op in ops {
-            let decided = match op {
+        for queued in queued {
+            let decided = match &queued.op {
                 Op::Change(command) => staged.decide(command, now, &self.options.limits),
                 Op::Expire => match self.engine.expiry(self.handle, &staged) {
                     Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
                     None => Ok(Vec::new()),
                 },
-                Op::Publish | Op::Forget => Ok(Vec::new()),
-                Op::NoteSync { before, .. } => {
-                    records.push(Record::Synced { before: *before });
-                    Ok(Vec::new())
-                }
+                Op::Publish | Op::Forget | Op::Upkeep => Ok(Vec::new()),
             };
-            answers.push(decided.map(|events| {
-                for event in events {
+            answers.push(decided.map(|decided| {
+                for event in decided {
                     Arc::make_mut(&mut staged).apply(&event);
-                    records.push(Record::Event(event));
+                    events.push(event);
                 }
             }));
         }
+        let mut claims = Claims::AsEachSays;
         if staged.awaits_publish() {
             // From here on nobody writes; a fault that was noted meanwhile is seen.
-            self.handle.seal();
-            if let Some(fault) = self.handle.lock().fault.clone() {
-                return Err(ChangeError::Fault(fault).into());
+            self.handle.part.seal().await;
+            let fault = self.handle.lock().fault.clone();
+            if let Some(fault) = fault {
+                return Err(ChangeError::Fault(fault));
             }
-            if self.options.ack == Durability::Written && !records.is_empty() {
+            if self.options.ack == Durability::Written && !events.is_empty() {
                 // The rename must not be ahead of a record that the bytes are durable.
-                self.sync_part()?;
-                records.push(Record::Synced { before: u64::MAX });
+                self.sync_part().await?;
+                claims = Claims::Durable;
             }
         }
-        if !records.is_empty() {
-            let sync =
-                staged.awaits_publish() || records.iter().any(|record| self.needs_sync(record));
-            if let Err(error) = self.append(&records, sync) {
-                if staged.awaits_publish() && !self.before.awaits_publish() {
-                    // The file is not complete after all: its last bytes come again.
-                    self.handle.unseal();
-                }
-                return Err(error.into());
-            }
+        if events.is_empty() {
+            return Ok(Some(answers));
         }
-        if staged.awaits_publish() {
-            staged = self.publish(staged)?;
+        let sync = staged.awaits_publish() || events.iter().any(|event| self.needs_sync(event));
+        let durability = if sync { Durability::Durable } else { Durability::Written };
+        let state = self.state_of(&staged);
+        let appended = self.append(Append { events, durability, claims, state }).await;
+        if !matches!(appended, Ok(Appended::At(_)))
+            && staged.awaits_publish()
+            && !self.upload.awaits_publish()
+        {
+            // The file is not complete after all: its last bytes come again.
+            self.handle.part.unseal();
         }
-        Ok(Committed { upload: staged, answers })
+        match appended? {
+            Appended::At(version) => (self.upload, self.version) = (staged, version),
+            Appended::Behind => return Ok(None),
+        }
+        Ok(Some(answers))
     }
 
-    fn sync_data<'t>(&self, mut ops: impl Iterator<Item = &'t Op>) -> Result<(), ChangeError> {
-        let claims_durable = ops.any(|op| {
-            matches!(op, Op::Change(Command::Store { durability: Durability::Durable, .. }))
-        });
-        if !claims_durable {
-            return Ok(());
+    /// Applies what other servers have recorded.
+    async fn catch_up(&mut self) -> Result<(), ChangeError> {
+        let read = self.handle.log.read(self.version).await;
+        match read.map_err(|error| ChangeError::store("journal", error))? {
+            Read::More(events, version) => {
+                self.version = version;
+                for event in events {
+                    Arc::make_mut(&mut self.upload).apply(&event);
+                }
+            }
+            Read::OtherHistory => {
+                let loaded = self.engine.journal.load(self.handle.id).await;
+                let loaded = loaded.map_err(LookupError::from)?;
+                self.handle.lock().prefix.forget();
+                (self.upload, self.version) = (Arc::new(loaded.upload), loaded.version);
+            }
+            Read::Unknown => {
+                self.handle.lock().forgotten = true;
+                self.engine.registry.remove(self.handle.id);
+                return Err(ChangeError::Unknown);
+            }
         }
-        self.sync_part()
+        Ok(())
+    }
+
+    async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
+        let claims_durable = queued.iter().any(|queued| {
+            let Op::Change(Command::Store { durability, .. }) = &queued.op else { return false };
+            *durability == Durability::Durable
+        });
+        if claims_durable { self.sync_part().await } else { Ok(()) }
     }
 
     /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
-    fn sync_part(&self) -> Result<(), ChangeError> {
-        let fault =
-            |error: std::io::Error| ChangeError::Fault(Fault::new("sync of the part", &error));
-        let held = self.handle.lock().blob.clone();
-        let blob = match held {
-            Some(blob) => Some(blob),
-            None => {
-                let opened = self.engine.store.open(self.handle.id);
-                opened.map_err(|error| ChangeError::opening("sync of the part", &error))?
-            }
-        };
-        let waits = &self.engine.stats.disk_syncs;
-        blob.map_or(Ok(()), |blob| waits.during(|| blob.sync(), |_| true).map_err(fault))
+    async fn sync_part(&self) -> Result<(), ChangeError> {
+        let synced = self.handle.part.sync().await;
+        synced.map_err(|error| ChangeError::store("sync of the part", error))
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
     /// everything that somebody is told of.
-    fn needs_sync(&self, record: &Record) -> bool {
-        match record {
-            Record::Event(Event::Stored { .. } | Event::Bound { .. }) => {
-                self.options.ack == Durability::Durable
-            }
-            Record::Event(Event::CallEnded { .. } | Event::NoticeEnded { .. })
-            | Record::Run(_)
-            | Record::Counted { .. }
-            | Record::Faulted => false,
-            Record::Synced { .. }
-            | Record::Event(
-                Event::Created(_)
-                | Event::Published { .. }
-                | Event::Digested { .. }
-                | Event::CallBegun { .. }
-                | Event::Finished { .. }
-                | Event::Failed { .. }
-                | Event::RetryAsked { .. }
-                | Event::Cancelled { .. },
-            ) => true,
+    fn needs_sync(&self, event: &Event) -> bool {
+        match event {
+            Event::Stored { .. } | Event::Bound { .. } => self.options.ack == Durability::Durable,
+            Event::CallEnded { .. } | Event::NoticeEnded { .. } => false,
+            Event::Created(_)
+            | Event::Published { .. }
+            | Event::Digested { .. }
+            | Event::CallBegun { .. }
+            | Event::Finished { .. }
+            | Event::Failed { .. }
+            | Event::RetryAsked { .. }
+            | Event::Cancelled { .. } => true,
         }
     }
 
-    fn append(&self, records: &[Record], sync: bool) -> Result<(), ChangeError> {
-        let mut log = self.handle.log.lock().expect("no holder of this lock panics");
-        let fault = |error: std::io::Error| ChangeError::Fault(Fault::new("journal", &error));
-        let opened = log.open(&*self.engine.journals);
-        opened.map_err(|error| ChangeError::opening("journal", &error))?;
-        let appended = log.append(records);
-        let waits = &self.engine.stats.disk_syncs;
-        let failed = |error: &LogError| matches!(error, LogError::Fault(_));
-        let synced = |()| if sync { waits.during(|| log.sync(), failed) } else { Ok(()) };
-        appended.and_then(synced).map_err(|error| match error {
-            LogError::NoSpace => ChangeError::NoSpace,
-            LogError::Fault(error) => fault(error),
-        })?;
-        self.handle.journal_has(log.end());
-        Ok(())
+    /// The state that the upload comes to with `staged`, where that is another.
+    fn state_of(&self, staged: &Upload) -> Option<StateName> {
+        let (before, after) = (self.upload.phase().state(), staged.phase().state());
+        (before != after).then_some(after)
     }
 
-    /// Publishes the complete file. What was recorded up to here stands, whatever happens.
-    fn publish(&self, mut staged: Arc<Upload>) -> Result<Arc<Upload>, CommitError> {
-        let length = staged.length().unwrap_or_default();
-        let now = self.engine.now();
-        let store = &self.engine.store;
-        let publish = || store.publish(self.handle.id, length);
-        let placed = self.engine.stats.disk_syncs.during(publish, |error| !is_full(error));
-        let placed = placed.map_err(|error| ChangeError::disk("publish", &error));
-        let published = Event::Published { at: now };
-        let recorded = placed.and_then(|()| self.append(&[Record::Event(published.clone())], true));
-        match recorded {
-            Ok(()) => {
-                Arc::make_mut(&mut staged).apply(&published);
-                Ok(staged)
+    async fn append(&self, append: Append) -> Result<Appended, ChangeError> {
+        let appended = self.handle.log.append(self.version, append).await;
+        appended.map_err(|error| ChangeError::store("journal", error))
+    }
+
+    /// Publishes the file if it is complete. What was recorded up to here stands, whatever happens.
+    async fn publish(&mut self) -> Result<(), ChangeError> {
+        for _ in 0..MOST_TRIES {
+            if !self.upload.awaits_publish() {
+                return Ok(());
             }
-            Err(error) => Err(CommitError { reached: Some(staged), error }),
+            let now = self.engine.now();
+            let placed = self.handle.part.publish(self.upload.length().unwrap_or_default()).await;
+            placed.map_err(|error| ChangeError::store("publish", error))?;
+            let published = Event::Published { at: now };
+            let mut staged = Arc::clone(&self.upload);
+            Arc::make_mut(&mut staged).apply(&published);
+            let append = Append {
+                events: vec![published],
+                durability: Durability::Durable,
+                claims: Claims::AsEachSays,
+                state: self.state_of(&staged),
+            };
+            match self.append(append).await? {
+                Appended::At(version) => (self.upload, self.version) = (staged, version),
+                Appended::Behind => self.catch_up().await?,
+            }
         }
+        if self.upload.awaits_publish() { Err(ChangeError::Busy) } else { Ok(()) }
     }
 }
+
+/// How often changes are decided anew because others were first.
+const MOST_TRIES: u32 = 16;

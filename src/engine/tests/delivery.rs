@@ -39,11 +39,11 @@ struct Trap(std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Clock for Trap {
     fn date(&self) -> Timestamp {
-        clock::SystemClock.date()
+        crate::storage::clock::SystemClock.date()
     }
 
     fn since_boot(&self) -> Duration {
-        clock::SystemClock.since_boot()
+        crate::storage::clock::SystemClock.since_boot()
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {
@@ -51,7 +51,7 @@ impl Clock for Trap {
         if let Some(act) = act {
             act();
         }
-        clock::SystemClock.random()
+        crate::storage::clock::SystemClock.random()
     }
 }
 
@@ -60,8 +60,8 @@ async fn who_says_wait_while_settings_change_has_the_new_time_too() {
     let machine = Machine::default();
     let options = machine.start(Durability::Durable).options();
     let clock = Arc::new(Trap::default());
-    let (store, journals) = (Arc::new(machine.store), Arc::new(machine.journals));
-    let engine = Engine::new((*options).clone(), store, journals, clock.clone());
+    let storage = machine.storage();
+    let engine = Engine::new((*options).clone(), storage.clone(), storage, clock.clone());
     let id = said_wait(&engine).await;
     let upload = engine.find(id).await.unwrap().lock().upload.clone();
     let confirm_timeout = Duration::from_secs(60);
@@ -82,7 +82,7 @@ async fn an_upload_that_has_gone_owes_nothing() {
     assert_eq!(pending(&engine), (1, 0));
     // It leaves memory, and somebody removes its journal.
     leaves_memory(&machine, &engine, id).await;
-    engine.journals.remove(id).unwrap();
+    machine.journals.remove(id).unwrap();
     engine.call_over(id).await;
     assert_eq!(pending(&engine), (0, 0));
 }

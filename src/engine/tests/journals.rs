@@ -8,21 +8,20 @@ use crate::storage::local::format::record::{Record, encode};
 use crate::storage::local::format::replay::replay;
 use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::memory::journals::{Judge, Step as JournalStep};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 /// A journal as 25 seconds of one-byte chunks leave it: `records` ranges of a byte each, in order.
 pub(super) fn grown(engine: &Engine, machine: &Machine, id: TicketId, records: u64) {
     let mut journal = machine.journals.live(id).unwrap();
     let at = engine.now();
-    encode(&Record::Run(engine.store.run()), &mut journal);
+    encode(&Record::Run(machine.store.run()), &mut journal);
     for byte in 0..records {
         let extent = Extent::new(byte, byte + 1).unwrap();
         let durability = Durability::Written;
         encode(&Record::Event(Event::Stored { at, extent, durability }), &mut journal);
     }
     machine.journals.create(id, &journal, SyncWhen::Now).unwrap();
-    let part = engine.store.create(id).unwrap();
+    let part = machine.store.create(id).unwrap();
     let bytes = Bytes::from(vec![7; usize::try_from(records).unwrap()]);
     part.write_at(&[bytes], 0).unwrap();
 }
@@ -169,8 +168,8 @@ async fn trickle(engine: &Arc<Engine>, machine: &Machine, id: TicketId, bytes: u
 async fn issue_13_a_byte_at_a_time_costs_no_more_journal_than_a_bound() {
     for ack in [Durability::Written, Durability::Durable] {
         let machine = Machine::default();
-        let mut options = machine.start(ack).options().as_ref().clone();
-        options.tuning.compact_bytes = 4 << 10;
+        let options = machine.start(ack).options().as_ref().clone();
+        let machine = machine.tuned(|local| local.compact_bytes = 4 << 10);
         let engine = machine.start_as(options.clone());
         let id = ticket(&engine).await;
         let largest = trickle(&engine, &machine, id, 2000).await;
@@ -211,8 +210,8 @@ async fn whatever_becomes_of_a_compaction_the_upload_is_what_it_was() {
                         if taken == step { Fate::Fails(kind) } else { Fate::Happens }
                     },
                 );
-            let mut options = machine.start(ack).options().as_ref().clone();
-            options.tuning.compact_bytes = 1 << 10;
+            let failing = failing.tuned(|local| local.compact_bytes = 1 << 10);
+            let options = machine.start(ack).options().as_ref().clone();
             let engine = failing.start_as(options.clone());
             let id = ticket(&engine).await;
             let mut acknowledged = 0;
@@ -244,25 +243,33 @@ async fn whatever_becomes_of_a_compaction_the_upload_is_what_it_was() {
 /// The offset that a sync took before must not be read as one of the new journal.
 #[tokio::test]
 async fn nothing_is_compacted_while_a_sync_is_under_way() {
-    let machine = Machine::default();
-    let mut options = machine.start(Durability::Written).options().as_ref().clone();
-    options.tuning.compact_bytes = 1 << 10;
-    options.tuning.sync_point_bytes = 1;
-    let engine = machine.start_as(options);
+    let machine = Machine::default().tuned(|local| {
+        local.compact_bytes = 1 << 10;
+        local.sync_point_bytes = u64::MAX;
+    });
+    let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 1, 200), None, body(&[b"x"])).await.unwrap();
     engine.settled().await;
     let handle = engine.find(id).await.unwrap();
-    let syncing = handle.begin_sync();
+    machine.store.hold(Some((id, Step::Sync)));
+    let syncing = tokio::spawn({
+        let (engine, handle) = (Arc::clone(&engine), Arc::clone(&handle));
+        async move { engine.sync_written(&handle).await }
+    });
+    while machine.store.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
     trickle_from(&engine, id, 1, 90).await;
     assert_eq!(engine.stats().compactions.get(), 0);
-    drop(syncing);
+    machine.store.hold(None);
+    syncing.await.unwrap();
     trickle_from(&engine, id, 90, 91).await;
     assert_eq!(engine.stats().compactions.get(), 1);
     let journal = machine.journals.live(id).unwrap();
     let read = |now| replay(&journal, id, now, engine.uptime()).unwrap().upload.received().bytes();
-    assert_eq!(read(engine.store.run()), 91);
-    let other = RunIdentity { boot: [9; 16], ..engine.store.run() };
+    assert_eq!(read(machine.store.run()), 91);
+    let other = RunIdentity { boot: [9; 16], ..machine.store.run() };
     assert!(read(other) <= 1, "what was only written stays unsure");
 }
 
@@ -371,8 +378,8 @@ async fn a_journal_that_a_full_disk_does_not_take_again_is_not_believed() {
     let engine = Machine { journals, ..machine.clone() }.start(Durability::Durable);
     let asked = engine.status(id).await;
     assert!(matches!(asked, Err(LookupError::Busy)), "{asked:?}");
-    assert!(!engine.registry.is_settled(id));
+    assert!(!machine.storage().is_settled(id));
     full.store(false, Ordering::Relaxed);
     engine.status(id).await.unwrap();
-    assert!(engine.registry.is_settled(id));
+    assert!(machine.storage().is_settled(id));
 }

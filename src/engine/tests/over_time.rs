@@ -58,7 +58,7 @@ async fn a_request_dropped_at_any_poll_is_counted() {
             let engine = machine.start(ack);
             let id = ticket(&engine).await;
             if slow {
-                engine.slow_disk.waited(SLOW_WRITE, tokio::time::Instant::now());
+                machine.storage().slow_disk().waited(SLOW_WRITE, tokio::time::Instant::now());
             }
             {
                 let frames = body(&[b"he", b"llo"]);
@@ -74,7 +74,7 @@ async fn a_request_dropped_at_any_poll_is_counted() {
             assert_eq!(engine.stats.chunks_in_flight.value(), 0);
             let expected = if polls == 0 { vec![] } else { vec![(0, 5)] };
             assert_eq!(held(&engine, id).await, expected, "{ack:?} {slow} {polls}");
-            assert!(engine.slow_disk.permit(usize::MAX).await.is_some());
+            assert!(machine.storage().slow_disk().permit(usize::MAX).await.is_some());
         }
     }
 }
@@ -170,7 +170,7 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
             async move { engine.retry(id).await }
         });
         engine.on_timer(id).await;
-        let file = |engine: &Arc<Engine>| engine.store.published(id).unwrap();
+        let file = |_: &Arc<Engine>| machine.store.published(id).unwrap();
         match retry.await.unwrap() {
             Ok(()) => {
                 kept += 1;
@@ -202,7 +202,7 @@ async fn a_ticket_counts_though_nobody_waits_for_it() {
     engine.settled().await;
     assert_eq!(engine.stats().uploads_open.value(), 1);
     machine.clock.advance(LONG);
-    let id = engine.journals.list().unwrap()[0];
+    let id = machine.journals.list().unwrap()[0];
     engine.on_timer(id).await;
     // Its backend is to be told.
     assert_eq!(engine.stats().uploads_open.value(), 1);
@@ -225,7 +225,7 @@ async fn what_an_end_released_goes_also_where_somebody_asked_before_the_startup_
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Cancelled);
     let sweep = tokio::spawn(Arc::clone(&engine).sweep());
     let removed = async {
-        while engine.store.open(id).unwrap().is_some() {
+        while machine.store.open(id).unwrap().is_some() {
             tokio::task::yield_now().await;
         }
     };
@@ -253,12 +253,12 @@ async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_s
             Durability::Written => {
                 assert!(matches!(found, Err(LookupError::Unknown)));
                 let removed = async {
-                    while engine.journals.read(id).unwrap().is_some() {
+                    while machine.journals.read(id).unwrap().is_some() {
                         tokio::task::yield_now().await;
                     }
                 };
                 tokio::time::timeout(Duration::from_secs(20), removed).await.unwrap();
-                assert!(engine.store.open(id).unwrap().is_none());
+                assert!(machine.store.open(id).unwrap().is_none());
             }
             Durability::Durable => {
                 assert!(matches!(found, Err(LookupError::Fault(_))));
@@ -267,7 +267,7 @@ async fn a_journal_without_a_byte_is_a_forgotten_ticket_only_where_nothing_was_s
         engine.draining().cancel();
         sweep.await.unwrap();
         if ack == Durability::Durable {
-            assert!(engine.store.open(id).unwrap().is_some(), "nothing of it is touched");
+            assert!(machine.store.open(id).unwrap().is_some(), "nothing of it is touched");
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::core::command::Command;
 use crate::core::extent::ExtentSet;
-use crate::engine::queue::Op;
-use crate::storage::local::blocking::Blocking;
+use crate::engine::handle::Op;
+use crate::storage::local::blocking::{Blocking, Stage, Work};
 use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use crate::storage::local::slow_disk::SLOW_WRITE;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ async fn a_disk_that_hangs_stalls_nobody_else() {
         let engine = machine.start(ack);
         let (slow, quick) = (ticket(&engine).await, ticket(&engine).await);
         // A write has just had to wait, so that the next ones leave the worker; there is only one.
-        engine.slow_disk.waited(SLOW_WRITE, Instant::now());
+        machine.storage().slow_disk().waited(SLOW_WRITE, Instant::now());
         machine.store.hold(Some((slow, step)));
         let stuck = tokio::spawn({
             let engine = Arc::clone(&engine);
@@ -45,8 +45,8 @@ async fn who_waits_for_a_slow_disk_can_be_taken_over() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
-    engine.slow_disk.waited(SLOW_WRITE, Instant::now());
-    let others = engine.slow_disk.permit(usize::MAX).await.unwrap();
+    machine.storage().slow_disk().waited(SLOW_WRITE, Instant::now());
+    let others = machine.storage().slow_disk().permit(usize::MAX).await.unwrap();
     let send = |bytes: &'static [u8]| {
         let engine = Arc::clone(&engine);
         tokio::spawn(async move { engine.receive(id, chunk(0, 5, 5), None, body(&[bytes])).await })
@@ -92,13 +92,13 @@ async fn nothing_is_set_aside_for_what_is_published() {
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
     let handle = engine.find(id).await.unwrap();
-    handle.seal();
+    handle.part.seal().await;
     let sent = engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await;
     assert!(matches!(sent, Err(TransferError::Superseded)), "{sent:?}");
-    handle.unseal();
+    handle.part.unseal();
     engine.receive(id, chunk(0, 5, 10), None, body(&[b"hello"])).await.unwrap();
     machine.store.fail(Some((Step::Allocate, io::ErrorKind::Other)));
-    handle.seal();
+    handle.part.seal().await;
     let sent = engine.receive(id, chunk(5, 10, 10), None, body(&[b"world"])).await;
     assert!(matches!(sent, Err(TransferError::Superseded)), "it was not even tried: {sent:?}");
 }
@@ -170,9 +170,7 @@ impl JournalFile for SleepyFile {
 async fn a_journal_that_sleeps_makes_the_disk_slow() {
     let machine = Machine::default();
     let options = machine.start(Durability::Written).options().as_ref().clone();
-    let (store, journals) = (machine.store.clone(), Sleepy(machine.journals.clone()));
-    let clock = Arc::new(machine.clock.clone());
-    let engine = Engine::new(options, Arc::new(store), Arc::new(journals), clock);
+    let engine = machine.start_over(options, Arc::new(Sleepy(machine.journals.clone())));
     let id = ticket(&engine).await;
     let handle = engine.find(id).await.unwrap();
     let ask = |start, end| {
@@ -180,11 +178,54 @@ async fn a_journal_that_sleeps_makes_the_disk_slow() {
         engine.receive(id, offer, None, body(&[b"hello"]))
     };
     ask(0, 5).await.unwrap();
-    assert!(engine.slow_disk.is_slow(Instant::now()));
+    assert!(machine.storage().slow_disk().is_slow(Instant::now()));
     let extents = ExtentSet::of(Extent::new(5, 8).unwrap());
     let durability = Durability::Written;
     let store = Command::Store { extents, length: None, durability };
     let mut pending = engine.submit(&handle, Op::Change(store));
     assert!(pending.poll().is_none(), "it is done elsewhere");
     pending.done().await.unwrap();
+}
+
+/// Counts how often work leaves its thread.
+#[derive(Default)]
+struct Hops(AtomicU64);
+
+impl Stage for Hops {
+    fn perform(&self, work: Work) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move { work() })
+    }
+
+    fn is_slow(&self) -> bool {
+        false
+    }
+}
+
+/// While the page cache is quick a chunk that is only written stays on its worker, and a group commit that syncs leaves it
+/// once, however much it syncs.
+#[tokio::test]
+async fn a_chunk_leaves_its_thread_for_syncs_alone_and_once() {
+    for (ack, middle, last) in [(Durability::Written, 0, 1), (Durability::Durable, 1, 1)] {
+        let machine = Machine::default();
+        let options = machine.start(ack).options().as_ref().clone();
+        let (store, journals) = (Arc::new(machine.store.clone()), machine.journals.clone());
+        let (clock, hops) = (Arc::new(machine.clock.clone()), Arc::new(Hops::default()));
+        let local = LocalOptions::new(ack, options.min_free_bytes, 1 << 20);
+        let blocking = Blocking::Staged(Arc::clone(&hops) as Arc<dyn Stage>);
+        let journals = Arc::new(journals);
+        let storage = LocalStorage::new(store, journals, clock.clone(), local, blocking);
+        let engine = Engine::new(options, storage.clone(), storage, clock);
+        let id = ticket(&engine).await;
+        // Loads the upload and opens its part.
+        engine.receive(id, chunk(0, 5, 15), None, body(&[b"hello"])).await.unwrap();
+        let taken = || hops.0.swap(0, Ordering::Relaxed);
+        taken();
+        engine.receive(id, chunk(5, 10, 15), None, body(&[b"he", b"llo"])).await.unwrap();
+        assert_eq!(taken(), middle, "{ack:?}");
+        // Synced, recorded, sealed, published, recorded.
+        engine.receive(id, chunk(10, 15, 15), None, body(&[b"hello"])).await.unwrap();
+        assert_eq!(taken(), last, "{ack:?}");
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+    }
 }

@@ -5,6 +5,7 @@ use super::*;
 use crate::core::event::{Event, Ticket, TicketFile};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
+use crate::storage::journal::ToSettle;
 use crate::storage::local::format::record::{MAGIC, MAGIC_DATED, Record, encode};
 use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::memory::journals::Step as JournalStep;
@@ -36,11 +37,11 @@ impl Clock for HandClock {
 
     fn since_boot(&self) -> Duration {
         let ahead = Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
-        clock::SystemClock.since_boot() + ahead
+        crate::storage::clock::SystemClock.since_boot() + ahead
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {
-        clock::SystemClock.random()
+        crate::storage::clock::SystemClock.random()
     }
 }
 
@@ -119,7 +120,7 @@ async fn issue_13_no_upload_ends_because_the_clock_is_set() {
         let engine = machine.start(Durability::Durable);
         all_as_they_were(&engine).await;
         assert_eq!(held(&engine, sent).await, [(0, 5)]);
-        assert_eq!(engine.store.published(failed).unwrap(), Some(5));
+        assert_eq!(machine.store.published(failed).unwrap(), Some(5));
         // And all of them end when they should, whatever the clock says by then.
         machine.clock.set(date);
         machine.clock.advance(Duration::from_secs(3601));
@@ -206,7 +207,7 @@ async fn issue_13_the_count_is_written_by_one_at_a_time() {
     let journals = machine.journals.judged(Arc::new(judge));
     let engine = Machine { journals, ..machine }.start(Durability::Durable);
     // What ends at the drain while its write runs, and the last one of a stop.
-    tokio::join!(engine.persist_uptime(), engine.persist_uptime());
+    tokio::join!(engine.journal.keep_time(), engine.journal.keep_time());
     assert_eq!(overlaps.load(Ordering::SeqCst), 0, "two wrote at once");
 }
 
@@ -214,7 +215,7 @@ async fn issue_13_the_count_is_written_by_one_at_a_time() {
 async fn a_crash_makes_things_due_later_and_never_earlier() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
-    engine.persist_uptime().await;
+    engine.journal.keep_time().await;
     machine.clock.advance(Duration::from_secs(19));
     let id = uploading(&engine).await;
     engine.settled().await;
@@ -295,11 +296,11 @@ async fn issue_13_a_full_disk_leaves_no_journal_of_two_versions() {
         let is_of_old = !machine.journals.live(id).unwrap().starts_with(MAGIC);
         assert_eq!(is_of_old, matches!(found, Err(LookupError::Busy)), "{short_of} {found:?}");
         assert_eq!(is_of_old, short_of == 0, "nobody need wait where all but the note is there");
-        assert!(!engine.registry.is_settled(id));
+        assert!(!machine.storage().is_settled(id));
         full.store(false, Ordering::Relaxed);
         if found.is_ok() {
             let before = machine.journals.live(id).unwrap();
-            engine.settle(id).unwrap();
+            engine.settle(id).await.unwrap();
             let after = machine.journals.live(id).unwrap();
             assert!(before == after, "its commit queue alone appends, now that it is in memory");
         }
@@ -308,7 +309,7 @@ async fn issue_13_a_full_disk_leaves_no_journal_of_two_versions() {
         drop(engine);
         let engine = machine.start(Durability::Durable);
         assert_eq!(held(&engine, id).await, [(0, 3)]);
-        assert!(engine.load(id).unwrap().replayed.uncounted.is_none());
+        assert!(engine.journal.load(id).await.unwrap().to_settle == ToSettle::Nothing);
     }
 }
 

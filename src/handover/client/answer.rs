@@ -2,7 +2,7 @@
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use hyper::{Error, Response};
 
 use crate::core::coding::content_coding;
@@ -17,6 +17,33 @@ pub struct Answer {
     pub word: Result<String, Unreadable>,
 }
 
+/// What a backend answered, as it came.
+#[derive(Debug)]
+pub struct RawAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `Content-Type`, without its parameters, in lower case; empty where there is none.
+    pub media_type: String,
+    /// The first 64 KiB of the body.
+    pub body: Result<Vec<u8>, Unreadable>,
+    /// Whether there was more of it.
+    pub(super) rest: Rest,
+}
+
+impl RawAnswer {
+    /// Whether `body` is all of it.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.rest, Rest::None)
+    }
+}
+
+impl From<RawAnswer> for Answer {
+    fn from(raw: RawAnswer) -> Self {
+        let rest = raw.rest;
+        Self { status: raw.status, word: raw.body.and_then(|bytes| word(&bytes, rest)) }
+    }
+}
+
 /// Why a body is not read as text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -29,12 +56,16 @@ pub enum Unreadable {
 }
 
 /// Reads an answer to its end, or as much as may be read of it.
-pub(super) async fn read(answer: Response<Incoming>) -> Result<Answer, Error> {
+pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, Error> {
     let status = answer.status().as_u16();
+    let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let media_type = media_type.trim().to_ascii_lowercase();
     let codings = answer.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     if let Some(coding) = content_coding(codings) {
         let coding = coding.chars().take(WORD_CHARS).collect();
-        return Ok(Answer { status, word: Err(Unreadable::Coded(coding)) });
+        let body = Err(Unreadable::Coded(coding));
+        return Ok(RawAnswer { status, media_type, body, rest: Rest::None });
     }
     let mut body = answer.into_body();
     let mut bytes = Vec::new();
@@ -43,14 +74,14 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<Answer, Error> {
         let room = BODY_BYTES - bytes.len();
         bytes.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
-            return Ok(Answer { status, word: word(&bytes, Rest::Unread) });
+            return Ok(RawAnswer { status, media_type, body: Ok(bytes), rest: Rest::Unread });
         }
     }
-    Ok(Answer { status, word: word(&bytes, Rest::None) })
+    Ok(RawAnswer { status, media_type, body: Ok(bytes), rest: Rest::None })
 }
 
 /// Whether more came than was read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Rest {
     None,
     Unread,

@@ -3,6 +3,7 @@
 use super::answer::{BODY_BYTES, Rest, WORD_CHARS, word};
 use super::request;
 use crate::core::callback::CallbackUrl;
+use hyper::header::HeaderMap;
 
 /// Whatever is given as a URL, a call of it is refused before anything is sent, or its parts are what they should be; it
 /// is shown without its secrets.
@@ -15,7 +16,8 @@ pub fn called(url: &CallbackUrl) {
     assert!(target.port != 0 && target.path().starts_with('/') && !target.host.is_empty());
     assert!(!target.host.contains(['@', '/', '?', '#', ' ']), "{:?}", target.host);
     assert_eq!(url.destination().parts().1, target.port);
-    let made = request(&target, String::new(), "key", None).expect("a valid URL can be called");
+    let made =
+        request(&target, String::new(), HeaderMap::new()).expect("a valid URL can be called");
     assert_eq!(made.uri().path_and_query().map(|path| path.as_str()), Some(&*target.path()));
 }
 

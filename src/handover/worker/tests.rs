@@ -7,10 +7,13 @@ use crate::core::event::{DigestRequest, Durability, Removal, TicketFile};
 use crate::core::handover::Policy;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
-use crate::engine::clock::SystemClock;
 use crate::engine::options::Tuning;
 use crate::engine::tickets::NewUpload;
 use crate::engine::{self};
+use crate::storage::clock::SystemClock;
+use crate::storage::local::blocking::Blocking;
+use crate::storage::local::options::LocalOptions;
+use crate::storage::local::storage::LocalStorage;
 use crate::storage::memory::journals::MemoryJournals;
 use crate::storage::memory::store::{Fate, MemoryStore, Step};
 use std::sync::mpsc;
@@ -63,10 +66,11 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
         body_timeout: HOUR,
         min_rate: 0,
         tuning: Tuning::default(),
-        waiting_bytes: 1 << 20,
     };
-    let journals = Arc::new(MemoryJournals::default());
-    Engine::new(options, Arc::new(store), journals, Arc::new(SystemClock))
+    let (store, journals) = (Arc::new(store), Arc::new(MemoryJournals::default()));
+    let (clock, local) = (Arc::new(SystemClock), LocalOptions::new(options.ack, 1000, 1 << 20));
+    let storage = LocalStorage::new(store, journals, clock.clone(), local, Blocking::Threads);
+    Engine::new(options, storage.clone(), storage, clock)
 }
 
 /// An upload without a byte, complete.

@@ -3,11 +3,14 @@
 //! In the server that is tokio's blocking threads. A simulation puts a [`Stage`] in their place,
 //! which runs the same work in an order of its own, so that a seed gives the same run again.
 
+use crate::storage::promised::Promised;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 /// Where work that blocks runs.
 #[derive(Clone, Default)]
@@ -37,6 +40,10 @@ impl Blocking {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
+        let work = || {
+            let _may_wait = MayWait::enter();
+            work()
+        };
         match self {
             Self::Threads => tokio::task::spawn_blocking(work),
             Self::Staged(stage) => {
@@ -50,11 +57,55 @@ impl Blocking {
         }
     }
 
+    /// Does `work` where waiting for the disk is allowed: here, if this thread is one of those, else elsewhere. It begins
+    /// now and goes on to its end though nobody waits; an error is its panic elsewhere.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Promised<'static, Result<T, JoinError>> {
+        if MAY_WAIT.get() { Promised::ready(Ok(work())) } else { Promised::later(self.spawn(work)) }
+    }
+
+    /// Whether this thread may wait for the disk.
+    pub fn may_wait() -> bool {
+        MAY_WAIT.get()
+    }
+
+    /// Does `work` elsewhere, to its end: all that waits for the disk in it on one thread. What waits for something else
+    /// goes on as a task.
+    pub fn drive(&self, mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        drop(self.spawn(move || {
+            if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                tokio::spawn(work);
+            }
+        }));
+    }
+
     /// Whether a stage says that the disk is slow.
     pub fn plays_slow(&self) -> bool {
         match self {
             Self::Threads => false,
             Self::Staged(stage) => stage.is_slow(),
         }
+    }
+}
+
+thread_local! {
+    /// Whether this thread may wait for the disk.
+    static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread may wait for the disk, until it is dropped.
+struct MayWait(bool);
+
+impl MayWait {
+    fn enter() -> Self {
+        Self(MAY_WAIT.replace(true))
+    }
+}
+
+impl Drop for MayWait {
+    fn drop(&mut self) {
+        MAY_WAIT.set(self.0);
     }
 }

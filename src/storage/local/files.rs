@@ -10,6 +10,7 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::run::RunIdentity;
 use crate::storage::location::Location;
+use crate::storage::store::StoreError;
 use bytes::Bytes;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -104,6 +105,17 @@ pub(in crate::storage) fn failed_sync(error: &io::Error) -> io::Error {
 /// Bytes that were stored are no longer there.
 pub(in crate::storage) fn too_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the part is shorter than the file")
+}
+
+/// What an error of the disk means for who asked.
+pub fn store_error(error: io::Error) -> StoreError {
+    if is_full(&error) {
+        StoreError::NoSpace
+    } else if is_exhausted(&error) {
+        StoreError::Exhausted
+    } else {
+        StoreError::Fault(error)
+    }
 }
 
 /// Whether opening a file failed because the process or the machine has as many files open as it may:

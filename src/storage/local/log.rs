@@ -69,19 +69,19 @@ impl Log {
         Ok(())
     }
 
-    /// Appends `records`, in order, in one write, to a log that is open. Not durable until [`Log::sync`].
+    /// Appends `records`, which are encoded, in one write, to a log that is open. Not durable until [`Log::sync`].
     ///
     /// Errors: [`LogError::NoSpace`] when the disk is full, with nothing appended;
     /// [`LogError::Fault`] otherwise, and ever after.
-    pub fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
-        let mut bytes = Vec::with_capacity((records.len() + 1) * 48);
+    pub fn append(&mut self, records: &[u8]) -> Result<(), LogError> {
         if let Some(run) = self.run {
+            let mut bytes = Vec::with_capacity(records.len() + 48);
             encode(&Record::Run(run), &mut bytes);
+            bytes.extend_from_slice(records);
+            self.write(&bytes)?;
+        } else {
+            self.write(records)?;
         }
-        for record in records {
-            encode(record, &mut bytes);
-        }
-        self.write(&bytes)?;
         self.run = None;
         Ok(())
     }
@@ -197,15 +197,17 @@ mod tests {
         log.open(&store).unwrap();
         let at = Stamp { date: Timestamp(7), uptime: Uptime(9) };
         let record = Record::Event(Event::Published { at });
+        let mut record_bytes = Vec::new();
+        encode(&record, &mut record_bytes);
         store.fail_next(id, 5, io::ErrorKind::StorageFull);
-        assert!(matches!(log.append(std::slice::from_ref(&record)), Err(LogError::NoSpace)));
+        assert!(matches!(log.append(&record_bytes), Err(LogError::NoSpace)));
         assert_eq!(store.live(id).unwrap(), b"head");
-        log.append(std::slice::from_ref(&record)).unwrap();
+        log.append(&record_bytes).unwrap();
         let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap().0, record);
         store.fail_next(id, 5, io::ErrorKind::Other);
-        assert!(matches!(log.append(std::slice::from_ref(&record)), Err(LogError::Fault(_))));
-        assert!(matches!(log.append(std::slice::from_ref(&record)), Err(LogError::Fault(_))));
+        assert!(matches!(log.append(&record_bytes), Err(LogError::Fault(_))));
+        assert!(matches!(log.append(&record_bytes), Err(LogError::Fault(_))));
         assert!(matches!(log.sync(), Err(LogError::Fault(_))));
     }
 
@@ -222,7 +224,9 @@ mod tests {
             .unwrap();
         let mut log = Log::new(id, 4, None);
         log.open(&store).unwrap();
-        log.append(&[Record::Synced { before: 4 }]).unwrap();
+        let mut synced = Vec::new();
+        encode(&Record::Synced { before: 4 }, &mut synced);
+        log.append(&synced).unwrap();
         let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap(), (Record::Synced { before: 4 }, held.len() - 4));
     }

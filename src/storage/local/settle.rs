@@ -3,16 +3,93 @@
 //! It may have died before the sync, or with one that failed: then the records are read, and the next power cut takes
 //! them. So they are written again, which no earlier failure can make void, and synced.
 
+use super::compaction::{Compaction, is_passing};
 use super::format::record::{MAGIC, Record, encode};
 use super::format::replay::Replayed;
+use super::shared::Shared;
 use crate::core::id::TicketId;
-use crate::storage::local::files::is_full;
+use crate::storage::journal::LoadError;
+use crate::storage::local::files::{is_exhausted, is_full};
 use crate::storage::local::journal_files::{JournalFile, JournalFiles};
 use std::io::{self, Read};
 
+/// A journal that was read, and may still change with the next power cut.
+pub(super) struct Unsettled {
+    pub(super) replayed: Replayed,
+    pub(super) compaction: Compaction,
+}
+
+impl Shared {
+    /// Makes what a journal says hold whatever happens, by replacing it where that is due. Blocks; only where no
+    /// other thread works on it.
+    ///
+    /// Errors: [`LoadError::Busy`] where the same may end well later; nothing may be acted on before.
+    pub(super) fn make_durable(
+        &self,
+        id: TicketId,
+        unsettled: &mut Unsettled,
+    ) -> Result<(), LoadError> {
+        let fault =
+            |error| LoadError::Fault { what: "replacing the journal", error: Box::new(error) };
+        let Unsettled { replayed, compaction } = unsettled;
+        if let Compaction::Due(bytes) = compaction {
+            match self.replace_journal(id, bytes, replayed.valid_bytes) {
+                Ok(replaced) => {
+                    replaced.named.map_err(|error: io::Error| {
+                        self.certain.unnamed(id);
+                        fault(error)
+                    })?;
+                    replayed.valid_bytes = bytes.len() as u64;
+                    replayed.uncounted = None;
+                    self.certain.add(id);
+                    return Ok(());
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(fault(error)),
+            }
+        }
+        self.settle_journal(id, replayed)
+    }
+
+    /// Makes durable what an earlier process has recorded in a journal ([`rewrite`]), once for each upload and process.
+    /// Blocks; only where no other thread works on the journal.
+    fn settle_journal(&self, id: TicketId, replayed: &mut Replayed) -> Result<(), LoadError> {
+        if self.certain.has(id) {
+            return Ok(());
+        }
+        let fault =
+            |error| LoadError::Fault { what: "syncing the journal", error: Box::new(error) };
+        let waits = &self.counted.syncs;
+        // It may also have died between giving a new journal the name of the old one and the sync of that.
+        if !self.certain.has_names() {
+            waits.during(|| self.journals.sync_names(), |_| true).map_err(fault)?;
+            self.certain.add_names();
+        }
+        let sync = |file: &mut dyn JournalFile| waits.during(|| file.sync(), |_| true);
+        match settle(&*self.journals, id, replayed, sync) {
+            Ok(Settled::Whole) => self.certain.add(id),
+            Ok(Settled::Unnoted) => {}
+            Err(SettleError::Opening(error)) => return Err(opening("opening the journal", error)),
+            // Records would follow that its version does not have.
+            Err(SettleError::NoSpace) => return Err(LoadError::Busy),
+            Err(SettleError::Failed(error)) => return Err(fault(error)),
+        }
+        Ok(())
+    }
+}
+
+/// An error of reading or opening a file while doing `what`: a fault but for want of descriptors.
+pub(super) fn opening(what: &'static str, error: io::Error) -> LoadError {
+    if is_exhausted(&error) {
+        LoadError::Busy
+    } else {
+        LoadError::Fault { what, error: Box::new(error) }
+    }
+}
+
 /// What holds whatever happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+enum Settled {
     /// All of the journal.
     Whole,
     /// All but a note from when it counts, for which the disk is too full. A later load tries again, and nothing ends
@@ -22,7 +99,7 @@ pub enum Settled {
 
 /// A journal could not be settled.
 #[derive(Debug)]
-pub enum SettleError {
+enum SettleError {
     /// It could not be opened or read.
     Opening(io::Error),
     /// The disk is too full to write it again. To be tried again later: until then nothing that it says is certain.
@@ -34,7 +111,7 @@ pub enum SettleError {
 /// Writes the journal of `id` again, up to its good bytes, and has `sync` make that durable. Where records have no count
 /// it is also noted from when they count, with the present magic: older programs leave the journal alone then. Blocks;
 /// only where no other thread works on the journal.
-pub fn settle(
+fn settle(
     journals: &dyn JournalFiles,
     id: TicketId,
     replayed: &mut Replayed,

@@ -6,10 +6,12 @@
 //! in each such while. Asking for free space and setting it aside go the same way.
 
 use super::blocking::Blocking;
+use crate::storage::promised::Promised;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -20,7 +22,7 @@ pub struct SlowDisk {
     /// Slow until then, in milliseconds after `began`.
     until: AtomicU64,
     /// For bytes that may wait for it at once, in units.
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
     units: u32,
 }
 
@@ -28,16 +30,17 @@ impl SlowDisk {
     /// A disk that has not been slow yet.
     pub fn new(now: Instant, waiting_bytes: u64, blocking: Blocking) -> Self {
         let units = u32::try_from(waiting_bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
-        let waiting = Semaphore::new(units as usize);
+        let waiting = Arc::new(Semaphore::new(units as usize));
         Self { began: now, blocking, until: AtomicU64::new(0), waiting, units }
     }
 
     /// Leave to hold a batch of up to `bytes` while the disk is slow. Who gets none holds the frame
     /// that it has and reads no further. Cancel: nothing is taken.
-    pub async fn permit(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+    pub async fn permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes as u64 / UNIT_BYTES + 1).unwrap_or(u32::MAX);
         // One batch at a time goes through in any case.
-        self.waiting.acquire_many(units.min(self.units)).await.ok()
+        let waiting = Arc::clone(&self.waiting);
+        waiting.acquire_many_owned(units.min(self.units)).await.ok()
     }
 
     /// Bytes of batches that wait for it now, and how many may.
@@ -70,18 +73,20 @@ impl SlowDisk {
 
     /// Does what may have to wait for the disk: here, and on a blocking thread while the disk is slow.
     /// An error is the panic of the work there. Cancel: work that has begun goes on to its end.
-    pub async fn run<T: Send + 'static>(
-        &self,
+    pub fn run<T: Send + 'static>(
+        self: &Arc<Self>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, JoinError> {
-        let work = || Waited::measure(work);
-        let (done, waited) = if self.is_slow(Instant::now()) {
-            self.during(self.blocking.spawn(work)).await?
-        } else {
-            work()
-        };
-        self.waited(waited.0, Instant::now());
-        Ok(done)
+    ) -> Promised<'static, Result<T, JoinError>> {
+        if !self.is_slow(Instant::now()) {
+            return Promised::ready(Ok(self.run_here(work)));
+        }
+        let disk = Arc::clone(self);
+        Promised::later(async move {
+            let work = disk.blocking.spawn(|| Waited::measure(work));
+            let (done, waited) = disk.during(work).await?;
+            disk.waited(waited.0, Instant::now());
+            Ok(done)
+        })
     }
 
     /// Waits for a write elsewhere; as long as it hangs the disk is slow.
@@ -148,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_processor_that_is_taken_away_is_no_slow_disk() {
-        let disk = SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads);
+        let disk = Arc::new(SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads));
         let busy = || {
             let began = Instant::now();
             while began.elapsed() < SLOW_WRITE * 2 {
@@ -163,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_has_a_bound_and_nothing_is_too_large() {
-        let disk = SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads);
+        let disk = Arc::new(SlowDisk::new(Instant::now(), 1 << 20, Blocking::Threads));
         let first = disk.permit(600 << 10).await.unwrap();
         let second = disk.permit(400 << 10).await.unwrap();
         let mut third = Box::pin(disk.permit(100 << 10));

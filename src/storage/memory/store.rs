@@ -89,7 +89,7 @@ impl MemoryStore {
         self.disk().failing = failing;
     }
 
-    /// This step of this upload hangs from now on (only [`Step::Allocate`] and [`Step::Write`] can);
+    /// This step of this upload hangs from now on (only steps of a part can);
     /// `None` lets it go on. What hangs for too long fails, so that a test does.
     pub fn hold(&self, held: Option<(TicketId, Step)>) {
         self.disk().held = held;
@@ -392,7 +392,7 @@ impl PartFile for MemoryBlob {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let reached = self.store.reach(self.id, Step::Sync, 0);
+        let reached = self.reach(Step::Sync, 0);
         let mut disk = self.store.disk();
         let Disk { parts, published, .. } = &mut *disk;
         // An open file is the same under another name.

@@ -4,7 +4,7 @@ pub(in crate::wire) mod json;
 mod problem;
 mod verify;
 
-use super::Dialect;
+use super::{Dialect, gone, limits};
 use crate::core::command::{At, BodyScope, Offer};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
@@ -16,7 +16,7 @@ use crate::engine::status::Status;
 use crate::net::{Presence, RequestBody};
 use crate::wire::body::collect;
 use crate::wire::content_digest::content_digest;
-use crate::wire::cors::{HeaderNames, preflight_answer};
+use crate::wire::cors::preflight_answer;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, shown};
 use crate::wire::{Answer, Exchange, Wire, header, unsupported};
@@ -24,7 +24,9 @@ use hyper::Method;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use json::StatusBody;
-pub(super) use problem::answer as problem_answer;
+pub(super) use problem::{
+    answer as problem_answer, answer_with as problem_answer_with, word as problem_word,
+};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +52,7 @@ impl<'a> Native<'a> {
         if !known.contains(method) {
             return Problem::method(method, METHODS).into_answer();
         }
-        let Some(id) = id else { return no_such_upload().into_answer() };
+        let Some(id) = id else { return gone().into_answer() };
         let done = match *method {
             Method::POST => self.bind(id, body).await,
             Method::PUT => self.put(id, body).await,
@@ -80,7 +82,7 @@ impl<'a> Native<'a> {
         if head.method != Method::POST {
             return Problem::method(&head.method, VERIFY_METHODS).into_answer();
         }
-        let Some(id) = id else { return no_such_upload().into_answer() };
+        let Some(id) = id else { return gone().into_answer() };
         let verified = match unsupported::check_no_range(&head.method, &head.headers) {
             Ok(()) => self.verify(id, body).await,
             Err(problem) => Err(problem),
@@ -98,7 +100,7 @@ impl<'a> Native<'a> {
         answer
     }
 
-    fn status_body(&self, status: Status) -> StatusBody {
+    pub(super) fn status_body(&self, status: Status) -> StatusBody {
         let max_chunk = self.wire.engine.options().limits.max_chunk_bytes;
         StatusBody::public(status, &self.exchange.options, max_chunk)
     }
@@ -114,18 +116,9 @@ impl<'a> Native<'a> {
     }
 
     fn options_answer(&self) -> Answer {
-        let mut answer = preflight_answer(self.exchange, METHODS);
+        let mut answer = preflight_answer(self.exchange, PREFLIGHT_METHODS);
         let headers = answer.headers_mut();
-        let limits = self.wire.engine.options().limits;
-        let sizes =
-            [("max-size", limits.max_upload_bytes), ("max-append-size", limits.max_chunk_bytes)];
-        let known: Vec<String> = sizes
-            .iter()
-            .filter_map(|(word, bytes)| bytes.map(|bytes| format!("{word}={bytes}")))
-            .collect();
-        if let Ok(value) = HeaderValue::from_str(&known.join(", "))
-            && !known.is_empty()
-        {
+        if let Ok(value) = HeaderValue::from_str(&limits(&self.wire.engine)) {
             headers.insert("upload-limit", value);
         }
         answer
@@ -226,10 +219,6 @@ impl<'a> Native<'a> {
     }
 }
 
-fn no_such_upload() -> Problem {
-    Problem::new(Code::UnknownUpload, "there is no such upload")
-}
-
 /// The first value of a query parameter.
 fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
     let pairs = form_urlencoded::parse(head.uri.query()?.as_bytes());
@@ -237,6 +226,8 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
 }
 
 const VERIFY_METHODS: &str = "POST, OPTIONS";
+/// With those of the dialects that a request may name here.
+const PREFLIGHT_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// Bodies that are one small object about an upload: four times what 16 ranges to compare take, or a name of 255
 /// characters, all of them escaped.
@@ -245,8 +236,3 @@ const MAX_JSON_BYTES: usize = 8 * 1024;
 const MAX_REASON_CHARS: usize = 1000;
 /// Longest long poll (contract, section 2).
 const LONGEST_WAIT_S: f64 = 50.0;
-/// What pages of other origins send and read.
-pub(super) const NAMES: HeaderNames = HeaderNames {
-    sent: "content-type, content-range, content-digest",
-    exposed: "Upload-Offset, Upload-Length, Upload-Complete, Retry-After, X-Request-Id",
-};

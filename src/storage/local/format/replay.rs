@@ -57,6 +57,8 @@ pub enum Unreadable {
     },
 }
 
+impl std::error::Error for Unreadable {}
+
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

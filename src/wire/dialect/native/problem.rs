@@ -18,6 +18,12 @@ impl Code {
     }
 }
 
+/// Word, number and title of a code.
+pub(in crate::wire) fn word(code: Code) -> (&'static str, u8, &'static str) {
+    let row = row(code);
+    (row.word, row.number, row.title)
+}
+
 /// How a code is answered.
 struct Row {
     status: StatusCode,
@@ -82,23 +88,49 @@ fn row(code: Code) -> Row {
         Code::ExpectationFailed => {
             (StatusCode::EXPECTATION_FAILED, "bad-request", 1, "Expectation not supported")
         }
+        Code::OffsetMismatch => {
+            (StatusCode::CONFLICT, "offset-mismatch", 19, "The upload ends at another offset")
+        }
+        Code::UnsupportedMediaType => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            20,
+            "Unsupported media type",
+        ),
+        Code::UnsupportedVersion => (
+            StatusCode::PRECONDITION_FAILED,
+            "unsupported-version",
+            21,
+            "Unsupported version of the protocol",
+        ),
+        Code::Refused => (StatusCode::FORBIDDEN, "refused", 18, "The web app refused"),
     };
     Row { status, word, number, title }
 }
 
 /// A problem as problem+json, with how the upload stands where that is known.
 pub(in crate::wire) fn answer(problem: &Problem, upload: Option<&StatusBody>) -> Answer {
+    answer_with(problem, row(problem.code()).status, upload)
+}
+
+/// The same in another dialect, which has a status code of its own for the problem.
+pub(in crate::wire) fn answer_with(
+    problem: &Problem,
+    status: StatusCode,
+    upload: Option<&StatusBody>,
+) -> Answer {
     let row = row(problem.code());
+    let status = problem.status_or(status);
     let body = ProblemBody {
         r#type: format!("/incoming/problems/{}", row.word),
         title: row.title,
-        status: row.status.as_u16(),
+        status: status.as_u16(),
         detail: problem.detail(),
         code: row.word,
         error_code: row.number,
         upload,
     };
-    let mut answer = problem.render(row.status, json(&body), "application/problem+json");
+    let mut answer = problem.render(status, json(&body), "application/problem+json");
     if let Some(status) = upload {
         status.add_headers(answer.headers_mut());
     }

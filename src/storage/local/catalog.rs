@@ -32,6 +32,11 @@ impl Catalog {
         self.lock().states.insert(id, Some(state));
     }
 
+    /// This upload was read in this state. Whoever changes it knows better.
+    pub(super) fn see(&self, id: TicketId, state: StateName) {
+        self.lock().states.entry(id).or_default().get_or_insert(state);
+    }
+
     /// There is no such upload any more.
     pub(super) fn remove(&self, id: TicketId) {
         self.lock().states.remove(&id);

@@ -1,0 +1,57 @@
+//! The exact offset for clients that append: no request is left that could still move it.
+
+use super::Engine;
+use super::deadline::within;
+use super::error::{ChangeError, LookupError};
+use super::handle::Op;
+use super::status::Status;
+use crate::core::id::TicketId;
+use crate::core::upload::Phase;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Engine {
+    /// Ends the request that writes where the next byte is missing, waits until what it brought is counted, and tells how
+    /// the upload stands: a client may append at that offset. An upload whose bytes are all there is only looked at.
+    ///
+    /// Errors: that request has not let go in time, beside what a look-up has. Cancel: the request is ended all the
+    /// same.
+    pub async fn settled_status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
+        let handle = self.find(id).await?;
+        let released = async {
+            loop {
+                let changed = handle.released.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                {
+                    let state = handle.lock();
+                    let offset = state.upload.received().contiguous_from_zero();
+                    if !state.claims.fence_at(offset) {
+                        return;
+                    }
+                }
+                changed.await;
+            }
+        };
+        within(RELEASE, released).await.map_err(|_| LookupError::Busy)?;
+        Ok(self.status_of(&handle))
+    }
+
+    /// Removes what is kept of an upload that the backend has taken, before its time. Of any other one nothing changes.
+    ///
+    /// Durability: none; after a crash it may be kept to its time. Dropping the future does not undo it.
+    pub async fn forget(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
+        let handle = self.find(id).await?;
+        {
+            let mut state = handle.lock();
+            if !matches!(state.upload.phase(), Phase::Finished { .. }) {
+                return Ok(());
+            }
+            state.unwanted = true;
+        }
+        self.submit(&handle, Op::Forget).done().await
+    }
+}
+
+/// How long a request has to let go of its bytes once it was told to: its last batch is written and counted.
+const RELEASE: Duration = Duration::from_secs(5);

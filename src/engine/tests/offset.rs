@@ -1,0 +1,54 @@
+//! The offset that a client which appends is told, and the end of what is kept.
+
+use super::*;
+use crate::engine::error::LookupError;
+
+fn append(offset: u64, length: u64) -> Offer {
+    Offer {
+        extent: Extent::new(offset, length),
+        length: Some(length),
+        at: At::Prefix(offset),
+        scope: BodyScope::Open,
+    }
+}
+
+#[tokio::test]
+async fn the_told_offset_is_exact_and_can_be_appended_at() {
+    let engine = Machine::default().start(Durability::Durable);
+    let id = ticket(&engine).await;
+    let (send, receive) = mpsc::unbounded_channel();
+    let sending = {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { engine.receive(id, append(0, 10), None, Body(receive)).await })
+    };
+    send.send(Ok(Bytes::from_static(b"0123"))).unwrap();
+    let handle = engine.find(id).await.unwrap();
+    while handle.lock().claims.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // What has come by then counts, and nothing moves it afterwards.
+    let status = engine.settled_status(id).await.unwrap();
+    assert!(matches!(sending.await.unwrap(), Err(TransferError::Superseded)));
+    drop(send.send(Ok(Bytes::from_static(b"4567"))));
+    assert_eq!(engine.status(id).await.unwrap().offset(), status.offset());
+    assert!(status.expires.is_some());
+    let rest = &b"0123456789"[usize::try_from(status.offset()).unwrap()..];
+    let done = engine.receive(id, append(status.offset(), 10), None, body(&[rest])).await.unwrap();
+    assert_eq!((done.state, done.expires), (StateName::HandingOver, None));
+    // Nobody writes any more: it is only looked at.
+    assert_eq!(engine.settled_status(id).await.unwrap().offset(), 10);
+}
+
+#[tokio::test]
+async fn only_what_is_finished_is_forgotten_before_its_time() {
+    let engine = Machine::default().start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.forget(id).await.unwrap();
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::New);
+    engine.receive(id, append(0, 3), None, body(&[b"abc"])).await.unwrap();
+    engine.forget(id).await.unwrap();
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+    engine.finish(id).await.unwrap();
+    engine.forget(id).await.unwrap();
+    assert!(matches!(engine.status(id).await, Err(LookupError::Unknown)));
+}

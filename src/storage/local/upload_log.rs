@@ -1,0 +1,326 @@
+//! The log of one upload as a journal file: appended to on the worker while the page cache takes it, rewritten when it
+//! has grown, and told which bytes of the part have been synced behind the acknowledgements.
+
+use super::blocking::Blocking;
+use super::compaction::{Compacted, is_passing, next_try};
+use super::files::store_error;
+use super::format::record::{Record, encode};
+use super::log::{Log as End, LogError};
+use super::settle::Unsettled;
+use super::shared::Shared;
+use crate::core::event::{Durability, Event};
+use crate::core::id::TicketId;
+use crate::core::limits::MAX_JOURNAL_BYTES;
+use crate::core::time::Uptime;
+use crate::core::upload::Upload;
+use crate::storage::journal::{
+    Append, Appended, Claims, LoadError, Log, Read, UpkeepError, Version,
+};
+use crate::storage::promised::Promised;
+use crate::storage::store::{Part, StoreError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The log of one upload.
+pub(super) struct LocalLog(Arc<Inner>);
+
+struct Inner {
+    id: TicketId,
+    shared: Arc<Shared>,
+    /// What was read, until it holds whatever happens.
+    unsettled: Mutex<Option<Unsettled>>,
+    /// The journal's end; locked by the thread that runs the commit queue, and by no other for long.
+    end: Mutex<End>,
+    /// Bytes of the journal, as far as it was written in this process or read.
+    bytes: AtomicU64,
+    /// With how many it is looked at whether it is to be replaced by a shorter one.
+    compact_at: AtomicU64,
+    /// Held by each sync of the part whose outcome the journal is to note at an offset that was taken before: it is not
+    /// replaced meanwhile, so that the offset means what it meant.
+    flushing: Arc<()>,
+    flushes: Mutex<Flushes>,
+}
+
+struct Flushes {
+    /// Bytes recorded as only written since the last sync point.
+    unflushed_bytes: u64,
+    /// When that was.
+    at: Uptime,
+    /// What was synced and is not noted yet.
+    synced: Option<Synced>,
+    /// From when on a refused chunk may have the journal replaced.
+    room_again: Uptime,
+}
+
+/// The bytes of all records before an offset of the journal have been synced.
+struct Synced {
+    before: u64,
+    _flushing: Arc<()>,
+}
+
+impl Inner {
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().expect("no holder of this lock panics")
+    }
+
+    fn flushes(&self) -> MutexGuard<'_, Flushes> {
+        self.flushes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a sync is under way. Says so for sure while the end is locked.
+    fn is_flushing(&self) -> bool {
+        Arc::strong_count(&self.flushing) > 1
+    }
+
+    /// Blocks.
+    fn settle(&self) -> Result<(), LoadError> {
+        let mut slot = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(unsettled) = &mut *slot else { return Ok(()) };
+        self.shared.make_durable(self.id, unsettled)?;
+        let end = End::of(self.id, &unsettled.replayed, self.shared.files.run());
+        self.bytes.store(end.end(), Ordering::Relaxed);
+        *self.end() = end;
+        *slot = None;
+        Ok(())
+    }
+
+    /// Blocks.
+    fn append(&self, records: &[u8], sync: Durability) -> Result<(), StoreError> {
+        let mut end = self.end();
+        end.open(&*self.shared.journals).map_err(store_error)?;
+        let appended = end.append(records);
+        let failed = |error: &LogError| matches!(error, LogError::Fault(_));
+        let synced = |()| match sync {
+            Durability::Durable => self.shared.counted.syncs.during(|| end.sync(), failed),
+            Durability::Written => Ok(()),
+        };
+        appended.and_then(synced).map_err(|error| match error {
+            LogError::NoSpace => StoreError::NoSpace,
+            LogError::Fault(error) => StoreError::Fault(error),
+        })?;
+        self.bytes.store(end.end(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Has the journal say that bytes were synced. Blocks.
+    fn note_synced(&self, synced: &Synced) -> Result<(), UpkeepError> {
+        let mut record = Vec::new();
+        encode(&Record::Synced { before: synced.before }, &mut record);
+        match self.append(&record, Durability::Durable) {
+            Ok(()) => Ok(()),
+            Err(StoreError::Fault(error)) => Err(UpkeepError { what: "journal", error }),
+            // They stay unsure until the next time.
+            Err(StoreError::NoSpace | StoreError::Exhausted) => Ok(()),
+        }
+    }
+
+    /// Blocks.
+    fn compact(&self, upload: &Upload) -> Result<(), UpkeepError> {
+        let mut end = self.end();
+        let passed = |error: std::io::Error| {
+            tracing::debug!(upload = %self.id.short(), %error, "could not compact journal");
+        };
+        if let Err(error) = end.open(&*self.shared.journals) {
+            // If it is more than a passing want, the next append says so.
+            self.compact_at(next_try(end.end()));
+            passed(error);
+            return Ok(());
+        }
+        // A sync under way has taken its offset from the old one.
+        if self.is_flushing() {
+            return Ok(());
+        }
+        self.compact_at(next_try(end.end()));
+        let failed = |error| UpkeepError { what: "replacing the journal", error };
+        match self.shared.compact(self.id, &mut end, upload) {
+            Ok(Compacted::NotBefore(bytes)) => self.compact_at(bytes),
+            Ok(Compacted::Done(bytes, named)) => {
+                self.bytes.store(bytes as u64, Ordering::Relaxed);
+                self.compact_at(self.shared.compact_above(bytes));
+                named.map_err(failed)?;
+            }
+            Err(error) if is_passing(&error) => passed(error),
+            Err(error) => return Err(failed(error)),
+        }
+        Ok(())
+    }
+
+    /// The journal is looked at again when it has so many bytes.
+    fn compact_at(&self, bytes: u64) {
+        self.compact_at.store(bytes, Ordering::Relaxed);
+    }
+
+    fn may_compact(&self) -> bool {
+        let grown = self.bytes.load(Ordering::Relaxed) > self.compact_at.load(Ordering::Relaxed);
+        grown && !self.is_flushing()
+    }
+}
+
+impl LocalLog {
+    pub(super) fn new(id: TicketId, shared: Arc<Shared>, unsettled: Unsettled) -> Self {
+        let now = shared.count.now();
+        let replayed = &unsettled.replayed;
+        Self(Arc::new(Inner {
+            id,
+            end: Mutex::new(End::of(id, replayed, shared.files.run())),
+            bytes: AtomicU64::new(replayed.valid_bytes),
+            compact_at: AtomicU64::new(shared.tuning.compact_bytes),
+            flushing: Arc::default(),
+            flushes: Mutex::new(Flushes {
+                unflushed_bytes: replayed.unsynced_bytes,
+                at: now,
+                synced: None,
+                room_again: now,
+            }),
+            shared,
+            unsettled: Mutex::new(Some(unsettled)),
+        }))
+    }
+}
+
+impl Log for LocalLog {
+    fn settle(&self) -> Promised<'_, Result<(), LoadError>> {
+        let inner = Arc::clone(&self.0);
+        let settled = self.0.shared.blocking.run(move || inner.settle());
+        settled.map(|settled| {
+            let lost =
+                |lost| LoadError::Fault { what: "syncing the journal", error: Box::new(lost) };
+            settled.unwrap_or_else(|panicked| Err(lost(panicked)))
+        })
+    }
+
+    fn append(
+        &self,
+        expected: Version,
+        append: Append,
+    ) -> Promised<'_, Result<Appended, StoreError>> {
+        let Append { events, durability, claims, state } = append;
+        let mut records = Vec::with_capacity((events.len() + 1) * 48);
+        let (mut written, mut over) = (0, claims == Claims::Durable);
+        for event in events {
+            match &event {
+                Event::Stored { extent, durability: Durability::Written, .. } => {
+                    written += extent.len();
+                }
+                Event::Published { .. } | Event::Cancelled { .. } => over = true,
+                _ => {}
+            }
+            encode(&Record::Event(event), &mut records);
+        }
+        match claims {
+            Claims::AsEachSays => {}
+            Claims::Durable => encode(&Record::Synced { before: u64::MAX }, &mut records),
+        }
+        let (inner, shared) = (Arc::clone(&self.0), &self.0.shared);
+        let work = move || inner.append(&records, durability);
+        let appended = match durability {
+            Durability::Durable => shared.blocking.run(work),
+            Durability::Written if Blocking::may_wait() => Promised::ready(Ok(work())),
+            Durability::Written => shared.slow_disk.run(work),
+        };
+        appended.map(move |appended| {
+            appended.unwrap_or_else(|panicked| Err(StoreError::Fault(panicked.into())))?;
+            if let Some(state) = state {
+                self.0.shared.catalog.set(self.0.id, state);
+            }
+            let mut flushes = self.0.flushes();
+            flushes.unflushed_bytes = if over { 0 } else { flushes.unflushed_bytes + written };
+            Ok(Appended::At(Version(expected.0 + 1)))
+        })
+    }
+
+    fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>> {
+        // Nobody else writes here: the directory is locked.
+        Promised::ready(Ok(Read::More(Vec::new(), since)))
+    }
+
+    fn wants_upkeep(&self) -> bool {
+        self.0.flushes().synced.is_some() || self.0.may_compact()
+    }
+
+    fn upkeep(&self, upload: Arc<Upload>) -> Promised<'_, Result<(), UpkeepError>> {
+        let inner = Arc::clone(&self.0);
+        let kept = self.0.shared.blocking.run(move || {
+            let synced = inner.flushes().synced.take();
+            if let Some(synced) = synced {
+                inner.note_synced(&synced)?;
+            }
+            if inner.may_compact() { inner.compact(&upload) } else { Ok(()) }
+        });
+        let lost = |panicked: tokio::task::JoinError| UpkeepError {
+            what: "replacing the journal",
+            error: panicked.into(),
+        };
+        kept.map(move |kept| kept.unwrap_or_else(|panicked| Err(lost(panicked))))
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.bytes.load(Ordering::Relaxed) > MAX_JOURNAL_BYTES
+    }
+
+    fn make_room(&self) -> bool {
+        let now = self.0.shared.count.now();
+        let mut flushes = self.0.flushes();
+        if now < flushes.room_again {
+            return false;
+        }
+        flushes.room_again = now.after(TRY_AGAIN);
+        drop(flushes);
+        self.0.compact_at(0);
+        true
+    }
+
+    fn has_unflushed(&self) -> bool {
+        self.0.flushes().unflushed_bytes > 0
+    }
+
+    fn flush_is_due(&self) -> bool {
+        let flushes = self.0.flushes();
+        // The clock is read last.
+        flushes.unflushed_bytes >= self.0.shared.tuning.sync_point_bytes.max(1)
+            && self.0.shared.count.now().since(flushes.at) >= SYNC_POINT_PAUSE
+    }
+
+    fn flush<'a>(&'a self, part: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
+        let inner = &*self.0;
+        let unflushed_bytes = {
+            let mut flushes = inner.flushes();
+            if flushes.unflushed_bytes == 0 {
+                return Promised::ready(Ok(()));
+            }
+            flushes.at = inner.shared.count.now();
+            std::mem::take(&mut flushes.unflushed_bytes)
+        };
+        let (before, flushing) = {
+            let end = inner.end();
+            (end.end(), Arc::clone(&inner.flushing))
+        };
+        part.flush().map(move |flushed| match flushed {
+            Ok(true) => {
+                inner.flushes().synced = Some(Synced { before, _flushing: flushing });
+                Ok(())
+            }
+            // A publish has begun, which syncs the part itself.
+            Ok(false) => Ok(()),
+            Err(StoreError::Exhausted) => {
+                // Another time: nothing has failed.
+                inner.flushes().unflushed_bytes += unflushed_bytes;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    fn note_fault(&self) -> Promised<'_, ()> {
+        let inner = Arc::clone(&self.0);
+        self.0.shared.blocking.run(move || inner.end().note_fault()).map(|_| ())
+    }
+}
+
+/// Time between two sync points of one upload, at least. A power cut costs a fast client what it sent in that time. The
+/// kernel begins to write back by itself after five seconds, so that most of it is done by then;
+/// measured, a sync of bytes that are all still dirty costs as much CPU as a tenth of receiving them.
+const SYNC_POINT_PAUSE: Duration = Duration::from_secs(30);
+/// Between two tries for chunks that are refused: each reads a journal of 16 MiB.
+const TRY_AGAIN: Duration = Duration::from_secs(5);

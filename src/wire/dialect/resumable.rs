@@ -1,0 +1,315 @@
+//! Resumable Uploads for HTTP of the IETF (draft-ietf-httpbis-resumable-upload), interop versions 3 to 10 and the text without a
+//! number. What differs between them is in [`header::Version`].
+//!
+//! Departures: an upload is complete when every byte of a known length is there, and the answer says so at that moment; a
+//! request that a newer one replaces is 400, which no client repeats. Absent: `104 Upload Resumption Supported`.
+
+mod header;
+mod status;
+
+use super::native::Native;
+use super::{body_length, limits, living};
+use crate::core::command::{At, BodyScope, FileFacts, Offer};
+use crate::core::event::Notice;
+use crate::core::extent::Extent;
+use crate::core::id::TicketId;
+use crate::core::limits::MAX_FILE_BYTES;
+use crate::core::refusal::{Refusal, Terminal};
+use crate::engine::error::{ChangeError, TransferError};
+use crate::engine::status::Status;
+use crate::net::RequestBody;
+use crate::wire::content_digest::content_digest;
+use crate::wire::cors::preflight_answer;
+use crate::wire::create::Creating;
+use crate::wire::problem::{Code, Problem};
+use crate::wire::reply::{json_answer, no_content};
+use crate::wire::route::Target;
+use crate::wire::{Answer, Exchange, Wire};
+pub(super) use header::names_resumable;
+use header::{Request, Version};
+use hyper::body::Body as _;
+use hyper::header::{HeaderMap, HeaderValue, LOCATION};
+use hyper::{Method, StatusCode};
+pub(super) use status::answer as problem_answer;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// One request in this dialect.
+pub(super) struct Resumable<'a> {
+    wire: &'a Arc<Wire>,
+    exchange: &'a Exchange,
+    version: Version,
+}
+
+impl<'a> Resumable<'a> {
+    pub(super) fn new(wire: &'a Arc<Wire>, exchange: &'a Exchange) -> Self {
+        Self { wire, exchange, version: Version::of(&exchange.head.headers) }
+    }
+
+    /// Any request of this dialect.
+    pub(super) async fn answer(&self, target: Target, body: RequestBody) -> Answer {
+        let head = &self.exchange.head;
+        if head.method == Method::OPTIONS {
+            let mut answer = preflight_answer(self.exchange, methods(target));
+            self.add_limits(None, answer.headers_mut());
+            return answer;
+        }
+        let methods = methods(target);
+        if !methods.split(", ").any(|known| known == head.method.as_str()) {
+            return self.plain_problem(&Problem::method(&head.method, methods));
+        }
+        if head.headers.contains_key("tus-resumable") {
+            let detail = "header Tus-Resumable: tus uploads are at /incoming/frontend/tus";
+            return self.plain_problem(&Problem::bad_request(detail));
+        }
+        let done = match (target, &head.method) {
+            (Target::Upload(None), _) => Err((None, super::gone())),
+            (Target::Collection, _) => self.create(None, body).await,
+            (Target::Upload(Some(id)), &Method::POST | &Method::PUT) => {
+                self.create(Some(id), body).await
+            }
+            (Target::Upload(Some(id)), method) => {
+                let done = match *method {
+                    Method::PATCH => self.append(id, body).await,
+                    Method::DELETE => self.cancel(id).await,
+                    _ => self.offset(id).await,
+                };
+                done.map_err(|problem| (Some(id), problem))
+            }
+        };
+        match done {
+            Ok(answer) => answer,
+            Err((None, problem)) => self.plain_problem(&problem),
+            Err((Some(id), problem)) => self.problem(id, &problem).await,
+        }
+    }
+
+    /// A problem of which no upload is known.
+    fn plain_problem(&self, problem: &Problem) -> Answer {
+        let mut answer = problem_answer(problem, None);
+        let headers = answer.headers_mut();
+        let known = !matches!(problem.code(), Code::UnknownUpload | Code::UploadOver);
+        let brings = [Method::POST, Method::PUT, Method::PATCH];
+        // No client may take it for the answer of the target.
+        if known && brings.contains(&self.exchange.head.method) {
+            self.version.add_complete(false, headers);
+        }
+        if problem.code() == Code::TooLarge {
+            self.add_limits(None, headers);
+        }
+        answer
+    }
+
+    /// A problem of an upload, with how that stands where it can go on.
+    async fn problem(&self, id: TicketId, problem: &Problem) -> Answer {
+        let status = match problem.code() {
+            Code::UnknownUpload | Code::UploadOver => None,
+            _ => self.wire.engine.status(id).await.ok().and_then(|status| living(status).ok()),
+        };
+        let Some(status) = status else { return self.plain_problem(problem) };
+        let offered = Request::offset(&self.exchange.head.headers);
+        let offsets = Some((status.offset(), offered));
+        let mut answer = problem_answer(problem, offsets);
+        let headers = answer.headers_mut();
+        headers.insert("upload-offset", status.offset().into());
+        self.version.add_complete(false, headers);
+        if matches!(problem.code(), Code::TooLarge | Code::RangeInvalid | Code::LengthChanged) {
+            self.add_limits(Some(&status), headers);
+        }
+        answer
+    }
+
+    /// A creation: at the collection's URL, or of the file that a ticket is for.
+    async fn create(
+        &self,
+        id: Option<TicketId>,
+        body: RequestBody,
+    ) -> Result<Answer, (Option<TicketId>, Problem)> {
+        let bare = |problem| (None, problem);
+        let headers = &self.exchange.head.headers;
+        let request = Request::creation(headers, self.version).map_err(bare)?;
+        let body_length = body_length(&self.exchange.head, &body).map_err(bare)?;
+        let digest = content_digest(headers).map_err(bare)?;
+        if request.complete
+            && let (Some(offered), Some(known)) = (body_length, request.length)
+            && offered != known
+        {
+            return Err(bare(Refusal::LengthChanged { known, offered }.into()));
+        }
+        let length = request.length.or_else(|| body_length.filter(|_| request.complete));
+        let file = header::file(headers).map_err(bare)?;
+        let id = match id {
+            Some(id) => id,
+            None => {
+                self.check_size(length).map_err(bare)?;
+                let creating = Creating {
+                    dialect: "resumable",
+                    length,
+                    name: file.name.clone(),
+                    media_type: file.media_type.clone(),
+                    client_metadata: file.client_metadata.clone(),
+                };
+                self.wire.create(self.exchange, &creating).await.map_err(bare)?
+            }
+        };
+        let known = |problem: Problem| (Some(id), problem);
+        let facts = FileFacts { length, ..file };
+        let status = self.wire.engine.bind(id, facts).await;
+        let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        // A creation without bytes that is not the whole file says only what the file is.
+        let status = if request.complete || !body.is_end_stream() {
+            // Bytes that are there already are read and not stored: a creation that is repeated heals.
+            let offer = offer(0, body_length, &request, At::Anywhere, &status);
+            let received = self.wire.engine.receive(id, offer, digest, body).await;
+            received.map_err(|error| known(error.into()))?
+        } else {
+            status
+        };
+        let mut answer = self.done(id, status, status::CREATED).await;
+        let location = self.exchange.options.frontend(&format!("resumable/{id}"));
+        if let Ok(location) = HeaderValue::try_from(location) {
+            answer.headers_mut().insert(LOCATION, location);
+        }
+        Ok(answer)
+    }
+
+    /// Before the web app is asked.
+    fn check_size(&self, length: Option<u64>) -> Result<(), Problem> {
+        let limit = self.wire.engine.options().limits.max_file_bytes(None);
+        match length.filter(|file| *file > limit) {
+            Some(file) => Err(Refusal::FileTooLarge { file, limit }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// `PATCH`: bytes behind those that are there.
+    async fn append(&self, id: TicketId, body: RequestBody) -> Result<Answer, Problem> {
+        let headers = &self.exchange.head.headers;
+        let request = Request::append(headers, self.version)?;
+        let offset = Request::offset(headers)
+            .ok_or_else(|| Problem::bad_request("header Upload-Offset: expected an integer"))?;
+        let body_length = body_length(&self.exchange.head, &body)?;
+        let digest = content_digest(headers)?;
+        let status = living(self.wire.engine.status(id).await?)?;
+        let offer = offer(offset, body_length, &request, At::Prefix(offset), &status);
+        let received = self.wire.engine.receive(id, offer, digest, body).await;
+        let status = match received {
+            Ok(status) => status,
+            Err(error) => {
+                if matches!(error, TransferError::Refused(Refusal::RangeOutside { .. })) {
+                    // What the client sends is not the file that it announced. One that is complete, or cannot be cancelled,
+                    // stays, and the answer is the same. Source: the draft, section on inconsistent length.
+                    let reason = "the client sent more bytes than the length it gave".to_owned();
+                    drop(self.wire.engine.cancel(id, reason, Notice::Due).await);
+                }
+                return Err(error.into());
+            }
+        };
+        Ok(self.done(id, status, self.version.appended()).await)
+    }
+
+    /// `HEAD` and `GET`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
+    async fn offset(&self, id: TicketId) -> Result<Answer, Problem> {
+        let head = &self.exchange.head;
+        for name in ["upload-offset", "upload-complete"] {
+            if head.headers.contains_key(name) {
+                let detail = format!("header {name}: {} asks for it", head.method);
+                return Err(Problem::bad_request(detail));
+            }
+        }
+        let status = living(self.wire.engine.settled_status(id).await?)?;
+        if head.method == Method::HEAD {
+            let mut answer = no_content();
+            self.add_state(&status, answer.headers_mut());
+            return Ok(answer);
+        }
+        Ok(self.json(id, status).await)
+    }
+
+    /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
+    async fn cancel(&self, id: TicketId) -> Result<Answer, Problem> {
+        let _call = self.wire.engine.small_call(id).await??;
+        living(self.wire.engine.status(id).await?)?;
+        let reason = "cancelled by the client".to_owned();
+        match self.wire.engine.cancel(id, reason, Notice::Due).await {
+            Ok(_) => Ok(no_content()),
+            Err(ChangeError::Refused(Refusal::UploadOver(Terminal::Finished))) => {
+                self.wire.engine.forget(id).await?;
+                Ok(no_content())
+            }
+            // There is nothing left that could be cancelled.
+            Err(ChangeError::Refused(Refusal::TooLateToCancel)) => Err(super::gone()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The answer to a creation or append: the target's own where the upload is complete.
+    async fn done(&self, id: TicketId, status: Status, going_on: StatusCode) -> Answer {
+        if status.is_complete() {
+            return self.json(id, status).await;
+        }
+        let mut answer = no_content();
+        *answer.status_mut() = going_on;
+        self.add_state(&status, answer.headers_mut());
+        answer
+    }
+
+    /// The status object, as the native dialect says it.
+    async fn json(&self, id: TicketId, status: Status) -> Answer {
+        let mut headers = HeaderMap::new();
+        self.add_state(&status, &mut headers);
+        let native = Native::new(self.wire, self.exchange);
+        let answer = json_answer(&native.status_body(status));
+        let mut answer = self.wire.hold_outcome(id, answer).await;
+        answer.headers_mut().extend(headers);
+        answer
+    }
+
+    fn add_state(&self, status: &Status, headers: &mut HeaderMap) {
+        headers.insert("upload-offset", status.offset().into());
+        self.version.add_complete(status.is_complete(), headers);
+        if let Some(length) = status.length {
+            headers.insert("upload-length", length.into());
+        }
+        self.add_limits(Some(status), headers);
+    }
+
+    fn add_limits(&self, status: Option<&Status>, headers: &mut HeaderMap) {
+        let mut text = limits(&self.wire.engine);
+        if let Some(expires) = status.and_then(|status| status.expires) {
+            let end = UNIX_EPOCH.checked_add(Duration::from_millis(expires.0));
+            let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok());
+            text = format!("{text}, max-age={}", left.unwrap_or_default().as_secs());
+        }
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert("upload-limit", value);
+        }
+        self.version.echo(headers);
+    }
+}
+
+/// What a request offers. With the length wherever that is known, so that what breaks off counts.
+fn offer(
+    start: u64,
+    body_length: Option<u64>,
+    request: &Request,
+    at: At,
+    status: &Status,
+) -> Offer {
+    let end = body_length.and_then(|bytes| start.checked_add(bytes));
+    let extent = Extent::new(start, end.unwrap_or(MAX_FILE_BYTES));
+    let (length, scope) = match (request.complete, end) {
+        (true, end) => (end.or(request.length).or(status.length), BodyScope::ToEnd),
+        (false, Some(_)) => (request.length, BodyScope::Range),
+        (false, None) => (request.length, BodyScope::Open),
+    };
+    Offer { extent, length, at, scope }
+}
+
+/// The methods of a URL.
+fn methods(target: Target) -> &'static str {
+    match target {
+        Target::Collection => "POST, PUT, PATCH, OPTIONS",
+        Target::Upload(_) => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    }
+}
