@@ -345,8 +345,8 @@ impl Server {
         serving.spawn(acme::serve(self));
         let storage_dir = &self.settings.storage_dir;
         let storage_dir = std::path::absolute(storage_dir).unwrap_or_else(|_| storage_dir.clone());
-        let ack = self.settings.ack.word();
-        tracing::info!(storage_dir = %storage_dir.display(), ack, "storage ready");
+        let ack = self.settings.ack;
+        tracing::info!(storage_dir = %storage_dir.display(), %ack, "storage ready");
         let mut proxies = Vec::new();
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);

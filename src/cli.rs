@@ -218,7 +218,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::{Raw, RawSettings};
+    use crate::config::{Layers, Settings};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -231,31 +231,32 @@ mod tests {
 
     #[test]
     fn parses_settings() {
-        fn check(line: &str, expected: RawSettings, config: Option<&str>) {
-            let config = config.map(Into::into);
-            let args = Box::new(ServeArgs { config, settings: expected });
-            match parse(line).unwrap() {
-                Command::Serve(parsed) | Command::CheckConfig(parsed) => assert_eq!(parsed, args),
+        fn check(line: &str, expected: &[(&str, &str)], config: Option<&str>) {
+            let args = match parse(line).unwrap() {
+                Command::Serve(parsed) | Command::CheckConfig(parsed) => parsed,
                 other => panic!("{line} is {other:?}"),
-            }
+            };
+            assert_eq!(args.config, config.map(Into::into), "{line}");
+            let file: String =
+                expected.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+            let expected = Settings::read(&Layers::of_text(&file).unwrap()).unwrap();
+            let layers = Layers::gather(args.settings, None, []).unwrap();
+            assert_eq!(Settings::read(&layers).unwrap(), expected, "{line}");
         }
-        let raw = |text: &str| Some(Raw::Text(text.into()));
-        let default = RawSettings::default;
-        check("incoming serve", default(), None);
-        check("incoming check-config --config a.toml", default(), Some("a.toml"));
+        check("incoming serve", &[], None);
+        check("incoming check-config --config a.toml", &[], Some("a.toml"));
         check(
             "incoming serve --backend-listen unix:/b --min-rate 0",
-            RawSettings { backend_listen: raw("unix:/b"), min_rate: raw("0"), ..default() },
+            &[("backend_listen", "'unix:/b'"), ("min_rate", "0")],
             None,
         );
         for open in ["--backend-open", "--backend-open true", "--backend-open=true"] {
-            let typed = RawSettings { backend_open: raw("true"), ack: raw("written"), ..default() };
-            check(&format!("incoming serve {open} --ack written"), typed, None);
+            let expected = [("backend_open", "true"), ("ack", "'written'")];
+            check(&format!("incoming serve {open} --ack written"), &expected, None);
         }
-        let list = Some(vec![Raw::Text("a,b".into()), Raw::Text("c".into())]);
         check(
-            "incoming serve --cors-origins a,b --cors-origins c",
-            RawSettings { cors_origins: list, ..default() },
+            "incoming serve --cors-origins http://a,http://b --cors-origins http://c",
+            &[("cors_origins", "['http://a', 'http://b', 'http://c']")],
             None,
         );
     }

@@ -93,27 +93,6 @@ struct Change {
     fixed: Vec<&'static str>,
 }
 
-/// The settings that can be changed in a running server, in one list for what is done and what is said.
-macro_rules! changeable {
-    ($($key:ident),* $(,)?) => {
-        /// Their keys.
-        const CHANGEABLE: &[&str] = &[$(stringify!($key)),*];
-
-        /// `old` with the values of `new` where they can be changed.
-        fn merged(old: &Settings, new: Settings) -> Settings {
-            Settings { $($key: new.$key,)* ..old.clone() }
-        }
-    };
-}
-
-changeable! {
-    backend_allow, backend_hosts, backend_open, backend_token, chunk_size, max_chunk_size, send_ahead, max_upload_size,
-    max_uploads, min_free_space, max_idle, retain_finished, failed_retention, handover_timeout,
-    handover_confirm_timeout, handover_retry_for, callback_allow, cors_origins, trusted_proxies,
-    body_timeout, min_rate, shutdown_grace, log, doctor, frontend_url, create_url, create_timeout,
-    create_forward_headers, create_secret,
-}
-
 impl Reloadable {
     /// Reads settings and certificates again, each for itself, and puts in force what can be. The error is what
     /// was not taken; it has been logged.
@@ -133,7 +112,7 @@ impl Reloadable {
     async fn reload_settings(&mut self) -> Result<(), ReloadError> {
         let Some(reader) = &self.reader else { return Ok(()) };
         let fresh = reader.read().await;
-        let change = fresh.and_then(|fresh| Ok(compare(&self.settings, fresh, &self.bound())?));
+        let change = fresh.and_then(|fresh| Ok(compare(&self.settings, &fresh, &self.bound())?));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
             tracing::error!(%error, "settings not reloaded; the previous ones stay in force");
@@ -217,11 +196,12 @@ struct Bound {
 }
 
 /// What `fresh` changes in a server that runs with `old` on sockets at these addresses.
-fn compare(old: &Settings, fresh: Settings, bound: &Bound) -> Result<Change, MissingGuard> {
-    let differing = old.differing(&fresh);
-    let (changed, fixed): (Vec<_>, Vec<_>) =
-        differing.into_iter().partition(|key| CHANGEABLE.contains(key));
-    let settings = merged(old, fresh);
+fn compare(old: &Settings, fresh: &Settings, bound: &Bound) -> Result<Change, MissingGuard> {
+    let (mut changed, mut fixed) = (Vec::new(), Vec::new());
+    for setting in old.differing(fresh) {
+        if setting.reloadable { &mut changed } else { &mut fixed }.push(setting.key);
+    }
+    let settings = old.reloaded(fresh);
     // The new settings were checked with the addresses they name, which are in force after a restart only.
     bound.backend.iter().try_for_each(|address| check_backend_guard(&settings, address))?;
     bound.proxied.iter().try_for_each(|address| check_trusted_proxies(&settings, address))?;

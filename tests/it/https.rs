@@ -2,7 +2,7 @@
 
 use crate::client::{Ask, Conn, Place, Reply, ask};
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify, files};
 use crate::until;
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Ground {
         authority.issue(folder.path(), "server");
         let socket = folder.path().join("plain.sock");
         let server = Running::start_with(|settings| {
-            settings.tls = vec![files(folder.path())];
+            certify(settings, files(folder.path()));
             settings.redirect_listen = Some(incoming::config::Address::Unix(socket.clone()));
             change(settings);
         })
@@ -97,7 +97,8 @@ async fn browsers_are_told_to_stay_over_tls_alone() {
     let told = |reply: &Reply| reply.header("strict-transport-security").map(str::to_owned);
     let ground = Ground::new(|settings| {
         settings.hsts = Some(Duration::from_secs(180 * 24 * 3600));
-        settings.backend_tls = settings.tls.first().cloned();
+        settings.backend_tls_cert = settings.tls_cert.first().cloned();
+        settings.backend_tls_key = settings.tls_key.first().cloned();
     })
     .await;
     for (method, target, status) in [

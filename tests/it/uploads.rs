@@ -4,7 +4,7 @@
 use crate::child::{command, ended};
 use crate::client::Place;
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify_backend, files};
 use incoming::config::Ack;
 use serde_json::Value;
 use std::fs::{File, Permissions};
@@ -27,7 +27,7 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
     let tls = files(folder.path());
     let ca = folder.path().join("ca.pem");
     let server = Running::start_with(|settings| {
-        settings.backend_tls = Some(tls);
+        certify_backend(settings, tls);
         settings.backend_tls_client_ca = Some(ca);
         settings.backend_token = Some("hush".parse().unwrap());
     })
