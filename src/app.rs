@@ -259,11 +259,11 @@ impl Server {
         beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     ) {
         let notifier = std::mem::take(&mut self.notifier);
-        let pulse = self.workers.pulse().and(self.backend_workers.pulse());
+        let liveness = self.workers.liveness().and(self.backend_workers.liveness());
         let counting = Arc::clone(&self.engine).keep_uptime();
         tokio::select! {
             biased;
-            () = notifier.with_watchdog(pulse, self.serve(&notifier, stop, beside)) => {}
+            () = notifier.with_watchdog(liveness, self.serve(&notifier, stop, beside)) => {}
             () = counting => {}
         }
     }

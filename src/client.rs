@@ -35,6 +35,6 @@ pub(crate) use identity::{Identity, Likeness};
 pub(crate) use resume_state::{ResumeState, Slot, SlotError};
 pub(crate) use retry::Backoff;
 pub(crate) use sniffer::ProtocolSniffer;
-pub(crate) use status::{RequestError, State, Status, read};
-pub(crate) use transfer::{Observer, Pace, Transfer};
+pub(crate) use status::{RequestError, Status, read};
+pub(crate) use transfer::{Observer, Transfer, TransferOptions};
 pub(crate) use upload::{Upload, UploadClient, UploadUrl};

@@ -2,8 +2,8 @@
 
 use super::{StartError, creation};
 use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
-use crate::core::handover::Policy;
 use crate::core::limits::Limits;
+use crate::core::retry::RetryPolicy;
 use crate::engine::{self, Engine};
 use crate::handover::client;
 use crate::storage::clock::SystemClock;
@@ -35,7 +35,7 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
         StartError::new(format!("storage_dir {:?}", directory.display().to_string()), error)
     };
     if settings.storage_must_exist {
-        marker::demand(directory).map_err(refused)?;
+        marker::require(directory).map_err(refused)?;
     }
     let store = LocalStore::open(directory, access).map_err(refused)?;
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
@@ -81,7 +81,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
         max_idle: settings.max_idle,
         retain_finished: settings.retain_finished,
         failed_retention: settings.failed_retention,
-        calls: Policy {
+        calls: RetryPolicy {
             confirm_timeout: settings.handover_confirm_timeout,
             retry_for: settings.handover_retry_for,
         },

@@ -76,7 +76,7 @@ impl Shutdown {
             tracing::warn!(tasks, "listeners or background tasks did not stop in time");
         }
         let ended = deadline::within(within.commits, async {
-            self.engine.settle_for_good().await;
+            self.engine.shut_down().await;
         });
         if ended.await.is_err() {
             tracing::warn!("transfers cut off after shutdown_grace");

@@ -9,7 +9,7 @@ mod backend;
 mod connection;
 mod dialect;
 mod load;
-mod own;
+mod own_server;
 mod plan;
 mod process;
 mod report;

@@ -23,7 +23,7 @@ use self::reporter::Form;
 use self::run::{Outcome, Run};
 use super::CliError;
 use crate::app::exit_at_second;
-use crate::client::Pace;
+use crate::client::TransferOptions;
 use crate::core::units;
 
 /// Uploads the files one after the other, each with several chunks in flight.
@@ -53,7 +53,7 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
     let UploadArgs { chunk_size, parallel, retry_for, .. } = *args;
     let run = Run {
         source,
-        pace: Pace { chunk_size, parallel, retry_for },
+        options: TransferOptions { chunk_size, parallel, retry_for },
         restart_changed: args.restart_changed,
         form: if args.json { Form::Json } else { Form::Lines },
         sent: Cell::new(0),

@@ -47,7 +47,7 @@ impl Engine {
             () = self.draining.cancelled() => {}
             () = watch => {}
             () = evict => {}
-            () = self.settle_uncounted() => {}
+            () = self.note_uncounted() => {}
         }
     }
 

@@ -1,9 +1,9 @@
 //! Makes the deliveries that are due, some at a time, and reports how each ended.
 
 use super::client::{Answer, Client};
+use super::fair_queue::{FairQueue, Kind, Outcome, Start};
 use super::form;
-use super::schedule::{Kind, Outcome, Schedule, Start};
-use crate::core::destination::Destination;
+use crate::core::host::Destination;
 use crate::core::time::ms;
 use crate::engine::Engine;
 use crate::engine::context::{RequestContext, request_of};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
-/// How many of them one destination may take stands in `schedule.rs`.
+/// How many of them one destination may take stands in `fair_queue.rs`.
 pub const MAX_CALLS: usize = 512;
 
 /// Calls backends until `stop`, `slots` at a time; calls under way are joined by `calls` and end by
@@ -76,8 +76,8 @@ impl Queues {
     fn new(slots: usize) -> Self {
         let freed = Arc::new(Notify::new());
         let queue = || {
-            let schedule = Mutex::new(Some(Schedule::new(slots)));
-            Arc::new(Queue { schedule, freed: Arc::clone(&freed) })
+            let inner = Mutex::new(Some(FairQueue::new(slots)));
+            Arc::new(Queue { inner, freed: Arc::clone(&freed) })
         };
         let (hashing, calls) = (queue(), queue());
         Self { hashing, calls, ending: Semaphore::new(slots), freed }
@@ -87,7 +87,7 @@ impl Queues {
 /// Deliveries that wait for a slot, and the slots.
 struct Queue {
     /// `None` once it is closed.
-    schedule: Mutex<Option<Schedule<Delivery>>>,
+    inner: Mutex<Option<FairQueue<Delivery>>>,
     /// A slot was freed, or more of them may be taken.
     freed: Arc<Notify>,
 }
@@ -95,25 +95,25 @@ struct Queue {
 impl Queue {
     /// Adds a delivery; in a closed queue it stays pending with the engine.
     fn push(&self, delivery: Delivery, destination: &Destination) {
-        if let Some(schedule) = &mut *self.schedule() {
-            schedule.push(delivery, destination);
+        if let Some(inner) = &mut *self.inner() {
+            inner.push(delivery, destination);
         }
         self.freed.notify_one();
     }
 
     /// Lets go of all deliveries, and so of the engine: what a call has started may run on for long.
     fn close(&self) {
-        let schedule = self.schedule().take();
-        drop(schedule);
+        let inner = self.inner().take();
+        drop(inner);
     }
 
     fn next(self: &Arc<Self>) -> Option<(Delivery, Arc<Slot>)> {
-        let Start { item, destination, kind } = self.schedule().as_mut()?.next()?;
+        let Start { item, destination, kind } = self.inner().as_mut()?.next()?;
         Some((item, Arc::new(Slot { queue: Arc::clone(self), destination, kind })))
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Option<Schedule<Delivery>>> {
-        self.schedule.lock().expect("no holder of this lock panics")
+    fn inner(&self) -> MutexGuard<'_, Option<FairQueue<Delivery>>> {
+        self.inner.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -127,8 +127,8 @@ struct Slot {
 
 impl Slot {
     fn ended(&self, outcome: Outcome) {
-        if let Some(schedule) = &mut *self.queue.schedule() {
-            schedule.ended(&self.destination, outcome);
+        if let Some(inner) = &mut *self.queue.inner() {
+            inner.ended(&self.destination, outcome);
         }
         self.queue.freed.notify_one();
     }
@@ -136,8 +136,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(schedule) = &mut *self.queue.schedule() {
-            schedule.release(&self.destination, self.kind);
+        if let Some(inner) = &mut *self.queue.inner() {
+            inner.release(&self.destination, self.kind);
         }
         self.queue.freed.notify_one();
     }

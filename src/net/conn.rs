@@ -22,19 +22,19 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::{Lease, RequestBody};
+use super::body::{ConnectionContext, RequestBody};
 use super::budget::Share;
+use super::disconnect::PeerDisconnect;
 use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
 use super::options::Options;
 use super::poll_loop::PollLoop;
-use super::presence::Presence;
-use super::proxy_protocol::{self, ProxyProtocol, Terms};
+use super::proxy_protocol::{self, HeaderWait, ProxyProtocol};
 use super::service::HttpService;
 use super::sizes::Sizes;
 use super::stats::Stats;
+use super::timeouts::{ActiveRequest, ConnectionTimeouts, Overdue};
 use super::timer::DeadlineTimer;
-use super::watch::{Overdue, Running, Watch};
 use super::{Peer, PeerAddress, Protocol};
 use crate::engine::deadline::within;
 use crate::tls::{CHALLENGE, ClientCertificate, TlsReload};
@@ -43,7 +43,7 @@ use crate::tls::{CHALLENGE, ClientCertificate, TlsReload};
 /// any status, and what does not fit waits in hyper.
 const TLS_SEND_BYTES: usize = 64 * 1024;
 
-/// How long a connection that has said nothing yet is still heard once the drain began: long enough
+/// How long a connection that has sent nothing yet is still read once the drain began: long enough
 /// for bytes that already lie in the socket.
 const ARRIVING: Duration = Duration::from_millis(50);
 
@@ -68,13 +68,13 @@ impl Shared {
         Sizes::of(share.bytes(), &self.options.http1, &self.options.http2)
     }
 
-    fn lease(
+    fn context(
         &self,
         protocol: Protocol,
-        presence: Option<Presence>,
+        disconnect: Option<PeerDisconnect>,
         held: (Share, OwnedSemaphorePermit),
-    ) -> Lease {
-        Lease { protocol, presence, tasks: self.tasks.clone(), _held: held }
+    ) -> ConnectionContext {
+        ConnectionContext { protocol, disconnect, tasks: self.tasks.clone(), _held: held }
     }
 }
 
@@ -131,9 +131,12 @@ async fn choose<IO, M, S>(
     S: HttpService,
 {
     let (options, protocol) = (&shared.options, shared.proxy_protocol.as_deref());
-    let terms =
-        Terms { within: options.limits.first_byte, stats: &shared.stats, drain: &shared.drain };
-    let client = proxy_protocol::client(&mut io, peer.address, protocol, &terms).await;
+    let wait = HeaderWait {
+        within: options.limits.first_byte,
+        stats: &shared.stats,
+        drain: &shared.drain,
+    };
+    let client = proxy_protocol::client(&mut io, peer.address, protocol, &wait).await;
     let Some(client) = client else { return };
     peer.address = client;
     let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
@@ -198,16 +201,16 @@ async fn serve_http1<IO, S>(
 {
     let _open = shared.stats.open(|stats| &stats.http1);
     let sizes = shared.sizes(&held.0);
-    let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
-    let presence = Presence::default();
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), Some(presence.clone())));
-    let lease = shared.lease(Protocol::Http1, Some(presence), held);
+    let timeouts = ConnectionTimeouts::new(Protocol::Http1, shared.options.limits, Instant::now());
+    let disconnect = PeerDisconnect::default();
+    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), Some(disconnect.clone())));
+    let context = shared.context(Protocol::Http1, Some(disconnect), held);
     let conn = http1_builder(&shared.options, sizes)
-        .serve_connection(io, requests(service, lease, Arc::clone(&watch)));
+        .serve_connection(io, requests(service, context, Arc::clone(&timeouts)));
     let graceful = |conn: Pin<&mut PollLoop<_>>| {
         http1::Connection::graceful_shutdown(conn.get_mut().inner());
     };
-    drive(PollLoop::new(conn), graceful, &watch, shared, &peer).await;
+    drive(PollLoop::new(conn), graceful, &timeouts, shared, &peer).await;
 }
 
 async fn serve_http2<IO, S>(
@@ -222,23 +225,28 @@ async fn serve_http2<IO, S>(
 {
     let _open = shared.stats.open(|stats| &stats.http2);
     let sizes = shared.sizes(&held.0);
-    let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), None));
+    let timeouts = ConnectionTimeouts::new(Protocol::Http2, shared.options.limits, Instant::now());
+    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), None));
     let streams = Streams(shared.tasks.clone());
-    let lease = shared.lease(Protocol::Http2, None, held);
+    let context = shared.context(Protocol::Http2, None, held);
     let conn = http2_builder(&shared.options, sizes, streams)
-        .serve_connection(io, requests(service, lease, Arc::clone(&watch)));
-    drive(conn, http2::Connection::graceful_shutdown, &watch, shared, &peer).await;
+        .serve_connection(io, requests(service, context, Arc::clone(&timeouts)));
+    drive(conn, http2::Connection::graceful_shutdown, &timeouts, shared, &peer).await;
 }
 
-/// Polls a connection to its end, beside its clock and the two ways to be told to end.
-async fn drive<C, G>(conn: C, graceful: G, watch: &Arc<Watch>, shared: &Shared, peer: &Peer)
-where
+/// Polls a connection to its end, beside its timeouts and the two signals to end.
+async fn drive<C, G>(
+    conn: C,
+    graceful: G,
+    timeouts: &Arc<ConnectionTimeouts>,
+    shared: &Shared,
+    peer: &Peer,
+) where
     C: Future<Output = hyper::Result<()>>,
     G: Fn(Pin<&mut C>),
 {
     let mut conn = pin!(conn);
-    let mut clock = watch.clock();
+    let mut clock = timeouts.clock();
     let mut draining = false;
     let mut certificate = peer.client_certificate.clone();
     loop {
@@ -255,7 +263,7 @@ where
                 draining = true;
                 // A request may have arrived that was not read yet.
                 let arriving = timeout(ARRIVING, conn.as_mut());
-                if watch.is_silent() && (arriving.await.is_ok() || watch.is_silent()) {
+                if timeouts.is_silent() && (arriving.await.is_ok() || timeouts.is_silent()) {
                     return;
                 }
                 graceful(conn.as_mut());
@@ -263,7 +271,7 @@ where
             }
             () = ended(certificate.as_ref()), if certificate.is_some() => {
                 certificate = None;
-                watch.closing(Instant::now());
+                timeouts.closing(Instant::now());
                 graceful(conn.as_mut());
                 continue;
             }
@@ -272,7 +280,7 @@ where
         tracing::debug!(address = ?peer.address, reason = %overdue, "connection closed by a time limit");
         match overdue {
             Overdue::Idle => {
-                watch.closing(Instant::now());
+                timeouts.closing(Instant::now());
                 graceful(conn.as_mut());
             }
             Overdue::FirstByte | Overdue::Head | Overdue::Write | Overdue::Closing => {
@@ -290,33 +298,37 @@ async fn ended(certificate: Option<&ClientCertificate>) {
     }
 }
 
-/// The service as hyper calls it: each request gets a body that holds the connection's lease, and is noted in `watch`
+/// The service as hyper calls it: each request gets a body that holds the context of its connection, and is tracked in `timeouts`
 /// from its head to the end of its answer.
 fn requests<S: HttpService>(
     service: S,
-    lease: Lease,
-    watch: Arc<Watch>,
-) -> impl Service<Request<Incoming>, Response = Response<Noted<S::Sent>>, Error = Infallible, Future: Send>
-{
-    let lease = Arc::new(lease);
+    context: ConnectionContext,
+    timeouts: Arc<ConnectionTimeouts>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<TrackedBody<S::Sent>>,
+    Error = Infallible,
+    Future: Send,
+> {
+    let context = Arc::new(context);
     service_fn(move |request| {
-        let mut running = watch.begin();
-        let answer = service.call(RequestBody::attach(request, &lease));
+        let mut running = timeouts.begin();
+        let answer = service.call(RequestBody::attach(request, &context));
         async move {
             let answer = answer.await?;
             running.answered();
-            Ok(answer.map(|body| Noted { body, running }))
+            Ok(answer.map(|body| TrackedBody { body, running }))
         }
     })
 }
 
 /// The body of an answer, with the mark of its request: each look for a next frame is noted.
-struct Noted<B> {
+struct TrackedBody<B> {
     body: B,
-    running: Running,
+    running: ActiveRequest,
 }
 
-impl<B: Body + Unpin> Body for Noted<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -343,7 +355,7 @@ fn http1_builder(options: &Options, sizes: Sizes) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // The watch has finer clocks than this single one.
+        // `ConnectionTimeouts` tells more cases apart than this single one.
         .header_read_timeout(None)
         // A client that ends its direction after the request still gets the answer. Whether one has
         // vanished meanwhile is looked at for those who ask (`io/above.rs`).

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::plan::{Plan, Whose};
+use super::plan::{Plan, ServerUnderTest};
 use super::process::{Cpu, MemoryUse};
 use super::target::Usage;
 use super::verdict::{self, Limit, Measured};
@@ -100,9 +100,9 @@ impl Report {
                 Offer::Http1 | Offer::Both => "http/1.1",
             },
             tls: plan.tls(),
-            ack: match &plan.whose {
-                Whose::Own { ack, .. } => Some(ack.clone()),
-                Whose::Other { .. } => None,
+            ack: match &plan.server {
+                ServerUnderTest::Own { ack, .. } => Some(ack.clone()),
+                ServerUnderTest::Other { .. } => None,
             },
             uploads: plan.uploads,
             parallel: plan.parallel,

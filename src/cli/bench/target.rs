@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::BenchError;
 use super::connection::Sender;
 use super::dialect::{Dialect, File};
-use super::own::Own;
-use super::plan::{Plan, Whose};
+use super::own_server::OwnServer;
+use super::plan::{Plan, ServerUnderTest};
 use super::process::{self, Cpu, MemoryUse};
 use crate::cli::Credentials;
 use crate::client::{Connector, Endpoint, Offer, bearer};
@@ -19,7 +19,7 @@ use crate::client::{Connector, Endpoint, Offer, bearer};
 /// A server, running.
 pub(super) struct Target {
     /// Ends with its owner.
-    _own: Option<Own>,
+    _own: Option<OwnServer>,
     public: Endpoint,
     path: String,
     backend: Connector,
@@ -58,9 +58,9 @@ impl Target {
             let tls = Credentials::of_anyone().config_for(&backend)?;
             Ok::<_, BenchError>(Connector::new(backend, tls, Offer::Http1))
         };
-        match plan.whose.clone() {
-            Whose::Own { tls, ack, dir, flags } => {
-                let own = Own::start(tls, &ack, &dir, &flags)?;
+        match plan.server.clone() {
+            ServerUnderTest::Own { tls, ack, dir, flags } => {
+                let own = OwnServer::start(tls, &ack, &dir, &flags)?;
                 Ok(Self {
                     public: own.public.clone(),
                     path: "/".into(),
@@ -72,16 +72,18 @@ impl Target {
                     _own: Some(own),
                 })
             }
-            Whose::Other { public, path, backend, token, process, insecure } => Ok(Self {
-                authorization: token.as_ref().map(bearer).transpose()?,
-                _own: None,
-                public,
-                path,
-                backend: connector(backend)?,
-                process,
-                credentials: Credentials { insecure, ..Credentials::default() },
-                dialect,
-            }),
+            ServerUnderTest::Other { public, path, backend, token, process, insecure } => {
+                Ok(Self {
+                    authorization: token.as_ref().map(bearer).transpose()?,
+                    _own: None,
+                    public,
+                    path,
+                    backend: connector(backend)?,
+                    process,
+                    credentials: Credentials { insecure, ..Credentials::default() },
+                    dialect,
+                })
+            }
         }
     }
 

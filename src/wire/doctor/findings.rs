@@ -20,7 +20,7 @@ impl Doctor {
         body: RequestBody,
     ) -> Result<Answer, Problem> {
         let slot = take(&self.judgements, exchange)?;
-        let told = collect(body, MOST_BYTES, &self.room).await?;
+        let told = collect(body, MOST_BYTES, &self.memory).await?;
         let seen = observed(&told)?;
         Ok(hold_until_sent(json_answer(&Findings::of(&seen)), slot).await)
     }
@@ -50,7 +50,7 @@ pub(super) const METHODS: &str = "POST, OPTIONS";
 const MOST_BYTES: usize = 64 << 10;
 /// All bodies at once.
 #[allow(clippy::cast_possible_truncation)] // It is 16.
-pub(super) const ROOM_BYTES: usize = MOST_BYTES * PROBES.all as usize;
+pub(super) const BODY_MEMORY_BYTES: usize = MOST_BYTES * PROBES.all as usize;
 /// Entries of a list of things seen; an examination makes ten at most.
 const MOST_ENTRIES: usize = 32;
 /// Characters of a method, a header's name or a code.

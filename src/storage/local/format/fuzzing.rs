@@ -6,8 +6,8 @@ use super::replay::{JournalState, Replayed, Unreadable, replay};
 use crate::core::event::{Durability, Event};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::fuzzing::{History, Source, history};
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::core::time::Uptime;
 
 /// Any bytes as records: raw, behind checksums that fit, and as a whole journal of such.
