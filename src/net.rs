@@ -26,7 +26,6 @@ mod options;
 mod poll_loop;
 pub mod proxy_protocol;
 mod serve;
-mod service;
 mod sizes;
 mod stats;
 mod timeouts;
@@ -42,14 +41,13 @@ use std::net::SocketAddr;
 use crate::tls::ClientCertificate;
 
 pub use address::{Address, AddressError};
-pub use body::{Ended, RequestBody};
+pub use body::{Ended, HttpService, RequestBody};
 pub use budget::MemoryBudget;
 pub use disconnect::PeerDisconnect;
 pub use listener::Listener;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
-pub use service::HttpService;
 pub use stats::{Connections, HeaderFailure, Stats};
 pub use workers::{WorkerLiveness, Workers, control_runtime};
 

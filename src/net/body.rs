@@ -1,9 +1,11 @@
-//! A request's body, as its connection hands it to the service.
+//! A request's body, as its connection hands it to the service; and what such a service is.
 //!
 //! It counts for what is unread of it: with it goes a share of the connection's permit and memory, also when the
 //! connection is gone. A body that is not read to its end is read on and discarded for a while after an HTTP/1.1
 //! answer, since a connection closed at once would take the answer with it.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
-use hyper::{HeaderMap, Request};
+use hyper::service::Service;
+use hyper::{HeaderMap, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
@@ -196,3 +199,32 @@ const DISCARD_DEADLINE: Duration = Duration::from_secs(10);
 /// Time waited for the next of those bytes. 1 s: longer than a round trip, and a peer that is refused
 /// and sends nothing more has no use for the connection; each would hold one for the whole deadline.
 const DISCARD_QUIET: Duration = Duration::from_secs(1);
+
+/// What answers the requests of a connection: a hyper service whose answers can be sent.
+pub trait HttpService:
+    Service<
+        Request<RequestBody>,
+        Response = Response<<Self as HttpService>::Sent>,
+        Error = Infallible,
+        Future: Send,
+    > + Send
+    + Sync
+    + 'static
+{
+    /// The body of an answer.
+    type Sent: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    type Sent = B;
+}

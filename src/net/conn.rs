@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::{ConnectionContext, RequestBody};
+use super::body::{ConnectionContext, HttpService, RequestBody};
 use super::budget::Share;
 use super::disconnect::PeerDisconnect;
 use super::io::{AboveTls, BelowTls};
@@ -30,7 +30,6 @@ use super::listener::Accepted;
 use super::options::Options;
 use super::poll_loop::PollLoop;
 use super::proxy_protocol::{self, HeaderWait, ProxyProtocol};
-use super::service::HttpService;
 use super::sizes::Sizes;
 use super::stats::Stats;
 use super::timeouts::{ActiveRequest, ConnectionTimeouts, Overdue};
@@ -66,15 +65,6 @@ impl Shared {
     /// How large the buffers and windows of a connection with this share are.
     fn sizes(&self, share: &Share) -> Sizes {
         Sizes::of(share.bytes(), &self.options.http1, &self.options.http2)
-    }
-
-    fn context(
-        &self,
-        protocol: Protocol,
-        disconnect: Option<PeerDisconnect>,
-        held: (Share, OwnedSemaphorePermit),
-    ) -> ConnectionContext {
-        ConnectionContext { protocol, disconnect, tasks: self.tasks.clone(), _held: held }
     }
 }
 
@@ -147,7 +137,7 @@ async fn choose<IO, M, S>(
     let io = BelowTls::new(io, options.linger);
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
-        return serve_http1(io, peer, shared, (share, permit), service).await;
+        return serve_http(io, peer, shared, (share, permit), service).await;
     };
     let io = io.with_read_ahead(shared.sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
@@ -156,17 +146,10 @@ async fn choose<IO, M, S>(
     peer.client_certificate = ClientCertificate::of(tls, session.peer_certificates());
     if session.alpn_protocol() == Some(b"h2") {
         peer.protocol = Protocol::Http2;
+        share.grow(Sizes::most_http2(&options.http2));
     }
     let service = make(&peer);
-    match peer.protocol {
-        Protocol::Http1 => {
-            serve_http1(stream, peer, shared, (share, permit), service).await;
-        }
-        Protocol::Http2 => {
-            share.grow(Sizes::most_http2(&options.http2));
-            serve_http2(stream, peer, shared, (share, permit), service).await;
-        }
-    }
+    serve_http(stream, peer, shared, (share, permit), service).await;
 }
 
 async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
@@ -189,7 +172,8 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     None
 }
 
-async fn serve_http1<IO, S>(
+/// Serves HTTP on a connection until its end, as `peer.protocol` says.
+async fn serve_http<IO, S>(
     io: IO,
     peer: Peer,
     shared: &Shared,
@@ -199,39 +183,33 @@ async fn serve_http1<IO, S>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let _open = shared.stats.open(|stats| &stats.http1);
-    let sizes = shared.sizes(&held.0);
-    let timeouts = ConnectionTimeouts::new(Protocol::Http1, shared.options.limits, Instant::now());
-    let disconnect = PeerDisconnect::default();
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), Some(disconnect.clone())));
-    let context = shared.context(Protocol::Http1, Some(disconnect), held);
-    let conn = http1_builder(&shared.options, sizes)
-        .serve_connection(io, requests(service, context, Arc::clone(&timeouts)));
-    let graceful = |conn: Pin<&mut PollLoop<_>>| {
-        http1::Connection::graceful_shutdown(conn.get_mut().inner());
+    let protocol = peer.protocol;
+    let _open = match protocol {
+        Protocol::Http1 => shared.stats.open(|stats| &stats.http1),
+        Protocol::Http2 => shared.stats.open(|stats| &stats.http2),
     };
-    drive(PollLoop::new(conn), graceful, &timeouts, shared, &peer).await;
-}
-
-async fn serve_http2<IO, S>(
-    io: IO,
-    peer: Peer,
-    shared: &Shared,
-    held: (Share, OwnedSemaphorePermit),
-    service: S,
-) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: HttpService,
-{
-    let _open = shared.stats.open(|stats| &stats.http2);
     let sizes = shared.sizes(&held.0);
-    let timeouts = ConnectionTimeouts::new(Protocol::Http2, shared.options.limits, Instant::now());
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), None));
-    let streams = Streams(shared.tasks.clone());
-    let context = shared.context(Protocol::Http2, None, held);
-    let conn = http2_builder(&shared.options, sizes, streams)
-        .serve_connection(io, requests(service, context, Arc::clone(&timeouts)));
-    drive(conn, http2::Connection::graceful_shutdown, &timeouts, shared, &peer).await;
+    let timeouts = ConnectionTimeouts::new(protocol, shared.options.limits, Instant::now());
+    let disconnect = (protocol == Protocol::Http1).then(PeerDisconnect::default);
+    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone()));
+    let context =
+        ConnectionContext { protocol, disconnect, tasks: shared.tasks.clone(), _held: held };
+    let service = requests(service, context, Arc::clone(&timeouts));
+    match protocol {
+        Protocol::Http1 => {
+            let conn = http1_builder(&shared.options, sizes).serve_connection(io, service);
+            let graceful = |conn: Pin<&mut PollLoop<_>>| {
+                http1::Connection::graceful_shutdown(conn.get_mut().inner());
+            };
+            drive(PollLoop::new(conn), graceful, &timeouts, shared, &peer).await;
+        }
+        Protocol::Http2 => {
+            let streams = Streams(shared.tasks.clone());
+            let builder = http2_builder(&shared.options, sizes, streams);
+            let conn = builder.serve_connection(io, service);
+            drive(conn, http2::Connection::graceful_shutdown, &timeouts, shared, &peer).await;
+        }
+    }
 }
 
 /// Polls a connection to its end, beside its timeouts and the two signals to end.

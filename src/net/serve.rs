@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body::HttpService;
 use super::conn::{self, Shared};
-use super::service::HttpService;
 use super::workers::{RoundRobin, Workers};
 use super::{Listener, Options, Peer, ProxyProtocol, Stats};
 use crate::engine::deadline::within;
