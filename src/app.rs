@@ -5,7 +5,6 @@
 
 mod acme;
 mod admin;
-mod creation;
 mod metrics;
 mod options;
 mod redirect;

@@ -6,7 +6,5 @@
 
 pub mod client;
 mod connector;
-mod error;
 mod fair_queue;
-pub mod form;
 pub mod worker;

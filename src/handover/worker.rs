@@ -1,21 +1,24 @@
 //! Makes the deliveries that are due, some at a time, and reports how each ended.
 
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::coop::consume_budget;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::client::{Answer, Client};
 use super::fair_queue::{FairQueue, Kind, Outcome, Start};
-use super::form;
+use crate::core::digest::hex;
 use crate::core::host::Destination;
+use crate::core::name;
 use crate::core::time::ms;
 use crate::engine::Engine;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use crate::engine::error::ChangeError;
-use arc_swap::ArcSwap;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::coop::consume_budget;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
 /// How many of them one destination may take stands in `fair_queue.rs`.
@@ -203,7 +206,7 @@ async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> CallResult {
     let trace = call.context.as_ref().and_then(RequestContext::traceparent);
     let url = &call.upload.ticket().finish_url;
     let (key, began) = (call.id().to_string(), Instant::now());
-    match client.post_form(url, form::encode(call), &key, trace, Arc::<Slot>::clone(slot)).await {
+    match client.post_form(url, encode(call), &key, trace, Arc::<Slot>::clone(slot)).await {
         Ok(answer) => {
             slot.ended(Outcome::Answered);
             decide(call.kind, &answer)
@@ -237,3 +240,34 @@ fn decide(kind: CallKind, answer: &Answer) -> CallResult {
 #[cfg(test)]
 #[path = "worker/tests.rs"]
 mod tests;
+
+/// The fields, in order.
+pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
+    let (upload, ticket) = (&call.upload, call.upload.ticket());
+    let (filename, cancelled, reason) = match call.kind {
+        CallKind::CancelNotice => (String::new(), "yes", upload.reason().unwrap_or_default()),
+        CallKind::Handover => (call.file.to_string(), "no", ""),
+    };
+    let mut fields = vec![
+        ("id", ticket.id.to_string()),
+        ("filename", filename),
+        ("filenameFromBrowser", upload.name().unwrap_or(name::UNNAMED).to_owned()),
+        ("backendSecret", ticket.secret.clone()),
+        ("cancelled", cancelled.to_owned()),
+        ("cancelReason", reason.to_owned()),
+        ("length", upload.length().map(|length| length.to_string()).unwrap_or_default()),
+        ("metadata", ticket.metadata.clone()),
+    ];
+    fields.extend(upload.media_type().map(|it| ("type", it.to_owned())));
+    fields.extend(upload.client_metadata().map(|it| ("uploadMetadata", it.to_owned())));
+    if let Some(sha256) = upload.sha256() {
+        fields.push(("digest", format!("sha-256={}", hex(sha256))));
+    }
+    fields.push(("attempt", call.attempt.to_string()));
+    fields
+}
+
+/// The body of the request.
+pub(super) fn encode(call: &Call) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(call)).finish()
+}
