@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::answer::{Answer, refusal};
+use super::call::{Answer, refusal};
 use super::error::CallError;
 use crate::core::escape;
 use crate::core::extent::{Extent, ExtentSet};

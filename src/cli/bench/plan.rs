@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgGroup;
 
-use super::super::{CliError, positive_size, secret};
+use super::super::{CliError, credentials, positive_size};
 use super::dialect::Dialect;
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
 use crate::config::{Secret, size_text};
@@ -150,7 +150,7 @@ impl Plan {
                 let backend =
                     Endpoint::of_listener(text).map_err(|why| invalid("backend", text, why))?;
                 let file = args.token_file.as_deref();
-                let token = secret::given(args.token.as_ref(), "token-file", file)?;
+                let token = credentials::secret(args.token.as_ref(), "token-file", file)?;
                 ServerUnderTest::Other {
                     public,
                     path,

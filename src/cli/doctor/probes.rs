@@ -10,7 +10,7 @@ use sha2::Digest as _;
 use super::super::terminal;
 use super::body::{Step, Steps};
 use super::probe_client::{Ask, NoReply, ProbeClient, Reply, outcome};
-use super::{sizes, window};
+use super::sizes;
 use crate::client::{CallError, Endpoint};
 use crate::diagnosis::observed::{
     Arrived, MethodTried, Naming, Observed, Paced, ProbeOutcome, Proxy, RefusalTried, Silence,
@@ -118,7 +118,7 @@ impl Examination {
             if taken(&seen, "PUT") {
                 seen.paced = self.paced().await;
                 if seen.http2 == Some(true) {
-                    seen.window_bytes = window::bytes(&self.client, &self.doctor("")).await;
+                    seen.window_bytes = sizes::window(&self.client, &self.doctor("")).await;
                 }
                 (self.tell)("how large bodies may be");
                 let path = self.doctor("");
