@@ -264,7 +264,7 @@ impl Engine {
             Err(LookupError::Unknown) => self.drop_delivery(id),
             Err(LookupError::Busy) => self.requeue(id),
             Err(LookupError::Fault(fault)) => {
-                tracing::warn!(upload = %id.short(), %fault, "could not read upload");
+                tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
                 self.requeue(id);
             }
         }

@@ -194,10 +194,10 @@ impl Engine {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(ScanError::Unreadable(fault))) => {
-                tracing::error!(%upload, %fault, "startup scan: could not read upload; its files stay untouched");
+                tracing::error!(%upload, error = %fault, "startup scan: could not read upload; its files stay untouched");
             }
             Ok(Err(ScanError::Unsynced(fault))) => {
-                tracing::error!(%upload, %fault, "startup scan: could not sync journal; trying again later");
+                tracing::error!(%upload, error = %fault, "startup scan: could not sync journal; trying again later");
             }
             Err(_) => {
                 tracing::error!(%upload, "startup scan: loading the upload panicked: this is a bug")

@@ -103,9 +103,9 @@ async fn end_all(shared: &Shared) {
     if within(shared.options.shutdown_grace.time(), shared.tasks.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(tasks = shared.tasks.len(), "connections dropped after shutdown_grace");
+    tracing::warn!(part = "connections", tasks = shared.tasks.len(), "shutdown timed out");
     shared.cut.cancel();
     if timeout(CUT, shared.tasks.wait()).await.is_err() {
-        tracing::error!(tasks = shared.tasks.len(), "connections did not close");
+        tracing::error!(part = "connections", tasks = shared.tasks.len(), "shutdown timed out");
     }
 }

@@ -129,10 +129,8 @@ impl Workers {
             let left = end.saturating_duration_since(Instant::now());
             match worker.ended.recv_timeout(left) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    tracing::warn!(
-                        thread = worker.thread.thread().name(),
-                        "worker thread did not stop"
-                    );
+                    let thread = worker.thread.thread().name();
+                    tracing::warn!(part = "worker thread", thread, "shutdown timed out");
                 }
                 // Its end of the channel went with the thread's last values.
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
