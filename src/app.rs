@@ -356,7 +356,7 @@ impl Server {
             let address = socket.listener.local_address().clone();
             proxies.extend(setup.proxy_protocol.clone().map(|protocol| (address, protocol)));
             if surface == Surface::Backend {
-                // Strangers who fill the public listener take nothing from this one.
+                // Clients that fill the public listener take nothing from this one.
                 let options = Arc::make_mut(&mut setup.options);
                 options.max_connections = options.max_connections.min(BACKEND_CONNECTIONS);
                 let connections = options.max_connections;

@@ -120,8 +120,8 @@ impl CliError {
         Self::Failed(error.to_string())
     }
 
-    /// As it is told on standard error: each of its lines says whose it is.
-    fn told(&self) -> String {
+    /// For standard error: each line begins with the name of the program.
+    fn shown(&self) -> String {
         terminal::lines(&format!("incoming: {}\n", self.to_string().replace('\n', "\nincoming: ")))
     }
 }
@@ -184,7 +184,7 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            telemetry::last_words(&error.told());
+            telemetry::last_words(&error.shown());
             error.exit_code()
         }
     }

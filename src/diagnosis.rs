@@ -1,7 +1,7 @@
 //! From what a client has seen of its path to what is wrong with it: a pure function, the same for the terminal and for
 //! a page, which has it from the server.
 //!
-//! Every finding is a cause that is known to harm uploads, and has a line that mends it. What was not looked at is no
+//! Every finding is a cause that is known to harm uploads, and has a line that fixes it. What was not examined is no
 //! finding, and what the server allows for by its own settings is none either.
 
 mod config_fix;
@@ -17,7 +17,7 @@ use crate::core::units::size;
 /// All that is wrong.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Findings {
-    /// In the order in which they are best mended.
+    /// In the order in which they are best fixed.
     pub findings: Vec<Finding>,
 }
 
@@ -28,7 +28,7 @@ pub struct Finding {
     pub code: &'static str,
     /// What is wrong and what comes of it, for people.
     pub what: String,
-    /// What mends it.
+    /// What fixes it.
     pub cures: Vec<ConfigFix>,
 }
 

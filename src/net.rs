@@ -76,7 +76,7 @@ pub enum Protocol {
 /// Where a peer is: the one connected from or, on a listener with the PROXY protocol, the client that the proxy names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PeerAddress {
-    /// There, an IPv4 address never dressed as IPv6.
+    /// There; an IPv4 address is never mapped to IPv6.
     Ip(SocketAddr),
     /// On this machine, on a unix socket.
     Unix,

@@ -112,7 +112,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     runtime.shutdown_background();
     let report = outcome?;
     let text = if json { report.json() } else { report.table() };
-    // Nobody is left to be told when standard output is gone.
+    // Standard output may be gone.
     let _ = writeln!(terminal::stdout(), "{text}");
     Ok(())
 }

@@ -160,7 +160,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mode = found.mode() & 0o7777;
     if found.is_file() && mode & 0o004 != 0 {
         let shown = terminal::path(path);
-        // Who does not read it loses nothing but the advice.
+        // An error here loses nothing but the advice.
         let _ = io::Write::write_fmt(
             &mut terminal::stderr(),
             format_args!(

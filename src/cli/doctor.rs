@@ -1,4 +1,4 @@
-//! `incoming doctor`: what the path to a server does to uploads, and which line mends it.
+//! `incoming doctor`: what the path to a server does to uploads, and which line fixes it.
 //!
 //! Exit codes: 0 nothing is wrong, 1 something is, 2 there is no doctor to be reached, or the command line is wrong. Only
 //! probes are sent; no ticket is needed, and nothing is stored.
@@ -87,7 +87,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
         Ok(text(&findings, &seen))
     };
     let said = said.map_err(CliError::failed)?;
-    // Nobody is left to be told when standard output is gone.
+    // Standard output may be gone.
     let _ = terminal::stdout().write_all(said.as_bytes());
     match findings.len() {
         0 => Ok(()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::backend::BackendClient;
 use super::{CliError, Credentials, local_server, print, runtime, server_settings};
 
-/// A check that waits longer says nothing that a restart could mend sooner.
+/// A check that waits longer says nothing that a restart could fix sooner.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// An answer has some hundred characters; of one that is longer, and not this server's, the beginning is shown.

@@ -70,7 +70,7 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
     let layers = Layers::gather(args.settings, args.config, std::env::vars_os())?;
     let settings = Settings::check(&layers, StorageDirectory::DryRun)?;
     if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
-        // Who does not read it loses nothing but the advice.
+        // An error here loses nothing but the advice.
         let _ = writeln!(
             terminal::stderr(),
             "incoming: warning: trusted_proxies = {networks} includes untrusted networks: clients can spoof their address \

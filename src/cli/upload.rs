@@ -222,7 +222,7 @@ mod tests {
         assert!(conclusion(&[]).is_ok());
         let told = |failed: &[&str]| {
             let failed: Vec<_> = failed.iter().map(|line| (*line).to_owned()).collect();
-            conclusion(&failed).unwrap_err().told()
+            conclusion(&failed).unwrap_err().shown()
         };
         assert_eq!(told(&["a: gone"]), "incoming: a: gone\n");
         assert_eq!(told(&["a: gone", "b: no"]), "incoming: a: gone\nincoming: b: no\n");

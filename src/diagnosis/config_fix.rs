@@ -1,4 +1,4 @@
-//! The line of each proxy's configuration, or of the server's own, that mends a finding.
+//! The line of each proxy's configuration, or of the server's own, that fixes a finding.
 
 use super::observed::Proxy;
 use serde::Serialize;

@@ -274,7 +274,7 @@ pub struct Silence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Silent {
-    /// The client, amid a body.
+    /// The client, in the middle of a body.
     Client,
     /// The server, before its answer.
     Server,

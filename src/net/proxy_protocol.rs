@@ -142,7 +142,7 @@ impl HeaderSource {
 enum ReadError {
     /// The connection ended without a byte, or was reset.
     Silent,
-    /// It broke amid a header.
+    /// The connection ended inside a header.
     Io(std::io::Error),
     /// The format was broken.
     Header(HeaderError),

@@ -1,9 +1,9 @@
 //! `/incoming/frontend/doctor`: says what arrived of a request, so that a client can tell what the path between them
 //! did to it.
 //!
-//! It keeps nothing and gives away nothing of uploads. A stranger may ask it, so everything is bounded: the bytes and
+//! It keeps nothing and gives away nothing of uploads. Anyone may ask it, so everything is bounded: the bytes and
 //! the time of a request, how many are served at once, the length of an answer. It answers JSON alone, repeats a few
-//! named headers of the request only, and never answers 5xx by itself: no stranger shall make a proxy believe that the
+//! named headers of the request only, and never answers 5xx by itself: no client shall make a proxy believe that the
 //! server is sick. Absent: holding back a read. What a path takes without being read is told by HTTP/2's windows, which
 //! the client sees.
 

@@ -310,7 +310,7 @@ impl Examination {
         paced
     }
 
-    /// A client that says nothing amid a body, and a server that says nothing before its answer.
+    /// A client that says nothing in the middle of a body, and a server that says nothing before its answer.
     async fn silences(&self) -> Vec<Silence> {
         if self.idle.is_zero() {
             return Vec::new();

@@ -49,7 +49,7 @@ impl Form {
     /// One object, where programs are told.
     pub(super) fn event(self, event: &Value) {
         if self == Self::Json {
-            // Nobody is left to be told when standard output is gone.
+            // Standard output may be gone.
             let _ = writeln!(terminal::stdout(), "{}", terminal::json(event).unwrap_or_default());
         }
     }

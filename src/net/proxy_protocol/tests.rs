@@ -124,12 +124,12 @@ async fn only_a_trusted_peer_is_believed() {
         // The system gave these connections, and no limit ended them.
         assert_eq!((listening.stats.accept_errors.get(), listening.stats.overdue.get()), (0, 0));
     };
-    let (proxy, stranger) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
+    let (proxy, untrusted) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
     let named = header(0x21, 0x11, V4);
     let ten: Option<&[&str]> = Some(&["10.0.0.0/8"]);
-    check(None, stranger, b"", Ok(stranger)).await;
+    check(None, untrusted, b"", Ok(untrusted)).await;
     check(ten, proxy, &named, Ok(ip("192.0.2.7:8080"))).await;
-    check(ten, stranger, &named, Err(HeaderFailure::UntrustedPeer)).await;
+    check(ten, untrusted, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(Some(&[]), proxy, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(ten, PeerAddress::Unknown, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(Some(&[]), PeerAddress::Unix, &named, Ok(ip("192.0.2.7:8080"))).await;
