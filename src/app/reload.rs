@@ -47,11 +47,11 @@ pub(super) enum ReloadError {
     #[error("reading the settings panicked")]
     Panicked,
     #[error(transparent)]
-    Late(#[from] Late),
+    ReadTimeout(#[from] ReadTimeout),
     #[error(transparent)]
     Certificates(#[from] TlsError),
     #[error("certificates ({0}; they take effect when it ends)")]
-    CertificatesLate(Late),
+    CertificatesTimeout(ReadTimeout),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Self>),
 }
@@ -59,7 +59,7 @@ pub(super) enum ReloadError {
 /// Files are still being read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("reading takes longer than {READ_DEADLINE:?}")]
-pub(super) struct Late;
+pub(super) struct ReadTimeout;
 
 /// The settings in force, and the parts of the server that use them.
 pub(super) struct Reloadable {
@@ -138,8 +138,8 @@ impl Reloadable {
         if changed.contains(&"log") {
             telemetry::configure_filter(&settings.log)?;
         }
-        self.engine.retune(&engine_options(&settings));
-        self.wire.retune(wire_options(&settings));
+        self.engine.set_options(&engine_options(&settings));
+        self.wire.set_options(wire_options(&settings));
         self.client.store(Arc::new(Client::new(client_options(&settings))));
         self.grace.set(settings.shutdown_grace);
         for (_, protocol) in &self.reloads.proxies {
@@ -221,14 +221,14 @@ async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), Reload
             tracing::warn!(
                 "certificate reload still running; it takes effect when the files are read"
             );
-            Err(ReloadError::CertificatesLate(late))
+            Err(ReloadError::CertificatesTimeout(late))
         }
     }
 }
 
 /// What comes of reading, unless that hangs.
-async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, Late> {
-    timeout(READ_DEADLINE, read).await.map_err(|_| Late)
+async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, ReadTimeout> {
+    timeout(READ_DEADLINE, read).await.map_err(|_| ReadTimeout)
 }
 
 /// Some small files are read at once; with a disk that takes so long it is better to go on with what is there.

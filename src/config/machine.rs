@@ -64,7 +64,7 @@ pub(super) fn check(
     if !errors.concern("storage_dir") {
         let dir = &*settings.storage_dir;
         let demanded = if settings.storage_must_exist {
-            marker::demand(dir).map_err(|error| error.to_string())
+            marker::require(dir).map_err(|error| error.to_string())
         } else {
             Ok(())
         };

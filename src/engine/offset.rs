@@ -16,7 +16,7 @@ impl Engine {
     ///
     /// Errors: that request has not let go in time, beside what a look-up has. Cancel: the request is ended all the
     /// same.
-    pub async fn settled_status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
+    pub async fn quiesced_status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
         let handle = self.find(id).await?;
         let released = async {
             loop {

@@ -113,7 +113,7 @@ impl Wire {
             return Err(Problem::method(&head.method, words));
         }
         let params = match head.method {
-            Method::POST => Params::read(head, body, &self.rooms.backend).await?,
+            Method::POST => Params::read(head, body, &self.body_memory.backend).await?,
             // Nobody is asked for a body that says nothing.
             _ => Params::of_query(head)?,
         };

@@ -51,7 +51,7 @@ async fn plain_http_is_sent_to_https() {
     assert_eq!(reply.header("location"), Some(&*location));
     // It is where it says.
     ground.secure(&ground.server.public, &Ask::new("GET", target)).await.expect(200);
-    // Nothing else is there, and what strangers say is not repeated.
+    // Nothing else is there, and what clients say is not repeated.
     ask(&ground.plain, &Ask::new("GET", "/healthz")).await.expect(308);
     let post = Ask::new("POST", "/incoming/backend/new_upload?signalFinishURL=http://a");
     ask(&ground.plain, &post).await.expect(308);
@@ -77,7 +77,7 @@ async fn an_upload_that_came_to_the_wrong_door_hears_so() {
     assert_eq!(reply.header("connection"), Some("close"));
 }
 
-/// Connections of strangers on the plain port are few and end; uploads have places of their own.
+/// Connections of other clients on the plain port are few and end; uploads have places of their own.
 #[tokio::test]
 async fn a_full_plain_port_takes_nothing_from_uploads() {
     let ground = Ground::new(|settings| settings.max_connections = 2).await;

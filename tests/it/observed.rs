@@ -351,7 +351,7 @@ async fn the_trace_of_the_request_that_completes_goes_on_to_the_backend() {
     }
 }
 
-/// It would put what the backend does into a trace of the stranger's choice.
+/// It would put what the backend does into a trace of an untrusted client's choice.
 #[tokio::test]
 async fn a_strangers_trace_goes_nowhere() {
     let backend = Backend::start().await;

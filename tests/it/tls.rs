@@ -333,9 +333,9 @@ async fn backends_prove_themselves_where_that_is_asked_for() {
     if let Ok(reply) = Conn::over(unknown).ask(&list).await {
         assert_eq!(reply.status, 403);
     }
-    let stranger = Authority::new();
-    stranger.issue(folder.path(), "stranger");
-    let forged = authority.client(&[], Some((folder.path(), "stranger")));
+    let untrusted = Authority::new();
+    untrusted.issue(folder.path(), "untrusted");
+    let forged = authority.client(&[], Some((folder.path(), "untrusted")));
     if let Ok(stream) = connect(&server.backend, forged).await {
         let reply = Conn::over(stream).ask(&list).await;
         assert!(reply.is_err() || reply.is_ok_and(|reply| reply.status == 403));

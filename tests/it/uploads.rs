@@ -21,8 +21,8 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
     for name in ["server", "app"] {
         authority.issue(folder.path(), name);
     }
-    let stranger = Authority::new();
-    stranger.issue(folder.path(), "stranger");
+    let untrusted = Authority::new();
+    untrusted.issue(folder.path(), "untrusted");
     authority.write(&folder.path().join("ca.pem"));
     let tls = files(folder.path());
     let ca = folder.path().join("ca.pem");
@@ -67,7 +67,7 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
         ("https", "--ca ca.pem --token hush list".into(), 1, "requires a client certificate"),
         (
             "https",
-            "--ca ca.pem --cert stranger.pem --key stranger.key list".into(),
+            "--ca ca.pem --cert untrusted.pem --key untrusted.key list".into(),
             1,
             "rejects this client certificate",
         ),

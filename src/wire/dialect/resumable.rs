@@ -224,7 +224,7 @@ impl<'a> Resumable<'a> {
                 return Err(Problem::bad_request(detail));
             }
         }
-        let status = living(self.wire.engine.settled_status(id).await?)?;
+        let status = living(self.wire.engine.quiesced_status(id).await?)?;
         if head.method == Method::HEAD {
             let mut answer = no_content();
             self.add_state(&status, answer.headers_mut());

@@ -1,4 +1,4 @@
-//! The schedule against simulated backends. The clock is a number that the tests advance.
+//! The queue against simulated backends. The clock is a number that the tests advance.
 
 use super::*;
 use crate::core::id::TicketId;
@@ -31,18 +31,18 @@ impl World {
         destination
     }
 
-    fn due(&mut self, schedule: &mut Schedule<TicketId>, destination: &Destination, count: usize) {
+    fn due(&mut self, queue: &mut FairQueue<TicketId>, destination: &Destination, count: usize) {
         for _ in 0..count {
             self.serial += 1;
             let mut random = [0; 16];
             random[..8].copy_from_slice(&self.serial.to_le_bytes());
-            schedule.push(TicketId::from_random(random), destination);
+            queue.push(TicketId::from_random(random), destination);
         }
     }
 
     /// Starts what may be started.
-    fn start(&mut self, schedule: &mut Schedule<TicketId>) {
-        while let Some(start) = schedule.next() {
+    fn start(&mut self, queue: &mut FairQueue<TicketId>) {
+        while let Some(start) = queue.next() {
             let took = match self.natures[&start.destination] {
                 Nature::AnswersAfter(seconds) => seconds,
                 Nature::Never => TIME_OUT_S,
@@ -63,10 +63,10 @@ impl World {
     }
 
     /// Lets so many seconds pass; calls that fail are due again.
-    fn pass(&mut self, schedule: &mut Schedule<TicketId>, seconds: u64) {
+    fn pass(&mut self, queue: &mut FairQueue<TicketId>, seconds: u64) {
         let end = self.now_s + seconds;
         loop {
-            self.start(schedule);
+            self.start(queue);
             let Some(next) = self.running.iter().map(|(at, ..)| *at).min() else { break };
             if next > end {
                 break;
@@ -80,15 +80,15 @@ impl World {
                     Nature::AnswersAfter(_) => Outcome::Answered,
                     Nature::Never | Nature::Refuses => Outcome::Failed { after },
                 };
-                schedule.ended(&start.destination, outcome);
-                schedule.release(&start.destination, start.kind);
+                queue.ended(&start.destination, outcome);
+                queue.release(&start.destination, start.kind);
                 if nature == Nature::Never {
-                    self.due(schedule, &start.destination, 1);
+                    self.due(queue, &start.destination, 1);
                 }
             }
         }
         self.now_s = end;
-        self.start(schedule);
+        self.start(queue);
     }
 
     fn begun(&self, destination: &Destination) -> usize {
@@ -98,30 +98,30 @@ impl World {
 
 fn dead(
     world: &mut World,
-    schedule: &mut Schedule<TicketId>,
+    queue: &mut FairQueue<TicketId>,
     count: usize,
     each: usize,
 ) -> Vec<Destination> {
     let backends: Vec<_> =
         (0..count).map(|number| world.backend(&format!("dead-{number}"), Nature::Never)).collect();
     for backend in &backends {
-        world.due(schedule, backend, each);
+        world.due(queue, backend, each);
     }
     backends
 }
 
 #[test]
 fn issue_13_two_backends_beside_a_hundred_dead_ones_are_called_at_once() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
-    let dead = dead(&mut world, &mut schedule, 100, 300);
-    world.start(&mut schedule);
+    let (mut world, mut queue) = (World::default(), FairQueue::new(SLOTS));
+    let dead = dead(&mut world, &mut queue, 100, 300);
+    world.start(&mut queue);
     let good = ["a", "b"].map(|name| world.backend(name, Nature::AnswersAfter(0)));
     for seconds in [0, 1, 54, 100, 1000, 10_000] {
-        world.pass(&mut schedule, seconds);
+        world.pass(&mut queue, seconds);
         for good in &good {
             let before = world.begun(good);
-            world.due(&mut schedule, good, 40);
-            world.pass(&mut schedule, 0);
+            world.due(&mut queue, good, 40);
+            world.pass(&mut queue, 0);
             assert_eq!(world.begun(good), before + 40, "at {} s", world.now_s);
         }
     }
@@ -133,81 +133,81 @@ fn issue_13_two_backends_beside_a_hundred_dead_ones_are_called_at_once() {
 
 #[test]
 fn one_backend_with_a_hundred_thousand_calls_delays_nobody() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
+    let (mut world, mut queue) = (World::default(), FairQueue::new(SLOTS));
     let many = world.backend("many", Nature::AnswersAfter(40));
-    world.due(&mut schedule, &many, 100_000);
-    world.pass(&mut schedule, 100);
+    world.due(&mut queue, &many, 100_000);
+    world.pass(&mut queue, 100);
     assert_eq!(world.most_at_once[&many], 16, "it answers, and no more than that at once");
     let other = world.backend("other", Nature::AnswersAfter(0));
-    world.due(&mut schedule, &other, 3);
-    world.pass(&mut schedule, 0);
+    world.due(&mut queue, &other, 3);
+    world.pass(&mut queue, 0);
     assert_eq!(world.begun(&other), 3);
 }
 
 #[test]
 fn a_backend_that_stops_answering_gets_one_call_at_a_time_until_it_answers_again() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
+    let (mut world, mut queue) = (World::default(), FairQueue::new(SLOTS));
     let backend = world.backend("b", Nature::AnswersAfter(1));
-    world.due(&mut schedule, &backend, 20);
-    world.pass(&mut schedule, 10);
+    world.due(&mut queue, &backend, 20);
+    world.pass(&mut queue, 10);
     assert_eq!(world.most_at_once[&backend], 16);
     world.natures.insert(backend.clone(), Nature::Never);
-    world.due(&mut schedule, &backend, 20);
-    world.pass(&mut schedule, TIME_OUT_S);
+    world.due(&mut queue, &backend, 20);
+    world.pass(&mut queue, TIME_OUT_S);
     world.most_at_once.clear();
-    world.pass(&mut schedule, 5 * TIME_OUT_S);
+    world.pass(&mut queue, 5 * TIME_OUT_S);
     assert_eq!(world.most_at_once[&backend], 1);
     world.natures.insert(backend.clone(), Nature::AnswersAfter(0));
-    world.pass(&mut schedule, TIME_OUT_S);
+    world.pass(&mut queue, TIME_OUT_S);
     assert_eq!(world.running.len(), 0, "all were called");
 }
 
 #[test]
 fn backends_that_answer_keep_places_of_their_own() {
     // Far more dead host names than places, and more all the time.
-    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
+    let (mut world, mut queue) = (World::default(), FairQueue::new(SLOTS));
     let good = world.backend("good", Nature::AnswersAfter(1));
-    world.due(&mut schedule, &good, 1);
-    world.pass(&mut schedule, 1);
+    world.due(&mut queue, &good, 1);
+    world.pass(&mut queue, 1);
     for wave in 0..20 {
         for number in 0..1000 {
             let name = format!("dead-{wave}-{number}");
             let backend = world.backend(&name, Nature::Never);
-            world.due(&mut schedule, &backend, 2);
+            world.due(&mut queue, &backend, 2);
         }
         let before = world.begun(&good);
-        world.due(&mut schedule, &good, 10);
-        world.pass(&mut schedule, 1);
+        world.due(&mut queue, &good, 10);
+        world.pass(&mut queue, 1);
         assert_eq!(world.begun(&good), before + 10);
     }
 }
 
 #[test]
 fn refused_calls_cost_no_standing() {
-    let (mut world, mut schedule) = (World::default(), Schedule::new(SLOTS));
+    let (mut world, mut queue) = (World::default(), FairQueue::new(SLOTS));
     let backend = world.backend("b", Nature::AnswersAfter(0));
-    world.due(&mut schedule, &backend, 1);
-    world.pass(&mut schedule, 0);
+    world.due(&mut queue, &backend, 1);
+    world.pass(&mut queue, 0);
     world.natures.insert(backend.clone(), Nature::Refuses);
-    world.due(&mut schedule, &backend, 5);
-    world.pass(&mut schedule, 0);
+    world.due(&mut queue, &backend, 5);
+    world.pass(&mut queue, 0);
     world.natures.insert(backend.clone(), Nature::AnswersAfter(9));
-    world.due(&mut schedule, &backend, 20);
-    world.start(&mut schedule);
+    world.due(&mut queue, &backend, 20);
+    world.start(&mut queue);
     assert_eq!(world.running.len(), 16, "a restart of a backend slows nothing down");
 }
 
 #[test]
 fn each_in_its_turn() {
-    let mut schedule = Schedule::new(LEAST_SLOTS);
+    let mut queue = FairQueue::new(LEAST_SLOTS);
     let mut world = World::default();
     // More untried destinations than places for their first calls.
     let first: Vec<_> = (0..20).map(|n| world.backend(&format!("u{n}"), Nature::Never)).collect();
     for backend in &first {
-        world.due(&mut schedule, backend, 2);
+        world.due(&mut queue, backend, 2);
     }
     let mut started = Vec::new();
-    while let Some(start) = schedule.next() {
+    while let Some(start) = queue.next() {
         started.push(start);
     }
     let firsts: Vec<_> = started.iter().take(12).map(|s| s.destination.clone()).collect();
@@ -215,49 +215,49 @@ fn each_in_its_turn() {
     assert_eq!(started.len(), 14, "and two further ones");
     // A place that is freed goes to the next destination, not to the one that had it.
     let over = started.remove(5);
-    schedule.release(&over.destination, over.kind);
-    assert_eq!(schedule.next().unwrap().destination, first[12]);
-    assert_eq!(schedule.next(), None);
+    queue.release(&over.destination, over.kind);
+    assert_eq!(queue.next().unwrap().destination, first[12]);
+    assert_eq!(queue.next(), None);
 }
 
 #[test]
 fn a_place_is_taken_until_it_is_released() {
-    let mut schedule = Schedule::new(SLOTS);
+    let mut queue = FairQueue::new(SLOTS);
     let mut world = World::default();
     let hangs = world.backend("hangs", Nature::Never);
-    world.due(&mut schedule, &hangs, 9);
-    let starts: Vec<_> = std::iter::from_fn(|| schedule.next()).collect();
+    world.due(&mut queue, &hangs, 9);
+    let starts: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
     assert_eq!(starts.len(), 4);
     for start in &starts {
-        schedule.ended(&start.destination, Outcome::Failed { after: LONG });
+        queue.ended(&start.destination, Outcome::Failed { after: LONG });
     }
-    assert_eq!(schedule.next(), None, "its look-ups still run");
+    assert_eq!(queue.next(), None, "its look-ups still run");
     for start in &starts[1..] {
-        schedule.release(&start.destination, start.kind);
+        queue.release(&start.destination, start.kind);
     }
-    assert_eq!(schedule.next(), None);
-    schedule.release(&starts[0].destination, starts[0].kind);
-    assert!(schedule.next().is_some());
-    assert_eq!(schedule.next(), None);
+    assert_eq!(queue.next(), None);
+    queue.release(&starts[0].destination, starts[0].kind);
+    assert!(queue.next().is_some());
+    assert_eq!(queue.next(), None);
 }
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let mut schedule = Schedule::new(SLOTS);
+    let mut queue = FairQueue::new(SLOTS);
     let mut world = World::default();
     let good = world.backend("good", Nature::AnswersAfter(0));
-    world.due(&mut schedule, &good, 1);
-    world.pass(&mut schedule, 0);
+    world.due(&mut queue, &good, 1);
+    world.pass(&mut queue, 0);
     for number in 0..3 * REMEMBERED {
         let backend = Destination::of(&format!("x{number}"), 80);
-        world.due(&mut schedule, &backend, 1);
-        let start = schedule.next().unwrap();
-        schedule.ended(&backend, Outcome::Failed { after: LONG });
-        schedule.release(&backend, start.kind);
-        assert!(schedule.destinations.len() <= REMEMBERED);
+        world.due(&mut queue, &backend, 1);
+        let start = queue.next().unwrap();
+        queue.ended(&backend, Outcome::Failed { after: LONG });
+        queue.release(&backend, start.kind);
+        assert!(queue.destinations.len() <= REMEMBERED);
     }
-    assert_eq!(schedule.destinations[&good].standing, Standing::Answers);
-    assert!(schedule.queues.iter().all(BTreeMap::is_empty));
-    let whole: usize = schedule.free.iter().sum();
+    assert_eq!(queue.destinations[&good].standing, Standing::Answers);
+    assert!(queue.queues.iter().all(BTreeMap::is_empty));
+    let whole: usize = queue.free.iter().sum();
     assert_eq!(whole, SLOTS, "every place is free again");
 }

@@ -29,7 +29,7 @@ pub(super) enum Overdue {
 
 /// What is known of one connection; shared by its socket, its requests and its clock.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ConnectionTimeouts {
     protocol: Protocol,
     limits: Limits,
     state: Mutex<State>,
@@ -59,34 +59,34 @@ enum Phase {
 
 /// A request being served, until its answer's body is over or dropped.
 #[derive(Debug)]
-pub(super) struct Running {
-    watch: Arc<Watch>,
+pub(super) struct ActiveRequest {
+    timeouts: Arc<ConnectionTimeouts>,
     answered: bool,
 }
 
 /// Completes when a limit is overstepped. Polled in the connection's own task, after the connection.
 #[derive(Debug)]
-pub(super) struct Clock {
-    watch: Arc<Watch>,
+pub(super) struct TimeoutClock {
+    timeouts: Arc<ConnectionTimeouts>,
     sleep: Pin<Box<Sleep>>,
     /// A limit that was found overstepped too late to be the peer's fault, and until when it counts anew.
-    anew: Option<Anew>,
+    extension: Option<Extension>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Anew {
+struct Extension {
     due: Instant,
     until: Instant,
 }
 
-impl Watch {
+impl ConnectionTimeouts {
     pub(super) fn new(protocol: Protocol, limits: Limits, now: Instant) -> Arc<Self> {
         let state = State { phase: Phase::Silent { since: now }, stalled: None, closing: None };
         Arc::new(Self { protocol, limits, state: Mutex::new(state) })
     }
 
     /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Running {
+    pub(super) fn begin(self: &Arc<Self>) -> ActiveRequest {
         let phase = &mut self.state().phase;
         match phase {
             Phase::Busy { requests, .. } => *requests += 1,
@@ -94,7 +94,7 @@ impl Watch {
                 *phase = Phase::Busy { requests: 1, answered: 0, taken: Instant::now() };
             }
         }
-        Running { watch: Arc::clone(self), answered: false }
+        ActiveRequest { timeouts: Arc::clone(self), answered: false }
     }
 
     /// An answer was given, or a part of one was taken: on HTTP/2 that is the only sign of a peer that
@@ -116,9 +116,13 @@ impl Watch {
         matches!(self.state().phase, Phase::Silent { .. })
     }
 
-    pub(super) fn clock(self: &Arc<Self>) -> Clock {
+    pub(super) fn clock(self: &Arc<Self>) -> TimeoutClock {
         let first = Instant::now() + self.limits.first_byte;
-        Clock { watch: Arc::clone(self), sleep: Box::pin(sleep_until(first)), anew: None }
+        TimeoutClock {
+            timeouts: Arc::clone(self),
+            sleep: Box::pin(sleep_until(first)),
+            extension: None,
+        }
     }
 
     /// When the next limit is overstepped if nothing more happens, and which; none while requests are
@@ -193,34 +197,34 @@ impl Watch {
     }
 }
 
-impl Running {
+impl ActiveRequest {
     /// The answer was given; from now on the peer is to take it.
     pub(super) fn answered(&mut self) {
         let more = usize::from(!std::mem::replace(&mut self.answered, true));
-        self.watch.taken(Instant::now(), more);
+        self.timeouts.taken(Instant::now(), more);
     }
 
     /// The peer took a part of the answer: the next one was asked for.
     pub(super) fn took(&self) {
-        self.watch.taken(Instant::now(), 0);
+        self.timeouts.taken(Instant::now(), 0);
     }
 }
 
-impl Drop for Running {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.watch.end(Instant::now(), self.answered);
+        self.timeouts.end(Instant::now(), self.answered);
     }
 }
 
-impl Future for Clock {
+impl Future for TimeoutClock {
     type Output = Overdue;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
         let this = self.get_mut();
         loop {
             let now = Instant::now();
-            let next = match this.watch.due() {
-                Some((at, overdue)) if at <= now => match this.anew(at, overdue, now) {
+            let next = match this.timeouts.due() {
+                Some((at, overdue)) if at <= now => match this.extended(at, overdue, now) {
                     None => return Poll::Ready(overdue),
                     Some(until) => until,
                 },
@@ -228,7 +232,7 @@ impl Future for Clock {
                 // An HTTP/2 request ends in another task, so look again before any limit that
                 // begins with its answer or end can be over.
                 None => {
-                    let limits = &this.watch.limits;
+                    let limits = &this.timeouts.limits;
                     now + limits.idle.min(limits.closing).min(limits.stalled_write)
                 }
             };
@@ -243,15 +247,16 @@ impl Future for Clock {
     }
 }
 
-impl Clock {
+impl TimeoutClock {
     /// Until when a limit that was due then counts anew, where this process stood still while it ended: what the
     /// peer sent meanwhile waits to be read.
-    fn anew(&mut self, due: Instant, overdue: Overdue, now: Instant) -> Option<Instant> {
-        if self.anew.is_none_or(|anew| anew.due != due) {
+    fn extended(&mut self, due: Instant, overdue: Overdue, now: Instant) -> Option<Instant> {
+        if self.extension.is_none_or(|extension| extension.due != due) {
             let late = is_late(due, now);
-            self.anew = late.then(|| Anew { due, until: now + self.watch.limits.of(overdue) });
+            self.extension =
+                late.then(|| Extension { due, until: now + self.timeouts.limits.of(overdue) });
         }
-        self.anew.map(|anew| anew.until).filter(|until| *until > now)
+        self.extension.map(|extension| extension.until).filter(|until| *until > now)
     }
 }
 
@@ -280,16 +285,16 @@ mod tests {
         closing: Duration::from_secs(12),
     };
 
-    fn check(watch: &Watch, start: Instant, due: Option<(u64, Overdue)>) {
-        let found = watch.due().map(|(at, what)| ((at - start).as_secs(), what));
-        assert_eq!(found, due, "{watch:?}");
+    fn check(timeouts: &ConnectionTimeouts, start: Instant, due: Option<(u64, Overdue)>) {
+        let found = timeouts.due().map(|(at, what)| ((at - start).as_secs(), what));
+        assert_eq!(found, due, "{timeouts:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_stood_still_gives_each_limit_once_more() {
         use std::future::poll_fn;
-        let watch = Watch::new(Protocol::Http1, LIMITS, Instant::now());
-        let mut clock = watch.clock();
+        let timeouts = ConnectionTimeouts::new(Protocol::Http1, LIMITS, Instant::now());
+        let mut clock = timeouts.clock();
         let mut look = async |seconds: u64| {
             tokio::time::advance(Duration::from_secs(seconds)).await;
             poll_fn(|cx| Poll::Ready(Pin::new(&mut clock).poll(cx))).await
@@ -298,7 +303,7 @@ mod tests {
         assert_eq!(look(45).await, Poll::Pending, "stopped for 45 s");
         assert_eq!(look(9).await, Poll::Pending);
         // Its first byte was in the socket, and the head's limit is another one.
-        watch.arrived();
+        timeouts.arrived();
         assert_eq!(look(14).await, Poll::Pending);
         assert_eq!(look(45).await, Poll::Pending, "stopped again");
         assert_eq!(look(14).await, Poll::Pending);
@@ -309,24 +314,24 @@ mod tests {
     fn http1_limits_follow_the_phases() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let watch = Watch::new(Protocol::Http1, LIMITS, start);
-        check(&watch, start, Some((10, Overdue::FirstByte)));
-        watch.arrived_at(|| at(3));
-        watch.arrived_at(|| at(4));
-        check(&watch, start, Some((18, Overdue::Head)));
-        let first = watch.begin();
-        let second = watch.begin();
-        watch.arrived_at(|| at(5));
-        check(&watch, start, None);
-        watch.state().stalled = Some(at(6));
-        check(&watch, start, Some((36, Overdue::Write)));
-        watch.wrote(&Poll::Ready(Ok(1)));
-        watch.end(at(7), false);
-        check(&watch, start, None);
-        watch.end(at(20), false);
-        check(&watch, start, Some((95, Overdue::Idle)));
-        watch.arrived_at(|| at(30));
-        check(&watch, start, Some((45, Overdue::Head)));
+        let timeouts = ConnectionTimeouts::new(Protocol::Http1, LIMITS, start);
+        check(&timeouts, start, Some((10, Overdue::FirstByte)));
+        timeouts.arrived_at(|| at(3));
+        timeouts.arrived_at(|| at(4));
+        check(&timeouts, start, Some((18, Overdue::Head)));
+        let first = timeouts.begin();
+        let second = timeouts.begin();
+        timeouts.arrived_at(|| at(5));
+        check(&timeouts, start, None);
+        timeouts.state().stalled = Some(at(6));
+        check(&timeouts, start, Some((36, Overdue::Write)));
+        timeouts.wrote(&Poll::Ready(Ok(1)));
+        timeouts.end(at(7), false);
+        check(&timeouts, start, None);
+        timeouts.end(at(20), false);
+        check(&timeouts, start, Some((95, Overdue::Idle)));
+        timeouts.arrived_at(|| at(30));
+        check(&timeouts, start, Some((45, Overdue::Head)));
         std::mem::forget((first, second));
     }
 
@@ -334,18 +339,18 @@ mod tests {
     fn http2_bytes_between_requests_do_not_count() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let watch = Watch::new(Protocol::Http2, LIMITS, start);
-        assert!(watch.is_silent());
-        watch.arrived_at(|| at(1));
-        watch.arrived_at(|| at(50));
-        check(&watch, start, Some((76, Overdue::Idle)));
-        watch.closing(at(76));
-        watch.closing(at(80));
-        check(&watch, start, Some((88, Overdue::Closing)));
-        let running = watch.begin();
-        check(&watch, start, None);
-        watch.end(at(90), false);
-        check(&watch, start, Some((102, Overdue::Closing)));
+        let timeouts = ConnectionTimeouts::new(Protocol::Http2, LIMITS, start);
+        assert!(timeouts.is_silent());
+        timeouts.arrived_at(|| at(1));
+        timeouts.arrived_at(|| at(50));
+        check(&timeouts, start, Some((76, Overdue::Idle)));
+        timeouts.closing(at(76));
+        timeouts.closing(at(80));
+        check(&timeouts, start, Some((88, Overdue::Closing)));
+        let running = timeouts.begin();
+        check(&timeouts, start, None);
+        timeouts.end(at(90), false);
+        check(&timeouts, start, Some((102, Overdue::Closing)));
         std::mem::forget(running);
     }
 
@@ -353,22 +358,22 @@ mod tests {
     fn answers_that_nobody_takes_are_waited_for_only_so_long() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let watch = Watch::new(Protocol::Http2, LIMITS, start);
-        let (first, second) = (watch.begin(), watch.begin());
-        watch.taken(at(1), 1);
+        let timeouts = ConnectionTimeouts::new(Protocol::Http2, LIMITS, start);
+        let (first, second) = (timeouts.begin(), timeouts.begin());
+        timeouts.taken(at(1), 1);
         // One is still being served: a long poll, or a body that has a limit of its own.
-        check(&watch, start, None);
-        watch.taken(at(5), 1);
-        check(&watch, start, Some((35, Overdue::Write)));
-        watch.taken(at(20), 0);
-        check(&watch, start, Some((50, Overdue::Write)));
-        watch.end(at(25), true);
-        check(&watch, start, Some((55, Overdue::Write)));
-        let third = watch.begin();
-        check(&watch, start, None);
-        watch.end(at(26), false);
-        watch.end(at(27), true);
-        check(&watch, start, Some((102, Overdue::Idle)));
+        check(&timeouts, start, None);
+        timeouts.taken(at(5), 1);
+        check(&timeouts, start, Some((35, Overdue::Write)));
+        timeouts.taken(at(20), 0);
+        check(&timeouts, start, Some((50, Overdue::Write)));
+        timeouts.end(at(25), true);
+        check(&timeouts, start, Some((55, Overdue::Write)));
+        let third = timeouts.begin();
+        check(&timeouts, start, None);
+        timeouts.end(at(26), false);
+        timeouts.end(at(27), true);
+        check(&timeouts, start, Some((102, Overdue::Idle)));
         std::mem::forget((first, second, third));
     }
 }

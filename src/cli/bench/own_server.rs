@@ -21,7 +21,7 @@ const START: Duration = Duration::from_secs(15);
 const LINES: usize = 20;
 
 /// The process and its folder; both gone when dropped.
-pub(super) struct Own {
+pub(super) struct OwnServer {
     child: Child,
     /// Goes after the child.
     _folder: Folder,
@@ -62,7 +62,7 @@ struct LogLine {
     surface: String,
 }
 
-impl Own {
+impl OwnServer {
     /// Starts it. Blocks until it listens.
     pub(super) fn start(
         tls: bool,
@@ -107,7 +107,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnServer {
     fn drop(&mut self) {
         end(&mut self.child);
     }

@@ -3,27 +3,27 @@
 use super::{Phase, Upload};
 use crate::core::event::{CallOutcome, Durability, Event, Notice, Ticket};
 use crate::core::extent::{Extent, ExtentSet};
-use crate::core::handover::{Calls, LastCall};
+use crate::core::retry::{Calls, LastCall};
 use crate::core::time::{Stamp, Uptime};
 
 impl Upload {
-    /// Events that make exactly this upload, in order; the ticket is the first. Ranges are told as durable: who
-    /// tells has made sure of them.
-    pub fn retold(&self) -> Vec<Event> {
+    /// Events that make exactly this upload, in order; the ticket is the first. Ranges are recorded as durable: the
+    /// caller has synced them.
+    pub fn snapshot_events(&self) -> Vec<Event> {
         let mut events = vec![Event::Created(Box::new(Ticket::clone(&self.ticket)))];
         events.extend(self.sha256.map(|sha256| Event::Digested { sha256 }));
         if self.phase == Phase::New {
             return events;
         }
-        events.push(self.retold_facts());
-        events.extend(self.retold_ranges());
+        events.push(self.facts_event());
+        events.extend(self.range_events());
         // Of what follows only the count is kept.
         let stamp = |uptime: Uptime| Stamp { date: self.last_active.date, uptime };
         match &self.phase {
             Phase::New | Phase::Uploading => {}
             Phase::HandingOver(calls) => {
                 events.push(Event::Published { at: stamp(calls.since) });
-                events.extend(retold_calls(calls, stamp));
+                events.extend(call_events(calls, stamp));
             }
             Phase::Finished { at, calls } => {
                 let at = stamp(*at);
@@ -47,14 +47,14 @@ impl Upload {
                         let (at, outcome) = (stamp(calls.since), CallOutcome::Wait);
                         events.push(Event::CallEnded { at, outcome });
                     }
-                    events.extend(retold_calls(calls, stamp));
+                    events.extend(call_events(calls, stamp));
                 }
             }
         }
         events
     }
 
-    fn retold_facts(&self) -> Event {
+    fn facts_event(&self) -> Event {
         Event::Bound {
             at: self.last_active,
             length: self.length.filter(|_| self.ticket.length.is_none()),
@@ -65,7 +65,7 @@ impl Upload {
         }
     }
 
-    fn retold_ranges(&self) -> Vec<Event> {
+    fn range_events(&self) -> Vec<Event> {
         let (at, durability) = (self.last_active, Durability::Durable);
         // A cancelled upload claims no byte, but keeps when its last one came.
         let cancelled = matches!(self.phase, Phase::Cancelled { .. });
@@ -77,7 +77,7 @@ impl Upload {
 }
 
 /// The calls after one became pending at `calls.since`.
-fn retold_calls(calls: &Calls, stamp: impl Fn(Uptime) -> Stamp) -> Vec<Event> {
+fn call_events(calls: &Calls, stamp: impl Fn(Uptime) -> Stamp) -> Vec<Event> {
     let since = stamp(calls.since);
     // Those that were answered, or came before a retry.
     let earlier = calls.begun.saturating_sub(calls.unanswered);
@@ -112,15 +112,15 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
-        /// Whatever happened to an upload, its retold history leads to the same one.
+        /// Whatever happened to an upload, its snapshot leads to the same one.
         #[test]
-        fn the_retold_history_makes_the_same_upload(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn a_snapshot_makes_the_same_upload(data in prop::collection::vec(any::<u8>(), 0..600)) {
             let history = history(&mut Source::new(&data));
-            let retold = history.upload.retold();
+            let events = history.upload.snapshot_events();
             let mut again = Upload::new(history.ticket);
-            retold.iter().for_each(|event| again.apply(event));
-            prop_assert_eq!(&again, &history.upload, "{:?}", retold);
-            prop_assert_eq!(again.retold(), retold);
+            events.iter().for_each(|event| again.apply(event));
+            prop_assert_eq!(&again, &history.upload, "{:?}", events);
+            prop_assert_eq!(again.snapshot_events(), events);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::storage::local::journal_files::{JournalFile, JournalFiles};
 use std::io::{self, Read};
 
 /// A journal that was read, and may still change with the next power cut.
-pub(super) struct Unsettled {
+pub(super) struct Unsynced {
     pub(super) replayed: Replayed,
     pub(super) compaction: Compaction,
 }
@@ -27,52 +27,52 @@ impl Shared {
     pub(super) fn make_durable(
         &self,
         id: TicketId,
-        unsettled: &mut Unsettled,
+        unsynced: &mut Unsynced,
     ) -> Result<(), LoadError> {
         let fault =
             |error| LoadError::Fault { what: "replacing the journal", error: Box::new(error) };
-        let Unsettled { replayed, compaction } = unsettled;
+        let Unsynced { replayed, compaction } = unsynced;
         if let Compaction::Due(bytes) = compaction {
             match self.replace_journal(id, bytes, replayed.valid_bytes) {
                 Ok(replaced) => {
                     replaced.named.map_err(|error: io::Error| {
-                        self.certain.unnamed(id);
+                        self.durable_journals.unnamed(id);
                         fault(error)
                     })?;
                     replayed.valid_bytes = bytes.len() as u64;
                     replayed.uncounted = None;
-                    self.certain.add(id);
+                    self.durable_journals.add(id);
                     return Ok(());
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(fault(error)),
             }
         }
-        self.settle_journal(id, replayed)
+        self.resync_journal(id, replayed)
     }
 
     /// Makes durable what an earlier process has recorded in a journal ([`rewrite`]), once for each upload and process.
     /// Blocks; only where no other thread works on the journal.
-    fn settle_journal(&self, id: TicketId, replayed: &mut Replayed) -> Result<(), LoadError> {
-        if self.certain.has(id) {
+    fn resync_journal(&self, id: TicketId, replayed: &mut Replayed) -> Result<(), LoadError> {
+        if self.durable_journals.has(id) {
             return Ok(());
         }
         let fault =
             |error| LoadError::Fault { what: "syncing the journal", error: Box::new(error) };
         let waits = &self.counted.syncs;
         // It may also have died between giving a new journal the name of the old one and the sync of that.
-        if !self.certain.has_names() {
+        if !self.durable_journals.has_names() {
             waits.during(|| self.journals.sync_names(), |_| true).map_err(fault)?;
-            self.certain.add_names();
+            self.durable_journals.add_names();
         }
         let sync = |file: &mut dyn JournalFile| waits.during(|| file.sync(), |_| true);
-        match settle(&*self.journals, id, replayed, sync) {
-            Ok(Settled::Whole) => self.certain.add(id),
-            Ok(Settled::Unnoted) => {}
-            Err(SettleError::Opening(error)) => return Err(opening("opening the journal", error)),
+        match resync(&*self.journals, id, replayed, sync) {
+            Ok(Resynced::Whole) => self.durable_journals.add(id),
+            Ok(Resynced::Unnoted) => {}
+            Err(ResyncError::Opening(error)) => return Err(opening("opening the journal", error)),
             // Records would follow that its version does not have.
-            Err(SettleError::NoSpace) => return Err(LoadError::Busy),
-            Err(SettleError::Failed(error)) => return Err(fault(error)),
+            Err(ResyncError::NoSpace) => return Err(LoadError::Busy),
+            Err(ResyncError::Failed(error)) => return Err(fault(error)),
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ pub(super) fn opening(what: &'static str, error: io::Error) -> LoadError {
 
 /// What holds whatever happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settled {
+enum Resynced {
     /// All of the journal.
     Whole,
     /// All but a note from when it counts, for which the disk is too full. A later load tries again, and nothing ends
@@ -97,9 +97,9 @@ enum Settled {
     Unnoted,
 }
 
-/// A journal could not be settled.
+/// A journal could not be synced.
 #[derive(Debug)]
-enum SettleError {
+enum ResyncError {
     /// It could not be opened or read.
     Opening(io::Error),
     /// The disk is too full to write it again. To be tried again later: until then nothing that it says is certain.
@@ -111,36 +111,36 @@ enum SettleError {
 /// Writes the journal of `id` again, up to its good bytes, and has `sync` make that durable. Where records have no count
 /// it is also noted from when they count, with the present magic: older programs leave the journal alone then. Blocks;
 /// only where no other thread works on the journal.
-fn settle(
+fn resync(
     journals: &dyn JournalFiles,
     id: TicketId,
     replayed: &mut Replayed,
     sync: impl FnOnce(&mut dyn JournalFile) -> io::Result<()>,
-) -> Result<Settled, SettleError> {
-    let Some(held) = journals.read(id).map_err(SettleError::Opening)? else {
-        return Ok(Settled::Whole);
+) -> Result<Resynced, ResyncError> {
+    let Some(held) = journals.read(id).map_err(ResyncError::Opening)? else {
+        return Ok(Resynced::Whole);
     };
-    let mut file = journals.open(id).map_err(SettleError::Opening)?;
+    let mut file = journals.open(id).map_err(ResyncError::Opening)?;
     let valid = replayed.valid_bytes;
     match rewrite(held.take(valid), replayed.uncounted.is_some(), &mut *file) {
         Ok(()) => {}
         // A file system that does not overwrite in place. What was not written again may be gone with the power, although
         // the sync below would succeed.
-        Err(error) if is_full(&error) => return Err(SettleError::NoSpace),
-        Err(error) => return Err(SettleError::Failed(error)),
+        Err(error) if is_full(&error) => return Err(ResyncError::NoSpace),
+        Err(error) => return Err(ResyncError::Failed(error)),
     }
-    let mut settled = Settled::Whole;
+    let mut resynced = Resynced::Whole;
     if let Some(from) = replayed.uncounted {
         let mut note = Vec::new();
         encode(&Record::Counted { from }, &mut note);
         match file.write_at(&note, valid) {
             Ok(()) => replayed.valid_bytes += note.len() as u64,
-            Err(error) if is_full(&error) => settled = Settled::Unnoted,
-            Err(error) => return Err(SettleError::Failed(error)),
+            Err(error) if is_full(&error) => resynced = Resynced::Unnoted,
+            Err(error) => return Err(ResyncError::Failed(error)),
         }
     }
-    sync(&mut *file).map_err(SettleError::Failed)?;
-    Ok(settled)
+    sync(&mut *file).map_err(ResyncError::Failed)?;
+    Ok(resynced)
 }
 
 /// Writes what a journal holds to its own place again, a piece at a time, with the magic of the present version where it

@@ -1,5 +1,5 @@
-//! Whether the peer of a connection is still there, for work that waits on its behalf. The connection tells; it
-//! probes only while someone asks, since a probe is a read of its socket.
+//! Whether the peer of a connection has disconnected, for work that waits on its behalf. The connection reports it, and
+//! probes only while someone waits, since a probe is a read of its socket.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use tokio::sync::Notify;
 
 /// A connection's peer. All clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Presence(Arc<Shared>);
+pub struct PeerDisconnect(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     waiting: AtomicUsize,
-    /// A [`Departure`], or 0 while the peer is there.
-    departure: AtomicU8,
-    departed: Notify,
+    /// A [`Disconnect`], or 0 while the peer is there.
+    disconnect: AtomicU8,
+    disconnected: Notify,
 }
 
 /// How a peer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Departure {
+pub enum Disconnect {
     /// It has ended its own direction in good order. It may have closed the connection, or still read.
     Ended = 1,
     /// The connection broke: nobody reads an answer.
@@ -31,28 +31,28 @@ pub enum Departure {
 /// One that waits, until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
-impl Presence {
+impl PeerDisconnect {
     /// Completes when the peer has ended its direction, or the connection broke. Dropping the future ends the
     /// question.
-    pub async fn departed(&self) -> Departure {
-        let departed = self.0.departed.notified();
-        tokio::pin!(departed);
-        departed.as_mut().enable();
+    pub async fn disconnected(&self) -> Disconnect {
+        let disconnected = self.0.disconnected.notified();
+        tokio::pin!(disconnected);
+        disconnected.as_mut().enable();
         self.0.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(&self.0.waiting);
         loop {
-            if let Some(departure) = self.departure() {
-                return departure;
+            if let Some(disconnect) = self.disconnect() {
+                return disconnect;
             }
-            departed.as_mut().await;
+            disconnected.as_mut().await;
         }
     }
 
-    /// As [`Presence::departed`], of a connection that may tell nothing: then never. HTTP/2 drops the request
+    /// As [`PeerDisconnect::disconnected`], of a connection that may tell nothing: then never. HTTP/2 drops the request
     /// instead.
     pub async fn gone(peer: Option<&Self>) {
         match peer {
-            Some(peer) => _ = peer.departed().await,
+            Some(peer) => _ = peer.disconnected().await,
             None => pending().await,
         }
     }
@@ -61,27 +61,27 @@ impl Presence {
     /// direction gets one.
     pub async fn broken(peer: Option<&Self>) {
         match peer {
-            Some(peer) if peer.departed().await == Departure::Broken => {}
+            Some(peer) if peer.disconnected().await == Disconnect::Broken => {}
             Some(_) | None => pending().await,
         }
     }
 
-    /// Whether someone waits for [`Presence::departed`], and there is no answer yet.
+    /// Whether someone waits for [`PeerDisconnect::disconnected`], and there is no answer yet.
     pub(super) fn is_asked(&self) -> bool {
-        self.0.waiting.load(Ordering::Acquire) > 0 && self.departure().is_none()
+        self.0.waiting.load(Ordering::Acquire) > 0 && self.disconnect().is_none()
     }
 
     /// The peer has left.
-    pub(super) fn set(&self, departure: Departure) {
-        self.0.departure.store(departure as u8, Ordering::Release);
-        self.0.departed.notify_waiters();
+    pub(super) fn set(&self, disconnect: Disconnect) {
+        self.0.disconnect.store(disconnect as u8, Ordering::Release);
+        self.0.disconnected.notify_waiters();
     }
 
-    fn departure(&self) -> Option<Departure> {
-        match self.0.departure.load(Ordering::Acquire) {
+    fn disconnect(&self) -> Option<Disconnect> {
+        match self.0.disconnect.load(Ordering::Acquire) {
             0 => None,
-            1 => Some(Departure::Ended),
-            _ => Some(Departure::Broken),
+            1 => Some(Disconnect::Ended),
+            _ => Some(Disconnect::Broken),
         }
     }
 }
@@ -101,29 +101,29 @@ mod tests {
 
     #[tokio::test]
     async fn tells_who_waits_and_who_comes_later() {
-        let peer = Presence::default();
+        let peer = PeerDisconnect::default();
         assert!(!peer.is_asked());
         let waiting = tokio::spawn({
             let peer = peer.clone();
-            async move { peer.departed().await }
+            async move { peer.disconnected().await }
         });
         while !peer.is_asked() {
             tokio::task::yield_now().await;
         }
-        peer.set(Departure::Ended);
-        assert_eq!(waiting.await.unwrap(), Departure::Ended);
-        Presence::gone(Some(&peer)).await;
+        peer.set(Disconnect::Ended);
+        assert_eq!(waiting.await.unwrap(), Disconnect::Ended);
+        PeerDisconnect::gone(Some(&peer)).await;
         assert!(!peer.is_asked());
-        let mut broken = pin!(Presence::broken(Some(&peer)));
+        let mut broken = pin!(PeerDisconnect::broken(Some(&peer)));
         assert!(broken.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        peer.set(Departure::Broken);
-        Presence::broken(Some(&peer)).await;
+        peer.set(Disconnect::Broken);
+        PeerDisconnect::broken(Some(&peer)).await;
     }
 
     #[tokio::test]
     async fn a_question_ends_with_who_asked() {
-        let peer = Presence::default();
-        tokio::select! { biased; _ = peer.departed() => {} () = std::future::ready(()) => {} }
+        let peer = PeerDisconnect::default();
+        tokio::select! { biased; _ = peer.disconnected() => {} () = std::future::ready(()) => {} }
         assert!(!peer.is_asked());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Calls {
     /// Since when the next answer is pending: published, cancelled, retried by hand, or answered with `wait`.
     pub since: Uptime,
-    /// When the first call after `since` was begun, if one was; [`Policy::retry_for`] counts from here. It may be
+    /// When the first call after `since` was begun, if one was; [`RetryPolicy::retry_for`] counts from here. It may be
     /// long after `since`: calls wait their turn where a destination does not answer.
     pub first: Option<Uptime>,
     /// Calls begun so far, over restarts.
@@ -42,7 +42,7 @@ pub enum LastCall {
 
 /// The server's settings for calling backends.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// A backend that said `wait` is called again after this long.
     pub confirm_timeout: Duration,
     /// Unanswered calls are repeated until this long after the first of them was begun.
@@ -57,7 +57,7 @@ impl Calls {
 
     /// When the next call is due. `jitter` is a random number from 0 to 1, drawn by the caller.
     /// A call whose end is not known is due at once: after a restart no task waits for it.
-    pub fn due(&self, policy: &Policy, jitter: f64) -> Uptime {
+    pub fn due(&self, policy: &RetryPolicy, jitter: f64) -> Uptime {
         match &self.last {
             LastCall::None | LastCall::Begun => self.since,
             LastCall::Waiting { at } => at.after(policy.confirm_timeout),
@@ -66,7 +66,7 @@ impl Calls {
     }
 
     /// Whether calls have gone unanswered for so long that they end at `now`.
-    pub fn exhausted(&self, policy: &Policy, now: Uptime) -> bool {
+    pub fn exhausted(&self, policy: &RetryPolicy, now: Uptime) -> bool {
         match &self.last {
             LastCall::None | LastCall::Begun | LastCall::Waiting { .. } => false,
             LastCall::Unanswered { .. } => {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_says_wait_is_never_given_up() {
-        let policy = Policy {
+        let policy = RetryPolicy {
             confirm_timeout: Duration::from_secs(600),
             retry_for: Duration::from_secs(60),
         };
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn issue_13_time_in_the_queue_before_the_first_call_is_no_time_of_retries() {
-        let policy = Policy {
+        let policy = RetryPolicy {
             confirm_timeout: Duration::from_secs(600),
             retry_for: Duration::from_secs(60),
         };

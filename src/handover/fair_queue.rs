@@ -14,13 +14,13 @@
 //! are made in the order in which they fell due. There is no clock here: how long a call took is an
 //! argument.
 
-use crate::core::destination::Destination;
+use crate::core::host::Destination;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 /// The calls that are due, and the slots that running ones take.
 #[derive(Debug)]
-pub(super) struct Schedule<T> {
+pub(super) struct FairQueue<T> {
     destinations: HashMap<Destination, State<T>>,
     /// For each kind of slot: destinations that have a call for one, in the order in which they are served.
     queues: [BTreeMap<u64, Destination>; KINDS.len()],
@@ -30,7 +30,7 @@ pub(super) struct Schedule<T> {
     idle: usize,
 }
 
-/// A call that may be made now. Its slot is taken until [`Schedule::release`].
+/// A call that may be made now. Its slot is taken until [`FairQueue::release`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Start<T> {
     pub(super) item: T,
@@ -79,8 +79,8 @@ struct State<T> {
     last_end: u64,
 }
 
-impl<T> Schedule<T> {
-    /// A schedule with so many slots, 32 at least.
+impl<T> FairQueue<T> {
+    /// A queue with so many slots, 32 at least.
     pub(super) fn new(slots: usize) -> Self {
         let slots = slots.max(LEAST_SLOTS);
         let free = KINDS.map(|kind| slots * kind.sixteenths() / 16);
@@ -265,5 +265,5 @@ const LONG: Duration = Duration::from_secs(2);
 const REMEMBERED: usize = 4096;
 
 #[cfg(test)]
-#[path = "schedule/tests.rs"]
+#[path = "fair_queue/tests.rs"]
 mod tests;

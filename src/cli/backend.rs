@@ -1,15 +1,16 @@
-//! One call to the backend listener: HTTP/1.1, a connection for each, over TLS where it speaks that.
+//! Calls of the backend API by the commands: HTTP/1.1, over TLS where the listener speaks that.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Builder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
-use crate::cli::{CliError, Credentials, terminal};
+use super::{CliError, Credentials, terminal};
 use crate::client::{self, BodyProgress, CallError, Endpoint, Offer};
 use crate::config::Secret;
 
@@ -18,8 +19,6 @@ use crate::config::Secret;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The longest page of a list that is read: uploads with very many ranges.
 const PAGE_BYTES: usize = 16 << 20;
-/// What is usually wrong when a call about one upload is forbidden.
-const SECRET: &str = " (--secret-file gives the ticket's backendSecret, where it has one)";
 /// What stays as it is in a segment of a path, besides letters and digits.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
@@ -30,11 +29,13 @@ pub(super) fn segment(text: &str) -> String {
 
 /// Why a call to the backend listener did not do what it should.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum BackendError {
+pub(super) enum BackendError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("the server refused: {0}")]
     Refused(String),
+    #[error("the server refused: {0}")]
+    Forbidden(String),
     #[error("{0}: no answer within {DEADLINE:?}")]
     Timeout(Endpoint),
     #[error("unexpected answer from {0}: {1}")]
@@ -44,14 +45,14 @@ pub(in crate::cli) enum BackendError {
 }
 
 /// Knows where to call and with which token.
-pub(in crate::cli) struct Client {
+pub(super) struct BackendClient {
     client: client::Client<Full<Bytes>>,
     authorization: Option<HeaderValue>,
 }
 
-impl Client {
+impl BackendClient {
     /// Blocks on reading certificates.
-    pub(in crate::cli) fn new(
+    pub(super) fn new(
         endpoint: Endpoint,
         token: Option<&Secret>,
         credentials: &Credentials,
@@ -67,42 +68,48 @@ impl Client {
     /// `GET`s JSON. Changes nothing, so dropping it is harmless.
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, BackendError> {
         let request = Request::get(path).header(ACCEPT, "application/json");
-        let answer = self.call(request, Bytes::new(), "").await?;
-        serde_json::from_slice(&answer).map_err(|error| {
+        self.parsed(&self.call(request, Bytes::new()).await?)
+    }
+
+    /// `GET`s text. Changes nothing, so dropping it is harmless.
+    pub(super) async fn text(&self, path: &str) -> Result<String, BackendError> {
+        let answer = self.call(Request::get(path), Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// `POST`s a form, and reads the JSON of the answer: as [`Self::post`].
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<T, BackendError> {
+        self.parsed(&self.post(path, fields).await?)
+    }
+
+    /// `POST`s a form; the fields travel in the body, since URLs end up in logs. Dropped while in
+    /// flight, the server may or may not have done it.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Bytes, BackendError> {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = Request::post(path)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.call(request, Bytes::from(form)).await
+    }
+
+    fn parsed<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, BackendError> {
+        serde_json::from_slice(answer).map_err(|error| {
             let why = terminal::short(&error.to_string());
             BackendError::OtherAnswer(self.client.endpoint().clone(), why)
         })
     }
 
-    /// `GET`s text. Changes nothing, so dropping it is harmless.
-    pub(in crate::cli) async fn text(&self, path: &str) -> Result<String, BackendError> {
-        let answer = self.call(Request::get(path), Bytes::new(), "").await?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    }
-
-    /// `POST`s a form; the fields travel in the body, since URLs end up in logs. Dropped while in
-    /// flight, the server may or may not have done it; both calls may be repeated.
-    pub(super) async fn act(
-        &self,
-        path: &str,
-        fields: &[(&str, &str)],
-    ) -> Result<(), BackendError> {
-        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::post(path)
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        self.call(request, Bytes::from(form), SECRET).await.map(drop)
-    }
-
-    async fn call(
-        &self,
-        request: hyper::http::request::Builder,
-        body: Bytes,
-        forbidden: &str,
-    ) -> Result<Bytes, BackendError> {
+    async fn call(&self, request: Builder, body: Bytes) -> Result<Bytes, BackendError> {
         let endpoint = self.client.endpoint();
         let mut request = request
-            .header(CONNECTION, "close")
             .body(Full::new(body))
             .map_err(|error| BackendError::Request(endpoint.clone(), error))?;
         if let Some(authorization) = &self.authorization {
@@ -110,14 +117,12 @@ impl Client {
         }
         let progress = BodyProgress::default();
         let call = self.client.call(request, &progress, Duration::ZERO);
-        match tokio::time::timeout(DEADLINE, call).await {
-            Ok(Ok(answer)) if answer.status.is_success() => Ok(answer.body),
-            Ok(Ok(answer)) => {
-                let hint = if client::is_forbidden(&answer) { forbidden } else { "" };
-                Err(BackendError::Refused(format!("{}{hint}", client::refusal(&answer))))
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(BackendError::Timeout(endpoint.clone())),
+        let answered = tokio::time::timeout(DEADLINE, call).await;
+        let answer = answered.map_err(|_| BackendError::Timeout(endpoint.clone()))??;
+        match client::refusal(&answer) {
+            _ if answer.status.is_success() => Ok(answer.body),
+            why if client::is_forbidden(&answer) => Err(BackendError::Forbidden(why)),
+            why => Err(BackendError::Refused(why)),
         }
     }
 }

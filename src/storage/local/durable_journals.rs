@@ -6,39 +6,39 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Which journals hold whatever happens.
 #[derive(Default)]
-pub(super) struct Certain(Mutex<Index>);
+pub(super) struct DurableJournals(Mutex<Index>);
 
 #[derive(Default)]
 struct Index {
     /// Their journals hold nothing that an earlier process may have left unsynced.
-    settled: HashSet<TicketId>,
+    journals: HashSet<TicketId>,
     /// Whether the names are durable that an earlier process gave, and that this one gave at a load.
     names: bool,
 }
 
-impl Certain {
+impl DurableJournals {
     fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().expect("no holder of this lock panics")
     }
 
     /// The journal of `id` was born in this process, or made sure of.
     pub(super) fn add(&self, id: TicketId) {
-        self.lock().settled.insert(id);
+        self.lock().journals.insert(id);
     }
 
     pub(super) fn remove(&self, id: TicketId) {
-        self.lock().settled.remove(&id);
+        self.lock().journals.remove(&id);
     }
 
     pub(super) fn has(&self, id: TicketId) -> bool {
-        self.lock().settled.contains(&id)
+        self.lock().journals.contains(&id)
     }
 
     /// The journal of `id` has a name that a power cut may give back to the one before: no load ends well before a sync of
     /// the names does.
     pub(super) fn unnamed(&self, id: TicketId) {
         let mut index = self.lock();
-        index.settled.remove(&id);
+        index.journals.remove(&id);
         index.names = false;
     }
 
