@@ -5,7 +5,6 @@
 
 mod acme;
 mod admin;
-mod creation;
 mod metrics;
 mod options;
 mod redirect;
@@ -259,11 +258,11 @@ impl Server {
         beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     ) {
         let notifier = std::mem::take(&mut self.notifier);
-        let pulse = self.workers.pulse().and(self.backend_workers.pulse());
+        let liveness = self.workers.liveness().and(self.backend_workers.liveness());
         let counting = Arc::clone(&self.engine).keep_uptime();
         tokio::select! {
             biased;
-            () = notifier.with_watchdog(pulse, self.serve(&notifier, stop, beside)) => {}
+            () = notifier.with_watchdog(liveness, self.serve(&notifier, stop, beside)) => {}
             () = counting => {}
         }
     }
@@ -345,8 +344,8 @@ impl Server {
         serving.spawn(acme::serve(self));
         let storage_dir = &self.settings.storage_dir;
         let storage_dir = std::path::absolute(storage_dir).unwrap_or_else(|_| storage_dir.clone());
-        let ack = self.settings.ack.word();
-        tracing::info!(storage_dir = %storage_dir.display(), ack, "storage ready");
+        let ack = self.settings.ack;
+        tracing::info!(storage_dir = %storage_dir.display(), %ack, "storage ready");
         let mut proxies = Vec::new();
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);
@@ -357,7 +356,7 @@ impl Server {
             let address = socket.listener.local_address().clone();
             proxies.extend(setup.proxy_protocol.clone().map(|protocol| (address, protocol)));
             if surface == Surface::Backend {
-                // Strangers who fill the public listener take nothing from this one.
+                // Clients that fill the public listener take nothing from this one.
                 let options = Arc::make_mut(&mut setup.options);
                 options.max_connections = options.max_connections.min(BACKEND_CONNECTIONS);
                 let connections = options.max_connections;

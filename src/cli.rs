@@ -4,6 +4,7 @@
 //! its number where a signal ended it.
 //! A failure is one line on standard error.
 
+mod backend;
 mod bench;
 mod completions;
 mod credentials;
@@ -12,7 +13,6 @@ mod doctor;
 mod health;
 mod local_server;
 mod man;
-mod secret;
 mod serve;
 mod terminal;
 mod upload;
@@ -20,9 +20,11 @@ mod uploads;
 mod verify;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 pub use bench::{BenchArgs, bench};
 pub use completions::{CompletionsArgs, completions};
@@ -37,7 +39,7 @@ pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
 
 use crate::app::telemetry;
-use crate::config::{ConfigError, size_text};
+use crate::config::{ConfigError, Layers, RawSettings, Settings, size_text};
 
 /// Upload server for large files: resumable uploads, handed over to your web app
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -118,8 +120,8 @@ impl CliError {
         Self::Failed(error.to_string())
     }
 
-    /// As it is told on standard error: each of its lines says whose it is.
-    fn told(&self) -> String {
+    /// For standard error: each line begins with the name of the program.
+    fn shown(&self) -> String {
         terminal::lines(&format!("incoming: {}\n", self.to_string().replace('\n', "\nincoming: ")))
     }
 }
@@ -182,10 +184,23 @@ pub fn conclude(outcome: Result<(), CliError>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            telemetry::last_words(&error.told());
+            telemetry::last_words(&error.shown());
             error.exit_code()
         }
     }
+}
+
+/// The runtime of a command: one thread, the caller's.
+fn runtime() -> Result<Runtime, CliError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CliError::Failed(format!("cannot start: {error}")))
+}
+
+/// The settings of the server on this machine, and where they stand, without looking at the files that they name.
+fn server_settings(config: Option<PathBuf>) -> Result<(Layers, Settings), CliError> {
+    let layers = Layers::gather(RawSettings::default(), config, std::env::vars_os())?;
+    let settings = Settings::read(&layers)?;
+    Ok((layers, settings))
 }
 
 /// Text to standard output, where whoever has seen enough may close it (`| head`).
@@ -218,7 +233,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::{Raw, RawSettings};
+    use crate::config::{Layers, Settings};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -231,31 +246,32 @@ mod tests {
 
     #[test]
     fn parses_settings() {
-        fn check(line: &str, expected: RawSettings, config: Option<&str>) {
-            let config = config.map(Into::into);
-            let args = Box::new(ServeArgs { config, settings: expected });
-            match parse(line).unwrap() {
-                Command::Serve(parsed) | Command::CheckConfig(parsed) => assert_eq!(parsed, args),
+        fn check(line: &str, expected: &[(&str, &str)], config: Option<&str>) {
+            let args = match parse(line).unwrap() {
+                Command::Serve(parsed) | Command::CheckConfig(parsed) => parsed,
                 other => panic!("{line} is {other:?}"),
-            }
+            };
+            assert_eq!(args.config, config.map(Into::into), "{line}");
+            let file: String =
+                expected.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+            let expected = Settings::read(&Layers::of_text(&file).unwrap()).unwrap();
+            let layers = Layers::gather(args.settings, None, []).unwrap();
+            assert_eq!(Settings::read(&layers).unwrap(), expected, "{line}");
         }
-        let raw = |text: &str| Some(Raw::Text(text.into()));
-        let default = RawSettings::default;
-        check("incoming serve", default(), None);
-        check("incoming check-config --config a.toml", default(), Some("a.toml"));
+        check("incoming serve", &[], None);
+        check("incoming check-config --config a.toml", &[], Some("a.toml"));
         check(
             "incoming serve --backend-listen unix:/b --min-rate 0",
-            RawSettings { backend_listen: raw("unix:/b"), min_rate: raw("0"), ..default() },
+            &[("backend_listen", "'unix:/b'"), ("min_rate", "0")],
             None,
         );
         for open in ["--backend-open", "--backend-open true", "--backend-open=true"] {
-            let typed = RawSettings { backend_open: raw("true"), ack: raw("written"), ..default() };
-            check(&format!("incoming serve {open} --ack written"), typed, None);
+            let expected = [("backend_open", "true"), ("ack", "'written'")];
+            check(&format!("incoming serve {open} --ack written"), &expected, None);
         }
-        let list = Some(vec![Raw::Text("a,b".into()), Raw::Text("c".into())]);
         check(
-            "incoming serve --cors-origins a,b --cors-origins c",
-            RawSettings { cors_origins: list, ..default() },
+            "incoming serve --cors-origins http://a,http://b --cors-origins http://c",
+            &[("cors_origins", "['http://a', 'http://b', 'http://c']")],
             None,
         );
     }

@@ -7,34 +7,26 @@
 //!
 //! hyper-rustls is not used: it takes the server's name from the URL, and a unix socket has none there.
 
-mod answer;
 mod call;
-mod chunk;
 mod compare;
 mod connect;
-mod connection;
 mod endpoint;
 mod error;
 mod identity;
 mod resume_state;
 mod retry;
-mod sniffer;
 mod status;
 mod transfer;
 mod upload;
 
-pub(crate) use answer::{is_forbidden, refusal};
-pub(crate) use call::{BodyProgress, Client, InvalidToken, bearer};
-pub(crate) use chunk::Source;
+pub(crate) use call::{BodyProgress, Client, bearer, is_forbidden, refusal};
 pub(crate) use compare::Coverage;
-pub(crate) use connect::{ConnectError, Connector, Offer, PeerStream};
-pub(crate) use connection::Connection;
+pub(crate) use connect::{ConnectError, Connection, Connector, Offer, PeerStream};
 pub(crate) use endpoint::{Endpoint, InvalidEndpoint, Transport};
-pub(crate) use error::{CallError, TransferError, lost};
+pub(crate) use error::{CallError, ProtocolSniffer, TransferError, lost};
 pub(crate) use identity::{Identity, Likeness};
 pub(crate) use resume_state::{ResumeState, Slot, SlotError};
 pub(crate) use retry::Backoff;
-pub(crate) use sniffer::ProtocolSniffer;
-pub(crate) use status::{RequestError, State, Status, read};
-pub(crate) use transfer::{Observer, Pace, Transfer};
-pub(crate) use upload::{Upload, UploadClient, UploadUrl};
+pub(crate) use status::{RequestError, Status, read};
+pub(crate) use transfer::{Observer, Transfer, TransferOptions};
+pub(crate) use upload::{Source, Upload, UploadClient, UploadUrl};

@@ -5,22 +5,23 @@
 //! implicit configuration file (one is read when `--config` or `INCOMING_CONFIG` names it), and
 //! paths relative to the file (all are relative to the working directory, wherever written).
 
-mod effective;
 mod error;
 mod exposed_paths;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod kind;
 mod layers;
 mod machine;
 mod parse;
 mod raw;
 mod raw_settings;
 mod rules;
-mod secret;
+mod setting;
 mod settings;
+mod table;
+mod types;
 mod values;
-mod warnings;
 
 use std::path::PathBuf;
 
@@ -32,11 +33,11 @@ pub use machine::StorageDirectory;
 pub use parse::{duration_text, filter_of, size_text};
 pub use raw::Raw;
 pub use raw_settings::RawSettings;
+pub use settings::{BACKEND_GUARD, UntrustedNetworks};
+pub use table::Settings;
 #[cfg(test)]
-pub(crate) use raw_settings::keys;
-pub use secret::Secret;
-pub use settings::{Ack, Acme, CallbackRule, ExposedPath, LogFormat, Settings};
-pub use warnings::{BACKEND_GUARD, UntrustedNetworks};
+pub(crate) use table::TABLE;
+pub use types::{Ack, CallbackRule, ExposedPath, LogFormat, Secret};
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and
 /// checks everything. The storage directory is made if it is absent.

@@ -1,15 +1,15 @@
 //! From what a client has seen of its path to what is wrong with it: a pure function, the same for the terminal and for
 //! a page, which has it from the server.
 //!
-//! Every finding is a cause that is known to harm uploads, and has a line that mends it. What was not looked at is no
+//! Every finding is a cause that is known to harm uploads, and has a line that fixes it. What was not examined is no
 //! finding, and what the server allows for by its own settings is none either.
 
-mod cure;
+mod config_fix;
 pub mod observed;
 
-pub use cure::Cure;
-use cure::{Trouble, cures};
-use observed::{Came, Cap, MethodTried, Naming, Observed, Silence, Silent};
+pub use config_fix::ConfigFix;
+use config_fix::{ProxyIssue, config_fixes};
+use observed::{Cap, MethodTried, Naming, Observed, ProbeOutcome, Silence, Silent};
 use serde::Serialize;
 
 use crate::core::units::size;
@@ -17,7 +17,7 @@ use crate::core::units::size;
 /// All that is wrong.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Findings {
-    /// In the order in which they are best mended.
+    /// In the order in which they are best fixed.
     pub findings: Vec<Finding>,
 }
 
@@ -28,8 +28,8 @@ pub struct Finding {
     pub code: &'static str,
     /// What is wrong and what comes of it, for people.
     pub what: String,
-    /// What mends it.
-    pub cures: Vec<Cure>,
+    /// What fixes it.
+    pub cures: Vec<ConfigFix>,
 }
 
 impl Findings {
@@ -50,9 +50,9 @@ impl Observed {
         &self,
         code: &'static str,
         what: impl Into<String>,
-        trouble: Trouble<'_>,
+        issue: ProxyIssue<'_>,
     ) -> Finding {
-        Finding { code, what: what.into(), cures: cures(self.proxy, trouble) }
+        Finding { code, what: what.into(), cures: config_fixes(self.proxy, issue) }
     }
 }
 
@@ -63,24 +63,24 @@ fn path(seen: &Observed, found: &mut Vec<Finding>) {
             "the path is rewritten on its way: {prefix} is removed, so the server does not find \
              what is requested"
         );
-        found.push(seen.finding("path-rewritten", what, Trouble::Prefix));
+        found.push(seen.finding("path-rewritten", what, ProxyIssue::Prefix));
     }
     if seen.query_lost {
         let what = "the query is lost on its way: long polls answer at once, and reasons for \
                     cancelling do not arrive";
-        found.push(seen.finding("query-lost", what, Trouble::Query));
+        found.push(seen.finding("query-lost", what, ProxyIssue::Query));
     }
     if seen.cached {
         let what = "answers come out of a cache, although they forbid it: a client sees an \
                     outdated state of its upload";
-        found.push(seen.finding("cached", what, Trouble::Cache));
+        found.push(seen.finding("cached", what, ProxyIssue::Cache));
     }
 }
 
 /// Methods and headers of requests.
 fn requests(seen: &Observed, found: &mut Vec<Finding>) {
     for tried in &seen.methods {
-        if tried.came == Came::Own {
+        if tried.came == ProbeOutcome::Own {
             continue;
         }
         let harm = match tried.method.as_str() {
@@ -91,8 +91,9 @@ fn requests(seen: &Observed, found: &mut Vec<Finding>) {
             "OPTIONS" => "pages of other origins cannot upload, and no client learns the limits",
             _ => "requests do not come through",
         };
-        let what = format!("{} is refused on the way ({}): {harm}", tried.method, came(tried.came));
-        found.push(seen.finding("method-refused", what, Trouble::Method(&tried.method)));
+        let what =
+            format!("{} is refused on the way ({}): {harm}", tried.method, describe(tried.came));
+        found.push(seen.finding("method-refused", what, ProxyIssue::Method(&tried.method)));
     }
     for name in &seen.request_headers_lost {
         let harm = match name.to_ascii_lowercase().as_str() {
@@ -101,7 +102,7 @@ fn requests(seen: &Observed, found: &mut Vec<Finding>) {
             _ => "the server does not know how to read the body",
         };
         let what = format!("the header {name} of requests does not arrive as it was sent: {harm}");
-        found.push(seen.finding("request-header-lost", what, Trouble::RequestHeader(name)));
+        found.push(seen.finding("request-header-lost", what, ProxyIssue::RequestHeader(name)));
     }
 }
 
@@ -113,13 +114,13 @@ fn bodies(seen: &Observed, found: &mut Vec<Finding>) {
         let what = "requests are buffered: the proxy keeps a body until it has all of it, and only then does the server \
                     see its first byte. Progress is then the proxy's and not the server's, each chunk takes twice as \
                     long, and what was sent of one that breaks is lost";
-        found.push(seen.finding("request-buffered", what, Trouble::Buffering));
+        found.push(seen.finding("request-buffered", what, ProxyIssue::Buffering));
     }
     if let Some(cap) = seen.cap {
         found.extend(capped(seen, cap));
     }
     // A gateway's time-out strikes while either is silent: one cause.
-    let gateway = |silence: &&Silence| silence.came == Came::Other(504);
+    let gateway = |silence: &&Silence| silence.came == ProbeOutcome::Other(504);
     let waits = seen.silences.iter().filter(|silence| silence.of == Silent::Server);
     let once = waits.filter(gateway).count() > 0;
     for silence in &seen.silences {
@@ -135,7 +136,7 @@ fn bodies(seen: &Observed, found: &mut Vec<Finding>) {
             size(window),
             window as f64 * 8.0 / 0.1 / 1e6
         );
-        found.push(seen.finding("window-small", what, Trouble::Window));
+        found.push(seen.finding("window-small", what, ProxyIssue::Window));
     }
 }
 
@@ -162,34 +163,34 @@ fn capped(seen: &Observed, cap: Cap) -> Option<Finding> {
         format!("chunks of {}, which the server suggests, do not pass", size(limits.chunk_size))
     };
     let what =
-        format!("bodies are capped: {at} are refused on the way ({}): {harm}", came(cap.came));
-    let mut finding = seen.finding("body-capped", what, Trouble::Cap);
+        format!("bodies are capped: {at} are refused on the way ({}): {harm}", describe(cap.came));
+    let mut finding = seen.finding("body-capped", what, ProxyIssue::Cap);
     if cap.taken > 0 {
         let line = format!("max_chunk_size = {}  (if the proxy must have its cap)", cap.taken);
-        finding.cures.push(Cure::setting(line));
+        finding.cures.push(ConfigFix::setting(line));
     }
     Some(finding)
 }
 
 fn cut(seen: &Observed, silence: &Silence) -> Option<Finding> {
-    if silence.came == Came::Own {
+    if silence.came == ProbeOutcome::Own {
         return None;
     }
-    let (after, how) = (format!("{:.0} s", silence.after_s.max(1.0)), came(silence.came));
+    let (after, how) = (format!("{:.0} s", silence.after_s.max(1.0)), describe(silence.came));
     Some(match silence.of {
         Silent::Client => {
             let what = format!(
                 "a body that pauses is cut off on the way after {after} ({how}): a client on a \
                  bad line, or one that went to sleep, has to start its chunk again"
             );
-            seen.finding("body-cut", what, Trouble::SilentClient)
+            seen.finding("body-cut", what, ProxyIssue::SilentClient)
         }
         Silent::Server => {
             let what = format!(
                 "an answer that takes its time is cut off on the way after {after} ({how}): long polls end in errors, \
                  and so may the end of a large file"
             );
-            seen.finding("answer-cut", what, Trouble::SilentServer)
+            seen.finding("answer-cut", what, ProxyIssue::SilentServer)
         }
     })
 }
@@ -205,7 +206,7 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
         };
         let what =
             format!("the header {name} of answers does not come back as it was sent: {harm}");
-        found.push(seen.finding(code, what, Trouble::AnswerHeader(name)));
+        found.push(seen.finding(code, what, ProxyIssue::AnswerHeader(name)));
     }
     for name in &seen.answer_headers_doubled {
         let (code, harm) = if is_cors(name) {
@@ -218,9 +219,10 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
             ("answer-header-doubled", "the server sets it already, and clients may use either")
         };
         let what = format!("the header {name} of answers comes twice: {harm}");
-        found.push(seen.finding(code, what, Trouble::Doubled(name)));
+        found.push(seen.finding(code, what, ProxyIssue::Doubled(name)));
     }
-    let refused = |tried: &MethodTried| tried.method == "OPTIONS" && tried.came != Came::Own;
+    let refused =
+        |tried: &MethodTried| tried.method == "OPTIONS" && tried.came != ProbeOutcome::Own;
     let unheard = seen.methods.iter().any(refused);
     let mut spoiled = seen.answer_headers_lost.iter().chain(&seen.answer_headers_doubled);
     let known = spoiled.any(|name| name.eq_ignore_ascii_case("access-control-allow-origin"));
@@ -234,14 +236,16 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
             "preflights are answered on the way and not by the server, without {}: pages of other origins cannot upload",
             lacks.join(", ")
         );
-        found.push(seen.finding("preflight-swallowed", what, Trouble::Preflight));
+        found.push(seen.finding("preflight-swallowed", what, ProxyIssue::Preflight));
     }
     let replaced: Vec<String> = seen
         .refusals
         .iter()
         .filter_map(|tried| match tried.came {
-            Came::Other(status) => Some(format!("{} by a page with status {status}", tried.code)),
-            Came::Own | Came::Broken | Came::Nothing => None,
+            ProbeOutcome::Other(status) => {
+                Some(format!("{} by a page with status {status}", tried.code))
+            }
+            ProbeOutcome::Own | ProbeOutcome::Broken | ProbeOutcome::Nothing => None,
         })
         .collect();
     // What is asked for by the query is not to be had without it.
@@ -251,7 +255,7 @@ fn answers(seen: &Observed, found: &mut Vec<Finding>) {
              they retry in vain or give up too early",
             replaced.join(", ")
         );
-        found.push(seen.finding("error-replaced", what, Trouble::Page));
+        found.push(seen.finding("error-replaced", what, ProxyIssue::Page));
     }
 }
 
@@ -263,10 +267,10 @@ fn parties(seen: &Observed, found: &mut Vec<Finding>) {
              tickets, list uploads and cancel them",
             seen.exposed.join(", ")
         );
-        let mut finding = seen.finding("backend-exposed", what, Trouble::Exposed);
+        let mut finding = seen.finding("backend-exposed", what, ProxyIssue::Exposed);
         let line =
             "backend_listen = \"127.0.0.1:4001\"  (a listener of its own, which no proxy knows)";
-        finding.cures.push(Cure::setting(line));
+        finding.cures.push(ConfigFix::setting(line));
         found.push(finding);
     }
     let Some(arrived) = seen.arrived.as_ref().filter(|_| seen.proxied == Some(true)) else {
@@ -281,29 +285,29 @@ fn parties(seen: &Observed, found: &mut Vec<Finding>) {
             let what = "the proxy does not say who the client is: the server sees the proxy's \
                         address as every client's, in its log and where addresses decide who may \
                         call";
-            found.push(seen.finding("client-unnamed", what, Trouble::Nameless));
+            found.push(seen.finding("client-unnamed", what, ProxyIssue::Nameless));
         }
         Naming::Untrusted => {
             let what = "the proxy says who the client is, but the server does not believe it: \
                         the proxy is not in trusted_proxies";
             let line = "trusted_proxies = [\"ADDRESS OF THE PROXY\"]  (127.0.0.1 where it is on the same machine)";
-            let cures = vec![Cure::setting(line)];
+            let cures = vec![ConfigFix::setting(line)];
             found.push(Finding { code: "proxy-untrusted", what: what.into(), cures });
         }
         Naming::Contradiction => {
             let what = "the proxy sets one of X-Forwarded-For and Forwarded and passes on the other as the client wrote \
                         it: the server cannot tell which to believe";
-            found.push(seen.finding("client-contradicted", what, Trouble::TwoNames));
+            found.push(seen.finding("client-contradicted", what, ProxyIssue::TwoNames));
         }
     }
 }
 
-fn came(came: Came) -> String {
+fn describe(came: ProbeOutcome) -> String {
     match came {
-        Came::Own => "the server's own answer".to_owned(),
-        Came::Other(status) => format!("status {status}"),
-        Came::Broken => "the connection was closed".to_owned(),
-        Came::Nothing => "no answer".to_owned(),
+        ProbeOutcome::Own => "the server's own answer".to_owned(),
+        ProbeOutcome::Other(status) => format!("status {status}"),
+        ProbeOutcome::Broken => "the connection was closed".to_owned(),
+        ProbeOutcome::Nothing => "no answer".to_owned(),
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Engine {
     /// Turns at reading parts for comparison.
     readers: verify::Readers,
     /// Chunks over known bytes that are let pass.
-    passing: stats::Gauge,
+    duplicate_chunks: stats::Gauge,
     /// Long polls of all uploads.
     polls: stats::Gauge,
     /// Small calls about all uploads.
@@ -104,7 +104,7 @@ impl Engine {
             probes: health::HealthProbes::default(),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),
             readers: verify::Readers::default(),
-            passing: stats::Gauge::default(),
+            duplicate_chunks: stats::Gauge::default(),
             polls: stats::Gauge::default(),
             small_calls: stats::Gauge::default(),
             answer_bytes: stats::Gauge::default(),
@@ -121,7 +121,7 @@ impl Engine {
     /// Puts other settings in force. What an acknowledgement promises and tuning stay as they were at the start; chunks under way keep all settings they began with.
     ///
     /// Where uploads now end earlier, each is looked at once more, soon; backends that said `wait` have the new time.
-    pub fn retune(&self, options: &Options) {
+    pub fn set_options(&self, options: &Options) {
         let before = self.options();
         let fixed = Options { ack: before.ack, tuning: before.tuning, ..options.clone() };
         self.store.keep_free(fixed.min_free_bytes);
@@ -132,7 +132,8 @@ impl Engine {
         ];
         let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
-        self.outbox.retune(confirm.0, confirm.1, || self.options.store(Arc::new(fixed)));
+        self.outbox
+            .set_confirm_timeout(confirm.0, confirm.1, || self.options.store(Arc::new(fixed)));
         self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 
@@ -185,17 +186,17 @@ impl Engine {
 
     /// The end: waits until every transfer has ended, makes what was only written durable, and waits for
     /// the records of that. Dropping the future leaves the rest undone.
-    pub async fn settle_for_good(self: &Arc<Self>) {
+    pub async fn shut_down(self: &Arc<Self>) {
         // First: a transfer whose connection is gone still counts what it got.
-        self.settled().await;
+        self.wait_idle().await;
         self.sync_all_written().await;
-        self.settled().await;
+        self.wait_idle().await;
         self.journal.keep_time().await;
     }
 
     /// Waits until every commit and transfer has ended. New ones may still begin; who calls this
     /// has stopped the listeners. Dropping the future leaves them running.
-    pub async fn settled(&self) {
+    pub async fn wait_idle(&self) {
         self.tracker.close();
         self.tracker.wait().await;
     }

@@ -2,7 +2,7 @@
 //! the browser sends the file in offset-addressed chunks, the server stores them durably and hands
 //! the finished file over.
 //!
-//! # Floors
+//! # Layers
 //!
 //! Imports point down only; `tests/structure.rs` checks it. `docs/architecture.md` says what each
 //! module promises.

@@ -19,18 +19,17 @@ mod address;
 mod body;
 mod budget;
 mod conn;
+mod disconnect;
 mod io;
 mod listener;
 mod options;
 mod poll_loop;
-mod presence;
 pub mod proxy_protocol;
 mod serve;
-mod service;
 mod sizes;
 mod stats;
+mod timeouts;
 mod timer;
-mod watch;
 mod workers;
 
 #[cfg(test)]
@@ -42,16 +41,15 @@ use std::net::SocketAddr;
 use crate::tls::ClientCertificate;
 
 pub use address::{Address, AddressError};
-pub use body::{Ended, RequestBody};
+pub use body::{Ended, HttpService, RequestBody};
 pub use budget::MemoryBudget;
+pub use disconnect::PeerDisconnect;
 pub use listener::Listener;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
-pub use presence::Presence;
 pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Setup, serve};
-pub use service::HttpService;
 pub use stats::{Connections, HeaderFailure, Stats};
-pub use workers::{Pulse, Workers, control_runtime};
+pub use workers::{WorkerLiveness, Workers, control_runtime};
 
 /// Who is at the other end of a connection, as far as the transport knows.
 #[derive(Clone, Debug)]
@@ -78,7 +76,7 @@ pub enum Protocol {
 /// Where a peer is: the one connected from or, on a listener with the PROXY protocol, the client that the proxy names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PeerAddress {
-    /// There, an IPv4 address never dressed as IPv6.
+    /// There; an IPv4 address is never mapped to IPv6.
     Ip(SocketAddr),
     /// On this machine, on a unix socket.
     Unix,

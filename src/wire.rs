@@ -30,11 +30,11 @@ mod upload_metadata;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::net::{Presence, Protocol, RequestBody};
+use crate::net::{PeerDisconnect, Protocol, RequestBody};
 use access::Access;
 use admin::AdminHooks;
 use arc_swap::ArcSwap;
-use body::Room;
+use body::BodyMemory;
 use bytes::Bytes;
 use cors::Cors;
 use create::Creation;
@@ -139,14 +139,14 @@ pub struct Wire {
     options: ArcSwap<Options>,
     hooks: AdminHooks,
     doctor: Doctor,
-    rooms: Rooms,
+    body_memory: BodyMemories,
     creations: create::Slots,
 }
 
 /// Memory for small bodies. Callers with a ticket, or with none, take nothing from the web apps' backends.
-struct Rooms {
-    frontend: Room,
-    backend: Room,
+struct BodyMemories {
+    frontend: BodyMemory,
+    backend: BodyMemory,
 }
 
 /// One request on its way through the surface, and the settings in force when it came.
@@ -157,7 +157,7 @@ struct Exchange {
     options: Arc<Options>,
     dialect: Dialect,
     /// Whether the peer is still there; none on HTTP/2, where the request is dropped instead.
-    presence: Option<Presence>,
+    disconnect: Option<PeerDisconnect>,
 }
 
 impl Exchange {
@@ -171,19 +171,22 @@ impl Wire {
     /// The HTTP surface of `engine`.
     pub fn new(engine: Arc<Engine>, options: Options, hooks: AdminHooks) -> Arc<Self> {
         let (doctor, options) = (Doctor::new(&engine), ArcSwap::from_pointee(options));
-        let rooms = Rooms { frontend: Room::new(ROOM_BYTES), backend: Room::new(ROOM_BYTES) };
+        let body_memory = BodyMemories {
+            frontend: BodyMemory::new(BODY_MEMORY_BYTES),
+            backend: BodyMemory::new(BODY_MEMORY_BYTES),
+        };
         Arc::new(Self {
             engine,
             options,
             hooks,
             doctor,
-            rooms,
+            body_memory,
             creations: create::Slots::default(),
         })
     }
 
     /// Puts other settings in force, for requests from now on.
-    pub fn retune(&self, options: Options) {
+    pub fn set_options(&self, options: Options) {
         self.options.store(Arc::new(options));
     }
 
@@ -200,12 +203,12 @@ impl Wire {
     ) -> Answer {
         let began = std::time::Instant::now();
         let (mut head, body) = request.into_parts();
-        let (options, presence) = (self.options.load_full(), body.presence());
+        let (options, disconnect) = (self.options.load_full(), body.disconnect());
         let route = Route::of(head.uri.path());
         let dialect = Dialect::of(route, &head);
         let is_head = head.method == Method::HEAD;
         dialect.override_method(&mut head);
-        let exchange = Exchange { head, surface, caller, options, dialect, presence };
+        let exchange = Exchange { head, surface, caller, options, dialect, disconnect };
         let Exchange { head, options, .. } = &exchange;
         let client = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| tracing::field::debug(exchange.client().unwrap_or(Client::Unknown)));
@@ -326,4 +329,4 @@ impl hyper::service::Service<Request<RequestBody>> for Service {
 
 /// Memory for small bodies of one surface, in bytes: a thousand of the largest that uploads have, 32 of the largest of
 /// backends.
-const ROOM_BYTES: usize = 8 << 20;
+const BODY_MEMORY_BYTES: usize = 8 << 20;

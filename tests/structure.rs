@@ -62,11 +62,6 @@ const CORE_STD: [&str; 7] = ["io", "fs", "net", "env", "process", "thread", "os"
 
 /// Longest file, in lines.
 const MOST_LINES: usize = 450;
-/// Files that are longer, and why; none is over [`LAST_LINE`].
-const LONG_FILES: [(&str, &str); 1] =
-    [("net/tests.rs", "tests of a whole module against one pair of sockets")];
-/// No reason is good enough beyond this.
-const LAST_LINE: usize = 700;
 
 /// The tables of the dialects.
 const STATUS_TABLES: [&str; 3] = [
@@ -191,20 +186,12 @@ fn request_bodies_come_from_net() {
 
 #[test]
 fn files_are_short() {
-    check(
-        "a file has at most 450 lines (exceptions: LONG_FILES in tests/structure.rs)",
-        |file, found| {
-            let lines = file.text.lines().count();
-            let excepted = LONG_FILES.iter().any(|(name, _)| *name == file.name);
-            let most = if excepted { LAST_LINE } else { MOST_LINES };
-            if lines > most {
-                found.push((lines, format!("{lines} lines, at most {most} are allowed")));
-            }
-            if excepted && lines <= MOST_LINES {
-                found.push((lines, "is short again: take it out of LONG_FILES".into()));
-            }
-        },
-    );
+    check("a file has at most 450 lines", |file, found| {
+        let lines = file.text.lines().count();
+        if lines > MOST_LINES {
+            found.push((lines, format!("{lines} lines, at most {MOST_LINES} are allowed")));
+        }
+    });
 }
 
 #[test]
@@ -326,7 +313,7 @@ fn compares_a_secret(line: &str) -> bool {
 #[test]
 fn exceptions_name_files_that_exist() {
     let names: BTreeSet<String> = files().into_iter().map(|file| file.name).collect();
-    let excepted = LONG_FILES.iter().chain(&STATUS_FILES).map(|(name, _)| *name);
+    let excepted = STATUS_FILES.iter().map(|(name, _)| *name);
     for name in excepted.chain(CORE_CRATES.iter().map(|(name, _)| *name)) {
         assert!(name.is_empty() || names.contains(name), "no file src/{name}");
     }

@@ -7,9 +7,9 @@ use incoming::core::command::{At, BodyScope, Offer};
 use incoming::core::digest::ChunkDigest;
 use incoming::core::event::{DigestRequest, Durability, Notice, Removal, TicketFile};
 use incoming::core::extent::Extent;
-use incoming::core::handover::Policy;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
+use incoming::core::retry::RetryPolicy;
 use incoming::engine::Engine;
 use incoming::engine::options::{Options, Tuning};
 use incoming::engine::tickets::NewUpload;
@@ -120,7 +120,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
         max_idle: HOUR,
         retain_finished: HOUR,
         failed_retention: HOUR,
-        calls: Policy { confirm_timeout: HOUR, retry_for: HOUR },
+        calls: RetryPolicy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: Duration::from_secs(30),
         min_rate: 0,
         tuning: Tuning { batch_bytes, ..Tuning::default() },

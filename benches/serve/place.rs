@@ -33,11 +33,13 @@ impl Place {
     pub fn start(protocol: Protocol) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let (certificate, files) = certificate(directory.path());
+        let pem = |path| if protocol == Protocol::Http1 { Vec::new() } else { vec![path] };
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             // Two equal addresses would mean one shared socket.
             backend_listen: "127.0.0.2:0".parse().unwrap(),
-            tls: if protocol == Protocol::Http1 { Vec::new() } else { vec![files] },
+            tls_cert: pem(files.cert),
+            tls_key: pem(files.key),
             storage_dir: directory.path().join("data"),
             ack: Ack::Written,
             min_free_space: 0,

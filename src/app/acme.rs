@@ -20,23 +20,22 @@ pub(super) enum Orders {}
 /// Errors: one line that names the setting.
 #[cfg(feature = "acme")]
 pub(super) fn orders(settings: &Settings) -> Result<Option<Orders>, StartError> {
-    let acme = &settings.acme;
-    if acme.domains.is_empty() {
+    if settings.acme_domains.is_empty() {
         return Ok(None);
     }
     let options = crate::tls::acme::Options {
-        domains: acme.domains.clone(),
-        contact: acme.contact.iter().map(|mail| format!("mailto:{mail}")).collect(),
-        directory: acme.directory.clone(),
-        directory_ca: acme.directory_ca.clone(),
-        cache: acme.cache.clone(),
+        domains: settings.acme_domains.clone(),
+        contact: settings.acme_contact.iter().map(|mail| format!("mailto:{mail}")).collect(),
+        directory: settings.acme_directory.clone(),
+        directory_ca: settings.acme_directory_ca.clone(),
+        cache: settings.acme_cache.clone(),
     };
     Orders::new(options).map(Some).map_err(|error| StartError::new("acme", error))
 }
 
 #[cfg(not(feature = "acme"))]
 pub(super) fn orders(settings: &Settings) -> Result<Option<Orders>, StartError> {
-    if settings.acme.domains.is_empty() {
+    if settings.acme_domains.is_empty() {
         return Ok(None);
     }
     Err(StartError::NoAcme)

@@ -1,11 +1,21 @@
 //! Turns settings into the options of each module.
 
-use super::{StartError, creation};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{HeaderMap, HeaderName};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::StartError;
 use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
-use crate::core::handover::Policy;
+use crate::core::callback::CallbackUrl;
 use crate::core::limits::Limits;
+use crate::core::retry::RetryPolicy;
 use crate::engine::{self, Engine};
-use crate::handover::client;
+use crate::handover::client::{self, CallError, Client, RawAnswer, Rule};
+use crate::net::{Address, ProxyProtocol};
 use crate::storage::clock::SystemClock;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::journals::LocalJournals;
@@ -13,15 +23,11 @@ use crate::storage::local::options::LocalOptions;
 use crate::storage::local::storage::LocalStorage;
 use crate::storage::local::store::{Access as FileAccess, LocalStore};
 use crate::storage::local::{lock, marker};
-use crate::wire;
 use crate::wire::access::Access;
 use crate::wire::browser::Hosts;
 use crate::wire::cors::Cors;
-use crate::{net::Address, net::ProxyProtocol, wire::Surface};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
+use crate::wire::create::{CallWebApp, Calling, Creation, NoAnswer, WebAppAnswer};
+use crate::wire::{self, Surface};
 
 /// The engine over the storage directory, which is locked from now on.
 pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
@@ -35,7 +41,7 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
         StartError::new(format!("storage_dir {:?}", directory.display().to_string()), error)
     };
     if settings.storage_must_exist {
-        marker::demand(directory).map_err(refused)?;
+        marker::require(directory).map_err(refused)?;
     }
     let store = LocalStore::open(directory, access).map_err(refused)?;
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
@@ -81,7 +87,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
         max_idle: settings.max_idle,
         retain_finished: settings.retain_finished,
         failed_retention: settings.failed_retention,
-        calls: Policy {
+        calls: RetryPolicy {
             confirm_timeout: settings.handover_confirm_timeout,
             retry_for: settings.handover_retry_for,
         },
@@ -99,7 +105,7 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         send_ahead: settings.send_ahead,
         doctor: settings.doctor,
         frontend_url: settings.frontend_url.clone(),
-        creation: creation::creation(settings, callback_rules(settings)),
+        creation: creation(settings, callback_rules(settings)),
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {
             allow: settings.backend_allow_effective(),
@@ -160,4 +166,53 @@ fn callback_rules(settings: &Settings) -> Vec<client::Rule> {
         CallbackRule::Net(net) => client::Rule::Net(*net),
     });
     rules.collect()
+}
+
+/// Whom the wire asks, if a web app is named. `allow`: who may be called.
+pub(super) fn creation(settings: &Settings, allow: Vec<Rule>) -> Option<Creation> {
+    let url = settings.create_url.clone()?;
+    let options = client::Options { timeout: settings.create_timeout, allow };
+    let names = settings.create_forward_headers.iter();
+    Some(Creation {
+        web_app: Arc::new(WebApp(Arc::new(Inner { client: Client::new(options), url }))),
+        forward_headers: names.filter_map(|name| name.parse::<HeaderName>().ok()).collect(),
+        secret: settings.create_secret.as_ref().map(|secret| secret.expose().to_owned()),
+    })
+}
+
+struct WebApp(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    url: CallbackUrl,
+}
+
+impl CallWebApp for WebApp {
+    fn post(&self, form: String, headers: HeaderMap, permit: OwnedSemaphorePermit) -> Calling {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            let posted = inner.client.post(&inner.url, form, headers, Arc::new(permit));
+            answer(posted.await).map_err(|why| NoAnswer(why.to_string()))
+        })
+    }
+}
+
+/// An answer that was read to its end.
+fn answer(posted: Result<RawAnswer, CallError>) -> Result<WebAppAnswer, Unread> {
+    let raw = posted?;
+    if !raw.is_whole() {
+        return Err(Unread::TooLong);
+    }
+    Ok(WebAppAnswer { status: raw.status, media_type: raw.media_type, body: raw.body? })
+}
+
+/// Why an answer cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(#[from] client::Unreadable),
+    #[error("the answer is longer than 64 KiB")]
+    TooLong,
 }

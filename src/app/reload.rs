@@ -47,11 +47,11 @@ pub(super) enum ReloadError {
     #[error("reading the settings panicked")]
     Panicked,
     #[error(transparent)]
-    Late(#[from] Late),
+    ReadTimeout(#[from] ReadTimeout),
     #[error(transparent)]
     Certificates(#[from] TlsError),
     #[error("certificates ({0}; they take effect when it ends)")]
-    CertificatesLate(Late),
+    CertificatesTimeout(ReadTimeout),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<Self>),
 }
@@ -59,7 +59,7 @@ pub(super) enum ReloadError {
 /// Files are still being read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("reading takes longer than {READ_DEADLINE:?}")]
-pub(super) struct Late;
+pub(super) struct ReadTimeout;
 
 /// The settings in force, and the parts of the server that use them.
 pub(super) struct Reloadable {
@@ -93,27 +93,6 @@ struct Change {
     fixed: Vec<&'static str>,
 }
 
-/// The settings that can be changed in a running server, in one list for what is done and what is said.
-macro_rules! changeable {
-    ($($key:ident),* $(,)?) => {
-        /// Their keys.
-        const CHANGEABLE: &[&str] = &[$(stringify!($key)),*];
-
-        /// `old` with the values of `new` where they can be changed.
-        fn merged(old: &Settings, new: Settings) -> Settings {
-            Settings { $($key: new.$key,)* ..old.clone() }
-        }
-    };
-}
-
-changeable! {
-    backend_allow, backend_hosts, backend_open, backend_token, chunk_size, max_chunk_size, send_ahead, max_upload_size,
-    max_uploads, min_free_space, max_idle, retain_finished, failed_retention, handover_timeout,
-    handover_confirm_timeout, handover_retry_for, callback_allow, cors_origins, trusted_proxies,
-    body_timeout, min_rate, shutdown_grace, log, doctor, frontend_url, create_url, create_timeout,
-    create_forward_headers, create_secret,
-}
-
 impl Reloadable {
     /// Reads settings and certificates again, each for itself, and puts in force what can be. The error is what
     /// was not taken; it has been logged.
@@ -133,7 +112,7 @@ impl Reloadable {
     async fn reload_settings(&mut self) -> Result<(), ReloadError> {
         let Some(reader) = &self.reader else { return Ok(()) };
         let fresh = reader.read().await;
-        let change = fresh.and_then(|fresh| Ok(compare(&self.settings, fresh, &self.bound())?));
+        let change = fresh.and_then(|fresh| Ok(compare(&self.settings, &fresh, &self.bound())?));
         let put = change.and_then(|change| self.put(change));
         if let Err(error) = &put {
             tracing::error!(%error, "settings not reloaded; the previous ones stay in force");
@@ -159,8 +138,8 @@ impl Reloadable {
         if changed.contains(&"log") {
             telemetry::configure_filter(&settings.log)?;
         }
-        self.engine.retune(&engine_options(&settings));
-        self.wire.retune(wire_options(&settings));
+        self.engine.set_options(&engine_options(&settings));
+        self.wire.set_options(wire_options(&settings));
         self.client.store(Arc::new(Client::new(client_options(&settings))));
         self.grace.set(settings.shutdown_grace);
         for (_, protocol) in &self.reloads.proxies {
@@ -217,11 +196,12 @@ struct Bound {
 }
 
 /// What `fresh` changes in a server that runs with `old` on sockets at these addresses.
-fn compare(old: &Settings, fresh: Settings, bound: &Bound) -> Result<Change, MissingGuard> {
-    let differing = old.differing(&fresh);
-    let (changed, fixed): (Vec<_>, Vec<_>) =
-        differing.into_iter().partition(|key| CHANGEABLE.contains(key));
-    let settings = merged(old, fresh);
+fn compare(old: &Settings, fresh: &Settings, bound: &Bound) -> Result<Change, MissingGuard> {
+    let (mut changed, mut fixed) = (Vec::new(), Vec::new());
+    for setting in old.differing(fresh) {
+        if setting.reloadable { &mut changed } else { &mut fixed }.push(setting.key);
+    }
+    let settings = old.reloaded(fresh);
     // The new settings were checked with the addresses they name, which are in force after a restart only.
     bound.backend.iter().try_for_each(|address| check_backend_guard(&settings, address))?;
     bound.proxied.iter().try_for_each(|address| check_trusted_proxies(&settings, address))?;
@@ -241,14 +221,14 @@ async fn reload_certificates(certificates: &Arc<TlsReload>) -> Result<(), Reload
             tracing::warn!(
                 "certificate reload still running; it takes effect when the files are read"
             );
-            Err(ReloadError::CertificatesLate(late))
+            Err(ReloadError::CertificatesTimeout(late))
         }
     }
 }
 
 /// What comes of reading, unless that hangs.
-async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, Late> {
-    timeout(READ_DEADLINE, read).await.map_err(|_| Late)
+async fn in_time<T>(read: impl Future<Output = T>) -> Result<T, ReadTimeout> {
+    timeout(READ_DEADLINE, read).await.map_err(|_| ReadTimeout)
 }
 
 /// Some small files are read at once; with a disk that takes so long it is better to go on with what is there.

@@ -96,11 +96,11 @@ pub(super) fn bind(
         Ok(Socket { listener, tls: tls.map(Arc::new), surface })
     };
     let Some(backend) = backend else {
-        return Ok(vec![socket(public, &settings.tls, Surface::Shared)?]);
+        return Ok(vec![socket(public, &settings.tls(), Surface::Shared)?]);
     };
     Ok(vec![
-        socket(public, &settings.tls, Surface::Public)?,
-        socket(backend, settings.backend_tls.as_slice(), Surface::Backend)?,
+        socket(public, &settings.tls(), Surface::Public)?,
+        socket(backend, &settings.backend_tls(), Surface::Backend)?,
     ])
 }
 

@@ -73,17 +73,17 @@ impl Shutdown {
         self.drain.cancel();
         if deadline::within(within.serving, self.serving.wait()).await.is_err() {
             let tasks = self.serving.len();
-            tracing::warn!(tasks, "listeners or background tasks did not stop in time");
+            tracing::warn!(part = "listeners and background tasks", tasks, "shutdown timed out");
         }
         let ended = deadline::within(within.commits, async {
-            self.engine.settle_for_good().await;
+            self.engine.shut_down().await;
         });
         if ended.await.is_err() {
-            tracing::warn!("transfers cut off after shutdown_grace");
+            tracing::warn!(part = "transfers", "shutdown timed out");
         }
         self.calls.close();
         if timeout(within.calls, self.calls.wait()).await.is_err() {
-            tracing::info!("backend calls cut off; they are repeated after the next start");
+            tracing::info!(part = "backend calls", "shutdown timed out");
             self.cut_calls.cancel();
             // They are dropped where they wait next; one that never waits is left.
             let _ = timeout(within.cut_calls, self.calls.wait()).await;
@@ -91,7 +91,7 @@ impl Shutdown {
         let Self { workers, backend_workers, .. } = self;
         notifier.stopping_workers();
         if !end_workers([workers, backend_workers], within.workers).await {
-            tracing::warn!("workers did not stop in time");
+            tracing::warn!(part = "workers", "shutdown timed out");
         }
         tracing::info!("stopped");
     }

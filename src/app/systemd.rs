@@ -4,7 +4,7 @@
 //! waits without a limit when the manager does not read; here a message waits one second at most, a watchdog message never.
 
 use crate::engine::deadline::within;
-use crate::net::Pulse;
+use crate::net::WorkerLiveness;
 use std::fmt::Display;
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -75,15 +75,19 @@ impl Notifier {
     /// worker and the task that polls this have made a turn: a timer alone would hide an event loop that hangs.
     ///
     /// Cancel: as that of `work`.
-    pub(super) async fn with_watchdog<T>(&self, pulse: Pulse, work: impl Future<Output = T>) -> T {
+    pub(super) async fn with_watchdog<T>(
+        &self,
+        liveness: WorkerLiveness,
+        work: impl Future<Output = T>,
+    ) -> T {
         let Some(limit) = self.watchdog else { return work.await };
         // Twice within its limit, as sd_watchdog_enabled(3) advises.
         let period = limit / 2;
         let feeding = async {
             loop {
-                let turned = within(period, pulse.turned()).await;
+                let alive = within(period, liveness.all_respond()).await;
                 // Asked afterwards: they may have begun to end meanwhile.
-                if turned == Ok(true) || self.stopping_workers.load(Ordering::Relaxed) {
+                if alive == Ok(true) || self.stopping_workers.load(Ordering::Relaxed) {
                     self.feed_watchdog();
                 } else {
                     tracing::error!("worker event loop stalled; watchdog not fed");
@@ -197,7 +201,7 @@ mod tests {
                 tokio::time::sleep(LIMIT).await;
             }
         };
-        notifier.with_watchdog(workers.pulse(), some).await;
+        notifier.with_watchdog(workers.liveness(), some).await;
         let (release, released) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         workers.next().spawn(async move {
@@ -206,7 +210,7 @@ mod tests {
         });
         told.recv().unwrap();
         while sign() {}
-        notifier.with_watchdog(workers.pulse(), tokio::time::sleep(10 * LIMIT)).await;
+        notifier.with_watchdog(workers.liveness(), tokio::time::sleep(10 * LIMIT)).await;
         assert!(!sign(), "a sign of life while a worker hangs");
         drop(release);
         workers.shutdown(Duration::from_secs(5));
@@ -217,12 +221,12 @@ mod tests {
     async fn workers_that_end_at_a_stop_are_not_taken_for_hanging_ones() {
         let (notifier, theirs) = watched();
         let workers = Workers::start(2).unwrap();
-        let pulse = workers.pulse();
+        let liveness = workers.liveness();
         let sign = || theirs.recv(&mut [0; 64]).is_ok();
         notifier.stopping_workers();
         let shutdown = move || workers.shutdown(Duration::from_secs(20));
         std::thread::spawn(shutdown).join().unwrap();
-        let signs = notifier.with_watchdog(pulse, async {
+        let signs = notifier.with_watchdog(liveness, async {
             for _ in 0..2 {
                 while !sign() {
                     tokio::time::sleep(LIMIT).await;

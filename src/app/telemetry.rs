@@ -3,7 +3,7 @@
 //! Standard error is written by a thread of its own from a bounded buffer (`telemetry/queue.rs`): a reader that stops reading
 //! costs lines, which are counted, and holds up nothing. Per chunk nothing is logged above debug. What is logged can be
 //! changed while the server runs. What other crates say below info is never logged: it is made of single
-//! frames and headers, and may hold what strangers sent.
+//! frames and headers, and may hold what clients sent.
 
 mod queue;
 
@@ -78,7 +78,7 @@ pub fn last_words(text: &str) {
             queue.push(text.as_bytes());
             queue.flush(FLUSH);
         }
-        // Nobody is left to be told when standard error is gone.
+        // Standard error may be gone.
         None => drop(io::Write::write_all(&mut io::stderr(), text.as_bytes())),
     }
 }

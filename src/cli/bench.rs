@@ -9,24 +9,22 @@ mod backend;
 mod connection;
 mod dialect;
 mod load;
-mod own;
+mod own_server;
 mod plan;
 mod process;
 mod report;
 mod target;
-mod verdict;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Builder;
-
+use super::backend::BackendError;
 use super::credentials::CredentialsError;
-use super::{CliError, terminal};
+use super::{CliError, runtime, terminal};
 use crate::app::exit_at_second;
-use crate::client::{CallError, Connector, InvalidToken};
+use crate::client::{CallError, Connector};
 use crate::net::Workers;
 use backend::Backend;
 use dialect::File;
@@ -47,7 +45,9 @@ enum BenchError {
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     #[error(transparent)]
-    Token(#[from] InvalidToken),
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Arguments(#[from] CliError),
     #[error("cannot be asked for: {0}")]
     Request(#[from] hyper::http::Error),
     #[error("no answer in time")]
@@ -104,7 +104,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     let json = args.json;
     let plan = Arc::new(Plan::of(args)?);
     let failed = |error: io::Error| CliError::Failed(format!("cannot start: {error}"));
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = runtime()?;
     let workers = Workers::start(plan.client_threads).map_err(failed)?;
     let outcome =
         runtime.block_on(async { measure(&plan, &workers).await.map_err(CliError::failed) });
@@ -112,7 +112,7 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
     runtime.shutdown_background();
     let report = outcome?;
     let text = if json { report.json() } else { report.table() };
-    // Nobody is left to be told when standard output is gone.
+    // Standard output may be gone.
     let _ = writeln!(terminal::stdout(), "{text}");
     Ok(())
 }

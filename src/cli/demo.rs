@@ -86,9 +86,9 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
         backend_open: true,
         ..Settings::default()
     };
-    telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
+    telemetry::init(&settings).map_err(CliError::failed)?;
     serve::run(async move {
-        let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
+        let stop = stop_on_signal().map_err(CliError::failed)?;
         // The sockets come first: a second demo must not even look at the first one's directory.
         let sockets = Sockets::bind(&args)?;
         let ports = sockets.ports();
@@ -96,17 +96,15 @@ pub fn demo(args: DemoArgs) -> Result<(), CliError> {
             .and_then(|()| private_files::make_directory(&args.dir))
             .map_err(|error| unusable(&args.dir, &error))?;
         private_files::make_directory(&storage).map_err(|error| unusable(&storage, &error))?;
-        let names = Names::of_this_machine(&args.host)
-            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let names = Names::of_this_machine(&args.host).map_err(CliError::usage)?;
         let tls = args.dir.join("tls");
         let files = certificate::files(&tls, &names).map_err(|error| unusable(&tls, &error))?;
-        let tls = TlsReload::load(files).map_err(|error| CliError::Usage(error.to_string()))?;
+        let tls = TlsReload::load(files).map_err(CliError::usage)?;
         let (app, unhashed) = App::open(&args.dir, &storage, ports.http, ports.backend)
             .map_err(|error| unusable(&args.dir, &error))?;
 
         let backend = Socket { listener: sockets.backend, tls: None, surface: Surface::Backend };
-        let server = Server::start_on(settings, vec![backend])
-            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let server = Server::start_on(settings, vec![backend]).map_err(CliError::usage)?;
         let mut beside: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
         let listen = |listener, scheme, tls| {
             let (wire, app) = (server.wire(), Arc::clone(&app));
@@ -156,9 +154,9 @@ impl Sockets {
             loopback("--https-port", args.https_port)
         };
         let http = loopback("--http-port", args.http_port);
-        let (https, http) = (https.map_err(|e| usage(&e))?, http.map_err(|e| usage(&e))?);
+        let (https, http) = (https.map_err(CliError::usage)?, http.map_err(CliError::usage)?);
         let backend = bind("--backend-port", args.backend_port, Ipv4Addr::LOCALHOST.into());
-        Ok(Self { https, http, backend: backend.map_err(|e| usage(&e))? })
+        Ok(Self { https, http, backend: backend.map_err(CliError::usage)? })
     }
 
     fn ports(&self) -> Ports {
@@ -204,10 +202,6 @@ fn port(listener: &Listener) -> u16 {
         Address::Tcp(address) => address.port(),
         Address::Unix(_) => 0,
     }
-}
-
-fn usage(error: &io::Error) -> CliError {
-    CliError::Usage(error.to_string())
 }
 
 fn unusable(path: &Path, error: &io::Error) -> CliError {

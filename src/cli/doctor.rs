@@ -1,4 +1,4 @@
-//! `incoming doctor`: what the path to a server does to uploads, and which line mends it.
+//! `incoming doctor`: what the path to a server does to uploads, and which line fixes it.
 //!
 //! Exit codes: 0 nothing is wrong, 1 something is, 2 there is no doctor to be reached, or the command line is wrong. Only
 //! probes are sent; no ticket is needed, and nothing is stored.
@@ -7,14 +7,13 @@ mod body;
 mod probe_client;
 mod probes;
 mod sizes;
-mod window;
 
 use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{ArgumentError, CliError, Credentials, positive_size, terminal};
+use super::{ArgumentError, CliError, Credentials, positive_size, runtime, terminal};
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
 use crate::config::duration_text;
 use crate::core::units::size;
@@ -77,10 +76,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let (idle, largest) = (args.idle, args.largest);
     let examination =
         Examination { client, base: base(&path).to_owned(), origin, idle, largest, tell };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let seen = runtime.block_on(examination.observe());
     let seen = seen.map_err(|why| CliError::Usage(format!("cannot examine the path: {why}")))?;
     let Findings { findings } = Findings::of(&seen);
@@ -90,8 +86,8 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     } else {
         Ok(text(&findings, &seen))
     };
-    let said = said.map_err(|error| CliError::Failed(error.to_string()))?;
-    // Nobody is left to be told when standard output is gone.
+    let said = said.map_err(CliError::failed)?;
+    // Standard output may be gone.
     let _ = terminal::stdout().write_all(said.as_bytes());
     match findings.len() {
         0 => Ok(()),

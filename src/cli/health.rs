@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::uploads::Client;
-use super::{CliError, Credentials, local_server, print};
-use crate::config::{Layers, RawSettings, Settings};
+use super::backend::BackendClient;
+use super::{CliError, Credentials, local_server, print, runtime, server_settings};
 
-/// A check that waits longer says nothing that a restart could mend sooner.
+/// A check that waits longer says nothing that a restart could fix sooner.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// An answer has some hundred characters; of one that is longer, and not this server's, the beginning is shown.
@@ -36,14 +35,10 @@ pub struct HealthArgs {
 /// # Errors
 /// The server does not answer within 5 s, or is not well; the configuration or the address is wrong.
 pub fn health(args: HealthArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(RawSettings::default(), args.config, std::env::vars_os())?;
-    let settings = Settings::read(&layers)?;
+    let (layers, settings) = server_settings(args.config)?;
     let endpoint = local_server::backend(args.backend.as_deref(), &layers, &settings)?;
-    let client = Client::new(endpoint, None, &args.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let client = BackendClient::new(endpoint, None, &args.tls)?;
+    let runtime = runtime()?;
     let path = if args.ready { "/readyz" } else { "/healthz" };
     let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, client.text(path)).await });
     match asked {

@@ -106,14 +106,12 @@ mod tests {
 
     #[test]
     fn backends_of_settings() {
-        use crate::tls::CertificateFiles;
         let check = |listen: &str, expected: Option<&str>| {
             let backend_listen = listen.parse().unwrap();
-            let tls = Some(CertificateFiles { cert: "c".into(), key: "k".into() });
             let plain = Settings { backend_listen, ..Settings::default() };
             let found = of_settings(&plain).map(|endpoint| endpoint.to_string());
             assert_eq!(found.ok().as_deref(), expected, "{listen}");
-            let found = of_settings(&Settings { backend_tls: tls, ..plain });
+            let found = of_settings(&Settings { backend_tls_cert: Some("c".into()), ..plain });
             assert!(found.is_ok_and(|endpoint| endpoint.tls) || expected.is_none());
         };
         check("127.0.0.1:4001", Some("http://127.0.0.1:4001"));

@@ -40,7 +40,7 @@ pub fn man(args: &ManArgs) -> Result<(), CliError> {
             .find_subcommand(name)
             .ok_or_else(|| CliError::Usage(format!("there is no command {typed:?}")))?;
     }
-    let page = page(command).map_err(|error| CliError::Failed(error.to_string()))?;
+    let page = page(command).map_err(CliError::failed)?;
     printed(terminal::data(&page))
 }
 

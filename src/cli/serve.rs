@@ -35,19 +35,18 @@ pub struct ServeArgs {
 /// The configuration is wrong, or the server could not start.
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     // Before any thread: it changes the environment.
-    let inherited = Inherited::take().map_err(|error| CliError::Usage(error.to_string()))?;
+    let inherited = Inherited::take().map_err(CliError::usage)?;
     let settings = config::load(args.settings.clone(), args.config.clone())?;
-    telemetry::init(&settings).map_err(|error| CliError::Failed(error.to_string()))?;
+    telemetry::init(&settings).map_err(CliError::failed)?;
     telemetry::log_panics();
     run(async move {
-        let stop = stop_on_signal().map_err(|error| CliError::Failed(error.to_string()))?;
+        let stop = stop_on_signal().map_err(CliError::failed)?;
         let free = wait_for_storage(&settings.storage_dir, settings.lock_wait);
         if stop.run_until_cancelled(free).await.is_none() {
             return Ok(());
         }
         // What cannot be opened or bound is a matter of settings.
-        let server = Server::start_with(settings, inherited)
-            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let server = Server::start_with(settings, inherited).map_err(CliError::usage)?;
         let server = server
             .with_notifier(Notifier::from_env())
             .reloading_by(Arc::new(move || reload(&args)));
@@ -71,7 +70,7 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
     let layers = Layers::gather(args.settings, args.config, std::env::vars_os())?;
     let settings = Settings::check(&layers, StorageDirectory::DryRun)?;
     if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
-        // Who does not read it loses nothing but the advice.
+        // An error here loses nothing but the advice.
         let _ = writeln!(
             terminal::stderr(),
             "incoming: warning: trusted_proxies = {networks} includes untrusted networks: clients can spoof their address \

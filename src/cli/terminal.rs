@@ -42,7 +42,7 @@ pub(super) fn data(bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a line over the one before, for people who watch.
 pub(super) fn over(line: &str) {
-    // Nobody is left to be told when standard error is gone.
+    // Standard error may be gone.
     let _ = write!(io::stderr(), "\r{}\x1b[K", text(line));
 }
 

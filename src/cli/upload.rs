@@ -4,26 +4,26 @@
 //! that was broken off is remembered (`client/resume_state.rs`): the same command goes on from what the server has,
 //! and only with the same file.
 
-mod args;
 mod jobs;
-mod rate;
 mod reporter;
 mod run;
 mod ticket;
 
 use std::cell::{Cell, RefCell};
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use clap::ArgGroup;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::args::UploadArgs;
 use self::jobs::{Jobs, jobs};
 use self::reporter::Form;
 use self::run::{Outcome, Run};
-use super::CliError;
+use super::{CliError, Credentials, positive_size, runtime};
 use crate::app::exit_at_second;
-use crate::client::Pace;
+use crate::client::TransferOptions;
+use crate::config::{Secret, duration_text};
 use crate::core::units;
 
 /// Uploads the files one after the other, each with several chunks in flight.
@@ -53,16 +53,13 @@ pub fn upload(args: &UploadArgs) -> Result<(), CliError> {
     let UploadArgs { chunk_size, parallel, retry_for, .. } = *args;
     let run = Run {
         source,
-        pace: Pace { chunk_size, parallel, retry_for },
+        options: TransferOptions { chunk_size, parallel, retry_for },
         restart_changed: args.restart_changed,
         form: if args.json { Form::Json } else { Form::Lines },
         sent: Cell::new(0),
         now: RefCell::new(None),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         let stop = stopped()?;
         tokio::select! {
@@ -154,6 +151,68 @@ fn last_words(run: &Run) -> String {
     format!("{}: stopped at {} %; {how}", now.name, now.percent)
 }
 
+/// What to upload, and where to.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(group(ArgGroup::new("target").required(true).args(["url", "backend"])))]
+#[allow(clippy::struct_excessive_bools)]
+pub struct UploadArgs {
+    /// Files to upload; a folder stands for all files below it, each with its own ticket
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Upload URL of a ticket, as the web app hands it out; for one FILE. It is a secret, and other local users can
+    /// see flags: `-` reads it from standard input
+    #[arg(long, value_name = "UPLOAD_URL")]
+    pub url: Option<String>,
+    /// Backend listener (http(s)://host:port or unix:/path) to get a ticket from for each FILE
+    #[arg(long, value_name = "URL", requires = "signal_finish_url")]
+    pub backend: Option<String>,
+    /// URL that the server calls when it has the whole file (signalFinishURL)
+    #[arg(long, value_name = "URL", requires = "backend")]
+    pub signal_finish_url: Option<String>,
+    /// backendSecret of the tickets, repeated in that call; a different one starts new uploads. Other local users can
+    /// see flags: prefer --secret-file
+    #[arg(long, requires = "backend")]
+    pub secret: Option<Secret>,
+    /// File with the backendSecret, or - for standard input
+    #[arg(long, value_name = "PATH", requires = "backend", conflicts_with = "secret")]
+    pub secret_file: Option<PathBuf>,
+    /// Public listener, which receives the bytes [default: host of --backend and port of the setting `listen`]
+    #[arg(long, value_name = "URL", requires = "backend")]
+    pub public: Option<String>,
+    /// Token of the backend listener. Other local users can see flags: prefer --token-file or
+    /// INCOMING_BACKEND_TOKEN [default: backend_token of the settings]
+    #[arg(long, value_name = "TOKEN", requires = "backend")]
+    pub token: Option<Secret>,
+    /// File with the token of the backend listener, or - for standard input
+    #[arg(long, value_name = "PATH", requires = "backend", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Bytes per chunk, such as 8MiB [default: as the server suggests]
+    #[arg(long, value_name = "SIZE", value_parser = positive_size)]
+    pub chunk_size: Option<u64>,
+    /// Chunks in flight, 1 to 64 [default: as the server suggests]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: Option<u32>,
+    /// Use HTTP/2: over TLS by ALPN, over plain HTTP with prior knowledge
+    #[arg(long)]
+    pub http2: bool,
+    /// Give up a file after this long without progress, such as 1h; waiting for the web app once all bytes are on the
+    /// server does not count [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
+    pub retry_for: Option<Duration>,
+    /// If a file has changed since its upload began, cancel that upload and start over
+    #[arg(long, requires = "backend")]
+    pub restart_changed: bool,
+    /// Cancel the unfinished uploads of these files instead of uploading
+    #[arg(long, conflicts_with_all = ["restart_changed", "chunk_size", "parallel"])]
+    pub cancel: bool,
+    /// Print one JSON object a line for each event, and a summary at the end
+    #[arg(long)]
+    pub json: bool,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: Credentials,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +222,7 @@ mod tests {
         assert!(conclusion(&[]).is_ok());
         let told = |failed: &[&str]| {
             let failed: Vec<_> = failed.iter().map(|line| (*line).to_owned()).collect();
-            conclusion(&failed).unwrap_err().told()
+            conclusion(&failed).unwrap_err().shown()
         };
         assert_eq!(told(&["a: gone"]), "incoming: a: gone\n");
         assert_eq!(told(&["a: gone", "b: no"]), "incoming: a: gone\nincoming: b: no\n");

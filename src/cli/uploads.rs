@@ -5,7 +5,6 @@
 //! and keys are not opened, and the storage directory is not touched: this command may run as another
 //! user.
 
-mod client;
 mod short;
 mod show;
 
@@ -16,15 +15,17 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::client::BackendError;
-pub(super) use self::client::Client;
 pub(super) use self::short::{IdError, is_beginning, only};
-use super::{CliError, Credentials, local_server, secret, terminal};
-use crate::config::{Layers, RawSettings, Secret, Settings};
+use super::backend::{BackendClient, BackendError, segment};
+use super::{CliError, Credentials, credentials, local_server, runtime, server_settings, terminal};
+use crate::config::Secret;
 
 /// Uploads asked for in one call. A page is some tens of kilobytes, and a server with its hundred
 /// thousand uploads is listed in a few hundred calls.
 const PAGE: u32 = 200;
+
+/// What is usually wrong when a call about one upload is forbidden.
+const SECRET: &str = " (--secret-file gives the ticket's backendSecret, where it has one)";
 
 /// Where the server is, and what to ask it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -102,17 +103,13 @@ pub enum UploadsCommand {
 /// # Errors
 /// The configuration or the address is wrong; the server cannot be reached or refuses.
 pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(RawSettings::default(), args.config.clone(), std::env::vars_os())?;
-    let settings = Settings::read(&layers)?;
+    let (layers, settings) = server_settings(args.config)?;
     let endpoint = local_server::backend(args.backend.as_deref(), &layers, &settings)?;
-    let token = secret::given(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
+    let token = credentials::secret(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
     let token = token.or(settings.backend_token);
     let command = with_secret(args.command)?;
-    let client = Client::new(endpoint, token.as_ref(), &args.tls)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    let client = BackendClient::new(endpoint, token.as_ref(), &args.tls)?;
+    let runtime = runtime()?;
     let form = if args.json { Form::Json } else { Form::Table };
     match runtime.block_on(run(&client, command, form, &mut terminal::stdout())) {
         // The reader of the output has seen enough (`| head`).
@@ -124,7 +121,7 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
 /// The command with its secret in place of the file that holds it.
 fn with_secret(command: UploadsCommand) -> Result<UploadsCommand, CliError> {
     let given = |secret: Option<Secret>, file: Option<PathBuf>| {
-        secret::given(secret.as_ref(), "secret-file", file.as_deref())
+        credentials::secret(secret.as_ref(), "secret-file", file.as_deref())
     };
     Ok(match command {
         UploadsCommand::Cancel { id, secret, secret_file } => {
@@ -159,7 +156,7 @@ enum UploadsError {
 
 /// One command. Dropping it drops the call in flight; the server may still have carried it out.
 async fn run(
-    client: &Client,
+    client: &BackendClient,
     command: UploadsCommand,
     form: Form,
     out: &mut impl Write,
@@ -168,7 +165,7 @@ async fn run(
         UploadsCommand::List { state, limit } => list(client, state, limit, form, out).await,
         UploadsCommand::Show { id } => {
             let id = short::whole(client, &id).await?;
-            let path = format!("/incoming/backend/uploads/{}", client::segment(&id));
+            let path = format!("/incoming/backend/uploads/{}", segment(&id));
             let upload: Value = client.read(&path).await?;
             match form {
                 Form::Json => {
@@ -188,7 +185,7 @@ async fn run(
 }
 
 async fn act(
-    client: &Client,
+    client: &BackendClient,
     call: &str,
     id: &str,
     secret: Option<&Secret>,
@@ -199,7 +196,10 @@ async fn act(
     let path = format!("/incoming/backend/{call}");
     let secret = secret.map_or("", Secret::expose);
     let fields = [("id", id), ("backendSecret", secret)];
-    client.act(&path, &fields).await?;
+    client.post(&path, &fields).await.map_err(|error| match error {
+        BackendError::Forbidden(why) => BackendError::Forbidden(format!("{why}{SECRET}")),
+        error => error,
+    })?;
     match form {
         Form::Json => writeln!(out, "{}", serde_json::json!({ "id": id, "ok": true }))?,
         Form::Table => writeln!(out, "ok")?,
@@ -217,7 +217,7 @@ struct Page {
 /// Page after page, printed as they come. The end is a page without `next`; a `next` that does not come
 /// behind the one before is an error, so a confused server cannot keep this going in a circle.
 async fn list(
-    client: &Client,
+    client: &BackendClient,
     state: Option<String>,
     limit: Option<u32>,
     form: Form,

@@ -5,7 +5,6 @@
 
 mod examine;
 mod finding;
-mod report;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,11 +13,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::examine::{Depth, StoredUploads};
-use self::finding::{Finding, Kind};
-use self::report::Report;
+use self::finding::{Finding, Kind, Report};
 use super::uploads::{IdError, is_beginning, only};
-use super::{CliError, print, terminal};
-use crate::config::{Layers, RawSettings, Settings};
+use super::{CliError, print, server_settings, terminal};
 use crate::core::id::TicketId;
 use crate::core::units;
 use crate::storage::local::files::Files;
@@ -50,8 +47,7 @@ pub struct VerifyArgs {
 /// Something is damaged (exit code 1); the directory cannot be read, or the command line is wrong
 /// (exit code 2).
 pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(RawSettings::default(), args.config.clone(), std::env::vars_os())?;
-    let settings = Settings::read(&layers)?;
+    let (_, settings) = server_settings(args.config.clone())?;
     let dir = args.storage_dir.as_ref().unwrap_or(&settings.storage_dir);
     let shown = terminal::path(dir);
     let cannot = |error: std::io::Error| CliError::Usage(format!("{shown}: {error}"));

@@ -1,4 +1,4 @@
-//! One listener, and requests to it over a pool of connections.
+//! One listener, and requests to it over a pool of connections; what it answered, and a refusal in one line.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,19 +9,17 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, HeaderValue, InvalidHeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
 
-use super::answer::Answer;
-use super::connect::{ConnectError, Connector, Offer};
-use super::connection::{absolute, host};
+use super::connect::{ConnectError, Connector, Offer, absolute, host};
 use super::endpoint::Endpoint;
-use super::error::{CallError, broke, cause, lost};
-use super::sniffer::ProtocolSniffer;
+use super::error::{CallError, ProtocolSniffer, broke, cause, lost};
 use crate::config::Secret;
-use crate::core::units;
+use crate::core::{escape, units};
 
 /// How long nothing may move before a request is given up. The longest silence that means no harm is
 /// a server's that syncs a chunk to a busy disk.
@@ -250,4 +248,105 @@ pub(crate) fn bearer(token: &Secret) -> Result<HeaderValue, InvalidToken> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) location: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    detail: Option<String>,
+    title: Option<String>,
+}
+
+/// A refusal as one line: problem+json's detail, the title of a page, or the text itself; and what is
+/// usually wrong then.
+pub(crate) fn refusal(answer: &Answer) -> String {
+    let status = answer.status;
+    if let Some(url) = answer.location.as_deref().filter(|_| status.is_redirection()) {
+        return format!("{status}: moved to {}: use that address", escape::excerpt(url));
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    let problem: Option<Problem> = serde_json::from_slice(&answer.body).ok();
+    let said = problem
+        .and_then(|problem| problem.detail.filter(|detail| !detail.is_empty()).or(problem.title));
+    let said = said.or_else(|| title(&text));
+    let said = said.unwrap_or_else(|| text.trim().lines().next().unwrap_or_default().to_owned());
+    let hint = match status {
+        StatusCode::UNAUTHORIZED => " (token: --token-file or INCOMING_BACKEND_TOKEN)",
+        StatusCode::REQUEST_TIMEOUT => "",
+        _ if text.contains("plain HTTP request was sent to HTTPS port") => {
+            " (did you mean https://?)"
+        }
+        _ => "",
+    };
+    format!("{status}: {}{hint}", escape::excerpt(&said))
+}
+
+/// Whether this client, or who is not in on a secret, may not do that.
+pub(crate) fn is_forbidden(answer: &Answer) -> bool {
+    answer.status == StatusCode::FORBIDDEN
+}
+
+/// The title of an HTML page, as proxies answer with.
+fn title(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(text[start..end].trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, location: Option<&str>, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: None,
+            location: location.map(str::to_owned),
+            body: body.to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn refusals_are_one_line() {
+        let check = |status: u16, body: &str, line: &str| {
+            assert_eq!(refusal(&answer(status, None, body)), line);
+        };
+        check(
+            412,
+            r#"{"title":"wrong state","detail":"handover has begun"}"#,
+            "412 Precondition Failed: handover has begun",
+        );
+        check(404, r#"{"title":"unknown"}"#, "404 Not Found: unknown");
+        check(400, "id = \u{1b}x: unknown\nmore", "400 Bad Request: id = \\u{1b}x: unknown");
+        check(
+            401,
+            r#"{"title":"forbidden","detail":""}"#,
+            "401 Unauthorized: forbidden (token: --token-file or INCOMING_BACKEND_TOKEN)",
+        );
+        check(
+            502,
+            "<html>\n<head><TITLE>502 Bad\u{202e} Gateway</TITLE>",
+            "502 Bad Gateway: 502 Bad\\u{202e} Gateway",
+        );
+        check(
+            400,
+            "<html><title>400 The plain HTTP request was sent to HTTPS port</title>",
+            "400 Bad Request: 400 The plain HTTP request was sent to HTTPS port (did you mean https://?)",
+        );
+        check(502, "", "502 Bad Gateway: ");
+        let moved = answer(301, Some("https://a/u"), "<title>Moved</title>");
+        assert_eq!(
+            refusal(&moved),
+            "301 Moved Permanently: moved to https://a/u: use that address"
+        );
+    }
 }

@@ -347,7 +347,7 @@ mod tests {
         assert!(!paths[1].exists() && paths[2].exists());
     }
 
-    /// Whatever happens amid a write, what was remembered is there, and a program that is killed holds nobody off.
+    /// Whatever happens during a write, what was remembered is there, and a program that is killed holds nobody off.
     #[test]
     fn a_write_that_fails_leaves_what_was_remembered() {
         let home = tempfile::tempdir().unwrap();

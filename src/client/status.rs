@@ -7,13 +7,14 @@ use std::fmt;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::answer::{Answer, refusal};
+use super::call::{Answer, refusal};
 use super::error::CallError;
 use crate::core::escape;
 use crate::core::extent::{Extent, ExtentSet};
+use crate::core::state::StateName;
 
 /// Chunks in flight that a server may suggest, as on the command line: each holds a connection and two blocks.
 const MOST_AHEAD: u64 = 64;
@@ -28,7 +29,8 @@ const MOST_RANGES: usize = 16 << 10;
 /// The status object.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Status {
-    pub(crate) state: State,
+    #[serde(deserialize_with = "state")]
+    pub(crate) state: StateName,
     #[serde(deserialize_with = "ranges")]
     received: Vec<[u64; 2]>,
     chunk_size: u64,
@@ -45,18 +47,6 @@ pub(crate) struct Verified {
     #[serde(flatten)]
     pub(crate) status: Status,
     pub(crate) verified: Vec<Option<bool>>,
-}
-
-/// Where an upload stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    New,
-    Uploading,
-    HandingOver,
-    Finished,
-    Cancelled,
-    Failed,
 }
 
 /// Why a request about an upload did not do what it should.
@@ -134,8 +124,13 @@ impl Status {
 
     /// Whether it takes bytes.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::New | State::Uploading)
+        matches!(self.state, StateName::New | StateName::Uploading)
     }
+}
+
+fn state<'de, D: Deserializer<'de>>(from: D) -> Result<StateName, D::Error> {
+    let word = String::deserialize(from)?;
+    StateName::of_word(&word).ok_or_else(|| D::Error::custom("unknown state"))
 }
 
 /// The first ranges, in order of their beginning; the others are read and let go.
@@ -221,7 +216,7 @@ mod tests {
     #[test]
     fn statuses() {
         let status = of_answer(&answer(200, UPLOAD, None)).unwrap();
-        assert_eq!(status.state, State::Cancelled);
+        assert_eq!(status.state, StateName::Cancelled);
         assert_eq!(status.received(10).bytes(), 4);
         assert_eq!(status.received(5).bytes(), 3);
         assert_eq!(status.received(0).bytes(), 0);
@@ -230,7 +225,7 @@ mod tests {
         let asked = UPLOAD.replacen('{', r#"{"digest":"sha-256","#, 1);
         assert!(of_answer(&answer(200, &asked, None)).unwrap().wants_digests());
         let over = format!(r#"{{"code":"upload-over","upload":{UPLOAD}}}"#);
-        assert_eq!(of_answer(&answer(410, &over, None)).unwrap().state, State::Cancelled);
+        assert_eq!(of_answer(&answer(410, &over, None)).unwrap().state, StateName::Cancelled);
         let verified = UPLOAD.replacen('{', r#"{"verified":[true,false,null],"#, 1);
         let verified: Verified = read(&answer(200, &verified, None)).unwrap();
         assert_eq!(verified.verified, [Some(true), Some(false), None]);

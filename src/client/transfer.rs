@@ -16,9 +16,10 @@ use super::compare::{self, Coverage};
 use super::error::{CallError, TransferError};
 use super::identity::FileError;
 use super::retry::Backoff;
-use super::status::{RequestError, State, Status};
+use super::status::{RequestError, Status};
 use super::upload::{Digests, POLL, Upload, next_chunk};
 use crate::core::extent::{Extent, ExtentSet};
+use crate::core::state::StateName;
 use crate::core::units;
 
 /// What moved is looked at so often.
@@ -34,7 +35,7 @@ const SUPERSEDED: u32 = 3;
 
 /// As asked for on the command line; else the server's suggestions hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct TransferOptions {
     /// Bytes per chunk.
     pub(crate) chunk_size: Option<u64>,
     /// Chunks in flight.
@@ -66,7 +67,7 @@ pub(crate) struct Transfer<'a> {
     upload: Arc<Upload>,
     length: u64,
     observer: &'a dyn Observer,
-    pace: Pace,
+    options: TransferOptions,
     /// Acknowledged, as far as answers have said.
     known: ExtentSet,
     /// Taken for the file's bytes, and not compared again but by the last comparison: sent by this run and
@@ -85,17 +86,21 @@ pub(crate) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    pub(crate) fn new(upload: Upload, observer: &'a dyn Observer, pace: Pace) -> Self {
+    pub(crate) fn new(
+        upload: Upload,
+        observer: &'a dyn Observer,
+        options: TransferOptions,
+    ) -> Self {
         Self {
             length: upload.source.stat.size,
             upload: Arc::new(upload),
             observer,
-            pace,
+            options,
             known: ExtentSet::new(),
             sure: ExtentSet::new(),
             under_way: Vec::new(),
             sending: JoinSet::new(),
-            backoff: Backoff::new(pace.retry_for),
+            backoff: Backoff::new(options.retry_for),
             ceiling: u64::MAX,
             parallel: 1,
             superseded: 0,
@@ -108,7 +113,7 @@ impl<'a> Transfer<'a> {
     /// Cancel: chunks under way break off; what was acknowledged stays.
     pub(crate) async fn send(&mut self, mut status: Status) -> Result<Status, TransferError> {
         self.known = status.received(self.length);
-        let asked = self.pace.parallel.map(|count| usize::try_from(count).unwrap_or(1).max(1));
+        let asked = self.options.parallel.map(|count| usize::try_from(count).unwrap_or(1).max(1));
         self.parallel = asked.unwrap_or_else(|| status.send_ahead());
         self.observer.sending_from(self.known.bytes());
         let mut tick = tokio::time::interval(TICK);
@@ -375,15 +380,15 @@ impl<'a> Transfer<'a> {
                 None => TransferError::Terminal(word.into()),
             };
             match status.state {
-                State::Finished => return Ok(()),
-                State::Cancelled => return Err(why("cancelled")),
-                State::Failed => return Err(why("failed")),
-                State::New | State::Uploading => {
+                StateName::Finished => return Ok(()),
+                StateName::Cancelled => return Err(why("cancelled")),
+                StateName::Failed => return Err(why("failed")),
+                StateName::New | StateName::Uploading => {
                     return Err(TransferError::Resumable(
                         "the server lost bytes that it had acknowledged".into(),
                     ));
                 }
-                State::HandingOver => {
+                StateName::HandingOver => {
                     self.observer.handing_over(reason.as_deref());
                     // A slow web app has its time before anything is said of it.
                     if reason.is_some() || looks > 1 {
@@ -396,7 +401,7 @@ impl<'a> Transfer<'a> {
             let query = format!("wait={}&state=handing_over", patience.as_secs());
             let asked = tokio::time::Instant::now();
             status = self.ask(&Method::GET, &query, "").await?;
-            if status.state == State::HandingOver {
+            if status.state == StateName::HandingOver {
                 // A server that does not wait is not asked all the time.
                 tokio::time::sleep_until(asked + LEAST_WAIT).await;
             }
@@ -439,7 +444,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn chunk_bytes(&self, status: &Status) -> u64 {
-        let wanted = self.pace.chunk_size.unwrap_or_else(|| status.chunk_bytes());
+        let wanted = self.options.chunk_size.unwrap_or_else(|| status.chunk_bytes());
         wanted.min(status.most_chunk_bytes()).min(self.ceiling).max(1)
     }
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use strsim::levenshtein;
 
+use super::setting::{flag, variable};
+use super::table::TABLE;
+
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -28,16 +31,6 @@ impl Origin {
             Self::Default => "default".to_owned(),
         }
     }
-}
-
-/// The flag of a key: `--backend-listen`.
-pub(super) fn flag(key: &str) -> String {
-    format!("--{}", key.replace('_', "-"))
-}
-
-/// The environment variable of a key: `INCOMING_BACKEND_LISTEN`.
-pub(super) fn variable(key: &str) -> String {
-    format!("INCOMING_{}", key.to_uppercase())
 }
 
 /// Why a configuration cannot be used. Shown as one line for each mistake, which names the key, the value, where it
@@ -77,6 +70,19 @@ pub enum ConfigError {
     Several(Vec<Self>),
 }
 
+impl ConfigError {
+    /// The error for an unknown key or variable, with the nearest of the known ones.
+    pub(super) fn unknown(
+        key: String,
+        origin: Origin,
+        known: impl Iterator<Item = String>,
+    ) -> Self {
+        let known: Vec<String> = known.collect();
+        let nearest = nearest(&key, known.iter().map(String::as_str)).map(str::to_owned);
+        Self::Unknown { key, origin, nearest }
+    }
+}
+
 /// What is wrong so far: who has made several mistakes learns of all of them at once.
 #[derive(Debug, Default, Clone)]
 pub(super) struct ConfigErrors(Vec<ConfigError>);
@@ -103,6 +109,17 @@ impl ConfigErrors {
             ConfigError::Unknown { nearest: None, .. } | ConfigError::File { .. } => true,
             ConfigError::Several(errors) => Self(errors.clone()).concern(key),
         })
+    }
+
+    /// Puts errors about values in the order of the table, after all others.
+    pub(super) fn sort(&mut self) {
+        let position = |key| TABLE.iter().position(|setting| setting.key == key);
+        self.0.sort_by_key(|error| match error {
+            ConfigError::Impossible { key, .. } => position(*key),
+            ConfigError::Unknown { .. } | ConfigError::File { .. } | ConfigError::Several(_) => {
+                None
+            }
+        });
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -156,10 +173,7 @@ impl std::error::Error for ConfigError {}
 
 /// The known word nearest to a mistyped one, by edit distance, the first of several; `None` where
 /// most of its letters would have to change.
-pub(super) fn nearest<'a>(
-    typed: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let nearest = known.into_iter().min_by_key(|word| levenshtein(typed, word))?;
     (levenshtein(typed, nearest) * 2 < nearest.chars().count()).then_some(nearest)
 }

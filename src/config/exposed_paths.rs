@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::layers::Layers;
-use super::settings::{ExposedPath, Settings};
+use super::table::Settings;
+use super::types::ExposedPath;
 use crate::storage::local::private_dir::{self, Foreign};
 
 /// The exposed ones among the files that these settings name, and the settings file. Blocks. What cannot be
@@ -24,8 +25,8 @@ pub(super) fn exposed_paths(settings: &Settings, layers: &Layers) -> Vec<Exposed
             readable("config", path, "contains a secret", &mut found);
         }
     }
-    let keys = settings.tls.iter().map(|tls| ("tls_key", &tls.key));
-    let backend = settings.backend_tls.iter().map(|tls| ("backend_tls_key", &tls.key));
+    let keys = settings.tls_key.iter().map(|key| ("tls_key", key));
+    let backend = settings.backend_tls_key.iter().map(|key| ("backend_tls_key", key));
     for (setting, path) in keys.chain(backend) {
         replaceable(setting, path, "could put another key there", &mut found);
         readable(setting, path, "contains a private key", &mut found);
@@ -34,8 +35,8 @@ pub(super) fn exposed_paths(settings: &Settings, layers: &Layers) -> Vec<Exposed
         let changed = "could name a CA whose clients may call the backend API";
         replaceable("backend_tls_client_ca", path, changed, &mut found);
     }
-    if !settings.acme.domains.is_empty() {
-        above("acme_cache", &settings.acme.cache, "could put other keys there", &mut found);
+    if !settings.acme_domains.is_empty() {
+        above("acme_cache", &settings.acme_cache, "could put other keys there", &mut found);
     }
     let dir = &settings.storage_dir;
     above("storage_dir", dir, "could put another directory in its place", &mut found);
@@ -131,7 +132,6 @@ mod tests {
 
     use super::*;
     use crate::config::{RawSettings, StorageDirectory};
-    use crate::tls::CertificateFiles;
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -195,9 +195,9 @@ mod tests {
         let home = home();
         let (key, dir) = (home.path().join("key with space.pem"), home.path().join("private"));
         let settings = |key: &Path| {
-            let files = CertificateFiles { cert: "c".into(), key: key.to_owned() };
             let storage_dir = home.path().join("data");
-            Settings { tls: vec![files], storage_dir, ..Settings::default() }
+            let (tls_cert, tls_key) = (vec!["c".into()], vec![key.to_owned()]);
+            Settings { tls_cert, tls_key, storage_dir, ..Settings::default() }
         };
         let check = |key: &Path, parts: &[&str]| {
             let found = exposed_paths(&settings(key), &Layers::default());

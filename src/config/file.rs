@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use serde::Deserialize;
-
-use super::error::{ConfigError, ConfigErrors, Origin, nearest};
-use super::raw_settings::{RawSettings, keys};
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::raw::Raw;
+use super::raw_settings::RawSettings;
+use super::table::{TABLE, setting_of};
 
 /// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
 /// for a path that names a device or somebody's upload.
@@ -42,38 +42,23 @@ pub(super) fn from_text(
         let what = text.lines().nth(line).and_then(unquoted).unwrap_or(what);
         wrong(path, origin, format!("line {}: {what}", line + 1))
     };
-    let mut table: toml::Table = toml::from_str(text).map_err(malformed)?;
-    let (keys, mut found) = (keys(), ConfigErrors::default());
-    let unknown: Vec<String> = table.keys().filter(|key| !keys.contains(key)).cloned().collect();
-    for key in unknown {
-        let is_table = table.remove(&key).is_some_and(|value| value.is_table());
-        found.note::<()>(Err(if is_table {
+    let table: toml::Table = toml::from_str(text).map_err(malformed)?;
+    let (mut layer, mut found) = (RawSettings::default(), ConfigErrors::default());
+    for (key, value) in table {
+        if let Some(setting) = setting_of(&key) {
+            layer.set(setting, Raw::from(value));
+        } else if value.is_table() {
             let key = key.escape_debug();
             let reason = format!("[{key}]: there are no tables, all settings are at the top level");
-            wrong(path, origin, reason)
+            found.note::<()>(Err(wrong(path, origin, reason)));
         } else {
-            let nearest = nearest(&key, keys.iter().map(String::as_str)).map(str::to_owned);
-            ConfigError::Unknown { key, origin: Origin::File(path.to_owned()), nearest }
-        }));
-    }
-    // The one key that does not take whatever was written, so that it is never kept beside a secret.
-    for key in SECRETS {
-        if table.get(key).is_none_or(toml::Value::is_str) {
-            continue;
+            let from = Origin::File(path.to_owned());
+            let known = TABLE.iter().map(|setting| setting.key.to_owned());
+            found.note::<()>(Err(ConfigError::unknown(key, from, known)));
         }
-        table.remove(key);
-        found.note::<()>(Err(ConfigError::Impossible {
-            key,
-            origin: Origin::File(path.to_owned()),
-            value: "(not shown)".into(),
-            right: "a secret must be a string in quotes".into(),
-        }));
     }
-    Ok((RawSettings::deserialize(table).map_err(malformed)?, found))
+    Ok((layer, found))
 }
-
-/// The keys whose values are secrets.
-const SECRETS: [&str; 2] = ["backend_token", "create_secret"];
 
 fn wrong(path: &Path, origin: &Origin, reason: String) -> ConfigError {
     ConfigError::File { path: path.to_owned(), origin: origin.clone(), reason }
@@ -87,7 +72,7 @@ fn unquoted(line: &str) -> Option<String> {
     let unclosed = value.starts_with('[') && !value.contains(']');
     let bare = !value.is_empty() && !value.contains(['"', '\'']) && !unclosed;
     let no_value = || toml::from_str::<toml::Table>(&format!("key = {value}")).is_err();
-    (bare && keys().iter().any(|known| known == key) && no_value())
+    (bare && setting_of(key).is_some() && no_value())
         .then(|| format!("text needs quotes: {key} = \"...\""))
 }
 

@@ -1,11 +1,12 @@
 //! Fuzz targets of the configuration: single values, and whole files.
 
 use super::ConfigError;
-use super::effective;
+use super::kind;
 use super::layers::Layers;
 use super::parse;
 use super::raw::Raw;
-use super::settings::{CallbackRule, Settings};
+use super::table::Settings;
+use super::types::CallbackRule;
 use crate::core::fuzzing::Source;
 use crate::net::Address;
 use std::time::Duration;
@@ -20,30 +21,26 @@ pub fn value(data: &[u8]) {
     };
     if let Ok(bytes) = parse::size(&raw) {
         assert!(i64::try_from(bytes).is_ok(), "{raw:?}");
-        assert_eq!(parse::size(&Raw::Text(effective::size(bytes))), Ok(bytes), "{raw:?}");
+        assert_eq!(parse::size(&Raw::Text(kind::size(bytes))), Ok(bytes), "{raw:?}");
         assert_eq!(parse::rate(&raw), Ok(bytes), "{raw:?}");
         assert_eq!(parse::limit(&raw).ok().flatten(), (bytes > 0).then_some(bytes), "{raw:?}");
     }
     let _ = parse::rate(&raw);
     if let Ok(time) = parse::duration(&raw) {
         assert!(time <= Duration::from_secs(100 * 366 * 24 * 60 * 60), "{raw:?}");
-        let shown = effective::duration(time);
+        let shown = kind::duration(time);
         assert_eq!(parse::duration(&Raw::Text(shown)), Ok(time), "{raw:?}");
         assert_eq!(parse::positive_duration(&raw).is_ok(), !time.is_zero(), "{raw:?}");
     }
-    if let Ok(mode) = parse::mode(0o600)(&raw) {
+    if let Ok(mode) = parse::mode::<0o600>(&raw) {
         assert!(mode <= 0o777 && mode & 0o600 == 0o600, "{raw:?}");
     }
-    if let Ok(count) = parse::count::<u32>(1, 64)(&raw) {
+    if let Ok(count) = parse::count::<u32, 1, 64>(&raw) {
         assert!((1..=64).contains(&count), "{raw:?}");
     }
-    let _ = (parse::flag(&raw), parse::ack(&raw), parse::log_format(&raw), parse::name(&raw));
-    let _ = parse::log_filter(&raw);
-    if let Ok(host) = parse::host_port(&raw) {
-        assert_eq!(parse::host_port(&Raw::Text(host.to_string())), Ok(host), "{raw:?}");
-    }
-    if let Ok(text) = parse::text(&raw) {
-        text_value(&text);
+    let _ = (parse::flag(&raw), parse::name(&raw), parse::workers(&raw), parse::secret(&raw));
+    if let Raw::Text(text) = &raw {
+        text_value(text);
     }
     let shown = raw.to_string();
     assert!(!shown.contains(|c: char| c.is_control()) && shown.len() < 2_000, "{shown:?}");
@@ -51,6 +48,10 @@ pub fn value(data: &[u8]) {
 
 /// One text, as the keys read it whose values have a form of their own.
 fn text_value(text: &str) {
+    let _ = (parse::ack(text), parse::log_format(text), parse::log_filter(text));
+    if let Ok(host) = parse::host_port(text) {
+        assert_eq!(parse::host_port(&host.to_string()), Ok(host), "{text:?}");
+    }
     if let Ok(network) = parse::network(text) {
         assert_eq!(parse::network(&network.to_string()), Ok(network), "{text:?}");
         assert_eq!(network, network.trunc(), "{text:?}");

@@ -1,31 +1,19 @@
 //! Flags over environment over file: who wins for each key, and who said it.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::error::{ConfigError, ConfigErrors, Origin, nearest, variable};
+use super::error::{ConfigError, ConfigErrors, Origin};
 use super::file::from_file;
 use super::raw::Raw;
-use super::raw_settings::{RawSettings, keys};
-use super::secret::Secret;
+use super::raw_settings::RawSettings;
+use super::setting::variable;
+use super::table::{TABLE, setting_of};
 
 /// What the environment variables of settings begin with.
 const PREFIX: &str = "INCOMING_";
 /// The variable that names the file; not a setting itself.
 const CONFIG: &str = "INCOMING_CONFIG";
-
-/// `setting!(layers, chunk_size)`: the winning value of a key. A macro, so that the compiler checks
-/// that key and field are the same word.
-macro_rules! setting {
-    ($layers:expr, $key:ident) => {
-        $layers.pick(stringify!($key), |layer| layer.$key.as_ref())
-    };
-}
-pub(super) use setting;
-
 /// The three layers of settings, parsed but not validated.
 #[derive(Debug, Default, Clone)]
 pub struct Layers {
@@ -79,7 +67,7 @@ impl Layers {
     /// Whether any layer sets the address of the backend listener.
     #[must_use]
     pub fn name_backend(&self) -> bool {
-        setting!(self, backend_listen).value.is_some()
+        self.pick("backend_listen").1.is_some()
     }
 
     /// A file that holds this text, alone.
@@ -93,111 +81,39 @@ impl Layers {
     /// The file that was read, and whether there is a secret in it.
     pub(super) fn written(&self) -> Option<(&Path, bool)> {
         let (path, layer) = self.file.as_ref()?;
-        Some((path, layer.backend_token.is_some() || layer.create_secret.is_some()))
+        Some((path, layer.0.values().any(|raw| matches!(raw, Raw::Secret(_)))))
     }
 
-    /// The winning value of one key and its origin. Called through `given!`.
-    pub(super) fn pick<T>(
-        &self,
-        key: &'static str,
-        of: impl Fn(&RawSettings) -> Option<&T>,
-    ) -> Setting<'_, T> {
+    /// Where the value of a key comes from, and the value as written; none for the default.
+    pub(super) fn pick(&self, key: &str) -> (Origin, Option<&Raw>) {
         let file = self.file.as_ref();
-        let (origin, value) = if let Some(value) = of(&self.flags) {
-            (Origin::Flag, Some(value))
-        } else if let Some(value) = of(&self.environment) {
-            (Origin::Environment, Some(value))
-        } else if let Some((value, path)) = file.and_then(|(path, layer)| Some((of(layer)?, path)))
-        {
-            (Origin::File(path.clone()), Some(value))
+        if let Some(raw) = self.flags.0.get(key) {
+            (Origin::Flag, Some(raw))
+        } else if let Some(raw) = self.environment.0.get(key) {
+            (Origin::Environment, Some(raw))
+        } else if let Some((path, raw)) = file.and_then(|(path, it)| Some((path, it.0.get(key)?))) {
+            (Origin::File(path.clone()), Some(raw))
         } else {
             (Origin::Default, None)
-        };
-        Setting { key, origin, value }
-    }
-}
-
-/// The effective value of one key, if any layer sets it.
-pub(super) struct Setting<'a, T> {
-    /// The key, as in the file.
-    pub(super) key: &'static str,
-    /// Layer that the value comes from.
-    pub(super) origin: Origin,
-    /// The value as written; `None` for the default.
-    pub(super) value: Option<&'a T>,
-}
-
-impl<T> Setting<'_, T> {
-    /// The error for this key: `value` as shown to people, `right` what would be right.
-    pub(super) fn wrong(&self, value: &dyn fmt::Display, right: impl Into<String>) -> ConfigError {
-        ConfigError::Impossible {
-            key: self.key,
-            origin: self.origin.clone(),
-            value: value.to_string(),
-            right: right.into(),
         }
     }
-}
 
-impl Setting<'_, Raw> {
-    /// Reads the value, if there is one, into `place`, which holds the default.
-    pub(super) fn into<V>(
-        self,
-        place: &mut V,
-        read: impl Fn(&Raw) -> Result<V, String>,
-    ) -> Result<(), ConfigError> {
-        if let Some(raw) = self.value {
-            *place = read(raw).map_err(|right| self.wrong(raw, right))?;
-        }
-        Ok(())
-    }
-}
-
-impl Setting<'_, Vec<Raw>> {
-    /// Reads a list, each item of which may be several separated by commas, into `place`.
-    pub(super) fn into_list<V>(
-        self,
-        place: &mut Vec<V>,
-        read: impl Fn(&str) -> Result<V, String>,
-    ) -> Result<(), ConfigError> {
-        self.read_list(place, read).map(drop)
+    /// The error for a key: `value` is the wrong one, `right` what would be right.
+    pub(super) fn wrong(
+        &self,
+        key: &'static str,
+        value: impl Into<Raw>,
+        right: impl Into<String>,
+    ) -> ConfigError {
+        let (origin, value) = (self.pick(key).0, value.into().to_string());
+        ConfigError::Impossible { key, origin, value, right: right.into() }
     }
 
-    /// As [`Self::into_list`], for who has more to say of the value.
-    pub(super) fn read_list<V>(
-        self,
-        place: &mut Vec<V>,
-        read: impl Fn(&str) -> Result<V, String>,
-    ) -> Result<Self, ConfigError> {
-        let Some(items) = self.value else { return Ok(self) };
-        let mut values = Vec::new();
-        for item in items {
-            let Raw::Text(text) = item else {
-                return Err(self.wrong(item, "must be a list of strings"));
-            };
-            for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-                let value = read(part);
-                values.push(value.map_err(|right| self.wrong(&Raw::Text(part.into()), right))?);
-            }
-        }
-        *place = values;
-        Ok(self)
-    }
-}
-
-impl Setting<'_, Secret> {
-    /// Takes the secret. It has to travel in an `Authorization` header, so it must be visible
-    /// ASCII; an empty one would protect nothing and most likely is a variable left unset.
-    pub(super) fn into_secret(self, place: &mut Option<Secret>) -> Result<(), ConfigError> {
-        if let Some(secret) = self.value {
-            let text = secret.expose();
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let right = "must be visible ASCII characters, at least one, no spaces";
-                return Err(self.wrong(&"(not shown)", right));
-            }
-            *place = Some(secret.clone());
-        }
-        Ok(())
+    /// As [`Self::wrong`] for a value, written or default, that does not fit others.
+    pub(super) fn misfit(&self, key: &'static str, right: impl Into<String>) -> ConfigError {
+        let default = || setting_of(key).map_or("", |setting| setting.default);
+        let raw = self.pick(key).1.cloned().unwrap_or_else(|| Raw::Text(default().into()));
+        self.wrong(key, raw, right)
     }
 }
 
@@ -206,9 +122,7 @@ fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     found: &mut ConfigErrors,
 ) -> (RawSettings, Option<PathBuf>) {
-    let keys = keys();
-    let mut table = toml::Table::new();
-    let mut config = None;
+    let (mut layer, mut config) = (RawSettings::default(), None);
     let mut ours: Vec<(String, OsString)> = variables
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
@@ -219,27 +133,23 @@ fn from_environment(
     for (name, value) in ours {
         if name == CONFIG {
             config = Some(PathBuf::from(value));
-            continue;
+        } else if let Some(setting) = TABLE.iter().find(|setting| variable(setting.key) == name) {
+            match value.into_string() {
+                Ok(text) => layer.set(setting, Raw::Text(text)),
+                Err(_) => {
+                    found.note::<()>(Err(ConfigError::File {
+                        path: PathBuf::from(name),
+                        origin: Origin::Environment,
+                        reason: "the value of this variable must be Unicode".into(),
+                    }));
+                }
+            }
+        } else {
+            let known =
+                TABLE.iter().map(|setting| variable(setting.key)).chain([CONFIG.to_owned()]);
+            found.note::<()>(Err(ConfigError::unknown(name, Origin::Environment, known)));
         }
-        let Some(key) = keys.iter().find(|key| variable(key) == name) else {
-            let known: Vec<String> = keys.iter().map(|key| variable(key)).collect();
-            let known = known.iter().map(String::as_str).chain([CONFIG]);
-            let nearest = nearest(&name, known).map(str::to_owned);
-            let origin = Origin::Environment;
-            found.note::<()>(Err(ConfigError::Unknown { key: name, origin, nearest }));
-            continue;
-        };
-        let Some(value) = value.to_str() else {
-            found.note::<()>(Err(ConfigError::File {
-                path: PathBuf::from(name),
-                origin: Origin::Environment,
-                reason: "the value of this variable must be Unicode".into(),
-            }));
-            continue;
-        };
-        table.insert(key.clone(), toml::Value::String(value.to_owned()));
     }
-    let layer = RawSettings::deserialize(table).expect("known keys take any text");
     (layer, config)
 }
 
@@ -248,6 +158,13 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
+    use crate::config::Settings;
+
+    fn flags(key: &str, raw: Raw) -> RawSettings {
+        let mut flags = RawSettings::default();
+        flags.set(setting_of(key).unwrap(), raw);
+        flags
+    }
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
@@ -264,15 +181,12 @@ mod tests {
         fn check(flag: Option<&str>, env: Option<&str>, file: Option<&str>, wins: Option<&str>) {
             let line = file.map(|value| format!("listen = \"{value}\"")).unwrap_or_default();
             let config = written(&line);
-            let flags = RawSettings {
-                listen: flag.map(|it| Raw::Text(it.into())),
-                ..RawSettings::default()
-            };
+            let flags = flag.map(|it| flags("listen", Raw::Text(it.into()))).unwrap_or_default();
             let env: Vec<_> = env.map(|it| ("INCOMING_LISTEN", it)).into_iter().collect();
             let path = Some(config.path().to_owned());
             let layers = Layers::gather(flags, path, variables(&env)).unwrap();
             let wins = wins.map(|it| Raw::Text(it.into()));
-            assert_eq!(setting!(layers, listen).value, wins.as_ref());
+            assert_eq!(layers.pick("listen").1, wins.as_ref());
         }
         check(Some("a"), Some("b"), Some("c"), Some("a"));
         check(None, Some("b"), Some("c"), Some("b"));
@@ -328,11 +242,9 @@ mod tests {
     fn lists_are_split_and_replaced() {
         fn check(raw: &[&str], expected: &[&str]) {
             let items = raw.iter().map(|item| Raw::Text((*item).into())).collect();
-            let flags = RawSettings { cors_origins: Some(items), ..RawSettings::default() };
+            let flags = flags("create_forward_headers", Raw::List(items));
             let layers = Layers::gather(flags, None, []).unwrap();
-            let mut place = vec!["old".to_owned()];
-            setting!(layers, cors_origins).into_list(&mut place, |it| Ok(it.to_owned())).unwrap();
-            assert_eq!(place, expected);
+            assert_eq!(Settings::read(&layers).unwrap().create_forward_headers, expected);
         }
         check(&["a"], &["a"]);
         check(&["a,b", " c , "], &["a", "b", "c"]);
@@ -343,15 +255,16 @@ mod tests {
     #[test]
     fn secrets_fit_a_header_and_are_not_shown() {
         fn check(text: &str, fits: bool) {
-            let flags =
-                RawSettings { backend_token: Some(Secret::new(text)), ..RawSettings::default() };
-            let layers = Layers::gather(flags, None, []).unwrap();
-            let mut place = None;
-            let taken = setting!(layers, backend_token).into_secret(&mut place);
-            assert_eq!(taken.is_ok(), fits, "{text:?}");
-            assert_eq!(place.is_some(), fits, "{text:?}");
-            if let Err(error) = taken {
-                assert!(text.is_empty() || !error.to_string().contains(text), "{error}");
+            let flags = flags("backend_token", Raw::Text(text.into()));
+            let read = Settings::read(&Layers::gather(flags, None, []).unwrap());
+            assert_eq!(read.is_ok(), fits, "{text:?}");
+            match read {
+                Ok(settings) => assert_eq!(settings.backend_token.unwrap().expose(), text),
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(told.contains("(not shown)"), "{told}");
+                    assert!(text.is_empty() || !told.contains(text), "{told}");
+                }
             }
         }
         check("s3cr3t~!", true);

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ConfigErrors};
 use super::exposed_paths::word;
-use super::layers::{Layers, Setting, setting};
-use super::raw::Raw;
-use super::settings::Settings;
+use super::layers::Layers;
+use super::table::Settings;
 use crate::net::{Address, Listener};
 use crate::storage::local::files::is_full;
 use crate::storage::local::marker;
@@ -39,85 +38,77 @@ pub(super) fn check(
     if storage == StorageDirectory::DryRun {
         sockets(settings, layers, &mut found);
     }
-    for tls in &settings.tls {
-        certificate(tls, &setting!(layers, tls_cert), &setting!(layers, tls_key), &mut found);
+    for tls in &settings.tls() {
+        certificate(tls, layers, ("tls_cert", "tls_key"), &mut found);
     }
-    if let Some(tls) = &settings.backend_tls {
-        let (cert, key) = (setting!(layers, backend_tls_cert), setting!(layers, backend_tls_key));
-        certificate(tls, &cert, &key, &mut found);
+    for tls in &settings.backend_tls() {
+        certificate(tls, layers, ("backend_tls_cert", "backend_tls_key"), &mut found);
     }
-    if let Some(ca) = &settings.backend_tls_client_ca {
-        let given = setting!(layers, backend_tls_client_ca);
-        let loaded = load_roots(ca);
-        found.note(loaded.map_err(|error| given.wrong(&shown(ca), error.reason.to_string())));
+    if let Some(ca) = settings.backend_tls_client_ca.as_deref() {
+        let (key, loaded) = ("backend_tls_client_ca", load_roots(ca));
+        found.note(loaded.map_err(|error| layers.wrong(key, ca, error.reason.to_string())));
     }
     let mut storage_gid = None;
     if let Some(group) = &settings.storage_group {
-        let given = setting!(layers, storage_group);
         let groups = fs::read_to_string("/etc/group").unwrap_or_default();
         let gid = gid(group, &groups);
-        let gid = gid.map_err(|right| given.wrong(&Raw::Text(group.clone()), right));
+        let gid = gid.map_err(|right| layers.wrong("storage_group", group.clone(), right));
         storage_gid = found.note(gid);
     }
-    if !settings.acme.domains.is_empty() && !errors.concern("acme_cache") {
-        let (cache, given) = (&settings.acme.cache, setting!(layers, acme_cache));
-        found.note(acme_cache(cache).map_err(|right| given.wrong(&shown(cache), right)));
+    if !settings.acme_domains.is_empty() && !errors.concern("acme_cache") {
+        let cache = &*settings.acme_cache;
+        found.note(acme_cache(cache).map_err(|right| layers.wrong("acme_cache", cache, right)));
     }
     let well = errors.is_none() && found.is_none();
     let storage = if well { storage } else { StorageDirectory::DryRun };
     if !errors.concern("storage_dir") {
-        let (dir, given) = (&settings.storage_dir, setting!(layers, storage_dir));
+        let dir = &*settings.storage_dir;
         let demanded = if settings.storage_must_exist {
-            marker::demand(dir).map_err(|error| error.to_string())
+            marker::require(dir).map_err(|error| error.to_string())
         } else {
             Ok(())
         };
         let usable = demanded.and_then(|()| directory(dir, storage));
-        found.note(usable.map_err(|right| given.wrong(&shown(dir), right)));
+        found.note(usable.map_err(|right| layers.wrong("storage_dir", dir, right)));
     }
     found.or(storage_gid)
 }
 
 /// Whether unix sockets can stand where they are to be.
 fn sockets(settings: &Settings, layers: &Layers, found: &mut ConfigErrors) {
-    let mut look = |given: Setting<'_, Raw>, address: &Address| {
-        let shown = Raw::Text(address.to_string());
+    let mut look = |key, address: &Address| {
         let place = Listener::has_place(address);
-        found.note(place.map_err(|error| given.wrong(&shown, error.to_string())));
+        found
+            .note(place.map_err(|error| layers.wrong(key, address.to_string(), error.to_string())));
     };
-    look(setting!(layers, listen), &settings.listen);
+    look("listen", &settings.listen);
     if !settings.shared() {
-        look(setting!(layers, backend_listen), &settings.backend_listen);
+        look("backend_listen", &settings.backend_listen);
     }
     if let Some(address) = &settings.redirect_listen {
-        look(setting!(layers, redirect_listen), address);
+        look("redirect_listen", address);
     }
-}
-
-/// A path as a value in an error.
-fn shown(path: &Path) -> Raw {
-    Raw::Text(path.display().to_string())
 }
 
 /// Whether both files can be read and belong together.
-fn certificate<T>(
+fn certificate(
     files: &CertificateFiles,
-    cert: &Setting<'_, T>,
-    key: &Setting<'_, T>,
+    layers: &Layers,
+    (cert, key): (&'static str, &'static str),
     found: &mut ConfigErrors,
 ) {
     for error in load_pair(files).err().into_iter().flatten() {
-        let given = match error.content {
+        let wrong = match error.content {
             Content::Certificates => cert,
             Content::Key => key,
         };
         let right = match error.reason {
             LoadReason::Mismatch(path) => {
-                format!("must belong to the certificate of {} = {path:?}", cert.key)
+                format!("must belong to the certificate of {cert} = {path:?}")
             }
             reason => reason.to_string(),
         };
-        found.note::<()>(Err(given.wrong(&shown(&error.path), right)));
+        found.note::<()>(Err(layers.wrong(wrong, &*error.path, right)));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use hyper::header::HeaderName;
@@ -10,9 +11,10 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::raw::Raw;
-use super::settings::{Ack, CallbackRule, LogFormat};
+use super::types::{Ack, CallbackRule, LogFormat, Secret};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::{HostPort, is_dns_name};
+use crate::net::{Address, AddressError};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
 /// end of every clock's range.
@@ -83,7 +85,7 @@ pub(super) fn size(raw: &Raw) -> Result<u64, String> {
     match raw {
         Raw::Text(text) => size_text(text),
         Raw::Integer(number) => u64::try_from(*number).map_err(|_| A_SIZE.into()),
-        Raw::Boolean(_) | Raw::Other(_) => Err(A_SIZE.into()),
+        _ => Err(A_SIZE.into()),
     }
 }
 
@@ -116,20 +118,27 @@ pub(super) fn positive_size(raw: &Raw) -> Result<u64, String> {
 }
 
 /// A whole number within bounds.
-pub(super) fn count<N>(least: u64, most: u64) -> impl Fn(&Raw) -> Result<N, String>
-where
-    N: TryFrom<u64>,
-{
-    move |raw| {
-        let number = match raw {
-            Raw::Text(text) => text.parse().ok(),
-            Raw::Integer(number) => u64::try_from(*number).ok(),
-            Raw::Boolean(_) | Raw::Other(_) => None,
-        };
-        number
-            .filter(|number| (least..=most).contains(number))
-            .and_then(|number| N::try_from(number).ok())
-            .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+pub(super) fn count<N: TryFrom<u64>, const LEAST: u64, const MOST: u64>(
+    raw: &Raw,
+) -> Result<N, String> {
+    let number = match raw {
+        Raw::Text(text) => text.parse().ok(),
+        Raw::Integer(number) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    number
+        .filter(|number| (LEAST..=MOST).contains(number))
+        .and_then(|number| N::try_from(number).ok())
+        .ok_or_else(|| format!("must be a whole number from {LEAST} to {MOST}"))
+}
+
+/// A number of threads; the words of the default are the cores that the process may use.
+pub(super) fn workers(raw: &Raw) -> Result<usize, String> {
+    match raw {
+        Raw::Text(text) if text == "one per CPU core" => {
+            Ok(thread::available_parallelism().map_or(1, usize::from).min(1024))
+        }
+        raw => count::<usize, 1, 1024>(raw),
     }
 }
 
@@ -138,9 +147,7 @@ pub(super) fn duration(raw: &Raw) -> Result<Duration, String> {
     match raw {
         Raw::Integer(0) => Ok(Duration::ZERO),
         Raw::Text(text) => duration_text(text),
-        Raw::Integer(_) | Raw::Boolean(_) | Raw::Other(_) => {
-            Err(format!("{A_DURATION} (in quotes), or a bare 0"))
-        }
+        _ => Err(format!("{A_DURATION} (in quotes), or a bare 0")),
     }
 }
 
@@ -161,18 +168,16 @@ pub(super) fn optional_duration(raw: &Raw) -> Result<Option<Duration>, String> {
     }
 }
 
-/// A file mode whose owner bits hold `owner`, without which the server itself could not work.
-pub(super) fn mode(owner: u32) -> impl Fn(&Raw) -> Result<u32, String> {
-    move |raw| {
-        let Raw::Text(text) = raw else { return Err(A_MODE.into()) };
-        let digits = text.strip_prefix("0o").unwrap_or(text);
-        let octal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
-        match mode {
-            Some(mode) if mode & owner == owner => Ok(mode),
-            Some(_) => Err(format!("must give the server access: at least {owner:04o}")),
-            None => Err(A_MODE.into()),
-        }
+/// A file mode whose owner bits hold `OWNER`, without which the server itself could not work.
+pub(super) fn mode<const OWNER: u32>(raw: &Raw) -> Result<u32, String> {
+    let Raw::Text(text) = raw else { return Err(A_MODE.into()) };
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let octal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    match mode {
+        Some(mode) if mode & OWNER == OWNER => Ok(mode),
+        Some(_) => Err(format!("must give the server access: at least {OWNER:04o}")),
+        None => Err(A_MODE.into()),
     }
 }
 
@@ -181,51 +186,57 @@ pub(super) fn flag(raw: &Raw) -> Result<bool, String> {
         Raw::Boolean(flag) => Ok(*flag),
         Raw::Text(text) if text == "true" => Ok(true),
         Raw::Text(text) if text == "false" => Ok(false),
-        Raw::Text(_) | Raw::Integer(_) | Raw::Other(_) => Err("must be true or false".into()),
+        _ => Err("must be true or false".into()),
     }
 }
 
-/// A text that is not empty.
-pub(super) fn text(raw: &Raw) -> Result<String, String> {
-    match raw {
-        Raw::Text(text) if !text.is_empty() => Ok(text.clone()),
-        Raw::Text(_) => Err("must not be empty".into()),
-        Raw::Integer(_) | Raw::Boolean(_) | Raw::Other(_) => Err("must be a string".into()),
+/// A secret. It has to travel in an `Authorization` header, so it must be visible ASCII; an empty one would protect
+/// nothing and most likely is a variable left unset.
+pub(super) fn secret(raw: &Raw) -> Result<Secret, String> {
+    let Raw::Secret(secret) = raw else { return Err("a secret must be a string in quotes".into()) };
+    let text = secret.expose();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be visible ASCII characters, at least one, no spaces".into());
     }
+    Ok(secret.clone())
 }
 
 /// A name or a number, as text.
-pub(super) fn name(raw: &Raw) -> Result<Option<String>, String> {
+pub(super) fn name(raw: &Raw) -> Result<String, String> {
     match raw {
-        Raw::Integer(number) => Ok(Some(number.to_string())),
-        raw => text(raw).map(Some),
+        Raw::Integer(number) => Ok(number.to_string()),
+        Raw::Text(text) if !text.is_empty() => Ok(text.clone()),
+        _ => Err("must be a name or a number".into()),
     }
 }
 
-pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
-    text(raw).map(PathBuf::from)
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must be a path (text, not empty)".into()) } else { Ok(text.into()) }
 }
 
-pub(super) fn ack(raw: &Raw) -> Result<Ack, String> {
-    match text(raw).as_deref() {
-        Ok("durable") => Ok(Ack::Durable),
-        Ok("written") => Ok(Ack::Written),
+pub(super) fn address(text: &str) -> Result<Address, String> {
+    text.parse().map_err(|error: AddressError| error.to_string())
+}
+
+pub(super) fn ack(text: &str) -> Result<Ack, String> {
+    match text {
+        "durable" => Ok(Ack::Durable),
+        "written" => Ok(Ack::Written),
         _ => Err("must be durable or written".into()),
     }
 }
 
-pub(super) fn log_format(raw: &Raw) -> Result<LogFormat, String> {
-    match text(raw).as_deref() {
-        Ok("text") => Ok(LogFormat::Text),
-        Ok("json") => Ok(LogFormat::Json),
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
         _ => Err("must be text or json".into()),
     }
 }
 
 /// A log filter, as [`filter_of`] has it.
-pub(super) fn log_filter(raw: &Raw) -> Result<String, String> {
-    let filter = text(raw).map_err(|_| FILTER_IS)?;
-    filter_of(&filter).map(|_| filter)
+pub(super) fn log_filter(filter: &str) -> Result<String, String> {
+    filter_of(filter).map(|_| filter.to_owned())
 }
 
 /// What a log filter must be.
@@ -303,9 +314,9 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 }
 
 /// A host name or an address, and a port where one is written: what stands in a URL.
-pub(super) fn host_port(raw: &Raw) -> Result<HostPort, String> {
+pub(super) fn host_port(text: &str) -> Result<HostPort, String> {
     const RIGHT: &str = "must be HOST or HOST:PORT, without scheme and path";
-    let text = text(raw).map_err(|_| RIGHT)?.to_ascii_lowercase();
+    let text = text.to_ascii_lowercase();
     let HostPort { host, port } = url_host_port(&text).ok_or(RIGHT)?;
     Ok(HostPort { host: host.to_owned(), port })
 }
@@ -345,23 +356,25 @@ pub(super) fn mail(text: &str) -> Result<String, String> {
 }
 
 /// An https URL.
-pub(super) fn https_url(raw: &Raw) -> Result<String, String> {
+pub(super) fn https_url(text: &str) -> Result<String, String> {
     const RIGHT: &str = "must be an https URL";
-    let text = text(raw).map_err(|_| RIGHT)?;
     let rest = text.strip_prefix("https://").ok_or(RIGHT)?;
     let host = rest.split('/').next().unwrap_or_default();
-    host_port(&Raw::Text(host.to_owned())).map_err(|_| RIGHT)?;
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(text) } else { Err(RIGHT.into()) }
+    host_port(host).map_err(|_| RIGHT)?;
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.into())
+    } else {
+        Err(RIGHT.into())
+    }
 }
 
 /// An http or https URL without query, fragment and a slash at its end.
-pub(super) fn http_url(raw: &Raw) -> Result<String, String> {
+pub(super) fn http_url(text: &str) -> Result<String, String> {
     const RIGHT: &str =
         "must be an http or https URL, such as https://upload.example.org/incoming/frontend";
-    let text = text(raw).map_err(|_| RIGHT)?;
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = rest.and_then(|rest| rest.split('/').next()).ok_or(RIGHT)?;
-    host_port(&Raw::Text(host.to_owned())).map_err(|_| RIGHT)?;
+    host_port(host).map_err(|_| RIGHT)?;
     if text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\".contains(&byte)) {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
@@ -370,9 +383,9 @@ pub(super) fn http_url(raw: &Raw) -> Result<String, String> {
 }
 
 /// A URL that is called, without credentials.
-pub(super) fn callback_url(raw: &Raw) -> Result<CallbackUrl, String> {
+pub(super) fn callback_url(text: &str) -> Result<CallbackUrl, String> {
     const RIGHT: &str = "must be an http or https URL without user name and password";
-    let url = CallbackUrl::parse(text(raw).map_err(|_| RIGHT)?).map_err(|_| RIGHT)?;
+    let url = CallbackUrl::parse(text.to_owned()).map_err(|_| RIGHT)?;
     let credentials = url.target().map_err(|_| RIGHT)?.credentials.is_some();
     if credentials { Err(RIGHT.into()) } else { Ok(url) }
 }
@@ -406,5 +419,4 @@ fn url_host_port(text: &str) -> Option<HostPort<&str>> {
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
 mod tests;

@@ -4,8 +4,10 @@
 //! to the reader of the key, who can then name the key, the place and what would be right.
 
 use std::fmt;
+use std::path::Path;
+use std::slice;
 
-use serde::de::{Deserialize, Deserializer};
+use super::types::Secret;
 
 /// A value as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,13 +18,41 @@ pub enum Raw {
     Integer(i64),
     /// A TOML boolean.
     Boolean(bool),
+    /// A TOML list, or a flag that is repeated.
+    List(Vec<Self>),
+    /// The text of a key whose value is never shown.
+    Secret(Secret),
     /// Something else from TOML, which no key takes; the word names its kind.
     Other(&'static str),
+}
+
+impl Raw {
+    /// The items of a list; a lone value is a list of one.
+    pub(super) fn items(&self) -> &[Self] {
+        match self {
+            Self::List(items) => items,
+            lone => slice::from_ref(lone),
+        }
+    }
+
+    /// The same as the value of a secret: what is no text may be one without its quotes, so nothing of it is kept.
+    pub(super) fn concealed(self) -> Self {
+        match self {
+            Self::Text(text) => Self::Secret(Secret::new(text)),
+            _ => Self::Other("(not shown)"),
+        }
+    }
 }
 
 impl From<String> for Raw {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<&Path> for Raw {
+    fn from(path: &Path) -> Self {
+        Self::Text(path.display().to_string())
     }
 }
 
@@ -34,7 +64,7 @@ impl From<toml::Value> for Raw {
             toml::Value::Boolean(flag) => Self::Boolean(flag),
             toml::Value::Float(_) => Self::Other("a fraction"),
             toml::Value::Datetime(_) => Self::Other("a date"),
-            toml::Value::Array(_) => Self::Other("a list"),
+            toml::Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
             toml::Value::Table(_) => Self::Other("a table"),
         }
     }
@@ -45,6 +75,7 @@ impl fmt::Display for Raw {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Enough to recognise any value by, little enough for one line.
         const SHOWN_CHARS: usize = 120;
+        const SHOWN_ITEMS: usize = 3;
         match self {
             Self::Text(text) => match text.char_indices().nth(SHOWN_CHARS) {
                 Some((end, _)) => write!(out, "{:?}...", &text[..end]),
@@ -52,23 +83,20 @@ impl fmt::Display for Raw {
             },
             Self::Integer(number) => number.fmt(out),
             Self::Boolean(flag) => flag.fmt(out),
+            Self::List(items) => {
+                for (place, item) in items.iter().take(SHOWN_ITEMS).enumerate() {
+                    write!(out, "{}{item}", if place > 0 { ", " } else { "[" })?;
+                }
+                out.write_str(match items.len() {
+                    0 => "[]",
+                    1..=SHOWN_ITEMS => "]",
+                    _ => ", ...]",
+                })
+            }
+            Self::Secret(_) => out.write_str("(not shown)"),
             Self::Other(kind) => out.write_str(kind),
         }
     }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        toml::Value::deserialize(from).map(Self::from)
-    }
-}
-
-/// Reads a list key of the file: an array, or a lone value for a list of one.
-pub(super) fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Raw>>, D::Error> {
-    Ok(Some(match toml::Value::deserialize(from)? {
-        toml::Value::Array(items) => items.into_iter().map(Raw::from).collect(),
-        lone => vec![Raw::from(lone)],
-    }))
 }
 
 #[cfg(test)]
@@ -86,5 +114,11 @@ mod tests {
         check(&Raw::Integer(-3), "-3");
         check(&Raw::Boolean(true), "true");
         check(&Raw::Other("a table"), "a table");
+        check(&Raw::Text("hush".into()).concealed(), "(not shown)");
+        check(&Raw::Integer(5).concealed(), "(not shown)");
+        let list = |count| Raw::List(vec![Raw::Integer(1); count]);
+        check(&list(0), "[]");
+        check(&list(3), "[1, 1, 1]");
+        check(&list(4), "[1, 1, 1, ...]");
     }
 }

@@ -1,10 +1,9 @@
 //! Values held against each other. Pure: the machine is not asked.
 
-use super::effective::size;
 use super::error::{ConfigError, ConfigErrors};
-use super::layers::{Layers, Setting, setting};
-use super::raw::Raw;
-use super::settings::Settings;
+use super::kind::size;
+use super::layers::Layers;
+use super::table::Settings;
 use crate::net::Address;
 
 /// Checks what no single value can tell, except rules about keys that `errors` already names. Returns all violations.
@@ -16,14 +15,16 @@ pub(super) fn check(
     let mut found = ConfigErrors::default();
     for (keys, rule) in RULES {
         if !keys.iter().any(|key| errors.concern(key)) {
-            found.note(rule(settings, layers));
+            let broken = rule(settings).map_or(Ok(()), Err);
+            found.note(broken.map_err(|(key, right)| layers.misfit(key, right)));
         }
     }
     found.or(())
 }
 
-/// What holds values against each other.
-type Rule = fn(&Settings, &Layers) -> Result<(), ConfigError>;
+/// What holds values against each other. Where they do not fit: the key that is wrong, and what would be right.
+type Rule = fn(&Settings) -> Option<Broken>;
+type Broken = (&'static str, String);
 
 /// The rules, each with every key that it looks at; a test holds it to them.
 const RULES: [(&[&str], Rule); 13] = [
@@ -68,22 +69,16 @@ const RULES: [(&[&str], Rule); 13] = [
 ];
 
 /// What is suggested must be allowed.
-fn chunks(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    match settings.max_chunk_size {
-        Some(most) if settings.chunk_size > most => {
-            let right = format!("must be at most max_chunk_size, which is {}", size(most));
-            let given = setting!(layers, chunk_size);
-            Err(given.wrong(&as_written(&given, settings.chunk_size), right))
-        }
-        Some(_) | None => Ok(()),
-    }
+fn chunks(settings: &Settings) -> Option<Broken> {
+    let most = settings.max_chunk_size.filter(|most| settings.chunk_size > *most)?;
+    broken("chunk_size", format!("must be at most max_chunk_size, which is {}", size(most)))
 }
 
 /// Each connection needs some.
-fn receive_memory(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn receive_memory(settings: &Settings) -> Option<Broken> {
     let least = Settings::least_receive_memory(settings.max_connections);
     if settings.receive_memory >= least {
-        return Ok(());
+        return None;
     }
     let right = format!(
         "must be at least {} for each of max_connections = {}, which is {}",
@@ -91,123 +86,100 @@ fn receive_memory(settings: &Settings, layers: &Layers) -> Result<(), ConfigErro
         settings.max_connections,
         size(least)
     );
-    let given = setting!(layers, receive_memory);
-    Err(given.wrong(&as_written(&given, settings.receive_memory), right))
-}
-
-/// A size as the user wrote it, for the error.
-fn as_written(given: &Setting<'_, Raw>, bytes: u64) -> Raw {
-    given.value.cloned().unwrap_or_else(|| Raw::Text(size(bytes)))
+    broken("receive_memory", right)
 }
 
 /// All of them, or some.
-fn origins(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn origins(settings: &Settings) -> Option<Broken> {
     let origins = &settings.cors_origins;
     if origins.len() < 2 || !origins.iter().any(|origin| origin == "*") {
-        return Ok(());
+        return None;
     }
-    let right = "must be * alone or a list of origins, since * allows them all";
-    Err(setting!(layers, cors_origins).wrong(&format!("{origins:?}"), right))
+    broken("cors_origins", "must be * alone or a list of origins, since * allows them all")
 }
 
 /// Two listeners need two places, or exactly one.
-fn sockets(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn sockets(settings: &Settings) -> Option<Broken> {
     let (public, backend) = (&settings.listen, &settings.backend_listen);
     if !public.collides(backend) {
-        return Ok(());
+        return None;
     }
     let right = format!(
         "takes the same port as listen = {public}; choose another port, or the same address to \
          share one socket"
     );
-    Err(setting!(layers, backend_listen).wrong(&Raw::Text(backend.to_string()), right))
+    broken("backend_listen", right)
 }
 
 /// A certificate comes from files or from an order, and an order needs who makes it.
-fn acme(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let Some(first) = settings.acme.domains.first() else { return Ok(()) };
-    let wrong =
-        |right: &str| Err(setting!(layers, acme_domains).wrong(&Raw::Text(first.clone()), right));
+fn acme(settings: &Settings) -> Option<Broken> {
+    if settings.acme_domains.is_empty() {
+        return None;
+    }
     if !cfg!(feature = "acme") {
-        return wrong("needs a program built with the feature acme");
+        return broken("acme_domains", "needs a program built with the feature acme");
     }
-    if !settings.tls.is_empty() {
-        return wrong("excludes tls_cert: set only one of them");
+    if !settings.tls_cert.is_empty() {
+        return broken("acme_domains", "excludes tls_cert: set only one of them");
     }
-    Ok(())
+    None
 }
 
 /// HSTS needs an https listener.
-fn hsts(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn hsts(settings: &Settings) -> Option<Broken> {
     if settings.hsts.is_none_or(|time| time.is_zero()) || settings.public_tls() {
-        return Ok(());
+        return None;
     }
-    let shown = settings.hsts.map(super::effective::duration).unwrap_or_default();
     let right = "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this \
                  header";
-    Err(setting!(layers, hsts).wrong(&Raw::Text(shown), right))
+    broken("hsts", right)
 }
 
 /// A redirect needs one too.
-fn redirect(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    match &settings.redirect_listen {
-        Some(from) if !settings.public_tls() => {
-            let right = "needs tls_cert: without it there is no https to redirect to";
-            Err(setting!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right))
-        }
-        Some(_) | None => Ok(()),
+fn redirect(settings: &Settings) -> Option<Broken> {
+    if settings.redirect_listen.is_none() || settings.public_tls() {
+        return None;
     }
+    broken("redirect_listen", "needs tls_cert: without it there is no https to redirect to")
 }
 
 /// It has a place of its own.
-fn redirect_socket(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let Some(from) = &settings.redirect_listen else { return Ok(()) };
-    for (key, other) in [("listen", &settings.listen), ("backend_listen", &settings.backend_listen)]
-    {
-        if from.collides(other) || from == other {
-            let right = format!("is the same address as {key} = {other}; choose another port");
-            let given = setting!(layers, redirect_listen);
-            return Err(given.wrong(&Raw::Text(from.to_string()), right));
-        }
-    }
-    Ok(())
+fn redirect_socket(settings: &Settings) -> Option<Broken> {
+    let from = settings.redirect_listen.as_ref()?;
+    let others = [("listen", &settings.listen), ("backend_listen", &settings.backend_listen)];
+    let (key, other) =
+        others.into_iter().find(|(_, other)| from.collides(other) || from == *other)?;
+    let right = format!("is the same address as {key} = {other}; choose another port");
+    broken("redirect_listen", right)
 }
 
 /// And names a port, where that of the public listener is none.
-fn redirect_port(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let Some(from) = &settings.redirect_listen else { return Ok(()) };
+fn redirect_port(settings: &Settings) -> Option<Broken> {
+    settings.redirect_listen.as_ref()?;
     let told = settings.redirect_host.as_ref().and_then(|host| host.port).is_some();
-    if matches!(settings.listen, Address::Unix(_)) && !told {
-        let right = format!(
-            "needs redirect_host = HOST:PORT, since listen = {} has no port",
-            settings.listen
-        );
-        return Err(setting!(layers, redirect_listen).wrong(&Raw::Text(from.to_string()), right));
+    let listen = &settings.listen;
+    if told || matches!(listen, Address::Tcp(_)) {
+        return None;
     }
-    Ok(())
+    let right = format!("needs redirect_host = HOST:PORT, since listen = {listen} has no port");
+    broken("redirect_listen", right)
 }
 
 /// The shared socket has one certificate, and client certificates need TLS to travel in.
-fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    if settings.shared()
-        && let Some(tls) = &settings.backend_tls
-    {
-        let shown = Raw::Text(tls.cert.display().to_string());
+fn backend_tls(settings: &Settings) -> Option<Broken> {
+    if settings.shared() && settings.backend_tls_cert.is_some() {
         let right = "is for a separate backend listener; on a shared socket tls_cert covers both";
-        return Err(setting!(layers, backend_tls_cert).wrong(&shown, right));
+        return broken("backend_tls_cert", right);
     }
-    if !settings.backend_surface_tls()
-        && let Some(ca) = &settings.backend_tls_client_ca
-    {
-        let right = if settings.shared() {
-            "needs tls_cert and tls_key on the shared socket"
-        } else {
-            "needs backend_tls_cert and backend_tls_key"
-        };
-        let shown = Raw::Text(ca.display().to_string());
-        return Err(setting!(layers, backend_tls_client_ca).wrong(&shown, right));
+    if settings.backend_tls_client_ca.is_none() || settings.backend_surface_tls() {
+        return None;
     }
-    Ok(())
+    let right = if settings.shared() {
+        "needs tls_cert and tls_key on the shared socket"
+    } else {
+        "needs backend_tls_cert and backend_tls_key"
+    };
+    broken("backend_tls_client_ca", right)
 }
 
 /// Whoever reaches the backend API can learn all tickets and have any URL called. So where others
@@ -217,39 +189,37 @@ fn backend_tls(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> 
 /// Only an explicit choice counts. An empty `backend_allow` is as good as none, `false` is no
 /// choice, TLS without client certificates hides but does not protect, and the loopback fallback
 /// of a shared socket ([`Settings::backend_allow_effective`]) is not set by the operator.
-fn backend_surface(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn backend_surface(settings: &Settings) -> Option<Broken> {
     if settings.guards_backend() || settings.backend_listen.is_local() {
-        return Ok(());
+        return None;
     }
     let right = format!(
         "other machines can reach the backend API there; set one of {}, or listen on loopback or a \
          unix: socket",
         Settings::BACKEND_GUARDS
     );
-    let shown = Raw::Text(settings.backend_listen.to_string());
-    Err(setting!(layers, backend_listen).wrong(&shown, right))
+    broken("backend_listen", right)
 }
 
 /// A listener that asks for PROXY headers needs somebody who may send them.
-fn proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
+fn proxy_protocol(settings: &Settings) -> Option<Broken> {
     if settings.proxy_protocol && unheard(settings, &settings.listen) {
-        return Err(setting!(layers, proxy_protocol).wrong(&true, NEEDS_PROXIES));
+        return broken("proxy_protocol", NEEDS_PROXIES);
     }
-    Ok(())
+    None
 }
 
 /// As does the backend's, but a shared one is asked once.
-fn backend_proxy_protocol(settings: &Settings, layers: &Layers) -> Result<(), ConfigError> {
-    let wrong = |right: &str| Err(setting!(layers, backend_proxy_protocol).wrong(&true, right));
+fn backend_proxy_protocol(settings: &Settings) -> Option<Broken> {
     if settings.backend_proxy_protocol && settings.shared() {
-        return wrong(
-            "is for a separate backend listener; on a shared socket proxy_protocol covers both",
-        );
+        let right =
+            "is for a separate backend listener; on a shared socket proxy_protocol covers both";
+        return broken("backend_proxy_protocol", right);
     }
     if settings.backend_proxy_protocol && unheard(settings, &settings.backend_listen) {
-        return wrong(NEEDS_PROXIES);
+        return broken("backend_proxy_protocol", NEEDS_PROXIES);
     }
-    Ok(())
+    None
 }
 
 const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
@@ -257,6 +227,10 @@ const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies
 /// Whether no peer may send headers to that listener.
 fn unheard(settings: &Settings, address: &Address) -> bool {
     matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
+}
+
+fn broken(key: &'static str, right: impl Into<String>) -> Option<Broken> {
+    Some((key, right.into()))
 }
 
 #[cfg(test)]

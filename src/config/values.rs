@@ -1,15 +1,9 @@
-//! Each key from its winning layer into its place in [`Settings`]. No key is held against another
-//! here (`rules.rs` does that), and the machine is not asked (`machine.rs`).
-
-use std::path::PathBuf;
+//! Each key from its winning layer into its place in [`Settings`]. Values are compared here only where one's default
+//! follows another, and certificates with their keys (`rules.rs` does the rest); the machine is not asked (`machine.rs`).
 
 use super::error::{ConfigError, ConfigErrors};
-use super::layers::{Layers, Setting, setting};
-use super::parse;
-use super::raw::Raw;
-use super::settings::{Acme, Settings};
-use crate::net::{Address, AddressError};
-use crate::tls::CertificateFiles;
+use super::layers::Layers;
+use super::table::{Settings, TABLE};
 
 impl Settings {
     /// Reads the values alone, without holding them against each other or the machine: what a
@@ -25,203 +19,64 @@ impl Settings {
     /// The values, a wrong one as if it were not written, and what is wrong.
     pub(super) fn values(layers: &Layers) -> (Self, ConfigErrors) {
         let (mut settings, mut found) = (Self::default(), layers.mistakes.clone());
-        listeners(&mut settings, layers, &mut found);
-        creation(&mut settings, layers, &mut found);
-        storage(&mut settings, layers, &mut found);
-        limits(&mut settings, layers, &mut found);
-        times(&mut settings, layers, &mut found);
-        rest(&mut settings, layers, &mut found);
+        for setting in TABLE {
+            if let Some(raw) = layers.pick(setting.key).1 {
+                let read = (setting.read)(&mut settings, raw);
+                found.note(read.map_err(|(part, right)| layers.wrong(setting.key, part, right)));
+            }
+        }
+        settings.follow(layers);
+        settings.pair(layers, &mut found);
+        found.sort();
         (settings, found)
     }
-}
 
-fn listeners(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
-    found.note(setting!(layers, listen).into(&mut settings.listen, address));
-    found.note(setting!(layers, backend_listen).into(&mut settings.backend_listen, address));
-    settings.tls = pairs(setting!(layers, tls_cert), setting!(layers, tls_key), found);
-    let backend = (setting!(layers, backend_tls_cert), setting!(layers, backend_tls_key));
-    settings.backend_tls = tls(&backend.0, &backend.1, found);
-    let ca = &mut settings.backend_tls_client_ca;
-    found.note(setting!(layers, backend_tls_client_ca).into(ca, |raw| parse::path(raw).map(Some)));
-    found.note(
-        setting!(layers, redirect_listen)
-            .into(&mut settings.redirect_listen, |raw| address(raw).map(Some)),
-    );
-    found.note(
-        setting!(layers, redirect_host)
-            .into(&mut settings.redirect_host, |raw| parse::host_port(raw).map(Some)),
-    );
-    found.note(setting!(layers, hsts).into(&mut settings.hsts, parse::optional_duration));
-    acme(&mut settings.acme, layers, found);
-    found.note(
-        setting!(layers, backend_allow).into_list(&mut settings.backend_allow, parse::network),
-    );
-    found.note(
-        setting!(layers, backend_hosts).into_list(&mut settings.backend_hosts, parse::host_name),
-    );
-    found.note(setting!(layers, backend_open).into(&mut settings.backend_open, parse::flag));
-    found.note(setting!(layers, backend_token).into_secret(&mut settings.backend_token));
-    found.note(
-        setting!(layers, trusted_proxies).into_list(&mut settings.trusted_proxies, parse::network),
-    );
-    found.note(setting!(layers, proxy_protocol).into(&mut settings.proxy_protocol, parse::flag));
-    found.note(
-        setting!(layers, backend_proxy_protocol)
-            .into(&mut settings.backend_proxy_protocol, parse::flag),
-    );
-    found.note(setting!(layers, cors_origins).into_list(&mut settings.cors_origins, parse::origin));
-    found.note(
-        setting!(layers, callback_allow)
-            .into_list(&mut settings.callback_allow, parse::callback_rule),
-    );
-}
-
-fn creation(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
-    let url = &mut settings.frontend_url;
-    found.note(setting!(layers, frontend_url).into(url, |raw| parse::http_url(raw).map(Some)));
-    let url = &mut settings.create_url;
-    found.note(setting!(layers, create_url).into(url, |raw| parse::callback_url(raw).map(Some)));
-    let timeout = &mut settings.create_timeout;
-    found.note(setting!(layers, create_timeout).into(timeout, parse::positive_duration));
-    let headers = &mut settings.create_forward_headers;
-    found.note(setting!(layers, create_forward_headers).into_list(headers, parse::forward_header));
-    found.note(setting!(layers, create_secret).into_secret(&mut settings.create_secret));
-}
-
-fn acme(acme: &mut Acme, layers: &Layers, found: &mut ConfigErrors) {
-    found.note(setting!(layers, acme_domains).into_list(&mut acme.domains, parse::domain));
-    found.note(setting!(layers, acme_contact).into_list(&mut acme.contact, parse::mail));
-    found.note(setting!(layers, acme_directory).into(&mut acme.directory, parse::https_url));
-    let ca = &mut acme.directory_ca;
-    found.note(setting!(layers, acme_directory_ca).into(ca, |raw| parse::path(raw).map(Some)));
-    found.note(setting!(layers, acme_cache).into(&mut acme.cache, parse::path));
-}
-
-fn storage(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
-    found.note(setting!(layers, storage_dir).into(&mut settings.storage_dir, parse::path));
-    let must_exist = &mut settings.storage_must_exist;
-    found.note(setting!(layers, storage_must_exist).into(must_exist, parse::flag));
-    found.note(setting!(layers, lock_wait).into(&mut settings.lock_wait, parse::duration));
-    found.note(setting!(layers, storage_group).into(&mut settings.storage_group, parse::name));
-    // The server reads and writes its files, and enters and lists their directory.
-    let (file, dir) = (parse::mode(0o600), parse::mode(0o700));
-    found.note(setting!(layers, storage_file_mode).into(&mut settings.storage_file_mode, file));
-    found.note(setting!(layers, storage_dir_mode).into(&mut settings.storage_dir_mode, dir));
-    found.note(setting!(layers, ack).into(&mut settings.ack, parse::ack));
-    found.note(setting!(layers, min_free_space).into(&mut settings.min_free_space, parse::size));
-}
-
-fn limits(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
-    /// Beyond any file table; bounds what is allocated for the count alone.
-    const MOST_CONNECTIONS: u64 = 1 << 20;
-    found.note(setting!(layers, max_chunk_size).into(&mut settings.max_chunk_size, parse::limit));
-    // The default gives way to a lower limit; only a size that was asked for can be too large.
-    if let Some(most) = settings.max_chunk_size {
-        settings.chunk_size = settings.chunk_size.min(most);
-    }
-    found.note(setting!(layers, chunk_size).into(&mut settings.chunk_size, parse::positive_size));
-    found.note(setting!(layers, send_ahead).into(&mut settings.send_ahead, parse::count(1, 64)));
-    found.note(setting!(layers, max_upload_size).into(&mut settings.max_upload_size, parse::limit));
-    let uploads = parse::count(1, i64::MAX.cast_unsigned());
-    found.note(setting!(layers, max_uploads).into(&mut settings.max_uploads, uploads));
-    let connections = parse::count(1, MOST_CONNECTIONS);
-    found.note(setting!(layers, max_connections).into(&mut settings.max_connections, connections));
-    // The default follows the connections; only a size that was asked for can be too small.
-    let needed = Settings::least_receive_memory(settings.max_connections);
-    settings.receive_memory = settings.receive_memory.max(needed / 2 * 3);
-    found.note(
-        setting!(layers, receive_memory).into(&mut settings.receive_memory, parse::positive_size),
-    );
-    found.note(setting!(layers, min_rate).into(&mut settings.min_rate, parse::rate));
-    found.note(setting!(layers, workers).into(&mut settings.workers, parse::count(1, 1024)));
-}
-
-fn times(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
-    use parse::{duration, positive_duration};
-    found.note(setting!(layers, max_idle).into(&mut settings.max_idle, positive_duration));
-    found.note(setting!(layers, retain_finished).into(&mut settings.retain_finished, duration));
-    found.note(setting!(layers, failed_retention).into(&mut settings.failed_retention, duration));
-    found.note(
-        setting!(layers, handover_timeout).into(&mut settings.handover_timeout, positive_duration),
-    );
-    let confirm = &mut settings.handover_confirm_timeout;
-    found.note(setting!(layers, handover_confirm_timeout).into(confirm, positive_duration));
-    found.note(
-        setting!(layers, handover_retry_for).into(&mut settings.handover_retry_for, duration),
-    );
-    found.note(setting!(layers, body_timeout).into(&mut settings.body_timeout, positive_duration));
-    found.note(setting!(layers, shutdown_grace).into(&mut settings.shutdown_grace, duration));
-}
-
-fn rest(settings: &mut Settings, layers: &Layers, found: &mut ConfigErrors) {
-    found.note(setting!(layers, doctor).into(&mut settings.doctor, parse::flag));
-    found.note(setting!(layers, log).into(&mut settings.log, parse::log_filter));
-    found.note(setting!(layers, log_format).into(&mut settings.log_format, parse::log_format));
-}
-
-fn address(raw: &Raw) -> Result<Address, String> {
-    let text = parse::text(raw).map_err(|_| AddressError::Malformed.to_string())?;
-    text.parse().map_err(|error: AddressError| error.to_string())
-}
-
-/// Certificates and their keys, one key for each.
-fn pairs(
-    cert: Setting<'_, Vec<Raw>>,
-    key: Setting<'_, Vec<Raw>>,
-    found: &mut ConfigErrors,
-) -> Vec<CertificateFiles> {
-    let reported = found.concern(cert.key) || found.concern(key.key);
-    let (mut certs, mut keys) = (Vec::new(), Vec::new());
-    let path = |text: &str| Ok(PathBuf::from(text));
-    let read = (cert.read_list(&mut certs, path), key.read_list(&mut keys, path));
-    let (Some(cert), Some(key)) = (found.note(read.0), found.note(read.1)) else {
-        return Vec::new();
-    };
-    let count = |paths: &[PathBuf]| match paths {
-        [path] => format!("{:?}", path.display().to_string()),
-        paths => format!("{} files", paths.len()),
-    };
-    let wrong = match (certs.len(), keys.len()) {
-        (certs, keys) if certs == keys => None,
-        // The other one may be what the unknown key was to be.
-        _ if reported => return Vec::new(),
-        (1.., 0) => Some(cert.wrong(&count(&certs), format!("needs {} as well", key.key))),
-        (0, 1..) => Some(key.wrong(&count(&keys), format!("needs {} as well", cert.key))),
-        (most, _) => {
-            let right = format!("must be one key for each of the {most} in {}", cert.key);
-            Some(key.wrong(&count(&keys), right))
+    /// Defaults that follow other settings; only a value that was asked for can be wrong beside them.
+    fn follow(&mut self, layers: &Layers) {
+        let unset = |key| layers.pick(key).1.is_none();
+        if let Some(most) = self.max_chunk_size
+            && unset("chunk_size")
+        {
+            self.chunk_size = self.chunk_size.min(most);
         }
-    };
-    if let Some(wrong) = wrong {
-        found.note::<()>(Err(wrong));
-        return Vec::new();
+        if unset("receive_memory") {
+            let needed = Self::least_receive_memory(self.max_connections);
+            self.receive_memory = self.receive_memory.max(needed / 2 * 3);
+        }
     }
-    certs.into_iter().zip(keys).map(|(cert, key)| CertificateFiles { cert, key }).collect()
+
+    /// Each certificate needs a key; where they do not pair there are none.
+    fn pair(&mut self, layers: &Layers, found: &mut ConfigErrors) {
+        let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
+        if !pairs(("tls_cert", certs), ("tls_key", keys), layers, found) {
+            (self.tls_cert, self.tls_key) = (Vec::new(), Vec::new());
+        }
+        let count = |path: &Option<_>| usize::from(path.is_some());
+        let (certs, keys) = (count(&self.backend_tls_cert), count(&self.backend_tls_key));
+        if !pairs(("backend_tls_cert", certs), ("backend_tls_key", keys), layers, found) {
+            (self.backend_tls_cert, self.backend_tls_key) = (None, None);
+        }
+    }
 }
 
-/// A certificate and a key, both or neither.
-fn tls(
-    cert: &Setting<'_, Raw>,
-    key: &Setting<'_, Raw>,
+/// Whether there are as many keys as certificates. An error says which is missing, unless that may be what another
+/// error is about.
+fn pairs(
+    (cert, certs): (&'static str, usize),
+    (key, keys): (&'static str, usize),
+    layers: &Layers,
     found: &mut ConfigErrors,
-) -> Option<CertificateFiles> {
-    let reported = found.concern(cert.key) || found.concern(key.key);
-    let path = |given: &Setting<'_, Raw>| -> Result<Option<PathBuf>, ConfigError> {
-        let Some(raw) = given.value else { return Ok(None) };
-        parse::path(raw).map(Some).map_err(|right| given.wrong(raw, right))
+) -> bool {
+    let (wrong, right) = match (certs, keys) {
+        (certs, keys) if certs == keys => return true,
+        (1.., 0) => (cert, format!("needs {key} as well")),
+        (0, 1..) => (key, format!("needs {cert} as well")),
+        (most, _) => (key, format!("must be one key for each of the {most} in {cert}")),
     };
-    let paths = (found.note(path(cert)), found.note(path(key)));
-    let (set, path, missing) = match (paths.0?, paths.1?) {
-        (Some(cert), Some(key)) => return Some(CertificateFiles { cert, key }),
-        (None, None) => return None,
-        (Some(path), None) => (cert, path, key),
-        (None, Some(path)) => (key, path, cert),
-    };
-    if !reported {
-        let shown = format!("{:?}", path.display().to_string());
-        found.note::<()>(Err(set.wrong(&shown, format!("needs {} as well", missing.key))));
+    if !found.concern(cert) && !found.concern(key) {
+        found.note::<()>(Err(layers.misfit(wrong, right)));
     }
-    None
+    false
 }
 
 #[cfg(test)]
@@ -247,11 +102,11 @@ mod tests {
         check("listen = ':80'", |s| s.listen = "0.0.0.0:80".parse().unwrap());
         check("backend_listen = 'unix:/s'", |s| s.backend_listen = "unix:/s".parse().unwrap());
         check("tls_cert = 'c'\ntls_key = 'k'", |s| {
-            s.tls = vec![CertificateFiles { cert: "c".into(), key: "k".into() }];
+            (s.tls_cert, s.tls_key) = (vec!["c".into()], vec!["k".into()]);
         });
         check("tls_cert = ['c', 'd']\ntls_key = 'k,l'", |s| {
-            let pair = |c: &str, k: &str| CertificateFiles { cert: c.into(), key: k.into() };
-            s.tls = vec![pair("c", "k"), pair("d", "l")];
+            s.tls_cert = vec!["c".into(), "d".into()];
+            s.tls_key = vec!["k".into(), "l".into()];
         });
         check("redirect_listen = ':80'\nredirect_host = 'A.example:8443'", |s| {
             s.redirect_listen = Some("0.0.0.0:80".parse().unwrap());
@@ -262,8 +117,8 @@ mod tests {
         check("hsts = 0", |s| s.hsts = Some(Duration::ZERO));
         check("hsts = 'none'", |_| {});
         check("acme_domains = 'A.example,b.example'\nacme_contact = 'ops@a.example'", |s| {
-            s.acme.domains = vec!["a.example".into(), "b.example".into()];
-            s.acme.contact = vec!["ops@a.example".into()];
+            s.acme_domains = vec!["a.example".into(), "b.example".into()];
+            s.acme_contact = vec!["ops@a.example".into()];
         });
         check("backend_open = true", |s| s.backend_open = true);
         check("backend_hosts = ['App.Internal.', 'b_2']", |s| {
@@ -313,10 +168,10 @@ mod tests {
         check("tls_cert = 'c'", "\"c\"", "needs tls_key as well");
         check(
             "tls_key = ['k']\ntls_cert = ['c', 'd']",
-            "\"k\"",
+            "[\"k\"]",
             "must be one key for each of the 2 in tls_cert",
         );
-        check("tls_cert = ['c', 'd']", "2 files", "needs tls_key as well");
+        check("tls_cert = ['c', 'd']", "[\"c\", \"d\"]", "needs tls_key as well");
         check("backend_tls_key = 'k'", "\"k\"", "needs backend_tls_cert as well");
         check("send_ahead = 65", "65", "must be a whole number from 1 to 64");
         check("max_connections = 0", "0", "must be a whole number from 1 to 1048576");

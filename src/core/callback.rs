@@ -4,8 +4,7 @@
 //! Not by the crate `url`: that one follows browsers, which rewrite paths (`/a/../b`), hosts (`0x7f.1`) and back
 //! slashes, so the backend would be called elsewhere than its ticket says.
 
-use super::destination::Destination;
-use super::host::{HostPort, HostPortError};
+use super::host::{Destination, HostPort, HostPortError};
 use std::ops::Range;
 
 /// A callback URL, as the ticket has it.

@@ -81,7 +81,7 @@ pub enum Command {
     /// A call ended without finishing the upload.
     EndCall(CallOutcome),
     /// The backend has taken the file, or knows of the cancel.
-    Settle,
+    Delivered,
     /// `finish_upload`: the backend says that it has taken the file.
     Finish,
     /// The handover is given up.

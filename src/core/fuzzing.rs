@@ -309,7 +309,7 @@ fn command(source: &mut Source<'_>) -> Command {
         10 => Command::EndCall(CallOutcome::Retry(source.text())),
         11 => Command::Finish,
         12 if source.flip() => Command::GiveUp(source.text()),
-        12 => Command::Settle,
+        12 => Command::Delivered,
         _ => Command::Retry,
     }
 }

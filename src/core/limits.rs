@@ -68,7 +68,7 @@ pub const CHUNKS: SharedLimit = SharedLimit { each: 256, all: 16_384, parts: 16 
 
 /// Chunks over bytes that are known already, which are read after their first moment only because their clients expect
 /// it. One that gets no place is answered at once.
-pub const PASSING_CHUNKS: SharedLimit = SharedLimit { each: 16, all: 1024, parts: 16 };
+pub const DUPLICATE_CHUNKS: SharedLimit = SharedLimit { each: 16, all: 1024, parts: 16 };
 
 /// Long polls. For one upload 64: a few tabs and devices. In all 16,384: each costs a timer and some KiB.
 pub const POLLS: SharedLimit = SharedLimit { each: 64, all: 16_384, parts: 16 };

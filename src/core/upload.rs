@@ -6,15 +6,15 @@
 use super::command::{Command, FileFacts};
 use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
-use super::handover::{Calls, LastCall, Policy};
 use super::limits::Limits;
 use super::refusal::{Refusal, Terminal};
+use super::retry::{Calls, LastCall, RetryPolicy};
 use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
 mod count;
 mod facts;
-mod retold;
+mod snapshot_events;
 
 /// An upload: what was promised, what is stored, where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,9 +198,9 @@ impl Upload {
                 Ok(vec![Event::CallEnded { at: now, outcome: outcome.clone() }])
             }
             Command::Cancel { reason, notice } => self.cancel(reason, *notice, now),
-            Command::Settle => self.settle(now),
+            Command::Delivered => self.delivered(now),
             Command::Finish => match &self.phase {
-                Phase::HandingOver(_) | Phase::Finished { .. } => self.settle(now),
+                Phase::HandingOver(_) | Phase::Finished { .. } => self.delivered(now),
                 Phase::New | Phase::Uploading | Phase::Cancelled { .. } | Phase::Failed { .. } => {
                     Err(Refusal::NothingToFinish)
                 }
@@ -301,7 +301,7 @@ impl Upload {
         }
     }
 
-    fn settle(&self, now: Stamp) -> Result<Vec<Event>, Refusal> {
+    fn delivered(&self, now: Stamp) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
             Phase::HandingOver(_) => Ok(vec![Event::Finished { at: now }]),
             Phase::Finished { .. } | Phase::Cancelled { calls: None, .. } => Ok(Vec::new()),
@@ -323,7 +323,7 @@ impl Upload {
     }
 
     /// Whether the pending calls have gone unanswered for too long.
-    pub fn calls_exhausted(&self, policy: &Policy, now: Uptime) -> bool {
+    pub fn calls_exhausted(&self, policy: &RetryPolicy, now: Uptime) -> bool {
         self.pending_calls().is_some_and(|calls| calls.exhausted(policy, now))
     }
 

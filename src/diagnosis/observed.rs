@@ -77,7 +77,7 @@ pub enum Naming {
 /// What came back of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Came {
+pub enum ProbeOutcome {
     /// The server's own answer.
     Own,
     /// Somebody else's, with this status.
@@ -225,7 +225,7 @@ pub struct MethodTried {
     /// As it was sent.
     pub method: String,
     /// What came.
-    pub came: Came,
+    pub came: ProbeOutcome,
 }
 
 /// A refusal that was asked for by its code.
@@ -234,7 +234,7 @@ pub struct RefusalTried {
     /// The code.
     pub code: String,
     /// What came.
-    pub came: Came,
+    pub came: ProbeOutcome,
 }
 
 /// A body that was sent with a pause in its middle.
@@ -254,7 +254,7 @@ pub struct Cap {
     /// Smallest that was refused; none: no cap was met.
     pub refused: Option<u64>,
     /// What came of that.
-    pub came: Came,
+    pub came: ProbeOutcome,
 }
 
 /// A wait in which nothing is sent.
@@ -267,14 +267,14 @@ pub struct Silence {
     /// When it was over, in seconds.
     pub after_s: f64,
     /// What came.
-    pub came: Came,
+    pub came: ProbeOutcome,
 }
 
 /// Who is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Silent {
-    /// The client, amid a body.
+    /// The client, in the middle of a body.
     Client,
     /// The server, before its answer.
     Server,

@@ -12,19 +12,22 @@ fn healthy() -> Observed {
         http2: Some(true),
         arrived: Some(Arrived { naming: Naming::Believed, limits, ..Arrived::default() }),
         methods: ["GET", "PUT", "OPTIONS"]
-            .map(|method| MethodTried { method: method.into(), came: Came::Own })
+            .map(|method| MethodTried { method: method.into(), came: ProbeOutcome::Own })
             .into(),
         preflight_lacks: Some(vec![]),
         paced: Some(Paced { paused_ms: 1000.0, last_ms: 1010.0 }),
-        cap: Some(Cap { taken: 1 << 40, refused: None, came: Came::Own }),
-        silences: vec![silence(Silent::Client, Came::Own), silence(Silent::Server, Came::Own)],
-        refusals: vec![RefusalTried { code: "length-changed".into(), came: Came::Own }],
+        cap: Some(Cap { taken: 1 << 40, refused: None, came: ProbeOutcome::Own }),
+        silences: vec![
+            silence(Silent::Client, ProbeOutcome::Own),
+            silence(Silent::Server, ProbeOutcome::Own),
+        ],
+        refusals: vec![RefusalTried { code: "length-changed".into(), came: ProbeOutcome::Own }],
         window_bytes: Some(1 << 20),
         ..Observed::default()
     }
 }
 
-fn silence(of: Silent, came: Came) -> Silence {
+fn silence(of: Silent, came: ProbeOutcome) -> Silence {
     Silence { of, asked_s: 30.0, after_s: 30.0, came }
 }
 
@@ -50,8 +53,11 @@ fn healthy_paths_have_no_findings() {
     });
     // A proxy's cap that the server knows of.
     check(|seen| {
-        seen.cap =
-            Some(Cap { taken: 100_000_000, refused: Some(100_000_001), came: Came::Other(413) });
+        seen.cap = Some(Cap {
+            taken: 100_000_000,
+            refused: Some(100_000_001),
+            came: ProbeOutcome::Other(413),
+        });
         arrived(seen).limits.max_chunk_size = Some(100_000_000);
     });
     check(|seen| seen.paced = Some(Paced { paused_ms: 1000.0, last_ms: 501.0 }));
@@ -66,13 +72,13 @@ fn each_fault_has_its_finding() {
     check("path-rewritten", |seen| seen.stripped = Some("/incoming".into()));
     check("query-lost", |seen| seen.query_lost = true);
     check("cached", |seen| seen.cached = true);
-    check("method-refused", |seen| seen.methods[1].came = Came::Other(405));
-    check("method-refused", |seen| seen.methods[1].came = Came::Broken);
+    check("method-refused", |seen| seen.methods[1].came = ProbeOutcome::Other(405));
+    check("method-refused", |seen| seen.methods[1].came = ProbeOutcome::Broken);
     check("request-header-lost", |seen| seen.request_headers_lost = vec!["Content-Range".into()]);
     check("request-buffered", |seen| seen.paced = Some(Paced { paused_ms: 1000.0, last_ms: 4.0 }));
-    check("body-cut", |seen| seen.silences[0].came = Came::Other(408));
-    check("body-cut", |seen| seen.silences[0].came = Came::Broken);
-    check("answer-cut", |seen| seen.silences[1].came = Came::Other(504));
+    check("body-cut", |seen| seen.silences[0].came = ProbeOutcome::Other(408));
+    check("body-cut", |seen| seen.silences[0].came = ProbeOutcome::Broken);
+    check("answer-cut", |seen| seen.silences[1].came = ProbeOutcome::Other(504));
     check("window-small", |seen| seen.window_bytes = Some(65_535));
     check("answer-header-lost", |seen| seen.answer_headers_lost = vec!["Upload-Offset".into()]);
     check("cors-lost", |seen| {
@@ -87,7 +93,7 @@ fn each_fault_has_its_finding() {
     check("preflight-swallowed", |seen| seen.preflight_lacks = Some(vec!["content-range".into()]));
     // One cause, one finding.
     check("method-refused", |seen| {
-        seen.methods[2].came = Came::Other(405);
+        seen.methods[2].came = ProbeOutcome::Other(405);
         seen.preflight_lacks = Some(vec!["Access-Control-Allow-Origin".into()]);
     });
     check("cors-doubled", |seen| {
@@ -96,20 +102,23 @@ fn each_fault_has_its_finding() {
     });
     check("query-lost", |seen| {
         seen.query_lost = true;
-        seen.refusals[0].came = Came::Other(200);
+        seen.refusals[0].came = ProbeOutcome::Other(200);
     });
     check("answer-cut", |seen| {
-        seen.silences[0].came = Came::Other(504);
-        seen.silences[1].came = Came::Other(504);
+        seen.silences[0].came = ProbeOutcome::Other(504);
+        seen.silences[1].came = ProbeOutcome::Other(504);
     });
-    check("error-replaced", |seen| seen.refusals[0].came = Came::Other(404));
+    check("error-replaced", |seen| seen.refusals[0].came = ProbeOutcome::Other(404));
     check("backend-exposed", |seen| seen.exposed = vec!["/metrics".into()]);
     check("client-unnamed", |seen| arrived(seen).naming = Naming::Nobody);
     check("proxy-untrusted", |seen| arrived(seen).naming = Naming::Untrusted);
     check("client-contradicted", |seen| arrived(seen).naming = Naming::Contradiction);
     check("body-capped", |seen| {
-        seen.cap =
-            Some(Cap { taken: 1 << 20, refused: Some((1 << 20) + 1), came: Came::Other(413) });
+        seen.cap = Some(Cap {
+            taken: 1 << 20,
+            refused: Some((1 << 20) + 1),
+            came: ProbeOutcome::Other(413),
+        });
         arrived(seen).limits.max_chunk_size = Some(2 << 20);
     });
 }
@@ -118,7 +127,7 @@ fn each_fault_has_its_finding() {
 fn caps_are_named() {
     let said = |taken, refused| {
         let mut seen = healthy();
-        seen.cap = Some(Cap { taken, refused: Some(refused), came: Came::Other(413) });
+        seen.cap = Some(Cap { taken, refused: Some(refused), came: ProbeOutcome::Other(413) });
         Findings::of(&seen).findings.remove(0)
     };
     let default = said(1 << 20, (1 << 20) + 1);

@@ -20,7 +20,7 @@ use crate::core::digest::{ChunkDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
 use crate::storage::store::{Permit, WriteError, Writer};
-use batch::{Batch, Pace, Source};
+use batch::{Batch, MinRateMeter, Source};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -59,7 +59,7 @@ pub(super) struct Chunk<'a> {
     committed: u64,
     /// The last count that was submitted on the way.
     checkpoint: Option<PendingCommit>,
-    pace: Pace,
+    rate_meter: MinRateMeter,
 }
 
 impl<'a> Chunk<'a> {
@@ -89,7 +89,7 @@ impl<'a> Chunk<'a> {
             written: start,
             committed: start,
             checkpoint: None,
-            pace: Pace::new(),
+            rate_meter: MinRateMeter::new(),
         }
     }
 }
@@ -157,7 +157,7 @@ impl Chunk<'_> {
             if let Err(error) = self.checkpoint().await {
                 return End::Short(error);
             }
-            self.pace.moved(bytes, began);
+            self.rate_meter.moved(bytes, began);
             match broken {
                 Some(Broken::Client(fault)) => return End::Short(TransferError::Client(fault)),
                 Some(Broken::Ended) => return self.ended(limit),
@@ -193,7 +193,7 @@ impl Chunk<'_> {
         fence: Option<&CancellationToken>,
     ) -> Result<Option<Bytes>, TransferError> {
         let Options { min_rate, body_timeout, .. } = *self.options;
-        if self.pace.too_slow(min_rate) {
+        if self.rate_meter.too_slow(min_rate) {
             return Err(TransferError::Client(ClientFault::TooSlow));
         }
         let frame = poll_fn(|cx| Pin::new(&mut *source).poll_next(cx));

@@ -224,7 +224,7 @@ impl Engine {
 
     /// Stops an upload whose disk has failed: nothing more is written or acknowledged.
     pub(super) fn latch(self: &Arc<Self>, handle: &Arc<UploadHandle>, fault: Fault) {
-        tracing::error!(upload = %handle.id.short(), %fault, "upload stopped: the disk failed");
+        tracing::error!(upload = %handle.id.short(), error = %fault, "upload stopped: the disk failed");
         self.stats.faults.inc();
         let mut state = handle.lock();
         state.fault.get_or_insert(fault);

@@ -8,23 +8,23 @@ use std::sync::Arc;
 
 /// The request that something follows from. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RequestContext(Arc<Told>);
+pub struct RequestContext(Arc<Fields>);
 
 #[derive(Debug)]
-struct Told {
+struct Fields {
     request: String,
     traceparent: Option<String>,
 }
 
 tokio::task_local! {
-    static CAUSE: RequestContext;
+    static CURRENT: RequestContext;
 }
 
 impl RequestContext {
     /// The request with this id, and the trace it belongs to. Both are harmless text: whoever takes
     /// them from outside has checked that.
     pub fn new(request: String, traceparent: Option<String>) -> Self {
-        Self(Arc::new(Told { request, traceparent }))
+        Self(Arc::new(Fields { request, traceparent }))
     }
 
     /// The request's id.
@@ -39,12 +39,12 @@ impl RequestContext {
 
     /// What `work` does follows from this.
     pub fn during<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        CAUSE.scope(self, work)
+        CURRENT.scope(self, work)
     }
 
     /// What the present task follows from, if it is a request.
     pub fn current() -> Option<Self> {
-        CAUSE.try_with(Self::clone).ok()
+        CURRENT.try_with(Self::clone).ok()
     }
 }
 

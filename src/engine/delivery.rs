@@ -11,8 +11,8 @@ use super::context::RequestContext;
 use super::error::{ChangeError, LookupError};
 use super::handle::UploadHandle;
 use crate::core::command::Command;
-use crate::core::destination::Destination;
 use crate::core::event::CallOutcome;
+use crate::core::host::Destination;
 use crate::core::id::TicketId;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
@@ -232,7 +232,7 @@ impl Engine {
     ) -> Result<(), ChangeError> {
         let handle = self.find(id).await?;
         let command = match result {
-            CallResult::Done => Command::Settle,
+            CallResult::Done => Command::Delivered,
             CallResult::Wait => Command::EndCall(CallOutcome::Wait),
             CallResult::Unanswered(reason) => {
                 self.stats.calls_unanswered.inc();
@@ -264,7 +264,7 @@ impl Engine {
             Err(LookupError::Unknown) => self.drop_delivery(id),
             Err(LookupError::Busy) => self.requeue(id),
             Err(LookupError::Fault(fault)) => {
-                tracing::warn!(upload = %id.short(), %fault, "could not read upload");
+                tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
                 self.requeue(id);
             }
         }
@@ -279,7 +279,7 @@ impl Engine {
     /// A call could not be begun or its end not be recorded: its delivery is pending again, after a pause.
     fn requeue(&self, id: TicketId) {
         self.outbox.over(id);
-        let pause = crate::core::handover::pause(REQUEUE_PAUSE, self.clock.jitter());
+        let pause = crate::core::retry::pause(REQUEUE_PAUSE, self.clock.jitter());
         let at = self.uptime().after(pause);
         self.outbox.set(id, Wait::Call, || at);
     }
@@ -311,7 +311,7 @@ impl Engine {
         }
         if upload.was_called() && !upload.removes_file() {
             tracing::info!(upload = %id.short(), "finished: the backend has moved the file");
-            self.change(handle, Command::Settle).await?;
+            self.change(handle, Command::Delivered).await?;
             return Ok(File::Taken);
         }
         // The backend is still called, which may know more: nothing here decides that it is lost.

@@ -5,8 +5,8 @@
 use super::Engine;
 use super::context::{RequestContext, request_of};
 use super::delivery::outbox::Wait;
-use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
+use crate::core::retry::LastCall;
 use crate::core::upload::{Phase, Upload};
 use std::sync::Arc;
 

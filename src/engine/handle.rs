@@ -32,7 +32,7 @@ pub(super) struct UploadHandle {
     /// Its chunks in flight.
     pub(super) chunks: Gauge,
     /// Its chunks over known bytes that are let pass.
-    pub(super) passing: Gauge,
+    pub(super) duplicate_chunks: Gauge,
     /// Its long polls.
     pub(super) polls: Gauge,
     /// Its small calls.
@@ -86,7 +86,7 @@ impl UploadHandle {
             part,
             stands,
             chunks: Gauge::default(),
-            passing: Gauge::default(),
+            duplicate_chunks: Gauge::default(),
             polls: Gauge::default(),
             small_calls: Gauge::default(),
             answer_bytes: Gauge::default(),

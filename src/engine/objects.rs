@@ -143,7 +143,7 @@ impl<B: Backing> ObjectEngine<B> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallEnd {
     /// The backend has taken the file, or knows of the cancel.
-    Settled,
+    Delivered,
     /// Anything else.
     Open(CallOutcome),
     /// It was the last one.

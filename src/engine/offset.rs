@@ -16,7 +16,7 @@ impl Engine {
     ///
     /// Errors: that request has not let go in time, beside what a look-up has. Cancel: the request is ended all the
     /// same.
-    pub async fn settled_status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
+    pub async fn quiesced_status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
         let handle = self.find(id).await?;
         let released = async {
             loop {
@@ -24,17 +24,18 @@ impl Engine {
                 tokio::pin!(changed);
                 changed.as_mut().enable();
                 {
-                    let state = handle.lock();
+                    // Under one lock: a request that begins later comes after this answer.
+                    let mut state = handle.lock();
                     let offset = state.upload.received().contiguous_from_zero();
                     if !state.claims.fence_at(offset) {
-                        return;
+                        state.touched = self.uptime();
+                        return self.describe(&state.upload);
                     }
                 }
                 changed.await;
             }
         };
-        within(RELEASE, released).await.map_err(|_| LookupError::Busy)?;
-        Ok(self.status_of(&handle))
+        within(RELEASE, released).await.map_err(|_| LookupError::Busy)
     }
 
     /// Removes what is kept of an upload that the backend has taken, before its time. Of any other one nothing changes.

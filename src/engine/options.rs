@@ -1,8 +1,8 @@
 //! The settings of the engine, and what only benches and simulations change.
 
 use crate::core::event::Durability;
-use crate::core::handover::Policy;
 use crate::core::limits::Limits;
+use crate::core::retry::RetryPolicy;
 use std::time::Duration;
 
 /// The settings of the engine.
@@ -23,7 +23,7 @@ pub struct Options {
     /// The file of a failed handover stays this long.
     pub failed_retention: Duration,
     /// How backends are called.
-    pub calls: Policy,
+    pub calls: RetryPolicy,
     /// A body that stands still this long ends.
     pub body_timeout: Duration,
     /// A body slower than this many bytes a second ends; 0 lets every body go on.

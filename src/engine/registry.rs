@@ -136,21 +136,21 @@ impl Engine {
         let loaded = self.journal.load(id).await?;
         report_damage(id, &loaded);
         // What is reported must hold whatever happens.
-        loaded.log.settle().await?;
+        loaded.log.make_durable().await?;
         Ok(self.adopt(id, loaded))
     }
 
     /// Has what the log of `id` says hold whatever happens, unless that is so.
-    pub(super) async fn settle(&self, id: TicketId) -> Result<(), LookupError> {
+    pub(super) async fn make_log_durable(&self, id: TicketId) -> Result<(), LookupError> {
         let _exclusive = self.loads.exclusive(id).await;
-        // In memory its commit queue appends to the log; a later load settles what is left then.
+        // In memory its commit queue appends to the log; a later load syncs what is left then.
         if self.registry.loaded(id).is_none() {
-            self.journal.load(id).await?.log.settle().await?;
+            self.journal.load(id).await?.log.make_durable().await?;
         }
         Ok(())
     }
 
-    /// Takes an upload into memory whose log was just settled. Only under [`Loads::exclusive`]: then
+    /// Takes an upload into memory whose log was just made durable. Only under [`Loads::exclusive`]: then
     /// nobody has appended to it since.
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, loaded: Loaded) -> Arc<UploadHandle> {
         let publish = loaded.upload.awaits_publish();

@@ -47,7 +47,7 @@ impl Engine {
             () = self.draining.cancelled() => {}
             () = watch => {}
             () = evict => {}
-            () = self.settle_uncounted() => {}
+            () = self.note_uncounted() => {}
         }
     }
 
@@ -82,7 +82,7 @@ impl Engine {
             // It has a timer for another time.
             Err(LookupError::Busy) => return,
             Err(LookupError::Fault(fault)) => {
-                return tracing::warn!(upload = %id.short(), %fault, "could not read upload");
+                return tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
             }
         };
         let upload = handle.upload();

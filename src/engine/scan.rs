@@ -11,7 +11,7 @@ use super::registry::report_damage;
 use super::transfer::Detached;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use crate::storage::journal::{Inventory, LoadError, ToSettle};
+use crate::storage::journal::{Inventory, LoadError, ResyncNeed};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     progress: Mutex<Progress>,
-    /// Tells that there are journals to settle.
+    /// Tells that there are journals without a count.
     uncounted: Notify,
 }
 
@@ -30,7 +30,7 @@ struct Progress {
     listing: Listing,
     /// Found, and not to be read when they were looked at last.
     ids: BTreeSet<TicketId>,
-    /// Scanned, and their journals have yet to say from when they count ([`ToSettle::Times`]).
+    /// Scanned, and their journals have yet to say from when they count ([`ResyncNeed::Times`]).
     uncounted: Vec<TicketId>,
     /// When to go on; `None` before the first go.
     due: Option<Uptime>,
@@ -142,18 +142,18 @@ impl Engine {
     /// After an upgrade: notes from when journals count that hold dates alone, so that the next start does not count anew.
     /// Each costs a sync, so it comes after the startup scan, and nothing that is due waits for it. What fails now is
     /// noted when it is loaded the next time. Dropping the future leaves the rest to that too.
-    pub(super) async fn settle_uncounted(self: &Arc<Self>) {
+    pub(super) async fn note_uncounted(self: &Arc<Self>) {
         loop {
             self.scan.uncounted.notified().await;
             let ids = std::mem::take(&mut self.scan.lock().uncounted);
             for some in ids.chunks(SCAN_CHUNK) {
                 let (engine, ids) = (Arc::clone(self), some.to_vec());
-                let settle = async move {
+                let note = async move {
                     for id in ids {
-                        let _ = engine.settle(id).await;
+                        let _ = engine.make_log_durable(id).await;
                     }
                 };
-                let _ = self.detached(settle).await;
+                let _ = self.detached(note).await;
                 tokio::time::sleep(SCAN_PAUSE).await;
             }
         }
@@ -194,10 +194,10 @@ impl Engine {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(ScanError::Unreadable(fault))) => {
-                tracing::error!(%upload, %fault, "startup scan: could not read upload; its files stay untouched");
+                tracing::error!(%upload, error = %fault, "startup scan: could not read upload; its files stay untouched");
             }
             Ok(Err(ScanError::Unsynced(fault))) => {
-                tracing::error!(%upload, %fault, "startup scan: could not sync journal; trying again later");
+                tracing::error!(%upload, error = %fault, "startup scan: could not sync journal; trying again later");
             }
             Err(_) => {
                 tracing::error!(%upload, "startup scan: loading the upload panicked: this is a bug")
@@ -234,8 +234,8 @@ impl Engine {
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload).await;
         // A journal that is much too large is replaced now, so that the next load has less to read.
-        if (in_memory || leaves_bytes || loaded.to_settle == ToSettle::Now)
-            && let Err(error) = loaded.log.settle().await
+        if (in_memory || leaves_bytes || loaded.resync_need == ResyncNeed::Now)
+            && let Err(error) = loaded.log.make_durable().await
         {
             return Err(match error.into() {
                 LookupError::Fault(fault) => ScanError::Unsynced(fault),
@@ -247,7 +247,7 @@ impl Engine {
             self.adopt(id, loaded);
         } else {
             self.register(id, &upload);
-            if loaded.to_settle == ToSettle::Times {
+            if loaded.resync_need == ResyncNeed::Times {
                 self.scan.lock().uncounted.push(id);
             }
         }

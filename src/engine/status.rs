@@ -213,7 +213,7 @@ impl Engine {
             Err(LookupError::Busy) => Fault("no file descriptor is left".into()),
             Err(LookupError::Fault(fault)) => fault,
         };
-        tracing::warn!(upload = %id.short(), %fault, "could not read upload");
+        tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
         None
     }
 }

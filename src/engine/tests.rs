@@ -10,10 +10,10 @@ use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ChunkDigest;
 use crate::core::event::{DigestRequest, Durability, Notice, Removal, TicketFile};
 use crate::core::extent::Extent;
-use crate::core::handover::Policy;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::refusal::Refusal;
+use crate::core::retry::RetryPolicy;
 use crate::core::state::StateName;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::files::Files as _;
@@ -79,7 +79,7 @@ impl Machine {
             max_idle: Duration::from_secs(3600),
             retain_finished: Duration::from_secs(3600),
             failed_retention: Duration::from_secs(3600),
-            calls: Policy { confirm_timeout: Duration::from_secs(600), retry_for },
+            calls: RetryPolicy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,
             tuning: Tuning::default(),

@@ -17,7 +17,7 @@ use crate::core::command::{At, BodyScope, Offer};
 use crate::core::digest::ChunkDigest;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
-use crate::core::limits::{CHUNKS, Limits, MAX_JOURNAL_BYTES, PASSING_CHUNKS};
+use crate::core::limits::{CHUNKS, DUPLICATE_CHUNKS, Limits, MAX_JOURNAL_BYTES};
 use crate::core::refusal::{Refusal, Terminal};
 use crate::core::upload::Phase;
 use crate::storage::store::{Announced, WriteError, Writer};
@@ -85,8 +85,8 @@ impl Engine {
         let mut chunk = Chunk::new(self, &handle, offer, missing, writer, digest);
         let ended = if known {
             // Boxed: every other transfer would carry the space of a second receiver.
-            let skim = Box::pin(self.skim(&handle, &mut chunk, source, slot));
-            let Some(ended) = skim.await else {
+            let drain_duplicate = Box::pin(self.drain_duplicate(&handle, &mut chunk, source, slot));
+            let Some(ended) = drain_duplicate.await else {
                 self.publish_if_complete(&handle).await?;
                 return Ok(self.status_of(&handle));
             };
@@ -123,7 +123,7 @@ impl Engine {
     /// Reads a body of which nothing is needed as long as it comes quickly, and judges it if it comes to its end: not
     /// every client takes an answer for a success that comes before it has sent all. `None` where it trickles: then it
     /// is let go. After a moment it holds no place of a chunk any more.
-    async fn skim<S: Source>(
+    async fn drain_duplicate<S: Source>(
         &self,
         handle: &UploadHandle,
         chunk: &mut Chunk<'_>,
@@ -132,14 +132,15 @@ impl Engine {
     ) -> Option<End> {
         let moved = AtomicU64::new(0);
         let mut receive = pin!(chunk.receive(Metered { source, moved: &moved }, None));
-        let quick = || moved.swap(0, Ordering::Relaxed) >= SKIM_BYTES;
+        let quick = || moved.swap(0, Ordering::Relaxed) >= DUPLICATE_CHECK_BYTES;
         if let Ok(ended) = timeout(IN_PLACE, receive.as_mut()).await {
             return Some(ended);
         }
         drop(slot);
-        let _passing = slots::take(PASSING_CHUNKS, &handle.passing, &self.passing).ok()?;
+        let _slot =
+            slots::take(DUPLICATE_CHUNKS, &handle.duplicate_chunks, &self.duplicate_chunks).ok()?;
         loop {
-            if let Ok(ended) = timeout(SKIM, receive.as_mut()).await {
+            if let Ok(ended) = timeout(DUPLICATE_CHECK, receive.as_mut()).await {
                 return Some(ended);
             }
             if !quick() {
@@ -391,10 +392,10 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Detached<F> {
 
 /// A body that nobody needs counts with the chunks in flight for so long.
 const IN_PLACE: Duration = Duration::from_millis(250);
-/// Then it is read as long as it brings [`SKIM_BYTES`] in each such time: 16 KiB a second. Long enough for a proxy or a
+/// Then it is read as long as it brings [`DUPLICATE_CHECK_BYTES`] in each such time: 16 KiB a second. Long enough for a proxy or a
 /// client to pause: over HTTP/2 one that is cut off in its body may not see the answer.
-const SKIM: Duration = Duration::from_secs(5);
-const SKIM_BYTES: u64 = 80 << 10;
+const DUPLICATE_CHECK: Duration = Duration::from_secs(5);
+const DUPLICATE_CHECK_BYTES: u64 = 80 << 10;
 /// An older request that was told to let go does so when its current write ends.
 const CLAIM_DEADLINE: Duration = Duration::from_secs(30);
 

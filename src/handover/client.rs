@@ -9,7 +9,7 @@
 //! again on another one, and drives each by a task that the call does not own. Here a call is one future: dropping it
 //! closes its connection, and its deadline covers all of it.
 
-mod answer;
+pub(super) mod answer;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
@@ -22,12 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-pub use super::connector::Permit;
-pub use super::connector::Rule;
-use super::connector::{Connection, Connector, Resolver};
-pub use super::error::CallError;
-use crate::core::callback::{CallbackTarget, CallbackUrl, CallbackUrlError};
-use crate::engine::deadline::within;
+use answer::read;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -45,8 +40,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 
-use answer::read;
-pub use answer::{Answer, RawAnswer, Unreadable};
+use super::connector::{Connection, Connector, Resolver};
+use crate::core::callback::{CallbackTarget, CallbackUrl, CallbackUrlError};
+use crate::engine::deadline::within;
+
+pub use super::connector::{Permit, Rule};
+pub use answer::{Answer, CallError, RawAnswer, Unreadable};
 
 /// Bytes hyper reads ahead, and with that the longest head of an answer.
 const BUFFER_BYTES: usize = 64 * 1024;

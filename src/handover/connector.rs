@@ -1,7 +1,7 @@
 //! From a callback's URL to a connection: the name look-up and the attempts to connect, each with a
 //! deadline of its own, the rules on who may be called, and TLS.
 
-use super::error::CallError;
+use super::client::answer::CallError;
 use crate::core::callback::CallbackTarget;
 use crate::engine::deadline::within;
 use crate::tls::{Trust, client_config, machine_roots};

@@ -1,24 +1,27 @@
 //! Makes the deliveries that are due, some at a time, and reports how each ended.
 
-use super::client::{Answer, Client};
-use super::form;
-use super::schedule::{Kind, Outcome, Schedule, Start};
-use crate::core::destination::Destination;
-use crate::core::time::ms;
-use crate::engine::Engine;
-use crate::engine::context::{RequestContext, request_of};
-use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
-use crate::engine::error::ChangeError;
-use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::client::{Answer, Client};
+use super::fair_queue::{FairQueue, Kind, Outcome, Start};
+use crate::core::digest::hex;
+use crate::core::host::Destination;
+use crate::core::name;
+use crate::core::time::ms;
+use crate::engine::Engine;
+use crate::engine::context::{RequestContext, request_of};
+use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
+use crate::engine::error::ChangeError;
+
 /// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
-/// How many of them one destination may take stands in `schedule.rs`.
+/// How many of them one destination may take stands in `fair_queue.rs`.
 pub const MAX_CALLS: usize = 512;
 
 /// Calls backends until `stop`, `slots` at a time; calls under way are joined by `calls` and end by
@@ -76,8 +79,8 @@ impl Queues {
     fn new(slots: usize) -> Self {
         let freed = Arc::new(Notify::new());
         let queue = || {
-            let schedule = Mutex::new(Some(Schedule::new(slots)));
-            Arc::new(Queue { schedule, freed: Arc::clone(&freed) })
+            let inner = Mutex::new(Some(FairQueue::new(slots)));
+            Arc::new(Queue { inner, freed: Arc::clone(&freed) })
         };
         let (hashing, calls) = (queue(), queue());
         Self { hashing, calls, ending: Semaphore::new(slots), freed }
@@ -87,7 +90,7 @@ impl Queues {
 /// Deliveries that wait for a slot, and the slots.
 struct Queue {
     /// `None` once it is closed.
-    schedule: Mutex<Option<Schedule<Delivery>>>,
+    inner: Mutex<Option<FairQueue<Delivery>>>,
     /// A slot was freed, or more of them may be taken.
     freed: Arc<Notify>,
 }
@@ -95,25 +98,25 @@ struct Queue {
 impl Queue {
     /// Adds a delivery; in a closed queue it stays pending with the engine.
     fn push(&self, delivery: Delivery, destination: &Destination) {
-        if let Some(schedule) = &mut *self.schedule() {
-            schedule.push(delivery, destination);
+        if let Some(inner) = &mut *self.inner() {
+            inner.push(delivery, destination);
         }
         self.freed.notify_one();
     }
 
     /// Lets go of all deliveries, and so of the engine: what a call has started may run on for long.
     fn close(&self) {
-        let schedule = self.schedule().take();
-        drop(schedule);
+        let inner = self.inner().take();
+        drop(inner);
     }
 
     fn next(self: &Arc<Self>) -> Option<(Delivery, Arc<Slot>)> {
-        let Start { item, destination, kind } = self.schedule().as_mut()?.next()?;
+        let Start { item, destination, kind } = self.inner().as_mut()?.next()?;
         Some((item, Arc::new(Slot { queue: Arc::clone(self), destination, kind })))
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Option<Schedule<Delivery>>> {
-        self.schedule.lock().expect("no holder of this lock panics")
+    fn inner(&self) -> MutexGuard<'_, Option<FairQueue<Delivery>>> {
+        self.inner.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -127,8 +130,8 @@ struct Slot {
 
 impl Slot {
     fn ended(&self, outcome: Outcome) {
-        if let Some(schedule) = &mut *self.queue.schedule() {
-            schedule.ended(&self.destination, outcome);
+        if let Some(inner) = &mut *self.queue.inner() {
+            inner.ended(&self.destination, outcome);
         }
         self.queue.freed.notify_one();
     }
@@ -136,8 +139,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(schedule) = &mut *self.queue.schedule() {
-            schedule.release(&self.destination, self.kind);
+        if let Some(inner) = &mut *self.queue.inner() {
+            inner.release(&self.destination, self.kind);
         }
         self.queue.freed.notify_one();
     }
@@ -203,7 +206,7 @@ async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> CallResult {
     let trace = call.context.as_ref().and_then(RequestContext::traceparent);
     let url = &call.upload.ticket().finish_url;
     let (key, began) = (call.id().to_string(), Instant::now());
-    match client.post_form(url, form::encode(call), &key, trace, Arc::<Slot>::clone(slot)).await {
+    match client.post_form(url, encode(call), &key, trace, Arc::<Slot>::clone(slot)).await {
         Ok(answer) => {
             slot.ended(Outcome::Answered);
             decide(call.kind, &answer)
@@ -237,3 +240,34 @@ fn decide(kind: CallKind, answer: &Answer) -> CallResult {
 #[cfg(test)]
 #[path = "worker/tests.rs"]
 mod tests;
+
+/// The fields, in order.
+pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
+    let (upload, ticket) = (&call.upload, call.upload.ticket());
+    let (filename, cancelled, reason) = match call.kind {
+        CallKind::CancelNotice => (String::new(), "yes", upload.reason().unwrap_or_default()),
+        CallKind::Handover => (call.file.to_string(), "no", ""),
+    };
+    let mut fields = vec![
+        ("id", ticket.id.to_string()),
+        ("filename", filename),
+        ("filenameFromBrowser", upload.name().unwrap_or(name::UNNAMED).to_owned()),
+        ("backendSecret", ticket.secret.clone()),
+        ("cancelled", cancelled.to_owned()),
+        ("cancelReason", reason.to_owned()),
+        ("length", upload.length().map(|length| length.to_string()).unwrap_or_default()),
+        ("metadata", ticket.metadata.clone()),
+    ];
+    fields.extend(upload.media_type().map(|it| ("type", it.to_owned())));
+    fields.extend(upload.client_metadata().map(|it| ("uploadMetadata", it.to_owned())));
+    if let Some(sha256) = upload.sha256() {
+        fields.push(("digest", format!("sha-256={}", hex(sha256))));
+    }
+    fields.push(("attempt", call.attempt.to_string()));
+    fields
+}
+
+/// The body of the request.
+pub(super) fn encode(call: &Call) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(call)).finish()
+}

@@ -1,9 +1,11 @@
-//! A request's body, as its connection hands it to the service.
+//! A request's body, as its connection hands it to the service; and what such a service is.
 //!
 //! It counts for what is unread of it: with it goes a share of the connection's permit and memory, also when the
 //! connection is gone. A body that is not read to its end is read on and discarded for a while after an HTTP/1.1
 //! answer, since a connection closed at once would take the answer with it.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,13 +17,14 @@ use bytes::Bytes;
 use futures_core::Stream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
-use hyper::{HeaderMap, Request};
+use hyper::service::Service;
+use hyper::{HeaderMap, Request, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use super::Protocol;
 use super::budget::Share;
-use super::presence::Presence;
+use super::disconnect::PeerDisconnect;
 use crate::engine::deadline::within;
 use crate::engine::error::ClientFault;
 
@@ -30,15 +33,15 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     ended: Ended,
     awaits_continue: bool,
-    lease: Arc<Lease>,
+    context: Arc<ConnectionContext>,
 }
 
 /// What the requests of a connection share; held until the last of their bodies is dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct ConnectionContext {
     pub(super) protocol: Protocol,
     /// Tells whether the peer is still there; none on HTTP/2, where the request is dropped instead.
-    pub(super) presence: Option<Presence>,
+    pub(super) disconnect: Option<PeerDisconnect>,
     /// Owns the tasks that discard what nobody reads.
     pub(super) tasks: TaskTracker,
     pub(super) _held: (Share, OwnedSemaphorePermit),
@@ -57,14 +60,17 @@ impl Ended {
 }
 
 impl RequestBody {
-    /// The request, with a body that holds its connection's lease.
-    pub(super) fn attach(request: Request<Incoming>, lease: &Arc<Lease>) -> Request<Self> {
-        let awaits_continue = lease.protocol == Protocol::Http1 && expects(request.headers());
+    /// The request, with a body that holds the context of its connection.
+    pub(super) fn attach(
+        request: Request<Incoming>,
+        context: &Arc<ConnectionContext>,
+    ) -> Request<Self> {
+        let awaits_continue = context.protocol == Protocol::Http1 && expects(request.headers());
         request.map(|incoming| Self {
             ended: Ended(Arc::new(AtomicBool::new(incoming.is_end_stream()))),
             incoming: Some(incoming),
             awaits_continue,
-            lease: Arc::clone(lease),
+            context: Arc::clone(context),
         })
     }
 
@@ -77,7 +83,7 @@ impl RequestBody {
     /// What its connection speaks.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
-        self.lease.protocol
+        self.context.protocol
     }
 
     /// Whether an HTTP/1.1 client waits for `100 Continue`, which it gets when the body is first read.
@@ -88,8 +94,8 @@ impl RequestBody {
 
     /// Whether the peer is still there.
     #[must_use]
-    pub fn presence(&self) -> Option<Presence> {
-        self.lease.presence.clone()
+    pub fn disconnect(&self) -> Option<PeerDisconnect> {
+        self.context.disconnect.clone()
     }
 }
 
@@ -117,7 +123,7 @@ impl Stream for RequestBody {
                 }
                 None => {
                     let ended = self.incoming.take().is_some_and(|body| body.is_end_stream());
-                    if !ended && self.lease.protocol == Protocol::Http2 {
+                    if !ended && self.context.protocol == Protocol::Http2 {
                         // hyper makes a clean end of a reset without an error (RFC 9113, section
                         // 8.1); a client that means the end says END_STREAM.
                         let how = "the stream was reset".to_owned();
@@ -154,14 +160,14 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         // On HTTP/2 the stream is reset. A client that waits for `100 Continue` has not begun to send.
-        let discards = self.lease.protocol == Protocol::Http1 && !self.awaits_continue;
+        let discards = self.context.protocol == Protocol::Http1 && !self.awaits_continue;
         let left = self.incoming.take().filter(|body| discards && !body.is_end_stream());
         let Some(incoming) = left else { return };
         if tokio::runtime::Handle::try_current().is_ok() {
-            let lease = Arc::clone(&self.lease);
-            tokio::spawn(self.lease.tasks.track_future(async move {
+            let context = Arc::clone(&self.context);
+            tokio::spawn(self.context.tasks.track_future(async move {
                 discard(incoming).await;
-                drop(lease);
+                drop(context);
             }));
         }
     }
@@ -193,3 +199,32 @@ const DISCARD_DEADLINE: Duration = Duration::from_secs(10);
 /// Time waited for the next of those bytes. 1 s: longer than a round trip, and a peer that is refused
 /// and sends nothing more has no use for the connection; each would hold one for the whole deadline.
 const DISCARD_QUIET: Duration = Duration::from_secs(1);
+
+/// What answers the requests of a connection: a hyper service whose answers can be sent.
+pub trait HttpService:
+    Service<
+        Request<RequestBody>,
+        Response = Response<<Self as HttpService>::Sent>,
+        Error = Infallible,
+        Future: Send,
+    > + Send
+    + Sync
+    + 'static
+{
+    /// The body of an answer.
+    type Sent: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    type Sent = B;
+}

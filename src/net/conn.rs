@@ -22,19 +22,18 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::{Lease, RequestBody};
+use super::body::{ConnectionContext, HttpService, RequestBody};
 use super::budget::Share;
+use super::disconnect::PeerDisconnect;
 use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
 use super::options::Options;
 use super::poll_loop::PollLoop;
-use super::presence::Presence;
-use super::proxy_protocol::{self, ProxyProtocol, Terms};
-use super::service::HttpService;
+use super::proxy_protocol::{self, HeaderWait, ProxyProtocol};
 use super::sizes::Sizes;
 use super::stats::Stats;
+use super::timeouts::{ActiveRequest, ConnectionTimeouts, Overdue};
 use super::timer::DeadlineTimer;
-use super::watch::{Overdue, Running, Watch};
 use super::{Peer, PeerAddress, Protocol};
 use crate::engine::deadline::within;
 use crate::tls::{CHALLENGE, ClientCertificate, TlsReload};
@@ -43,7 +42,7 @@ use crate::tls::{CHALLENGE, ClientCertificate, TlsReload};
 /// any status, and what does not fit waits in hyper.
 const TLS_SEND_BYTES: usize = 64 * 1024;
 
-/// How long a connection that has said nothing yet is still heard once the drain began: long enough
+/// How long a connection that has sent nothing yet is still read once the drain began: long enough
 /// for bytes that already lie in the socket.
 const ARRIVING: Duration = Duration::from_millis(50);
 
@@ -66,15 +65,6 @@ impl Shared {
     /// How large the buffers and windows of a connection with this share are.
     fn sizes(&self, share: &Share) -> Sizes {
         Sizes::of(share.bytes(), &self.options.http1, &self.options.http2)
-    }
-
-    fn lease(
-        &self,
-        protocol: Protocol,
-        presence: Option<Presence>,
-        held: (Share, OwnedSemaphorePermit),
-    ) -> Lease {
-        Lease { protocol, presence, tasks: self.tasks.clone(), _held: held }
     }
 }
 
@@ -131,9 +121,12 @@ async fn choose<IO, M, S>(
     S: HttpService,
 {
     let (options, protocol) = (&shared.options, shared.proxy_protocol.as_deref());
-    let terms =
-        Terms { within: options.limits.first_byte, stats: &shared.stats, drain: &shared.drain };
-    let client = proxy_protocol::client(&mut io, peer.address, protocol, &terms).await;
+    let wait = HeaderWait {
+        within: options.limits.first_byte,
+        stats: &shared.stats,
+        drain: &shared.drain,
+    };
+    let client = proxy_protocol::client(&mut io, peer.address, protocol, &wait).await;
     let Some(client) = client else { return };
     peer.address = client;
     let Some(mut share) = options.memory.share(Sizes::most_http1(&options.http1)) else {
@@ -144,7 +137,7 @@ async fn choose<IO, M, S>(
     let io = BelowTls::new(io, options.linger);
     let Some(tls) = &shared.tls else {
         let service = make(&peer);
-        return serve_http1(io, peer, shared, (share, permit), service).await;
+        return serve_http(io, peer, shared, (share, permit), service).await;
     };
     let io = io.with_read_ahead(shared.sizes(&share).read_ahead);
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
@@ -153,17 +146,10 @@ async fn choose<IO, M, S>(
     peer.client_certificate = ClientCertificate::of(tls, session.peer_certificates());
     if session.alpn_protocol() == Some(b"h2") {
         peer.protocol = Protocol::Http2;
+        share.grow(Sizes::most_http2(&options.http2));
     }
     let service = make(&peer);
-    match peer.protocol {
-        Protocol::Http1 => {
-            serve_http1(stream, peer, shared, (share, permit), service).await;
-        }
-        Protocol::Http2 => {
-            share.grow(Sizes::most_http2(&options.http2));
-            serve_http2(stream, peer, shared, (share, permit), service).await;
-        }
-    }
+    serve_http(stream, peer, shared, (share, permit), service).await;
 }
 
 async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
@@ -186,7 +172,8 @@ async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     None
 }
 
-async fn serve_http1<IO, S>(
+/// Serves HTTP on a connection until its end, as `peer.protocol` says.
+async fn serve_http<IO, S>(
     io: IO,
     peer: Peer,
     shared: &Shared,
@@ -196,49 +183,48 @@ async fn serve_http1<IO, S>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let _open = shared.stats.open(|stats| &stats.http1);
-    let sizes = shared.sizes(&held.0);
-    let watch = Watch::new(Protocol::Http1, shared.options.limits, Instant::now());
-    let presence = Presence::default();
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), Some(presence.clone())));
-    let lease = shared.lease(Protocol::Http1, Some(presence), held);
-    let conn = http1_builder(&shared.options, sizes)
-        .serve_connection(io, requests(service, lease, Arc::clone(&watch)));
-    let graceful = |conn: Pin<&mut PollLoop<_>>| {
-        http1::Connection::graceful_shutdown(conn.get_mut().inner());
+    let protocol = peer.protocol;
+    let _open = match protocol {
+        Protocol::Http1 => shared.stats.open(|stats| &stats.http1),
+        Protocol::Http2 => shared.stats.open(|stats| &stats.http2),
     };
-    drive(PollLoop::new(conn), graceful, &watch, shared, &peer).await;
-}
-
-async fn serve_http2<IO, S>(
-    io: IO,
-    peer: Peer,
-    shared: &Shared,
-    held: (Share, OwnedSemaphorePermit),
-    service: S,
-) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: HttpService,
-{
-    let _open = shared.stats.open(|stats| &stats.http2);
     let sizes = shared.sizes(&held.0);
-    let watch = Watch::new(Protocol::Http2, shared.options.limits, Instant::now());
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&watch), None));
-    let streams = Streams(shared.tasks.clone());
-    let lease = shared.lease(Protocol::Http2, None, held);
-    let conn = http2_builder(&shared.options, sizes, streams)
-        .serve_connection(io, requests(service, lease, Arc::clone(&watch)));
-    drive(conn, http2::Connection::graceful_shutdown, &watch, shared, &peer).await;
+    let timeouts = ConnectionTimeouts::new(protocol, shared.options.limits, Instant::now());
+    let disconnect = (protocol == Protocol::Http1).then(PeerDisconnect::default);
+    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone()));
+    let context =
+        ConnectionContext { protocol, disconnect, tasks: shared.tasks.clone(), _held: held };
+    let service = requests(service, context, Arc::clone(&timeouts));
+    match protocol {
+        Protocol::Http1 => {
+            let conn = http1_builder(&shared.options, sizes).serve_connection(io, service);
+            let graceful = |conn: Pin<&mut PollLoop<_>>| {
+                http1::Connection::graceful_shutdown(conn.get_mut().inner());
+            };
+            drive(PollLoop::new(conn), graceful, &timeouts, shared, &peer).await;
+        }
+        Protocol::Http2 => {
+            let streams = Streams(shared.tasks.clone());
+            let builder = http2_builder(&shared.options, sizes, streams);
+            let conn = builder.serve_connection(io, service);
+            drive(conn, http2::Connection::graceful_shutdown, &timeouts, shared, &peer).await;
+        }
+    }
 }
 
-/// Polls a connection to its end, beside its clock and the two ways to be told to end.
-async fn drive<C, G>(conn: C, graceful: G, watch: &Arc<Watch>, shared: &Shared, peer: &Peer)
-where
+/// Polls a connection to its end, beside its timeouts and the two signals to end.
+async fn drive<C, G>(
+    conn: C,
+    graceful: G,
+    timeouts: &Arc<ConnectionTimeouts>,
+    shared: &Shared,
+    peer: &Peer,
+) where
     C: Future<Output = hyper::Result<()>>,
     G: Fn(Pin<&mut C>),
 {
     let mut conn = pin!(conn);
-    let mut clock = watch.clock();
+    let mut clock = timeouts.clock();
     let mut draining = false;
     let mut certificate = peer.client_certificate.clone();
     loop {
@@ -255,7 +241,7 @@ where
                 draining = true;
                 // A request may have arrived that was not read yet.
                 let arriving = timeout(ARRIVING, conn.as_mut());
-                if watch.is_silent() && (arriving.await.is_ok() || watch.is_silent()) {
+                if timeouts.is_silent() && (arriving.await.is_ok() || timeouts.is_silent()) {
                     return;
                 }
                 graceful(conn.as_mut());
@@ -263,7 +249,7 @@ where
             }
             () = ended(certificate.as_ref()), if certificate.is_some() => {
                 certificate = None;
-                watch.closing(Instant::now());
+                timeouts.closing(Instant::now());
                 graceful(conn.as_mut());
                 continue;
             }
@@ -272,7 +258,7 @@ where
         tracing::debug!(address = ?peer.address, reason = %overdue, "connection closed by a time limit");
         match overdue {
             Overdue::Idle => {
-                watch.closing(Instant::now());
+                timeouts.closing(Instant::now());
                 graceful(conn.as_mut());
             }
             Overdue::FirstByte | Overdue::Head | Overdue::Write | Overdue::Closing => {
@@ -290,33 +276,37 @@ async fn ended(certificate: Option<&ClientCertificate>) {
     }
 }
 
-/// The service as hyper calls it: each request gets a body that holds the connection's lease, and is noted in `watch`
+/// The service as hyper calls it: each request gets a body that holds the context of its connection, and is tracked in `timeouts`
 /// from its head to the end of its answer.
 fn requests<S: HttpService>(
     service: S,
-    lease: Lease,
-    watch: Arc<Watch>,
-) -> impl Service<Request<Incoming>, Response = Response<Noted<S::Sent>>, Error = Infallible, Future: Send>
-{
-    let lease = Arc::new(lease);
+    context: ConnectionContext,
+    timeouts: Arc<ConnectionTimeouts>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<TrackedBody<S::Sent>>,
+    Error = Infallible,
+    Future: Send,
+> {
+    let context = Arc::new(context);
     service_fn(move |request| {
-        let mut running = watch.begin();
-        let answer = service.call(RequestBody::attach(request, &lease));
+        let mut running = timeouts.begin();
+        let answer = service.call(RequestBody::attach(request, &context));
         async move {
             let answer = answer.await?;
             running.answered();
-            Ok(answer.map(|body| Noted { body, running }))
+            Ok(answer.map(|body| TrackedBody { body, running }))
         }
     })
 }
 
 /// The body of an answer, with the mark of its request: each look for a next frame is noted.
-struct Noted<B> {
+struct TrackedBody<B> {
     body: B,
-    running: Running,
+    running: ActiveRequest,
 }
 
-impl<B: Body + Unpin> Body for Noted<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -343,7 +333,7 @@ fn http1_builder(options: &Options, sizes: Sizes) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // The watch has finer clocks than this single one.
+        // `ConnectionTimeouts` tells more cases apart than this single one.
         .header_read_timeout(None)
         // A client that ends its direction after the request still gets the answer. Whether one has
         // vanished meanwhile is looked at for those who ask (`io/above.rs`).

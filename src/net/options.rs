@@ -1,7 +1,7 @@
 //! Every limit and knob of a listener, with the reason for its default.
 
 use super::budget::MemoryBudget;
-use super::watch::Overdue;
+use super::timeouts::Overdue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The PROXY protocol, version 2: before anything else, a proxy says on a connection who is at its other end.
 //!
-//! Promise: on a listener that asks for it, whose word counts is settled before a byte is read, a header is read
+//! Promise: on a listener that asks for it, it is decided whose word counts before a byte is read, a header is read
 //! to its last byte and not one further, within a deadline and a size, and no address is made up: a header that
 //! says none, or of a family unknown here, leaves the client unknown; one that breaks the format ends the
 //! connection. Absent: version 1, the line of text, and the TLVs, which are skipped.
@@ -38,21 +38,21 @@ const MOST_BYTES: usize = 2048;
 #[derive(Debug, Default)]
 pub struct ProxyProtocol {
     trusted: RwLock<Vec<IpNet>>,
-    /// The first stranger is worth a warning: most often the list is wrong.
-    told: AtomicBool,
+    /// The first untrusted peer is worth a warning: most often the list is wrong.
+    warned: AtomicBool,
 }
 
 impl ProxyProtocol {
     /// Proxies whose word counts.
     #[must_use]
     pub fn new(trusted: Vec<IpNet>) -> Self {
-        Self { trusted: RwLock::new(trusted), told: AtomicBool::new(false) }
+        Self { trusted: RwLock::new(trusted), warned: AtomicBool::new(false) }
     }
 
     /// From now on the word of these counts instead. Connections whose word counted keep what it said.
     pub fn trust(&self, proxies: Vec<IpNet>) {
         *self.trusted.write().expect("no holder of this lock panics") = proxies;
-        self.told.store(false, Ordering::Relaxed);
+        self.warned.store(false, Ordering::Relaxed);
     }
 
     fn trusts(&self, peer: PeerAddress) -> bool {
@@ -68,7 +68,7 @@ impl ProxyProtocol {
 }
 
 /// How a header is waited for, and where those that do not come are counted.
-pub(super) struct Terms<'a> {
+pub(super) struct HeaderWait<'a> {
     /// All of it must be there after so long.
     pub(super) within: Duration,
     pub(super) stats: &'a Stats,
@@ -84,32 +84,32 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
     io: &mut IO,
     peer: PeerAddress,
     protocol: Option<&ProxyProtocol>,
-    terms: &Terms<'_>,
+    wait: &HeaderWait<'_>,
 ) -> Option<PeerAddress> {
     let Some(protocol) = protocol else { return Some(peer) };
     if !protocol.trusts(peer) {
-        terms.stats.header_failures(HeaderFailure::UntrustedPeer).inc();
-        if protocol.told.swap(true, Ordering::Relaxed) {
+        wait.stats.header_failures(HeaderFailure::UntrustedPeer).inc();
+        if protocol.warned.swap(true, Ordering::Relaxed) {
             tracing::debug!(address = ?peer, "connection closed: peer is not in trusted_proxies");
         } else {
             tracing::warn!(address = ?peer, "connection closed: peer is not in trusted_proxies, and the listener has proxy_protocol; further ones are logged at debug");
         }
         return None;
     }
-    let read = within(terms.within, read(io));
-    match terms.drain.run_until_cancelled(read).await? {
-        Ok(Ok(said)) => return Some(said.applied_to(peer)),
+    let read = within(wait.within, read(io));
+    match wait.drain.run_until_cancelled(read).await? {
+        Ok(Ok(source)) => return Some(source.applied_to(peer)),
         // Whoever connects to see whether it can, and goes away.
         Ok(Err(ReadError::Silent)) => {
-            terms.stats.header_failures(HeaderFailure::Silent).inc();
+            wait.stats.header_failures(HeaderFailure::Silent).inc();
             tracing::debug!(address = ?peer, "connection closed without a PROXY header");
         }
         Ok(Err(error @ (ReadError::Io(_) | ReadError::Header(_)))) => {
-            terms.stats.header_failures(HeaderFailure::Malformed).inc();
+            wait.stats.header_failures(HeaderFailure::Malformed).inc();
             tracing::warn!(address = ?peer, %error, "invalid PROXY header");
         }
         Err(_) => {
-            terms.stats.overdue.inc();
+            wait.stats.overdue.inc();
             tracing::warn!(address = ?peer, "PROXY header timed out");
         }
     }
@@ -118,16 +118,16 @@ pub(super) async fn client<IO: AsyncRead + Unpin>(
 
 /// What a header says of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum HeaderSource {
     /// The proxy speaks for itself, to see whether the server lives.
     Local,
     /// This address.
     Address(SocketAddr),
-    /// There is a client, and its address is not told.
+    /// There is a client, and its address is not given.
     Unknown,
 }
 
-impl Said {
+impl HeaderSource {
     fn applied_to(self, peer: PeerAddress) -> PeerAddress {
         match self {
             Self::Local => peer,
@@ -142,7 +142,7 @@ impl Said {
 enum ReadError {
     /// The connection ended without a byte, or was reset.
     Silent,
-    /// It broke amid a header.
+    /// The connection ended inside a header.
     Io(std::io::Error),
     /// The format was broken.
     Header(HeaderError),
@@ -163,7 +163,7 @@ enum HeaderError {
     TooShort(usize),
 }
 
-async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Said, ReadError> {
+async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<HeaderSource, ReadError> {
     let mut fixed = [0; FIXED_BYTES];
     let mut filled = 0;
     while filled < FIXED_BYTES {
@@ -175,7 +175,7 @@ async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Said, ReadError> {
             Err(error) => return Err(ReadError::Io(error)),
         };
         filled += count;
-        // Who speaks something else is told by its first bytes, and need not send as many as a header has.
+        // Another protocol is recognised by its first bytes, which may be fewer than a header has.
         let compared = filled.min(SIGNATURE.len());
         if fixed[..compared] != SIGNATURE[..compared] {
             return Err(ReadError::Header(HeaderError::NoSignature));
@@ -185,7 +185,7 @@ async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Said, ReadError> {
     let mut rest = [0; MOST_BYTES];
     let rest = &mut rest[..head.rest];
     io.read_exact(rest).await.map_err(ReadError::Io)?;
-    head.said(rest).map_err(ReadError::Header)
+    head.source(rest).map_err(ReadError::Header)
 }
 
 /// The fixed part of a header, checked.
@@ -221,11 +221,11 @@ impl Head {
         Ok(Self { command, family, rest })
     }
 
-    /// What is said, `rest` being all that follows.
-    fn said(&self, rest: &[u8]) -> Result<Said, HeaderError> {
+    /// What it says, `rest` being all that follows.
+    fn source(&self, rest: &[u8]) -> Result<HeaderSource, HeaderError> {
         if self.command == Command::Local {
             // The family of LOCAL means nothing, nor do addresses.
-            return Ok(Said::Local);
+            return Ok(HeaderSource::Local);
         }
         let short = HeaderError::TooShort(rest.len());
         let address: SocketAddr = match self.family {
@@ -238,13 +238,17 @@ impl Head {
                 let [ip, _, port] = pieces::<16>(rest).ok_or(short)?;
                 (Ipv6Addr::from(array::<16>(ip)), u16::from_be_bytes(array(port))).into()
             }
-            // Not told, or a socket of the proxy's own machine, which has no address to judge by.
-            0x00 | 0x31 | 0x32 => return Ok(Said::Unknown),
+            // Not given, or a socket of the proxy's own machine, which has no address to judge by.
+            0x00 | 0x31 | 0x32 => return Ok(HeaderSource::Unknown),
             other => return Err(HeaderError::Family(other)),
         };
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         // Nobody comes from there: some fill a field with it that they have nothing for.
-        Ok(if address.ip().is_unspecified() { Said::Unknown } else { Said::Address(address) })
+        Ok(if address.ip().is_unspecified() {
+            HeaderSource::Unknown
+        } else {
+            HeaderSource::Address(address)
+        })
     }
 }
 

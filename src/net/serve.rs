@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body::HttpService;
 use super::conn::{self, Shared};
-use super::service::HttpService;
-use super::workers::{Dealer, Workers};
+use super::workers::{RoundRobin, Workers};
 use super::{Listener, Options, Peer, ProxyProtocol, Stats};
 use crate::engine::deadline::within;
 use crate::tls::TlsReload;
@@ -64,17 +64,21 @@ where
     let cut = CancellationToken::new();
     let tasks = TaskTracker::new();
     let shared = Arc::new(Shared { tls, proxy_protocol, options, stats, drain, cut, tasks });
-    let dealer = workers.dealer();
+    let round_robin = workers.round_robin();
     async move {
         let _dropped = shared.cut.clone().drop_guard();
-        accept_all(listener, &shared, &dealer, make).await;
+        accept_all(listener, &shared, &round_robin, make).await;
         end_all(&shared).await;
     }
 }
 
 /// Accepts until the drain; the listener closes with its end.
-async fn accept_all<M, S>(listener: Listener, shared: &Arc<Shared>, dealer: &Dealer, make: M)
-where
+async fn accept_all<M, S>(
+    listener: Listener,
+    shared: &Arc<Shared>,
+    round_robin: &RoundRobin,
+    make: M,
+) where
     M: Fn(&Peer) -> S + Clone + Send + Sync + 'static,
     S: HttpService,
 {
@@ -90,7 +94,7 @@ where
         let make = make.clone();
         let tasks = shared.tasks.clone();
         let serving = conn::serve(accepted, permit, shared, make);
-        tasks.spawn_on(serving, &dealer.next());
+        tasks.spawn_on(serving, &round_robin.next());
     }
 }
 
@@ -99,9 +103,9 @@ async fn end_all(shared: &Shared) {
     if within(shared.options.shutdown_grace.time(), shared.tasks.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(tasks = shared.tasks.len(), "connections dropped after shutdown_grace");
+    tracing::warn!(part = "connections", tasks = shared.tasks.len(), "shutdown timed out");
     shared.cut.cancel();
     if timeout(CUT, shared.tasks.wait()).await.is_err() {
-        tracing::error!(tasks = shared.tasks.len(), "connections did not close");
+        tracing::error!(part = "connections", tasks = shared.tasks.len(), "shutdown timed out");
     }
 }

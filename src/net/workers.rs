@@ -41,21 +41,21 @@ const BLOCKING_GRACE: Duration = Duration::from_secs(30);
 /// Dropping it tells the workers to end and does not wait for them; [`Workers::shutdown`] does.
 #[derive(Debug)]
 pub struct Workers {
-    dealer: Dealer,
+    round_robin: RoundRobin,
     threads: Vec<Worker>,
     stop: DropGuard,
 }
 
 /// Hands out the workers' runtimes in turn.
 #[derive(Clone, Debug)]
-pub(super) struct Dealer {
+pub(super) struct RoundRobin {
     handles: Arc<[Handle]>,
     turn: Arc<AtomicUsize>,
 }
 
 /// Tells whether workers turn. It keeps none of them alive.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub struct WorkerLiveness {
     handles: Vec<Handle>,
 }
 
@@ -90,32 +90,32 @@ impl Workers {
             threads.push(Worker::start(name, runtime, stop.clone())?);
             start_blocking_thread(&handles[number])?;
         }
-        let dealer = Dealer { handles: handles.into(), turn: Arc::default() };
-        Ok(Self { dealer, threads, stop: guard })
+        let round_robin = RoundRobin { handles: handles.into(), turn: Arc::default() };
+        Ok(Self { round_robin, threads, stop: guard })
     }
 
     /// How many workers there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.dealer.handles.len()
+        self.round_robin.handles.len()
     }
 
     /// For looking whether they turn.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        Pulse { handles: self.dealer.handles.to_vec() }
+    pub fn liveness(&self) -> WorkerLiveness {
+        WorkerLiveness { handles: self.round_robin.handles.to_vec() }
     }
 
     /// The runtimes by the names of their threads, which are given here alone.
     pub fn runtimes(&self) -> impl Iterator<Item = (&str, &Handle)> {
         let names = self.threads.iter().map(|worker| worker.thread.thread().name());
-        names.map(Option::unwrap_or_default).zip(self.dealer.handles.iter())
+        names.map(Option::unwrap_or_default).zip(self.round_robin.handles.iter())
     }
 
     /// The runtime whose turn it is.
     #[must_use]
     pub fn next(&self) -> Handle {
-        self.dealer.next()
+        self.round_robin.next()
     }
 
     /// Ends all workers: their tasks are dropped, their blocking work gets `timeout` to finish.
@@ -129,10 +129,8 @@ impl Workers {
             let left = end.saturating_duration_since(Instant::now());
             match worker.ended.recv_timeout(left) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    tracing::warn!(
-                        thread = worker.thread.thread().name(),
-                        "worker thread did not stop"
-                    );
+                    let thread = worker.thread.thread().name();
+                    tracing::warn!(part = "worker thread", thread, "shutdown timed out");
                 }
                 // Its end of the channel went with the thread's last values.
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -144,12 +142,12 @@ impl Workers {
         }
     }
 
-    pub(super) fn dealer(&self) -> Dealer {
-        self.dealer.clone()
+    pub(super) fn round_robin(&self) -> RoundRobin {
+        self.round_robin.clone()
     }
 }
 
-impl Pulse {
+impl WorkerLiveness {
     /// This one's workers and those of `other`.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -159,7 +157,7 @@ impl Pulse {
 
     /// Waits until each of the workers has run a task that was given to it now; false where one has ended.
     /// It waits for ever where one hangs, so the caller has a deadline. Dropping the future changes nothing.
-    pub async fn turned(&self) -> bool {
+    pub async fn all_respond(&self) -> bool {
         let asked: Vec<_> = self.handles.iter().map(|worker| worker.spawn(async {})).collect();
         let mut all = true;
         for answer in asked {
@@ -169,7 +167,7 @@ impl Pulse {
     }
 }
 
-impl Dealer {
+impl RoundRobin {
     pub(super) fn next(&self) -> Handle {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.handles[turn % self.handles.len()].clone()

@@ -35,7 +35,7 @@ pub trait Journal: Send + Sync {
         durability: Durability,
     ) -> Promised<'_, Result<Version, StoreError>>;
 
-    /// Replays the log of `id`. Changes nothing; what the log says may still be lost before [`Log::settle`].
+    /// Replays the log of `id`. Changes nothing; what the log says may still be lost before [`Log::make_durable`].
     fn load(&self, id: TicketId) -> Promised<'_, Result<Loaded, LoadError>>;
 
     /// Removes the log of `id`, if it has not moved on from `expected` (`None`: in any case); removing none is fine. It may
@@ -84,17 +84,17 @@ pub struct Loaded {
     pub upload: Upload,
     /// Up to where.
     pub version: Version,
-    /// The log, to be settled before anything is acted on or appended.
+    /// The log, to be made durable before anything is acted on or appended.
     pub log: Arc<dyn Log>,
-    /// Whether settling it soon is worth it: before that each load costs more than need be, or counts times anew.
-    pub to_settle: ToSettle,
+    /// Whether making it durable soon is worth it: until then each load costs more, or counts times from zero.
+    pub resync_need: ResyncNeed,
     /// Where intact records follow a damaged one.
     pub damage: Option<Damage>,
 }
 
-/// What settling a log would bring.
+/// What making a log durable would bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToSettle {
+pub enum ResyncNeed {
     /// Nothing but certainty.
     Nothing,
     /// It would be noted from when its times count: some time.
@@ -118,7 +118,7 @@ pub trait Log: Send + Sync {
     /// Makes what the log says hold whatever happens. Where it does already, nothing is done.
     ///
     /// Errors: [`LoadError::Busy`] where the same may end well later; nothing may be acted on before.
-    fn settle(&self) -> Promised<'_, Result<(), LoadError>>;
+    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>>;
 
     /// Appends behind `expected`.
     ///

@@ -3,9 +3,9 @@
 
 pub mod blocking;
 mod catalog;
-mod certain;
 mod compaction;
 pub mod directory;
+mod durable_journals;
 pub mod files;
 pub mod format;
 pub mod integrity;
@@ -19,7 +19,7 @@ pub mod marker;
 pub mod options;
 mod part;
 pub mod private_dir;
-mod settle;
+mod resync;
 mod shared;
 pub mod slow_disk;
 pub mod space;

@@ -54,12 +54,12 @@ pub struct Acme {
     options: Options,
     client: Arc<ClientConfig>,
     state: AcmeState<io::Error>,
-    prover: Arc<Prover>,
+    challenges: Arc<ChallengeResolver>,
 }
 
 /// Proves names for the order under way.
 #[derive(Debug)]
-struct Prover(RwLock<Arc<ResolvesServerCertAcme>>);
+struct ChallengeResolver(RwLock<Arc<ResolvesServerCertAcme>>);
 
 impl Acme {
     /// Prepares the files and the client of the directory. Sends nothing. Blocks on files.
@@ -77,8 +77,8 @@ impl Acme {
         }
         let client = client(options.directory_ca.as_deref())?;
         let state = options.state(&client);
-        let prover = Arc::new(Prover(RwLock::new(state.resolver())));
-        Ok(Self { options, client, state, prover })
+        let challenges = Arc::new(ChallengeResolver(RwLock::new(state.resolver())));
+        Ok(Self { options, client, state, challenges })
     }
 
     /// The file that the certificate and its key are served from.
@@ -90,7 +90,7 @@ impl Acme {
     /// The certificates that answer the authority's challenges.
     #[must_use]
     pub fn challenges(&self) -> Challenges {
-        Arc::clone(&self.prover) as Challenges
+        Arc::clone(&self.challenges) as Challenges
     }
 
     /// Orders, renews after two thirds of a certificate's lifetime, and activates each new certificate, until `stop`.
@@ -107,16 +107,16 @@ impl Acme {
                     tracing::error!(?domains, ?pause, "ACME client ended; restarting it");
                     sleep(pause).await;
                 }
-                self.begin_anew();
+                self.restart();
             }
         };
         // Files and authorities that hang must not keep the server from stopping.
         stop.run_until_cancelled(orders).await;
     }
 
-    fn begin_anew(&mut self) {
+    fn restart(&mut self) {
         self.state = self.options.state(&self.client);
-        *self.prover.0.write().expect(WHOLE) = self.state.resolver();
+        *self.challenges.0.write().expect(WHOLE) = self.state.resolver();
     }
 }
 
@@ -157,7 +157,7 @@ async fn follow<E: fmt::Display>(
     }
 }
 
-impl ResolvesServerCert for Prover {
+impl ResolvesServerCert for ChallengeResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.read().expect(WHOLE).resolve(hello)
     }
@@ -184,16 +184,16 @@ impl Options {
         AcmeConfig::new_with_client_config(&self.domains, Arc::clone(client))
             .contact(&self.contact)
             .directory(&self.directory)
-            .cache(Kept(self.clone()))
+            .cache(FileCache(self.clone()))
             .state()
     }
 }
 
 /// The files, as rustls-acme asks for them.
-struct Kept(Options);
+struct FileCache(Options);
 
 #[async_trait]
-impl CertCache for Kept {
+impl CertCache for FileCache {
     type EC = io::Error;
 
     async fn load_cert(&self, _: &[String], _: &str) -> io::Result<Option<Vec<u8>>> {
@@ -206,7 +206,7 @@ impl CertCache for Kept {
 }
 
 #[async_trait]
-impl AccountCache for Kept {
+impl AccountCache for FileCache {
     type EA = io::Error;
 
     async fn load_account(&self, _: &[String], _: &str) -> io::Result<Option<Vec<u8>>> {

@@ -28,6 +28,8 @@ use std::time::{Duration, UNIX_EPOCH};
 struct TicketBody {
     id: String,
     url: String,
+    tus_url: String,
+    resumable_url: String,
     expires: String,
 }
 
@@ -111,12 +113,12 @@ impl Wire {
             return Err(Problem::method(&head.method, words));
         }
         let params = match head.method {
-            Method::POST => Params::read(head, body, &self.rooms.backend).await?,
+            Method::POST => Params::read(head, body, &self.body_memory.backend).await?,
             // Nobody is asked for a body that says nothing.
             _ => Params::of_query(head)?,
         };
         match call {
-            BackendCall::NewUpload => self.new_upload(&params, form).await,
+            BackendCall::NewUpload => self.new_upload(&exchange.options, &params, form).await,
             BackendCall::CancelUpload => {
                 let id = self.authorized(&params).await?;
                 let reason = "cancelled by the backend".to_owned();
@@ -149,7 +151,12 @@ impl Wire {
         }
     }
 
-    async fn new_upload(self: &Arc<Self>, params: &Params, form: Form) -> Result<Answer, Problem> {
+    async fn new_upload(
+        self: &Arc<Self>,
+        options: &Options,
+        params: &Params,
+        form: Form,
+    ) -> Result<Answer, Problem> {
         let request = new_upload_request(params)?;
         let (id, expires) = self.engine.new_upload(request).await?;
         Ok(match form {
@@ -157,6 +164,8 @@ impl Wire {
             Form::Json => json_answer(&TicketBody {
                 id: id.to_string(),
                 url: format!("/incoming/frontend/uploads/{id}"),
+                tus_url: options.frontend(&format!("tus/{id}")),
+                resumable_url: options.frontend(&format!("resumable/{id}")),
                 expires: rfc3339(expires),
             }),
         })

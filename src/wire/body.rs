@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The whole body as text, without a byte order mark at its beginning, at most `limit` bytes of it, within a
-/// deadline, in memory that `room` has. One that says itself that it is larger is not read, nor asked for.
+/// deadline, within what is left of `memory`. One that says itself that it is larger is not read, nor asked for.
 pub async fn collect(
     mut body: RequestBody,
     limit: usize,
-    room: &Room,
+    memory: &BodyMemory,
 ) -> Result<Collected<'_>, Problem> {
     let too_large = || {
         let detail = format!("the body has more than the {limit} bytes allowed here");
@@ -27,14 +27,14 @@ pub async fn collect(
         return Err(too_large());
     }
     let collect = async {
-        let (mut whole, mut taken) = (BytesMut::new(), room.0.try_acquire_many(0).ok());
+        let (mut whole, mut taken) = (BytesMut::new(), memory.0.try_acquire_many(0).ok());
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await {
             let frame = frame.map_err(|fault| Problem::bad_request(fault.to_string()))?;
             if whole.len() + frame.len() > limit {
                 return Err(too_large());
             }
             let more = u32::try_from(frame.len()).ok();
-            let more = more.and_then(|bytes| room.0.try_acquire_many(bytes).ok());
+            let more = more.and_then(|bytes| memory.0.try_acquire_many(bytes).ok());
             match (&mut taken, more) {
                 (Some(taken), Some(more)) => taken.merge(more),
                 _ => return Err(no_room()),
@@ -54,7 +54,7 @@ pub async fn collect(
 
 /// Memory for bodies that are collected, in bytes.
 #[derive(Debug)]
-pub struct Room(Semaphore);
+pub struct BodyMemory(Semaphore);
 
 /// A body that was collected. Its memory counts until it is dropped.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct Collected<'a> {
     _taken: Option<SemaphorePermit<'a>>,
 }
 
-impl Room {
+impl BodyMemory {
     /// So much memory.
     pub fn new(bytes: usize) -> Self {
         Self(Semaphore::new(bytes))

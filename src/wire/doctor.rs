@@ -1,16 +1,16 @@
 //! `/incoming/frontend/doctor`: says what arrived of a request, so that a client can tell what the path between them
 //! did to it.
 //!
-//! It keeps nothing and gives away nothing of uploads. A stranger may ask it, so everything is bounded: the bytes and
+//! It keeps nothing and gives away nothing of uploads. Anyone may ask it, so everything is bounded: the bytes and
 //! the time of a request, how many are served at once, the length of an answer. It answers JSON alone, repeats a few
-//! named headers of the request only, and never answers 5xx by itself: no stranger shall make a proxy believe that the
+//! named headers of the request only, and never answers 5xx by itself: no client shall make a proxy believe that the
 //! server is sick. Absent: holding back a read. What a path takes without being read is told by HTTP/2's windows, which
 //! the client sees.
 
 mod findings;
 mod slots;
 
-use super::body::Room;
+use super::body::BodyMemory;
 use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
 use super::problem::{Code, Problem};
@@ -20,7 +20,7 @@ use super::{Answer, Exchange};
 use crate::core::limits::SharedLimit;
 use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming};
 use crate::engine::Engine;
-use crate::net::{Presence, RequestBody};
+use crate::net::{PeerDisconnect, RequestBody};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -48,14 +48,14 @@ pub(super) struct Doctor {
     /// For judgements, until their answers are taken.
     judgements: Arc<ClientSlots>,
     /// Memory for what clients have seen.
-    room: Room,
+    memory: BodyMemory,
     /// Answers given; two with one number came out of a cache.
     serial: AtomicU64,
 }
 
-/// What a client asks for in the query.
+/// The parameters of a probe, from the query.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Wishes {
+pub(super) struct ProbeParams {
     /// A number of the client's, sent back.
     pub(super) probe: u64,
     /// How long the answer is to wait, once the body is there.
@@ -74,7 +74,7 @@ impl Doctor {
             waits: ClientSlots::new(WAITS),
             untaken: ClientSlots::new(UNTAKEN),
             judgements: ClientSlots::new(PROBES),
-            room: Room::new(findings::ROOM_BYTES),
+            memory: BodyMemory::new(findings::BODY_MEMORY_BYTES),
             serial: AtomicU64::new(0),
         }
     }
@@ -115,19 +115,19 @@ impl Doctor {
         let Exchange { head, options, .. } = exchange;
         let slot = take(&self.probes, exchange)?;
         let began = Instant::now();
-        let wishes = wishes(head)?;
-        if let Some(code) = wishes.refuse {
+        let params = probe_params(head)?;
+        if let Some(code) = params.refuse {
             return Err(Problem::new(code, "refused, as requested"));
         }
         let body = read(body, began).await?;
         drop(slot);
-        if !wishes.wait.is_zero() {
+        if !params.wait.is_zero() {
             let _waits = take(&self.waits, exchange)?;
             // At the end of the server or of the connection it ends at once, like a long poll.
             tokio::select! {
-                () = tokio::time::sleep(wishes.wait) => {}
+                () = tokio::time::sleep(params.wait) => {}
                 () = self.engine.draining().cancelled() => {}
-                () = Presence::gone(exchange.presence.as_ref()) => {}
+                () = PeerDisconnect::gone(exchange.disconnect.as_ref()) => {}
             }
         }
         let untaken = take(&self.untaken, exchange)?;
@@ -136,7 +136,7 @@ impl Doctor {
         said.extend(sent.clone());
         let report = Arrived {
             doctor: 1,
-            probe: wishes.probe,
+            probe: params.probe,
             serial: self.serial.fetch_add(1, Ordering::Relaxed),
             method: head.method.to_string(),
             version: format!("{:?}", head.version),
@@ -147,7 +147,7 @@ impl Doctor {
                 chunk_size: options.chunk_size,
                 max_chunk_size: self.engine.options().limits.max_chunk_bytes,
             },
-            ..parties(exchange, wishes.caller)
+            ..parties(exchange, params.caller)
         };
         let mut answer = json_answer(&report);
         answer.headers_mut().extend(sent);
@@ -214,25 +214,25 @@ async fn read(mut body: RequestBody, began: Instant) -> Result<ArrivedBody, Prob
     Ok(seen)
 }
 
-pub(super) fn wishes(head: &Parts) -> Result<Wishes, Problem> {
-    let mut wishes = Wishes::default();
+pub(super) fn probe_params(head: &Parts) -> Result<ProbeParams, Problem> {
+    let mut params = ProbeParams::default();
     for (key, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         let bad = |right| {
             Problem::bad_request(format!("parameter {key} {}: expected {right}", shown(&value)))
         };
         match &*key {
-            "probe" => wishes.probe = value.parse().map_err(|_| bad("a number"))?,
-            "wait" => wishes.wait = wait(&value).ok_or_else(|| bad("seconds"))?,
+            "probe" => params.probe = value.parse().map_err(|_| bad("a number"))?,
+            "wait" => params.wait = wait(&value).ok_or_else(|| bad("seconds"))?,
             "refuse" => {
                 let code = REFUSALS.iter().find(|(word, _)| *word == value);
                 let words = "unknown-upload, length-changed or too-large";
-                wishes.refuse = Some(code.ok_or_else(|| bad(words))?.1);
+                params.refuse = Some(code.ok_or_else(|| bad(words))?.1);
             }
-            "caller" => wishes.caller = Some(value.parse().map_err(|_| bad("IP:PORT"))?),
+            "caller" => params.caller = Some(value.parse().map_err(|_| bad("IP:PORT"))?),
             _ => {}
         }
     }
-    Ok(wishes)
+    Ok(params)
 }
 
 fn wait(text: &str) -> Option<Duration> {
@@ -321,10 +321,10 @@ mod tests {
     fn queries() {
         let read = |query: &str| {
             let request = hyper::Request::get(format!("/d?{query}")).body(()).unwrap();
-            wishes(&request.into_parts().0).ok()
+            probe_params(&request.into_parts().0).ok()
         };
-        assert_eq!(read(""), Some(Wishes::default()));
-        let expected = Wishes {
+        assert_eq!(read(""), Some(ProbeParams::default()));
+        let expected = ProbeParams {
             probe: 7,
             wait: Duration::from_millis(1500),
             refuse: Some(Code::LengthChanged),
@@ -337,7 +337,7 @@ mod tests {
         }
         let check = |wait: &str, expected: Option<Duration>| {
             let read = read(&format!("wait={wait}"));
-            assert_eq!(read.map(|wishes| wishes.wait), expected, "{wait}");
+            assert_eq!(read.map(|params| params.wait), expected, "{wait}");
         };
         check("0", Some(Duration::ZERO));
         check("1e-300", Some(Duration::ZERO));

@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Who sent a request, as far as those know who are believed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Client {
-    /// From this address, an IPv4 one never dressed as IPv6.
+    /// From this address; an IPv4 one is never mapped to IPv6.
     At(IpAddr),
     /// A trusted proxy brings it and does not say from where.
     Unknown,

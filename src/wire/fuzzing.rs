@@ -6,7 +6,7 @@ use super::backend;
 use super::content_digest::content_digest as digest_of;
 use super::dialect::native::json;
 use super::dialect::tus::header as tus;
-use super::doctor::{MOST_ANSWER_BYTES, MOST_WAIT, observed, wishes};
+use super::doctor::{MOST_ANSWER_BYTES, MOST_WAIT, observed, probe_params};
 use super::head;
 use super::header::{accepts, content_length, content_range as range_of};
 use super::params::Params;
@@ -328,7 +328,7 @@ pub fn doctor_query(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let read = |query: &str| {
         let request = Request::get(format!("/d?{query}")).body(()).ok()?;
-        told(wishes(&request.into_parts().0))
+        told(probe_params(&request.into_parts().0))
     };
     let Some(read_once) = read(&text) else { return };
     assert!(read_once.wait <= MOST_WAIT, "{text:?}");

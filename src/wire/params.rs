@@ -1,6 +1,6 @@
 //! Backend parameters, however they come: query string, form, multipart or JSON.
 
-use super::body::{Room, collect};
+use super::body::{BodyMemory, collect};
 use super::header::once;
 use super::problem::Problem;
 use super::reply::shown;
@@ -32,11 +32,15 @@ impl Params {
     ///
     /// Errors: a body that is not what its Content-Type says, or too large; a Content-Type that is
     /// not text, or comes twice; a text that is not UTF-8.
-    pub async fn read(head: &Parts, body: RequestBody, room: &Room) -> Result<Self, Problem> {
+    pub async fn read(
+        head: &Parts,
+        body: RequestBody,
+        memory: &BodyMemory,
+    ) -> Result<Self, Problem> {
         let mut params = Self::of_query(head)?;
         let given = once(&head.headers, "Content-Type")?.unwrap_or_default();
         unsupported::check_charset(given)?;
-        let body = collect(body, MAX_BODY_BYTES, room).await?;
+        let body = collect(body, MAX_BODY_BYTES, memory).await?;
         params.add_body(given, body.bytes()).await?;
         Ok(params)
     }

@@ -162,7 +162,7 @@ impl From<Fault> for Problem {
     /// What failed is in the log; the outside learns only that something did.
     fn from(fault: Fault) -> Self {
         let cause = RequestContext::current();
-        tracing::error!(%fault, request = request_of(cause.as_ref()), "request failed");
+        tracing::error!(error = %fault, request = request_of(cause.as_ref()), "request failed");
         Self::new(Code::Fault, "the server failed; nothing acknowledged is lost")
     }
 }

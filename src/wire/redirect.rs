@@ -1,7 +1,7 @@
 //! Plain HTTP that sends everybody to the same path on https and serves nothing else.
 //!
 //! The host in the answer is the settings' own, or the one the request named, once it was found to be the
-//! name of a host and nothing more: no other word of a stranger decides where a client goes. The answer is
+//! name of a host and nothing more: nothing else that a client says decides where a client goes. The answer is
 //! 308, so that an upload stays an upload, and is not to be kept: what makes browsers stay on https is
 //! HSTS, which the operator asks for by its name.
 

@@ -28,7 +28,7 @@ pub fn text_answer(text: String) -> Answer {
 }
 
 /// Says what a body is, and to a browser that shows it as a page all the same, that it may do nothing:
-/// texts repeat, escaped, what strangers sent.
+/// texts repeat, escaped, what clients sent.
 pub(super) fn describe(headers: &mut HeaderMap, media_type: &'static str) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -28,7 +28,7 @@ pub(super) fn cause(
     // A ticket id opens an upload; as the name of a request it would get into the log.
     let given = given.filter(|id| route.ticket().is_none_or(|ticket| !tells(id, &ticket)));
     let request = given.map_or_else(fresh, str::to_owned);
-    // A stranger's would put the backend's spans into a trace of the stranger's choice, sampled as the stranger
+    // An untrusted client's would put the backend's spans into a trace of its choice, sampled as it
     // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
     // Source: W3C Trace Context, security considerations, denial of service.
     let believed = trusted || matches!(route, Route::Backend(_));
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    /// A counter in a name tells strangers how busy the server is.
+    /// A counter in a name tells clients how busy the server is.
     #[test]
     fn fresh_names_are_of_one_form_and_in_no_order() {
         let names: Vec<String> = (0..1000).map(|_| fresh()).collect();

@@ -13,7 +13,7 @@ from ground import MIB
 from rig import content, url_of
 
 AT_ONCE = 16
-# Streams of one connection that the server serves at once (docs/architecture.md, "Bounds").
+# Streams of one connection that the server serves at once (docs/bounds.md).
 MAX_STREAMS = 100
 CALM = "GOAWAY ENHANCE_YOUR_CALM"
 

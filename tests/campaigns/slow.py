@@ -1,7 +1,7 @@
 """Peers that say nothing, too little, too slowly, or never listen: each ends by a named limit, what came
 of its bytes is kept, what it held comes back, and good clients are served meanwhile.
 
-The limits are those of docs/architecture.md, "Bounds". A peer may end up to twice as late as its limit
+The limits are those of docs/bounds.md. A peer may end up to twice as late as its limit
 says and 10 s more, and not before half of it.
 """
 

@@ -136,25 +136,26 @@ async fn in_parallel_over_several_connections() {
     let upload = server.ticket(&backend).await;
     let mut pieces = pieces(&mut Random::new(4), file.len());
     shuffle(&mut Random::new(5), &mut pieces);
-    let lane = async |mine: Vec<(usize, usize)>| {
+    let connection = async |mine: Vec<(usize, usize)>| {
         let mut conn = Conn::open(&server.public).await;
         for (start, end) in mine {
             let ask = upload.chunk(start as u64, &file[start..end], Some(file.len() as u64));
             conn.ask(&ask).await.unwrap().expect(200);
         }
     };
-    let share = |lane: usize| pieces.iter().copied().skip(lane).step_by(6).collect::<Vec<_>>();
-    let lanes = async {
+    let share =
+        |connection: usize| pieces.iter().copied().skip(connection).step_by(6).collect::<Vec<_>>();
+    let connections = async {
         tokio::join!(
-            lane(share(0)),
-            lane(share(1)),
-            lane(share(2)),
-            lane(share(3)),
-            lane(share(4)),
-            lane(share(5))
+            connection(share(0)),
+            connection(share(1)),
+            connection(share(2)),
+            connection(share(3)),
+            connection(share(4)),
+            connection(share(5))
         )
     };
-    in_time("six connections", lanes).await;
+    in_time("six connections", connections).await;
     arrives(&backend, &upload, &file).await;
 }
 

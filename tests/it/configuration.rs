@@ -224,7 +224,7 @@ async fn strangers_that_are_trusted_are_told_of() {
     );
 }
 
-/// What other users of the machine could read or replace is told by the check and by the start, with what mends it; a
+/// What other users of the machine could read or replace is told by the check and by the start, with the fix; a
 /// storage directory that is somebody else's stops both.
 #[test]
 fn issue_13_what_other_users_can_read_or_replace_is_told() {

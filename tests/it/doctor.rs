@@ -3,7 +3,7 @@
 use crate::child::{command, ended};
 use crate::client::{Ask, Conn, Place};
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify, certify_backend, files};
 use crate::until;
 use serde_json::json;
 use std::process::Stdio;
@@ -196,7 +196,7 @@ async fn the_command_says_how_to_trust_a_certificate() {
     authority.write(&folder.path().join("ca.pem"));
     Authority::new().write(&folder.path().join("other.pem"));
     let tls = files(folder.path());
-    let server = Running::start_with(|settings| settings.tls = vec![tls]).await;
+    let server = Running::start_with(|settings| certify(settings, tls)).await;
     let Place::Tcp(address) = server.public else { panic!("not on TCP") };
     let go = async |trust: &str| {
         let mut go = command(folder.path());
@@ -224,7 +224,7 @@ async fn the_command_says_what_a_listener_wants() {
     authority.write(&folder.path().join("ca.pem"));
     let (tls, ca) = (files(folder.path()), folder.path().join("ca.pem"));
     let server = Running::start_with(|settings| {
-        settings.backend_tls = Some(tls);
+        certify_backend(settings, tls);
         settings.backend_tls_client_ca = Some(ca);
     })
     .await;

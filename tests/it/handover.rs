@@ -414,7 +414,7 @@ async fn retry_asks_again_at_once() {
 async fn no_completed_file_is_overlooked() {
     let backend = Backend::start().await;
     let server = Running::start_with(|settings| settings.workers = 2).await;
-    let lane = async || {
+    let connection = async || {
         let mut uploads = Vec::new();
         for _ in 0..100 {
             let upload = server.ticket(&backend).await;
@@ -423,7 +423,7 @@ async fn no_completed_file_is_overlooked() {
         }
         uploads
     };
-    let (first, second, third) = tokio::join!(lane(), lane(), lane());
+    let (first, second, third) = tokio::join!(connection(), connection(), connection());
     for upload in first.iter().chain(&second).chain(&third) {
         upload.reaches("finished").await;
     }

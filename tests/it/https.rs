@@ -2,7 +2,7 @@
 
 use crate::client::{Ask, Conn, Place, Reply, ask};
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify, files};
 use crate::until;
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Ground {
         authority.issue(folder.path(), "server");
         let socket = folder.path().join("plain.sock");
         let server = Running::start_with(|settings| {
-            settings.tls = vec![files(folder.path())];
+            certify(settings, files(folder.path()));
             settings.redirect_listen = Some(incoming::config::Address::Unix(socket.clone()));
             change(settings);
         })
@@ -51,7 +51,7 @@ async fn plain_http_is_sent_to_https() {
     assert_eq!(reply.header("location"), Some(&*location));
     // It is where it says.
     ground.secure(&ground.server.public, &Ask::new("GET", target)).await.expect(200);
-    // Nothing else is there, and what strangers say is not repeated.
+    // Nothing else is there, and what clients say is not repeated.
     ask(&ground.plain, &Ask::new("GET", "/healthz")).await.expect(308);
     let post = Ask::new("POST", "/incoming/backend/new_upload?signalFinishURL=http://a");
     ask(&ground.plain, &post).await.expect(308);
@@ -77,7 +77,7 @@ async fn an_upload_that_came_to_the_wrong_door_hears_so() {
     assert_eq!(reply.header("connection"), Some("close"));
 }
 
-/// Connections of strangers on the plain port are few and end; uploads have places of their own.
+/// Connections of other clients on the plain port are few and end; uploads have places of their own.
 #[tokio::test]
 async fn a_full_plain_port_takes_nothing_from_uploads() {
     let ground = Ground::new(|settings| settings.max_connections = 2).await;
@@ -97,7 +97,8 @@ async fn browsers_are_told_to_stay_over_tls_alone() {
     let told = |reply: &Reply| reply.header("strict-transport-security").map(str::to_owned);
     let ground = Ground::new(|settings| {
         settings.hsts = Some(Duration::from_secs(180 * 24 * 3600));
-        settings.backend_tls = settings.tls.first().cloned();
+        settings.backend_tls_cert = settings.tls_cert.first().cloned();
+        settings.backend_tls_key = settings.tls_key.first().cloned();
     })
     .await;
     for (method, target, status) in [

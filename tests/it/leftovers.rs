@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 const ORPHAN: &str = "0a0b0c0d-0102-4304-8506-0708090a0b0c";
-const STRANGER: &str = "1a1b1c1d-1112-4314-9516-1718191a1b1c";
+const FOREIGN_ID: &str = "1a1b1c1d-1112-4314-9516-1718191a1b1c";
 
 #[tokio::test]
 async fn only_what_belongs_to_nobody_goes() {
@@ -19,7 +19,7 @@ async fn only_what_belongs_to_nobody_goes() {
     std::fs::create_dir_all(data.join("folder.part")).unwrap();
     let making = format!("{ORPHAN}.{}.journal-new", "0123456789abcdef".repeat(2));
     let ours = [format!("{ORPHAN}.part"), making];
-    let strangers = [
+    let foreign = [
         "notes.txt".to_owned(),
         ".hidden".into(),
         "film.part".into(),
@@ -27,15 +27,15 @@ async fn only_what_belongs_to_nobody_goes() {
         "film.journal-new".into(),
         "journal-new".into(),
         ".part".into(),
-        format!("{}.part", STRANGER.to_uppercase()),
-        format!("{STRANGER}.part.bak"),
-        format!("{STRANGER}.txt"),
+        format!("{}.part", FOREIGN_ID.to_uppercase()),
+        format!("{FOREIGN_ID}.part.bak"),
+        format!("{FOREIGN_ID}.txt"),
         "folder.part/inside".into(),
         "files/film.mp4".into(),
-        format!("files/{STRANGER}"),
-        format!("files/{STRANGER}.part"),
+        format!("files/{FOREIGN_ID}"),
+        format!("files/{FOREIGN_ID}.part"),
     ];
-    for name in ours.iter().chain(&strangers) {
+    for name in ours.iter().chain(&foreign) {
         std::fs::write(data.join(name), name).unwrap();
     }
     let victim = directory.path().join("victim");
@@ -49,11 +49,11 @@ async fn only_what_belongs_to_nobody_goes() {
     // The sweep is over when a second start has found nothing to do either.
     let server = server.restart().await;
     server.back(&Ask::new("GET", "/readyz")).await.expect(200);
-    let missing = strangers
+    let missing = foreign
         .iter()
         .filter(|name| std::fs::read_to_string(data.join(name)).ok().as_ref() != Some(*name));
     let missing: Vec<_> = missing.collect();
-    assert!(missing.is_empty(), "strangers' files are gone: {missing:?}");
+    assert!(missing.is_empty(), "foreign files are gone: {missing:?}");
     assert_eq!(std::fs::read_to_string(victim).unwrap(), "precious");
 }
 

@@ -25,6 +25,7 @@ mod configuration;
 mod constraints;
 mod cors;
 mod crash;
+mod create_url;
 mod demo;
 mod destinations;
 mod doctor;

@@ -5,7 +5,7 @@ use crate::backend::{Backend, Script};
 use crate::child::Program;
 use crate::client::{Ask, Reply};
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify, files};
 use crate::until;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +104,7 @@ fn named(text: &str) -> BTreeSet<String> {
 async fn metrics_are_valid_and_each_is_told_of() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.issue(folder.path(), "server");
-    let server = Running::start_with(|settings| settings.tls = vec![files(folder.path())]).await;
+    let server = Running::start_with(|settings| certify(settings, files(folder.path()))).await;
     let (open, plain) = (scrape(&server, OPEN).await, scrape(&server, "*/*").await);
     let (open, plain) = (parse(&open), parse(&plain));
     let sample = |name: &String, kind: &str| match kind {
@@ -291,7 +291,7 @@ async fn readiness_names_all_that_is_wrong() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.issue_until(folder.path(), "server", 2020);
     let server = Running::start_with(|settings| {
-        settings.tls = vec![files(folder.path())];
+        certify(settings, files(folder.path()));
         settings.min_free_space = u64::MAX / 2;
     })
     .await;
@@ -351,7 +351,7 @@ async fn the_trace_of_the_request_that_completes_goes_on_to_the_backend() {
     }
 }
 
-/// It would put what the backend does into a trace of the stranger's choice.
+/// It would put what the backend does into a trace of an untrusted client's choice.
 #[tokio::test]
 async fn a_strangers_trace_goes_nowhere() {
     let backend = Backend::start().await;

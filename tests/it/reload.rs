@@ -22,13 +22,13 @@ const FLAGS: &str = "serve --listen 127.0.0.1:0 --backend-listen 127.0.0.2:0 --s
                      --log-format json --config incoming.toml";
 
 /// A server with a file of settings, and the service manager that sees when a reload is over.
-struct House {
+struct Fixture {
     directory: Arc<TempDir>,
     manager: UnixDatagram,
     program: Program,
 }
 
-impl House {
+impl Fixture {
     fn open(settings: &str) -> Self {
         Self::open_with(Arc::new(tempdir().unwrap()), settings, &[])
     }
@@ -51,9 +51,9 @@ impl House {
             .args(flags)
             .env("NOTIFY_SOCKET", directory.path().join("notify"));
         let program = Program::listening(command);
-        let house = Self { directory, manager, program };
-        assert!(house.told().starts_with("READY=1"));
-        house
+        let fixture = Self { directory, manager, program };
+        assert!(fixture.told().starts_with("READY=1"));
+        fixture
     }
 
     fn told(&self) -> String {
@@ -104,28 +104,29 @@ async fn is_read(file: &Path) -> File {
 #[tokio::test]
 async fn settings_change_together_or_not_at_all() {
     let settings = "chunk_size = '1MiB'\nmin_free_space = 0\nworkers = 1\nmax_idle = '1h'\n";
-    let house = House::open_with(Arc::new(tempdir().unwrap()), settings, &["--max-uploads", "50"]);
-    let server = Running::of(&house.program, &house.directory);
+    let fixture =
+        Fixture::open_with(Arc::new(tempdir().unwrap()), settings, &["--max-uploads", "50"]);
+    let server = Running::of(&fixture.program, &fixture.directory);
     let upload = server.lonely_ticket().await;
     assert_eq!(upload.status().await["chunk_size"], 1 << 20);
     // The reserve is larger than any disk; flags stand over the file, also now.
     let fresh = "chunk_size = '2MiB'\nmin_free_space = '1000PiB'\nworkers = 2\nmax_idle = '1h'\n\
                  max_uploads = 1\nlog = 'debug'\n";
-    let said = house.reload(fresh);
+    let said = fixture.reload(fresh);
     assert!(said.starts_with("READY=1") && !said.contains("not reloaded"), "{said}");
     assert_eq!(upload.status().await["chunk_size"], 2 << 20);
     upload.put(0, b"01234", 10).await.problem(507, "no-space", 15);
-    house.log_has("\"changed\":\"chunk_size, min_free_space, log\"").await;
-    house.log_has("\"settings\":\"workers\"").await;
+    fixture.log_has("\"changed\":\"chunk_size, min_free_space, log\"").await;
+    fixture.log_has("\"settings\":\"workers\"").await;
     // Of requests nothing is said above debug.
-    house.log_has("\"message\":\"request\"").await;
+    fixture.log_has("\"message\":\"request\"").await;
     // One wrong value, and the good ones beside it are not taken either.
-    let said = house.reload("chunk_size = '3MiB'\nmin_free_space = 0\nsend_ahead = 0\n");
+    let said = fixture.reload("chunk_size = '3MiB'\nmin_free_space = 0\nsend_ahead = 0\n");
     assert!(said.starts_with("READY=1") && said.contains("not reloaded: send_ahead = 0"), "{said}");
-    house.log_has("settings not reloaded; the previous ones stay in force").await;
+    fixture.log_has("settings not reloaded; the previous ones stay in force").await;
     assert_eq!(upload.status().await["chunk_size"], 2 << 20);
     upload.put(0, b"01234", 10).await.problem(507, "no-space", 15);
-    let said = house
+    let said = fixture
         .reload("min_free_space = 0\nbackend_token = 'geheim'\ncors_origins = ['https://a']\n");
     assert!(!said.contains("not reloaded"), "{said}");
     upload.put(0, b"01234", 10).await.expect(200);
@@ -135,85 +136,85 @@ async fn settings_change_together_or_not_at_all() {
     let other = Ask::new("GET", &upload.url).header("Origin", "https://b");
     let reply = server.front(&other).await.expect(200);
     assert_eq!(reply.header("access-control-allow-origin"), None);
-    assert!(!house.program.log().contains("geheim"), "a secret in the log");
+    assert!(!fixture.program.log().contains("geheim"), "a secret in the log");
 }
 
 #[tokio::test]
 async fn uploads_expire_by_the_new_time() {
-    let house = House::open("max_idle = '12h'\nretain_finished = '12h'\nmin_free_space = 0\n");
-    let server = Running::of(&house.program, &house.directory);
+    let fixture = Fixture::open("max_idle = '12h'\nretain_finished = '12h'\nmin_free_space = 0\n");
+    let server = Running::of(&fixture.program, &fixture.directory);
     let upload = server.lonely_ticket().await;
     upload.put(0, b"01234", 10).await.expect(200);
-    house.reload("max_idle = '1s'\nretain_finished = '12h'\nmin_free_space = 0\n");
+    fixture.reload("max_idle = '1s'\nretain_finished = '12h'\nmin_free_space = 0\n");
     upload.reaches("cancelled").await;
 }
 
 /// A settings file that hangs (here a pipe without a writer, elsewhere a dead network disk).
 #[tokio::test]
 async fn a_reload_that_hangs_does_not_keep_the_server_from_stopping() {
-    let mut house = House::open("min_free_space = 0\n");
-    let file = house.file("incoming.toml");
+    let mut fixture = Fixture::open("min_free_space = 0\n");
+    let file = fixture.file("incoming.toml");
     hangs(&file);
-    house.program.signal(Signal::HUP);
-    assert!(house.told().starts_with("RELOADING=1"));
+    fixture.program.signal(Signal::HUP);
+    assert!(fixture.told().starts_with("RELOADING=1"));
     let _kept = is_read(&file).await;
-    house.program.signal(Signal::TERM);
-    assert_eq!(house.program.exit_code().await, Some(0));
+    fixture.program.signal(Signal::TERM);
+    assert_eq!(fixture.program.exit_code().await, Some(0));
 }
 
 /// Nobody sends a signal: the file is looked at because it is another one.
 #[tokio::test]
 async fn a_certificate_that_hangs_does_not_keep_the_server_from_stopping() {
-    let (mut house, _) = House::certified("");
-    let file = house.file("server.pem");
+    let (mut fixture, _) = Fixture::certified("");
+    let file = fixture.file("server.pem");
     hangs(&file);
     let _kept = is_read(&file).await;
-    house.program.signal(Signal::TERM);
-    assert_eq!(house.program.exit_code().await, Some(0));
+    fixture.program.signal(Signal::TERM);
+    assert_eq!(fixture.program.exit_code().await, Some(0));
 }
 
 #[tokio::test]
 async fn a_certificate_that_hangs_at_a_reload_keeps_no_setting_from_changing() {
-    let (mut house, _) = House::certified("");
-    let file = house.file("server.key");
+    let (mut fixture, _) = Fixture::certified("");
+    let file = fixture.file("server.key");
     hangs(&file);
-    fs::write(house.file("incoming.toml"), format!("{CERTIFIED}send_ahead = 7\n")).unwrap();
-    house.program.signal(Signal::HUP);
-    house.log_has("\"changed\":\"send_ahead\"").await;
+    fs::write(fixture.file("incoming.toml"), format!("{CERTIFIED}send_ahead = 7\n")).unwrap();
+    fixture.program.signal(Signal::HUP);
+    fixture.log_has("\"changed\":\"send_ahead\"").await;
     let _kept = is_read(&file).await;
-    house.program.signal(Signal::TERM);
-    assert_eq!(house.program.exit_code().await, Some(0));
+    fixture.program.signal(Signal::TERM);
+    assert_eq!(fixture.program.exit_code().await, Some(0));
 }
 
 #[tokio::test]
 async fn settings_and_certificates_are_taken_each_for_itself() {
-    let (house, authority) = House::certified("");
-    let key = fs::read(house.file("server.key")).unwrap();
-    fs::write(house.file("server.key"), "no key").unwrap();
-    let said = house.reload(&format!("{CERTIFIED}send_ahead = 7\n"));
+    let (fixture, authority) = Fixture::certified("");
+    let key = fs::read(fixture.file("server.key")).unwrap();
+    fs::write(fixture.file("server.key"), "no key").unwrap();
+    let said = fixture.reload(&format!("{CERTIFIED}send_ahead = 7\n"));
     assert!(said.contains("not reloaded") && said.contains("server.key"), "{said}");
-    house.log_has("certificates not reloaded; the previous ones stay in force").await;
-    house.log_has("\"changed\":\"send_ahead\"").await;
+    fixture.log_has("certificates not reloaded; the previous ones stay in force").await;
+    fixture.log_has("\"changed\":\"send_ahead\"").await;
     // All as it was: nothing is new, and nothing is said to be.
-    fs::write(house.file("server.key"), key).unwrap();
-    house.takes(&format!("{CERTIFIED}send_ahead = 7\n"));
-    house.log_has("settings reread; no reloadable setting has changed").await;
-    house.log_has("certificates reread; none has changed").await;
-    let log = house.program.log();
+    fs::write(fixture.file("server.key"), key).unwrap();
+    fixture.takes(&format!("{CERTIFIED}send_ahead = 7\n"));
+    fixture.log_has("settings reread; no reloadable setting has changed").await;
+    fixture.log_has("certificates reread; none has changed").await;
+    let log = fixture.program.log();
     assert!(!log.contains("\"changed\":\"\"") && !log.contains("certificates reloaded"), "{log}");
     // Wrong settings, and a new certificate.
-    authority.issue_until(house.directory.path(), "server", 2099);
-    let said = house.reload(&format!("{CERTIFIED}send_ahead = 0\n"));
+    authority.issue_until(fixture.directory.path(), "server", 2099);
+    let said = fixture.reload(&format!("{CERTIFIED}send_ahead = 0\n"));
     assert!(said.contains("not reloaded: send_ahead = 0") && !said.contains("server"), "{said}");
-    house.log_has("\"cert\":\"server.pem\",\"ends\":\"2099-01-01T00:00:00Z\"").await;
+    fixture.log_has("\"cert\":\"server.pem\",\"ends\":\"2099-01-01T00:00:00Z\"").await;
 }
 
 #[tokio::test]
 async fn limits_change() {
-    let house = House::open("min_free_space = 0\n");
-    let server = Running::of(&house.program, &house.directory);
+    let fixture = Fixture::open("min_free_space = 0\n");
+    let server = Running::of(&fixture.program, &fixture.directory);
     let upload = server.lonely_ticket().await;
-    house.takes(
+    fixture.takes(
         "min_free_space = 0\nsend_ahead = 7\nmax_chunk_size = 1000\nmax_upload_size = 5000\n\
          max_uploads = 1\ndoctor = false\nbody_timeout = '300ms'\n",
     );
@@ -232,31 +233,31 @@ async fn limits_change() {
 #[tokio::test]
 async fn proxies_change() {
     const ALLOW: &str = "backend_allow = ['192.0.2.0/24']\n";
-    let house = House::open(ALLOW);
-    let server = Running::of(&house.program, &house.directory);
+    let fixture = Fixture::open(ALLOW);
+    let server = Running::of(&fixture.program, &fixture.directory);
     let list = Ask::new("GET", "/incoming/backend/uploads");
     let told = Ask::new("GET", &list.target).header("X-Forwarded-For", "192.0.2.7");
     server.back(&told).await.expect(403);
-    house.takes(&format!("{ALLOW}trusted_proxies = ['127.0.0.0/8']\n"));
+    fixture.takes(&format!("{ALLOW}trusted_proxies = ['127.0.0.0/8']\n"));
     server.back(&told).await.expect(200);
-    house.takes(ALLOW);
+    fixture.takes(ALLOW);
     server.back(&told).await.expect(403);
-    house.takes("backend_allow = ['127.0.0.0/8']\n");
+    fixture.takes("backend_allow = ['127.0.0.0/8']\n");
     server.back(&list).await.expect(200);
 }
 
 #[tokio::test]
 async fn who_sends_proxy_headers_changes() {
     const ASKED: &str = "proxy_protocol = true\n";
-    let house = House::open(&format!("{ASKED}trusted_proxies = ['10.0.0.0/8']\n"));
+    let fixture = Fixture::open(&format!("{ASKED}trusted_proxies = ['10.0.0.0/8']\n"));
     let script = Ask::new("GET", "/incoming/frontend/incoming.js");
     let header = named([192, 0, 2, 7]);
-    let public = &house.program.public;
+    let public = &fixture.program.public;
     assert_eq!(status(public, &header, &script).await, None);
-    house.takes(&format!("{ASKED}trusted_proxies = ['127.0.0.0/8']\n"));
+    fixture.takes(&format!("{ASKED}trusted_proxies = ['127.0.0.0/8']\n"));
     assert_eq!(status(public, &header, &script).await, Some(200));
     // The file alone would do for a start without PROXY headers, which this server asks for.
-    let said = house.reload("proxy_protocol = false\n");
+    let said = fixture.reload("proxy_protocol = false\n");
     assert!(said.contains("not reloaded: until a restart"), "{said}");
     assert_eq!(status(public, &header, &script).await, Some(200));
 }
@@ -264,8 +265,8 @@ async fn who_sends_proxy_headers_changes() {
 #[tokio::test]
 async fn calls_to_backends_change() {
     let backend = Backend::start().await;
-    let house = House::open("min_free_space = 0\ncallback_allow = ['10.0.0.0/8']\n");
-    let server = Running::of(&house.program, &house.directory);
+    let fixture = Fixture::open("min_free_space = 0\ncallback_allow = ['10.0.0.0/8']\n");
+    let server = Running::of(&fixture.program, &fixture.directory);
     let refused = server.ticket(&backend).await;
     refused.put_whole(b"x").await.expect(200);
     until("a call that was not allowed", async || {
@@ -273,7 +274,7 @@ async fn calls_to_backends_change() {
         shown["reason"].as_str().is_some_and(|why| why.contains("not allowed")).then_some(())
     })
     .await;
-    house.takes("min_free_space = 0\nhandover_timeout = '300ms'\n");
+    fixture.takes("min_free_space = 0\nhandover_timeout = '300ms'\n");
     server.call("retry_handover", &[("id", &refused.id)]).await.expect(200);
     refused.reaches("finished").await;
     let unheard = server.ticket(&backend).await;
@@ -281,18 +282,18 @@ async fn calls_to_backends_change() {
     unheard.put_whole(b"x").await.expect(200);
     backend.calls_for(&unheard.id, 2).await;
     // On a busy machine an answer may take longer than that, and this one is given once.
-    house.takes("min_free_space = 0\n");
+    fixture.takes("min_free_space = 0\n");
     let waiting = server.ticket(&backend).await;
     backend.answer_for(&waiting.id, [Script::Answer(200, "wait")]);
     waiting.put_whole(b"x").await.expect(200);
-    house.log_has("backend answered wait").await;
-    house.takes("min_free_space = 0\nhandover_confirm_timeout = '1s'\nhandover_retry_for = 0\n");
+    fixture.log_has("backend answered wait").await;
+    fixture.takes("min_free_space = 0\nhandover_confirm_timeout = '1s'\nhandover_retry_for = 0\n");
     backend.calls_for(&waiting.id, 2).await;
     let failed = server.ticket(&backend).await;
     backend.answer_for(&failed.id, [Script::Answer(500, "")]);
     failed.put_whole(b"x").await.expect(200);
     failed.reaches("failed").await;
-    house.takes("min_free_space = 0\nretain_finished = 0\nfailed_retention = 0\n");
+    fixture.takes("min_free_space = 0\nretain_finished = 0\nfailed_retention = 0\n");
     for over in [&waiting, &failed] {
         until("it is forgotten", async || (over.ask("GET").await.status == 404).then_some(()))
             .await;
@@ -302,12 +303,12 @@ async fn calls_to_backends_change() {
 
 #[tokio::test]
 async fn the_end_comes_when_new_settings_say() {
-    let mut house = House::open("min_free_space = 0\nshutdown_grace = '1h'\n");
-    let server = Running::of(&house.program, &house.directory);
+    let mut fixture = Fixture::open("min_free_space = 0\nshutdown_grace = '1h'\n");
+    let server = Running::of(&fixture.program, &fixture.directory);
     let upload = server.lonely_ticket().await;
     let _conn = upload.stalled(0, b"0123456789", 5, 10).await;
     upload.in_flight(1).await;
-    house.takes("min_free_space = 0\nshutdown_grace = '100ms'\n");
-    house.program.signal(Signal::TERM);
-    assert_eq!(house.program.exit_code().await, Some(0));
+    fixture.takes("min_free_space = 0\nshutdown_grace = '100ms'\n");
+    fixture.program.signal(Signal::TERM);
+    assert_eq!(fixture.program.exit_code().await, Some(0));
 }

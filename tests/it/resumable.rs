@@ -297,6 +297,18 @@ async fn limits_are_told() {
     let create = complete(ask("POST", &upload), false).body(vec![0; 101]);
     let reply = server.front(&create).await.expect(413);
     assert!(reply.header("upload-limit").unwrap().contains("max-append-size=100"));
+    // A limit comes before the length: what breaks it may be sent again in pieces, and the upload lives.
+    let upload = server.lonely_ticket().await;
+    let create = complete(ask("POST", &upload), false).header("Upload-Length", "50");
+    server.front(&create).await.expect(201);
+    let reply = server.front(&append(&upload, 0, &[0; 101], false)).await.expect(413);
+    assert!(reply.header("upload-limit").unwrap().contains("max-append-size=100"));
+    server.front(&append(&upload, 0, &[0; 50], false)).await.expect(200);
+    // What is said of the length is answered with what it may be.
+    let upload = server.lonely_ticket().await;
+    let create = complete(ask("POST", &upload), true).header("Upload-Length", "1001").body(b"x");
+    let reply = server.front(&create).await.expect(400);
+    assert!(reply.header("upload-limit").unwrap().contains("max-size=1000"));
     // Nothing is created here without the web app.
     let create = complete(Ask::new("POST", "/incoming/frontend/resumable"), false);
     server.front(&create).await.problem(404, "unknown-upload", 4);

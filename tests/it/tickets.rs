@@ -102,6 +102,8 @@ async fn json_for_who_asks_for_it() {
     let id = ticket["id"].as_str().unwrap();
     assert!(is_id(id));
     assert_eq!(ticket["url"], format!("/incoming/frontend/uploads/{id}"));
+    assert_eq!(ticket["tus_url"], format!("/incoming/frontend/tus/{id}"));
+    assert_eq!(ticket["resumable_url"], format!("/incoming/frontend/resumable/{id}"));
     assert!(ticket["expires"].as_str().unwrap().ends_with('Z'), "{ticket}");
     assert_eq!(server.upload(id).status().await["state"], "new");
     let bad = new_upload("?signalFinishURL=nonsense").header("Accept", "application/json");

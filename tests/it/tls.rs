@@ -82,6 +82,16 @@ pub fn files(folder: &Path) -> CertificateFiles {
     CertificateFiles { cert: folder.join("server.pem"), key: folder.join("server.key") }
 }
 
+/// Serves the public or shared listener with this certificate.
+pub fn certify(settings: &mut Settings, files: CertificateFiles) {
+    (settings.tls_cert, settings.tls_key) = (vec![files.cert], vec![files.key]);
+}
+
+/// The same for a backend listener of its own.
+pub fn certify_backend(settings: &mut Settings, files: CertificateFiles) {
+    (settings.backend_tls_cert, settings.backend_tls_key) = (Some(files.cert), Some(files.key));
+}
+
 pub async fn connect(
     place: &Place,
     config: Arc<ClientConfig>,
@@ -143,7 +153,7 @@ pub async fn start(
 ) -> Running {
     authority.issue(folder, "server");
     Running::start_with(|settings| {
-        settings.tls = vec![files(folder)];
+        certify(settings, files(folder));
         change(settings);
     })
     .await
@@ -311,7 +321,8 @@ async fn backends_prove_themselves_where_that_is_asked_for() {
     std::fs::write(folder.path().join("ca.pem"), authority.0.pem()).unwrap();
     authority.issue(folder.path(), "app");
     let server = start(&authority, folder.path(), |settings| {
-        settings.backend_tls = settings.tls.pop();
+        settings.backend_tls_cert = settings.tls_cert.pop();
+        settings.backend_tls_key = settings.tls_key.pop();
         settings.backend_tls_client_ca = Some(folder.path().join("ca.pem"));
     })
     .await;
@@ -322,9 +333,9 @@ async fn backends_prove_themselves_where_that_is_asked_for() {
     if let Ok(reply) = Conn::over(unknown).ask(&list).await {
         assert_eq!(reply.status, 403);
     }
-    let stranger = Authority::new();
-    stranger.issue(folder.path(), "stranger");
-    let forged = authority.client(&[], Some((folder.path(), "stranger")));
+    let untrusted = Authority::new();
+    untrusted.issue(folder.path(), "untrusted");
+    let forged = authority.client(&[], Some((folder.path(), "untrusted")));
     if let Ok(stream) = connect(&server.backend, forged).await {
         let reply = Conn::over(stream).ask(&list).await;
         assert!(reply.is_err() || reply.is_ok_and(|reply| reply.status == 403));
@@ -339,7 +350,8 @@ async fn issue_13_an_authority_that_is_taken_away_lets_nobody_in_any_more() {
     authority.write(&ca);
     authority.issue(folder.path(), "app");
     let server = start(&authority, folder.path(), |settings| {
-        settings.backend_tls = settings.tls.pop();
+        settings.backend_tls_cert = settings.tls_cert.pop();
+        settings.backend_tls_key = settings.tls_key.pop();
         settings.backend_tls_client_ca = Some(ca.clone());
     })
     .await;

@@ -3,7 +3,7 @@
 
 use crate::client::Ask;
 use crate::server::Running;
-use crate::tls::{Authority, connect, files};
+use crate::tls::{Authority, certify, connect, files};
 use crate::{in_time, until};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -25,7 +25,7 @@ impl Ground {
         let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
         authority.issue(folder.path(), "server");
         let tls = files(folder.path());
-        let server = Running::start_with(|settings| settings.tls = vec![tls]).await;
+        let server = Running::start_with(|settings| certify(settings, tls)).await;
         Self { server, authority, _folder: folder }
     }
 

@@ -8,7 +8,7 @@ use crate::child::{command, ended};
 use crate::client::{Ask, Place};
 use crate::content::{content, sha256};
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify, files};
 use crate::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -463,7 +463,7 @@ async fn speaks_http2_over_tls_and_trusts_whom_it_is_told_to() {
     authority.issue(folder.path(), "server");
     authority.write(&folder.path().join("ca.pem"));
     let tls = files(folder.path());
-    let server = Running::start_with(|settings| settings.tls = vec![tls]).await;
+    let server = Running::start_with(|settings| certify(settings, tls)).await;
     let backend = Backend::start().await;
     let content = content(33, 700_001);
     std::fs::write(folder.path().join("film.mp4"), &content).unwrap();

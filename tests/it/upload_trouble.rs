@@ -7,7 +7,7 @@ use crate::client::{Ask, Place};
 use crate::content::{content, sha256};
 use crate::in_time;
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify, files};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -307,7 +307,7 @@ async fn the_usual_mistakes_are_told_in_words_that_help() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.issue(folder.path(), "server");
     let tls = files(folder.path());
-    let secure = Running::start_with(|settings| settings.tls = vec![tls]).await;
+    let secure = Running::start_with(|settings| certify(settings, tls)).await;
     let plain = Running::start().await;
     let (Place::Tcp(secure), Place::Tcp(public), Place::Tcp(backend)) =
         (&secure.public, &plain.public, &plain.backend)

@@ -4,7 +4,7 @@
 use crate::child::{command, ended};
 use crate::client::Place;
 use crate::server::Running;
-use crate::tls::{Authority, files};
+use crate::tls::{Authority, certify_backend, files};
 use incoming::config::Ack;
 use serde_json::Value;
 use std::fs::{File, Permissions};
@@ -21,13 +21,13 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
     for name in ["server", "app"] {
         authority.issue(folder.path(), name);
     }
-    let stranger = Authority::new();
-    stranger.issue(folder.path(), "stranger");
+    let untrusted = Authority::new();
+    untrusted.issue(folder.path(), "untrusted");
     authority.write(&folder.path().join("ca.pem"));
     let tls = files(folder.path());
     let ca = folder.path().join("ca.pem");
     let server = Running::start_with(|settings| {
-        settings.backend_tls = Some(tls);
+        certify_backend(settings, tls);
         settings.backend_tls_client_ca = Some(ca);
         settings.backend_token = Some("hush".parse().unwrap());
     })
@@ -67,7 +67,7 @@ async fn over_tls_with_a_client_certificate_and_a_token() {
         ("https", "--ca ca.pem --token hush list".into(), 1, "requires a client certificate"),
         (
             "https",
-            "--ca ca.pem --cert stranger.pem --key stranger.key list".into(),
+            "--ca ca.pem --cert untrusted.pem --key untrusted.key list".into(),
             1,
             "rejects this client certificate",
         ),

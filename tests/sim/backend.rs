@@ -7,7 +7,7 @@ use incoming::core::id::TicketId;
 use incoming::core::state::StateName;
 use incoming::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use incoming::engine::error::ChangeError;
-use incoming::handover::form;
+use incoming::handover::worker::fields;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -87,7 +87,7 @@ fn judge(client: &Client, call: &Call) {
     let (world, now) = (&client.life.world, client.life.now_ms());
     let mut model = world.model();
     let known = model.known(call.id());
-    let fields = form::fields(call);
+    let fields = fields(call);
     let field = |name| fields.iter().find(|(key, _)| *key == name).map(|(_, v)| v.as_str());
     let wrong = match call.kind {
         CallKind::CancelNotice if known.state != StateName::Cancelled => {

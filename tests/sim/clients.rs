@@ -199,20 +199,20 @@ impl Client {
     }
 
     /// Asks where to append, which ends whoever appends.
-    pub(crate) async fn settled_status(&self, id: TicketId) -> Heard<Status> {
-        self.life.world.model().settles(id);
-        let answer = self.in_time("settled status", self.engine.settled_status(id)).await?;
+    pub(crate) async fn quiesced_status(&self, id: TicketId) -> Heard<Status> {
+        self.life.world.model().quiesces(id);
+        let answer = self.in_time("quiesced status", self.engine.quiesced_status(id)).await?;
         self.life.look();
         let well = !self.life.faulted.load(Ordering::Relaxed)
             && !self.life.was_full.load(Ordering::Relaxed);
         {
             let mut model = self.life.world.model();
-            model.known(id).settling -= 1;
+            model.known(id).quiescing -= 1;
             // What a journal took in part may come back with the next life.
             if let Ok(status) = &answer
                 && well
             {
-                model.settled(id, status.received.contiguous_from_zero());
+                model.quiesced(id, status.received.contiguous_from_zero());
             }
         }
         self.heard_status(id, answer)

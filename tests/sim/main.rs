@@ -106,7 +106,7 @@ fn a_seed_is_a_schedule() {
     }
 }
 
-/// Issue 13: whatever the clock of the machine is set to, amid everything, each step stays what it was.
+/// Issue 13: whatever the clock of the machine is set to, at any moment, each step stays what it was.
 #[test]
 fn issue_13_a_clock_that_is_set_changes_nothing() {
     for seed in 2_000_000..2_000_100 {

@@ -8,8 +8,8 @@ use crate::plan::{FAILED_RETENTION, IDLE, RETAIN};
 use crate::world::World;
 use incoming::core::event::{Durability, Removal};
 use incoming::core::extent::{Extent, ExtentSet};
+use incoming::core::id::RunIdentity;
 use incoming::core::id::TicketId;
-use incoming::core::run::RunIdentity;
 use incoming::core::state::StateName;
 use incoming::core::time::Uptime;
 use incoming::core::upload::Phase;
@@ -62,7 +62,7 @@ pub(crate) struct Known {
     pub(crate) may_be_back: bool,
     pub(crate) forgotten: bool,
     /// Clients that wait for the exact offset.
-    pub(crate) settling: u32,
+    pub(crate) quiescing: u32,
 }
 
 /// One PUT.
@@ -141,7 +141,7 @@ impl Known {
             may_be_gone: false,
             may_be_back: false,
             forgotten: false,
-            settling: 0,
+            quiescing: 0,
         }
     }
 
@@ -317,21 +317,21 @@ impl Model {
     pub(crate) fn begin(&mut self, request: Request) -> usize {
         let running = self.requests.iter().enumerate().filter(|(_, older)| !older.over);
         let rivals = running.map(|(number, _)| number).collect();
-        let may_be_fenced = self.known(request.upload).settling > 0;
+        let may_be_fenced = self.known(request.upload).quiescing > 0;
         self.requests.push(Request { rivals, may_be_fenced, ..request });
         self.requests.len() - 1
     }
 
     /// Somebody asks for the exact offset: whoever appends may be ended.
-    pub(crate) fn settles(&mut self, id: TicketId) {
-        self.known(id).settling += 1;
+    pub(crate) fn quiesces(&mut self, id: TicketId) {
+        self.known(id).quiescing += 1;
         for request in self.requests.iter_mut().filter(|one| one.upload == id && !one.over) {
             request.may_be_fenced = true;
         }
     }
 
     /// Somebody was told to go on at `offset`: no request that had begun may still count there.
-    pub(crate) fn settled(&mut self, id: TicketId, offset: u64) {
+    pub(crate) fn quiesced(&mut self, id: TicketId, offset: u64) {
         let begun =
             |one: &&mut Request| one.upload == id && !one.over && one.known_at_start.is_some();
         for request in self.requests.iter_mut().filter(begun) {

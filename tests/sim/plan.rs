@@ -2,8 +2,8 @@
 
 use crate::dice::Dice;
 use incoming::core::event::Durability;
-use incoming::core::handover::Policy;
 use incoming::core::limits::Limits;
+use incoming::core::retry::RetryPolicy;
 use incoming::engine::options::Options;
 use incoming::engine::options::Tuning;
 use incoming::storage::local::options::LocalOptions;
@@ -117,7 +117,7 @@ impl Plan {
             max_idle: IDLE,
             retain_finished: RETAIN,
             failed_retention: FAILED_RETENTION,
-            calls: Policy { confirm_timeout: CONFIRM, retry_for: RETRY_FOR },
+            calls: RetryPolicy { confirm_timeout: CONFIRM, retry_for: RETRY_FOR },
             body_timeout: BODY_TIMEOUT,
             min_rate: 0,
             tuning: self.tuning,

@@ -125,7 +125,7 @@ fn begin(world: &Arc<World>, plan: plan::Life, mood: Mood) -> (Arc<Life>, Arc<En
         // Time the server was down does not count.
         known.last_byte_ms = now;
         known.seen_in_this_life = false;
-        known.settling = 0;
+        known.quiescing = 0;
     }
     tokio::spawn(Arc::clone(&engine).sweep());
     tokio::spawn(Arc::clone(&engine).keep_uptime());
@@ -164,12 +164,12 @@ async fn live(client: &Client) -> bool {
     // Their connections end; what they sent is counted without them.
     drop(clients);
     for _ in 0..2 {
-        if timeout(Duration::from_secs(3000), client.engine.settled()).await.is_err() {
+        if timeout(Duration::from_secs(3000), client.engine.wait_idle()).await.is_err() {
             client.life.violation("the stop never ends".into());
         }
         client.engine.sync_all_written().await;
     }
-    if timeout(Duration::from_secs(3000), client.engine.settle_for_good()).await.is_err() {
+    if timeout(Duration::from_secs(3000), client.engine.shut_down()).await.is_err() {
         client.life.violation("the stop never ends".into());
     }
     true
@@ -242,7 +242,7 @@ async fn finish(client: &Client, id: TicketId) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let appends = client.life.world.plan.appends;
         let status = match appends {
-            true => client.settled_status(id).await,
+            true => client.quiesced_status(id).await,
             false => client.status(id).await,
         };
         let Some(status) = status else { return };

@@ -71,7 +71,7 @@ async fn append(client: &Client, id: TicketId) {
     // Some remember an offset, or were told it while another still wrote.
     let exact = !client.life.world.dice().once_in(4);
     let status = match exact {
-        true => client.settled_status(id).await,
+        true => client.quiesced_status(id).await,
         false => client.status(id).await,
     };
     let Some(status) = status else { return };

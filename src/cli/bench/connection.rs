@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full, Limited};
-use hyper::header::{ACCEPT, HeaderMap};
+use http_body_util::{BodyExt, Limited};
+use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ use crate::client::{Connection, Connector, Endpoint, ProtocolSniffer, lost};
 
 /// The longest answer to a chunk: a slow line, or a disk that syncs for long.
 const ANSWER: Duration = Duration::from_secs(300);
-/// The longest answer read: metrics, or a status with very many ranges.
+/// The longest answer read: a status with very many ranges.
 const ANSWER_BYTES: usize = 4 << 20;
 
 /// What the server answered.
@@ -65,20 +65,6 @@ impl Sender {
         let body = Limited::new(body, ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| BenchError::BrokenAnswer(error.to_string()))?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
-    }
-
-    /// Sends a small request; anything but 2xx is an error.
-    pub(super) async fn call(
-        &mut self,
-        request: hyper::http::request::Builder,
-        body: String,
-    ) -> Result<Answer, BenchError> {
-        let request = request
-            .header(ACCEPT, "application/json")
-            .body(Either::Left(Full::new(Bytes::from(body))))?;
-        let path = request.uri().to_string();
-        let answer = self.ask(request).await?;
-        if answer.status.is_success() { Ok(answer) } else { Err(refused(&path, &answer)) }
     }
 }
 

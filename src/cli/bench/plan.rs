@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgGroup;
 
-use super::super::{CliError, positive_size, secret};
+use super::super::{CliError, credentials, positive_size};
 use super::dialect::Dialect;
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
 use crate::config::{Secret, size_text};
@@ -92,9 +92,9 @@ pub struct BenchArgs {
     pub server: Vec<String>,
 }
 
-/// Whose server is measured.
+/// The server that is measured.
 #[derive(Clone, Debug)]
-pub(super) enum Whose {
+pub(super) enum ServerUnderTest {
     /// Started here.
     Own { tls: bool, ack: String, dir: PathBuf, flags: Vec<String> },
     /// Running already.
@@ -112,7 +112,7 @@ pub(super) enum Whose {
 /// What is measured, all of it possible as far as can be told.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    pub(super) whose: Whose,
+    pub(super) server: ServerUnderTest,
     pub(super) dialect: Dialect,
     pub(super) callback: std::net::IpAddr,
     pub(super) protocol: Offer,
@@ -136,8 +136,8 @@ impl Plan {
         let invalid =
             |key: &str, value: &str, why: InvalidEndpoint| wrong(key, value, &why.to_string());
         let protocol = if args.http2 { Offer::Http2 } else { Offer::Http1 };
-        let whose = match &args.url {
-            None => Whose::Own {
+        let server = match &args.url {
+            None => ServerUnderTest::Own {
                 tls: args.tls,
                 ack: args.ack,
                 dir: args.dir.unwrap_or_else(std::env::temp_dir),
@@ -150,8 +150,8 @@ impl Plan {
                 let backend =
                     Endpoint::of_listener(text).map_err(|why| invalid("backend", text, why))?;
                 let file = args.token_file.as_deref();
-                let token = secret::given(args.token.as_ref(), "token-file", file)?;
-                Whose::Other {
+                let token = credentials::secret(args.token.as_ref(), "token-file", file)?;
+                ServerUnderTest::Other {
                     public,
                     path,
                     backend,
@@ -161,9 +161,9 @@ impl Plan {
                 }
             }
         };
-        let tls = match &whose {
-            Whose::Own { tls, .. } => *tls,
-            Whose::Other { public, .. } => public.tls,
+        let tls = match &server {
+            ServerUnderTest::Own { tls, .. } => *tls,
+            ServerUnderTest::Other { public, .. } => public.tls,
         };
         if protocol == Offer::Http2 && !tls {
             return Err(CliError::Usage("--http2 needs --tls (or an https --url)".into()));
@@ -181,7 +181,7 @@ impl Plan {
         let frame = usize::try_from(args.frame.unwrap_or(usual)).unwrap_or(usize::MAX);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            whose,
+            server,
             dialect: args.dialect,
             callback: args.callback.unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()),
             protocol,
@@ -219,9 +219,9 @@ impl Plan {
 
     /// Whether the bytes are encrypted on their way.
     pub(super) fn tls(&self) -> bool {
-        match &self.whose {
-            Whose::Own { tls, .. } => *tls,
-            Whose::Other { public, .. } => public.tls,
+        match &self.server {
+            ServerUnderTest::Own { tls, .. } => *tls,
+            ServerUnderTest::Other { public, .. } => public.tls,
         }
     }
 }

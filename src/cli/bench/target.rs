@@ -3,27 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::{Either, Full};
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::LOCATION;
 use serde::Deserialize;
 
 use super::BenchError;
-use super::connection::Sender;
+use super::connection::{Sender, refused};
 use super::dialect::{Dialect, File};
-use super::own::Own;
-use super::plan::{Plan, Whose};
+use super::own_server::OwnServer;
+use super::plan::{Plan, ServerUnderTest};
 use super::process::{self, Cpu, MemoryUse};
 use crate::cli::Credentials;
-use crate::client::{Connector, Endpoint, Offer, bearer};
+use crate::cli::backend::{BackendClient, BackendError};
+use crate::client::{Connector, Endpoint, Offer};
+use crate::config::Secret;
 
 /// A server, running.
 pub(super) struct Target {
     /// Ends with its owner.
-    _own: Option<Own>,
+    _own: Option<OwnServer>,
     public: Endpoint,
     path: String,
-    backend: Connector,
-    authorization: Option<HeaderValue>,
+    backend: BackendClient,
     process: Option<u32>,
     credentials: Credentials,
     dialect: Dialect,
@@ -50,38 +52,40 @@ struct Ticket {
     url: String,
 }
 
+/// The call for a ticket.
+const NEW_UPLOAD: &str = "/incoming/backend/new_upload";
+
 impl Target {
     /// Starts one, or takes the one that runs.
     pub(super) fn open(plan: &Plan) -> Result<Self, BenchError> {
         let dialect = plan.dialect;
-        let connector = |backend: Endpoint| {
-            let tls = Credentials::of_anyone().config_for(&backend)?;
-            Ok::<_, BenchError>(Connector::new(backend, tls, Offer::Http1))
+        let client = |backend: Endpoint, token: Option<&Secret>| {
+            BackendClient::new(backend, token, &Credentials::of_anyone())
         };
-        match plan.whose.clone() {
-            Whose::Own { tls, ack, dir, flags } => {
-                let own = Own::start(tls, &ack, &dir, &flags)?;
+        match plan.server.clone() {
+            ServerUnderTest::Own { tls, ack, dir, flags } => {
+                let own = OwnServer::start(tls, &ack, &dir, &flags)?;
                 Ok(Self {
                     public: own.public.clone(),
                     path: "/".into(),
-                    backend: connector(own.backend.clone())?,
-                    authorization: None,
+                    backend: client(own.backend.clone(), None)?,
                     process: Some(own.id()),
                     credentials: Credentials::of_anyone(),
                     dialect,
                     _own: Some(own),
                 })
             }
-            Whose::Other { public, path, backend, token, process, insecure } => Ok(Self {
-                authorization: token.as_ref().map(bearer).transpose()?,
-                _own: None,
-                public,
-                path,
-                backend: connector(backend)?,
-                process,
-                credentials: Credentials { insecure, ..Credentials::default() },
-                dialect,
-            }),
+            ServerUnderTest::Other { public, path, backend, token, process, insecure } => {
+                Ok(Self {
+                    _own: None,
+                    public,
+                    path,
+                    backend: client(backend, token.as_ref())?,
+                    process,
+                    credentials: Credentials { insecure, ..Credentials::default() },
+                    dialect,
+                })
+            }
         }
     }
 
@@ -101,44 +105,40 @@ impl Target {
     ) -> Result<Vec<Arc<File>>, BenchError> {
         let mut files = Vec::new();
         let mut sender = match self.dialect {
-            Dialect::Incoming => Some(Sender::open(&self.backend).await?),
-            Dialect::Tus => {
-                let connector = self.connector(Offer::Http1)?;
-                Some(Sender::open(&connector).await?)
-            }
-            Dialect::Range | Dialect::Files => None,
+            Dialect::Tus => Some(Sender::open(&self.connector(Offer::Http1)?).await?),
+            Dialect::Incoming | Dialect::Range | Dialect::Files => None,
         };
         for number in 0..plan.uploads {
             let (path, id) = match (&mut sender, self.dialect) {
-                (Some(sender), Dialect::Incoming) => self.ticket(sender, done).await?,
                 (Some(sender), _) => (self.created(sender, plan).await?, String::new()),
+                (None, Dialect::Incoming) => {
+                    let fields = [("signalFinishURL", done)];
+                    let ticket = self.backend.ask::<Ticket>(NEW_UPLOAD, &fields).await;
+                    let ticket = ticket.map_err(|error| match error {
+                        BackendError::OtherAnswer(..) => BenchError::NoBackend,
+                        error => error.into(),
+                    })?;
+                    (ticket.url, ticket.id)
+                }
                 (None, Dialect::Files) => (self.path.clone(), String::new()),
-                (None, _) => (format!("{}{number}", self.path), String::new()),
+                (None, Dialect::Range | Dialect::Tus) => {
+                    (format!("{}{number}", self.path), String::new())
+                }
             };
             files.push(Arc::new(File { path, number, id }));
         }
         Ok(files)
     }
 
-    async fn ticket(
-        &self,
-        sender: &mut Sender,
-        done: &str,
-    ) -> Result<(String, String), BenchError> {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .append_pair("signalFinishURL", done)
-            .finish();
-        let answer = sender.call(self.post("new_upload"), form).await?;
-        let ticket: Ticket =
-            serde_json::from_slice(&answer.body).map_err(|_| BenchError::NoBackend)?;
-        Ok((ticket.url, ticket.id))
-    }
-
     async fn created(&self, sender: &mut Sender, plan: &Plan) -> Result<String, BenchError> {
         let request = Request::post(&self.path)
             .header("tus-resumable", "1.0.0")
-            .header("upload-length", plan.length());
-        let answer = sender.call(request, String::new()).await?;
+            .header("upload-length", plan.length())
+            .body(Either::Left(Full::default()))?;
+        let answer = sender.ask(request).await?;
+        if !answer.status.is_success() {
+            return Err(refused(&self.path, &answer));
+        }
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let uri: Option<hyper::Uri> = location.and_then(|url| url.parse().ok());
         let path = uri.as_ref().and_then(|uri| uri.path_and_query()).map(ToString::to_string);
@@ -150,10 +150,8 @@ impl Target {
         if self.dialect != Dialect::Incoming {
             return Ok(());
         }
-        let mut sender = Sender::open(&self.backend).await?;
         for file in files {
-            let form = format!("id={}", file.id);
-            sender.call(self.post("cancel_upload"), form).await?;
+            self.backend.post("/incoming/backend/cancel_upload", &[("id", &file.id)]).await?;
         }
         Ok(())
     }
@@ -166,26 +164,11 @@ impl Target {
         };
         let (cpu, memory) = process.unzip();
         let syncs = if self.dialect == Dialect::Incoming {
-            let mut sender = Sender::open(&self.backend).await?;
-            let answer =
-                sender.call(self.authorized(Request::get("/metrics")), String::new()).await?;
-            Syncs::of(&String::from_utf8_lossy(&answer.body))
+            Syncs::of(&self.backend.text("/metrics").await?)
         } else {
             None
         };
         Ok(Usage { cpu, memory, syncs })
-    }
-
-    fn post(&self, call: &str) -> hyper::http::request::Builder {
-        let request = Request::post(format!("/incoming/backend/{call}"));
-        self.authorized(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded"))
-    }
-
-    fn authorized(&self, request: hyper::http::request::Builder) -> hyper::http::request::Builder {
-        match &self.authorization {
-            Some(token) => request.header(AUTHORIZATION, token),
-            None => request,
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use rcgen::{
 };
 
 use super::private_files;
+use crate::core::host::is_dns_name;
 use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -146,13 +147,7 @@ fn name(text: &str) -> Option<String> {
         return Some(address.to_string());
     }
     let text = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    (text.len() <= 253 && text.split('.').all(label)).then_some(text)
+    is_dns_name(&text).then_some(text)
 }
 
 fn other(error: impl Display) -> io::Error {

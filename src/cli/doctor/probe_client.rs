@@ -21,7 +21,7 @@ use crate::cli::credentials::{Credentials, CredentialsError};
 use crate::client::{
     CallError, ConnectError, Connection, Connector, Endpoint, Offer, PeerStream, lost,
 };
-use crate::diagnosis::observed::{Arrived, Came};
+use crate::diagnosis::observed::{Arrived, ProbeOutcome};
 use crate::wire::doctor::MARK;
 use crate::wire::problem::Code;
 
@@ -159,12 +159,15 @@ struct Problem {
 }
 
 /// Whose answer it is.
-pub(super) fn came(reply: &Result<Reply, NoReply>, own: impl FnOnce(&Reply) -> bool) -> Came {
+pub(super) fn outcome(
+    reply: &Result<Reply, NoReply>,
+    own: impl FnOnce(&Reply) -> bool,
+) -> ProbeOutcome {
     match reply {
-        Ok(reply) if own(reply) => Came::Own,
-        Ok(reply) => Came::Other(reply.status.as_u16()),
-        Err(NoReply::Unreachable(_) | NoReply::Broken(_)) => Came::Broken,
-        Err(NoReply::Timeout) => Came::Nothing,
+        Ok(reply) if own(reply) => ProbeOutcome::Own,
+        Ok(reply) => ProbeOutcome::Other(reply.status.as_u16()),
+        Err(NoReply::Unreachable(_) | NoReply::Broken(_)) => ProbeOutcome::Broken,
+        Err(NoReply::Timeout) => ProbeOutcome::Nothing,
     }
 }
 

@@ -9,11 +9,12 @@ use sha2::Digest as _;
 
 use super::super::terminal;
 use super::body::{Step, Steps};
-use super::probe_client::{Ask, NoReply, ProbeClient, Reply, came};
-use super::{sizes, window};
+use super::probe_client::{Ask, NoReply, ProbeClient, Reply, outcome};
+use super::sizes;
 use crate::client::{CallError, Endpoint};
 use crate::diagnosis::observed::{
-    Arrived, Came, MethodTried, Naming, Observed, Paced, Proxy, RefusalTried, Silence, Silent,
+    Arrived, MethodTried, Naming, Observed, Paced, ProbeOutcome, Proxy, RefusalTried, Silence,
+    Silent,
 };
 
 /// Sent before a pause: more than proxies collect of a body before they pass a request on (Apache: 16 KiB).
@@ -117,7 +118,7 @@ impl Examination {
             if taken(&seen, "PUT") {
                 seen.paced = self.paced().await;
                 if seen.http2 == Some(true) {
-                    seen.window_bytes = window::bytes(&self.client, &self.doctor("")).await;
+                    seen.window_bytes = sizes::window(&self.client, &self.doctor("")).await;
                 }
                 (self.tell)("how large bodies may be");
                 let path = self.doctor("");
@@ -210,7 +211,7 @@ impl Examination {
                 // It may have been chance.
                 reply = self.client.ask(ask()).await;
             }
-            let came = came(&reply, |reply| match reply.arrived() {
+            let came = outcome(&reply, |reply| match reply.arrived() {
                 Some(arrived) => arrived.method == method.as_str(),
                 // The answer to HEAD has no body to tell it by.
                 None => method == Method::HEAD && reply.status.is_success(),
@@ -222,7 +223,7 @@ impl Examination {
             .header("access-control-request-method", "PUT")
             .header("access-control-request-headers", PREFLIGHT_HEADERS.join(","));
         let reply = self.client.ask(ask).await;
-        let came = came(&reply, |reply| reply.status.is_success());
+        let came = outcome(&reply, |reply| reply.status.is_success());
         seen.methods.push(MethodTried { method: "OPTIONS".into(), came });
         // A server that does not want this origin says so by silence.
         let wanted = seen
@@ -261,7 +262,7 @@ impl Examination {
         for code in ["unknown-upload", "length-changed", "too-large"] {
             let ask = Ask::new(Method::GET, self.doctor(&format!("refuse={code}")));
             let reply = self.client.ask(ask).await;
-            let came = came(&reply, |reply| reply.problem().as_deref() == Some(code));
+            let came = outcome(&reply, |reply| reply.problem().as_deref() == Some(code));
             seen.refusals.push(RefusalTried { code: code.to_owned(), came });
         }
     }
@@ -309,7 +310,7 @@ impl Examination {
         paced
     }
 
-    /// A client that says nothing amid a body, and a server that says nothing before its answer.
+    /// A client that says nothing in the middle of a body, and a server that says nothing before its answer.
     async fn silences(&self) -> Vec<Silence> {
         if self.idle.is_zero() {
             return Vec::new();
@@ -329,13 +330,13 @@ impl Examination {
     async fn silence(&self, of: Silent, ask: Ask) -> Silence {
         let (reply, after) = self.client.timed(ask).await;
         let after_s = after.as_secs_f64();
-        let came = came(&reply, |reply| reply.arrived().is_some());
+        let came = outcome(&reply, |reply| reply.arrived().is_some());
         Silence { of, asked_s: self.idle.as_secs_f64(), after_s, came }
     }
 }
 
 fn taken(seen: &Observed, method: &str) -> bool {
-    seen.methods.iter().any(|tried| tried.method == method && tried.came == Came::Own)
+    seen.methods.iter().any(|tried| tried.method == method && tried.came == ProbeOutcome::Own)
 }
 
 /// The program that writes its name into this answer: the server writes none.

@@ -1,15 +1,22 @@
-//! How large a body may be: by what it says of itself, which costs no bytes, and by bytes that are really sent.
+//! How large a body may be: by what it says of itself, which costs no bytes, and by bytes that are really sent. And how
+//! much of one a client may send before the path has answered: HTTP/2's window.
 //!
 //! Most proxies refuse a body that is too large as soon as they have its head, so its length is only announced; some
-//! count what comes. A cap is looked for among the numbers that people write.
+//! count what comes. A cap is looked for among the numbers that people write. On a long line a window is what bounds a
+//! stream: so many bytes a round trip. The protocol itself reports it, so that it can be seen on a short line too.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
-use hyper::Method;
+use bytes::Bytes;
+use hyper::{Method, Request};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{Step, Steps};
-use super::probe_client::{Ask, ProbeClient, Reply, came};
-use crate::diagnosis::observed::{Came, Cap};
+use super::probe_client::{Ask, ProbeClient, Reply, outcome};
+use crate::diagnosis::GOOD_WINDOW_BYTES;
+use crate::diagnosis::observed::{Cap, ProbeOutcome};
 
 /// Announced first: more than any cap.
 const HUGE: u64 = 1 << 40;
@@ -35,10 +42,10 @@ pub(super) async fn cap(
     let small = announce(client, &early, BEGINNING + 1).await;
     // Where not even a small one comes back as the server's, an announced one tells nothing.
     let announced = match small {
-        Came::Own | Came::Nothing => announce(client, &early, HUGE).await,
-        Came::Other(_) | Came::Broken => Came::Own,
+        ProbeOutcome::Own | ProbeOutcome::Nothing => announce(client, &early, HUGE).await,
+        ProbeOutcome::Other(_) | ProbeOutcome::Broken => ProbeOutcome::Own,
     };
-    let refused = matches!(announced, Came::Other(_)).then_some(HUGE);
+    let refused = matches!(announced, ProbeOutcome::Other(_)).then_some(HUGE);
     let taken = if refused.is_some() { BEGINNING + 1 } else { 0 };
     let mut cap = Cap { taken, refused, came: announced };
     if refused.is_some() {
@@ -61,8 +68,8 @@ pub(super) async fn cap(
         }
         let (came, took) = send(client, path, bytes).await;
         match came {
-            Came::Own => cap.taken = cap.taken.max(bytes),
-            Came::Other(_) | Came::Broken | Came::Nothing => {
+            ProbeOutcome::Own => cap.taken = cap.taken.max(bytes),
+            ProbeOutcome::Other(_) | ProbeOutcome::Broken | ProbeOutcome::Nothing => {
                 cap = Cap { refused: Some(bytes), came, ..cap };
                 narrow(&mut cap, 1024, 9, async |bytes| send(client, path, bytes).await.0).await;
                 break;
@@ -74,14 +81,21 @@ pub(super) async fn cap(
 }
 
 /// Finds the number that somebody wrote, between what is taken and what is refused.
-async fn narrow(cap: &mut Cap, least: u64, most_tries: usize, try_one: impl AsyncFn(u64) -> Came) {
+async fn narrow(
+    cap: &mut Cap,
+    least: u64,
+    most_tries: usize,
+    try_one: impl AsyncFn(u64) -> ProbeOutcome,
+) {
     let mut tries = 0;
     let mut judge = async |cap: &mut Cap, bytes: u64| {
         tries += 1;
         match try_one(bytes).await {
             // The server's own answer, or none: it was not refused.
-            Came::Own | Came::Nothing => cap.taken = cap.taken.max(bytes),
-            came @ (Came::Other(_) | Came::Broken) => (cap.refused, cap.came) = (Some(bytes), came),
+            ProbeOutcome::Own | ProbeOutcome::Nothing => cap.taken = cap.taken.max(bytes),
+            came @ (ProbeOutcome::Other(_) | ProbeOutcome::Broken) => {
+                (cap.refused, cap.came) = (Some(bytes), came)
+            }
         }
         tries < most_tries
     };
@@ -120,25 +134,73 @@ fn usual() -> Vec<u64> {
     sizes
 }
 
-async fn announce(client: &ProbeClient, path: &str, bytes: u64) -> Came {
+async fn announce(client: &ProbeClient, path: &str, bytes: u64) -> ProbeOutcome {
     let body = Steps::new(bytes, [Step::Bytes(BEGINNING), Step::Never]);
     let ask = Ask::new(Method::PUT, path).body(body).patience(REFUSED_IN);
-    came(&client.ask(ask).await, |reply| reply.problem().is_some())
+    outcome(&client.ask(ask).await, |reply| reply.problem().is_some())
 }
 
 /// What came, and after how long. A connection that broke is tried again: it may have been chance.
-async fn send(client: &ProbeClient, path: &str, bytes: u64) -> (Came, Duration) {
+async fn send(client: &ProbeClient, path: &str, bytes: u64) -> (ProbeOutcome, Duration) {
     match send_once(client, path, bytes).await {
-        (Came::Broken, _) => send_once(client, path, bytes).await,
+        (ProbeOutcome::Broken, _) => send_once(client, path, bytes).await,
         sent => sent,
     }
 }
 
-async fn send_once(client: &ProbeClient, path: &str, bytes: u64) -> (Came, Duration) {
+async fn send_once(client: &ProbeClient, path: &str, bytes: u64) -> (ProbeOutcome, Duration) {
     let ask = Ask::new(Method::PUT, path).body(Steps::whole(bytes)).patience(ANSWERED_IN);
     let (reply, took) = client.timed(ask).await;
     let whole = |reply: &Reply| reply.arrived().is_some_and(|arrived| arrived.body.bytes == bytes);
-    (came(&reply, whole), took)
+    (outcome(&reply, whole), took)
+}
+
+/// More than any window that matters.
+const WANTED: usize = 4 << 20;
+/// How long a window may take to open: a proxy opens it further once it has reached the server.
+const OPENS_IN: Duration = Duration::from_millis(1500);
+/// Windows that grow with use have grown after so many.
+const ROUNDS: usize = 3;
+
+/// The largest window seen; none where the stream could not be used.
+pub(super) async fn window(client: &ProbeClient, path: &str) -> Option<u64> {
+    let stream = client.connect().await.ok()?;
+    let (sender, connection) = h2::client::Builder::new()
+        .max_send_buffer_size(WANTED)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .ok()?;
+    let _connection = AbortOnDropHandle::new(tokio::spawn(async move {
+        // Its errors reach the stream.
+        let _ = connection.await;
+    }));
+    let request = Request::builder()
+        .method(Method::PUT)
+        .uri(format!("https://{}{path}", client.endpoint().authority()))
+        .header("content-length", ROUNDS * WANTED)
+        .body(())
+        .ok()?;
+    let mut sender = sender.ready().await.ok()?;
+    let (_answer, mut stream) = sender.send_request(request, false).ok()?;
+    let mut most = 0;
+    for _ in 0..ROUNDS {
+        let until = Instant::now() + OPENS_IN;
+        stream.reserve_capacity(WANTED);
+        while (stream.capacity() as u64) < GOOD_WINDOW_BYTES {
+            match timeout_at(until, poll_fn(|cx| stream.poll_capacity(cx))).await {
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) => return None,
+                Err(_) => break,
+            }
+        }
+        let window = stream.capacity();
+        most = most.max(window as u64);
+        if most >= GOOD_WINDOW_BYTES || window == 0 {
+            break;
+        }
+        stream.send_data(Bytes::from(vec![0; window]), false).ok()?;
+    }
+    Some(most)
 }
 
 #[cfg(test)]
@@ -148,8 +210,10 @@ mod tests {
     #[tokio::test]
     async fn caps_are_found_by_the_number_that_was_written() {
         let check = async |real: u64, taken: u64, refused: u64, expected: (u64, u64)| {
-            let mut cap = Cap { taken, refused: Some(refused), came: Came::Other(413) };
-            let judge = async |bytes| if bytes <= real { Came::Own } else { Came::Other(413) };
+            let mut cap = Cap { taken, refused: Some(refused), came: ProbeOutcome::Other(413) };
+            let judge = async |bytes| {
+                if bytes <= real { ProbeOutcome::Own } else { ProbeOutcome::Other(413) }
+            };
             narrow(&mut cap, 1024, 64, judge).await;
             assert_eq!((cap.taken, cap.refused), (expected.0, Some(expected.1)), "{real}");
         };

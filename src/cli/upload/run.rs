@@ -16,10 +16,11 @@ use super::reporter::{Form, Reporter};
 use super::ticket;
 use crate::cli::terminal;
 use crate::client::{
-    Coverage, Identity, Likeness, Observer, Pace, RequestError, ResumeState, Slot, SlotError,
-    Source, State, Status, Transfer, TransferError, Upload, UploadUrl,
+    Coverage, Identity, Likeness, Observer, RequestError, ResumeState, Slot, SlotError, Source,
+    Status, Transfer, TransferError, TransferOptions, Upload, UploadUrl,
 };
 use crate::core::name;
+use crate::core::state::StateName;
 
 /// What a comparison showed.
 const OTHER_BYTES: &str = "the server has other bytes";
@@ -29,7 +30,7 @@ const WATCH: Duration = Duration::from_millis(200);
 /// What all files share.
 pub(super) struct Run {
     pub(super) source: ticket::Source,
-    pub(super) pace: Pace,
+    pub(super) options: TransferOptions,
     pub(super) restart_changed: bool,
     pub(super) form: Form,
     /// Bytes of all files that this run has sent and the servers have.
@@ -134,7 +135,7 @@ impl Run {
                 Some(url) => url,
                 None => {
                     let below = job.below.as_deref();
-                    self.source.url(below, self.pace.retry_for, reporter).await?
+                    self.source.url(below, self.options.retry_for, reporter).await?
                 }
             };
             let remember =
@@ -143,7 +144,7 @@ impl Run {
             self.set_now(reporter, &opened.name, &url, kept);
             let source = Source { file: Arc::clone(&opened.file), stat: opened.identity.stat };
             let upload = Upload { url: url.clone(), source };
-            let mut transfer = Transfer::new(upload, reporter, self.pace);
+            let mut transfer = Transfer::new(upload, reporter, self.options);
             let status = match bind(&mut transfer, opened).await {
                 Ok(status) => status,
                 Err(RequestError::Unknown(why)) if fresh || !self.takes_tickets() => {
@@ -156,7 +157,7 @@ impl Run {
                 }
                 Err(refused) => return Err(refused.into_call_error().into()),
             };
-            let over = matches!(status.state, State::Cancelled | State::Failed);
+            let over = matches!(status.state, StateName::Cancelled | StateName::Failed);
             if over && !fresh && self.takes_tickets() {
                 reporter.note("its upload is over: starting over");
                 remembered = None;
@@ -231,7 +232,7 @@ impl Run {
         }
         let source = Source { file: Arc::clone(&opened.file), stat: opened.identity.stat };
         let upload = Upload { url: self.source.again(upload), source };
-        let mut transfer = Transfer::new(upload, reporter, self.pace);
+        let mut transfer = Transfer::new(upload, reporter, self.options);
         let stands = transfer.try_ask(&Method::GET, "", "").await;
         let cancelled = match stands {
             // What is whole goes to the web app, and what is over is left.
@@ -274,10 +275,10 @@ impl Run {
             }
         };
         let source = Source { file: opened.file, stat: opened.identity.stat };
-        let mut transfer = Transfer::new(Upload { url, source }, &reporter, self.pace);
+        let mut transfer = Transfer::new(Upload { url, source }, &reporter, self.options);
         let query = "reason=cancelled%20from%20a%20terminal";
         match transfer.try_ask(&Method::DELETE, query, "").await {
-            Ok(status) if matches!(status.state, State::Finished | State::Failed) => {
+            Ok(status) if matches!(status.state, StateName::Finished | StateName::Failed) => {
                 slot.into_iter().for_each(Slot::forget);
                 Outcome::Failed(reporter.failed("too late to cancel: its upload is over"))
             }

@@ -11,15 +11,15 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::args::UploadArgs;
+use super::UploadArgs;
 use super::reporter::Reporter;
 use crate::cli::local_server::public_beside;
-use crate::cli::{CliError, secret};
+use crate::cli::{CliError, credentials, server_settings};
 use crate::client::{
     self, Backoff, BodyProgress, CallError, Endpoint, InvalidEndpoint, Observer, Offer,
     RequestError, UploadClient, UploadUrl,
 };
-use crate::config::{Layers, RawSettings, Secret, Settings};
+use crate::config::Secret;
 use crate::core::digest::hex;
 
 /// How often the public listener is tried while the backend listener answers: for some seconds, as
@@ -74,7 +74,7 @@ impl Source {
             CliError::Usage(format!("--{key} = {text:?}: {why}"))
         };
         if let Some(url) = &args.url {
-            let url = &secret::url(url)?;
+            let url = &credentials::url(url)?;
             let (endpoint, path) = Endpoint::of_url(url).map_err(|why| wrong("url", url, why))?;
             args.tls.check_use([&endpoint]).map_err(CliError::usage)?;
             let client = Arc::new(client(endpoint, protocol)?);
@@ -83,8 +83,7 @@ impl Source {
         let text = args.backend.as_deref().unwrap_or_default();
         let backend = Endpoint::of_listener(text).map_err(|why| wrong("backend", text, why))?;
         // Port and TLS of the public listener are where the server has them.
-        let layers = Layers::gather(RawSettings::default(), None, std::env::vars_os())?;
-        let settings = Settings::read(&layers)?;
+        let (_, settings) = server_settings(None)?;
         let (public, known) = match &args.public {
             Some(text) => {
                 let named =
@@ -94,10 +93,11 @@ impl Source {
             None => (public_beside(&backend, &settings), Known::Guessed),
         };
         args.tls.check_use([&backend, &public]).map_err(CliError::usage)?;
-        let token = secret::given(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
+        let token =
+            credentials::secret(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
         let token = token.or(settings.backend_token);
         let secret =
-            secret::given(args.secret.as_ref(), "secret-file", args.secret_file.as_deref())?;
+            credentials::secret(args.secret.as_ref(), "secret-file", args.secret_file.as_deref())?;
         let finish_url = args.signal_finish_url.clone().unwrap_or_default();
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("signalFinishURL", &finish_url);

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::client::{BackendError, Client};
+use crate::cli::backend::{BackendClient, BackendError};
 use crate::core::id::TicketId;
 
 /// Less than this is a slip of the hand rather than a part of an id.
@@ -38,7 +38,7 @@ pub(in crate::cli) enum IdError {
 }
 
 /// The whole id. Changes nothing, so dropping it is harmless.
-pub(super) async fn whole(client: &Client, typed: &str) -> Result<String, IdError> {
+pub(super) async fn whole(client: &BackendClient, typed: &str) -> Result<String, IdError> {
     if TicketId::parse(typed).is_ok() {
         return Ok(typed.to_owned());
     }

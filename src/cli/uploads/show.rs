@@ -1,4 +1,4 @@
-//! Uploads as people read them. Names and reasons come from strangers, so nothing in them reaches
+//! Uploads as people read them. Names and reasons come from outside, so nothing in them reaches
 //! the terminal as a command, turns the direction of the line or begins another one.
 
 use std::io::{self, Write};

@@ -65,7 +65,7 @@ fn told(line: &str, target: Endpoint) -> Result<String, String> {
     }
     let line = std::iter::once("uploads").chain(line.split_whitespace());
     let args = <CommandLine as clap::Parser>::try_parse_from(line).unwrap().args;
-    let client = Client::new(target, args.token.as_ref(), &args.tls).unwrap();
+    let client = BackendClient::new(target, args.token.as_ref(), &args.tls).unwrap();
     let form = if args.json { Form::Json } else { Form::Table };
     let mut out = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

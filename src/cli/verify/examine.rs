@@ -9,8 +9,8 @@ use sha2::Digest as _;
 
 use super::finding::{Finding, Kind};
 use crate::core::event::Durability;
-use crate::core::handover::LastCall;
 use crate::core::id::TicketId;
+use crate::core::retry::LastCall;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::local::files::Files;

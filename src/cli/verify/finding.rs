@@ -1,8 +1,13 @@
-//! What can be found: each kind has a word for programs and a rank for people.
+//! What can be found, each kind with a word for programs and a rank for people; and all of it, as they read it.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
+use crate::cli::terminal;
 use crate::core::id::TicketId;
+use crate::core::units;
 
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,53 +64,38 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// For programs.
-    pub(super) fn word(self) -> &'static str {
+    /// How bad it is, and its word for programs.
+    fn facts(self) -> (Rank, &'static str) {
         match self {
-            Self::JournalUnreadable => "journal-unreadable",
-            Self::JournalBroken => "journal-broken",
-            Self::JournalContradicts => "journal-contradicts",
-            Self::PartMissing => "part-missing",
-            Self::PartShort => "part-short",
-            Self::PartUnreadable => "part-unreadable",
-            Self::FileMissing => "file-missing",
-            Self::FileLength => "file-length",
-            Self::FileUnreadable => "file-unreadable",
-            Self::DigestMismatch => "digest-mismatch",
-            Self::PartAlone => "part-without-journal",
-            Self::Unknown => "unknown-upload",
-            Self::FileAlone => "file-without-journal",
-            Self::TornTail => "torn-tail",
-            Self::JournalUnborn => "journal-unborn",
-            Self::Leftover => "journal-in-the-making",
-            Self::BytesLeft => "bytes-left",
-            Self::FaultNoted => "fault-noted",
-            Self::FileTaken => "file-taken",
+            Self::JournalUnreadable => (Rank::Damaged, "journal-unreadable"),
+            Self::JournalBroken => (Rank::Damaged, "journal-broken"),
+            Self::JournalContradicts => (Rank::Damaged, "journal-contradicts"),
+            Self::PartMissing => (Rank::Damaged, "part-missing"),
+            Self::PartShort => (Rank::Damaged, "part-short"),
+            Self::PartUnreadable => (Rank::Damaged, "part-unreadable"),
+            Self::FileMissing => (Rank::Damaged, "file-missing"),
+            Self::FileLength => (Rank::Damaged, "file-length"),
+            Self::FileUnreadable => (Rank::Damaged, "file-unreadable"),
+            Self::DigestMismatch => (Rank::Damaged, "digest-mismatch"),
+            Self::PartAlone => (Rank::Damaged, "part-without-journal"),
+            Self::Unknown => (Rank::Damaged, "unknown-upload"),
+            Self::FileAlone => (Rank::Note, "file-without-journal"),
+            Self::TornTail => (Rank::Note, "torn-tail"),
+            Self::JournalUnborn => (Rank::Note, "journal-unborn"),
+            Self::Leftover => (Rank::Note, "journal-in-the-making"),
+            Self::BytesLeft => (Rank::Note, "bytes-left"),
+            Self::FaultNoted => (Rank::Note, "fault-noted"),
+            Self::FileTaken => (Rank::Note, "file-taken"),
         }
     }
 
     pub(super) fn rank(self) -> Rank {
-        match self {
-            Self::JournalUnreadable
-            | Self::JournalBroken
-            | Self::JournalContradicts
-            | Self::PartMissing
-            | Self::PartShort
-            | Self::PartUnreadable
-            | Self::FileMissing
-            | Self::FileLength
-            | Self::FileUnreadable
-            | Self::DigestMismatch
-            | Self::PartAlone
-            | Self::Unknown => Rank::Damaged,
-            Self::FileAlone
-            | Self::TornTail
-            | Self::JournalUnborn
-            | Self::Leftover
-            | Self::BytesLeft
-            | Self::FaultNoted
-            | Self::FileTaken => Rank::Note,
-        }
+        self.facts().0
+    }
+
+    /// For programs.
+    pub(super) fn word(self) -> &'static str {
+        self.facts().1
     }
 }
 
@@ -130,5 +120,75 @@ impl Finding {
             "{name}: a journal being created, or left by a crash; the next start removes it"
         );
         Self { id: None, kind: Kind::Leftover, detail }
+    }
+}
+
+/// The outcome of an examination.
+pub(super) struct Report {
+    dir: PathBuf,
+    /// Uploads looked at.
+    pub(super) uploads: usize,
+    /// Bytes of files read.
+    pub(super) bytes: u64,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Report {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), uploads: 0, bytes: 0, findings: Vec::new() }
+    }
+
+    /// How much is damaged.
+    pub(super) fn damaged(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.kind.rank() == Rank::Damaged).count()
+    }
+
+    /// A line for each finding, and one for all.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for Finding { id, kind, detail } in &self.findings {
+            let id = id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+            let (rank, kind) = (kind.rank().word(), kind.word());
+            let detail = terminal::text(detail);
+            let _ = writeln!(text, "{rank:8}{id:38}{kind}: {detail}");
+        }
+        let (damaged, notes) = (self.damaged(), self.findings.len() - self.damaged());
+        let _ = write!(text, "{}: {} uploads, ", terminal::path(&self.dir), self.uploads);
+        let _ = match damaged {
+            0 => write!(text, "nothing damaged"),
+            count => write!(text, "{count} found damaged"),
+        };
+        let _ = match notes {
+            0 => Ok(()),
+            1 => write!(text, ", 1 note"),
+            count => write!(text, ", {count} notes"),
+        };
+        let _ = match self.bytes {
+            0 => writeln!(text),
+            bytes => writeln!(text, "; {} read", units::size(bytes)),
+        };
+        text
+    }
+
+    /// The same as one object.
+    pub(super) fn json(&self) -> String {
+        let findings = self.findings.iter().map(|Finding { id, kind, detail }| {
+            json!({
+                "rank": kind.rank().word(),
+                "kind": kind.word(),
+                "id": id.map(|id| id.to_string()),
+                "detail": detail,
+            })
+        });
+        let damaged = self.damaged();
+        let all = json!({
+            "storage_dir": self.dir.display().to_string(),
+            "uploads": self.uploads,
+            "damaged": damaged,
+            "notes": self.findings.len() - damaged,
+            "bytes_read": self.bytes,
+            "findings": findings.collect::<Vec<_>>(),
+        });
+        terminal::json_lines(&all).unwrap_or_default() + "\n"
     }
 }

@@ -1,7 +1,7 @@
 //! Uploads whose records hold dates alone, as versions before the count wrote them.
 
 use super::{Phase, Upload};
-use crate::core::handover::{Calls, LastCall};
+use crate::core::retry::{Calls, LastCall};
 use crate::core::time::Uptime;
 use std::sync::Arc;
 

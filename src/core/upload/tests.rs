@@ -72,7 +72,7 @@ fn handing_over() -> Upload {
 fn finished() -> Upload {
     let mut upload = handing_over();
     go(&mut upload, &Command::BeginCall);
-    go(&mut upload, &Command::Settle);
+    go(&mut upload, &Command::Delivered);
     upload
 }
 
@@ -339,7 +339,7 @@ fn a_cancel_is_told_until_it_is_known_and_stays_cancelled() {
     assert!(upload.pending_calls().is_some());
     go(&mut upload, &Command::BeginCall);
     go(&mut upload, &Command::EndCall(CallOutcome::Retry("down".into())));
-    let policy = Policy { confirm_timeout: Duration::ZERO, retry_for: Duration::from_secs(1) };
+    let policy = RetryPolicy { confirm_timeout: Duration::ZERO, retry_for: Duration::from_secs(1) };
     assert!(!upload.calls_exhausted(&policy, NOW.uptime));
     assert!(upload.calls_exhausted(&policy, Uptime(2_000)));
     go(&mut upload, &Command::GiveUp("down".into()));

@@ -1,4 +1,4 @@
-//! A body on its way in: where its frames come from, those of one write, and their pace.
+//! A body on its way in: where its frames come from, those of one write, and the meter of their rate.
 
 use crate::core::extent::Extent;
 use crate::engine::error::ClientFault;
@@ -57,7 +57,7 @@ impl Batch {
 }
 
 /// How fast the body comes.
-pub(super) struct Pace {
+pub(super) struct MinRateMeter {
     began: Instant,
     /// When the last bytes had been stored.
     now: Instant,
@@ -78,7 +78,7 @@ struct Minute {
     before: u64,
 }
 
-impl Pace {
+impl MinRateMeter {
     pub(super) fn new() -> Self {
         Self::starting(Instant::now())
     }
@@ -135,11 +135,11 @@ mod tests {
 
     /// The second at which a body ends that brings `bytes(second)` each second.
     async fn ends(min_rate: u64, bytes: impl Fn(u64) -> u64) -> Option<u64> {
-        let mut pace = Pace::new();
+        let mut meter = MinRateMeter::new();
         for second in 1..1000 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            pace.moved(bytes(second), Instant::now());
-            if pace.too_slow(min_rate) {
+            meter.moved(bytes(second), Instant::now());
+            if meter.too_slow(min_rate) {
                 return Some(second);
             }
         }
@@ -172,11 +172,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_disk_s_time_is_not_the_client_s() {
-        let mut pace = Pace::new();
+        let mut meter = MinRateMeter::new();
         for _ in 0..10 {
             tokio::time::advance(Duration::from_secs(40)).await;
-            pace.moved(2048, Instant::now() - Duration::from_secs(39));
-            assert!(!pace.too_slow(1024));
+            meter.moved(2048, Instant::now() - Duration::from_secs(39));
+            assert!(!meter.too_slow(1024));
         }
     }
 }

@@ -2,9 +2,9 @@
 //! after a restart it is made again from what the journals say.
 
 use crate::core::callback::CallbackUrl;
-use crate::core::destination::Destination;
-use crate::core::handover::{Calls, LastCall};
+use crate::core::host::Destination;
 use crate::core::id::TicketId;
+use crate::core::retry::{Calls, LastCall};
 use crate::core::time::Uptime;
 use crate::engine::context::RequestContext;
 use crate::engine::timers::{Due, Timers};
@@ -123,7 +123,12 @@ impl Outbox {
 
     /// Backends that said `wait` have another time from now on, those that have said it already too. `put` puts it in
     /// force: each moment in the queue was set before that and is moved, or after it and by the new time.
-    pub(in crate::engine) fn retune(&self, before: Duration, now: Duration, put: impl FnOnce()) {
+    pub(in crate::engine) fn set_confirm_timeout(
+        &self,
+        before: Duration,
+        now: Duration,
+        put: impl FnOnce(),
+    ) {
         let marks = self.marks();
         put();
         if before != now {
@@ -187,7 +192,7 @@ mod tests {
             Uptime(5_000)
         });
         let (before, now) = (Duration::from_secs(4), Duration::from_secs(2));
-        outbox.retune(before, now, || put = outbox.marks.try_lock().is_err());
+        outbox.set_confirm_timeout(before, now, || put = outbox.marks.try_lock().is_err());
         assert!(computed && put, "both under the one lock");
         assert_eq!(outbox.waiting(), (1, Some(Uptime(3_000))));
     }

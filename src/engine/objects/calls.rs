@@ -40,7 +40,7 @@ impl<B: Backing> ObjectEngine<B> {
     /// Records what a call came to.
     pub async fn end_call(&self, id: TicketId, end: CallEnd) -> Result<(), ObjectChangeError> {
         let command = match end {
-            CallEnd::Settled => Command::Settle,
+            CallEnd::Delivered => Command::Delivered,
             CallEnd::Open(outcome) => Command::EndCall(outcome),
             CallEnd::GivenUp(reason) => Command::GiveUp(reason),
         };

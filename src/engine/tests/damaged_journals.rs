@@ -38,7 +38,7 @@ async fn issue_13_nothing_behind_a_damaged_record_is_written_over_by_a_load() {
     machine.journals.create(id, &damaged, SyncWhen::Now).unwrap();
     let engine = machine.start(Durability::Written);
     engine.receive(id, chunk(held, held + 1, 30_000), None, body(&[b"x"])).await.unwrap();
-    engine.settled().await;
+    engine.wait_idle().await;
     assert_eq!(engine.stats().compactions.get(), 1);
     assert_eq!(engine.status(id).await.unwrap().received.bytes(), held + 1);
     drop(engine);
@@ -75,7 +75,7 @@ async fn issue_14_a_journal_that_cannot_be_read_is_kept_and_told() {
                 let engine = machine.start(ack);
                 let id = ticket(&engine).await;
                 engine.receive(id, chunk(0, 3, 10), None, body(&[b"abc"])).await.unwrap();
-                engine.settled().await;
+                engine.wait_idle().await;
                 drop(engine);
                 if !part {
                     machine.store.discard(id).unwrap();
@@ -189,13 +189,13 @@ async fn issue_13_a_compaction_that_failed_is_tried_again_before_the_bound() {
         engine.receive(id, offer, None, body(&[b"x"])).await.unwrap();
     };
     put(records).await;
-    engine.settled().await;
+    engine.wait_idle().await;
     is_full.store(false, Ordering::Relaxed);
     let more = (3 << 19) / 42;
     for byte in 1..=more {
         put(records + byte).await;
     }
-    engine.settled().await;
+    engine.wait_idle().await;
     assert!(engine.stats().compactions.get() > 0);
     assert_eq!(held(&engine, id).await, [(0, records + more + 1)]);
 }

@@ -24,7 +24,7 @@ fn pending(engine: &Arc<Engine>) -> (usize, usize) {
 }
 
 async fn leaves_memory(machine: &Machine, engine: &Arc<Engine>, id: TicketId) {
-    engine.settled().await;
+    engine.wait_idle().await;
     machine.clock.advance(Duration::from_secs(3600));
     // Whoever has just recorded something may still hold it for a moment.
     while engine.registry.loaded(id).is_some() {
@@ -65,9 +65,9 @@ async fn who_says_wait_while_settings_change_has_the_new_time_too() {
     let id = said_wait(&engine).await;
     let upload = engine.find(id).await.unwrap().lock().upload.clone();
     let confirm_timeout = Duration::from_secs(60);
-    let calls = Policy { confirm_timeout, ..options.calls };
+    let calls = RetryPolicy { confirm_timeout, ..options.calls };
     let (retuned, new) = (Arc::clone(&engine), Options { calls, ..(*options).clone() });
-    *clock.0.lock().unwrap() = Some(Box::new(move || retuned.retune(&new)));
+    *clock.0.lock().unwrap() = Some(Box::new(move || retuned.set_options(&new)));
     engine.enqueue(id, &upload, None);
     assert_eq!(engine.options().calls.confirm_timeout, confirm_timeout);
     let due = upload.pending_calls().unwrap().due(&engine.options().calls, 0.5);
@@ -123,8 +123,8 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     let first = due();
     let confirm_within = |seconds: u64| {
         let before = engine.options();
-        let calls = Policy { confirm_timeout: Duration::from_secs(seconds), ..before.calls };
-        engine.retune(&Options { calls, ..(*before).clone() });
+        let calls = RetryPolicy { confirm_timeout: Duration::from_secs(seconds), ..before.calls };
+        engine.set_options(&Options { calls, ..(*before).clone() });
     };
     confirm_within(300);
     confirm_within(1200);
@@ -156,7 +156,7 @@ async fn issue_13_an_upload_that_waited_long_for_its_first_call_is_called_again(
         engine.end_call(id, CallResult::Unanswered("hangs".into())).await.unwrap();
         assert_eq!(engine.status(id).await.unwrap().state, expected, "{wait:?}");
         // What the first call's time is taken from is in the journal.
-        engine.settle_for_good().await;
+        engine.shut_down().await;
         drop(engine);
         engine = machine.start_with(Durability::Durable, retry_for);
     }

@@ -37,7 +37,7 @@ async fn a_failed_disk_stops_the_upload_until_a_restart() {
         assert!(matches!(still, Err(TransferError::Fault(_))), "nothing is retried over a fault");
         assert!(engine.readiness().await.is_err());
         assert_eq!(held(&engine, id).await, [(0, 5)]);
-        engine.settled().await;
+        engine.wait_idle().await;
         drop(engine);
         let engine = machine.start(Durability::Durable);
         assert_eq!(held(&engine, id).await, [(0, 5)]);
@@ -97,7 +97,7 @@ async fn a_power_cut_between_rename_and_its_record_loses_nothing() {
         machine.cut_power();
         let engine = machine.start(ack);
         engine.status(id).await.unwrap();
-        engine.settled().await;
+        engine.wait_idle().await;
         assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver, "{ack:?}");
     }
 }

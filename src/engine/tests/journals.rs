@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::event::Event;
-use crate::core::run::RunIdentity;
+use crate::core::id::RunIdentity;
 use crate::engine::error::LookupError;
 use crate::storage::local::format::record::{Record, encode};
 use crate::storage::local::format::replay::replay;
@@ -160,7 +160,7 @@ async fn trickle(engine: &Arc<Engine>, machine: &Machine, id: TicketId, bytes: u
         engine.receive(id, chunk(byte, byte + 1, bytes + 1), None, body(&[b"x"])).await.unwrap();
         largest = largest.max(machine.journals.live(id).unwrap().len());
     }
-    engine.settled().await;
+    engine.wait_idle().await;
     largest
 }
 
@@ -217,7 +217,7 @@ async fn whatever_becomes_of_a_compaction_the_upload_is_what_it_was() {
             let mut acknowledged = 0;
             for byte in 0..100 {
                 let put = engine.receive(id, chunk(byte, byte + 1, 200), None, body(&[b"x"])).await;
-                engine.settled().await;
+                engine.wait_idle().await;
                 match put {
                     Ok(_) => acknowledged = byte + 1,
                     Err(TransferError::Fault(_)) => break,
@@ -250,7 +250,7 @@ async fn nothing_is_compacted_while_a_sync_is_under_way() {
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 1, 200), None, body(&[b"x"])).await.unwrap();
-    engine.settled().await;
+    engine.wait_idle().await;
     let handle = engine.find(id).await.unwrap();
     machine.store.hold(Some((id, Step::Sync)));
     let syncing = tokio::spawn({
@@ -277,7 +277,7 @@ async fn trickle_from(engine: &Arc<Engine>, id: TicketId, from: u64, to: u64) {
     for byte in from..to {
         engine.receive(id, chunk(byte, byte + 1, 200), None, body(&[b"x"])).await.unwrap();
     }
-    engine.settled().await;
+    engine.wait_idle().await;
 }
 
 /// Where the disk lets nothing be compacted, the journal has a bound; what was acknowledged holds.
@@ -315,18 +315,18 @@ async fn issue_13_a_journal_that_cannot_be_compacted_takes_no_chunk_beyond_its_b
     );
     // Bytes that are known need no record.
     engine.receive(id, chunk(0, 1, records + 9), None, body(&[b"x"])).await.unwrap();
-    engine.settled().await;
+    engine.wait_idle().await;
     assert_eq!(tries.load(Ordering::Relaxed), 2, "at the load, and for the refused chunk");
     // With space again it goes on, in the same process and while the client keeps asking.
     is_full.store(false, Ordering::Relaxed);
     for _ in 0..3 {
         next(&engine).await.unwrap_err();
-        engine.settled().await;
+        engine.wait_idle().await;
     }
     assert_eq!(tries.load(Ordering::Relaxed), 2, "not for each of them");
     machine.clock.advance(Duration::from_secs(5));
     next(&engine).await.unwrap_err();
-    engine.settled().await;
+    engine.wait_idle().await;
     assert_eq!((tries.load(Ordering::Relaxed), engine.stats().compactions.get()), (3, 1));
     next(&engine).await.unwrap();
     assert_eq!(held(&engine, id).await, [(0, records + 1)]);

@@ -27,7 +27,7 @@ async fn the_told_offset_is_exact_and_can_be_appended_at() {
         tokio::task::yield_now().await;
     }
     // What has come by then counts, and nothing moves it afterwards.
-    let status = engine.settled_status(id).await.unwrap();
+    let status = engine.quiesced_status(id).await.unwrap();
     assert!(matches!(sending.await.unwrap(), Err(TransferError::Superseded)));
     drop(send.send(Ok(Bytes::from_static(b"4567"))));
     assert_eq!(engine.status(id).await.unwrap().offset(), status.offset());
@@ -36,7 +36,7 @@ async fn the_told_offset_is_exact_and_can_be_appended_at() {
     let done = engine.receive(id, append(status.offset(), 10), None, body(&[rest])).await.unwrap();
     assert_eq!((done.state, done.expires), (StateName::HandingOver, None));
     // Nobody writes any more: it is only looked at.
-    assert_eq!(engine.settled_status(id).await.unwrap().offset(), 10);
+    assert_eq!(engine.quiesced_status(id).await.unwrap().offset(), 10);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn a_clean_stop_leaves_nothing_unsure() {
     let id = ticket(&engine).await;
     engine.receive(id, chunk(3, 8, 10), None, body(&[b"he", b"llo"])).await.unwrap();
     engine.sync_all_written().await;
-    engine.settled().await;
+    engine.wait_idle().await;
     drop(engine);
     machine.cut_power();
     let engine = machine.start(Durability::Written);
@@ -38,7 +38,7 @@ async fn a_clean_stop_waits_for_what_goes_on_alone() {
     }
     engine.draining().cancel();
     drop(send);
-    engine.settle_for_good().await;
+    engine.shut_down().await;
     drop(engine);
     machine.cut_power();
     assert_eq!(held(&machine.start(Durability::Written), id).await, [(0, 3)]);
@@ -70,7 +70,7 @@ async fn a_request_dropped_at_any_poll_is_counted() {
                     tokio::task::yield_now().await;
                 }
             }
-            engine.settled().await;
+            engine.wait_idle().await;
             assert_eq!(engine.stats.chunks_in_flight.value(), 0);
             let expected = if polls == 0 { vec![] } else { vec![(0, 5)] };
             assert_eq!(held(&engine, id).await, expected, "{ack:?} {slow} {polls}");
@@ -108,7 +108,7 @@ async fn an_upload_is_synced_before_it_leaves_memory() {
         engine.sync_written(&handle).await;
     }
     // The commit queue lets go of it a moment after its answer.
-    engine.settled().await;
+    engine.wait_idle().await;
     machine.clock.advance(LONG);
     // Whoever has just noted the sync may still hold it for a moment.
     while engine.registry.loaded(id).is_some() {
@@ -199,7 +199,7 @@ async fn a_ticket_counts_though_nobody_waits_for_it() {
         // Mostly it is pending then; where the disk was faster, there is nothing to show.
         let _ = poll_once(asked.as_mut()).await;
     }
-    engine.settled().await;
+    engine.wait_idle().await;
     assert_eq!(engine.stats().uploads_open.value(), 1);
     machine.clock.advance(LONG);
     let id = machine.journals.list().unwrap()[0];

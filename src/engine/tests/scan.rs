@@ -22,7 +22,7 @@ async fn left(machine: &Machine) -> TicketId {
     let engine = machine.start(Durability::Durable);
     let id = ticket(&engine).await;
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    engine.settled().await;
+    engine.wait_idle().await;
     id
 }
 
@@ -132,7 +132,7 @@ async fn a_complete_file_whose_journal_cannot_be_synced_gets_to_its_place_later(
     let id = ticket(&engine).await;
     machine.store.fail(Some((Step::Publish, io::ErrorKind::StorageFull)));
     engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap_err();
-    engine.settled().await;
+    engine.wait_idle().await;
     drop(engine);
     machine.store.fail(None);
     let fates = Fates::default();

@@ -14,7 +14,7 @@ fn silent() -> (mpsc::UnboundedSender<Result<Bytes, ClientFault>>, Body) {
 }
 
 /// Lets all tasks run until they wait.
-async fn settle() {
+async fn run_tasks() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
@@ -110,7 +110,7 @@ async fn issue_13_known_chunks_count_with_their_upload() {
         let receive = async move { engine.receive(id, chunk(0, 5, 10), None, silent).await };
         sent.push((send, tokio::spawn(receive)));
     }
-    settle().await;
+    run_tasks().await;
     assert_eq!(engine.stats().chunks_in_flight.value(), 256);
     engine.receive(other, chunk(0, 5, 10), None, body(&[b"01234"])).await.unwrap();
     let mut refused = 0;
@@ -168,14 +168,14 @@ async fn issue_13_polls_have_a_bound_and_sleep_through_chunks() {
         tokio::spawn(async move { engine.wait(id, None, waiting, never()).await })
     };
     let waiting: Vec<_> = (0..POLLS.each).map(|_| poll()).collect();
-    settle().await;
+    run_tasks().await;
     assert!(waiting.iter().all(|poll| !poll.is_finished()));
     // One more is told at once how things stand.
     assert_eq!(poll().await.unwrap().unwrap().state, StateName::Uploading);
     for at in 1..10 {
         engine.receive(id, chunk(at, at + 1, 100), None, body(&[b"1"])).await.unwrap();
     }
-    settle().await;
+    run_tasks().await;
     assert!(waiting.iter().all(|poll| !poll.is_finished()));
     // One whose peer has gone makes room.
     let gone = engine.wait(id, None, Duration::from_secs(50), async {});

@@ -5,7 +5,7 @@ use super::*;
 use crate::core::event::{Event, Ticket, TicketFile};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
-use crate::storage::journal::ToSettle;
+use crate::storage::journal::ResyncNeed;
 use crate::storage::local::format::record::{MAGIC, MAGIC_DATED, Record, encode};
 use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::memory::journals::Step as JournalStep;
@@ -78,7 +78,7 @@ async fn complete(engine: &Arc<Engine>) -> TicketId {
 
 /// The end of a process that is asked to stop.
 async fn stop(engine: Arc<Engine>) {
-    engine.settle_for_good().await;
+    engine.shut_down().await;
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_crash_makes_things_due_later_and_never_earlier() {
     engine.journal.keep_time().await;
     machine.clock.advance(Duration::from_secs(19));
     let id = uploading(&engine).await;
-    engine.settled().await;
+    engine.wait_idle().await;
     drop(engine);
     // The count lacks 19 s: what was recorded then lies ahead of it.
     let engine = machine.start(Durability::Durable);
@@ -300,7 +300,7 @@ async fn issue_13_a_full_disk_leaves_no_journal_of_two_versions() {
         full.store(false, Ordering::Relaxed);
         if found.is_ok() {
             let before = machine.journals.live(id).unwrap();
-            engine.settle(id).await.unwrap();
+            engine.make_log_durable(id).await.unwrap();
             let after = machine.journals.live(id).unwrap();
             assert!(before == after, "its commit queue alone appends, now that it is in memory");
         }
@@ -309,7 +309,7 @@ async fn issue_13_a_full_disk_leaves_no_journal_of_two_versions() {
         drop(engine);
         let engine = machine.start(Durability::Durable);
         assert_eq!(held(&engine, id).await, [(0, 3)]);
-        assert!(engine.journal.load(id).await.unwrap().to_settle == ToSettle::Nothing);
+        assert!(engine.journal.load(id).await.unwrap().resync_need == ResyncNeed::Nothing);
     }
 }
 
@@ -333,7 +333,7 @@ async fn issue_13_what_a_version_with_dates_alone_left_is_idle_from_the_first_st
                 tokio::task::yield_now().await;
             }
         };
-        tokio::select! { () = engine.settle_uncounted() => {} () = noted => {} }
+        tokio::select! { () = engine.note_uncounted() => {} () = noted => {} }
         machine.clock.advance(Duration::from_secs(1500));
         stop(engine).await;
         let engine = machine.start(Durability::Durable);

@@ -1,10 +1,16 @@
-//! What a backend answered: its status, and its body as one word where it can be read as one.
+//! What a backend answered: its status, and its body as one word where it can be read as one. Or why there is no answer.
+
+use std::error::Error;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use hyper::{Error, Response};
 
+use crate::core::callback::CallbackUrlError;
 use crate::core::coding::content_coding;
 
 /// What a backend answered.
@@ -56,7 +62,7 @@ pub enum Unreadable {
 }
 
 /// Reads an answer to its end, or as much as may be read of it.
-pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, Error> {
+pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper::Error> {
     let status = answer.status().as_u16();
     let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -131,6 +137,43 @@ const MARK: &[u8] = b"\xEF\xBB\xBF";
 pub(super) const BODY_BYTES: usize = 64 * 1024;
 /// Characters kept of an answer's word: enough to recognise an error page in a log.
 pub(super) const WORD_CHARS: usize = 64;
+
+/// Why there is no answer. Each names the called URL without its credentials and query.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The URL is none, or not of http or https.
+    #[error("cannot call {0:?}: {1}")]
+    BadUrl(String, #[source] CallbackUrlError),
+    /// No rule allows any of the addresses it has.
+    #[error("not allowed to call {0} at {1:?}")]
+    NotAllowed(String, Vec<IpAddr>),
+    /// Its host has no address.
+    #[error("cannot resolve the host of {0}: {1}")]
+    Resolve(String, #[source] io::Error),
+    /// None of its addresses takes a connection; the last one's reason.
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, #[source] io::Error),
+    /// No TLS with it, or it is not who it should be.
+    #[error("TLS failed with {0}: {1}")]
+    Tls(String, #[source] io::Error),
+    /// It does not speak HTTP, or broke off.
+    #[error("no HTTP answer from {}: {}", .0, with_source(.1))]
+    Http(String, #[source] hyper::Error),
+    /// It sent more interim answers (1xx) than this before the final one.
+    #[error("{0} sent more than {1} interim answers")]
+    Interim(String, usize),
+    /// It took longer than this.
+    #[error("no answer from {0} within {1:?}")]
+    Timeout(String, Duration),
+}
+
+/// hyper's errors say the kind; what happened is their source.
+fn with_source(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
 
 #[cfg(test)]
 mod tests {

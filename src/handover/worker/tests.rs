@@ -4,9 +4,9 @@ use super::super::client::{self, Unreadable};
 use super::*;
 use crate::core::command::FileFacts;
 use crate::core::event::{DigestRequest, Durability, Removal, TicketFile};
-use crate::core::handover::Policy;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
+use crate::core::retry::RetryPolicy;
 use crate::engine::options::Tuning;
 use crate::engine::tickets::NewUpload;
 use crate::engine::{self};
@@ -62,7 +62,7 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
         max_idle: HOUR,
         retain_finished: HOUR,
         failed_retention: HOUR,
-        calls: Policy { confirm_timeout: HOUR, retry_for: HOUR },
+        calls: RetryPolicy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: HOUR,
         min_rate: 0,
         tuning: Tuning::default(),

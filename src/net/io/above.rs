@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
-use crate::net::presence::{Departure, Presence};
-use crate::net::watch::Watch;
+use crate::net::disconnect::{Disconnect, PeerDisconnect};
+use crate::net::timeouts::ConnectionTimeouts;
 
 /// Bytes read before the other connections of the worker run. 1 MiB: some 50,000 of HTTP/2's small frames, which
 /// cost ten milliseconds or so, and of a body so much that giving way costs nothing against it.
@@ -24,28 +24,32 @@ const READ_BUDGET: usize = 1 << 20;
 /// read-ahead below, 128 reads were 16 MiB. A flood of frames that ask for no request (SETTINGS, PING, PRIORITY)
 /// then kept a worker for a quarter of a second at a time, and every other upload on it waited.
 ///
-/// **Clock.** Bytes that arrive, and writes that do not move, are noted in the [`Watch`].
+/// **Clock.** Bytes that arrive, and writes that do not move, are noted in the [`ConnectionTimeouts`].
 ///
-/// **Presence** (HTTP/1.1). hyper reads nothing between a request's last byte and its answer, so a connection whose
+/// **Disconnects** (HTTP/1.1). hyper reads nothing between a request's last byte and its answer, so a connection whose
 /// peer has vanished would be held until a long poll is over. Letting hyper look (`half_close(false)`) would drop
 /// requests of peers that have only ended their own direction, before they got their answer. So the socket is read
 /// here when it is flushed, which hyper does at the end of each poll, and only while someone waits for
-/// [`Presence::departed`].
+/// [`PeerDisconnect::disconnected`].
 #[derive(Debug)]
 pub(in crate::net) struct AboveTls<IO> {
     io: IO,
-    watch: Arc<Watch>,
+    timeouts: Arc<ConnectionTimeouts>,
     /// Read since the socket last had nothing.
     read_bytes: usize,
     /// None: no one is told.
-    peer: Option<Presence>,
+    peer: Option<PeerDisconnect>,
     /// What came instead of an end: the first byte of the next request.
     early: Option<u8>,
 }
 
 impl<IO> AboveTls<IO> {
-    pub(in crate::net) fn new(io: IO, watch: Arc<Watch>, peer: Option<Presence>) -> Self {
-        Self { io, watch, read_bytes: 0, peer, early: None }
+    pub(in crate::net) fn new(
+        io: IO,
+        timeouts: Arc<ConnectionTimeouts>,
+        peer: Option<PeerDisconnect>,
+    ) -> Self {
+        Self { io, timeouts, read_bytes: 0, peer, early: None }
     }
 }
 
@@ -70,7 +74,7 @@ impl<IO: AsyncRead + Unpin> AboveTls<IO> {
 
     /// Reads one byte to find out whether the peer has ended.
     fn probe(&mut self, cx: &mut Context<'_>) {
-        if self.early.is_some() || !self.peer.as_ref().is_some_and(Presence::is_asked) {
+        if self.early.is_some() || !self.peer.as_ref().is_some_and(PeerDisconnect::is_asked) {
             return;
         }
         let mut byte = [0];
@@ -78,8 +82,8 @@ impl<IO: AsyncRead + Unpin> AboveTls<IO> {
         match self.read_within_budget(cx, &mut space) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) if !space.filled().is_empty() => self.early = Some(byte[0]),
-            Poll::Ready(Ok(())) => self.peer.iter().for_each(|peer| peer.set(Departure::Ended)),
-            Poll::Ready(Err(_)) => self.peer.iter().for_each(|peer| peer.set(Departure::Broken)),
+            Poll::Ready(Ok(())) => self.peer.iter().for_each(|peer| peer.set(Disconnect::Ended)),
+            Poll::Ready(Err(_)) => self.peer.iter().for_each(|peer| peer.set(Disconnect::Broken)),
         }
     }
 }
@@ -94,13 +98,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for AboveTls<IO> {
             && let Some(byte) = self.early.take()
         {
             out.put_slice(&[byte]);
-            self.watch.arrived();
+            self.timeouts.arrived();
             return Poll::Ready(Ok(()));
         }
         let before = out.filled().len();
         let read = self.read_within_budget(cx, out);
         if out.filled().len() > before {
-            self.watch.arrived();
+            self.timeouts.arrived();
         }
         read
     }
@@ -113,7 +117,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch.wrote(&written);
+        self.timeouts.wrote(&written);
         written
     }
 
@@ -123,7 +127,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
-        self.watch.wrote(&written);
+        self.timeouts.wrote(&written);
         written
     }
 
@@ -134,13 +138,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.probe(cx);
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.watch.wrote(&flushed);
+        self.timeouts.wrote(&flushed);
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.watch.wrote(&shut);
+        self.timeouts.wrote(&shut);
         shut
     }
 }
@@ -152,16 +156,16 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
 
-    fn watch() -> Arc<Watch> {
-        Watch::new(Protocol::Http1, Limits::default(), Instant::now())
+    fn timeouts() -> Arc<ConnectionTimeouts> {
+        ConnectionTimeouts::new(Protocol::Http1, Limits::default(), Instant::now())
     }
 
     #[tokio::test]
     async fn an_end_is_noticed_and_a_next_request_kept() {
         let (near, mut far) = tokio::io::duplex(100);
-        let peer = Presence::default();
-        let mut io = AboveTls::new(near, watch(), Some(peer.clone()));
-        let mut gone = pin!(peer.departed());
+        let peer = PeerDisconnect::default();
+        let mut io = AboveTls::new(near, timeouts(), Some(peer.clone()));
+        let mut gone = pin!(peer.disconnected());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(gone.as_mut().poll(&mut cx).is_pending());
         io.flush().await.unwrap();
@@ -183,7 +187,7 @@ mod tests {
     async fn others_run_after_each_read_budget() {
         const BUDGETS: usize = 5;
         let reading = async {
-            let mut socket = AboveTls::new(tokio::io::repeat(7), watch(), None);
+            let mut socket = AboveTls::new(tokio::io::repeat(7), timeouts(), None);
             let mut space = vec![0; 1 << 16];
             let mut left = BUDGETS * READ_BUDGET;
             while left > 0 {

@@ -1,7 +1,7 @@
 //! The fuzz target of PROXY headers: each is read as a second, plainer reading of the same bytes has it, and
 //! nothing after it is touched.
 
-use super::{FIXED_BYTES, MOST_BYTES, ReadError, SIGNATURE, Said, read};
+use super::{FIXED_BYTES, HeaderSource, MOST_BYTES, ReadError, SIGNATURE, read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,16 +10,16 @@ use std::task::{Context, Poll, Waker};
 pub fn header(data: &[u8]) {
     let mut left = data;
     // Bytes in memory are never waited for.
-    let said = {
+    let source = {
         let reading = pin!(read(&mut left));
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(said) = reading.poll(&mut context) else { panic!("waits for memory") };
-        said
+        let Poll::Ready(source) = reading.poll(&mut context) else { panic!("waits for memory") };
+        source
     };
     let expected = plainly(data);
-    match said {
-        Ok(said) => {
-            assert_eq!(Some(said), expected.map(|(said, _)| said));
+    match source {
+        Ok(source) => {
+            assert_eq!(Some(source), expected.map(|(source, _)| source));
             assert_eq!(data.len() - left.len(), expected.map_or(0, |(_, bytes)| bytes));
         }
         Err(error) => {
@@ -31,7 +31,7 @@ pub fn header(data: &[u8]) {
 }
 
 /// What a header says and how long it is, by the tables of the specification.
-fn plainly(data: &[u8]) -> Option<(Said, usize)> {
+fn plainly(data: &[u8]) -> Option<(HeaderSource, usize)> {
     if data.len() < FIXED_BYTES || !data.starts_with(&SIGNATURE) {
         return None;
     }
@@ -39,10 +39,10 @@ fn plainly(data: &[u8]) -> Option<(Said, usize)> {
     if bytes > FIXED_BYTES + MOST_BYTES || data.len() < bytes || data[12] >> 4 != 2 {
         return None;
     }
-    let said = match data[12] & 15 {
-        0 => Said::Local,
+    let source = match data[12] & 15 {
+        0 => HeaderSource::Local,
         1 => match (data[13] >> 4, data[13] & 15) {
-            (0, 0) | (3, 1 | 2) => Said::Unknown,
+            (0, 0) | (3, 1 | 2) => HeaderSource::Unknown,
             (1, 1 | 2) if bytes >= FIXED_BYTES + 12 => {
                 let ip = Ipv4Addr::new(data[16], data[17], data[18], data[19]);
                 address(ip.into(), [data[24], data[25]])
@@ -55,13 +55,13 @@ fn plainly(data: &[u8]) -> Option<(Said, usize)> {
         },
         _ => return None,
     };
-    Some((said, bytes))
+    Some((source, bytes))
 }
 
-fn address(ip: IpAddr, port: [u8; 2]) -> Said {
+fn address(ip: IpAddr, port: [u8; 2]) -> HeaderSource {
     let ip = ip.to_canonical();
     if ip.is_unspecified() {
-        return Said::Unknown;
+        return HeaderSource::Unknown;
     }
-    Said::Address(SocketAddr::new(ip, u16::from(port[0]) * 256 + u16::from(port[1])))
+    HeaderSource::Address(SocketAddr::new(ip, u16::from(port[0]) * 256 + u16::from(port[1])))
 }

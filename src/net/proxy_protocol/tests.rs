@@ -18,19 +18,19 @@ fn v6(ip: &str) -> Vec<u8> {
 }
 
 /// What a connection with these bytes says, and what is left of them.
-async fn said(data: &[u8]) -> (Result<Said, String>, usize) {
+async fn source(data: &[u8]) -> (Result<HeaderSource, String>, usize) {
     let mut left = data;
-    let said = read(&mut left).await.map_err(|error| error.to_string());
-    (said, left.len())
+    let source = read(&mut left).await.map_err(|error| error.to_string());
+    (source, left.len())
 }
 
 #[tokio::test]
 async fn headers() {
-    let check = async |data: Vec<u8>, expected: Said| {
+    let check = async |data: Vec<u8>, expected: HeaderSource| {
         let followed = [&data[..], b"GET / HTTP/1.1\r\n"].concat();
-        assert_eq!(said(&followed).await, (Ok(expected), 16), "{data:?}");
+        assert_eq!(source(&followed).await, (Ok(expected), 16), "{data:?}");
     };
-    let at = |text: &str| Said::Address(text.parse().unwrap());
+    let at = |text: &str| HeaderSource::Address(text.parse().unwrap());
     check(header(0x21, 0x11, V4), at("192.0.2.7:8080")).await;
     check(header(0x21, 0x12, V4), at("192.0.2.7:8080")).await;
     check(header(0x21, 0x21, &v6("2001:db8::7")), at("[2001:db8::7]:8080")).await;
@@ -40,21 +40,24 @@ async fn headers() {
         .await;
     check(header(0x21, 0x11, &[V4, &vec![0; MOST_BYTES - 12]].concat()), at("192.0.2.7:8080"))
         .await;
-    check(header(0x21, 0x00, &[]), Said::Unknown).await;
-    check(header(0x21, 0x31, &[0; 216]), Said::Unknown).await;
-    check(header(0x21, 0x11, &[0; 12]), Said::Unknown).await;
-    check(header(0x21, 0x21, &[0; 36]), Said::Unknown).await;
+    check(header(0x21, 0x00, &[]), HeaderSource::Unknown).await;
+    check(header(0x21, 0x31, &[0; 216]), HeaderSource::Unknown).await;
+    check(header(0x21, 0x11, &[0; 12]), HeaderSource::Unknown).await;
+    check(header(0x21, 0x21, &[0; 36]), HeaderSource::Unknown).await;
     // LOCAL says nothing, whatever comes with it.
-    check(header(0x20, 0x00, &[]), Said::Local).await;
-    check(header(0x20, 0x11, V4), Said::Local).await;
-    check(header(0x20, 0xff, &[1]), Said::Local).await;
+    check(header(0x20, 0x00, &[]), HeaderSource::Local).await;
+    check(header(0x20, 0x11, V4), HeaderSource::Local).await;
+    check(header(0x20, 0xff, &[1]), HeaderSource::Local).await;
 }
 
 #[tokio::test]
 async fn what_is_none_is_refused() {
     let check = async |data: &[u8], expected: &str| {
-        let (said, _) = said(data).await;
-        assert!(said.as_ref().is_err_and(|error| error.contains(expected)), "{data:?}: {said:?}");
+        let (source, _) = source(data).await;
+        assert!(
+            source.as_ref().is_err_and(|error| error.contains(expected)),
+            "{data:?}: {source:?}"
+        );
     };
     check(b"", "ended").await;
     check(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", "version 2").await;
@@ -98,8 +101,8 @@ impl Listening {
         io: &mut IO,
         peer: PeerAddress,
     ) -> Option<PeerAddress> {
-        let terms = Terms { within: self.within, stats: &self.stats, drain: &self.drain };
-        client(io, peer, self.protocol.as_ref(), &terms).await
+        let wait = HeaderWait { within: self.within, stats: &self.stats, drain: &self.drain };
+        client(io, peer, self.protocol.as_ref(), &wait).await
     }
 }
 
@@ -121,12 +124,12 @@ async fn only_a_trusted_peer_is_believed() {
         // The system gave these connections, and no limit ended them.
         assert_eq!((listening.stats.accept_errors.get(), listening.stats.overdue.get()), (0, 0));
     };
-    let (proxy, stranger) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
+    let (proxy, untrusted) = (ip("10.0.0.1:5"), ip("192.0.2.1:5"));
     let named = header(0x21, 0x11, V4);
     let ten: Option<&[&str]> = Some(&["10.0.0.0/8"]);
-    check(None, stranger, b"", Ok(stranger)).await;
+    check(None, untrusted, b"", Ok(untrusted)).await;
     check(ten, proxy, &named, Ok(ip("192.0.2.7:8080"))).await;
-    check(ten, stranger, &named, Err(HeaderFailure::UntrustedPeer)).await;
+    check(ten, untrusted, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(Some(&[]), proxy, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(ten, PeerAddress::Unknown, &named, Err(HeaderFailure::UntrustedPeer)).await;
     check(Some(&[]), PeerAddress::Unix, &named, Ok(ip("192.0.2.7:8080"))).await;

@@ -69,8 +69,8 @@ fn bound(journal: &dyn Journal, length: u64) -> Append {
 
 async fn load(journal: &dyn Journal, seed: u8) -> Loaded {
     let loaded = journal.load(id(seed)).await.unwrap();
-    loaded.log.settle().await.unwrap();
-    loaded.log.settle().await.unwrap();
+    loaded.log.make_durable().await.unwrap();
+    loaded.log.make_durable().await.unwrap();
     loaded
 }
 

@@ -7,8 +7,8 @@
 pub(in crate::storage) mod conformance;
 
 use crate::core::extent::Extent;
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::storage::location::Location;
 use crate::storage::store::StoreError;
 use bytes::Bytes;

@@ -37,7 +37,7 @@ impl Journal for LocalStorage {
                 LogError::NoSpace => StoreError::NoSpace,
                 LogError::Fault(error) => store_error(error),
             })?;
-            shared.certain.add(ticket.id);
+            shared.durable_journals.add(ticket.id);
             shared.catalog.set(ticket.id, StateName::New);
             Ok(Version(0))
         })
@@ -57,7 +57,7 @@ impl Journal for LocalStorage {
     ) -> Promised<'_, Result<Removed, StoreError>> {
         self.ask(move |shared| {
             let removed = shared.journals.remove(id);
-            shared.certain.remove(id);
+            shared.durable_journals.remove(id);
             shared.catalog.remove(id);
             removed.map(|()| Removed::Done).map_err(store_error)
         })

@@ -3,11 +3,11 @@
 use super::compaction::Compaction;
 use super::format::replay::{JournalState, Unreadable};
 use super::integrity::{self, Mismatch, Siblings};
-use super::settle::{Unsettled, opening};
+use super::resync::{Unsynced, opening};
 use super::shared::Shared;
 use super::upload_log::LocalLog;
 use crate::core::id::TicketId;
-use crate::storage::journal::{Damage, LoadError, Loaded, ToSettle, Version};
+use crate::storage::journal::{Damage, LoadError, Loaded, ResyncNeed, Version};
 use std::io;
 use std::sync::Arc;
 
@@ -58,13 +58,13 @@ impl Shared {
         Ok(Loaded {
             upload: replayed.upload.clone(),
             version: Version(0),
-            to_settle: match (&compaction, replayed.uncounted) {
-                (Compaction::Due(_), _) => ToSettle::Now,
-                (Compaction::At(_), Some(_)) => ToSettle::Times,
-                (Compaction::At(_), None) => ToSettle::Nothing,
+            resync_need: match (&compaction, replayed.uncounted) {
+                (Compaction::Due(_), _) => ResyncNeed::Now,
+                (Compaction::At(_), Some(_)) => ResyncNeed::Times,
+                (Compaction::At(_), None) => ResyncNeed::Nothing,
             },
             damage: whole_from.map(|whole_from| Damage { at: replayed.valid_bytes, whole_from }),
-            log: Arc::new(LocalLog::new(id, Arc::clone(self), Unsettled { replayed, compaction })),
+            log: Arc::new(LocalLog::new(id, Arc::clone(self), Unsynced { replayed, compaction })),
         })
     }
 }

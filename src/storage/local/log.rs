@@ -6,8 +6,8 @@
 use super::format::record::{MAGIC, Record, encode};
 use super::format::replay::Replayed;
 use crate::core::event::{Event, Ticket};
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::storage::local::journal_files::{JournalFile, JournalFiles, SyncWhen};
 use std::io;
 

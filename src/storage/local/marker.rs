@@ -16,7 +16,7 @@ pub const MARKER: &str = "incoming-storage";
 /// Whether `directory` is a storage directory: it has the marker, or journals of a version that put none.
 ///
 /// Errors: it is none, with what to do, or it cannot be read.
-pub fn demand(directory: &Path) -> io::Result<()> {
+pub fn require(directory: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(directory.join(MARKER)) {
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -73,17 +73,17 @@ mod tests {
     #[test]
     fn an_empty_directory_is_no_storage_directory_until_it_is_marked() {
         let place = tempfile::tempdir().unwrap();
-        let absent = demand(&place.path().join("absent")).unwrap_err().to_string();
+        let absent = require(&place.path().join("absent")).unwrap_err().to_string();
         assert!(absent.contains("it does not exist"), "{absent}");
         // What a start before the mount left there proves nothing.
         std::fs::create_dir(place.path().join("files")).unwrap();
-        let empty = demand(place.path()).unwrap_err().to_string();
+        let empty = require(place.path()).unwrap_err().to_string();
         assert!(empty.contains("mount its file system") && empty.contains(MARKER), "{empty}");
         put(place.path()).unwrap();
         put(place.path()).unwrap();
-        demand(place.path()).unwrap();
+        require(place.path()).unwrap();
         let old = tempfile::tempdir().unwrap();
         std::fs::write(old.path().join("9f.journal"), "").unwrap();
-        demand(old.path()).unwrap();
+        require(old.path()).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 
 use super::blocking::Blocking;
 use super::catalog::Catalog;
-use super::certain::Certain;
+use super::durable_journals::DurableJournals;
 use super::files::Files;
 use super::journal_files::JournalFiles;
 use super::options::LocalOptions;
@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) space: Space,
     pub(super) journals: Arc<dyn JournalFiles>,
     pub(super) count: Count,
-    pub(super) certain: Certain,
+    pub(super) durable_journals: DurableJournals,
     pub(super) catalog: Catalog,
     pub(super) counted: Counted,
     pub(super) tuning: LocalOptions,

@@ -2,7 +2,7 @@
 
 use super::blocking::Blocking;
 use super::catalog::Catalog;
-use super::certain::Certain;
+use super::durable_journals::DurableJournals;
 use super::files::{Files, store_error};
 use super::journal_files::JournalFiles;
 use super::options::LocalOptions;
@@ -48,7 +48,7 @@ impl LocalStorage {
             blocking,
             slow_disk: Arc::new(slow_disk),
             space: FreeSpace::new(tuning.min_free_bytes),
-            certain: Certain::default(),
+            durable_journals: DurableJournals::default(),
             catalog: Catalog::default(),
             counted: Counted::default(),
             tuning,
@@ -74,7 +74,7 @@ impl LocalStorage {
     /// Whether the journal of an upload holds whatever happens.
     #[cfg(test)]
     pub fn is_settled(&self, id: TicketId) -> bool {
-        self.shared.certain.has(id)
+        self.shared.durable_journals.has(id)
     }
 
     /// Does `work` with the files where waiting is allowed; a panic is a fault.

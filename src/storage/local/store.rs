@@ -8,8 +8,8 @@ mod startup;
 use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
 use super::{lock, marker, private_dir};
 use crate::core::extent::Extent;
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::storage::local::files::{Allocated, Files, PartFile, failed_sync, too_short};
 use crate::storage::location::Location;
 use bytes::Bytes;
@@ -70,7 +70,7 @@ impl LocalStore {
         startup::give(folder, access)?;
         let handle = SyncedDirectory::open(&directory)?;
         lock::take(handle.handle())?;
-        startup::rehearse(&handle, &files_handle, access)?;
+        startup::try_publish(&handle, &files_handle, access)?;
         if let Err(error) = marker::put(&directory) {
             tracing::warn!(%error, "could not write the storage directory's marker");
         }

@@ -6,7 +6,7 @@ use super::compaction::{Compacted, is_passing, next_try};
 use super::files::store_error;
 use super::format::record::{Record, encode};
 use super::log::{Log as End, LogError};
-use super::settle::Unsettled;
+use super::resync::Unsynced;
 use super::shared::Shared;
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
@@ -29,7 +29,7 @@ struct Inner {
     id: TicketId,
     shared: Arc<Shared>,
     /// What was read, until it holds whatever happens.
-    unsettled: Mutex<Option<Unsettled>>,
+    unsynced: Mutex<Option<Unsynced>>,
     /// The journal's end; locked by the thread that runs the commit queue, and by no other for long.
     end: Mutex<End>,
     /// Bytes of the journal, as far as it was written in this process or read.
@@ -74,11 +74,11 @@ impl Inner {
     }
 
     /// Blocks.
-    fn settle(&self) -> Result<(), LoadError> {
-        let mut slot = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(unsettled) = &mut *slot else { return Ok(()) };
-        self.shared.make_durable(self.id, unsettled)?;
-        let end = End::of(self.id, &unsettled.replayed, self.shared.files.run());
+    fn make_durable(&self) -> Result<(), LoadError> {
+        let mut slot = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(unsynced) = &mut *slot else { return Ok(()) };
+        self.shared.make_durable(self.id, unsynced)?;
+        let end = End::of(self.id, &unsynced.replayed, self.shared.files.run());
         self.bytes.store(end.end(), Ordering::Relaxed);
         *self.end() = end;
         *slot = None;
@@ -158,9 +158,9 @@ impl Inner {
 }
 
 impl LocalLog {
-    pub(super) fn new(id: TicketId, shared: Arc<Shared>, unsettled: Unsettled) -> Self {
+    pub(super) fn new(id: TicketId, shared: Arc<Shared>, unsynced: Unsynced) -> Self {
         let now = shared.count.now();
-        let replayed = &unsettled.replayed;
+        let replayed = &unsynced.replayed;
         Self(Arc::new(Inner {
             id,
             end: Mutex::new(End::of(id, replayed, shared.files.run())),
@@ -174,19 +174,19 @@ impl LocalLog {
                 room_again: now,
             }),
             shared,
-            unsettled: Mutex::new(Some(unsettled)),
+            unsynced: Mutex::new(Some(unsynced)),
         }))
     }
 }
 
 impl Log for LocalLog {
-    fn settle(&self) -> Promised<'_, Result<(), LoadError>> {
+    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>> {
         let inner = Arc::clone(&self.0);
-        let settled = self.0.shared.blocking.run(move || inner.settle());
-        settled.map(|settled| {
+        let durable = self.0.shared.blocking.run(move || inner.make_durable());
+        durable.map(|durable| {
             let lost =
                 |lost| LoadError::Fault { what: "syncing the journal", error: Box::new(lost) };
-            settled.unwrap_or_else(|panicked| Err(lost(panicked)))
+            durable.unwrap_or_else(|panicked| Err(lost(panicked)))
         })
     }
 

@@ -7,7 +7,7 @@ use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::storage::journal::{
-    Append, Appended, Inventory, Journal, LoadError, Loaded, Log, Read, Removed, ToSettle,
+    Append, Appended, Inventory, Journal, LoadError, Loaded, Log, Read, Removed, ResyncNeed,
     UpkeepError, Version,
 };
 use crate::storage::promised::Promised;
@@ -75,7 +75,7 @@ impl Journal for MemoryLogs {
             entry.appends.iter().flatten().for_each(|event| upload.apply(event));
             let log = Arc::new(MemoryLog { logs: self.clone(), id });
             let version = entry.version();
-            Ok(Loaded { upload, version, log, to_settle: ToSettle::Nothing, damage: None })
+            Ok(Loaded { upload, version, log, resync_need: ResyncNeed::Nothing, damage: None })
         })
     }
 
@@ -139,7 +139,7 @@ struct MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn settle(&self) -> Promised<'_, Result<(), LoadError>> {
+    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>> {
         Promised::ready(Ok(()))
     }
 

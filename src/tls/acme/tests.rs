@@ -78,9 +78,9 @@ fn nothing_is_kept_where_others_write() {
 }
 
 /// Orders that tell what is given, and then that there is nothing more or nothing ever.
-struct Told(Vec<EventOk>, OrdersEnd);
+struct Orders(Vec<EventOk>, OrdersEnd);
 
-impl Stream for Told {
+impl Stream for Orders {
     type Item = Result<EventOk, io::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -96,7 +96,7 @@ impl Stream for Told {
 async fn orders_that_end_or_hang_are_noticed() {
     let (_dir, tls, _) = served();
     for end in [OrdersEnd::Over, OrdersEnd::Stuck] {
-        let told = Told(vec![EventOk::CertCacheStore, EventOk::DeployedNewCert], end);
+        let told = Orders(vec![EventOk::CertCacheStore, EventOk::DeployedNewCert], end);
         assert_eq!(follow(told, &[], &tls).await, end);
     }
 }
@@ -111,7 +111,7 @@ async fn a_file_that_hangs_does_not_keep_orders_from_their_end() {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let following = tokio::spawn(async move {
-        let told = Told(vec![EventOk::CertCacheStore], OrdersEnd::Stuck);
+        let told = Orders(vec![EventOk::CertCacheStore], OrdersEnd::Stuck);
         stopped.run_until_cancelled(follow(told, &[], &tls)).await
     });
     let pipe = loop {

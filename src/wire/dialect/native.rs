@@ -13,7 +13,7 @@ use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::name;
 use crate::core::state::StateName;
 use crate::engine::status::Status;
-use crate::net::{Presence, RequestBody};
+use crate::net::{PeerDisconnect, RequestBody};
 use crate::wire::body::collect;
 use crate::wire::content_digest::content_digest;
 use crate::wire::cors::preflight_answer;
@@ -105,7 +105,7 @@ impl<'a> Native<'a> {
         StatusBody::public(status, &self.exchange.options, max_chunk)
     }
 
-    /// A problem, with how the upload stands where there is room for that.
+    /// A problem, with how the upload stands where there is memory for that.
     async fn problem(&self, id: TicketId, problem: Problem) -> Answer {
         let upload = match problem.code() {
             Code::UnknownUpload => None,
@@ -130,7 +130,7 @@ impl<'a> Native<'a> {
         // Refused before its body where that is known already.
         self.wire.engine.check_open(id).await?;
         let _call = self.wire.engine.small_call(id).await??;
-        let told = collect(body, MAX_JSON_BYTES, &self.wire.rooms.frontend).await;
+        let told = collect(body, MAX_JSON_BYTES, &self.wire.body_memory.frontend).await;
         let told = told.map_err(|problem| match problem.code() {
             Code::TooLarge => Problem::new(
                 Code::TooLarge,
@@ -214,7 +214,7 @@ impl<'a> Native<'a> {
                 Problem::bad_request(format!("parameter wait {}: expected seconds", shown(&wait)))
             })?;
         let at_most = Duration::from_secs_f64(seconds.min(LONGEST_WAIT_S));
-        let gone = Presence::gone(self.exchange.presence.as_ref());
+        let gone = PeerDisconnect::gone(self.exchange.disconnect.as_ref());
         Ok(self.wire.engine.wait(id, state, at_most, gone).await?)
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Resumable<'a> {
         if known && brings.contains(&self.exchange.head.method) {
             self.version.add_complete(false, headers);
         }
-        if problem.code() == Code::TooLarge {
+        if about_size(problem) {
             self.add_limits(None, headers);
         }
         answer
@@ -113,7 +113,7 @@ impl<'a> Resumable<'a> {
         let headers = answer.headers_mut();
         headers.insert("upload-offset", status.offset().into());
         self.version.add_complete(false, headers);
-        if matches!(problem.code(), Code::TooLarge | Code::RangeInvalid | Code::LengthChanged) {
+        if about_size(problem) {
             self.add_limits(Some(&status), headers);
         }
         answer
@@ -191,6 +191,13 @@ impl<'a> Resumable<'a> {
         let body_length = body_length(&self.exchange.head, &body)?;
         let digest = content_digest(headers)?;
         let status = living(self.wire.engine.status(id).await?)?;
+        // Before it is held against the length: what breaks a limit may be sent again in pieces.
+        let limit = self.wire.engine.options().limits.max_chunk_bytes;
+        if let (Some(chunk), Some(limit)) = (body_length, limit)
+            && chunk > limit
+        {
+            return Err(Refusal::ChunkTooLarge { chunk, limit }.into());
+        }
         let offer = offer(offset, body_length, &request, At::Prefix(offset), &status);
         let received = self.wire.engine.receive(id, offer, digest, body).await;
         let status = match received {
@@ -217,7 +224,7 @@ impl<'a> Resumable<'a> {
                 return Err(Problem::bad_request(detail));
             }
         }
-        let status = living(self.wire.engine.settled_status(id).await?)?;
+        let status = living(self.wire.engine.quiesced_status(id).await?)?;
         if head.method == Method::HEAD {
             let mut answer = no_content();
             self.add_state(&status, answer.headers_mut());
@@ -304,6 +311,11 @@ fn offer(
         (false, None) => (request.length, BodyScope::Open),
     };
     Offer { extent, length, at, scope }
+}
+
+/// Whether an answer says what may be sent. Source: the draft, section on limits.
+fn about_size(problem: &Problem) -> bool {
+    matches!(problem.code(), Code::TooLarge | Code::RangeInvalid | Code::LengthChanged)
 }
 
 /// The methods of a URL.

@@ -244,7 +244,7 @@ impl<'a> Tus<'a> {
 
     /// `HEAD`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
     async fn offset(&self, id: TicketId) -> Result<Answer, Problem> {
-        let status = living(self.wire.engine.settled_status(id).await?)?;
+        let status = living(self.wire.engine.quiesced_status(id).await?)?;
         let mut answer = no_content();
         *answer.status_mut() = OK;
         let headers = answer.headers_mut();

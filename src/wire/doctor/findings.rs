@@ -1,6 +1,6 @@
 //! `/incoming/frontend/doctor/findings`: what a client has seen of its path, judged by `diagnosis`.
 //!
-//! A stranger may ask, and may leave the answer unread: a judgement keeps its place until its answer is taken, and
+//! Anyone may ask, and may leave the answer unread: a judgement keeps its place until its answer is taken, and
 //! names that are repeated in it are cut.
 
 use super::{Doctor, PROBES, take};
@@ -20,7 +20,7 @@ impl Doctor {
         body: RequestBody,
     ) -> Result<Answer, Problem> {
         let slot = take(&self.judgements, exchange)?;
-        let told = collect(body, MOST_BYTES, &self.room).await?;
+        let told = collect(body, MOST_BYTES, &self.memory).await?;
         let seen = observed(&told)?;
         Ok(hold_until_sent(json_answer(&Findings::of(&seen)), slot).await)
     }
@@ -41,7 +41,7 @@ pub(in crate::wire) fn observed(told: &[u8]) -> Result<Observed, Problem> {
     if seen.longest_list() > MOST_ENTRIES {
         return Err(bad(&format!("a list has more than {MOST_ENTRIES} entries")));
     }
-    // It repeats a name five times, with what mends each of four proxies.
+    // It repeats a name five times, with the fix for each of four proxies.
     seen.shorten(NAME_CHARS, TEXT_CHARS);
     Ok(seen)
 }
@@ -50,7 +50,7 @@ pub(super) const METHODS: &str = "POST, OPTIONS";
 const MOST_BYTES: usize = 64 << 10;
 /// All bodies at once.
 #[allow(clippy::cast_possible_truncation)] // It is 16.
-pub(super) const ROOM_BYTES: usize = MOST_BYTES * PROBES.all as usize;
+pub(super) const BODY_MEMORY_BYTES: usize = MOST_BYTES * PROBES.all as usize;
 /// Entries of a list of things seen; an examination makes ten at most.
 const MOST_ENTRIES: usize = 32;
 /// Characters of a method, a header's name or a code.
@@ -89,7 +89,7 @@ mod tests {
         check(format!(r#"{{"proxy":"{}"}}"#, "x".repeat(60_000)), Some("unknown variant"));
     }
 
-    /// Whatever a stranger writes: long names, and characters that JSON writes in many bytes.
+    /// Whatever a client writes: long names, and characters that JSON writes in many bytes.
     #[test]
     fn what_a_stranger_is_told_is_short() {
         let answer = |told: serde_json::Value| {

@@ -17,7 +17,7 @@ pub fn forwarded(data: &[u8]) {
     let Some(common) = lines("x-forwarded-for", data) else { return };
     let Some(standard) = lines("forwarded", data) else { return };
     if !peer.to_canonical().is_loopback() {
-        // Whatever a stranger sends, it is judged by where it is.
+        // Whatever an untrusted peer sends, it is identified by where it is.
         let expected = allowed(peer);
         assert_eq!([opened(peer, &common), opened(peer, &standard)], [expected; 2], "{text:?}");
         return;

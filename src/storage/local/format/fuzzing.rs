@@ -6,8 +6,8 @@ use super::replay::{JournalState, Replayed, Unreadable, replay};
 use crate::core::event::{Durability, Event};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::fuzzing::{History, Source, history};
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::core::time::Uptime;
 
 /// Any bytes as records: raw, behind checksums that fit, and as a whole journal of such.
@@ -39,7 +39,7 @@ pub fn records(data: &[u8]) {
     }
 }
 
-/// The journal of an upload, with restarts, power cuts and faults amid it: whole, cut anywhere, with
+/// The journal of an upload, with restarts, power cuts and faults in it: whole, cut anywhere, with
 /// any one bit turned, and with anything behind it.
 pub fn journal(data: &[u8]) {
     let mut source = Source::new(data);
@@ -84,8 +84,8 @@ pub fn journal(data: &[u8]) {
     longer.extend(tail);
     let torn = replay(&longer, id, now, NOW).expect("the journal is whole");
     assert_eq!(torn.valid_bytes, bytes.len() as u64, "a tail of 8 bytes is no record");
-    let stranger = TicketId::from_random([!id.as_bytes()[0]; 16]);
-    assert_eq!(replay(&bytes, stranger, now, NOW).map(drop), Err(Unreadable::WrongId));
+    let other_id = TicketId::from_random([!id.as_bytes()[0]; 16]);
+    assert_eq!(replay(&bytes, other_id, now, NOW).map(drop), Err(Unreadable::WrongId));
 }
 
 /// A journal that was damaged `at` says exactly what its whole records before that say.

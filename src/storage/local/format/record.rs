@@ -22,8 +22,8 @@ use crate::core::event::{
     CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
 };
 use crate::core::extent::Extent;
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use std::time::Duration;
 

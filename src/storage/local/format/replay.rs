@@ -9,8 +9,8 @@ use super::records::Records;
 use super::tail::Tail;
 use super::unsure::Unsure;
 use crate::core::event::{Durability, Event};
+use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::run::RunIdentity;
 use crate::core::time::{Stamp, Uptime};
 use crate::core::upload::Upload;
 use std::fmt;
@@ -194,7 +194,7 @@ impl JournalState {
     pub fn seen_in(mut self, now: RunIdentity) -> Replayed {
         let durable = self.sure.received().bytes();
         if self.run == Some(now) && !self.faulted {
-            self.settle(u64::MAX);
+            self.promote(u64::MAX);
         }
         Replayed {
             uncounted: self.uncounted,
@@ -216,7 +216,7 @@ impl JournalState {
     pub fn compacted(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         let mut put = |record: Record| encode(&record, &mut bytes);
-        self.sure.retold().into_iter().for_each(|event| put(Record::Event(event)));
+        self.sure.snapshot_events().into_iter().for_each(|event| put(Record::Event(event)));
         self.run.into_iter().for_each(|run| put(Record::Run(run)));
         if self.faulted {
             put(Record::Faulted);
@@ -245,7 +245,7 @@ impl JournalState {
                 self.unsure.clear();
                 self.faulted = true;
             }
-            Record::Synced { before } => self.settle(before),
+            Record::Synced { before } => self.promote(before),
             Record::Counted { from } => {
                 self.count_from(from.as_of(self.uptime));
             }
@@ -265,12 +265,12 @@ impl JournalState {
             }
             event => {
                 // Both prove a sync of the part; a cancel claims no byte any more.
-                let settles = matches!(
+                let proves_sync = matches!(
                     event,
                     Event::Stored { .. } | Event::Published { .. } | Event::Cancelled { .. }
                 );
-                if settles {
-                    self.settle(u64::MAX);
+                if proves_sync {
+                    self.promote(u64::MAX);
                 }
                 self.sure.apply(&event);
             }
@@ -278,8 +278,8 @@ impl JournalState {
     }
 
     /// What was recorded before this offset of the journal now holds whatever happens.
-    fn settle(&mut self, before: u64) {
-        self.unsure.settle(before, &mut self.sure);
+    fn promote(&mut self, before: u64) {
+        self.unsure.promote(before, &mut self.sure);
     }
 
     /// Whatever has no count so far happened then. Tells whether there was any.

@@ -1,7 +1,7 @@
 //! Ranges that were only written, while a journal is replayed: a bounded number of sets, each with
 //! the offset of its last record.
 //!
-//! Up to [`MAX_SETS`] records since the last sync point are kept apart, so that `Synced` settles exactly
+//! Up to [`MAX_SETS`] records since the last sync point are kept apart, so that `Synced` promotes exactly
 //! those before its offset. Beyond that neighbours share a set, which becomes sure with its last record: what
 //! is claimed to be durable is never more than what is.
 
@@ -48,7 +48,7 @@ impl Unsure {
     }
 
     /// Moves what was recorded before `offset` to `sure`.
-    pub(super) fn settle(&mut self, offset: u64, sure: &mut Upload) {
+    pub(super) fn promote(&mut self, offset: u64, sure: &mut Upload) {
         let count = self.sets.partition_point(|set| set.last < offset);
         for set in self.sets.drain(..count) {
             set.apply(sure);
@@ -137,7 +137,7 @@ mod tests {
         Extent::new(start, start + 1).unwrap()
     }
 
-    /// However many there are, what is settled was recorded before the offset, and not much of that is left out.
+    /// However many there are, what is promoted was recorded before the offset, and not much of that is left out.
     #[test]
     fn a_million_ranges_take_a_bounded_number_of_sets() {
         for step in [1, 2] {
@@ -147,10 +147,10 @@ mod tests {
                 assert!(unsure.sets.len() <= MAX_SETS);
             }
             let mut sure = history(&mut Source::new(&[])).upload;
-            unsure.settle(500_000, &mut sure);
-            let settled = sure.last_active().uptime.0;
-            assert!((499_000..500_000).contains(&settled), "{settled}");
-            unsure.settle(u64::MAX, &mut sure);
+            unsure.promote(500_000, &mut sure);
+            let promoted = sure.last_active().uptime.0;
+            assert!((499_000..500_000).contains(&promoted), "{promoted}");
+            unsure.promote(u64::MAX, &mut sure);
             assert_eq!(sure.received().bytes(), 5000);
             assert_eq!(sure.last_active(), at(999_999));
             assert!(unsure.sets.is_empty());
@@ -164,12 +164,12 @@ mod tests {
         for number in 0..MAX_SETS as u64 {
             unsure.add(number * 10, at(1000 + number), one(number * 2));
         }
-        unsure.settle(10, &mut sure);
+        unsure.promote(10, &mut sure);
         assert_eq!(sure.received().as_slice(), [one(0)]);
-        unsure.settle(10 * 1000, &mut sure);
+        unsure.promote(10 * 1000, &mut sure);
         assert_eq!(sure.received().bytes(), 1000);
         unsure.clear();
-        unsure.settle(u64::MAX, &mut sure);
+        unsure.promote(u64::MAX, &mut sure);
         assert_eq!(sure.received().bytes(), 1000);
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
 /// Publishes an empty file and removes it. A full disk is no error: nothing can be found out then, and the server is
 /// needed to make room.
-pub(super) fn rehearse(
+pub(super) fn try_publish(
     directory: &SyncedDirectory,
     files: &SyncedDirectory,
     access: Access,

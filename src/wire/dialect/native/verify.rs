@@ -6,7 +6,7 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
 use crate::engine::verify::{Piece, Verdict, VerifyError};
-use crate::net::{Presence, RequestBody};
+use crate::net::{PeerDisconnect, RequestBody};
 use crate::wire::Answer;
 use crate::wire::body::collect;
 use crate::wire::problem::{Code, Problem};
@@ -23,7 +23,7 @@ impl Native<'_> {
         let engine = &self.wire.engine;
         // Before the body: whoever knows no id is not read.
         let call = engine.small_call(id).await??;
-        let told = collect(body, MAX_JSON_BYTES, &self.wire.rooms.frontend).await?;
+        let told = collect(body, MAX_JSON_BYTES, &self.wire.body_memory.frontend).await?;
         let asked = asked(&told)?;
         drop((told, call));
         let length = engine.status(id).await?.length;
@@ -31,7 +31,7 @@ impl Native<'_> {
         let (status, verdicts) = tokio::select! {
             biased;
             verified = engine.verify(id, pieces) => verified?,
-            () = Presence::broken(self.exchange.presence.as_ref()) => {
+            () = PeerDisconnect::broken(self.exchange.disconnect.as_ref()) => {
                 return Err(Problem::bad_request("the connection broke before the answer"));
             }
         };

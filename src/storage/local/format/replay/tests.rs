@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
 use crate::core::extent::{Extent, ExtentSet};
-use crate::core::handover::LastCall;
+use crate::core::retry::LastCall;
 use crate::core::time::{Stamp, Timestamp};
 use crate::core::upload::Phase;
 use crate::storage::local::format::record::encode;
