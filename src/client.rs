@@ -13,6 +13,8 @@ mod connect;
 mod endpoint;
 mod error;
 mod identity;
+#[cfg(feature = "cluster")]
+mod object_transport;
 mod resume_state;
 mod retry;
 mod status;
@@ -25,6 +27,8 @@ pub(crate) use connect::{ConnectError, Connection, Connector, Offer, PeerStream}
 pub(crate) use endpoint::{Endpoint, InvalidEndpoint, Transport};
 pub(crate) use error::{CallError, ProtocolSniffer, TransferError, lost};
 pub(crate) use identity::{Identity, Likeness};
+#[cfg(feature = "cluster")]
+pub(crate) use object_transport::{ObjectTransport, Patience};
 pub(crate) use resume_state::{ResumeState, Slot, SlotError};
 pub(crate) use retry::Backoff;
 pub(crate) use status::{RequestError, Status, read};

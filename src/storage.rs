@@ -14,5 +14,7 @@ pub mod memory;
 pub mod objects;
 pub mod promised;
 pub mod rounds;
+#[cfg(feature = "cluster")]
+pub mod s3;
 pub mod store;
 pub mod syncs;

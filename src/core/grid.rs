@@ -3,12 +3,14 @@
 //! A cell is `cell_bytes` of the file, the last one shorter. The size is recorded before the first byte and never changes:
 //! servers with other settings, and later generations, use the same. Each cell has two numbers of a multipart upload: one
 //! for its bytes as they come from a client ([`Cell::direct`]), one for a copy of acknowledged bytes ([`Cell::composed`]).
-//! So 10,000 part numbers hold 5,000 cells. All sizes are in bytes.
+//! So 9,998 part numbers hold 4,999 cells. All sizes are in bytes.
 
 use super::extent::Extent;
 
-/// Part numbers of a multipart upload. Source: Amazon S3, "multipart upload limits".
-pub const MAX_PARTS: u32 = 10_000;
+/// Part numbers of a multipart upload, of which there are 10,000. Source: Amazon S3, "multipart upload limits". The two
+/// of a last cell are left out: SeaweedFS lists the number 10,000 before 1,001, so that a list of several pages misses
+/// parts.
+pub const MAX_PARTS: u32 = 9_998;
 /// Cells of a file: two numbers for each.
 pub const MAX_CELLS: u32 = MAX_PARTS / 2;
 /// No part but the one with the highest number may be smaller. Source: Amazon S3, "multipart upload limits".
@@ -186,27 +188,27 @@ mod tests {
             assert_eq!(grid.ok(), expected, "{length:?} {most:?} {part}");
         };
         check(Some(0), None, 8 * MIB, Some(8 * MIB));
-        check(Some(40_000 * MIB), None, 8 * MIB, Some(8 * MIB));
-        check(Some(40_000 * MIB + 1), None, 8 * MIB, Some(16 * MIB));
-        check(Some(320_000 * MIB), None, 8 * MIB, Some(64 * MIB));
-        check(Some(320_000 * MIB + 1), None, 8 * MIB, None);
+        check(Some(39_992 * MIB), None, 8 * MIB, Some(8 * MIB));
+        check(Some(39_992 * MIB + 1), None, 8 * MIB, Some(16 * MIB));
+        check(Some(319_936 * MIB), None, 8 * MIB, Some(64 * MIB));
+        check(Some(319_936 * MIB + 1), None, 8 * MIB, None);
         // The setting goes beyond what doubling does.
-        check(Some(320_000 * MIB + 1), None, 100 * MIB, Some(100 * MIB));
-        check(Some(320_000 * MIB), None, 5 * MIB, Some(64 * MIB));
+        check(Some(319_936 * MIB + 1), None, 100 * MIB, Some(100 * MIB));
+        check(Some(319_936 * MIB), None, 5 * MIB, Some(64 * MIB));
         // By the limit, which need not be reached.
         check(None, Some(100 * MIB), 8 * MIB, Some(8 * MIB));
         check(None, Some(u64::MAX), 8 * MIB, Some(64 * MIB));
         check(None, None, 8 * MIB, Some(16 * MIB));
         check(None, None, 32 * MIB, Some(32 * MIB));
         let refused = Grid::for_file(Some(1 << 40), None, 8 * MIB).unwrap_err();
-        assert_eq!(refused.limit, 320_000 * MIB);
+        assert_eq!(refused.limit, 319_936 * MIB);
         assert!(refused.to_string().contains("s3_part_size"));
     }
 
     #[test]
     fn every_cell_has_two_numbers_of_its_own() {
         let last = Cell::new(MAX_CELLS - 1).unwrap();
-        assert_eq!((last.direct().get(), last.composed().get()), (9999, 10_000));
+        assert_eq!((last.direct().get(), last.composed().get()), (9997, 9998));
         assert_eq!(Cell::new(MAX_CELLS), None);
         assert_eq!((PartNumber::new(0), PartNumber::new(MAX_PARTS + 1)), (None, None));
         for number in 1..=MAX_PARTS {

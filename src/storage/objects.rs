@@ -3,6 +3,8 @@
 //! What no two stores do alike is not used: no conditional writes, no trailers. A request without a clear answer
 //! ([`ObjectError::Unsure`]) may have had its effect, may have it much later, or never; no time bounds that.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod judge;
 
 use crate::core::grid::PartNumber;

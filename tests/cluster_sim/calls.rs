@@ -40,7 +40,7 @@ impl Schedule {
             CallEnd::Open(CallOutcome::Wait)
         } else {
             world.model.known(id).settled = true;
-            CallEnd::Settled
+            CallEnd::Delivered
         };
         // It lasts a while, but no longer than its deadline.
         let until = world.now_ms + world.dice.of(&[0, 3_000, 55_000]);

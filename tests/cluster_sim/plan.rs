@@ -5,7 +5,7 @@ use incoming::core::event::Removal;
 use incoming::core::limits::Limits;
 use incoming::core::object_command::ObjectLimits;
 use incoming::engine::objects::ObjectTuning;
-use incoming::storage::memory::bucket::{BucketRules, Etags, PartSizes};
+use incoming::storage::memory::bucket::{BucketRules, Etags, PartSizes, Unknown};
 use incoming::storage::objects::OrphanRule;
 use std::time::Duration;
 
@@ -73,6 +73,7 @@ impl Plan {
                 etags: dice.of(&[Etags::OfContent, Etags::OfRequest]),
                 min_part_bytes: MIN_PART,
                 sizes: dice.of(&[PartSizes::Any, PartSizes::Equal]),
+                unknown: dice.of(&[Unknown::Gone, Unknown::Unclear]),
             },
             fault_in: dice.of(&[0, 4, 8, 20]),
             machine_in: dice.of(&[0, 12, 40]),

@@ -169,7 +169,7 @@ fn files_beyond_the_grid_are_refused() {
         limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
         part_bytes: 64 << 20,
     };
-    let file = (64 << 20) * 5000 + 1;
+    let file = (64 << 20) * 4999 + 1;
     let too_long = ObjectCommand::Count { claim: CLAIM, pieces: Vec::new(), length: Some(file) };
     let refused = new().decide(&too_long, at(1), &limits);
     assert_eq!(refused, Err(Refusal::FileTooLarge { file, limit: file - 1 }));

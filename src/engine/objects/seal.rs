@@ -55,15 +55,28 @@ impl<B: Backing> ObjectEngine<B> {
             // It may have been made, or be made later. Nothing else gets its name.
             Err(ObjectError::Unsure) => match self.ask_again(head).await {
                 Ok(ObjectAnswer::Size(bytes)) => self.became(id, view, current, bytes).await,
-                Ok(_) | Err(_) => {
-                    self.pause().await;
-                    Ok(Next::Again)
-                }
+                Ok(_) | Err(_) => self.is_it_there(id, view, current).await,
             },
             Err(ObjectError::Gone) => self.multipart_is_gone(id, view, current).await,
             Err(ObjectError::InvalidPart) => self.list_does_not_fit(id, view, current).await,
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// `Complete` has no clear answer, and there is no object. Ceph 16 gives none where the multipart upload is not there
+    /// ("already in progress"): the list of its parts says that.
+    async fn is_it_there(
+        &self,
+        id: TicketId,
+        view: &View,
+        current: &Generation,
+    ) -> Result<Next, ObjectChangeError> {
+        let listed = self.ask_again(ObjectRequest::ListParts(multipart(id, current))).await;
+        if listed == Err(ObjectError::Gone) {
+            return self.multipart_is_gone(id, view, current).await;
+        }
+        self.pause().await;
+        Ok(Next::Again)
     }
 
     /// The object is there, with so many bytes.

@@ -22,6 +22,17 @@ pub struct BucketRules {
     pub min_part_bytes: u64,
     /// Which sizes a list may have besides.
     pub sizes: PartSizes,
+    /// What is said to a list for a multipart upload that is not there.
+    pub unknown: Unknown,
+}
+
+/// What a store says to a list for a multipart upload that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// That it is not there.
+    Gone,
+    /// Nothing that is clear. Source: Ceph 16, "This multipart completion is already in progress".
+    Unclear,
 }
 
 /// What a store calls the content of a part.
@@ -202,7 +213,11 @@ impl MemoryBucket {
         multipart: &Multipart,
         list: &[(PartNumber, Etag)],
     ) -> Result<ObjectAnswer, ObjectError> {
-        let parts = self.multiparts.get(multipart).ok_or(ObjectError::Gone)?;
+        let missing = match self.rules.unknown {
+            Unknown::Gone => ObjectError::Gone,
+            Unknown::Unclear => ObjectError::Unsure,
+        };
+        let parts = self.multiparts.get(multipart).ok_or(missing)?;
         let mut object = BytesMut::new();
         let ascending = list.windows(2).all(|pair| pair[0].0 < pair[1].0);
         if list.is_empty() || !ascending {
@@ -244,8 +259,8 @@ mod tests {
     }
 
     fn rules(orphans: OrphanRule) -> BucketRules {
-        let (etags, sizes) = (Etags::OfContent, PartSizes::Any);
-        BucketRules { orphans, etags, min_part_bytes: 5, sizes }
+        let (etags, sizes, unknown) = (Etags::OfContent, PartSizes::Any, Unknown::Gone);
+        BucketRules { orphans, etags, min_part_bytes: 5, sizes, unknown }
     }
 
     /// A bucket with one multipart upload that has these parts; answers them as a list too.
