@@ -12,6 +12,8 @@ pub mod local;
 pub mod location;
 pub mod memory;
 pub mod objects;
+#[cfg(feature = "cluster")]
+pub mod postgres;
 pub mod promised;
 pub mod rounds;
 #[cfg(feature = "cluster")]

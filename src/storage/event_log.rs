@@ -1,6 +1,9 @@
 //! A log of events for each upload, in order, which several servers share. It decides every race between them: an append
 //! succeeds only directly behind what its author has seen.
 
+#[cfg(test)]
+pub(crate) mod conformance;
+
 use crate::core::id::TicketId;
 use crate::core::piece_event::ObjectEvent;
 use std::future::Future;
@@ -57,10 +60,20 @@ pub enum LogError {
     /// only one append can be in the log.
     #[error("no answer from the log")]
     Unsure,
+    /// It cannot be read: it is damaged, or a later version has written to it.
+    #[error("the log cannot be read")]
+    Unreadable,
 }
 
 /// The logs of all uploads, shared by several servers.
 pub trait EventLog: Send + Sync {
+    /// Begins a log with its first append. [`Appended::Behind`] where there is one already.
+    fn create(
+        &self,
+        id: TicketId,
+        append: Append,
+    ) -> impl Future<Output = Result<Appended, LogError>> + Send;
+
     /// What lies behind `seen`; the whole log where that is `None`.
     fn read(
         &self,

@@ -98,6 +98,10 @@ impl SimBacking {
 }
 
 impl EventLog for SimBacking {
+    async fn create(&self, _: TicketId, _: Append) -> Result<Appended, LogError> {
+        unreachable!("schedules begin logs by themselves")
+    }
+
     async fn read(&self, id: TicketId, seen: Option<Seen>) -> Result<LogRead, LogError> {
         if self.is(Mutation::StaleReads) && seen.is_some() {
             return Ok(LogRead::More(Vec::new()));

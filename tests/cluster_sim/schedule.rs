@@ -113,7 +113,8 @@ impl Schedule {
             let mut world = self.world();
             world.model.uploads.insert(id, Known::new(ObjectUpload::new(ticket.clone())));
             let created = ObjectEvent::Upload(Event::Created(Box::new(ticket)));
-            world.log.create(id, Tag(number as u64 + 1), created);
+            let append = Append { tag: Tag(number as u64 + 1), events: Arc::from([created]) };
+            world.log.create(id, append);
             drop(world);
             self.ids.push(id);
             for _ in 0..plan.clients {

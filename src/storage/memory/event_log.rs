@@ -2,10 +2,8 @@
 //! commits. Every call has its effect at once; who delays or loses requests and answers does that around it.
 
 use crate::core::id::TicketId;
-use crate::core::piece_event::ObjectEvent;
-use crate::storage::event_log::{Append, Appended, LogRead, Seen, Tag};
+use crate::storage::event_log::{Append, Appended, LogRead, Seen};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The logs of all uploads, with their holds.
 #[derive(Default)]
@@ -22,9 +20,13 @@ struct Log {
 
 impl MemoryEventLog {
     /// Begins a log.
-    pub fn create(&mut self, id: TicketId, tag: Tag, created: ObjectEvent) {
-        let append = Append { tag, events: Arc::from([created]) };
+    pub fn create(&mut self, id: TicketId, append: Append) -> Appended {
+        if self.logs.contains_key(&id) {
+            return Appended::Behind;
+        }
+        let at = Seen { seq: 1, tag: append.tag };
         self.logs.insert(id, Log { appends: vec![append], hold: None });
+        Appended::At(at)
     }
 
     /// What lies behind `seen`; the whole log where that is `None`.
@@ -101,6 +103,9 @@ fn index(seen: Seen) -> usize {
 mod tests {
     use super::*;
     use crate::core::event::Event;
+    use crate::core::piece_event::ObjectEvent;
+    use crate::storage::event_log::Tag;
+    use std::sync::Arc;
 
     fn digested(byte: u8) -> ObjectEvent {
         ObjectEvent::Upload(Event::Digested { sha256: [byte; 32] })
@@ -114,7 +119,7 @@ mod tests {
     fn one_append_stands_at_one_place() {
         let (id, mut log) = (TicketId::from_random([1; 16]), MemoryEventLog::default());
         assert!(matches!(log.read(id, None), LogRead::Unknown));
-        log.create(id, Tag(10), digested(1));
+        log.create(id, append(10));
         let first = log.head(id).unwrap();
         let Appended::At(second) = log.append(id, first, append(20)) else { panic!("behind") };
         assert_eq!(log.append(id, first, append(30)), Appended::Behind);
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn a_hold_ends_by_itself() {
         let (id, mut log) = (TicketId::from_random([1; 16]), MemoryEventLog::default());
-        log.create(id, Tag(10), digested(1));
+        log.create(id, append(10));
         assert!(log.hold(id, 1, 100, 50));
         assert!(!log.hold(id, 2, 149, 50));
         assert!(log.hold(id, 1, 149, 50));

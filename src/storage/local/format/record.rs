@@ -18,14 +18,18 @@
 //! be taken for each other: no body is empty, so zeros are no record, and other bytes have the right checksum by chance
 //! once in 2^32 times. So a later version may add kinds without another magic.
 
+use super::fields::{Reader, checked_body, framed, option, text, time, u64};
 use crate::core::event::{
     CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
 };
 use crate::core::extent::Extent;
 use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
-use crate::core::time::{Stamp, Timestamp, Uptime};
+use crate::core::time::{Stamp, Uptime};
 use std::time::Duration;
+
+pub(super) use super::fields::HEAD_BYTES;
+pub use super::fields::MAX_BODY_BYTES;
 
 /// First bytes of every journal; the last one is the version of the format.
 pub const MAGIC: &[u8; 8] = b"INCJRNL2";
@@ -33,9 +37,6 @@ pub const MAGIC: &[u8; 8] = b"INCJRNL2";
 /// Those of a journal to which a version has written that knows no counts. It becomes one of the present version
 /// before anything is appended: an older program would take what it does not know for a torn tail.
 pub const MAGIC_DATED: &[u8; 8] = b"INCJRNL1";
-
-/// No body is longer; a length field that says so is a torn tail.
-pub const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,16 +61,7 @@ pub enum Record {
 
 /// Appends the serialised form of `record` to `out`.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
-    let head = out.len();
-    out.extend_from_slice(&[0; HEAD_BYTES]);
-    body(record, out);
-    let (length, checksum) = {
-        let body = &out[head + HEAD_BYTES..];
-        let length = u32::try_from(body.len()).expect("a record body fits its length field");
-        (length, crc32c::crc32c(body))
-    };
-    out[head..head + 4].copy_from_slice(&length.to_le_bytes());
-    out[head + 4..head + HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    framed(out, |out| body(record, out));
 }
 
 /// Why bytes are no record of this version.
@@ -97,20 +89,6 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), Undecoded> {
         None => Err(Undecoded::Unknown { kind, size }),
     }
 }
-
-/// The body at the start of `bytes`, if it is whole and has its checksum.
-fn checked_body(bytes: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader { rest: bytes, counted: false };
-    let length = usize::try_from(reader.u32()?).ok()?;
-    let checksum = reader.u32()?;
-    if length > MAX_BODY_BYTES {
-        return None;
-    }
-    reader.take(length).filter(|body| crc32c::crc32c(body) == checksum)
-}
-
-/// Length and checksum, before each body.
-pub(super) const HEAD_BYTES: usize = 8;
 
 mod kind {
     pub(super) const CREATED: u8 = 1;
@@ -254,84 +232,8 @@ fn kind_of(kind: u8, at: Stamp) -> u8 {
     if at.uptime == Uptime::NONE { kind } else { kind | kind::COUNTED }
 }
 
-fn time(at: Stamp, out: &mut Vec<u8>) {
-    u64(at.date.0, out);
-    if at.uptime != Uptime::NONE {
-        u64(at.uptime.0, out);
-    }
-}
-
-fn u64(value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn text(value: &str, out: &mut Vec<u8>) {
-    let length = u32::try_from(value.len()).expect("texts are bounded where they come in");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(value.as_bytes());
-}
-
-fn option<T>(value: Option<T>, out: &mut Vec<u8>, put: impl Fn(T, &mut Vec<u8>)) {
-    out.push(u8::from(value.is_some()));
-    if let Some(value) = value {
-        put(value, out);
-    }
-}
-
-/// What is left to read; every step is checked, since a disk may hold anything.
-struct Reader<'a> {
-    rest: &'a [u8],
-    /// Whether times have a count.
-    counted: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.u8()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn time(&mut self) -> Option<Stamp> {
-        let date = Timestamp(self.u64()?);
-        let uptime = if self.counted { Uptime(self.u64()?) } else { Uptime::NONE };
-        // Only one form for each record.
-        (self.counted == (uptime != Uptime::NONE)).then_some(Stamp { date, uptime })
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        String::from_utf8(self.take(length)?.to_vec()).ok()
-    }
-
-    fn option<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.flag()? { read(self).map(Some) } else { Some(None) }
-    }
-
+/// What is left of a body.
+impl Reader<'_> {
     fn record(&mut self) -> Option<Record> {
         let kind;
         (kind, self.counted) = kind::split(self.u8()?);

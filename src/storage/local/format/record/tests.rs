@@ -1,6 +1,7 @@
 //! What is written is read, and damage is seen.
 
 use super::*;
+use crate::core::time::Timestamp;
 use proptest::prelude::*;
 
 fn ticket(created: Stamp) -> Ticket {

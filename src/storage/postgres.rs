@@ -1,0 +1,206 @@
+//! The logs of all uploads in PostgreSQL, which several servers share.
+//!
+//! Each call is one statement and one round trip; its transaction is the decision. Statements are unnamed and leave nothing
+//! in the session, so that a pooler in transaction mode may be between. Appends to one upload go over one connection, in
+//! order; connections are pipelined, and a few of them are enough.
+//!
+//! Durability: an append that was answered is on the disk of the primary, and on that of its synchronous standbys
+//! (`synchronous_commit` is checked: [`PostgresLog::examine`]). A failover to an asynchronous standby may lose appends that
+//! were answered; that is noticed, since those that follow have other tags.
+
+mod connection;
+mod health;
+mod schema;
+mod tls;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use health::{Database, PostgresFault};
+pub use schema::{SCHEMA_SQL, SchemaError};
+
+use crate::core::id::TicketId;
+use crate::core::piece_event::ObjectEvent;
+use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen, Tag};
+use crate::storage::local::format::object_event::{decode_all, encode};
+use connection::{Connection, Parameters};
+use rustls::ClientConfig;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use value::Id;
+
+/// A database is not as it is asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid database URL: {0}")]
+pub struct InvalidUrl(String);
+
+/// How TLS is spoken to a database, by the `sslmode` of its URL, as libpq does.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresTls {
+    /// For `verify-ca` and `verify-full`: the certificate is checked, always with its name.
+    pub checked: Option<Arc<ClientConfig>>,
+    /// For `prefer` and `require`: it is not.
+    pub unchecked: Option<Arc<ClientConfig>>,
+}
+
+/// The logs in one database.
+pub struct PostgresLog {
+    connections: Vec<Connection>,
+}
+
+impl PostgresLog {
+    /// Connects to nothing yet. `url` is `postgres://user:password@host[,host]/database?…`; several hosts are tried in turn,
+    /// and only one that takes writes is used.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without its password.
+    pub fn new(url: &str, tls: &PostgresTls, connections: usize) -> Result<Self, InvalidUrl> {
+        let of = || Connection::new(url, tls);
+        let connections: Result<_, _> = (0..connections.max(1)).map(|_| of()).collect();
+        Ok(Self { connections: connections? })
+    }
+
+    /// The uploads behind `after`, in the order of their ids.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn page(
+        &self,
+        after: Option<TicketId>,
+        limit: u32,
+    ) -> Result<Vec<TicketId>, LogError> {
+        let after = after.map_or([0; 16], |id| *id.as_bytes());
+        let (after, limit) = (Id(after), i64::from(limit));
+        let parameters: Parameters<'_> = &[(&after, Type::UUID), (&limit, Type::INT8)];
+        let rows = self.connections[0].rows(PAGE, parameters).await?;
+        let id = |row: &Row| row.try_get(0).ok().and_then(|Id(id)| TicketId::from_bytes(id).ok());
+        rows.iter().map(|row| id(row).ok_or(LogError::Unreadable)).collect()
+    }
+
+    /// The connection for an upload.
+    fn of(&self, id: TicketId) -> &Connection {
+        let at = usize::from(id.as_bytes()[15]) % self.connections.len();
+        &self.connections[at]
+    }
+}
+
+impl EventLog for PostgresLog {
+    async fn create(&self, id: TicketId, append: Append) -> Result<Appended, LogError> {
+        let (key, tag, body) = (Id(*id.as_bytes()), append.tag.0.cast_signed(), bytes(&append));
+        let parameters: Parameters<'_> =
+            &[(&key, Type::UUID), (&tag, Type::INT8), (&body, Type::BYTEA)];
+        let rows = self.of(id).rows(CREATE, parameters).await?;
+        Ok(appended(&rows, Seen { seq: 1, tag: append.tag }))
+    }
+
+    async fn read(&self, id: TicketId, seen: Option<Seen>) -> Result<LogRead, LogError> {
+        let from = seen.map_or(1, |seen| seen.seq);
+        let (key, first) = (Id(*id.as_bytes()), from.cast_signed());
+        let parameters: Parameters<'_> = &[(&key, Type::UUID), (&first, Type::INT8)];
+        let rows = self.of(id).rows(READ, parameters).await?;
+        read_of(&rows, from, seen).inspect_err(|error| {
+            tracing::error!(upload = %id.short(), %error, "upload cannot be read from the database");
+        })
+    }
+
+    async fn append(&self, id: TicketId, seen: Seen, append: Append) -> Result<Appended, LogError> {
+        let (key, seq, tag) =
+            (Id(*id.as_bytes()), seen.seq.cast_signed(), seen.tag.0.cast_signed());
+        let (own, body) = (append.tag.0.cast_signed(), bytes(&append));
+        let parameters: Parameters<'_> = &[
+            (&key, Type::UUID),
+            (&seq, Type::INT8),
+            (&tag, Type::INT8),
+            (&own, Type::INT8),
+            (&body, Type::BYTEA),
+        ];
+        let rows = self.of(id).rows(APPEND, parameters).await?;
+        Ok(appended(&rows, Seen { seq: seen.seq + 1, tag: append.tag }))
+    }
+
+    async fn hold(&self, id: TicketId, holder: u64, time: Duration) -> Result<bool, LogError> {
+        let (key, holder) = (Id(*id.as_bytes()), holder.cast_signed());
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let parameters: Parameters<'_> =
+            &[(&key, Type::UUID), (&holder, Type::INT8), (&ms, Type::INT8)];
+        Ok(!self.of(id).rows(HOLD, parameters).await?.is_empty())
+    }
+
+    async fn remove(&self, id: TicketId, seen: Seen) -> Result<Appended, LogError> {
+        let (key, seq, tag) =
+            (Id(*id.as_bytes()), seen.seq.cast_signed(), seen.tag.0.cast_signed());
+        let parameters: Parameters<'_> =
+            &[(&key, Type::UUID), (&seq, Type::INT8), (&tag, Type::INT8)];
+        let rows = self.of(id).rows(REMOVE, parameters).await?;
+        Ok(appended(&rows, seen))
+    }
+}
+
+/// One row: it was done.
+fn appended(rows: &[Row], at: Seen) -> Appended {
+    if rows.is_empty() { Appended::Behind } else { Appended::At(at) }
+}
+
+fn bytes(append: &Append) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    append.events.iter().for_each(|event: &ObjectEvent| encode(event, &mut bytes));
+    bytes
+}
+
+/// The appends from the number `from` on. The row that was seen comes along: another tag there, or none, is another history.
+fn read_of(rows: &[Row], from: u64, seen: Option<Seen>) -> Result<LogRead, LogError> {
+    let unreadable = |_| LogError::Unreadable;
+    let Some(last) = rows.last() else { return Ok(LogRead::Unknown) };
+    let head = Seen {
+        seq: last.try_get::<_, i64>(0).map_err(unreadable)?.cast_unsigned(),
+        tag: Tag(last.try_get::<_, i64>(1).map_err(unreadable)?.cast_unsigned()),
+    };
+    let mut appends = Vec::with_capacity(rows.len());
+    for (row, seq) in rows.iter().zip(from..) {
+        let Some(found) = row.try_get::<_, Option<i64>>(2).map_err(unreadable)? else {
+            // Only the row of the upload: the log ends before what was seen.
+            return if seen.is_some() {
+                Ok(LogRead::OtherHistory)
+            } else {
+                Err(LogError::Unreadable)
+            };
+        };
+        let tag = Tag(row.try_get::<_, i64>(3).map_err(unreadable)?.cast_unsigned());
+        if found.cast_unsigned() != seq {
+            return Err(LogError::Unreadable);
+        }
+        if seen.is_some_and(|seen| seen.seq == seq && seen.tag != tag) {
+            return Ok(LogRead::OtherHistory);
+        }
+        let body: &[u8] = row.try_get(4).map_err(unreadable)?;
+        let events = decode_all(body).map_err(|_| LogError::Unreadable)?;
+        appends.push(Append { tag, events: Arc::from(events) });
+    }
+    let ends = appends.last().map(|last| last.tag) == Some(head.tag);
+    if !ends || head.seq != from + appends.len() as u64 - 1 {
+        return Err(LogError::Unreadable);
+    }
+    if seen.is_some() {
+        appends.remove(0);
+    }
+    Ok(LogRead::More(appends))
+}
+
+const CREATE: &str = "WITH made AS (INSERT INTO incoming.upload (id, seq, tag) VALUES ($1, 1, $2) \
+    ON CONFLICT (id) DO NOTHING RETURNING id) \
+    INSERT INTO incoming.record (upload, seq, tag, body) SELECT id, 1, $2, $3 FROM made RETURNING seq";
+/// A rival that was first leaves no row.
+const APPEND: &str = "WITH moved AS (UPDATE incoming.upload SET seq = seq + 1, tag = $4 \
+    WHERE id = $1 AND seq = $2 AND tag = $3 RETURNING seq) \
+    INSERT INTO incoming.record (upload, seq, tag, body) SELECT $1, seq, $4, $5 FROM moved RETURNING seq";
+const READ: &str = "SELECT u.seq, u.tag, r.seq, r.tag, r.body FROM incoming.upload u \
+    LEFT JOIN incoming.record r ON r.upload = u.id AND r.seq >= $2 WHERE u.id = $1 ORDER BY r.seq";
+const HOLD: &str = "UPDATE incoming.upload SET held_by = $2, held_until = greatest( \
+    CASE WHEN held_by = $2 THEN held_until END, now() + $3 * interval '1 millisecond') \
+    WHERE id = $1 AND (held_by IS NULL OR held_by = $2 OR held_until <= now()) RETURNING seq";
+const REMOVE: &str =
+    "DELETE FROM incoming.upload WHERE id = $1 AND seq = $2 AND tag = $3 RETURNING seq";
+const PAGE: &str = "SELECT id FROM incoming.upload WHERE id > $1 ORDER BY id LIMIT $2";

@@ -1,0 +1,79 @@
+//! The tables, and that they are there and of this version.
+
+use super::PostgresLog;
+use super::connection::StatementError;
+use tokio_postgres::error::SqlState;
+
+/// Makes the tables, or brings them to this version. For administrators of roles that may not.
+pub const SCHEMA_SQL: &str = include_str!("schema.sql");
+
+/// The version of the tables that this program uses.
+const VERSION: i32 = 1;
+
+/// The tables are not as they have to be.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// There are none, or older ones, and the role may not make them.
+    #[error("the role may not create the tables ({0}): run the SQL that `incoming schema` prints")]
+    NotAllowed(String),
+    /// A later version has made them.
+    #[error("the tables have version {0}, this program knows {VERSION}: run a later version")]
+    Later(i32),
+    /// There is no answer.
+    #[error("{0}")]
+    Database(String),
+}
+
+impl PostgresLog {
+    /// Makes sure of the tables. Several servers may do this at once.
+    ///
+    /// # Errors
+    /// They are not as they have to be.
+    pub async fn prepare(&self) -> Result<(), SchemaError> {
+        if self.version().await? == Some(VERSION) {
+            return Ok(());
+        }
+        match self.connections[0].run(SCHEMA_SQL).await {
+            Ok(()) => {}
+            Err(StatementError::Statement(error))
+                if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+            {
+                // The transaction that it broke off in is not to be met by others.
+                let _ = self.connections[0].run("ROLLBACK").await;
+                let why = error.as_db_error().map_or_else(String::new, |it| it.message().into());
+                return Err(SchemaError::NotAllowed(why));
+            }
+            Err(error) => return Err(database(&error)),
+        }
+        match self.version().await? {
+            Some(VERSION) => Ok(()),
+            Some(_) | None => Err(SchemaError::Database("the tables are not there".to_owned())),
+        }
+    }
+
+    /// The version of the tables; `None` where there are none, or older ones.
+    async fn version(&self) -> Result<Option<i32>, SchemaError> {
+        let rows = self.connections[0].query("SELECT version FROM incoming.meta", &[]).await;
+        match rows {
+            Ok(rows) => match rows.first().map(|row| row.try_get(0)) {
+                Some(Ok(version)) if version > VERSION => Err(SchemaError::Later(version)),
+                Some(Ok(version)) => Ok(Some(version).filter(|version| *version == VERSION)),
+                Some(Err(error)) => Err(SchemaError::Database(error.to_string())),
+                None => Ok(None),
+            },
+            Err(StatementError::Statement(error))
+                if matches!(
+                    error.code(),
+                    Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME)
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(database(&error)),
+        }
+    }
+}
+
+fn database(error: &StatementError) -> SchemaError {
+    SchemaError::Database(super::connection::text(error))
+}

@@ -1,0 +1,191 @@
+//! The log suite against real databases, and what becomes of it when they break. `INCOMING_TEST_POSTGRES` names them, by
+//! URLs separated by spaces; the first is PostgreSQL itself, with a role that may create databases and end connections.
+//! See `tests/cluster/README.md`.
+
+use super::*;
+use crate::storage::event_log::conformance::{self, append, created, id, more};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn urls() -> Vec<String> {
+    let named = std::env::var("INCOMING_TEST_POSTGRES").expect("INCOMING_TEST_POSTGRES");
+    named.split(' ').map(str::to_owned).collect()
+}
+
+fn log(url: &str) -> PostgresLog {
+    PostgresLog::new(url, &PostgresTls::default(), 4).unwrap()
+}
+
+fn seed() -> [u8; 15] {
+    let mut seed = [0; 15];
+    getrandom::fill(&mut seed).unwrap();
+    seed
+}
+
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn real_databases_pass_the_suite() {
+    for url in urls() {
+        let log = log(&url);
+        log.prepare().await.unwrap();
+        log.prepare().await.unwrap();
+        assert!(log.examine().await.is_ok());
+        conformance::check(Arc::new(log), seed()).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn servers_that_start_at_once_make_the_tables_once() {
+    let url = &urls()[0];
+    let name = format!("suite_{:x}", u64::from_be_bytes(seed()[..8].try_into().unwrap()));
+    log(url).connections[0].run(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let (before, _) = url.rsplit_once('/').unwrap();
+    let fresh = format!("{before}/{name}");
+    let mut servers = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let log = log(&fresh);
+        servers.spawn(async move { log.prepare().await.map_err(|error| error.to_string()) });
+    }
+    assert_eq!(servers.join_all().await, vec![Ok(()); 6]);
+    let newer = log(&fresh);
+    newer.connections[0].run("UPDATE incoming.meta SET version = 99").await.unwrap();
+    assert!(matches!(newer.prepare().await, Err(SchemaError::Later(99))));
+    drop(newer);
+    log(url).connections[0].run(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
+/// A role without rights, and settings under which an acknowledgement would mean nothing.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn databases_that_cannot_be_used_say_why() {
+    let url = &urls()[0];
+    let name = format!("suite_{:x}", u64::from_be_bytes(seed()[..8].try_into().unwrap()));
+    let admin = log(url);
+    let run = async |statement: String| admin.connections[0].run(&statement).await.unwrap();
+    run(format!("CREATE DATABASE {name}")).await;
+    run(format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'")).await;
+    let (_, place) = url.split_once('@').unwrap();
+    let (place, _) = place.rsplit_once('/').unwrap();
+    let poor = log(&format!("postgres://{name}:secret@{place}/{name}"));
+    let refused = poor.prepare().await;
+    assert!(matches!(refused, Err(SchemaError::NotAllowed(_))), "{refused:?}");
+    // The connection is as good as before.
+    assert!(poor.examine().await.is_ok());
+    run(format!("ALTER ROLE {name} SET synchronous_commit = off")).await;
+    let careless = log(&format!("postgres://{name}:secret@{place}/{name}"));
+    let fault = careless.examine().await.unwrap_err();
+    assert_eq!(fault, PostgresFault::NotDurable("off".into()));
+    run(format!("ALTER ROLE {name} SET default_transaction_read_only = on")).await;
+    let standby = log(&format!("postgres://{name}:secret@{place}/{name}"));
+    let fault = standby.examine().await.unwrap_err().to_string();
+    assert!(fault.contains("does not allow writes"), "{fault}");
+    drop((poor, careless, standby));
+    run(format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    run(format!("DROP ROLE {name}")).await;
+}
+
+/// A failover that has lost appends.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn a_log_that_was_set_back_has_another_history() {
+    let log = log(&urls()[0]);
+    log.prepare().await.unwrap();
+    let id = id(seed(), 1);
+    let first = created(&log, id, 1).await;
+    let Ok(Appended::At(second)) = log.append(id, first, append(2)).await else { panic!() };
+    let back = format!(
+        "DELETE FROM incoming.record WHERE upload = '{id}' AND seq = 2; \
+         UPDATE incoming.upload SET seq = 1, tag = 1 WHERE id = '{id}'"
+    );
+    log.connections[0].run(&back).await.unwrap();
+    assert!(matches!(log.read(id, Some(second)).await, Ok(LogRead::OtherHistory)));
+    assert_eq!(log.append(id, second, append(3)).await, Ok(Appended::Behind));
+    assert!(matches!(log.append(id, first, append(4)).await, Ok(Appended::At(_))));
+    assert!(matches!(log.read(id, Some(second)).await, Ok(LogRead::OtherHistory)));
+    // A record that is gone, or other bytes, is no shorter log.
+    let damaged = [
+        format!("UPDATE incoming.record SET body = 'x' WHERE upload = '{id}' AND seq = 2"),
+        format!("DELETE FROM incoming.record WHERE upload = '{id}' AND seq = 2"),
+        format!("DELETE FROM incoming.record WHERE upload = '{id}' AND seq = 1"),
+    ];
+    for damage in damaged {
+        log.connections[0].run(&damage).await.unwrap();
+        assert!(matches!(log.read(id, None).await, Err(LogError::Unreadable)), "{damage}");
+    }
+}
+
+/// Connections are ended all the time: what was acknowledged is there, once, and what was not is there once or never.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn connections_that_break_lose_nothing() {
+    for url in urls() {
+        let (killer, ends) = (log(&urls()[0]), Arc::new(AtomicBool::new(false)));
+        killer.prepare().await.unwrap();
+        let log = Arc::new(log(&url));
+        let id = id(seed(), 1);
+        let mut seen = created(&*log, id, 1).await;
+        let over = Arc::clone(&ends);
+        let kills = tokio::spawn(async move {
+            let mut kills = 0;
+            while !over.load(Ordering::Relaxed) {
+                let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE pid <> pg_backend_pid() AND datname = current_database()";
+                kills += killer.connections[0].query(others, &[]).await.map_or(0, |it| it.len());
+                tokio::time::sleep(Duration::from_millis(7)).await;
+            }
+            kills
+        });
+        let (mut acknowledged, mut unsure) = (BTreeSet::from([1]), 0);
+        for tag in 2..600 {
+            loop {
+                match log.append(id, seen, append(tag)).await {
+                    Ok(Appended::At(now)) => seen = now,
+                    Ok(Appended::Behind) => {
+                        // Its own, whose answer was lost: nobody else is here.
+                        let Ok(LogRead::More(behind)) = log.read(id, Some(seen)).await else {
+                            continue;
+                        };
+                        assert_eq!(behind.len(), 1);
+                        assert_eq!(behind[0].tag, Tag(tag));
+                        seen = Seen { seq: seen.seq + 1, tag: Tag(tag) };
+                    }
+                    Err(error) => {
+                        assert_eq!(error, LogError::Unsure);
+                        unsure += 1;
+                        continue;
+                    }
+                }
+                acknowledged.insert(tag);
+                break;
+            }
+        }
+        ends.store(true, Ordering::Relaxed);
+        let kills = kills.await.unwrap();
+        let found: Vec<u64> = more(&*log, id, None).await.iter().map(|it| it.tag.0).collect();
+        assert_eq!(found, acknowledged.into_iter().collect::<Vec<_>>());
+        println!("{kills} connections ended, {unsure} appends without an answer");
+        assert!(kills > 10 && unsure > 0, "{kills} {unsure}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_told_in_time() {
+    let log = log("postgres://user:hidden@127.0.0.1:1/none");
+    let fault = log.ping().await.unwrap_err().to_string();
+    assert!(fault.contains("cannot connect") && !fault.contains("hidden"), "{fault}");
+    let id = id([1; 15], 1);
+    assert!(matches!(log.read(id, None).await, Err(LogError::Unsure)));
+}
+
+#[test]
+fn urls_that_cannot_be_read_are_told_without_their_password() {
+    for url in ["postgres://user:hidden@host:port/x", "postgres://user:hidden@h/x?no=1", "hidden"] {
+        let told = PostgresLog::new(url, &PostgresTls::default(), 1).err().map(|it| it.to_string());
+        assert!(told.as_ref().is_some_and(|told| !told.contains("hidden")), "{url}: {told:?}");
+    }
+    for mode in ["disable", "prefer", "require", "verify-ca", "verify-full"] {
+        let url = format!("postgres://u@h/x?sslmode={mode}");
+        assert!(PostgresLog::new(&url, &PostgresTls::default(), 1).is_ok(), "{mode}");
+    }
+}
