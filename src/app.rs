@@ -6,6 +6,9 @@
 mod acme;
 mod admin;
 mod metrics;
+#[cfg(test)]
+#[cfg(feature = "cluster")]
+mod object_campaign;
 mod options;
 mod redirect;
 mod reload;

@@ -12,9 +12,11 @@ mod generation;
 mod intake;
 mod publish;
 mod seal;
+mod shared;
 
 pub use calls::Call;
 pub use intake::Chunk;
+pub use shared::{SharedBacking, SharedClock};
 
 use crate::core::event::CallOutcome;
 use crate::core::id::TicketId;

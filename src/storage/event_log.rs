@@ -25,7 +25,7 @@ pub struct Seen {
 pub struct Tag(pub u64);
 
 /// Events that are appended together: all of them or none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
     /// Names this append.
     pub tag: Tag,

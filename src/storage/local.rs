@@ -6,6 +6,8 @@ mod catalog;
 mod compaction;
 pub mod directory;
 mod durable_journals;
+#[cfg(feature = "cluster")]
+pub mod event_log;
 pub mod files;
 pub mod format;
 pub mod integrity;

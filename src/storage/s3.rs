@@ -88,6 +88,12 @@ impl S3Bucket {
         Self { options, transport, signer, turns, orphans: OrphanRule::Refused }
     }
 
+    /// As a bucket of the same store that was probed.
+    #[must_use]
+    pub fn with_orphan_rule(self, orphans: OrphanRule) -> Self {
+        Self { orphans, ..self }
+    }
+
     /// Asks, and reads the answer, which is one page where it is a list.
     ///
     /// Cancel: the request may have its effect.

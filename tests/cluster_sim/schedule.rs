@@ -17,7 +17,7 @@ use incoming::core::piece_event::{ObjectEvent, Purpose};
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Phase;
 use incoming::engine::objects::{Call, CallEnd};
-use incoming::storage::event_log::Tag;
+use incoming::storage::event_log::{Append, Tag};
 use incoming::storage::objects::{Key, ObjectRequest};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,6 +1,7 @@
 //! Reading on in the log, and changing an upload by an append directly behind what was seen.
 
 use super::{Backing, Changed, ObjectChangeError, ObjectEngine, View};
+use crate::core::event::{Event, Ticket};
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
 use crate::core::object_upload::ObjectUpload;
@@ -29,6 +30,24 @@ impl<B: Backing> ObjectEngine<B> {
                 }
             }
         }
+    }
+
+    /// Begins the upload of a fresh ticket. It is there whole or not at all.
+    ///
+    /// # Errors
+    /// [`ObjectChangeError::Unsure`] where it may be there, or may be later.
+    pub async fn create(&self, ticket: Ticket) -> Result<View, ObjectChangeError> {
+        let id = ticket.id;
+        let created = ObjectEvent::Upload(Event::Created(Box::new(ticket)));
+        let append = Append { tag: Tag(self.backing.random()), events: Arc::from([created]) };
+        for _ in 0..self.tuning.tries {
+            match self.backing.create(id, append.clone()).await {
+                // By an earlier request of this very append, since nobody else draws this id.
+                Ok(Appended::At(_) | Appended::Behind) => return self.view(id).await,
+                Err(_) => self.pause().await,
+            }
+        }
+        Err(ObjectChangeError::Unsure)
     }
 
     /// Decides `command`, and appends what follows. Where another append came first, it is decided anew.
@@ -138,7 +157,7 @@ fn advanced(known: Option<View>, appends: &[Append]) -> Option<View> {
         None => {
             let first = appends.next()?;
             let (created, rest) = first.events.split_first()?;
-            let ObjectEvent::Upload(crate::core::event::Event::Created(ticket)) = created else {
+            let ObjectEvent::Upload(Event::Created(ticket)) = created else {
                 return None;
             };
             let mut upload = ObjectUpload::new((**ticket).clone());

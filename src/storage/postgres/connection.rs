@@ -50,10 +50,11 @@ impl Connection {
             let why = std::error::Error::source(&error).map(ToString::to_string);
             InvalidUrl(why.unwrap_or_else(|| error.to_string()))
         })?;
-        let mode = mode.unwrap_or(match config.get_ssl_mode() {
-            SslMode::Disable => Mode::None,
-            _ => Mode::Unchecked,
-        });
+        let mode = match (mode, config.get_ssl_mode()) {
+            (Some(mode), _) => mode,
+            (None, SslMode::Disable) => Mode::None,
+            (None, _) => Mode::Unchecked,
+        };
         config
             .application_name("incoming")
             .connect_timeout(CONNECT)

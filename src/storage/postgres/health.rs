@@ -2,6 +2,7 @@
 
 use super::PostgresLog;
 use super::connection::text;
+use crate::core::time::Timestamp;
 use tokio_postgres::Row;
 
 /// What was found.
@@ -49,13 +50,15 @@ impl PostgresLog {
         judged(row).map_err(|_| PostgresFault::Foreign)?
     }
 
-    /// Whether the database answers, for health checks.
+    /// The database's clock, which all servers share; also whether it answers, for health checks.
     ///
     /// # Errors
     /// It does not.
-    pub async fn ping(&self) -> Result<(), PostgresFault> {
-        let answer = self.connections[0].query("SELECT 1", &[]).await;
-        answer.map(drop).map_err(|error| PostgresFault::Unreachable(text(&error)))
+    pub async fn date(&self) -> Result<Timestamp, PostgresFault> {
+        let rows = self.connections[0].query(DATE, &[]).await;
+        let rows = rows.map_err(|error| PostgresFault::Unreachable(text(&error)))?;
+        let ms: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
+        ms.map(|ms| Timestamp(ms.cast_unsigned())).ok_or(PostgresFault::Foreign)
     }
 }
 
@@ -80,6 +83,7 @@ fn judged(row: &Row) -> Result<Result<Database, PostgresFault>, tokio_postgres::
     Ok(Ok(database))
 }
 
+const DATE: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 const EXAMINE: &str = "SELECT current_setting('server_version'), \
     current_setting('transaction_read_only'), current_setting('synchronous_commit'), \
     current_setting('fsync'), current_setting('synchronous_standby_names'), \

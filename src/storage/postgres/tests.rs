@@ -172,7 +172,7 @@ async fn connections_that_break_lose_nothing() {
 #[tokio::test]
 async fn a_database_that_is_not_there_is_told_in_time() {
     let log = log("postgres://user:hidden@127.0.0.1:1/none");
-    let fault = log.ping().await.unwrap_err().to_string();
+    let fault = log.date().await.unwrap_err().to_string();
     assert!(fault.contains("cannot connect") && !fault.contains("hidden"), "{fault}");
     let id = id([1; 15], 1);
     assert!(matches!(log.read(id, None).await, Err(LogError::Unsure)));

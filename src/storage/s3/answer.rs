@@ -110,7 +110,7 @@ impl Reading {
                 if parts.is_truncated && next.is_none() {
                     return None;
                 }
-                let all: Option<Vec<Orphan>> = parts.parts.into_iter().map(orphan).collect();
+                let all: Option<Vec<Orphan>> = parts.parts.iter().map(orphan).collect();
                 return Some(Page::Parts(all?, next));
             }
             Self::Objects { id, purpose } => {
@@ -157,7 +157,7 @@ fn bytes_of(range: ObjectRange, response: &Response<Bytes>) -> Option<Bytes> {
     (start <= end).then(|| body.slice(start..end))
 }
 
-fn orphan(part: xml::Part) -> Option<Orphan> {
+fn orphan(part: &xml::Part) -> Option<Orphan> {
     let number = PartNumber::new(part.part_number)?;
     Some(Orphan { number, bytes: part.size, etag: etag(&part.etag)? })
 }

@@ -6,7 +6,7 @@ use crate::core::time::{Stamp, Timestamp, Uptime};
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// Length and checksum, before each body.
-pub(super) const HEAD_BYTES: usize = 8;
+pub(in crate::storage::local) const HEAD_BYTES: usize = 8;
 
 /// Appends a body, which `write` appends, behind its head.
 pub(super) fn framed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {

@@ -3,13 +3,15 @@
 //! Events of any upload are those records. The others have kinds of their own, from 40 on, and always both times.
 
 use super::fields::{Reader, checked_body, framed, text, u64};
-use super::record::{self, HEAD_BYTES, Record, Undecoded};
+use super::record::{self, HEAD_BYTES, MAX_BODY_BYTES, Record, Undecoded};
 use crate::core::extent::Extent;
 use crate::core::grid::{Cell, PartNumber};
 use crate::core::piece_event::{
     ClaimId, Etag, Missing, ObjectEvent, ObjectName, Orphan, Piece, PieceEvent, Purpose,
 };
 use crate::core::time::{Stamp, Timestamp, Uptime};
+use crate::storage::event_log::{Append, Tag};
+use std::sync::Arc;
 
 /// Appends the serialised form of `event` to `out`.
 pub fn encode(event: &ObjectEvent, out: &mut Vec<u8>) {
@@ -31,6 +33,31 @@ pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<ObjectEvent>, Undecoded> {
         bytes = &bytes[size..];
     }
     Ok(events)
+}
+
+/// The form of a whole append: its tag and its events in one frame, so that it is there whole or not at all. `None` where
+/// it is longer than a frame holds.
+pub fn encode_append(append: &Append) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    framed(&mut bytes, |out| {
+        u64(append.tag.0, out);
+        append.events.iter().for_each(|event| encode(event, out));
+    });
+    (bytes.len() <= HEAD_BYTES + MAX_BODY_BYTES).then_some(bytes)
+}
+
+/// Reads the append at the start of `bytes`: it and its size in bytes.
+///
+/// # Errors
+/// There is none of this version.
+pub fn decode_append(bytes: &[u8]) -> Result<(Append, usize), Undecoded> {
+    let body = checked_body(bytes).ok_or(Undecoded::Torn)?;
+    let mut reader = Reader { rest: body, counted: false };
+    // No append is empty: zeros are none.
+    let tag = reader.u64().filter(|_| !reader.rest.is_empty()).ok_or(Undecoded::Torn)?;
+    let events = decode_all(reader.rest)?;
+    let append = Append { tag: Tag(tag), events: Arc::from(events) };
+    Ok((append, HEAD_BYTES + body.len()))
 }
 
 fn decode(bytes: &[u8]) -> Result<(ObjectEvent, usize), Undecoded> {
@@ -87,19 +114,7 @@ fn body(event: &PieceEvent, out: &mut Vec<u8>) {
             stamp(*at, out);
             u64(extent.start(), out);
             u64(extent.end(), out);
-            match piece {
-                Piece::Part { generation, cell, etag } => {
-                    out.push(0);
-                    u32(*generation, out);
-                    u32(cell.number(), out);
-                    text(&etag.0, out);
-                }
-                Piece::Fragment { name: object, offset } => {
-                    out.push(1);
-                    name(*object, out);
-                    u64(*offset, out);
-                }
-            }
+            place(piece, out);
         }
         PieceEvent::Composed { generation, cell, etag } => {
             out.push(kind::COMPOSED);
@@ -147,6 +162,22 @@ fn body(event: &PieceEvent, out: &mut Vec<u8>) {
         PieceEvent::Released { at } => {
             out.push(kind::RELEASED);
             stamp(*at, out);
+        }
+    }
+}
+
+fn place(piece: &Piece, out: &mut Vec<u8>) {
+    match piece {
+        Piece::Part { generation, cell, etag } => {
+            out.push(0);
+            u32(*generation, out);
+            u32(cell.number(), out);
+            text(&etag.0, out);
+        }
+        Piece::Fragment { name: object, offset } => {
+            out.push(1);
+            name(*object, out);
+            u64(*offset, out);
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::core::id::TicketId;
 use crate::core::time::{Stamp, Uptime};
 use std::time::Duration;
 
-pub(super) use super::fields::HEAD_BYTES;
+pub(in crate::storage::local) use super::fields::HEAD_BYTES;
 pub use super::fields::MAX_BODY_BYTES;
 
 /// First bytes of every journal; the last one is the version of the format.
