@@ -9,6 +9,8 @@ mod metrics;
 #[cfg(test)]
 #[cfg(feature = "cluster")]
 mod object_campaign;
+#[cfg(feature = "cluster")]
+pub mod object_storage;
 mod options;
 mod redirect;
 mod reload;
@@ -77,6 +79,9 @@ pub enum StartError {
     /// Certificates are to be ordered, and the program was built without that.
     #[error("acme_domains: this program was built without the feature acme")]
     NoAcme,
+    /// Files are to go into a bucket.
+    #[error("store = \"s3\" is not served yet: check-config --probe tries what it names")]
+    NoObjectStorage,
 }
 
 impl StartError {

@@ -33,7 +33,9 @@ pub use demo::{DemoArgs, demo};
 pub use doctor::{DoctorArgs, doctor};
 pub use health::{HealthArgs, health};
 pub use man::{ManArgs, man};
-pub use serve::{ServeArgs, check_config, serve};
+#[cfg(feature = "cluster")]
+pub use serve::schema;
+pub use serve::{CheckConfigArgs, ServeArgs, check_config, serve};
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
@@ -70,7 +72,10 @@ pub enum Command {
     /// Diagnose proxies in front of a server and suggest configuration fixes
     Doctor(DoctorArgs),
     /// Check the configuration without starting the server, and print the settings in force
-    CheckConfig(Box<ServeArgs>),
+    CheckConfig(Box<CheckConfigArgs>),
+    /// Print the SQL that makes the tables of the shared log (journal = "postgres")
+    #[cfg(feature = "cluster")]
+    Schema,
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of a command, or write all of them
@@ -248,7 +253,8 @@ mod tests {
     fn parses_settings() {
         fn check(line: &str, expected: &[(&str, &str)], config: Option<&str>) {
             let args = match parse(line).unwrap() {
-                Command::Serve(parsed) | Command::CheckConfig(parsed) => parsed,
+                Command::Serve(parsed) => parsed,
+                Command::CheckConfig(parsed) => Box::new(parsed.serve),
                 other => panic!("{line} is {other:?}"),
             };
             assert_eq!(args.config, config.map(Into::into), "{line}");

@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod kind;
 mod layers;
 mod machine;
+mod object_storage;
 mod parse;
 mod raw;
 mod raw_settings;
@@ -37,7 +38,7 @@ pub use settings::{BACKEND_GUARD, UntrustedNetworks};
 pub use table::Settings;
 #[cfg(test)]
 pub(crate) use table::TABLE;
-pub use types::{Ack, CallbackRule, ExposedPath, LogFormat, Secret};
+pub use types::{Ack, CallbackRule, ExposedPath, JournalKind, LogFormat, Secret, StoreKind};
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and
 /// checks everything. The storage directory is made if it is absent.

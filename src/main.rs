@@ -11,6 +11,8 @@ fn main() -> ExitCode {
     cli::conclude(cli::typed().and_then(|command| match command {
         Command::Serve(args) => cli::serve(*args),
         Command::CheckConfig(args) => cli::check_config(*args),
+        #[cfg(feature = "cluster")]
+        Command::Schema => cli::schema(),
         Command::Uploads(args) => cli::uploads(args),
         Command::Bench(args) => cli::bench(args),
         Command::Demo(args) => cli::demo(args),

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 /// What a campaign runs over.
 struct Place {
     database: String,
-    authority: String,
     bucket: String,
 }
 
@@ -86,7 +85,7 @@ async fn no_fault_of_the_store_loses_a_byte() {
     for store in stores.split(' ') {
         let (authority, bucket) = store.split_once('/').unwrap();
         let database = databases.split(' ').next_back().unwrap().to_owned();
-        let place = Place { database, authority: authority.into(), bucket: bucket.into() };
+        let place = Place { database, bucket: bucket.into() };
         place.log().prepare().await.unwrap();
         let proxy = Proxy::start(authority.to_owned()).await;
         let mut plain = place.bucket(authority).await;

@@ -9,7 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::StartError;
-use crate::config::{BACKEND_GUARD, CallbackRule, ExposedPath, Settings, UntrustedNetworks};
+use crate::config::{
+    BACKEND_GUARD, CallbackRule, ExposedPath, Settings, StoreKind, UntrustedNetworks,
+};
 use crate::core::callback::CallbackUrl;
 use crate::core::limits::Limits;
 use crate::core::retry::RetryPolicy;
@@ -31,6 +33,9 @@ use crate::wire::{self, Surface};
 
 /// The engine over the storage directory, which is locked from now on.
 pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
+    if settings.store == StoreKind::S3 {
+        return Err(StartError::NoObjectStorage);
+    }
     let directory = &settings.storage_dir;
     let access = FileAccess {
         group: settings.storage_gid,

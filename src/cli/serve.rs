@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{CliError, print, terminal};
+#[cfg(feature = "cluster")]
+use crate::app::object_storage;
 use crate::app::systemd::Notifier;
 use crate::app::telemetry;
 use crate::app::{Inherited, Server, stop_on_signal, wait_for_storage};
@@ -27,6 +29,18 @@ pub struct ServeArgs {
     /// The settings.
     #[command(flatten)]
     pub settings: RawSettings,
+}
+
+/// What `check-config` takes.
+#[derive(Debug, Default, Clone, PartialEq, Eq, clap::Args)]
+pub struct CheckConfigArgs {
+    /// Those of `serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Try the bucket and the database that the settings name
+    #[cfg(feature = "cluster")]
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// Runs the server until a signal ends it.
@@ -66,8 +80,9 @@ fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
 ///
 /// # Errors
 /// The configuration is wrong, or standard output is closed.
-pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
-    let layers = Layers::gather(args.settings, args.config, std::env::vars_os())?;
+pub fn check_config(args: CheckConfigArgs) -> Result<(), CliError> {
+    let CheckConfigArgs { serve, .. } = args;
+    let layers = Layers::gather(serve.settings, serve.config, std::env::vars_os())?;
     let settings = Settings::check(&layers, StorageDirectory::DryRun)?;
     if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
         // An error here loses nothing but the advice.
@@ -86,7 +101,32 @@ pub fn check_config(args: ServeArgs) -> Result<(), CliError> {
     for exposed in &settings.exposed_paths {
         let _ = writeln!(terminal::stderr(), "incoming: warning: {exposed}");
     }
+    #[cfg(feature = "cluster")]
+    if args.probe {
+        probe(&settings)?;
+    }
     print(&settings.to_toml())
+}
+
+/// Tries the bucket and the database; what was found is said on standard error.
+#[cfg(feature = "cluster")]
+fn probe(settings: &Settings) -> Result<(), CliError> {
+    run(async {
+        let lines = object_storage::probe(settings).await.map_err(CliError::failed)?;
+        for line in lines {
+            let _ = writeln!(terminal::stderr(), "incoming: {line}");
+        }
+        Ok(())
+    })
+}
+
+/// Prints the SQL that makes the tables of the shared log.
+///
+/// # Errors
+/// Standard output is closed.
+#[cfg(feature = "cluster")]
+pub fn schema() -> Result<(), CliError> {
+    print(crate::storage::postgres::SCHEMA_SQL)
 }
 
 /// Runs the control side of a server: accepting, calling backends, sweeping. The bytes flow on the

@@ -4,9 +4,10 @@ use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::object_storage;
 use super::parse;
 use super::raw::Raw;
-use super::types::{Ack, CallbackRule, LogFormat, Secret};
+use super::types::{Ack, CallbackRule, JournalKind, LogFormat, Secret, StoreKind};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::core::name::is_hidden;
@@ -80,6 +81,12 @@ pub(super) const NETWORK: Kind<IpNet> = Kind::text("CIDR", parse::network);
 pub(super) const CALLBACK_RULE: Kind<CallbackRule> = Kind::text("HOST", parse::callback_rule);
 pub(super) const ORIGIN: Kind<String> = Kind::text("ORIGIN", parse::origin);
 pub(super) const ACK: Kind<Ack> = Kind::text("ACK", parse::ack);
+pub(super) const STORE: Kind<StoreKind> = Kind::text("STORE", object_storage::store);
+pub(super) const JOURNAL: Kind<JournalKind> = Kind::text("JOURNAL", object_storage::journal);
+pub(super) const BUCKET: Kind<String> = Kind::text("NAME", object_storage::bucket);
+pub(super) const WORD: Kind<String> = Kind::text("NAME", object_storage::word);
+pub(super) const PREFIX: Kind<String> = Kind::text("PREFIX", object_storage::prefix);
+pub(super) const ENDPOINT: Kind<String> = Kind::text("URL", object_storage::endpoint);
 pub(super) const FILTER: Kind<String> = Kind::text("FILTER", parse::log_filter);
 pub(super) const FORMAT: Kind<LogFormat> = Kind::text("FORMAT", parse::log_format);
 pub(super) const PATH: Kind<PathBuf> = Kind {

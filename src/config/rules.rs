@@ -3,6 +3,7 @@
 use super::error::{ConfigError, ConfigErrors};
 use super::kind::size;
 use super::layers::Layers;
+use super::object_storage::{bucket_rule, journal_rule, part_rule};
 use super::table::Settings;
 use crate::net::Address;
 
@@ -27,7 +28,7 @@ type Rule = fn(&Settings) -> Option<Broken>;
 type Broken = (&'static str, String);
 
 /// The rules, each with every key that it looks at; a test holds it to them.
-const RULES: [(&[&str], Rule); 13] = [
+const RULES: [(&[&str], Rule); 16] = [
     (&["listen", "backend_listen"], sockets),
     (&["acme_domains", "tls_cert", "tls_key"], acme),
     (&["hsts", "acme_domains", "tls_cert", "tls_key"], hsts),
@@ -66,6 +67,9 @@ const RULES: [(&[&str], Rule); 13] = [
     (&["chunk_size", "max_chunk_size"], chunks),
     (&["receive_memory", "max_connections"], receive_memory),
     (&["cors_origins"], origins),
+    (&["store", "s3_bucket", "s3_access_key", "s3_secret_key", "ack"], bucket_rule),
+    (&["s3_part_size"], part_rule),
+    (&["journal", "store", "postgres_url"], journal_rule),
 ];
 
 /// What is suggested must be allowed.

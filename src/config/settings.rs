@@ -277,12 +277,15 @@ mod tests {
         check("redirect_host = 'A.example'\nhsts = 0");
         check("frontend_url = 'https://a:1/x/'\ncreate_url = 'http://b/c?d=e'");
         check("create_timeout = '3s'\ncreate_forward_headers = ['X-User']");
+        check(
+            "s3_bucket = 'abc'\ns3_endpoint = 'http://a:1'\ns3_prefix = 'p'\ns3_path_style = false",
+        );
         check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
     }
 
     #[test]
     fn does_not_show_the_token() {
-        for key in ["backend_token", "create_secret"] {
+        for key in ["backend_token", "create_secret", "s3_secret_key", "postgres_url"] {
             let toml = Settings::read(&layers(&format!("{key} = 'hunter2'"))).unwrap().to_toml();
             assert!(toml.contains(&format!("# {key} is set and not shown\n")), "{toml}");
             assert!(!toml.contains("hunter2"), "{toml}");

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::kind::*;
 use super::setting::{self, Setting, settings};
-use super::types::{Ack, CallbackRule, ExposedPath, LogFormat, Secret};
+use super::types::{Ack, CallbackRule, ExposedPath, JournalKind, LogFormat, Secret, StoreKind};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::net::Address;
@@ -95,6 +95,40 @@ settings! {
         // Lost bytes cost more than a sync.
         /// What acknowledged bytes survive: "durable" a power cut, "written" a crash of the server
         restart ack: Ack = ACK, "durable";
+    }
+    "Object storage" {
+        /// Where finished files go: "file" for the storage directory, "s3" for a bucket. Only in programs built with the
+        /// feature cluster, and not served yet: `check-config --probe` tries what it names
+        restart store: StoreKind = STORE, "file";
+        /// Bucket of finished files
+        restart s3_bucket: Option<String> = BUCKET, "none";
+        /// URL of the store, without the bucket
+        restart s3_endpoint: Option<String> = ENDPOINT, "none", ", AWS in --s3-region";
+        /// Region that requests are signed for
+        restart s3_region: String = WORD, "us-east-1";
+        /// What all keys in the bucket begin with
+        restart s3_prefix: Option<String> = PREFIX, "none";
+        /// Name the bucket in the path of a URL, not in its host: true or false
+        restart s3_path_style: Option<bool> = BOOL, "none", ", true with --s3-endpoint";
+        /// Access key
+        restart s3_access_key: Option<String> =
+            WORD, "none", "; found as AWS's own tools do: environment, shared files, web identity, ECS, EC2";
+        /// Secret key. Other local users can see flags: prefer INCOMING_S3_SECRET_KEY or the file
+        restart s3_secret_key: Option<Secret> = SECRET, "none";
+        /// Bytes of a part, from 5MiB; longer files have larger ones
+        restart s3_part_size: u64 = POSITIVE_SIZE, "8MiB";
+        /// Requests to the store at once, 1 to 1024
+        restart s3_requests: usize = count::<usize, 1, 1024>(), "64";
+    }
+    "Shared log" {
+        /// Where the logs of uploads lie: "file" for the storage directory, "postgres" for a database that several
+        /// servers share; needs --store s3
+        restart journal: JournalKind = JOURNAL, "file";
+        /// The database: postgres://USER:PASSWORD@HOST/DATABASE, with several hosts separated by commas and sslmode as libpq
+        /// has it. Other local users can see flags: prefer INCOMING_POSTGRES_URL or the file
+        restart postgres_url: Option<Secret> = SECRET, "none";
+        /// Connections to the database, 1 to 64
+        restart postgres_connections: usize = count::<usize, 1, 64>(), "8";
     }
     "Uploads and memory" {
         // Few enough requests to hide the round trip, and little to send again when one breaks.

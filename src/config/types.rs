@@ -78,6 +78,42 @@ impl From<Ack> for Durability {
     }
 }
 
+/// Where finished files lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the storage directory.
+    File,
+    /// In a bucket of object storage.
+    S3,
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::File => "file",
+            Self::S3 => "s3",
+        })
+    }
+}
+
+/// Where the logs of uploads lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalKind {
+    /// In the storage directory, for one server.
+    File,
+    /// In a database, for any number of servers.
+    Postgres,
+}
+
+impl fmt::Display for JournalKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::File => "file",
+            Self::Postgres => "postgres",
+        })
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

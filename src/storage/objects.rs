@@ -101,7 +101,7 @@ pub enum ObjectError {
     #[error("the object store is full")]
     Full,
     /// Surely not done, and it will not be until a setting or a right is changed.
-    #[error("the object store refused a request: {0}")]
+    #[error("{0}")]
     Unusable(String),
 }
 

@@ -41,6 +41,8 @@ mod listeners;
 mod logs;
 mod long_poll;
 mod meaning;
+#[cfg(feature = "cluster")]
+mod object_storage;
 mod observed;
 mod old_storage;
 mod pages;

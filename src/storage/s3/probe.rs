@@ -2,6 +2,7 @@
 //! with parts that a list leaves out.
 
 use super::S3Bucket;
+use super::request::Call;
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
 use crate::core::piece_event::{Etag, ObjectName, Purpose};
@@ -25,6 +26,8 @@ pub struct ProbeError {
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbedStep {
+    /// A connection.
+    Reach,
     /// `PutObject`.
     Put,
     /// `HeadObject`.
@@ -52,6 +55,7 @@ pub enum ProbedStep {
 impl fmt::Display for ProbedStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Reach => "cannot reach the store",
             Self::Put => "cannot store an object (s3:PutObject)",
             Self::Head => "cannot ask for an object's size (s3:GetObject)",
             Self::Get => "cannot read a range of an object (s3:GetObject)",
@@ -78,6 +82,7 @@ impl S3Bucket {
         id: TicketId,
         random: [u8; 16],
     ) -> Result<OrphanRule, ProbeError> {
+        self.reach(id).await?;
         let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
         let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
         let bytes = Bytes::from_static(b"incoming");
@@ -98,6 +103,19 @@ impl S3Bucket {
         self.step(ProbedStep::Delete, ObjectRequest::Delete(key)).await?;
         self.step(ProbedStep::Delete, ObjectRequest::Delete(object)).await?;
         Ok(rule)
+    }
+
+    /// Whether there is any answer: what is not one is told as it is.
+    async fn reach(&self, id: TicketId) -> Result<(), ProbeError> {
+        let step = ProbedStep::Reach;
+        let failed = |error| ProbeError { step, error };
+        let call = Call::list(id, Purpose::File, None).build(&self.options);
+        let (request, reading) = call.map_err(failed)?;
+        let request = self.signer.sign(request).await.map_err(failed)?;
+        match self.transport.send(request, reading.most_bytes()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(ObjectError::Unusable(error.to_string()))),
+        }
     }
 
     async fn orphans_of(

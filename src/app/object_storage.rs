@@ -1,0 +1,149 @@
+//! From settings to the bucket and the log that they name, and whether both do what a server needs of them.
+
+use crate::client::{ObjectTransport, Patience};
+use crate::config::{JournalKind, Settings, StoreKind};
+use crate::core::id::TicketId;
+use crate::storage::clock::{Clock, SystemClock};
+use crate::storage::objects::OrphanRule;
+use crate::storage::postgres::{
+    Database, InvalidUrl, PostgresFault, PostgresLog, PostgresTls, SchemaError,
+};
+use crate::storage::s3::{Credentials, Naming, ProbeError, S3Bucket, S3Options};
+use crate::tls::{NoRoots, Trust, client_config, machine_roots};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the settings name cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectStorageError {
+    /// The bucket, or what is asked of it.
+    #[error("s3_bucket {0:?}: {1}")]
+    Bucket(String, ProbeError),
+    /// The URL of the store makes no host.
+    #[error("s3_endpoint {0:?}: no URL of a store")]
+    Endpoint(String),
+    /// The URL of the database.
+    #[error("postgres_url: {0}")]
+    Url(#[from] InvalidUrl),
+    /// The database.
+    #[error("postgres_url: {0}")]
+    Database(#[from] PostgresFault),
+    /// Its tables.
+    #[error("postgres_url: {0}")]
+    Schema(#[from] SchemaError),
+    /// TLS to either.
+    #[error("{0}")]
+    Roots(#[from] NoRoots),
+    /// TLS refuses its settings.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(io::Error),
+}
+
+/// Tries the bucket and the database that the settings name, makes the tables where there are none, and says in a few
+/// lines what was found.
+///
+/// # Errors
+/// The first thing that does not do.
+pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageError> {
+    let mut lines = Vec::new();
+    if settings.store == StoreKind::S3 {
+        let since = Instant::now();
+        let (_, rule) = open_bucket(settings).await?;
+        let took = since.elapsed().as_millis();
+        let name = settings.s3_bucket.as_deref().unwrap_or_default();
+        lines.push(format!(
+            "bucket {name}: all that is needed may be done there ({took} ms for 13 requests)"
+        ));
+        lines.push(match rule {
+            OrphanRule::Dropped => "parts that a list leaves out: the store drops them".to_owned(),
+            OrphanRule::Refused => {
+                "parts that a list leaves out: the store refuses the list; files that meet with one are copied once"
+                    .to_owned()
+            }
+        });
+    }
+    if settings.journal == JournalKind::Postgres {
+        let (_, database) = open_log(settings).await?;
+        lines.push(format!("database: PostgreSQL {}, tables in place", database.version));
+        if database.may_lose_by_failover {
+            lines.push(
+                "warning: a failover may lose acknowledged bytes: standbys are connected, and \
+                 synchronous_standby_names is empty"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(lines)
+}
+
+/// The bucket, tried.
+async fn open_bucket(settings: &Settings) -> Result<(S3Bucket, OrphanRule), ObjectStorageError> {
+    let options = bucket_options(settings)?;
+    let tls = match options.tls {
+        true => Some(client_config(Trust::Roots(machine_roots()?), None, b"http/1.1", SESSIONS)?),
+        false => None,
+    };
+    let credentials = match (&settings.s3_access_key, &settings.s3_secret_key) {
+        (Some(access_key), Some(secret)) => Credentials::Keys {
+            access_key: access_key.clone(),
+            secret_key: secret.expose().to_owned(),
+        },
+        _ => Credentials::Environment,
+    };
+    let name = options.bucket.clone();
+    let transport = Arc::new(ObjectTransport::new(tls, PATIENCE));
+    let mut bucket = S3Bucket::new(options, credentials, transport);
+    let random = || SystemClock.random().map_err(ObjectStorageError::Random);
+    let probed = bucket.probe(TicketId::from_random(random()?), random()?).await;
+    let rule = probed.map_err(|error| ObjectStorageError::Bucket(name, error))?;
+    Ok((bucket, rule))
+}
+
+fn bucket_options(settings: &Settings) -> Result<S3Options, ObjectStorageError> {
+    let region = &settings.s3_region;
+    let url = settings.s3_endpoint.clone();
+    let url = url.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+    let (tls, host) = match url.split_once("://") {
+        Some(("https", host)) => (true, host),
+        Some((_, host)) => (false, host),
+        None => return Err(ObjectStorageError::Endpoint(url)),
+    };
+    let authority = host.parse().map_err(|_| ObjectStorageError::Endpoint(url.clone()))?;
+    let in_path = settings.s3_path_style.unwrap_or(settings.s3_endpoint.is_some());
+    Ok(S3Options {
+        tls,
+        authority,
+        region: region.clone(),
+        bucket: settings.s3_bucket.clone().unwrap_or_default(),
+        naming: if in_path { Naming::Path } else { Naming::Host },
+        prefix: settings.s3_prefix.clone().unwrap_or_default(),
+        requests: settings.s3_requests,
+        page: PAGE,
+    })
+}
+
+/// The log, whose tables are there, and what was found of its database.
+async fn open_log(settings: &Settings) -> Result<(PostgresLog, Database), ObjectStorageError> {
+    let config = |trust| client_config(trust, None, b"postgresql", SESSIONS);
+    let tls = PostgresTls {
+        checked: machine_roots().ok().map(|roots| config(Trust::Roots(roots))).transpose()?,
+        unchecked: Some(config(Trust::Any)?),
+    };
+    let url = settings.postgres_url.as_ref().map_or("", |url| url.expose());
+    let log = PostgresLog::new(url, &tls, settings.postgres_connections)?;
+    let database = log.examine().await?;
+    log.prepare().await?;
+    Ok((log, database))
+}
+
+/// A store answers, or is given up.
+const PATIENCE: Patience =
+    Patience { still: Duration::from_secs(10), whole: Duration::from_secs(60) };
+/// TLS sessions remembered.
+const SESSIONS: usize = 64;
+/// Entries of one page of a list, the most that stores give.
+const PAGE: u32 = 1000;

@@ -1,0 +1,82 @@
+//! `check-config --probe`: a wrong bucket, key, host or database is one line that names the setting. Those marked need the
+//! servers that `INCOMING_TEST_S3` and `INCOMING_TEST_POSTGRES` name; see `tests/cluster/README.md`.
+
+use crate::child::run;
+use std::process::Output;
+
+/// The probe with these flags, over a bucket of `store` (`host:port/bucket`).
+fn probe(store: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
+    let (authority, bucket) = store.split_once('/').unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let endpoint = format!("http://{authority}");
+    let mut all = vec!["check-config", "--probe", "--store", "s3", "--s3-endpoint", &endpoint];
+    if !flags.contains(&"--s3-bucket") {
+        all.extend(["--s3-bucket", bucket]);
+    }
+    all.extend(flags);
+    run(home.path(), &all, variables)
+}
+
+/// The last line on standard error of a probe that failed.
+fn fault(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let lines = String::from_utf8_lossy(&output.stderr).into_owned();
+    lines.lines().last().unwrap_or_default().to_owned()
+}
+
+fn named(variable: &str) -> Vec<String> {
+    let named = std::env::var(variable).expect(variable);
+    named.split(' ').map(str::to_owned).collect()
+}
+
+const KEYS: [&str; 4] = ["--s3-access-key", "testkey", "--s3-secret-key", "testsecret"];
+
+#[test]
+fn a_store_that_is_not_there_is_told() {
+    let line = fault(&probe("127.0.0.1:1/uploads", &KEYS, &[]));
+    assert!(line.contains("s3_bucket \"uploads\": cannot reach the store"), "{line}");
+    assert!(line.contains("refused"), "{line}");
+    let database = ["--journal", "postgres", "--postgres-url", "postgres://u:hidden@127.0.0.1:1/d"];
+    let line = fault(&probe("127.0.0.1:1/uploads", &[&KEYS[..], &database].concat(), &[]));
+    assert!(!line.contains("hidden"), "{line}");
+}
+
+#[test]
+fn object_storage_is_not_served_yet() {
+    let home = tempfile::tempdir().unwrap();
+    let flags = ["serve", "--store", "s3", "--s3-bucket", "uploads"];
+    let output = run(home.path(), &flags, &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not served yet"), "{output:?}");
+}
+
+#[test]
+#[ignore = "needs what INCOMING_TEST_S3 and INCOMING_TEST_POSTGRES name"]
+fn real_servers_are_tried() {
+    let url = named("INCOMING_TEST_POSTGRES").pop().unwrap();
+    let database = ["--journal", "postgres", "--postgres-url", url.as_str()];
+    let environment = [("AWS_ACCESS_KEY_ID", "testkey"), ("AWS_SECRET_ACCESS_KEY", "testsecret")];
+    for store in named("INCOMING_TEST_S3") {
+        for (keys, variables) in [(&KEYS[..], &[][..]), (&[], &environment)] {
+            let output = probe(&store, &[keys, &database].concat(), variables);
+            let lines = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{store}: {lines}");
+            assert!(lines.contains("all that is needed may be done there"), "{lines}");
+            assert!(lines.contains("database: PostgreSQL"), "{lines}");
+            assert!(!String::from_utf8_lossy(&output.stdout).contains("testsecret"));
+        }
+        let check = |flags: &[&str], says: &str| {
+            let line = fault(&probe(&store, flags, &[]));
+            assert!(line.contains(says), "{store}: {line}");
+        };
+        let (name, key) = ("--s3-access-key", "--s3-secret-key");
+        check(&[name, "testkey", key, "other"], "SignatureDoesNotMatch");
+        check(&[name, "other", key, "testsecret"], "InvalidAccessKeyId");
+        check(&[], "no credentials");
+        check(&[&KEYS[..], &["--s3-bucket", "no-such-bucket"]].concat(), "s3_bucket");
+        let wrong = url.replacen(":secret@", ":hidden@", 1);
+        let wrong = ["--journal", "postgres", "--postgres-url", &wrong];
+        check(&[&KEYS[..], &wrong].concat(), "postgres_url: cannot connect to the database");
+    }
+}
