@@ -15,6 +15,7 @@ use crate::storage::s3::{Credentials, Naming, S3Bucket, S3Options};
 use proxy::{Faults, Proxy};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 /// What a campaign runs over.
 struct Place {
@@ -92,6 +93,9 @@ async fn no_fault_of_the_store_loses_a_byte() {
         let mut random = [0; 16];
         getrandom::fill(&mut random).unwrap();
         let rule = plain.probe(TicketId::from_random(random), random).await.unwrap();
+        let ends = AbortOnDropHandle::new(tokio::spawn(end_connections(
+            databases.split(' ').next().unwrap().to_owned(),
+        )));
         let (since, mut counts) = (Instant::now(), round::Counts::default());
         for seed in seed..seed + rounds {
             proxy.set(Faults { seed, one_in: number("CAMPAIGN_FAULT_IN", 4) });
@@ -99,7 +103,18 @@ async fn no_fault_of_the_store_loses_a_byte() {
             counts =
                 counts.and(&one.unwrap_or_else(|what| panic!("{authority}, seed {seed}: {what}")));
         }
+        drop(ends);
         let (faults, took) = (proxy.counts(), since.elapsed().as_secs());
         println!("{authority} {rule:?}: {rounds} uploads in {took} s, {counts:?}, {faults:?}");
+    }
+}
+
+/// Ends all other connections to the database of `url` again and again.
+async fn end_connections(url: String) {
+    let pause = Duration::from_millis(number("CAMPAIGN_KILL_MS", 300));
+    let log = PostgresLog::new(&url, &PostgresTls::default(), 1).unwrap();
+    loop {
+        tokio::time::sleep(pause).await;
+        log.end_others().await;
     }
 }

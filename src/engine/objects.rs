@@ -151,3 +151,6 @@ pub enum CallEnd {
     /// It was the last one.
     GivenUp(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,15 @@ use crate::storage::event_log::conformance::{self, append, created, id, more};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+impl PostgresLog {
+    /// Ends all other connections to this database; answers how many.
+    pub(crate) async fn end_others(&self) -> usize {
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+            WHERE pid <> pg_backend_pid() AND datname = current_database()";
+        self.connections[0].query(others, &[]).await.map_or(0, |it| it.len())
+    }
+}
+
 fn urls() -> Vec<String> {
     let named = std::env::var("INCOMING_TEST_POSTGRES").expect("INCOMING_TEST_POSTGRES");
     named.split(' ').map(str::to_owned).collect()
@@ -129,9 +138,7 @@ async fn connections_that_break_lose_nothing() {
         let kills = tokio::spawn(async move {
             let mut kills = 0;
             while !over.load(Ordering::Relaxed) {
-                let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                    WHERE pid <> pg_backend_pid() AND datname = current_database()";
-                kills += killer.connections[0].query(others, &[]).await.map_or(0, |it| it.len());
+                kills += killer.end_others().await;
                 tokio::time::sleep(Duration::from_millis(7)).await;
             }
             kills
