@@ -103,23 +103,6 @@ impl Engine {
         Ok(self.status_of(&handle))
     }
 
-    /// How the upload stands, where every byte of the offer is acknowledged already: its body need not be asked
-    /// for. `None` where it is to be received. Dropping the future changes nothing.
-    pub async fn known(
-        self: &Arc<Self>,
-        id: TicketId,
-        offer: &Offer,
-    ) -> Result<Option<Status>, TransferError> {
-        let handle = self.find(id).await?;
-        self.check_answers(&handle)?;
-        let missing = handle.lock().admit(offer, &self.options().limits)?;
-        if !missing.is_empty() || !handle.knows(offer) {
-            return Ok(None);
-        }
-        self.publish_if_complete(&handle).await?;
-        Ok(Some(self.status_of(&handle)))
-    }
-
     /// Reads a body of which nothing is needed as long as it comes quickly, and judges it if it comes to its end: not
     /// every client takes an answer for a success that comes before it has sent all. `None` where it trickles: then it
     /// is let go. After a moment it holds no place of a chunk any more.
