@@ -215,7 +215,21 @@ impl Client {
                 model.quiesced(id, status.received.contiguous_from_zero());
             }
         }
-        self.heard_status(id, answer)
+        match answer {
+            Ok(status) => {
+                if status.is_complete()
+                    && matches!(status.state, StateName::New | StateName::Uploading)
+                {
+                    self.life.violation(format!("{id}: told its end, and is {}", status.state));
+                }
+                self.heard(&status);
+                Some(status)
+            }
+            Err(error) => {
+                self.heard_change(id, "quiesced status", &Err(error));
+                None
+            }
+        }
     }
 
     pub(crate) async fn long_poll(&self, id: TicketId, seconds: u64) -> Heard<Status> {
