@@ -72,6 +72,8 @@ pub struct Options {
     pub doctor: bool,
     /// Where clients reach `/incoming/frontend`, without a slash at its end; none: answers name paths.
     pub frontend_url: Option<String>,
+    /// Interop versions of the IETF's resumable uploads that are spoken.
+    pub resumable_versions: Vec<u8>,
     /// The web app that is asked for tickets of uploads which clients create; none: they create none.
     pub creation: Option<Creation>,
 }
@@ -205,7 +207,7 @@ impl Wire {
         let (mut head, body) = request.into_parts();
         let (options, disconnect) = (self.options.load_full(), body.disconnect());
         let route = Route::of(head.uri.path());
-        let dialect = Dialect::of(route, &head);
+        let dialect = Dialect::of(route, &head, &options);
         let is_head = head.method == Method::HEAD;
         dialect.override_method(&mut head);
         let exchange = Exchange { head, surface, caller, options, dialect, disconnect };

@@ -105,6 +105,7 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         send_ahead: settings.send_ahead,
         doctor: settings.doctor,
         frontend_url: settings.frontend_url.clone(),
+        resumable_versions: settings.resumable_versions.clone(),
         creation: creation(settings, callback_rules(settings)),
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {

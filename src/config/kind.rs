@@ -171,8 +171,13 @@ impl<T> Field<T> for Vec<T> {
     fn read(kind: &Kind<T>, raw: &Raw) -> Result<Self, Wrong> {
         let mut values = Self::new();
         for item in raw.items() {
-            let Raw::Text(text) = item else {
-                return Err((item.clone(), "must be a list of strings".into()));
+            let text = match (item, &kind.read) {
+                (Raw::Text(text), _) => text,
+                (Raw::Integer(_), Read::Any(_)) => {
+                    values.push(kind.read(item)?);
+                    continue;
+                }
+                _ => return Err((item.clone(), "must be a list of strings".into())),
             };
             for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 values.push(kind.read(&Raw::Text(part.into()))?);

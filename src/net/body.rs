@@ -18,13 +18,14 @@ use futures_core::Stream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 use hyper::service::Service;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Request, Response, Version};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use super::Protocol;
 use super::budget::Share;
 use super::disconnect::PeerDisconnect;
+use super::interim::InterimAnswers;
 use crate::engine::deadline::within;
 use crate::engine::error::ClientFault;
 
@@ -33,6 +34,7 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     ended: Ended,
     awaits_continue: bool,
+    takes_interim: bool,
     context: Arc<ConnectionContext>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct ConnectionContext {
     pub(super) protocol: Protocol,
     /// Tells whether the peer is still there; none on HTTP/2, where the request is dropped instead.
     pub(super) disconnect: Option<PeerDisconnect>,
+    /// Sends interim answers; none on HTTP/2.
+    pub(super) interim: Option<InterimAnswers>,
     /// Owns the tasks that discard what nobody reads.
     pub(super) tasks: TaskTracker,
     pub(super) _held: (Share, OwnedSemaphorePermit),
@@ -66,10 +70,12 @@ impl RequestBody {
         context: &Arc<ConnectionContext>,
     ) -> Request<Self> {
         let awaits_continue = context.protocol == Protocol::Http1 && expects(request.headers());
+        let takes_interim = request.version() == Version::HTTP_11;
         request.map(|incoming| Self {
             ended: Ended(Arc::new(AtomicBool::new(incoming.is_end_stream()))),
             incoming: Some(incoming),
             awaits_continue,
+            takes_interim,
             context: Arc::clone(context),
         })
     }
@@ -96,6 +102,12 @@ impl RequestBody {
     #[must_use]
     pub fn disconnect(&self) -> Option<PeerDisconnect> {
         self.context.disconnect.clone()
+    }
+
+    /// What sends interim answers to this request; none where its protocol has none.
+    #[must_use]
+    pub fn interim(&self) -> Option<InterimAnswers> {
+        self.context.interim.clone().filter(|_| self.takes_interim)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Protects the dialect of the IETF's resumable uploads: each request as the draft has it, in the versions that clients speak.
 
+mod interop;
+
 use crate::backend::{Backend, Script};
 use crate::client::{Ask, Conn, Reply};
 use crate::content::{content, sha256};

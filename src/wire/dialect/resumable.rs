@@ -2,7 +2,9 @@
 //! number. What differs between them is in [`header::Version`].
 //!
 //! Departures: an upload is complete when every byte of a known length is there, and the answer says so at that moment; a
-//! request that a newer one replaces is 400, which no client repeats. Absent: `104 Upload Resumption Supported`.
+//! request that a newer one replaces is 400, which no client repeats. `104 Upload Resumption Supported` comes once, to a
+//! creation on HTTP/1.1 that names its version: proxies and clients give up where many interim answers come. Absent: it on
+//! HTTP/2, whose server in hyper sends none, and the progress that it may tell.
 
 mod header;
 mod status;
@@ -17,7 +19,7 @@ use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::{Refusal, Terminal};
 use crate::engine::error::{ChangeError, TransferError};
 use crate::engine::status::Status;
-use crate::net::RequestBody;
+use crate::net::{InterimAnswers, RequestBody};
 use crate::wire::content_digest::content_digest;
 use crate::wire::cors::preflight_answer;
 use crate::wire::create::Creating;
@@ -43,7 +45,8 @@ pub(super) struct Resumable<'a> {
 
 impl<'a> Resumable<'a> {
     pub(super) fn new(wire: &'a Arc<Wire>, exchange: &'a Exchange) -> Self {
-        Self { wire, exchange, version: Version::of(&exchange.head.headers) }
+        let version = Version::of(&exchange.head.headers, &exchange.options.resumable_versions);
+        Self { wire, exchange, version }
     }
 
     /// Any request of this dialect.
@@ -156,6 +159,7 @@ impl<'a> Resumable<'a> {
         let facts = FileFacts { length, ..file };
         let status = self.wire.engine.bind(id, facts).await;
         let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        self.announce(id, &status, body.interim()).await;
         // A creation without bytes that is not the whole file says only what the file is.
         let status = if request.complete || !body.is_end_stream() {
             // Bytes that are there already are read and not stored: a creation that is repeated heals.
@@ -166,11 +170,27 @@ impl<'a> Resumable<'a> {
             status
         };
         let mut answer = self.done(id, status, status::CREATED).await;
+        self.add_location(id, answer.headers_mut());
+        Ok(answer)
+    }
+
+    /// Says where the upload is before its bytes are asked for, so that it can go on where this request breaks. The
+    /// upload and what is known of it are stored by then.
+    ///
+    /// Source: the draft, sections on creation and on interop versions: only to who names one that is spoken.
+    async fn announce(&self, id: TicketId, status: &Status, interim: Option<InterimAnswers>) {
+        let Some(interim) = interim.filter(|_| self.version.is_named()) else { return };
+        let mut headers = HeaderMap::new();
+        self.add_location(id, &mut headers);
+        self.add_limits(Some(status), &mut headers);
+        interim.send("104 Upload Resumption Supported", &headers).await;
+    }
+
+    fn add_location(&self, id: TicketId, headers: &mut HeaderMap) {
         let location = self.exchange.options.frontend(&format!("resumable/{id}"));
         if let Ok(location) = HeaderValue::try_from(location) {
-            answer.headers_mut().insert(LOCATION, location);
+            headers.insert(LOCATION, location);
         }
-        Ok(answer)
     }
 
     /// Before the web app is asked.
