@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 use crate::tls::ClientCertificate;
 
 pub use address::{Address, AddressError};
-pub use body::{Ended, HttpService, RequestBody};
+pub use body::{CheckTrailers, Ended, HttpService, RequestBody};
 pub use budget::MemoryBudget;
 pub use disconnect::PeerDisconnect;
 pub use interim::InterimAnswers;

@@ -14,7 +14,7 @@ use super::handle::{State, UploadHandle};
 use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{At, BodyScope, Offer};
-use crate::core::digest::ChunkDigest;
+use crate::core::digest::ExpectedDigest;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
 use crate::core::limits::{CHUNKS, DUPLICATE_CHUNKS, Limits, MAX_JOURNAL_BYTES};
@@ -44,10 +44,10 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
         offer: Offer,
-        digest: Option<ChunkDigest>,
+        digest: impl Into<ExpectedDigest>,
         source: S,
     ) -> Result<Status, TransferError> {
-        let engine = Arc::clone(self);
+        let (engine, digest) = (Arc::clone(self), digest.into());
         let transfer = async move {
             // Before it is counted: a chunk that shows as in flight is let end by a stop.
             if engine.draining.is_cancelled() {
@@ -69,7 +69,7 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
         offer: Offer,
-        digest: Option<ChunkDigest>,
+        digest: ExpectedDigest,
         source: S,
     ) -> Result<Status, TransferError> {
         let began = Instant::now();

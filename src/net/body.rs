@@ -29,12 +29,19 @@ use super::interim::InterimAnswers;
 use crate::engine::deadline::within;
 use crate::engine::error::ClientFault;
 
+/// Asked of the trailer section of a body.
+pub type CheckTrailers = Box<dyn FnOnce(&HeaderMap) -> Result<(), ClientFault> + Send>;
+
 /// The body of one request. When dropped before its end, what is left is discarded as the protocol wants it.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     ended: Ended,
     awaits_continue: bool,
     takes_interim: bool,
+    /// What is to be asked of the trailer section, if anything.
+    at_end: Option<CheckTrailers>,
+    /// The trailer section, where it is asked for.
+    trailers: Option<Box<HeaderMap>>,
     context: Arc<ConnectionContext>,
 }
 
@@ -76,6 +83,8 @@ impl RequestBody {
             incoming: Some(incoming),
             awaits_continue,
             takes_interim,
+            at_end: None,
+            trailers: None,
             context: Arc::clone(context),
         })
     }
@@ -104,6 +113,12 @@ impl RequestBody {
         self.context.disconnect.clone()
     }
 
+    /// Asks this of the trailer section when the body has come to its end, empty where there is none. An error is the
+    /// body's last item.
+    pub fn check_trailers(&mut self, check: CheckTrailers) {
+        self.at_end = Some(check);
+    }
+
     /// What sends interim answers to this request; none where its protocol has none.
     #[must_use]
     pub fn interim(&self) -> Option<InterimAnswers> {
@@ -115,7 +130,7 @@ fn expects(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
-/// The frames with data, none of them empty. Trailers are dropped.
+/// The frames with data, none of them empty. The trailer section is dropped, unless it is asked for.
 impl Stream for RequestBody {
     type Item = Result<Bytes, ClientFault>;
 
@@ -124,7 +139,15 @@ impl Stream for RequestBody {
             let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
             match ready!(Pin::new(incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let data = match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().ok();
+                            self.trailers =
+                                trailers.filter(|_| self.at_end.is_some()).map(Box::new);
+                            continue;
+                        }
+                    };
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(data)));
                     }
@@ -142,7 +165,9 @@ impl Stream for RequestBody {
                         return Poll::Ready(Some(Err(ClientFault::BrokeOff(how))));
                     }
                     self.ended.0.store(true, Ordering::Release);
-                    return Poll::Ready(None);
+                    let Some(check) = self.at_end.take() else { return Poll::Ready(None) };
+                    let trailers = self.trailers.take().unwrap_or_default();
+                    return Poll::Ready(check(&trailers).err().map(Err));
                 }
             }
         }

@@ -67,7 +67,7 @@ impl Code {
 }
 
 /// A request that was not done, as its answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     code: Code,
     detail: String,

@@ -2,6 +2,7 @@
 //! dialects on one ticket never mix.
 
 mod interop;
+mod trailers;
 
 use crate::backend::{Backend, Script};
 use crate::client::{Ask, Conn, Reply};

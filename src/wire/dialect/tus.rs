@@ -1,4 +1,5 @@
-//! tus 1.0: core, creation, creation-with-upload, creation-defer-length, expiration, termination, checksum.
+//! tus 1.0: core, creation, creation-with-upload, creation-defer-length, expiration, termination, checksum,
+//! checksum-trailer.
 //!
 //! Source: <https://tus.io/protocols/resumable-upload>, version 1.0.0. Departures, each because clients want it so:
 //! `HEAD` and `GET` are served without `Tus-Resumable`; an upload is complete when every byte of a known length is there;
@@ -6,11 +7,12 @@
 
 pub(in crate::wire) mod header;
 mod status;
+mod trailer;
 
 use super::native::Native;
 use super::{body_length, gone, living};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
-use crate::core::digest::ChunkDigest;
+use crate::core::digest::ExpectedDigest;
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
@@ -220,8 +222,8 @@ impl<'a> Tus<'a> {
     fn chunk(&self, start: u64, body: &RequestBody) -> Result<Chunk, Problem> {
         let headers = &self.exchange.head.headers;
         header::check_media_type(headers)?;
-        let digest = header::checksum(headers)?;
         let length = body_length(&self.exchange.head, body)?;
+        let digest = trailer::expected(headers, length, body)?;
         Ok(Chunk { start, length, digest })
     }
 
@@ -231,7 +233,7 @@ impl<'a> Tus<'a> {
         chunk: Chunk,
         at: At,
         length: Option<u64>,
-        body: RequestBody,
+        mut body: RequestBody,
     ) -> Result<Status, Problem> {
         let (end, scope) = match chunk.end() {
             Some(end) => (end, BodyScope::Range),
@@ -239,7 +241,9 @@ impl<'a> Tus<'a> {
         };
         let Chunk { start, digest, .. } = chunk;
         let offer = Offer { extent: Extent::new(start, end), length, at, scope };
-        Ok(self.wire.engine.receive(id, offer, digest, body).await?)
+        let wrong = trailer::check(&mut body, &digest);
+        let received = self.wire.engine.receive(id, offer, digest, body).await;
+        received.map_err(|error| wrong.or(error))
     }
 
     /// `HEAD`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
@@ -294,7 +298,7 @@ impl<'a> Tus<'a> {
 struct Chunk {
     start: u64,
     length: Option<u64>,
-    digest: Option<ChunkDigest>,
+    digest: ExpectedDigest,
 }
 
 impl Chunk {
@@ -323,7 +327,6 @@ fn methods(target: Target) -> &'static str {
     }
 }
 
-const EXTENSIONS: &str =
-    "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum";
+const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum,checksum-trailer";
 /// Milliseconds from 1970 to the year 10000.
 const YEAR_10000_MS: u64 = 253_402_300_800_000;

@@ -8,7 +8,7 @@ use crate::wire::reply::shown;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::Method;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, TRAILER};
 use hyper::http::request::Parts;
 
 /// The version that is spoken.
@@ -145,6 +145,14 @@ pub(in crate::wire) fn checksum(headers: &HeaderMap) -> Result<Option<ChunkDiges
         }
         _ => Err(bad("the algorithm must be one of sha1, sha256, sha512")),
     }
+}
+
+/// Whether a body says that its digest comes in its trailer section. A digest that comes there without a word cannot be
+/// checked any more. Source: RFC 9110, section 6.6.2.
+pub(super) fn announces_trailer(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(TRAILER).iter().filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(','));
+    names.any(|name| name.trim().eq_ignore_ascii_case("upload-checksum"))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Problem> {
