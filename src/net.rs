@@ -45,7 +45,7 @@ pub use address::{Address, AddressError};
 pub use body::{CheckTrailers, Ended, HttpService, RequestBody};
 pub use budget::MemoryBudget;
 pub use disconnect::PeerDisconnect;
-pub use interim::InterimAnswers;
+pub use interim::{InterimAnswers, InterimTo};
 pub use listener::Listener;
 pub use options::{Grace, Http1, Http2, Limits, LingerLimits, Options};
 pub use proxy_protocol::ProxyProtocol;

@@ -30,7 +30,7 @@ mod upload_metadata;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::net::{PeerDisconnect, Protocol, RequestBody};
+use crate::net::{InterimTo, PeerDisconnect, Protocol, RequestBody};
 use access::Access;
 use admin::AdminHooks;
 use arc_swap::ArcSwap;
@@ -43,7 +43,9 @@ use doctor::Doctor;
 use forwarded::Client;
 use http_body_util::Full;
 use hyper::body::Body as _;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, VIA,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use problem::{Code, Problem};
@@ -74,6 +76,8 @@ pub struct Options {
     pub frontend_url: Option<String>,
     /// Interop versions of the IETF's resumable uploads that are spoken.
     pub resumable_versions: Vec<u8>,
+    /// To which of their clients `104` goes.
+    pub resumable_104: InterimTo,
     /// The web app that is asked for tickets of uploads which clients create; none: they create none.
     pub creation: Option<Creation>,
 }
@@ -163,6 +167,15 @@ struct Exchange {
 }
 
 impl Exchange {
+    /// Whether a proxy brings the request, as far as one says so.
+    fn is_proxied(&self) -> bool {
+        let trusted = &self.options.access.trusted_proxies;
+        let named = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
+        self.caller.address.is_none_or(|address| forwarded::contains(trusted, address))
+            || self.caller.on_unix_socket()
+            || named.iter().any(|name| self.head.headers.contains_key(name))
+    }
+
     /// Who the client is, as far as those know who are believed.
     fn client(&self) -> Result<Client, Problem> {
         self.options.access.client(self.surface, &self.caller, &self.head.headers)

@@ -10,7 +10,7 @@ use super::types::{Ack, CallbackRule, LogFormat, Secret};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::core::name::is_hidden;
-use crate::net::Address;
+use crate::net::{Address, InterimTo};
 use ipnet::IpNet;
 
 /// A kind of value. Lists and options of it need no kind of their own ([`Field`]).
@@ -80,6 +80,7 @@ pub(super) const NETWORK: Kind<IpNet> = Kind::text("CIDR", parse::network);
 pub(super) const CALLBACK_RULE: Kind<CallbackRule> = Kind::text("HOST", parse::callback_rule);
 pub(super) const ORIGIN: Kind<String> = Kind::text("ORIGIN", parse::origin);
 pub(super) const ACK: Kind<Ack> = Kind::text("ACK", parse::ack);
+pub(super) const INTERIM_TO: Kind<InterimTo> = Kind::text("WHEN", parse::interim_to);
 pub(super) const FILTER: Kind<String> = Kind::text("FILTER", parse::log_filter);
 pub(super) const FORMAT: Kind<LogFormat> = Kind::text("FORMAT", parse::log_format);
 pub(super) const PATH: Kind<PathBuf> = Kind {

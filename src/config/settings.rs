@@ -277,7 +277,7 @@ mod tests {
         check("redirect_host = 'A.example'\nhsts = 0");
         check("frontend_url = 'https://a:1/x/'\ncreate_url = 'http://b/c?d=e'");
         check("resumable_versions = [6, 8]\nhttp2 = false");
-        check("resumable_versions = []");
+        check("resumable_versions = []\nresumable_104 = 'always'");
         check("create_timeout = '3s'\ncreate_forward_headers = ['X-User']");
         check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
     }

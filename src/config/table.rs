@@ -15,7 +15,7 @@ use super::setting::{self, Setting, settings};
 use super::types::{Ack, CallbackRule, ExposedPath, LogFormat, Secret};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
-use crate::net::Address;
+use crate::net::{Address, InterimTo};
 
 /// Counts of uploads are signed elsewhere.
 const MOST_UPLOADS: u64 = i64::MAX.cast_unsigned();
@@ -157,6 +157,11 @@ settings! {
         /// Interop versions of resumable uploads (IETF) that are spoken, 3 to 10, separated by commas or repeated; a client
         /// that names another one is served as one that names none, and gets no 104
         reload resumable_versions: Vec<u8> = count::<u8, 3, 10>(), "3, 4, 5, 6, 7, 8, 9, 10";
+        // nginx takes a 104 for the answer, and uploads of HTTP/2 clients fail.
+        /// When creations of resumable uploads get 104, with which iOS can resume: "direct" over the server's own TLS,
+        /// unless a proxy is named by Via, Forwarded, X-Forwarded-For or --trusted-proxies; "always", if all proxies in
+        /// front pass it on (`incoming doctor` tells); "never"
+        reload resumable_104: InterimTo = INTERIM_TO, "direct";
         /// The web app's URL that is asked for a ticket when a tus or resumable client creates an upload
         reload create_url: Option<CallbackUrl> = CALLBACK_URL, "none", ", only the web app creates uploads";
         // Somebody waits for the upload to begin.

@@ -49,6 +49,7 @@ pub struct RequestBody {
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
     pub(super) protocol: Protocol,
+    pub(super) tls: bool,
     /// Tells whether the peer is still there; none on HTTP/2, where the request is dropped instead.
     pub(super) disconnect: Option<PeerDisconnect>,
     /// Sends interim answers; none on HTTP/2.
@@ -99,6 +100,12 @@ impl RequestBody {
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.context.protocol
+    }
+
+    /// Whether its connection is encrypted by this server's own TLS.
+    #[must_use]
+    pub fn is_over_tls(&self) -> bool {
+        self.context.tls
     }
 
     /// Whether an HTTP/1.1 client waits for `100 Continue`, which it gets when the body is first read.

@@ -196,7 +196,8 @@ async fn serve_http<IO, S>(
     let io = AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone());
     let io = TokioIo::new(io.with_interim(interim.clone()));
     let tasks = shared.tasks.clone();
-    let context = ConnectionContext { protocol, disconnect, interim, tasks, _held: held };
+    let tls = peer.tls;
+    let context = ConnectionContext { protocol, tls, disconnect, interim, tasks, _held: held };
     let service = requests(service, context, Arc::clone(&timeouts));
     match protocol {
         Protocol::Http1 => {

@@ -140,7 +140,7 @@ fn the_backend_is_never_left_open() {
 }
 
 /// Each key with another value than its default, beside those that it cannot be without.
-const OTHERS: [(&str, &[&str]); 55] = [
+const OTHERS: [(&str, &[&str]); 56] = [
     ("listen = ':1'", &["listen"]),
     ("backend_listen = ':1'", &["backend_listen"]),
     ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -184,6 +184,7 @@ const OTHERS: [(&str, &[&str]); 55] = [
     ("cors_origins = 'https://a'", &["cors_origins"]),
     ("frontend_url = 'https://a/b'", &["frontend_url"]),
     ("resumable_versions = [6]", &["resumable_versions"]),
+    ("resumable_104 = 'never'", &["resumable_104"]),
     ("create_url = 'http://a/'", &["create_url"]),
     ("create_timeout = '1s'", &["create_timeout"]),
     ("create_forward_headers = 'x-user'", &["create_forward_headers"]),

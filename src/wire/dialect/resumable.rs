@@ -19,7 +19,7 @@ use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::{Refusal, Terminal};
 use crate::engine::error::{ChangeError, TransferError};
 use crate::engine::status::Status;
-use crate::net::{InterimAnswers, RequestBody};
+use crate::net::{InterimAnswers, InterimTo, RequestBody};
 use crate::wire::content_digest::content_digest;
 use crate::wire::cors::preflight_answer;
 use crate::wire::create::Creating;
@@ -159,7 +159,9 @@ impl<'a> Resumable<'a> {
         let facts = FileFacts { length, ..file };
         let status = self.wire.engine.bind(id, facts).await;
         let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
-        self.announce(id, &status, body.interim()).await;
+        if let Some(interim) = self.interim(&body) {
+            self.announce(id, &status, &interim).await;
+        }
         // A creation without bytes that is not the whole file says only what the file is.
         let status = if request.complete || !body.is_end_stream() {
             // Bytes that are there already are read and not stored: a creation that is repeated heals.
@@ -176,14 +178,23 @@ impl<'a> Resumable<'a> {
 
     /// Says where the upload is before its bytes are asked for, so that it can go on where this request breaks. The
     /// upload and what is known of it are stored by then.
-    ///
-    /// Source: the draft, sections on creation and on interop versions: only to who names one that is spoken.
-    async fn announce(&self, id: TicketId, status: &Status, interim: Option<InterimAnswers>) {
-        let Some(interim) = interim.filter(|_| self.version.is_named()) else { return };
+    async fn announce(&self, id: TicketId, status: &Status, interim: &InterimAnswers) {
         let mut headers = HeaderMap::new();
         self.add_location(id, &mut headers);
         self.add_limits(Some(status), &mut headers);
         interim.send("104 Upload Resumption Supported", &headers).await;
+    }
+
+    /// What sends it, where it may be sent. Source: the draft, section on interop versions: only to who names one that is
+    /// spoken.
+    fn interim(&self, body: &RequestBody) -> Option<InterimAnswers> {
+        let wanted = self.version.is_named()
+            && match self.exchange.options.resumable_104 {
+                InterimTo::Direct => body.is_over_tls() && !self.exchange.is_proxied(),
+                InterimTo::Always => true,
+                InterimTo::Never => false,
+            };
+        body.interim().filter(|_| wanted)
     }
 
     fn add_location(&self, id: TicketId, headers: &mut HeaderMap) {

@@ -7,6 +7,7 @@ use crate::client::{Ask, Conn};
 use crate::content::content;
 use crate::server::{Running, Upload};
 use crate::tls::{Authority, Http2, certify, connect, files};
+use incoming::net::InterimTo;
 
 fn version(ask: Ask, number: &str) -> Ask {
     ask.header("Upload-Draft-Interop-Version", number)
@@ -20,6 +21,11 @@ fn create(upload: &Upload<'_>, file: &[u8]) -> Ask {
 fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let found = headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value.as_str())
+}
+
+/// A server behind a proxy that passes on what it is not asked for.
+async fn announcing() -> Running {
+    Running::start_with(|settings| settings.resumable_104 = InterimTo::Always).await
 }
 
 /// A server with a certificate of `authority`.
@@ -68,7 +74,7 @@ async fn breaks_and_goes_on(server: &Running, mut conn: Conn, backend: &Backend,
 async fn issue_15_an_upload_that_broke_goes_on_at_the_url_of_its_104() {
     let backend = Backend::start().await;
     for expects in [false, true] {
-        let server = Running::start().await;
+        let server = announcing().await;
         let conn = Conn::open(&server.public).await;
         breaks_and_goes_on(&server, conn, &backend, expects).await;
     }
@@ -88,6 +94,53 @@ async fn issue_15_104_over_tls() {
     let upload = server.ticket(&backend).await;
     let http2 = Http2::open(&server.public, authority.client(&["h2"], None)).await;
     stands(&http2.ask(&create(&upload, &file)).await.expect(200), 100_000, "?1");
+}
+
+/// nginx takes a 104 for the answer: uploads of HTTP/2 clients fail then ("PROTOCOL_ERROR"), which go well without one.
+#[tokio::test]
+async fn issue_15_a_proxy_that_does_not_know_104_is_sent_none() {
+    let (backend, authority) = (Backend::start().await, Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let server = secure(&authority, folder.path(), true).await;
+    let check = async |headers: &[(&str, &str)], interim: &[u16]| {
+        let upload = server.ticket(&backend).await;
+        let request = create(&upload, b"abc");
+        let request = headers.iter().fold(request, |ask, (name, value)| ask.header(name, value));
+        let stream = connect(&server.public, authority.client(&["http/1.1"], None)).await.unwrap();
+        let reply = Conn::over(stream).ask(&request).await.unwrap().expect(200);
+        assert_eq!(reply.interim, interim, "{headers:?}");
+    };
+    check(&[], &[104]).await;
+    check(&[("Via", "1.1 proxy")], &[]).await;
+    check(&[("X-Forwarded-For", "192.0.2.1")], &[]).await;
+    check(&[("Forwarded", "for=192.0.2.1")], &[]).await;
+    let sends = async |when: InterimTo, tls: bool, trusted: bool| {
+        let server = Running::start_with(|settings| {
+            settings.resumable_104 = when;
+            settings.trusted_proxies =
+                if trusted { vec!["127.0.0.0/8".parse().unwrap()] } else { Vec::new() };
+            if tls {
+                certify(settings, files(folder.path()));
+            }
+        })
+        .await;
+        let upload = server.ticket(&backend).await;
+        let request = create(&upload, b"abc");
+        let reply = match tls {
+            true => {
+                let client = authority.client(&["http/1.1"], None);
+                let stream = connect(&server.public, client).await.unwrap();
+                Conn::over(stream).ask(&request).await.unwrap()
+            }
+            false => server.front(&request).await,
+        };
+        reply.expect(200).interim == [104]
+    };
+    // Plain HTTP is what proxies speak; clients of the internet come by TLS.
+    assert!(!sends(InterimTo::Direct, false, false).await);
+    assert!(!sends(InterimTo::Direct, true, true).await);
+    assert!(sends(InterimTo::Always, false, true).await);
+    assert!(!sends(InterimTo::Never, true, false).await);
 }
 
 /// iOS names both protocols and uses what the server picks: with HTTP/2 there is no 104, and no upload goes on.
@@ -112,7 +165,7 @@ async fn issue_15_a_listener_that_offers_http_1_1_alone() {
 #[tokio::test]
 async fn issue_15_one_104_and_before_100_continue() {
     let backend = Backend::start().await;
-    let server = Running::start().await;
+    let server = announcing().await;
     let file = content(93, 5 << 20);
     let check = async |request: Ask, interim: &[u16]| {
         let reply = server.front(&request).await;
@@ -144,7 +197,7 @@ async fn issue_15_one_104_and_before_100_continue() {
 #[tokio::test]
 async fn issue_15_104_of_pipelined_creations() {
     let backend = Backend::start().await;
-    let server = Running::start().await;
+    let server = announcing().await;
     let (first, second) = (server.ticket(&backend).await, server.ticket(&backend).await);
     let mut sent = Vec::new();
     for upload in [&first, &second] {
@@ -166,7 +219,7 @@ async fn issue_15_104_of_pipelined_creations() {
 #[tokio::test]
 async fn issue_15_no_104_for_http_1_0() {
     let backend = Backend::start().await;
-    let server = Running::start().await;
+    let server = announcing().await;
     let upload = server.ticket(&backend).await;
     let head = String::from_utf8(create(&upload, b"abc").head()).unwrap();
     let mut conn = Conn::open(&server.public).await;
@@ -181,7 +234,11 @@ async fn issue_15_no_104_for_http_1_0() {
 #[tokio::test]
 async fn issue_15_the_versions_are_a_setting() {
     let backend = Backend::start().await;
-    let server = Running::start_with(|settings| settings.resumable_versions = vec![6]).await;
+    let server = Running::start_with(|settings| {
+        settings.resumable_versions = vec![6];
+        settings.resumable_104 = InterimTo::Always;
+    })
+    .await;
     let upload = server.ticket(&backend).await;
     let other = version(complete(ask("POST", &upload), true).body("abc"), "8");
     let reply = server.front(&other).await.expect(200);
