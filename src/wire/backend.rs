@@ -10,6 +10,7 @@ use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::{Answer, Exchange, Options, Wire, upload_metadata};
 use crate::core::callback::CallbackUrl;
+use crate::core::command::FileFacts;
 use crate::core::event::{DigestRequest, Notice, Removal, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::name;
@@ -158,7 +159,12 @@ impl Wire {
         form: Form,
     ) -> Result<Answer, Problem> {
         let request = new_upload_request(params)?;
+        let length = request.length.filter(|&length| length == 0);
         let (id, expires) = self.engine.new_upload(request).await?;
+        if length.is_some() {
+            // Every byte is there, and a tus client whose upload this becomes sends nothing more.
+            self.engine.bind(id, FileFacts { length, ..FileFacts::default() }).await?;
+        }
         Ok(match form {
             Form::Text => text_answer(id.to_string()),
             Form::Json => json_answer(&TicketBody {
