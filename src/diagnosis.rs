@@ -5,6 +5,7 @@
 //! finding, and what the server allows for by its own settings is none either.
 
 mod config_fix;
+mod interim;
 pub mod observed;
 
 pub use config_fix::ConfigFix;
@@ -40,6 +41,7 @@ impl Findings {
         requests(seen, &mut found);
         bodies(seen, &mut found);
         answers(seen, &mut found);
+        interim::interim(seen, &mut found);
         parties(seen, &mut found);
         Self { findings: found }
     }

@@ -5,7 +5,7 @@ use super::*;
 
 /// A path as it should be, with everything looked at.
 fn healthy() -> Observed {
-    let limits = Limits { chunk_size: 8 << 20, max_chunk_size: None };
+    let limits = Limits { chunk_size: 8 << 20, ..Limits::default() };
     Observed {
         proxy: Some(Proxy::Nginx),
         proxied: Some(true),

@@ -20,7 +20,7 @@ use super::{Answer, Exchange};
 use crate::core::limits::SharedLimit;
 use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming};
 use crate::engine::Engine;
-use crate::net::{PeerDisconnect, RequestBody};
+use crate::net::{InterimTo, PeerDisconnect, RequestBody};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -62,6 +62,8 @@ pub(super) struct ProbeParams {
     pub(super) wait: Duration,
     /// Answer as this problem, before the body is read.
     refuse: Option<Code>,
+    /// Send an interim answer before the answer, where the protocol has such.
+    interim: bool,
     /// What the client believes to be its own address and port.
     pub(super) caller: Option<SocketAddr>,
 }
@@ -119,6 +121,10 @@ impl Doctor {
         if let Some(code) = params.refuse {
             return Err(Problem::new(code, "refused, as requested"));
         }
+        let interim = body.interim().filter(|_| params.interim);
+        if let Some(interim) = &interim {
+            interim.send("104 Upload Resumption Supported", &HeaderMap::from_iter([MARK])).await;
+        }
         let body = read(body, began).await?;
         drop(slot);
         if !params.wait.is_zero() {
@@ -143,7 +149,9 @@ impl Doctor {
             headers: repeated(&head.headers),
             body,
             sent: texts(&said),
+            interim_sent: interim.is_some(),
             limits: Limits {
+                interim_always: options.resumable_104 == InterimTo::Always,
                 chunk_size: options.chunk_size,
                 max_chunk_size: self.engine.options().limits.max_chunk_bytes,
             },
@@ -228,6 +236,7 @@ pub(super) fn probe_params(head: &Parts) -> Result<ProbeParams, Problem> {
                 let words = "unknown-upload, length-changed or too-large";
                 params.refuse = Some(code.ok_or_else(|| bad(words))?.1);
             }
+            "interim" => params.interim = value == "1",
             "caller" => params.caller = Some(value.parse().map_err(|_| bad("IP:PORT"))?),
             _ => {}
         }
@@ -328,9 +337,10 @@ mod tests {
             probe: 7,
             wait: Duration::from_millis(1500),
             refuse: Some(Code::LengthChanged),
+            interim: true,
             caller: Some("[::1]:9".parse().unwrap()),
         };
-        let query = "probe=7&wait=1.5&refuse=length-changed&caller=%5B::1%5D:9&new=1";
+        let query = "probe=7&wait=1.5&refuse=length-changed&interim=1&caller=%5B::1%5D:9&new=1";
         assert_eq!(read(query), Some(expected));
         for bad in ["probe=-1", "refuse=unavailable", "refuse=503", "caller=a"] {
             assert_eq!(read(bad), None, "{bad}");

@@ -46,6 +46,26 @@ async fn tells_what_arrived() {
 }
 
 #[tokio::test]
+async fn sends_an_interim_answer_where_it_is_asked_to() {
+    let server = Running::start().await;
+    let check = async |query: &str, interim: &[u16]| {
+        let reply =
+            server.front(&ask("PUT", query).header("Expect", "100-continue").body("x")).await;
+        assert_eq!(reply.interim, interim, "{query}");
+        let told = reply.expect(200).json();
+        assert_eq!(told["interim_sent"], interim.contains(&104));
+        assert_eq!(told["limits"]["interim_always"], false);
+    };
+    check("?interim=1", &[104, 100]).await;
+    check("?interim=0", &[100]).await;
+    check("", &[100]).await;
+    let mut conn = Conn::open(&server.public).await;
+    conn.send(format!("GET {DOCTOR}?interim=1 HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let reply = conn.reply("GET").await.unwrap().expect(200);
+    assert_eq!((&*reply.interim, &reply.json()["interim_sent"]), (&[][..], &json!(false)));
+}
+
+#[tokio::test]
 async fn whom_it_takes_for_whom() {
     let server = Running::start_with(|settings| {
         settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];

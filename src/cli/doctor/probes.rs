@@ -10,7 +10,7 @@ use sha2::Digest as _;
 use super::super::terminal;
 use super::body::{Step, Steps};
 use super::probe_client::{Ask, NoReply, ProbeClient, Reply, outcome};
-use super::sizes;
+use super::{interim, sizes};
 use crate::client::{CallError, Endpoint};
 use crate::diagnosis::observed::{
     Arrived, MethodTried, Naming, Observed, Paced, ProbeOutcome, Proxy, RefusalTried, Silence,
@@ -114,6 +114,8 @@ impl Examination {
             seen.request_headers_lost = self.request_headers().await;
             self.refusals(&mut seen).await;
             seen.exposed = self.exposed(&seen).await;
+            let http2 = seen.http2 == Some(true);
+            seen.interim = Some(interim::tried(&self.client, &self.doctor(""), http2).await);
             (self.tell)("how bodies are passed on");
             if taken(&seen, "PUT") {
                 seen.paced = self.paced().await;
