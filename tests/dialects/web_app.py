@@ -25,7 +25,7 @@ class WebApp:
 
     def __init__(self, directory, *flags):
         self.backend = Backend()
-        self.port, self.creations, self.headers = free_port(), [], []
+        self.port, self.creations, self.headers, self.last = free_port(), [], [], None
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = Server(directory, *flags, "--create-url", f"{self.url}/create")
         self.front = f"http://127.0.0.1:{self.server.port}/incoming/frontend"
@@ -91,7 +91,9 @@ class WebApp:
             "Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"})
         if status != 200:
             raise RuntimeError(f"no ticket: {status} {text}")
-        return json.loads(text)
+        made = json.loads(text)
+        self.last = made["id"]
+        return made
 
     def answer(self, path, form, headers):
         """Status, text or JSON, and headers of the answer to a request."""
@@ -114,6 +116,10 @@ class WebApp:
             case "taken" | "cancelled":
                 state = "yes" if what == "cancelled" else "no"
                 return 200, until(f"{about} is {what}", lambda: self.call(about, state), 30)
+            case "last":
+                return 200, self.last
+            case "cancel_last":
+                return self.server.back("POST", f"/incoming/backend/cancel_upload?id={self.last}")[0], "cancelled"
             case "outage":
                 self.server.kill()
                 self.server.start()

@@ -41,6 +41,7 @@ mod listeners;
 mod logs;
 mod long_poll;
 mod meaning;
+mod mixed;
 mod observed;
 mod old_storage;
 mod pages;
