@@ -18,11 +18,13 @@ export async function blocks(page, language = 'js') {
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(([, code]) => code);
 }
 
-/** Script and style of a page with this code. */
-async function bundle(code) {
+/** Script and style of a page with this code, and with this version of tus-js-client instead of Uppy's own. */
+async function bundle(code, version) {
   const { outputFiles } = await build({
     stdin: { contents: code, resolveDir: HERE },
+    absWorkingDir: HERE,
     bundle: true,
+    alias: version ? { 'tus-js-client': version } : {},
     format: 'esm',
     outdir: HERE,
     write: false,
@@ -40,7 +42,8 @@ const [INPUT] = await blocks('tus-js-client.md', 'html');
 const PAGES = {
   route: await bundle(`${ROUTE}\nwindow.uppy = uppy;`),
   tickets: await bundle(`${ROUTE}\n${TICKETS}\nwindow.uppy = uppy;`),
-  tus: await bundle(TUS),
+  tus4: await bundle(TUS, 'tus4'),
+  tus5: await bundle(TUS, 'tus5'),
 };
 
 /** Answers a request of a page for a new upload: with `Location`, or as JSON. */
