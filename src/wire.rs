@@ -170,10 +170,9 @@ impl Exchange {
     /// Whether a proxy brings the request, as far as one says so.
     fn is_proxied(&self) -> bool {
         let trusted = &self.options.access.trusted_proxies;
-        let named = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
         self.caller.address.is_none_or(|address| forwarded::contains(trusted, address))
             || self.caller.on_unix_socket()
-            || named.iter().any(|name| self.head.headers.contains_key(name))
+            || PROXY_HEADERS.iter().any(|name| self.head.headers.contains_key(name))
     }
 
     /// Who the client is, as far as those know who are believed.
@@ -342,6 +341,15 @@ impl hyper::service::Service<Request<RequestBody>> for Service {
     }
 }
 
+/// What proxies add to requests.
+const PROXY_HEADERS: [HeaderName; 6] = [
+    VIA,
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
 /// Memory for small bodies of one surface, in bytes: a thousand of the largest that uploads have, 32 of the largest of
 /// backends.
 const BODY_MEMORY_BYTES: usize = 8 << 20;

@@ -159,7 +159,7 @@ settings! {
         reload resumable_versions: Vec<u8> = count::<u8, 3, 10>(), "3, 4, 5, 6, 7, 8, 9, 10";
         // nginx takes a 104 for the answer, and uploads of HTTP/2 clients fail.
         /// When creations of resumable uploads get 104, with which iOS can resume: "direct" over the server's own TLS,
-        /// unless a proxy is named by Via, Forwarded, X-Forwarded-For or --trusted-proxies; "always", if all proxies in
+        /// unless Via, Forwarded, X-Forwarded-*, X-Real-IP or --trusted-proxies tell of a proxy; "always", if all proxies in
         /// front pass it on (`incoming doctor` tells); "never"
         reload resumable_104: InterimTo = INTERIM_TO, "direct";
         /// The web app's URL that is asked for a ticket when a tus or resumable client creates an upload

@@ -114,6 +114,7 @@ async fn issue_15_a_proxy_that_does_not_know_104_is_sent_none() {
     check(&[("Via", "1.1 proxy")], &[]).await;
     check(&[("X-Forwarded-For", "192.0.2.1")], &[]).await;
     check(&[("Forwarded", "for=192.0.2.1")], &[]).await;
+    check(&[("X-Real-IP", "192.0.2.1")], &[]).await;
     let sends = async |when: InterimTo, tls: bool, trusted: bool| {
         let server = Running::start_with(|settings| {
             settings.resumable_104 = when;
