@@ -25,8 +25,9 @@ async function create({ headers }, answer) {
   const body = new URLSearchParams({
     signalFinishURL: `http://localhost:${PORT}/handover`, backendSecret: SECRET, metadata: owner,
     length: headers['upload-length'] ?? '', uploadMetadata: headers['upload-metadata'] ?? '',
+    uploadConcat: headers['upload-concat'] ?? '',
   });
-  const options = { method: 'POST', body, headers: { Accept: 'application/json' }, signal: AbortSignal.timeout(10_000) };
+  const options = { method: 'POST', body, headers: { Accept: 'application/json' }, signal: AbortSignal.timeout(600_000) }; // a file of parts is copied first
   const made = await fetch(`${BACKEND}/new_upload`, options).catch(() => ({ status: 503 }));
   if (made.status === 200) return answer.writeHead(201, { Location: (await made.json()).tus_url }).end();
   if (made.status === 400 || made.status === 413) return answer.writeHead(made.status).end(); // the client should not try again

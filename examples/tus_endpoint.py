@@ -20,10 +20,11 @@ def create(headers):
         return 401, {}
     asked = urllib.parse.urlencode({
         "signalFinishURL": f"http://localhost:{PORT}/handover", "backendSecret": SECRET, "metadata": owner,
-        "length": headers.get("Upload-Length", ""), "uploadMetadata": headers.get("Upload-Metadata", "")})
+        "length": headers.get("Upload-Length", ""), "uploadMetadata": headers.get("Upload-Metadata", ""),
+        "uploadConcat": headers.get("Upload-Concat", "")})
     request = urllib.request.Request(BACKEND + "/new_upload", asked.encode(), {"Accept": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:  # a file of parts is copied first
             return 201, {"Location": json.load(answer)["tus_url"]}
     except urllib.error.HTTPError as error:
         if error.code in (400, 413):

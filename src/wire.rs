@@ -26,6 +26,7 @@ pub mod reply;
 pub mod route;
 mod trace;
 mod unsupported;
+mod upload_concat;
 mod upload_metadata;
 
 use crate::core::time::ms;

@@ -84,7 +84,12 @@ impl Engine {
                     more += extents.bytes();
                     length = length.or(*given);
                 }
-                Op::Change(_) | Op::Publish | Op::Upkeep | Op::Expire | Op::Forget => {
+                Op::Change(_)
+                | Op::Publish
+                | Op::Take(..)
+                | Op::Upkeep
+                | Op::Expire
+                | Op::Forget => {
                     return Weight::Syncs;
                 }
             }

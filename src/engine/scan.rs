@@ -11,6 +11,7 @@ use super::registry::report_damage;
 use super::transfer::Detached;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
+use crate::core::upload::Role;
 use crate::storage::journal::{Inventory, LoadError, ResyncNeed};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -230,7 +231,8 @@ impl Engine {
         };
         report_damage(id, &loaded);
         let upload = loaded.upload.clone();
-        let in_memory = upload.awaits_publish() || loaded.log.has_unflushed();
+        let in_memory =
+            upload.awaits_publish() || upload.awaits_join() || loaded.log.has_unflushed();
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload).await;
         // A journal that is much too large is replaced now, so that the next load has less to read.
@@ -246,13 +248,17 @@ impl Engine {
             // In memory it gets to its place, or is synced.
             self.adopt(id, loaded);
         } else {
-            self.register(id, &upload);
+            let _ = self.register(id, &upload);
             if loaded.resync_need == ResyncNeed::Times {
                 self.scan.lock().uncounted.push(id);
             }
         }
         if leaves_bytes {
             self.clean_up(id, &upload).await;
+        }
+        drop(exclusive);
+        if let (Role::Final { parts }, true) = (upload.role(), upload.is_published()) {
+            self.release_parts(id, parts).await;
         }
         Ok(())
     }

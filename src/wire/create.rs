@@ -82,6 +82,8 @@ pub(super) struct Creating {
     pub(super) media_type: Option<String>,
     /// The header `Upload-Metadata` as it came.
     pub(super) client_metadata: Option<String>,
+    /// The header `Upload-Concat` as it came.
+    pub(super) concat: Option<String>,
 }
 
 /// Slots for calls about creations.
@@ -107,10 +109,7 @@ impl Wire {
         exchange: &Exchange,
         creating: &Creating,
     ) -> Result<TicketId, Problem> {
-        let Some(creation) = &exchange.options.creation else {
-            let detail = "uploads are not created here; use the URL of a ticket as endpoint";
-            return Err(Problem::new(Code::UnknownUpload, detail));
-        };
+        let creation = self.check_creates(exchange)?;
         let slot = Arc::clone(&self.creations.0).try_acquire_owned().map_err(|_| busy())?;
         let form = form(exchange, creating, creation.secret.as_deref());
         let headers = headers(&exchange.head.headers, &creation.forward_headers);
@@ -123,6 +122,17 @@ impl Wire {
             400..=499 => Err(refusal(&answer)),
             status => Err(nonsense(&format_args!("status {status}"))),
         }
+    }
+
+    /// Errors: there is nobody to ask for tickets.
+    pub(super) fn check_creates<'e>(
+        &self,
+        exchange: &'e Exchange,
+    ) -> Result<&'e Creation, Problem> {
+        exchange.options.creation.as_ref().ok_or_else(|| {
+            let detail = "uploads are not created here; use the URL of a ticket as endpoint";
+            Problem::new(Code::UnknownUpload, detail)
+        })
     }
 
     /// The ticket that an answer names or describes.
@@ -164,6 +174,7 @@ fn form(exchange: &Exchange, creating: &Creating, secret: Option<&str>) -> Strin
         .append_pair("name", &text(&creating.name))
         .append_pair("type", &text(&creating.media_type))
         .append_pair("uploadMetadata", &text(&creating.client_metadata))
+        .append_pair("uploadConcat", &text(&creating.concat))
         .append_pair("origin", origin.unwrap_or_default())
         .append_pair("client", &client)
         .extend_pairs(secret.map(|secret| ("createSecret", secret)))

@@ -6,8 +6,8 @@ use super::reply::{describe, digest_value, shown};
 use crate::core::refusal::Refusal;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::error::{
-    ChangeError, ClientFault, Fault, Full as NoSlot, LookupError, SmallCallError, TicketError,
-    TransferError,
+    ChangeError, ClientFault, Fault, Full as NoSlot, JoinError, LookupError, SmallCallError,
+    TicketError, TransferError,
 };
 use bytes::Bytes;
 use http_body_util::Full;
@@ -208,6 +208,19 @@ impl From<TicketError> for Problem {
     }
 }
 
+impl From<JoinError> for Problem {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::NoParts
+            | JoinError::TooManyParts { .. }
+            | JoinError::Repeated { .. }
+            | JoinError::Part(_) => Self::bad_request(format!("Upload-Concat: {error}")),
+            JoinError::Change(error) => error.into(),
+            JoinError::Draining => draining(),
+        }
+    }
+}
+
 impl From<TransferError> for Problem {
     fn from(error: TransferError) -> Self {
         match error {
@@ -290,9 +303,13 @@ impl From<Refusal> for Problem {
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
             Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
-            Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
-                Code::WrongState
-            }
+            Refusal::TooLateToCancel
+            | Refusal::NothingToFinish
+            | Refusal::NothingToRetry
+            | Refusal::MadeOfParts
+            | Refusal::InUse
+            | Refusal::PartTaken => Code::WrongState,
+            Refusal::NotPartial | Refusal::PartUnfinished { .. } => Code::BadRequest,
             Refusal::WrongSecret => Code::Forbidden,
         };
         Self::new(code, refusal.to_string())

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "campaig
 from rig import Backend, Server, free_port, until  # noqa: E402
 
 # What the hook is told of the last creation.
-CREATION = ["dialect", "length", "name", "type", "uploadMetadata", "origin", "client"]
+CREATION = ["dialect", "length", "name", "type", "uploadMetadata", "uploadConcat", "origin", "client"]
 
 
 class WebApp:
@@ -107,7 +107,8 @@ class WebApp:
                 return 200, self.ticket()["id"]
             case "uploads":
                 ticket = self.ticket(length=headers.get("Upload-Length", ""),
-                                     uploadMetadata=headers.get("Upload-Metadata", ""))
+                                     uploadMetadata=headers.get("Upload-Metadata", ""),
+                                     uploadConcat=headers.get("Upload-Concat", ""))
                 return 201, "", {"Location": ticket["tus_url"], "Tus-Resumable": "1.0.0"}
             case "ticket":
                 return 200, self.ticket(**form)

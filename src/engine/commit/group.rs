@@ -6,13 +6,15 @@
 
 use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
+use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
+use crate::core::time::Stamp;
 use crate::core::upload::Upload;
 use crate::engine::Engine;
 use crate::engine::error::{ChangeError, LookupError};
 use crate::engine::handle::UploadHandle;
-use crate::engine::handle::{Op, Queued};
+use crate::engine::handle::{Join, Op, Queued};
 use crate::engine::options::Options;
 use crate::storage::journal::{Append, Appended, Claims, Read, Version};
 use std::sync::Arc;
@@ -76,6 +78,10 @@ impl<'a> GroupCommit<'a> {
         let mut answers = Vec::new();
         for queued in queued {
             let decided = match &queued.op {
+                Op::Take(join, void) => self.take(&staged, join, *void, now),
+                Op::Change(Command::Cancel { .. }) if self.handle.lock().joining.is_some() => {
+                    Err(Refusal::PartTaken)
+                }
                 Op::Change(command) => staged.decide(command, now, &self.options.limits),
                 Op::Expire => match self.engine.expiry(self.handle, &staged) {
                     Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
@@ -150,10 +156,29 @@ impl<'a> GroupCommit<'a> {
         Ok(())
     }
 
+    /// Keeps a partial upload for a join, in memory and in the records.
+    fn take(
+        &self,
+        upload: &Upload,
+        join: &Arc<Join>,
+        void: Option<TicketId>,
+        now: Stamp,
+    ) -> Result<Vec<Event>, Refusal> {
+        let take = Command::Take { into: join.into, void };
+        let events = upload.decide(&take, now, &self.options.limits)?;
+        let mut state = self.handle.lock();
+        if state.joining.as_ref().is_some_and(|other| !Arc::ptr_eq(other, join)) {
+            return Err(Refusal::PartTaken);
+        }
+        state.joining = Some(Arc::clone(join));
+        Ok(events)
+    }
+
     async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
-        let claims_durable = queued.iter().any(|queued| {
-            let Op::Change(Command::Store { durability, .. }) = &queued.op else { return false };
-            *durability == Durability::Durable
+        let claims_durable = queued.iter().any(|queued| match &queued.op {
+            Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
+            Op::Change(Command::Join) | Op::Take(..) => true,
+            _ => false,
         });
         if claims_durable { self.sync_part().await } else { Ok(()) }
     }
@@ -168,7 +193,9 @@ impl<'a> GroupCommit<'a> {
     /// everything that somebody is told of.
     fn needs_sync(&self, event: &Event) -> bool {
         match event {
-            Event::Stored { .. } | Event::Bound { .. } => self.options.ack == Durability::Durable,
+            Event::Stored { .. } | Event::Bound { .. } | Event::Partial { .. } => {
+                self.options.ack == Durability::Durable
+            }
             Event::CallEnded { .. } | Event::NoticeEnded { .. } => false,
             Event::Created(_)
             | Event::Published { .. }
@@ -177,7 +204,10 @@ impl<'a> GroupCommit<'a> {
             | Event::Finished { .. }
             | Event::Failed { .. }
             | Event::RetryAsked { .. }
-            | Event::Cancelled { .. } => true,
+            | Event::Cancelled { .. }
+            | Event::Final { .. }
+            | Event::Taken { .. }
+            | Event::Joined { .. } => true,
         }
     }
 

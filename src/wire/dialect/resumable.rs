@@ -151,6 +151,7 @@ impl<'a> Resumable<'a> {
                     name: file.name.clone(),
                     media_type: file.media_type.clone(),
                     client_metadata: file.client_metadata.clone(),
+                    concat: None,
                 };
                 self.wire.create(self.exchange, &creating).await.map_err(bare)?
             }

@@ -5,6 +5,7 @@ use crate::core::limits::MAX_FILE_BYTES;
 use crate::wire::header::once;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::shown;
+use crate::wire::upload_concat::{self, UploadConcat};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::Method;
@@ -106,14 +107,22 @@ pub(in crate::wire) fn metadata(headers: &HeaderMap) -> Result<Option<&str>, Pro
     once(headers, "Upload-Metadata")
 }
 
-/// Uploads that are made of others are not taken; a client that sends a file in parallel parts has to know at the first.
-pub(super) fn check_concat(headers: &HeaderMap) -> Result<(), Problem> {
-    if !headers.contains_key("upload-concat") {
-        return Ok(());
+/// What a creation says of its part in a file, and its words.
+pub(super) fn concat(headers: &HeaderMap) -> Result<Option<(UploadConcat, &str)>, Problem> {
+    let Some(text) = once(headers, "Upload-Concat")? else { return Ok(None) };
+    Ok(Some((upload_concat::read(text)?, text)))
+}
+
+/// The parts tell the length of a final upload, and have its bytes. Source: tus 1.0, concatenation.
+pub(super) fn check_final(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = ["Upload-Length", "Upload-Defer-Length"];
+    match given.into_iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => {
+            let detail = format!("header {name}: a final upload is as long as its partial uploads");
+            Err(Problem::bad_request(detail))
+        }
+        None => Ok(()),
     }
-    Err(Problem::bad_request(
-        "header Upload-Concat: this server does not concatenate; set parallelUploads to 1",
-    ))
 }
 
 /// The digest that a body promises.
