@@ -27,7 +27,8 @@ async function create({ headers }, answer) {
     length: headers['upload-length'] ?? '', uploadMetadata: headers['upload-metadata'] ?? '',
     uploadConcat: headers['upload-concat'] ?? '',
   });
-  const options = { method: 'POST', body, headers: { Accept: 'application/json' }, signal: AbortSignal.timeout(600_000) }; // a file of parts is copied first
+  const signal = AbortSignal.timeout(600_000); // a file of parts is copied first
+  const options = { method: 'POST', body, headers: { Accept: 'application/json' }, signal };
   const made = await fetch(`${BACKEND}/new_upload`, options).catch(() => ({ status: 503 }));
   if (made.status === 200) return answer.writeHead(201, { Location: (await made.json()).tus_url }).end();
   if (made.status === 400 || made.status === 413) return answer.writeHead(made.status).end(); // the client should not try again

@@ -71,9 +71,9 @@ class WebApp:
         self.assertEqual(len(found()), 1)
         return path
 
-    def run_block(self, page, language, nth, command):
+    def run_block(self, page, language, nth, command, change=lambda text: text):
         """Runs a block in the folder; what it printed."""
-        text = blocks(page, language)[nth]
+        text = change(blocks(page, language)[nth])
         self.assertIn(ROUTE, text)
         script = self.work / f"block.{'mjs' if language == 'js' else 'py'}"
         script.write_text(text.replace(ROUTE, self.route))
@@ -102,6 +102,13 @@ class WebApp:
                 self.run_block("tus-js-client.md", "js", 1, ["node"])
                 self.arrived(content).unlink()
         self.assertEqual(len(blocks("tus-js-client.md", "js")), 2)
+
+    def test_parts_in_parallel(self):
+        (self.work / "node_modules").symlink_to(HERE / "node_modules")
+        content = self.content(8 * MIB + 3)
+        parts = lambda text: text.replace("metadata:", "parallelUploads: 4, metadata:", 1)
+        self.run_block("tus-js-client.md", "js", 1, ["node"], parts)
+        self.arrived(content)
 
     def test_an_unfinished_upload_goes_on(self):
         content = self.content(3 * MIB)

@@ -52,6 +52,7 @@ async function create(app, origin, request, answer, as_ticket) {
     signalFinishURL: `http://127.0.0.1:${app.port}/handover`,
     length: request.headers['upload-length'] ?? '',
     uploadMetadata: request.headers['upload-metadata'] ?? '',
+    uploadConcat: request.headers['upload-concat'] ?? '',
   });
   const made = await fetch(`http://127.0.0.1:${app.backendPort}/incoming/backend/new_upload`, {
     method: 'POST', body, headers: { Accept: 'application/json' },
