@@ -229,8 +229,9 @@ test('parts in parallel: given up, and gone', async (tus) => {
   });
   assert.equal(gone.length, 3);
   for (const url of gone) {
-    const after = await fetch(url, { method: 'HEAD', headers: { 'Tus-Resumable': '1.0.0' } });
-    assert.equal(after.status, 404);
+    // Version 4 does not wait for the requests that remove them; the deadline of the test ends this.
+    const status = async () => (await fetch(url, { method: 'HEAD', headers: { 'Tus-Resumable': '1.0.0' } })).status;
+    while ((await status()) !== 404) await new Promise((done) => setTimeout(done, 20));
   }
 });
 
