@@ -142,7 +142,7 @@ impl Wire {
         let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) else {
             // The answer of `new_upload`, as it came or as a JSON text.
             let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            return TicketId::parse(bare.unwrap_or(text)).map_err(|_| nonsense(&shown(text)));
+            return TicketId::parse(bare.unwrap_or(text)).map_err(|_| nonsense(&beginning(text)));
         };
         if let Some(id) = object.get("id") {
             let id = id.as_str().and_then(|id| TicketId::parse(id).ok());
@@ -237,6 +237,12 @@ fn busy() -> Problem {
 
 fn unavailable(detail: &str) -> Problem {
     Problem::new(Code::Unavailable, detail)
+}
+
+/// A text of the web app for the log, which shows no more of an id: one with something behind it is a usual mistake.
+fn beginning(text: &str) -> String {
+    let chars: String = text.chars().take(8).collect();
+    format!("{} and so on, {} bytes", shown(&chars), text.len())
 }
 
 /// An answer that is none. What it was is the operator's to know.

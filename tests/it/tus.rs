@@ -203,6 +203,7 @@ async fn appends_that_do_not_fit() {
     }
     check(tus.patch_ask(40, b"x").header("Upload-Length", "39"), 400).await;
     check(tus.patch_ask(40, b"x").header("Upload-Length", "101"), 400).await;
+    check(tus.patch_ask(40, b"x").header("Content-Range", "bytes 50-50/100"), 400).await;
     // Nothing of these counts, and nothing is in the way of the right one.
     tus.patch(40, &file[40..]).await.expect(204);
     tus.is_handed_over(&backend, &file).await;
@@ -295,8 +296,13 @@ async fn issue_15_a_checksum_that_does_not_match_is_460() {
     }
     let both = with(&checksum(&file[..50])).header("Content-Digest", "md5=:AAAA:");
     tus.send(&both).await.expect(400);
+    let digested = |bytes: &[u8]| {
+        let value = BASE64_STANDARD.encode(sha2::Sha256::digest(bytes));
+        tus.patch_ask(0, &file[..50]).header("Content-Digest", &format!("sha-256=:{value}:"))
+    };
+    tus.send(&digested(&file[..49])).await.problem(460, "digest-mismatch", 2);
     assert_eq!(tus.offset().await.header("upload-offset"), Some("0"));
-    tus.send(&with(&checksum(&file[..50]))).await.expect(204);
+    tus.send(&digested(&file[..50])).await.expect(204);
     let sha1 = BASE64_STANDARD.encode(sha1::Sha1::digest(&file[50..75]));
     let ask = tus.patch_ask(50, &file[50..75]).header("Upload-Checksum", &format!("sha1 {sha1}"));
     tus.send(&ask).await.expect(204);

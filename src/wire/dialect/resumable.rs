@@ -26,7 +26,7 @@ use crate::wire::create::Creating;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
-use crate::wire::{Answer, Exchange, Wire};
+use crate::wire::{Answer, Exchange, Wire, unsupported};
 pub(super) use header::names_resumable;
 use header::{Request, Version};
 use hyper::body::Body as _;
@@ -60,6 +60,9 @@ impl<'a> Resumable<'a> {
         let methods = methods(target);
         if !methods.split(", ").any(|known| known == head.method.as_str()) {
             return self.plain_problem(&Problem::method(&head.method, methods));
+        }
+        if let Err(problem) = unsupported::check_no_range(&head.method, &head.headers) {
+            return self.plain_problem(&problem);
         }
         if head.headers.contains_key("tus-resumable") {
             let detail = "header Tus-Resumable: tus uploads are at /incoming/frontend/tus";
@@ -133,12 +136,7 @@ impl<'a> Resumable<'a> {
         let request = Request::creation(headers, self.version).map_err(bare)?;
         let body_length = body_length(&self.exchange.head, &body).map_err(bare)?;
         let digest = content_digest(headers).map_err(bare)?;
-        if request.complete
-            && let (Some(offered), Some(known)) = (body_length, request.length)
-            && offered != known
-        {
-            return Err(bare(Refusal::LengthChanged { known, offered }.into()));
-        }
+        request.check_end(0, body_length).map_err(bare)?;
         let length = request.length.or_else(|| body_length.filter(|_| request.complete));
         let file = header::file(headers).map_err(bare)?;
         let id = match id {
@@ -222,6 +220,7 @@ impl<'a> Resumable<'a> {
             .ok_or_else(|| Problem::bad_request("header Upload-Offset: expected an integer"))?;
         let body_length = body_length(&self.exchange.head, &body)?;
         let digest = content_digest(headers)?;
+        request.check_end(offset, body_length)?;
         let status = living(self.wire.engine.status(id).await?)?;
         // Before it is held against the length: what breaks a limit may be sent again in pieces.
         let limit = self.wire.engine.options().limits.max_chunk_bytes;
@@ -262,7 +261,13 @@ impl<'a> Resumable<'a> {
             self.add_state(&status, answer.headers_mut());
             return Ok(answer);
         }
-        Ok(self.json(id, status).await)
+        let (state, answer) = self.state_object(status);
+        let mut answer = self.wire.hold_status(self.exchange.dialect, id, answer).await;
+        // Of a refusal they would be no news: its client asks again.
+        if answer.status().is_success() {
+            answer.headers_mut().extend(state);
+        }
+        Ok(answer)
     }
 
     /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
@@ -285,7 +290,10 @@ impl<'a> Resumable<'a> {
     /// The answer to a creation or append: the target's own where the upload is complete.
     async fn done(&self, id: TicketId, status: Status, going_on: StatusCode) -> Answer {
         if status.is_complete() {
-            return self.json(id, status).await;
+            let (state, answer) = self.state_object(status);
+            let mut answer = self.wire.hold_outcome(id, answer).await;
+            answer.headers_mut().extend(state);
+            return answer;
         }
         let mut answer = no_content();
         *answer.status_mut() = going_on;
@@ -293,15 +301,12 @@ impl<'a> Resumable<'a> {
         answer
     }
 
-    /// The status object, as the native dialect says it.
-    async fn json(&self, id: TicketId, status: Status) -> Answer {
+    /// The status object, as the native dialect says it, and the headers of its answer.
+    fn state_object(&self, status: Status) -> (HeaderMap, Answer) {
         let mut headers = HeaderMap::new();
         self.add_state(&status, &mut headers);
         let native = Native::new(self.wire, self.exchange);
-        let answer = json_answer(&native.status_body(status));
-        let mut answer = self.wire.hold_outcome(id, answer).await;
-        answer.headers_mut().extend(headers);
-        answer
+        (headers, json_answer(&native.status_body(status)))
     }
 
     fn add_state(&self, status: &Status, headers: &mut HeaderMap) {

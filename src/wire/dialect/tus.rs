@@ -29,7 +29,7 @@ use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
 use crate::wire::upload_concat::{self, UploadConcat};
-use crate::wire::{Answer, Exchange, Wire, upload_metadata};
+use crate::wire::{Answer, Exchange, Wire, unsupported, upload_metadata};
 use header::Version;
 pub(in crate::wire) use header::{names_tus, override_method};
 use hyper::Method;
@@ -144,6 +144,7 @@ impl<'a> Tus<'a> {
     ) -> Result<Answer, (Option<TicketId>, Problem)> {
         let bare = |problem| (None, problem);
         let headers = &self.exchange.head.headers;
+        unsupported::check_no_range(&Method::POST, headers).map_err(bare)?;
         let concat = header::concat(headers).map_err(bare)?;
         let partial = match concat {
             None => None,
@@ -240,6 +241,7 @@ impl<'a> Tus<'a> {
     /// `PATCH`: bytes behind those that are there.
     async fn append(&self, id: TicketId, body: RequestBody) -> Result<Answer, Problem> {
         let headers = &self.exchange.head.headers;
+        unsupported::check_no_range(&Method::PATCH, headers)?;
         let offset = header::upload_offset(headers)?;
         let chunk = self.chunk(offset, &body)?;
         let length = header::upload_length(headers)?;

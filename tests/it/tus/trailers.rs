@@ -75,6 +75,9 @@ async fn where_it_cannot_decide_it_is_refused() {
     // Two promises, and one that has no place.
     let both = announced(&tus, 0).header("Upload-Checksum", &good);
     let trailers = format!("Upload-Checksum: {good}\r\n");
+    let digest = good.replace("sha256 ", "sha-256=:") + ":";
+    let other = announced(&tus, 0).header("Content-Digest", &digest);
+    send(&server, other, &[7; 100], &trailers).await.expect(400);
     send(&server, both, &[7; 100], &trailers).await.expect(400);
     let whole = tus.patch_ask(0, &[7; 100]).header("Trailer", "upload-checksum");
     tus.send(&whole).await.expect(400);

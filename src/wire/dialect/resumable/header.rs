@@ -3,6 +3,7 @@
 
 use crate::core::command::FileFacts;
 use crate::core::name;
+use crate::core::refusal::Refusal;
 use crate::wire::dialect::native::json::short_type;
 use crate::wire::header::once;
 use crate::wire::problem::{Code, Problem};
@@ -119,6 +120,17 @@ impl Request {
             None => return Err(not_said(version)),
         };
         Ok(Self { complete, length: integer(headers, "upload-length") })
+    }
+
+    /// Whether the last bytes of a file end where the request says that the file does. What was cut on the way, with its
+    /// `Content-Length` made to fit, is no file.
+    pub(super) fn check_end(&self, start: u64, body_length: Option<u64>) -> Result<(), Problem> {
+        match (body_length.and_then(|bytes| start.checked_add(bytes)), self.length) {
+            (Some(offered), Some(known)) if self.complete && offered != known => {
+                Err(Refusal::LengthChanged { known, offered }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `Upload-Offset`.

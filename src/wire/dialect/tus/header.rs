@@ -2,6 +2,7 @@
 
 use crate::core::digest::ChunkDigest;
 use crate::core::limits::MAX_FILE_BYTES;
+use crate::wire::content_digest::content_digest;
 use crate::wire::header::once;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::shown;
@@ -125,7 +126,15 @@ pub(super) fn check_final(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The digest that a body promises.
+/// The digest that a body promises, by `Upload-Checksum` or by `Content-Digest`.
+pub(super) fn stated_digest(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Problem> {
+    match checksum(headers)? {
+        Some(digest) => Ok(Some(digest)),
+        None => content_digest(headers),
+    }
+}
+
+/// The digest in `Upload-Checksum`.
 ///
 /// Errors: an algorithm that is not known, or a value that is no base64. One that is too long or too short for its
 /// algorithm is that of no body.

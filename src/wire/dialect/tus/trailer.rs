@@ -29,10 +29,10 @@ pub(super) fn expected(
     length: Option<u64>,
     body: &RequestBody,
 ) -> Result<ExpectedDigest, Problem> {
-    let stated = header::checksum(headers)?;
+    let stated = header::stated_digest(headers)?;
     match (stated, header::announces_trailer(headers)) {
         (stated, false) => Ok(stated.into()),
-        (Some(_), true) => Err(bad("the header has a checksum already; send one of them")),
+        (Some(_), true) => Err(bad("the head has a digest already; send one of them")),
         // RFC 9112, section 6.5: only the chunked coding has one.
         (None, true) if body.protocol() == Protocol::Http1 && length.is_some() => {
             Err(bad("a body with Content-Length has no trailer section; send it chunked"))
