@@ -10,6 +10,7 @@ import { join, resolve } from 'node:path';
 
 const PORT = Number(process.env.PORT ?? 8000);
 const BACKEND = process.env.BACKEND ?? 'http://localhost:4001/incoming/backend'; // only this program calls it
+const TOKEN = process.env.BACKEND_TOKEN; // if the server has a backend_token
 const SECRET = process.env.BACKEND_SECRET;
 const INBOX = resolve('received');
 if (!SECRET) throw new Error('BACKEND_SECRET is not set');
@@ -27,11 +28,14 @@ async function create({ headers }, answer) {
     length: headers['upload-length'] ?? '', uploadMetadata: headers['upload-metadata'] ?? '',
     uploadConcat: headers['upload-concat'] ?? '',
   });
+  const asking = { Accept: 'application/json', ...(TOKEN && { Authorization: `Bearer ${TOKEN}` }) };
   const signal = AbortSignal.timeout(600_000); // a file of parts is copied first
-  const options = { method: 'POST', body, headers: { Accept: 'application/json' }, signal };
-  const made = await fetch(`${BACKEND}/new_upload`, options).catch(() => ({ status: 503 }));
+  const made = await fetch(`${BACKEND}/new_upload`, { method: 'POST', body, headers: asking, signal })
+    .catch((error) => new Response(String(error.cause ?? error), { status: 503 }));
   if (made.status === 200) return answer.writeHead(201, { Location: (await made.json()).tus_url }).end();
-  if (made.status === 400 || made.status === 413) return answer.writeHead(made.status).end(); // the client should not try again
+  const why = await made.text();
+  console.error('new_upload:', made.status, why);
+  if (made.status === 400 || made.status === 413) return answer.writeHead(made.status).end(why); // the client should not try again
   return answer.writeHead(503, { 'Retry-After': '5' }).end(); // clients try again on 5xx
 }
 

@@ -3,10 +3,11 @@
     incoming serve --frontend-url http://localhost:4000/incoming/frontend
     BACKEND_SECRET=... python3 tus_endpoint.py
 """
-import hmac, http.server, json, os, urllib.error, urllib.parse, urllib.request
+import hmac, http.server, json, os, sys, urllib.error, urllib.parse, urllib.request
 
 PORT = int(os.environ.get("PORT", 8000))
 BACKEND = os.environ.get("BACKEND", "http://localhost:4001/incoming/backend")  # only this program calls it
+TOKEN = os.environ.get("BACKEND_TOKEN")  # if the server has a backend_token
 SECRET = os.environ["BACKEND_SECRET"]
 INBOX = os.path.abspath("received")
 
@@ -14,7 +15,7 @@ def user(headers):
     return "somebody"  # check the session here; None refuses
 
 def create(headers):
-    """Status and headers of the answer to the creation of an upload."""
+    """Status, headers and text of the answer to the creation of an upload."""
     owner = user(headers)
     if owner is None:
         return 401, {}
@@ -23,14 +24,18 @@ def create(headers):
         "length": headers.get("Upload-Length", ""), "uploadMetadata": headers.get("Upload-Metadata", ""),
         "uploadConcat": headers.get("Upload-Concat", "")})
     request = urllib.request.Request(BACKEND + "/new_upload", asked.encode(), {"Accept": "application/json"})
+    if TOKEN:
+        request.add_header("Authorization", f"Bearer {TOKEN}")
     try:
         with urllib.request.urlopen(request, timeout=600) as answer:  # a file of parts is copied first
             return 201, {"Location": json.load(answer)["tus_url"]}
     except urllib.error.HTTPError as error:
+        why = error.read()
+        print("new_upload:", error.code, why.decode(), file=sys.stderr)
         if error.code in (400, 413):
-            return error.code, {}  # the client should not try again
-    except OSError:
-        pass
+            return error.code, {}, why  # the client should not try again
+    except OSError as error:
+        print("new_upload:", error, file=sys.stderr)
     return 503, {"Retry-After": "5"}  # clients try again on 5xx
 
 def handover(form):

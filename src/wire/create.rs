@@ -130,7 +130,8 @@ impl Wire {
         exchange: &'e Exchange,
     ) -> Result<&'e Creation, Problem> {
         exchange.options.creation.as_ref().ok_or_else(|| {
-            let detail = "uploads are not created here; use the URL of a ticket as endpoint";
+            let detail = "uploads are not created here: set create_url, or use a route of the web app or the \
+                          tus_url of a ticket as endpoint";
             Problem::new(Code::UnknownUpload, detail)
         })
     }
