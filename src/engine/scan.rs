@@ -235,8 +235,13 @@ impl Engine {
             upload.awaits_publish() || upload.awaits_join() || loaded.log.has_unflushed();
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload).await;
+        let released = match upload.role() {
+            Role::Final { parts } if upload.is_published() => Some(Arc::clone(parts)),
+            Role::Whole | Role::Partial { .. } | Role::Final { .. } => None,
+        };
+        let acts = in_memory || leaves_bytes || released.is_some();
         // A journal that is much too large is replaced now, so that the next load has less to read.
-        if (in_memory || leaves_bytes || loaded.resync_need == ResyncNeed::Now)
+        if (acts || loaded.resync_need == ResyncNeed::Now)
             && let Err(error) = loaded.log.make_durable().await
         {
             return Err(match error.into() {
@@ -257,8 +262,8 @@ impl Engine {
             self.clean_up(id, &upload).await;
         }
         drop(exclusive);
-        if let (Role::Final { parts }, true) = (upload.role(), upload.is_published()) {
-            self.release_parts(id, parts).await;
+        if let Some(parts) = released {
+            self.release_parts(id, &parts).await;
         }
         Ok(())
     }

@@ -229,6 +229,9 @@ impl Engine {
             Phase::Cancelled { .. } => {
                 TransferError::Refused(Refusal::UploadOver(Terminal::Cancelled))
             }
+            Phase::New | Phase::Uploading if state.upload.awaits_join() => {
+                TransferError::Refused(Refusal::MadeOfParts)
+            }
             Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Terminal::Failed)),
             Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
                 self.stats.superseded.inc();

@@ -110,6 +110,14 @@ impl<'a> GroupCommit<'a> {
                 claims = Claims::Durable;
             }
         }
+        let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
+            Op::Take(..) => answer.is_ok(),
+            _ => false,
+        });
+        if taken && self.options.ack == Durability::Written {
+            // Complete and synced before; a power cut must not leave a part of a file without its bytes.
+            claims = Claims::Durable;
+        }
         if events.is_empty() {
             return Ok(Some(answers));
         }
@@ -193,9 +201,7 @@ impl<'a> GroupCommit<'a> {
     /// everything that somebody is told of.
     fn needs_sync(&self, event: &Event) -> bool {
         match event {
-            Event::Stored { .. } | Event::Bound { .. } | Event::Partial { .. } => {
-                self.options.ack == Durability::Durable
-            }
+            Event::Stored { .. } | Event::Bound { .. } => self.options.ack == Durability::Durable,
             Event::CallEnded { .. } | Event::NoticeEnded { .. } => false,
             Event::Created(_)
             | Event::Published { .. }
@@ -205,6 +211,8 @@ impl<'a> GroupCommit<'a> {
             | Event::Failed { .. }
             | Event::RetryAsked { .. }
             | Event::Cancelled { .. }
+            // Without it a part that a power cut has left would be handed over as a file.
+            | Event::Partial { .. }
             | Event::Final { .. }
             | Event::Taken { .. }
             | Event::Joined { .. } => true,

@@ -270,6 +270,45 @@ async fn a_power_cut_at_any_step_loses_nothing() {
     survives_a_death_at_every_step(Durability::Durable, true).await;
 }
 
+/// With `ack = written`: what a power cut leaves of a part is a part, and one that was taken has its bytes.
+#[tokio::test]
+async fn a_power_cut_leaves_parts_what_they_are() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Written);
+    let ids = parts(&engine).await;
+    drop(engine);
+    machine.cut_power();
+    let engine = machine.start(Durability::Written);
+    let marked = async |engine: &Arc<Engine>| {
+        for id in &ids {
+            let status = engine.status(*id).await.unwrap();
+            assert!(matches!(status.role, Role::Partial { .. }), "{status:?}");
+        }
+    };
+    marked(&engine).await;
+    assert_eq!(held(&engine, ids[0]).await, [], "its bytes were only written");
+    let facts = |length| FileFacts { length: Some(length), ..FileFacts::default() };
+    for (id, bytes) in ids.iter().zip(PARTS) {
+        let length = bytes.len() as u64;
+        engine.bind(*id, facts(length)).await.unwrap();
+        if length > 0 {
+            engine.receive(*id, chunk(0, length, length), None, body(&[bytes])).await.unwrap();
+        }
+    }
+    let into = ticket(&engine).await;
+    machine.store.fail(Some((Step::Write, io::ErrorKind::Other)));
+    engine.join(into, &ids, Notice::Due).await.unwrap_err();
+    machine.store.fail(None);
+    engine.wait_idle().await;
+    drop(engine);
+    machine.cut_power();
+    let engine = machine.start(Durability::Written);
+    marked(&engine).await;
+    assert_eq!(held(&engine, ids[0]).await, [(0, 6)]);
+    assert_eq!(engine.check_parts(&ids).await.unwrap(), Joinable::Joined(into));
+    assert_eq!(file(&machine, into).as_deref(), Some("hello world"));
+}
+
 #[tokio::test]
 async fn a_disk_that_fails_stops_the_final_upload_until_a_restart() {
     for step in [Step::Write, Step::Sync, Step::PublishSync, Step::Publish] {
