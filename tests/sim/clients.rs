@@ -11,6 +11,7 @@ use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::MAX_FILE_BYTES;
 use incoming::core::state::StateName;
+use incoming::core::upload::Role;
 use incoming::engine::Engine;
 use incoming::engine::error::{ChangeError, LookupError, TicketError, TransferError};
 use incoming::engine::status::Status;
@@ -32,7 +33,7 @@ pub(crate) struct Client {
 const STUCK: Duration = Duration::from_secs(1500);
 
 /// An answer that came: `None` where the server died first.
-type Heard<T> = Option<T>;
+pub(crate) type Heard<T> = Option<T>;
 
 impl Client {
     /// Asks for a ticket.
@@ -218,6 +219,7 @@ impl Client {
         match answer {
             Ok(status) => {
                 if status.is_complete()
+                    && !matches!(status.role, Role::Partial { .. })
                     && matches!(status.state, StateName::New | StateName::Uploading)
                 {
                     self.life.violation(format!("{id}: told its end, and is {}", status.state));
@@ -288,7 +290,7 @@ impl Client {
         self.heard_change(id, "retry", &answer);
     }
 
-    fn heard_change(&self, id: TicketId, what: &str, answer: &Result<(), ChangeError>) {
+    pub(crate) fn heard_change(&self, id: TicketId, what: &str, answer: &Result<(), ChangeError>) {
         self.life.note(format_args!("{} {what} {answer:?}", id.short()));
         self.life.look();
         match answer {
@@ -344,7 +346,7 @@ impl Client {
     }
 
     /// Waits for an answer; none at all is a violation.
-    async fn in_time<T>(&self, what: &str, answer: impl Future<Output = T>) -> Heard<T> {
+    pub(crate) async fn in_time<T>(&self, what: &str, answer: impl Future<Output = T>) -> Heard<T> {
         match timeout(STUCK, answer).await {
             Ok(_) if self.life.is_dead() => None,
             Ok(answer) => Some(answer),

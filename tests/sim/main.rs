@@ -14,6 +14,7 @@ mod backend;
 mod body;
 mod clients;
 mod dice;
+mod join;
 mod model;
 mod plan;
 mod schedule;

@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) min_free_bytes: u64,
     /// Some clients append, as those of tus and of the IETF's draft do.
     pub(crate) appends: bool,
+    /// Some uploads are parts of files, which are made of them.
+    pub(crate) joins: bool,
 }
 
 const MIN_FREE_BYTES: u64 = 1000;
@@ -105,6 +107,7 @@ impl Plan {
             allocates: dice.once_in(2),
             min_free_bytes: MIN_FREE_BYTES,
             appends: false,
+            joins: false,
         }
     }
 

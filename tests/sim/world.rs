@@ -59,6 +59,7 @@ impl World {
         let mut plan = Plan::of(&mut dice);
         // Of every fifth seed, not drawn: the schedules of the others stay what they were.
         plan.appends = seed % 5 == 1;
+        plan.joins = seed % 5 == 2;
         let store = MemoryStore::default();
         store.set_allocates(if plan.allocates { Allocated::Yes } else { Allocated::No });
         let world = Arc::new(Self {
@@ -285,8 +286,8 @@ impl Life {
         if !removes_file && !removes_part {
             return;
         }
-        let journal = self.world.journals.durable(id);
-        let allowed = self.world.model().may_remove(id, removes_file, journal, self.now_ms());
+        let journal = |id| self.world.journals.durable(id);
+        let allowed = self.world.model().may_remove(id, removes_file, &journal, self.now_ms());
         if let Err(what) = allowed {
             self.violation(format!("{id}: {what}"));
         }
