@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 
 pub(crate) struct Model {
     pub(crate) ack: Durability,
+    /// How long what is recorded may not be seen yet: the rest of its round.
+    pub(crate) round_ms: u64,
     pub(crate) uploads: BTreeMap<TicketId, Known>,
     pub(crate) requests: Vec<Request>,
 }
@@ -189,8 +191,8 @@ impl Known {
 pub(crate) type Judgement = Result<(), String>;
 
 impl Model {
-    pub(crate) fn new(ack: Durability) -> Self {
-        Self { ack, uploads: BTreeMap::new(), requests: Vec::new() }
+    pub(crate) fn new(ack: Durability, round_ms: u64) -> Self {
+        Self { ack, round_ms, uploads: BTreeMap::new(), requests: Vec::new() }
     }
 
     pub(crate) fn known(&mut self, id: TicketId) -> &mut Known {
@@ -204,12 +206,13 @@ impl Model {
         status: &Status,
         now_ms: u64,
     ) -> Judgement {
+        let round_ms = self.round_ms;
         let Some(known) = self.uploads.get_mut(&status.id) else { return Ok(()) };
         judge_state(known, status, now_ms)?;
         if known.state != status.state {
             let over = status.state.is_final();
             // It may have been recorded long ago, by a server that never came to show it.
-            let since = if known.seen_in_this_life { now_ms } else { 0 };
+            let since = if known.seen_in_this_life { now_ms.saturating_sub(round_ms) } else { 0 };
             known.over_since_ms = over.then_some(since);
             if status.state == StateName::HandingOver {
                 known.retry_asked = false;
