@@ -90,9 +90,7 @@ impl Doctor {
     ) -> Answer {
         let head = &exchange.head;
         let (methods, known): (_, &[Method]) = match part {
-            DoctorPart::Probe => {
-                (METHODS, &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
-            }
+            DoctorPart::Probe => (METHODS, &PROBED),
             DoctorPart::Findings => (findings::METHODS, &[Method::POST]),
         };
         if head.method == Method::OPTIONS {
@@ -137,7 +135,9 @@ impl Doctor {
             }
         }
         let untaken = take(&self.untaken, exchange)?;
-        let sent = specimens(body.bytes);
+        let mut sent = specimens(body.bytes);
+        // HEAD's answer has no body to say by what method it was asked for.
+        sent.extend(HeaderValue::from_str(head.method.as_str()).ok().map(|name| (METHOD, name)));
         let mut said = options.cors.headers(&head.headers);
         said.extend(sent.clone());
         let report = Arrived {
@@ -255,12 +255,14 @@ fn busy() -> Problem {
     Problem::new(Code::TooMany, "the doctor has reached its limit of runs; try again")
 }
 
-/// The headers that the acknowledgement of a chunk has.
+/// The headers that the acknowledgement of a chunk has, in any dialect.
 fn specimens(bytes: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("upload-offset", HeaderValue::from(bytes));
     headers.insert("upload-length", HeaderValue::from(bytes));
     headers.insert("upload-complete", HeaderValue::from_static("?1"));
+    headers.insert("tus-resumable", HeaderValue::from_static("1.0.0"));
+    headers.insert("upload-metadata", HeaderValue::from_static("filename cHJvYmU="));
     headers
 }
 
@@ -299,14 +301,30 @@ fn kind_of(address: IpAddr) -> String {
 /// On every answer of the doctor: proxies have pages of their own. `Wire::answer` sets it, so that none goes without.
 pub const MARK: (HeaderName, HeaderValue) =
     (HeaderName::from_static("incoming-doctor"), HeaderValue::from_static("1"));
-const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+/// The method that a probe arrived with.
+pub const METHOD: HeaderName = HeaderName::from_static("incoming-doctor-method");
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+const PROBED: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 /// Refusals that can be asked for. No 5xx and no 429: proxies take servers out of service for those.
 const REFUSALS: [(&str, Code); 3] = [
     ("unknown-upload", Code::UnknownUpload),
     ("length-changed", Code::LengthChanged),
     ("too-large", Code::TooLarge),
 ];
-const REPEATED: [&str; 4] = ["content-type", "content-length", "content-range", "content-digest"];
+const REPEATED: [&str; 11] = [
+    "content-type",
+    "content-length",
+    "content-range",
+    "content-digest",
+    "tus-resumable",
+    "upload-offset",
+    "upload-length",
+    "upload-metadata",
+    "upload-checksum",
+    "upload-complete",
+    "upload-draft-interop-version",
+];
 const VALUE_CHARS: usize = 200;
 /// Requests served at once, and of one address: one examination makes three at a time.
 const PROBES: SharedLimit = SharedLimit { each: 8, all: 16, parts: 1 };
