@@ -229,12 +229,15 @@ impl Wire {
             .then(|| tracing::field::debug(exchange.client().unwrap_or(Client::Unknown)));
         let ended = body.ended();
         let (http1, waits) = (body.protocol() == Protocol::Http1, body.awaits_continue());
-        let cause = trace::cause(&head.headers, route, &exchange.caller, &options.access);
+        let cause = trace::cause(&head.headers, route, &exchange.caller, &options.access, dialect);
         let found = route.on(surface, options);
         let is_doctor = matches!(found, Ok(Route::Doctor(_)));
         let checked = head::check(head).and_then(|()| unsupported::check(head));
         let mut answer = match checked.and(found) {
             Ok(route) => {
+                if matches!(route, Route::Upload(_) | Route::Tus(_) | Route::Resumable(_)) {
+                    self.engine.stats().requests.of(dialect).inc();
+                }
                 let work = self.dispatch(route, &exchange, body);
                 cause.clone().during(work).await
             }
@@ -268,7 +271,7 @@ impl Wire {
         }
         let code = answer.extensions_mut().remove::<Code>();
         if let Some(code) = code {
-            self.hooks.refusals.count(code);
+            self.hooks.refusals.count(code, dialect);
         }
         tracing::debug!(
             request = cause.request(),

@@ -14,6 +14,7 @@ use super::handle::{State, UploadHandle};
 use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{At, BodyScope, Offer};
+use crate::core::dialect::Dialect;
 use crate::core::digest::ExpectedDigest;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
@@ -99,7 +100,9 @@ impl Engine {
         drop(claim);
         result?;
         self.publish_if_complete(&handle).await?;
-        self.stats.chunks.acknowledged(bytes, began, arrived);
+        let dialect =
+            RequestContext::current().map_or(Dialect::Native, |context| context.dialect());
+        self.stats.chunks.acknowledged(bytes, dialect, began, arrived);
         Ok(self.status_of(&handle))
     }
 

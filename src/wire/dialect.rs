@@ -14,6 +14,7 @@ use super::problem::{Code, Problem, unread};
 use super::reply::hold_until_sent;
 use super::route::{Route, Target};
 use super::{Answer, Exchange, Options, Wire};
+pub(super) use crate::core::dialect::Dialect;
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::engine::Engine;
@@ -26,17 +27,6 @@ use native::Native;
 use resumable::Resumable;
 use std::sync::Arc;
 use tus::Tus;
-
-/// An upload protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// This server's own (docs/protocol.md).
-    Native,
-    /// tus 1.0.
-    Tus,
-    /// The IETF's resumable uploads.
-    Resumable,
-}
 
 impl Dialect {
     /// The dialect of a request. The path names it; at an upload's native URL a request may name another one by its

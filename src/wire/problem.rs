@@ -3,6 +3,7 @@
 
 use super::Answer;
 use super::reply::{describe, digest_value, shown};
+use crate::core::dialect::Dialect;
 use crate::core::refusal::Refusal;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::error::{
@@ -316,20 +317,22 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// Answers that said no, by code. Those that nobody waited for do not count.
+/// Answers that said no, by code and by the protocol of the request. Those that nobody waited for do not count.
 #[derive(Debug, Default)]
-pub struct Refusals([AtomicU64; Code::ALL.len()]);
+pub struct Refusals([[AtomicU64; Dialect::ALL.len()]; Code::ALL.len()]);
 
 impl Refusals {
     /// One more.
-    pub fn count(&self, code: Code) {
-        self.0[code as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn count(&self, code: Code, dialect: Dialect) {
+        self.0[code as usize][dialect as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often each was answered.
-    pub fn counts(&self) -> impl Iterator<Item = (Code, u64)> {
-        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        Code::ALL.into_iter().zip(counts)
+    pub fn counts(&self) -> impl Iterator<Item = (Code, Dialect, u64)> {
+        Code::ALL.into_iter().zip(&self.0).flat_map(|(code, counts)| {
+            let counts = Dialect::ALL.into_iter().zip(counts);
+            counts.map(move |(dialect, count)| (code, dialect, count.load(Ordering::Relaxed)))
+        })
     }
 }
 
@@ -346,8 +349,10 @@ mod tests {
     fn each_code_has_a_place_of_its_own() {
         let refusals = Refusals::default();
         for (times, code) in Code::ALL.into_iter().enumerate() {
-            (0..times).for_each(|_| refusals.count(code));
+            for (more, dialect) in Dialect::ALL.into_iter().enumerate() {
+                (0..3 * times + more).for_each(|_| refusals.count(code, dialect));
+            }
         }
-        assert!(refusals.counts().enumerate().all(|(times, (_, count))| times as u64 == count));
+        assert!(refusals.counts().enumerate().all(|(times, (_, _, count))| times as u64 == count));
     }
 }
