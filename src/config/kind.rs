@@ -235,7 +235,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A duration in whole days, hours, minutes and so on, without humantime's months and years, whose
-/// lengths nobody remembers.
+/// lengths vary.
 pub(super) fn duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 6] = [
         ("d", 86_400_000_000_000),

@@ -7,7 +7,7 @@ use super::context::{RequestContext, request_of};
 use super::delivery::outbox::Wait;
 use crate::core::id::TicketId;
 use crate::core::retry::LastCall;
-use crate::core::upload::{Phase, Role, Upload};
+use crate::core::upload::{Phase, Upload};
 use std::sync::Arc;
 
 impl Engine {
@@ -24,7 +24,7 @@ impl Engine {
             self.count(before, after);
             log(id, before, after, context);
             self.clean_up(id, after).await;
-            if let (Role::Final { parts }, Phase::HandingOver(_)) = (after.role(), after.phase()) {
+            if let (Some(parts), Phase::HandingOver(_)) = (after.joined_parts(), after.phase()) {
                 self.release_later(id, parts);
             }
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {

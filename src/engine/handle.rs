@@ -99,6 +99,24 @@ impl UploadHandle {
         })
     }
 
+    /// Looks at the state, again each time a claim was given back, until `look` finds what it waits for. Dropping the
+    /// future undoes nothing of what `look` did.
+    pub(super) async fn when_released<T>(
+        &self,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> T {
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            let found = look(&mut self.lock());
+            if let Some(found) = found {
+                return found;
+            }
+            released.await;
+        }
+    }
+
     /// The commit queue ended by a panic: nothing more is taken.
     pub(super) fn abandon(&self) {
         // A poisoned lock refuses everybody by itself.

@@ -217,19 +217,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until nobody writes to an upload that takes no bytes of clients any more.
+    /// Waits until the last request has stopped writing to an upload that takes no more bytes of clients.
     async fn writers_gone(&self, handle: &UploadHandle) -> Result<(), ChangeError> {
-        let gone = async {
-            loop {
-                let released = handle.released.notified();
-                tokio::pin!(released);
-                released.as_mut().enable();
-                if handle.lock().claims.fence_all() == 0 {
-                    return;
-                }
-                released.await;
-            }
-        };
+        let gone = handle.when_released(|state| (state.claims.fence_all() == 0).then_some(()));
         within(RELEASE, gone).await.map_err(|_| ChangeError::Busy)
     }
 
@@ -360,7 +350,7 @@ impl Engine {
     }
 }
 
-/// Parts that nobody else joins or cancels, until this is dropped.
+/// Parts that are neither cancelled nor joined elsewhere until this is dropped.
 struct Taken {
     join: Arc<Join>,
     parts: Vec<Arc<UploadHandle>>,

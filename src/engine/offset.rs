@@ -21,23 +21,15 @@ impl Engine {
     /// request is ended, and the file published, all the same.
     pub async fn quiesced_status(self: &Arc<Self>, id: TicketId) -> Result<Status, ChangeError> {
         let handle = self.find(id).await?;
-        let released = async {
-            loop {
-                let changed = handle.released.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                {
-                    // Under one lock: a request that begins later comes after this answer.
-                    let mut state = handle.lock();
-                    let offset = state.upload.received().contiguous_from_zero();
-                    if !state.claims.fence_at(offset) {
-                        state.touched = self.uptime();
-                        return self.describe(&state.upload);
-                    }
-                }
-                changed.await;
+        // Described under the lock: a request that begins later comes after this answer.
+        let released = handle.when_released(|state| {
+            let offset = state.upload.received().contiguous_from_zero();
+            if state.claims.fence_at(offset) {
+                return None;
             }
-        };
+            state.touched = self.uptime();
+            Some(self.describe(&state.upload))
+        });
         let status = within(RELEASE, released).await.map_err(|_| ChangeError::Busy)?;
         let open = matches!(status.state, StateName::New | StateName::Uploading);
         if open && status.is_complete() {

@@ -7,7 +7,6 @@ use super::error::{Fault, LookupError};
 use super::handle::Op;
 use super::handle::UploadHandle;
 use crate::core::id::TicketId;
-use crate::core::upload::Role;
 use crate::storage::journal::{Damage, Loaded};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -157,8 +156,7 @@ impl Engine {
         let publish = loaded.upload.awaits_publish();
         let join = loaded.upload.awaits_join().then(|| loaded.upload.role().clone());
         if self.register(id, &loaded.upload)
-            && let (Role::Final { parts }, true) =
-                (loaded.upload.role(), loaded.upload.is_published())
+            && let Some(parts) = loaded.upload.joined_parts()
         {
             // A crash may have come before that.
             self.release_later(id, parts);

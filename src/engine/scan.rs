@@ -11,7 +11,6 @@ use super::registry::report_damage;
 use super::transfer::Detached;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
-use crate::core::upload::Role;
 use crate::storage::journal::{Inventory, LoadError, ResyncNeed};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -235,10 +234,7 @@ impl Engine {
             upload.awaits_publish() || upload.awaits_join() || loaded.log.has_unflushed();
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload).await;
-        let released = match upload.role() {
-            Role::Final { parts } if upload.is_published() => Some(Arc::clone(parts)),
-            Role::Whole | Role::Partial { .. } | Role::Final { .. } => None,
-        };
+        let released = upload.joined_parts();
         let acts = in_memory || leaves_bytes || released.is_some();
         // A journal that is much too large is replaced now, so that the next load has less to read.
         if (acts || loaded.resync_need == ResyncNeed::Now)
@@ -263,7 +259,7 @@ impl Engine {
         }
         drop(exclusive);
         if let Some(parts) = released {
-            self.release_parts(id, &parts).await;
+            self.release_parts(id, parts).await;
         }
         Ok(())
     }

@@ -267,15 +267,8 @@ struct Claim {
 impl Claim {
     /// Waits until no older claim on the same bytes is held. Dropping the future changes nothing.
     async fn granted(&self) {
-        loop {
-            let changed = self.handle.released.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if !self.handle.lock().claims.must_wait(self.number) {
-                return;
-            }
-            changed.await;
-        }
+        let free = |state: &mut State| (!state.claims.must_wait(self.number)).then_some(());
+        self.handle.when_released(free).await;
     }
 }
 

@@ -124,7 +124,7 @@ impl Wire {
         }
     }
 
-    /// Errors: there is nobody to ask for tickets.
+    /// Errors: no web app is set that could be asked for tickets.
     pub(super) fn check_creates<'e>(
         &self,
         exchange: &'e Exchange,

@@ -317,7 +317,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// Answers that said no, by code and by the protocol of the request. Those that nobody waited for do not count.
+/// Answers that said no, by code and by the protocol of the request. Those whose client was gone do not count.
 #[derive(Debug, Default)]
 pub struct Refusals([[AtomicU64; Dialect::ALL.len()]; Code::ALL.len()]);
 

@@ -395,7 +395,8 @@ impl Model {
                 if upload.as_ref().is_some_and(Upload::is_partial) =>
             {
                 let into = upload.and_then(|upload| upload.taken_by());
-                let whole = into.and_then(recorded).is_some_and(|file| file.is_published());
+                let whole =
+                    into.and_then(recorded).is_some_and(|file| file.joined_parts().is_some());
                 // That may have been forgotten before it.
                 let gone = into.is_some_and(|into| journal(into).is_none());
                 if whole || gone {

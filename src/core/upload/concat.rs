@@ -47,10 +47,15 @@ impl Upload {
             && !self.is_complete()
     }
 
-    /// Whether its file was published.
-    pub fn is_published(&self) -> bool {
-        matches!(self.phase, Phase::HandingOver(_) | Phase::Finished { .. } | Phase::Failed { .. })
-            && !self.is_partial()
+    /// The partial uploads whose bytes are in its published file: theirs are not needed any more.
+    pub fn joined_parts(&self) -> Option<&Arc<[TicketId]>> {
+        match (&self.role, &self.phase) {
+            (
+                Role::Final { parts },
+                Phase::HandingOver(_) | Phase::Finished { .. } | Phase::Failed { .. },
+            ) => Some(parts),
+            (Role::Whole | Role::Partial { .. } | Role::Final { .. }, _) => None,
+        }
     }
 
     /// The final upload that a partial one is kept for or was joined into.

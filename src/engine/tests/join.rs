@@ -32,6 +32,22 @@ fn file(machine: &Machine, id: TicketId) -> Option<String> {
     machine.store.file(id).map(|bytes| String::from_utf8(bytes).unwrap())
 }
 
+/// A join that waits with its first copied byte until the store lets it go.
+async fn held_join(
+    machine: &Machine,
+    engine: &Arc<Engine>,
+    into: TicketId,
+    ids: &[TicketId],
+) -> tokio::task::JoinHandle<Result<TicketId, JoinError>> {
+    machine.store.hold(Some((into, Step::Write)));
+    let (engine, ids) = (Arc::clone(engine), ids.to_vec());
+    let join = tokio::spawn(async move { engine.join(into, &ids, Notice::Due).await });
+    while machine.store.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    join
+}
+
 fn refused(result: Result<TicketId, JoinError>, number: usize, expected: Option<&Refusal>) {
     let error = result.unwrap_err();
     let JoinError::Part(part) = &error else { panic!("{error:?}") };
@@ -162,14 +178,7 @@ async fn parts_that_are_being_joined_stay() {
     let engine = machine.start(Durability::Durable);
     let ids = parts(&engine).await;
     let (into, other) = (ticket(&engine).await, ticket(&engine).await);
-    machine.store.hold(Some((into, Step::Write)));
-    let join = tokio::spawn({
-        let (engine, ids) = (Arc::clone(&engine), ids.clone());
-        async move { engine.join(into, &ids, Notice::Due).await }
-    });
-    while machine.store.waiting() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let join = held_join(&machine, &engine, into, &ids).await;
     let cancelled = engine.cancel(ids[2], "x".into(), Notice::Due).await;
     assert!(matches!(cancelled, Err(ChangeError::Refused(Refusal::PartTaken))), "{cancelled:?}");
     let list = [ids[2], ids[0]];
@@ -340,14 +349,7 @@ async fn a_stop_leaves_the_join_to_the_next_start() {
     let engine = machine.start(Durability::Durable);
     let ids = parts(&engine).await;
     let into = ticket(&engine).await;
-    machine.store.hold(Some((into, Step::Write)));
-    let join = tokio::spawn({
-        let (engine, ids) = (Arc::clone(&engine), ids.clone());
-        async move { engine.join(into, &ids, Notice::Due).await }
-    });
-    while machine.store.waiting() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let join = held_join(&machine, &engine, into, &ids).await;
     engine.draining().cancel();
     machine.store.hold(None);
     assert!(matches!(join.await.unwrap(), Err(JoinError::Draining)));

@@ -90,12 +90,18 @@ async fn a_peer_that_does_not_read_is_not_waited_for() {
     assert_eq!(begun.elapsed(), limits.stalled_write);
 }
 
+/// What sends interim answers, and the connection that writes them.
+fn connection(near: DuplexStream) -> (InterimAnswers, AboveTls<DuplexStream>) {
+    let answers = InterimAnswers::default();
+    let timeouts = ConnectionTimeouts::new(Protocol::Http1, options().limits, Instant::now());
+    let io = AboveTls::new(near, timeouts, None).with_interim(Some(answers.clone()));
+    (answers, io)
+}
+
 #[tokio::test]
 async fn one_whose_handler_is_gone_is_not_sent() {
     let (near, mut far) = tokio::io::duplex(1 << 10);
-    let answers = InterimAnswers::default();
-    let timeouts = ConnectionTimeouts::new(Protocol::Http1, options().limits, Instant::now());
-    let mut io = AboveTls::new(near, timeouts, None).with_interim(Some(answers.clone()));
+    let (answers, mut io) = connection(near);
     {
         let headers = headers();
         let mut sending = pin!(answers.send(STATUS, &headers));
@@ -113,9 +119,7 @@ async fn one_whose_handler_is_gone_is_not_sent() {
 #[tokio::test]
 async fn one_that_has_begun_ends() {
     let (near, mut far) = tokio::io::duplex(20);
-    let answers = InterimAnswers::default();
-    let timeouts = ConnectionTimeouts::new(Protocol::Http1, options().limits, Instant::now());
-    let mut io = AboveTls::new(near, timeouts, None).with_interim(Some(answers.clone()));
+    let (answers, mut io) = connection(near);
     {
         let headers = headers();
         let mut sending = pin!(answers.send(STATUS, &headers));
