@@ -91,6 +91,9 @@ impl Engine {
             let part = self.part(parts, number).await.map_err(|error| (error, None))?;
             let (length, joining, claim) = {
                 let state = part.lock();
+                if let Some(fault) = &state.fault {
+                    return Err((ChangeError::Fault(fault.clone()).into(), None));
+                }
                 (state.upload.check_part(), state.joining.clone(), state.upload.taken_by())
             };
             let void = self.void(&part, None).await.map_err(|error| (error, None))?;
@@ -310,14 +313,20 @@ impl Engine {
             return Ok(None);
         }
         let mut stands = handle.stands.subscribe();
-        let ended = stands.wait_for(|state| *state != StateName::Uploading);
+        let fault = || handle.lock().fault.clone();
+        let over = |state: &StateName| *state != StateName::Uploading || fault().is_some();
+        let ended = stands.wait_for(over);
         tokio::select! {
             biased;
             () = self.draining.cancelled() => return Err(JoinError::Draining),
             ended = within(TURN, ended) => drop(ended.map_err(|_| ChangeError::Busy)?),
         }
-        let cancelled = matches!(handle.upload().phase(), Phase::Cancelled { .. });
-        Ok((!cancelled).then_some(into))
+        let upload = handle.upload();
+        match fault() {
+            // It is joined after a restart.
+            Some(fault) if upload.awaits_join() => Err(ChangeError::Fault(fault).into()),
+            _ => Ok((!matches!(upload.phase(), Phase::Cancelled { .. })).then_some(into)),
+        }
     }
 
     /// What a part was kept for and is no more: a final upload that was cancelled, or never was one. Not `own`.

@@ -94,9 +94,11 @@ impl Engine {
                     tracing::warn!(upload = %id.short(), %error, "could not publish complete file; trying again later");
                 }
             }
-            // Also where that has failed before: it is tried again at each look.
+            // Also where that has failed before: it is tried again at each look, but not over a fault.
             Phase::New | Phase::Uploading if upload.awaits_join() => {
-                self.resume_join(id, upload.role());
+                if handle.lock().fault.is_none() {
+                    self.resume_join(id, upload.role());
+                }
             }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
             Phase::New | Phase::Uploading => {

@@ -329,6 +329,10 @@ async fn a_disk_that_fails_stops_the_final_upload_until_a_restart() {
         let failed = engine.join(into, &ids, Notice::Due).await.unwrap_err();
         assert!(matches!(failed, JoinError::Change(ChangeError::Fault(_))), "{step:?} {failed}");
         machine.store.fail(None);
+        // Who asks again is told so at once, or finds the file in its place.
+        let again = engine.check_parts(&ids).await;
+        let faulted = matches!(again, Err(JoinError::Change(ChangeError::Fault(_))));
+        assert!(faulted || matches!(again, Ok(Joinable::Joined(_))), "{step:?} {again:?}");
         engine.wait_idle().await;
         drop(engine);
         let engine = machine.start(Durability::Durable);
