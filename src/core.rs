@@ -7,6 +7,7 @@ pub mod admit;
 pub mod callback;
 pub mod coding;
 pub mod command;
+pub mod dialect;
 pub mod digest;
 pub mod escape;
 pub mod event;

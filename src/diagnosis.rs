@@ -5,6 +5,7 @@
 //! finding, and what the server allows for by its own settings is none either.
 
 mod config_fix;
+mod interim;
 pub mod observed;
 
 pub use config_fix::ConfigFix;
@@ -40,6 +41,7 @@ impl Findings {
         requests(seen, &mut found);
         bodies(seen, &mut found);
         answers(seen, &mut found);
+        interim::interim(seen, &mut found);
         parties(seen, &mut found);
         Self { findings: found }
     }
@@ -87,18 +89,32 @@ fn requests(seen: &Observed, found: &mut Vec<Finding>) {
             "PUT" => "chunks do not arrive",
             "POST" => "no upload can begin in a browser",
             "DELETE" => "uploads cannot be cancelled",
-            "HEAD" => "curl -I and other clients cannot ask how an upload stands",
+            "HEAD" => {
+                "tus and IETF clients cannot ask where to go on, and curl -I not how an upload stands"
+            }
+            "PATCH" => "tus and IETF clients (Uppy, TUSKit, URLSession) cannot append",
             "OPTIONS" => "pages of other origins cannot upload, and no client learns the limits",
             _ => "requests do not come through",
         };
-        let what =
-            format!("{} is refused on the way ({}): {harm}", tried.method, describe(tried.came));
+        let how = match tried.came {
+            ProbeOutcome::Other(200..=299) => "does not arrive as it is",
+            _ => "is refused on the way",
+        };
+        let what = format!("{} {how} ({}): {harm}", tried.method, describe(tried.came));
         found.push(seen.finding("method-refused", what, ProxyIssue::Method(&tried.method)));
     }
     for name in &seen.request_headers_lost {
         let harm = match name.to_ascii_lowercase().as_str() {
             "content-range" => "a chunk is then taken for the whole file",
-            "content-digest" => "chunks are then not checked",
+            "content-digest" | "upload-checksum" => "chunks are then not checked",
+            "tus-resumable" => "tus clients are then refused",
+            "upload-metadata" => "files of tus clients then come without name and type",
+            "upload-offset" | "upload-length" | "upload-complete" => {
+                "tus and IETF clients then cannot append"
+            }
+            "upload-draft-interop-version" => {
+                "IETF clients then speak another version of the draft"
+            }
             _ => "the server does not know how to read the body",
         };
         let what = format!("the header {name} of requests does not arrive as it was sent: {harm}");

@@ -20,6 +20,7 @@ mod effects;
 pub mod error;
 mod handle;
 pub mod health;
+pub mod join;
 pub mod objects;
 mod offset;
 pub mod options;
@@ -64,6 +65,8 @@ pub struct Engine {
     stats: stats::Stats,
     /// What the disk is asked by those who look after the server.
     probes: health::HealthProbes,
+    /// Turns at joining partial uploads.
+    joining: tokio::sync::Semaphore,
     /// Turns at reading published files for their digests.
     hashing: tokio::sync::Semaphore,
     /// Turns at reading parts for comparison.
@@ -102,6 +105,7 @@ impl Engine {
             timers: timers::Timers::default(),
             scan: scan::Scan::default(),
             probes: health::HealthProbes::default(),
+            joining: tokio::sync::Semaphore::new(join::MAX_JOINS),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),
             readers: verify::Readers::default(),
             duplicate_chunks: stats::Gauge::default(),

@@ -51,6 +51,17 @@ pub struct TlsFiles {
     pub client_auth: ClientAuth,
     /// Certificates that answer the challenges of an ACME authority; none: challenges are not answered.
     pub challenges: Option<Challenges>,
+    /// The protocols that are offered.
+    pub alpn: Alpn,
+}
+
+/// Which protocols a listener offers by ALPN (RFC 7301). A client chooses none: then it speaks HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// `h2` before `http/1.1`.
+    Http2,
+    /// `http/1.1` alone.
+    Http1,
 }
 
 /// The certificates that prove a name by TLS-ALPN-01 (RFC 8737), where an order is under way.
@@ -220,7 +231,10 @@ fn build(files: &TlsFiles, time: &Arc<dyn TimeProvider>, read: Loaded) -> Result
     };
     let by_name = ByName::new(read.pairs.iter(), files.challenges.clone());
     let mut config = builder.with_cert_resolver(Arc::new(by_name));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = match files.alpn {
+        Alpn::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Alpn::Http1 => vec![b"http/1.1".to_vec()],
+    };
     if files.challenges.is_some() {
         config.alpn_protocols.push(CHALLENGE.to_vec());
     }

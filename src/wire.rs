@@ -26,11 +26,12 @@ pub mod reply;
 pub mod route;
 mod trace;
 mod unsupported;
+mod upload_concat;
 mod upload_metadata;
 
 use crate::core::time::ms;
 use crate::engine::Engine;
-use crate::net::{PeerDisconnect, Protocol, RequestBody};
+use crate::net::{InterimTo, PeerDisconnect, Protocol, RequestBody};
 use access::Access;
 use admin::AdminHooks;
 use arc_swap::ArcSwap;
@@ -43,7 +44,9 @@ use doctor::Doctor;
 use forwarded::Client;
 use http_body_util::Full;
 use hyper::body::Body as _;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, VIA,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use problem::{Code, Problem};
@@ -72,6 +75,10 @@ pub struct Options {
     pub doctor: bool,
     /// Where clients reach `/incoming/frontend`, without a slash at its end; none: answers name paths.
     pub frontend_url: Option<String>,
+    /// Interop versions of the IETF's resumable uploads that are spoken.
+    pub resumable_versions: Vec<u8>,
+    /// To which of their clients `104` goes.
+    pub resumable_104: InterimTo,
     /// The web app that is asked for tickets of uploads which clients create; none: they create none.
     pub creation: Option<Creation>,
 }
@@ -161,6 +168,14 @@ struct Exchange {
 }
 
 impl Exchange {
+    /// Whether a proxy brings the request, as far as one says so.
+    fn is_proxied(&self) -> bool {
+        let trusted = &self.options.access.trusted_proxies;
+        self.caller.address.is_none_or(|address| forwarded::contains(trusted, address))
+            || self.caller.on_unix_socket()
+            || PROXY_HEADERS.iter().any(|name| self.head.headers.contains_key(name))
+    }
+
     /// Who the client is, as far as those know who are believed.
     fn client(&self) -> Result<Client, Problem> {
         self.options.access.client(self.surface, &self.caller, &self.head.headers)
@@ -205,7 +220,7 @@ impl Wire {
         let (mut head, body) = request.into_parts();
         let (options, disconnect) = (self.options.load_full(), body.disconnect());
         let route = Route::of(head.uri.path());
-        let dialect = Dialect::of(route, &head);
+        let dialect = Dialect::of(route, &head, &options);
         let is_head = head.method == Method::HEAD;
         dialect.override_method(&mut head);
         let exchange = Exchange { head, surface, caller, options, dialect, disconnect };
@@ -214,12 +229,15 @@ impl Wire {
             .then(|| tracing::field::debug(exchange.client().unwrap_or(Client::Unknown)));
         let ended = body.ended();
         let (http1, waits) = (body.protocol() == Protocol::Http1, body.awaits_continue());
-        let cause = trace::cause(&head.headers, route, &exchange.caller, &options.access);
+        let cause = trace::cause(&head.headers, route, &exchange.caller, &options.access, dialect);
         let found = route.on(surface, options);
         let is_doctor = matches!(found, Ok(Route::Doctor(_)));
         let checked = head::check(head).and_then(|()| unsupported::check(head));
         let mut answer = match checked.and(found) {
             Ok(route) => {
+                if matches!(route, Route::Upload(_) | Route::Tus(_) | Route::Resumable(_)) {
+                    self.engine.stats().requests.of(dialect).inc();
+                }
                 let work = self.dispatch(route, &exchange, body);
                 cause.clone().during(work).await
             }
@@ -253,7 +271,7 @@ impl Wire {
         }
         let code = answer.extensions_mut().remove::<Code>();
         if let Some(code) = code {
-            self.hooks.refusals.count(code);
+            self.hooks.refusals.count(code, dialect);
         }
         tracing::debug!(
             request = cause.request(),
@@ -327,6 +345,15 @@ impl hyper::service::Service<Request<RequestBody>> for Service {
     }
 }
 
+/// What proxies add to requests.
+const PROXY_HEADERS: [HeaderName; 6] = [
+    VIA,
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
 /// Memory for small bodies of one surface, in bytes: a thousand of the largest that uploads have, 32 of the largest of
 /// backends.
 const BODY_MEMORY_BYTES: usize = 8 << 20;

@@ -8,8 +8,10 @@
 //! Sources: the OpenMetrics 1.0 specification; Prometheus, "Exposition formats", version 0.0.4.
 
 use super::telemetry;
+use crate::core::dialect::Dialect;
 use crate::core::state::StateName;
 use crate::engine::Engine;
+use crate::engine::stats::ByDialect;
 use crate::net::{HeaderFailure, MemoryBudget, Stats as NetStats};
 use crate::tls::TlsReload;
 use crate::wire::admin::{MetricsFormat, Scrape};
@@ -99,9 +101,13 @@ impl Counted {
     fn chunks(&self, put: Put<'_>) -> fmt::Result {
         let stats = self.sources.engine.stats();
         let in_flight = ConstGauge::new(stats.chunks_in_flight.value());
-        let refusals = self.sources.refusals.counts().map(|(code, count)| {
+        // Of the other dialects only what there was: each code of each would be a series.
+        let refusals = self.sources.refusals.counts();
+        let refusals = refusals.filter(|(_, dialect, count)| *dialect == Dialect::Native || *count > 0);
+        let refusals = refusals.map(|(code, dialect, count)| {
             let (status, word, _) = code.facts();
-            (vec![("code", word.to_owned()), ("status", status.to_string())], count)
+            let labels = vec![("code", word.to_owned()), ("status", status.to_string()), ("dialect", dialect.word().to_owned())];
+            (labels, count)
         });
         put(&[
             ("received_bytes", "Body bytes read from clients", &stats.received_bytes),
@@ -113,6 +119,9 @@ impl Counted {
             ("chunk_bytes", "Bytes of acknowledged chunks", &stats.chunks.bytes),
             ("superseded_requests", "Requests ended by a newer one for the same bytes", &stats.superseded),
             ("refusals", "Requests refused", &Series::counters(refusals)),
+            ("upload_requests", "Requests for uploads by protocol", &by_dialect(&stats.requests)),
+            ("chunks", "Chunks acknowledged by protocol", &by_dialect(&stats.chunks.count)),
+            ("chunk_body_bytes", "Body bytes of acknowledged chunks by protocol", &by_dialect(&stats.chunks.body_bytes)),
         ])
     }
 
@@ -240,6 +249,12 @@ type Labels = Vec<(&'static str, String)>;
 
 fn label(name: &'static str, value: &str) -> Labels {
     vec![(name, value.to_owned())]
+}
+
+fn by_dialect(counts: &ByDialect) -> Series {
+    let counts =
+        Dialect::ALL.into_iter().map(|one| (label("dialect", one.word()), counts.of(one).get()));
+    Series::counters(counts)
 }
 
 /// A value for each set of labels.

@@ -110,6 +110,8 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         send_ahead: settings.send_ahead,
         doctor: settings.doctor,
         frontend_url: settings.frontend_url.clone(),
+        resumable_versions: settings.resumable_versions.clone(),
+        resumable_104: settings.resumable_104,
         creation: creation(settings, callback_rules(settings)),
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {

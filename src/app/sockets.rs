@@ -11,7 +11,7 @@ use super::acme::Orders;
 use super::options::proxy_protocol;
 use crate::config::Settings;
 use crate::net::{Address, Listener};
-use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
+use crate::tls::{Alpn, CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 use crate::wire::Surface;
 use listenfd::ListenFd;
 use std::io;
@@ -82,6 +82,10 @@ pub(super) fn bind(
             pairs,
             client_ca,
             challenges,
+            alpn: match surface {
+                Surface::Public | Surface::Shared if !settings.http2 => Alpn::Http1,
+                Surface::Public | Surface::Shared | Surface::Backend => Alpn::Http2,
+            },
             // Browsers on a shared socket have no certificate; the wire asks backends for theirs.
             client_auth: if surface == Surface::Shared {
                 ClientAuth::Optional

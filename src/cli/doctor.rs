@@ -4,6 +4,7 @@
 //! probes are sent; no ticket is needed, and nothing is stored.
 
 mod body;
+mod interim;
 mod probe_client;
 mod probes;
 mod sizes;
@@ -17,7 +18,7 @@ use super::{ArgumentError, CliError, Credentials, positive_size, runtime, termin
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
 use crate::config::duration_text;
 use crate::core::units::size;
-use crate::diagnosis::observed::Observed;
+use crate::diagnosis::observed::{InterimTried, Observed};
 use crate::diagnosis::{Finding, Findings};
 use crate::wire::doctor::MOST_BYTES;
 use probe_client::ProbeClient;
@@ -128,6 +129,9 @@ fn text(findings: &[Finding], seen: &Observed) -> String {
     }
     if let Some(cap) = seen.cap.filter(|cap| cap.taken > 0 && cap.refused.is_none()) {
         out += &format!("; bodies of {} pass", size(cap.taken));
+    }
+    if let Some(interim) = seen.interim.and_then(InterimTried::word) {
+        out += &format!("; {interim}");
     }
     out += "\n";
     if findings.is_empty() {

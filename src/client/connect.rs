@@ -91,6 +91,11 @@ impl Connector {
         Self { endpoint, tls, offer, latest: Arc::default() }
     }
 
+    /// The same, with another offer.
+    pub(crate) fn offering(&self, offer: Offer) -> Self {
+        Self::new(self.endpoint.clone(), self.tls.clone(), offer)
+    }
+
     /// Where it connects.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint

@@ -11,7 +11,7 @@ use super::types::{Ack, CallbackRule, JournalKind, LogFormat, Secret, StoreKind}
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::core::name::is_hidden;
-use crate::net::Address;
+use crate::net::{Address, InterimTo};
 use ipnet::IpNet;
 
 /// A kind of value. Lists and options of it need no kind of their own ([`Field`]).
@@ -87,6 +87,7 @@ pub(super) const BUCKET: Kind<String> = Kind::text("NAME", object_storage::bucke
 pub(super) const WORD: Kind<String> = Kind::text("NAME", object_storage::word);
 pub(super) const PREFIX: Kind<String> = Kind::text("PREFIX", object_storage::prefix);
 pub(super) const ENDPOINT: Kind<String> = Kind::text("URL", object_storage::endpoint);
+pub(super) const INTERIM_TO: Kind<InterimTo> = Kind::text("WHEN", parse::interim_to);
 pub(super) const FILTER: Kind<String> = Kind::text("FILTER", parse::log_filter);
 pub(super) const FORMAT: Kind<LogFormat> = Kind::text("FORMAT", parse::log_format);
 pub(super) const PATH: Kind<PathBuf> = Kind {
@@ -178,8 +179,13 @@ impl<T> Field<T> for Vec<T> {
     fn read(kind: &Kind<T>, raw: &Raw) -> Result<Self, Wrong> {
         let mut values = Self::new();
         for item in raw.items() {
-            let Raw::Text(text) = item else {
-                return Err((item.clone(), "must be a list of strings".into()));
+            let text = match (item, &kind.read) {
+                (Raw::Text(text), _) => text,
+                (Raw::Integer(_), Read::Any(_)) => {
+                    values.push(kind.read(item)?);
+                    continue;
+                }
+                _ => return Err((item.clone(), "must be a list of strings".into())),
             };
             for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 values.push(kind.read(&Raw::Text(part.into()))?);
@@ -236,7 +242,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A duration in whole days, hours, minutes and so on, without humantime's months and years, whose
-/// lengths nobody remembers.
+/// lengths vary.
 pub(super) fn duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 6] = [
         ("d", 86_400_000_000_000),

@@ -14,7 +14,7 @@ use super::raw::Raw;
 use super::types::{Ack, CallbackRule, LogFormat, Secret};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::{HostPort, is_dns_name};
-use crate::net::{Address, AddressError};
+use crate::net::{Address, AddressError, InterimTo};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
 /// end of every clock's range.
@@ -223,6 +223,15 @@ pub(super) fn ack(text: &str) -> Result<Ack, String> {
         "durable" => Ok(Ack::Durable),
         "written" => Ok(Ack::Written),
         _ => Err("must be durable or written".into()),
+    }
+}
+
+pub(super) fn interim_to(text: &str) -> Result<InterimTo, String> {
+    match text {
+        "direct" => Ok(InterimTo::Direct),
+        "always" => Ok(InterimTo::Always),
+        "never" => Ok(InterimTo::Never),
+        _ => Err("must be direct, always or never".into()),
     }
 }
 

@@ -276,6 +276,8 @@ mod tests {
         check("acme_directory = 'https://a:1/d'\nacme_directory_ca = '/y'");
         check("redirect_host = 'A.example'\nhsts = 0");
         check("frontend_url = 'https://a:1/x/'\ncreate_url = 'http://b/c?d=e'");
+        check("resumable_versions = [6, 8]\nhttp2 = false");
+        check("resumable_versions = []\nresumable_104 = 'always'");
         check("create_timeout = '3s'\ncreate_forward_headers = ['X-User']");
         check(
             "s3_bucket = 'abc'\ns3_endpoint = 'http://a:1'\ns3_prefix = 'p'\ns3_path_style = false",

@@ -15,7 +15,7 @@ use super::setting::{self, Setting, settings};
 use super::types::{Ack, CallbackRule, ExposedPath, JournalKind, LogFormat, Secret, StoreKind};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
-use crate::net::Address;
+use crate::net::{Address, InterimTo};
 
 /// Counts of uploads are signed elsewhere.
 const MOST_UPLOADS: u64 = i64::MAX.cast_unsigned();
@@ -36,6 +36,10 @@ settings! {
         restart tls_cert: Vec<PathBuf> = PATH, "none", ", plain HTTP";
         /// Private keys (PEM) that belong to --tls-cert, in the same order
         restart tls_key: Vec<PathBuf> = PATH, "none";
+        // Fewer connections, and what it costs is small; only interim answers (104) need HTTP/1.1.
+        /// Offer HTTP/2 by ALPN on the public or shared listener; without it only http/1.1 is offered, over which iOS can
+        /// resume uploads: true or false
+        restart http2: bool = BOOL, "true";
         /// Certificate chain (PEM) of a separate backend listener
         restart backend_tls_cert: Option<PathBuf> = PATH, "none", ", plain HTTP";
         /// Private key (PEM) that belongs to --backend-tls-cert
@@ -183,6 +187,15 @@ settings! {
         /// The URL at which clients reach /incoming/frontend, with scheme, host and path, for answers that name an
         /// upload by its URL
         reload frontend_url: Option<String> = HTTP_URL, "none", ", answers name paths";
+        // Each is of a draft that clients spoke: 3 is iOS 17, 6 iOS 18.1, 8 iOS 26.
+        /// Interop versions of resumable uploads (IETF) that are spoken, 3 to 10, separated by commas or repeated; a client
+        /// that names another one is served as one that names none, and gets no 104
+        reload resumable_versions: Vec<u8> = count::<u8, 3, 10>(), "3, 4, 5, 6, 7, 8, 9, 10";
+        // nginx takes a 104 for the answer, and uploads of HTTP/2 clients fail.
+        /// When creations of resumable uploads get 104, with which iOS can resume: "direct" over the server's own TLS,
+        /// unless Via, Forwarded, X-Forwarded-*, X-Real-IP or --trusted-proxies tell of a proxy; "always", if all proxies in
+        /// front pass it on (`incoming doctor` tells); "never"
+        reload resumable_104: InterimTo = INTERIM_TO, "direct";
         /// The web app's URL that is asked for a ticket when a tus or resumable client creates an upload
         reload create_url: Option<CallbackUrl> = CALLBACK_URL, "none", ", only the web app creates uploads";
         // Somebody waits for the upload to begin.

@@ -155,6 +155,11 @@ mod tests {
             s.receive_memory = 150_000 * (128 << 10);
         });
         check("workers = 3", |s| s.workers = 3);
+        for six_and_eight in ["[6, 8]", "'6, 8'", "['6', '8']"] {
+            let file = format!("resumable_versions = {six_and_eight}");
+            check(&file, |s| s.resumable_versions = vec![6, 8]);
+        }
+        check("http2 = false", |s| s.http2 = false);
     }
 
     #[test]
@@ -181,6 +186,8 @@ mod tests {
         check("chunk_size = 0", "0", "must be at least 1 byte");
         check("ack = 'maybe'", "\"maybe\"", "must be durable or written");
         check("cors_origins = [1]", "1", "must be a list of strings");
+        check("resumable_versions = [6, 11]", "11", "must be a whole number from 3 to 10");
+        check("resumable_versions = '2'", "\"2\"", "must be a whole number from 3 to 10");
         check(
             "backend_allow = ['::1', 'x']",
             "\"x\"",

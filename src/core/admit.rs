@@ -11,6 +11,7 @@ impl Upload {
     ///
     /// Errors: every reason not to take the chunk, before its first byte.
     pub fn admit(&self, offer: &Offer, limits: &Limits) -> Result<ExtentSet, Refusal> {
+        self.check_takes_bytes()?;
         self.check_at(offer.at)?;
         if let Some(length) = offer.length {
             self.check_length(length, limits)?;

@@ -2,6 +2,8 @@
 
 use super::event::{CallOutcome, Durability, Notice};
 use super::extent::{Extent, ExtentSet};
+use super::id::TicketId;
+use std::sync::Arc;
 
 /// What a chunk PUT offers, as its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,29 @@ pub enum Command {
         reason: String,
         /// Whether the backend is to be notified.
         notice: Notice,
+    },
+    /// Make the upload a part of a file. Source of this and the next four: tus 1.0, concatenation.
+    MakePartial,
+    /// Make it one of these partial uploads, in this order.
+    MakeFinal {
+        /// The partial uploads, which are complete.
+        parts: Arc<[TicketId]>,
+        /// Bytes of all of them together.
+        length: u64,
+    },
+    /// Keep a complete partial upload for a final one.
+    Take {
+        /// The final upload.
+        into: TicketId,
+        /// One that it was kept for and that never was, or was cancelled.
+        void: Option<TicketId>,
+    },
+    /// Count the bytes of all parts of a final upload, which lie in the store and are made durable before.
+    Join,
+    /// A final upload with the bytes of this partial one is published.
+    Release {
+        /// The final upload.
+        into: TicketId,
     },
     /// A call to the backend is about to be made.
     BeginCall,

@@ -2,6 +2,7 @@
 
 use sha2::Digest as _;
 use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
 
 /// A digest of a chunk as the client states it.
 ///
@@ -16,48 +17,90 @@ pub enum ChunkDigest {
     Sha1([u8; 20]),
 }
 
-/// A running digest over the bytes of a chunk, in order.
-#[derive(Debug)]
-pub struct Hasher {
-    expected: ChunkDigest,
-    running: Running,
+/// What a client states about the digest of a chunk.
+#[derive(Clone, Debug, Default)]
+pub enum ExpectedDigest {
+    /// Nothing.
+    #[default]
+    None,
+    /// This one.
+    Known(ChunkDigest),
+    /// One that comes behind the bytes.
+    Trailing(TrailingDigest),
 }
 
+impl From<Option<ChunkDigest>> for ExpectedDigest {
+    fn from(digest: Option<ChunkDigest>) -> Self {
+        digest.map_or(Self::None, Self::Known)
+    }
+}
+
+/// A digest that is known when the last byte has come. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct TrailingDigest(Arc<OnceLock<ChunkDigest>>);
+
+impl TrailingDigest {
+    /// The digest has come. Only the first counts.
+    pub fn set(&self, digest: ChunkDigest) {
+        drop(self.0.set(digest));
+    }
+}
+
+/// A running digest over the bytes of a chunk, in order. Where it is not known yet which one is wanted, all of them.
 #[derive(Debug)]
-enum Running {
-    Sha256(sha2::Sha256),
-    Sha512(Box<sha2::Sha512>),
-    Sha1(sha1::Sha1),
+pub struct Hasher {
+    expected: ExpectedDigest,
+    sha256: Option<sha2::Sha256>,
+    sha512: Option<Box<sha2::Sha512>>,
+    sha1: Option<sha1::Sha1>,
 }
 
 impl Hasher {
-    /// A hasher that will be compared with `expected`.
-    pub fn new(expected: ChunkDigest) -> Self {
-        let running = match expected {
-            ChunkDigest::Sha256(_) => Running::Sha256(sha2::Sha256::new()),
-            ChunkDigest::Sha512(_) => Running::Sha512(Box::default()),
-            ChunkDigest::Sha1(_) => Running::Sha1(sha1::Sha1::new()),
-        };
-        Self { expected, running }
+    /// A hasher that will be compared with `expected`; none where there is nothing to compare with.
+    pub fn new(expected: ExpectedDigest) -> Option<Self> {
+        let mut hasher = Self { expected, sha256: None, sha512: None, sha1: None };
+        let (sha256, sha512, sha1) = (Default::default, Box::default, Default::default);
+        match &hasher.expected {
+            ExpectedDigest::None => return None,
+            ExpectedDigest::Known(ChunkDigest::Sha256(_)) => hasher.sha256 = Some(sha256()),
+            ExpectedDigest::Known(ChunkDigest::Sha512(_)) => hasher.sha512 = Some(sha512()),
+            ExpectedDigest::Known(ChunkDigest::Sha1(_)) => hasher.sha1 = Some(sha1()),
+            ExpectedDigest::Trailing(_) => {
+                hasher.sha256 = Some(sha256());
+                hasher.sha512 = Some(sha512());
+                hasher.sha1 = Some(sha1());
+            }
+        }
+        Some(hasher)
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        match &mut self.running {
-            Running::Sha256(hash) => hash.update(bytes),
-            Running::Sha512(hash) => hash.update(bytes),
-            Running::Sha1(hash) => hash.update(bytes),
-        }
+        self.sha256.iter_mut().for_each(|hash| hash.update(bytes));
+        self.sha512.iter_mut().for_each(|hash| hash.update(bytes));
+        self.sha1.iter_mut().for_each(|hash| hash.update(bytes));
     }
 
-    /// Whether the bytes taken have the digest that was promised; if not, the one they have.
+    /// Whether the bytes taken have the digest that was promised; if not, the one they have. A promise that never came
+    /// is not kept.
     pub fn check(self) -> Result<(), ChunkDigest> {
-        let found = match self.running {
-            Running::Sha256(hash) => ChunkDigest::Sha256(hash.finalize().into()),
-            Running::Sha512(hash) => ChunkDigest::Sha512(Box::new(hash.finalize().into())),
-            Running::Sha1(hash) => ChunkDigest::Sha1(hash.finalize().into()),
+        let expected = match &self.expected {
+            ExpectedDigest::None => None,
+            ExpectedDigest::Known(digest) => Some(digest),
+            ExpectedDigest::Trailing(digest) => digest.0.get(),
         };
-        if found == self.expected { Ok(()) } else { Err(found) }
+        let sha256 = self.sha256.map(|hash| ChunkDigest::Sha256(hash.finalize().into()));
+        let sha512 = self.sha512.map(|hash| ChunkDigest::Sha512(Box::new(hash.finalize().into())));
+        let sha1 = self.sha1.map(|hash| ChunkDigest::Sha1(hash.finalize().into()));
+        let found = match expected {
+            Some(ChunkDigest::Sha256(_)) | None => sha256,
+            Some(ChunkDigest::Sha512(_)) => sha512,
+            Some(ChunkDigest::Sha1(_)) => sha1,
+        };
+        match found {
+            Some(found) if expected != Some(&found) => Err(found),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -74,11 +117,40 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn known(digest: ChunkDigest) -> Hasher {
+        Hasher::new(ExpectedDigest::Known(digest)).unwrap()
+    }
+
+    #[test]
+    fn the_digest_behind_the_bytes_decides() {
+        let digests = |bytes: &[u8]| {
+            [
+                ChunkDigest::Sha256(sha2::Sha256::digest(bytes).into()),
+                ChunkDigest::Sha512(Box::new(sha2::Sha512::digest(bytes).into())),
+                ChunkDigest::Sha1(sha1::Sha1::digest(bytes).into()),
+            ]
+        };
+        let check = |digest: Option<ChunkDigest>| {
+            let trailing = TrailingDigest::default();
+            let mut hasher = Hasher::new(ExpectedDigest::Trailing(trailing.clone())).unwrap();
+            hasher.update(b"ab");
+            hasher.update(b"c");
+            digest.into_iter().for_each(|digest| trailing.set(digest));
+            hasher.check()
+        };
+        for (right, wrong) in digests(b"abc").into_iter().zip(digests(b"abd")) {
+            assert_eq!(check(Some(right.clone())), Ok(()));
+            assert_eq!(check(Some(wrong)), Err(right));
+        }
+        assert!(check(None).is_err());
+        assert!(Hasher::new(ExpectedDigest::None).is_none());
+    }
+
     #[test]
     fn the_promised_digest_decides() {
         let abc = sha2::Sha256::digest(b"abc").into();
         let check = |parts: &[&[u8]], expected: bool| {
-            let mut hasher = Hasher::new(ChunkDigest::Sha256(abc));
+            let mut hasher = known(ChunkDigest::Sha256(abc));
             for part in parts {
                 hasher.update(part);
             }
@@ -89,10 +161,10 @@ mod tests {
         check(&[b"abd"], false);
         check(&[], false);
         let long = Box::new(sha2::Sha512::digest(b"abc").into());
-        let mut hasher = Hasher::new(ChunkDigest::Sha512(long));
+        let mut hasher = known(ChunkDigest::Sha512(long));
         hasher.update(b"abc");
         assert!(hasher.check().is_ok());
-        let mut hasher = Hasher::new(ChunkDigest::Sha1(sha1::Sha1::digest(b"abc").into()));
+        let mut hasher = known(ChunkDigest::Sha1(sha1::Sha1::digest(b"abc").into()));
         hasher.update(b"abd");
         assert!(hasher.check().is_err());
     }

@@ -5,6 +5,7 @@ use super::extent::Extent;
 use super::id::TicketId;
 use super::time::Stamp;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the backend asked for when it took the ticket. Never changes.
@@ -182,6 +183,34 @@ pub enum Event {
         /// Uptime and date at which it was recorded.
         at: Stamp,
     },
+    /// The upload is a part of a file. Source of this and the next three: tus 1.0, concatenation.
+    Partial {
+        /// Uptime and date at which it was recorded.
+        at: Stamp,
+    },
+    /// The upload is made of partial ones and takes no other bytes.
+    Final {
+        /// Uptime and date at which it was recorded.
+        at: Stamp,
+        /// The partial uploads, in the order of their bytes.
+        parts: Arc<[TicketId]>,
+        /// Bytes of all of them together.
+        length: u64,
+    },
+    /// A final upload is to get the bytes of this partial one: no other one may, unless that is cancelled or unknown.
+    Taken {
+        /// Uptime and date at which it was recorded.
+        at: Stamp,
+        /// The final upload.
+        into: TicketId,
+    },
+    /// A final upload with the bytes of this partial one is published; they are not needed here any more.
+    Joined {
+        /// Uptime and date at which it was recorded.
+        at: Stamp,
+        /// The final upload.
+        into: TicketId,
+    },
 }
 
 impl Event {
@@ -198,7 +227,11 @@ impl Event {
             | Self::Failed { at, .. }
             | Self::RetryAsked { at }
             | Self::Cancelled { at, .. }
-            | Self::NoticeEnded { at } => Some(at),
+            | Self::NoticeEnded { at }
+            | Self::Partial { at }
+            | Self::Final { at, .. }
+            | Self::Taken { at, .. }
+            | Self::Joined { at, .. } => Some(at),
             Self::Digested { .. } => None,
         }
     }

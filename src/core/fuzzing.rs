@@ -215,6 +215,8 @@ fn stepped(before: &Upload, after: &Upload, command: &Command, events: &[Event])
         let length = after.length().expect("a published file has a length");
         assert_eq!(after.received().contiguous_from_zero(), length, "{}", context());
     }
+    let called = after.pending_calls().is_some() || after.awaits_publish();
+    assert!(!after.is_partial() || !called, "a part is handed over: {}", context());
     let ended = matches!(after.phase(), Phase::Finished { .. } | Phase::Failed { .. });
     assert!(!ended || after.pending_calls().is_none(), "{}", context());
 }
@@ -230,6 +232,11 @@ fn repeated(upload: &Upload, command: &Command, now: Stamp, limits: &Limits) {
             | Command::Cancel { .. }
             | Command::Finish
             | Command::GiveUp(_)
+            | Command::MakePartial
+            | Command::MakeFinal { .. }
+            | Command::Join
+            | Command::Take { .. }
+            | Command::Release { .. }
     );
     if idempotent {
         assert_eq!(upload.decide(command, now, limits), Ok(vec![]), "{command:?} {upload:?}");
@@ -280,8 +287,12 @@ fn extent(source: &mut Source<'_>) -> Option<Extent> {
     Extent::new(start, start + u64::from(source.below(64)))
 }
 
+fn other_id(source: &mut Source<'_>) -> TicketId {
+    TicketId::from_random([source.below(4); 16])
+}
+
 fn command(source: &mut Source<'_>) -> Command {
-    match source.below(14) {
+    match source.below(19) {
         0 => Command::Bind(FileFacts {
             length: source.flip().then(|| u64::from(source.below(64))),
             name: source.flip().then(|| name::harmless(&source.text())),
@@ -310,6 +321,16 @@ fn command(source: &mut Source<'_>) -> Command {
         11 => Command::Finish,
         12 if source.flip() => Command::GiveUp(source.text()),
         12 => Command::Delivered,
+        13 => Command::MakePartial,
+        14 => Command::MakeFinal {
+            parts: (0..source.below(4)).map(|_| other_id(source)).collect(),
+            length: u64::from(source.below(64)),
+        },
+        15 => Command::Join,
+        17 => {
+            Command::Take { into: other_id(source), void: source.flip().then(|| other_id(source)) }
+        }
+        16 => Command::Release { into: other_id(source) },
         _ => Command::Retry,
     }
 }

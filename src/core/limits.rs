@@ -43,6 +43,9 @@ pub struct SharedLimit {
 /// where the disk lets it.
 pub const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
+/// Partial uploads of one final upload. Clients that exist send some tens at most, and all their URLs stand in one header.
+pub const MAX_PARTS: usize = 256;
+
 /// Pieces of a file that one request may ask to compare.
 pub const MAX_PIECES: usize = 16;
 /// Bytes of a piece, at most: with the count above, what one request makes the disk read.

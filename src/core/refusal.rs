@@ -83,6 +83,21 @@ pub enum Refusal {
     NothingToRetry,
     /// The `backendSecret` does not match.
     WrongSecret,
+    /// A final upload takes no bytes but those of its parts.
+    MadeOfParts,
+    /// The upload cannot become a partial or final one: it has bytes, or is another kind already.
+    InUse,
+    /// The upload is no partial one, so it cannot become a part of another.
+    NotPartial,
+    /// A partial upload that is to be joined lacks bytes.
+    PartUnfinished {
+        /// Where the next byte is missing.
+        offset: u64,
+        /// The length, in bytes, if it is known.
+        length: Option<u64>,
+    },
+    /// The partial upload belongs to a final one already.
+    PartTaken,
 }
 
 impl fmt::Display for Terminal {
@@ -141,6 +156,18 @@ impl fmt::Display for Refusal {
             }
             Self::NothingToRetry => f.write_str("nothing to retry: the handover has not failed"),
             Self::WrongSecret => f.write_str("backendSecret not given or wrong"),
+            Self::MadeOfParts => {
+                f.write_str("a final upload takes no bytes but those of its partial uploads")
+            }
+            Self::InUse => f.write_str("the ticket is in use for another upload"),
+            Self::NotPartial => f.write_str("it is not a partial upload"),
+            Self::PartUnfinished { offset, length: Some(length) } => {
+                write!(f, "it has {offset} of {length} bytes")
+            }
+            Self::PartUnfinished { offset, length: None } => {
+                write!(f, "it has {offset} bytes and its length is not known")
+            }
+            Self::PartTaken => f.write_str("it belongs to another final upload"),
         }
     }
 }

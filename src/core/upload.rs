@@ -4,17 +4,21 @@
 //! bytes only grow (but for what object storage loses) and phases only move forward (a failed handover may be tried again).
 
 use super::command::{Command, FileFacts};
-use super::event::{CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket};
+use super::event::{DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::limits::Limits;
 use super::refusal::{Refusal, Terminal};
-use super::retry::{Calls, LastCall, RetryPolicy};
+use super::retry::{Calls, LastCall};
 use super::time::{Stamp, Uptime};
 use std::sync::Arc;
 
+mod calls;
+mod concat;
 mod count;
 mod facts;
 mod snapshot_events;
+
+pub use concat::Role;
 
 /// An upload: what was promised, what is stored, where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,7 @@ pub struct Upload {
     received: ExtentSet,
     sha256: Option<[u8; 32]>,
     phase: Phase,
+    role: Role,
     last_active: Stamp,
 }
 
@@ -81,6 +86,7 @@ impl Upload {
             received: ExtentSet::new(),
             sha256: None,
             phase: Phase::New,
+            role: Role::Whole,
         }
     }
 
@@ -121,26 +127,16 @@ impl Upload {
             && self.length.is_some_and(|length| self.holds_all(length, &self.received))
     }
 
-    /// All bytes are stored, but the file is not published yet.
+    /// All bytes are stored, but the file is not published yet. A partial upload never is.
     pub fn awaits_publish(&self) -> bool {
-        matches!(self.phase, Phase::New | Phase::Uploading) && self.is_complete()
+        matches!(self.phase, Phase::New | Phase::Uploading)
+            && self.is_complete()
+            && !self.is_partial()
     }
 
     /// The digest still has to be computed before the backend is called.
     pub fn awaits_digest(&self) -> bool {
         self.ticket.digest == DigestRequest::Sha256 && self.sha256.is_none()
-    }
-
-    /// The calls to the backend that are pending, if any.
-    pub fn pending_calls(&self) -> Option<&Calls> {
-        match &self.phase {
-            Phase::HandingOver(calls) | Phase::Cancelled { calls: Some(calls), .. } => Some(calls),
-            Phase::New
-            | Phase::Uploading
-            | Phase::Finished { .. }
-            | Phase::Cancelled { calls: None, .. }
-            | Phase::Failed { .. } => None,
-        }
     }
 
     /// Whether it counts against `max_uploads`: it takes disk beyond its journal, or a call to its backend is pending.
@@ -198,6 +194,11 @@ impl Upload {
                 Ok(vec![Event::CallEnded { at: now, outcome: outcome.clone() }])
             }
             Command::Cancel { reason, notice } => self.cancel(reason, *notice, now),
+            Command::MakePartial => self.make_partial(now),
+            Command::MakeFinal { parts, length } => self.make_final(parts, *length, now, limits),
+            Command::Take { into, void } => self.take(*into, *void, now),
+            Command::Join => self.join(now),
+            Command::Release { into } => self.release(*into, now),
             Command::Delivered => self.delivered(now),
             Command::Finish => match &self.phase {
                 Phase::HandingOver(_) | Phase::Finished { .. } => self.delivered(now),
@@ -252,6 +253,7 @@ impl Upload {
         now: Stamp,
         limits: &Limits,
     ) -> Result<Vec<Event>, Refusal> {
+        self.check_takes_bytes()?;
         if let Some(length) = length {
             self.check_length(length, limits)?;
         }
@@ -287,7 +289,8 @@ impl Upload {
 
     fn cancel(&self, reason: &str, notice: Notice, now: Stamp) -> Result<Vec<Event>, Refusal> {
         match &self.phase {
-            Phase::New | Phase::Uploading if !self.is_complete() => {
+            Phase::New | Phase::Uploading if !self.awaits_publish() => {
+                let notice = if self.is_partial() { Notice::NotDue } else { notice };
                 Ok(vec![Event::Cancelled { at: now, reason: reason.into(), notice }])
             }
             Phase::New | Phase::Uploading | Phase::HandingOver(_) => Err(Refusal::TooLateToCancel),
@@ -322,11 +325,6 @@ impl Upload {
         }
     }
 
-    /// Whether the pending calls have gone unanswered for too long.
-    pub fn calls_exhausted(&self, policy: &RetryPolicy, now: Uptime) -> bool {
-        self.pending_calls().is_some_and(|calls| calls.exhausted(policy, now))
-    }
-
     /// Makes `event` so. Events come from `decide` or from the journal, in order.
     pub fn apply(&mut self, event: &Event) {
         match event {
@@ -351,6 +349,10 @@ impl Upload {
             Event::Published { at } => self.phase = Phase::HandingOver(Calls::pending(at.uptime)),
             Event::Digested { sha256 } => self.sha256 = Some(*sha256),
             Event::CallBegun { .. } | Event::CallEnded { .. } => self.apply_call(event),
+            Event::Partial { .. }
+            | Event::Final { .. }
+            | Event::Taken { .. }
+            | Event::Joined { .. } => self.apply_role(event),
             Event::Finished { at } => {
                 let calls = self.pending_calls().map_or(0, |calls| calls.begun);
                 self.phase = Phase::Finished { at: at.uptime, calls };
@@ -395,49 +397,9 @@ impl Upload {
         }
     }
 
-    fn apply_call(&mut self, event: &Event) {
-        let (Phase::HandingOver(calls) | Phase::Cancelled { calls: Some(calls), .. }) =
-            &mut self.phase
-        else {
-            return;
-        };
-        match event {
-            Event::CallBegun { at } => {
-                calls.first.get_or_insert(at.uptime);
-                calls.begun = calls.begun.saturating_add(1);
-                calls.unanswered = calls.unanswered.saturating_add(1);
-                calls.last = LastCall::Begun;
-            }
-            Event::CallEnded { at, outcome: CallOutcome::Wait } => {
-                calls.since = at.uptime;
-                calls.first = None;
-                calls.unanswered = 0;
-                calls.last = LastCall::Waiting { at: at.uptime };
-            }
-            Event::CallEnded { at, outcome: CallOutcome::Retry(reason) } => {
-                calls.last = LastCall::Unanswered { at: at.uptime, reason: reason.clone() };
-            }
-            Event::Created(_)
-            | Event::Bound { .. }
-            | Event::Stored { .. }
-            | Event::Published { .. }
-            | Event::Digested { .. }
-            | Event::Finished { .. }
-            | Event::Failed { .. }
-            | Event::RetryAsked { .. }
-            | Event::Cancelled { .. }
-            | Event::NoticeEnded { .. } => {}
-        }
-    }
-
     /// Whether the server removes the published file once the backend has it.
     pub fn removes_file(&self) -> bool {
         self.ticket.removal == Removal::RemoveWhenFinished
-    }
-
-    /// Whether a call to the backend has ever been begun.
-    pub fn was_called(&self) -> bool {
-        self.pending_calls().is_some_and(|calls| calls.begun > 0)
     }
 }
 

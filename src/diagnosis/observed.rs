@@ -2,6 +2,9 @@
 //!
 //! A browser sees less than a terminal; what was not looked at is left out and says nothing.
 
+mod interim;
+
+pub use interim::{InterimOutcome, InterimTried};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,6 +36,8 @@ pub struct Arrived {
     pub client_is_caller: Option<bool>,
     /// Headers that the answer left the server with.
     pub sent: BTreeMap<String, String>,
+    /// Whether an interim answer went before this one, as it was asked for.
+    pub interim_sent: bool,
     /// What the server suggests and allows.
     pub limits: Limits,
 }
@@ -49,7 +54,7 @@ pub struct ArrivedBody {
     pub last_ms: Option<f64>,
 }
 
-/// The server's limits for a chunk, in bytes.
+/// The server's limits for a chunk, in bytes, and what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -57,6 +62,8 @@ pub struct Limits {
     pub chunk_size: u64,
     /// The most it takes.
     pub max_chunk_size: Option<u64>,
+    /// Whether it sends `104` through proxies too.
+    pub interim_always: bool,
 }
 
 /// What a proxy says about the client.
@@ -126,6 +133,8 @@ pub struct Observed {
     pub refusals: Vec<RefusalTried>,
     /// Bytes that one stream of HTTP/2 may send before the path has answered.
     pub window_bytes: Option<u64>,
+    /// Interim answers.
+    pub interim: Option<InterimTried>,
     /// Paths for backends that answer here.
     pub exposed: Vec<String>,
 }

@@ -5,7 +5,7 @@ use super::*;
 
 /// A path as it should be, with everything looked at.
 fn healthy() -> Observed {
-    let limits = Limits { chunk_size: 8 << 20, max_chunk_size: None };
+    let limits = Limits { chunk_size: 8 << 20, ..Limits::default() };
     Observed {
         proxy: Some(Proxy::Nginx),
         proxied: Some(true),
@@ -69,6 +69,12 @@ fn each_fault_has_its_finding() {
     let check = |expected: &str, change: fn(&mut Observed)| {
         assert_eq!(codes(change), [expected]);
     };
+    check("method-refused", |seen| {
+        // A cache makes a GET of it, and answers well.
+        let came = ProbeOutcome::Other(200);
+        seen.methods.push(MethodTried { method: "HEAD".into(), came });
+    });
+    check("request-header-lost", |seen| seen.request_headers_lost = vec!["Tus-Resumable".into()]);
     check("path-rewritten", |seen| seen.stripped = Some("/incoming".into()));
     check("query-lost", |seen| seen.query_lost = true);
     check("cached", |seen| seen.cached = true);

@@ -16,7 +16,7 @@ use super::handle::{Op, PendingCommit};
 use super::options::Options;
 
 use crate::core::command::{BodyScope, Command, Offer};
-use crate::core::digest::{ChunkDigest, Hasher};
+use crate::core::digest::{ExpectedDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
 use crate::storage::store::{Permit, WriteError, Writer};
@@ -70,7 +70,7 @@ impl<'a> Chunk<'a> {
         offer: Offer,
         missing: ExtentSet,
         writer: Option<Box<dyn Writer>>,
-        digest: Option<ChunkDigest>,
+        digest: ExpectedDigest,
     ) -> Self {
         let start = offer.extent.map_or(0, Extent::start);
         Self {
@@ -84,7 +84,7 @@ impl<'a> Chunk<'a> {
                 .and_then(|e| handle.lock().prefix.checkout(e.start())),
             missing,
             writer,
-            hasher: digest.map(Hasher::new),
+            hasher: Hasher::new(digest),
             position: start,
             written: start,
             committed: start,

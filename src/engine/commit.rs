@@ -84,7 +84,12 @@ impl Engine {
                     more += extents.bytes();
                     length = length.or(*given);
                 }
-                Op::Change(_) | Op::Publish | Op::Upkeep | Op::Expire | Op::Forget => {
+                Op::Change(_)
+                | Op::Publish
+                | Op::Take(..)
+                | Op::Upkeep
+                | Op::Expire
+                | Op::Forget => {
                     return Weight::Syncs;
                 }
             }
@@ -230,6 +235,8 @@ impl Engine {
         state.fault.get_or_insert(fault);
         state.claims.fence_all();
         drop(state);
+        // Who waits for a join learns that it has ended.
+        handle.stands.send_modify(|_| {});
         let (handle, token) = (Arc::clone(handle), self.tracker.token());
         self.store.run(Box::pin(async move {
             let _token = token;

@@ -3,6 +3,7 @@
 //!
 //! It travels with the request's task; a change that is submitted takes it along. In memory only.
 
+use crate::core::dialect::Dialect;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub struct RequestContext(Arc<Fields>);
 struct Fields {
     request: String,
     traceparent: Option<String>,
+    dialect: Dialect,
 }
 
 tokio::task_local! {
@@ -23,8 +25,8 @@ tokio::task_local! {
 impl RequestContext {
     /// The request with this id, and the trace it belongs to. Both are harmless text: whoever takes
     /// them from outside has checked that.
-    pub fn new(request: String, traceparent: Option<String>) -> Self {
-        Self(Arc::new(Fields { request, traceparent }))
+    pub fn new(request: String, traceparent: Option<String>, dialect: Dialect) -> Self {
+        Self(Arc::new(Fields { request, traceparent, dialect }))
     }
 
     /// The request's id.
@@ -35,6 +37,11 @@ impl RequestContext {
     /// The trace it belongs to, as W3C writes it.
     pub fn traceparent(&self) -> Option<&str> {
         self.0.traceparent.as_deref()
+    }
+
+    /// By what protocol it came.
+    pub fn dialect(&self) -> Dialect {
+        self.0.dialect
     }
 
     /// What `work` does follows from this.

@@ -24,6 +24,9 @@ impl Engine {
             self.count(before, after);
             log(id, before, after, context);
             self.clean_up(id, after).await;
+            if let (Some(parts), Phase::HandingOver(_)) = (after.joined_parts(), after.phase()) {
+                self.release_later(id, parts);
+            }
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
                 self.timers.set(id, self.due(after));
             }
@@ -37,12 +40,12 @@ impl Engine {
     }
 
     /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
-    /// has a timer until it is forgotten.
-    pub(super) fn register(&self, id: TicketId, upload: &Upload) {
+    /// has a timer until it is forgotten. Answers whether it had not.
+    pub(super) fn register(&self, id: TicketId, upload: &Upload) -> bool {
         let first = self.timers.set_first(id, self.due(upload));
         self.scan.scanned(id);
         if !first {
-            return;
+            return false;
         }
         self.stats.uploads.of(upload.phase().state()).add(1);
         if upload.occupies() {
@@ -64,6 +67,7 @@ impl Engine {
             // Nothing to clear: a delivery that came since then is set.
             None => {}
         }
+        true
     }
 
     fn count(&self, before: &Upload, after: &Upload) {
@@ -72,6 +76,8 @@ impl Engine {
             Phase::New | Phase::Uploading => {}
             Phase::HandingOver(_) if matches!(before.phase(), Phase::Failed { .. }) => {}
             Phase::HandingOver(_) => _ = self.stats.published.inc(),
+            // A part is nothing that a backend takes.
+            Phase::Finished { .. } if after.is_partial() => {}
             Phase::Finished { .. } => _ = self.stats.finished.inc(),
             Phase::Cancelled { .. } => _ = self.stats.cancelled.inc(),
             Phase::Failed { .. } => _ = self.stats.failed.inc(),
@@ -82,6 +88,7 @@ impl Engine {
     pub(super) async fn leaves_bytes(&self, id: TicketId, upload: &Upload) -> bool {
         match upload.phase() {
             Phase::Cancelled { .. } => self.store.has_part(id).await,
+            Phase::Finished { .. } if upload.is_partial() => self.store.has_part(id).await,
             Phase::Finished { .. } if upload.removes_file() => {
                 !matches!(self.store.published(id).await, Ok(None))
             }
@@ -97,6 +104,7 @@ impl Engine {
     pub(super) async fn clean_up(&self, id: TicketId, upload: &Upload) {
         let removed = match upload.phase() {
             Phase::Cancelled { .. } => self.store.discard(id).await,
+            Phase::Finished { .. } if upload.is_partial() => self.store.discard(id).await,
             Phase::Finished { .. } if upload.removes_file() => self.store.withdraw(id).await,
             Phase::New
             | Phase::Uploading
@@ -122,6 +130,9 @@ fn log(id: TicketId, before: &Upload, after: &Upload, context: Option<&RequestCo
         }
         Phase::HandingOver(_) => {
             tracing::info!(%upload, request, length, "upload complete; handover started");
+        }
+        Phase::Finished { .. } if after.is_partial() => {
+            tracing::info!(%upload, request, length, "partial upload joined");
         }
         Phase::Finished { calls, .. } => tracing::info!(%upload, request, calls, "upload finished"),
         Phase::Cancelled { reason, .. } => {

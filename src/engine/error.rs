@@ -69,6 +69,94 @@ pub enum ChangeError {
     Fault(Fault),
 }
 
+/// Partial uploads were not joined.
+#[derive(Clone, Debug, Error)]
+pub enum JoinError {
+    /// The list is empty.
+    #[error("no partial upload is named")]
+    NoParts,
+    /// The list is too long.
+    #[error(
+        "{parts} partial uploads are named, at most {} are joined",
+        crate::core::limits::MAX_PARTS
+    )]
+    TooManyParts {
+        /// How many are named.
+        parts: usize,
+    },
+    /// One partial upload stands in the list twice.
+    #[error("partial upload {number} is named twice")]
+    Repeated {
+        /// Where it is for the second time, from 1.
+        number: usize,
+    },
+    /// One of the parts cannot be joined.
+    #[error("{0}")]
+    Part(#[from] PartError),
+    /// The final upload cannot be made.
+    #[error("{0}")]
+    Change(#[from] ChangeError),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Draining,
+}
+
+/// A part of a final upload cannot be joined.
+#[derive(Clone, Debug, Error)]
+#[error("partial upload {number}: {}", refusal.as_ref().map_or_else(|| "there is no such upload".to_owned(), ToString::to_string))]
+pub struct PartError {
+    /// Which one, from 1.
+    pub number: usize,
+    /// The rule that refuses it; `None` where there is no such upload.
+    pub refusal: Option<Refusal>,
+}
+
+impl PartError {
+    /// The rules refuse the part at this index.
+    pub(super) fn refused(index: usize, refusal: Refusal) -> Self {
+        Self { number: index + 1, refusal: Some(refusal) }
+    }
+
+    /// What became of an operation on the part at this index.
+    pub(super) fn of(index: usize, error: ChangeError) -> JoinError {
+        match error {
+            ChangeError::Unknown => Self { number: index + 1, refusal: None }.into(),
+            ChangeError::Refused(refusal) => Self::refused(index, refusal).into(),
+            error @ (ChangeError::NoSpace
+            | ChangeError::Exhausted
+            | ChangeError::Busy
+            | ChangeError::Fault(_)) => error.into(),
+        }
+    }
+}
+
+impl JoinError {
+    /// Whether a part belongs to another final upload.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Part(PartError { refusal: Some(Refusal::PartTaken), .. }))
+    }
+
+    /// Whether the same join cannot end otherwise later, or must not keep its space until then.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::NoParts | Self::TooManyParts { .. } | Self::Repeated { .. } | Self::Part(_) => {
+                true
+            }
+            Self::Change(ChangeError::Unknown | ChangeError::Refused(_) | ChangeError::NoSpace) => {
+                true
+            }
+            Self::Change(ChangeError::Exhausted | ChangeError::Busy | ChangeError::Fault(_))
+            | Self::Draining => false,
+        }
+    }
+}
+
+impl From<Refusal> for JoinError {
+    fn from(refusal: Refusal) -> Self {
+        ChangeError::Refused(refusal).into()
+    }
+}
+
 /// A ticket could not be given out.
 #[derive(Clone, Debug)]
 pub enum TicketError {

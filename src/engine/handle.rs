@@ -18,6 +18,7 @@ use crate::storage::journal::{Loaded, Log, Version};
 use crate::storage::store::Part;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 /// An upload that somebody has asked for.
 pub(super) struct UploadHandle {
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) forgotten: bool,
     /// What is kept of it, though it is over, is no longer wanted.
     pub(super) unwanted: bool,
+    /// What it is being joined into, as a partial upload.
+    pub(super) joining: Option<Arc<Join>>,
 }
 
 impl UploadHandle {
@@ -81,6 +84,7 @@ impl UploadHandle {
                 touched: now,
                 forgotten: false,
                 unwanted: false,
+                joining: None,
             }),
             log,
             part,
@@ -93,6 +97,24 @@ impl UploadHandle {
             comparing: Mutex::default(),
             released: Notify::new(),
         })
+    }
+
+    /// Looks at the state, again each time a claim was given back, until `look` finds what it waits for. Dropping the
+    /// future undoes nothing of what `look` did.
+    pub(super) async fn when_released<T>(
+        &self,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> T {
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            let found = look(&mut self.lock());
+            if let Some(found) = found {
+                return found;
+            }
+            released.await;
+        }
     }
 
     /// The commit queue ended by a panic: nothing more is taken.
@@ -119,6 +141,17 @@ impl UploadHandle {
     }
 }
 
+/// Partial uploads on their way into a final one.
+#[derive(Debug)]
+pub(super) struct Join {
+    /// The final upload.
+    pub(super) into: TicketId,
+    /// Its parts, in order.
+    pub(super) parts: Arc<[TicketId]>,
+    /// Cancelled when the parts are let go.
+    pub(super) ended: CancellationToken,
+}
+
 /// The operations that wait for one upload.
 #[derive(Default)]
 pub(super) struct CommitQueue {
@@ -141,6 +174,9 @@ pub(super) enum Op {
     Change(Command),
     /// Publish a complete file, if that has not happened.
     Publish,
+    /// Join it as a part, which keeps it from being cancelled and makes its bytes durable; what it was kept for before is
+    /// void.
+    Take(Arc<Join>, Option<TicketId>),
     /// See to the log ([`crate::storage::journal::Log::upkeep`]).
     Upkeep,
     /// Cancel it if it has lain idle for too long and nobody is sending.

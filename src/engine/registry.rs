@@ -154,9 +154,18 @@ impl Engine {
     /// nobody has appended to it since.
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, loaded: Loaded) -> Arc<UploadHandle> {
         let publish = loaded.upload.awaits_publish();
-        self.register(id, &loaded.upload);
+        let join = loaded.upload.awaits_join().then(|| loaded.upload.role().clone());
+        if self.register(id, &loaded.upload)
+            && let Some(parts) = loaded.upload.joined_parts()
+        {
+            // A crash may have come before that.
+            self.release_later(id, parts);
+        }
         let handle = UploadHandle::new(loaded, self.store.part(id), self.uptime());
         self.registry.lock().insert(id, Arc::clone(&handle));
+        if let Some(role) = join {
+            self.resume_join(id, &role);
+        }
         if publish {
             // Completed just before a crash. Whoever asks sees it handed over in a moment.
             drop(self.submit(&handle, Op::Publish));

@@ -94,6 +94,12 @@ impl Engine {
                     tracing::warn!(upload = %id.short(), %error, "could not publish complete file; trying again later");
                 }
             }
+            // Also where that has failed before: it is tried again at each look, but not over a fault.
+            Phase::New | Phase::Uploading if upload.awaits_join() => {
+                if handle.lock().fault.is_none() {
+                    self.resume_join(id, upload.role());
+                }
+            }
             Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
             Phase::New | Phase::Uploading => {
                 if let Err(error) = self.submit(&handle, Op::Expire).done().await {
@@ -123,10 +129,14 @@ impl Engine {
     /// something arrived since it was looked at.
     pub(super) fn expiry(&self, handle: &UploadHandle, upload: &Upload) -> Option<Command> {
         let open = matches!(upload.phase(), Phase::New | Phase::Uploading);
-        if !open || upload.awaits_publish() || self.due(upload) > self.uptime() {
+        let owed = upload.awaits_publish() || upload.awaits_join();
+        if !open || owed || self.due(upload) > self.uptime() {
             return None;
         }
-        let idle = handle.lock().claims.count() == 0;
+        let idle = {
+            let state = handle.lock();
+            state.claims.count() == 0 && state.joining.is_none()
+        };
         let reason = "upload timed out".to_owned();
         idle.then_some(Command::Cancel { reason, notice: Notice::Due })
     }

@@ -230,11 +230,14 @@ impl Engine {
         };
         report_damage(id, &loaded);
         let upload = loaded.upload.clone();
-        let in_memory = upload.awaits_publish() || loaded.log.has_unflushed();
+        let in_memory =
+            upload.awaits_publish() || upload.awaits_join() || loaded.log.has_unflushed();
         // What is acted on must be durable; where nothing is, that can wait until somebody asks.
         let leaves_bytes = self.leaves_bytes(id, &upload).await;
+        let released = upload.joined_parts();
+        let acts = in_memory || leaves_bytes || released.is_some();
         // A journal that is much too large is replaced now, so that the next load has less to read.
-        if (in_memory || leaves_bytes || loaded.resync_need == ResyncNeed::Now)
+        if (acts || loaded.resync_need == ResyncNeed::Now)
             && let Err(error) = loaded.log.make_durable().await
         {
             return Err(match error.into() {
@@ -246,13 +249,17 @@ impl Engine {
             // In memory it gets to its place, or is synced.
             self.adopt(id, loaded);
         } else {
-            self.register(id, &upload);
+            let _ = self.register(id, &upload);
             if loaded.resync_need == ResyncNeed::Times {
                 self.scan.lock().uncounted.push(id);
             }
         }
         if leaves_bytes {
             self.clean_up(id, &upload).await;
+        }
+        drop(exclusive);
+        if let Some(parts) = released {
+            self.release_parts(id, parts).await;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Counters and gauges are one relaxed addition. A histogram takes a lock, so it gets one value for each chunk or sync
 //! and never one for each frame.
 
+use crate::core::dialect::Dialect;
 use crate::core::state::StateName;
 use crate::storage::syncs::{Counted, SYNC_SECONDS, Syncs};
 use prometheus_client::metrics::counter::Counter;
@@ -77,6 +78,21 @@ pub struct Chunks {
     pub commit_seconds: Histogram,
     /// Body bytes.
     pub bytes: Histogram,
+    /// How many there were.
+    pub count: ByDialect,
+    /// Body bytes of all of them.
+    pub body_bytes: ByDialect,
+}
+
+/// Counters by the protocol of the requests.
+#[derive(Debug, Default)]
+pub struct ByDialect([Counter; Dialect::ALL.len()]);
+
+impl ByDialect {
+    /// What is counted of that one.
+    pub fn of(&self, dialect: Dialect) -> &Counter {
+        &self.0[dialect as usize]
+    }
 }
 
 impl Default for Chunks {
@@ -85,17 +101,21 @@ impl Default for Chunks {
             seconds: Histogram::new(CHUNK_SECONDS),
             commit_seconds: Histogram::new(SYNC_SECONDS),
             bytes: Histogram::new(CHUNK_BYTES),
+            count: ByDialect::default(),
+            body_bytes: ByDialect::default(),
         }
     }
 }
 
 impl Chunks {
     /// Counts a chunk of `bytes` that is acknowledged now; its head came at `began`, its last byte at `arrived`.
-    pub fn acknowledged(&self, bytes: u64, began: Instant, arrived: Instant) {
+    pub fn acknowledged(&self, bytes: u64, dialect: Dialect, began: Instant, arrived: Instant) {
         let now = Instant::now();
         self.commit_seconds.observe((now - arrived).as_secs_f64());
         self.seconds.observe((now - began).as_secs_f64());
         self.bytes.observe(bytes as f64);
+        self.count.of(dialect).inc();
+        self.body_bytes.of(dialect).inc_by(bytes);
     }
 }
 
@@ -128,6 +148,8 @@ impl Stats {
 /// Counted since the start of the process.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// Requests for uploads, whatever is answered.
+    pub requests: ByDialect,
     /// Body bytes read from clients, also those thrown away.
     pub received_bytes: Counter,
     /// Bytes acknowledged for the first time.

@@ -10,7 +10,7 @@ use crate::core::id::TicketId;
 use crate::core::limits::POLLS;
 use crate::core::state::StateName;
 use crate::core::time::Timestamp;
-use crate::core::upload::{Phase, Upload};
+use crate::core::upload::{Phase, Role, Upload};
 use crate::storage::location::Location;
 use crate::storage::store::StoreError;
 use std::future::Future;
@@ -34,6 +34,8 @@ pub struct Status {
     pub media_type: Option<String>,
     /// The header `Upload-Metadata` of the client, unchanged.
     pub client_metadata: Option<String>,
+    /// What the upload is to others.
+    pub role: Role,
     /// Why cancelled or failed, or what the handover waits for.
     pub reason: Option<String>,
     /// What digest of the file its web app wants.
@@ -123,11 +125,12 @@ impl Engine {
     pub(super) fn describe(&self, upload: &Upload) -> Status {
         let id = upload.ticket().id;
         let state = upload.phase().state();
-        let open = matches!(state, StateName::New | StateName::Uploading) && !upload.is_complete();
+        let open =
+            matches!(state, StateName::New | StateName::Uploading) && !upload.awaits_publish();
         let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
         let kept = match state {
             StateName::HandingOver | StateName::Failed => true,
-            StateName::Finished => !upload.removes_file(),
+            StateName::Finished => !upload.removes_file() && !upload.is_partial(),
             StateName::New | StateName::Uploading | StateName::Cancelled => false,
         };
         Status {
@@ -138,6 +141,7 @@ impl Engine {
             name: upload.name().map(str::to_owned),
             media_type: upload.media_type().map(str::to_owned),
             client_metadata: upload.client_metadata().map(str::to_owned),
+            role: upload.role().clone(),
             reason: upload.reason().map(str::to_owned),
             digest: upload.ticket().digest,
             created: upload.ticket().created.date,

@@ -36,6 +36,7 @@ mod behind;
 mod damaged_journals;
 mod delivery;
 mod failing_disk;
+mod join;
 mod journals;
 mod offset;
 mod over_time;

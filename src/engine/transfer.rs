@@ -14,7 +14,8 @@ use super::handle::{State, UploadHandle};
 use super::slots::{self, Slot};
 use super::status::Status;
 use crate::core::command::{At, BodyScope, Offer};
-use crate::core::digest::ChunkDigest;
+use crate::core::dialect::Dialect;
+use crate::core::digest::ExpectedDigest;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
 use crate::core::limits::{CHUNKS, DUPLICATE_CHUNKS, Limits, MAX_JOURNAL_BYTES};
@@ -44,10 +45,10 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
         offer: Offer,
-        digest: Option<ChunkDigest>,
+        digest: impl Into<ExpectedDigest>,
         source: S,
     ) -> Result<Status, TransferError> {
-        let engine = Arc::clone(self);
+        let (engine, digest) = (Arc::clone(self), digest.into());
         let transfer = async move {
             // Before it is counted: a chunk that shows as in flight is let end by a stop.
             if engine.draining.is_cancelled() {
@@ -69,7 +70,7 @@ impl Engine {
         self: &Arc<Self>,
         id: TicketId,
         offer: Offer,
-        digest: Option<ChunkDigest>,
+        digest: ExpectedDigest,
         source: S,
     ) -> Result<Status, TransferError> {
         let began = Instant::now();
@@ -99,25 +100,10 @@ impl Engine {
         drop(claim);
         result?;
         self.publish_if_complete(&handle).await?;
-        self.stats.chunks.acknowledged(bytes, began, arrived);
+        let dialect =
+            RequestContext::current().map_or(Dialect::Native, |context| context.dialect());
+        self.stats.chunks.acknowledged(bytes, dialect, began, arrived);
         Ok(self.status_of(&handle))
-    }
-
-    /// How the upload stands, where every byte of the offer is acknowledged already: its body need not be asked
-    /// for. `None` where it is to be received. Dropping the future changes nothing.
-    pub async fn known(
-        self: &Arc<Self>,
-        id: TicketId,
-        offer: &Offer,
-    ) -> Result<Option<Status>, TransferError> {
-        let handle = self.find(id).await?;
-        self.check_answers(&handle)?;
-        let missing = handle.lock().admit(offer, &self.options().limits)?;
-        if !missing.is_empty() || !handle.knows(offer) {
-            return Ok(None);
-        }
-        self.publish_if_complete(&handle).await?;
-        Ok(Some(self.status_of(&handle)))
     }
 
     /// Reads a body of which nothing is needed as long as it comes quickly, and judges it if it comes to its end: not
@@ -246,6 +232,9 @@ impl Engine {
             Phase::Cancelled { .. } => {
                 TransferError::Refused(Refusal::UploadOver(Terminal::Cancelled))
             }
+            Phase::New | Phase::Uploading if state.upload.awaits_join() => {
+                TransferError::Refused(Refusal::MadeOfParts)
+            }
             Phase::Failed { .. } => TransferError::Refused(Refusal::UploadOver(Terminal::Failed)),
             Phase::New | Phase::Uploading | Phase::HandingOver(_) | Phase::Finished { .. } => {
                 self.stats.superseded.inc();
@@ -278,15 +267,8 @@ struct Claim {
 impl Claim {
     /// Waits until no older claim on the same bytes is held. Dropping the future changes nothing.
     async fn granted(&self) {
-        loop {
-            let changed = self.handle.released.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if !self.handle.lock().claims.must_wait(self.number) {
-                return;
-            }
-            changed.await;
-        }
+        let free = |state: &mut State| (!state.claims.must_wait(self.number)).then_some(());
+        self.handle.when_released(free).await;
     }
 }
 

@@ -18,21 +18,30 @@ use futures_core::Stream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 use hyper::service::Service;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Request, Response, Version};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use super::Protocol;
 use super::budget::Share;
 use super::disconnect::PeerDisconnect;
+use super::interim::InterimAnswers;
 use crate::engine::deadline::within;
 use crate::engine::error::ClientFault;
+
+/// Asked of the trailer section of a body.
+pub type CheckTrailers = Box<dyn FnOnce(&HeaderMap) -> Result<(), ClientFault> + Send>;
 
 /// The body of one request. When dropped before its end, what is left is discarded as the protocol wants it.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     ended: Ended,
     awaits_continue: bool,
+    takes_interim: bool,
+    /// What is to be asked of the trailer section, if anything.
+    at_end: Option<CheckTrailers>,
+    /// The trailer section, where it is asked for.
+    trailers: Option<Box<HeaderMap>>,
     context: Arc<ConnectionContext>,
 }
 
@@ -40,8 +49,11 @@ pub struct RequestBody {
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
     pub(super) protocol: Protocol,
+    pub(super) tls: bool,
     /// Tells whether the peer is still there; none on HTTP/2, where the request is dropped instead.
     pub(super) disconnect: Option<PeerDisconnect>,
+    /// Sends interim answers; none on HTTP/2.
+    pub(super) interim: Option<InterimAnswers>,
     /// Owns the tasks that discard what nobody reads.
     pub(super) tasks: TaskTracker,
     pub(super) _held: (Share, OwnedSemaphorePermit),
@@ -66,10 +78,14 @@ impl RequestBody {
         context: &Arc<ConnectionContext>,
     ) -> Request<Self> {
         let awaits_continue = context.protocol == Protocol::Http1 && expects(request.headers());
+        let takes_interim = request.version() == Version::HTTP_11;
         request.map(|incoming| Self {
             ended: Ended(Arc::new(AtomicBool::new(incoming.is_end_stream()))),
             incoming: Some(incoming),
             awaits_continue,
+            takes_interim,
+            at_end: None,
+            trailers: None,
             context: Arc::clone(context),
         })
     }
@@ -86,6 +102,12 @@ impl RequestBody {
         self.context.protocol
     }
 
+    /// Whether its connection is encrypted by this server's own TLS.
+    #[must_use]
+    pub fn is_over_tls(&self) -> bool {
+        self.context.tls
+    }
+
     /// Whether an HTTP/1.1 client waits for `100 Continue`, which it gets when the body is first read.
     #[must_use]
     pub fn awaits_continue(&self) -> bool {
@@ -97,13 +119,25 @@ impl RequestBody {
     pub fn disconnect(&self) -> Option<PeerDisconnect> {
         self.context.disconnect.clone()
     }
+
+    /// Asks this of the trailer section when the body has come to its end, empty where there is none. An error is the
+    /// body's last item.
+    pub fn check_trailers(&mut self, check: CheckTrailers) {
+        self.at_end = Some(check);
+    }
+
+    /// What sends interim answers to this request; none where its protocol has none.
+    #[must_use]
+    pub fn interim(&self) -> Option<InterimAnswers> {
+        self.context.interim.clone().filter(|_| self.takes_interim)
+    }
 }
 
 fn expects(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }
 
-/// The frames with data, none of them empty. Trailers are dropped.
+/// The frames with data, none of them empty. The trailer section is dropped, unless it is asked for.
 impl Stream for RequestBody {
     type Item = Result<Bytes, ClientFault>;
 
@@ -112,7 +146,15 @@ impl Stream for RequestBody {
             let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
             match ready!(Pin::new(incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let data = match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().ok();
+                            self.trailers =
+                                trailers.filter(|_| self.at_end.is_some()).map(Box::new);
+                            continue;
+                        }
+                    };
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(data)));
                     }
@@ -130,7 +172,9 @@ impl Stream for RequestBody {
                         return Poll::Ready(Some(Err(ClientFault::BrokeOff(how))));
                     }
                     self.ended.0.store(true, Ordering::Release);
-                    return Poll::Ready(None);
+                    let Some(check) = self.at_end.take() else { return Poll::Ready(None) };
+                    let trailers = self.trailers.take().unwrap_or_default();
+                    return Poll::Ready(check(&trailers).err().map(Err));
                 }
             }
         }

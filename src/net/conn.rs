@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::body::{ConnectionContext, HttpService, RequestBody};
 use super::budget::Share;
 use super::disconnect::PeerDisconnect;
+use super::interim::InterimAnswers;
 use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
 use super::options::Options;
@@ -191,9 +192,12 @@ async fn serve_http<IO, S>(
     let sizes = shared.sizes(&held.0);
     let timeouts = ConnectionTimeouts::new(protocol, shared.options.limits, Instant::now());
     let disconnect = (protocol == Protocol::Http1).then(PeerDisconnect::default);
-    let io = TokioIo::new(AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone()));
-    let context =
-        ConnectionContext { protocol, disconnect, tasks: shared.tasks.clone(), _held: held };
+    let interim = (protocol == Protocol::Http1).then(InterimAnswers::default);
+    let io = AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone());
+    let io = TokioIo::new(io.with_interim(interim.clone()));
+    let tasks = shared.tasks.clone();
+    let tls = peer.tls;
+    let context = ConnectionContext { protocol, tls, disconnect, interim, tasks, _held: held };
     let service = requests(service, context, Arc::clone(&timeouts));
     match protocol {
         Protocol::Http1 => {

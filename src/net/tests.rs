@@ -2,6 +2,7 @@
 //! where they must not matter.
 
 mod answers;
+mod interim;
 mod shutdown;
 mod timeouts;
 mod tls;
@@ -27,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
+use crate::tls::{Alpn, CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(20);
@@ -112,6 +113,13 @@ async fn answer(
             let body = request.into_body().collect().await;
             Ok(Response::new(Full::new(body.map(|all| all.to_bytes()).unwrap_or_default())))
         }
+        "/interim" => {
+            if let Some(answers) = request.body().interim() {
+                answers.send("104 Upload Resumption Supported", &interim::headers()).await;
+            }
+            let body = request.into_body().collect().await;
+            Ok(Response::new(Full::new(body.map(|all| all.to_bytes()).unwrap_or_default())))
+        }
         "/peer" => Ok(Response::new(Full::from(format!("{peer:?}")))),
         "/gate" => {
             gate.acquire().await.unwrap().forget();
@@ -154,6 +162,7 @@ fn certificate(dir: &Path) -> TlsFiles {
         client_ca: None,
         client_auth: ClientAuth::Required,
         challenges: None,
+        alpn: Alpn::Http2,
     }
 }
 

@@ -31,6 +31,11 @@ impl<S: Parts + Published + Space + Rounds> Store for S {}
 pub trait Parts: Send + Sync {
     /// The part of `id`. Nothing is opened or made yet. One upload in memory has one.
     fn part(&self, id: TicketId) -> Arc<dyn Part>;
+
+    /// Whether parts take bytes of other parts ([`Part::copy_from`]).
+    fn copies(&self) -> bool {
+        false
+    }
 }
 
 /// The bytes of one upload while they arrive: a part until it is published or removed.
@@ -70,6 +75,22 @@ pub trait Part: Send + Sync {
     ///
     /// Durability: whole when this is `Ok`. Errors: any; it is then still a part, or already in its place.
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>>;
+
+    /// Takes the bytes `extent` of the part of `source` to offset `at` on, as the store itself copies best; the part is made
+    /// if there is none. Only where the store can ([`Parts::copies`]) and no writer is about. `source` stays as it is. Not
+    /// durable.
+    ///
+    /// Errors: [`WriteError::Sealed`] where it is a part no more; some of the bytes may have been copied.
+    fn copy_from(
+        &self,
+        source: TicketId,
+        extent: Extent,
+        at: u64,
+    ) -> Promised<'_, Result<(), WriteError>> {
+        let _ = (source, extent, at);
+        let error = StoreError::Fault(io::ErrorKind::Unsupported.into());
+        Promised::ready(Err(WriteError::Refused { what: "copying a part", error }))
+    }
 
     /// Gives the bytes of `extents` to `sink`, one extent after the other, a piece at a time, until it breaks off; the
     /// sink runs where computing holds nobody up. Answers whether there was a part.

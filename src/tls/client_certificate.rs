@@ -60,7 +60,7 @@ impl fmt::Debug for ClientCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{CertificateFiles, ClientAuth, TlsFiles};
+    use crate::tls::{Alpn, CertificateFiles, ClientAuth, TlsFiles};
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
     use rustls::crypto::ring;
     use rustls::pki_types::{PrivateKeyDer, ServerName, UnixTime};
@@ -124,6 +124,7 @@ mod tests {
             client_ca: Some(folder.join("ca.pem")),
             client_auth: ClientAuth::Optional,
             challenges: None,
+            alpn: Alpn::Http2,
         };
         let time = Arc::new(Time::default());
         time.set(2020);

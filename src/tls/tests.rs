@@ -36,6 +36,7 @@ impl Ground {
             client_ca: None,
             client_auth: ClientAuth::Required,
             challenges: None,
+            alpn: Alpn::Http2,
         };
         let ground = Self { dir, files };
         for (place, name) in names.iter().enumerate() {

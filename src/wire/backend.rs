@@ -8,12 +8,16 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
+use super::upload_concat::{self, UploadConcat};
 use super::{Answer, Exchange, Options, Wire, upload_metadata};
 use crate::core::callback::CallbackUrl;
+use crate::core::command::FileFacts;
 use crate::core::event::{DigestRequest, Notice, Removal, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::name;
 use crate::core::state::StateName;
+use crate::core::time::Timestamp;
+use crate::engine::join::Joinable;
 use crate::engine::status::Status;
 use crate::engine::tickets::NewUpload;
 use crate::net::RequestBody;
@@ -158,7 +162,11 @@ impl Wire {
         form: Form,
     ) -> Result<Answer, Problem> {
         let request = new_upload_request(params)?;
-        let (id, expires) = self.engine.new_upload(request).await?;
+        let concat = params.text("uploadConcat").map(upload_concat::read).transpose()?;
+        let (id, expires) = match concat {
+            None => self.new_whole_upload(request).await?,
+            Some(concat) => self.new_upload_concat(request, concat).await?,
+        };
         Ok(match form {
             Form::Text => text_answer(id.to_string()),
             Form::Json => json_answer(&TicketBody {
@@ -169,6 +177,45 @@ impl Wire {
                 expires: rfc3339(expires),
             }),
         })
+    }
+
+    async fn new_whole_upload(
+        self: &Arc<Self>,
+        request: NewUpload,
+    ) -> Result<(TicketId, Timestamp), Problem> {
+        let length = request.length.filter(|&length| length == 0);
+        let (id, expires) = self.engine.new_upload(request).await?;
+        if length.is_some() {
+            // Every byte is there, and a tus client whose upload this becomes sends nothing more.
+            self.engine.bind(id, FileFacts { length, ..FileFacts::default() }).await?;
+        }
+        Ok((id, expires))
+    }
+
+    /// A partial upload, or a final one with the bytes of its parts. Where exactly these parts were joined before, it is that
+    /// upload: a client repeats the request whose answer was lost.
+    async fn new_upload_concat(
+        self: &Arc<Self>,
+        request: NewUpload,
+        concat: UploadConcat,
+    ) -> Result<(TicketId, Timestamp), Problem> {
+        if !self.engine.joins() {
+            return Err(upload_concat::unsupported());
+        }
+        let UploadConcat::Final(parts) = concat else {
+            let (id, expires) = self.engine.new_upload(request).await?;
+            self.engine.make_partial(id).await?;
+            return Ok((id, expires));
+        };
+        let (id, expires) = match self.engine.check_parts(&parts).await? {
+            Joinable::New(_) => {
+                let (id, expires) = self.engine.new_upload(request).await?;
+                // The web app does not know it if this fails.
+                (self.engine.join(id, &parts, Notice::NotDue).await?, expires)
+            }
+            Joinable::Joined(id) => (id, self.engine.status(id).await?.last_active),
+        };
+        Ok((id, expires))
     }
 
     /// The upload that a call names, if its secret is right.
@@ -321,7 +368,7 @@ pub(super) fn callback_url(text: &str) -> Result<CallbackUrl, Problem> {
     Ok(url)
 }
 
-fn rfc3339(at: crate::core::time::Timestamp) -> String {
+fn rfc3339(at: Timestamp) -> String {
     let at = at.0.min(LATEST_MS);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at)).to_string()
 }
@@ -332,7 +379,7 @@ const MAX_SECRET_BYTES: usize = 4 << 10;
 /// As it is called, percent-encoded.
 const MAX_URL_BYTES: usize = 8 << 10;
 /// What `new_upload` understands; anything else is ignored, as in 2014.
-const NEW_UPLOAD: [&str; 12] = [
+const NEW_UPLOAD: [&str; 13] = [
     "signalFinishURL",
     "destType",
     "removeFileWhenFinished",
@@ -345,6 +392,7 @@ const NEW_UPLOAD: [&str; 12] = [
     "name",
     "type",
     "uploadMetadata",
+    "uploadConcat",
 ];
 /// Uploads on a page, unless asked otherwise.
 const DEFAULT_PAGE: usize = 100;

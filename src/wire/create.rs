@@ -82,6 +82,8 @@ pub(super) struct Creating {
     pub(super) media_type: Option<String>,
     /// The header `Upload-Metadata` as it came.
     pub(super) client_metadata: Option<String>,
+    /// The header `Upload-Concat` as it came.
+    pub(super) concat: Option<String>,
 }
 
 /// Slots for calls about creations.
@@ -107,10 +109,7 @@ impl Wire {
         exchange: &Exchange,
         creating: &Creating,
     ) -> Result<TicketId, Problem> {
-        let Some(creation) = &exchange.options.creation else {
-            let detail = "uploads are not created here; use the URL of a ticket as endpoint";
-            return Err(Problem::new(Code::UnknownUpload, detail));
-        };
+        let creation = self.check_creates(exchange)?;
         let slot = Arc::clone(&self.creations.0).try_acquire_owned().map_err(|_| busy())?;
         let form = form(exchange, creating, creation.secret.as_deref());
         let headers = headers(&exchange.head.headers, &creation.forward_headers);
@@ -125,6 +124,18 @@ impl Wire {
         }
     }
 
+    /// Errors: no web app is set that could be asked for tickets.
+    pub(super) fn check_creates<'e>(
+        &self,
+        exchange: &'e Exchange,
+    ) -> Result<&'e Creation, Problem> {
+        exchange.options.creation.as_ref().ok_or_else(|| {
+            let detail = "uploads are not created here: set create_url, or use a route of the web app or the \
+                          tus_url of a ticket as endpoint";
+            Problem::new(Code::UnknownUpload, detail)
+        })
+    }
+
     /// The ticket that an answer names or describes.
     async fn ticket_of(self: &Arc<Self>, answer: &WebAppAnswer) -> Result<TicketId, Problem> {
         let text = String::from_utf8_lossy(&answer.body);
@@ -132,7 +143,7 @@ impl Wire {
         let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) else {
             // The answer of `new_upload`, as it came or as a JSON text.
             let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            return TicketId::parse(bare.unwrap_or(text)).map_err(|_| nonsense(&shown(text)));
+            return TicketId::parse(bare.unwrap_or(text)).map_err(|_| nonsense(&beginning(text)));
         };
         if let Some(id) = object.get("id") {
             let id = id.as_str().and_then(|id| TicketId::parse(id).ok());
@@ -164,6 +175,7 @@ fn form(exchange: &Exchange, creating: &Creating, secret: Option<&str>) -> Strin
         .append_pair("name", &text(&creating.name))
         .append_pair("type", &text(&creating.media_type))
         .append_pair("uploadMetadata", &text(&creating.client_metadata))
+        .append_pair("uploadConcat", &text(&creating.concat))
         .append_pair("origin", origin.unwrap_or_default())
         .append_pair("client", &client)
         .extend_pairs(secret.map(|secret| ("createSecret", secret)))
@@ -226,6 +238,12 @@ fn busy() -> Problem {
 
 fn unavailable(detail: &str) -> Problem {
     Problem::new(Code::Unavailable, detail)
+}
+
+/// A text of the web app for the log, which shows no more of an id: one with something behind it is a usual mistake.
+fn beginning(text: &str) -> String {
+    let chars: String = text.chars().take(8).collect();
+    format!("{} and so on, {} bytes", shown(&chars), text.len())
 }
 
 /// An answer that is none. What it was is the operator's to know.

@@ -13,7 +13,8 @@ use super::header::content_length;
 use super::problem::{Code, Problem, unread};
 use super::reply::hold_until_sent;
 use super::route::{Route, Target};
-use super::{Answer, Exchange, Wire};
+use super::{Answer, Exchange, Options, Wire};
+pub(super) use crate::core::dialect::Dialect;
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::engine::Engine;
@@ -27,27 +28,18 @@ use resumable::Resumable;
 use std::sync::Arc;
 use tus::Tus;
 
-/// An upload protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// This server's own (docs/protocol.md).
-    Native,
-    /// tus 1.0.
-    Tus,
-    /// The IETF's resumable uploads.
-    Resumable,
-}
-
 impl Dialect {
     /// The dialect of a request. The path names it; at an upload's native URL a request may name another one by its
     /// headers, unless it has `Content-Range`. What is no request for an upload is answered as the native one does.
-    pub(super) fn of(route: Route, head: &Parts) -> Self {
+    pub(super) fn of(route: Route, head: &Parts, options: &Options) -> Self {
         match route {
             Route::Tus(_) => Self::Tus,
             Route::Resumable(_) => Self::Resumable,
             Route::Upload(_) if head.headers.contains_key(CONTENT_RANGE) => Self::Native,
             Route::Upload(_) if tus::names_tus(head) => Self::Tus,
-            Route::Upload(_) if resumable::names_resumable(head) => Self::Resumable,
+            Route::Upload(_) if resumable::names_resumable(head, &options.resumable_versions) => {
+                Self::Resumable
+            }
             _ => Self::Native,
         }
     }

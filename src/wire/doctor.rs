@@ -20,7 +20,7 @@ use super::{Answer, Exchange};
 use crate::core::limits::SharedLimit;
 use crate::diagnosis::observed::{Arrived, ArrivedBody, Limits, Naming};
 use crate::engine::Engine;
-use crate::net::{PeerDisconnect, RequestBody};
+use crate::net::{InterimTo, PeerDisconnect, RequestBody};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -62,6 +62,8 @@ pub(super) struct ProbeParams {
     pub(super) wait: Duration,
     /// Answer as this problem, before the body is read.
     refuse: Option<Code>,
+    /// Send an interim answer before the answer, where the protocol has such.
+    interim: bool,
     /// What the client believes to be its own address and port.
     pub(super) caller: Option<SocketAddr>,
 }
@@ -88,9 +90,7 @@ impl Doctor {
     ) -> Answer {
         let head = &exchange.head;
         let (methods, known): (_, &[Method]) = match part {
-            DoctorPart::Probe => {
-                (METHODS, &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
-            }
+            DoctorPart::Probe => (METHODS, &PROBED),
             DoctorPart::Findings => (findings::METHODS, &[Method::POST]),
         };
         if head.method == Method::OPTIONS {
@@ -119,6 +119,10 @@ impl Doctor {
         if let Some(code) = params.refuse {
             return Err(Problem::new(code, "refused, as requested"));
         }
+        let interim = body.interim().filter(|_| params.interim);
+        if let Some(interim) = &interim {
+            interim.send("104 Upload Resumption Supported", &HeaderMap::from_iter([MARK])).await;
+        }
         let body = read(body, began).await?;
         drop(slot);
         if !params.wait.is_zero() {
@@ -131,7 +135,9 @@ impl Doctor {
             }
         }
         let untaken = take(&self.untaken, exchange)?;
-        let sent = specimens(body.bytes);
+        let mut sent = specimens(body.bytes);
+        // HEAD's answer has no body to say by what method it was asked for.
+        sent.extend(HeaderValue::from_str(head.method.as_str()).ok().map(|name| (METHOD, name)));
         let mut said = options.cors.headers(&head.headers);
         said.extend(sent.clone());
         let report = Arrived {
@@ -143,7 +149,9 @@ impl Doctor {
             headers: repeated(&head.headers),
             body,
             sent: texts(&said),
+            interim_sent: interim.is_some(),
             limits: Limits {
+                interim_always: options.resumable_104 == InterimTo::Always,
                 chunk_size: options.chunk_size,
                 max_chunk_size: self.engine.options().limits.max_chunk_bytes,
             },
@@ -228,6 +236,7 @@ pub(super) fn probe_params(head: &Parts) -> Result<ProbeParams, Problem> {
                 let words = "unknown-upload, length-changed or too-large";
                 params.refuse = Some(code.ok_or_else(|| bad(words))?.1);
             }
+            "interim" => params.interim = value == "1",
             "caller" => params.caller = Some(value.parse().map_err(|_| bad("IP:PORT"))?),
             _ => {}
         }
@@ -246,12 +255,14 @@ fn busy() -> Problem {
     Problem::new(Code::TooMany, "the doctor has reached its limit of runs; try again")
 }
 
-/// The headers that the acknowledgement of a chunk has.
+/// The headers that the acknowledgement of a chunk has, in any dialect.
 fn specimens(bytes: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("upload-offset", HeaderValue::from(bytes));
     headers.insert("upload-length", HeaderValue::from(bytes));
     headers.insert("upload-complete", HeaderValue::from_static("?1"));
+    headers.insert("tus-resumable", HeaderValue::from_static("1.0.0"));
+    headers.insert("upload-metadata", HeaderValue::from_static("filename cHJvYmU="));
     headers
 }
 
@@ -290,14 +301,30 @@ fn kind_of(address: IpAddr) -> String {
 /// On every answer of the doctor: proxies have pages of their own. `Wire::answer` sets it, so that none goes without.
 pub const MARK: (HeaderName, HeaderValue) =
     (HeaderName::from_static("incoming-doctor"), HeaderValue::from_static("1"));
-const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+/// The method that a probe arrived with.
+pub const METHOD: HeaderName = HeaderName::from_static("incoming-doctor-method");
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+const PROBED: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 /// Refusals that can be asked for. No 5xx and no 429: proxies take servers out of service for those.
 const REFUSALS: [(&str, Code); 3] = [
     ("unknown-upload", Code::UnknownUpload),
     ("length-changed", Code::LengthChanged),
     ("too-large", Code::TooLarge),
 ];
-const REPEATED: [&str; 4] = ["content-type", "content-length", "content-range", "content-digest"];
+const REPEATED: [&str; 11] = [
+    "content-type",
+    "content-length",
+    "content-range",
+    "content-digest",
+    "tus-resumable",
+    "upload-offset",
+    "upload-length",
+    "upload-metadata",
+    "upload-checksum",
+    "upload-complete",
+    "upload-draft-interop-version",
+];
 const VALUE_CHARS: usize = 200;
 /// Requests served at once, and of one address: one examination makes three at a time.
 const PROBES: SharedLimit = SharedLimit { each: 8, all: 16, parts: 1 };
@@ -328,9 +355,10 @@ mod tests {
             probe: 7,
             wait: Duration::from_millis(1500),
             refuse: Some(Code::LengthChanged),
+            interim: true,
             caller: Some("[::1]:9".parse().unwrap()),
         };
-        let query = "probe=7&wait=1.5&refuse=length-changed&caller=%5B::1%5D:9&new=1";
+        let query = "probe=7&wait=1.5&refuse=length-changed&interim=1&caller=%5B::1%5D:9&new=1";
         assert_eq!(read(query), Some(expected));
         for bad in ["probe=-1", "refuse=unavailable", "refuse=503", "caller=a"] {
             assert_eq!(read(bad), None, "{bad}");

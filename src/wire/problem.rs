@@ -3,11 +3,12 @@
 
 use super::Answer;
 use super::reply::{describe, digest_value, shown};
+use crate::core::dialect::Dialect;
 use crate::core::refusal::Refusal;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::error::{
-    ChangeError, ClientFault, Fault, Full as NoSlot, LookupError, SmallCallError, TicketError,
-    TransferError,
+    ChangeError, ClientFault, Fault, Full as NoSlot, JoinError, LookupError, SmallCallError,
+    TicketError, TransferError,
 };
 use bytes::Bytes;
 use http_body_util::Full;
@@ -67,7 +68,7 @@ impl Code {
 }
 
 /// A request that was not done, as its answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     code: Code,
     detail: String,
@@ -208,6 +209,19 @@ impl From<TicketError> for Problem {
     }
 }
 
+impl From<JoinError> for Problem {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::NoParts
+            | JoinError::TooManyParts { .. }
+            | JoinError::Repeated { .. }
+            | JoinError::Part(_) => Self::bad_request(format!("Upload-Concat: {error}")),
+            JoinError::Change(error) => error.into(),
+            JoinError::Draining => draining(),
+        }
+    }
+}
+
 impl From<TransferError> for Problem {
     fn from(error: TransferError) -> Self {
         match error {
@@ -290,29 +304,35 @@ impl From<Refusal> for Problem {
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
             Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
-            Refusal::TooLateToCancel | Refusal::NothingToFinish | Refusal::NothingToRetry => {
-                Code::WrongState
-            }
+            Refusal::TooLateToCancel
+            | Refusal::NothingToFinish
+            | Refusal::NothingToRetry
+            | Refusal::MadeOfParts
+            | Refusal::InUse
+            | Refusal::PartTaken => Code::WrongState,
+            Refusal::NotPartial | Refusal::PartUnfinished { .. } => Code::BadRequest,
             Refusal::WrongSecret => Code::Forbidden,
         };
         Self::new(code, refusal.to_string())
     }
 }
 
-/// Answers that said no, by code. Those that nobody waited for do not count.
+/// Answers that said no, by code and by the protocol of the request. Those whose client was gone do not count.
 #[derive(Debug, Default)]
-pub struct Refusals([AtomicU64; Code::ALL.len()]);
+pub struct Refusals([[AtomicU64; Dialect::ALL.len()]; Code::ALL.len()]);
 
 impl Refusals {
     /// One more.
-    pub fn count(&self, code: Code) {
-        self.0[code as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn count(&self, code: Code, dialect: Dialect) {
+        self.0[code as usize][dialect as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often each was answered.
-    pub fn counts(&self) -> impl Iterator<Item = (Code, u64)> {
-        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        Code::ALL.into_iter().zip(counts)
+    pub fn counts(&self) -> impl Iterator<Item = (Code, Dialect, u64)> {
+        Code::ALL.into_iter().zip(&self.0).flat_map(|(code, counts)| {
+            let counts = Dialect::ALL.into_iter().zip(counts);
+            counts.map(move |(dialect, count)| (code, dialect, count.load(Ordering::Relaxed)))
+        })
     }
 }
 
@@ -329,8 +349,10 @@ mod tests {
     fn each_code_has_a_place_of_its_own() {
         let refusals = Refusals::default();
         for (times, code) in Code::ALL.into_iter().enumerate() {
-            (0..times).for_each(|_| refusals.count(code));
+            for (more, dialect) in Dialect::ALL.into_iter().enumerate() {
+                (0..3 * times + more).for_each(|_| refusals.count(code, dialect));
+            }
         }
-        assert!(refusals.counts().enumerate().all(|(times, (_, count))| times as u64 == count));
+        assert!(refusals.counts().enumerate().all(|(times, (_, _, count))| times as u64 == count));
     }
 }

@@ -5,6 +5,7 @@
 
 use super::access::Access;
 use super::{Caller, route::Route};
+use crate::core::dialect::Dialect;
 use crate::core::digest::hex;
 use crate::engine::context::RequestContext;
 use hyper::header::HeaderMap;
@@ -21,6 +22,7 @@ pub(super) fn cause(
     route: Route,
     caller: &Caller,
     access: &Access,
+    dialect: Dialect,
 ) -> RequestContext {
     let trusted = access.trusts(caller);
     let given = headers.get(REQUEST_ID).filter(|_| trusted);
@@ -32,7 +34,7 @@ pub(super) fn cause(
     // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
     // Source: W3C Trace Context, security considerations, denial of service.
     let believed = trusted || matches!(route, Route::Backend(_));
-    RequestContext::new(request, believed.then(|| traceparent(headers)).flatten())
+    RequestContext::new(request, believed.then(|| traceparent(headers)).flatten(), dialect)
 }
 
 /// A new id: 16 hexadecimal digits that tell neither how many came before nor which come next. Two of one run that
@@ -109,7 +111,9 @@ mod tests {
         let name = |peer: &str, id: &str| {
             let caller = Caller { address: Some(peer.parse().unwrap()), ..Caller::unix() };
             let route = Route::Upload(Some(ticket));
-            cause(&headers(REQUEST_ID, &[id]), route, &caller, &access).request().to_owned()
+            cause(&headers(REQUEST_ID, &[id]), route, &caller, &access, Dialect::Native)
+                .request()
+                .to_owned()
         };
         let long = "x".repeat(65);
         for good in ["a", "Root=1-67891233-abc", "4bf92f35:77", &long[1..]] {
@@ -147,7 +151,8 @@ mod tests {
         let check = |peer: Option<&str>, route: Route, believed: bool| {
             let address = peer.map(|peer| peer.parse().unwrap());
             let caller = Caller { address, ..Caller::unix() };
-            let cause = cause(&headers("traceparent", &[good]), route, &caller, &access);
+            let cause =
+                cause(&headers("traceparent", &[good]), route, &caller, &access, Dialect::Native);
             assert_eq!(cause.traceparent(), believed.then_some(good), "{peer:?} {route:?}");
         };
         for route in [Route::Upload(None), Route::Doctor(DoctorPart::Probe), Route::Unknown] {

@@ -55,7 +55,7 @@ pub(super) fn check_put(headers: &HeaderMap) -> Result<(), Problem> {
 pub(super) fn check_no_range(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     match joined(headers, &CONTENT_RANGE) {
         Some(value) => Err(Problem::bad_request(format!(
-            "header Content-Range {}: {method} takes no bytes of the file; they go by PUT",
+            "header Content-Range {}: not on {method}; it is for PUT to /incoming/frontend/uploads/ID",
             shown(&value)
         ))),
         None => Ok(()),

@@ -166,8 +166,9 @@ def stages(report, stack, options, clock, restart):
         if sending and not sending.end():
             report.lost(f"{where}: a chunk under way was not taken")
         judge(where)
-        calls(report, where, backend, unanswered, [1, 2], restart)
-        calls(report, where, backend, waiting, [CONFIRM], restart)
+        calls(report, where, server, backend, unanswered, [1, 2], restart)
+        # What waits for a confirmation is called again after that time, however often it was called.
+        calls(report, where, server, backend, waiting, [CONFIRM], restart, doubles=False)
         for upload in (unanswered, waiting):
             rig.until("the end of a handover", lambda: (server.status(upload.id) or {})["state"] == "finished")
         judge(where)
@@ -187,24 +188,36 @@ def stages(report, stack, options, clock, restart):
     server.stop()
 
 
-def calls(report, where, backend, upload, pauses, restart):
+def calls(report, where, server, backend, upload, pauses, restart, doubles=True):
     """Each call comes after its pause, no later by more than the slack. A restart may bring it forward: then all that is
-    owed is called at once, also where an answer was not recorded yet."""
+    owed is called at once, also where an answer was not recorded yet. A call that was begun when the server was killed,
+    and that nobody heard, counts as one without an answer: each pause behind it is twice as long (`doubles`)."""
     count = len(pauses) + 1
-    end = sum(pauses) * 1.2 + 2 * SLACK
+    most = 2 if doubles and restart == "kill" else 1
+    end = most * sum(pauses) * 1.2 + 2 * SLACK
     with contextlib.suppress(TimeoutError):
         rig.until("the calls", lambda: len(backend.times[upload.id]) >= count, end)
-    times = backend.times[upload.id]
+    times = list(backend.times[upload.id])
+    unheard = begun(server, upload) - len(times)
+    if not 0 <= unheard < most:
+        report.lost(f"{where}: {unheard} calls were begun that nobody heard")
+    report.count("calls begun that nobody heard", max(unheard, 0))
+    factor = 2 ** max(unheard, 0) if doubles else 1
     for n, pause in enumerate(pauses):
         if len(times) < n + 2:
             return report.lost(f"{where}: call {n + 2} is late: not within {end:.0f} s")
-        gap = times[n + 1] - times[n]
-        report.most("longest delay of a call after its pause, ms", max(0, gap - 1.2 * pause) * 1000)
-        if gap > 1.2 * pause + SLACK:
-            report.lost(f"{where}: call {n + 2} is late: after {gap:.1f} s in place of {pause} s")
+        gap, longest = times[n + 1] - times[n], 1.2 * pause * factor
+        report.most("longest delay of a call after its pause, ms", max(0, gap - longest) * 1000)
+        if gap > longest + SLACK:
+            report.lost(f"{where}: call {n + 2} is late: after {gap:.1f} s in place of {pause * factor} s")
         if gap < 0.8 * pause - 0.1 and restart == "none":
             report.lost(f"{where}: call {n + 2} is early: after {gap:.1f} s in place of {pause} s")
     return None
+
+
+def begun(server, upload):
+    """The calls for it that are recorded as begun."""
+    return json.loads(server.back("GET", f"/incoming/backend/uploads/{upload.id}")[2])["handover_attempts"]
 
 
 class Sending:
@@ -253,6 +266,9 @@ def ends(report, stack, options, clock, restart):
         failed = whole(server, backend, options.seed, [500], removeFileWhenFinished="false")
         finished = whole(server, backend, options.seed + 1, [], removeFileWhenFinished="true")
         idle = rig.Upload(server, options.seed + 2, 1000, url=backend.url)
+        # A restart before that would repeat the call, and the answer would be another.
+        for upload, state in ((failed, "failed"), (finished, "finished")):
+            rig.until(f"what is {state}", lambda: (server.status(upload.id) or {"state": state})["state"] == state)
         clock.set(jump)
         if restart == "stop":
             server.stop()

@@ -1,7 +1,7 @@
 """A disk that refuses, lies half-way, fills up, goes read-only, or is no longer there.
 
 A failed write or sync is never answered 2xx and never tried again: the upload stops until a restart
-reloads what is true. A full disk is only waited for. Injected system calls come from strace; full and
+reloads what is true. A full disk is only waited for. So it is in each dialect. Injected system calls come from strace; full and
 read-only disks are real, on volumes of the campaign's own.
 """
 
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 
+import dialects
 import rig
 from tamper import Tampered, panics
 from volumes import Volume, command
@@ -91,19 +92,27 @@ INTERRUPTED = [
 ]
 
 
-def name_of(case):
-    return f"{case.how.split(':')[0].removeprefix('error=')} at {case.calls} of the {case.where or 'journal'}, {case.step}"
+# Steps that send bytes: what a client of another dialect does too.
+SENDING = ("first", "chunk", "last")
+
+
+def name_of(case, dialect=None):
+    speaks = f", {dialect}" if dialect else ""
+    return f"{case.how.split(':')[0].removeprefix('error=')} at {case.calls} of the {case.where or 'journal'}, {case.step}{speaks}"
 
 
 class House:
     """A server with a victim and a neighbour, each a chunk far."""
 
-    def __init__(self, stack, options, first=True, url="http://127.0.0.1:9/", flags=()):
+    def __init__(self, stack, options, first=True, url="http://127.0.0.1:9/", flags=(), dialect=None):
         self.data = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data"
         self.server = rig.Server(self.data, *flags).start()
         stack.callback(self.server.kill)
         self.victim, self.neighbour = (
-            rig.Upload(self.server, options.seed + n, SIZE, CHUNK, url) for n in (1, 2))
+            rig.Upload(self.server, options.seed + n, SIZE, CHUNK, url, dialect) for n in (1, 2))
+        for upload in (self.victim, self.neighbour):
+            if dialect:
+                self.create(upload)
         if first:
             self.expect(self.put(self.victim, 0), 200)
         self.expect(self.put(self.neighbour, 0), 200)
@@ -112,6 +121,13 @@ class House:
         connection = self.server.connection()
         try:
             return upload.put(connection, at, min(at + CHUNK, SIZE))
+        finally:
+            connection.close()
+
+    def create(self, upload):
+        connection = self.server.connection()
+        try:
+            self.expect(dialects.create(upload, connection), 201)
         finally:
             connection.close()
 
@@ -173,16 +189,17 @@ def run(report, options):
 
 
 def injected(report, options):
-    for case in chosen(FAULTS, options):
-        each(report, name_of(case), fault, options, case)
-    for case in chosen(FULL, options):
-        each(report, name_of(case), full, options, case)
+    for cases, check in ((FAULTS, fault), (FULL, full), (INTERRUPTED, interrupted)):
+        for number, case in enumerate(chosen(cases, options)):
+            each(report, name_of(case), check, options, case, None)
+            # One of them in the short form: each is a server of its own.
+            speaks = [dialects.NAMES[(number + options.seed) % len(dialects.NAMES)]] if options.short else dialects.NAMES
+            for dialect in speaks if case.step in SENDING else ():
+                each(report, name_of(case, dialect), check, options, case, dialect)
     for case in chosen(TICKETS, options):
         each(report, name_of(case), ticket, options, case)
     for case in chosen(EXHAUSTED, options):
         each(report, name_of(case), exhausted, options, case)
-    for case in chosen(INTERRUPTED, options):
-        each(report, name_of(case), interrupted, options, case)
     each(report, "short writes", short_writes, options)
     each(report, "a disk that hangs", hangs, options)
     if not options.short:
@@ -228,17 +245,17 @@ def tampered(house, case):
     return answer, hits
 
 
-def prepared(stack, options, case):
-    house = House(stack, options, first=case.step != "first")
+def prepared(stack, options, case, dialect=None):
+    house = House(stack, options, first=case.step != "first", dialect=dialect)
     if case.step == "last":
         house.expect(house.put(house.victim, CHUNK), 200)
         house.expect(house.put(house.victim, 2 * CHUNK), 200)
     return house
 
 
-def fault(report, stack, options, case):
+def fault(report, stack, options, case, dialect):
     """EIO, or any failed sync: 500, latched, others go on, the restart knows what is true."""
-    where, house = name_of(case), prepared(stack, options, case)
+    where, house = name_of(case, dialect), prepared(stack, options, case, dialect)
     (code, told), hits = tampered(house, case)
     report.count("calls made to fail", len(hits))
     if code != 500 or told.get("code") != "fault":
@@ -266,9 +283,9 @@ def fault(report, stack, options, case):
     well(report, where, house)
 
 
-def full(report, stack, options, case):
+def full(report, stack, options, case, dialect):
     """ENOSPC, EDQUOT: 507; the same process goes on."""
-    where, house = name_of(case), prepared(stack, options, case)
+    where, house = name_of(case, dialect), prepared(stack, options, case, dialect)
     (code, told), hits = tampered(house, case)
     report.count("calls made to fail", len(hits))
     if code != 507 or told.get("code") != "no-space":
@@ -276,7 +293,12 @@ def full(report, stack, options, case):
     if house.ready() != 200:
         report.lost(f"{where}: not ready though the disk has space again")
     house.victim.judge(report, where)
-    code, told = house.step(case.step)
+    if dialect:
+        # What came is recorded, perhaps; such a client asks first.
+        sent = house.victim.send()
+        code, told = (200, {}) if sent is True else sent or (0, "broken off")
+    else:
+        code, told = house.step(case.step)
     if code != 200:
         report.lost(f"{where}: with space again: {code} {told}")
     uploads = [house.neighbour] if case.step == "cancel" else [house.victim, house.neighbour]
@@ -333,8 +355,8 @@ def exhausted(report, stack, options, case):
     well(report, where, house)
 
 
-def interrupted(report, stack, options, case):
-    where, house = name_of(case), prepared(stack, options, case)
+def interrupted(report, stack, options, case, dialect):
+    where, house = name_of(case, dialect), prepared(stack, options, case, dialect)
     (code, told), hits = tampered(house, case)
     report.count("calls interrupted", len(hits))
     if code != 200:
@@ -439,8 +461,9 @@ def storm(report, stack, options, turn):
     backend = rig.Backend()
     stack.callback(backend.close)
     house = House(stack, options, flags=("--ack", ack))
-    uploads = [rig.Upload(house.server, options.seed + 10 + n, 800_000, 50_000, backend.url, removeFileWhenFinished="false")
-               for n in range(8)]
+    speaks = [None, None, *dialects.NAMES, None, None]
+    uploads = [rig.Upload(house.server, options.seed + 10 + n, 800_000, 50_000, backend.url, dialect,
+                          removeFileWhenFinished="false") for n, dialect in enumerate(speaks)]
     calls = ["pwritev", "pwrite64", "fdatasync", "fsync", "rename", "ftruncate", "fallocate", "openat"]
     how = f"error={chance.choice(['EIO', 'ENOSPC', 'EDQUOT'])}:when={chance.randint(1, 12)}+{chance.randint(7, 40)}"
     only = ",".join(chance.sample(calls, chance.randint(1, 3)))
@@ -484,8 +507,8 @@ def full_volume(report, stack, options, kind, size):
     stack.callback(backend.close)
     server = rig.Server(volume.path / "data").start()
     stack.callback(server.kill)
-    uploads = [rig.Upload(server, options.seed + n, 3_000_000, 256 * 1024, backend.url, removeFileWhenFinished="false")
-               for n in range(4)]
+    uploads = [rig.Upload(server, options.seed + n, 3_000_000, 256 * 1024, backend.url, dialect,
+                          removeFileWhenFinished="false") for n, dialect in enumerate((None, *dialects.NAMES[:3]))]
     refused = 0
     for turn in range(1 if options.short else 4):
         filler = volume.fill(leave=(2 << 20) if turn % 2 == 0 else 0)

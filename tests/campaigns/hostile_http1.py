@@ -120,7 +120,8 @@ def once(report, server, web, dice, turn):
 def one(report, server, web, cuts, group, name, raw, answers, after, code, held):
     """Sends a case, judges its answers, its connection and its upload."""
     id = server.ticket(web.url, removeFileWhenFinished="false")
-    filled = [(b"@U", url_of(id).encode()), (b"@I", id.encode()), (b"@C", id.upper().encode())]
+    filled = [(b"@U", url_of(id).encode()), (b"@I", id.encode()), (b"@C", id.upper().encode()),
+              (b"@T", f"/incoming/frontend/tus/{id}".encode()), (b"@R", f"/incoming/frontend/resumable/{id}".encode())]
     for mark, value in filled:
         raw = raw.replace(mark, value)
     lost = [] if answers or after == http1.CLOSES else ["the case asks for nothing"]

@@ -18,11 +18,12 @@ import socket
 import threading
 import urllib.parse
 
+import dialects
 import rig
 
 SIZE, CHUNK = 150_000, 50_000
 # Each is told once in a round of load.
-PLOTS = ["plain", "keep", "take", "digest", "wait", "cancelled", "withdrawn", "takeover", "broken", "empty", "idle"]
+PLOTS = ["plain", "keep", "take", "digest", "wait", "cancelled", "withdrawn", "takeover", "broken", "empty", "idle", *dialects.NAMES]
 OPEN, OVER = ("new", "uploading"), ("finished", "cancelled", "failed")
 
 
@@ -108,7 +109,9 @@ class Story(rig.Upload):
         if plot == "digest":
             more["digest"] = "sha-256"
         size = 0 if plot == "empty" else SIZE
-        super().__init__(world.server, seed, size, CHUNK, world.app.url, **more)
+        dialect = plot if plot in dialects.NAMES else None
+        super().__init__(world.server, seed, size, CHUNK, world.app.url, dialect, **more)
+        self.breaks = 2
         self.world, self.plot = world, plot
         # Asked: perhaps it happened. Told: it was answered, and stands.
         self.cancel_asked = self.cancel_told = self.finish_asked = self.finish_told = False
@@ -197,6 +200,12 @@ class Story(rig.Upload):
         elif self.reports_to is not None and code != 409:
             self.reports_to.lost(f"{self}: a chunk was answered with {code}: {told}")
         return code, told
+
+    def untrue(self, what):
+        self.world.report.lost(f"{self}: {what}")
+
+    def judged_offset(self):
+        self.world.report.count("offsets of HEAD judged")
 
     def ask(self, method, body=None):
         code, _, text = self.server.ask(method, rig.url_of(self.id), body)
@@ -287,6 +296,8 @@ class Story(rig.Upload):
             elif missing:
                 lost(f"{missing.bit_count()} acknowledged bytes are not received any more: {received}")
             self.promised = claimed
+            if self.speaker and not self.head_agrees(received):
+                lost(f"HEAD names another offset than {received}")
         else:
             if self.cancel_told:
                 lost(f"was cancelled and is {state}")

@@ -3,7 +3,7 @@ own, and notes how long each answer took. A process of its own, so that the atta
 
     neighbour.py PORT BACKEND_PORT BACKEND_URL TRUST|- SEED LOG
 
-It writes `BEGAN TOOK OUTCOME` for each PUT to LOG (seconds of the system's monotonic clock) and
+It writes `BEGAN TOOK OUTCOME` for each chunk to LOG (seconds of the system's monotonic clock) and
 `file ID SHA256` for each file that is complete. It ends when its standard input does, after its last file.
 """
 
@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.parse
 
+import dialects
 import rig
 
 CHUNK = 16 * 1024
@@ -47,13 +48,19 @@ def upload(port, backend_port, url, context, seed, out):
     id = back.getresponse().read().decode()
     back.close()
     front = connect(port, context)
+    # One dialect after the other; all of them bring the length with the last chunk at the latest.
+    speaker = dialects.of((None, "tus-deferred", "resumable-deferred")[seed % 3], rig.random.Random(seed))
     for at in range(0, len(file), CHUNK):
+        end = at + CHUNK
+        method, path, fields = "PUT", rig.url_of(id), {"Content-Range": f"bytes {at}-{end - 1}/{len(file)}"}
+        if speaker:
+            method, path, fields = "PATCH", f"/incoming/frontend/{speaker.path}/{id}", speaker.append(at, end, len(file))
         began = time.monotonic()
         try:
-            front.request("PUT", rig.url_of(id), file[at:at + CHUNK], {"Content-Range": f"bytes {at}-{at + CHUNK - 1}/{len(file)}"})
+            front.request(method, path, file[at:end], fields)
             answer = front.getresponse()
             answer.read()
-            outcome = answer.status
+            outcome = 200 if answer.status in (201, 204) and speaker else answer.status
         except (OSError, http.client.HTTPException) as error:
             outcome = type(error).__name__
         out.write(f"{began:.6f} {time.monotonic() - began:.6f} {outcome}\n")

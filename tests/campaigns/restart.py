@@ -44,6 +44,12 @@ class Activated(rig.Server):
         return subprocess.Popen(["sh", "-c", self.SHELL, "sh", *command], stdin=public, stdout=backend,
                                 stderr=self.log, env=env)
 
+    def start(self, seconds=rig.DEADLINE):
+        """The sockets take connections before the server does: it is asked, so that it runs when it is stopped."""
+        super().start(seconds)
+        self.back("GET", "/readyz", timeout=seconds)
+        return self
+
     def close(self):
         self.kill()
         for listener in self.sockets:

@@ -21,6 +21,8 @@ import threading
 import time
 import urllib.parse
 
+import dialects
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What a campaign waits for happens within this many seconds, or never.
 DEADLINE = 60
@@ -272,11 +274,15 @@ class Upload:
 
     `promised` holds every byte that a 200 answer to a PUT said is received. With `ack = durable` none
     of them may ever be missing again; `forgive` lets a campaign with `written` start over after a power cut.
+    `dialect` is one of dialects.py; None is the native one.
     """
 
-    def __init__(self, server, seed, size=1_000_000, chunk=64 * 1024, url="http://127.0.0.1:9/", **parameters):
+    def __init__(self, server, seed, size=1_000_000, chunk=64 * 1024, url="http://127.0.0.1:9/", dialect=None, **parameters):
         self.server, self.file, self.chunk = server, content(seed, size), chunk
         self.random = random.Random(seed)
+        self.speaker = dialects.of(dialect, self.random)
+        # How often it breaks off or sends a wrong checksum, where a dialect has to cope with that.
+        self.breaks = 0
         self.id = server.ticket(url, **parameters)
         self.promised = bytearray(size)
         self.answers = 0
@@ -306,6 +312,8 @@ class Upload:
     def put(self, connection, start, end, headers=()):
         """Sends one chunk; status code and JSON. Remembers what a 200 promises. Errors of the socket
         are the caller's: then nothing was promised."""
+        if self.speaker:
+            return dialects.append(self, connection, start, end, headers)
         fields = {"Content-Range": f"bytes {start}-{end - 1}/{self.size}", **dict(headers)}
         connection.request("PUT", url_of(self.id), self.body(start, end), fields)
         answer = connection.getresponse()
@@ -322,6 +330,8 @@ class Upload:
     def send(self, wanted=lambda status: True, on_answer=lambda: None):
         """Sends what is missing until all is sent, or the connection breaks (then False), or an answer is
         none of 200 (then that answer)."""
+        if self.speaker:
+            return dialects.send(self, on_answer)
         connection = self.server.connection()
         try:
             status = self.server.status(self.id)
@@ -337,6 +347,22 @@ class Upload:
             return False
         finally:
             connection.close()
+
+    def untrue(self, what):
+        """An answer is wrong."""
+        raise RuntimeError(f"{self.id}: {what}")
+
+    def judged_offset(self):
+        """One more offset was held against the disk."""
+
+    def head_agrees(self, received):
+        """Whether a `HEAD` in its dialect names the prefix of what the status says is received."""
+        connection = self.server.connection()
+        try:
+            code, offset, _ = dialects.head(self, connection)
+        finally:
+            connection.close()
+        return code >= 500 or offset == (received[0][1] if received and received[0][0] == 0 else 0)
 
     def forgive(self):
         """After a power cut with `ack = written`, only what is claimed now is promised."""
@@ -374,6 +400,8 @@ class Upload:
         lost = [at for at in range(0, self.size, 512) if self.promised[at] and not claimed[at]]
         if lost:
             report.lost(f"{where}: {self.id}: acknowledged and not received any more, first at {lost[0]}; {status}")
+        if self.speaker and not self.head_agrees(status["received"]):
+            report.lost(f"{where}: {self.id}: HEAD names another offset than {status}")
         return status
 
 

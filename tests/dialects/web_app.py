@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "campaig
 from rig import Backend, Server, free_port, until  # noqa: E402
 
 # What the hook is told of the last creation.
-CREATION = ["dialect", "length", "name", "type", "uploadMetadata", "origin", "client"]
+CREATION = ["dialect", "length", "name", "type", "uploadMetadata", "uploadConcat", "origin", "client"]
 
 
 class WebApp:
@@ -25,7 +25,7 @@ class WebApp:
 
     def __init__(self, directory, *flags):
         self.backend = Backend()
-        self.port, self.creations, self.headers = free_port(), [], []
+        self.port, self.creations, self.headers, self.last = free_port(), [], [], None
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = Server(directory, *flags, "--create-url", f"{self.url}/create")
         self.front = f"http://127.0.0.1:{self.server.port}/incoming/frontend"
@@ -91,7 +91,9 @@ class WebApp:
             "Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"})
         if status != 200:
             raise RuntimeError(f"no ticket: {status} {text}")
-        return json.loads(text)
+        made = json.loads(text)
+        self.last = made["id"]
+        return made
 
     def answer(self, path, form, headers):
         """Status, text or JSON, and headers of the answer to a request."""
@@ -105,7 +107,8 @@ class WebApp:
                 return 200, self.ticket()["id"]
             case "uploads":
                 ticket = self.ticket(length=headers.get("Upload-Length", ""),
-                                     uploadMetadata=headers.get("Upload-Metadata", ""))
+                                     uploadMetadata=headers.get("Upload-Metadata", ""),
+                                     uploadConcat=headers.get("Upload-Concat", ""))
                 return 201, "", {"Location": ticket["tus_url"], "Tus-Resumable": "1.0.0"}
             case "ticket":
                 return 200, self.ticket(**form)
@@ -114,6 +117,10 @@ class WebApp:
             case "taken" | "cancelled":
                 state = "yes" if what == "cancelled" else "no"
                 return 200, until(f"{about} is {what}", lambda: self.call(about, state), 30)
+            case "last":
+                return 200, self.last
+            case "cancel_last":
+                return self.server.back("POST", f"/incoming/backend/cancel_upload?id={self.last}")[0], "cancelled"
             case "outage":
                 self.server.kill()
                 self.server.start()

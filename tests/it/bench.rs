@@ -28,6 +28,8 @@ fn measures_a_server_of_its_own_and_leaves_nothing() {
         ("", "http/1.1", false),
         ("--tls --ack written --parallel 2", "http/1.1", true),
         ("--tls --http2 --connections 2 --client-threads 1", "h2", true),
+        ("--as tus --ack written", "http/1.1", false),
+        ("--as resumable --tls --http2 --ack written", "h2", true),
     ] {
         let found = figures(&bench(directory.path(), &format!("--dir . --json {flags} {reserve}")));
         assert_eq!((&found["protocol"], &found["tls"]), (&json!(protocol), &json!(tls)), "{flags}");

@@ -36,13 +36,47 @@ async fn tells_what_arrived() {
     assert_eq!((&told["direct"], &told["client"]), (&json!(false), &json!("loopback")));
     assert_eq!(told["sent"]["upload-offset"], "10");
     assert_eq!(told["sent"]["access-control-allow-origin"], "*");
-    for method in ["GET", "HEAD", "POST", "DELETE"] {
-        server.front(&ask(method, "")).await.expect(200);
+    for method in ["GET", "HEAD", "POST", "PATCH", "DELETE"] {
+        let reply = server.front(&ask(method, "")).await.expect(200);
+        // The answer to HEAD has nothing else to tell it by.
+        assert_eq!(reply.header("incoming-doctor-method"), Some(method));
+        assert_eq!(reply.header("tus-resumable"), Some("1.0.0"));
     }
+    let append = ask("PATCH", "")
+        .header("Tus-Resumable", "1.0.0")
+        .header("Upload-Offset", "5")
+        .header("Upload-Metadata", "filename cHJvYmU=")
+        .header("Upload-Complete", "?0");
+    let told = server.front(&append).await.expect(200).json();
+    let arrived = json!({
+        "tus-resumable": "1.0.0", "upload-offset": "5", "upload-metadata": "filename cHJvYmU=",
+        "upload-complete": "?0",
+    });
+    assert_eq!(told["headers"], arrived);
     assert!(server.front(&ask("OPTIONS", "")).await.expect(204).joined("allow").contains("DELETE"));
-    server.front(&ask("PATCH", "")).await.problem(405, "method-not-allowed", 5);
+    server.front(&ask("MOVE", "")).await.problem(405, "method-not-allowed", 5);
     // Nothing of it is kept.
     assert_eq!(std::fs::read_dir(server.storage().join("files")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn sends_an_interim_answer_where_it_is_asked_to() {
+    let server = Running::start().await;
+    let check = async |query: &str, interim: &[u16]| {
+        let reply =
+            server.front(&ask("PUT", query).header("Expect", "100-continue").body("x")).await;
+        assert_eq!(reply.interim, interim, "{query}");
+        let told = reply.expect(200).json();
+        assert_eq!(told["interim_sent"], interim.contains(&104));
+        assert_eq!(told["limits"]["interim_always"], false);
+    };
+    check("?interim=1", &[104, 100]).await;
+    check("?interim=0", &[100]).await;
+    check("", &[100]).await;
+    let mut conn = Conn::open(&server.public).await;
+    conn.send(format!("GET {DOCTOR}?interim=1 HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let reply = conn.reply("GET").await.unwrap().expect(200);
+    assert_eq!((&*reply.interim, &reply.json()["interim_sent"]), (&[][..], &json!(false)));
 }
 
 #[tokio::test]
@@ -97,7 +131,7 @@ async fn every_answer_has_the_mark() {
     check(ask("GET", ""), 200).await;
     check(ask("HEAD", ""), 200).await;
     check(ask("OPTIONS", ""), 204).await;
-    check(ask("PATCH", ""), 405).await;
+    check(ask("MOVE", ""), 405).await;
     check(ask("PUT", "?wait=x").body("x"), 400).await;
     check(ask("PUT", "?refuse=length-changed").body("x"), 409).await;
     check(ask("GET", "").header("Host", "a@b"), 400).await;

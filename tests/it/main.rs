@@ -41,6 +41,7 @@ mod listeners;
 mod logs;
 mod long_poll;
 mod meaning;
+mod mixed;
 #[cfg(feature = "cluster")]
 mod object_storage;
 mod observed;

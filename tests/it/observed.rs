@@ -182,8 +182,8 @@ async fn metrics_count_what_happens() {
     has(&[
         r#"incoming_uploads{state="new"} 0"#,
         r#"incoming_uploads{state="uploading"} 1"#,
-        r#"incoming_refusals_total{code="length-changed",status="409"} 1"#,
-        r#"incoming_refusals_total{code="fault",status="500"} 0"#,
+        r#"incoming_refusals_total{code="length-changed",status="409",dialect="native"} 1"#,
+        r#"incoming_refusals_total{code="fault",status="500",dialect="native"} 0"#,
         "incoming_chunk_bytes_count 2",
         "incoming_chunk_bytes_sum 10.0",
         "incoming_chunk_seconds_count 2",
@@ -219,6 +219,48 @@ async fn metrics_count_what_happens() {
         text.contains("incoming_uploads{state=\"finished\"} 1\n").then_some(())
     })
     .await;
+}
+
+/// Issue 15: by the protocol that a request speaks, wherever it was sent to.
+#[tokio::test]
+async fn issue_15_protocols_are_counted_apart() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let upload = server.ticket(&backend).await;
+    let append = |url: &str, kind: &str, offset: u64| {
+        Ask::new("PATCH", url)
+            .header("Content-Type", kind)
+            .header("Upload-Offset", &offset.to_string())
+    };
+    let tus = format!("/incoming/frontend/tus/{}", upload.id);
+    let resumable = format!("/incoming/frontend/resumable/{}", upload.id);
+    upload.put(0, b"0", 10).await.expect(200);
+    let first = append(&upload.url, "application/offset+octet-stream", 1);
+    server.front(&first.header("Tus-Resumable", "1.0.0").body("12")).await.expect(204);
+    let last = append(&tus, "application/offset+octet-stream", 3).header("Tus-Resumable", "1.0.0");
+    server.front(&last.body("3456")).await.expect(204);
+    server.front(&Ask::new("HEAD", &tus)).await.expect(200);
+    let next = append(&resumable, "application/partial-upload", 7).header("Upload-Complete", "?0");
+    server.front(&next.body("78")).await.expect(204);
+    let behind =
+        append(&resumable, "application/partial-upload", 3).header("Upload-Complete", "?0");
+    server.front(&behind.body("3")).await.expect(409);
+    let text = scrape(&server, "*/*").await.text();
+    for line in [
+        r#"incoming_upload_requests_total{dialect="native"} 1"#,
+        r#"incoming_upload_requests_total{dialect="tus"} 3"#,
+        r#"incoming_upload_requests_total{dialect="resumable"} 2"#,
+        r#"incoming_chunks_total{dialect="native"} 1"#,
+        r#"incoming_chunks_total{dialect="tus"} 2"#,
+        r#"incoming_chunks_total{dialect="resumable"} 1"#,
+        r#"incoming_chunk_body_bytes_total{dialect="native"} 1"#,
+        r#"incoming_chunk_body_bytes_total{dialect="tus"} 6"#,
+        r#"incoming_chunk_body_bytes_total{dialect="resumable"} 2"#,
+        r#"incoming_refusals_total{code="offset-mismatch",status="409",dialect="native"} 0"#,
+        r#"incoming_refusals_total{code="offset-mismatch",status="409",dialect="resumable"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
 }
 
 /// A retried handover publishes nothing again, and one that is forgotten is known no more.

@@ -1,5 +1,7 @@
 //! Protects the dialect of the IETF's resumable uploads: each request as the draft has it, in the versions that clients speak.
 
+mod interop;
+
 use crate::backend::{Backend, Script};
 use crate::client::{Ask, Conn, Reply};
 use crate::content::{content, sha256};
@@ -156,6 +158,7 @@ async fn appends_that_do_not_fit() {
     server.front(&bare("").header("Upload-Length", "101")).await.expect(400);
     server.front(&ask("HEAD", &upload).header("Upload-Offset", "40")).await.expect(400);
     server.front(&bare("").header("Tus-Resumable", "1.0.0")).await.expect(400);
+    server.front(&bare("").header("Content-Range", "bytes 50-50/100")).await.expect(400);
     // An empty one that says no more comes, too early.
     server.front(&append(&upload, 40, b"", true)).await.expect(400);
     server.front(&append(&upload, 40, &file[40..], true)).await.expect(200);
@@ -196,6 +199,11 @@ async fn the_length_is_known_at_the_end() {
     server.front(&append(&upload, 0, &file, false)).await.expect(204);
     let head = server.front(&ask("HEAD", &upload)).await.expect(204);
     assert_eq!(head.header("upload-length"), None);
+    // The last bytes do not end where the file does: they were cut on the way.
+    let cut = append(&upload, 100, b"", true).header("Upload-Length", "200");
+    let reply = server.front(&cut).await.expect(400);
+    assert!(reply.text().contains("#inconsistent-upload-length"), "{}", reply.text());
+    stands(&reply, 100, "?0");
     stands(&server.front(&append(&upload, 100, b"", true)).await.expect(200), 100, "?1");
     arrives(&backend, &upload, &file).await;
 }

@@ -75,8 +75,10 @@ async fn a_known_chunk_that_is_there_at_once_is_read_and_judged() {
     server.front(&ask).await.problem(400, "digest-mismatch", 2);
 }
 
+/// A proxy asks on behalf of clients that send at once (Apache's `ping`); an answer before the body would leave such a
+/// client, over HTTP/2, with a body that nobody takes.
 #[tokio::test]
-async fn who_asks_first_sends_no_known_chunk() {
+async fn who_asks_first_sends_a_known_chunk_too() {
     let server = Running::start().await;
     let upload = server.lonely_ticket().await;
     upload.put(0, &[7; 100_000], 100_000).await.expect(200);
@@ -86,10 +88,10 @@ async fn who_asks_first_sends_no_known_chunk() {
     ] {
         let mut conn = Conn::open(&server.public).await;
         conn.send(&ask.header("Expect", "100-continue").head()).await.unwrap();
-        let reply = conn.reply("PUT").await.unwrap().expect(200);
-        assert!(reply.interim.is_empty(), "{:?}", reply.interim);
-        assert_eq!(reply.header("connection"), Some("close"));
-        assert!(conn.ends().await);
+        let (first, _) = crate::in_time("an answer", conn.read_head()).await.unwrap();
+        assert_eq!(first, 100);
+        conn.send(&[7; 100_000]).await.unwrap();
+        conn.reply("PUT").await.unwrap().expect(200);
     }
 }
 

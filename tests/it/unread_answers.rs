@@ -168,26 +168,28 @@ async fn middling_answers_about_an_upload_are_counted() {
         body.send_data(Bytes::from_static(b"x"), true).unwrap();
         assert_eq!(answer.await.unwrap().status(), 200, "{at}");
     }
-    let get = Ask::new("GET", &upload.url);
-    let (mut peers, mut all) = (Vec::new(), 0);
-    for _ in 0..6 {
-        let mut peer = ground.peer(0).await;
-        let (served, left) = peer.served(&get, 95).await;
-        all += served;
-        peers.push((peer, left));
+    for url in [upload.url.clone(), format!("/incoming/frontend/resumable/{}", upload.id)] {
+        let get = Ask::new("GET", &url);
+        let (mut peers, mut all) = (Vec::new(), 0);
+        for _ in 0..6 {
+            let mut peer = ground.peer(0).await;
+            let (served, left) = peer.served(&get, 95).await;
+            all += served;
+            peers.push((peer, left));
+        }
+        // 4 MiB of them, each of 12 KiB.
+        assert!((300..400).contains(&all), "{all} answers are untaken: {url}");
+        // Nobody else is refused for it.
+        let other = ground.server.lonely_ticket().await;
+        let (status, _) = reader.ask(&Ask::new("GET", &other.url)).await;
+        assert_eq!(status, 200);
+        for (peer, left) in peers {
+            drop(left);
+            peer.leave().await;
+        }
+        until("what was untaken is free", async || (reader.ask(&get).await.0 == 200).then_some(()))
+            .await;
     }
-    // 4 MiB of them, each of 12 KiB.
-    assert!((300..400).contains(&all), "{all} answers are untaken");
-    // Nobody else is refused for it.
-    let other = ground.server.lonely_ticket().await;
-    let (status, _) = reader.ask(&Ask::new("GET", &other.url)).await;
-    assert_eq!(status, 200);
-    for (peer, left) in peers {
-        drop(left);
-        peer.leave().await;
-    }
-    until("what was untaken is free", async || (reader.ask(&get).await.0 == 200).then_some(()))
-        .await;
 }
 
 /// A cancelled upload is cancelled again and again, and each time its long reason is told.

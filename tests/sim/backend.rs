@@ -93,6 +93,7 @@ fn judge(client: &Client, call: &Call) {
         CallKind::CancelNotice if known.state != StateName::Cancelled => {
             Some(format!("told of a cancel, and is {}", known.state))
         }
+        CallKind::CancelNotice if known.part => Some("told of a part".into()),
         CallKind::CancelNotice => None,
         CallKind::Handover => {
             known.calls += 1;
@@ -106,7 +107,9 @@ fn judge(client: &Client, call: &Call) {
                     text
                 })
             });
-            if known.told_done && !known.may_be_back {
+            if known.part {
+                Some("a part is handed over".into())
+            } else if known.told_done && !known.may_be_back {
                 Some("called after done was recorded".into())
             } else if known.told_cancelled {
                 Some("handed over after a cancel".into())

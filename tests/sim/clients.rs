@@ -11,6 +11,7 @@ use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::MAX_FILE_BYTES;
 use incoming::core::state::StateName;
+use incoming::core::upload::Role;
 use incoming::engine::Engine;
 use incoming::engine::error::{ChangeError, LookupError, TicketError, TransferError};
 use incoming::engine::status::Status;
@@ -32,7 +33,7 @@ pub(crate) struct Client {
 const STUCK: Duration = Duration::from_secs(1500);
 
 /// An answer that came: `None` where the server died first.
-type Heard<T> = Option<T>;
+pub(crate) type Heard<T> = Option<T>;
 
 impl Client {
     /// Asks for a ticket.
@@ -166,7 +167,8 @@ impl Client {
             }
             Err(TransferError::Superseded) => {
                 let mut model = self.life.world.model();
-                let open = model.known(id).is_open();
+                // Between two calls of a round a part is sealed, and its upload not told to be over yet.
+                let open = model.known(id).is_open() && !self.life.world.plan.interleaves;
                 if open && !model.was_overtaken(number) {
                     drop(model);
                     self.life.violation(format!("#{number} is superseded by nobody"));
@@ -215,7 +217,22 @@ impl Client {
                 model.quiesced(id, status.received.contiguous_from_zero());
             }
         }
-        self.heard_status(id, answer)
+        match answer {
+            Ok(status) => {
+                if status.is_complete()
+                    && !matches!(status.role, Role::Partial { .. })
+                    && matches!(status.state, StateName::New | StateName::Uploading)
+                {
+                    self.life.violation(format!("{id}: told its end, and is {}", status.state));
+                }
+                self.heard(&status);
+                Some(status)
+            }
+            Err(error) => {
+                self.heard_change(id, "quiesced status", &Err(error));
+                None
+            }
+        }
     }
 
     pub(crate) async fn long_poll(&self, id: TicketId, seconds: u64) -> Heard<Status> {
@@ -274,7 +291,7 @@ impl Client {
         self.heard_change(id, "retry", &answer);
     }
 
-    fn heard_change(&self, id: TicketId, what: &str, answer: &Result<(), ChangeError>) {
+    pub(crate) fn heard_change(&self, id: TicketId, what: &str, answer: &Result<(), ChangeError>) {
         self.life.note(format_args!("{} {what} {answer:?}", id.short()));
         self.life.look();
         match answer {
@@ -330,7 +347,7 @@ impl Client {
     }
 
     /// Waits for an answer; none at all is a violation.
-    async fn in_time<T>(&self, what: &str, answer: impl Future<Output = T>) -> Heard<T> {
+    pub(crate) async fn in_time<T>(&self, what: &str, answer: impl Future<Output = T>) -> Heard<T> {
         match timeout(STUCK, answer).await {
             Ok(_) if self.life.is_dead() => None,
             Ok(answer) => Some(answer),

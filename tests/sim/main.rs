@@ -5,6 +5,7 @@
 //!     cargo test --test sim                                  a thousand schedules
 //!     SIM_SCHEDULES=20000 cargo test --release --test sim    as many as you like
 //!     SIM_FROM=5000 ...                                      from this seed on
+//!     SIM_SYNC_FAULTS=5000 ...                               more of those whose background syncs fail
 //!     SIM_SEED=17 cargo test --test sim -- --nocapture       one of them, told step by step
 
 #![allow(clippy::unwrap_used)]
@@ -14,6 +15,7 @@ mod backend;
 mod body;
 mod clients;
 mod dice;
+mod join;
 mod model;
 mod plan;
 mod schedule;
@@ -92,6 +94,16 @@ fn a_digest_is_of_what_was_acknowledged() {
 #[test]
 fn an_append_past_its_own_length_is_refused() {
     assert_eq!(schedule::run(13_941, false, MachineClock::Jumps).violation, None);
+}
+
+/// A publish that waited for a sync point whose sync failed synced again, heard that all was well, and put a file in its
+/// place whose bytes were gone.
+#[test]
+fn nothing_is_published_over_a_failed_background_sync() {
+    let count = number("SIM_SYNC_FAULTS").unwrap_or(160);
+    for seed in (0..count).map(|n| 7 + 22 * n) {
+        assert_eq!(schedule::run(seed, false, MachineClock::Jumps).violation, None, "seed {seed}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use incoming::core::id::RunIdentity;
 use incoming::core::id::TicketId;
 use incoming::core::state::StateName;
 use incoming::core::time::Uptime;
-use incoming::core::upload::Phase;
+use incoming::core::upload::{Phase, Role, Upload};
 use incoming::engine::status::Status;
 use incoming::storage::local::format::replay::replay;
 use incoming::storage::memory::store::MemoryStore;
@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 
 pub(crate) struct Model {
     pub(crate) ack: Durability,
+    /// How long what is recorded may not be seen yet: the rest of its round.
+    pub(crate) round_ms: u64,
     pub(crate) uploads: BTreeMap<TicketId, Known>,
     pub(crate) requests: Vec<Request>,
 }
@@ -63,6 +65,12 @@ pub(crate) struct Known {
     pub(crate) forgotten: bool,
     /// Clients that wait for the exact offset.
     pub(crate) quiescing: u32,
+    /// It was made a part of a file, for sure.
+    pub(crate) part: bool,
+    /// What a file may be made of.
+    pub(crate) made_of: Option<Vec<TicketId>>,
+    /// The file that a part is in.
+    pub(crate) joined_into: Option<TicketId>,
 }
 
 /// One PUT.
@@ -142,6 +150,9 @@ impl Known {
             may_be_back: false,
             forgotten: false,
             quiescing: 0,
+            part: false,
+            made_of: None,
+            joined_into: None,
         }
     }
 
@@ -177,11 +188,11 @@ impl Known {
     }
 }
 
-type Judgement = Result<(), String>;
+pub(crate) type Judgement = Result<(), String>;
 
 impl Model {
-    pub(crate) fn new(ack: Durability) -> Self {
-        Self { ack, uploads: BTreeMap::new(), requests: Vec::new() }
+    pub(crate) fn new(ack: Durability, round_ms: u64) -> Self {
+        Self { ack, round_ms, uploads: BTreeMap::new(), requests: Vec::new() }
     }
 
     pub(crate) fn known(&mut self, id: TicketId) -> &mut Known {
@@ -195,12 +206,13 @@ impl Model {
         status: &Status,
         now_ms: u64,
     ) -> Judgement {
+        let round_ms = self.round_ms;
         let Some(known) = self.uploads.get_mut(&status.id) else { return Ok(()) };
         judge_state(known, status, now_ms)?;
         if known.state != status.state {
             let over = status.state.is_final();
             // It may have been recorded long ago, by a server that never came to show it.
-            let since = if known.seen_in_this_life { now_ms } else { 0 };
+            let since = if known.seen_in_this_life { now_ms.saturating_sub(round_ms) } else { 0 };
             known.over_since_ms = over.then_some(since);
             if status.state == StateName::HandingOver {
                 known.retry_asked = false;
@@ -212,6 +224,7 @@ impl Model {
             return Err(format!("length {:?} became {:?}", known.length, status.length));
         }
         known.length = status.length;
+        self.judge_role(store, status)?;
         self.judge_bytes(store, status, now_ms)?;
         let known = self.known(status.id);
         known.may_fall_back = false;
@@ -222,6 +235,10 @@ impl Model {
     }
 
     fn judge_bytes(&mut self, store: &MemoryStore, status: &Status, now_ms: u64) -> Judgement {
+        let joined = match &status.role {
+            Role::Final { parts } => self.joined(parts),
+            Role::Whole | Role::Partial { .. } => Vec::new(),
+        };
         let Self { uploads, requests, .. } = self;
         let Some(known) = uploads.get_mut(&status.id) else { return Ok(()) };
         let id = status.id;
@@ -235,6 +252,8 @@ impl Model {
                 };
             }
             StateName::New | StateName::Uploading => store.part(id).or_else(|| store.file(id)),
+            // Its bytes are in the file, and judged there.
+            StateName::Finished if matches!(status.role, Role::Partial { .. }) => return Ok(()),
             StateName::HandingOver | StateName::Failed | StateName::Finished => {
                 let file = store.file(id);
                 if file.is_none() {
@@ -266,9 +285,11 @@ impl Model {
                 (false, Some(_)) if known.may_fall_back => *seen = None,
                 (false, Some(_)) => return Err(format!("acknowledged byte {at} is lost")),
                 (true, None) => {
-                    let of_somebody = requests.iter().enumerate().any(|(number, request)| {
-                        request.upload == id && request.may_count(number, at, held[offset])
-                    });
+                    let of_part = joined.get(offset).copied().flatten() == Some(held[offset]);
+                    let of_somebody = of_part
+                        || requests.iter().enumerate().any(|(number, request)| {
+                            request.upload == id && request.may_count(number, at, held[offset])
+                        });
                     if !of_somebody {
                         return Err(format!("nobody sent what byte {at} holds"));
                     }
@@ -357,14 +378,33 @@ impl Model {
         &self,
         id: TicketId,
         file: bool,
-        journal: Option<Vec<u8>>,
+        journal: &dyn Fn(TicketId) -> Option<Vec<u8>>,
         now_ms: u64,
     ) -> Judgement {
         let Some(known) = self.uploads.get(&id) else { return Ok(()) };
         let run = RunIdentity { boot: [0; 16], mount: 0 };
-        let phase = journal.and_then(|bytes| replay(&bytes, id, run, Uptime(u64::MAX)).ok());
-        let phase = phase.map(|replayed| replayed.upload.phase().clone());
+        let recorded = |id| {
+            let replayed = replay(&journal(id)?, id, run, Uptime(u64::MAX));
+            replayed.ok().map(|replayed| replayed.upload)
+        };
+        let upload = recorded(id);
+        let phase = upload.as_ref().map(|upload| upload.phase().clone());
         match (file, &phase) {
+            // A part, whose bytes are in a file for sure.
+            (false, Some(Phase::Finished { .. }))
+                if upload.as_ref().is_some_and(Upload::is_partial) =>
+            {
+                let into = upload.and_then(|upload| upload.taken_by());
+                let whole =
+                    into.and_then(recorded).is_some_and(|file| file.joined_parts().is_some());
+                // That may have been forgotten before it.
+                let gone = into.is_some_and(|into| journal(into).is_none());
+                if whole || gone {
+                    Ok(())
+                } else {
+                    Err("a part goes before its file is there".into())
+                }
+            }
             (true, Some(Phase::Finished { .. })) if known.removes_file() => Ok(()),
             (true, Some(Phase::Failed { .. })) if known.may_be_forgotten(now_ms) => Ok(()),
             (false, Some(Phase::Cancelled { .. })) => Ok(()),
@@ -440,6 +480,7 @@ fn judge_state(known: &Known, status: &Status, now_ms: u64) -> Judgement {
         HandingOver | Finished | Failed if !status.is_complete() => {
             Err(format!("{to} with {:?} of {:?}", status.received, status.length))
         }
+        Finished if matches!(status.role, Role::Partial { .. }) => Ok(()),
         Finished if !known.taking && !known.moved_away && !known.may_be_back => {
             Err("finished by nobody".into())
         }

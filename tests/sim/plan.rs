@@ -53,6 +53,12 @@ pub(crate) struct Plan {
     pub(crate) min_free_bytes: u64,
     /// Some clients append, as those of tus and of the IETF's draft do.
     pub(crate) appends: bool,
+    /// Some uploads are parts of files, which are made of them.
+    pub(crate) joins: bool,
+    /// Rounds of storage work are interleaved with each other, call by call, as those of threads are.
+    pub(crate) interleaves: bool,
+    /// One sync of a part in so many fails, and nothing else; 0: as each life says.
+    pub(crate) sync_fault_in: u64,
 }
 
 const MIN_FREE_BYTES: u64 = 1000;
@@ -105,6 +111,30 @@ impl Plan {
             allocates: dice.once_in(2),
             min_free_bytes: MIN_FREE_BYTES,
             appends: false,
+            joins: false,
+            interleaves: false,
+            sync_fault_in: 0,
+        }
+    }
+
+    /// Of some seeds, not drawn: the schedules of the others stay what they were.
+    pub(crate) fn vary(&mut self, seed: u64) {
+        self.appends = seed % 5 == 1;
+        self.joins = seed % 5 == 2;
+        self.interleaves = seed % 11 == 7;
+        if seed % 22 == 7 {
+            // Bytes are acknowledged before they are synced, which happens soon, and fails.
+            self.ack = Durability::Written;
+            self.local.ack = Durability::Written;
+            self.local.sync_point_bytes = 1;
+            self.sync_fault_in = 2;
+            // A body is counted again and again, and its end comes while the bytes before are synced.
+            self.largest_file = 200;
+            self.tuning = Tuning { batch_bytes: 8, checkpoint_bytes: 10 };
+            for life in &mut self.lives {
+                life.fault_in = 1;
+                life.steps = life.steps.max(200);
+            }
         }
     }
 

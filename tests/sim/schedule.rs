@@ -3,6 +3,7 @@
 
 use crate::backend::{self, Mood};
 use crate::clients::{Client, Put};
+use crate::join;
 use crate::plan::{self, Death, FAILED_RETENTION, IDLE, RETAIN};
 use crate::storm;
 use crate::world::{Life, MachineClock, World};
@@ -11,6 +12,7 @@ use incoming::core::event::Durability;
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::state::StateName;
+use incoming::core::upload::Role;
 use incoming::engine::Engine;
 use incoming::storage::local::files::Files;
 use incoming::storage::local::journal_files::JournalFiles;
@@ -142,6 +144,17 @@ async fn live(client: &Client) -> bool {
     }
     let ids: Vec<TicketId> = life.world.model().uploads.keys().copied().collect();
     let mut clients = JoinSet::new();
+    if life.world.plan.joins {
+        clients.spawn(join::parallel(client.clone()));
+        // What an earlier life left of such files.
+        let lists = life.world.model().lists_of_parts();
+        for parts in lists {
+            for part in &parts {
+                clients.spawn(join::send(client.clone(), *part));
+            }
+            clients.spawn(join::join(client.clone(), parts));
+        }
+    }
     for id in ids {
         for number in 0..life.plan.clients {
             let polls = number == 3;
@@ -248,6 +261,12 @@ async fn finish(client: &Client, id: TicketId) {
         let Some(status) = status else { return };
         let file = client.life.world.model().known(id).file_bytes;
         match status.state {
+            // A part ends when its file is there, or when it has lain idle.
+            StateName::New | StateName::Uploading
+                if status.is_complete() && matches!(status.role, Role::Partial { .. }) =>
+            {
+                return;
+            }
             StateName::New | StateName::Uploading => {
                 let length = status.length.unwrap_or_else(|| file.max(status.received.end()));
                 let Some(all) = Extent::new(0, length) else {

@@ -57,12 +57,11 @@ impl World {
     pub(crate) fn new(seed: u64, loud: bool, clock: MachineClock) -> Arc<Self> {
         let mut dice = Dice::new(seed);
         let mut plan = Plan::of(&mut dice);
-        // Of every fifth seed, not drawn: the schedules of the others stay what they were.
-        plan.appends = seed % 5 == 1;
+        plan.vary(seed);
         let store = MemoryStore::default();
         store.set_allocates(if plan.allocates { Allocated::Yes } else { Allocated::No });
         let world = Arc::new(Self {
-            model: Mutex::new(Model::new(plan.ack)),
+            model: Mutex::new(Model::new(plan.ack, if plan.interleaves { ROUND_MS } else { 0 })),
             store,
             journals: MemoryJournals::default(),
             dice: Mutex::new(dice),
@@ -260,10 +259,16 @@ impl Life {
 
     fn fate(&self, id: TicketId, step: DiskStep, bytes: usize) -> Fate {
         let mut dice = self.world.dice();
-        if !dice.once_in(self.plan.fault_in) {
+        let syncs_fail = self.plan.fault_in > 0 && self.world.plan.sync_fault_in > 0;
+        let fault_in = match syncs_fail {
+            true if step != DiskStep::Store(store::Step::Sync) => 0,
+            true => self.world.plan.sync_fault_in,
+            false => self.plan.fault_in,
+        };
+        if !dice.once_in(fault_in) {
             return Fate::Happens;
         }
-        let full = self.plan.only_full || dice.once_in(2);
+        let full = !syncs_fail && (self.plan.only_full || dice.once_in(2));
         let kind = if full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
         if full && !step.can_be_full() {
             return Fate::Happens;
@@ -285,8 +290,8 @@ impl Life {
         if !removes_file && !removes_part {
             return;
         }
-        let journal = self.world.journals.durable(id);
-        let allowed = self.world.model().may_remove(id, removes_file, journal, self.now_ms());
+        let journal = |id| self.world.journals.durable(id);
+        let allowed = self.world.model().may_remove(id, removes_file, &journal, self.now_ms());
         if let Err(what) = allowed {
             self.violation(format!("{id}: {what}"));
         }
@@ -295,6 +300,9 @@ impl Life {
 
 /// The clock is set by as many of these: 12 days each, longer than all lives of a schedule.
 const DATE_STEP_MS: u64 = 1 << 30;
+
+/// Longer than the calls of a round together take, where others run between them.
+const ROUND_MS: u64 = 2000;
 
 /// A step of either disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,6 +364,11 @@ impl Stage for Life {
         let mut dice = self.world.dice();
         let turns = dice.below(self.world.plan.turns + 1);
         let ms = if dice.once_in(20) { dice.between(1, 50) } else { 0 };
+        // Who waits for a thread learns of its end some time later.
+        let until_told = match self.world.plan.interleaves {
+            true => dice.below(self.world.plan.turns + 1),
+            false => 0,
+        };
         drop(dice);
         let died = self.died.clone();
         Box::pin(async move {
@@ -370,10 +383,17 @@ impl Stage for Life {
                 std::future::pending::<()>().await;
             }
             work();
+            for _ in 0..until_told {
+                tokio::task::yield_now().await;
+            }
         })
     }
 
     fn is_slow(&self) -> bool {
         self.world.dice().once_in(self.plan.slow_in)
+    }
+
+    fn in_one_piece(&self) -> bool {
+        !self.world.plan.interleaves
     }
 }

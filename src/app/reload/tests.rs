@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Layers, Secret, TABLE};
-use crate::tls::{CertificateFiles, ClientAuth, TlsFiles};
+use crate::tls::{Alpn, CertificateFiles, ClientAuth, TlsFiles};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 
@@ -60,7 +60,8 @@ async fn certificates_that_are_late_are_said_to_be_taken_and_are() {
     std::fs::write(&cert, make()).unwrap();
     let pairs = vec![CertificateFiles { cert: cert.clone(), key: key.clone() }];
     let client_auth = ClientAuth::Required;
-    let files = TlsFiles { pairs, client_ca: None, client_auth, challenges: None };
+    let files =
+        TlsFiles { pairs, client_ca: None, client_auth, challenges: None, alpn: Alpn::Http2 };
     let tls = Arc::new(TlsReload::load(files).unwrap());
     let old = tls.current();
     std::fs::remove_file(&cert).unwrap();
@@ -139,10 +140,11 @@ fn the_backend_is_never_left_open() {
 }
 
 /// Each key with another value than its default, beside those that it cannot be without.
-const OTHERS: [(&str, &[&str]); 53] = [
+const OTHERS: [(&str, &[&str]); 56] = [
     ("listen = ':1'", &["listen"]),
     ("backend_listen = ':1'", &["backend_listen"]),
     ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
+    ("http2 = false", &["http2"]),
     ("backend_tls_cert = 'c'\nbackend_tls_key = 'k'", &["backend_tls_cert", "backend_tls_key"]),
     ("backend_tls_client_ca = 'c'", &["backend_tls_client_ca"]),
     ("redirect_listen = ':2'", &["redirect_listen"]),
@@ -181,6 +183,8 @@ const OTHERS: [(&str, &[&str]); 53] = [
     ("callback_allow = '::1'", &["callback_allow"]),
     ("cors_origins = 'https://a'", &["cors_origins"]),
     ("frontend_url = 'https://a/b'", &["frontend_url"]),
+    ("resumable_versions = [6]", &["resumable_versions"]),
+    ("resumable_104 = 'never'", &["resumable_104"]),
     ("create_url = 'http://a/'", &["create_url"]),
     ("create_timeout = '1s'", &["create_timeout"]),
     ("create_forward_headers = 'x-user'", &["create_forward_headers"]),

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::BenchError;
-use super::dialect::{Dialect, File};
+use super::dialect::File;
 use super::plan::Plan;
 
 /// The longest form: a few short fields.
@@ -71,7 +71,7 @@ impl Backend {
         plan: &Plan,
         files: &[Arc<File>],
     ) -> Result<(), BenchError> {
-        if plan.dialect != Dialect::Incoming {
+        if !plan.tickets {
             return Ok(());
         }
         loop {

@@ -18,14 +18,16 @@ use crate::core::extent::Extent;
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Dialect {
-    /// Tickets, and `PUT` with `Content-Range` to each.
+    /// `PUT` with `Content-Range` to a ticket's URL.
     Incoming,
     /// `PUT` with `Content-Range` to a path for each file, no tickets.
     Range,
     /// `PUT` to a path for each chunk: what a plain file server takes.
     Files,
-    /// tus 1.0: `PATCH` with `Upload-Offset`.
+    /// tus 1.0: `PATCH` with `Upload-Offset`, to a ticket's tus URL or a file created at another server.
     Tus,
+    /// The IETF's resumable uploads: `PATCH` with `Upload-Offset` and `Upload-Complete`, to a ticket's URL for that.
+    Resumable,
 }
 
 /// The body of a request: small, or a chunk.
@@ -43,6 +45,25 @@ pub(super) struct File {
 }
 
 impl Dialect {
+    /// As the command line has it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Incoming => "incoming",
+            Self::Range => "range",
+            Self::Files => "files",
+            Self::Tus => "tus",
+            Self::Resumable => "resumable",
+        }
+    }
+
+    /// Whether a chunk is taken only behind those before it.
+    pub(super) fn appends(self) -> bool {
+        match self {
+            Self::Incoming | Self::Range | Self::Files => false,
+            Self::Tus | Self::Resumable => true,
+        }
+    }
+
     /// The request that stores `extent` of a file that is `length` long.
     pub(super) fn chunk(
         self,
@@ -52,10 +73,10 @@ impl Dialect {
         body: Chunk,
     ) -> Request<RequestBody> {
         let mut request = Request::new(Either::Right(body));
-        *request.method_mut() = if self == Self::Tus { Method::PATCH } else { Method::PUT };
+        *request.method_mut() = if self.appends() { Method::PATCH } else { Method::PUT };
         let path = match self {
             Self::Files => format!("{}{}-{}", file.path, file.number, extent.start()),
-            Self::Incoming | Self::Range | Self::Tus => file.path.clone(),
+            Self::Incoming | Self::Range | Self::Tus | Self::Resumable => file.path.clone(),
         };
         *request.uri_mut() = path.parse().unwrap_or_default();
         let headers = request.headers_mut();
@@ -69,6 +90,14 @@ impl Dialect {
                 headers.insert("tus-resumable", hyper::http::HeaderValue::from_static("1.0.0"));
                 headers.insert("upload-offset", extent.start().into());
                 let kind = "application/offset+octet-stream";
+                headers.insert(CONTENT_TYPE, hyper::http::HeaderValue::from_static(kind));
+            }
+            Self::Resumable => {
+                headers.insert("upload-offset", extent.start().into());
+                let complete = if extent.end() == length { "?1" } else { "?0" };
+                let complete = hyper::http::HeaderValue::from_static(complete);
+                headers.insert("upload-complete", complete);
+                let kind = "application/partial-upload";
                 headers.insert(CONTENT_TYPE, hyper::http::HeaderValue::from_static(kind));
             }
         }
@@ -167,5 +196,6 @@ mod tests {
         check(Dialect::Range, "PUT /u/", Some(("content-range", "bytes 10-19/100")));
         check(Dialect::Files, "PUT /u/3-10", None);
         check(Dialect::Tus, "PATCH /u/", Some(("upload-offset", "10")));
+        check(Dialect::Resumable, "PATCH /u/", Some(("upload-complete", "?0")));
     }
 }

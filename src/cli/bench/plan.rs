@@ -35,9 +35,9 @@ pub struct BenchArgs {
     /// Accept any TLS certificate of that server
     #[arg(long, requires = "url")]
     pub insecure: bool,
-    /// Protocol of the server, to compare others: incoming, range (PUT with Content-Range), files (a
-    /// PUT for each chunk), tus
-    #[arg(long = "as", value_name = "DIALECT", requires = "url", default_value = "incoming")]
+    /// Protocol to upload with: incoming, tus, resumable (IETF); for other servers also range (PUT with Content-Range) and
+    /// files (a PUT for each chunk). With --url and without --backend, tus creates its files there
+    #[arg(long = "as", value_name = "DIALECT", default_value = "incoming")]
     pub dialect: Dialect,
     /// Files uploaded at the same time
     #[arg(long, value_name = "COUNT", default_value_t = 8,
@@ -114,6 +114,8 @@ pub(super) enum ServerUnderTest {
 pub(super) struct Plan {
     pub(super) server: ServerUnderTest,
     pub(super) dialect: Dialect,
+    /// Whether files are tickets of an Incoming!!, with handovers.
+    pub(super) tickets: bool,
     pub(super) callback: std::net::IpAddr,
     pub(super) protocol: Offer,
     pub(super) connections: u32,
@@ -168,6 +170,18 @@ impl Plan {
         if protocol == Offer::Http2 && !tls {
             return Err(CliError::Usage("--http2 needs --tls (or an https --url)".into()));
         }
+        let tickets = match args.dialect {
+            Dialect::Incoming | Dialect::Resumable => true,
+            Dialect::Tus => args.url.is_none() || args.backend.is_some(),
+            Dialect::Range | Dialect::Files if args.url.is_none() => {
+                return Err(CliError::Usage("--as range and --as files need --url".into()));
+            }
+            Dialect::Range | Dialect::Files => false,
+        };
+        if args.dialect.appends() && (args.parallel > 1 || args.start_at > 0) {
+            let why = "sends chunks in order: it takes neither --parallel nor --start-at";
+            return Err(CliError::Usage(format!("--as {}: {why}", args.dialect.word())));
+        }
         let file = args.total / u64::from(args.uploads);
         let pieces = file.div_ceil(args.chunk.min(file.max(2) - 1));
         if file < 2 || pieces < 2 {
@@ -183,6 +197,7 @@ impl Plan {
         Ok(Self {
             server,
             dialect: args.dialect,
+            tickets,
             callback: args.callback.unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()),
             protocol,
             connections: args.connections,
@@ -272,5 +287,21 @@ mod tests {
         check("--url x", "--url");
         check("--url http://a --tls", "--url");
         check("--as ftp --url http://a", "ftp");
+        check("--as range", "--url");
+        check("--as tus --parallel 2", "in order");
+        check("--as resumable --start-at 1", "in order");
+    }
+
+    #[test]
+    fn files_are_tickets_of_this_server() {
+        let check = |line: &str, tickets: bool| {
+            assert_eq!(plan(line).unwrap().tickets, tickets, "{line}");
+        };
+        check("", true);
+        check("--as tus", true);
+        check("--as resumable --url http://a", true);
+        check("--as tus --url http://a --backend http://b", true);
+        check("--as tus --url http://a/files", false);
+        check("--as range --url http://a", false);
     }
 }

@@ -29,6 +29,7 @@ pub(super) struct Target {
     process: Option<u32>,
     credentials: Credentials,
     dialect: Dialect,
+    tickets: bool,
 }
 
 /// What a server has used since it began, as far as can be told from here.
@@ -50,6 +51,26 @@ pub(super) struct Syncs {
 struct Ticket {
     id: String,
     url: String,
+    tus_url: String,
+    resumable_url: String,
+}
+
+impl Ticket {
+    /// Where its file goes.
+    fn path(&self, dialect: Dialect) -> Result<String, BenchError> {
+        match dialect {
+            Dialect::Tus => path_of(&self.tus_url),
+            Dialect::Resumable => path_of(&self.resumable_url),
+            Dialect::Incoming | Dialect::Range | Dialect::Files => Ok(self.url.clone()),
+        }
+    }
+}
+
+/// The path of a URL, which may be one alone.
+fn path_of(url: &str) -> Result<String, BenchError> {
+    let uri: Option<hyper::Uri> = url.parse().ok();
+    let path = uri.as_ref().and_then(hyper::Uri::path_and_query).map(ToString::to_string);
+    path.ok_or(BenchError::NoLocation)
 }
 
 /// The call for a ticket.
@@ -58,7 +79,7 @@ const NEW_UPLOAD: &str = "/incoming/backend/new_upload";
 impl Target {
     /// Starts one, or takes the one that runs.
     pub(super) fn open(plan: &Plan) -> Result<Self, BenchError> {
-        let dialect = plan.dialect;
+        let (dialect, tickets) = (plan.dialect, plan.tickets);
         let client = |backend: Endpoint, token: Option<&Secret>| {
             BackendClient::new(backend, token, &Credentials::of_anyone())
         };
@@ -72,6 +93,7 @@ impl Target {
                     process: Some(own.id()),
                     credentials: Credentials::of_anyone(),
                     dialect,
+                    tickets,
                     _own: Some(own),
                 })
             }
@@ -84,6 +106,7 @@ impl Target {
                     process,
                     credentials: Credentials { insecure, ..Credentials::default() },
                     dialect,
+                    tickets,
                 })
             }
         }
@@ -105,25 +128,27 @@ impl Target {
     ) -> Result<Vec<Arc<File>>, BenchError> {
         let mut files = Vec::new();
         let mut sender = match self.dialect {
-            Dialect::Tus => Some(Sender::open(&self.connector(Offer::Http1)?).await?),
-            Dialect::Incoming | Dialect::Range | Dialect::Files => None,
+            Dialect::Tus if !self.tickets => {
+                Some(Sender::open(&self.connector(Offer::Http1)?).await?)
+            }
+            _ => None,
         };
         for number in 0..plan.uploads {
-            let (path, id) = match (&mut sender, self.dialect) {
-                (Some(sender), _) => (self.created(sender, plan).await?, String::new()),
-                (None, Dialect::Incoming) => {
-                    let fields = [("signalFinishURL", done)];
-                    let ticket = self.backend.ask::<Ticket>(NEW_UPLOAD, &fields).await;
-                    let ticket = ticket.map_err(|error| match error {
-                        BackendError::OtherAnswer(..) => BenchError::NoBackend,
-                        error => error.into(),
-                    })?;
-                    (ticket.url, ticket.id)
-                }
-                (None, Dialect::Files) => (self.path.clone(), String::new()),
-                (None, Dialect::Range | Dialect::Tus) => {
-                    (format!("{}{number}", self.path), String::new())
-                }
+            let (path, id) = if self.tickets {
+                let length = plan.length().to_string();
+                let fields = [("signalFinishURL", done), ("length", &length)];
+                let ticket = self.backend.ask::<Ticket>(NEW_UPLOAD, &fields).await;
+                let ticket = ticket.map_err(|error| match error {
+                    BackendError::OtherAnswer(..) => BenchError::NoBackend,
+                    error => error.into(),
+                })?;
+                (ticket.path(self.dialect)?, ticket.id)
+            } else if let Some(sender) = &mut sender {
+                (self.created(sender, plan).await?, String::new())
+            } else if self.dialect == Dialect::Files {
+                (self.path.clone(), String::new())
+            } else {
+                (format!("{}{number}", self.path), String::new())
             };
             files.push(Arc::new(File { path, number, id }));
         }
@@ -140,14 +165,12 @@ impl Target {
             return Err(refused(&self.path, &answer));
         }
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let uri: Option<hyper::Uri> = location.and_then(|url| url.parse().ok());
-        let path = uri.as_ref().and_then(|uri| uri.path_and_query()).map(ToString::to_string);
-        path.ok_or(BenchError::NoLocation)
+        path_of(location.ok_or(BenchError::NoLocation)?)
     }
 
     /// Cancels what is not to be finished.
     pub(super) async fn cancel(&self, files: &[Arc<File>]) -> Result<(), BenchError> {
-        if self.dialect != Dialect::Incoming {
+        if !self.tickets {
             return Ok(());
         }
         for file in files {
@@ -163,11 +186,8 @@ impl Target {
             None => None,
         };
         let (cpu, memory) = process.unzip();
-        let syncs = if self.dialect == Dialect::Incoming {
-            Syncs::of(&self.backend.text("/metrics").await?)
-        } else {
-            None
-        };
+        let syncs =
+            if self.tickets { Syncs::of(&self.backend.text("/metrics").await?) } else { None };
         Ok(Usage { cpu, memory, syncs })
     }
 }

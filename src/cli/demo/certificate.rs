@@ -18,7 +18,7 @@ use rcgen::{
 
 use super::private_files;
 use crate::core::host::is_dns_name;
-use crate::tls::{CertificateFiles, ClientAuth, TlsFiles, TlsReload};
+use crate::tls::{Alpn, CertificateFiles, ClientAuth, TlsFiles, TlsReload};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a certificate is good: browsers take none of more than 398 days.
@@ -106,6 +106,7 @@ pub(super) fn files(directory: &Path, names: &Names) -> io::Result<TlsFiles> {
         client_ca: None,
         client_auth: ClientAuth::Required,
         challenges: None,
+        alpn: Alpn::Http2,
     };
     let now = SystemTime::now();
     // A key or certificate that another user put there is an error.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body as _;
+use hyper::ext::on_informational;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use tokio::io::AsyncReadExt as _;
@@ -19,7 +20,8 @@ use tokio::time::{sleep, timeout};
 use super::body::Steps;
 use crate::cli::credentials::{Credentials, CredentialsError};
 use crate::client::{
-    CallError, ConnectError, Connection, Connector, Endpoint, Offer, PeerStream, lost,
+    CallError, ConnectError, Connection, Connector, Endpoint, Offer, PeerStream, ProtocolSniffer,
+    lost,
 };
 use crate::diagnosis::observed::{Arrived, ProbeOutcome};
 use crate::wire::doctor::MARK;
@@ -32,7 +34,7 @@ const ANSWER_BYTES: usize = 256 << 10;
 /// For the body of an answer whose head has come.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How often a doctor is asked that has too much to do: others are done after some 20 s.
-const TRIES: usize = 12;
+pub(super) const TRIES: usize = 12;
 /// The pause before the next try, where the doctor names none, and the longest.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_LATEST: Duration = Duration::from_secs(5);
@@ -117,7 +119,7 @@ impl Reply {
     }
 
     /// When to ask again a doctor that has too much to do; none where this is another answer, such as a proxy's.
-    fn again(&self) -> Option<Duration> {
+    pub(super) fn again(&self) -> Option<Duration> {
         let (status, word, _) = Code::TooMany.facts();
         let (name, mark) = MARK;
         let own = self.headers.get(name) == Some(&mark)
@@ -182,6 +184,28 @@ impl ProbeClient {
         let tls = credentials.config_for(&endpoint)?;
         let connector = Connector::new(endpoint, tls, offer);
         Ok(Self { connector, turned_away: Arc::default() })
+    }
+
+    /// The same client, with another offer of protocols.
+    pub(super) fn offering(&self, offer: Offer) -> Self {
+        Self {
+            connector: self.connector.offering(offer),
+            turned_away: Arc::clone(&self.turned_away),
+        }
+    }
+
+    /// A connection for several requests.
+    ///
+    /// Cancel: the connection is dropped.
+    pub(super) async fn open(&self) -> Result<ProbeConnection, NoReply> {
+        let stream = self.connect().await.map_err(NoReply::Unreachable)?;
+        let (http2, sniffer) = (stream.http2, stream.sniffer());
+        let own = stream.own.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let endpoint = self.endpoint().clone();
+        let connection = Connection::start(stream).await;
+        let connection =
+            connection.map_err(|error| NoReply::Broken(lost(&endpoint, &error, &sniffer)))?;
+        Ok(ProbeConnection { connection, endpoint, sniffer, http2, own })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -251,17 +275,37 @@ impl ProbeClient {
     }
 
     async fn once(&self, ask: Ask) -> Result<Reply, NoReply> {
-        let stream = self.connect().await.map_err(NoReply::Unreachable)?;
-        let (http2, sniffer) = (stream.http2, stream.sniffer());
-        let own = stream.own.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let broken = |error: hyper::Error| NoReply::Broken(lost(self.endpoint(), &error, &sniffer));
-        let patience = ask.patience;
-        let request = request(ask, own);
-        let request =
-            request.map_err(|error| NoReply::Broken(CallError::transient(error.to_string())))?;
         // The connection ends with this request.
-        let mut connection = Connection::start(stream).await.map_err(broken)?;
-        let answer = timeout(patience, connection.send(self.endpoint(), request)).await;
+        self.open().await?.send(ask, |_| {}).await
+    }
+}
+
+/// A connection for several requests, one after the other.
+pub(super) struct ProbeConnection {
+    connection: Connection<Steps>,
+    endpoint: Endpoint,
+    sniffer: ProtocolSniffer,
+    http2: bool,
+    own: SocketAddr,
+}
+
+impl ProbeConnection {
+    /// Sends a request. `interim` hears the statuses of interim answers, on HTTP/1.1 alone.
+    ///
+    /// Cancel: the request is dropped.
+    pub(super) async fn send(
+        &mut self,
+        ask: Ask,
+        interim: impl Fn(u16) + Send + Sync + 'static,
+    ) -> Result<Reply, NoReply> {
+        let Self { connection, endpoint, sniffer, http2, own } = self;
+        let broken = |error: hyper::Error| NoReply::Broken(lost(endpoint, &error, sniffer));
+        let patience = ask.patience;
+        let request = request(ask, *own);
+        let mut request =
+            request.map_err(|error| NoReply::Broken(CallError::transient(error.to_string())))?;
+        on_informational(&mut request, move |answer| interim(answer.status().as_u16()));
+        let answer = timeout(patience, connection.send(endpoint, request)).await;
         let (head, body) = answer.map_err(|_| NoReply::Timeout)?.map_err(broken)?.into_parts();
         let body = timeout(ANSWER_TIME, Limited::new(body, ANSWER_BYTES).collect()).await;
         let body = match body {
@@ -269,7 +313,7 @@ impl ProbeClient {
             // What came of a head is told by it alone.
             Ok(Err(_)) | Err(_) => Bytes::new(),
         };
-        Ok(Reply { status: head.status, headers: head.headers, body, http2, own })
+        Ok(Reply { status: head.status, headers: head.headers, body, http2: *http2, own: *own })
     }
 }
 

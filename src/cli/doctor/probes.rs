@@ -1,20 +1,18 @@
 //! The probes of a path, one after the other; what takes its time goes on beside them.
 
+mod requests;
+
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use hyper::{Method, StatusCode};
-use sha2::Digest as _;
 
 use super::super::terminal;
 use super::body::{Step, Steps};
 use super::probe_client::{Ask, NoReply, ProbeClient, Reply, outcome};
-use super::sizes;
+use super::{interim, sizes};
 use crate::client::{CallError, Endpoint};
 use crate::diagnosis::observed::{
-    Arrived, MethodTried, Naming, Observed, Paced, ProbeOutcome, Proxy, RefusalTried, Silence,
-    Silent,
+    Arrived, Naming, Observed, Paced, ProbeOutcome, Proxy, RefusalTried, Silence, Silent,
 };
 
 /// Sent before a pause: more than proxies collect of a body before they pass a request on (Apache: 16 KiB).
@@ -111,9 +109,11 @@ impl Examination {
         let silences = self.silences();
         let rest = async {
             self.methods(&mut seen).await;
-            seen.request_headers_lost = self.request_headers().await;
+            seen.request_headers_lost = self.request_headers(&seen).await;
             self.refusals(&mut seen).await;
             seen.exposed = self.exposed(&seen).await;
+            let http2 = seen.http2 == Some(true);
+            seen.interim = Some(interim::tried(&self.client, &self.doctor(""), http2).await);
             (self.tell)("how bodies are passed on");
             if taken(&seen, "PUT") {
                 seen.paced = self.paced().await;
@@ -199,62 +199,6 @@ impl Examination {
             return NotExamined::OtherPath(endpoint, status, path);
         }
         NotExamined::OtherServer { url, who, status }
-    }
-
-    /// Each method, and what a preflight's answer lacks.
-    async fn methods(&self, seen: &mut Observed) {
-        for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE] {
-            let body = if [Method::POST, Method::PUT].contains(&method) { 10 } else { 0 };
-            let ask = || Ask::new(method.clone(), self.doctor("")).body(Steps::whole(body));
-            let mut reply = self.client.ask(ask()).await;
-            if let Err(NoReply::Broken(_) | NoReply::Unreachable(_)) = reply {
-                // It may have been chance.
-                reply = self.client.ask(ask()).await;
-            }
-            let came = outcome(&reply, |reply| match reply.arrived() {
-                Some(arrived) => arrived.method == method.as_str(),
-                // The answer to HEAD has no body to tell it by.
-                None => method == Method::HEAD && reply.status.is_success(),
-            });
-            seen.methods.push(MethodTried { method: method.to_string(), came });
-        }
-        let ask = Ask::new(Method::OPTIONS, self.doctor(""))
-            .header("origin", &self.origin)
-            .header("access-control-request-method", "PUT")
-            .header("access-control-request-headers", PREFLIGHT_HEADERS.join(","));
-        let reply = self.client.ask(ask).await;
-        let came = outcome(&reply, |reply| reply.status.is_success());
-        seen.methods.push(MethodTried { method: "OPTIONS".into(), came });
-        // A server that does not want this origin says so by silence.
-        let wanted = seen
-            .arrived
-            .as_ref()
-            .is_some_and(|arrived| arrived.sent.contains_key("access-control-allow-origin"));
-        if let Ok(reply) = &reply
-            && wanted
-        {
-            seen.preflight_lacks = Some(preflight_lacks(reply, &self.origin));
-        }
-    }
-
-    /// Those headers of a chunk that do not arrive.
-    async fn request_headers(&self) -> Vec<String> {
-        let digest = BASE64_STANDARD.encode(sha2::Sha256::digest([0; 10]));
-        let sent = [
-            ("Content-Type", "application/octet-stream".to_owned()),
-            ("Content-Range", "bytes 5-14/1000".to_owned()),
-            ("Content-Digest", format!("sha-256=:{digest}:")),
-        ];
-        let mut ask = Ask::new(Method::PUT, self.doctor("")).body(Steps::whole(10));
-        for (name, value) in &sent {
-            ask = ask.header(name, value);
-        }
-        let Ok(reply) = self.client.ask(ask).await else { return Vec::new() };
-        let Some(arrived) = reply.arrived() else { return Vec::new() };
-        let lost = sent
-            .into_iter()
-            .filter(|(name, value)| arrived.headers.get(&name.to_ascii_lowercase()) != Some(value));
-        lost.map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Whether refusals come back as they are.
@@ -370,37 +314,6 @@ fn compare(reply: &Reply, arrived: &Arrived, seen: &mut Observed) {
             [..] => seen.answer_headers_doubled.push(name.clone()),
         }
     }
-}
-
-const PREFLIGHT_HEADERS: [&str; 3] = ["content-digest", "content-range", "content-type"];
-
-/// What this answer lacks, so that a browser sends a chunk from a page of that origin.
-fn preflight_lacks(reply: &Reply, origin: &str) -> Vec<String> {
-    let list = |name: &str| -> Vec<String> {
-        let lines = reply.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let names = lines.flat_map(|line| line.split(','));
-        names.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
-    };
-    let mut lacks = Vec::new();
-    let origins = list("access-control-allow-origin");
-    if !matches!(&origins[..], [one] if one == "*" || one.eq_ignore_ascii_case(origin)) {
-        lacks.push("one Access-Control-Allow-Origin".to_owned());
-    }
-    let allowed =
-        |listed: &[String], name: &str| listed.iter().any(|one| one == name || one == "*");
-    let methods = list("access-control-allow-methods");
-    for method in ["PUT", "DELETE"] {
-        if !allowed(&methods, &method.to_ascii_lowercase()) {
-            lacks.push(format!("{method} in Access-Control-Allow-Methods"));
-        }
-    }
-    let headers = list("access-control-allow-headers");
-    for name in PREFLIGHT_HEADERS {
-        if !allowed(&headers, name) {
-            lacks.push(format!("{name} in Access-Control-Allow-Headers"));
-        }
-    }
-    lacks
 }
 
 /// What of the place of a redirect is to be given instead of what was: without what a probe had behind it.

@@ -39,7 +39,9 @@ fn serve<S: Read + Write>(
             let first = first.trim().trim_end_matches(" HTTP/1.1");
             asked.push(format!("{first}{authorization} {}", String::from_utf8(sent).unwrap()));
             let length = body.len();
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}");
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
             stream.get_mut().write_all(head.as_bytes()).unwrap();
         }
         asked

@@ -1,10 +1,11 @@
 //! An upload as the shortest history that leads to it: what its journal says once it is compacted.
 
-use super::{Phase, Upload};
+use super::{Phase, Role, Upload};
 use crate::core::event::{CallOutcome, Durability, Event, Notice, Ticket};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::retry::{Calls, LastCall};
 use crate::core::time::{Stamp, Uptime};
+use std::sync::Arc;
 
 impl Upload {
     /// Events that make exactly this upload, in order; the ticket is the first. Ranges are recorded as durable: the
@@ -12,8 +13,16 @@ impl Upload {
     pub fn snapshot_events(&self) -> Vec<Event> {
         let mut events = vec![Event::Created(Box::new(Ticket::clone(&self.ticket)))];
         events.extend(self.sha256.map(|sha256| Event::Digested { sha256 }));
+        if self.is_partial() {
+            events.push(Event::Partial { at: self.last_active });
+            let taken = |into| Event::Taken { at: self.last_active, into };
+            events.extend(self.taken_by().map(taken));
+        }
         if self.phase == Phase::New {
             return events;
+        }
+        if let (Role::Final { parts }, Some(length)) = (&self.role, self.length) {
+            events.push(Event::Final { at: self.last_active, parts: Arc::clone(parts), length });
         }
         events.push(self.facts_event());
         events.extend(self.range_events());
@@ -27,6 +36,10 @@ impl Upload {
             }
             Phase::Finished { at, calls } => {
                 let at = stamp(*at);
+                if let Role::Partial { into: Some(into) } = self.role {
+                    events.push(Event::Joined { at, into });
+                    return events;
+                }
                 events.push(Event::Published { at });
                 events.extend(begun(*calls, at));
                 events.push(Event::Finished { at });

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::core::command::{At, BodyScope, Offer};
-use crate::core::event::TicketFile;
+use crate::core::event::{CallOutcome, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_DISJOINT_EXTENTS;
+use crate::core::retry::RetryPolicy;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 

@@ -6,13 +6,15 @@
 
 use crate::core::command::Command;
 use crate::core::event::{Durability, Event};
+use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
+use crate::core::time::Stamp;
 use crate::core::upload::Upload;
 use crate::engine::Engine;
 use crate::engine::error::{ChangeError, LookupError};
 use crate::engine::handle::UploadHandle;
-use crate::engine::handle::{Op, Queued};
+use crate::engine::handle::{Join, Op, Queued};
 use crate::engine::options::Options;
 use crate::storage::journal::{Append, Appended, Claims, Read, Version};
 use std::sync::Arc;
@@ -76,6 +78,10 @@ impl<'a> GroupCommit<'a> {
         let mut answers = Vec::new();
         for queued in queued {
             let decided = match &queued.op {
+                Op::Take(join, void) => self.take(&staged, join, *void, now),
+                Op::Change(Command::Cancel { .. }) if self.handle.lock().joining.is_some() => {
+                    Err(Refusal::PartTaken)
+                }
                 Op::Change(command) => staged.decide(command, now, &self.options.limits),
                 Op::Expire => match self.engine.expiry(self.handle, &staged) {
                     Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
@@ -103,6 +109,14 @@ impl<'a> GroupCommit<'a> {
                 self.sync_part().await?;
                 claims = Claims::Durable;
             }
+        }
+        let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
+            Op::Take(..) => answer.is_ok(),
+            _ => false,
+        });
+        if taken && self.options.ack == Durability::Written {
+            // Complete and synced before; a power cut must not leave a part of a file without its bytes.
+            claims = Claims::Durable;
         }
         if events.is_empty() {
             return Ok(Some(answers));
@@ -150,10 +164,29 @@ impl<'a> GroupCommit<'a> {
         Ok(())
     }
 
+    /// Keeps a partial upload for a join, in memory and in the records.
+    fn take(
+        &self,
+        upload: &Upload,
+        join: &Arc<Join>,
+        void: Option<TicketId>,
+        now: Stamp,
+    ) -> Result<Vec<Event>, Refusal> {
+        let take = Command::Take { into: join.into, void };
+        let events = upload.decide(&take, now, &self.options.limits)?;
+        let mut state = self.handle.lock();
+        if state.joining.as_ref().is_some_and(|other| !Arc::ptr_eq(other, join)) {
+            return Err(Refusal::PartTaken);
+        }
+        state.joining = Some(Arc::clone(join));
+        Ok(events)
+    }
+
     async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
-        let claims_durable = queued.iter().any(|queued| {
-            let Op::Change(Command::Store { durability, .. }) = &queued.op else { return false };
-            *durability == Durability::Durable
+        let claims_durable = queued.iter().any(|queued| match &queued.op {
+            Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
+            Op::Change(Command::Join) | Op::Take(..) => true,
+            _ => false,
         });
         if claims_durable { self.sync_part().await } else { Ok(()) }
     }
@@ -177,7 +210,12 @@ impl<'a> GroupCommit<'a> {
             | Event::Finished { .. }
             | Event::Failed { .. }
             | Event::RetryAsked { .. }
-            | Event::Cancelled { .. } => true,
+            | Event::Cancelled { .. }
+            // Without it a part that a power cut has left would be handed over as a file.
+            | Event::Partial { .. }
+            | Event::Final { .. }
+            | Event::Taken { .. }
+            | Event::Joined { .. } => true,
         }
     }
 

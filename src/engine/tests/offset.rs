@@ -39,6 +39,42 @@ async fn the_told_offset_is_exact_and_can_be_appended_at() {
     assert_eq!(engine.quiesced_status(id).await.unwrap().offset(), 10);
 }
 
+/// A client that is told an offset at the end goes away: what keeps the file from its place must reach it.
+#[tokio::test]
+async fn no_offset_is_told_at_the_end_of_a_file_that_is_not_published() {
+    for (kind, full) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::Other, false)] {
+        let machine = Machine::default();
+        let engine = machine.start(Durability::Durable);
+        let id = ticket(&engine).await;
+        machine.store.fail(Some((Step::Publish, kind)));
+        engine.receive(id, append(0, 3), None, body(&[b"abc"])).await.unwrap_err();
+        assert_eq!(engine.status(id).await.unwrap().offset(), 3, "the bytes are there");
+        let told = engine.quiesced_status(id).await;
+        assert!(
+            matches!(
+                (&told, full),
+                (Err(ChangeError::NoSpace), true) | (Err(ChangeError::Fault(_)), false)
+            ),
+            "{told:?}"
+        );
+        machine.store.fail(None);
+        let told = engine.quiesced_status(id).await;
+        match full {
+            true => assert_eq!(told.unwrap().state, StateName::HandingOver),
+            false => assert!(matches!(told, Err(ChangeError::Fault(_))), "{told:?}"),
+        }
+    }
+}
+
+/// Its ticket says that the file is empty: no byte will come, so the question is all that comes.
+#[tokio::test]
+async fn an_empty_file_is_begun_by_who_asks_where_to_go_on() {
+    let engine = Machine::default().start(Durability::Durable);
+    let (id, _) = engine.new_upload(NewUpload { length: Some(0), ..wish() }).await.unwrap();
+    let status = engine.quiesced_status(id).await.unwrap();
+    assert_eq!((status.state, status.offset()), (StateName::HandingOver, 0));
+}
+
 #[tokio::test]
 async fn only_what_is_finished_is_forgotten_before_its_time() {
     let engine = Machine::default().start(Durability::Durable);

@@ -1,16 +1,17 @@
-//! Between TLS and hyper: bounds what one poll reads, tells the connection's clock what moves, and notices that the
-//! peer is gone while its request waits for something else.
+//! Between TLS and hyper: bounds what one poll reads, tells the connection's clock what moves, notices that the
+//! peer is gone while its request waits for something else, and writes interim answers.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
 use crate::net::disconnect::{Disconnect, PeerDisconnect};
+use crate::net::interim::{InterimAnswers, InterimWriter};
 use crate::net::timeouts::ConnectionTimeouts;
 
 /// Bytes read before the other connections of the worker run. 1 MiB: some 50,000 of HTTP/2's small frames, which
@@ -31,6 +32,9 @@ const READ_BUDGET: usize = 1 << 20;
 /// requests of peers that have only ended their own direction, before they got their answer. So the socket is read
 /// here when it is flushed, which hyper does at the end of each poll, and only while someone waits for
 /// [`PeerDisconnect::disconnected`].
+///
+/// **Interim answers** (HTTP/1.1) begin at a flush, and what has begun ends before anything else is written
+/// (`interim.rs`).
 #[derive(Debug)]
 pub(in crate::net) struct AboveTls<IO> {
     io: IO,
@@ -41,6 +45,8 @@ pub(in crate::net) struct AboveTls<IO> {
     peer: Option<PeerDisconnect>,
     /// What came instead of an end: the first byte of the next request.
     early: Option<u8>,
+    /// None: there are none.
+    interim: Option<InterimWriter>,
 }
 
 impl<IO> AboveTls<IO> {
@@ -49,7 +55,13 @@ impl<IO> AboveTls<IO> {
         timeouts: Arc<ConnectionTimeouts>,
         peer: Option<PeerDisconnect>,
     ) -> Self {
-        Self { io, timeouts, read_bytes: 0, peer, early: None }
+        Self { io, timeouts, read_bytes: 0, peer, early: None, interim: None }
+    }
+
+    /// The same, that sends these between hyper's own bytes.
+    pub(in crate::net) fn with_interim(mut self, answers: Option<InterimAnswers>) -> Self {
+        self.interim = answers.map(InterimWriter::new);
+        self
     }
 }
 
@@ -110,12 +122,25 @@ impl<IO: AsyncRead + Unpin> AsyncRead for AboveTls<IO> {
     }
 }
 
+impl<IO: AsyncWrite + Unpin> AboveTls<IO> {
+    /// Ends an interim answer that has begun.
+    fn finish_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(interim) = &mut self.interim else { return Poll::Ready(Ok(())) };
+        let finished = interim.poll_finish(&mut self.io, cx);
+        if finished.is_pending() {
+            self.timeouts.wrote(&finished);
+        }
+        finished
+    }
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.finish_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.timeouts.wrote(&written);
         written
@@ -126,6 +151,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.finish_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
         self.timeouts.wrote(&written);
         written
@@ -137,7 +163,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.probe(cx);
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        let this = &mut *self;
+        let flushed = match &mut this.interim {
+            Some(interim) => interim.poll_next(&mut this.io, cx),
+            None => Poll::Ready(Ok(())),
+        };
+        let flushed = match flushed {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.io).poll_flush(cx),
+            unfinished => unfinished,
+        };
         self.timeouts.wrote(&flushed);
         flushed
     }

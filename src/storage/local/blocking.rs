@@ -32,6 +32,12 @@ pub trait Stage: Send + Sync {
 
     /// Whether the disk is to be taken for slow just now.
     fn is_slow(&self) -> bool;
+
+    /// Whether a round of work is done in one piece. Else each of its calls is performed by itself, and others run between
+    /// them, as they do beside a thread.
+    fn in_one_piece(&self) -> bool {
+        true
+    }
 }
 
 impl Blocking {
@@ -74,6 +80,12 @@ impl Blocking {
     /// Does `work` elsewhere, to its end: all that waits for the disk in it on one thread. What waits for something else
     /// goes on as a task.
     pub fn drive(&self, mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        if let Self::Staged(stage) = self
+            && !stage.in_one_piece()
+        {
+            drop(tokio::spawn(work));
+            return;
+        }
         drop(self.spawn(move || {
             if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 tokio::spawn(work);

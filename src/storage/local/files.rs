@@ -68,6 +68,15 @@ pub trait PartFile: Send + Sync {
     /// durable.
     fn write_at(&self, frames: &[Bytes], offset: u64) -> io::Result<()>;
 
+    /// Copies the bytes `extent` of `source` to `at` on, through no memory of this program where the file system can. Into
+    /// the page cache; not durable. Errors: `UnexpectedEof` where the source is shorter; some may have been copied.
+    fn copy_from(&self, source: &dyn PartFile, extent: Extent, at: u64) -> io::Result<()>;
+
+    /// The file that it is, where the kernel knows it as one.
+    fn as_file(&self) -> Option<&std::fs::File> {
+        None
+    }
+
     /// Fills `buffer` with the bytes from `offset` on. Errors: `UnexpectedEof` where the part is
     /// shorter.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;

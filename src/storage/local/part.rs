@@ -58,6 +58,24 @@ impl Inner {
         Some(created.map(|file| Arc::clone(self.file().get_or_insert(file))))
     }
 
+    /// Blocks.
+    fn copy_from(&self, source: TicketId, extent: Extent, at: u64) -> Result<(), WriteError> {
+        let refused = |what| move |error| WriteError::Refused { what, error: store_error(error) };
+        let file =
+            self.created().ok_or(WriteError::Sealed)?.map_err(refused("opening the part"))?;
+        let Shared { files, space, .. } = &*self.shared;
+        let source = files.open(source).map_err(refused("opening the part to copy"))?;
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "the part to copy is missing");
+        let source = source.ok_or_else(gone).map_err(refused("opening the part to copy"))?;
+        let _open = self.open().ok_or(WriteError::Sealed)?;
+        let reserved = space.reserve(&**files, extent.len());
+        let reserved = reserved.map_err(refused("asking for free space"))?;
+        let mut reservation = reserved.ok_or(WriteError::Reserve)?;
+        file.copy_from(&*source, extent, at).map_err(|error| failed("copy", error))?;
+        reservation.written(extent.len());
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         match self.failed.load(Ordering::Acquire) {
             true => Err(StoreError::Fault(io::Error::other("an earlier sync of the part failed"))),
@@ -162,6 +180,17 @@ impl Part for LocalPart {
             let failed = |error: &io::Error| !super::files::is_full(error);
             counted.syncs.during(|| files.publish(inner.id, length), failed).map_err(store_error)
         })
+    }
+
+    fn copy_from(
+        &self,
+        source: TicketId,
+        extent: Extent,
+        at: u64,
+    ) -> Promised<'_, Result<(), WriteError>> {
+        let inner = Arc::clone(&self.0);
+        let copied = self.0.shared.blocking.run(move || inner.copy_from(source, extent, at));
+        copied.map(|copied| copied.unwrap_or_else(|panicked| Err(failed("copy", panicked.into()))))
     }
 
     fn read(

@@ -91,6 +91,10 @@ impl Parts for LocalStorage {
     fn part(&self, id: TicketId) -> Arc<dyn Part> {
         Arc::new(LocalPart::new(id, Arc::clone(&self.shared)))
     }
+
+    fn copies(&self) -> bool {
+        true
+    }
 }
 
 impl Published for LocalStorage {

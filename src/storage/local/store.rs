@@ -3,6 +3,7 @@
 //! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
 //! published files get the group and mode that the operator chose for the web app.
 
+mod copy;
 mod startup;
 
 use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
 
+pub(in crate::storage) use copy::through_memory;
 use startup::step;
 
 /// Who may read published files.
@@ -279,6 +281,21 @@ impl PartFile for LocalBlob {
             }
         }
         Ok(())
+    }
+
+    fn copy_from(&self, source: &dyn PartFile, extent: Extent, at: u64) -> io::Result<()> {
+        let copied = match source.as_file() {
+            Some(file) => copy::by_kernel(file, extent, &self.file, at)?,
+            None => 0,
+        };
+        match Extent::new(extent.start() + copied, extent.end()) {
+            Some(rest) => copy::through_memory(self, source, rest, at + copied),
+            None => Ok(()),
+        }
+    }
+
+    fn as_file(&self) -> Option<&File> {
+        Some(&self.file)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -13,6 +13,7 @@ use crate::core::extent::Extent;
 use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
 use crate::storage::local::files::{Allocated, Files, PartFile, failed_sync, too_short};
+use crate::storage::local::store::through_memory;
 use crate::storage::location::Location;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -380,6 +381,10 @@ impl PartFile for MemoryBlob {
             (at, left) = (at + count, left - count);
         }
         stop.map_or(Ok(()), |stop| Err(stop.kind.into()))
+    }
+
+    fn copy_from(&self, source: &dyn PartFile, extent: Extent, at: u64) -> io::Result<()> {
+        through_memory(self, source, extent, at)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

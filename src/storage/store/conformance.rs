@@ -14,6 +14,7 @@ pub(crate) async fn check(store: &dyn Store) {
     what_is_written_is_read(store).await;
     nothing_is_written_to_a_sealed_part(store).await;
     a_published_file_is_whole_and_goes_when_asked(store).await;
+    a_part_takes_bytes_of_other_parts(store).await;
     a_round_runs_to_its_end(store).await;
     space_is_told(store).await;
 }
@@ -114,6 +115,39 @@ async fn a_published_file_is_whole_and_goes_when_asked(store: &dyn Store) {
     empty.publish(0).await.unwrap();
     assert_eq!(store.published(id(3)).await.unwrap(), Some(0));
     store.withdraw(id(3)).await.unwrap();
+}
+
+async fn a_part_takes_bytes_of_other_parts(store: &dyn Store) {
+    let (into, source) = (store.part(id(6)), store.part(id(7)));
+    write(&*source, 0, b"hello world").await.unwrap();
+    let from_start = into.copy_from(id(7), extent(0, 11), 5).await;
+    if !store.copies() {
+        return assert!(from_start.is_err());
+    }
+    from_start.unwrap();
+    into.copy_from(id(7), extent(6, 11), 0).await.unwrap();
+    assert_eq!(read(&*into, vec![extent(0, 16)]).await.unwrap(), [b"worldhello world".to_vec()]);
+    // The other one stays, and may be read while it is sealed.
+    source.seal().await;
+    into.copy_from(id(7), extent(4, 5), 16).await.unwrap();
+    assert_eq!(read(&*source, vec![extent(0, 11)]).await.unwrap(), [b"hello world".to_vec()]);
+    for (from, bytes) in [(id(7), extent(5, 12)), (id(8), extent(0, 1))] {
+        assert!(into.copy_from(from, bytes, 17).await.is_err(), "those bytes are not there");
+    }
+    if let Some(free) = store.free_bytes().await {
+        store.keep_free(free.saturating_mul(2).max(1 << 60));
+        let full = into.copy_from(id(7), extent(0, 1), 17).await;
+        assert!(matches!(full, Err(WriteError::Reserve)), "{full:?}");
+        store.keep_free(0);
+    }
+    into.seal().await;
+    let late = into.copy_from(id(7), extent(0, 1), 17).await;
+    assert!(matches!(late, Err(WriteError::Sealed)), "{late:?}");
+    into.publish(17).await.unwrap();
+    assert_eq!(store.published(id(6)).await.unwrap(), Some(17));
+    store.withdraw(id(6)).await.unwrap();
+    store.discard(id(7)).await.unwrap();
+    assert_eq!(store.reserved_bytes(), 0);
 }
 
 async fn a_round_runs_to_its_end(store: &dyn Store) {

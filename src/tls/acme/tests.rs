@@ -1,7 +1,7 @@
 //! The files of ordered certificates, and what becomes of orders; those at an authority are tried by `tests/tls acme`.
 
 use super::*;
-use crate::tls::{ClientAuth, TlsFiles};
+use crate::tls::{Alpn, ClientAuth, TlsFiles};
 use std::os::unix::fs::PermissionsExt;
 use std::task::{Context, Poll};
 
@@ -27,6 +27,7 @@ fn until_something_came_a_placeholder_is_served() {
         client_ca: None,
         client_auth: ClientAuth::Required,
         challenges: Some(acme.challenges()),
+        alpn: Alpn::Http2,
     };
     let tls = TlsReload::load(files).unwrap();
     assert_eq!(tls.certificates()[0].1.names, ["a.example", "b.example"]);
@@ -139,6 +140,7 @@ fn served() -> (tempfile::TempDir, Arc<TlsReload>, PathBuf) {
         client_ca: None,
         client_auth: ClientAuth::Required,
         challenges: Some(acme.challenges()),
+        alpn: Alpn::Http2,
     };
     (dir, Arc::new(TlsReload::load(files).unwrap()), pair.cert)
 }

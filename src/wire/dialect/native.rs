@@ -171,13 +171,6 @@ impl<'a> Native<'a> {
                 scope: BodyScope::ToEnd,
             },
         };
-        // Who asks before sending is told that nothing need be sent. On HTTP/2 that is a reset, which some
-        // clients take for a failure.
-        if body.awaits_continue()
-            && let Some(status) = self.wire.engine.known(id, &offer).await?
-        {
-            return Ok(status);
-        }
         Ok(self.wire.engine.receive(id, offer, digest, body).await?)
     }
 

@@ -2,7 +2,9 @@
 //! number. What differs between them is in [`header::Version`].
 //!
 //! Departures: an upload is complete when every byte of a known length is there, and the answer says so at that moment; a
-//! request that a newer one replaces is 400, which no client repeats. Absent: `104 Upload Resumption Supported`.
+//! request that a newer one replaces is 400, which no client repeats. `104 Upload Resumption Supported` comes once, to a
+//! creation on HTTP/1.1 that names its version: proxies and clients give up where many interim answers come. Absent: it on
+//! HTTP/2, whose server in hyper sends none, and the progress that it may tell.
 
 mod header;
 mod status;
@@ -17,14 +19,14 @@ use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::{Refusal, Terminal};
 use crate::engine::error::{ChangeError, TransferError};
 use crate::engine::status::Status;
-use crate::net::RequestBody;
+use crate::net::{InterimAnswers, InterimTo, RequestBody};
 use crate::wire::content_digest::content_digest;
 use crate::wire::cors::preflight_answer;
 use crate::wire::create::Creating;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
-use crate::wire::{Answer, Exchange, Wire};
+use crate::wire::{Answer, Exchange, Wire, unsupported};
 pub(super) use header::names_resumable;
 use header::{Request, Version};
 use hyper::body::Body as _;
@@ -43,7 +45,8 @@ pub(super) struct Resumable<'a> {
 
 impl<'a> Resumable<'a> {
     pub(super) fn new(wire: &'a Arc<Wire>, exchange: &'a Exchange) -> Self {
-        Self { wire, exchange, version: Version::of(&exchange.head.headers) }
+        let version = Version::of(&exchange.head.headers, &exchange.options.resumable_versions);
+        Self { wire, exchange, version }
     }
 
     /// Any request of this dialect.
@@ -57,6 +60,9 @@ impl<'a> Resumable<'a> {
         let methods = methods(target);
         if !methods.split(", ").any(|known| known == head.method.as_str()) {
             return self.plain_problem(&Problem::method(&head.method, methods));
+        }
+        if let Err(problem) = unsupported::check_no_range(&head.method, &head.headers) {
+            return self.plain_problem(&problem);
         }
         if head.headers.contains_key("tus-resumable") {
             let detail = "header Tus-Resumable: tus uploads are at /incoming/frontend/tus";
@@ -130,12 +136,7 @@ impl<'a> Resumable<'a> {
         let request = Request::creation(headers, self.version).map_err(bare)?;
         let body_length = body_length(&self.exchange.head, &body).map_err(bare)?;
         let digest = content_digest(headers).map_err(bare)?;
-        if request.complete
-            && let (Some(offered), Some(known)) = (body_length, request.length)
-            && offered != known
-        {
-            return Err(bare(Refusal::LengthChanged { known, offered }.into()));
-        }
+        request.check_end(0, body_length).map_err(bare)?;
         let length = request.length.or_else(|| body_length.filter(|_| request.complete));
         let file = header::file(headers).map_err(bare)?;
         let id = match id {
@@ -148,6 +149,7 @@ impl<'a> Resumable<'a> {
                     name: file.name.clone(),
                     media_type: file.media_type.clone(),
                     client_metadata: file.client_metadata.clone(),
+                    concat: None,
                 };
                 self.wire.create(self.exchange, &creating).await.map_err(bare)?
             }
@@ -156,6 +158,9 @@ impl<'a> Resumable<'a> {
         let facts = FileFacts { length, ..file };
         let status = self.wire.engine.bind(id, facts).await;
         let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        if let Some(interim) = self.interim(&body) {
+            self.announce(id, &status, &interim).await;
+        }
         // A creation without bytes that is not the whole file says only what the file is.
         let status = if request.complete || !body.is_end_stream() {
             // Bytes that are there already are read and not stored: a creation that is repeated heals.
@@ -166,11 +171,36 @@ impl<'a> Resumable<'a> {
             status
         };
         let mut answer = self.done(id, status, status::CREATED).await;
+        self.add_location(id, answer.headers_mut());
+        Ok(answer)
+    }
+
+    /// Says where the upload is before its bytes are asked for, so that it can go on where this request breaks. The
+    /// upload and what is known of it are stored by then.
+    async fn announce(&self, id: TicketId, status: &Status, interim: &InterimAnswers) {
+        let mut headers = HeaderMap::new();
+        self.add_location(id, &mut headers);
+        self.add_limits(Some(status), &mut headers);
+        interim.send("104 Upload Resumption Supported", &headers).await;
+    }
+
+    /// What sends it, where it may be sent. Source: the draft, section on interop versions: only to who names one that is
+    /// spoken.
+    fn interim(&self, body: &RequestBody) -> Option<InterimAnswers> {
+        let wanted = self.version.is_named()
+            && match self.exchange.options.resumable_104 {
+                InterimTo::Direct => body.is_over_tls() && !self.exchange.is_proxied(),
+                InterimTo::Always => true,
+                InterimTo::Never => false,
+            };
+        body.interim().filter(|_| wanted)
+    }
+
+    fn add_location(&self, id: TicketId, headers: &mut HeaderMap) {
         let location = self.exchange.options.frontend(&format!("resumable/{id}"));
         if let Ok(location) = HeaderValue::try_from(location) {
-            answer.headers_mut().insert(LOCATION, location);
+            headers.insert(LOCATION, location);
         }
-        Ok(answer)
     }
 
     /// Before the web app is asked.
@@ -190,6 +220,7 @@ impl<'a> Resumable<'a> {
             .ok_or_else(|| Problem::bad_request("header Upload-Offset: expected an integer"))?;
         let body_length = body_length(&self.exchange.head, &body)?;
         let digest = content_digest(headers)?;
+        request.check_end(offset, body_length)?;
         let status = living(self.wire.engine.status(id).await?)?;
         // Before it is held against the length: what breaks a limit may be sent again in pieces.
         let limit = self.wire.engine.options().limits.max_chunk_bytes;
@@ -230,7 +261,13 @@ impl<'a> Resumable<'a> {
             self.add_state(&status, answer.headers_mut());
             return Ok(answer);
         }
-        Ok(self.json(id, status).await)
+        let (state, answer) = self.state_object(status);
+        let mut answer = self.wire.hold_status(self.exchange.dialect, id, answer).await;
+        // Of a refusal they would be no news: its client asks again.
+        if answer.status().is_success() {
+            answer.headers_mut().extend(state);
+        }
+        Ok(answer)
     }
 
     /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
@@ -253,7 +290,10 @@ impl<'a> Resumable<'a> {
     /// The answer to a creation or append: the target's own where the upload is complete.
     async fn done(&self, id: TicketId, status: Status, going_on: StatusCode) -> Answer {
         if status.is_complete() {
-            return self.json(id, status).await;
+            let (state, answer) = self.state_object(status);
+            let mut answer = self.wire.hold_outcome(id, answer).await;
+            answer.headers_mut().extend(state);
+            return answer;
         }
         let mut answer = no_content();
         *answer.status_mut() = going_on;
@@ -261,15 +301,12 @@ impl<'a> Resumable<'a> {
         answer
     }
 
-    /// The status object, as the native dialect says it.
-    async fn json(&self, id: TicketId, status: Status) -> Answer {
+    /// The status object, as the native dialect says it, and the headers of its answer.
+    fn state_object(&self, status: Status) -> (HeaderMap, Answer) {
         let mut headers = HeaderMap::new();
         self.add_state(&status, &mut headers);
         let native = Native::new(self.wire, self.exchange);
-        let answer = json_answer(&native.status_body(status));
-        let mut answer = self.wire.hold_outcome(id, answer).await;
-        answer.headers_mut().extend(headers);
-        answer
+        (headers, json_answer(&native.status_body(status)))
     }
 
     fn add_state(&self, status: &Status, headers: &mut HeaderMap) {

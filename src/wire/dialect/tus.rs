@@ -1,21 +1,25 @@
-//! tus 1.0: core, creation, creation-with-upload, creation-defer-length, expiration, termination, checksum.
+//! tus 1.0: core, creation, creation-with-upload, creation-defer-length, expiration, termination, checksum,
+//! checksum-trailer, concatenation.
 //!
 //! Source: <https://tus.io/protocols/resumable-upload>, version 1.0.0. Departures, each because clients want it so:
 //! `HEAD` and `GET` are served without `Tus-Resumable`; an upload is complete when every byte of a known length is there;
 //! a request that a newer one replaces is 400, which no client repeats, and what clients repeat only as 5xx is 503.
 
+mod concat;
 pub(in crate::wire) mod header;
 mod status;
+mod trailer;
 
 use super::native::Native;
 use super::{body_length, gone, living};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
-use crate::core::digest::ChunkDigest;
+use crate::core::digest::ExpectedDigest;
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::{Refusal, Terminal};
+use crate::core::upload::Role;
 use crate::engine::error::ChangeError;
 use crate::engine::status::Status;
 use crate::net::RequestBody;
@@ -24,7 +28,8 @@ use crate::wire::create::Creating;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
-use crate::wire::{Answer, Exchange, Wire, upload_metadata};
+use crate::wire::upload_concat::{self, UploadConcat};
+use crate::wire::{Answer, Exchange, Wire, unsupported, upload_metadata};
 use header::Version;
 pub(in crate::wire) use header::{names_tus, override_method};
 use hyper::Method;
@@ -94,7 +99,11 @@ impl<'a> Tus<'a> {
         *answer.status_mut() = OK;
         let headers = answer.headers_mut();
         headers.insert("tus-version", HeaderValue::from_static(header::VERSION));
-        headers.insert("tus-extension", HeaderValue::from_static(EXTENSIONS));
+        let extensions = match self.wire.engine.joins() {
+            true => HeaderValue::from_static(EXTENSIONS_AND_CONCATENATION),
+            false => HeaderValue::from_static(EXTENSIONS),
+        };
+        headers.insert("tus-extension", extensions);
         let algorithms = HeaderValue::from_static(header::ALGORITHMS);
         headers.insert("tus-checksum-algorithm", algorithms);
         if let Some(bytes) = self.wire.engine.options().limits.max_upload_bytes {
@@ -135,7 +144,22 @@ impl<'a> Tus<'a> {
     ) -> Result<Answer, (Option<TicketId>, Problem)> {
         let bare = |problem| (None, problem);
         let headers = &self.exchange.head.headers;
-        header::check_concat(headers).map_err(bare)?;
+        unsupported::check_no_range(&Method::POST, headers).map_err(bare)?;
+        let concat = header::concat(headers).map_err(bare)?;
+        let partial = match concat {
+            None => None,
+            Some(_) if id.is_some() => return Err(bare(concat::not_at_a_ticket())),
+            Some(_) if !self.wire.engine.joins() => {
+                return Err(bare(upload_concat::unsupported()));
+            }
+            Some((UploadConcat::Partial, words)) => Some(words),
+            Some((UploadConcat::Final(parts), words)) => {
+                if !body.is_end_stream() {
+                    return Err(bare(concat::no_body()));
+                }
+                return self.create_final(&parts, words).await.map_err(bare);
+            }
+        };
         let length = header::new_length(headers).map_err(bare)?;
         let metadata = header::metadata(headers).map_err(bare)?;
         let named = upload_metadata::read(metadata.unwrap_or_default()).map_err(bare)?;
@@ -162,11 +186,17 @@ impl<'a> Tus<'a> {
                     name: name.clone(),
                     media_type: media_type.clone(),
                     client_metadata: client_metadata.clone(),
+                    concat: partial.map(str::to_owned),
                 };
                 self.wire.create(self.exchange, &creating).await.map_err(bare)?
             }
         };
         let known = |problem: Problem| (Some(id), problem);
+        if partial.is_some() {
+            // Before its length: an empty file would be complete with that, and handed over.
+            let made = self.wire.engine.make_partial(id).await;
+            made.map_err(|error| known(error.into()))?;
+        }
         let facts = FileFacts { length, name, media_type, last_modified: None, client_metadata };
         let status = self.wire.engine.bind(id, facts).await;
         let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
@@ -177,17 +207,26 @@ impl<'a> Tus<'a> {
             }
             None => status,
         };
-        let mut answer = no_content();
-        *answer.status_mut() = CREATED;
-        let location = self.exchange.options.frontend(&format!("tus/{id}"));
-        if let Ok(location) = HeaderValue::try_from(location) {
-            answer.headers_mut().insert(LOCATION, location);
-        }
+        let mut answer = self.created_answer(id);
         add_expiry(&status, answer.headers_mut());
         if has_body {
             answer.headers_mut().insert("upload-offset", status.offset().into());
         }
         Ok(answer)
+    }
+
+    fn created_answer(&self, id: TicketId) -> Answer {
+        let mut answer = no_content();
+        *answer.status_mut() = CREATED;
+        if let Ok(location) = HeaderValue::try_from(self.url(id)) {
+            answer.headers_mut().insert(LOCATION, location);
+        }
+        answer
+    }
+
+    /// Where clients find an upload.
+    fn url(&self, id: TicketId) -> String {
+        self.exchange.options.frontend(&format!("tus/{id}"))
     }
 
     /// Before the web app is asked.
@@ -202,6 +241,7 @@ impl<'a> Tus<'a> {
     /// `PATCH`: bytes behind those that are there.
     async fn append(&self, id: TicketId, body: RequestBody) -> Result<Answer, Problem> {
         let headers = &self.exchange.head.headers;
+        unsupported::check_no_range(&Method::PATCH, headers)?;
         let offset = header::upload_offset(headers)?;
         let chunk = self.chunk(offset, &body)?;
         let length = header::upload_length(headers)?;
@@ -220,8 +260,8 @@ impl<'a> Tus<'a> {
     fn chunk(&self, start: u64, body: &RequestBody) -> Result<Chunk, Problem> {
         let headers = &self.exchange.head.headers;
         header::check_media_type(headers)?;
-        let digest = header::checksum(headers)?;
         let length = body_length(&self.exchange.head, body)?;
+        let digest = trailer::expected(headers, length, body)?;
         Ok(Chunk { start, length, digest })
     }
 
@@ -231,7 +271,7 @@ impl<'a> Tus<'a> {
         chunk: Chunk,
         at: At,
         length: Option<u64>,
-        body: RequestBody,
+        mut body: RequestBody,
     ) -> Result<Status, Problem> {
         let (end, scope) = match chunk.end() {
             Some(end) => (end, BodyScope::Range),
@@ -239,7 +279,9 @@ impl<'a> Tus<'a> {
         };
         let Chunk { start, digest, .. } = chunk;
         let offer = Offer { extent: Extent::new(start, end), length, at, scope };
-        Ok(self.wire.engine.receive(id, offer, digest, body).await?)
+        let wrong = trailer::check(&mut body, &digest);
+        let received = self.wire.engine.receive(id, offer, digest, body).await;
+        received.map_err(|error| wrong.or(error))
     }
 
     /// `HEAD`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
@@ -249,7 +291,11 @@ impl<'a> Tus<'a> {
         *answer.status_mut() = OK;
         let headers = answer.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert("upload-offset", status.offset().into());
+        // A final upload has none until its parts are joined.
+        if !matches!(status.role, Role::Final { .. }) || status.is_complete() {
+            headers.insert("upload-offset", status.offset().into());
+        }
+        self.add_concat(&status, headers);
         match status.length {
             Some(length) => headers.insert("upload-length", length.into()),
             None => headers.insert("upload-defer-length", HeaderValue::from_static("1")),
@@ -294,7 +340,7 @@ impl<'a> Tus<'a> {
 struct Chunk {
     start: u64,
     length: Option<u64>,
-    digest: Option<ChunkDigest>,
+    digest: ExpectedDigest,
 }
 
 impl Chunk {
@@ -323,7 +369,7 @@ fn methods(target: Target) -> &'static str {
     }
 }
 
-const EXTENSIONS: &str =
-    "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum";
+const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum,checksum-trailer";
+const EXTENSIONS_AND_CONCATENATION: &str = "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum,checksum-trailer,concatenation";
 /// Milliseconds from 1970 to the year 10000.
 const YEAR_10000_MS: u64 = 253_402_300_800_000;

@@ -1,7 +1,8 @@
 """HTTP/1.1 as nobody honest sends it, and what must come back. Data alone; hostile_http1.py sends it.
 
 A case is (name, bytes, answers, after, code, held):
-    bytes    sent as they are; @U is the path of an upload of the case's own, @I its id
+    bytes    sent as they are; @U is the path of an upload of the case's own, @I its id, @T and @R its paths in the
+             dialects tus and resumable
     answers  the statuses of all answers, in order, interim ones too; () is: closed without one
     after    CLOSES: the server says so in the last answer and does it. STAYS: the next request is answered.
     code     of the last answer's problem; None: it has none (hyper's own answers have no body)
@@ -326,7 +327,85 @@ BINDS = [
     ] for body in bodies
 ]
 
+# The other dialects. What a request says of an offset or length it says once, in digits, or it does not count.
+TUS, STREAM = b"Tus-Resumable: 1.0.0", b"Content-Type: application/offset+octet-stream"
+PARTIAL = b"Content-Type: application/partial-upload"
+MISMATCH, MEDIA = "offset-mismatch", "unsupported-media-type"
+
+
+def tus(*lines, body=b"0123456789", method=b"PATCH", length=None):
+    """Ten bytes, of a file whose length comes with them."""
+    return head(method + b" @T HTTP/1.1", b"Host: a", b"Content-Length: %d" % (len(body) if length is None else length), *lines) + body
+
+
+def append(*lines, **more):
+    return tus(TUS, STREAM, *lines, **more)
+
+
+def partial(*lines, body=b"0123456789", method=b"PATCH", length=None):
+    return head(method + b" @R HTTP/1.1", b"Host: a", b"Content-Length: %d" % (len(body) if length is None else length), *lines) + body
+
+
+SHA1 = b"h6zsF82dzSCnFsws9nQXtxyKcBY="
+TUS_CASES = [
+    ("a good one", append(b"Upload-Offset: 0"), (204,), STAYS, None, TEN),
+    ("with its length", append(b"Upload-Offset: 0", b"Upload-Length: 20"), (204,), STAYS, None, TEN),
+    ("no version", tus(STREAM, b"Upload-Offset: 0"), (412,), CLOSES, "unsupported-version", []),
+    ("another version", tus(b"Tus-Resumable: 0.2.2", STREAM, b"Upload-Offset: 0"), (412,), CLOSES, "unsupported-version", []),
+    ("two versions", tus(TUS, TUS, STREAM, b"Upload-Offset: 0"), (412,), CLOSES, "unsupported-version", []),
+    ("no media type", tus(TUS, b"Upload-Offset: 0"), (415,), CLOSES, MEDIA, []),
+    ("another media type", tus(TUS, b"Content-Type: application/octet-stream", b"Upload-Offset: 0"), (415,), CLOSES, MEDIA, []),
+    ("no offset", append(), (400,), CLOSES, BAD, []),
+    ("an offset twice", append(b"Upload-Offset: 0", b"Upload-Offset: 0"), (400,), CLOSES, BAD, []),
+    ("an offset ahead", append(b"Upload-Offset: 1"), (409,), CLOSES, MISMATCH, []),
+    ("a length twice", append(b"Upload-Offset: 0", b"Upload-Length: 20", b"Upload-Length: 20"), (400,), CLOSES, BAD, []),
+    ("more bytes than the length", append(b"Upload-Offset: 0", b"Upload-Length: 9"), (413,), CLOSES, RANGE, []),
+    ("a length below the offset", append(b"Upload-Offset: 5", b"Upload-Length: 4"), (400,), CLOSES, BAD, []),
+    ("an append inside the body of an append", append(b"Upload-Offset: 0", b"Content-Length: 10"), (204,), STAYS, None, TEN),
+    ("two appends at the same offset, pipelined", append(b"Upload-Offset: 0") * 2, (204, 409), CLOSES, MISMATCH, TEN),
+    ("append, HEAD, append, pipelined", append(b"Upload-Offset: 0") + tus(TUS, method=b"HEAD", body=b"", length=0)
+     + append(b"Upload-Offset: 10", body=b"abcde"), (204, 200, 204), STAYS, None, [[0, 15]]),
+    ("a good checksum", append(b"Upload-Offset: 0", b"Upload-Checksum: sha1 " + SHA1), (204,), STAYS, None, TEN),
+    ("a checksum of other bytes", append(b"Upload-Offset: 0", b"Upload-Checksum: sha1 " + SHA1, body=b"9876543210"), (460,), STAYS, "digest-mismatch", []),
+    ("method override of a PUT", tus(TUS, STREAM, b"Upload-Offset: 0", b"X-HTTP-Method-Override: PATCH", method=b"PUT"), (400,), CLOSES, BAD, []),
+    ("method override that is a list", tus(TUS, STREAM, b"Upload-Offset: 0", b"X-HTTP-Method-Override: PATCH, DELETE", method=b"POST"), (400,), CLOSES, BAD, []),
+    ("asked before, with an offset ahead", append(b"Upload-Offset: 7", b"Expect: 100-continue"), (409,), CLOSES, MISMATCH, []),
+    ("a compressed body", append(b"Upload-Offset: 0", b"Content-Encoding: gzip"), (415,), CLOSES, "unsupported-encoding", []),
+    ("a chunked body", head(b"PATCH @T HTTP/1.1", b"Host: a", TUS, STREAM, b"Upload-Offset: 0", TE) + WHOLE, (204,), STAYS, None, TEN),
+    ("a chunked body that breaks off", head(b"PATCH @T HTTP/1.1", b"Host: a", TUS, STREAM, b"Upload-Offset: 0", TE) + ONE + b"z\r\n", (400,), CLOSES, BAD, TEN),
+] + [
+    (f"upload-offset {value!r}", append(b"Upload-Offset: " + value), (400,), CLOSES, BAD, [])
+    for value in [b"", b"-1", b"+0", b"0x0", b"0.0", b"0,0", b"zero", b"0 0", b"18446744073709551616", b"99999999999999999999999999", b"\xd9\xa0"]
+] + [
+    (f"upload-checksum {value[:40]!r}", append(b"Upload-Offset: 0", b"Upload-Checksum: " + value), (400,), CLOSES, BAD, [])
+    for value in [b"", b"sha1", b"sha1 ", b"md5 AAAA", b"sha1 ::", b"sha1 " + SHA1 + b" x", b"sha1 \xff"]
+] + [
+    # One of another length matches nothing.
+    (f"upload-checksum {value!r}", append(b"Upload-Offset: 0", b"Upload-Checksum: " + value), (460,), CLOSES, "digest-mismatch", [])
+    for value in [b"sha1 AAAA", b"sha256 " + SHA1]
+]
+
+RESUMABLE_CASES = [
+    ("a good one", partial(PARTIAL, b"Upload-Offset: 0", b"Upload-Complete: ?0"), (204,), STAYS, None, TEN),
+    ("no media type", partial(b"Upload-Offset: 0", b"Upload-Complete: ?0"), (415,), CLOSES, MEDIA, []),
+    ("an offset ahead", partial(PARTIAL, b"Upload-Offset: 3", b"Upload-Complete: ?0"), (409,), CLOSES, MISMATCH, []),
+    ("an offset twice", partial(PARTIAL, b"Upload-Offset: 0", b"Upload-Offset: 0", b"Upload-Complete: ?0"), (400,), CLOSES, BAD, []),
+    ("no word of the end", partial(PARTIAL, b"Upload-Offset: 0"), (400,), CLOSES, BAD, []),
+    ("the fields of tus too", partial(TUS, PARTIAL, b"Upload-Offset: 0", b"Upload-Complete: ?0"), (400,), CLOSES, BAD, []),
+    ("append, HEAD, append, pipelined", partial(PARTIAL, b"Upload-Offset: 0", b"Upload-Complete: ?0") + partial(method=b"HEAD", body=b"", length=0)
+     + partial(PARTIAL, b"Upload-Offset: 10", b"Upload-Complete: ?0", body=b"abcde"), (204, 204, 204), STAYS, None, [[0, 15]]),
+    ("a digest of other bytes", partial(PARTIAL, b"Upload-Offset: 0", b"Upload-Complete: ?0", b"Content-Digest: sha-256=:" + b"A" * 43 + b"=:"),
+     (400,), STAYS, "digest-mismatch", []),
+] + [
+    (f"upload-offset {value!r}", partial(PARTIAL, b"Upload-Offset: " + value, b"Upload-Complete: ?0"), (400,), CLOSES, BAD, [])
+    for value in [b"", b"-1", b"0.0", b'"0"', b"?0", b"0, 0", b"zero", b"9999999999999999", b":AA==:", b"(0)"]
+] + [
+    (f"upload-complete {value!r}", partial(PARTIAL, b"Upload-Offset: 0", b"Upload-Complete: " + value), (400,), CLOSES, BAD, [])
+    for value in [b"", b"0", b"?2", b"true", b"?0, ?0", b"?", b"?00"]
+]
+
 # hyper looks at a line's end only when the head's is there, unless all came at once.
 ONE_PIECE = {"HTTP/0.9", "a preface of HTTP/2"}
 GROUPS = {"lengths": LENGTHS, "codings": CODINGS, "chunked bodies": CHUNKS, "hosts": HOSTS, "headers": HEADERS, "request lines": LINES, "ids and queries": IDS,
-          "pipelines": PIPELINES, "expectations": EXPECTATIONS, "meanings": MEANINGS, "content-range": RANGES, "content-digest": DIGESTS, "binds": BINDS}
+          "pipelines": PIPELINES, "expectations": EXPECTATIONS, "meanings": MEANINGS, "content-range": RANGES, "content-digest": DIGESTS, "binds": BINDS,
+          "tus": TUS_CASES, "resumable": RESUMABLE_CASES}

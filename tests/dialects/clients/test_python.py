@@ -1,51 +1,20 @@
 """tuspy, sync and async, and aiotus: what Python programs upload with."""
 
 import asyncio
-import hashlib
 import io
-import json
 import os
 import tempfile
 import unittest
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import aiotus
 from tusclient import client
 from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 from tusclient.storage import filestorage
 
-APP, TUS = os.environ["APP"], os.environ["TUS"]
-MIB = 1 << 20
+from uploads import APP, MIB, TUS, Uploads, ask
 
 
-def ask(path, **form):
-    body = urllib.parse.urlencode(form).encode()
-    with urllib.request.urlopen(f"{APP}/{path}", body, timeout=60) as answer:
-        text = answer.read().decode()
-    return json.loads(text) if text[:1] in "{[" else text
-
-
-class Uploads(unittest.TestCase):
-    def setUp(self):
-        self.file = tempfile.NamedTemporaryFile()
-        self.addCleanup(self.file.close)
-
-    def content(self, size):
-        content = os.urandom(size)
-        self.file.seek(0)
-        self.file.truncate()
-        self.file.write(content)
-        self.file.flush()
-        return content
-
-    def arrived(self, url, content):
-        call = ask(f"taken/{url.rsplit('/', 1)[1]}")
-        self.assertEqual(call["length"], str(len(content)))
-        self.assertEqual(call["sha256"], hashlib.sha256(content).hexdigest())
-        return call
-
+class Clients(Uploads):
     def uploader(self, endpoint=TUS, **options):
         options = {"chunk_size": MIB, "retries": 8, "retry_delay": 0.3, **options}
         return client.TusClient(endpoint).uploader(self.file.name, **options)

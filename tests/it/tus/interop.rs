@@ -44,6 +44,25 @@ async fn issue_15_an_offset_comes_with_the_length_where_the_ticket_has_it() {
     );
 }
 
+/// The web app's own route is the endpoint: the client sends nothing after the creation of a file without bytes.
+#[tokio::test]
+async fn issue_15_an_empty_file_is_complete_when_the_web_app_says_its_length() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let parameters = [("length", "0"), ("uploadMetadata", super::METADATA)];
+    let id = server.ticket_with(&backend.url(), &parameters).await.id;
+    let tus = Tus::of(&server, &id);
+    tus.is_handed_over(&backend, b"").await;
+    assert_eq!(backend.calls_for(&id, 1).await[0].field("filenameFromBrowser"), "film.mp4");
+    server.upload(&id).reaches("finished").await;
+    // Who creates or sends it once more is told that it is there.
+    tus.create(0).await.expect(201);
+    assert_eq!(tus.patch(0, b"").await.expect(204).header("upload-offset"), Some("0"));
+    let native = server.upload(&id).put_whole(b"").await;
+    assert_eq!(native.status, 200, "{native:?}");
+    assert_eq!(backend.calls_for(&id, 1).await.len(), 1);
+}
+
 /// The client still sends when the answer comes: it must not see its connection break instead.
 #[tokio::test]
 async fn issue_15_a_refusal_reaches_a_client_that_still_sends() {

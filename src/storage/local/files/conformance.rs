@@ -13,6 +13,25 @@ pub(crate) fn check(store: &dyn Files) {
     publishing_is_whole_and_repeatable(store);
     an_empty_file_can_be_published(store);
     what_is_gone_stays_gone(store);
+    copies_are_whole(store);
+}
+
+/// Also such as no file system shares blocks for, and more than is copied in one go through memory.
+fn copies_are_whole(store: &dyn Files) {
+    let source = store.create(id(4)).unwrap();
+    let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).take(3_000_001).collect();
+    source.write_at(&[Bytes::from(bytes.clone())], 0).unwrap();
+    let into = store.create(id(5)).unwrap();
+    let copy = |start, end, at| into.copy_from(&*source, Extent::new(start, end).unwrap(), at);
+    copy(0, 3_000_001, 4096).unwrap();
+    copy(17, 4113, 0).unwrap();
+    let mut found = vec![0; 3_004_097];
+    into.read_at(&mut found, 0).unwrap();
+    assert_eq!(found, [&bytes[17..4113], &bytes].concat());
+    let beyond = copy(3_000_000, 3_000_002, 9).unwrap_err();
+    assert_eq!(beyond.kind(), std::io::ErrorKind::UnexpectedEof);
+    store.discard(id(4)).unwrap();
+    store.discard(id(5)).unwrap();
 }
 
 fn id(seed: u8) -> TicketId {

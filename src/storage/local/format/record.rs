@@ -107,6 +107,11 @@ mod kind {
     /// versions which do not know them read all other journals.
     pub(super) const CREATED_FOR_FILE: u8 = 13;
     pub(super) const BOUND_WITH_METADATA: u8 = 14;
+    /// Written only for uploads of the concatenation of tus.
+    pub(super) const PARTIAL: u8 = 15;
+    pub(super) const FINAL: u8 = 16;
+    pub(super) const TAKEN: u8 = 17;
+    pub(super) const JOINED: u8 = 18;
     pub(super) const RUN: u8 = 32;
     pub(super) const SYNCED: u8 = 33;
     pub(super) const FAULTED: u8 = 34;
@@ -117,7 +122,7 @@ mod kind {
     /// A kind without that bit, and whether it was set.
     pub(super) fn split(kind: u8) -> (u8, bool) {
         let plain = kind & !COUNTED;
-        let timed = matches!(plain, CREATED..=BOUND_WITH_METADATA) && plain != DIGESTED;
+        let timed = matches!(plain, CREATED..=JOINED) && plain != DIGESTED;
         if timed { (plain, kind != plain) } else { (kind, false) }
     }
 }
@@ -141,18 +146,7 @@ fn body(record: &Record, out: &mut Vec<u8>) {
         }
     };
     match event {
-        Event::Created(ticket) => {
-            let TicketFile { name, media_type, client_metadata } = &ticket.file;
-            let plain = ticket.file == TicketFile::default();
-            let kind = if plain { kind::CREATED } else { kind::CREATED_FOR_FILE };
-            out.push(kind_of(kind, ticket.created));
-            created(ticket, out);
-            if !plain {
-                for field in [name, media_type, client_metadata] {
-                    option(field.as_deref(), out, text);
-                }
-            }
-        }
+        Event::Created(ticket) => created(ticket, out),
         Event::Bound { at, length, name, media_type, last_modified, client_metadata } => {
             let with = client_metadata.is_some();
             timed(if with { kind::BOUND_WITH_METADATA } else { kind::BOUND }, *at, out);
@@ -200,10 +194,23 @@ fn body(record: &Record, out: &mut Vec<u8>) {
             });
         }
         Event::NoticeEnded { at } => timed(kind::NOTICE_ENDED, *at, out),
+        Event::Partial { at } => timed(kind::PARTIAL, *at, out),
+        Event::Final { at, parts, length } => {
+            timed(kind::FINAL, *at, out);
+            u64(*length, out);
+            // The ids fill the rest of the record.
+            parts.iter().for_each(|id| out.extend_from_slice(id.as_bytes()));
+        }
+        Event::Taken { at, into } => timed_id(kind::TAKEN, *at, *into, out),
+        Event::Joined { at, into } => timed_id(kind::JOINED, *at, *into, out),
     }
 }
 
 fn created(ticket: &Ticket, out: &mut Vec<u8>) {
+    let TicketFile { name, media_type, client_metadata } = &ticket.file;
+    let plain = ticket.file == TicketFile::default();
+    let kind = if plain { kind::CREATED } else { kind::CREATED_FOR_FILE };
+    out.push(kind_of(kind, ticket.created));
     out.extend_from_slice(ticket.id.as_bytes());
     time(ticket.created, out);
     text(ticket.finish_url.as_str(), out);
@@ -221,11 +228,21 @@ fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     text(&ticket.metadata, out);
     let idle = ticket.idle_timeout.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
     option(idle, out, u64);
+    if !plain {
+        for field in [name, media_type, client_metadata] {
+            option(field.as_deref(), out, text);
+        }
+    }
 }
 
 fn timed(kind: u8, at: Stamp, out: &mut Vec<u8>) {
     out.push(kind_of(kind, at));
     time(at, out);
+}
+
+fn timed_id(kind: u8, at: Stamp, id: TicketId, out: &mut Vec<u8>) {
+    timed(kind, at, out);
+    out.extend_from_slice(id.as_bytes());
 }
 
 fn kind_of(kind: u8, at: Stamp) -> u8 {
@@ -288,14 +305,30 @@ impl Reader<'_> {
                 notice: if self.flag()? { Notice::Due } else { Notice::NotDue },
             },
             kind::NOTICE_ENDED => Event::NoticeEnded { at: self.time()? },
+            kind::PARTIAL => Event::Partial { at: self.time()? },
+            kind::FINAL => {
+                Event::Final { at: self.time()?, length: self.u64()?, parts: self.ids()?.into() }
+            }
+            kind::TAKEN => Event::Taken { at: self.time()?, into: self.id()? },
+            kind::JOINED => Event::Joined { at: self.time()?, into: self.id()? },
             _ => return None,
         };
         Some(Record::Event(event))
     }
 
+    fn id(&mut self) -> Option<TicketId> {
+        TicketId::from_bytes(self.array()?).ok()
+    }
+
+    /// All that are left.
+    fn ids(&mut self) -> Option<Vec<TicketId>> {
+        let left = self.rest.len().div_ceil(16);
+        (0..left).map(|_| self.id()).collect()
+    }
+
     fn ticket(&mut self) -> Option<Ticket> {
         Some(Ticket {
-            id: TicketId::from_bytes(self.array()?).ok()?,
+            id: self.id()?,
             created: self.time()?,
             finish_url: self.text()?.into(),
             secret: self.text()?,

@@ -3,6 +3,7 @@
 
 use crate::core::command::FileFacts;
 use crate::core::name;
+use crate::core::refusal::Refusal;
 use crate::wire::dialect::native::json::short_type;
 use crate::wire::header::once;
 use crate::wire::problem::{Code, Problem};
@@ -15,17 +16,23 @@ use hyper::http::request::Parts;
 use sfv::{BareItem, Item, Parser};
 
 /// The version of the draft that a client speaks: what it names, or none, which is the text that will be the RFC. One that is
-/// not known is taken as none.
+/// not spoken is taken as none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version(Option<u8>);
 
 impl Version {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// What a request names, if that is one of `spoken`.
+    pub(super) fn of(headers: &HeaderMap, spoken: &[u8]) -> Self {
         let told = item(headers, INTEROP).and_then(|item| match item {
             BareItem::Integer(value) => u8::try_from(i64::from(value)).ok(),
             _ => None,
         });
-        Self(told.filter(|version| KNOWN.contains(version)))
+        Self(told.filter(|version| spoken.contains(version)))
+    }
+
+    /// Whether the client named a version that is spoken.
+    pub(super) fn is_named(self) -> bool {
+        self.0.is_some()
     }
 
     /// Version 3 says the opposite, in another field, and leaves it out where the upload is complete.
@@ -76,11 +83,11 @@ impl Version {
 }
 
 /// Whether a request for an upload's native URL is one of this dialect. A creation whose field says nothing valid is not.
-pub(in crate::wire::dialect) fn names_resumable(head: &Parts) -> bool {
+pub(in crate::wire::dialect) fn names_resumable(head: &Parts, spoken: &[u8]) -> bool {
     let creates = head.method == Method::POST || head.method == Method::PUT;
     let appends = head.method == Method::PATCH
         && APPEND_FIELDS.iter().any(|name| head.headers.contains_key(*name));
-    appends || creates && Version::of(&head.headers).complete(&head.headers).is_some()
+    appends || creates && Version::of(&head.headers, spoken).complete(&head.headers).is_some()
 }
 
 /// What a request with bytes says of them.
@@ -113,6 +120,17 @@ impl Request {
             None => return Err(not_said(version)),
         };
         Ok(Self { complete, length: integer(headers, "upload-length") })
+    }
+
+    /// Whether the last bytes of a file end where the request says that the file does. What was cut on the way, with its
+    /// `Content-Length` made to fit, is no file.
+    pub(super) fn check_end(&self, start: u64, body_length: Option<u64>) -> Result<(), Problem> {
+        match (body_length.and_then(|bytes| start.checked_add(bytes)), self.length) {
+            (Some(offered), Some(known)) if self.complete && offered != known => {
+                Err(Refusal::LengthChanged { known, offered }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `Upload-Offset`.
@@ -207,14 +225,14 @@ fn integer(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 /// Fields by which a `PATCH` names this dialect.
 const APPEND_FIELDS: [&str; 4] = [INTEROP, "upload-offset", "upload-complete", "upload-incomplete"];
-/// Interop versions that are spoken: drafts -01 to -13.
-const KNOWN: std::ops::RangeInclusive<u8> = 3..=10;
 const INTEROP: &str = "upload-draft-interop-version";
 const PARTIAL_UPLOAD: &str = "application/partial-upload";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SPOKEN: &[u8] = &[3, 4, 5, 6, 7, 8, 9, 10];
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -230,7 +248,7 @@ mod tests {
             let mut all = lines.to_vec();
             all.push((INTEROP, version));
             let all = headers(&all);
-            assert_eq!(Version::of(&all).complete(&all), expected, "{version} {lines:?}");
+            assert_eq!(Version::of(&all, SPOKEN).complete(&all), expected, "{version} {lines:?}");
         };
         check("3", &[("upload-incomplete", "?1")], Some(false));
         check("3", &[("upload-incomplete", "?0")], Some(true));
@@ -244,8 +262,11 @@ mod tests {
             }
             check(version, &[("upload-complete", "?1"), ("upload-complete", "?1")], None);
         }
-        assert_eq!(Version::of(&headers(&[(INTEROP, "2")])), Version(None));
-        assert_eq!(Version::of(&headers(&[(INTEROP, "10")])), Version(Some(10)));
+        let of = |text: &str, spoken: &[u8]| Version::of(&headers(&[(INTEROP, text)]), spoken);
+        assert_eq!(of("2", SPOKEN), Version(None));
+        assert_eq!(of("10", SPOKEN), Version(Some(10)));
+        assert_eq!(of("10", &[6, 8]), Version(None));
+        assert_eq!(of("8", &[6, 8]), Version(Some(8)));
     }
 
     #[test]

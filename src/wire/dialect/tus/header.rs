@@ -2,13 +2,15 @@
 
 use crate::core::digest::ChunkDigest;
 use crate::core::limits::MAX_FILE_BYTES;
+use crate::wire::content_digest::content_digest;
 use crate::wire::header::once;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::shown;
+use crate::wire::upload_concat::{self, UploadConcat};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::Method;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, TRAILER};
 use hyper::http::request::Parts;
 
 /// The version that is spoken.
@@ -106,17 +108,33 @@ pub(in crate::wire) fn metadata(headers: &HeaderMap) -> Result<Option<&str>, Pro
     once(headers, "Upload-Metadata")
 }
 
-/// Uploads that are made of others are not taken; a client that sends a file in parallel parts has to know at the first.
-pub(super) fn check_concat(headers: &HeaderMap) -> Result<(), Problem> {
-    if !headers.contains_key("upload-concat") {
-        return Ok(());
-    }
-    Err(Problem::bad_request(
-        "header Upload-Concat: this server does not concatenate; set parallelUploads to 1",
-    ))
+/// What a creation says of its part in a file, and its words.
+pub(super) fn concat(headers: &HeaderMap) -> Result<Option<(UploadConcat, &str)>, Problem> {
+    let Some(text) = once(headers, "Upload-Concat")? else { return Ok(None) };
+    Ok(Some((upload_concat::read(text)?, text)))
 }
 
-/// The digest that a body promises.
+/// The parts tell the length of a final upload, and have its bytes. Source: tus 1.0, concatenation.
+pub(super) fn check_final(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = ["Upload-Length", "Upload-Defer-Length"];
+    match given.into_iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => {
+            let detail = format!("header {name}: a final upload is as long as its partial uploads");
+            Err(Problem::bad_request(detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The digest that a body promises, by `Upload-Checksum` or by `Content-Digest`.
+pub(super) fn stated_digest(headers: &HeaderMap) -> Result<Option<ChunkDigest>, Problem> {
+    match checksum(headers)? {
+        Some(digest) => Ok(Some(digest)),
+        None => content_digest(headers),
+    }
+}
+
+/// The digest in `Upload-Checksum`.
 ///
 /// Errors: an algorithm that is not known, or a value that is no base64. One that is too long or too short for its
 /// algorithm is that of no body.
@@ -145,6 +163,14 @@ pub(in crate::wire) fn checksum(headers: &HeaderMap) -> Result<Option<ChunkDiges
         }
         _ => Err(bad("the algorithm must be one of sha1, sha256, sha512")),
     }
+}
+
+/// Whether a body says that its digest comes in its trailer section. A digest that comes there without a word cannot be
+/// checked any more. Source: RFC 9110, section 6.6.2.
+pub(super) fn announces_trailer(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(TRAILER).iter().filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(','));
+    names.any(|name| name.trim().eq_ignore_ascii_case("upload-checksum"))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Problem> {

@@ -71,6 +71,10 @@ fn timed(at: Stamp) -> Vec<Record> {
         Event::Cancelled { at, reason: String::new(), notice: Notice::Due },
         Event::Cancelled { at, reason: "x".into(), notice: Notice::NotDue },
         Event::NoticeEnded { at },
+        Event::Partial { at },
+        Event::Final { at, parts: [TicketId::from_random([8; 16]); 2].into(), length: 12 },
+        Event::Taken { at, into: TicketId::from_random([7; 16]) },
+        Event::Joined { at, into: TicketId::from_random([7; 16]) },
     ]
     .map(Record::Event)
     .into()
