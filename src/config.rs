@@ -14,6 +14,7 @@ mod kind;
 mod layers;
 mod machine;
 mod object_storage;
+mod object_values;
 mod parse;
 mod raw;
 mod raw_settings;

@@ -113,7 +113,7 @@ fn bucket_options(settings: &Settings) -> Result<S3Options, ObjectStorageError> 
         None => return Err(ObjectStorageError::Endpoint(url)),
     };
     let authority = host.parse().map_err(|_| ObjectStorageError::Endpoint(url.clone()))?;
-    let in_path = settings.s3_path_style.unwrap_or(settings.s3_endpoint.is_some());
+    let in_path = settings.s3_path_style.unwrap_or_else(|| settings.s3_endpoint.is_some());
     Ok(S3Options {
         tls,
         authority,

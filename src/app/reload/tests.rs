@@ -140,7 +140,7 @@ fn the_backend_is_never_left_open() {
 }
 
 /// Each key with another value than its default, beside those that it cannot be without.
-const OTHERS: [(&str, &[&str]); 56] = [
+const OTHERS: [(&str, &[&str]); 59] = [
     ("listen = ':1'", &["listen"]),
     ("backend_listen = ':1'", &["backend_listen"]),
     ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -197,6 +197,18 @@ const OTHERS: [(&str, &[&str]); 56] = [
     ("min_rate = 1", &["min_rate"]),
     ("shutdown_grace = '1s'", &["shutdown_grace"]),
     ("log = 'off'\nlog_format = 'json'\nworkers = 1000", &["log", "log_format", "workers"]),
+    (
+        "store = 's3'\ns3_bucket = 'abc'\ns3_endpoint = 'http://a'\ns3_region = 'r'\ns3_prefix = 'p'\ns3_path_style = true",
+        &["store", "s3_bucket", "s3_endpoint", "s3_region", "s3_prefix", "s3_path_style"],
+    ),
+    (
+        "s3_access_key = 'k'\ns3_secret_key = 's'\ns3_part_size = '16MiB'\ns3_requests = 9",
+        &["s3_access_key", "s3_secret_key", "s3_part_size", "s3_requests"],
+    ),
+    (
+        "journal = 'postgres'\npostgres_url = 'postgres://a/b'\npostgres_connections = 3",
+        &["journal", "postgres_url", "postgres_connections"],
+    ),
 ];
 
 #[test]
