@@ -6,5 +6,5 @@ pub mod record;
 pub mod records;
 pub mod replay;
 pub mod tail;
-mod unsure;
+mod unsynced;
 pub mod uptime;
