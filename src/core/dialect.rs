@@ -1,4 +1,5 @@
-//! The names of the upload protocols: what is counted and kept of an upload says by which of them it came.
+//! The names of the upload protocols, and who speaks one: what is counted and kept of an upload says by which of them it
+//! came.
 
 /// An upload protocol over HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,4 +25,13 @@ impl Dialect {
             Self::Resumable => "resumable",
         }
     }
+}
+
+/// The program that sends an upload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// What it says that it is, made harmless and cut short; for people alone.
+    pub agent: Option<String>,
 }

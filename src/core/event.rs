@@ -1,6 +1,7 @@
 //! What can happen to an upload: the facts that its journal keeps, in the order they came true.
 
 use super::callback::CallbackUrl;
+use super::dialect::Client;
 use super::extent::Extent;
 use super::id::TicketId;
 use super::time::Stamp;
@@ -121,6 +122,8 @@ pub enum Event {
         /// The header `Upload-Metadata` as it came.
         client_metadata: Option<String>,
     },
+    /// Who said or stored something first.
+    SentBy(Arc<Client>),
     /// Bytes are stored and acknowledged.
     Stored {
         /// Uptime and date at which it was recorded.
@@ -232,7 +235,7 @@ impl Event {
             | Self::Final { at, .. }
             | Self::Taken { at, .. }
             | Self::Joined { at, .. } => Some(at),
-            Self::Digested { .. } => None,
+            Self::Digested { .. } | Self::SentBy(_) => None,
         }
     }
 }

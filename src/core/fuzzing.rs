@@ -2,6 +2,7 @@
 //! every command, file names, ids. Each takes any bytes and panics where a promise is broken.
 
 use super::command::{At, BodyScope, Command, FileFacts, Offer};
+use super::dialect::{Client, Dialect};
 use super::event::{
     CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
 };
@@ -12,6 +13,7 @@ use super::name;
 use super::time::{Stamp, Timestamp, Uptime};
 use super::upload::{Phase, Upload};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Any bytes as a source of choices; at its end every choice is the first one.
 #[derive(Debug)]
@@ -177,7 +179,15 @@ pub fn history(source: &mut Source<'_>) -> History {
         }
         stepped(&before, &upload, &command, &decided);
         repeated(&upload, &command, stamp(now + 1), &limits);
+        let sends = matches!(command, Command::Bind(_) | Command::Store { .. });
+        let first = sends && !decided.is_empty() && upload.client().is_none();
         events.extend(decided);
+        if first {
+            let agent = source.flip().then(|| source.text());
+            let sent_by = Event::SentBy(Arc::new(Client { dialect: Dialect::Tus, agent }));
+            upload.apply(&sent_by);
+            events.push(sent_by);
+        }
     }
     History { ticket, events, upload }
 }

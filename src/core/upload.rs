@@ -4,6 +4,7 @@
 //! bytes only grow (but for what object storage loses) and phases only move forward (a failed handover may be tried again).
 
 use super::command::{Command, FileFacts};
+use super::dialect::Client;
 use super::event::{DigestRequest, Durability, Event, Notice, Removal, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::limits::Limits;
@@ -29,6 +30,7 @@ pub struct Upload {
     media_type: Option<String>,
     last_modified: Option<u64>,
     client_metadata: Option<String>,
+    client: Option<Arc<Client>>,
     received: ExtentSet,
     sha256: Option<[u8; 32]>,
     phase: Phase,
@@ -83,6 +85,7 @@ impl Upload {
             media_type: None,
             last_modified: None,
             client_metadata: None,
+            client: None,
             received: ExtentSet::new(),
             sha256: None,
             phase: Phase::New,
@@ -337,6 +340,9 @@ impl Upload {
                 self.client_metadata =
                     client_metadata.clone().or_else(|| self.client_metadata.take());
                 self.begun();
+            }
+            Event::SentBy(client) => {
+                self.client.get_or_insert_with(|| Arc::clone(client));
             }
             Event::Stored { at, extent, .. } => {
                 self.received.insert(*extent);

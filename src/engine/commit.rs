@@ -246,7 +246,7 @@ impl Engine {
 }
 
 /// With `ack = written`: making durable, behind the acknowledgements, what has only been written. So a power cut costs
-/// little, the sync at completion is short, and a clean stop leaves nothing unsure.
+/// little, the sync at completion is short, and a clean stop leaves nothing unsynced.
 impl Engine {
     /// Makes the bytes of an upload durable in the background if that is worth it.
     pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {

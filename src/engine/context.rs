@@ -3,7 +3,7 @@
 //!
 //! It travels with the request's task; a change that is submitted takes it along. In memory only.
 
-use crate::core::dialect::Dialect;
+use crate::core::dialect::Client;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct RequestContext(Arc<Fields>);
 struct Fields {
     request: String,
     traceparent: Option<String>,
-    dialect: Dialect,
+    client: Client,
 }
 
 tokio::task_local! {
@@ -25,8 +25,8 @@ tokio::task_local! {
 impl RequestContext {
     /// The request with this id, and the trace it belongs to. Both are harmless text: whoever takes
     /// them from outside has checked that.
-    pub fn new(request: String, traceparent: Option<String>, dialect: Dialect) -> Self {
-        Self(Arc::new(Fields { request, traceparent, dialect }))
+    pub fn new(request: String, traceparent: Option<String>, client: Client) -> Self {
+        Self(Arc::new(Fields { request, traceparent, client }))
     }
 
     /// The request's id.
@@ -39,9 +39,9 @@ impl RequestContext {
         self.0.traceparent.as_deref()
     }
 
-    /// By what protocol it came.
-    pub fn dialect(&self) -> Dialect {
-        self.0.dialect
+    /// Who sent it, and in which protocol.
+    pub fn client(&self) -> &Client {
+        &self.0.client
     }
 
     /// What `work` does follows from this.

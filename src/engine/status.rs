@@ -4,6 +4,7 @@ use super::Engine;
 use super::error::{Fault, LookupError};
 use super::handle::UploadHandle;
 use super::slots;
+use crate::core::dialect::Client;
 use crate::core::event::DigestRequest;
 use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
@@ -36,6 +37,8 @@ pub struct Status {
     pub client_metadata: Option<String>,
     /// What the upload is to others.
     pub role: Role,
+    /// Who said or stored something first, if that was recorded.
+    pub client: Option<Arc<Client>>,
     /// Why cancelled or failed, or what the handover waits for.
     pub reason: Option<String>,
     /// What digest of the file its web app wants.
@@ -142,6 +145,7 @@ impl Engine {
             media_type: upload.media_type().map(str::to_owned),
             client_metadata: upload.client_metadata().map(str::to_owned),
             role: upload.role().clone(),
+            client: upload.client().cloned(),
             reason: upload.reason().map(str::to_owned),
             digest: upload.ticket().digest,
             created: upload.ticket().created.date,

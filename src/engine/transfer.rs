@@ -101,7 +101,7 @@ impl Engine {
         result?;
         self.publish_if_complete(&handle).await?;
         let dialect =
-            RequestContext::current().map_or(Dialect::Native, |context| context.dialect());
+            RequestContext::current().map_or(Dialect::Native, |context| context.client().dialect);
         self.stats.chunks.acknowledged(bytes, dialect, began, arrived);
         Ok(self.status_of(&handle))
     }

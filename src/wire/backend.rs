@@ -45,6 +45,8 @@ struct UploadBody {
     created: String,
     last_active: String,
     handover_attempts: u32,
+    dialect: Option<&'static str>,
+    user_agent: Option<String>,
     path: Option<String>,
 }
 
@@ -283,6 +285,8 @@ impl Wire {
             created: rfc3339(status.created),
             last_active: rfc3339(status.last_active),
             handover_attempts: status.handover_attempts,
+            dialect: status.client.as_ref().map(|client| client.dialect.word()),
+            user_agent: status.client.as_ref().and_then(|client| client.agent.clone()),
             path: status.location.as_ref().map(ToString::to_string),
             status: StatusBody::new(status, options, max_chunk),
         }

@@ -5,10 +5,10 @@
 
 use super::access::Access;
 use super::{Caller, route::Route};
-use crate::core::dialect::Dialect;
+use crate::core::dialect::{Client, Dialect};
 use crate::core::digest::hex;
 use crate::engine::context::RequestContext;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, USER_AGENT};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,16 @@ pub(super) fn cause(
     // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
     // Source: W3C Trace Context, security considerations, denial of service.
     let believed = trusted || matches!(route, Route::Backend(_));
-    RequestContext::new(request, believed.then(|| traceparent(headers)).flatten(), dialect)
+    let uploads = matches!(route, Route::Upload(_) | Route::Tus(_) | Route::Resumable(_));
+    let agent = if uploads { agent(headers) } else { None };
+    let client = Client { dialect, agent };
+    RequestContext::new(request, believed.then(|| traceparent(headers)).flatten(), client)
+}
+
+/// What the client says that it is, where that is plain text: it is kept with its upload.
+fn agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().filter(|c| !c.is_control()).take(MOST_AGENT).collect())
 }
 
 /// A new id: 16 hexadecimal digits that tell neither how many came before nor which come next. Two of one run that
@@ -85,6 +94,8 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 /// Longer names are no names.
 const MAX_REQUEST_ID: usize = 64;
+/// Characters that are kept of a `User-Agent`: those of browsers name the machine first, which takes about 110.
+const MOST_AGENT: usize = 200;
 /// Characters of a `traceparent` of version 00.
 const TRACEPARENT: usize = 55;
 

@@ -6,6 +6,7 @@ use crate::client::Ask;
 use crate::server::Running;
 use crate::until;
 use incoming::config::Secret;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 const PREFIXES: [&str; 2] = ["/incoming/", "/incoming/0.1/"];
@@ -348,6 +349,37 @@ async fn lists_are_paged_and_filtered() {
     assert_eq!(shown["path"], serde_json::Value::Null, "the file is removed");
     for field in ["created", "last_active"] {
         assert!(shown[field].as_str().unwrap().ends_with('Z'), "{field} in {shown}");
+    }
+}
+
+/// Issue 15: whoever said or sent something first; after a restart too, and whoever goes on with it.
+#[tokio::test]
+async fn issue_15_an_upload_says_which_client_it_was() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let (native, tus) = (server.ticket(&backend).await, server.ticket(&backend).await);
+    let none = native.shown().await;
+    assert_eq!((&none["dialect"], &none["user_agent"]), (&Value::Null, &Value::Null));
+    native.put(0, b"01234", 10).await.expect(200);
+    let patch = |offset: usize, agent: &str| {
+        let ask = Ask::new("PATCH", &format!("/incoming/frontend/tus/{}", tus.id));
+        let ask = ask.header("Tus-Resumable", "1.0.0").header("User-Agent", agent);
+        let ask = ask.header("Content-Type", "application/offset+octet-stream");
+        ask.header("Upload-Offset", &offset.to_string()).body("01")
+    };
+    // What is refused is nobody's.
+    server.front(&patch(3, "a")).await.expect(409);
+    let long = format!("TUSKit/3 {}", "x".repeat(300));
+    server.front(&patch(0, &long)).await.expect(204);
+    server.front(&patch(2, "another")).await.expect(204);
+    let sent =
+        [(native.id.clone(), "native", Value::Null), (tus.id.clone(), "tus", long[..200].into())];
+    drop((native, tus));
+    let server = server.restart().await;
+    for (id, dialect, agent) in sent {
+        let ask = Ask::new("GET", &format!("/incoming/backend/uploads/{id}"));
+        let shown = server.back(&ask).await.expect(200).json();
+        assert_eq!((&shown["dialect"], &shown["user_agent"]), (&dialect.into(), &agent));
     }
 }
 

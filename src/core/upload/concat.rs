@@ -179,6 +179,7 @@ impl Upload {
             }
             Event::Created(_)
             | Event::Bound { .. }
+            | Event::SentBy(_)
             | Event::Stored { .. }
             | Event::Published { .. }
             | Event::Digested { .. }

@@ -2,6 +2,8 @@
 
 use super::Upload;
 use crate::core::command::FileFacts;
+use crate::core::dialect::Client;
+use std::sync::Arc;
 
 impl Upload {
     /// The file's harmless name, once known.
@@ -17,6 +19,11 @@ impl Upload {
     /// The header `Upload-Metadata` of the client, unchanged.
     pub fn client_metadata(&self) -> Option<&str> {
         self.ticket.file.client_metadata.as_deref().or(self.client_metadata.as_deref())
+    }
+
+    /// Who said or stored something first, if that was recorded.
+    pub fn client(&self) -> Option<&Arc<Client>> {
+        self.client.as_ref()
     }
 
     /// The facts that are not known yet. The first word on each holds, so that an upload's journal

@@ -13,6 +13,7 @@ impl Upload {
     pub fn snapshot_events(&self) -> Vec<Event> {
         let mut events = vec![Event::Created(Box::new(Ticket::clone(&self.ticket)))];
         events.extend(self.sha256.map(|sha256| Event::Digested { sha256 }));
+        events.extend(self.client.clone().map(Event::SentBy));
         if self.is_partial() {
             events.push(Event::Partial { at: self.last_active });
             let taken = |into| Event::Taken { at: self.last_active, into };

@@ -5,6 +5,7 @@
 //! anew.
 
 use crate::core::command::Command;
+use crate::core::dialect::Client;
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
@@ -12,6 +13,7 @@ use crate::core::state::StateName;
 use crate::core::time::Stamp;
 use crate::core::upload::Upload;
 use crate::engine::Engine;
+use crate::engine::context::RequestContext;
 use crate::engine::error::{ChangeError, LookupError};
 use crate::engine::handle::UploadHandle;
 use crate::engine::handle::{Join, Op, Queued};
@@ -89,8 +91,12 @@ impl<'a> GroupCommit<'a> {
                 },
                 Op::Publish | Op::Forget | Op::Upkeep => Ok(Vec::new()),
             };
+            let client = sender(queued).filter(|_| staged.client().is_none());
             answers.push(decided.map(|decided| {
-                for event in decided {
+                let news = !decided.is_empty();
+                let sent_by =
+                    client.filter(|_| news).map(|one| Event::SentBy(Arc::new(one.clone())));
+                for event in decided.into_iter().chain(sent_by) {
                     Arc::make_mut(&mut staged).apply(&event);
                     events.push(event);
                 }
@@ -202,7 +208,7 @@ impl<'a> GroupCommit<'a> {
     fn needs_sync(&self, event: &Event) -> bool {
         match event {
             Event::Stored { .. } | Event::Bound { .. } => self.options.ack == Durability::Durable,
-            Event::CallEnded { .. } | Event::NoticeEnded { .. } => false,
+            Event::CallEnded { .. } | Event::NoticeEnded { .. } | Event::SentBy(_) => false,
             Event::Created(_)
             | Event::Published { .. }
             | Event::Digested { .. }
@@ -255,6 +261,12 @@ impl<'a> GroupCommit<'a> {
         }
         if self.upload.awaits_publish() { Err(ChangeError::Busy) } else { Ok(()) }
     }
+}
+
+/// The client whose word or bytes an operation brings.
+fn sender(queued: &Queued) -> Option<&Client> {
+    let sent = matches!(queued.op, Op::Change(Command::Bind(_) | Command::Store { .. }));
+    queued.context.as_ref().filter(|_| sent).map(RequestContext::client)
 }
 
 /// How often changes are decided anew because others were first.

@@ -181,7 +181,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::dialect::Dialect;
+    use crate::core::dialect::Client;
 
     #[test]
     fn settings_change_while_nobody_computes_a_moment() {
@@ -207,7 +207,7 @@ mod tests {
             a,
             Uptime(5),
             &"http://a/".into(),
-            Some(&RequestContext::new("first".into(), None, Dialect::Native)),
+            Some(&RequestContext::new("first".into(), None, Client::default())),
         );
         outbox.add(b, Uptime(3), &"http://b/".into(), None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(3))));

@@ -270,7 +270,7 @@ async fn nothing_is_compacted_while_a_sync_is_under_way() {
     let read = |now| replay(&journal, id, now, engine.uptime()).unwrap().upload.received().bytes();
     assert_eq!(read(machine.store.run()), 91);
     let other = RunIdentity { boot: [9; 16], ..machine.store.run() };
-    assert!(read(other) <= 1, "what was only written stays unsure");
+    assert!(read(other) <= 1, "what was only written stays unsynced");
 }
 
 async fn trickle_from(engine: &Arc<Engine>, id: TicketId, from: u64, to: u64) {

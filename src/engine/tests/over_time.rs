@@ -9,7 +9,7 @@ use crate::storage::local::slow_disk::SLOW_WRITE;
 const LONG: Duration = Duration::from_secs(4000);
 
 #[tokio::test]
-async fn a_clean_stop_leaves_nothing_unsure() {
+async fn a_clean_stop_leaves_nothing_unsynced() {
     let machine = Machine::default();
     let engine = machine.start(Durability::Written);
     let id = ticket(&engine).await;

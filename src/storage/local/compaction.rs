@@ -98,7 +98,7 @@ impl Shared {
         before: u64,
     ) -> io::Result<Replaced> {
         let replace = || self.journals.replace(id, bytes);
-        let replaced = self.counted.syncs.during(replace, |error| !is_passing(error))?;
+        let replaced = self.counted.syncs.during(replace, |error| !is_transient(error))?;
         self.counted.compactions.inc();
         tracing::debug!(upload = %id.short(), before, after = bytes.len(), "journal compacted");
         Ok(replaced)
@@ -120,6 +120,6 @@ pub(super) fn next_try(bytes: u64) -> u64 {
 }
 
 /// The disk is full, or no descriptor is left: the old journal goes on.
-pub(super) fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_transient(error: &io::Error) -> bool {
     is_full(error) || is_exhausted(error)
 }

@@ -9,5 +9,5 @@ pub mod record;
 pub mod records;
 pub mod replay;
 pub mod tail;
-mod unsure;
+mod unsynced;
 pub mod uptime;

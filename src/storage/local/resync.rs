@@ -3,7 +3,7 @@
 //! It may have died before the sync, or with one that failed: then the records are read, and the next power cut takes
 //! them. So they are written again, which no earlier failure can make void, and synced.
 
-use super::compaction::{Compaction, is_passing};
+use super::compaction::{Compaction, is_transient};
 use super::format::record::{MAGIC, Record, encode};
 use super::format::replay::Replayed;
 use super::shared::Shared;
@@ -44,7 +44,7 @@ impl Shared {
                     self.durable_journals.add(id);
                     return Ok(());
                 }
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(fault(error)),
             }
         }

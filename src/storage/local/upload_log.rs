@@ -2,7 +2,7 @@
 //! has grown, and told which bytes of the part have been synced behind the acknowledgements.
 
 use super::blocking::Blocking;
-use super::compaction::{Compacted, is_passing, next_try};
+use super::compaction::{Compacted, is_transient, next_try};
 use super::files::store_error;
 use super::format::record::{Record, encode};
 use super::log::{Log as End, LogError};
@@ -110,7 +110,7 @@ impl Inner {
         match self.append(&record, Durability::Durable) {
             Ok(()) => Ok(()),
             Err(StoreError::Fault(error)) => Err(UpkeepError { what: "journal", error }),
-            // They stay unsure until the next time.
+            // They stay unsynced until the next time.
             Err(StoreError::NoSpace | StoreError::Exhausted) => Ok(()),
         }
     }
@@ -122,7 +122,7 @@ impl Inner {
             tracing::debug!(upload = %self.id.short(), %error, "could not compact journal");
         };
         if let Err(error) = end.open(&*self.shared.journals) {
-            // If it is more than a passing want, the next append says so.
+            // If it is more than a transient error, the next append says so.
             self.compact_at(next_try(end.end()));
             passed(error);
             return Ok(());
@@ -140,7 +140,7 @@ impl Inner {
                 self.compact_at(self.shared.compact_above(bytes));
                 named.map_err(failed)?;
             }
-            Err(error) if is_passing(&error) => passed(error),
+            Err(error) if is_transient(&error) => passed(error),
             Err(error) => return Err(failed(error)),
         }
         Ok(())

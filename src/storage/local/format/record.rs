@@ -18,7 +18,10 @@
 //! be taken for each other: no body is empty, so zeros are no record, and other bytes have the right checksum by chance
 //! once in 2^32 times. So a later version may add kinds without another magic.
 
+mod kind;
+
 use super::fields::{Reader, checked_body, framed, option, text, time, u64};
+use crate::core::dialect::{Client, Dialect};
 use crate::core::event::{
     CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
 };
@@ -26,6 +29,7 @@ use crate::core::extent::Extent;
 use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
 use crate::core::time::{Stamp, Uptime};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(in crate::storage::local) use super::fields::HEAD_BYTES;
@@ -90,43 +94,6 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), Undecoded> {
     }
 }
 
-mod kind {
-    pub(super) const CREATED: u8 = 1;
-    pub(super) const BOUND: u8 = 2;
-    pub(super) const STORED: u8 = 3;
-    pub(super) const PUBLISHED: u8 = 4;
-    pub(super) const DIGESTED: u8 = 5;
-    pub(super) const CALL_BEGUN: u8 = 6;
-    pub(super) const CALL_ENDED: u8 = 7;
-    pub(super) const FINISHED: u8 = 8;
-    pub(super) const FAILED: u8 = 9;
-    pub(super) const RETRY_ASKED: u8 = 10;
-    pub(super) const CANCELLED: u8 = 11;
-    pub(super) const NOTICE_ENDED: u8 = 12;
-    /// As `CREATED` and `BOUND`, with fields that they have not; written only where one of these is there, so that
-    /// versions which do not know them read all other journals.
-    pub(super) const CREATED_FOR_FILE: u8 = 13;
-    pub(super) const BOUND_WITH_METADATA: u8 = 14;
-    /// Written only for uploads of the concatenation of tus.
-    pub(super) const PARTIAL: u8 = 15;
-    pub(super) const FINAL: u8 = 16;
-    pub(super) const TAKEN: u8 = 17;
-    pub(super) const JOINED: u8 = 18;
-    pub(super) const RUN: u8 = 32;
-    pub(super) const SYNCED: u8 = 33;
-    pub(super) const FAULTED: u8 = 34;
-    pub(super) const COUNTED_FROM: u8 = 35;
-    /// Set beside a kind that has a time: the count follows the date.
-    pub(super) const COUNTED: u8 = 64;
-
-    /// A kind without that bit, and whether it was set.
-    pub(super) fn split(kind: u8) -> (u8, bool) {
-        let plain = kind & !COUNTED;
-        let timed = matches!(plain, CREATED..=JOINED) && plain != DIGESTED;
-        if timed { (plain, kind != plain) } else { (kind, false) }
-    }
-}
-
 fn body(record: &Record, out: &mut Vec<u8>) {
     let event = match record {
         Record::Event(event) => event,
@@ -155,6 +122,10 @@ fn body(record: &Record, out: &mut Vec<u8>) {
             option(media_type.as_deref(), out, text);
             option(*last_modified, out, u64);
             client_metadata.iter().for_each(|metadata| text(metadata, out));
+        }
+        Event::SentBy(client) => {
+            out.extend([kind::SENT_BY, client.dialect as u8]);
+            option(client.agent.as_deref(), out, text);
         }
         Event::Stored { at, extent, durability } => {
             timed(kind::STORED, *at, out);
@@ -284,6 +255,10 @@ impl Reader<'_> {
                     _ => Some(self.text()?),
                 },
             },
+            kind::SENT_BY => Event::SentBy(Arc::new(Client {
+                dialect: *Dialect::ALL.get(usize::from(self.u8()?))?,
+                agent: self.option(Self::text)?,
+            })),
             kind::STORED => Event::Stored {
                 at: self.time()?,
                 extent: Extent::new(self.u64()?, self.u64()?)?,

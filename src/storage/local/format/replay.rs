@@ -7,7 +7,7 @@
 use super::record::{MAGIC, MAGIC_DATED, Record, Undecoded, encode};
 use super::records::Records;
 use super::tail::Tail;
-use super::unsure::Unsure;
+use super::unsynced::UnsyncedRanges;
 use crate::core::event::{Durability, Event};
 use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
@@ -94,9 +94,9 @@ pub fn replay(
 #[derive(Clone, Debug)]
 pub struct JournalState {
     /// What holds whatever happens, and every fact that is no range.
-    sure: Upload,
+    durable: Upload,
     /// Ranges that were only written.
-    unsure: Unsure,
+    unsynced: UnsyncedRanges,
     run: Option<RunIdentity>,
     faulted: bool,
     /// From where times are seen.
@@ -168,8 +168,8 @@ impl JournalState {
         }
         seen_from(uptime, &mut ticket.created);
         let mut state = Self {
-            sure: Upload::new(*ticket),
-            unsure: Unsure::new(),
+            durable: Upload::new(*ticket),
+            unsynced: UnsyncedRanges::new(),
             run: None,
             faulted: false,
             uptime,
@@ -192,14 +192,14 @@ impl JournalState {
 
     /// How it looks to the run `now`.
     pub fn seen_in(mut self, now: RunIdentity) -> Replayed {
-        let durable = self.sure.received().bytes();
+        let durable = self.durable.received().bytes();
         if self.run == Some(now) && !self.faulted {
             self.promote(u64::MAX);
         }
         Replayed {
             uncounted: self.uncounted,
-            unsynced_bytes: self.sure.received().bytes().saturating_sub(durable),
-            upload: self.sure,
+            unsynced_bytes: self.durable.received().bytes().saturating_sub(durable),
+            upload: self.durable,
             valid_bytes: self.valid_bytes,
             run: self.run,
             faulted: self.faulted,
@@ -211,24 +211,24 @@ impl JournalState {
         self.valid_bytes
     }
 
-    /// A journal that says the same, as short as can be: ranges that are sure as durable ones, then the run, then
-    /// those that are not sure.
+    /// A journal that says the same, as short as can be: durable ranges first, then the run, then
+    /// those that are not durable.
     pub fn compacted(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         let mut put = |record: Record| encode(&record, &mut bytes);
-        self.sure.snapshot_events().into_iter().for_each(|event| put(Record::Event(event)));
+        self.durable.snapshot_events().into_iter().for_each(|event| put(Record::Event(event)));
         self.run.into_iter().for_each(|run| put(Record::Run(run)));
         if self.faulted {
             put(Record::Faulted);
         }
-        self.unsure.events().into_iter().for_each(|event| put(Record::Event(event)));
+        self.unsynced.events().into_iter().for_each(|event| put(Record::Event(event)));
         bytes
     }
 
     /// Whether both say the same of the upload, to every run.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        self.sure == other.sure
-            && self.unsure.events() == other.unsure.events()
+        self.durable == other.durable
+            && self.unsynced.events() == other.unsynced.events()
             && (self.run, self.faulted) == (other.run, other.faulted)
     }
 
@@ -236,13 +236,13 @@ impl JournalState {
         match record {
             Record::Run(run) => {
                 if self.run != Some(run) {
-                    self.unsure.clear();
+                    self.unsynced.clear();
                 }
                 self.run = Some(run);
                 self.faulted = false;
             }
             Record::Faulted => {
-                self.unsure.clear();
+                self.unsynced.clear();
                 self.faulted = true;
             }
             Record::Synced { before } => self.promote(before),
@@ -261,7 +261,7 @@ impl JournalState {
     fn happened(&mut self, event: Event, offset: u64) {
         match event {
             Event::Stored { at, extent, durability: Durability::Written } => {
-                self.unsure.add(offset, at, extent);
+                self.unsynced.add(offset, at, extent);
             }
             event => {
                 // Both prove a sync of the part; a cancel claims no byte any more.
@@ -272,20 +272,20 @@ impl JournalState {
                 if proves_sync {
                     self.promote(u64::MAX);
                 }
-                self.sure.apply(&event);
+                self.durable.apply(&event);
             }
         }
     }
 
     /// What was recorded before this offset of the journal now holds whatever happens.
     fn promote(&mut self, before: u64) {
-        self.unsure.promote(before, &mut self.sure);
+        self.unsynced.promote(before, &mut self.durable);
     }
 
     /// Whatever has no count so far happened then. Tells whether there was any.
     fn count_from(&mut self, from: Uptime) -> bool {
-        let sure = self.sure.count_from(from);
-        self.unsure.count_from(from) || sure
+        let durable = self.durable.count_from(from);
+        self.unsynced.count_from(from) || durable
     }
 }
 

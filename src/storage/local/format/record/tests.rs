@@ -58,6 +58,8 @@ fn timed(at: Stamp) -> Vec<Record> {
             last_modified: Some(4),
             client_metadata: None,
         },
+        Event::SentBy(Arc::new(Client { dialect: Dialect::Tus, agent: Some("Uppy/4".into()) })),
+        Event::SentBy(Arc::default()),
         Event::Stored { at, extent: Extent::new(3, 9).unwrap(), durability: Durability::Durable },
         Event::Stored { at, extent: Extent::new(3, 9).unwrap(), durability: Durability::Written },
         Event::Published { at },

@@ -267,7 +267,7 @@ fn issue_13_a_long_journal_becomes_a_short_one() {
         let replayed = replay(&short, id(), now, NOW).unwrap();
         assert_eq!((replayed.upload.received().bytes(), replayed.unsynced_bytes), (bytes, bytes));
     }
-    // A fault makes void what is unsure, before and after.
+    // A fault makes void what is unsynced, before and after.
     records.push(Record::Faulted);
     let state = JournalState::read(&journal(&records)[..], id(), NOW).unwrap().unwrap();
     let replayed = replay(&state.compacted(), id(), RUN, NOW).unwrap();

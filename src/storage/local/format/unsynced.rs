@@ -2,7 +2,7 @@
 //! the offset of its last record.
 //!
 //! Up to [`MAX_SETS`] records since the last sync point are kept apart, so that `Synced` promotes exactly
-//! those before its offset. Beyond that neighbours share a set, which becomes sure with its last record: what
+//! those before its offset. Beyond that neighbours share a set, which becomes durable with its last record: what
 //! is claimed to be durable is never more than what is.
 
 use crate::core::event::{Durability, Event};
@@ -12,7 +12,7 @@ use crate::core::upload::Upload;
 
 /// Ranges that are not known to be durable, in the order of their records.
 #[derive(Clone, Debug)]
-pub(super) struct Unsure {
+pub(super) struct UnsyncedRanges {
     sets: Vec<Set>,
     /// Records of one set, and how many more the last one takes.
     share: usize,
@@ -27,7 +27,7 @@ struct Set {
     extents: ExtentSet,
 }
 
-impl Unsure {
+impl UnsyncedRanges {
     pub(super) const fn new() -> Self {
         Self { sets: Vec::new(), share: 1, room: 0 }
     }
@@ -47,11 +47,11 @@ impl Unsure {
         }
     }
 
-    /// Moves what was recorded before `offset` to `sure`.
-    pub(super) fn promote(&mut self, offset: u64, sure: &mut Upload) {
+    /// Moves what was recorded before `offset` to `durable`.
+    pub(super) fn promote(&mut self, offset: u64, durable: &mut Upload) {
         let count = self.sets.partition_point(|set| set.last < offset);
         for set in self.sets.drain(..count) {
-            set.apply(sure);
+            set.apply(durable);
         }
         if self.sets.is_empty() {
             *self = Self::new();
@@ -141,35 +141,35 @@ mod tests {
     #[test]
     fn a_million_ranges_take_a_bounded_number_of_sets() {
         for step in [1, 2] {
-            let mut unsure = Unsure::new();
+            let mut unsynced = UnsyncedRanges::new();
             for number in 0..1_000_000 {
-                unsure.add(number, at(number), one(number % 5000 * step));
-                assert!(unsure.sets.len() <= MAX_SETS);
+                unsynced.add(number, at(number), one(number % 5000 * step));
+                assert!(unsynced.sets.len() <= MAX_SETS);
             }
-            let mut sure = history(&mut Source::new(&[])).upload;
-            unsure.promote(500_000, &mut sure);
-            let promoted = sure.last_active().uptime.0;
+            let mut durable = history(&mut Source::new(&[])).upload;
+            unsynced.promote(500_000, &mut durable);
+            let promoted = durable.last_active().uptime.0;
             assert!((499_000..500_000).contains(&promoted), "{promoted}");
-            unsure.promote(u64::MAX, &mut sure);
-            assert_eq!(sure.received().bytes(), 5000);
-            assert_eq!(sure.last_active(), at(999_999));
-            assert!(unsure.sets.is_empty());
+            unsynced.promote(u64::MAX, &mut durable);
+            assert_eq!(durable.received().bytes(), 5000);
+            assert_eq!(durable.last_active(), at(999_999));
+            assert!(unsynced.sets.is_empty());
         }
     }
 
     #[test]
     fn few_are_settled_exactly() {
-        let mut unsure = Unsure::new();
-        let mut sure = history(&mut Source::new(&[])).upload;
+        let mut unsynced = UnsyncedRanges::new();
+        let mut durable = history(&mut Source::new(&[])).upload;
         for number in 0..MAX_SETS as u64 {
-            unsure.add(number * 10, at(1000 + number), one(number * 2));
+            unsynced.add(number * 10, at(1000 + number), one(number * 2));
         }
-        unsure.promote(10, &mut sure);
-        assert_eq!(sure.received().as_slice(), [one(0)]);
-        unsure.promote(10 * 1000, &mut sure);
-        assert_eq!(sure.received().bytes(), 1000);
-        unsure.clear();
-        unsure.promote(u64::MAX, &mut sure);
-        assert_eq!(sure.received().bytes(), 1000);
+        unsynced.promote(10, &mut durable);
+        assert_eq!(durable.received().as_slice(), [one(0)]);
+        unsynced.promote(10 * 1000, &mut durable);
+        assert_eq!(durable.received().bytes(), 1000);
+        unsynced.clear();
+        unsynced.promote(u64::MAX, &mut durable);
+        assert_eq!(durable.received().bytes(), 1000);
     }
 }
