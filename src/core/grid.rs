@@ -147,7 +147,7 @@ impl Cell {
         PartNumber(2 * self.0 + 1)
     }
 
-    /// The part number for a copy of its acknowledged bytes.
+    /// The part number for a copy of its acknowledged bytes. One request of a generation sends it, ever.
     pub fn composed(self) -> PartNumber {
         PartNumber(2 * self.0 + 2)
     }

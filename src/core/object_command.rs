@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::extent::{Extent, ExtentSet};
-use super::grid::Cell;
+use super::grid::{Cell, PartNumber};
 use super::limits::Limits;
 use super::piece_event::{ClaimId, Etag, Missing, ObjectName, Orphan, Piece};
 use super::pieces::ObjectRange;
@@ -40,6 +40,15 @@ pub enum ObjectCommand {
         /// What it is going to send.
         extents: ExtentSet,
     },
+    /// Let a request send a copy of a cell's acknowledged bytes, under a number that was never given to any.
+    ClaimCopy {
+        /// Names the request.
+        claim: ClaimId,
+        /// The generation.
+        generation: u32,
+        /// The cell.
+        cell: Cell,
+    },
     /// Count these bytes, which the store has.
     Count {
         /// The request.
@@ -51,14 +60,14 @@ pub enum ObjectCommand {
     },
     /// A copy of a cell's acknowledged bytes is a part of the generation.
     Compose {
+        /// The request that sent it.
+        claim: ClaimId,
         /// The generation.
         generation: u32,
-        /// The cell.
-        cell: Cell,
+        /// Its number.
+        number: PartNumber,
         /// What the store calls its content.
         etag: Etag,
-        /// The content that it replaces, because the store has another.
-        instead_of: Option<Etag>,
         /// What it is a copy of. It is void unless the bytes are still there: meanwhile they may have been lost, or the log
         /// set back, and others have been acknowledged in their place.
         from: Vec<ObjectRange>,

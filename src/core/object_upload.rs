@@ -7,7 +7,7 @@
 use super::command::{Command, Offer};
 use super::event::{Durability, Event, Notice, Ticket};
 use super::extent::{Extent, ExtentSet};
-use super::grid::{Cell, Grid};
+use super::grid::{Cell, Grid, PartNumber};
 use super::object_command::{ObjectCommand, ObjectLimits, StoredPiece};
 use super::piece_event::{
     ClaimId, Etag, Missing, ObjectEvent, ObjectName, Orphan, Piece, PieceEvent, Purpose,
@@ -122,8 +122,11 @@ impl ObjectUpload {
                 });
             }
             ObjectCommand::Claim { claim, extents } => self.claim(*claim, extents),
-            ObjectCommand::Compose { generation, cell, etag, instead_of, from } => {
-                self.compose(*generation, *cell, etag, instead_of.as_ref(), from)
+            ObjectCommand::ClaimCopy { claim, generation, cell } => {
+                self.claim_copy(*claim, *generation, *cell)
+            }
+            ObjectCommand::Compose { claim, generation, number, etag, from } => {
+                self.compose(*claim, (*generation, *number), etag, from)
             }
             ObjectCommand::Seal { generation, orphans } => self.seal(*generation, orphans),
             ObjectCommand::Sealed { generation, bytes } => self
@@ -229,7 +232,8 @@ impl ObjectUpload {
             |extent: Extent| self.upload.received().missing_in(extent) == ExtentSet::of(extent);
         let pieces = extents.as_slice().iter().flat_map(|extent| grid.cut(*extent));
         let filled = pieces.filter(|extent| missing(*extent)).filter_map(|it| grid.direct_cell(it));
-        let slots: Vec<Cell> = filled.filter(|cell| current.is_free(*cell)).collect();
+        let numbers = filled.map(Cell::direct);
+        let slots: Vec<_> = numbers.filter(|number| current.is_free(*number)).collect();
         let generation = current.number;
         (!slots.is_empty()).then_some(PieceEvent::Claimed { claim, generation, slots })
     }
@@ -287,9 +291,9 @@ impl ObjectUpload {
         let missing = self.upload.received().missing_in(stored.extent);
         match &stored.piece {
             Piece::Part { generation, cell, .. } => {
-                let joins = self
-                    .current(*generation)
-                    .is_some_and(|current| current.is_open() && current.is_slot_of(*cell, claim));
+                let joins = self.current(*generation).is_some_and(|current| {
+                    current.is_open() && current.is_slot_of(cell.direct(), claim)
+                });
                 let whole = missing == ExtentSet::of(stored.extent);
                 let piece = stored.piece.clone();
                 let event = PieceEvent::Stored { at: now, extent: stored.extent, piece };
@@ -310,28 +314,30 @@ impl ObjectUpload {
         }
     }
 
+    /// A number for a copy of a cell that has no part, whose bytes can all be read.
+    fn claim_copy(&self, claim: ClaimId, generation: u32, cell: Cell) -> Option<PieceEvent> {
+        let current = self.current(generation).filter(|current| current.part(cell).is_none())?;
+        let grid = self.pieces.grid()?;
+        let extent = grid.extent(cell, self.upload.length())?;
+        self.pieces.readable(extent)?;
+        let number = current.free_for_copy(cell, grid.direct_cell(extent).is_some())?;
+        Some(PieceEvent::Claimed { claim, generation, slots: vec![number] })
+    }
+
     fn compose(
         &self,
-        generation: u32,
-        cell: Cell,
+        claim: ClaimId,
+        (generation, number): (u32, PartNumber),
         etag: &Etag,
-        instead_of: Option<&Etag>,
         from: &[ObjectRange],
     ) -> Option<PieceEvent> {
-        let current = self.current(generation)?;
+        let (current, cell) = (self.current(generation)?, number.cell());
         let extent = self.pieces.grid()?.extent(cell, self.upload.length())?;
-        let held = match current.part(cell) {
-            // A direct part holds it already.
-            Some(part) if part.number.is_direct() => return None,
-            Some(part) => Some(&part.etag),
-            None => None,
-        };
-        // Once it is being sealed, a part may only be put in the place of its own other content.
-        let fits =
-            held == instead_of && held != Some(etag) && (current.is_open() || held.is_some());
+        let joins =
+            current.is_open() && current.part(cell).is_none() && current.is_slot_of(number, claim);
         let is_copy = self.pieces.readable(extent).is_some_and(|ranges| ranges == from);
-        let composed = PieceEvent::Composed { generation, cell, etag: etag.clone() };
-        (fits && is_copy).then_some(composed)
+        let composed = PieceEvent::Composed { generation, number, etag: etag.clone() };
+        (joins && is_copy).then_some(composed)
     }
 
     fn seal(&self, generation: u32, orphans: &[Orphan]) -> Option<PieceEvent> {

@@ -34,14 +34,15 @@ pub enum PieceEvent {
         /// The store's name for it.
         multipart: String,
     },
-    /// One request may send the direct parts of these cells, each of them once.
+    /// One request may send the parts of these numbers, each of them once. Nobody else ever sends one of them: a store may
+    /// lose a part that it has acknowledged when another request for its number breaks off (Ceph 16).
     Claimed {
         /// Names the request.
         claim: ClaimId,
         /// The generation of the parts.
         generation: u32,
-        /// The cells, in order.
-        slots: Vec<Cell>,
+        /// The numbers, in order.
+        slots: Vec<PartNumber>,
     },
     /// Bytes are stored and acknowledged: the store has answered that it has the piece.
     Stored {
@@ -56,8 +57,8 @@ pub enum PieceEvent {
     Composed {
         /// The generation of the part.
         generation: u32,
-        /// The cell.
-        cell: Cell,
+        /// Its number, one of the two of the cell.
+        number: PartNumber,
         /// What the store calls the part's content.
         etag: Etag,
     },
@@ -138,7 +139,7 @@ pub enum Missing {
         /// Its number.
         generation: u32,
     },
-    /// A part: it has other content now. A composed one only where what it was a copy of is gone too.
+    /// A part: it has other content now, or is not there.
     Part {
         /// The generation.
         generation: u32,
@@ -151,7 +152,7 @@ pub enum Missing {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Etag(pub String);
 
-/// Names the request that may send some direct parts: random, drawn for it.
+/// Names the request that may send some parts: random, drawn for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClaimId(pub u64);
 

@@ -34,7 +34,7 @@ pub struct Generation {
     pub multipart: String,
     /// When it was recorded.
     pub opened: Stamp,
-    slots: BTreeMap<Cell, ClaimId>,
+    slots: BTreeMap<PartNumber, ClaimId>,
     parts: BTreeMap<Cell, RecordedPart>,
     layouts: Vec<Layout>,
 }
@@ -184,16 +184,16 @@ impl Pieces {
             }
             PieceEvent::Claimed { claim, generation, slots } => {
                 if let Some(current) = self.generation(*generation) {
-                    current.slots.extend(slots.iter().map(|cell| (*cell, *claim)));
+                    current.slots.extend(slots.iter().map(|number| (*number, *claim)));
                 }
             }
             PieceEvent::Stored { extent, piece, .. } => self.stored(*extent, piece),
-            PieceEvent::Composed { generation, cell, etag } => {
-                let extent = self.grid.and_then(|grid| grid.extent(*cell, length));
+            PieceEvent::Composed { generation, number, etag } => {
+                let (number, cell) = (*number, number.cell());
+                let extent = self.grid.and_then(|grid| grid.extent(cell, length));
                 if let (Some(extent), Some(current)) = (extent, self.generation(*generation)) {
-                    let number = cell.composed();
                     let part = RecordedPart { number, extent, etag: etag.clone() };
-                    current.parts.insert(*cell, part);
+                    current.parts.insert(cell, part);
                 }
             }
             PieceEvent::Sealing { generation, orphans } => {
@@ -274,14 +274,21 @@ impl Generation {
         self.layouts.is_empty()
     }
 
-    /// Whether the direct part of `cell` was never given to any request.
-    pub fn is_free(&self, cell: Cell) -> bool {
-        self.is_open() && !self.slots.contains_key(&cell)
+    /// Whether the part of this number was never given to any request.
+    pub fn is_free(&self, number: PartNumber) -> bool {
+        self.is_open() && !self.slots.contains_key(&number)
     }
 
-    /// Whether `claim` may send the direct part of `cell`.
-    pub fn is_slot_of(&self, cell: Cell, claim: ClaimId) -> bool {
-        self.slots.get(&cell) == Some(&claim)
+    /// Whether `claim` may send the part of this number.
+    pub fn is_slot_of(&self, number: PartNumber, claim: ClaimId) -> bool {
+        self.slots.get(&number) == Some(&claim)
+    }
+
+    /// The number that a copy of `cell` may still be sent under. A cell of full size has two; a shorter one only the last:
+    /// a short part before it would lie there for ever ([`Grid::direct_cell`]).
+    pub fn free_for_copy(&self, cell: Cell, is_full: bool) -> Option<PartNumber> {
+        let direct = Some(cell.direct()).filter(|_| is_full);
+        [Some(cell.composed()), direct].into_iter().flatten().find(|number| self.is_free(*number))
     }
 
     /// The part that holds `cell`.

@@ -11,8 +11,6 @@
 //!   one of its pieces, are no way there: a byte that counts in the one and not in the other would be dropped when it is
 //!   sent again with another value. So that engine's changes have to be appended as [`ObjectEvent`]s, pieces included;
 //! - what is due, in the database's rows, so that other servers find it ([`EventLog`] has holds, and no list of due work);
-//! - a slot for composed parts: Ceph 16 loses a part that it has acknowledged where another request for the same number
-//!   breaks off (`tests/cluster/README.md`), so that no number may be sent twice, with the same bytes either;
 //! - time in which no server runs: [`SharedClock`] counts it.
 
 mod calls;

@@ -222,6 +222,13 @@ impl Objects for SimBacking {
                     answer => answer,
                 }
             }
+            (
+                Some(Mutation::CopySentAgain),
+                ObjectRequest::Part(..) | ObjectRequest::CopyPart(..),
+            ) if !direct => match self.plain_ask(request.clone()).await {
+                Err(ObjectError::Unsure) => self.plain_ask(request).await,
+                answer => answer,
+            },
             (Some(Mutation::CompleteFromListing), ObjectRequest::Complete(multipart, _)) => {
                 let listed = ObjectRequest::ListParts(multipart.clone());
                 match self.plain_ask(listed).await {

@@ -44,7 +44,7 @@ pub(crate) struct Known {
     pub(crate) calling: Vec<(u64, u64)>,
     pub(crate) gave_up: bool,
     pub(crate) forgotten: bool,
-    direct_parts: BTreeSet<(Multipart, PartNumber)>,
+    parts: BTreeSet<(Multipart, PartNumber)>,
 }
 
 /// One PUT.
@@ -83,7 +83,7 @@ impl Known {
             calling: Vec::new(),
             gave_up: false,
             forgotten: false,
-            direct_parts: BTreeSet::new(),
+            parts: BTreeSet::new(),
         }
     }
 
@@ -190,16 +190,23 @@ impl Model {
             {
                 Err(format!("the name {:?} is used twice", multipart.key.name))
             }
-            ObjectRequest::Part(multipart, number, _) if number.is_direct() => {
-                let known = self.known(multipart.key.id);
-                let is_first = known.direct_parts.insert((multipart.clone(), *number));
-                if is_first || known.was_set_back {
-                    Ok(())
-                } else {
-                    Err(format!("part {} is sent twice", number.get()))
-                }
-            }
             _ => Ok(()),
+        }
+    }
+
+    /// What has had its effect in the bucket.
+    pub(crate) fn part_stored(&mut self, request: &ObjectRequest) -> Judgement {
+        let (ObjectRequest::Part(multipart, number, _)
+        | ObjectRequest::CopyPart(multipart, number, _)) = request
+        else {
+            return Ok(());
+        };
+        let known = self.known(multipart.key.id);
+        let is_first = known.parts.insert((multipart.clone(), *number));
+        if is_first || known.was_set_back {
+            Ok(())
+        } else {
+            Err(format!("part {} is sent twice", number.get()))
         }
     }
 
@@ -341,7 +348,7 @@ impl Known {
             }
             PieceEvent::Claimed { slots, .. } => {
                 let current = self.truth.pieces().current();
-                let free = current.is_some_and(|it| slots.iter().all(|cell| it.is_free(*cell)));
+                let free = current.is_some_and(|it| slots.iter().all(|number| it.is_free(*number)));
                 if free { Ok(()) } else { Err("leave for a part is given twice".into()) }
             }
             PieceEvent::Opened { .. } if self.truth.pieces().current().is_some() => {

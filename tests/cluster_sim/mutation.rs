@@ -21,6 +21,8 @@ pub(crate) enum Mutation {
     StoredWithoutAnswer,
     /// A direct part without an answer is sent again under its number.
     PartSentAgain,
+    /// A copy of a cell without an answer is sent again under its number.
+    CopySentAgain,
     /// Leave to send direct parts is not recorded.
     ClaimNotRecorded,
     /// The list of parts is what the store lists, not what the log says.
@@ -53,7 +55,7 @@ pub(crate) enum Mutation {
     ReleaseNotRecorded,
 }
 
-pub(crate) const ALL: [Mutation; 24] = [
+pub(crate) const ALL: [Mutation; 25] = [
     Mutation::AckBeforeAppend,
     Mutation::UnsureAppendIsNo,
     Mutation::UnsureAppendIsYes,
@@ -63,6 +65,7 @@ pub(crate) const ALL: [Mutation; 24] = [
     Mutation::DeleteWhenBehind,
     Mutation::StoredWithoutAnswer,
     Mutation::PartSentAgain,
+    Mutation::CopySentAgain,
     Mutation::ClaimNotRecorded,
     Mutation::CompleteFromListing,
     Mutation::OrphansIgnored,

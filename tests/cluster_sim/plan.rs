@@ -5,7 +5,7 @@ use incoming::core::event::Removal;
 use incoming::core::limits::Limits;
 use incoming::core::object_command::ObjectLimits;
 use incoming::engine::objects::ObjectTuning;
-use incoming::storage::memory::bucket::{BucketRules, Etags, PartSizes, Unknown};
+use incoming::storage::memory::bucket::{BrokenPart, BucketRules, Etags, PartSizes, Unknown};
 use incoming::storage::objects::OrphanRule;
 use std::time::Duration;
 
@@ -64,6 +64,9 @@ impl Plan {
                 removal: dice.of(&[Removal::Keep, Removal::RemoveWhenFinished]),
             })
             .collect();
+        let set_back = dice.once_in(8);
+        // A log that was set back no longer says which numbers were used.
+        let broken = if set_back { BrokenPart::Nothing } else { BrokenPart::Destroys };
         Self {
             servers: dice.of(&[2, 2, 3]),
             uploads,
@@ -74,12 +77,13 @@ impl Plan {
                 min_part_bytes: MIN_PART,
                 sizes: dice.of(&[PartSizes::Any, PartSizes::Equal]),
                 unknown: dice.of(&[Unknown::Gone, Unknown::Unclear]),
+                broken,
             },
             fault_in: dice.of(&[0, 4, 8, 20]),
             machine_in: dice.of(&[0, 12, 40]),
             holds_are_void: dice.once_in(4),
             flaky: dice.once_in(6),
-            set_back: dice.once_in(8),
+            set_back,
             losses: dice.once_in(8),
             deaf_backend: dice.once_in(6),
             lifetime: Duration::from_secs(dice.of(&[20, 100_000])),

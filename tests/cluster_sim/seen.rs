@@ -11,6 +11,7 @@ pub(crate) enum Seen {
     Fragment,
     PublishedAtOnce,
     Composed,
+    /// Under the other number, because the first was used in vain.
     ComposedAgain,
     Sealed,
     SealedWithOrphans,
@@ -53,10 +54,8 @@ pub(crate) fn seen(truth: &ObjectUpload, event: &ObjectEvent) -> Option<Seen> {
     Some(match event {
         PieceEvent::Stored { piece: Piece::Part { .. }, .. } => Seen::DirectPart,
         PieceEvent::Stored { piece: Piece::Fragment { .. }, .. } => Seen::Fragment,
-        PieceEvent::Composed { cell, .. } => match current.and_then(|it| it.part(*cell)) {
-            Some(_) => Seen::ComposedAgain,
-            None => Seen::Composed,
-        },
+        PieceEvent::Composed { number, .. } if number.is_direct() => Seen::ComposedAgain,
+        PieceEvent::Composed { .. } => Seen::Composed,
         PieceEvent::Sealing { .. } if current.is_some_and(|it| !it.is_open()) => Seen::ListedAgain,
         PieceEvent::Sealing { orphans, .. } if !orphans.is_empty() => Seen::SealedWithOrphans,
         PieceEvent::Sealed { .. } => Seen::Sealed,

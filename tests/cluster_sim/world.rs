@@ -207,7 +207,13 @@ impl World {
                 self.leave_ghost(wire);
                 unsure
             }
-            Fate::Lost => unsure(&wire),
+            Fate::Lost => {
+                if let Wire::Store(request) = &wire {
+                    self.bucket.break_off(request);
+                    self.after(request);
+                }
+                unsure(&wire)
+            }
             Fate::Busy => Answer::Store(Err(ObjectError::Busy)),
             Fate::SaidMissing => Answer::Store(Err(ObjectError::Gone)),
         }
@@ -261,6 +267,10 @@ impl World {
         let judged = self.model.before(request, &self.bucket);
         self.check(judged);
         let answer = self.bucket.act(request);
+        if answer.is_ok() {
+            let judged = self.model.part_stored(request);
+            self.check(judged);
+        }
         self.note(|| format!("{request:?} -> {answer:?}"));
         self.after(request);
         answer

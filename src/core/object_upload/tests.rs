@@ -93,9 +93,15 @@ fn sources(number: u32) -> Vec<ObjectRange> {
 }
 
 fn compose(generation: u32, number: u32) -> ObjectCommand {
-    let (cell, etag, from) = (cell(number), etag("composed"), sources(number));
-    ObjectCommand::Compose { generation, cell, etag, instead_of: None, from }
+    let (number, etag, from) = (cell(number).composed(), etag("composed"), sources(number));
+    ObjectCommand::Compose { claim: COPY, generation, number, etag, from }
 }
+
+fn claim_copy(number: u32) -> ObjectCommand {
+    ObjectCommand::ClaimCopy { claim: COPY, generation: 0, cell: cell(number) }
+}
+
+const COPY: ClaimId = ClaimId(77);
 
 fn orphan(number: u32) -> Orphan {
     Orphan { number: PartNumber::new(number).unwrap(), bytes: 10, etag: etag("orphan") }
@@ -121,7 +127,8 @@ fn one_generation_is_open_and_each_slot_is_given_once() {
     assert_eq!(go(&mut upload, &open(0)), 0);
     assert_eq!(go(&mut upload, &open(1)), 0);
     let granted = upload.decide(&claim(5, 25, CLAIM), at(1), &LIMITS).unwrap();
-    let claimed = PieceEvent::Claimed { claim: CLAIM, generation: 0, slots: vec![cell(1)] };
+    let claimed =
+        PieceEvent::Claimed { claim: CLAIM, generation: 0, slots: vec![cell(1).direct()] };
     assert_eq!(granted, [ObjectEvent::Piece(claimed)], "only of cells that are filled");
     go(&mut upload, &claim(5, 25, CLAIM));
     assert_eq!(go(&mut upload, &claim(0, 20, ClaimId(2))), 1, "that of cell 0 is left");
@@ -184,8 +191,11 @@ fn a_generation_becomes_the_file() {
     let mut upload = complete();
     assert_eq!(upload.pieces().without_part(25), [cell(1), cell(2)]);
     assert_eq!(go(&mut upload, &compose(0, 0)), 0, "a direct part holds it");
+    assert_eq!(go(&mut upload, &claim_copy(0)), 0, "a direct part holds it");
+    assert_eq!(go(&mut upload, &compose(0, 1)), 0, "no request was given its number");
+    assert_eq!(go(&mut upload, &claim_copy(1)) + go(&mut upload, &claim_copy(2)), 2);
     assert_eq!(go(&mut upload, &compose(0, 1)) + go(&mut upload, &compose(0, 2)), 2);
-    assert_eq!(go(&mut upload, &compose(0, 1)), 0);
+    assert_eq!(go(&mut upload, &compose(0, 1)) + go(&mut upload, &claim_copy(1)), 0);
     let place =
         ObjectCommand::Place { object: name(100, Purpose::File), bytes: 25, from: Vec::new() };
     assert_eq!(go(&mut upload, &place), 0, "not before the list is recorded");
@@ -198,6 +208,7 @@ fn a_generation_becomes_the_file() {
 #[test]
 fn a_generation_with_orphans_is_read_from() {
     let mut upload = complete();
+    go(&mut upload, &claim_copy(1));
     go(&mut upload, &compose(0, 1));
     let seal = |orphans| ObjectCommand::Seal { generation: 0, orphans };
     // Number 4 is recorded since it was listed.
@@ -238,33 +249,43 @@ fn what_is_lost_is_missing_again_where_nothing_else_holds_it() {
     };
     let object = |number| Missing::Object(name(number, Purpose::Fragment));
     check(&[], object(1), &[(0, 10), (14, 25)]);
-    check(&[compose(0, 1)], object(1), &[(0, 25)]);
+    check(&[claim_copy(1), compose(0, 1)], object(1), &[(0, 25)]);
     check(&[], object(9), &[(0, 25)]);
     check(&[], Missing::Part { generation: 0, cell: cell(0) }, &[(10, 25)]);
     check(&[], Missing::Part { generation: 0, cell: cell(1) }, &[(0, 25)]);
-    check(&[compose(0, 1)], Missing::Multipart { generation: 0 }, &[(10, 25)]);
+    check(&[claim_copy(1), compose(0, 1)], Missing::Multipart { generation: 0 }, &[(10, 25)]);
     check(&[], Missing::Multipart { generation: 1 }, &[(0, 25)]);
-    let both = [compose(0, 1), ObjectCommand::Lose(object(1))];
+    let both = [claim_copy(1), compose(0, 1), ObjectCommand::Lose(object(1))];
     check(&both, Missing::Multipart { generation: 0 }, &[(14, 25)]);
 }
 
+/// A second request for a number may destroy what the store has acknowledged to the first.
 #[test]
-fn a_composed_part_is_replaced_only_by_name() {
+fn each_number_for_a_copy_is_given_once() {
     let mut upload = complete();
-    go(&mut upload, &compose(0, 1));
-    let other = |instead_of: Option<&str>| ObjectCommand::Compose {
+    let given = |upload: &mut ObjectUpload, number: u32| {
+        let events = upload.decide(&claim_copy(number), at(1), &LIMITS).unwrap();
+        go(upload, &claim_copy(number));
+        events.iter().find_map(|event| match event {
+            ObjectEvent::Piece(PieceEvent::Claimed { slots, .. }) => Some(slots[0].get()),
+            _ => None,
+        })
+    };
+    let all: Vec<_> = (0..3).map(|_| given(&mut upload, 1)).collect();
+    assert_eq!(all, [Some(4), Some(3), None], "and then the other one of the cell");
+    // A short part that nobody names would lie before the last one for ever.
+    assert_eq!([given(&mut upload, 2), given(&mut upload, 2)], [Some(6), None]);
+    let of_another = ObjectCommand::Compose {
+        claim: CLAIM,
         generation: 0,
-        cell: cell(1),
-        etag: etag("other"),
-        instead_of: instead_of.map(etag),
+        number: cell(1).composed(),
+        etag: etag("composed"),
         from: sources(1),
     };
-    assert_eq!(go(&mut upload, &other(None)), 0);
+    assert_eq!(go(&mut upload, &of_another), 0);
+    assert_eq!(go(&mut upload, &compose(0, 1)), 1);
     go(&mut upload, &ObjectCommand::Seal { generation: 0, orphans: Vec::new() });
     assert_eq!(go(&mut upload, &compose(0, 2)), 0, "no part joins it");
-    assert_eq!(go(&mut upload, &other(Some("third"))), 0);
-    assert_eq!(go(&mut upload, &other(Some("composed"))), 1);
-    assert_eq!(go(&mut upload, &ObjectCommand::Seal { generation: 0, orphans: Vec::new() }), 1);
 }
 
 /// A copy that a server made of other bytes than those that count now: they were lost, or the log was set back, and other
@@ -272,6 +293,7 @@ fn a_composed_part_is_replaced_only_by_name() {
 #[test]
 fn a_copy_counts_only_while_its_sources_do() {
     let mut upload = complete();
+    go(&mut upload, &claim_copy(1));
     go(&mut upload, &ObjectCommand::Lose(Missing::Object(name(2, Purpose::Fragment))));
     go(&mut upload, &count(vec![fragment(4, 14, 20)]));
     assert!(upload.awaits_publish());

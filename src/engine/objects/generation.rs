@@ -1,8 +1,8 @@
-//! Generations: multipart uploads that parts join. Beginning one, and leave to send its direct parts.
+//! Generations: multipart uploads that parts join. Beginning one, and leave to send its parts.
 
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::ExtentSet;
-use crate::core::grid::{Cell, Grid};
+use crate::core::grid::{Cell, Grid, PartNumber};
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{ClaimId, ObjectEvent, PieceEvent, Purpose};
@@ -11,19 +11,32 @@ use crate::storage::objects::{Key, Multipart, ObjectAnswer, ObjectError, ObjectR
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Leave to send some direct parts, each once.
+/// Leave to send some parts, each once.
 #[derive(Default)]
 pub(super) struct Slots {
     of: Option<(Multipart, u32)>,
-    cells: Mutex<BTreeSet<Cell>>,
+    numbers: Mutex<BTreeSet<PartNumber>>,
+}
+
+/// Leave to send one part.
+pub(super) struct PartSlot {
+    pub(super) number: PartNumber,
+    pub(super) multipart: Multipart,
+    pub(super) generation: u32,
 }
 
 impl Slots {
-    /// Uses the leave for `cell` up, if there is one.
-    pub(super) fn take(&self, cell: Cell) -> Option<(Cell, Multipart, u32)> {
+    /// Uses the leave for the direct part of `cell` up, if there is one.
+    pub(super) fn take(&self, cell: Cell) -> Option<PartSlot> {
+        self.take_if(|number| number == cell.direct())
+    }
+
+    fn take_if(&self, fits: impl Fn(PartNumber) -> bool) -> Option<PartSlot> {
         let (multipart, generation) = self.of.as_ref()?;
-        let mut cells = self.cells.lock().expect("no holder of this lock panics");
-        cells.remove(&cell).then(|| (cell, multipart.clone(), *generation))
+        let mut numbers = self.numbers.lock().expect("no holder of this lock panics");
+        let number = numbers.iter().copied().find(|number| fits(*number))?;
+        numbers.remove(&number);
+        Some(PartSlot { number, multipart: multipart.clone(), generation: *generation })
     }
 }
 
@@ -46,7 +59,26 @@ impl<B: Backing> ObjectEngine<B> {
         if view.upload.pieces().current().is_none() {
             self.open_generation(id, view, length).await?;
         }
-        let claim = ObjectCommand::Claim { claim, extents: missing.clone() };
+        self.granted(id, ObjectCommand::Claim { claim, extents: missing.clone() }).await
+    }
+
+    /// Leave to send a copy of `cell`, under `claim`; `None` where both of its numbers were given to requests before, or the
+    /// cell needs none.
+    pub(super) async fn slot_for_copy(
+        &self,
+        id: TicketId,
+        claim: ClaimId,
+        (generation, cell): (u32, Cell),
+    ) -> Result<Option<PartSlot>, ObjectChangeError> {
+        let slots = self.granted(id, ObjectCommand::ClaimCopy { claim, generation, cell }).await?;
+        Ok(slots.take_if(|_| true))
+    }
+
+    async fn granted(
+        &self,
+        id: TicketId,
+        claim: ObjectCommand,
+    ) -> Result<Slots, ObjectChangeError> {
         let changed = self.change(id, claim).await?;
         let mut granted = Slots::default();
         for event in changed.events.iter() {
@@ -56,7 +88,7 @@ impl<B: Backing> ObjectEngine<B> {
             let current = changed.view.upload.pieces().current();
             if let Some(current) = current.filter(|current| current.number == *generation) {
                 granted.of = Some((multipart(id, current), *generation));
-                granted.cells = Mutex::new(slots.iter().copied().collect());
+                granted.numbers = Mutex::new(slots.iter().copied().collect());
             }
         }
         Ok(granted)

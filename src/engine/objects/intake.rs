@@ -1,6 +1,6 @@
 //! From the bytes of a chunk to their acknowledgement: pieces are stored, then one append makes them count.
 
-use super::generation::Slots;
+use super::generation::{PartSlot, Slots};
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::command::{At, BodyScope, Offer};
 use crate::core::extent::Extent;
@@ -85,8 +85,9 @@ impl<B: Backing> ObjectEngine<B> {
         let place = |offset: u64| usize::try_from(offset - chunk.offset).unwrap_or(usize::MAX);
         let bytes = chunk.body.slice(place(extent.start())..place(extent.end()));
         let slot = grid.direct_cell(extent).and_then(|cell| slots.take(cell));
-        if let Some((cell, multipart, generation)) = slot {
-            let request = ObjectRequest::Part(multipart, cell.direct(), bytes.clone());
+        if let Some(PartSlot { number, multipart, generation }) = slot {
+            let (cell, request) =
+                (number.cell(), ObjectRequest::Part(multipart, number, bytes.clone()));
             match self.ask_once_done(request).await {
                 Ok(ObjectAnswer::Part(etag)) => return Ok(Piece::Part { generation, cell, etag }),
                 // It may lie there now, or later: nobody uses the number again.

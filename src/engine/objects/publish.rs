@@ -3,13 +3,13 @@
 //!
 //! Several servers may do this for one upload at once; the hold only makes that rare.
 
-use super::generation::multipart;
+use super::generation::PartSlot;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::Extent;
 use crate::core::grid::Cell;
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
-use crate::core::piece_event::{Etag, Missing, Purpose};
+use crate::core::piece_event::{ClaimId, Missing, Purpose};
 use crate::core::pieces::{Generation, ObjectRange};
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
 use bytes::{Bytes, BytesMut};
@@ -23,6 +23,16 @@ pub(super) enum Next {
     Rest,
 }
 
+/// What became of a copy of a cell.
+enum Composed {
+    /// It is a part.
+    Part,
+    /// No request may send it any more.
+    NoNumber,
+    /// The upload is not what it was, or the number was used in vain.
+    LookAgain,
+}
+
 impl<B: Backing> ObjectEngine<B> {
     /// Does what is due for the pieces of an upload, until nothing is, or another server holds it: publishes it if it is
     /// complete, and seals a generation that is too old.
@@ -30,7 +40,7 @@ impl<B: Backing> ObjectEngine<B> {
     /// Cancel: every step holds by itself.
     pub async fn advance(&self, id: TicketId) -> Result<(), ObjectChangeError> {
         for _ in 0..STEPS {
-            if !matches!(self.backing.hold(id, self.server, self.tuning.hold).await, Ok(true)) {
+            if !self.is_held(id).await {
                 break;
             }
             let view = self.view(id).await?;
@@ -71,11 +81,22 @@ impl<B: Backing> ObjectEngine<B> {
             return Ok(Next::Again);
         };
         for cell in upload.pieces().without_part(length) {
-            if self.compose(id, view, current, cell, None).await? == Next::Again {
-                return Ok(Next::Again);
+            // Copies take long; another server may have come to think that this one is gone.
+            if !self.is_held(id).await {
+                return Ok(Next::Rest);
+            }
+            match self.compose(id, view, current, cell).await? {
+                Composed::Part => {}
+                Composed::NoNumber => break,
+                Composed::LookAgain => return Ok(Next::Again),
             }
         }
+        // A cell without a part is copied into the next generation.
         self.begin_sealing(id, view, current).await
+    }
+
+    async fn is_held(&self, id: TicketId) -> bool {
+        matches!(self.backing.hold(id, self.server, self.tuning.hold).await, Ok(true))
     }
 
     /// A file that fits into a cell is one object, with a copy of its pieces; one that came whole was published as it is.
@@ -97,41 +118,54 @@ impl<B: Backing> ObjectEngine<B> {
         Ok(Next::Again)
     }
 
-    /// Stores a copy of a cell's acknowledged bytes as a part. [`Next::Rest`]: it is one.
-    pub(super) async fn compose(
+    /// Stores a copy of a cell's acknowledged bytes as a part, under a number that nobody ever used: a second request for
+    /// one may destroy what the store has acknowledged to the first.
+    async fn compose(
         &self,
         id: TicketId,
         view: &View,
         current: &Generation,
         cell: Cell,
-        instead_of: Option<Etag>,
-    ) -> Result<Next, ObjectChangeError> {
+    ) -> Result<Composed, ObjectChangeError> {
         let upload = &view.upload;
         let extent =
             upload.pieces().grid().and_then(|grid| grid.extent(cell, upload.upload().length()));
-        let Some(ranges) = extent.and_then(|extent| upload.pieces().readable(extent)) else {
-            return Ok(Next::Again);
+        let Some(from) = extent.and_then(|extent| upload.pieces().readable(extent)) else {
+            return Ok(Composed::LookAgain);
         };
-        let (to, number) = (multipart(id, current), cell.composed());
-        // Within the store, where one object holds all of it. If that meets with anything, the bytes say what it is.
-        let mut stored = Err(ObjectError::Unsure);
-        if let [one] = ranges.as_slice() {
-            stored = self.ask_again(ObjectRequest::CopyPart(to.clone(), number, *one)).await;
+        let claim = ClaimId(self.backing.random());
+        let Some(slot) = self.slot_for_copy(id, claim, (current.number, cell)).await? else {
+            let fresh = self.view(id).await?;
+            let same = fresh.upload.pieces().current().filter(|it| it.number == current.number);
+            // Another server has composed it, or is at it.
+            let needs_none = same.is_none_or(|it| it.part(cell).is_some());
+            return Ok(if needs_none { Composed::LookAgain } else { Composed::NoNumber });
+        };
+        let PartSlot { number, multipart, generation } = slot;
+        // Within the store, where one object holds all of it. Where that surely was not done, the bytes say why.
+        let mut stored = Err(ObjectError::Busy);
+        if let [one] = from.as_slice() {
+            let copy = ObjectRequest::CopyPart(multipart.clone(), number, *one);
+            stored = self.ask_once_done(copy).await;
         }
-        if stored.is_err() {
-            let Some(bytes) = self.gather(id, &ranges).await? else { return Ok(Next::Again) };
-            stored = self.ask_again(ObjectRequest::Part(to, number, bytes)).await;
+        if stored.as_ref().is_err_and(|error| *error != ObjectError::Unsure) {
+            let Some(bytes) = self.gather(id, &from).await? else {
+                return Ok(Composed::LookAgain);
+            };
+            stored = self.ask_once_done(ObjectRequest::Part(multipart, number, bytes)).await;
         }
         match stored {
             Ok(ObjectAnswer::Part(etag)) => {
-                let generation = current.number;
-                let from = ranges;
-                let compose = ObjectCommand::Compose { generation, cell, etag, instead_of, from };
+                let compose = ObjectCommand::Compose { claim, generation, number, etag, from };
                 self.change(id, compose).await?;
-                Ok(Next::Rest)
+                Ok(Composed::Part)
             }
-            Err(ObjectError::Gone) => self.multipart_is_gone(id, view, current).await,
-            Ok(_) => Err(ObjectError::Unsure.into()),
+            Err(ObjectError::Gone) => {
+                self.multipart_is_gone(id, view, current).await?;
+                Ok(Composed::LookAgain)
+            }
+            // It may lie there now, or later: the number is burnt.
+            Ok(_) | Err(ObjectError::Unsure) => Ok(Composed::LookAgain),
             Err(error) => Err(error.into()),
         }
     }

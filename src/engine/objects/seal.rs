@@ -120,19 +120,9 @@ impl<B: Backing> ObjectEngine<B> {
             if found.is_some_and(|found| found.etag == part.etag) {
                 continue;
             }
-            let cell = part.number.cell();
-            let can_be_copied = view.upload.pieces().readable(part.extent).is_some();
-            if part.number.is_direct() || !can_be_copied {
-                let missing = Missing::Part { generation: current.number, cell };
-                self.change(id, ObjectCommand::Lose(missing)).await?;
-            } else {
-                // What is listed is not trusted: it is stored once more, from the bytes that count.
-                let instead_of = Some(part.etag.clone());
-                let composed = self.compose(id, view, current, cell, instead_of).await?;
-                if composed == Next::Again {
-                    return Ok(Next::Again);
-                }
-            }
+            // Bytes that can be read elsewhere are copied into the next generation; its number is used.
+            let missing = Missing::Part { generation: current.number, cell: part.number.cell() };
+            self.change(id, ObjectCommand::Lose(missing)).await?;
         }
         let fresh = self.view(id).await?;
         match fresh.upload.pieces().current().filter(|it| it.number == current.number) {

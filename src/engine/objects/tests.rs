@@ -6,7 +6,9 @@ use crate::core::limits::Limits;
 use crate::core::piece_event::ClaimId;
 use crate::core::time::{Timestamp, Uptime};
 use crate::storage::event_log::{Append, Appended, LogError, LogRead};
-use crate::storage::memory::bucket::{BucketRules, Etags, MemoryBucket, PartSizes, Unknown};
+use crate::storage::memory::bucket::{
+    BrokenPart, BucketRules, Etags, MemoryBucket, PartSizes, Unknown,
+};
 use crate::storage::memory::event_log::MemoryEventLog;
 use crate::storage::objects::{ObjectAnswer, ObjectRequest, OrphanRule};
 use bytes::Bytes;
@@ -113,7 +115,14 @@ const CELL: u64 = 10;
 
 async fn engine(orphans: OrphanRule) -> (ObjectEngine<Counted>, TicketId) {
     let (etags, sizes, unknown) = (Etags::OfContent, PartSizes::Any, Unknown::Gone);
-    let rules = BucketRules { orphans, etags, min_part_bytes: 5, sizes, unknown };
+    let rules = BucketRules {
+        orphans,
+        etags,
+        min_part_bytes: 5,
+        sizes,
+        unknown,
+        broken: BrokenPart::Destroys,
+    };
     let backing = Counted {
         log: Mutex::default(),
         bucket: Mutex::new(MemoryBucket::new(rules)),
@@ -176,9 +185,9 @@ async fn an_aligned_chunk_is_one_part() {
         assert_eq!(send(&engine, id, (0, 35), 35).await, [""; 0]);
         engine.advance(id).await.unwrap();
         let whole = match orphans {
-            OrphanRule::Dropped => vec!["copy", "append", "append", "complete", "append"],
+            OrphanRule::Dropped => vec!["append", "copy", "append", "append", "complete", "append"],
             OrphanRule::Refused => {
-                vec!["copy", "append", "list parts", "append", "complete", "append"]
+                vec!["append", "copy", "append", "list parts", "append", "complete", "append"]
             }
         };
         assert_eq!(engine.backing().taken(), whole);

@@ -79,7 +79,7 @@ async fn one_append_stands_at_one_place(log: &impl EventLog, id: TicketId) {
 
 async fn appends_come_back_as_they_were(log: &impl EventLog, id: TicketId) {
     let mut seen = created(log, id, 1).await;
-    let slots = (0..4000).filter_map(crate::core::grid::Cell::new).collect();
+    let slots = (0..4000).filter_map(crate::core::grid::PartNumber::new).collect();
     let large = PieceEvent::Claimed { claim: ClaimId(u64::MAX), generation: 7, slots };
     let sets: [Vec<ObjectEvent>; 3] = [
         vec![ObjectEvent::Piece(PieceEvent::GridSet { cell_bytes: 8 << 20 }), digested(9)],

@@ -308,7 +308,9 @@ impl<B: Objects> Suite<'_, B> {
 
 mod memory {
     use super::*;
-    use crate::storage::memory::bucket::{BucketRules, Etags, MemoryBucket, PartSizes, Unknown};
+    use crate::storage::memory::bucket::{
+        BrokenPart, BucketRules, Etags, MemoryBucket, PartSizes, Unknown,
+    };
     use std::sync::Mutex;
 
     struct Shared(Mutex<MemoryBucket>);
@@ -329,7 +331,14 @@ mod memory {
         for (orphans, unknown) in rules {
             for etags in [Etags::OfContent, Etags::OfRequest] {
                 let (min_part_bytes, sizes) = (MIN_PART_BYTES, PartSizes::Any);
-                let rules = BucketRules { orphans, etags, min_part_bytes, sizes, unknown };
+                let rules = BucketRules {
+                    orphans,
+                    etags,
+                    min_part_bytes,
+                    sizes,
+                    unknown,
+                    broken: BrokenPart::Nothing,
+                };
                 check(&Shared(Mutex::new(MemoryBucket::new(rules))), 1).await;
             }
         }

@@ -107,7 +107,7 @@ fn body(event: &PieceEvent, out: &mut Vec<u8>) {
             out.push(kind::CLAIMED);
             u64(claim.0, out);
             u32(*generation, out);
-            list(slots, out, |slot, out| u32(slot.number(), out));
+            list(slots, out, |slot, out| u32(slot.get(), out));
         }
         PieceEvent::Stored { at, extent, piece } => {
             out.push(kind::STORED);
@@ -116,10 +116,10 @@ fn body(event: &PieceEvent, out: &mut Vec<u8>) {
             u64(extent.end(), out);
             place(piece, out);
         }
-        PieceEvent::Composed { generation, cell, etag } => {
+        PieceEvent::Composed { generation, number, etag } => {
             out.push(kind::COMPOSED);
             u32(*generation, out);
-            u32(cell.number(), out);
+            u32(number.get(), out);
             text(&etag.0, out);
         }
         PieceEvent::Sealing { generation, orphans } => {
@@ -217,7 +217,7 @@ impl Reader<'_> {
             kind::CLAIMED => PieceEvent::Claimed {
                 claim: ClaimId(self.u64()?),
                 generation: self.u32()?,
-                slots: self.list(Self::cell)?,
+                slots: self.list(Self::number)?,
             },
             kind::STORED => PieceEvent::Stored {
                 at: self.stamp()?,
@@ -234,13 +234,13 @@ impl Reader<'_> {
             },
             kind::COMPOSED => PieceEvent::Composed {
                 generation: self.u32()?,
-                cell: self.cell()?,
+                number: self.number()?,
                 etag: Etag(self.text()?),
             },
             kind::SEALING => PieceEvent::Sealing {
                 generation: self.u32()?,
                 orphans: self.list(|reader| {
-                    let number = PartNumber::new(reader.u32()?)?;
+                    let number = reader.number()?;
                     Some(Orphan { number, bytes: reader.u64()?, etag: Etag(reader.text()?) })
                 })?,
             },
@@ -265,6 +265,10 @@ impl Reader<'_> {
 
     fn cell(&mut self) -> Option<Cell> {
         Cell::new(self.u32()?)
+    }
+
+    fn number(&mut self) -> Option<PartNumber> {
+        PartNumber::new(self.u32()?)
     }
 
     fn name(&mut self) -> Option<ObjectName> {
@@ -297,10 +301,10 @@ mod tests {
         let pieces = [
             PieceEvent::GridSet { cell_bytes: 8 },
             PieceEvent::Opened { at, generation: 2, object: file, multipart: "m".into() },
-            PieceEvent::Claimed { claim: ClaimId(4), generation: 2, slots: vec![cell(0), cell(5)] },
+            PieceEvent::Claimed { claim: ClaimId(4), generation: 2, slots: vec![number, number] },
             PieceEvent::Stored { at, extent, piece: part },
             PieceEvent::Stored { at, extent, piece: within },
-            PieceEvent::Composed { generation: 2, cell: cell(1), etag: etag() },
+            PieceEvent::Composed { generation: 2, number, etag: etag() },
             PieceEvent::Sealing { generation: 2, orphans: vec![] },
             PieceEvent::Sealing {
                 generation: 2,
