@@ -35,7 +35,54 @@ export async function bundle() {
     const result = await build({ ...shared, entryPoints: [entry], format });
     files.set(name, result.outputFiles[0].text);
   }
+  for (const [name, text] of await user_interface()) files.set(name, text);
   // The source is checked against these types (`npm run types`), so they are published as they are.
   files.set('incoming.d.mts', readFileSync(join(root, 'src/api.d.ts'), 'utf8'));
+  return files;
+}
+
+/**
+ * The queue and the element. Their names are public or the browser's, so none is shortened; the library in the script of pages is
+ * built first, with its own names shortened.
+ */
+async function user_interface() {
+  // The oldest browsers with form fields and style sheets made by script.
+  const { mangleProps: _, ...plain } = { ...shared, target: ['chrome99', 'firefox101', 'safari16.4'] };
+  const library = await build({ ...shared, entryPoints: ['src/library.js'], format: 'esm', banner: {} });
+  const built = library.outputFiles[0].text;
+  const inside = {
+    name: 'built library',
+    setup(/** @type {import('esbuild').PluginBuild} */ { onResolve, onLoad }) {
+      onResolve({ filter: /\/library\.js$/ }, () => ({ path: 'library', namespace: 'built' }));
+      onLoad({ filter: /.*/, namespace: 'built' }, () => ({ contents: built }));
+    },
+  };
+  const outside = {
+    name: 'library of the package',
+    setup(/** @type {import('esbuild').PluginBuild} */ { onResolve }) {
+      onResolve({ filter: /^\.\.?\/index\.js$/ }, () => ({ path: './incoming.mjs', external: true }));
+    },
+  };
+  const style = {
+    name: 'style without white space',
+    setup(/** @type {import('esbuild').PluginBuild} */ { onLoad }) {
+      onLoad({ filter: /style\.js$/ }, ({ path }) => {
+        const [before, css, after] = readFileSync(path, 'utf8').split(/(?<=const CSS = `)|(?=`;\n\n)/);
+        return { contents: before + css.replace(/\s+/g, ' ').replace(/ ?([{};:,]) /g, '$1').replace(/;\}/g, '}') + after };
+      });
+    },
+  };
+  /** @type {[string, string, 'iife' | 'esm', import('esbuild').Plugin][]} */
+  const outputs = [
+    ['incoming-ui.js', 'src/ui/classic.js', 'iife', inside],
+    ['incoming-ui.mjs', 'src/ui/index.js', 'esm', outside],
+    ['incoming-queue.mjs', 'src/queue-index.js', 'esm', outside],
+  ];
+  /** @type {[string, string][]} */
+  const files = [];
+  for (const [name, entry, format, plugin] of outputs) {
+    const result = await build({ ...plain, entryPoints: [entry], format, plugins: [plugin, style] });
+    files.push([name, result.outputFiles[0].text]);
+  }
   return files;
 }

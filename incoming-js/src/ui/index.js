@@ -1,0 +1,10 @@
+/**
+ * Entry point of `incoming-js/ui`: defines `<incoming-upload>` where there is a page.
+ */
+import incoming from '../index.js';
+import { add_language, element_class } from './element.js';
+
+export { add_language };
+export const IncomingUpload = element_class(incoming);
+
+if (globalThis.customElements && !customElements.get('incoming-upload')) customElements.define('incoming-upload', IncomingUpload);

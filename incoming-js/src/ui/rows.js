@@ -1,0 +1,241 @@
+/**
+ * The list: a row for each file that something happens to, and counted lines for the rest. Ten thousand rows would cost seconds;
+ * real rows, a bounded number of them, keep find-in-page and screen readers working.
+ */
+import { button, make, put, write } from './dom.js';
+import { thumbnail } from './thumbs.js';
+
+/** @typedef {import('../queue-entry.js').Entry} Entry */
+/** @typedef {import('./strings.js').Speaker} Speaker */
+
+/** Rows of files in a state that asks for attention. */
+const MOST_ACTIVE = 200;
+/** Waiting ones that are shown before anyone asks for more. */
+const FIRST_WAITING = 20;
+const MORE = 100;
+/** @type {import('../queue-entry.js').EntryState[]} */
+const ACTIVE = ['uploading', 'stalled', 'ticket', 'paused', 'failed', 'lost', 'handing_over', 'kept', 'cancelled'];
+
+export class Rows {
+  list = make('ul', 'list');
+  /** @type {Map<Entry, Row>} */
+  #rows = new Map();
+  #more = { waiting: new Line(() => this.#show_more()), finished: new Line(null), failed: new Line(null) };
+  #extra = 0;
+  #queue;
+  #repaint;
+  /** @type {IntersectionObserver | null} */
+  #seen = null;
+
+  /** @param {import('../queue.js').UploadQueue} queue @param {() => void} repaint */
+  constructor(queue, repaint) {
+    this.#queue = queue;
+    this.#repaint = repaint;
+    // Firefox and Chromium give lists without markers no role otherwise, and Safari does not.
+    this.list.setAttribute('role', 'list');
+  }
+
+  #show_more() {
+    this.#extra += MORE;
+    this.#repaint();
+  }
+
+  /** @param {Speaker} speaker @param {{ previews: boolean, disabled: boolean }} how */
+  paint(speaker, how) {
+    const { shown, hidden } = this.#choose();
+    const wanted = new Set(shown);
+    // A row with the focus gives it to the next one.
+    const root = /** @type {ShadowRoot} */ (this.list.getRootNode());
+    const focused = [...this.#rows.values()].find(({ node }) => node.contains(root.activeElement));
+    const next = focused && !wanted.has(focused.entry) ? neighbour(focused.node, (node) => [...wanted].some((one) => this.#rows.get(one)?.node === node)) : null;
+    for (const [entry, row] of this.#rows) {
+      if (wanted.has(entry)) continue;
+      row.node.remove();
+      this.#seen?.unobserve(row.node);
+      this.#rows.delete(entry);
+    }
+    /** @type {Element | null} */
+    let at = this.list.firstElementChild;
+    for (const entry of shown) {
+      let row = this.#rows.get(entry);
+      if (!row) {
+        row = new Row(entry);
+        this.#rows.set(entry, row);
+        if (how.previews) this.#observe(row);
+      }
+      row.paint(speaker);
+      if (row.node === at) at = at.nextElementSibling;
+      else this.list.insertBefore(row.node, at);
+    }
+    for (const [key, line] of Object.entries(this.#more)) line.paint(this.list, speaker, key, hidden[/** @type {'waiting'} */ (key)]);
+    put(this.list, 'aria-label', speaker.say('list_name'));
+    this.list.hidden = shown.length === 0 && !this.list.firstElementChild;
+    if (focused && next !== undefined && !wanted.has(focused.entry)) {
+      const target = next ? [...this.#rows.values()].find(({ node }) => node === next) : null;
+      if (target) target.focus();
+      else root.querySelector('button')?.focus();
+    }
+  }
+
+  #choose() {
+    const { states, recent } = this.#queue;
+    /** @type {Entry[]} */
+    const shown = [];
+    let failed = 0;
+    for (const state of ACTIVE) {
+      for (const entry of states[state]) {
+        if (shown.length < MOST_ACTIVE) shown.push(entry);
+        else if (state === 'failed') failed += 1;
+      }
+    }
+    const room = Math.max(0, FIRST_WAITING + this.#extra - (states.ticket.size + states.uploading.size));
+    let waiting = 0;
+    for (const entry of states.waiting) {
+      if (waiting >= room) break;
+      waiting += 1;
+      shown.push(entry);
+    }
+    shown.push(...recent);
+    shown.sort((a, b) => a.number - b.number);
+    return { shown, hidden: { waiting: states.waiting.size - waiting, finished: states.finished.size - recent.length, failed } };
+  }
+
+  /** @param {Row} row */
+  #observe(row) {
+    this.#seen ??= new IntersectionObserver((changes) => {
+      for (const { isIntersecting, target } of changes) {
+        if (!isIntersecting) continue;
+        this.#seen?.unobserve(target);
+        for (const one of this.#rows.values()) if (one.node === target) one.show_picture();
+      }
+    });
+    this.#seen.observe(row.node);
+  }
+
+  focus_failed() {
+    for (const [entry, row] of this.#rows) {
+      if (entry.state !== 'failed') continue;
+      row.node.scrollIntoView({ block: 'nearest' });
+      return row.focus();
+    }
+  }
+}
+
+/** The row after this one that stays, else the one before. @param {Element} node @param {(node: Element) => boolean} stays */
+function neighbour(node, stays) {
+  for (let next = node.nextElementSibling; next; next = next.nextElementSibling) if (stays(next)) return next;
+  for (let next = node.previousElementSibling; next; next = next.previousElementSibling) if (stays(next)) return next;
+  return null;
+}
+
+/** A counted line in place of rows. */
+class Line {
+  node = make('li', 'more');
+  #text = make('span', '');
+  #button;
+
+  /** @param {(() => void) | null} on_more */
+  constructor(on_more) {
+    this.#button = on_more && button('', on_more);
+    this.node.append(this.#text, ...(this.#button ? [this.#button] : []));
+  }
+
+  /** @param {Element} list @param {Speaker} speaker @param {string} key @param {number} n */
+  paint(list, speaker, key, n) {
+    if (n > 0 && this.node.parentNode !== list) list.append(this.node);
+    if (n <= 0) return this.node.remove();
+    write(this.#text, speaker.say(`more_${key}`, { n }));
+    if (this.#button) write(this.#button, speaker.say('show_more', { n: Math.min(MORE, n) }));
+  }
+}
+
+/** One file. */
+class Row {
+  node = make('li', 'item');
+  #thumb = make('span', 'thumb');
+  #name = make('bdi', 'name');
+  #meta = make('span', 'meta');
+  #bar = make('progress', 'progress');
+  #state = make('span', 'state');
+  #main = button('action', () => this.#act());
+  #end = button('action', () => this.#close());
+  #actions = make('span', 'actions', this.#main, this.#end);
+
+  /** @param {Entry} entry */
+  constructor(entry) {
+    this.entry = entry;
+    this.#bar.max = 1;
+    this.#thumb.setAttribute('aria-hidden', 'true');
+    const icon = make('span', 'icon');
+    icon.textContent = (/[^.]{1,4}$/.exec(entry.name)?.[0] ?? '').toUpperCase();
+    this.#thumb.append(icon);
+    this.node.append(this.#thumb, make('span', 'text', this.#name, ' ', this.#meta, this.#bar, this.#state), this.#actions);
+    this.node.addEventListener('keydown', (event) => {
+      if (event.key === 'Delete') this.entry.remove();
+    });
+  }
+
+  focus() {
+    (this.#main.hidden ? this.#end : this.#main).focus();
+  }
+
+  /** What the first button does now. */
+  #verb() {
+    const { state, error, reopen } = this.entry;
+    switch (state) {
+      case 'waiting': case 'ticket': case 'uploading': case 'stalled': return 'pause';
+      case 'paused': return 'resume';
+      case 'lost': return reopen ? 'resume' : null;
+      case 'failed': return error?.final ? null : 'retry';
+      default: return null;
+    }
+  }
+
+  #act() {
+    const verb = this.#verb();
+    if (verb) this.entry[verb]();
+  }
+
+  #close() {
+    if (this.#is_open()) this.entry.cancel();
+    else this.entry.remove();
+  }
+
+  #is_open() {
+    return ['waiting', 'ticket', 'uploading', 'stalled', 'paused'].includes(this.entry.state);
+  }
+
+  /** @param {Speaker} speaker */
+  paint(speaker) {
+    const { name, path, size, state, bytes_acked, error, retry_in_s, eta_s, reopen } = this.entry;
+    const share = size ? bytes_acked / size : state === 'finished' ? 1 : 0;
+    const percent = speaker.percent(share);
+    const class_name = `item ${state}`;
+    if (this.node.className !== class_name) this.node.className = class_name;
+    put(this.node, 'part', class_name);
+    write(this.#name, path || name);
+    write(this.#meta, size === null ? '' : speaker.size(size));
+    this.#bar.value = share;
+    this.#bar.hidden = ['finished', 'kept', 'cancelled', 'failed', 'waiting'].includes(state);
+    put(this.#bar, 'aria-label', speaker.say('progress_name', { name, percent }));
+    const key = state === 'uploading' && eta_s !== null ? 'uploading_eta' : state === 'lost' && reopen ? 'lost_handle' : state;
+    write(this.#state, speaker.say(key, { percent, n: retry_in_s ?? 0, message: error?.message ?? '', eta: eta_s === null ? '' : speaker.time(eta_s) }));
+    const verb = this.#verb();
+    this.#main.hidden = !verb;
+    if (verb) label(this.#main, speaker, verb, name);
+    label(this.#end, speaker, this.#is_open() ? 'cancel' : 'remove', name);
+  }
+
+  show_picture() {
+    const { file } = this.entry;
+    if (file) thumbnail(file, (canvas) => canvas && this.node.isConnected && this.#thumb.replaceChildren(canvas));
+  }
+}
+
+/** @param {HTMLButtonElement} node @param {Speaker} speaker @param {string} verb @param {string} name */
+function label(node, speaker, verb, name) {
+  const action = speaker.say(verb);
+  write(node, action);
+  put(node, 'aria-label', speaker.say('action_name', { action, name }));
+  put(node, 'part', `action ${verb}`);
+}

@@ -1,0 +1,132 @@
+/**
+ * Texts of the element, in English, and how values get into them. `{name}` stands for a value; a text with plurals has one form
+ * for each category of `Intl.PluralRules` and counts `n`.
+ */
+
+/** @typedef {string | { one?: string, two?: string, few?: string, many?: string, zero?: string, other: string }} Text */
+
+/** @type {Record<string, Text>} */
+export const ENGLISH = {
+  choose: { one: 'Choose a file', other: 'Choose files' },
+  folder: 'Choose a folder',
+  camera: 'Take a photo',
+  drop: { one: 'or drop it here', other: 'or drop them here' },
+  hint_size: 'up to {size} each',
+  hint_types: '{types}',
+  hint_count: { one: 'one file', other: 'at most {n} files' },
+  waiting: 'waiting',
+  ticket: 'preparing',
+  uploading: '{percent}',
+  uploading_eta: '{percent}, {eta} left',
+  stalled: 'no connection, next try in {n} s',
+  paused: 'paused at {percent}',
+  handing_over: 'being handed over',
+  finished: 'done',
+  failed: 'failed: {message}',
+  cancelled: 'cancelled',
+  lost: 'interrupted at {percent}: choose the file again to go on',
+  lost_handle: 'interrupted at {percent}',
+  kept: 'there',
+  pause: 'Pause',
+  resume: 'Resume',
+  retry: 'Try again',
+  cancel: 'Cancel',
+  remove: 'Remove',
+  action_name: '{action} {name}',
+  progress_name: '{name}, {percent}',
+  list_name: 'Files',
+  summary: '{done} of {n} done, {acked} of {total}',
+  more_waiting: { one: '{n} more waiting', other: '{n} more waiting' },
+  more_finished: { one: '{n} more done', other: '{n} more done' },
+  more_failed: { one: '{n} more failed', other: '{n} more failed' },
+  show_more: { one: 'Show {n} more', other: 'Show {n} more' },
+  blocked: 'The server is busy; next try in {n} s.',
+  auth: 'You are no longer logged in.',
+  said_added: { one: '{n} file added', other: '{n} files added' },
+  said_progress: '{done} of {n} done',
+  said_percent: '{name}: {percent}',
+  said_finished: { one: 'The file is uploaded', other: 'All {n} files are uploaded' },
+  said_failed: { one: '{name} failed: {message}', other: '{n} files failed' },
+  rejected_type: { one: '{name} is of a type that is not allowed', other: '{n} files are of a type that is not allowed' },
+  rejected_size: { one: '{name} is too large ({max} at most)', other: '{n} files are too large ({max} at most)' },
+  rejected_small: { one: '{name} is too small ({min} at least)', other: '{n} files are too small ({min} at least)' },
+  rejected_count: { one: '{name} is one file too many', other: '{n} files are too many' },
+  rejected_duplicate: { one: '{name} is in the list already', other: '{n} files are in the list already' },
+  'rejected_empty-folder': { one: 'The folder {name} is empty', other: '{n} folders are empty' },
+  rejected_unreadable: { one: '{name} cannot be read', other: '{n} files cannot be read' },
+  held: { one: 'Will be sent when {n} file is there.', other: 'Will be sent when {n} files are there.' },
+  not_now: 'Not now',
+  invalid_missing: 'Choose a file.',
+  invalid_failed: { one: 'A file was not uploaded. Try again or remove it.', other: '{n} files were not uploaded. Try again or remove them.' },
+  invalid_busy: 'Wait until the files are uploaded.',
+};
+
+/** Writes texts, numbers, sizes and times of one language. */
+export class Speaker {
+  #texts;
+  #plurals;
+  #number;
+  #percent;
+  /** @type {Map<string, Intl.NumberFormat>} */
+  #units = new Map();
+  #lang;
+
+  /**
+   * @param {string} lang a BCP 47 tag; one that the browser does not know counts as English
+   * @param {Record<string, Text>} [texts] over the English ones
+   */
+  constructor(lang, texts = {}) {
+    this.#texts = { ...ENGLISH, ...texts };
+    this.#lang = supported(lang);
+    this.#plurals = new Intl.PluralRules(this.#lang);
+    this.#number = new Intl.NumberFormat(this.#lang);
+    this.#percent = new Intl.NumberFormat(this.#lang, { style: 'percent' });
+  }
+
+  /** @param {string} key @param {Record<string, string | number>} [values] numbers are written in the language @returns {string} */
+  say(key, values = {}) {
+    const text = this.#texts[key] ?? key;
+    const form = typeof text === 'string' ? text : (text[this.#plurals.select(Number(values.n ?? 1))] ?? text.other);
+    return form.replace(/\{(\w+)\}/g, (_, name) => {
+      const value = values[name] ?? '';
+      return typeof value === 'number' ? this.#number.format(value) : value;
+    });
+  }
+
+  /** @param {number} share 0 to 1; never 100 % before 1 */
+  percent(share) {
+    return this.#percent.format(share < 1 ? Math.min(0.99, Math.floor(share * 100) / 100) : 1);
+  }
+
+  /** @param {number} bytes */
+  size(bytes) {
+    const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
+    const power = Math.min(units.length - 1, bytes < 1000 ? 0 : Math.floor(Math.log10(bytes) / 3));
+    return this.#unit(units[power], power < 2 ? 0 : 1).format(bytes / 1000 ** power);
+  }
+
+  /** @param {number} seconds */
+  time(seconds) {
+    if (seconds < 60) return this.#unit('second').format(Math.max(1, Math.round(seconds)));
+    return seconds < 5400 ? this.#unit('minute').format(Math.round(seconds / 60)) : this.#unit('hour', 1).format(seconds / 3600);
+  }
+
+  /** @param {string} unit @param {number} [digits] */
+  #unit(unit, digits = 0) {
+    let format = this.#units.get(unit);
+    if (!format) {
+      format = new Intl.NumberFormat(this.#lang, { style: 'unit', unit, unitDisplay: unit === 'byte' ? 'long' : 'short', maximumFractionDigits: digits });
+      this.#units.set(unit, format);
+    }
+    return format;
+  }
+}
+
+/** @param {string} lang */
+function supported(lang) {
+  try {
+    return Intl.NumberFormat.supportedLocalesOf(lang)[0] ?? 'en';
+  } catch {
+    return 'en';
+  }
+}
