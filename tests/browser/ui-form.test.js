@@ -86,6 +86,17 @@ test('required, reset, a disabled fieldset, json, a re-rendered value', async (t
   await finished(second.page, 1);
   await choose(second.page, await file(here.dir, 'second.bin', 11));
   now = await wait(second.page, 'the new file took the place of the old one', ({ entries }) => entries.length === 1 && entries[0].name === 'second.bin' && entries[0].state === 'finished');
+  await second.page.evaluate(() => {
+    const fieldset = document.createElement('fieldset');
+    document.querySelector('form').prepend(fieldset);
+    fieldset.append(document.querySelector('incoming-upload'));
+    fieldset.disabled = true;
+  });
+  await choose(second.page, await file(here.dir, 'third.bin', 12));
+  await until('the button is disabled', () => second.page.evaluate(() => document.querySelector('incoming-upload').shadowRoot.querySelector('button').disabled));
+  now = await look(second.page);
+  assert.deepEqual(now.entries.map(({ name: file_name }) => file_name), ['second.bin']);
+  await second.page.evaluate(() => (document.querySelector('fieldset').disabled = false));
   await second.page.evaluate(() => document.querySelector('form').reset());
   await wait(second.page, 'it is empty', ({ entries, valid }) => entries.length === 0 && !valid);
 });

@@ -25,7 +25,8 @@ export async function forms(t, { bytes_per_second = null, host = 'localhost', ..
   }
   /** What the element's attributes, the form and the head have besides. */
   const page = { attributes: 'multiple', form: '', head: '', html: '', element: '' };
-  const csp = `default-src 'none'; script-src 'self'; connect-src 'self' ${server}; form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'`;
+  // An image is the icon that browsers ask for by themselves.
+  const csp = `default-src 'none'; script-src 'self'; connect-src 'self' ${server}; img-src 'self'; form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'`;
   /** Ticket requests with their headers; forms that were posted. */
   const [tickets, posts] = [[], []];
   /** Answers a ticket request in place of a ticket: `{ status, body, headers }`. */
