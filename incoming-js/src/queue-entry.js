@@ -14,8 +14,11 @@
  * @typedef {'waiting' | 'ticket' | 'uploading' | 'stalled' | 'paused' | 'handing_over' | 'finished' | 'failed' | 'cancelled' | 'lost' | 'kept'} EntryState
  */
 
+/** Not done, but for `handing_over`. @type {EntryState[]} */
+export const OPEN = ['waiting', 'ticket', 'uploading', 'stalled', 'paused'];
+
 /** @type {EntryState[]} */
-export const STATES = ['waiting', 'ticket', 'uploading', 'stalled', 'paused', 'handing_over', 'finished', 'failed', 'cancelled', 'lost', 'kept'];
+export const STATES = [...OPEN, 'handing_over', 'finished', 'failed', 'cancelled', 'lost', 'kept'];
 
 /**
  * What is known of a file before it is an entry. `source` is read when its turn comes, so that a folder of thousands costs

@@ -16,7 +16,6 @@ import { is_transient, read_ticket } from './ticket.js';
  * @property {string} [field] name of the form field, for the ticket
  * @property {import('./files.js').Limits} [limits]
  * @property {import('./api.js').Options} [uploader] options of every uploader
- * @property {Pick<import('./types.js').Clock, 'set_timer' | 'clear_timer'>} [clock]
  */
 
 /** Reads a file of a folder. @param {Entry} entry @returns {Promise<File>} */
@@ -57,18 +56,13 @@ export class TicketGate {
   /** @type {{ retry_in_s: number } | { status: number } | null} */
   blocked = null;
   #waits = 0;
-  /** @type {unknown} */
-  #timer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #on_open;
-  #clock;
 
-  /**
-   * @param {() => void} on_open at the end of a wait
-   * @param {Pick<import('./types.js').Clock, 'set_timer' | 'clear_timer'>} [clock]
-   */
-  constructor(on_open, clock = { set_timer: (fn, ms) => setTimeout(fn, ms), clear_timer: (timer) => clearTimeout(timer) }) {
+  /** @param {() => void} on_open at the end of a wait */
+  constructor(on_open) {
     this.#on_open = on_open;
-    this.#clock = clock;
   }
 
   /** @param {{ status: number, retry_after_ms?: number | null }} error @returns {boolean} the visitor is refused, which was not known yet */
@@ -83,13 +77,14 @@ export class TicketGate {
     const ms = Math.min(MAX_WAIT_MS, Math.max(MIN_WAIT_MS, error.retry_after_ms ?? MIN_WAIT_MS * 2 ** this.#waits));
     this.#waits += 1;
     this.blocked = { retry_in_s: Math.ceil(ms / 1000) };
-    this.#timer = this.#clock.set_timer(this.#on_open, ms);
+    this.#timer = setTimeout(this.#on_open, ms);
+    globalThis.addEventListener?.('online', this.#on_open, { once: true });
     return false;
   }
 
   open() {
-    if (this.#timer !== null) this.#clock.clear_timer(this.#timer);
-    this.#timer = null;
+    clearTimeout(this.#timer);
+    globalThis.removeEventListener?.('online', this.#on_open);
     this.blocked = null;
   }
 

@@ -6,7 +6,7 @@
  * ticket that lies idle expires and counts against the server's limit. Every sum is kept, never computed over the list.
  */
 import { file_refusal, item_key } from './files.js';
-import { Entry } from './queue-entry.js';
+import { Entry, OPEN } from './queue-entry.js';
 import { EntryList } from './queue-list.js';
 import { TicketGate, find_ticket, read_source } from './queue-ticket.js';
 import { is_transient, random_id } from './ticket.js';
@@ -20,9 +20,6 @@ const AHEAD = 2;
 const MOST_HANDING_OVER = 64;
 
 /** @typedef {import('./queue-ticket.js').QueueOptions} QueueOptions */
-
-/** Not done, but for `handing_over`. @type {EntryState[]} */
-const OPEN = ['waiting', 'ticket', 'uploading', 'stalled', 'paused'];
 
 export class UploadQueue extends EventTarget {
   /** May be changed at any time; what runs goes on. @type {QueueOptions} */
@@ -58,10 +55,10 @@ export class UploadQueue extends EventTarget {
     this.options = options;
     this.#started = options.auto !== false;
     this.#list = new EntryList(this, () => {
-      const { entries, files_total, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked } = this;
-      return { entries, files_total, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked };
+      const { entries, files_total, files_done, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked } = this;
+      return { entries, files_total, files_done, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked };
     });
-    this.#gate = new TicketGate(() => this.start(), options.clock);
+    this.#gate = new TicketGate(() => this.start());
   }
 
   /** All in the order of adding. The same array until one comes or goes. */
@@ -76,18 +73,12 @@ export class UploadQueue extends EventTarget {
   get files_total() { return this.#list.size; }
 
   /** Without what was cancelled; files of folders count when they are read. */
-  get bytes_total() {
-    return this.#list.bytes_total;
-  }
+  get bytes_total() { return this.#list.bytes_total; }
 
-  get bytes_acked() {
-    return this.#list.bytes_acked;
-  }
+  get bytes_acked() { return this.#list.bytes_acked; }
 
   /** Why no ticket is asked for: the wait in seconds, or the status that refused the visitor. */
-  get blocked() {
-    return this.#gate.blocked;
-  }
+  get blocked() { return this.#gate.blocked; }
 
   /** How many are not done, failed ones not among them. */
   get pending() {
@@ -107,9 +98,15 @@ export class UploadQueue extends EventTarget {
 
   /** Entries whose id may be used: finished, kept, and with `stored` those that the web app has not taken yet. */
   done() {
-    const { kept, finished, handing_over } = this.states;
-    return [...kept, ...finished, ...(this.options.done_when === 'stored' ? handing_over : [])];
+    return this.#list.in(...this.#done_states());
   }
+
+  get files_done() {
+    return this.#list.count(this.#done_states());
+  }
+
+  /** @returns {EntryState[]} */
+  #done_states() { return ['kept', 'finished', ...(this.options.done_when === 'stored' ? /** @type {const} */ (['handing_over']) : [])]; }
 
   /**
    * Adds files. What breaks a limit becomes no entry but an event `reject` (`file`, `code`).
@@ -187,7 +184,7 @@ export class UploadQueue extends EventTarget {
 
   /** @param {string} [reason] for the web app */
   cancel(reason) {
-    for (const entry of this.#list.in('waiting', 'ticket', 'uploading', 'stalled', 'paused', 'handing_over')) this.#cancel(entry, reason);
+    for (const entry of this.#list.in(...OPEN, 'handing_over')) this.#cancel(entry, reason);
   }
 
   /**
@@ -300,8 +297,8 @@ export class UploadQueue extends EventTarget {
     const { library, uploader: options, scope } = this.options;
     const { signal } = (entry.attempt = new AbortController());
     try {
-      const more = { ...entry.options, ...(entry.hostname ? { hostname: entry.hostname } : {}), ...(entry.handle ? { handle: entry.handle } : {}), ...(scope ? { scope } : {}) };
-      const uploader = new library.Uploader(/** @type {string} */ (entry.id), /** @type {File} */ (entry.file), { ...options, ...more, signal });
+      const more = { hostname: entry.hostname ?? options?.hostname, handle: entry.handle ?? undefined, scope: scope ?? undefined, signal };
+      const uploader = new library.Uploader(/** @type {string} */ (entry.id), /** @type {File} */ (entry.file), { ...options, ...entry.options, ...more });
       this.#follow(entry, uploader, signal);
       uploader.start();
     } catch (error) {
@@ -409,7 +406,7 @@ export class UploadQueue extends EventTarget {
     const { scope, uploader: options } = this.options;
     const controller = new AbortController();
     try {
-      const uploader = await reopen({ ...options, ...(scope ? { scope } : {}), signal: controller.signal });
+      const uploader = await reopen({ ...options, hostname: entry.hostname ?? undefined, scope: scope ?? undefined, signal: controller.signal });
       if (entry.state !== 'lost') return void uploader.cancel();
       entry.attempt = controller;
       this.#transfers.add(entry);

@@ -83,6 +83,8 @@ function retry_after_ms(value) {
  * @returns {string}
  */
 export function random_id() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('').replace(/^(.{8})(.{4}).(.{3}).(.{3})(.{12})$/, '$1-$2-4$3-8$4-$5');
+  // The address of a blob ends with a UUID; `crypto.randomUUID` is missing there.
+  const url = URL.createObjectURL(new Blob());
+  URL.revokeObjectURL(url);
+  return url.slice(-36);
 }

@@ -5,7 +5,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UploadQueue } from '../src/queue.js';
 import { TicketError } from '../src/ticket.js';
-import { FakeClock } from './fakes.js';
 
 /** An uploader that does what the test says. */
 class FakeUploader {
@@ -54,9 +53,7 @@ function setup(options = {}) {
   const made = [];
   const asked = [];
   const remembered = { recall: async () => null, unfinished: async () => [], forget: async () => {}, ...options.library };
-  const clock = new FakeClock();
   const queue = new UploadQueue({
-    clock,
     getTicket: async (request) => (asked.push(request), `t-${request.name}`),
     ...options,
     library: { ...remembered, Uploader: function Uploader(...what) {
@@ -66,7 +63,7 @@ function setup(options = {}) {
   });
   const events = [];
   for (const type of ['add', 'reject', 'state', 'finish', 'error', 'auth', 'idle', 'remove']) queue.addEventListener(type, ({ detail }) => events.push([type, detail]));
-  return { queue, made, asked, clock, events, of: (type) => events.filter(([one]) => one === type).map(([, detail]) => detail) };
+  return { queue, made, asked, events, of: (type) => events.filter(([one]) => one === type).map(([, detail]) => detail) };
 }
 
 const states = (queue) => queue.entries.map(({ state }) => state);
@@ -85,7 +82,7 @@ test('tickets are asked for near the turn, slots are free again when all is ackn
   assert.deepEqual([of('finish').map(({ id }) => id).sort()[0], of('finish').length, of('idle').length, queue.busy], ['t-f0', 10, 1, false]);
   assert.deepEqual([queue.bytes_acked, queue.done().length, queue.recent.length], [100, 10, 10]);
   assert.equal(new Set(asked.map(({ batch }) => batch)).size, 1);
-  assert.match(asked[0].batch, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.match(asked[0].batch, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
 });
 
 test('an empty file is not handed over before the server was asked', async () => {
@@ -129,10 +126,11 @@ test('an uploader that cannot pause yet pauses when it can', async () => {
   assert.deepEqual([queue.entries[0].state, made[0].paused, queue.busy], ['paused', true, true]);
 });
 
-test('a busy web app is asked again after its Retry-After, and pauses grow', async () => {
+test('a busy web app is asked again after its Retry-After, and pauses grow', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const answers = [new TicketError('slow', 429, 7_000), new TicketError('slow', 503), new TicketError('down', 0)];
   let asked = 0;
-  const { queue, clock, made } = setup({ concurrent: 1, getTicket: async () => {
+  const { queue, made } = setup({ concurrent: 1, getTicket: async () => {
     asked += 1;
     if (answers.length > 0) throw answers.shift();
     return 'id';
@@ -141,7 +139,7 @@ test('a busy web app is asked again after its Retry-After, and pauses grow', asy
   await settled();
   assert.deepEqual([states(queue), queue.blocked, asked], [['waiting'], { retry_in_s: 7 }, 1]);
   for (const [ms, times] of [[6_999, 1], [1, 2], [1_999, 2], [1, 3], [3_999, 3], [1, 4]]) {
-    clock.advance(ms);
+    t.mock.timers.tick(ms);
     await settled();
     assert.equal(asked, times, String(ms));
   }

@@ -5,7 +5,10 @@ import { file, test, until } from './harness.js';
 import { choose, finished, forms, look, visit, wait } from './ui-site.js';
 
 const MB = 1_000_000;
-const posted = (here, count = 1) => until('the form is posted', () => here.posts.length >= count);
+const posted = async ({ posts }, page) => {
+  await until('the form is posted', () => posts.length > 0);
+  await until('its page is there', () => page.title().then((title) => title === 'thank you', () => false));
+};
 const click = (page, selector) => page.evaluate((which) => document.querySelector(which).click(), selector);
 const press = (page, label) => page.evaluate((name) => {
   const found = [...document.querySelector('incoming-upload').shadowRoot.querySelectorAll('button')].find((one) => (one.getAttribute('aria-label') ?? one.textContent) === name);
@@ -22,7 +25,7 @@ test('a submit is held until the files are there, then posted once with its subm
   const held = await wait(page, 'it is held', (now) => now.held !== null);
   assert.match(held.held, /Will be sent when \d files? (are|is) there\. Not now/);
   await click(page, '#send');
-  await posted(here);
+  await posted(here, page);
   const [form] = here.posts;
   assert.deepEqual(form.map(([name]) => name), ['files', 'files', 'files', 'what']);
   assert.equal(form.at(-1)[1], 'draft');
@@ -42,7 +45,7 @@ test('"Not now" keeps the page; a submit after the end is posted at once', async
   const end = await finished(page, 1);
   assert.deepEqual([end.held, here.posts.length, end.violations], [null, 0, []]);
   await click(page, '#send');
-  await posted(here);
+  await posted(here, page);
   assert.deepEqual(here.posts, [[['files', end.entries[0].id], ['what', 'send']]]);
 });
 
@@ -61,7 +64,7 @@ test('a file that fails keeps the page and gets the focus; removed, the form goe
   await press(page, 'Remove bad.bin');
   await wait(page, 'the next row has the focus', ({ focus, valid }) => valid && focus === 'Remove good.bin');
   await click(page, '#send');
-  await posted(here);
+  await posted(here, page);
 });
 
 test('required, reset, a disabled fieldset, json, a re-rendered value', async (t) => {
@@ -73,7 +76,7 @@ test('required, reset, a disabled fieldset, json, a re-rendered value', async (t
   await choose(page, await file(here.dir, 'a.bin', 10));
   now = await finished(page, 1);
   await click(page, '#send');
-  await posted(here);
+  await posted(here, page);
   const [[name, json]] = here.posts[0];
   assert.deepEqual([name, JSON.parse(json).map(({ id, name: file_name, size }) => [id, file_name, size])], ['files', [['old', 'old.pdf', 7], [now.entries[1].id, 'a.bin', 10]]]);
 
@@ -130,10 +133,10 @@ test('a visitor who is logged out goes on after the login; limits are told', asy
   const { page, console_errors } = await visit(here);
   await choose(page, await file(here.dir, 'a.bin', 10), await file(here.dir, 'large.bin', 2000), await file(here.dir, 'larger.bin', 3000), await file(here.dir, 'b.txt', 10));
   const now = await wait(page, 'problems are told', ({ alert }) => alert !== '');
-  assert.equal(now.alert, '2 files are too large (1 kB at most). b.txt is of a type that is not allowed.');
+  assert.equal(now.alert, '2 files are too large (1 kB at most). b.txt is of a type that is not allowed. You are no longer logged in.');
   await wait(page, 'the login is asked for', ({ seen }) => seen.some(([type, code]) => type === 'auth' && code === 401));
   status = 0;
-  await page.evaluate(() => document.querySelector('incoming-upload').start());
+  await press(page, 'Try again');
   await finished(page, 1);
   assert.deepEqual(console_errors, []);
 });

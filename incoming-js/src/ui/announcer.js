@@ -10,7 +10,7 @@ const JOIN_MS = 300;
 export class Announcer {
   #status;
   #alert;
-  /** @type {string | null} */
+  /** @type {(() => string) | null} */
   #next = null;
   #last = -Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -24,7 +24,7 @@ export class Announcer {
     this.#alert = alert;
   }
 
-  /** @param {string} text */
+  /** @param {() => string} text asked for when it is read */
   say(text) {
     this.#next = text;
     const wait = this.#last + PAUSE_MS - performance.now();
@@ -33,7 +33,7 @@ export class Announcer {
     else this.#timer = setTimeout(() => this.#flush(), wait);
   }
 
-  /** At once, in place of what waits. @param {string} text empty: nothing is left to read */
+  /** At once, in place of what waits. @param {() => string} text empty: nothing is left to read */
   now(text) {
     this.#next = text;
     clearTimeout(this.#timer);
@@ -54,7 +54,7 @@ export class Announcer {
 
   #flush() {
     this.#last = performance.now();
-    this.#status.textContent = this.#next;
+    this.#status.textContent = this.#next?.() ?? '';
     this.#next = null;
   }
 }

@@ -3,7 +3,8 @@
  * page, if there is one, since two would have two budgets of connections.
  */
 import { create_library, script_origin } from '../library.js';
-import { add_language, element_class } from './element.js';
+import { element_class } from './element.js';
+import { add_language } from './strings.js';
 
 const page = /** @type {any} */ (globalThis);
 

@@ -20,9 +20,7 @@ const FIELDS = {
 export function csrf_headers(element, form, url) {
   if (new URL(url, document.baseURI).origin !== location.origin) return {};
   const meta = (/** @type {string} */ name) => /** @type {HTMLMetaElement | null} */ (document.querySelector(`meta[name="${name}"]`))?.content;
-  const own = element.getAttribute('csrf-token');
-  if (own) return { [element.getAttribute('csrf-header') || 'X-CSRF-Token']: own };
-  const token = meta('csrf-token');
+  const token = element.getAttribute('csrf-token') || meta('csrf-token');
   if (token) return { [element.getAttribute('csrf-header') || 'X-CSRF-Token']: token };
   const spring = meta('_csrf');
   if (spring) return { [meta('_csrf_header') || 'X-CSRF-TOKEN']: spring };

@@ -9,10 +9,12 @@ import { Announcer } from './announcer.js';
 import { csrf_headers } from './csrf.js';
 import { button, make, write } from './dom.js';
 import { Intake } from './intake.js';
+import { Problems } from './problems.js';
 import { Rows } from './rows.js';
 import { Speaker } from './strings.js';
 import { style_sheet } from './style.js';
 import { join, release, settle } from './submit.js';
+import { form_data, known_files } from './value.js';
 import { keep_awake } from './wake.js';
 
 /** @typedef {import('../queue-entry.js').Entry} Entry */
@@ -23,18 +25,12 @@ const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class 
 /** With more files `ids` may meet the limit for fields of a web app's framework. */
 const MANY_FIELDS = 500;
 const PROGRESS_MS = 250;
+/** With many files the form's value follows that late. */
+const VALUE_MS = 250;
 /** Out of the document for longer, it has left the page. */
 const GONE_MS = 1_000;
 
-const ATTRIBUTES = ['accept', 'auto', 'camera', 'concurrent', 'directory', 'done-when', 'drop', 'format', 'lang', 'max-files', 'max-size', 'min-size', 'multiple', 'name', 'paste', 'required', 'restore', 'submit'];
-
-/** Languages by their tag. @type {Map<string, Record<string, import('./strings.js').Text>>} */
-const languages = new Map();
-
-/** @param {string} lang @param {Record<string, import('./strings.js').Text>} texts for all elements in this language */
-export function add_language(lang, texts) {
-  languages.set(lang, texts);
-}
+const ATTRIBUTES = ['accept', 'auto', 'camera', 'concurrent', 'digest', 'directory', 'done-when', 'drop', 'format', 'hostname', 'lang', 'max-files', 'max-size', 'min-size', 'multiple', 'name', 'paste', 'required', 'restore', 'submit'];
 
 /** @param {Pick<import('../api.js').Incoming, 'Uploader' | 'recall' | 'unfinished' | 'forget'>} library */
 export function element_class(library) {
@@ -42,10 +38,11 @@ export function element_class(library) {
     static formAssociated = true;
     static observedAttributes = ATTRIBUTES;
 
+    // A page may have set properties before the script came.
     /** Asks for a ticket in place of `ticket-url`. @type {import('../ticket.js').GetTicket | null} */
-    getTicket = null;
+    getTicket = /** @type {any} */ (this).getTicket ?? null;
     /** Sent along with the requests of uploads. @type {import('../api.js').Options['headers']} */
-    headers = undefined;
+    headers = /** @type {any} */ (this).headers;
     /** Texts in place of the language's. @type {Record<string, import('./strings.js').Text>} */
     #strings = {};
     #internals = this.attachInternals();
@@ -55,9 +52,11 @@ export function element_class(library) {
     #status = make('div', 'sr');
     #alert = make('div', 'sr');
     #announcer = new Announcer(this.#status, this.#alert);
+    #problems = new Problems(this.#announcer);
     #speaker = new Speaker('en');
     #summary = make('div', 'summary');
-    #notice = make('div', 'notice');
+    #notice = make('span', '');
+    #again = button('action', () => this.start());
     #held = make('div', 'held');
     #held_text = make('span', '');
     #not_now = button('action', () => release(this.form));
@@ -75,8 +74,10 @@ export function element_class(library) {
     /** Paused because it left the page. */
     #paused_away = false;
     #restored = false;
-    /** @type {Map<string, { names: string[], text: () => string }>} */
-    #problems = new Map();
+    /** Added, and not told yet. */
+    #added = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #value_timer;
 
     constructor() {
       super();
@@ -96,16 +97,22 @@ export function element_class(library) {
       this.#status.setAttribute('role', 'status');
       this.#alert.setAttribute('role', 'alert');
       this.#held.append(this.#held_text, ' ', this.#not_now);
-      this.#box = make('div', 'box', this.#intake.area, this.#held, this.#notice, this.#summary, this.#rows.list);
-      // The fallback of pages without the script: there, never shown or read.
-      const fallback = Object.assign(make('slot', ''), { hidden: true });
-      root.append(this.#box, this.#status, this.#alert, fallback);
+      this.#box = make('div', 'box', this.#intake.area, this.#held, make('div', 'notice', this.#notice, ' ', this.#again), this.#summary, this.#rows.list);
+      // Without a slot the fallback of pages without the script is not shown.
+      root.append(this.#box, this.#status, this.#alert);
       this.#listen();
     }
 
     #listen() {
       const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ fn) => this.#queue.addEventListener(type, (event) => fn(/** @type {CustomEvent} */ (event).detail));
-      on('add', ({ entries }) => this.#announcer.say(this.#speaker.say('said_added', { n: entries.length })));
+      on('add', ({ entries }) => {
+        this.#added += entries.length;
+        this.#announcer.say(() => {
+          const n = this.#added;
+          this.#added = 0;
+          return this.#speaker.say('said_added', { n });
+        });
+      });
       on('reject', ({ file, code }) => this.#reject(file, code));
       on('state', (detail) => {
         this.#fire('state', detail);
@@ -116,10 +123,14 @@ export function element_class(library) {
       on('finish', (detail) => this.#fire('finish', detail));
       on('error', (detail) => {
         this.#fire('error', detail);
-        this.#problem('failed', detail.entry.name, (names) => this.#speaker.say('said_failed', { n: names.length, name: names[0], message: detail.error.message }));
+        this.#problems.add('failed', detail.entry.name, (names) => this.#speaker.say('said_failed', { n: names.length, name: names[0], message: detail.error.message }));
       });
-      on('auth', (detail) => this.#fire('auth', detail));
+      on('auth', (detail) => {
+        this.#fire('auth', detail);
+        this.#problems.add('auth', '', () => this.#speaker.say('auth'));
+      });
       on('idle', () => {
+        this.#update();
         this.#announce_end();
         this.#fire('idle');
         settle(this.form);
@@ -137,12 +148,12 @@ export function element_class(library) {
     get type() { return 'incoming-upload'; }
     get name() { return this.getAttribute('name') ?? ''; }
     set name(text) { this.setAttribute('name', text); }
+    get multiple() { return this.hasAttribute('multiple') || this.hasAttribute('directory'); }
+    set multiple(on) { this.toggleAttribute('multiple', Boolean(on)); }
     get required() { return this.hasAttribute('required'); }
     set required(on) { this.toggleAttribute('required', Boolean(on)); }
     get disabled() { return this.hasAttribute('disabled'); }
     set disabled(on) { this.toggleAttribute('disabled', Boolean(on)); }
-    get multiple() { return this.hasAttribute('multiple') || this.hasAttribute('directory'); }
-    set multiple(on) { this.toggleAttribute('multiple', Boolean(on)); }
     /** What a submit does while files upload. @returns {'wait' | 'block' | 'now'} */
     get submit() { return /** @type {any} */ (this.getAttribute('submit')) || 'wait'; }
     checkValidity() { return this.#internals.checkValidity(); }
@@ -154,7 +165,7 @@ export function element_class(library) {
     }
 
     /** JSON of the files that are there: what the form posts. */
-    get value() { return JSON.stringify(this.#done().map(({ id, name, size }) => ({ id, name, size }))); }
+    get value() { return JSON.stringify(this.#queue.done().map(({ id, name, size }) => ({ id, name, size }))); }
     set value(text) { this.setAttribute('value', text); this.#reset(); }
 
     formResetCallback() { this.#reset(); }
@@ -238,6 +249,7 @@ export function element_class(library) {
       this.#intake.rest();
       // Moved within the document it comes back at once.
       this.#gone = setTimeout(() => {
+        keep_awake(this, false);
         this.#paused_away = this.busy;
         this.#queue.pause();
       }, GONE_MS);
@@ -254,22 +266,25 @@ export function element_class(library) {
     #settings() {
       const text = (/** @type {string} */ name) => this.getAttribute(name);
       const max_files = this.multiple ? Number(text('max-files')) || Infinity : Infinity;
-      const digest = this.hasAttribute('digest') ? text('digest') !== 'false' : undefined;
+      const element = this;
       Object.assign(this.#queue.options, {
         concurrent: Number(text('concurrent')) || 4,
         scope: text('restore'),
         done_when: text('done-when') === 'stored' ? 'stored' : 'finished',
         field: this.name,
         limits: { accept: text('accept') ?? '', max_size: parse_size(text('max-size')), min_size: parse_size(text('min-size')), max_files },
-        uploader: { ...(text('hostname') ? { hostname: text('hostname') } : {}), ...(digest === undefined ? {} : { digest }), ...(this.headers ? { headers: this.headers } : {}) },
+        uploader: {
+          hostname: text('hostname') || undefined,
+          digest: this.hasAttribute('digest') ? text('digest') !== 'false' : undefined,
+          get headers() { return element.headers; },
+        },
       });
       this.#queue.auto = text('auto') !== 'false';
     }
 
     #speak() {
       const lang = this.getAttribute('lang') || /** @type {HTMLElement | null} */ (this.closest('[lang]'))?.lang || 'en';
-      const texts = languages.get(lang) ?? languages.get(lang.split('-')[0]);
-      this.#speaker = new Speaker(lang, { ...texts, ...this.#strings });
+      this.#speaker = new Speaker(lang, this.#strings);
       this.#paint_soon();
     }
 
@@ -284,12 +299,13 @@ export function element_class(library) {
 
     /** @param {(File | import('../queue-entry.js').Item)[]} items */
     async #add(items) {
-      if (this.#disabled || items.length === 0 || !this.#fire('add', { files: items }, true)) return;
-      let taken = items;
+      const detail = { files: items };
+      if (this.#disabled || items.length === 0 || !this.#fire('add', detail, true)) return;
+      this.#problems.rest();
+      let taken = [...detail.files];
       if (!this.multiple) {
         // As an input: the new file takes the place of the old one.
-        taken = items.slice(0, 1);
-        for (const left of items.slice(1)) this.#reject('slice' in left ? left : left.file ?? { name: '' }, 'count');
+        for (const left of taken.splice(1)) this.#reject('slice' in left ? left : left.file ?? { name: '' }, 'count');
         for (const entry of this.entries) if (entry.state !== 'lost') entry.remove();
       }
       this.#queue.add(taken);
@@ -305,11 +321,9 @@ export function element_class(library) {
 
     /** @param {{ entry: Entry, from: string, to: string }} change */
     #on_state({ from, to }) {
-      const { finished, handing_over } = this.#queue.states;
-      if (to === 'finished' && this.#queue.pending > 0) this.#announcer.say(this.#speaker.say('said_progress', { done: finished.size, n: this.#countable() }));
-      const counts = ['finished', 'failed', ...(this.#stored() ? ['handing_over'] : [])];
+      if (to === 'finished' && this.busy) this.#announcer.say(() => this.#speaker.say('said_progress', { done: this.#queue.files_done, n: this.#countable() }));
+      const counts = ['finished', 'failed', 'handing_over'];
       if (counts.includes(to) || counts.includes(from) || this.submit === 'block') this.#update();
-      else if (handing_over.size === 0 && this.files_total === 1) this.#quarter = Math.min(this.#quarter, 3);
     }
 
     #on_progress() {
@@ -319,15 +333,15 @@ export function element_class(library) {
       this.#fire('progress');
       if (this.files_total !== 1 || !this.bytes_total) return;
       const quarter = Math.floor((4 * this.bytes_acked) / this.bytes_total);
-      if (quarter > this.#quarter && quarter < 4) this.#announcer.say(this.#speaker.say('said_percent', { name: this.entries[0].name, percent: this.#speaker.percent(quarter / 4) }));
+      if (quarter > this.#quarter && quarter < 4) this.#announcer.say(() => this.#speaker.say('said_percent', { name: this.entries[0].name, percent: this.#speaker.percent(quarter / 4) }));
       this.#quarter = quarter;
     }
 
     #announce_end() {
       const n = this.#queue.states.finished.size;
       // Nothing is left of figures that waited.
-      this.#announcer.now(this.has_failed || n === 0 ? '' : this.#speaker.say('said_finished', { n }));
-      this.#quarter = 0;
+      this.#announcer.now(() => (this.has_failed || n === 0 ? '' : this.#speaker.say('said_finished', { n })));
+      this.#quarter = this.#added = 0;
     }
 
     /** @param {{ name: string }} file @param {string} code */
@@ -336,44 +350,33 @@ export function element_class(library) {
       const values = { max: this.#speaker.size(limits.max_size ?? 0), min: this.#speaker.size(limits.min_size ?? 0) };
       const sentence = (/** @type {string[]} */ names) => this.#speaker.say(`rejected_${code}`, { ...values, n: names.length, name: names[0] });
       this.#fire('reject', { file, code, message: sentence([file.name]) });
-      this.#problem(code, file.name, sentence);
-    }
-
-    /** Told once for all files with this problem. @param {string} code @param {string} name @param {(names: string[]) => string} sentence */
-    #problem(code, name, sentence) {
-      let problem = this.#problems.get(code);
-      if (!problem) {
-        const names = /** @type {string[]} */ ([]);
-        problem = { names, text: () => (this.#problems.delete(code), sentence(names)) };
-        this.#problems.set(code, problem);
-      }
-      problem.names.push(name);
-      this.#announcer.alert(problem.text);
-      write(this.#notice, [...this.#problems.values()].map(({ names }) => sentence(names)).join('. '));
+      this.#problems.add(code, file.name, sentence);
+      this.#paint_soon();
     }
 
     // The form
 
-    #stored() { return this.#queue.options.done_when === 'stored'; }
-    #done() { return this.#queue.done(); }
     #countable() { return this.files_total - this.#queue.states.cancelled.size - this.#queue.states.lost.size; }
 
-    /** Value, validity and states follow the queue. */
+    /** Value, validity and states follow the queue; with many files not each of them makes a new value. */
     #update() {
-      const done = this.#done();
-      const data = new FormData();
+      clearTimeout(this.#value_timer);
+      if (this.busy && this.#queue.files_done > MANY_FIELDS) this.#value_timer = setTimeout(() => this.#update_value(), VALUE_MS);
+      else this.#update_value();
+      this.#validate();
+      this.#paint_soon();
+    }
+
+    #update_value() {
+      const done = this.#queue.done();
       const json = this.getAttribute('format') === 'json';
-      if (this.name && json && done.length > 0) data.append(this.name, JSON.stringify(done.map(({ id, name, size, type, path }) => ({ id, name, size, type, path }))));
-      else if (this.name && !json) for (const { id } of done) data.append(this.name, id ?? '');
       if (!json && done.length === MANY_FIELDS + 1) console.warn('incoming-upload: over 500 files; format="json" posts one field');
-      this.#internals.setFormValue(data);
+      this.#internals.setFormValue(form_data(done, this.name, json));
       const value = done.map(({ id }) => id).join();
       if (value !== this.#value) {
         this.#value = value;
         for (const type of ['input', 'change']) this.dispatchEvent(new Event(type, { bubbles: true, composed: type === 'input' }));
       }
-      this.#validate();
-      this.#paint_soon();
     }
 
     #validate() {
@@ -389,7 +392,7 @@ export function element_class(library) {
     hold(held) {
       this.#is_held = held;
       this.#paint_soon();
-      if (held) this.#announcer.now(this.#speaker.say('held', { n: this.#queue.pending }));
+      if (held) this.#announcer.now(() => this.#speaker.say('held', { n: this.#queue.pending }));
     }
 
     /** @param {HTMLElement | null} submitter */
@@ -411,17 +414,19 @@ export function element_class(library) {
       const { states, options, blocked, pending, bytes_total, bytes_acked } = this.#queue;
       const say = this.#speaker.say.bind(this.#speaker);
       const { max_size, max_files = Infinity, accept } = options.limits ?? {};
-      const hints = [accept && say('hint_types', { types: accept }), max_size && say('hint_size', { size: this.#speaker.size(max_size) }), max_files < Infinity && say('hint_count', { n: max_files })];
+      const hints = [accept, max_size && say('hint_size', { size: this.#speaker.size(max_size) }), max_files < Infinity && say('hint_count', { n: max_files })];
       this.#intake.paint(this.#speaker, [...(this.labels ?? [])].map((one) => one.textContent?.trim()).join(', '), hints.filter(Boolean).join(', '));
       const previews = this.getAttribute('previews') || 'auto';
-      this.#rows.paint(this.#speaker, { previews: previews === 'always' || (previews === 'auto' && this.files_total <= MANY_FIELDS), disabled: this.#disabled });
+      this.#rows.paint(this.#speaker, { previews: previews === 'always' || (previews === 'auto' && this.files_total <= MANY_FIELDS) });
       const n = this.#countable();
-      write(this.#summary, n > 1 ? say('summary', { done: this.#done().length, n, acked: this.#speaker.size(bytes_acked), total: this.#speaker.size(bytes_total) }) : '');
-      if (blocked) write(this.#notice, 'retry_in_s' in blocked ? say('blocked', { n: blocked.retry_in_s }) : say('auth'));
+      write(this.#summary, n > 1 ? say('summary', { done: this.#queue.files_done, n, acked: this.#speaker.size(bytes_acked), total: this.#speaker.size(bytes_total) }) : '');
+      write(this.#notice, !blocked ? this.#problems.text : 'retry_in_s' in blocked ? say('blocked', { n: blocked.retry_in_s }) : say('auth'));
+      this.#again.hidden = !blocked;
+      write(this.#again, say('retry'));
       this.#held.hidden = !this.#is_held;
       write(this.#held_text, this.#is_held ? say('held', { n: pending }) : '');
       write(this.#not_now, say('not_now'));
-      const flags = { empty: this.files_total === 0, uploading: states.uploading.size > 0, paused: states.paused.size > 0, stalled: states.stalled.size > 0, failed: states.failed.size > 0, finished: n > 0 && this.#done().length === n, held: this.#is_held };
+      const flags = { empty: this.files_total === 0, uploading: states.uploading.size > 0, paused: states.paused.size > 0, stalled: states.stalled.size > 0, failed: states.failed.size > 0, finished: n > 0 && this.#queue.files_done === n, held: this.#is_held };
       for (const [name, on] of Object.entries(flags)) this.#state(name, on);
       keep_awake(this, this.busy && this.getAttribute('wake-lock') !== 'off');
     }
@@ -433,14 +438,4 @@ export function element_class(library) {
       else states?.delete(name);
     }
   };
-}
-
-/** Files of a form that is shown again. @param {string | null} text @returns {{ id: string, name?: string, size?: number }[]} */
-function known_files(text) {
-  try {
-    const list = JSON.parse(text || '[]');
-    return Array.isArray(list) ? list.filter((one) => typeof one?.id === 'string') : [];
-  } catch {
-    return [];
-  }
 }

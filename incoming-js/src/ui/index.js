@@ -2,7 +2,8 @@
  * Entry point of `incoming-js/ui`: defines `<incoming-upload>` where there is a page.
  */
 import incoming from '../index.js';
-import { add_language, element_class } from './element.js';
+import { element_class } from './element.js';
+import { add_language } from './strings.js';
 
 export { add_language };
 export const IncomingUpload = element_class(incoming);

@@ -24,7 +24,7 @@ export class Intake {
   #folder_input = this.#input();
   #camera_input = this.#input();
   #text = make('span', 'drop-text');
-  #hint = make('span', 'hint', make('slot', ''));
+  #hint = make('span', 'hint');
   area;
   #host;
   /** @type {AbortController | null} */
@@ -35,7 +35,6 @@ export class Intake {
     this.#host = host;
     const [label, icon, hint] = ['label', 'icon', 'hint'].map((name) => Object.assign(make('slot', ''), { name }));
     this.#folder_input.webkitdirectory = true;
-    this.#hint = make('span', 'hint');
     this.#hint.id = 'hint';
     hint.append(this.#hint);
     this.choose.setAttribute('aria-describedby', 'hint');
@@ -75,7 +74,7 @@ export class Intake {
     this.#folder.hidden = !directory;
     this.#camera.hidden = !camera || !('capture' in this.#camera_input);
     for (const one of [this.choose, this.#folder, this.#camera]) one.disabled = disabled;
-    write(this.#text, drop === 'off' ? '' : speaker.say('drop', { n: multiple ? 2 : 1 }));
+    write(this.#text, drop === 'off' ? '' : speaker.say('drop'));
     write(this.#hint, hint);
   }
 

@@ -2,6 +2,7 @@
  * The list: a row for each file that something happens to, and counted lines for the rest. Ten thousand rows would cost seconds;
  * real rows, a bounded number of them, keep find-in-page and screen readers working.
  */
+import { OPEN } from '../queue-entry.js';
 import { button, make, put, write } from './dom.js';
 import { thumbnail } from './thumbs.js';
 
@@ -14,13 +15,16 @@ const MOST_ACTIVE = 200;
 const FIRST_WAITING = 20;
 const MORE = 100;
 /** @type {import('../queue-entry.js').EntryState[]} */
-const ACTIVE = ['uploading', 'stalled', 'ticket', 'paused', 'failed', 'lost', 'handing_over', 'kept', 'cancelled'];
+const ACTIVE = [...OPEN.slice(1), 'failed', 'lost', 'handing_over', 'kept', 'cancelled'];
 
 export class Rows {
   list = make('ul', 'list');
   /** @type {Map<Entry, Row>} */
   #rows = new Map();
-  #more = { waiting: new Line(() => this.#show_more()), finished: new Line(null), failed: new Line(null) };
+  /** @type {Record<string, Line>} */
+  #more = { waiting: new Line(() => this.#show_more()), failed: new Line(), other: new Line(), finished: new Line() };
+  /** @type {Entry[]} */
+  #shown = [];
   #extra = 0;
   #queue;
   #repaint;
@@ -40,14 +44,15 @@ export class Rows {
     this.#repaint();
   }
 
-  /** @param {Speaker} speaker @param {{ previews: boolean, disabled: boolean }} how */
+  /** @param {Speaker} speaker @param {{ previews: boolean }} how */
   paint(speaker, how) {
     const { shown, hidden } = this.#choose();
     const wanted = new Set(shown);
-    // A row with the focus gives it to the next one.
     const root = /** @type {ShadowRoot} */ (this.list.getRootNode());
-    const focused = [...this.#rows.values()].find(({ node }) => node.contains(root.activeElement));
-    const next = focused && !wanted.has(focused.entry) ? neighbour(focused.node, (node) => [...wanted].some((one) => this.#rows.get(one)?.node === node)) : null;
+    const before = this.#shown;
+    const focused = before.findIndex((entry) => this.#rows.get(entry)?.node.contains(root.activeElement));
+    const focus_is_lost = focused >= 0 && !wanted.has(before[focused]);
+    this.#shown = shown;
     for (const [entry, row] of this.#rows) {
       if (wanted.has(entry)) continue;
       row.node.remove();
@@ -61,47 +66,48 @@ export class Rows {
       if (!row) {
         row = new Row(entry);
         this.#rows.set(entry, row);
-        if (how.previews) this.#observe(row);
       }
+      // A file of a folder is read later.
+      if (how.previews && entry.file && !row.is_observed) this.#observe(row);
       row.paint(speaker);
       if (row.node === at) at = at.nextElementSibling;
       else this.list.insertBefore(row.node, at);
     }
-    for (const [key, line] of Object.entries(this.#more)) line.paint(this.list, speaker, key, hidden[/** @type {'waiting'} */ (key)]);
+    for (const [key, n] of Object.entries(hidden)) this.#more[key].paint(this.list, speaker, key, n);
     put(this.list, 'aria-label', speaker.say('list_name'));
-    this.list.hidden = shown.length === 0 && !this.list.firstElementChild;
-    if (focused && next !== undefined && !wanted.has(focused.entry)) {
-      const target = next ? [...this.#rows.values()].find(({ node }) => node === next) : null;
-      if (target) target.focus();
-      else root.querySelector('button')?.focus();
-    }
+    this.list.hidden = !this.list.firstElementChild;
+    if (!focus_is_lost) return;
+    // To the next row, else to the one before.
+    const next = [...before.slice(focused), ...before.slice(0, focused).reverse()].find((entry) => wanted.has(entry));
+    if (next) this.#rows.get(next)?.focus();
+    else root.querySelector('button')?.focus();
   }
 
   #choose() {
     const { states, recent } = this.#queue;
     /** @type {Entry[]} */
     const shown = [];
-    let failed = 0;
+    let [failed, other] = [0, 0];
     for (const state of ACTIVE) {
-      for (const entry of states[state]) {
-        if (shown.length < MOST_ACTIVE) shown.push(entry);
-        else if (state === 'failed') failed += 1;
-      }
+      const some = [...states[state]].slice(0, MOST_ACTIVE - shown.length);
+      shown.push(...some);
+      const left = states[state].size - some.length;
+      if (state === 'failed') failed = left;
+      else other += left;
     }
-    const room = Math.max(0, FIRST_WAITING + this.#extra - (states.ticket.size + states.uploading.size));
-    let waiting = 0;
+    const next = [];
     for (const entry of states.waiting) {
-      if (waiting >= room) break;
-      waiting += 1;
-      shown.push(entry);
+      if (next.length >= FIRST_WAITING + this.#extra - states.ticket.size - states.uploading.size) break;
+      next.push(entry);
     }
-    shown.push(...recent);
+    shown.push(...next, ...recent);
     shown.sort((a, b) => a.number - b.number);
-    return { shown, hidden: { waiting: states.waiting.size - waiting, finished: states.finished.size - recent.length, failed } };
+    return { shown, hidden: { waiting: states.waiting.size - next.length, failed, other, finished: states.finished.size - recent.length } };
   }
 
   /** @param {Row} row */
   #observe(row) {
+    row.is_observed = true;
     this.#seen ??= new IntersectionObserver((changes) => {
       for (const { isIntersecting, target } of changes) {
         if (!isIntersecting) continue;
@@ -121,29 +127,22 @@ export class Rows {
   }
 }
 
-/** The row after this one that stays, else the one before. @param {Element} node @param {(node: Element) => boolean} stays */
-function neighbour(node, stays) {
-  for (let next = node.nextElementSibling; next; next = next.nextElementSibling) if (stays(next)) return next;
-  for (let next = node.previousElementSibling; next; next = next.previousElementSibling) if (stays(next)) return next;
-  return null;
-}
-
 /** A counted line in place of rows. */
 class Line {
   node = make('li', 'more');
   #text = make('span', '');
   #button;
 
-  /** @param {(() => void) | null} on_more */
+  /** @param {() => void} [on_more] */
   constructor(on_more) {
     this.#button = on_more && button('', on_more);
-    this.node.append(this.#text, ...(this.#button ? [this.#button] : []));
+    this.node.append(this.#text, this.#button ?? '');
   }
 
   /** @param {Element} list @param {Speaker} speaker @param {string} key @param {number} n */
   paint(list, speaker, key, n) {
-    if (n > 0 && this.node.parentNode !== list) list.append(this.node);
     if (n <= 0) return this.node.remove();
+    if (this.node.parentNode !== list) list.append(this.node);
     write(this.#text, speaker.say(`more_${key}`, { n }));
     if (this.#button) write(this.#button, speaker.say('show_more', { n: Math.min(MORE, n) }));
   }
@@ -152,6 +151,7 @@ class Line {
 /** One file. */
 class Row {
   node = make('li', 'item');
+  is_observed = false;
   #thumb = make('span', 'thumb');
   #name = make('bdi', 'name');
   #meta = make('span', 'meta');
@@ -202,7 +202,7 @@ class Row {
   }
 
   #is_open() {
-    return ['waiting', 'ticket', 'uploading', 'stalled', 'paused'].includes(this.entry.state);
+    return OPEN.includes(this.entry.state);
   }
 
   /** @param {Speaker} speaker */

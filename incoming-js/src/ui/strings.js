@@ -10,9 +10,8 @@ export const ENGLISH = {
   choose: { one: 'Choose a file', other: 'Choose files' },
   folder: 'Choose a folder',
   camera: 'Take a photo',
-  drop: { one: 'or drop it here', other: 'or drop them here' },
+  drop: 'or drop here',
   hint_size: 'up to {size} each',
-  hint_types: '{types}',
   hint_count: { one: 'one file', other: 'at most {n} files' },
   waiting: 'waiting',
   ticket: 'preparing',
@@ -36,12 +35,13 @@ export const ENGLISH = {
   progress_name: '{name}, {percent}',
   list_name: 'Files',
   summary: '{done} of {n} done, {acked} of {total}',
-  more_waiting: { one: '{n} more waiting', other: '{n} more waiting' },
-  more_finished: { one: '{n} more done', other: '{n} more done' },
-  more_failed: { one: '{n} more failed', other: '{n} more failed' },
-  show_more: { one: 'Show {n} more', other: 'Show {n} more' },
+  more_waiting: '{n} more waiting',
+  more_finished: '{n} more done',
+  more_failed: '{n} more failed',
+  more_other: '{n} more',
+  show_more: 'Show {n} more',
   blocked: 'The server is busy; next try in {n} s.',
-  auth: 'You are no longer logged in.',
+  auth: 'You are no longer logged in',
   said_added: { one: '{n} file added', other: '{n} files added' },
   said_progress: '{done} of {n} done',
   said_percent: '{name}: {percent}',
@@ -61,6 +61,14 @@ export const ENGLISH = {
   invalid_busy: 'Wait until the files are uploaded.',
 };
 
+/** By tag. @type {Map<string, Record<string, Text>>} */
+const languages = new Map();
+
+/** @param {string} lang @param {Record<string, Text>} texts for all elements in this language */
+export function add_language(lang, texts) {
+  languages.set(lang, texts);
+}
+
 /** Writes texts, numbers, sizes and times of one language. */
 export class Speaker {
   #texts;
@@ -76,7 +84,7 @@ export class Speaker {
    * @param {Record<string, Text>} [texts] over the English ones
    */
   constructor(lang, texts = {}) {
-    this.#texts = { ...ENGLISH, ...texts };
+    this.#texts = { ...ENGLISH, ...(languages.get(lang) ?? languages.get(lang.split('-')[0])), ...texts };
     this.#lang = supported(lang);
     this.#plurals = new Intl.PluralRules(this.#lang);
     this.#number = new Intl.NumberFormat(this.#lang);

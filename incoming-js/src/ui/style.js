@@ -39,9 +39,8 @@ progress { width: 100%; height: 6px; accent-color: var(--_accent); display: bloc
 .actions { display: flex; gap: 4px; margin-inline-start: auto; }
 .summary, .held, .notice { margin-top: var(--_gap); }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+@media (forced-colors: active) { .hint, .meta, .state, .item .state { color: CanvasText; } }
 @media (pointer: coarse) { button { min-height: 44px; min-width: 44px; } }
-@media (forced-colors: active) { .drop, button, li { border-color: CanvasText; } .dragging .drop { outline-color: Highlight; } .hint, .meta, .state, .item .state { color: CanvasText; } }
-@media (prefers-reduced-motion: no-preference) { .drop { transition: outline-color .1s; } }
 `;
 
 /** @type {CSSStyleSheet | undefined} */

@@ -79,5 +79,5 @@ function on_submit(event) {
 
 /** @param {BeforeUnloadEvent} event */
 function on_unload(event) {
-  if (held.size === 0 && [...members].some(({ busy }) => busy)) event.preventDefault();
+  if ([...members].some(({ busy }) => busy)) event.preventDefault();
 }
