@@ -40,7 +40,10 @@ export async function bundle() {
   // Modules go to bundlers, which make them small in their own way.
   for (const [name, text] of files) if (name.endsWith('.js')) files.set(name, await smaller(text));
   // The source is checked against these types (`npm run types`), so they are published as they are.
-  files.set('incoming.d.mts', readFileSync(join(root, 'src/api.d.ts'), 'utf8'));
+  for (const [name, source] of [['incoming', 'api'], ['incoming-queue', 'api-queue'], ['incoming-ui', 'api-ui'], ['incoming-locale', 'api-locale']]) {
+    const text = readFileSync(join(root, `src/${source}.d.ts`), 'utf8');
+    files.set(`${name}.d.mts`, text.replace("'./api.js'", "'./incoming.mjs'").replace("'./api-queue.js'", "'./incoming-queue.mjs'").replace("'./api-ui.js'", "'./incoming-ui.mjs'"));
+  }
   return files;
 }
 

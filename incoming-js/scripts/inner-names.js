@@ -18,6 +18,6 @@ export const INNER_NAMES = `
 
 /** The same of the queue and the element. */
 export const UI_NAMES = `
-  attempt changed dragging emit focus_failed has_failed hold insert move on_held paint passed
+  attempt changed dragging emit focus_failed has_failed hold insert move on_held on_sent paint passed
   is_observed pause_wanted previews refuse reopen settings show_picture
 `.trim().split(/\s+/);

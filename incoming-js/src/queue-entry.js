@@ -97,7 +97,7 @@ export class Entry {
     this.#actions.resume(this);
   }
 
-  /** Tries a failed one again, after those that wait. */
+  /** Tries a failed one again, after those that wait; a stalled one now. */
   retry() {
     this.#actions.retry(this);
   }

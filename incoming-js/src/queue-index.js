@@ -9,7 +9,5 @@ export { UploadQueue, tickets_from };
 export { dropped, from_handles, parse_size } from './files.js';
 export { TicketError } from './ticket.js';
 
-/** A queue on the library of this package. @param {Partial<import("./queue.js").QueueOptions> & { ticket_url?: string }} options */
-export function create_queue(options) {
-  return new UploadQueue({ library: incoming, ...options, getTicket: options.getTicket ?? tickets_from(options.ticket_url ?? '') });
-}
+/** A queue on the library of this package. @type {typeof import('./api-queue.js').create_queue} */
+export const create_queue = (options) => new UploadQueue({ library: incoming, ...options, getTicket: options.getTicket ?? tickets_from(options.ticket_url ?? '') });

@@ -1,7 +1,7 @@
 /**
  * What an entry needs before it can transfer: its file, and a ticket, of an earlier visit if there is one.
  */
-import { is_transient, read_ticket } from './ticket.js';
+import { is_transient, read_ticket, upload_state } from './ticket.js';
 
 /** @typedef {import('./queue-entry.js').Entry} Entry */
 
@@ -46,6 +46,22 @@ export async function find_ticket(entry, { library, getTicket, scope, field, upl
   const request = { name, size: file.size, type, path, last_modified: file.lastModified, field: field ?? '', batch };
   const { id: upload_id, hostname = null, ...more } = read_ticket(await getTicket(request, signal));
   if (!signal.aborted) Object.assign(entry, { id: upload_id, hostname, options: more });
+}
+
+const ASK_AGAIN_MS = 2_000;
+
+/**
+ * What became of an upload of an earlier visit; waits while the web app takes it.
+ * @param {import('./api.js').Unfinished} upload
+ * @param {QueueOptions['library']} library
+ * @returns {Promise<'lost' | 'kept' | null>} lost: it can go on; kept: the web app has it
+ */
+export async function found_again(upload, library) {
+  let state;
+  while ((state = await upload_state(upload)) === 'handing_over') await new Promise((next) => setTimeout(next, ASK_AGAIN_MS));
+  if (state === null || state === 'new' || state === 'uploading') return 'lost';
+  void library.forget(upload.upload_id);
+  return state === 'finished' ? 'kept' : null;
 }
 
 const MIN_WAIT_MS = 1_000;

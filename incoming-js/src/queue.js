@@ -8,18 +8,17 @@
 import { file_refusal, item_key } from './files.js';
 import { Entry, OPEN } from './queue-entry.js';
 import { EntryList } from './queue-list.js';
-import { TicketGate, find_ticket, read_source } from './queue-ticket.js';
+import { TicketGate, find_ticket, found_again, read_source } from './queue-ticket.js';
 import { is_transient, random_id } from './ticket.js';
 
 /** @typedef {import('./queue-entry.js').EntryState} EntryState */
 /** @typedef {import('./queue-entry.js').Item} Item */
+/** @typedef {import('./queue-ticket.js').QueueOptions} QueueOptions */
 
 /** Tickets that are asked for before a slot is free. */
 const AHEAD = 2;
 /** Uploads that wait for the web app at one time; more would only wait longer. */
 const MOST_HANDING_OVER = 64;
-
-/** @typedef {import('./queue-ticket.js').QueueOptions} QueueOptions */
 
 export class UploadQueue extends EventTarget {
   /** May be changed at any time; what runs goes on. @type {QueueOptions} */
@@ -63,18 +62,14 @@ export class UploadQueue extends EventTarget {
 
   /** All in the order of adding. The same array until one comes or goes. */
   get entries() { return this.#list.all; }
-
   /** By state, in the order in which they entered it. To read. */
   get states() { return this.#list.states; }
-
   /** The last 50 to finish, oldest first. */
   get recent() { return this.#list.recent; }
-
   get files_total() { return this.#list.size; }
 
   /** Without what was cancelled; files of folders count when they are read. */
   get bytes_total() { return this.#list.bytes_total; }
-
   get bytes_acked() { return this.#list.bytes_acked; }
 
   /** Why no ticket is asked for: the wait in seconds, or the status that refused the visitor. */
@@ -85,9 +80,7 @@ export class UploadQueue extends EventTarget {
     return this.#list.count(this.options.done_when === 'stored' ? OPEN : [...OPEN, 'handing_over']);
   }
 
-  get busy() {
-    return this.pending > 0;
-  }
+  get busy() { return this.pending > 0; }
 
   /** Of all that transfer now; null while none does. @type {number | null} */
   get bytes_per_s() {
@@ -101,10 +94,7 @@ export class UploadQueue extends EventTarget {
     return this.#list.in(...this.#done_states());
   }
 
-  get files_done() {
-    return this.#list.count(this.#done_states());
-  }
-
+  get files_done() { return this.#list.count(this.#done_states()); }
   /** @returns {EntryState[]} */
   #done_states() { return ['kept', 'finished', ...(this.options.done_when === 'stored' ? /** @type {const} */ (['handing_over']) : [])]; }
 
@@ -124,7 +114,7 @@ export class UploadQueue extends EventTarget {
         this.#list.emit('reject', { file: item.file ?? item.source, code });
         continue;
       }
-      const entry = new Entry((this.#last += 1), item, this.#actions);
+      const entry = this.#entry(item);
       // The file of an earlier visit was chosen again.
       for (const lost of this.states.lost) if (item.file && lost.name === entry.name && lost.size === entry.size) this.#list.drop(lost);
       this.#list.insert(key, entry, 'waiting');
@@ -144,21 +134,32 @@ export class UploadQueue extends EventTarget {
     for (const { id, name = id, size = 0 } of known) {
       const key = `kept ${id}`;
       if (this.#list.has(key)) continue;
-      const entry = new Entry((this.#last += 1), {}, this.#actions);
-      Object.assign(entry, { id, name, size, bytes_acked: size });
-      this.#list.insert(key, entry, 'kept');
+      this.#list.insert(key, this.#entry({}, { id, name, size, bytes_acked: size }), 'kept');
     }
   }
 
-  /** Lists what earlier visits left unfinished in this scope. Those with a file handle can be resumed in a click. */
+  /**
+   * Lists what earlier visits left unfinished in this scope. Those with a file handle can be resumed in a click; those that the
+   * web app has taken meanwhile are `kept`.
+   */
   async restore() {
-    for (const one of await this.options.library.unfinished({ scope: this.options.scope ?? '' })) {
-      const known = this.entries.some(({ id }) => id === one.upload_id);
-      if (one.active || known) continue;
-      const entry = new Entry((this.#last += 1), { handle: one.handle }, this.#actions);
-      Object.assign(entry, { id: one.upload_id, hostname: one.hostname, name: one.name, size: one.size, bytes_acked: one.bytes_acked, reopen: one.resume });
-      this.#list.insert(`lost ${one.upload_id}`, entry, 'lost');
-    }
+    const found = await this.options.library.unfinished({ scope: this.options.scope ?? '' });
+    await Promise.all(found.map((one) => !one.active && this.#recover(one)));
+  }
+
+  /** @param {import('./api.js').Unfinished} one */
+  async #recover(one) {
+    const state = await found_again(one, this.options.library);
+    if (!state || this.entries.some(({ id }) => id === one.upload_id)) return;
+    const { upload_id: id, hostname, name, size, bytes_acked, resume: reopen } = one;
+    const entry = this.#entry(one, { id, hostname, name, size, bytes_acked: state === 'kept' ? size : bytes_acked, reopen });
+    this.#list.insert(`lost ${id}`, entry, 'lost');
+    this.#list.move(entry, state);
+  }
+
+  /** @param {Item} item @param {object} [known] */
+  #entry(item, known) {
+    return Object.assign(new Entry((this.#last += 1), item, this.#actions), known);
   }
 
   /** Begins, if `auto` is false; goes on after an event `auth`; ends a wait. */
@@ -210,7 +211,7 @@ export class UploadQueue extends EventTarget {
   subscribe = (fn) => this.#list.subscribe(fn);
 
   /** State as it is now: the same object until something changes. */
-  snapshot = () => this.#list.snapshot();
+  snapshot = () => /** @type {import('./api-queue.js').Snapshot} */ (/** @type {unknown} */ (this.#list.snapshot()));
 
   // Turns
 
@@ -421,6 +422,7 @@ export class UploadQueue extends EventTarget {
 
   /** @param {Entry} entry */
   #retry(entry) {
+    if (entry.state === 'stalled') entry.uploader?.start();
     if (entry.state !== 'failed') return;
     this.#list.acked(entry, 0);
     Object.assign(entry, { error: null, id: null, hostname: null, options: {} });

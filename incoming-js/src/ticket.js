@@ -62,6 +62,18 @@ export function tickets_from(url, { credentials = 'same-origin', headers = () =>
   };
 }
 
+/**
+ * What the server says of an upload of an earlier visit.
+ * @param {{ hostname: string, upload_id: string }} upload
+ * @returns {Promise<string | null>} its state, `gone`, or null if that is unknown
+ */
+export async function upload_state({ hostname, upload_id }) {
+  const answer = await fetch(`${hostname}/incoming/frontend/uploads/${upload_id}`, { cache: 'no-store' }).catch(() => null);
+  const { state = null, code } = (await answer?.json().catch(() => null)) ?? {};
+  // A proxy's own 404 has no code.
+  return code && [404, 410].includes(/** @type {Response} */ (answer).status) ? 'gone' : state;
+}
+
 /** @param {string} text @returns {any} */
 function parsed(text) {
   try {

@@ -11,15 +11,15 @@ import { gzipSync } from 'node:zlib';
 import { INNER_NAMES, UI_NAMES } from '../scripts/inner-names.js';
 import { fake_file, fake_page, status_of } from './fakes.js';
 
-/** What a page may have to load, at most; and on top of that for the queue and the element. */
+/** What a page may have to load, at most; and with the queue and the element. */
 const MOST_BYTES = 12.5 * 1024;
-const MOST_UI_BYTES = 14 * 1024;
+const MOST_UI_BYTES = MOST_BYTES + 14 * 1024;
 
 const sources = readdirSync(new URL('../src/', import.meta.url), { recursive: true, withFileTypes: true }).filter((one) => one.isFile())
   .map(({ parentPath, name }) => `${parentPath}/${name}`.split('/src/').at(-1).replace(/^\//, ''));
 const gzipped = (name) => gzipSync(readFileSync(new URL(`../dist/${name}`, import.meta.url)), { level: 9 }).length;
 
-const BUILT = ['incoming.js', 'incoming.mjs', 'incoming.d.mts', 'incoming-queue.mjs', 'incoming-ui.js', 'incoming-ui.mjs'];
+const BUILT = ['incoming.js', 'incoming.mjs', 'incoming.d.mts', 'incoming-queue.mjs', 'incoming-queue.d.mts', 'incoming-ui.js', 'incoming-ui.mjs', 'incoming-ui.d.mts', 'incoming-locale.d.mts'];
 
 const classic = readFileSync(new URL('../dist/incoming.js', import.meta.url), 'utf8');
 
@@ -126,9 +126,9 @@ test('what pages load stays small', (t) => {
     t.diagnostic(`dist/${name}: ${bytes} bytes gzipped of ${MOST_BYTES} at most`);
     assert.ok(bytes < MOST_BYTES, `${name}: ${bytes}`);
   }
-  const more = gzipped('incoming-ui.js') - gzipped('incoming.js');
-  t.diagnostic(`dist/incoming-ui.js: ${more} bytes gzipped on top of the library of ${MOST_UI_BYTES} at most; dist/incoming-queue.mjs: ${gzipped('incoming-queue.mjs')}`);
-  assert.ok(more <= MOST_UI_BYTES, String(more));
+  const ui = gzipped('incoming-ui.js');
+  t.diagnostic(`dist/incoming-ui.js: ${ui} bytes gzipped of ${MOST_UI_BYTES} at most, ${ui - gzipped('incoming.js')} on top of incoming.js; dist/incoming-queue.mjs: ${gzipped('incoming-queue.mjs')}`);
+  assert.ok(ui <= MOST_UI_BYTES, String(ui));
 });
 
 test('the package holds exactly the expected files', () => {

@@ -45,6 +45,18 @@ test('Node imports it, and the classic script makes the global', () => {
   assert.equal(run(process.execPath, ['classic.js']), NAMES);
 });
 
+test('the queue, the element and its texts can be imported where there is no page', () => {
+  writeFileSync(join(project, 'server.js'), `import { create_queue, parse_size } from 'incoming-js/queue';
+import { IncomingUpload, add_language } from 'incoming-js/ui';
+import de from 'incoming-js/locales/de';
+import 'incoming-js/incoming-ui.js';
+add_language('de', de);
+const queue = create_queue({ ticket_url: '/tickets', auto: false });
+queue.add([new File(['abc'], 'a.txt')]);
+console.log(typeof IncomingUpload, parse_size('2GB'), queue.snapshot().counts.waiting, queue.snapshot() === queue.snapshot(), de.pause);`);
+  assert.equal(run(process.execPath, ['server.js']), 'function 2000000000 1 true Anhalten');
+});
+
 test('a bundler takes it, and leaves it small', async (t) => {
   writeFileSync(join(project, 'entry.js'), "import { Uploader } from 'incoming-js';\nwindow.up = new Uploader('id', new File([], 'a'));");
   const { outputFiles } = await build({ entryPoints: [join(project, 'entry.js')], bundle: true, minify: true, format: 'iife', write: false });
@@ -60,6 +72,19 @@ import { Uploader, type UploaderObject } from 'incoming-js/incoming.mjs';
 export const up: UploaderObject = new Uploader('id', new File([], 'a')).start();
 // @ts-expect-error it is typed, not any
 up.no_such_property;
+import { create_queue, dropped, TicketError, type Entry, type Snapshot } from 'incoming-js/queue';
+import { add_language, type IncomingUpload } from 'incoming-js/ui';
+import de from 'incoming-js/locales/de';
+add_language('de', de);
+const queue = create_queue({ getTicket: async ({ name, batch }) => { if (name === '') throw new TicketError('no', 422); return { id: batch, digest: true }; }, limits: { max_size: 5 } });
+const now: Snapshot = queue.snapshot();
+const waiting: number = now.counts.waiting;
+export const names: string[] = queue.entries.map((entry: Entry) => entry.name + waiting);
+export async function drop(event: DragEvent) { for await (const { items } of dropped(event.dataTransfer!)) queue.add(items); }
+const element: IncomingUpload = document.querySelector('incoming-upload')!;
+element.addEventListener('incoming-finish', ({ detail }) => detail.id.trim());
+// @ts-expect-error there is no such state
+now.counts.sleeping;
 `);
   const tsc = join(here, 'node_modules/typescript/bin/tsc');
   for (const [module, resolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {

@@ -39,6 +39,8 @@ static CLASSIC: LazyLock<Asset> =
     LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming.js")));
 static MODULE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming.mjs")));
+static ELEMENT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming-ui.js")));
 
 /// The answer to a request for a script.
 pub fn answer(script: Script, head: &Parts) -> Answer {
@@ -51,6 +53,7 @@ pub fn answer(script: Script, head: &Parts) -> Answer {
     let asset = match script {
         Script::Classic => &*CLASSIC,
         Script::Module => &*MODULE,
+        Script::Element => &*ELEMENT,
     };
     let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let gzip = !asset.gzip.is_empty() && accepts(&head.headers, "accept-encoding", "gzip");

@@ -11,6 +11,8 @@ pub enum Script {
     Classic,
     /// `incoming.mjs`: an ES module.
     Module,
+    /// `incoming-ui.js`: the element `<incoming-upload>`, with the library in it.
+    Element,
 }
 
 /// A backend call.
@@ -104,6 +106,7 @@ impl Route {
         match rest {
             "frontend/incoming.js" => Self::Script(Script::Classic),
             "frontend/incoming.mjs" => Self::Script(Script::Module),
+            "frontend/incoming-ui.js" => Self::Script(Script::Element),
             "frontend/doctor" => Self::Doctor(DoctorPart::Probe),
             "frontend/doctor/findings" => Self::Doctor(DoctorPart::Findings),
             "backend/new_upload" => Self::Backend(BackendCall::NewUpload),
@@ -246,6 +249,7 @@ mod tests {
                 Route::Doctor(DoctorPart::Findings),
             );
             check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));
+            check(&format!("{prefix}frontend/incoming-ui.js"), Route::Script(Script::Element));
             check(&format!("{prefix}backend/new_upload"), Route::Backend(BackendCall::NewUpload));
             check(
                 &format!("{prefix}backend/uploads/{id}"),

@@ -11,6 +11,7 @@ async fn scripts_are_served_from_inside_the_program() {
     let files = [
         ("incoming.js", include_str!("../../incoming-js/dist/incoming.js")),
         ("incoming.mjs", include_str!("../../incoming-js/dist/incoming.mjs")),
+        ("incoming-ui.js", include_str!("../../incoming-js/dist/incoming-ui.js")),
     ];
     for (name, expected) in files {
         for prefix in ["/incoming/", "/incoming/0.1/"] {

@@ -14,7 +14,7 @@ import { Rows } from './rows.js';
 import { Speaker } from './strings.js';
 import { style_sheet } from './style.js';
 import { join, release, settle } from './submit.js';
-import { form_data, known_files } from './value.js';
+import { form_data, known_files, stored } from './value.js';
 import { keep_awake } from './wake.js';
 
 /** @typedef {import('../queue-entry.js').Entry} Entry */
@@ -237,7 +237,7 @@ export function element_class(library) {
       this.#paused_away = false;
       if (!this.#restored) {
         this.#restored = true;
-        this.#queue.keep(known_files(this.getAttribute('value')));
+        for (const text of [this.getAttribute('value'), stored(this.getAttribute('restore'))]) this.#queue.keep(known_files(text));
         if (this.hasAttribute('restore')) void this.#queue.restore();
       }
       this.#update();
@@ -322,7 +322,7 @@ export function element_class(library) {
     /** @param {{ entry: Entry, from: string, to: string }} change */
     #on_state({ from, to }) {
       if (to === 'finished' && this.busy) this.#announcer.say(() => this.#speaker.say('said_progress', { done: this.#queue.files_done, n: this.#countable() }));
-      const counts = ['finished', 'failed', 'handing_over'];
+      const counts = ['finished', 'failed', 'handing_over', 'kept'];
       if (counts.includes(to) || counts.includes(from) || this.submit === 'block') this.#update();
     }
 
@@ -375,6 +375,7 @@ export function element_class(library) {
       const value = done.map(({ id }) => id).join();
       if (value !== this.#value) {
         this.#value = value;
+        stored(this.getAttribute('restore'), this.value);
         for (const type of ['input', 'change']) this.dispatchEvent(new Event(type, { bubbles: true, composed: type === 'input' }));
       }
     }
@@ -395,6 +396,8 @@ export function element_class(library) {
       if (held) this.#announcer.now(() => this.#speaker.say('held', { n: this.#queue.pending }));
     }
 
+    /** The form is sent. */
+    on_sent() { stored(this.getAttribute('restore'), ''); }
     /** @param {HTMLElement | null} submitter */
     on_held(submitter) { this.#fire('submit-held', { submitter, pending: this.#queue.pending }); }
     focus_failed() {

@@ -183,7 +183,8 @@ class Row {
   #verb() {
     const { state, error, reopen } = this.entry;
     switch (state) {
-      case 'waiting': case 'ticket': case 'uploading': case 'stalled': return 'pause';
+      case 'waiting': case 'ticket': case 'uploading': return 'pause';
+      case 'stalled': return 'retry';
       case 'paused': return 'resume';
       case 'lost': return reopen ? 'resume' : null;
       case 'failed': return error?.final ? null : 'retry';

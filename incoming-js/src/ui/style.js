@@ -28,11 +28,13 @@ button.main { background: var(--_accent); color: var(--_on-accent); border-color
 button:disabled { cursor: default; opacity: .6; }
 :focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
 ul { list-style: none; margin: var(--_gap) 0 0; padding: 0; }
-li { display: flex; flex-wrap: wrap; gap: 4px var(--_gap); align-items: center; padding: var(--_gap) 0; border-top: 1px solid var(--_border); }
+li { display: flex; flex-wrap: wrap; gap: 4px var(--_gap); align-items: center; padding: var(--_gap) 0; }
+li + li { border-top: 1px solid var(--_border); }
 .thumb { width: var(--_thumb); height: var(--_thumb); flex: none; display: grid; place-items: center; overflow: hidden; }
 .thumb canvas { max-width: 100%; max-height: 100%; }
 .text { flex: 1 1 12em; min-width: 0; }
 .name { overflow-wrap: anywhere; }
+.state { display: block; }
 progress { width: 100%; height: 6px; accent-color: var(--_accent); display: block; }
 .failed .state { color: var(--_danger); }
 .finished .state, .kept .state { color: var(--_ok); }

@@ -13,6 +13,7 @@
  * @property {(held: boolean) => void} hold
  * @property {() => void} focus_failed
  * @property {(submitter: HTMLElement | null) => void} on_held
+ * @property {() => void} on_sent
  */
 
 /** @type {Set<Member>} */
@@ -65,7 +66,7 @@ function on_submit(event) {
   const failed = mine.find(({ has_failed }) => has_failed);
   for (const member of mine) member.start();
   const busy = mine.some((member) => member.busy);
-  if (!busy && !failed) return;
+  if (!busy && !failed) return members.forEach((member) => member.form === form && member.on_sent());
   event.preventDefault();
   event.stopImmediatePropagation();
   if (!busy) return failed?.focus_failed();

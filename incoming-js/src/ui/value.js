@@ -18,7 +18,23 @@ export function form_data(done, name, json) {
   return data;
 }
 
-/** Files of a form that is shown again. @param {string | null} text @returns {{ id: string, name?: string, size?: number }[]} */
+/**
+ * Keeps, through reloads of this tab, what is there in this scope; the browser's own restoring of forms is not reliable.
+ * @param {string | null} scope null: nothing is kept
+ * @param {string} [value] to keep; else it is read
+ */
+export function stored(scope, value) {
+  try {
+    if (scope === null) return null;
+    const key = `incoming ${scope}`;
+    if (value === undefined) return sessionStorage.getItem(key);
+    return void sessionStorage.setItem(key, value);
+  } catch {
+    return null;
+  }
+}
+
+/** Files of a form that is shown again. @param {string | null | undefined} text @returns {{ id: string, name?: string, size?: number }[]} */
 export function known_files(text) {
   try {
     const list = JSON.parse(text || '[]');
