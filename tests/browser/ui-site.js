@@ -76,9 +76,10 @@ export async function choose(page, ...files) {
   await input.uploadFile(...files.map(({ path }) => path));
 }
 
-/** Entries, and what the element shows. */
+/** Entries, and what the element shows; null while a page loads. */
 export const look = (page) => page.evaluate(() => {
   const element = document.querySelector('incoming-upload');
+  if (!element?.queue) return null;
   const { shadowRoot: root } = element;
   return {
     entries: element.entries.map(({ name, state, id, bytes_acked, size }) => ({ name, state, id, bytes_acked, size })),
@@ -94,7 +95,7 @@ export const look = (page) => page.evaluate(() => {
 export function wait(page, what, check) {
   return until(what, async () => {
     const now = await look(page);
-    return check(now) && now;
+    return now && check(now) && now;
   }, async () => `\n${JSON.stringify(await look(page), null, 1)}`);
 }
 
