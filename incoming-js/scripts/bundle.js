@@ -40,9 +40,9 @@ export async function bundle() {
   // Modules go to bundlers, which make them small in their own way.
   for (const [name, text] of files) if (name.endsWith('.js')) files.set(name, await smaller(text));
   // The source is checked against these types (`npm run types`), so they are published as they are.
-  for (const [name, source] of [['incoming', 'api'], ['incoming-queue', 'api-queue'], ['incoming-ui', 'api-ui'], ['incoming-locale', 'api-locale']]) {
+  for (const [name, source] of [['incoming', 'api'], ['incoming-queue', 'api-queue'], ['incoming-ui', 'api-ui'], ['incoming-locale', 'api-locale'], ['incoming-plugins', 'api-plugins'], ['incoming-uppy', 'api-uppy']]) {
     const text = readFileSync(join(root, `src/${source}.d.ts`), 'utf8');
-    files.set(`${name}.d.mts`, text.replace("'./api.js'", "'./incoming.mjs'").replace("'./api-queue.js'", "'./incoming-queue.mjs'").replace("'./api-ui.js'", "'./incoming-ui.mjs'"));
+    files.set(`${name}.d.mts`, text.replace("'./api.js'", "'./incoming.mjs'").replace("'./api-queue.js'", "'./incoming-queue.mjs'").replace("'./api-ui.js'", "'./incoming-ui.mjs'").replace("'./api-plugins.js'", "'./incoming-plugins.mjs'"));
   }
   return files;
 }
@@ -74,6 +74,13 @@ async function user_interface() {
       onResolve({ filter: /^\.\.?\/index\.js$/ }, () => ({ path: './incoming.mjs', external: true }));
     },
   };
+  const queue = {
+    name: 'queue of the package',
+    setup(/** @type {import('esbuild').PluginBuild} */ { onResolve }) {
+      onResolve({ filter: /^\.\.\/(queue-index|ticket)\.js$/ }, () => ({ path: './incoming-queue.mjs', external: true }));
+      onResolve({ filter: /^@uppy\// }, ({ path }) => ({ path, external: true }));
+    },
+  };
   const style = {
     name: 'style without white space',
     setup(/** @type {import('esbuild').PluginBuild} */ { onLoad }) {
@@ -88,11 +95,15 @@ async function user_interface() {
     ['incoming-ui.js', 'src/ui/classic.js', 'iife', inside],
     ['incoming-ui.mjs', 'src/ui/index.js', 'esm', outside],
     ['incoming-queue.mjs', 'src/queue-index.js', 'esm', outside],
+    ['incoming-uppy.mjs', 'src/plugins/uppy.js', 'esm', queue],
+    ['incoming-filepond.mjs', 'src/plugins/filepond.js', 'esm', queue],
   ];
   /** @type {[string, string][]} */
   const files = [];
   for (const [name, entry, format, plugin] of outputs) {
-    const result = await build({ ...plain, entryPoints: [entry], format, plugins: [plugin, style] });
+    // Plugins call what has such names in the library that they are for.
+    const names = plugin === queue ? { mangleProps: undefined } : {};
+    const result = await build({ ...plain, ...names, entryPoints: [entry], format, plugins: [plugin, style] });
     files.push([name, result.outputFiles[0].text]);
   }
   return files;

@@ -31,8 +31,8 @@ writeFileSync(join(project, 'package.json'), '{ "private": true, "type": "module
 const NAMES = 'UploadError,Uploader,forget,recall,set_server_hostname,unfinished';
 
 test('the package has no dependencies and no install scripts', (t) => {
-  const { dependencies, peerDependencies, scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
-  assert.deepEqual([dependencies, peerDependencies], [undefined, undefined]);
+  const { dependencies, peerDependenciesMeta, peerDependencies, scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
+  assert.deepEqual([dependencies, peerDependencies, peerDependenciesMeta], [undefined, { '@uppy/core': '^6.3.1' }, { '@uppy/core': { optional: true } }]);
   for (const hook of ['preinstall', 'install', 'postinstall', 'prepare']) assert.equal(scripts[hook], undefined);
   t.diagnostic(`${packed.filename}: ${packed.files.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`);
 });
@@ -50,11 +50,12 @@ test('the queue, the element and its texts can be imported where there is no pag
 import { IncomingUpload, add_language } from 'incoming-js/ui';
 import de from 'incoming-js/locales/de';
 import 'incoming-js/incoming-ui.js';
+import { incomingProcess } from 'incoming-js/filepond';
 add_language('de', de);
 const queue = create_queue({ ticket_url: '/tickets', auto: false });
 queue.add([new File(['abc'], 'a.txt')]);
-console.log(typeof IncomingUpload, parse_size('2GB'), queue.snapshot().counts.waiting, queue.snapshot() === queue.snapshot(), de.pause);`);
-  assert.equal(run(process.execPath, ['server.js']), 'function 2000000000 1 true Anhalten');
+console.log(typeof IncomingUpload, typeof incomingProcess({ ticketUrl: '/tickets' }), parse_size('2GB'), queue.snapshot().counts.waiting, queue.snapshot() === queue.snapshot(), de.pause);`);
+  assert.equal(run(process.execPath, ['server.js']), 'function function 2000000000 1 true Anhalten');
 });
 
 test('a bundler takes it, and leaves it small', async (t) => {
