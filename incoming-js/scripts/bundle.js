@@ -1,7 +1,7 @@
 /**
  * Builds what `dist/` holds, from `src/`, in memory: the same bytes every time.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -37,6 +37,7 @@ export async function bundle() {
     files.set(name, result.outputFiles[0].text);
   }
   for (const [name, text] of await user_interface()) files.set(name, text);
+  for (const [name, text] of await languages()) files.set(name, text);
   // Modules go to bundlers, which make them small in their own way.
   for (const [name, text] of files) if (name.endsWith('.js')) files.set(name, await smaller(text));
   // The source is checked against these types (`npm run types`), so they are published as they are.
@@ -51,6 +52,16 @@ export async function bundle() {
 async function smaller(code) {
   const options = { ecma: /** @type {const} */ (2020), compress: { passes: 3 }, format: { comments: /^!/, ascii_only: true } };
   return `${(await minify(code, options)).code}\n`;
+}
+
+/** Texts of the element, for pages without modules: `incoming-ui.js` comes after them. */
+async function languages() {
+  const names = readdirSync(join(root, 'src/locales')).map((name) => name.replace(/\.js$/, ''));
+  return Promise.all(names.map(async (name) => {
+    const contents = `import texts from './src/locales/${name}.js'; (globalThis.incoming_languages ??= {}).${name} = texts;`;
+    const result = await build({ ...shared, charset: 'utf8', mangleProps: undefined, stdin: { contents, resolveDir: root }, format: 'iife' });
+    return /** @type {[string, string]} */ ([`locales/${name}.js`, result.outputFiles[0].text]);
+  }));
 }
 
 /**

@@ -17,14 +17,10 @@ const JUNK = /^(\.DS_Store|Thumbs\.db|desktop\.ini)$/i;
 /** Of a folder, at a time: a task stays short, and the first files start before the last are found. */
 const BATCH = 500;
 
-/** @type {Record<string, number>} */
-const UNITS = { '': 1, b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 };
-
 /** Bytes of a text such as `2GB` or `1.5 MiB`; undefined if it is none. @param {string | null | undefined} text */
 export function parse_size(text) {
-  const [, number = '', unit = ''] = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(text ?? '') ?? [];
-  const factor = UNITS[unit.toLowerCase()];
-  return number && factor ? Math.round(Number(number) * factor) : undefined;
+  const [, number, unit = '', binary] = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$/i.exec(text ?? '') ?? [];
+  return number ? Math.round(Number(number) * (binary ? 1024 : 1000) ** ' kmgt'.indexOf(unit.toLowerCase() || ' ')) : undefined;
 }
 
 /** What makes a file the same as another one of the list. @param {Item} item */

@@ -20,7 +20,7 @@ const sources = readdirSync(new URL('../src/', import.meta.url), { recursive: tr
 const gzipped = (name) => gzipSync(readFileSync(new URL(`../dist/${name}`, import.meta.url)), { level: 9 }).length;
 
 const BUILT = ['incoming.js', 'incoming.mjs', 'incoming.d.mts', 'incoming-queue.mjs', 'incoming-queue.d.mts', 'incoming-ui.js', 'incoming-ui.mjs', 'incoming-ui.d.mts', 'incoming-locale.d.mts', 'incoming-uppy.mjs', 'incoming-uppy.d.mts', 'incoming-filepond.mjs',
-  'incoming-plugins.d.mts'];
+  'incoming-plugins.d.mts', ...['de', 'es', 'fr', 'ja', 'nb'].map((name) => `locales/${name}.js`)];
 
 const classic = readFileSync(new URL('../dist/incoming.js', import.meta.url), 'utf8');
 

@@ -232,7 +232,8 @@ test('an upload of an earlier visit is resumed in its scope alone, and once', as
   }
 });
 
-test('restore lists what is unfinished; choosing the file again takes its place', async () => {
+test('restore lists what is unfinished; choosing the file again takes its place', async (t) => {
+  t.mock.method(globalThis, 'fetch', () => Promise.reject(new TypeError('no network')));
   const scopes = [];
   const unfinished = async ({ scope }) => (scopes.push(scope), [
     { upload_id: 'x', hostname: 'http://up', name: 'a', size: 10, bytes_acked: 4, active: false, handle: null, resume: null, scope },
@@ -244,6 +245,78 @@ test('restore lists what is unfinished; choosing the file again takes its place'
   queue.add([file('a')]);
   assert.deepEqual([queue.files_total, queue.entries[0].state], [1, 'ticket']);
   assert.deepEqual([queue.bytes_acked, queue.bytes_total], [0, 10]);
+});
+
+test('what became of an upload of an earlier visit: finished, handed over meanwhile, gone, out of reach', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const problem = (status, code) => new Response(JSON.stringify(code ? { code } : {}), { status });
+  const state = (name) => new Response(JSON.stringify({ state: name }));
+  const answers = { done: [state('finished')], taking: [state('handing_over'), state('finished')], part: [state('uploading')], failed: [state('failed')],
+    gone: [problem(404, 'unknown-upload')], proxy: [problem(404)], offline: [new TypeError('no network')] };
+  const asked = [];
+  t.mock.method(globalThis, 'fetch', async (url) => {
+    asked.push(url);
+    const answer = answers[url.split('/').at(-1)].shift();
+    if (answer instanceof Error) throw answer;
+    return answer;
+  });
+  const forgotten = [];
+  const found = Object.keys(answers).map((upload_id) => ({ upload_id, hostname: 'http://up', name: upload_id, size: 10, bytes_acked: 4, active: false, handle: null, resume: null }));
+  const { queue, of } = setup({ library: { unfinished: async () => found, forget: async (id) => forgotten.push(id) } });
+  const restored = queue.restore();
+  await settled();
+  t.mock.timers.tick(2000);
+  await restored;
+  assert.deepEqual(Object.fromEntries(queue.entries.map(({ id, state: now }) => [id, now])), { done: 'kept', part: 'lost', proxy: 'lost', offline: 'lost', taking: 'kept' });
+  assert.deepEqual([queue.bytes_acked, queue.done().map(({ id }) => id)], [10 + 10 + 3 * 4, ['done', 'taking']]);
+  assert.deepEqual(forgotten.sort(), ['done', 'failed', 'gone', 'taking']);
+  assert.equal(asked[0], 'http://up/incoming/frontend/uploads/done');
+  // The element's form value follows these.
+  assert.deepEqual(of('state').map(({ to }) => to), ['kept', 'kept']);
+});
+
+test('an upload of an earlier visit goes on in a click, at its own server', async (t) => {
+  t.mock.method(globalThis, 'fetch', () => Promise.reject(new TypeError('no network')));
+  const options = [];
+  const resumed = new FakeUploader('x', file('a'), {});
+  const resume = async (given) => (options.push(given), resumed);
+  const unfinished = async () => [{ upload_id: 'x', hostname: 'http://its-own', name: 'a', size: 10, bytes_acked: 4, active: false, handle: {}, resume }];
+  const { queue } = setup({ scope: 's', uploader: { hostname: 'http://other', digest: true }, library: { unfinished } });
+  await queue.restore();
+  queue.entries[0].resume();
+  await settled();
+  assert.equal(states(queue)[0], 'uploading');
+  const { signal, ...rest } = options[0];
+  assert.deepEqual(rest, { hostname: 'http://its-own', digest: true, scope: 's' });
+  assert.equal(signal.aborted, false);
+  resumed.ack();
+  await resumed.finish();
+  assert.equal(states(queue)[0], 'finished');
+});
+
+test('a stalled upload is tried at once; a wait for tickets ends when the browser is online', async (t) => {
+  const page = new EventTarget();
+  for (const name of ['addEventListener', 'removeEventListener']) globalThis[name] = page[name].bind(page);
+  t.after(() => ['addEventListener', 'removeEventListener'].forEach((name) => delete globalThis[name]));
+  let down = true;
+  const { queue, made } = setup({ getTicket: async () => {
+    if (down) throw new TicketError('down', 0);
+    return 'id';
+  } });
+  queue.add(files(1));
+  await settled();
+  assert.deepEqual(queue.blocked, { retry_in_s: 1 });
+  down = false;
+  page.dispatchEvent(new Event('online'));
+  await settled();
+  assert.deepEqual([queue.blocked, states(queue)], [null, ['uploading']]);
+  made[0].retry_in_s = 30;
+  made[0].onprogress();
+  assert.equal(states(queue)[0], 'stalled');
+  made[0].started = 0;
+  made[0].start = () => (made[0].started += 1);
+  queue.entries[0].retry();
+  assert.equal(made[0].started, 1);
 });
 
 test('kept files are posted, count as done and are never sent', () => {

@@ -13,6 +13,23 @@ pub enum Script {
     Module,
     /// `incoming-ui.js`: the element `<incoming-upload>`, with the library in it.
     Element,
+    /// `locales/NAME.js`: texts of the element.
+    Texts(Language),
+}
+
+/// A language of the element, besides English.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// `locales/de.js`
+    German,
+    /// `locales/es.js`
+    Spanish,
+    /// `locales/fr.js`
+    French,
+    /// `locales/ja.js`
+    Japanese,
+    /// `locales/nb.js`
+    Norwegian,
 }
 
 /// A backend call.
@@ -107,6 +124,11 @@ impl Route {
             "frontend/incoming.js" => Self::Script(Script::Classic),
             "frontend/incoming.mjs" => Self::Script(Script::Module),
             "frontend/incoming-ui.js" => Self::Script(Script::Element),
+            "frontend/locales/de.js" => Self::Script(Script::Texts(Language::German)),
+            "frontend/locales/es.js" => Self::Script(Script::Texts(Language::Spanish)),
+            "frontend/locales/fr.js" => Self::Script(Script::Texts(Language::French)),
+            "frontend/locales/ja.js" => Self::Script(Script::Texts(Language::Japanese)),
+            "frontend/locales/nb.js" => Self::Script(Script::Texts(Language::Norwegian)),
             "frontend/doctor" => Self::Doctor(DoctorPart::Probe),
             "frontend/doctor/findings" => Self::Doctor(DoctorPart::Findings),
             "backend/new_upload" => Self::Backend(BackendCall::NewUpload),

@@ -160,3 +160,58 @@ test('reload in the middle: the file is listed, chosen again it goes on with its
   here.page.attributes = 'multiple restore="letter-2"';
   assert.deepEqual((await look((await visit(here)).page)).entries, []);
 });
+
+test('a page in German: texts, sizes and percentages', async (t) => {
+  const here = await forms(t, { bytes_per_second: 2 * MB });
+  Object.assign(here.page, { attributes: 'multiple lang="de-AT" max-size="1.5GB"', head: '<script src="/de.js" defer></script>' });
+  here.app.more.set('/de.js', async (answer) => answer.writeHead(200, { 'Content-Type': 'text/javascript' }).end(await (await fetch(`${here.app.origin}/incoming/frontend/locales/de.js`)).text()));
+  const { page } = await visit(here);
+  await choose(page, await file(here.dir, 'a.bin', 6 * MB));
+  const now = await wait(page, 'it is on its way', ({ rows }) => /^\d+\s%/.test(rows[0]?.state ?? ''));
+  assert.deepEqual(now.rows[0].buttons, ['a.bin: Anhalten', 'a.bin: Abbrechen']);
+  const hint = await page.evaluate(() => document.querySelector('incoming-upload').shadowRoot.querySelector('.hint').textContent);
+  assert.equal(hint, 'bis 1,5 GB je Datei');
+});
+
+test('listeners of Turbo, htmx and React see one submit, when the files are there', async (t) => {
+  const here = await forms(t, { bytes_per_second: 4 * MB });
+  const { page } = await visit(here);
+  await page.evaluate(() => {
+    window.submits = [];
+    const note = (who) => (event) => window.submits.push([who, event.submitter?.value ?? null, new FormData(event.target).getAll('files').length]);
+    // Turbo listens on the document in the capture phase, React at its root, htmx at the form.
+    document.addEventListener('submit', note('Turbo'), true);
+    document.querySelector('main').addEventListener('submit', note('React'));
+    document.querySelector('form').addEventListener('submit', note('htmx'));
+    document.addEventListener('submit', (event) => event.preventDefault());
+  });
+  await choose(page, await file(here.dir, 'a.bin', 3 * MB), await file(here.dir, 'b.bin', MB));
+  await click(page, '#draft');
+  await wait(page, 'it is held', ({ held }) => held);
+  await click(page, '#send');
+  assert.deepEqual(await page.evaluate(() => window.submits), []);
+  await until('they are told', () => page.evaluate(() => window.submits.length > 0));
+  assert.deepEqual(await page.evaluate(() => window.submits), [['Turbo', 'draft', 2], ['htmx', 'draft', 2], ['React', 'draft', 2]]);
+  assert.equal((await look(page)).held, null);
+});
+
+test('moved in the document nothing happens; out of it for long everything pauses, and goes on when it is back', async (t) => {
+  const here = await forms(t, { bytes_per_second: 2 * MB });
+  const { page } = await visit(here);
+  await choose(page, await file(here.dir, 'a.bin', 12 * MB));
+  await wait(page, 'it is on its way', ({ entries }) => entries[0]?.bytes_acked > 0);
+  await page.evaluate(() => {
+    window.element = document.querySelector('incoming-upload');
+    window.states = [];
+    element.queue.addEventListener('state', ({ detail }) => window.states.push(detail.to));
+    document.querySelector('form').prepend(element);
+  });
+  await page.evaluate(() => new Promise((next) => setTimeout(next, 1500)));
+  assert.deepEqual(await page.evaluate(() => window.states), []);
+  await page.evaluate(() => element.remove());
+  await until('it is paused', () => page.evaluate(() => element.entries[0].state === 'paused'));
+  await page.evaluate(() => document.querySelector('form').append(element));
+  await wait(page, 'it goes on', ({ entries }) => entries[0].state === 'uploading');
+  here.line.rate = 40 * MB;
+  await finished(page, 1);
+});

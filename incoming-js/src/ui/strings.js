@@ -61,12 +61,12 @@ export const ENGLISH = {
   invalid_busy: 'Wait until the files are uploaded.',
 };
 
-/** By tag. @type {Map<string, Record<string, Text>>} */
-const languages = new Map();
+/** By tag. Scripts of languages come before this one. @type {Record<string, Record<string, Text>>} */
+const languages = (/** @type {any} */ (globalThis).incoming_languages ??= {});
 
 /** @param {string} lang @param {Record<string, Text>} texts for all elements in this language */
 export function add_language(lang, texts) {
-  languages.set(lang, texts);
+  languages[lang] = texts;
 }
 
 /** Writes texts, numbers, sizes and times of one language. */
@@ -84,7 +84,7 @@ export class Speaker {
    * @param {Record<string, Text>} [texts] over the English ones
    */
   constructor(lang, texts = {}) {
-    this.#texts = { ...ENGLISH, ...(languages.get(lang) ?? languages.get(lang.split('-')[0])), ...texts };
+    this.#texts = { ...ENGLISH, ...(languages[lang] ?? languages[lang.split('-')[0]]), ...texts };
     this.#lang = supported(lang);
     this.#plurals = new Intl.PluralRules(this.#lang);
     this.#number = new Intl.NumberFormat(this.#lang);
