@@ -89,9 +89,10 @@ export class UploadQueue extends EventTarget {
     return sum;
   }
 
-  /** Entries whose id may be used: finished, kept, and with `stored` those that the web app has not taken yet. */
+  /** Entries whose id may be used, in the order of adding: finished, kept, and with `stored` those that the web app has not taken yet. */
   done() {
-    return this.#list.in(...this.#done_states());
+    const states = this.#done_states();
+    return this.entries.filter(({ state }) => states.includes(state));
   }
 
   get files_done() { return this.#list.count(this.#done_states()); }

@@ -337,6 +337,15 @@ test('`stored`: done when every byte is acknowledged', async () => {
   assert.equal(of('idle').length, 1);
 });
 
+test('done files are in the order of adding, not of finishing', async () => {
+  const { queue, made } = setup();
+  queue.add(files(3));
+  await settled();
+  for (const n of [2, 0, 1]) await made[n].finish();
+  assert.deepEqual([queue.done().map(({ name }) => name), queue.files_done], [['f0', 'f1', 'f2'], 3]);
+  assert.deepEqual((await queue.whenIdle()).finished.map(({ name }) => name), ['f0', 'f1', 'f2']);
+});
+
 test('nothing starts before `start` if `auto` is false', async () => {
   const { queue, made } = setup({ auto: false });
   queue.add(files(1));
