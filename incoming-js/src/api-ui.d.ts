@@ -53,6 +53,39 @@ export class IncomingUpload extends HTMLElement {
   whenIdle(): Promise<{ finished: Entry[]; failed: Entry[] }>;
 }
 
+/** Attributes of the element, for JSX. */
+export interface IncomingUploadAttributes {
+  'ticket-url'?: string;
+  name?: string;
+  required?: boolean;
+  disabled?: boolean;
+  form?: string;
+  value?: string;
+  format?: 'ids' | 'json';
+  submit?: 'wait' | 'block' | 'now';
+  'done-when'?: 'finished' | 'stored';
+  multiple?: boolean;
+  directory?: boolean;
+  accept?: string;
+  'max-size'?: string;
+  'min-size'?: string;
+  'max-files'?: number | string;
+  auto?: 'false' | 'true';
+  concurrent?: number | string;
+  previews?: 'auto' | 'always' | 'off';
+  camera?: 'environment' | 'user';
+  drop?: string;
+  paste?: 'focus' | 'page' | 'off';
+  restore?: string;
+  'wake-lock'?: 'auto' | 'off';
+  hostname?: string;
+  digest?: boolean | 'false' | 'true';
+  'csrf-token'?: string;
+  'csrf-header'?: string;
+  'ticket-credentials'?: RequestCredentials;
+  lang?: string;
+}
+
 export interface IncomingUploadEventMap {
   'incoming-add': CustomEvent<{ files: Iterable<File | object> }>;
   'incoming-reject': CustomEvent<{ file: { name: string }; code: 'type' | 'size' | 'small' | 'count' | 'duplicate' | 'empty-folder' | 'unreadable'; message: string }>;

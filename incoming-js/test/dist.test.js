@@ -138,7 +138,7 @@ test('the package holds exactly the expected files', () => {
   assert.equal(run.status, 0, run.stderr);
   const [{ files }] = JSON.parse(run.stdout);
   const paths = files.map(({ path }) => path);
-  const wanted = ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'package.json', ...BUILT.map((name) => `dist/${name}`),
+  const wanted = ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'package.json', 'custom-elements.json', ...BUILT.map((name) => `dist/${name}`),
     ...sources.map((name) => `src/${name}`), ...readdirSync(new URL('../docs/', import.meta.url)).map((name) => `docs/${name}`)];
   assert.deepEqual(paths.sort(), wanted.sort());
   const { main, types, exports } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));

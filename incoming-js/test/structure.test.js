@@ -57,6 +57,23 @@ test('links in the documentation lead to pages and headings that exist', () => {
   }
 });
 
+test('the element: its manifest, its types and its documentation name the same attributes, events, parts and variables', () => {
+  const page = pages.get('docs/element.md');
+  const [{ declarations: [element] }] = JSON.parse(readFileSync(new URL('../custom-elements.json', import.meta.url), 'utf8')).modules;
+  const names = (list) => list.map(({ name }) => name).sort();
+  const rows = page.split('## Attributes')[1].split('## Properties')[0].matchAll(/^\| (`[^|]+)/gm);
+  const documented = [...rows].flatMap(([, cell]) => [...cell.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name)).sort();
+  assert.deepEqual(names(element.attributes), documented);
+  const types = texts.get('src/api-ui.d.ts');
+  const block = (name) => [...types.split(`interface ${name} {`)[1].split('\n}')[0].matchAll(/^  '?([\w-]+)'?[?:]/gm)].map(([, key]) => key).sort();
+  assert.deepEqual(block('IncomingUploadAttributes'), documented);
+  assert.deepEqual(block('IncomingUploadEventMap'), names(element.events));
+  const source = [...texts].filter(([name]) => name.startsWith('src/ui/')).map(([, text]) => text).join('\n');
+  for (const name of documented) if (name !== 'form') assert.match(source, new RegExp(`['"]${name}['"]`), name);
+  for (const { name } of element.cssProperties) assert.match(source, new RegExp(`var\\(${name}\\b|\\['${name.replace('--incoming-', '')}', '#`), name);
+  for (const list of ['cssProperties', 'cssParts', 'slots']) for (const { name } of element[list]) assert.ok(page.includes(name.replace('--incoming', '')), name);
+});
+
 test('every option, property and function is documented', () => {
   const types = without_comments(texts.get('src/api.d.ts'));
   const block = (name) => types.split(`interface ${name} `)[1].split('\n}')[0];
