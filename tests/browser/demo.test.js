@@ -1,11 +1,13 @@
 // The demo page in a real browser, over https: what a person does with it, and what happens to it.
 
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Line, browser, choose, demo, file, folder, open, press, received, row, test, until } from './harness.js';
+import { Line, browser, choose, demo, file, folder, kind_of, open, press, received, row, test, until } from './harness.js';
 
 const MB = 1_000_000;
+const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A demo behind a slow line, a browser on its page. */
 async function demo_over_line(t, bytesPerSecond) {
@@ -201,6 +203,22 @@ test('with a file handle the reloaded page goes on at one press', async (t) => {
   await until('it goes on', async () => (await row(page, 'handle.bin'))?.percent > 5);
   await received(page, { name: 'handle.bin', sha256 });
   await until('it is finished', async () => (await row(page, 'handle.bin')).state === 'finished');
+  assert.deepEqual(console_errors, []);
+});
+
+test('axe-core finds nothing on the page, in light and dark', async (t) => {
+  const { page, console_errors, dir } = await demo_over_line(t, 4 * MB);
+  const files = [await file(dir, 'there.bin', MB), await file(dir, 'on its way.bin', 60 * MB)];
+  await choose(page, ...files);
+  await received(page, files[0]);
+  for (const details of ['terminal', 'doctor']) await page.evaluate((id) => (document.getElementById(id).open = true), details);
+  if (kind_of(t) === 'chromium') await page.setBypassCSP(true);
+  for (const scheme of kind_of(t) === 'chromium' ? ['light', 'dark'] : ['light']) {
+    if (kind_of(t) === 'chromium') await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+    await page.evaluate(AXE);
+    const found = await page.evaluate(async () => (await axe.run(document, { resultTypes: ['violations'] })).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ failureSummary, target }) => `${JSON.stringify(target)} ${failureSummary}`).join('; ')}`));
+    assert.deepEqual(found, [], scheme);
+  }
   assert.deepEqual(console_errors, []);
 });
 
