@@ -22,21 +22,16 @@ export class EntryList {
   #entries = new Map();
   /** @type {readonly Entry[] | null} */
   #all = null;
-  #target;
-  #describe;
+  #queue;
   /** @type {Readonly<Record<string, unknown>> | null} */
   #snapshot = null;
   /** @type {Set<() => void>} */
   #subscribers = new Set();
   #notice_due = false;
 
-  /**
-   * @param {EventTarget} target gets the events
-   * @param {() => Record<string, unknown>} describe what a snapshot holds
-   */
-  constructor(target, describe) {
-    this.#target = target;
-    this.#describe = describe;
+  /** @param {import('./queue.js').UploadQueue} queue gets the events, and is what a snapshot shows */
+  constructor(queue) {
+    this.#queue = queue;
   }
 
   /** In the order of adding. The same array until one comes or goes. @type {readonly Entry[]} */
@@ -114,7 +109,7 @@ export class EntryList {
   /** @param {string} type @param {object} [detail] */
   emit(type, detail = {}) {
     this.changed();
-    this.#target.dispatchEvent(new CustomEvent(type, { detail }));
+    this.#queue.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   changed() {
@@ -134,8 +129,9 @@ export class EntryList {
   }
 
   snapshot() {
+    const { entries, files_total, files_done, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked } = this.#queue;
     return (this.#snapshot ??= Object.freeze({
-      ...this.#describe(),
+      entries, files_total, files_done, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked,
       counts: Object.freeze(Object.fromEntries(STATES.map((state) => [state, this.states[state].size]))),
     }));
   }

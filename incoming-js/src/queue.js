@@ -53,10 +53,7 @@ export class UploadQueue extends EventTarget {
     super();
     this.options = options;
     this.#started = options.auto !== false;
-    this.#list = new EntryList(this, () => {
-      const { entries, files_total, files_done, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked } = this;
-      return { entries, files_total, files_done, bytes_total, bytes_acked, bytes_per_s, pending, busy, blocked };
-    });
+    this.#list = new EntryList(this);
     this.#gate = new TicketGate(() => this.start());
   }
 
@@ -344,10 +341,7 @@ export class UploadQueue extends EventTarget {
 
   /** @param {Entry} entry */
   #free(entry) {
-    this.#ready.delete(entry);
-    this.#urgent.delete(entry);
-    this.#asking.delete(entry);
-    this.#transfers.delete(entry);
+    for (const some of [this.#ready, this.#urgent, this.#asking, this.#transfers]) some.delete(entry);
     this.#pump();
   }
 

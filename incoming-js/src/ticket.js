@@ -56,7 +56,7 @@ export function tickets_from(url, { credentials = 'same-origin', headers = () =>
       .catch((error) => Promise.reject(signal.aborted ? error : new TicketError(String(error.message), 0)));
     const text = await answer.text().catch(() => '');
     const json = parsed(text);
-    if (answer.ok) return json && typeof json === 'object' ? json : typeof json === 'string' ? json : text;
+    if (answer.ok) return typeof json === 'string' || json instanceof Object ? json : text;
     const said = json?.detail ?? json?.error ?? json?.message ?? (/^\s*</.test(text) ? '' : text);
     throw new TicketError(String(said || answer.status).slice(0, MOST_TEXT), answer.status, retry_after_ms(answer.headers.get('Retry-After')));
   };

@@ -11,9 +11,9 @@ import { gzipSync } from 'node:zlib';
 import { INNER_NAMES, UI_NAMES } from '../scripts/inner-names.js';
 import { fake_file, fake_page, status_of } from './fakes.js';
 
-/** What a page may have to load, at most; and with the queue and the element. */
+/** What a page may have to load, at most; and what the queue and the element add. */
 const MOST_BYTES = 12.5 * 1024;
-const MOST_UI_BYTES = MOST_BYTES + 14 * 1024;
+const MOST_UI_BYTES = 14 * 1024;
 
 const sources = readdirSync(new URL('../src/', import.meta.url), { recursive: true, withFileTypes: true }).filter((one) => one.isFile())
   .map(({ parentPath, name }) => `${parentPath}/${name}`.split('/src/').at(-1).replace(/^\//, ''));
@@ -127,8 +127,8 @@ test('what pages load stays small', (t) => {
     t.diagnostic(`dist/${name}: ${bytes} bytes gzipped of ${MOST_BYTES} at most`);
     assert.ok(bytes < MOST_BYTES, `${name}: ${bytes}`);
   }
-  const ui = gzipped('incoming-ui.js');
-  t.diagnostic(`dist/incoming-ui.js: ${ui} bytes gzipped of ${MOST_UI_BYTES} at most, ${ui - gzipped('incoming.js')} on top of incoming.js; dist/incoming-queue.mjs: ${gzipped('incoming-queue.mjs')}`);
+  const ui = gzipped('incoming-ui.js') - gzipped('incoming.js');
+  t.diagnostic(`dist/incoming-ui.js: ${ui} bytes gzipped of ${MOST_UI_BYTES} at most on top of incoming.js; dist/incoming-queue.mjs: ${gzipped('incoming-queue.mjs')}`);
   assert.ok(ui <= MOST_UI_BYTES, String(ui));
 });
 

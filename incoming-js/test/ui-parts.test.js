@@ -6,6 +6,7 @@ import { mock, test } from 'node:test';
 import { dropped, file_refusal, from_handles, is_accepted, parse_size } from '../src/files.js';
 import { TicketError, is_transient, read_ticket, tickets_from } from '../src/ticket.js';
 import { Announcer } from '../src/ui/announcer.js';
+import { Problems } from '../src/ui/problems.js';
 import { ENGLISH, Speaker } from '../src/ui/strings.js';
 import { dimensions } from '../src/ui/thumbs.js';
 
@@ -125,7 +126,7 @@ test('live regions: one text in ten seconds, the newest waits, nothing old after
   mock.method(performance, 'now', () => now);
   t.after(() => mock.restoreAll());
   const [status, alert] = [{ textContent: '' }, { textContent: '' }];
-  const announcer = new Announcer(status, alert);
+  const announcer = new Announcer(status);
   const pass = (ms) => ((now += ms), t.mock.timers.tick(ms));
   announcer.say(() => 'a');
   announcer.say(() => 'b');
@@ -137,9 +138,17 @@ test('live regions: one text in ten seconds, the newest waits, nothing old after
   announcer.now(() => 'done');
   pass(60_000);
   assert.equal(status.textContent, 'done');
-  const [one, two] = [() => 'x', () => 'y'];
-  for (const text of [one, one, two]) announcer.alert(text);
-  assert.equal(alert.textContent, '');
+  const problems = new Problems(alert);
+  const sentence = (names) => `${names.length} of ${names[0]}`;
+  for (const [code, name] of [['size', 'a'], ['size', 'b'], ['type', 'c']]) problems.add(code, name, sentence);
+  assert.deepEqual([alert.textContent, problems.text], ['', '2 of a. 1 of c']);
+  problems.rest();
   pass(300);
-  assert.equal(alert.textContent, 'x. y.');
+  assert.equal(alert.textContent, '2 of a. 1 of c.');
+  problems.add('size', 'd', sentence);
+  assert.equal(problems.text, '1 of d');
+  pass(300);
+  assert.equal(alert.textContent, '1 of d.');
+  problems.rest();
+  assert.equal(problems.text, '');
 });

@@ -20,10 +20,8 @@ const FIELDS = {
 export function csrf_headers(element, form, url) {
   if (new URL(url, document.baseURI).origin !== location.origin) return {};
   const meta = (/** @type {string} */ name) => /** @type {HTMLMetaElement | null} */ (document.querySelector(`meta[name="${name}"]`))?.content;
-  const token = element.getAttribute('csrf-token') || meta('csrf-token');
-  if (token) return { [element.getAttribute('csrf-header') || 'X-CSRF-Token']: token };
-  const spring = meta('_csrf');
-  if (spring) return { [meta('_csrf_header') || 'X-CSRF-TOKEN']: spring };
+  const token = element.getAttribute('csrf-token') || meta('csrf-token') || meta('_csrf');
+  if (token) return { [element.getAttribute('csrf-header') || meta('_csrf_header') || 'X-CSRF-Token']: token };
   for (const [name, header] of Object.entries(FIELDS)) {
     const field = form?.elements.namedItem(name);
     if (field instanceof HTMLInputElement && field.value) return { [header]: field.value };

@@ -51,8 +51,8 @@ export function element_class(library) {
     #intake;
     #status = make('div', 'sr');
     #alert = make('div', 'sr');
-    #announcer = new Announcer(this.#status, this.#alert);
-    #problems = new Problems(this.#announcer);
+    #announcer = new Announcer(this.#status);
+    #problems = new Problems(this.#alert);
     #speaker = new Speaker('en');
     #summary = make('div', 'summary');
     #notice = make('span', '');
@@ -86,10 +86,6 @@ export function element_class(library) {
       this.#intake = new Intake({
         element: this,
         disabled: () => this.#disabled,
-        settings: () => ({
-          accept: this.getAttribute('accept') ?? '', multiple: this.multiple, directory: this.hasAttribute('directory'), camera: this.getAttribute('camera') ?? '',
-          drop: this.getAttribute('drop') || 'self', paste: this.getAttribute('paste') || 'focus',
-        }),
         add: (items) => void this.#add([...items]),
         refuse: ({ name, code }) => this.#reject({ name }, code),
         dragging: (on) => (this.#box.classList.toggle('dragging', on), this.#state('dragging', on)),
@@ -382,11 +378,10 @@ export function element_class(library) {
 
     #validate() {
       const failed = this.#queue.states.failed.size;
-      const { choose } = this.#intake;
-      const flag = this.required && this.#countable() === 0 ? { valueMissing: true } : failed > 0 || this.#custom_error || (this.submit === 'block' && this.busy) ? { customError: true } : {};
-      const text = this.#custom_error || (failed > 0 ? this.#speaker.say('invalid_failed', { n: failed }) : 'valueMissing' in flag ? this.#speaker.say('invalid_missing') : this.#speaker.say('invalid_busy'));
-      if (Object.keys(flag).length === 0) this.#internals.setValidity({});
-      else this.#internals.setValidity(flag, text, choose);
+      const missing = this.required && this.#countable() === 0;
+      const text = this.#custom_error || (failed > 0 ? this.#speaker.say('invalid_failed', { n: failed })
+        : missing ? this.#speaker.say('invalid_missing') : this.submit === 'block' && this.busy ? this.#speaker.say('invalid_busy') : '');
+      this.#internals.setValidity(text ? { valueMissing: missing, customError: !missing } : {}, text, this.#intake.choose);
     }
 
     /** @param {boolean} held */

@@ -8,9 +8,8 @@ import { button, make, put, write } from './dom.js';
 
 /**
  * @typedef {object} Host
- * @property {Element} element
+ * @property {Element & { multiple: boolean }} element its attributes say which ways are open
  * @property {() => boolean} disabled
- * @property {() => { accept: string, multiple: boolean, directory: boolean, camera: string, drop: string, paste: string }} settings
  * @property {(items: Iterable<File | Item>) => void} add
  * @property {(one: { name: string, code: string }) => void} refuse
  * @property {(on: boolean) => void} dragging
@@ -45,7 +44,6 @@ export class Intake {
     const input = document.createElement('input');
     input.type = 'file';
     input.hidden = true;
-    input.tabIndex = -1;
     input.addEventListener('change', () => {
       this.#host.add([...(input.files ?? [])]);
       // The same file can be chosen again.
@@ -60,21 +58,22 @@ export class Intake {
 
   /** @param {import('./strings.js').Speaker} speaker @param {string} label of the page @param {string} hint */
   paint(speaker, label, hint) {
-    const { accept, multiple, directory, camera, drop } = this.#host.settings();
+    const { element } = this.#host;
     const disabled = this.#host.disabled();
-    const choose = speaker.say('choose', { n: multiple ? 2 : 1 });
-    for (const input of [this.#file_input, this.#camera_input]) put(input, 'accept', accept);
-    this.#file_input.multiple = multiple;
+    const camera = element.getAttribute('camera');
+    this.#file_input.multiple = element.multiple;
+    const choose = speaker.say('choose', { n: element.multiple ? 2 : 1 });
+    for (const input of [this.#file_input, this.#camera_input]) put(input, 'accept', element.getAttribute('accept') ?? '');
     if (camera) put(this.#camera_input, 'capture', camera);
     if (!this.#camera_input.accept) this.#camera_input.accept = 'image/*';
     write(this.choose, choose);
     put(this.choose, 'aria-label', label ? `${choose}, ${label}` : choose);
     write(this.#folder, speaker.say('folder'));
     write(this.#camera, speaker.say('camera'));
-    this.#folder.hidden = !directory;
+    this.#folder.hidden = !element.hasAttribute('directory');
     this.#camera.hidden = !camera || !('capture' in this.#camera_input);
     for (const one of [this.choose, this.#folder, this.#camera]) one.disabled = disabled;
-    write(this.#text, drop === 'off' ? '' : speaker.say('drop'));
+    write(this.#text, element.getAttribute('drop') === 'off' ? '' : speaker.say('drop'));
     write(this.#hint, hint);
   }
 
@@ -82,7 +81,8 @@ export class Intake {
   listen() {
     this.rest();
     const { element, dragging, disabled } = this.#host;
-    const { drop, paste } = this.#host.settings();
+    const drop = element.getAttribute('drop') || 'self';
+    const paste = element.getAttribute('paste');
     const { signal } = (this.#listening = new AbortController());
     const target = drop === 'page' ? document.documentElement : drop === 'self' ? element : drop === 'off' ? null : document.querySelector(drop);
     let depth = 0;

@@ -22,26 +22,24 @@ export class Rows {
   /** @type {Map<Entry, Row>} */
   #rows = new Map();
   /** @type {Record<string, Line>} */
-  #more = { waiting: new Line(() => this.#show_more()), failed: new Line(), other: new Line(), finished: new Line() };
+  #more;
   /** @type {Entry[]} */
   #shown = [];
   #extra = 0;
   #queue;
-  #repaint;
   /** @type {IntersectionObserver | null} */
   #seen = null;
 
   /** @param {import('../queue.js').UploadQueue} queue @param {() => void} repaint */
   constructor(queue, repaint) {
     this.#queue = queue;
-    this.#repaint = repaint;
+    const more = () => {
+      this.#extra += MORE;
+      repaint();
+    };
+    this.#more = { waiting: new Line(more), failed: new Line(), other: new Line(), finished: new Line() };
     // Firefox and Chromium give lists without markers no role otherwise, and Safari does not.
     this.list.setAttribute('role', 'list');
-  }
-
-  #show_more() {
-    this.#extra += MORE;
-    this.#repaint();
   }
 
   /** @param {Speaker} speaker @param {{ previews: boolean }} how */
@@ -212,8 +210,7 @@ class Row {
     const share = size ? bytes_acked / size : state === 'finished' ? 1 : 0;
     const percent = speaker.percent(share);
     const class_name = `item ${state}`;
-    if (this.node.className !== class_name) this.node.className = class_name;
-    put(this.node, 'part', class_name);
+    for (const name of ['class', 'part']) put(this.node, name, class_name);
     write(this.#name, path || name);
     write(this.#meta, size === null ? '' : speaker.size(size));
     this.#bar.value = share;
@@ -229,7 +226,7 @@ class Row {
 
   show_picture() {
     const { file } = this.entry;
-    if (file) thumbnail(file, (canvas) => canvas && this.node.isConnected && this.#thumb.replaceChildren(canvas));
+    if (file) thumbnail(file, (canvas) => this.#thumb.replaceChildren(canvas));
   }
 }
 

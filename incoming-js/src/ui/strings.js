@@ -73,10 +73,8 @@ export function add_language(lang, texts) {
 export class Speaker {
   #texts;
   #plurals;
-  #number;
-  #percent;
   /** @type {Map<string, Intl.NumberFormat>} */
-  #units = new Map();
+  #formats = new Map();
   #lang;
 
   /**
@@ -87,8 +85,6 @@ export class Speaker {
     this.#texts = { ...ENGLISH, ...(languages[lang] ?? languages[lang.split('-')[0]]), ...texts };
     this.#lang = supported(lang);
     this.#plurals = new Intl.PluralRules(this.#lang);
-    this.#number = new Intl.NumberFormat(this.#lang);
-    this.#percent = new Intl.NumberFormat(this.#lang, { style: 'percent' });
   }
 
   /** @param {string} key @param {Record<string, string | number>} [values] numbers are written in the language @returns {string} */
@@ -97,36 +93,37 @@ export class Speaker {
     const form = typeof text === 'string' ? text : (text[this.#plurals.select(Number(values.n ?? 1))] ?? text.other);
     return form.replace(/\{(\w+)\}/g, (_, name) => {
       const value = values[name] ?? '';
-      return typeof value === 'number' ? this.#number.format(value) : value;
+      return typeof value === 'number' ? this.#format(value) : value;
     });
   }
 
   /** @param {number} share 0 to 1; never 100 % before 1 */
   percent(share) {
-    return this.#percent.format(share < 1 ? Math.min(0.99, Math.floor(share * 100) / 100) : 1);
+    return this.#format(share < 1 ? Math.min(0.99, Math.floor(share * 100) / 100) : 1, 'percent');
   }
 
   /** @param {number} bytes */
   size(bytes) {
     const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
     const power = Math.min(units.length - 1, bytes < 1000 ? 0 : Math.floor(Math.log10(bytes) / 3));
-    return this.#unit(units[power], power < 2 ? 0 : 1).format(bytes / 1000 ** power);
+    return this.#format(bytes / 1000 ** power, 'unit', units[power], power < 2 ? 0 : 1);
   }
 
   /** @param {number} seconds */
   time(seconds) {
-    if (seconds < 60) return this.#unit('second').format(Math.max(1, Math.round(seconds)));
-    return seconds < 5400 ? this.#unit('minute').format(Math.round(seconds / 60)) : this.#unit('hour', 1).format(seconds / 3600);
+    if (seconds < 60) return this.#format(Math.max(1, seconds), 'unit', 'second');
+    return seconds < 5400 ? this.#format(seconds / 60, 'unit', 'minute') : this.#format(seconds / 3600, 'unit', 'hour', 1);
   }
 
-  /** @param {string} unit @param {number} [digits] */
-  #unit(unit, digits = 0) {
-    let format = this.#units.get(unit);
+  /** @param {number} value @param {'unit' | 'percent'} [style] @param {string} [unit] @param {number} [digits] */
+  #format(value, style, unit, digits = 0) {
+    const key = unit ?? style ?? '';
+    let format = this.#formats.get(key);
     if (!format) {
-      format = new Intl.NumberFormat(this.#lang, { style: 'unit', unit, unitDisplay: unit === 'byte' ? 'long' : 'short', maximumFractionDigits: digits });
-      this.#units.set(unit, format);
+      format = new Intl.NumberFormat(this.#lang, { style, unit, unitDisplay: unit === 'byte' ? 'long' : 'short', maximumFractionDigits: digits });
+      this.#formats.set(key, format);
     }
-    return format;
+    return format.format(value);
   }
 }
 

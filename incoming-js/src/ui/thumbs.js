@@ -8,24 +8,14 @@ const MOST_BYTES = 30e6;
 const MOST_PIXELS = 50e6;
 const HEAD_BYTES = 65_536;
 
-/** @type {{ file: File, done: (canvas: HTMLCanvasElement | null) => void }[]} */
-const waiting = [];
-let running = false;
+/** @type {Promise<unknown>} */
+let last = Promise.resolve();
 
-/** Draws a picture of the file; null if there is none. @param {File} file @param {(canvas: HTMLCanvasElement | null) => void} done */
+/** Draws a picture of the file, if it is one. @param {File} file @param {(canvas: HTMLCanvasElement) => void} done */
 export function thumbnail(file, done) {
-  if (!/^image\//.test(file.type) || file.size > MOST_BYTES) return done(null);
-  waiting.push({ file, done });
-  if (!running) void run();
-}
-
-async function run() {
-  running = true;
-  for (let next; (next = waiting.shift()); ) {
-    await new Promise((idle) => (window.requestIdleCallback ?? setTimeout)(idle));
-    next.done(await draw(next.file).catch(() => null));
-  }
-  running = false;
+  if (!/^image\//.test(file.type) || file.size > MOST_BYTES) return;
+  last = last.then(() => new Promise((idle) => (window.requestIdleCallback ?? setTimeout)(idle)))
+    .then(() => draw(file)).then((canvas) => canvas && done(canvas)).catch(() => {});
 }
 
 /** @param {File} file */
@@ -64,14 +54,11 @@ export function dimensions(head) {
 
 /** @param {DataView} head @returns {[number, number] | null} */
 function webp(head) {
-  const u24 = (/** @type {number} */ at) => head.getUint16(at, true) + (head.getUint8(at + 2) << 16);
+  const u32 = (/** @type {number} */ at) => head.getUint32(at, true);
   switch (head.getUint32(12)) {
-    case 0x56503858: return [u24(24) + 1, u24(27) + 1];
-    case 0x56503820: return [head.getUint16(26, true) & 0x3fff, head.getUint16(28, true) & 0x3fff];
-    case 0x5650384c: {
-      const bits = head.getUint32(21, true);
-      return [(bits & 0x3fff) + 1, ((bits >>> 14) & 0x3fff) + 1];
-    }
+    case 0x56503858: return [(u32(24) & 0xffffff) + 1, (u32(26) >>> 8) + 1];
+    case 0x56503820: return [u32(26) & 0x3fff, (u32(26) >>> 16) & 0x3fff];
+    case 0x5650384c: return [(u32(21) & 0x3fff) + 1, ((u32(21) >>> 14) & 0x3fff) + 1];
     default: return null;
   }
 }

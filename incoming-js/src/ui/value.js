@@ -27,8 +27,8 @@ export function stored(scope, value) {
   try {
     if (scope === null) return null;
     const key = `incoming ${scope}`;
-    if (value === undefined) return sessionStorage.getItem(key);
-    return void sessionStorage.setItem(key, value);
+    if (value !== undefined) sessionStorage.setItem(key, value);
+    return sessionStorage.getItem(key);
   } catch {
     return null;
   }

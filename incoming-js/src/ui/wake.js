@@ -11,7 +11,7 @@ let lock = null;
 export function keep_awake(user, on) {
   if (on) users.add(user);
   else users.delete(user);
-  if (users.size > 0 && !lock && globalThis.matchMedia?.('(pointer: coarse)').matches && navigator.wakeLock) {
+  if (users.size > 0 && !lock && matchMedia('(pointer: coarse)').matches && navigator.wakeLock) {
     lock = navigator.wakeLock.request('screen').catch(() => null);
     // A hidden page loses it.
     void lock.then((held) => held?.addEventListener('release', () => (lock = null)));
