@@ -15,7 +15,7 @@ async function body_of(request) {
 }
 
 /** The app, and a browser. `bytes_per_second` puts a line between the browser and the upload server. */
-export async function forms(t, { bytes_per_second = null, host = 'localhost', ...more } = {}) {
+export async function forms(t, { bytes_per_second = null, host = 'localhost', driver = {}, ...more } = {}) {
   const app = await site(t, more);
   let server = app.origin;
   let line = null;
@@ -51,7 +51,7 @@ export async function forms(t, { bytes_per_second = null, host = 'localhost', ..
     posts.push([...new URLSearchParams(await body_of(request))]);
     html(answer, '<!doctype html><title>thank you</title>');
   });
-  return { app, line, page, tickets, posts, behave, server, on: await browser(t), dir: await folder(t), url: `${app.page.replace('localhost', host)}form` };
+  return { app, line, page, tickets, posts, behave, server, on: await browser(t, driver), dir: await folder(t), url: `${app.page.replace('localhost', host)}form` };
 }
 
 /** Opens the form, and waits for the element. */

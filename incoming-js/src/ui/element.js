@@ -412,7 +412,7 @@ export function element_class(library) {
       const { states, options, blocked, pending, bytes_total, bytes_acked } = this.#queue;
       const say = this.#speaker.say.bind(this.#speaker);
       const { max_size, max_files = Infinity, accept } = options.limits ?? {};
-      const hints = [accept, max_size && say('hint_size', { size: this.#speaker.size(max_size) }), max_files < Infinity && say('hint_count', { n: max_files })];
+      const hints = [accept?.replaceAll(/, ?/g, ', '), max_size && say('hint_size', { size: this.#speaker.size(max_size) }), max_files < Infinity && say('hint_count', { n: max_files })];
       this.#intake.paint(this.#speaker, [...(this.labels ?? [])].map((one) => one.textContent?.trim()).join(', '), hints.filter(Boolean).join(', '));
       const previews = this.getAttribute('previews') || 'auto';
       this.#rows.paint(this.#speaker, { previews: previews === 'always' || (previews === 'auto' && this.files_total <= MANY_FIELDS) });

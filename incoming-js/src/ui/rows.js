@@ -164,9 +164,7 @@ class Row {
     this.entry = entry;
     this.#bar.max = 1;
     this.#thumb.setAttribute('aria-hidden', 'true');
-    const icon = make('span', 'icon');
-    icon.textContent = (/[^.]{1,4}$/.exec(entry.name)?.[0] ?? '').toUpperCase();
-    this.#thumb.append(icon);
+    this.#thumb.textContent = (/[^.]{1,4}$/.exec(entry.name)?.[0] ?? '').toUpperCase();
     this.node.append(this.#thumb, make('span', 'text', this.#name, ' ', this.#meta, this.#bar, this.#state), this.#actions);
     this.node.addEventListener('keydown', (event) => {
       if (event.key === 'Delete') this.entry.remove();
