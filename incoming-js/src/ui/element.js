@@ -261,12 +261,12 @@ export function element_class(library) {
 
     #settings() {
       const text = (/** @type {string} */ name) => this.getAttribute(name);
-      const max_files = this.multiple ? Number(text('max-files')) || Infinity : Infinity;
+      const max_files = (this.multiple && Number(text('max-files'))) || Infinity;
       const element = this;
       Object.assign(this.#queue.options, {
         concurrent: Number(text('concurrent')) || 4,
         scope: text('restore'),
-        done_when: text('done-when') === 'stored' ? 'stored' : 'finished',
+        done_when: text('done-when'),
         field: this.name,
         limits: { accept: text('accept') ?? '', max_size: parse_size(text('max-size')), min_size: parse_size(text('min-size')), max_files },
         uploader: {

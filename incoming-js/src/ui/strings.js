@@ -105,8 +105,9 @@ export class Speaker {
   /** @param {number} bytes */
   size(bytes) {
     const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
-    const power = Math.min(units.length - 1, bytes < 1000 ? 0 : Math.floor(Math.log10(bytes) / 3));
-    return this.#format(bytes / 1000 ** power, 'unit', units[power], power < 2 ? 0 : 1);
+    let power = 0;
+    for (; bytes >= 1000 && power < 4; power += 1) bytes /= 1000;
+    return this.#format(bytes, 'unit', units[power], power < 2 ? 0 : 1);
   }
 
   /** @param {number} seconds */

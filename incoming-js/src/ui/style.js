@@ -22,9 +22,9 @@ const CSS = `
 .dragging .drop { outline: 3px solid var(--_accent); }
 .hint, .meta, .state { color: var(--_muted); unicode-bidi: plaintext; text-align: match-parent; }
 button { font: inherit; min-height: 28px; min-width: 28px; padding: 4px 10px; border: 1px solid var(--_border); border-radius: var(--_radius);
-  background: transparent; color: inherit; cursor: pointer; }
+  background: transparent; color: inherit; }
 button.main { background: var(--_accent); color: var(--_on-accent); border-color: var(--_accent); }
-button:disabled { cursor: default; opacity: .6; }
+button:disabled { opacity: .6; }
 :focus-visible { outline: 2px solid var(--_focus); outline-offset: 2px; }
 ul { list-style: none; margin: var(--_gap) 0 0; padding: 0; }
 li { display: flex; flex-wrap: wrap; gap: 4px var(--_gap); align-items: center; padding: var(--_gap) 0; }
@@ -40,6 +40,7 @@ progress { width: 100%; height: 6px; margin: 2px 0; accent-color: var(--_accent)
 .actions { display: flex; gap: 4px; margin-inline-start: auto; }
 .box > div + div { margin-top: var(--_gap); unicode-bidi: plaintext; text-align: match-parent; }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+@media (forced-colors: active) { :host { --_muted: CanvasText; --_danger: CanvasText; --_ok: CanvasText; } }
 @media (pointer: coarse) { button { min-height: 44px; min-width: 44px; } }
 `;
 
