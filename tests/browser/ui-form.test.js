@@ -192,7 +192,7 @@ test('listeners of Turbo, htmx and React see one submit, when the files are ther
   assert.deepEqual(await page.evaluate(() => window.submits), []);
   await until('they are told', () => page.evaluate(() => window.submits.length > 0));
   assert.deepEqual(await page.evaluate(() => window.submits), [['Turbo', 'draft', 2], ['htmx', 'draft', 2], ['React', 'draft', 2]]);
-  assert.equal((await look(page)).held, null);
+  await wait(page, 'the message is gone', ({ held }) => held === null);
 });
 
 test('moved in the document nothing happens; out of it for long everything pauses, and goes on when it is back', async (t) => {
