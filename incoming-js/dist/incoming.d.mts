@@ -19,6 +19,8 @@ export interface Options {
   digest?: boolean;
   /** `false`: the browser keeps nothing of this upload. */
   remember?: boolean;
+  /** Kept with the record: `unfinished({ scope })` finds it again, and the one form knows its uploads from another's. */
+  scope?: string;
   /** Handle of the file, kept in the browser, so that the file need not be chosen again. */
   handle?: FileSystemFileHandle;
 }
@@ -100,6 +102,8 @@ export interface Unfinished {
   /** An uploader has it at this moment, in this tab or another one; false if that is unknown. */
   active: boolean;
   handle: FileSystemFileHandle | null;
+  /** The option of that name. */
+  scope: string | null;
   /**
    * Asks for permission to read the file and starts; call it in a click. Null if the file has to be chosen again. Rejects
    * with `NotAllowedError` without permission, and with an `UploadError` `FILE_CHANGED` if the file is another one.
@@ -114,8 +118,8 @@ export interface Incoming {
   UploadError: typeof UploadError;
   /** The unfinished upload of these very bytes that the server still knows, if there is one. */
   recall(file: File): Promise<Unfinished | null>;
-  /** All that this browser remembers, the latest first. */
-  unfinished(): Promise<Unfinished[]>;
+  /** All that this browser remembers, or those with this `scope`, the latest first. */
+  unfinished(which?: { scope?: string }): Promise<Unfinished[]>;
   /** Forgets one upload, or all of them. The server is not told. */
   forget(what?: string | { upload_id: string }): Promise<void>;
 }

@@ -15,3 +15,9 @@ export const INNER_NAMES = `
   since sizes skip slot stop store superseded timer times total transport trusted until update url verify_failures version waits wake wakeable why
   within yield_to_other
 `.trim().split(/\s+/);
+
+/** The same of the queue and the element. */
+export const UI_NAMES = `
+  attempt changed dragging emit focus_failed has_failed hold insert move on_held on_sent paint passed
+  is_observed pause_wanted previews refuse reopen settings show_picture
+`.trim().split(/\s+/);

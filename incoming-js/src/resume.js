@@ -21,7 +21,7 @@ export class ResumeRecord {
   #clock;
   #upload_id;
   #file;
-  #handle;
+  #kept;
   #bytes = -1;
   #written_at = 0;
   /** In order, so that the latest state is written last. */
@@ -33,13 +33,14 @@ export class ResumeRecord {
    * @param {File} file
    * @param {Options} options
    */
-  constructor({ store, clock, visit }, upload_id, file, { remember, handle }) {
+  constructor({ store, clock, visit }, upload_id, file, { remember, handle, scope }) {
     this.#store = remember === false ? null : store;
     this.#visit = visit;
     this.#clock = clock;
     this.#upload_id = upload_id;
     this.#file = file;
-    this.#handle = handle;
+    // Records of earlier versions have neither.
+    this.#kept = { ...(handle && { handle }), ...(scope && { scope }) };
   }
 
   /**
@@ -58,9 +59,8 @@ export class ResumeRecord {
       if (!first) return store.change(this.#upload_id, { bytes_acked, when });
       const { name, size, lastModified } = this.#file;
       const mark = await fingerprint(this.#file);
-      const handle = this.#handle ? { handle: this.#handle } : {};
       const visit = await this.#visit?.();
-      return store.put({ upload_id: this.#upload_id, hostname, name, size, last_modified: lastModified, mark, bytes_acked, when, visit, ...handle });
+      return store.put({ upload_id: this.#upload_id, hostname, name, size, last_modified: lastModified, mark, bytes_acked, when, visit, ...this.#kept });
     });
   }
 
@@ -125,7 +125,7 @@ export function create_recall({ store, locks, clock, transport }, create_uploade
    * @param {string[]} held
    * @returns {Unfinished}
    */
-  function unfinished_of({ upload_id, hostname, name, size, last_modified, mark, bytes_acked, when, handle }, held) {
+  function unfinished_of({ upload_id, hostname, name, size, last_modified, mark, bytes_acked, when, handle, scope }, held) {
     const active = held.includes(`incoming ${upload_url(hostname, upload_id)}`);
     const resume = async (/** @type {Options} */ options = {}) => {
       const file = await open_file(/** @type {FileSystemFileHandle} */ (handle));
@@ -133,7 +133,7 @@ export function create_recall({ store, locks, clock, transport }, create_uploade
       if (!same) throw new UploadError(file_changed());
       return create_uploader(upload_id, file, { hostname, handle, ...options }).start();
     };
-    return { upload_id, hostname, name, size, bytes_acked, when, active, handle: handle ?? null, resume: handle ? resume : null };
+    return { upload_id, hostname, name, size, bytes_acked, when, active, handle: handle ?? null, scope: scope ?? null, resume: handle ? resume : null };
   }
 
   /**
@@ -185,14 +185,15 @@ export function create_recall({ store, locks, clock, transport }, create_uploade
     },
 
     /**
-     * All of them, the newest first, as last known to this browser.
+     * All of them, or of one scope, the newest first, as last known to this browser.
+     * @param {{ scope?: string }} [which]
      * @returns {Promise<Unfinished[]>}
      */
-    async unfinished() {
+    async unfinished({ scope } = {}) {
       try {
         const all = await entries();
         const held = await locks.held();
-        return all.map((entry) => unfinished_of(entry, held));
+        return all.filter((entry) => scope === undefined || (entry.scope ?? '') === scope).map((entry) => unfinished_of(entry, held));
       } catch {
         return [];
       }

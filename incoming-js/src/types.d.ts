@@ -169,6 +169,7 @@ export interface Entry {
   /** Number of the page that touched it last. Missing in entries of earlier versions. */
   visit?: number;
   handle?: FileSystemFileHandle;
+  scope?: string;
 }
 
 /** Stored entries, by `upload_id`. Every call may reject. */

@@ -8,11 +8,19 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
 import { gzipSync } from 'node:zlib';
-import { INNER_NAMES } from '../scripts/inner-names.js';
+import { INNER_NAMES, UI_NAMES } from '../scripts/inner-names.js';
 import { fake_file, fake_page, status_of } from './fakes.js';
 
-/** What a page may have to load, at most. */
+/** What a page may have to load, at most; and what the queue and the element add. */
 const MOST_BYTES = 12.5 * 1024;
+const MOST_UI_BYTES = 14 * 1024;
+
+const sources = readdirSync(new URL('../src/', import.meta.url), { recursive: true, withFileTypes: true }).filter((one) => one.isFile())
+  .map(({ parentPath, name }) => `${parentPath}/${name}`.split('/src/').at(-1).replace(/^\//, ''));
+const gzipped = (name) => gzipSync(readFileSync(new URL(`../dist/${name}`, import.meta.url)), { level: 9 }).length;
+
+const BUILT = ['incoming.js', 'incoming.mjs', 'incoming.d.mts', 'incoming-queue.mjs', 'incoming-queue.d.mts', 'incoming-ui.js', 'incoming-ui.mjs', 'incoming-ui.d.mts', 'incoming-locale.d.mts', 'incoming-uppy.mjs', 'incoming-uppy.d.mts', 'incoming-filepond.mjs',
+  'incoming-plugins.d.mts', ...['de', 'es', 'fr', 'ja', 'nb'].map((name) => `locales/${name}.js`)];
 
 const classic = readFileSync(new URL('../dist/incoming.js', import.meta.url), 'utf8');
 
@@ -105,9 +113,9 @@ test('the build shortens only internal names', () => {
 });
 
 test('no shortened name is used as a quoted key, which the build does not shorten', () => {
-  const quoted = new RegExp(`[\\w)\\]]\\[[^\\]\\n]*['"\`](${INNER_NAMES.join('|')})['"\`]`);
+  const quoted = new RegExp(`[\\w)\\]]\\[[^\\]\\n]*['"\`](${[...INNER_NAMES, ...UI_NAMES].join('|')})['"\`]`);
   assert.match("this[kind === 'put' ? 'read_failures' : 'polls'] += 1;", quoted);
-  for (const name of readdirSync(new URL('../src/', import.meta.url))) {
+  for (const name of sources) {
     const code = readFileSync(new URL(`../src/${name}`, import.meta.url), 'utf8').replace(/^\s*\/?\*.*$/gm, '').replace(/\/\*\*.*?\*\//g, '');
     assert.doesNotMatch(code, quoted, name);
   }
@@ -115,10 +123,13 @@ test('no shortened name is used as a quoted key, which the build does not shorte
 
 test('what pages load stays small', (t) => {
   for (const name of ['incoming.js', 'incoming.mjs']) {
-    const bytes = gzipSync(readFileSync(new URL(`../dist/${name}`, import.meta.url)), { level: 9 }).length;
+    const bytes = gzipped(name);
     t.diagnostic(`dist/${name}: ${bytes} bytes gzipped of ${MOST_BYTES} at most`);
     assert.ok(bytes < MOST_BYTES, `${name}: ${bytes}`);
   }
+  const ui = gzipped('incoming-ui.js') - gzipped('incoming.js');
+  t.diagnostic(`dist/incoming-ui.js: ${ui} bytes gzipped of ${MOST_UI_BYTES} at most on top of incoming.js; dist/incoming-queue.mjs: ${gzipped('incoming-queue.mjs')}`);
+  assert.ok(ui <= MOST_UI_BYTES, String(ui));
 });
 
 test('the package holds exactly the expected files', () => {
@@ -127,13 +138,12 @@ test('the package holds exactly the expected files', () => {
   assert.equal(run.status, 0, run.stderr);
   const [{ files }] = JSON.parse(run.stdout);
   const paths = files.map(({ path }) => path);
-  const sources = readdirSync(new URL('../src/', import.meta.url));
-  const wanted = ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'package.json', 'dist/incoming.js', 'dist/incoming.mjs', 'dist/incoming.d.mts',
+  const wanted = ['README.md', 'LICENSE-MIT', 'LICENSE-APACHE', 'package.json', 'custom-elements.json', ...BUILT.map((name) => `dist/${name}`),
     ...sources.map((name) => `src/${name}`), ...readdirSync(new URL('../docs/', import.meta.url)).map((name) => `docs/${name}`)];
   assert.deepEqual(paths.sort(), wanted.sort());
   const { main, types, exports } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  for (const path of [main, types, exports['.'].types, exports['.'].default, exports['./incoming.js']]) {
-    assert.ok(paths.includes(path.replace(/^\.\//, '')), path);
+  for (const path of [main, types, ...Object.values(exports).flatMap((one) => (typeof one === 'string' ? one : Object.values(one)))]) {
+    if (!path.includes('*')) assert.ok(paths.includes(path.replace(/^\.\//, '')), path);
   }
   for (const name of ['MIT', 'APACHE']) {
     const [here, there] = ['..', '../..'].map((up) => readFileSync(new URL(`${up}/LICENSE-${name}`, import.meta.url), 'utf8'));

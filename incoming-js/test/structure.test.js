@@ -10,7 +10,7 @@ const MAX_LINES = 450;
 
 /** Text by path below this package. */
 const texts = new Map(['src', 'test', 'scripts'].flatMap((dir) =>
-  readdirSync(new URL(`../${dir}/`, import.meta.url)).filter((name) => /\.[jt]s$/.test(name)).map((name) =>
+  readdirSync(new URL(`../${dir}/`, import.meta.url), { recursive: true }).filter((name) => /\.[jt]s$/.test(name)).map((name) =>
     [`${dir}/${name}`, readFileSync(new URL(`../${dir}/${name}`, import.meta.url), 'utf8')])));
 
 const without_comments = (text) => text.replace(/\/\*[^]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
@@ -22,7 +22,7 @@ test(`no file has more than ${MAX_LINES} lines`, () => {
 
 test('no module imports itself through others', () => {
   const imports = new Map([...texts].filter(([name]) => /^src\/.*\.js$/.test(name)).map(([name, text]) =>
-    [name, [...without_comments(text).matchAll(/\bfrom '\.\/(\w[\w-]*\.js)'/g)].map(([, other]) => `src/${other}`)]));
+    [name, [...without_comments(text).matchAll(/\bfrom '(\.\.?\/\w[\w-]*\.js)'/g)].map(([, other]) => new URL(other, `file:///${name}`).pathname.slice(1))]));
   const visit = (name, path) => {
     assert.ok(!path.includes(name), [...path, name].join(' -> '));
     for (const other of imports.get(name)) visit(other, [...path, name]);
@@ -31,9 +31,9 @@ test('no module imports itself through others', () => {
   for (const name of imports.keys()) visit(name, []);
 });
 
-test('only `transport` uses the network', () => {
+test('only `transport` uses the network, and `ticket` asks the web app', () => {
   const users = [...texts].filter(([name, text]) => name.startsWith('src/') && /\b(XMLHttpRequest|fetch\(|WebSocket|sendBeacon)/.test(without_comments(text)));
-  assert.deepEqual(users.map(([name]) => name), ['src/transport.js']);
+  assert.deepEqual(users.map(([name]) => name), ['src/ticket.js', 'src/transport.js']);
 });
 
 test('the published types export what the module does', async () => {
@@ -55,6 +55,23 @@ test('links in the documentation lead to pages and headings that exist', () => {
       if (anchor) assert.ok(anchors(pages.get(target)).includes(anchor), `${name}: #${anchor}`);
     }
   }
+});
+
+test('the element: its manifest, its types and its documentation name the same attributes, events, parts and variables', () => {
+  const page = pages.get('docs/element.md');
+  const [{ declarations: [element] }] = JSON.parse(readFileSync(new URL('../custom-elements.json', import.meta.url), 'utf8')).modules;
+  const names = (list) => list.map(({ name }) => name).sort();
+  const rows = page.split('## Attributes')[1].split('## Properties')[0].matchAll(/^\| (`[^|]+)/gm);
+  const documented = [...rows].flatMap(([, cell]) => [...cell.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name)).sort();
+  assert.deepEqual(names(element.attributes), documented);
+  const types = texts.get('src/api-ui.d.ts');
+  const block = (name) => [...types.split(`interface ${name} {`)[1].split('\n}')[0].matchAll(/^  '?([\w-]+)'?[?:]/gm)].map(([, key]) => key).sort();
+  assert.deepEqual(block('IncomingUploadAttributes'), documented);
+  assert.deepEqual(block('IncomingUploadEventMap'), names(element.events));
+  const source = [...texts].filter(([name]) => name.startsWith('src/ui/')).map(([, text]) => text).join('\n');
+  for (const name of documented) if (name !== 'form') assert.match(source, new RegExp(`['"]${name}['"]`), name);
+  for (const { name } of element.cssProperties) assert.match(source, new RegExp(`var\\(${name}\\b|\\['${name.replace('--incoming-', '')}', '#`), name);
+  for (const list of ['cssProperties', 'cssParts', 'slots']) for (const { name } of element[list]) assert.ok(page.includes(name.replace('--incoming', '')), name);
 });
 
 test('every option, property and function is documented', () => {

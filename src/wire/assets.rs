@@ -4,7 +4,7 @@ use super::Answer;
 use super::header::accepts;
 use super::problem::Problem;
 use super::reply::no_content;
-use super::route::Script;
+use super::route::{Language, Script};
 use crate::core::digest::hex;
 use bytes::Bytes;
 use flate2::Compression;
@@ -39,6 +39,18 @@ static CLASSIC: LazyLock<Asset> =
     LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming.js")));
 static MODULE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming.mjs")));
+static ELEMENT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming-ui.js")));
+static GERMAN: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/de.js")));
+static SPANISH: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/es.js")));
+static FRENCH: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/fr.js")));
+static JAPANESE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/ja.js")));
+static NORWEGIAN: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/nb.js")));
 
 /// The answer to a request for a script.
 pub fn answer(script: Script, head: &Parts) -> Answer {
@@ -51,6 +63,12 @@ pub fn answer(script: Script, head: &Parts) -> Answer {
     let asset = match script {
         Script::Classic => &*CLASSIC,
         Script::Module => &*MODULE,
+        Script::Element => &*ELEMENT,
+        Script::Texts(Language::German) => &*GERMAN,
+        Script::Texts(Language::Spanish) => &*SPANISH,
+        Script::Texts(Language::French) => &*FRENCH,
+        Script::Texts(Language::Japanese) => &*JAPANESE,
+        Script::Texts(Language::Norwegian) => &*NORWEGIAN,
     };
     let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let gzip = !asset.gzip.is_empty() && accepts(&head.headers, "accept-encoding", "gzip");

@@ -11,6 +11,25 @@ pub enum Script {
     Classic,
     /// `incoming.mjs`: an ES module.
     Module,
+    /// `incoming-ui.js`: the element `<incoming-upload>`, with the library in it.
+    Element,
+    /// `locales/NAME.js`: texts of the element.
+    Texts(Language),
+}
+
+/// A language of the element, besides English.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// `locales/de.js`
+    German,
+    /// `locales/es.js`
+    Spanish,
+    /// `locales/fr.js`
+    French,
+    /// `locales/ja.js`
+    Japanese,
+    /// `locales/nb.js`
+    Norwegian,
 }
 
 /// A backend call.
@@ -104,6 +123,12 @@ impl Route {
         match rest {
             "frontend/incoming.js" => Self::Script(Script::Classic),
             "frontend/incoming.mjs" => Self::Script(Script::Module),
+            "frontend/incoming-ui.js" => Self::Script(Script::Element),
+            "frontend/locales/de.js" => Self::Script(Script::Texts(Language::German)),
+            "frontend/locales/es.js" => Self::Script(Script::Texts(Language::Spanish)),
+            "frontend/locales/fr.js" => Self::Script(Script::Texts(Language::French)),
+            "frontend/locales/ja.js" => Self::Script(Script::Texts(Language::Japanese)),
+            "frontend/locales/nb.js" => Self::Script(Script::Texts(Language::Norwegian)),
             "frontend/doctor" => Self::Doctor(DoctorPart::Probe),
             "frontend/doctor/findings" => Self::Doctor(DoctorPart::Findings),
             "backend/new_upload" => Self::Backend(BackendCall::NewUpload),
@@ -246,6 +271,7 @@ mod tests {
                 Route::Doctor(DoctorPart::Findings),
             );
             check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));
+            check(&format!("{prefix}frontend/incoming-ui.js"), Route::Script(Script::Element));
             check(&format!("{prefix}backend/new_upload"), Route::Backend(BackendCall::NewUpload));
             check(
                 &format!("{prefix}backend/uploads/{id}"),

@@ -373,32 +373,31 @@ export async function open(on, url) {
 
 /** Chooses files in the demo page. */
 export async function choose(page, ...files) {
-  const input = await page.waitForSelector('[data-testid=file-input]');
+  const element = await page.waitForSelector('incoming-upload:defined');
+  const input = await element.evaluateHandle(({ shadowRoot }) => shadowRoot.querySelector('input[type=file]'));
   await input.uploadFile(...files.map((one) => one.path));
 }
 
-/** The state, percentage and text of the card of `name`. */
-export function card(page, name) {
+/** The state and percentage of the row of `name` in the demo page's element, and its text. */
+export function row(page, name) {
   return page.evaluate((wanted) => {
-    const cards = [...document.querySelectorAll('[data-testid=upload]')];
-    const found = cards.findLast((one) => one.dataset.name === wanted);
-    if (!found) return null;
-    const percent = parseFloat(found.querySelector('[data-testid=percent]').textContent) || 0;
-    return { state: found.dataset.state, percent, text: found.innerText };
+    const element = document.querySelector('incoming-upload');
+    const entry = element?.entries?.find((one) => one.name === wanted);
+    const found = [...(element?.shadowRoot?.querySelectorAll('li.item') ?? [])].find((one) => one.querySelector('.name').textContent === wanted);
+    if (!entry || !found) return null;
+    return { state: entry.state, percent: Math.floor((100 * entry.bytes_acked) / entry.size) || 0, text: found.innerText };
   }, name);
 }
 
-/** Presses a button of the card of `name`, once it can be pressed. */
+/** Presses the button with this text in the row of `name`, once there is one. */
 export async function press(page, name, button) {
   await until(`${button} of ${name} can be pressed`, () =>
-    page.evaluate((wanted, which) => {
-      const cards = [...document.querySelectorAll('[data-testid=upload]')];
-      const found = cards.findLast((one) => one.dataset.name === wanted);
-      const pressed = found?.querySelector(`[data-testid=${which}]`);
-      if (!pressed || pressed.disabled || pressed.hidden) return false;
-      pressed.click();
-      return true;
-    }, name, button));
+    page.evaluate((label) => {
+      const root = document.querySelector('incoming-upload').shadowRoot;
+      const pressed = [...root.querySelectorAll('button')].find((one) => one.getAttribute('aria-label') === label && !one.hidden);
+      pressed?.click();
+      return Boolean(pressed);
+    }, `${button} ${name}`));
 }
 
 /** Waits until the web app has the file, whole and right. */
@@ -413,10 +412,9 @@ export async function received(page, wanted) {
 
 /** What the page shows of its uploads and of the files the web app has, for a test that timed out. */
 async function shown(page) {
-  const texts = await page.evaluate(() =>
-    ['[data-testid=upload]', '[data-testid=received-file]'].flatMap((rows) =>
-      [...document.querySelectorAll(rows)].map((row) => `${row.dataset.state ?? 'received'}: ${row.innerText.replace(/\s+/g, ' ')}`)));
-  const uploaders = await page.evaluate(() => (window.demoUploads ?? []).map(({ bytes_acked, bytes_tx, bytes_total, connected, retry_in_s, state_msg }) =>
-    JSON.stringify({ bytes_acked, bytes_tx, bytes_total, connected, retry_in_s, state_msg })));
-  return ['; the page shows:', ...texts, ...uploaders].join('\n  ');
+  const texts = await page.evaluate(() => [
+    ...document.querySelector('incoming-upload').entries.map(({ name, state, bytes_acked, size, retry_in_s, error, uploader }) => JSON.stringify({ name, state, bytes_acked, size, retry_in_s, error, state_msg: uploader?.state_msg })),
+    ...[...document.querySelectorAll('[data-testid=received-file]')].map((row) => `${row.dataset.state ?? 'received'}: ${row.innerText.replace(/\s+/g, ' ')}`),
+  ]);
+  return ['; the page shows:', ...texts].join('\n  ');
 }

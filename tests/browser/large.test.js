@@ -3,17 +3,22 @@
 //
 // 1 GB by default. The whole of it, 5 GB, from this folder (10 GB of disk must be free):
 //   LARGE_GB=5 node --test large.test.js
+//
+// The same with 30 files of 1 GB in `<incoming-upload>`, some minutes (6 GB of disk must be free):
+//   LARGE_FILES=30 node --test --test-name-pattern='in the element' large.test.js
 
 import assert from 'node:assert/strict';
 import { open as open_file, readFile, readdir, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { browser, folder, open, test } from './harness.js';
+import { choose, forms, look, visit } from './ui-site.js';
 import { choose_files, sha256, site, snapshot, start_upload, wait_until } from './site.js';
 
 const GB = 1_000_000_000;
 const MIB = 1024 * 1024;
 const BYTES = Math.round(Number(process.env.LARGE_GB ?? 1) * GB);
+const FILES = Number(process.env.LARGE_FILES ?? 0);
 
 /** What the processes from `pid` down have in memory, in bytes. Memory that they share is counted once. */
 async function memory(pid) {
@@ -37,14 +42,14 @@ async function memory(pid) {
 }
 
 /** A file that is mostly holes: a mark each 100 MB, and at the end. */
-async function sparse(dir, bytes) {
-  const path = join(dir, 'large.bin');
+async function sparse(dir, bytes, name = 'large.bin') {
+  const path = join(dir, name);
   const to = await open_file(path, 'wx');
   await to.truncate(bytes);
   for (let at = 0; at < bytes; at += 100_000_000) await to.write(`mark at ${at}\n`, at);
   await to.write('the end', bytes - 7);
   await to.close();
-  return { path, name: 'large.bin', bytes };
+  return { path, name, bytes };
 }
 
 test(`a file of ${BYTES / GB} GB in flat memory`, async (t) => {
@@ -91,3 +96,38 @@ test(`a file of ${BYTES / GB} GB in flat memory`, async (t) => {
   assert.ok(late - early < 64 * MIB, `${mib(early)} MiB in the first half, ${mib(late)} in the second`);
   return undefined;
 });
+
+test(`${FILES} files of ${BYTES / GB} GB in the element in flat memory`, async (t) => {
+  const { bavail, bsize } = await statfs(tmpdir());
+  if (bavail * bsize < 6 * BYTES) return t.skip(`${6 * BYTES / GB} GB are not free in ${tmpdir()}`);
+  // The server removes what the web app has taken.
+  const here = await forms(t, { serve: ['--ack', 'written'], driver: { own: true, options: { networkEnabled: false } } });
+  const { page } = await visit(here);
+  const { pid } = here.on.process();
+  const files = [];
+  for (let n = 0; n < FILES; n += 1) files.push(await sparse(here.dir, BYTES, `large ${n}.bin`));
+  const wanted = await sha256(files[0].path);
+  await choose(page, await sparse(here.dir, 50_000_000));
+  const state = (name) => look(page).then(({ entries }) => entries.filter(({ state: one }) => one === name).length);
+  while (await state('finished') < 1);
+  const samples = [];
+  const before = await memory(pid);
+  const began = performance.now();
+  await choose(page, ...files);
+  for (;;) {
+    const [done, failed, bytes] = [await state('finished') - 1, await state('failed'), await memory(pid)];
+    assert.equal(failed, 0);
+    samples.push({ done, bytes });
+    if (done === FILES) break;
+  }
+  const seconds = (performance.now() - began) / 1000;
+  const calls = [...here.app.calls.values()].flat().filter(({ bytes }) => bytes === BYTES);
+  assert.deepEqual([calls.length, new Set(calls.map((call) => call.sha256))], [FILES, new Set([wanted])]);
+  const most = (from, to) => Math.max(...samples.filter(({ done }) => done >= from && done < to).map(({ bytes }) => bytes), 0);
+  const [early, late] = [most(0, FILES / 2), most(FILES / 2, FILES)];
+  const mib = (bytes) => Math.round(bytes / MIB);
+  t.diagnostic(`${seconds.toFixed(0)} s, ${Math.round(FILES * BYTES / 1e6 / seconds)} MB/s with hashing; ${samples.length} looks: ${mib(before)} MiB before, ${mib(early)} at most in the first half, ${mib(late)} in the second`);
+  assert.ok(Math.max(early, late) - before < 384 * MIB, `${mib(before)} MiB grew to ${mib(Math.max(early, late))}`);
+  assert.ok(late - early < 64 * MIB, `${mib(early)} MiB in the first half, ${mib(late)} in the second`);
+  return undefined;
+}, { skip: FILES > 0 ? {} : { chromium: 'LARGE_FILES is not set', firefox: 'LARGE_FILES is not set', webkit: 'LARGE_FILES is not set' }, timeout: 1_800_000 });

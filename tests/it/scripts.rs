@@ -11,6 +11,12 @@ async fn scripts_are_served_from_inside_the_program() {
     let files = [
         ("incoming.js", include_str!("../../incoming-js/dist/incoming.js")),
         ("incoming.mjs", include_str!("../../incoming-js/dist/incoming.mjs")),
+        ("incoming-ui.js", include_str!("../../incoming-js/dist/incoming-ui.js")),
+        ("locales/de.js", include_str!("../../incoming-js/dist/locales/de.js")),
+        ("locales/es.js", include_str!("../../incoming-js/dist/locales/es.js")),
+        ("locales/fr.js", include_str!("../../incoming-js/dist/locales/fr.js")),
+        ("locales/ja.js", include_str!("../../incoming-js/dist/locales/ja.js")),
+        ("locales/nb.js", include_str!("../../incoming-js/dist/locales/nb.js")),
     ];
     for (name, expected) in files {
         for prefix in ["/incoming/", "/incoming/0.1/"] {

@@ -60,7 +60,7 @@ async fn the_demo_page_runs_its_own_scripts_alone() {
     let ask = |method: &str, target: &str| Ask::new(method, target).header("Host", "localhost");
     let asks = [
         (ask("GET", "/"), 200),
-        (ask("GET", "/app.js"), 200),
+        (ask("GET", "/page.js"), 200),
         (ask("GET", "/api/files"), 200),
         (ask("GET", "/%3Cscript%3E"), 404),
         (ask("PUT", "/"), 405),

@@ -29,7 +29,8 @@ pub(super) type Answer = Response<AnswerBody>;
 /// The page's own scripts, styles and requests, and nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'",
 );
 /// Bytes of a file that are read at a time.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -51,7 +52,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 pub(super) fn asset(path: &str) -> Option<Answer> {
     let (content_type, content): (_, &'static [u8]) = match path {
         "/" => ("text/html; charset=utf-8", include_bytes!("page/index.html")),
-        "/app.js" => ("text/javascript; charset=utf-8", include_bytes!("page/app.js")),
+        "/page.js" => ("text/javascript; charset=utf-8", include_bytes!("page/page.js")),
         "/doctor.js" => ("text/javascript; charset=utf-8", include_bytes!("page/doctor.js")),
         "/style.css" => ("text/css; charset=utf-8", include_bytes!("page/style.css")),
         "/favicon.svg" => ("image/svg+xml", include_bytes!("page/favicon.svg")),

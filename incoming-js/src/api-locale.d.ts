@@ -1,0 +1,8 @@
+/**
+ * Types of `incoming-js/locales/*`. The build copies this file to `dist/incoming-locale.d.mts`.
+ */
+import type { Text } from './api-ui.js';
+
+/** For `add_language`. */
+declare const texts: Record<string, Text>;
+export default texts;
