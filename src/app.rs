@@ -79,9 +79,9 @@ pub enum StartError {
     /// Certificates are to be ordered, and the program was built without that.
     #[error("acme_domains: this program was built without the feature acme")]
     NoAcme,
-    /// Files are to go into a bucket.
-    #[error("store = \"s3\" is not served yet: check-config --probe tries what it names")]
-    NoObjectStorage,
+    /// Several servers are to share a log.
+    #[error("journal = \"postgres\" is not served yet: check-config --probe tries what it names")]
+    NoSharedLog,
 }
 
 impl StartError {

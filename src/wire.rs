@@ -81,6 +81,17 @@ pub struct Options {
     pub resumable_104: InterimTo,
     /// The web app that is asked for tickets of uploads which clients create; none: they create none.
     pub creation: Option<Creation>,
+    /// Where finished files go.
+    pub destination: Destination,
+}
+
+/// Where finished files go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Into a directory of this machine.
+    File,
+    /// Into a bucket.
+    Bucket,
 }
 
 impl Options {

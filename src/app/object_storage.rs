@@ -1,16 +1,29 @@
 //! From settings to the bucket and the log that they name, and whether both do what a server needs of them.
 
+use super::StartError;
 use crate::client::{ObjectTransport, Patience};
 use crate::config::{JournalKind, Settings, StoreKind};
+use crate::core::grid::Grid;
 use crate::core::id::TicketId;
+use crate::core::limits::Limits;
+use crate::core::object_command::ObjectLimits;
+use crate::engine::objects::storage::{BucketStorage, Surroundings};
+use crate::engine::objects::{ObjectEngine, ObjectTuning, SharedBacking, SharedClock};
+use crate::engine::{self, Engine};
 use crate::storage::clock::{Clock, SystemClock};
+use crate::storage::journal::Journal;
+use crate::storage::local::blocking::Blocking;
+use crate::storage::local::event_log::LocalEventLog;
+use crate::storage::local::storage::LocalStorage;
 use crate::storage::objects::OrphanRule;
 use crate::storage::postgres::{
     Database, InvalidUrl, PostgresFault, PostgresLog, PostgresTls, SchemaError,
 };
+use crate::storage::promised::Promised;
 use crate::storage::s3::{Credentials, Naming, ProbeError, S3Bucket, S3Options};
 use crate::tls::{NoRoots, Trust, client_config, machine_roots};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,8 +93,64 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageErro
     Ok(lines)
 }
 
+/// The engine over the bucket, with logs as files in `logs`. Asks nothing of the bucket: `/readyz` says how it is.
+///
+/// # Errors
+/// The settings make no bucket, or the directory cannot be used.
+pub(super) fn open_engine(
+    settings: &Settings,
+    options: engine::options::Options,
+    storage: Arc<LocalStorage>,
+    logs: &Path,
+) -> Result<Arc<Engine>, StartError> {
+    if settings.journal == JournalKind::Postgres {
+        return Err(StartError::NoSharedLog);
+    }
+    let failed = |what| move |error| StartError::new(what, error);
+    let logs = LocalEventLog::open(logs, Blocking::Threads).map_err(failed("storage_dir"))?;
+    let (bucket, bucket_options) =
+        bucket(settings).map_err(|error| StartError::new("store", error))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let grid = Grid::for_file(None, Some(u64::MAX), settings.s3_part_size);
+    let most = grid.map_or(u64::MAX, Grid::capacity);
+    let max_upload_bytes = Some(options.limits.max_upload_bytes.map_or(most, |it| it.min(most)));
+    let limits = Limits { max_upload_bytes, ..options.limits };
+    let options = engine::options::Options { limits, ..options };
+    let time = Arc::clone(&storage);
+    let counting = SharedClock::counting(Arc::clone(&clock), move || time.now());
+    let ids = logs.clone();
+    let object_limits = ObjectLimits { limits, part_bytes: settings.s3_part_size };
+    let backing = SharedBacking::new(logs, bucket, counting, object_limits);
+    let random = clock.random().map_err(failed("random numbers"))?;
+    let [a, b, c, d, e, f, g, h, ..] = random;
+    let server = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let objects = ObjectEngine::new(backing, server, TUNING);
+    let beside = Surroundings {
+        time: storage.clone(),
+        directory: storage,
+        ids: Box::new(move || {
+            let ids = ids.clone();
+            Promised::later(async move { ids.ids().await })
+        }),
+        address: Box::new(move |key| bucket_options.address(key)),
+        memory_bytes: PART_MEMORY,
+    };
+    let storage = BucketStorage::new(objects, beside);
+    Ok(Engine::new(options, storage.clone(), storage, clock))
+}
+
 /// The bucket, tried.
 async fn open_bucket(settings: &Settings) -> Result<(S3Bucket, OrphanRule), ObjectStorageError> {
+    let (mut bucket, options) = bucket(settings)?;
+    let name = options.bucket;
+    let random = || SystemClock.random().map_err(ObjectStorageError::Random);
+    let probed = bucket.probe(TicketId::from_random(random()?), random()?).await;
+    let rule = probed.map_err(|error| ObjectStorageError::Bucket(name, error))?;
+    Ok((bucket, rule))
+}
+
+/// The bucket, of which nothing was asked yet.
+fn bucket(settings: &Settings) -> Result<(S3Bucket, S3Options), ObjectStorageError> {
     let options = bucket_options(settings)?;
     let tls = match options.tls {
         true => Some(client_config(Trust::Roots(machine_roots()?), None, b"http/1.1", SESSIONS)?),
@@ -94,13 +163,8 @@ async fn open_bucket(settings: &Settings) -> Result<(S3Bucket, OrphanRule), Obje
         },
         _ => Credentials::Environment,
     };
-    let name = options.bucket.clone();
     let transport = Arc::new(ObjectTransport::new(tls, PATIENCE));
-    let mut bucket = S3Bucket::new(options, credentials, transport);
-    let random = || SystemClock.random().map_err(ObjectStorageError::Random);
-    let probed = bucket.probe(TicketId::from_random(random()?), random()?).await;
-    let rule = probed.map_err(|error| ObjectStorageError::Bucket(name, error))?;
-    Ok((bucket, rule))
+    Ok((S3Bucket::new(options.clone(), credentials, transport), options))
 }
 
 fn bucket_options(settings: &Settings) -> Result<S3Options, ObjectStorageError> {
@@ -140,6 +204,17 @@ async fn open_log(settings: &Settings) -> Result<(PostgresLog, Database), Object
     Ok((log, database))
 }
 
+/// How long things may take.
+const TUNING: ObjectTuning = ObjectTuning {
+    multipart_lifetime: Duration::from_secs(20 * 3600),
+    hold: Duration::from_secs(15),
+    call_hold: Duration::from_secs(90),
+    second_look: Duration::from_secs(60),
+    pause: Duration::from_millis(300),
+    tries: 5,
+};
+/// Bytes of bodies that wait for the bucket.
+const PART_MEMORY: u64 = 1 << 30;
 /// A store answers, or is given up.
 const PATIENCE: Patience =
     Patience { still: Duration::from_secs(10), whole: Duration::from_secs(60) };

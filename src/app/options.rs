@@ -33,9 +33,6 @@ use crate::wire::{self, Surface};
 
 /// The engine over the storage directory, which is locked from now on.
 pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
-    if settings.store == StoreKind::S3 {
-        return Err(StartError::NoObjectStorage);
-    }
     let directory = &settings.storage_dir;
     let access = FileAccess {
         group: settings.storage_gid,
@@ -50,11 +47,17 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
     }
     let store = LocalStore::open(directory, access).map_err(refused)?;
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
+    #[cfg(feature = "cluster")]
+    let logs = store.directory();
     let options = engine_options(settings);
     let clock = Arc::new(SystemClock);
     let local = LocalOptions::new(options.ack, options.min_free_bytes, settings.batch_memory());
     let (store, journals) = (Arc::new(store), Arc::new(journals));
     let storage = LocalStorage::new(store, journals, clock.clone(), local, Blocking::Threads);
+    #[cfg(feature = "cluster")]
+    if settings.store == StoreKind::S3 {
+        return super::object_storage::open_engine(settings, options, storage, logs.path());
+    }
     Ok(Engine::new(options, storage.clone(), storage, clock))
 }
 
@@ -113,6 +116,10 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         resumable_versions: settings.resumable_versions.clone(),
         resumable_104: settings.resumable_104,
         creation: creation(settings, callback_rules(settings)),
+        destination: match settings.store {
+            StoreKind::File => wire::Destination::File,
+            StoreKind::S3 => wire::Destination::Bucket,
+        },
         cors: if any { Cors::Any } else { Cors::Only(settings.cors_origins.clone()) },
         access: Access {
             allow: settings.backend_allow_effective(),

@@ -17,6 +17,10 @@ use super::refusal::Refusal;
 use super::time::{Stamp, Uptime};
 use super::upload::{Phase, Upload};
 
+mod record;
+
+pub use record::Plain;
+
 /// An upload and where its bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectUpload {

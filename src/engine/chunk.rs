@@ -325,7 +325,11 @@ impl Chunk<'_> {
                 }
             }
         }
-        self.checkpoint = self.count(None);
+        let countable = match &self.writer {
+            Some(writer) => writer.countable(self.written).max(self.committed),
+            None => self.written,
+        };
+        self.checkpoint = self.count(countable, None);
         self.engine.flush_if_due(self.handle);
         Ok(())
     }
@@ -339,11 +343,11 @@ impl Chunk<'_> {
             && self.handle.lock().upload.length().is_some()
     }
 
-    /// Submits what is written but not yet submitted.
-    fn count(&mut self, length: Option<u64>) -> Option<PendingCommit> {
-        let extent = Extent::new(self.committed, self.written);
+    /// Submits what is written below `end` but not yet submitted.
+    fn count(&mut self, end: u64, length: Option<u64>) -> Option<PendingCommit> {
+        let extent = Extent::new(self.committed, end);
         let extents = extent.map(|extent| self.missing.within(extent)).unwrap_or_default();
-        self.committed = self.written;
+        self.committed = end;
         if extents.is_empty() && length.is_none() {
             return None;
         }
@@ -400,7 +404,10 @@ impl Chunk<'_> {
                 (End::Whole, BodyScope::Range | BodyScope::Open) => self.offer.length,
                 (End::Short(_), _) => self.offer.length.filter(|_| self.written > self.committed),
             };
-            if let Some(pending) = self.count(length) {
+            if let Some(writer) = &mut self.writer {
+                writer.settle().await;
+            }
+            if let Some(pending) = self.count(self.written, length) {
                 counted = pending.done().await;
             }
         }

@@ -171,6 +171,8 @@ pub enum TicketError {
     NoSpace,
     /// As many files are open as may be.
     Exhausted,
+    /// The log gave no answer; the same may be tried again.
+    Busy,
     /// The server is stopping.
     Draining,
     /// Our disk or our bug.
@@ -258,6 +260,7 @@ impl ChangeError {
         match error {
             StoreError::NoSpace => Self::NoSpace,
             StoreError::Exhausted => Self::Exhausted,
+            StoreError::Unavailable => Self::Busy,
             StoreError::Fault(error) => Self::Fault(Fault::new(what, &error)),
         }
     }
@@ -268,6 +271,7 @@ impl From<StoreError> for TicketError {
         match error {
             StoreError::NoSpace => Self::NoSpace,
             StoreError::Exhausted => Self::Exhausted,
+            StoreError::Unavailable => Self::Busy,
             StoreError::Fault(error) => Self::Fault(Fault::new("writing the ticket", &error)),
         }
     }

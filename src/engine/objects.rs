@@ -21,6 +21,7 @@ mod intake;
 mod publish;
 mod seal;
 mod shared;
+pub mod storage;
 
 pub use calls::Call;
 pub use intake::Chunk;
@@ -31,6 +32,7 @@ use crate::core::id::TicketId;
 use crate::core::object_command::ObjectLimits;
 use crate::core::object_upload::ObjectUpload;
 use crate::core::piece_event::{ObjectEvent, ObjectName, Purpose};
+use crate::core::pieces::Generation;
 use crate::core::refusal::Refusal;
 use crate::core::time::Stamp;
 use crate::storage::event_log::{EventLog, Seen};
@@ -93,6 +95,8 @@ pub struct ObjectEngine<B> {
 pub struct View {
     /// The last append that it is made of.
     pub seen: Seen,
+    /// The number of the last append that says something of it as of any upload.
+    pub plain_seq: u64,
     /// The upload.
     pub upload: Arc<ObjectUpload>,
 }
@@ -138,6 +142,18 @@ impl<B: Backing> ObjectEngine<B> {
     /// What is in memory of an upload.
     pub fn remembered(&self, id: TicketId) -> Option<View> {
         self.views().get(&id).cloned()
+    }
+
+    /// Keeps nothing in memory of an upload.
+    fn forget_view(&self, id: TicketId) {
+        self.views().remove(&id);
+    }
+
+    /// Whether the open generation of an upload is to be sealed.
+    fn is_aged(&self, view: &View) -> bool {
+        let age = |current: &Generation| self.backing.now().uptime.since(current.opened.uptime);
+        let current = view.upload.pieces().current();
+        current.is_some_and(|current| age(current) >= self.tuning.multipart_lifetime)
     }
 
     fn views(&self) -> MutexGuard<'_, BTreeMap<TicketId, View>> {

@@ -194,7 +194,7 @@ impl Engine {
         let announced = offer.length.is_some() || offer.scope == BodyScope::Range;
         let length = if announced { Announced::Yes } else { Announced::No };
         let end = offer.extent.map_or(0, Extent::end);
-        let writer = handle.part.writer(missing.clone(), length).await;
+        let writer = handle.part.writer(missing.clone(), length, offer.length).await;
         writer.map_err(|error| self.not_written(handle, error, end))
     }
 

@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use crate::engine::error::ChangeError;
+use crate::storage::location::{Location, ObjectLocation};
 
 /// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
 /// How many of them one destination may take stands in `fair_queue.rs`.
@@ -262,6 +263,11 @@ pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
     fields.extend(upload.client_metadata().map(|it| ("uploadMetadata", it.to_owned())));
     if let Some(sha256) = upload.sha256() {
         fields.push(("digest", format!("sha-256={}", hex(sha256))));
+    }
+    if let (CallKind::Handover, Location::Object(object)) = (call.kind, &call.file) {
+        let ObjectLocation { bucket, key, etag, version } = object;
+        let named = [("bucket", bucket), ("key", key), ("etag", etag), ("versionId", version)];
+        fields.extend(named.map(|(name, value)| (name, value.clone())));
     }
     fields.push(("attempt", call.attempt.to_string()));
     fields

@@ -41,6 +41,8 @@ pub enum ObjectRequest {
     Get(TicketId, ObjectRange),
     /// The size of an object.
     Head(Key),
+    /// What the store says of an object.
+    Describe(Key),
     /// Removes an object; removing none is fine.
     Delete(Key),
     /// Begins a multipart upload.
@@ -70,6 +72,8 @@ pub enum ObjectAnswer {
     Bytes(Bytes),
     /// The object's size in bytes.
     Size(u64),
+    /// What is said of an object.
+    Described(Description),
     /// The multipart upload.
     Begun(Multipart),
     /// What it calls the part's content.
@@ -80,6 +84,17 @@ pub enum ObjectAnswer {
     Objects(Vec<Key>),
     /// The multipart uploads.
     Multiparts(Vec<Multipart>),
+}
+
+/// What a store says of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Its size.
+    pub bytes: u64,
+    /// What the store calls its content; empty where it says nothing.
+    pub etag: String,
+    /// Its version; empty in a bucket without versions.
+    pub version: String,
 }
 
 /// What was asked of a bucket was not done, or it is not known whether it was.

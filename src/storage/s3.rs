@@ -75,6 +75,13 @@ pub struct S3Bucket {
     orphans: OrphanRule,
 }
 
+impl S3Options {
+    /// The bucket and the key of an object.
+    pub fn address(&self, key: Key) -> (String, String) {
+        (self.bucket.clone(), keys::key_text(&self.prefix, key))
+    }
+}
+
 impl S3Bucket {
     /// A bucket that nothing was asked of yet. Until it is probed it is taken to refuse orphans, which is right for those
     /// that drop them as well, and costs a request more for each file.
@@ -192,6 +199,7 @@ impl Objects for S3Bucket {
             ObjectRequest::Put(..)
             | ObjectRequest::Get(..)
             | ObjectRequest::Head(..)
+            | ObjectRequest::Describe(..)
             | ObjectRequest::Delete(..)
             | ObjectRequest::Begin(..)
             | ObjectRequest::Part(..)

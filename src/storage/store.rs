@@ -41,13 +41,15 @@ pub trait Parts: Send + Sync {
 /// The bytes of one upload while they arrive: a part until it is published or removed.
 pub trait Part: Send + Sync {
     /// A writer of the bytes `missing`, which no other writer may write meanwhile; the part is made if there is none.
-    /// `length` says whether it is known how many bytes will come.
+    /// `length` says whether it is known how many bytes will come; `file` is the length of the whole file, where the chunk
+    /// says it.
     ///
     /// Errors: [`WriteError::Sealed`] where it is a part no more.
     fn writer(
         &self,
         missing: ExtentSet,
         length: Announced,
+        file: Option<u64>,
     ) -> Promised<'_, Result<Box<dyn Writer>, WriteError>>;
 
     /// Makes every byte written before this call durable, and the part's name with it. Where there is no part there is
@@ -132,6 +134,16 @@ pub trait Writer: Send + Sync {
         came: u64,
     ) -> Promised<'_, Result<(), WriteError>>;
 
+    /// What may be counted on the way, of a body that is written up to `written`: all bytes below the answer.
+    fn countable(&self, written: u64) -> u64 {
+        written
+    }
+
+    /// No byte follows, and all that were written are about to be counted: hands on what still waits for more.
+    fn settle(&mut self) -> Promised<'_, ()> {
+        Promised::ready(())
+    }
+
     /// The chunk has broken off: gives back what was set aside for bytes from `from` on. What fails has been logged.
     fn release(&mut self, from: u64) -> Promised<'_, ()>;
 }
@@ -180,6 +192,9 @@ pub enum StoreError {
     /// As many files are open as may be; the same may be tried again.
     #[error("no file descriptor is left")]
     Exhausted,
+    /// It cannot be reached, or said nothing clear; the same may be tried again.
+    #[error("the store cannot be reached")]
+    Unavailable,
     /// It failed.
     #[error("{0}")]
     Fault(io::Error),
@@ -262,6 +277,9 @@ pub enum Unready {
     /// Nothing could be written and synced.
     #[error("no file can be written to the storage directory: {0}")]
     Unwritable(Arc<io::Error>),
+    /// It is elsewhere, and does not do what is asked of it.
+    #[error("the bucket cannot be used: {0}")]
+    Remote(Arc<str>),
     /// A bug.
     #[error("checking the storage directory panicked")]
     Panicked,

@@ -9,7 +9,7 @@ use super::problem::{Code, Problem};
 use super::reply::{json_answer, shown, text_answer};
 use super::route::BackendCall;
 use super::upload_concat::{self, UploadConcat};
-use super::{Answer, Exchange, Options, Wire, upload_metadata};
+use super::{Answer, Destination, Exchange, Options, Wire, upload_metadata};
 use crate::core::callback::CallbackUrl;
 use crate::core::command::FileFacts;
 use crate::core::event::{DigestRequest, Notice, Removal, TicketFile};
@@ -163,7 +163,7 @@ impl Wire {
         params: &Params,
         form: Form,
     ) -> Result<Answer, Problem> {
-        let request = new_upload_request(params)?;
+        let request = new_upload_request(params, options.destination)?;
         let concat = params.text("uploadConcat").map(upload_concat::read).transpose()?;
         let (id, expires) = match concat {
             None => self.new_whole_upload(request).await?,
@@ -296,19 +296,27 @@ impl Wire {
 /// What the parameters of `new_upload` ask for.
 ///
 /// Errors: a parameter is missing, or has a value that it cannot have.
-pub(super) fn new_upload_request(params: &Params) -> Result<NewUpload, Problem> {
+pub(super) fn new_upload_request(
+    params: &Params,
+    destination: Destination,
+) -> Result<NewUpload, Problem> {
     let url = params
         .text("signalFinishURL")
         .ok_or_else(|| Problem::bad_request("parameter signalFinishURL is missing"))?;
-    let dest_type = params.text("destType").unwrap_or("file");
-    if dest_type != "file" {
+    let (here, removes) = match destination {
+        Destination::File => ("file", true),
+        // A web app that knows an object by its key must not lose it by a default.
+        Destination::Bucket => ("s3", false),
+    };
+    let dest_type = params.text("destType").unwrap_or(here);
+    if dest_type != here {
         return Err(Problem::bad_request(format!(
-            "parameter destType {}: only \"file\" is supported",
+            "parameter destType {}: only {here:?} is supported",
             shown(dest_type)
         )));
     }
     params.warn_of_unknown(&NEW_UPLOAD);
-    let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(true);
+    let remove = params.boolean("removeFileWhenFinished")?.unwrap_or(removes);
     Ok(NewUpload {
         finish_url: callback_url(url)?,
         secret: params.short("backendSecret", MAX_SECRET_BYTES)?,

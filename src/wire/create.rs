@@ -9,7 +9,7 @@ use super::forwarded::Client;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::shown;
-use super::{Exchange, Wire};
+use super::{Destination, Exchange, Wire};
 use crate::core::id::TicketId;
 use crate::core::name::is_hidden;
 use crate::engine::context::RequestContext;
@@ -118,7 +118,7 @@ impl Wire {
             unavailable("the web app does not answer; try again later")
         })?;
         match answer.status {
-            200..=299 => self.ticket_of(&answer).await,
+            200..=299 => self.ticket_of(&answer, exchange.options.destination).await,
             400..=499 => Err(refusal(&answer)),
             status => Err(nonsense(&format_args!("status {status}"))),
         }
@@ -137,7 +137,11 @@ impl Wire {
     }
 
     /// The ticket that an answer names or describes.
-    async fn ticket_of(self: &Arc<Self>, answer: &WebAppAnswer) -> Result<TicketId, Problem> {
+    async fn ticket_of(
+        self: &Arc<Self>,
+        answer: &WebAppAnswer,
+        destination: Destination,
+    ) -> Result<TicketId, Problem> {
         let text = String::from_utf8_lossy(&answer.body);
         let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
         let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) else {
@@ -153,7 +157,7 @@ impl Wire {
         let body = Bytes::copy_from_slice(text.as_bytes());
         let wish = async {
             params.add_body("application/json", body).await?;
-            new_upload_request(&params)
+            new_upload_request(&params, destination)
         };
         let wish = wish.await.map_err(|problem| nonsense(&problem.detail()))?;
         Ok(self.engine.new_upload(wish).await?.0)

@@ -203,6 +203,7 @@ impl From<TicketError> for Problem {
             TicketError::Refused(refusal) => refusal.into(),
             TicketError::NoSpace => no_space(),
             TicketError::Exhausted => exhausted(),
+            TicketError::Busy => busy(),
             TicketError::Draining => draining(),
             TicketError::Fault(fault) => fault.into(),
         }

@@ -292,6 +292,7 @@ impl World {
             | ObjectRequest::Abort(multipart) => multipart.key.id,
             ObjectRequest::Get(..)
             | ObjectRequest::Head(_)
+            | ObjectRequest::Describe(_)
             | ObjectRequest::Begin(_)
             | ObjectRequest::ListParts(_)
             | ObjectRequest::List(_)

@@ -85,7 +85,7 @@ impl<B: Backing> ObjectEngine<B> {
     }
 
     /// Appends behind `view`; `None` where something else stands there.
-    async fn append(
+    pub(super) async fn append(
         &self,
         id: TicketId,
         view: &View,
@@ -133,7 +133,7 @@ impl<B: Backing> ObjectEngine<B> {
     }
 
     /// Of what several tasks have read the newest stays.
-    fn remember(&self, id: TicketId, view: &View) {
+    pub(super) fn remember(&self, id: TicketId, view: &View) {
         let mut views = self.views();
         if views.get(&id).is_none_or(|known| known.seen.seq < view.seen.seq) {
             views.insert(id, view.clone());
@@ -162,13 +162,16 @@ fn advanced(known: Option<View>, appends: &[Append]) -> Option<View> {
             };
             let mut upload = ObjectUpload::new((**ticket).clone());
             rest.iter().for_each(|event| upload.apply(event));
-            View { seen: Seen { seq: 1, tag: first.tag }, upload: Arc::new(upload) }
+            View { seen: Seen { seq: 1, tag: first.tag }, plain_seq: 1, upload: Arc::new(upload) }
         }
     };
     for append in appends {
         let upload = Arc::make_mut(&mut view.upload);
         append.events.iter().for_each(|event| upload.apply(event));
         view.seen = Seen { seq: view.seen.seq + 1, tag: append.tag };
+        if append.events.iter().any(|event| event.plain().is_some()) {
+            view.plain_seq = view.seen.seq;
+        }
     }
     Some(view)
 }

@@ -1,10 +1,9 @@
 //! From the bytes of a chunk to their acknowledgement: pieces are stored, then one append makes them count.
 
-use super::generation::{PartSlot, Slots};
+use super::generation::PartSlot;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::command::{At, BodyScope, Offer};
 use crate::core::extent::Extent;
-use crate::core::grid::Grid;
 use crate::core::id::TicketId;
 use crate::core::object_command::{ObjectCommand, StoredPiece};
 use crate::core::piece_event::{ClaimId, Piece, Purpose};
@@ -58,7 +57,11 @@ impl<B: Backing> ObjectEngine<B> {
             for extent in missing.as_slice().iter().flat_map(|extent| grid.cut(*extent)) {
                 let whole = is_small && extent.start() == 0 && Some(extent.end()) == chunk.length;
                 let purpose = if whole { Purpose::File } else { Purpose::Fragment };
-                let piece = self.store_piece(id, &chunk, extent, grid, slots, purpose).await?;
+                let place =
+                    |offset: u64| usize::try_from(offset - chunk.offset).unwrap_or(usize::MAX);
+                let bytes = chunk.body.slice(place(extent.start())..place(extent.end()));
+                let slot = grid.direct_cell(extent).and_then(|cell| slots.take(cell));
+                let piece = self.store_piece(id, bytes, slot, purpose).await?;
                 stored.push(StoredPiece { extent, piece });
                 if stored.len() >= chunk.pieces_an_append {
                     self.count(id, &chunk, std::mem::take(&mut stored)).await?;
@@ -73,18 +76,13 @@ impl<B: Backing> ObjectEngine<B> {
 
     /// Stores the bytes of `extent`, which lies in one cell. The answer names a piece only if the store has said so for
     /// exactly the request that wrote it.
-    async fn store_piece(
+    pub(super) async fn store_piece(
         &self,
         id: TicketId,
-        chunk: &Chunk,
-        extent: Extent,
-        grid: Grid,
-        slots: &Slots,
+        bytes: Bytes,
+        slot: Option<PartSlot>,
         purpose: Purpose,
     ) -> Result<Piece, ObjectChangeError> {
-        let place = |offset: u64| usize::try_from(offset - chunk.offset).unwrap_or(usize::MAX);
-        let bytes = chunk.body.slice(place(extent.start())..place(extent.end()));
-        let slot = grid.direct_cell(extent).and_then(|cell| slots.take(cell));
         if let Some(PartSlot { number, multipart, generation }) = slot {
             let (cell, request) =
                 (number.cell(), ObjectRequest::Part(multipart, number, bytes.clone()));

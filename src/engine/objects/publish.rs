@@ -61,8 +61,7 @@ impl<B: Backing> ObjectEngine<B> {
             if let Some(layout) = current.last_layout() {
                 return self.complete(id, view, current, layout).await;
             }
-            let age = self.backing.now().uptime.since(current.opened.uptime);
-            if !upload.awaits_publish() && age >= self.tuning.multipart_lifetime {
+            if !upload.awaits_publish() && self.is_aged(view) {
                 return self.begin_sealing(id, view, current).await;
             }
         }
@@ -106,6 +105,15 @@ impl<B: Backing> ObjectEngine<B> {
         ranges: &[ObjectRange],
         length: u64,
     ) -> Result<Next, ObjectChangeError> {
+        if let [whole] = ranges
+            && whole.object.purpose == Purpose::File
+            && whole.bytes == length
+        {
+            // It came whole, and nothing but a record is missing.
+            let (object, from) = (whole.object, ranges.to_vec());
+            self.change(id, ObjectCommand::Place { object, bytes: length, from }).await?;
+            return Ok(Next::Again);
+        }
         let Some(bytes) = self.gather(id, ranges).await? else { return Ok(Next::Again) };
         let key = Key { id, name: self.backing.name(Purpose::File) };
         self.ask_once_done(ObjectRequest::Put(key, bytes)).await?;

@@ -25,14 +25,23 @@ pub struct SharedBacking<L, O> {
 pub struct SharedClock {
     own: Arc<dyn Clock>,
     ahead_ms: Arc<AtomicI64>,
+    uptime: Option<Arc<dyn Fn() -> Uptime + Send + Sync>>,
 }
 
 impl SharedClock {
     /// A clock that goes as the server's own date until it is told otherwise.
     pub fn new(own: Arc<dyn Clock>) -> Self {
-        let clock = Self { ahead_ms: Arc::default(), own };
+        let clock = Self { ahead_ms: Arc::default(), own, uptime: None };
         clock.set(clock.own.date());
         clock
+    }
+
+    /// The clock of one server with a log of its own, which counts the time that it runs.
+    pub fn counting(
+        own: Arc<dyn Clock>,
+        uptime: impl Fn() -> Uptime + Send + Sync + 'static,
+    ) -> Self {
+        Self { uptime: Some(Arc::new(uptime)), ..Self::new(own) }
     }
 
     /// The log's clock shows `now`, not long ago: it may be a round trip behind.
@@ -47,6 +56,9 @@ impl SharedClock {
     }
 
     fn now(&self) -> Stamp {
+        if let Some(uptime) = &self.uptime {
+            return Stamp { date: self.own.date(), uptime: uptime() };
+        }
         let ms = self.own_ms().saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed));
         Stamp { date: Timestamp(ms), uptime: Uptime(ms) }
     }

@@ -63,7 +63,7 @@ impl Objects for Counted {
         self.note(match &request {
             ObjectRequest::Put(..) => "put",
             ObjectRequest::Get(..) => "get",
-            ObjectRequest::Head(_) => "head",
+            ObjectRequest::Head(_) | ObjectRequest::Describe(_) => "head",
             ObjectRequest::Delete(_) => "delete",
             ObjectRequest::Begin(_) => "begin",
             ObjectRequest::Part(..) => "part",

@@ -129,6 +129,7 @@ impl Part for LocalPart {
         &self,
         missing: ExtentSet,
         length: Announced,
+        _file: Option<u64>,
     ) -> Promised<'_, Result<Box<dyn Writer>, WriteError>> {
         if let Some(file) = &*self.0.file() {
             return Promised::ready(Ok(self.write_with(Arc::clone(file), missing, length)));
@@ -378,7 +379,7 @@ mod tests {
         let none = part.read(vec![], Box::new(|_, _| ControlFlow::Continue(()))).await;
         assert!(!none.unwrap(), "there is no part");
         let extent = Extent::new(0, 3 * PIECE_BYTES as u64 / 2).unwrap();
-        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes).await.unwrap();
+        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes, None).await.unwrap();
         let bytes = vec![Bytes::from(vec![7; 3 * PIECE_BYTES / 2])];
         writer.write(extent, bytes, 0).await.unwrap();
         for (wanted, pieces) in [(ControlFlow::Continue(()), 2), (ControlFlow::Break(()), 1)] {
@@ -403,7 +404,7 @@ mod tests {
         let storage = LocalStorage::new(store, journals, clock, options, Blocking::Threads);
         let (id, extent) = (TicketId::from_random([1; 16]), Extent::new(0, 5).unwrap());
         let part = storage.part(id);
-        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes).await.unwrap();
+        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes, None).await.unwrap();
         writer.write(extent, vec![Bytes::from_static(b"hello")], 0).await.unwrap();
         files.fail(Some((Step::Sync, io::ErrorKind::Other)));
         assert!(matches!(part.flush().await, Err(StoreError::Fault(_))));

@@ -111,7 +111,7 @@ impl Inner {
             Ok(()) => Ok(()),
             Err(StoreError::Fault(error)) => Err(UpkeepError { what: "journal", error }),
             // They stay unsynced until the next time.
-            Err(StoreError::NoSpace | StoreError::Exhausted) => Ok(()),
+            Err(StoreError::NoSpace | StoreError::Exhausted | StoreError::Unavailable) => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::core::id::TicketId;
 use crate::core::piece_event::{Etag, Orphan};
 use crate::core::pieces::ObjectRange;
 use crate::storage::objects::{
-    Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, OrphanRule,
+    Description, Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, OrphanRule,
 };
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -126,6 +126,12 @@ impl MemoryBucket {
             ObjectRequest::Head(key) => {
                 let object = self.objects.get(key).ok_or(ObjectError::Gone)?;
                 Ok(ObjectAnswer::Size(object.len() as u64))
+            }
+            ObjectRequest::Describe(key) => {
+                let object = self.objects.get(key).ok_or(ObjectError::Gone)?;
+                let etag = format!("{:08x}", crc32c::crc32c(object));
+                let (bytes, version) = (object.len() as u64, String::new());
+                Ok(ObjectAnswer::Described(Description { bytes, etag, version }))
             }
             ObjectRequest::Delete(key) => {
                 self.objects.remove(key);

@@ -7,10 +7,10 @@ use crate::core::id::TicketId;
 use crate::core::piece_event::{Etag, Orphan, Purpose};
 use crate::core::pieces::ObjectRange;
 use crate::storage::objects::judge::{Call as Kind, Outcome, judge};
-use crate::storage::objects::{Key, Multipart, ObjectAnswer, ObjectError};
+use crate::storage::objects::{Description, Key, Multipart, ObjectAnswer, ObjectError};
 use bytes::Bytes;
 use hyper::Response;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName};
 
 /// How the answer to a request is read.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) enum Reading {
     Stored,
     Bytes(ObjectRange),
     Size,
+    Description,
     Removed,
     Begun(Key),
     Part,
@@ -47,6 +48,7 @@ impl Reading {
             }
             Self::Stored
             | Self::Size
+            | Self::Description
             | Self::Removed
             | Self::Begun(_)
             | Self::Part
@@ -91,6 +93,11 @@ impl Reading {
             Self::Stored | Self::Removed => ObjectAnswer::Done,
             Self::Bytes(range) => ObjectAnswer::Bytes(bytes_of(range, response)?),
             Self::Size => ObjectAnswer::Size(header(response, CONTENT_LENGTH)?.parse().ok()?),
+            Self::Description => ObjectAnswer::Described(Description {
+                bytes: header(response, CONTENT_LENGTH)?.parse().ok()?,
+                etag: header(response, ETAG).map(bare).unwrap_or_default().to_owned(),
+                version: header(response, VERSION).unwrap_or_default().to_owned(),
+            }),
             Self::Begun(key) => {
                 let begun: xml::Begun = xml::read("InitiateMultipartUploadResult", body)?;
                 ObjectAnswer::Begun(Multipart { key, name: begun.upload })
@@ -170,5 +177,7 @@ fn header(response: &Response<Bytes>, name: hyper::header::HeaderName) -> Option
     response.headers().get(name)?.to_str().ok()
 }
 
+/// Amazon S3 API reference, "HeadObject".
+const VERSION: HeaderName = HeaderName::from_static("x-amz-version-id");
 /// The longest answer but an object: a page of 1000 entries has some 500 KB.
 const XML_BYTES: usize = 4 << 20;

@@ -50,6 +50,9 @@ impl Call {
             ObjectRequest::Head(key) => {
                 Self::new(Kind::Head, Method::HEAD, Some(key), Reading::Size)
             }
+            ObjectRequest::Describe(key) => {
+                Self::new(Kind::Head, Method::HEAD, Some(key), Reading::Description)
+            }
             ObjectRequest::Delete(key) => {
                 Self::new(Kind::Remove, Method::DELETE, Some(key), Reading::Removed)
             }

@@ -28,7 +28,7 @@ fn extent(start: u64, end: u64) -> Extent {
 }
 
 async fn writer(part: &dyn Part, missing: Extent) -> Result<Box<dyn Writer>, WriteError> {
-    part.writer(ExtentSet::of(missing), Announced::Yes).await
+    part.writer(ExtentSet::of(missing), Announced::Yes, None).await
 }
 
 async fn write(part: &dyn Part, start: u64, bytes: &'static [u8]) -> Result<(), WriteError> {

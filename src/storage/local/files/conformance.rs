@@ -86,7 +86,7 @@ fn publishing_is_whole_and_repeatable(store: &dyn Files) {
     store.read(id(2), 3).unwrap().read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"45");
     assert!(store.open(id(2)).unwrap().is_none());
-    let Location::Path(path) = store.location(id(2));
+    let Location::Path(path) = store.location(id(2)) else { panic!("a file") };
     assert!(path.is_absolute());
 }
 

@@ -7,7 +7,7 @@ fn access() -> Access {
 }
 
 fn path(store: &LocalStore, id: TicketId) -> PathBuf {
-    let Location::Path(path) = store.location(id);
+    let Location::Path(path) = store.location(id) else { panic!("a file") };
     path
 }
 

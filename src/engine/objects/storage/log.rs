@@ -1,0 +1,139 @@
+//! The log of one upload in object storage, as the commit queue appends to it.
+
+use super::{InMemory, unavailable};
+use crate::core::event::Event;
+use crate::core::extent::ExtentSet;
+use crate::core::object_upload::Plain;
+use crate::core::upload::Upload;
+use crate::engine::objects::{Backing, ObjectChangeError};
+use crate::storage::event_log::LogRead;
+use crate::storage::journal::{Append, Appended, LoadError, Log, Read, UpkeepError, Version};
+use crate::storage::promised::Promised;
+use crate::storage::store::{Part, StoreError};
+use std::sync::Arc;
+
+pub(super) struct BucketLog<B: Backing + 'static>(pub(super) Arc<InMemory<B>>);
+
+impl<B: Backing + 'static> BucketLog<B> {
+    /// Appends unless somebody else has said something of the upload since `expected`; what is about pieces alone may
+    /// stand there.
+    async fn append_behind(
+        &self,
+        expected: Version,
+        append: Append,
+    ) -> Result<Appended, StoreError> {
+        let (engine, id) = (&self.0.shared.engine, self.0.id);
+        for _ in 0..MOST_TRIES {
+            let view = match engine.view(id).await {
+                Err(ObjectChangeError::Unknown) => return Ok(Appended::Behind),
+                view => view.map_err(unavailable)?,
+            };
+            if view.plain_seq > expected.0 || view.seen.seq < expected.0 {
+                return Ok(Appended::Behind);
+            }
+            let staged = self.0.staging.all();
+            let limits = engine.backing().limits();
+            let Some(events) = view.upload.recorded(&append.events, &staged, &limits) else {
+                // The bucket did not take some of the bytes.
+                return Err(StoreError::Unavailable);
+            };
+            let appended = engine.append(id, &view, events.into()).await;
+            if !matches!(appended, Ok(None)) {
+                // Also where it may be appended yet: nothing that it names is removed.
+                self.counted(&append.events);
+            }
+            if let Some(view) = appended.map_err(unavailable)? {
+                engine.remember(id, &view);
+                if let Some(state) = append.state {
+                    self.0.shared.note_state(id, state);
+                }
+                return Ok(Appended::At(Version(view.seen.seq)));
+            }
+        }
+        Err(StoreError::Unavailable)
+    }
+
+    fn counted(&self, events: &[Event]) {
+        let mut bytes = ExtentSet::new();
+        for event in events {
+            if let Event::Stored { extent, .. } = event {
+                bytes.insert(*extent);
+            }
+        }
+        self.0.staging.counted(&bytes);
+    }
+
+    async fn read_behind(&self, since: Version) -> Result<Read, StoreError> {
+        let read = self.0.shared.engine.read(self.0.id, None).await.map_err(unavailable)?;
+        let all = match read {
+            LogRead::More(all) => all,
+            LogRead::OtherHistory => return Ok(Read::OtherHistory),
+            LogRead::Unknown => return Ok(Read::Unknown),
+        };
+        let seen = usize::try_from(since.0).unwrap_or(usize::MAX);
+        let Some(behind) = all.get(seen..) else { return Ok(Read::OtherHistory) };
+        let mut events = Vec::new();
+        for event in behind.iter().flat_map(|append| append.events.iter()) {
+            match event.plain() {
+                Some(Plain::Event(event)) => events.push(event),
+                Some(Plain::Shrunk) => return Ok(Read::OtherHistory),
+                None => {}
+            }
+        }
+        Ok(Read::More(events, Version(all.len() as u64)))
+    }
+}
+
+impl<B: Backing + 'static> Log for BucketLog<B> {
+    /// What was read is in the log.
+    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>> {
+        Promised::ready(Ok(()))
+    }
+
+    fn append(
+        &self,
+        expected: Version,
+        append: Append,
+    ) -> Promised<'_, Result<Appended, StoreError>> {
+        Promised::later(self.append_behind(expected, append))
+    }
+
+    fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>> {
+        Promised::later(self.read_behind(since))
+    }
+
+    fn wants_upkeep(&self) -> bool {
+        false
+    }
+
+    fn upkeep(&self, _: Arc<Upload>) -> Promised<'_, Result<(), UpkeepError>> {
+        Promised::ready(Ok(()))
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn make_room(&self) -> bool {
+        false
+    }
+
+    fn has_unflushed(&self) -> bool {
+        false
+    }
+
+    fn flush_is_due(&self) -> bool {
+        false
+    }
+
+    fn flush<'a>(&'a self, _: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
+        Promised::ready(Ok(()))
+    }
+
+    fn note_fault(&self) -> Promised<'_, ()> {
+        Promised::ready(())
+    }
+}
+
+/// How often an append is tried behind what procedures of pieces append meanwhile.
+const MOST_TRIES: u32 = 16;

@@ -1,0 +1,366 @@
+//! The bytes of one upload on their way into the bucket: collected into pieces, which are stored when they are whole.
+//!
+//! A piece never crosses a cell. The bytes of a whole cell are sent as its direct part, all others as fragments. A body
+//! that runs ahead of the bucket waits: for one of its few requests, and for memory, of which all bodies share a bounded
+//! amount. Where there is none, what has been collected is sent on as it is.
+
+use super::{InMemory, MEMORY_UNIT, unavailable};
+use crate::core::extent::{Extent, ExtentSet};
+use crate::core::grid::{Cell, Grid};
+use crate::core::object_command::StoredPiece;
+use crate::core::piece_event::{ClaimId, Purpose};
+use crate::core::pieces::ObjectRange;
+use crate::engine::objects::generation::{PartSlot, Slots};
+use crate::engine::objects::{Backing, ObjectChangeError};
+use crate::storage::objects::Key;
+use crate::storage::promised::Promised;
+use crate::storage::store::{Announced, Part, Permit, PieceSink, StoreError, WriteError, Writer};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(super) struct BucketPart<B: Backing + 'static>(pub(super) Arc<InMemory<B>>);
+
+impl<B: Backing + 'static> BucketPart<B> {
+    async fn begin(
+        &self,
+        missing: ExtentSet,
+        file: Option<u64>,
+    ) -> Result<Box<dyn Writer>, WriteError> {
+        let refused = |error| WriteError::Refused {
+            what: "reading the log of the upload",
+            error: unavailable(error),
+        };
+        let (engine, id) = (&self.0.shared.engine, self.0.id);
+        if engine.is_aged(&engine.view(id).await.map_err(refused)?) {
+            // The store may remove its multipart upload any time.
+            engine.advance(id).await.map_err(refused)?;
+        }
+        let view = engine.view(id).await.map_err(refused)?;
+        if !view.upload.takes_bytes() {
+            return Err(WriteError::Sealed);
+        }
+        let grid = view.upload.grid(file, &engine.backing().limits());
+        let grid = grid.map_err(|_| WriteError::TooLarge)?;
+        let is_small = view.upload.is_small(grid, file);
+        let claim = ClaimId(engine.backing().random());
+        self.0.staging.enter(claim);
+        Ok(Box::new(BucketWriter {
+            upload: Arc::clone(&self.0),
+            claim,
+            missing,
+            grid,
+            file: view.upload.upload().length().or(file),
+            is_small,
+            slots: Vec::new(),
+            filling: None,
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+        }))
+    }
+
+    async fn complete(&self) -> Result<(), StoreError> {
+        let engine = &self.0.shared.engine;
+        for _ in 0..MOST_TRIES {
+            engine.advance(self.0.id).await.map_err(unavailable)?;
+            let view = self.0.shared.view(self.0.id).await?;
+            if view.upload.pieces().published().is_some() {
+                let (shared, id) = (Arc::clone(&self.0.shared), self.0.id);
+                // What stays is removed at the end of the upload.
+                tokio::spawn(async move { drop(shared.engine.clean(id).await) });
+                return Ok(());
+            }
+            if !view.upload.awaits_publish() {
+                // Bytes were lost. The log says so to who reads on.
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable)
+    }
+
+    async fn read_all(
+        &self,
+        extents: Vec<Extent>,
+        mut sink: Box<PieceSink>,
+    ) -> Result<bool, StoreError> {
+        let view = self.0.shared.view(self.0.id).await?;
+        let ranges: Option<Vec<Vec<ObjectRange>>> =
+            extents.iter().map(|extent| view.upload.pieces().readable(*extent)).collect();
+        // Parts of an open generation can be read by nobody.
+        let Some(ranges) = ranges else { return Ok(false) };
+        let mut all = Vec::new();
+        for (number, ranges) in ranges.into_iter().enumerate() {
+            all.extend(ranges.into_iter().map(|range| (number, range)));
+        }
+        for (number, range) in all {
+            let bytes = self.0.shared.get(self.0.id, range).await?;
+            let sunk = tokio::task::spawn_blocking(move || {
+                let flow = sink(number, &bytes);
+                (sink, flow)
+            });
+            let (back, flow) = sunk.await.map_err(|lost| StoreError::Fault(lost.into()))?;
+            sink = back;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl<B: Backing + 'static> Part for BucketPart<B> {
+    fn writer(
+        &self,
+        missing: ExtentSet,
+        _: Announced,
+        file: Option<u64>,
+    ) -> Promised<'_, Result<Box<dyn Writer>, WriteError>> {
+        Promised::later(self.begin(missing, file))
+    }
+
+    /// What the bucket did not take is found missing when it is to be counted.
+    fn sync(&self) -> Promised<'_, Result<(), StoreError>> {
+        if self.0.staging.is_quiet() {
+            return Promised::ready(Ok(()));
+        }
+        Promised::later(async move {
+            self.0.staging.settled().await;
+            Ok(())
+        })
+    }
+
+    fn flush(&self) -> Promised<'_, Result<bool, StoreError>> {
+        Promised::ready(Ok(false))
+    }
+
+    /// Names are written once: nothing that comes late changes what counts.
+    fn seal(&self) -> Promised<'_, ()> {
+        Promised::ready(())
+    }
+
+    fn unseal(&self) {}
+
+    fn close(&self) {}
+
+    fn publish(&self, _: u64) -> Promised<'_, Result<(), StoreError>> {
+        Promised::later(self.complete())
+    }
+
+    fn read(
+        &self,
+        extents: Vec<Extent>,
+        sink: Box<PieceSink>,
+    ) -> Promised<'_, Result<bool, StoreError>> {
+        Promised::later(self.read_all(extents, sink))
+    }
+}
+
+struct BucketWriter<B: Backing + 'static> {
+    upload: Arc<InMemory<B>>,
+    claim: ClaimId,
+    missing: ExtentSet,
+    grid: Grid,
+    file: Option<u64>,
+    is_small: bool,
+    slots: Vec<Slots>,
+    filling: Option<Filling>,
+    requests: Arc<Semaphore>,
+}
+
+/// A piece that is being collected.
+struct Filling {
+    start: u64,
+    bytes: BytesMut,
+    memory: OwnedSemaphorePermit,
+}
+
+impl Filling {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn room(&self) -> u64 {
+        (self.memory.num_permits() as u64 * MEMORY_UNIT).saturating_sub(self.bytes.len() as u64)
+    }
+}
+
+impl<B: Backing + 'static> BucketWriter<B> {
+    /// Where the piece with the byte at `at` ends: with its cell, or with what is missing.
+    fn cut(&self, at: u64) -> u64 {
+        let cell = self.grid.cell_bytes();
+        let cell_end = (at / cell + 1).saturating_mul(cell);
+        let all = self.missing.as_slice().iter();
+        let end = all.map(|extent| extent.end()).find(|end| *end > at).unwrap_or(cell_end);
+        end.min(cell_end)
+    }
+
+    async fn take(&mut self, mut at: u64, frames: Vec<Bytes>) {
+        for mut frame in frames {
+            while !frame.is_empty() {
+                if self.filling.as_ref().is_some_and(|filling| filling.end() != at) {
+                    self.hand_on().await;
+                }
+                let cut = self.cut(at);
+                let room = self.room(at, cut).await;
+                let count = (frame.len() as u64).min(cut - at).min(room);
+                let piece = frame.split_to(usize::try_from(count).unwrap_or(usize::MAX));
+                if let Some(filling) = &mut self.filling {
+                    filling.bytes.extend_from_slice(&piece);
+                }
+                at += count;
+                if at == cut {
+                    self.hand_on().await;
+                }
+            }
+        }
+    }
+
+    /// Bytes that there is memory for at `at`, of a piece that ends at `cut`: at least one.
+    async fn room(&mut self, at: u64, cut: u64) -> u64 {
+        let units = (cut - at).min(MEMORY_STEP).div_ceil(MEMORY_UNIT);
+        let units = u32::try_from(units).unwrap_or(1);
+        let memory = Arc::clone(&self.upload.shared.memory);
+        if let Some(filling) = &mut self.filling {
+            let room = filling.room();
+            if room > 0 {
+                return room;
+            }
+            if let Ok(more) = Arc::clone(&memory).try_acquire_many_owned(units) {
+                filling.memory.merge(more);
+                return filling.room();
+            }
+            // Nobody waits for memory while holding some.
+            self.hand_on().await;
+        }
+        let memory = memory.acquire_many_owned(units).await;
+        let memory = memory.expect("it is never closed");
+        let filling = Filling { start: at, bytes: BytesMut::new(), memory };
+        self.filling.insert(filling).room()
+    }
+
+    /// Sends what is collected to the bucket, beside the body.
+    async fn hand_on(&mut self) {
+        let Some(Filling { start, bytes, memory }) = self.filling.take() else { return };
+        let Some(extent) = Extent::new(start, start + bytes.len() as u64) else { return };
+        let whole = self.is_small && start == 0 && Some(extent.end()) == self.file;
+        let purpose = if whole { Purpose::File } else { Purpose::Fragment };
+        let slot = match self.grid.direct_cell(extent).filter(|_| !self.is_small) {
+            Some(cell) => self.slot(cell, extent).await,
+            None => None,
+        };
+        let turn = Arc::clone(&self.requests).acquire_owned().await;
+        let (under_way, claim) = (UnderWay::new(&self.upload), self.claim);
+        tokio::spawn(async move {
+            let InMemory { id, shared, staging } = &*under_way.upload;
+            let id = *id;
+            let stored = shared.engine.store_piece(id, bytes.freeze(), slot, purpose).await;
+            drop((memory, turn));
+            match stored {
+                Ok(piece) => {
+                    if let Some(name) = staging.add(claim, StoredPiece { extent, piece }) {
+                        shared.engine.delete(Key { id, name }).await;
+                    }
+                }
+                Err(error) => tracing::warn!(upload = %id.short(), %error, "could not store bytes"),
+            }
+        });
+    }
+
+    /// Leave to send the direct part of `cell`. It is asked for some cells at a time.
+    async fn slot(&mut self, cell: Cell, extent: Extent) -> Option<PartSlot> {
+        if let Some(slot) = self.slots.iter().find_map(|slots| slots.take(cell)) {
+            return Some(slot);
+        }
+        let ahead = extent.start().saturating_add(self.grid.cell_bytes() * CLAIMED_AHEAD);
+        let cells = self.missing.within(Extent::new(extent.start(), ahead)?);
+        let claimed = async {
+            let view = self.upload.shared.engine.view(self.upload.id).await?;
+            let sizes = (self.grid, self.file);
+            self.upload.shared.engine.slots(self.upload.id, &view, self.claim, &cells, sizes).await
+        };
+        match claimed.await {
+            Ok(slots) => self.slots.push(slots),
+            Err(ObjectChangeError::Unknown | ObjectChangeError::Refused(_)) => return None,
+            Err(error @ (ObjectChangeError::Unsure | ObjectChangeError::Store(_))) => {
+                tracing::warn!(upload = %self.upload.id.short(), %error, "could not claim parts");
+                return None;
+            }
+        }
+        self.slots.last()?.take(cell)
+    }
+}
+
+impl<B: Backing + 'static> Writer for BucketWriter<B> {
+    fn permit(&self, _: usize) -> Option<Promised<'_, Permit>> {
+        None
+    }
+
+    fn write(
+        &mut self,
+        extent: Extent,
+        frames: Vec<Bytes>,
+        _came: u64,
+    ) -> Promised<'_, Result<(), WriteError>> {
+        Promised::later(async move {
+            self.take(extent.start(), frames).await;
+            Ok(())
+        })
+    }
+
+    /// Cells that have left.
+    fn countable(&self, written: u64) -> u64 {
+        self.filling.as_ref().map_or(written, |filling| filling.start)
+    }
+
+    fn settle(&mut self) -> Promised<'_, ()> {
+        Promised::later(self.hand_on())
+    }
+
+    fn release(&mut self, _: u64) -> Promised<'_, ()> {
+        Promised::ready(())
+    }
+}
+
+impl<B: Backing + 'static> Drop for BucketWriter<B> {
+    fn drop(&mut self) {
+        let view = self.upload.shared.engine.remembered(self.upload.id);
+        let counts = |name| view.as_ref().is_none_or(|it| it.upload.pieces().refers_to(name));
+        let mut left = self.upload.staging.leave(self.claim);
+        left.retain(|name| !counts(*name));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !left.is_empty() {
+            let (shared, id) = (Arc::clone(&self.upload.shared), self.upload.id);
+            runtime.spawn(async move {
+                for name in left {
+                    shared.engine.delete(Key { id, name }).await;
+                }
+            });
+        }
+    }
+}
+
+/// A request under way, in a task of its own.
+struct UnderWay<B: Backing + 'static> {
+    upload: Arc<InMemory<B>>,
+    number: u64,
+}
+
+impl<B: Backing + 'static> UnderWay<B> {
+    fn new(upload: &Arc<InMemory<B>>) -> Self {
+        Self { number: upload.staging.begin(), upload: Arc::clone(upload) }
+    }
+}
+
+impl<B: Backing + 'static> Drop for UnderWay<B> {
+    fn drop(&mut self) {
+        self.upload.staging.end(self.number);
+    }
+}
+
+/// Requests of one body at once.
+const REQUESTS: usize = 4;
+/// Cells that a body asks leave for at a time.
+const CLAIMED_AHEAD: u64 = 8;
+/// Memory that a body takes at a time.
+const MEMORY_STEP: u64 = 1 << 20;
+/// How often an upload is advanced until it is published.
+const MOST_TRIES: u32 = 4;
