@@ -101,8 +101,8 @@ settings! {
         restart ack: Ack = ACK, "durable";
     }
     "Object storage" {
-        /// Where finished files go: "file" for the storage directory, "s3" for a bucket. Only in programs built with the
-        /// feature cluster, and not served yet: `check-config --probe` tries what it names
+        /// Where bytes and finished files go: "file" for the storage directory, "s3" for a bucket. Only in programs built with
+        /// the feature cluster
         restart store: StoreKind = STORE, "file";
         /// Bucket of finished files
         restart s3_bucket: Option<String> = BUCKET, "none";
@@ -126,7 +126,7 @@ settings! {
     }
     "Shared log" {
         /// Where the logs of uploads lie: "file" for the storage directory, "postgres" for a database that several
-        /// servers share; needs --store s3
+        /// servers share; needs --store s3, and is not served yet: `check-config --probe` tries what it names
         restart journal: JournalKind = JOURNAL, "file";
         /// The database: postgres://USER:PASSWORD@HOST/DATABASE, with several hosts separated by commas and sslmode as libpq
         /// has it. Other local users can see flags: prefer INCOMING_POSTGRES_URL or the file

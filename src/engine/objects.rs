@@ -5,12 +5,12 @@
 //! first, under names that no second write ever uses, and count by the append that names them. What is not known to have
 //! happened is never taken for done, nor for not done.
 //!
-//! Absent so far, so that no server starts with `store = "s3"`:
+//! [`storage`] is what the engine of any upload meets of it: a journal and a store. One server runs so.
 //!
-//! - the HTTP surface and the deliveries, which know [`super::Engine`] alone. Two logs for one upload, one of its events and
-//!   one of its pieces, are no way there: a byte that counts in the one and not in the other would be dropped when it is
-//!   sent again with another value. So that engine's changes have to be appended as [`ObjectEvent`]s, pieces included;
+//! Absent so far, so that no two servers run over one log:
+//!
 //! - what is due, in the database's rows, so that other servers find it ([`EventLog`] has holds, and no list of due work);
+//! - a fence for a request whose bytes another server has begun to take, and news for long polls;
 //! - time in which no server runs: [`SharedClock`] counts it.
 
 mod calls;

@@ -43,9 +43,11 @@ fn a_store_that_is_not_there_is_told() {
 }
 
 #[test]
-fn object_storage_is_not_served_yet() {
+fn a_shared_log_is_not_served_yet() {
     let home = tempfile::tempdir().unwrap();
     let flags = ["serve", "--store", "s3", "--s3-bucket", "uploads"];
+    let shared = ["--journal", "postgres", "--postgres-url", "postgres://u@h/d"];
+    let flags = [&flags[..], &shared].concat();
     let output = run(home.path(), &flags, &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("not served yet"), "{output:?}");
