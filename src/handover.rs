@@ -7,5 +7,5 @@
 pub mod client;
 mod connector;
 mod fair_queue;
-mod signature;
+pub mod signature;
 pub mod worker;

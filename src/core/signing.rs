@@ -83,7 +83,8 @@ impl fmt::Debug for SigningSecrets {
     }
 }
 
-const PREFIX: &str = "whsec_";
+/// How each secret begins.
+pub const PREFIX: &str = "whsec_";
 const VERSION: &str = "v1,";
 const MOST: usize = 2;
 

@@ -7,7 +7,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::core::signing::SigningSecrets;
 
 /// The headers of a call that is made now; none without secrets. `id` is the same for all calls about one upload.
-pub(super) fn headers(secrets: &SigningSecrets, id: &str, body: &[u8]) -> HeaderMap {
+pub fn headers(secrets: &SigningSecrets, id: &str, body: &[u8]) -> HeaderMap {
     if secrets.is_empty() {
         return HeaderMap::new();
     }
