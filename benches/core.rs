@@ -14,6 +14,7 @@ use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::RunIdentity;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
+use incoming::core::signing::SigningSecrets;
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Upload;
 use incoming::storage::local::format::record::{MAGIC, Record, decode, encode};
@@ -202,6 +203,7 @@ fn ticket() -> Ticket {
         created: NOW,
         finish_url: "https://backend.example/uploads/done?album=17".into(),
         secret: "fo8yW0pCzyF1Zk3bqPZq9A".into(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: Some(1 << 40),
         length: None,

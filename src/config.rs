@@ -39,7 +39,9 @@ pub use settings::{BACKEND_GUARD, UntrustedNetworks};
 pub use table::Settings;
 #[cfg(test)]
 pub(crate) use table::TABLE;
-pub use types::{Ack, CallbackRule, ExposedPath, JournalKind, LogFormat, Secret, StoreKind};
+pub use types::{
+    Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
+};
 
 /// What a start of the server does: gathers the layers, with the environment of this process, and
 /// checks everything. The storage directory is made if it is absent.

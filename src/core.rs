@@ -25,6 +25,7 @@ pub mod piece_event;
 pub mod pieces;
 pub mod refusal;
 pub mod retry;
+pub mod signing;
 pub mod state;
 pub mod time;
 pub mod units;

@@ -7,4 +7,5 @@
 pub mod client;
 mod connector;
 mod fair_queue;
+pub mod signature;
 pub mod worker;

@@ -10,6 +10,7 @@ use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::core::retry::RetryPolicy;
+use incoming::core::signing::SigningSecrets;
 use incoming::engine::Engine;
 use incoming::engine::options::{Options, Tuning};
 use incoming::engine::tickets::NewUpload;
@@ -131,6 +132,7 @@ fn wish() -> NewUpload {
     NewUpload {
         finish_url: "http://127.0.0.1:9/".into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,

@@ -1,17 +1,20 @@
 """A form that takes large files, in Django: python app.py, then http://localhost:8000/. The page has no script of its own."""
-import hmac, html, json, os, secrets, sqlite3, urllib.parse, urllib.request
+import html, json, os, secrets, sqlite3, sys
 
 import django
 from django.conf import settings
 from django.core.management import call_command
-from django.http import HttpResponse, HttpResponseForbidden, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../helpers/python"))
+from incoming_client import DONE, BadSignature, Incoming, new_secret
+
 UPLOADS = os.environ.get("UPLOADS", "http://localhost:4000")  # browsers go there
-BACKEND = os.environ.get("BACKEND", "http://localhost:4001/incoming/backend")  # only this program does
+BACKEND = os.environ.get("BACKEND", "http://localhost:4001")  # only this program does
 PORT = os.environ.get("PORT", "8000")
 INBOX = os.path.abspath("received")
 POLICY = f"default-src 'none'; script-src {UPLOADS}; connect-src 'self' {UPLOADS}; img-src data:; form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'"
@@ -24,8 +27,9 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Send a let
 <incoming-upload id="papers" name="papers" ticket-url="/ticket" multiple required restore="letter" value="{value}"></incoming-upload></p>
 <button>Send</button></form></html>"""
 with open(os.open("secret", os.O_RDWR | os.O_CREAT, 0o600), "r+") as kept:
-    SECRET = kept.read() or secrets.token_hex()  # kept: a handover may come after a restart
+    SECRET = kept.read() or new_secret()  # kept: a handover may come after a restart
     kept.seek(0), kept.write(SECRET)
+SERVER = Incoming(BACKEND, signing_secrets=[SECRET])
 
 def db(sql, *values):
     with sqlite3.connect("letters.sqlite3") as connection:
@@ -38,25 +42,20 @@ def user(request):  # stands for a login
 @require_POST
 def ticket(request):
     asked = json.loads(request.body)
-    call = {"signalFinishURL": f"http://localhost:{PORT}/handover", "backendSecret": SECRET, "length": asked["size"]}
-    id = urllib.request.urlopen(BACKEND + "/new_upload", urllib.parse.urlencode(call).encode()).read().decode()
+    id = SERVER.new_upload(f"http://localhost:{PORT}/handover", length=asked["size"]).id
     db("insert into files values (?, ?, ?, ?, null, null)", id, user(request), asked["name"], asked["size"])
     return JsonResponse({"id": id})
 
 @csrf_exempt
 @require_POST
 def handover(request):
-    call = request.POST
-    if not hmac.compare_digest(call.get("backendSecret", "").encode(), SECRET.encode()):
-        return HttpResponseForbidden()  # not Incoming!!: anybody could have us move any file
-    if call["cancelled"] == "no":
-        mine = os.path.join(INBOX, call["id"], call["filenameFromBrowser"])  # one harmless name
-        os.makedirs(os.path.dirname(mine), exist_ok=True)
-        if not os.path.exists(mine):  # the same call may come twice
-            os.replace(call["filename"], mine)  # both lie on one disk
-        os.sync()  # "done" lets go of the only other copy
-        db("update files set path = ? where id = ?", mine, call["id"])
-    return HttpResponse("done")
+    try:
+        call = SERVER.handover(request.body, request.headers)
+    except BadSignature:  # not Incoming!!: anybody could have us move any file
+        return HttpResponse(status=401)
+    if not call.cancelled:  # the same call may come twice
+        db("update files set path = ? where id = ?", str(call.move_to(INBOX)), call.id)
+    return HttpResponse(DONE)
 
 def letter(request):
     mine, subject, error = user(request), request.POST.get("subject", ""), ""

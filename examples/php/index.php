@@ -1,11 +1,11 @@
 <?php
 // A form that takes large files, in PHP without a framework: php -S localhost:8000 index.php. The page has no script of its own.
 $uploads = getenv('UPLOADS') ?: 'http://localhost:4000'; // browsers go there
-$backend = getenv('BACKEND') ?: 'http://localhost:4001/incoming/backend'; // only this program does
+$backend = getenv('BACKEND') ?: 'http://localhost:4001'; // only this program does
 $port = getenv('PORT') ?: '8000';
 $data = getenv('DATA') ?: __DIR__ . '/data';
 @mkdir("$data/issued", 0700, true);
-if (!file_exists("$data/secret")) file_put_contents("$data/secret", bin2hex(random_bytes(32)), LOCK_EX); // kept: a handover may come after a restart
+if (!file_exists("$data/secret")) file_put_contents("$data/secret", 'whsec_' . base64_encode(random_bytes(32)), LOCK_EX); // kept: a handover may come after a restart
 $secret = file_get_contents("$data/secret");
 $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 $post = $_SERVER['REQUEST_METHOD'] === 'POST';
@@ -22,8 +22,17 @@ function keep(string $data, string $id, array $known): void
     file_put_contents("$data/issued/$id", json_encode($known), LOCK_EX);
 }
 
+/** Whether Incoming!! makes this call, now: anybody could have us move any file. Standard Webhooks: docs/protocol.md, "Signature". */
+function is_signed(string $secret): bool
+{
+    [$id, $at, $sent] = array_map(fn ($name) => $_SERVER["HTTP_WEBHOOK_$name"] ?? '', ['ID', 'TIMESTAMP', 'SIGNATURE']);
+    $key = base64_decode(substr($secret, strlen('whsec_')));
+    $right = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$at." . file_get_contents('php://input'), $key, true));
+    return abs(time() - (int) $at) < 300 && array_filter(explode(' ', $sent), fn ($one) => hash_equals($right, $one));
+}
+
 if ($post && $path === '/handover') {
-    if (!hash_equals($secret, $_POST['backendSecret'] ?? '')) exit(http_response_code(403)); // not Incoming!!: anybody could have us move any file
+    if (!is_signed($secret)) exit(http_response_code(401));
     $known = issued($data, $_POST['id']);
     if ($_POST['cancelled'] === 'no' && $known) {
         $mine = "$data/received/{$_POST['id']}/{$_POST['filenameFromBrowser']}"; // one harmless name
@@ -44,9 +53,9 @@ if ($post && !hash_equals($token, $_SERVER['HTTP_X_CSRF_TOKEN'] ?? $_POST['_toke
 
 if ($post && $path === '/ticket') {
     $asked = json_decode(file_get_contents('php://input'), true);
-    $call = ['signalFinishURL' => "http://localhost:$port/handover", 'backendSecret' => $secret, 'length' => (int) $asked['size']];
+    $call = ['signalFinishURL' => "http://localhost:$port/handover", 'signingSecret' => $secret, 'length' => (int) $asked['size']];
     $options = ['http' => ['method' => 'POST', 'header' => 'Content-Type: application/x-www-form-urlencoded', 'content' => http_build_query($call)]];
-    $id = @file_get_contents("$backend/new_upload", false, stream_context_create($options));
+    $id = @file_get_contents("$backend/incoming/backend/new_upload", false, stream_context_create($options));
     if ($id === false) exit(http_response_code(503));
     keep($data, $id, ['user' => $user, 'name' => (string) $asked['name'], 'size' => (int) $asked['size']]);
     header('Content-Type: application/json');

@@ -10,15 +10,18 @@ use tokio::time::Instant;
 
 use super::StartError;
 use crate::config::{
-    BACKEND_GUARD, CallbackRule, ExposedPath, Settings, StoreKind, UntrustedNetworks,
+    BACKEND_GUARD, CallbackRule, CreateSecret, ExposedPath, Settings, StoreKind, UntrustedNetworks,
 };
 use crate::core::callback::CallbackUrl;
+use crate::core::digest::hex;
 use crate::core::limits::Limits;
 use crate::core::retry::RetryPolicy;
+use crate::core::signing::SigningSecrets;
 use crate::engine::{self, Engine};
 use crate::handover::client::{self, CallError, Client, RawAnswer, Rule};
+use crate::handover::signature;
 use crate::net::{Address, ProxyProtocol};
-use crate::storage::clock::SystemClock;
+use crate::storage::clock::{Clock as _, SystemClock};
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::journals::LocalJournals;
 use crate::storage::local::options::LocalOptions;
@@ -187,10 +190,17 @@ pub(super) fn creation(settings: &Settings, allow: Vec<Rule>) -> Option<Creation
     let url = settings.create_url.clone()?;
     let options = client::Options { timeout: settings.create_timeout, allow };
     let names = settings.create_forward_headers.iter();
+    let (secret, signing) = match settings.create_secret.clone() {
+        Some(CreateSecret::Sent(secret)) => (Some(secret.expose().to_owned()), None),
+        Some(CreateSecret::Signing(signing)) => (None, Some(signing)),
+        None => (None, None),
+    };
+    let client = Client::new(options);
+    let inner = Inner { client, url, signing: signing.unwrap_or_default() };
     Some(Creation {
-        web_app: Arc::new(WebApp(Arc::new(Inner { client: Client::new(options), url }))),
+        web_app: Arc::new(WebApp(Arc::new(inner))),
         forward_headers: names.filter_map(|name| name.parse::<HeaderName>().ok()).collect(),
-        secret: settings.create_secret.as_ref().map(|secret| secret.expose().to_owned()),
+        secret,
     })
 }
 
@@ -199,12 +209,16 @@ struct WebApp(Arc<Inner>);
 struct Inner {
     client: Client,
     url: CallbackUrl,
+    signing: SigningSecrets,
 }
 
 impl CallWebApp for WebApp {
-    fn post(&self, form: String, headers: HeaderMap, permit: OwnedSemaphorePermit) -> Calling {
+    fn post(&self, form: String, mut headers: HeaderMap, permit: OwnedSemaphorePermit) -> Calling {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
+            // Each call has an id of its own, by which the web app can tell that it comes again.
+            let id = SystemClock.random().map_err(|error| NoAnswer(error.to_string()))?;
+            headers.extend(signature::headers(&inner.signing, &hex(&id), form.as_bytes()));
             let posted = inner.client.post(&inner.url, form, headers, Arc::new(permit));
             answer(posted.await).map_err(|why| NoAnswer(why.to_string()))
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::object_values;
 use super::parse;
 use super::raw::Raw;
-use super::types::{Ack, CallbackRule, JournalKind, LogFormat, Secret, StoreKind};
+use super::types::{Ack, CallbackRule, CreateSecret, JournalKind, LogFormat, Secret, StoreKind};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::core::name::is_hidden;
@@ -120,6 +120,12 @@ pub(super) const DIR_MODE: Kind<u32> = Kind::any("MODE", parse::mode::<0o700>, s
 pub(super) const WORKERS: Kind<usize> = Kind::any("COUNT", parse::workers, plain);
 pub(super) const TOKEN: Kind<Secret> = secret("TOKEN");
 pub(super) const SECRET: Kind<Secret> = secret("SECRET");
+pub(super) const CREATE_SECRET: Kind<CreateSecret> = Kind {
+    name: "SECRET",
+    secret: true,
+    read: Read::Any(parse::create_secret),
+    show: |_| Some(String::new()),
+};
 
 /// A whole number within bounds.
 pub(super) const fn count<N, const LEAST: u64, const MOST: u64>() -> Kind<N>

@@ -11,9 +11,10 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::raw::Raw;
-use super::types::{Ack, CallbackRule, LogFormat, Secret};
+use super::types::{Ack, CallbackRule, CreateSecret, LogFormat, Secret};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::{HostPort, is_dns_name};
+use crate::core::signing::{self, SigningSecrets};
 use crate::net::{Address, AddressError, InterimTo};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
@@ -199,6 +200,16 @@ pub(super) fn secret(raw: &Raw) -> Result<Secret, String> {
         return Err("must be visible ASCII characters, at least one, no spaces".into());
     }
     Ok(secret.clone())
+}
+
+/// A secret that is sent, or one that signs.
+pub(super) fn create_secret(raw: &Raw) -> Result<CreateSecret, String> {
+    let secret = secret(raw)?;
+    if !secret.expose().starts_with(signing::PREFIX) {
+        return Ok(CreateSecret::Sent(secret));
+    }
+    let signing = SigningSecrets::parse(secret.expose()).map_err(|error| error.to_string())?;
+    Ok(CreateSecret::Signing(signing))
 }
 
 /// A name or a number, as text.

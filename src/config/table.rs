@@ -12,7 +12,9 @@ use ipnet::IpNet;
 
 use super::kind::*;
 use super::setting::{self, Setting, settings};
-use super::types::{Ack, CallbackRule, ExposedPath, JournalKind, LogFormat, Secret, StoreKind};
+use super::types::{
+    Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
+};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::net::{Address, InterimTo};
@@ -203,9 +205,9 @@ settings! {
         reload create_timeout: Duration = POSITIVE_TIME, "10s";
         /// Headers of the client's request that a call of --create-url passes on, separated by commas or repeated
         reload create_forward_headers: Vec<String> = HEADER, "authorization, cookie";
-        /// Sent as createSecret with a call of --create-url. Other local users can see flags: prefer
-        /// INCOMING_CREATE_SECRET or the file
-        reload create_secret: Option<Secret> = SECRET, "none";
+        /// Sent as createSecret with a call of --create-url. One that is whsec_ and base64 signs the call instead, as
+        /// signingSecret does with handovers. Other local users can see flags: prefer INCOMING_CREATE_SECRET or the file
+        reload create_secret: Option<CreateSecret> = CREATE_SECRET, "none";
     }
     "Proxies in front" {
         /// Proxies that are trusted to name the client's address (Forwarded, X-Forwarded-For, PROXY protocol): IPs or

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
 use crate::core::event::Durability;
+use crate::core::signing::SigningSecrets;
 
 /// A secret such as `backend_token`. `Debug` redacts it, `Display` and `Serialize` are absent on
 /// purpose, and `==` takes the same time wherever two secrets of one length differ.
@@ -49,6 +50,15 @@ impl FromStr for Secret {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(Self::new(text))
     }
+}
+
+/// What proves to the web app that this server calls `create_url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateSecret {
+    /// Sent along.
+    Sent(Secret),
+    /// Signs the call, and is not sent.
+    Signing(SigningSecrets),
 }
 
 /// What an acknowledgement promises.

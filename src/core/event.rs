@@ -4,6 +4,7 @@ use super::callback::CallbackUrl;
 use super::dialect::Client;
 use super::extent::Extent;
 use super::id::TicketId;
+use super::signing::SigningSecrets;
 use super::time::Stamp;
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Ticket {
     pub finish_url: CallbackUrl,
     /// Echoed to the backend, demanded from it; may be empty.
     pub secret: String,
+    /// What calls to the backend are signed with; mostly none.
+    pub signing: SigningSecrets,
     /// What becomes of the file after the handover.
     pub removal: Removal,
     /// Largest file this ticket takes, in bytes.

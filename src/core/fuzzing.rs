@@ -10,6 +10,7 @@ use super::extent::{Extent, ExtentSet};
 use super::id::TicketId;
 use super::limits::Limits;
 use super::name;
+use super::signing::SigningSecrets;
 use super::time::{Stamp, Timestamp, Uptime};
 use super::upload::{Phase, Upload};
 use std::collections::BTreeSet;
@@ -278,6 +279,7 @@ fn ticket(source: &mut Source<'_>) -> Ticket {
         created: stamp(500),
         finish_url: source.text().into(),
         secret: source.text(),
+        signing: SigningSecrets::default(),
         removal: if source.flip() { Removal::Keep } else { Removal::RemoveWhenFinished },
         max_bytes: source.flip().then(|| u64::from(source.byte())),
         length: source.flip().then(|| u64::from(source.below(64))),

@@ -87,7 +87,7 @@ pub fn pause(unanswered: u32, jitter: f64) -> Duration {
 /// Pause after the first unanswered call (contract, "fine points").
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// No pause is longer before jitter (contract, "fine points").
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

@@ -14,11 +14,13 @@ use crate::core::command::Command;
 use crate::core::event::CallOutcome;
 use crate::core::host::Destination;
 use crate::core::id::TicketId;
+use crate::core::retry::LONGEST_PAUSE;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
 use outbox::Wait;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A delivery that is due. Nothing else is due for its upload while it exists; dropped before its end, it goes back
 /// to the queue.
@@ -26,6 +28,8 @@ pub struct Delivery {
     engine: Arc<Engine>,
     id: TicketId,
     stage: Stage,
+    /// The next call comes no sooner.
+    pause: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,7 +116,7 @@ enum File {
 impl Delivery {
     fn new(engine: &Arc<Engine>, id: TicketId) -> Self {
         engine.stats.calls_waiting.add(1);
-        Self { engine: Arc::clone(engine), id, stage: Stage::Waiting }
+        Self { engine: Arc::clone(engine), id, stage: Stage::Waiting, pause: Duration::ZERO }
     }
 
     /// The upload.
@@ -152,6 +156,11 @@ impl Delivery {
         hashed.inspect_err(|error| self.failed(error))
     }
 
+    /// The backend asks not to be called sooner than after this. At most [`LONGEST_PAUSE`] counts, and only until a restart.
+    pub fn postpone(&mut self, pause: Duration) {
+        self.pause = pause.min(LONGEST_PAUSE);
+    }
+
     /// Records how the call ended, and sets the next one where there has to be one.
     ///
     /// Errors: nothing was recorded, and the delivery is made again later. Dropping the future has it made again, or
@@ -163,7 +172,7 @@ impl Delivery {
     }
 
     async fn over(&mut self) {
-        self.engine.call_over(self.id).await;
+        self.engine.call_over(self.id, self.pause).await;
         self.enter(Stage::Over);
     }
 
@@ -252,14 +261,14 @@ impl Engine {
 
     /// A delivery is over, or was not needed: sets the next one if one is pending. What cannot be read
     /// now stays pending.
-    pub(super) async fn call_over(self: &Arc<Self>, id: TicketId) {
+    pub(super) async fn call_over(self: &Arc<Self>, id: TicketId, pause: Duration) {
         match self.find(id).await {
             Ok(handle) => {
                 // Under the lock: a change that comes meanwhile enqueues after this. Not before: a delivery that began
                 // meanwhile would lose its mark to a requeue of this one.
                 let state = handle.lock();
                 self.outbox.over(id);
-                self.enqueue(id, &state.upload, None);
+                self.enqueue_after(id, &state.upload, None, pause);
             }
             Err(LookupError::Unknown) => self.drop_delivery(id),
             Err(LookupError::Busy) => self.requeue(id),
@@ -286,11 +295,23 @@ impl Engine {
 
     /// Sets when the next delivery of an upload is due, or that none is pending.
     pub(super) fn enqueue(&self, id: TicketId, upload: &Upload, context: Option<&RequestContext>) {
+        self.enqueue_after(id, upload, context, Duration::ZERO);
+    }
+
+    /// The same, but that a call comes no sooner than after `pause`.
+    fn enqueue_after(
+        &self,
+        id: TicketId,
+        upload: &Upload,
+        context: Option<&RequestContext>,
+        pause: Duration,
+    ) {
         match upload.pending_calls() {
             Some(calls) => {
                 self.outbox.add(id, calls.since, &upload.ticket().finish_url, context);
                 let jitter = self.clock.jitter();
-                let due = || calls.due(&self.options().calls, jitter);
+                let earliest = self.uptime().after(pause);
+                let due = || calls.due(&self.options().calls, jitter).max(earliest);
                 self.outbox.set(id, Wait::of(calls), due);
             }
             None => self.outbox.clear(id),

@@ -154,6 +154,8 @@ impl Engine {
                 Err(error) if error.is_final() => format!("its parts were not joined: {error}"),
                 Err(_) => {
                     self.reschedule(id);
+                    // Who waits for it looks whether a fault keeps it from being joined.
+                    handle.stands.send_modify(|_| {});
                     return other.map(|_| id);
                 }
             };
@@ -312,20 +314,30 @@ impl Engine {
         if !same(handle.upload().role()) {
             return Ok(None);
         }
+        // While it is joined a fault of a part keeps it from that as well.
+        let mut needed = vec![Arc::clone(&handle)];
+        if handle.upload().awaits_join() {
+            for id in parts {
+                needed.extend(self.find(*id).await.ok());
+            }
+        }
         let mut stands = handle.stands.subscribe();
-        let fault = || handle.lock().fault.clone();
+        let fault = || needed.iter().find_map(|upload| upload.lock().fault.clone());
         let over = |state: &StateName| *state != StateName::Uploading || fault().is_some();
         let ended = stands.wait_for(over);
-        tokio::select! {
+        let stands = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Err(JoinError::Draining),
-            ended = within(TURN, ended) => drop(ended.map_err(|_| ChangeError::Busy)?),
-        }
-        let upload = handle.upload();
-        match fault() {
-            // It is joined after a restart.
-            Some(fault) if upload.awaits_join() => Err(ChangeError::Fault(fault).into()),
-            _ => Ok((!matches!(upload.phase(), Phase::Cancelled { .. })).then_some(into)),
+            ended = within(TURN, ended) => match ended.map_err(|_| ChangeError::Busy)? {
+                Ok(state) => *state,
+                Err(_) => return Err(ChangeError::Busy.into()),
+            },
+        };
+        match (stands, fault()) {
+            // It is joined, or published, after a restart.
+            (StateName::Uploading, Some(fault)) => Err(ChangeError::Fault(fault).into()),
+            (StateName::Cancelled, _) => Ok(None),
+            _ => Ok(Some(into)),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::refusal::Refusal;
 use crate::core::retry::RetryPolicy;
+use crate::core::signing::SigningSecrets;
 use crate::core::state::StateName;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::files::Files as _;
@@ -121,6 +122,7 @@ fn wish() -> NewUpload {
     NewUpload {
         finish_url: "http://backend/done".into(),
         secret: "secret".into(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,

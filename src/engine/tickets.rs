@@ -9,6 +9,7 @@ use crate::core::command::{Command, FileFacts};
 use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
+use crate::core::signing::SigningSecrets;
 use crate::core::state::StateName;
 use crate::core::time::{Timestamp, Uptime};
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct NewUpload {
     pub finish_url: CallbackUrl,
     /// Echoed to the backend, demanded from it; may be empty.
     pub secret: String,
+    /// What calls to the backend are signed with; mostly none.
+    pub signing: SigningSecrets,
     /// What becomes of the file after the handover.
     pub removal: Removal,
     /// Largest file this ticket takes, in bytes.
@@ -73,6 +76,7 @@ impl Engine {
             created: self.now(),
             finish_url: request.finish_url,
             secret: request.secret,
+            signing: request.signing,
             removal: request.removal,
             max_bytes: request.max_bytes,
             length: request.length,

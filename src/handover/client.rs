@@ -31,8 +31,8 @@ use hyper::Request;
 use hyper::client::conn::http1;
 use hyper::ext::on_informational;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
-    HeaderValue, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue,
+    USER_AGENT,
 };
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
@@ -80,7 +80,7 @@ impl Client {
 
     /// Posts a form to `url` on a connection of its own.
     ///
-    /// `traceparent` is the trace that the call belongs to. Credentials in the URL are sent as basic authentication.
+    /// `headers` are sent besides. Credentials in the URL are sent as basic authentication.
     /// Redirects are answers like others. `permit` is dropped when all that the call started has ended: a name look-up
     /// that hangs outlives the call.
     ///
@@ -94,14 +94,12 @@ impl Client {
         url: &CallbackUrl,
         body: String,
         idempotency_key: &str,
-        traceparent: Option<&str>,
+        mut headers: HeaderMap,
         permit: Permit,
     ) -> Result<Answer, CallError> {
-        let mut headers = HeaderMap::new();
         let value = HeaderValue::from_str(idempotency_key);
         let value = value.map_err(|_| CallError::BadUrl(url.shown(), CallbackUrlError::Syntax))?;
         headers.insert("idempotency-key", value);
-        headers.extend(traceparent_header(traceparent));
         self.post(url, body, headers, permit).await.map(Answer::from)
     }
 
@@ -156,11 +154,6 @@ fn request(
         given.insert(AUTHORIZATION, basic(credentials));
     }
     Ok(request)
-}
-
-fn traceparent_header(trace: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
-    let value = HeaderValue::from_str(trace?).ok()?;
-    Some((HeaderName::from_static("traceparent"), value))
 }
 
 /// The header of basic authentication, from a URL's percent-encoded credentials.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::client::{Answer, Client};
 use super::fair_queue::{FairQueue, Kind, Outcome, Start};
+use super::signature;
 use crate::core::digest::hex;
 use crate::core::host::Destination;
 use crate::core::name;
@@ -164,11 +166,12 @@ async fn deliver(mut delivery: Delivery, client: &Client, queues: &Queues, slot:
         Err(error) => return log_not_begun(&delivery, &error),
     };
     let began = Instant::now();
-    let result = make(client, &call, &slot).await;
+    let (result, retry_after) = make(client, &call, &slot).await;
     log(&call, &result, began.elapsed());
     // The disk may be slow; others are called meanwhile.
     let _ending = queues.ending.acquire().await.expect("it is never closed");
     drop(slot);
+    delivery.postpone(retry_after);
     if let Err(error) = delivery.finish(result).await {
         let upload = call.id().short();
         tracing::error!(%upload, %error, "could not record the result of a backend call; calling again later");
@@ -203,18 +206,24 @@ fn log(call: &Call, result: &CallResult, took: Duration) {
     }
 }
 
-async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> CallResult {
-    let trace = call.context.as_ref().and_then(RequestContext::traceparent);
+/// How it ended, and how long the backend wants to be left alone.
+async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> (CallResult, Duration) {
     let url = &call.upload.ticket().finish_url;
     let (key, began) = (call.id().to_string(), Instant::now());
-    match client.post_form(url, encode(call), &key, trace, Arc::<Slot>::clone(slot)).await {
+    let body = encode(call);
+    let mut headers = signature::headers(&call.upload.ticket().signing, &key, body.as_bytes());
+    let trace = call.context.as_ref().and_then(RequestContext::traceparent);
+    if let Some(Ok(trace)) = trace.map(HeaderValue::from_str) {
+        headers.insert("traceparent", trace);
+    }
+    match client.post_form(url, body, &key, headers, Arc::<Slot>::clone(slot)).await {
         Ok(answer) => {
             slot.ended(Outcome::Answered);
-            decide(call.kind, &answer)
+            (decide(call.kind, &answer), answer.retry_after.unwrap_or_default())
         }
         Err(error) => {
             slot.ended(Outcome::Failed { after: began.elapsed() });
-            CallResult::Unanswered(error.to_string())
+            (CallResult::Unanswered(error.to_string()), Duration::ZERO)
         }
     }
 }

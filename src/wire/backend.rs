@@ -15,6 +15,7 @@ use crate::core::command::FileFacts;
 use crate::core::event::{DigestRequest, Notice, Removal, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::name;
+use crate::core::signing::SigningSecrets;
 use crate::core::state::StateName;
 use crate::core::time::Timestamp;
 use crate::engine::join::Joinable;
@@ -320,6 +321,7 @@ pub(super) fn new_upload_request(
     Ok(NewUpload {
         finish_url: callback_url(url)?,
         secret: params.short("backendSecret", MAX_SECRET_BYTES)?,
+        signing: signing_secrets(params.text("signingSecret").unwrap_or_default())?,
         removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
         max_bytes: params.bytes("maxBytes")?,
         length: params.bytes("length")?,
@@ -380,6 +382,12 @@ pub(super) fn callback_url(text: &str) -> Result<CallbackUrl, Problem> {
     Ok(url)
 }
 
+/// Errors: 400, which does not show the secret.
+fn signing_secrets(text: &str) -> Result<SigningSecrets, Problem> {
+    SigningSecrets::parse(text)
+        .map_err(|error| Problem::bad_request(format!("parameter signingSecret: {error}")))
+}
+
 fn rfc3339(at: Timestamp) -> String {
     let at = at.0.min(LATEST_MS);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at)).to_string()
@@ -391,11 +399,12 @@ const MAX_SECRET_BYTES: usize = 4 << 10;
 /// As it is called, percent-encoded.
 const MAX_URL_BYTES: usize = 8 << 10;
 /// What `new_upload` understands; anything else is ignored, as in 2014.
-const NEW_UPLOAD: [&str; 13] = [
+const NEW_UPLOAD: [&str; 14] = [
     "signalFinishURL",
     "destType",
     "removeFileWhenFinished",
     "backendSecret",
+    "signingSecret",
     "maxBytes",
     "length",
     "digest",

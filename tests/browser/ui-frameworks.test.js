@@ -30,7 +30,7 @@ async function start(t, name) {
   await server.start();
   const line = new Line(t, upload, LARGE_MB * MB / 4);
   const uploads = `http://localhost:${await line.open()}`;
-  const env = { ...process.env, UPLOADS: uploads, BACKEND: `http://127.0.0.1:${backend}/incoming/backend`, PORT: String(port), DATA: dir, PHP_CLI_SERVER_WORKERS: '4', PYTHONDONTWRITEBYTECODE: '1' };
+  const env = { ...process.env, UPLOADS: uploads, BACKEND: `http://127.0.0.1:${backend}`, PORT: String(port), DATA: dir, PHP_CLI_SERVER_WORKERS: '4', PYTHONDONTWRITEBYTECODE: '1' };
   const [command, ...rest] = APPS[name].run(port);
   // A group of its own: PHP's workers outlive it otherwise.
   const app = spawn(command, rest, { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
@@ -105,5 +105,7 @@ for (const [name, { check: [command, ...rest], missing }] of Object.entries(APPS
     await wait(stranger.page, 'the form has no file', ({ entries }) => entries.length === 0);
     const forged = await fetch(`${here.url.replace('localhost', '127.0.0.1')}ticket`, { method: 'POST', headers: { Host: new URL(here.url).host, 'Content-Type': 'application/json' }, body: '{"name":"a","size":1}' });
     assert.equal(forged.status, 403);
+    const call = await fetch(`${here.url.replace('localhost', '127.0.0.1')}handover`, { method: 'POST', headers: { Host: new URL(here.url).host, 'Content-Type': 'application/x-www-form-urlencoded' }, body: 'id=x&cancelled=no&filename=%2Fetc%2Fhostname&filenameFromBrowser=x' });
+    assert.equal(call.status, 401);
   }, { skip: { chromium: absent, firefox: absent } });
 }

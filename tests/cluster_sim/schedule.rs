@@ -14,6 +14,7 @@ use incoming::core::event::{DigestRequest, Event, Ticket, TicketFile};
 use incoming::core::id::TicketId;
 use incoming::core::object_upload::ObjectUpload;
 use incoming::core::piece_event::{ObjectEvent, Purpose};
+use incoming::core::signing::SigningSecrets;
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Phase;
 use incoming::engine::objects::{Call, CallEnd};
@@ -102,6 +103,7 @@ impl Schedule {
                 created: at,
                 finish_url: CallbackUrl::from("http://backend/done"),
                 secret: String::new(),
+                signing: SigningSecrets::default(),
                 removal: plan.removal,
                 max_bytes: None,
                 length: None,

@@ -19,6 +19,8 @@ pub struct Call {
     pub method: String,
     pub target: String,
     pub headers: Vec<(String, String)>,
+    /// The body as it came.
+    pub body: Vec<u8>,
     /// The form, in the order it came.
     pub fields: Vec<(String, String)>,
     /// SHA-256 of the file at `filename` when the call arrived.
@@ -189,5 +191,6 @@ async fn read_call(stream: &mut TcpStream) -> Option<Call> {
     let fields: Vec<(String, String)> = form_urlencoded::parse(form).into_owned().collect();
     let filename = fields.iter().find(|(name, _)| name == "filename").map(|(_, path)| path);
     let sha256 = filename.and_then(|path| std::fs::read(path).ok()).map(|bytes| sha256(&bytes));
-    Some(Call { at: Instant::now(), method, target, headers, fields, sha256 })
+    let body = form.to_vec();
+    Some(Call { at: Instant::now(), method, target, headers, body, fields, sha256 })
 }

@@ -4,8 +4,9 @@ use crate::backend::{Backend, Script};
 use crate::client::{Ask, Conn};
 use crate::server::Running;
 use crate::until;
-use incoming::config::{CallbackRule, Secret, Settings};
+use incoming::config::{CallbackRule, CreateSecret, Secret, Settings};
 use incoming::core::callback::CallbackUrl;
+use incoming::core::signing::SigningSecrets;
 use serde_json::json;
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ async fn refusals_keep_their_status_unless_a_client_would_repeat_them() {
 async fn the_web_app_is_told_who_asks_and_by_whom() {
     let web_app = Backend::start().await;
     let server = server(&web_app, |settings| {
-        settings.create_secret = Some(Secret::new("hush"));
+        settings.create_secret = Some(CreateSecret::Sent(Secret::new("hush")));
         settings.create_forward_headers = vec!["authorization".into(), "x-user".into()];
     })
     .await;
@@ -128,6 +129,34 @@ async fn the_web_app_is_told_who_asks_and_by_whom() {
     assert_eq!(call.header("authorization"), Some("Bearer of the user"));
     assert_eq!((call.header("x-user"), call.header("cookie")), (Some("7"), None));
     assert_eq!(call.header("host"), Some(web_app.url().split('/').nth(2).unwrap()));
+}
+
+#[tokio::test]
+async fn a_call_is_signed_in_place_of_a_secret_that_is_sent() {
+    let web_app = Backend::start().await;
+    let secrets = SigningSecrets::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let signing = secrets.clone();
+    let server = server(&web_app, |settings| {
+        settings.create_secret = Some(CreateSecret::Signing(signing));
+        // A client's own are not passed off as the server's.
+        settings.create_forward_headers = vec!["webhook-signature".into()];
+    })
+    .await;
+    web_app.answer([Script::Answer(403, "no"), Script::Answer(403, "no")]);
+    for _ in 0..2 {
+        let ask = creation().header("webhook-signature", "v1,AAAA");
+        server.front(&ask).await.problem(403, "refused", 18);
+    }
+    let calls = web_app.calls();
+    for call in &calls {
+        let header = |name: &str| call.header(&format!("webhook-{name}")).unwrap();
+        let seconds = header("timestamp").parse().unwrap();
+        assert!(secrets.verify(header("id"), seconds, &call.body, header("signature")));
+        assert!(call.fields.iter().all(|(name, _)| name != "createSecret"));
+        let names = call.headers.iter().filter(|(name, _)| name == "webhook-signature");
+        assert_eq!(names.count(), 1);
+    }
+    assert_ne!(calls[0].header("webhook-id"), calls[1].header("webhook-id"));
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 //! get lost whatever the backend answers, also over restarts.
 
 use crate::backend::{Backend, Script};
+use crate::client::Ask;
 use crate::content::{content, sha256};
 use crate::server::Running;
 use crate::until;
 use incoming::config::CallbackRule;
+use incoming::core::signing::SigningSecrets;
 use serde_json::json;
 use std::time::Duration;
 
@@ -57,6 +59,57 @@ async fn done_with_exactly_these_fields() {
     until("the file is removed", async || (!path.exists()).then_some(())).await;
     assert_eq!(server.traces(&upload.id), ["ID.journal"]);
     assert_eq!(backend.calls().len(), 1);
+}
+
+const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+#[tokio::test]
+async fn signed_where_the_ticket_has_a_secret_for_that() {
+    let backend = Backend::start().await;
+    backend.answer([Script::Answer(503, "later"), Script::Answer(200, "done")]);
+    let server = Running::start().await;
+    let newer = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let params = [("signingSecret", &*format!("{newer} {SIGNING}")), ("metadata", "a+b=ü &")];
+    let upload = server.ticket_with(&backend.url(), &params).await;
+    upload.put_whole(b"x").await.expect(200);
+    upload.reaches("finished").await;
+    let secrets = |text| SigningSecrets::parse(text).unwrap();
+    for call in backend.calls_for(&upload.id, 2).await {
+        assert_eq!(call.header("webhook-id"), Some(&*upload.id));
+        assert_eq!(call.header("idempotency-key"), Some(&*upload.id));
+        let seconds = call.header("webhook-timestamp").unwrap().parse::<u64>().unwrap();
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        assert!(now.abs_diff(seconds) < 60, "{seconds} at {now}");
+        let signature = call.header("webhook-signature").unwrap();
+        for secret in [newer, SIGNING] {
+            assert!(secrets(secret).verify(&upload.id, seconds, &call.body, signature));
+        }
+        assert!(!secrets(SIGNING).verify(&upload.id, seconds + 1, &call.body, signature));
+        assert_eq!(call.field("backendSecret"), "");
+        assert!(call.fields.iter().all(|(_, value)| !value.contains("whsec")));
+    }
+    // It is no secret that a call would have to repeat.
+    let cancelled = server.ticket_with(&backend.url(), &[("signingSecret", SIGNING)]).await;
+    server.front(&Ask::new("DELETE", &cancelled.url)).await.expect(200);
+    let call = backend.calls_for(&cancelled.id, 1).await.remove(0);
+    assert!(call.header("webhook-signature").is_some_and(|it| it.starts_with("v1,")));
+    let plain = server.ticket(&backend).await;
+    plain.put_whole(b"x").await.expect(200);
+    assert_eq!(backend.calls_for(&plain.id, 1).await[0].header("webhook-signature"), None);
+}
+
+#[tokio::test]
+async fn a_backend_that_says_retry_after_is_called_no_sooner() {
+    let backend = Backend::start().await;
+    let busy = b"HTTP/1.1 503 X\r\nRetry-After: 4\r\nContent-Length: 0\r\n\r\n";
+    backend.answer([Script::Raw(busy), Script::Answer(200, "done")]);
+    let server = Running::start().await;
+    let upload = server.ticket(&backend).await;
+    upload.put_whole(b"x").await.expect(200);
+    let calls = backend.calls_for(&upload.id, 2).await;
+    let pause = calls[1].at.duration_since(calls[0].at);
+    // Without it the second call comes after 0.8 to 1.2 s.
+    assert!(pause >= Duration::from_secs(4), "{pause:?}");
 }
 
 #[tokio::test]

@@ -143,7 +143,9 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
     let mut program = Program::start_logging(directory.path()).await;
     let server = Running::of(&program, &Arc::new(tempfile::tempdir().unwrap()));
     let url = format!("http://me:s3cret-p@127.0.0.1:{port}/finished?key=s3cret-q");
-    let params = [("backendSecret", "s3cret-b"), ("metadata", "s3cret-m"), (EVIL, "s3cret-v")];
+    let signing = ("signingSecret", "whsec_czNjcmV0LXMtMDEyMzQ1Njc4OTAxMjM0NTY3ODk=");
+    let params =
+        [("backendSecret", "s3cret-b"), ("metadata", "s3cret-m"), (EVIL, "s3cret-v"), signing];
     let mut ids = Vec::new();
     let long = EVIL.repeat(20);
     let long: &'static str = Box::leak(long.into_boxed_str());
@@ -183,6 +185,9 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
     }
     let wrong = [("id", ids[0].as_str()), ("backendSecret", "s3cret-x")];
     server.call("cancel_upload", &wrong).await.expect(403);
+    let malformed = [("signalFinishURL", &*url), ("signingSecret", "whsec_s3cret-w")];
+    let refused = server.call("new_upload", &malformed).await.expect(400);
+    assert!(!refused.text().contains("s3cret"));
     until("the calls are logged", async || {
         (program.log().matches("backend call failed").count() >= 6).then_some(())
     })
@@ -192,7 +197,7 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
 
     let log = program.log();
     assert!(log.contains("unknown backend parameter") && log.contains("upload cancelled"), "{log}");
-    assert!(!log.contains("s3cret"), "{log}");
+    assert!(!log.contains("s3cret") && !log.contains("czNjcmV0"), "{log}");
     for id in &ids {
         assert!(log.contains(&id[..8]) && !log.contains(id.as_str()), "{id} in {log}");
         // One search finds them all.

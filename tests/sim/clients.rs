@@ -10,6 +10,7 @@ use incoming::core::event::{DigestRequest, Notice, Removal, TicketFile};
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::MAX_FILE_BYTES;
+use incoming::core::signing::SigningSecrets;
 use incoming::core::state::StateName;
 use incoming::core::upload::Role;
 use incoming::engine::Engine;
@@ -52,6 +53,7 @@ impl Client {
         let wish = NewUpload {
             finish_url: "http://backend/done".into(),
             secret: "secret".into(),
+            signing: SigningSecrets::default(),
             removal,
             max_bytes: None,
             length: says_length.then_some(file_bytes),

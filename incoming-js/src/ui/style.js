@@ -20,8 +20,9 @@ const CSS = `
 .drop { border: 1px dashed var(--_border); border-radius: var(--_radius); padding: calc(2 * var(--_gap)); display: flex; flex-wrap: wrap;
   gap: var(--_gap); align-items: center; background: var(--_surface); }
 .dragging .drop { outline: 3px solid var(--_accent); }
-.hint, .meta, .state { color: var(--_muted); unicode-bidi: plaintext; text-align: match-parent; }
-button { font: inherit; min-height: 28px; min-width: 28px; padding: 4px 10px; border: 1px solid var(--_border); border-radius: var(--_radius);
+.hint, .meta, .state { color: var(--_muted); }
+.hint, .meta, .state, .box > div + div { unicode-bidi: plaintext; text-align: -webkit-match-parent; text-align: match-parent; }
+button { font: inherit; min-height: 28px; padding: 4px 10px; border: 1px solid var(--_border); border-radius: var(--_radius);
   background: transparent; color: inherit; }
 button.main { background: var(--_accent); color: var(--_on-accent); border-color: var(--_accent); }
 button:disabled { opacity: .6; }
@@ -31,14 +32,13 @@ li { display: flex; flex-wrap: wrap; gap: 4px var(--_gap); align-items: center; 
 li + li { border-top: 1px solid var(--_border); }
 .thumb { width: var(--_thumb); height: var(--_thumb); flex: none; display: grid; place-items: center; overflow: hidden; font-size: .75em; }
 .thumb canvas { max-width: 100%; max-height: 100%; }
-.text { flex: 1 1 12em; min-width: 0; }
-.name { overflow-wrap: anywhere; }
+.text { flex: 1 1 12em; min-width: 0; overflow-wrap: anywhere; }
 .state { display: block; }
 progress { width: 100%; height: 6px; margin: 2px 0; accent-color: var(--_accent); display: block; }
 .notice, .failed .state { color: var(--_danger); }
 .finished .state, .kept .state { color: var(--_ok); }
 .actions { display: flex; gap: 4px; margin-inline-start: auto; }
-.box > div + div { margin-top: var(--_gap); unicode-bidi: plaintext; text-align: match-parent; }
+.box > div + div { margin-top: var(--_gap); }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (forced-colors: active) { :host { --_muted: CanvasText; --_danger: CanvasText; --_ok: CanvasText; } }
 @media (pointer: coarse) { button { min-height: 44px; min-width: 44px; } }

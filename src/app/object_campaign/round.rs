@@ -13,6 +13,7 @@ use crate::core::limits::Limits;
 use crate::core::object_command::ObjectLimits;
 use crate::core::piece_event::{ClaimId, ObjectName};
 use crate::core::pieces::ObjectRange;
+use crate::core::signing::SigningSecrets;
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::core::upload::Phase;
 use crate::engine::objects::{
@@ -140,6 +141,7 @@ fn ticket(id: TicketId) -> Ticket {
         created: Stamp { date: Timestamp(0), uptime: Uptime(0) },
         finish_url: "http://127.0.0.1:1/".into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,

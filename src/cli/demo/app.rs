@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, mpsc};
@@ -130,7 +130,8 @@ impl App {
         fields.extend(size.as_deref().map(|size| ("length", size)));
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let (url, call) = (format!("{}/new_upload", self.backend), "new_upload");
-        let answered = self.client.post_form(&url.into(), form, call, None, Arc::new(())).await;
+        let answered =
+            self.client.post_form(&url.into(), form, call, HeaderMap::new(), Arc::new(())).await;
         let answer = answered.map_err(|error| NoTicket::NotNow(error.to_string()))?;
         let word = answer.word.map_err(|why| NoTicket::NotNow(why.to_string()))?;
         let status = answer.status;

@@ -6,6 +6,7 @@ use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::pieces::ObjectRange;
+use crate::core::signing::SigningSecrets;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ fn new() -> ObjectUpload {
         created: at(500),
         finish_url: "http://backend/done".into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,

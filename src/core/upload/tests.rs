@@ -6,6 +6,7 @@ use crate::core::event::{CallOutcome, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_DISJOINT_EXTENTS;
 use crate::core::retry::RetryPolicy;
+use crate::core::signing::SigningSecrets;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ fn ticket() -> Ticket {
         created: at(500),
         finish_url: "http://backend/done".into(),
         secret: "secret".into(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::event::{DigestRequest, Removal, Ticket, TicketFile};
 use crate::core::limits::Limits;
 use crate::core::piece_event::ClaimId;
+use crate::core::signing::SigningSecrets;
 use crate::core::time::{Timestamp, Uptime};
 use crate::storage::event_log::{Append, Appended, LogError, LogRead};
 use crate::storage::memory::bucket::{
@@ -145,6 +146,7 @@ async fn engine(orphans: OrphanRule) -> (ObjectEngine<Counted>, TicketId) {
         created: Stamp { date: Timestamp(1), uptime: Uptime(1) },
         finish_url: "http://backend/done".into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::Keep,
         max_bytes: None,
         length: None,

@@ -15,7 +15,7 @@ async fn called(engine: &Arc<Engine>) -> TicketId {
 async fn said_wait(engine: &Arc<Engine>) -> TicketId {
     let id = called(engine).await;
     engine.end_call(id, CallResult::Wait).await.unwrap();
-    engine.call_over(id).await;
+    engine.call_over(id, Duration::ZERO).await;
     id
 }
 
@@ -83,7 +83,7 @@ async fn an_upload_that_has_gone_owes_nothing() {
     // It leaves memory, and somebody removes its journal.
     leaves_memory(&machine, &engine, id).await;
     machine.journals.remove(id).unwrap();
-    engine.call_over(id).await;
+    engine.call_over(id, Duration::ZERO).await;
     assert_eq!(pending(&engine), (0, 0));
 }
 
@@ -104,7 +104,7 @@ async fn an_upload_that_cannot_be_read_stays_owed_and_is_called_again() {
     let id = called(&engine).await;
     leaves_memory(&machine, &engine, id).await;
     fails.store(true, Ordering::Relaxed);
-    engine.call_over(id).await;
+    engine.call_over(id, Duration::ZERO).await;
     assert_eq!(pending(&engine), (1, 1), "nothing would ever call again");
     fails.store(false, Ordering::Relaxed);
     machine.clock.advance(Duration::from_secs(600));
@@ -118,7 +118,7 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     let waiting = said_wait(&engine).await;
     let unanswered = called(&engine).await;
     engine.end_call(unanswered, CallResult::Unanswered("down".into())).await.unwrap();
-    engine.call_over(unanswered).await;
+    engine.call_over(unanswered, Duration::ZERO).await;
     let due = || engine.outbox().waiting().1.unwrap();
     let first = due();
     let confirm_within = |seconds: u64| {
@@ -139,6 +139,24 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     let next = tokio::time::timeout(Duration::from_secs(20), engine.next_due());
     assert_eq!(next.await.unwrap(), waiting);
     assert_eq!(engine.outbox().waiting(), (0, None));
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_to_be_left_alone_is_called_no_sooner_but_within_five_minutes() {
+    let machine = Machine::default();
+    let engine = machine.start(Durability::Durable);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    for (asked, given) in [(200, 200), (3600, 300)] {
+        let mut delivery = engine.next_delivery().await;
+        assert!(matches!(delivery.begin().await, Ok(Begun::Call(_))));
+        delivery.postpone(Duration::from_secs(asked));
+        delivery.finish(CallResult::Unanswered("busy".into())).await.unwrap();
+        let due = engine.uptime().after(Duration::from_secs(given));
+        assert_eq!(engine.outbox().waiting(), (1, Some(due)));
+        machine.clock.advance(Duration::from_secs(given));
+    }
+    assert_eq!(engine.next_due().await, id);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::core::event::{Event, Ticket, TicketFile};
+use crate::core::signing::SigningSecrets;
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
 use crate::storage::journal::ResyncNeed;
@@ -144,7 +145,7 @@ async fn issue_13_no_call_waits_for_a_clock_to_come_round() {
         assert_eq!(engine.next_due().await, id);
         engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
         machine.clock.set(date);
-        engine.call_over(id).await;
+        engine.call_over(id, Duration::ZERO).await;
         let next = async || {
             let next = tokio::time::timeout(Duration::from_secs(20), engine.next_due()).await;
             assert_eq!(next.expect("called after its pause"), id, "{date}");
@@ -153,7 +154,7 @@ async fn issue_13_no_call_waits_for_a_clock_to_come_round() {
         machine.clock.advance(Duration::from_millis(1200));
         next().await;
         engine.end_call(id, CallResult::Wait).await.unwrap();
-        engine.call_over(id).await;
+        engine.call_over(id, Duration::ZERO).await;
         machine.clock.set(TODAY_MS);
         machine.clock.advance(Duration::from_secs(600));
         next().await;
@@ -260,6 +261,7 @@ fn released(machine: &Machine, date_ms: u64) -> TicketId {
         created: Stamp { date: Timestamp(date_ms), uptime: Uptime::NONE },
         finish_url: "http://backend/done".into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::Keep,
         max_bytes: None,
         length: Some(5),

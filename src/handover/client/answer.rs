@@ -8,7 +8,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 use crate::core::callback::CallbackUrlError;
 use crate::core::coding::content_coding;
@@ -21,6 +21,8 @@ pub struct Answer {
     /// The body without byte order marks, white space and one pair of quotes around it, in lower case,
     /// at most 64 characters; what was cut off, or not read because it lay beyond 64 KiB, shows as `…` at the end.
     pub word: Result<String, Unreadable>,
+    /// When the backend wants to be called again, where it says so with 429 or 503.
+    pub retry_after: Option<Duration>,
 }
 
 /// What a backend answered, as it came.
@@ -32,6 +34,8 @@ pub struct RawAnswer {
     pub media_type: String,
     /// The first 64 KiB of the body.
     pub body: Result<Vec<u8>, Unreadable>,
+    /// The header `Retry-After` of 429 and 503, if it counts seconds.
+    pub(super) retry_after: Option<Duration>,
     /// Whether there was more of it.
     pub(super) rest: Rest,
 }
@@ -46,7 +50,8 @@ impl RawAnswer {
 impl From<RawAnswer> for Answer {
     fn from(raw: RawAnswer) -> Self {
         let rest = raw.rest;
-        Self { status: raw.status, word: raw.body.and_then(|bytes| word(&bytes, rest)) }
+        let word = raw.body.and_then(|bytes| word(&bytes, rest));
+        Self { status: raw.status, word, retry_after: raw.retry_after }
     }
 }
 
@@ -67,11 +72,15 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper:
     let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     let media_type = media_type.trim().to_ascii_lowercase();
+    let asks = matches!(status, 429 | 503);
+    let retry_after = answer.headers().get(RETRY_AFTER).filter(|_| asks);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = retry_after.map(Duration::from_secs);
     let codings = answer.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     if let Some(coding) = content_coding(codings) {
         let coding = coding.chars().take(WORD_CHARS).collect();
         let body = Err(Unreadable::Coded(coding));
-        return Ok(RawAnswer { status, media_type, body, rest: Rest::None });
+        return Ok(RawAnswer { status, media_type, body, retry_after, rest: Rest::None });
     }
     let mut body = answer.into_body();
     let mut bytes = Vec::new();
@@ -80,10 +89,16 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper:
         let room = BODY_BYTES - bytes.len();
         bytes.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
-            return Ok(RawAnswer { status, media_type, body: Ok(bytes), rest: Rest::Unread });
+            return Ok(RawAnswer {
+                status,
+                media_type,
+                body: Ok(bytes),
+                retry_after,
+                rest: Rest::Unread,
+            });
         }
     }
-    Ok(RawAnswer { status, media_type, body: Ok(bytes), rest: Rest::None })
+    Ok(RawAnswer { status, media_type, body: Ok(bytes), retry_after, rest: Rest::None })
 }
 
 /// Whether more came than was read.

@@ -45,13 +45,25 @@ fn says(status: &str, body: &str) -> String {
 
 async fn call(url: &str, timeout: Duration, allow: &[Rule]) -> Result<Answer, CallError> {
     let client = Client::new(Options { timeout, allow: allow.to_vec() });
-    client.post_form(&url.into(), "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(())).await
+    client
+        .post_form(
+            &url.into(),
+            "id=7&cancelled=no".to_owned(),
+            "key-7",
+            HeaderMap::new(),
+            Arc::new(()),
+        )
+        .await
 }
 
 async fn check(answer: String, status: u16, word: &str) {
     let (port, _serving) = backend(answer.clone()).await;
     let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
-    assert_eq!(found, Answer { status, word: Ok(word.to_owned()) }, "{answer:.80}");
+    assert_eq!(
+        found,
+        Answer { status, word: Ok(word.to_owned()), retry_after: None },
+        "{answer:.80}"
+    );
 }
 
 #[tokio::test]
@@ -110,7 +122,10 @@ async fn issue_13_a_mark_before_the_word_is_passed_over_and_an_encoded_body_is_n
     check(coded("identity"), 200, "done").await;
     let (port, serving) = backend(coded("gzip")).await;
     let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
-    assert_eq!(found, Answer { status: 200, word: Err(Unreadable::Coded("gzip".to_owned())) });
+    assert_eq!(
+        found,
+        Answer { status: 200, word: Err(Unreadable::Coded("gzip".to_owned())), retry_after: None }
+    );
     let heard = serving.await.unwrap().to_lowercase();
     assert!(heard.contains("\r\naccept-encoding: identity\r\n"), "{heard}");
 }
@@ -128,7 +143,13 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let permit: Permit = Arc::new(());
     let began = tokio::time::Instant::now();
     let error = client
-        .post_form(&"http://hangs.example/".into(), String::new(), "k", None, Arc::clone(&permit))
+        .post_form(
+            &"http://hangs.example/".into(),
+            String::new(),
+            "k",
+            HeaderMap::new(),
+            Arc::clone(&permit),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, CallError::Resolve(..)), "{error}");
@@ -139,7 +160,7 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let (port, _serving) = backend(says("200 OK", "done")).await;
     let url = format!("http://127.0.0.1:{port}/");
     let form = "id=7&cancelled=no".to_owned();
-    let answer = client.post_form(&url.into(), form, "key-7", None, Arc::new(())).await;
+    let answer = client.post_form(&url.into(), form, "key-7", HeaderMap::new(), Arc::new(())).await;
     assert_eq!(answer.unwrap().word.unwrap(), "done");
     drop(release);
     while Arc::strong_count(&permit) > 1 {
@@ -331,7 +352,13 @@ async fn https_backends_must_be_who_they_should_be() {
     let good = CallbackUrl::from(format!("https://localhost:{port}/"));
     for _ in 0..2 {
         let answer = client
-            .post_form(&good, "id=7&cancelled=no".to_owned(), "key-7", None, Arc::new(()))
+            .post_form(
+                &good,
+                "id=7&cancelled=no".to_owned(),
+                "key-7",
+                HeaderMap::new(),
+                Arc::new(()),
+            )
             .await;
         assert_eq!(answer.unwrap().word.unwrap(), "done");
     }
@@ -340,13 +367,14 @@ async fn https_backends_must_be_who_they_should_be() {
             &format!("https://127.0.0.1:{port}/").into(),
             String::new(),
             "k",
-            None,
+            HeaderMap::new(),
             Arc::new(()),
         )
         .await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     let untrusting = Client::new(Options { timeout: FAR, allow: Vec::new() });
-    let wrong = untrusting.post_form(&good, String::new(), "k", None, Arc::new(())).await;
+    let wrong =
+        untrusting.post_form(&good, String::new(), "k", HeaderMap::new(), Arc::new(())).await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     serving.abort();
 }

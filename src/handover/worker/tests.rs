@@ -7,6 +7,7 @@ use crate::core::event::{DigestRequest, Durability, Removal, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::retry::RetryPolicy;
+use crate::core::signing::SigningSecrets;
 use crate::engine::options::Tuning;
 use crate::engine::tickets::NewUpload;
 use crate::engine::{self};
@@ -23,7 +24,7 @@ use tokio::net::TcpListener;
 #[test]
 fn answers() {
     let check = |kind, status, word: &str, done: Option<CallResult>| {
-        let answer = Answer { status, word: Ok(word.to_owned()) };
+        let answer = Answer { status, word: Ok(word.to_owned()), retry_after: None };
         let result = decide(kind, &answer);
         match done {
             Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
@@ -45,7 +46,9 @@ fn answers() {
     check(CallKind::CancelNotice, 410, "", Some(CallResult::Done));
     check(CallKind::CancelNotice, 500, "done", None);
     check(CallKind::CancelNotice, 302, "", None);
-    let unreadable = |kind| decide(kind, &Answer { status: 200, word: Err(Unreadable::Utf16) });
+    let unreadable = |kind| {
+        decide(kind, &Answer { status: 200, word: Err(Unreadable::Utf16), retry_after: None })
+    };
     assert_eq!(unreadable(CallKind::CancelNotice), CallResult::Done);
     let CallResult::Unanswered(why) = unreadable(CallKind::Handover) else { panic!() };
     assert!(why.contains("UTF-16"), "{why}");
@@ -78,6 +81,7 @@ async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestRequest
     let wish = NewUpload {
         finish_url: finish_url.into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: Some(0),

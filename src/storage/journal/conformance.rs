@@ -3,6 +3,7 @@
 use super::{Append, Appended, Claims, Journal, LoadError, Loaded, Read, Removed, Version};
 use crate::core::event::{DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile};
 use crate::core::id::TicketId;
+use crate::core::signing::SigningSecrets;
 use crate::core::state::StateName;
 use crate::core::time::{Stamp, Timestamp};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ async fn create(journal: &dyn Journal, seed: u8) -> Version {
         created,
         finish_url: "http://backend/done".into(),
         secret: "secret".into(),
+        signing: SigningSecrets::default(),
         removal: Removal::RemoveWhenFinished,
         max_bytes: None,
         length: None,

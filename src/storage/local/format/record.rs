@@ -28,6 +28,7 @@ use crate::core::event::{
 use crate::core::extent::Extent;
 use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
+use crate::core::signing::SigningSecrets;
 use crate::core::time::{Stamp, Uptime};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,8 +180,13 @@ fn body(record: &Record, out: &mut Vec<u8>) {
 
 fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     let TicketFile { name, media_type, client_metadata } = &ticket.file;
-    let plain = ticket.file == TicketFile::default();
-    let kind = if plain { kind::CREATED } else { kind::CREATED_FOR_FILE };
+    let kind = if !ticket.signing.is_empty() {
+        kind::CREATED_SIGNED
+    } else if ticket.file == TicketFile::default() {
+        kind::CREATED
+    } else {
+        kind::CREATED_FOR_FILE
+    };
     out.push(kind_of(kind, ticket.created));
     out.extend_from_slice(ticket.id.as_bytes());
     time(ticket.created, out);
@@ -199,10 +205,13 @@ fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     text(&ticket.metadata, out);
     let idle = ticket.idle_timeout.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
     option(idle, out, u64);
-    if !plain {
+    if kind != kind::CREATED {
         for field in [name, media_type, client_metadata] {
             option(field.as_deref(), out, text);
         }
+    }
+    if kind == kind::CREATED_SIGNED {
+        text(&ticket.signing.expose(), out);
     }
 }
 
@@ -234,15 +243,15 @@ impl Reader<'_> {
             kind::COUNTED_FROM => return Some(Record::Counted { from: Uptime(self.u64()?) }),
             kind::CREATED => Event::Created(Box::new(self.ticket()?)),
             kind::CREATED_FOR_FILE => {
-                let mut ticket = self.ticket()?;
-                ticket.file = TicketFile {
-                    name: self.option(Self::text)?,
-                    media_type: self.option(Self::text)?,
-                    client_metadata: self.option(Self::text)?,
-                };
+                let ticket = self.ticket_for_file()?;
                 Event::Created(Box::new(
                     Some(ticket).filter(|it| it.file != TicketFile::default())?,
                 ))
+            }
+            kind::CREATED_SIGNED => {
+                let mut ticket = self.ticket_for_file()?;
+                ticket.signing = SigningSecrets::parse(&self.text()?).ok()?;
+                Event::Created(Box::new(Some(ticket).filter(|it| !it.signing.is_empty())?))
             }
             kind::BOUND | kind::BOUND_WITH_METADATA => Event::Bound {
                 at: self.time()?,
@@ -301,12 +310,23 @@ impl Reader<'_> {
         (0..left).map(|_| self.id()).collect()
     }
 
+    fn ticket_for_file(&mut self) -> Option<Ticket> {
+        let mut ticket = self.ticket()?;
+        ticket.file = TicketFile {
+            name: self.option(Self::text)?,
+            media_type: self.option(Self::text)?,
+            client_metadata: self.option(Self::text)?,
+        };
+        Some(ticket)
+    }
+
     fn ticket(&mut self) -> Option<Ticket> {
         Some(Ticket {
             id: self.id()?,
             created: self.time()?,
             finish_url: self.text()?.into(),
             secret: self.text()?,
+            signing: SigningSecrets::default(),
             removal: if self.flag()? { Removal::RemoveWhenFinished } else { Removal::Keep },
             max_bytes: self.option(Self::u64)?,
             length: self.option(Self::u64)?,

@@ -23,6 +23,8 @@ pub(super) const TAKEN: u8 = 17;
 pub(super) const JOINED: u8 = 18;
 /// Who sent first; without a time.
 pub(super) const SENT_BY: u8 = 19;
+/// As `CREATED_FOR_FILE`, with the secrets of signatures; written only where there are some.
+pub(super) const CREATED_SIGNED: u8 = 20;
 pub(super) const RUN: u8 = 32;
 pub(super) const SYNCED: u8 = 33;
 pub(super) const FAULTED: u8 = 34;
@@ -33,6 +35,6 @@ pub(super) const COUNTED: u8 = 64;
 /// A kind without that bit, and whether it was set.
 pub(super) fn split(kind: u8) -> (u8, bool) {
     let plain = kind & !COUNTED;
-    let timed = matches!(plain, CREATED..=JOINED) && plain != DIGESTED;
+    let timed = matches!(plain, CREATED..=JOINED | CREATED_SIGNED) && plain != DIGESTED;
     if timed { (plain, kind != plain) } else { (kind, false) }
 }

@@ -10,6 +10,7 @@ fn ticket(created: Stamp) -> Ticket {
         created,
         finish_url: "https://backend/x?y=ü".into(),
         secret: "s".into(),
+        signing: SigningSecrets::default(),
         removal: Removal::Keep,
         max_bytes: Some(5),
         length: None,
@@ -40,6 +41,10 @@ fn timed(at: Stamp) -> Vec<Record> {
                 media_type: None,
                 client_metadata: Some("filename dw==".into()),
             },
+            ..ticket(at)
+        })),
+        Event::Created(Box::new(Ticket {
+            signing: SigningSecrets::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
             ..ticket(at)
         })),
         Event::Bound {

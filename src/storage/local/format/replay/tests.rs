@@ -4,6 +4,7 @@ use super::*;
 use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::retry::LastCall;
+use crate::core::signing::SigningSecrets;
 use crate::core::time::{Stamp, Timestamp};
 use crate::core::upload::Phase;
 use crate::storage::local::format::record::encode;
@@ -24,6 +25,7 @@ fn ticket(created: Stamp) -> Ticket {
         created,
         finish_url: "".into(),
         secret: String::new(),
+        signing: SigningSecrets::default(),
         removal: Removal::Keep,
         max_bytes: None,
         length: Some(40),
