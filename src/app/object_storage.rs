@@ -5,7 +5,6 @@ use crate::client::{ObjectTransport, Patience};
 use crate::config::{JournalKind, Settings, StoreKind};
 use crate::core::grid::Grid;
 use crate::core::id::TicketId;
-use crate::core::limits::Limits;
 use crate::core::object_command::ObjectLimits;
 use crate::engine::objects::storage::{BucketStorage, Surroundings};
 use crate::engine::objects::{ObjectEngine, ObjectTuning, SharedBacking, SharedClock};
@@ -99,7 +98,7 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageErro
 /// The settings make no bucket, or the directory cannot be used.
 pub(super) fn open_engine(
     settings: &Settings,
-    options: engine::options::Options,
+    mut options: engine::options::Options,
     storage: Arc<LocalStorage>,
     logs: &Path,
 ) -> Result<Arc<Engine>, StartError> {
@@ -114,8 +113,8 @@ pub(super) fn open_engine(
     let grid = Grid::for_file(None, Some(u64::MAX), settings.s3_part_size);
     let most = grid.map_or(u64::MAX, Grid::capacity);
     let max_upload_bytes = Some(options.limits.max_upload_bytes.map_or(most, |it| it.min(most)));
-    let limits = Limits { max_upload_bytes, ..options.limits };
-    let options = engine::options::Options { limits, ..options };
+    options.limits.max_upload_bytes = max_upload_bytes;
+    let limits = options.limits;
     let time = Arc::clone(&storage);
     let counting = SharedClock::counting(Arc::clone(&clock), move || time.now());
     let ids = logs.clone();

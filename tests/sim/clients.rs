@@ -79,10 +79,11 @@ impl Client {
                     TicketError::NoSpace => self.was_full("new_upload"),
                     TicketError::Fault(fault) => self.was_faulted("new_upload", fault),
                     TicketError::Draining => {}
-                    // No disk here lacks descriptors.
+                    // No disk here lacks descriptors, and none is away.
                     TicketError::TooMany { .. }
                     | TicketError::Refused(_)
-                    | TicketError::Exhausted => {
+                    | TicketError::Exhausted
+                    | TicketError::Busy => {
                         self.life.violation(format!("no ticket: {error:?}"));
                     }
                 }

@@ -113,6 +113,7 @@ mod tests {
     use crate::core::id::TicketId;
     use crate::core::limits::Limits;
     use crate::core::piece_event::{ObjectName, Purpose};
+    use crate::core::signing::SigningSecrets;
     use crate::core::time::{Stamp, Timestamp, Uptime};
 
     const AT: Stamp = Stamp { date: Timestamp(1), uptime: Uptime(1) };
@@ -138,6 +139,7 @@ mod tests {
             metadata: String::new(),
             idle_timeout: None,
             file: TicketFile::default(),
+            signing: SigningSecrets::default(),
         })
     }
 
