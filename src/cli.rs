@@ -14,6 +14,7 @@ mod health;
 mod local_server;
 mod man;
 mod serve;
+mod sign;
 mod terminal;
 mod upload;
 mod uploads;
@@ -36,6 +37,7 @@ pub use man::{ManArgs, man};
 #[cfg(feature = "cluster")]
 pub use serve::schema;
 pub use serve::{CheckConfigArgs, ServeArgs, check_config, serve};
+pub use sign::{SignArgs, VerifyHandoverArgs, sign, verify_handover};
 pub use upload::{UploadArgs, upload};
 pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
@@ -76,6 +78,10 @@ pub enum Command {
     /// Print the SQL that makes the tables of the shared log (journal = "postgres")
     #[cfg(feature = "cluster")]
     Schema,
+    /// Sign a call to a backend as the server does: prints the headers for the body on standard input
+    Sign(SignArgs),
+    /// Check the signature of a call that a backend got; the body is on standard input, as it came
+    VerifyHandover(VerifyHandoverArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of a command, or write all of them

@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => cli::doctor(&args),
         Command::Health(args) => cli::health(args),
         Command::Verify(args) => cli::verify(&args),
+        Command::Sign(args) => cli::sign(&args),
+        Command::VerifyHandover(args) => cli::verify_handover(&args),
         Command::Completions(args) => cli::completions(&args),
         Command::Man(args) => cli::man(&args),
     }))

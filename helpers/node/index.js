@@ -48,16 +48,16 @@ class Handover {
 
   async moveTo(directory) {
     if (!this.path) throw new TypeError(`upload ${this.id} is cancelled, there is no file`);
-    const [fs, { join, dirname }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
+    const [fs, { dirname, join }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
     const sync = async (path) => {
       const file = await fs.open(path, 'r');
       await file.sync().finally(() => file.close());
     };
     const folder = join(directory, this.id);
     const target = join(folder, safePath(this.name).split('/').pop() || 'unnamed');
-    if (await fs.access(target).then(() => true, () => false)) return target;
+    const there = await fs.access(target).then(() => true, () => false);
     await fs.mkdir(folder, { recursive: true });
-    await fs.rename(this.path, target).catch(async (error) => {
+    if (!there) await fs.rename(this.path, target).catch(async (error) => {
       if (error.code === 'ENOENT') throw error;
       // Another file system, or no right to move. The server removes its file after `done`.
       const part = join(folder, `.part-${hex(random(8))}`);
@@ -69,6 +69,7 @@ class Handover {
         await fs.rm(part, { force: true });
       }
     });
+    // Also where it was moved before: that call may have ended in between.
     for (const changed of [target, folder, dirname(folder)]) await sync(changed);
     return target;
   }

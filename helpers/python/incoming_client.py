@@ -94,22 +94,10 @@ class Handover:
             raise ValueError(f"upload {self.id} is cancelled, there is no file")
         folder = Path(directory) / self.id
         target = folder / (safe_path(self.name).rpartition("/")[2] or "unnamed")
-        if target.exists():
-            return target
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            os.rename(self.path, target)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            # Another file system, or no right to move. The server removes its file after DONE.
-            part = folder / f".part-{secrets.token_hex(8)}"
-            try:
-                shutil.copyfile(self.path, part)
-                _sync(part)
-                os.rename(part, target)
-            finally:
-                part.unlink(missing_ok=True)
+        if not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _move(self.path, target)
+        # Also where it was moved before: that call may have ended in between.
         for changed in (target, folder, folder.parent):
             _sync(changed)
         return target
@@ -272,6 +260,22 @@ def _key(secret: str) -> bytes:
     if not 24 <= len(key) <= 64:
         raise ValueError(f"the signing secret has {len(key)} bytes, expected 24 to 64")
     return key
+
+
+def _move(path: Path, target: Path) -> None:
+    try:
+        return os.rename(path, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # Another file system, or no right to move. The server removes its file after DONE.
+        part = target.with_name(f".part-{secrets.token_hex(8)}")
+    try:
+        shutil.copyfile(path, part)
+        _sync(part)
+        os.rename(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -379,7 +379,11 @@ impl Engine {
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
     ) -> Result<[u8; 32], ChangeError> {
-        let hash = handle.lock().prefix.take();
+        let hash = {
+            let mut state = handle.lock();
+            let length = state.upload.length().unwrap_or_default();
+            state.prefix.take(length)
+        };
         let mut reader = self.store.reader(handle.id, hash.end());
         let hash = Arc::new(Mutex::new(Some(hash)));
         loop {

@@ -69,12 +69,12 @@ impl Prefix {
         *self = Self::Unwanted;
     }
 
-    /// Takes the digest for good: with what of the file it is of, in bytes. From the beginning where there
-    /// is none.
-    pub(super) fn take(&mut self) -> PartialDigest {
+    /// Takes the digest for good: with what of a file of `length` bytes it is of, in bytes. From the beginning where there
+    /// is none, or where a chunk that did not count went beyond the end.
+    pub(super) fn take(&mut self, length: u64) -> PartialDigest {
         match std::mem::replace(self, Self::Unwanted) {
-            Self::Available(running) => running,
-            Self::Unwanted | Self::CheckedOut => PartialDigest::default(),
+            Self::Available(running) if running.end <= length => running,
+            Self::Available(_) | Self::Unwanted | Self::CheckedOut => PartialDigest::default(),
         }
     }
 }
@@ -132,11 +132,17 @@ mod tests {
         let mut chunk = prefix.checkout(2).unwrap();
         chunk.wrote(at(2, 3), &frame("c"));
         prefix.checkin(chunk, true);
-        let running = prefix.take();
+        let running = prefix.take(3);
         assert_eq!(running.end(), 3);
         let expected: [u8; 32] = sha2::Sha256::digest(b"abc").into();
         assert_eq!(running.finish(), expected);
-        assert_eq!(prefix.take().end(), 0);
+        assert_eq!(prefix.take(3).end(), 0);
+
+        let mut prefix = Prefix::Available(PartialDigest::default());
+        let mut chunk = prefix.checkout(0).unwrap();
+        chunk.wrote(at(0, 2), &frame("ab"));
+        prefix.checkin(chunk, true);
+        assert_eq!(prefix.take(1).end(), 0, "the file ended before the chunk did");
 
         let mut prefix = Prefix::Available(PartialDigest::default());
         let mut chunk = prefix.checkout(0).unwrap();
@@ -145,6 +151,6 @@ mod tests {
         let later = prefix.checkout(2).unwrap();
         prefix.forget();
         prefix.checkin(later, true);
-        assert_eq!(prefix.take().end(), 0, "it went on with what does not count");
+        assert_eq!(prefix.take(2).end(), 0, "it went on with what does not count");
     }
 }

@@ -31,6 +31,11 @@ HARMLESS = {"read", "pread64", "readv", "preadv", "statx", "stat", "lstat", "fst
 # Deaths after which a start has most to do.
 RICH = ("rename part", "fsync files", "fsync part", "unlink file", "unlink part", "rename journal-new",
         "openat journal-new", "ftruncate part", "fsync directory", "pwrite64 journal", "openat part")
+# What stands one behind the other: a ticket, a chunk, a file that gets to its place, a record.
+BORN = ["pwrite64 journal-new", "fsync journal-new", "rename journal-new", "fsync directory"]
+STORED = ["pwritev part", "fdatasync part", "fsync directory", "pwrite64 journal", "fdatasync journal"]
+PLACED = ["fsync part", "rename part", "fsync files", "fsync directory", "pwrite64 journal", "fdatasync journal"]
+RECORDED = ["pwrite64 journal", "fdatasync journal"]
 
 
 def run(report, options):
@@ -47,9 +52,11 @@ def run(report, options):
             with campaign(place / "trace", app, report, "durable") as one:
                 one.no_call_is_missed(options.seed)
                 one.syncs_in_order(options.seed)
+                one.joins_in_order(options.seed)
             for ack in ("durable", "written"):
                 with campaign(place / ack, app, report, ack) as one:
                     one.points(options.seed, 8 if options.short else None)
+                    one.joins(options.seed, 3 if options.short else None)
                     one.starts(4 if options.short else 40, 1 if options.short else 3)
                     one.compactions(chance)
                     one.stops(chance, 3 if options.short else 40)
@@ -138,27 +145,45 @@ class Campaign:
 
     def syncs_in_order(self, seed):
         """One upload alone: each sync stands where it has to, also those that no file system here would miss."""
+        calls = self.calls_of(seed, "keep")
+        self.in_order(calls, BORN + STORED + PLACED)
+        # Nothing is recorded between the rename and the syncs that make it durable.
+        rename = calls.index("rename part")
+        if calls[rename:rename + 4] != PLACED[1:5]:
+            self.report.lost(f"after the rename: {calls[rename:rename + 4]}")
+
+    def joins_in_order(self, seed):
+        """Parts and their file alone: what a part is kept for is recorded before its bytes are copied, and it keeps them
+        until the file is in its place."""
+        calls = self.calls_of(seed, "parallel")
+        copy = calls.index("copy_file_range part") if "copy_file_range part" in calls else len(calls)
+        self.in_order(calls[:copy], BORN + STORED + RECORDED)
+        placed = self.in_order(calls[copy:], ["copy_file_range part", *STORED[1:], *PLACED])
+        self.in_order(calls[copy:][placed:], [*RECORDED, "unlink part"])
+        if "unlink part" in calls[:copy + placed]:
+            self.report.lost(f"a part is removed before its file is in its place: {calls[:copy + placed]}")
+
+    def calls_of(self, seed, plot):
+        """What one plot alone does with the storage directory."""
         self.new_world()
         self.world.start(self.prefix(0, "entry", "arm"))
         self.arm()
-        self.world.begin(seed, ["keep"])
+        self.world.begin(seed, [plot])
         self.world.join()
         self.world.finish("alone")
         self.world.kill()
-        calls = self.calls()[0]
-        born = ["pwrite64 journal-new", "fsync journal-new", "rename journal-new", "fsync directory"]
-        stored = ["pwritev part", "fdatasync part", "fsync directory", "pwrite64 journal", "fdatasync journal"]
-        placed = ["fsync part", "rename part", "fsync files", "fsync directory", "pwrite64 journal", "fdatasync journal"]
+        return self.calls()[0]
+
+    def in_order(self, calls, wanted):
+        """Where these calls, perhaps with others between them, end."""
         at = 0
-        for call in born + stored + placed:
+        for call in wanted:
             if call not in calls[at:]:
-                return self.report.lost(f"no {call!r} after {calls[:at]}: {calls[at:]}")
+                self.report.lost(f"no {call!r} after {calls[:at]}: {calls[at:]}")
+                return at
             at = calls.index(call, at) + 1
-        # Nothing is recorded between the rename and the syncs that make it durable.
-        rename = calls.index("rename part")
-        if calls[rename:rename + 4] != placed[1:5]:
-            self.report.lost(f"after the rename: {calls[rename:rename + 4]}")
-        self.report.count("syncs found in their places", sum("sync " in call for call in born + stored + placed))
+        self.report.count("syncs found in their places", sum("sync " in call for call in wanted))
+        return at
 
     def points(self, seed, some):
         count = self.counted(seed)
@@ -190,11 +215,23 @@ class Campaign:
         # `finish` completes the idle ticket as well: some of the last points are not reached.
         return len(self.calls()[0])
 
-    def point(self, seed, number, form):
+    def joins(self, seed, some):
+        """The same at the calls of a join, with nothing else under way."""
+        calls = self.calls_of(seed, "parallel")
+        first = calls.index("copy_file_range part") + 1
+        for form in FORMS:
+            for number in range(first, len(calls) + 1, 1 if some is None else max(1, (len(calls) - first) // some)):
+                if self.world.failed_already():
+                    return
+                if self.point(seed, number, form, ["parallel"]):
+                    self.report.count(f"crash points of joins, {self.ack}")
+        self.recover(f"{self.ack} after the joins")
+
+    def point(self, seed, number, form, plots=load.PLOTS):
         where = f"{self.ack}, {form} {number}"
         self.recover(where, self.prefix(number, form, "arm"))
         self.arm()
-        self.world.begin(seed, strict=True)
+        self.world.begin(seed, plots, strict=True)
         self.world.join()
         # The calls to the backend and what follows from them.
         with contextlib.suppress(TimeoutError):

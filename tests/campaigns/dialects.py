@@ -118,7 +118,7 @@ def on_disk(upload):
 
 def heard(upload, offset, known):
     """What an answer promises, as the native one would say it."""
-    complete = known and offset == upload.size
+    complete = known and offset == upload.size and not upload.partial
     with upload.lock:
         upload.promised[:offset] = b"\1" * offset
         upload.complete |= complete
@@ -211,7 +211,7 @@ def send(upload, on_answer=lambda: None):
             elif code != 200:
                 return code, told
             else:
-                offset, known = prefix(upload.promised), upload.complete
+                offset, known = prefix(upload.promised), end == upload.size or not upload.speaker.deferred
     except (OSError, http.client.HTTPException):
         return False
     finally:

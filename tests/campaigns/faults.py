@@ -5,7 +5,6 @@ reloads what is true. A full disk is only waited for. So it is in each dialect. 
 read-only disks are real, on volumes of the campaign's own.
 """
 
-import collections
 import contextlib
 import json
 import pathlib
@@ -17,14 +16,12 @@ import threading
 import time
 
 import dialects
+import faults_created
 import rig
-from tamper import Tampered, panics
+from tamper import Case, Tampered, panics
 from volumes import Volume, command
 
 SIZE, CHUNK = 400_000, 100_000
-
-# What is tampered with: `calls` on `where`, at `step` of an upload's life.
-Case = collections.namedtuple("Case", "step calls where how short")
 
 FAULTS = [
     Case("chunk", "pwritev", "part", "error=EIO:when=1", True),
@@ -200,6 +197,7 @@ def injected(report, options):
         each(report, name_of(case), ticket, options, case)
     for case in chosen(EXHAUSTED, options):
         each(report, name_of(case), exhausted, options, case)
+    faults_created.run(report, options)
     each(report, "short writes", short_writes, options)
     each(report, "a disk that hangs", hangs, options)
     if not options.short:

@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 
 import ground
+import hostile_created
 import hostile_http1
 import hostile_http2
 import hostile_memory
@@ -18,6 +19,8 @@ def run(report, options):
         stack.callback(web.close)
         with standing(report, options, web, rig.Server) as field:
             hostile_http1.run(report, field, options)
+        with standing(report, options, web, lambda data: rig.Server(data, *hostile_created.flags(web))) as field:
+            hostile_created.run(report, field, options)
         try:
             certificates = ground.certificates(stack.enter_context(tempfile.TemporaryDirectory()))
         except rig.Skipped as why:

@@ -25,7 +25,7 @@ CALLS = {
     258: ("mkdirat", BY_SECOND_PATH), 263: ("unlinkat", BY_SECOND_PATH), 264: ("renameat", BY_SECOND_PATH),
     268: ("fchmodat", BY_SECOND_PATH), 277: ("sync_file_range", BY_DESCRIPTOR),
     285: ("fallocate", BY_DESCRIPTOR), 296: ("pwritev", BY_DESCRIPTOR), 316: ("renameat2", BY_SECOND_PATH),
-    328: ("pwritev2", BY_DESCRIPTOR),
+    326: ("copy_file_range", BY_DESCRIPTOR), 328: ("pwritev2", BY_DESCRIPTOR),
 }
 OPENS = {"open": 1, "openat": 2}  # which argument holds the flags
 AUDIT_ARCH_X86_64 = 0xC000003E

@@ -27,6 +27,7 @@ import time
 
 import load
 import rig
+from story import sync
 
 # FS_IOC_SHUTDOWN of ext4 and XFS, as `xfs_io -x -c shutdown` does it, and its flags.
 SHUTDOWN = 0x8004587D
@@ -159,10 +160,10 @@ class Campaign:
         self.world.power_lost = True
         self.report.count(f"power cuts, {self.name}, {how}")
         whole = {path for path, size in ahead.items() if path.exists() and path.stat().st_size >= size}
-        promised = {story.id: bytes(story.promised) for story in self.world.stories}
+        promised = {story: bytes(story.promised) for story in self.world.stories}
         self.recover(f"{where}, {how}", self.ack == "written")
         for story in self.world.stories:
-            if self.journal(story) in whole and promised[story.id].count(1) > story.promised.count(1):
+            if self.journal(story) in whole and promised[story].count(1) > story.promised.count(1):
                 # The journal says more than the disk holds, and that was noticed.
                 self.exposed += 1
                 self.report.count(f"journals ahead of their bytes, {self.name}")
@@ -177,12 +178,12 @@ class Campaign:
         for story in list(self.world.stories):
             with contextlib.suppress(OSError):
                 if self.chance.random() < 0.1:
-                    load.sync(story.part())
+                    sync(story.part())
         if self.chance.random() < 0.5:
             self.world.after_answers(self.world.answers + self.chance.randrange(1, 10))
         for story in list(self.world.stories):
             with contextlib.suppress(OSError):
-                ahead[self.journal(story)] = load.sync(self.journal(story))
+                ahead[self.journal(story)] = sync(self.journal(story))
         return ahead
 
     def clean_remount(self, where):

@@ -126,7 +126,13 @@ class Backend:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/finished"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def ticket_for(self, form):
+        """The answer to a client that creates an upload: its name becomes the ticket's metadata."""
+        return json.dumps({"signalFinishURL": self.url, "metadata": form["name"]})
+
     def called(self, form):
+        if "dialect" in form:
+            return self.ticket_for(form)
         form["sha256"] = None
         if form.get("cancelled") == "no":
             with contextlib.suppress(OSError):
@@ -226,6 +232,10 @@ class Server:
             return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=self.tls)
         return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
+    def dial(self):
+        """A socket to the public listener, for what no HTTP client sends."""
+        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+
     def ask(self, method, path, body=None, headers=(), backend=False, timeout=DEADLINE):
         """One request on a connection of its own: status, headers, text."""
         connection = self.connection(backend, timeout)
@@ -283,11 +293,17 @@ class Upload:
         self.speaker = dialects.of(dialect, self.random)
         # How often it breaks off or sends a wrong checksum, where a dialect has to cope with that.
         self.breaks = 0
-        self.id = server.ticket(url, **parameters)
+        # Whether it is a part of a file: then it is not complete when all its bytes are there.
+        self.partial = False
+        self.id = self.ticket(url, parameters)
         self.promised = bytearray(size)
         self.answers = 0
         self.complete = False
         self.lock = threading.Lock()
+
+    def ticket(self, url, parameters):
+        """Its id, or None where its client creates it later."""
+        return self.server.ticket(url, **parameters)
 
     @property
     def size(self):

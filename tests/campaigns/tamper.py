@@ -3,11 +3,15 @@
 Nothing is believed to have failed unless strace says that it injected it.
 """
 
+import collections
 import signal
 import subprocess
 import tempfile
 
 import rig
+
+# What is tampered with: `calls` on `where`, at `step` of an upload's life.
+Case = collections.namedtuple("Case", "step calls where how short")
 
 
 class Tampered:

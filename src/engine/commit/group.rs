@@ -8,10 +8,10 @@ use crate::core::command::Command;
 use crate::core::dialect::Client;
 use crate::core::event::{Durability, Event};
 use crate::core::id::TicketId;
-use crate::core::refusal::Refusal;
+use crate::core::refusal::{Refusal, Terminal};
 use crate::core::state::StateName;
 use crate::core::time::Stamp;
-use crate::core::upload::Upload;
+use crate::core::upload::{Phase, Upload};
 use crate::engine::Engine;
 use crate::engine::context::RequestContext;
 use crate::engine::error::{ChangeError, LookupError};
@@ -84,6 +84,9 @@ impl<'a> GroupCommit<'a> {
                 Op::Change(Command::Cancel { .. }) if self.handle.lock().joining.is_some() => {
                     Err(Refusal::PartTaken)
                 }
+                Op::Change(Command::Retry) if self.is_half_forgotten(&staged).await => {
+                    Err(Refusal::UploadOver(Terminal::Failed))
+                }
                 Op::Change(command) => staged.decide(command, now, &self.options.limits),
                 Op::Expire => match self.engine.expiry(self.handle, &staged) {
                     Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
@@ -143,6 +146,14 @@ impl<'a> GroupCommit<'a> {
             Appended::Behind => return Ok(None),
         }
         Ok(Some(answers))
+    }
+
+    /// Whether a failed upload is over: its file has gone at the end of its retention, and a crash kept its journal from
+    /// going.
+    async fn is_half_forgotten(&self, upload: &Upload) -> bool {
+        matches!(upload.phase(), Phase::Failed { .. })
+            && upload.removes_file()
+            && matches!(self.engine.store.published(self.handle.id).await, Ok(None))
     }
 
     /// Applies what other servers have recorded.

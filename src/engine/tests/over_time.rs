@@ -2,6 +2,7 @@
 //! who asks for something at that very moment gets all of it or a plain no.
 
 use super::*;
+use crate::core::refusal::Terminal;
 use crate::engine::error::LookupError;
 use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::local::slow_disk::SLOW_WRITE;
@@ -187,6 +188,25 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
         assert_eq!(engine.stats().faults.get(), 0);
     }
     assert_eq!(kept + gone, 200);
+}
+
+/// A crash between the two ends of retention, that of the file and that of the journal, leaves nothing to retry.
+#[tokio::test]
+async fn a_failed_upload_without_its_file_is_over() {
+    let machine = Machine::default();
+    let engine = machine.start_with(Durability::Durable, Duration::ZERO);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    begin(&engine, id).await.unwrap();
+    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    machine.store.take(id);
+    let retried = engine.retry(id).await;
+    let over = Refusal::UploadOver(Terminal::Failed);
+    assert!(
+        matches!(&retried, Err(ChangeError::Refused(refusal)) if *refusal == over),
+        "{retried:?}"
+    );
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
 }
 
 #[tokio::test]
