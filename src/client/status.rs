@@ -49,6 +49,16 @@ pub(crate) struct Verified {
     pub(crate) verified: Vec<Option<bool>>,
 }
 
+impl Verified {
+    /// Whether the server has one of the compared `pieces` no more. One that was not compared and is acknowledged lies where
+    /// the server cannot read it yet: a part of an object in a bucket.
+    pub(crate) fn lacks(&self, pieces: &[Extent], length: u64) -> bool {
+        let received = self.status.received(length);
+        let has = |piece: &Extent| self.status.is_open() && received.contains(*piece);
+        pieces.iter().zip(&self.verified).any(|(piece, verdict)| verdict.is_none() && !has(piece))
+    }
+}
+
 /// Why a request about an upload did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {

@@ -317,13 +317,8 @@ impl<'a> Transfer<'a> {
             if verified.verified.contains(&Some(false)) {
                 return Err(TransferError::Changed);
             }
-            // Acknowledged all the same: it lies where the server cannot read it yet (a part in a bucket).
-            let received = verified.status.received(self.length);
-            let mut missing = batch.iter().zip(&verified.verified).filter(|(piece, verdict)| {
-                verdict.is_none() && !(verified.status.is_open() && received.contains(**piece))
-            });
             // Over by now, or the server has lost it since (a power cut with `ack = written`).
-            if missing.next().is_some() {
+            if verified.lacks(batch, self.length) {
                 let why = "the server has less than it said";
                 if verified.status.is_open() {
                     self.pause(why.into(), None).await?;
