@@ -2,18 +2,25 @@
 //
 //     incoming serve --frontend-url http://localhost:4000/incoming/frontend
 //     BACKEND_SECRET=... node tus-endpoint.mjs
+//
+// With the packages BACKEND is unix:/run/incoming/backend.sock.
 
 import { timingSafeEqual } from 'node:crypto';
 import { access, mkdir, open, rename } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import http from 'node:http';
+import https from 'node:https';
 import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
 
 const PORT = Number(process.env.PORT ?? 8000);
 const BACKEND = process.env.BACKEND ?? 'http://localhost:4001/incoming/backend'; // only this program calls it
 const TOKEN = process.env.BACKEND_TOKEN; // if the server has a backend_token
 const SECRET = process.env.BACKEND_SECRET;
 const INBOX = resolve('received');
-if (!SECRET) throw new Error('BACKEND_SECRET is not set');
+if (!SECRET) {
+  console.error('BACKEND_SECRET is not set');
+  process.exit(1);
+}
 
 /** Check the session here; null refuses. */
 const user = (headers) => 'somebody';
@@ -28,15 +35,27 @@ async function create({ headers }, answer) {
     length: headers['upload-length'] ?? '', uploadMetadata: headers['upload-metadata'] ?? '',
     uploadConcat: headers['upload-concat'] ?? '',
   });
-  const asking = { Accept: 'application/json', ...(TOKEN && { Authorization: `Bearer ${TOKEN}` }) };
-  const signal = AbortSignal.timeout(600_000); // a file of parts is copied first
-  const made = await fetch(`${BACKEND}/new_upload`, { method: 'POST', body, headers: asking, signal })
-    .catch((error) => new Response(String(error.cause ?? error), { status: 503 }));
-  if (made.status === 200) return answer.writeHead(201, { Location: (await made.json()).tus_url }).end();
-  const why = await made.text();
-  console.error('new_upload:', made.status, why);
-  if (made.status === 400 || made.status === 413) return answer.writeHead(made.status).end(why); // the client should not try again
+  const made = await newUpload(body.toString()).catch((error) => ({ status: 503, text: String(error) }));
+  if (made.status === 200) return answer.writeHead(201, { Location: JSON.parse(made.text).tus_url }).end();
+  console.error('new_upload:', made.status, made.text);
+  if (made.status === 400 || made.status === 413) return answer.writeHead(made.status).end(made.text); // the client should not try again
   return answer.writeHead(503, { 'Retry-After': '5' }).end(); // clients try again on 5xx
+}
+
+/** Status and text of the answer to new_upload. */
+function newUpload(body) {
+  const socketPath = BACKEND.startsWith('unix:') ? BACKEND.slice(5) : undefined;
+  const url = `${socketPath ? 'http://localhost/incoming/backend' : BACKEND}/new_upload`;
+  const headers = {
+    Accept: 'application/json', 'Content-Type': 'application/x-www-form-urlencoded',
+    ...(TOKEN && { Authorization: `Bearer ${TOKEN}` }),
+  };
+  const signal = AbortSignal.timeout(600_000); // a file of parts is copied first
+  const { request } = url.startsWith('https:') ? https : http;
+  return new Promise((resolve, reject) => {
+    const take = (answer) => text(answer).then((text) => resolve({ status: answer.statusCode, text }), reject);
+    request(url, { method: 'POST', socketPath, headers, signal, agent: false }, take).on('error', reject).end(body);
+  });
 }
 
 /** Takes a finished file. */
@@ -61,8 +80,8 @@ async function handover(request, answer) {
   return answer.end('done');
 }
 
-createServer((request, answer) => {
-  const route = { '/uploads': create, '/handover': handover }[request.method === 'POST' ? request.url : ''];
+http.createServer((request, answer) => {
+  const route = { '/uploads': create, '/uploads/': create, '/handover': handover }[request.method === 'POST' ? request.url : ''];
   if (!route) return answer.writeHead(404).end();
   return route(request, answer).catch(() => answer.writeHead(500).end());
 }).listen(PORT, 'localhost');

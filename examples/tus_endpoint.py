@@ -2,14 +2,33 @@
 
     incoming serve --frontend-url http://localhost:4000/incoming/frontend
     BACKEND_SECRET=... python3 tus_endpoint.py
+
+With the packages BACKEND is unix:/run/incoming/backend.sock.
 """
-import hmac, http.server, json, os, sys, urllib.error, urllib.parse, urllib.request
+import hmac, http.client, http.server, json, os, socket, sys, urllib.error, urllib.parse, urllib.request
 
 PORT = int(os.environ.get("PORT", 8000))
 BACKEND = os.environ.get("BACKEND", "http://localhost:4001/incoming/backend")  # only this program calls it
 TOKEN = os.environ.get("BACKEND_TOKEN")  # if the server has a backend_token
-SECRET = os.environ["BACKEND_SECRET"]
+SECRET = os.environ.get("BACKEND_SECRET") or sys.exit("BACKEND_SECRET is not set")
 INBOX = os.path.abspath("received")
+
+class UnixConnection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(BACKEND.removeprefix("unix:"))
+
+class UnixHandler(urllib.request.HTTPHandler):
+    def http_open(self, request):
+        return self.do_open(UnixConnection, request)
+
+if BACKEND.startswith("unix:"):
+    URL = "http://localhost/incoming/backend/new_upload"
+    BACKEND_CALLS = urllib.request.build_opener(urllib.request.ProxyHandler({}), UnixHandler)
+else:
+    URL = BACKEND + "/new_upload"
+    BACKEND_CALLS = urllib.request.build_opener()
 
 def user(headers):
     return "somebody"  # check the session here; None refuses
@@ -23,11 +42,11 @@ def create(headers):
         "signalFinishURL": f"http://localhost:{PORT}/handover", "backendSecret": SECRET, "metadata": owner,
         "length": headers.get("Upload-Length", ""), "uploadMetadata": headers.get("Upload-Metadata", ""),
         "uploadConcat": headers.get("Upload-Concat", "")})
-    request = urllib.request.Request(BACKEND + "/new_upload", asked.encode(), {"Accept": "application/json"})
+    request = urllib.request.Request(URL, asked.encode(), {"Accept": "application/json"})
     if TOKEN:
         request.add_header("Authorization", f"Bearer {TOKEN}")
     try:
-        with urllib.request.urlopen(request, timeout=600) as answer:  # a file of parts is copied first
+        with BACKEND_CALLS.open(request, timeout=600) as answer:  # a file of parts is copied first
             return 201, {"Location": json.load(answer)["tus_url"]}
     except urllib.error.HTTPError as error:
         why = error.read()
@@ -52,7 +71,7 @@ def handover(form):
 
 class App(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
-        if self.path == "/uploads":
+        if self.path in ("/uploads", "/uploads/"):
             return self.answer(*create(self.headers))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         word = self.path == "/handover" and handover(dict(urllib.parse.parse_qsl(body, keep_blank_values=True)))

@@ -27,7 +27,7 @@ pub mod options;
 mod registry;
 mod retention;
 mod scan;
-mod slots;
+pub mod slots;
 pub mod stats;
 pub mod status;
 pub mod tickets;

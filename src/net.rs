@@ -20,6 +20,7 @@ mod body;
 mod budget;
 mod conn;
 mod disconnect;
+mod heads;
 mod interim;
 mod io;
 mod listener;

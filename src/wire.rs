@@ -9,6 +9,7 @@ pub mod assets;
 pub mod backend;
 pub mod body;
 pub mod browser;
+mod client_slots;
 pub mod content_digest;
 pub mod cors;
 pub mod create;
@@ -37,6 +38,7 @@ use admin::AdminHooks;
 use arc_swap::ArcSwap;
 use body::BodyMemory;
 use bytes::Bytes;
+use client_slots::ClientSlots;
 use cors::Cors;
 use create::Creation;
 use dialect::Dialect;
@@ -158,7 +160,7 @@ pub struct Wire {
     hooks: AdminHooks,
     doctor: Doctor,
     body_memory: BodyMemories,
-    creations: create::Slots,
+    creations: Arc<ClientSlots>,
 }
 
 /// Memory for small bodies. Callers with a ticket, or with none, take nothing from the web apps' backends.
@@ -207,7 +209,7 @@ impl Wire {
             hooks,
             doctor,
             body_memory,
-            creations: create::Slots::default(),
+            creations: ClientSlots::new(create::CALLS),
         })
     }
 

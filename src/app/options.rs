@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::StartError;
@@ -18,7 +17,7 @@ use crate::core::limits::Limits;
 use crate::core::retry::RetryPolicy;
 use crate::core::signing::SigningSecrets;
 use crate::engine::{self, Engine};
-use crate::handover::client::{self, CallError, Client, RawAnswer, Rule};
+use crate::handover::client::{self, CallError, Client, Permit, RawAnswer, Rule};
 use crate::handover::signature;
 use crate::net::{Address, ProxyProtocol};
 use crate::storage::clock::{Clock as _, SystemClock};
@@ -213,13 +212,13 @@ struct Inner {
 }
 
 impl CallWebApp for WebApp {
-    fn post(&self, form: String, mut headers: HeaderMap, permit: OwnedSemaphorePermit) -> Calling {
+    fn post(&self, form: String, mut headers: HeaderMap, slot: Permit) -> Calling {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             // Each call has an id of its own, by which the web app can tell that it comes again.
             let id = SystemClock.random().map_err(|error| NoAnswer(error.to_string()))?;
             headers.extend(signature::headers(&inner.signing, &hex(&id), form.as_bytes()));
-            let posted = inner.client.post(&inner.url, form, headers, Arc::new(permit));
+            let posted = inner.client.post(&inner.url, form, headers, slot);
             answer(posted.await).map_err(|why| NoAnswer(why.to_string()))
         })
     }

@@ -44,6 +44,19 @@ pub(super) enum BackendError {
     Request(Endpoint, hyper::http::Error),
 }
 
+impl BackendError {
+    /// What may help where nothing at the listener answers as it does, and no flag named that one.
+    pub(super) fn hint(&self, flag: Option<&str>) -> &'static str {
+        match (self, flag) {
+            (Self::Call(_) | Self::Timeout(_) | Self::OtherAnswer(..), None) => {
+                " (--backend names another listener)"
+            }
+            (Self::Call(_) | Self::Timeout(_) | Self::OtherAnswer(..), Some(_))
+            | (Self::Refused(_) | Self::Forbidden(_) | Self::Request(..), _) => "",
+        }
+    }
+}
+
 /// Knows where to call and with which token.
 pub(super) struct BackendClient {
     client: client::Client<Full<Bytes>>,

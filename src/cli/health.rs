@@ -43,7 +43,10 @@ pub fn health(args: HealthArgs) -> Result<(), CliError> {
     let asked = runtime.block_on(async { tokio::time::timeout(DEADLINE, client.text(path)).await });
     match asked {
         Ok(Ok(answer)) => print(&answer.chars().take(MOST_SHOWN).collect::<String>()),
-        Ok(Err(error)) => Err(CliError::failed(error)),
+        Ok(Err(error)) => {
+            let hint = error.hint(args.backend.as_deref());
+            Err(CliError::failed(format!("{error}{hint}")))
+        }
         Err(_) => Err(CliError::Failed(format!("{path}: no answer within {DEADLINE:?}"))),
     }
 }

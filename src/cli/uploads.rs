@@ -114,7 +114,10 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     match runtime.block_on(run(&client, command, form, &mut terminal::stdout())) {
         // The reader of the output has seen enough (`| head`).
         Err(UploadsError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.map_err(CliError::failed),
+        outcome => outcome.map_err(|error| {
+            let hint = error.hint(args.backend.as_deref());
+            CliError::failed(format!("{error}{hint}"))
+        }),
     }
 }
 
@@ -152,6 +155,15 @@ enum UploadsError {
     EndlessList,
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl UploadsError {
+    fn hint(&self, flag: Option<&str>) -> &'static str {
+        match self {
+            Self::Call(call) | Self::Id(IdError::Call(call)) => call.hint(flag),
+            Self::Id(_) | Self::EndlessList | Self::Output(_) => "",
+        }
+    }
 }
 
 /// One command. Dropping it drops the call in flight; the server may still have carried it out.

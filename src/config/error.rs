@@ -54,8 +54,8 @@ pub enum ConfigError {
         key: String,
         /// The file, or the environment.
         origin: Origin,
-        /// The known key or variable that looks most like it, if one does.
-        nearest: Option<String>,
+        /// The known key or variable that may be meant, if one may.
+        hint: Option<Hint>,
     },
     /// The configuration file cannot be read or is not TOML.
     File {
@@ -70,16 +70,42 @@ pub enum ConfigError {
     Several(Vec<Self>),
 }
 
+/// What an unknown key or variable may mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// The known one that looks most like it.
+    Nearest(String),
+    /// The one for what tusd calls so.
+    OfTusd(String),
+}
+
+impl Hint {
+    fn name(&self) -> &str {
+        match self {
+            Self::Nearest(name) | Self::OfTusd(name) => name,
+        }
+    }
+}
+
 impl ConfigError {
-    /// The error for an unknown key or variable, with the nearest of the known ones.
+    /// The error for an unknown key or variable, with the one of the known ones that is meant: by who comes from tusd, or
+    /// mistyped it.
     pub(super) fn unknown(
         key: String,
         origin: Origin,
         known: impl Iterator<Item = String>,
     ) -> Self {
         let known: Vec<String> = known.collect();
-        let nearest = nearest(&key, known.iter().map(String::as_str)).map(str::to_owned);
-        Self::Unknown { key, origin, nearest }
+        let of_tusd = of_tusd(&key).and_then(|ours| {
+            let variable = variable(ours);
+            known.iter().find(|known| **known == ours || **known == variable)
+        });
+        let near = || nearest(&key, known.iter().map(String::as_str));
+        let hint = match of_tusd {
+            Some(ours) => Some(Hint::OfTusd(ours.clone())),
+            None => near().map(|near| Hint::Nearest(near.to_owned())),
+        };
+        Self::Unknown { key, origin, hint }
     }
 }
 
@@ -103,10 +129,10 @@ impl ConfigErrors {
     pub(super) fn concern(&self, key: &str) -> bool {
         self.0.iter().any(|error| match error {
             ConfigError::Impossible { key: wrong, .. } => *wrong == key,
-            ConfigError::Unknown { nearest: Some(nearest), .. } => {
-                nearest == key || *nearest == variable(key)
+            ConfigError::Unknown { hint: Some(hint), .. } => {
+                hint.name() == key || hint.name() == variable(key)
             }
-            ConfigError::Unknown { nearest: None, .. } | ConfigError::File { .. } => true,
+            ConfigError::Unknown { hint: None, .. } | ConfigError::File { .. } => true,
             ConfigError::Several(errors) => Self(errors.clone()).concern(key),
         })
     }
@@ -142,16 +168,20 @@ impl fmt::Display for ConfigError {
             Self::Impossible { key, origin, value, right } => {
                 write!(out, "{key} = {value} ({}): {right}", origin.place(key))
             }
-            Self::Unknown { key, origin, nearest } => {
+            Self::Unknown { key, origin, hint } => {
                 let place = match origin {
                     Origin::File(path) => format!("file {:?}", path.display().to_string()),
                     Origin::Flag | Origin::Environment | Origin::Default => "environment".into(),
                 };
                 write!(out, "{} ({place}): ", key.escape_debug())?;
-                match nearest {
-                    Some(nearest) => {
+                match hint {
+                    Some(Hint::Nearest(nearest)) => {
                         write!(out, "no such setting; the nearest known one is {nearest}")
                     }
+                    Some(Hint::OfTusd(ours)) => write!(
+                        out,
+                        "no such setting; what tusd calls so is {ours} here (docs/migrate-from-tusd.md)"
+                    ),
                     None => out.write_str("no such setting; incoming serve --help lists them all"),
                 }
             }
@@ -170,6 +200,39 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// The setting for what tusd calls so, spelt as a flag, a key or a variable. The page docs/migrate-from-tusd.md has more.
+fn of_tusd(typed: &str) -> Option<&'static str> {
+    let word = typed.to_ascii_lowercase().replace('_', "-");
+    let word = word.strip_prefix("incoming-").unwrap_or(&word).trim_start_matches('-');
+    TUSD.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours)
+}
+
+/// Flags of tusd 2 whose names do not tell those of ours.
+const TUSD: [(&str, &str); 22] = [
+    ("base-path", "frontend_url"),
+    ("behind-proxy", "trusted_proxies"),
+    ("cors-allow-origin", "cors_origins"),
+    ("dir", "storage_dir"),
+    ("dir-perms", "storage_dir_mode"),
+    ("file-perms", "storage_file_mode"),
+    ("hooks-http", "create_url"),
+    ("hooks-http-forward-headers", "create_forward_headers"),
+    ("hooks-http-timeout", "create_timeout"),
+    ("host", "listen"),
+    ("max-size", "max_upload_size"),
+    ("network-timeout", "body_timeout"),
+    ("port", "listen"),
+    ("request-completion-timeout", "shutdown_grace"),
+    ("shutdown-timeout", "shutdown_grace"),
+    ("tls-certificate", "tls_cert"),
+    ("tls-key", "tls_key"),
+    ("unix-sock", "listen"),
+    ("upload-dir", "storage_dir"),
+    ("verbose", "log"),
+    ("expose-metrics", "backend_listen"),
+    ("metrics-path", "backend_listen"),
+];
 
 /// The known word nearest to a mistyped one, by edit distance, the first of several; `None` where
 /// most of its letters would have to change.
@@ -222,8 +285,27 @@ mod tests {
         let unknown = ConfigError::Unknown {
             key: "a\nb".into(),
             origin: Origin::File("a.toml".into()),
-            nearest: Some("ack".into()),
+            hint: Some(Hint::Nearest("ack".into())),
         };
         check(&unknown, "a\\nb (file \"a.toml\"): no such setting; the nearest known one is ack");
+    }
+
+    #[test]
+    fn knows_what_tusd_calls_so() {
+        let keys = || TABLE.iter().map(|setting| setting.key.to_owned());
+        for (theirs, ours) in TUSD {
+            assert!(keys().any(|key| key == ours), "{ours}");
+            assert!(!keys().any(|key| key == theirs.replace('-', "_") && key != ours), "{theirs}");
+            let file = Origin::File("a.toml".into());
+            let error = ConfigError::unknown(theirs.into(), file, keys());
+            let said = format!("so is {ours} here");
+            assert!(error.to_string().contains(&said), "{error}");
+        }
+        let variables = TABLE.iter().map(|setting| variable(setting.key));
+        let typed = "INCOMING_UPLOAD_DIR".to_owned();
+        let error = ConfigError::unknown(typed, Origin::Environment, variables).to_string();
+        assert!(error.contains("so is INCOMING_STORAGE_DIR here"), "{error}");
+        let typo = ConfigError::unknown("max_upload_siz".into(), Origin::Environment, keys());
+        assert!(typo.to_string().contains("nearest known one is max_upload_size"), "{typo}");
     }
 }

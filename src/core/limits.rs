@@ -76,7 +76,7 @@ pub const DUPLICATE_CHUNKS: SharedLimit = SharedLimit { each: 16, all: 1024, par
 /// Long polls. For one upload 64: a few tabs and devices. In all 16,384: each costs a timer and some KiB.
 pub const POLLS: SharedLimit = SharedLimit { each: 64, all: 16_384, parts: 16 };
 
-/// Small calls (bind, verify, cancel). A client makes one at a time.
+/// Small calls (bind, verify, cancel, where to go on). A client makes one at a time.
 pub const SMALL_CALLS: SharedLimit = SharedLimit { each: 8, all: 16_384, parts: 16 };
 
 /// Bytes of large answers (a status of a thousand ranges) that peers have not taken yet. A status of 4096 ranges has

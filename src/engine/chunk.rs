@@ -154,7 +154,7 @@ impl Chunk<'_> {
                 return End::Short(error);
             }
             drop(permit);
-            if let Err(error) = self.checkpoint().await {
+            if let Err(error) = self.checkpoint(limit).await {
                 return End::Short(error);
             }
             self.rate_meter.moved(bytes, began);
@@ -307,11 +307,14 @@ impl Chunk<'_> {
 
     /// Counts a long body on the way, so that a broken connection or a crash costs little. A body
     /// with a digest counts only when the digest has been seen to match, an unproven one only when
-    /// its length has.
-    async fn checkpoint(&mut self) -> Result<(), TransferError> {
+    /// its length has, and the last byte only when nothing wrong follows it.
+    async fn checkpoint(&mut self, limit: u64) -> Result<(), TransferError> {
         let tuning = self.options.tuning;
         let ahead = self.written - self.committed;
-        if ahead < tuning.checkpoint_bytes || self.hasher.is_some() || self.is_unproven() {
+        if ahead < tuning.checkpoint_bytes || self.written == limit {
+            return Ok(());
+        }
+        if self.hasher.is_some() || self.is_unproven() {
             return Ok(());
         }
         if let Some(mut pending) = self.checkpoint.take() {
@@ -376,6 +379,8 @@ impl Chunk<'_> {
             (End::Whole, Some(Ok(())) | None) => (true, None),
             (End::Short(_), Some(_)) => (false, None),
             (End::Short(_), None) if self.is_unproven() => (false, None),
+            // Refused as a whole, but for what was counted on the way.
+            (End::Short(TransferError::Client(ClientFault::BadTrailers(_))), None) => (false, None),
             // Not the file that the rest of the upload is of.
             (End::Short(TransferError::Refused(Refusal::LengthChanged { .. })), None) => {
                 (false, None)

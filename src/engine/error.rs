@@ -26,6 +26,9 @@ pub enum ClientFault {
     /// The connection or stream ended in the middle of the body.
     #[error("the body was cut off: {0}")]
     BrokeOff(String),
+    /// What followed the last byte of the body says that its bytes are not to count, or not what makes them count.
+    #[error("the trailer section is refused: {0}")]
+    BadTrailers(String),
     /// No byte for as long as a body may stand still.
     #[error("the body stalled for too long")]
     StoodStill,

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::body::{ConnectionContext, HttpService, RequestBody};
 use super::budget::Share;
 use super::disconnect::PeerDisconnect;
+use super::heads::UnsentHeads;
 use super::interim::InterimAnswers;
 use super::io::{AboveTls, BelowTls};
 use super::listener::Accepted;
@@ -194,11 +195,12 @@ async fn serve_http<IO, S>(
     let disconnect = (protocol == Protocol::Http1).then(PeerDisconnect::default);
     let interim = (protocol == Protocol::Http1).then(InterimAnswers::default);
     let io = AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone());
-    let io = TokioIo::new(io.with_interim(interim.clone()));
+    let heads = (protocol == Protocol::Http2).then(Arc::<UnsentHeads>::default);
+    let io = TokioIo::new(io.with_interim(interim.clone()).with_heads(heads.clone()));
     let tasks = shared.tasks.clone();
     let tls = peer.tls;
     let context = ConnectionContext { protocol, tls, disconnect, interim, tasks, _held: held };
-    let service = requests(service, context, Arc::clone(&timeouts));
+    let service = requests(service, context, Arc::clone(&timeouts), heads);
     match protocol {
         Protocol::Http1 => {
             let conn = http1_builder(&shared.options, sizes).serve_connection(io, service);
@@ -286,6 +288,7 @@ fn requests<S: HttpService>(
     service: S,
     context: ConnectionContext,
     timeouts: Arc<ConnectionTimeouts>,
+    heads: Option<Arc<UnsentHeads>>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<TrackedBody<S::Sent>>,
@@ -296,9 +299,13 @@ fn requests<S: HttpService>(
     service_fn(move |request| {
         let mut running = timeouts.begin();
         let answer = service.call(RequestBody::attach(request, &context));
+        let heads = heads.clone();
         async move {
             let answer = answer.await?;
             running.answered();
+            if let Some(heads) = heads {
+                heads.hand_on(answer.headers()).await;
+            }
             Ok(answer.map(|body| TrackedBody { body, running }))
         }
     })

@@ -11,6 +11,7 @@ use super::problem::{Code, Problem};
 use super::reply::shown;
 use super::{Destination, Exchange, Wire};
 use crate::core::id::TicketId;
+use crate::core::limits::SharedLimit;
 use crate::core::name::is_hidden;
 use crate::engine::context::RequestContext;
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Asks a web app for tickets.
 #[derive(Clone)]
@@ -44,10 +44,10 @@ impl fmt::Debug for Creation {
 
 /// Makes one call to the web app, within a deadline.
 pub trait CallWebApp: Send + Sync {
-    /// Posts this form with these headers. `permit` is dropped when all that the call started has ended.
+    /// Posts this form with these headers. `slot` is dropped when all that the call started has ended.
     ///
     /// Errors: why there is no answer, for the log. Cancel: the web app may have acted on the call.
-    fn post(&self, form: String, headers: HeaderMap, permit: OwnedSemaphorePermit) -> Calling;
+    fn post(&self, form: String, headers: HeaderMap, slot: Arc<dyn Send + Sync>) -> Calling;
 }
 
 /// A call under way.
@@ -86,18 +86,8 @@ pub(super) struct Creating {
     pub(super) concat: Option<String>,
 }
 
-/// Slots for calls about creations.
-#[derive(Debug)]
-pub(super) struct Slots(Arc<Semaphore>);
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_CALLS)))
-    }
-}
-
-/// Calls about creations under way, at most. A web app answers each in milliseconds.
-const MAX_CALLS: usize = 64;
+/// Calls about creations under way, which web apps answer in milliseconds; and of one address, half of what is free.
+pub(super) const CALLS: SharedLimit = SharedLimit { each: 32, all: 64, parts: 1 };
 
 impl Wire {
     /// A ticket for an upload that a client creates: the web app's own, or a new one that it describes.
@@ -110,7 +100,8 @@ impl Wire {
         creating: &Creating,
     ) -> Result<TicketId, Problem> {
         let creation = self.check_creates(exchange)?;
-        let slot = Arc::clone(&self.creations.0).try_acquire_owned().map_err(|_| busy())?;
+        let client = exchange.client().unwrap_or(Client::Unknown);
+        let slot = Arc::new(self.creations.take(client).ok_or_else(busy)?);
         let form = form(exchange, creating, creation.secret.as_deref());
         let headers = headers(&exchange.head.headers, &creation.forward_headers);
         let answer = creation.web_app.post(form, headers, slot).await.map_err(|error| {

@@ -11,13 +11,14 @@ pub(super) mod tus;
 
 use super::header::content_length;
 use super::problem::{Code, Problem, unread};
-use super::reply::hold_until_sent;
+use super::reply::{answer_bytes, hold_until_sent};
 use super::route::{Route, Target};
 use super::{Answer, Exchange, Options, Wire};
 pub(super) use crate::core::dialect::Dialect;
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::engine::Engine;
+use crate::engine::slots::InUse;
 use crate::engine::status::Status;
 use crate::net::RequestBody;
 use hyper::body::Body as _;
@@ -122,6 +123,11 @@ impl Wire {
         Native::new(self, exchange).comparison(id, body).await
     }
 
+    /// A place for a call about an upload that may wait for the disk, or for other requests, and brings no bytes.
+    async fn small_call(&self, id: TicketId) -> Result<InUse, Problem> {
+        Ok(self.engine.small_call(id).await??)
+    }
+
     /// A status, counted until its peer has taken it where it is large; a refusal where too much is
     /// untaken already: an HTTP/2 peer may ask a hundred times and read nothing.
     async fn hold_status(&self, dialect: Dialect, id: TicketId, answer: Answer) -> Answer {
@@ -190,7 +196,7 @@ fn limits(engine: &Engine) -> String {
 
 /// The bytes of an answer that is large.
 fn large(answer: &Answer) -> Option<u64> {
-    answer.body().size_hint().exact().filter(|bytes| *bytes >= LARGE_ANSWER_BYTES)
+    Some(answer_bytes(answer)).filter(|bytes| *bytes >= LARGE_ANSWER_BYTES)
 }
 
 /// An answer of this size has some tens of ranges. Smaller ones cost no more than their streams.

@@ -8,9 +8,9 @@
 //! the client sees.
 
 mod findings;
-mod slots;
 
 use super::body::BodyMemory;
+use super::client_slots::{ClientSlots, Slot};
 use super::cors::preflight_answer;
 use super::forwarded::{self, Client};
 use super::problem::{Code, Problem};
@@ -24,7 +24,6 @@ use crate::net::{InterimTo, PeerDisconnect, RequestBody};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use slots::{ClientSlots, Slot};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};

@@ -236,9 +236,9 @@ impl From<TransferError> for Problem {
                 let detail = format!("the body's digest is {found}, not the announced one");
                 Self::new(Code::DigestMismatch, detail)
             }
-            TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
-                Self::new(Code::BadRequest, fault.to_string())
-            }
+            TransferError::Client(
+                fault @ (ClientFault::BrokeOff(_) | ClientFault::BadTrailers(_)),
+            ) => Self::new(Code::BadRequest, fault.to_string()),
             TransferError::Client(fault @ (ClientFault::StoodStill | ClientFault::TooSlow)) => {
                 Self::new(Code::RequestTimeout, fault.to_string())
             }

@@ -6,12 +6,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Collected, Full};
+use hyper::body::Body as _;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// An answer with a JSON body.
 pub fn json_answer(value: &impl Serialize) -> Answer {
@@ -75,27 +77,49 @@ pub fn shown(value: &str) -> String {
     format!("\"{}{more}\"", short.escape_debug())
 }
 
-/// The answer, whose body keeps `held` until it was sent, or its request was given up.
-pub(super) async fn hold_until_sent<H: Send + 'static>(answer: Answer, held: H) -> Answer {
-    let (head, body) = answer.into_parts();
-    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-    Answer::from_parts(head, Full::new(Bytes::from_owner(Untaken { body, _held: held })))
+/// The answer, whose body and long headers keep `held` until they were sent, or its request was given up.
+pub(super) async fn hold_until_sent<H: Send + Sync + 'static>(answer: Answer, held: H) -> Answer {
+    let held = Arc::new(held);
+    let (mut head, body) = answer.into_parts();
+    // Nothing holds back a head on HTTP/2: flow control is for bodies. Source: RFC 9113, section 5.2.1.
+    for value in head.headers.values_mut().filter(|value| value.len() >= LONG_VALUE_BYTES) {
+        let untaken = Untaken { bytes: value.clone(), _held: Arc::clone(&held) };
+        if let Ok(mut untaken) = HeaderValue::from_maybe_shared(Bytes::from_owner(untaken)) {
+            // Else the table of compressed headers keeps a copy for as long as the connection lasts.
+            untaken.set_sensitive(true);
+            *value = untaken;
+        }
+    }
+    let bytes = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    let body = match bytes.is_empty() {
+        true => Full::default(),
+        false => Full::new(Bytes::from_owner(Untaken { bytes, _held: held })),
+    };
+    Answer::from_parts(head, body)
 }
 
-/// A body, and what is held as long as there is a copy of it.
-struct Untaken<H> {
-    body: Bytes,
-    _held: H,
+/// The bytes that an answer keeps in memory: its body, and the values of its headers.
+pub(super) fn answer_bytes(answer: &Answer) -> u64 {
+    let values = answer.headers().values().map(|value| value.len() as u64).sum::<u64>();
+    values + answer.body().size_hint().exact().unwrap_or(0)
 }
 
-impl<H> AsRef<[u8]> for Untaken<H> {
+/// Bytes that are sent, and what is held as long as there is a copy of them.
+struct Untaken<B, H> {
+    bytes: B,
+    _held: Arc<H>,
+}
+
+impl<B: AsRef<[u8]>, H> AsRef<[u8]> for Untaken<B, H> {
     fn as_ref(&self) -> &[u8] {
-        &self.body
+        self.bytes.as_ref()
     }
 }
 
 /// No script, style, image or request, and in no frame.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+/// A value of a header that is long; what this server says by itself is shorter.
+const LONG_VALUE_BYTES: usize = 512;
 /// Characters of a foreign value that are shown.
 const SHOWN_CHARS: usize = 100;
 

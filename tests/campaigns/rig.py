@@ -164,13 +164,16 @@ class Server:
         # Where the public listener speaks TLS: how clients are to speak it.
         self.tls = tls
         self.port, self.backend_port = free_port(), free_port()
+        # A path instead of the backend's port.
+        self.backend_socket = None
         self.process = self.pid = None
         self.log = tempfile.TemporaryFile("w+")
 
     def start(self, seconds=DEADLINE):
         """Starts it and waits until it answers. Raises if it ends instead; `log_text` says why."""
+        backend = f"unix:{self.backend_socket}" if self.backend_socket else f"127.0.0.1:{self.backend_port}"
         command = [*self.prefix, program(), "serve", "--storage-dir", str(self.data), "--log", self.log_level,
-                   "--listen", f"127.0.0.1:{self.port}", "--backend-listen", f"127.0.0.1:{self.backend_port}",
+                   "--listen", f"127.0.0.1:{self.port}", "--backend-listen", backend,
                    "--min-free-space", self.reserve, *self.flags]
         env = {k: v for k, v in os.environ.items() if not k.startswith("INCOMING_")} | (self.env or {})
         self.process = self.popen(command, env)
@@ -180,7 +183,7 @@ class Server:
                 raise ChildProcessError(f"the server ended with {self.process.returncode}: {self.log_text()[-2000:]}")
             # Both: they are bound one after the other, and a traced server takes its time.
             with contextlib.suppress(OSError):
-                for port in (self.port, self.backend_port):
+                for port in [self.port] if self.backend_socket else [self.port, self.backend_port]:
                     socket.create_connection(("127.0.0.1", port), 1).close()
                 return True
 

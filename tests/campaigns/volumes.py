@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import time
 
 import rig
 
@@ -62,7 +63,15 @@ class Volume:
         rig.until("the volume is unmounted", gone)
 
     def remount(self, how):
-        command("mount", "-o", f"remount,{how}", str(self.path))
+        """Tried for a while: the scan of a start has files open for writing for a moment."""
+        end = time.monotonic() + 5
+        while True:
+            try:
+                return command("mount", "-o", f"remount,{how}", str(self.path))
+            except rig.Skipped:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
 
     def free(self):
         space = os.statvfs(self.path)

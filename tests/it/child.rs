@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A running `incoming serve`. Killed when dropped.
@@ -179,6 +180,9 @@ pub fn run(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> 
 /// Runs a command to its end, which must come soon.
 pub fn ended(mut command: Command) -> Output {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // Read meanwhile: a pipe holds 64 KiB, and who fills it waits.
+    let stdout = child.stdout.take().map(to_end);
+    let stderr = child.stderr.take().map(to_end);
     let began = std::time::Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -191,12 +195,17 @@ pub fn ended(mut command: Command) -> Output {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    if let Some(mut out) = child.stdout.take() {
-        out.read_to_end(&mut stdout).unwrap();
-    }
-    child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
-    Output { status, stdout, stderr }
+    let read =
+        |pipe: Option<JoinHandle<Vec<u8>>>| pipe.map_or_else(Vec::new, |pipe| pipe.join().unwrap());
+    Output { status, stdout: read(stdout), stderr: read(stderr) }
+}
+
+fn to_end(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
 }
 
 /// The program, not started yet; what it remembers lies in `directory/state`.

@@ -127,6 +127,26 @@ async fn small_calls_look_at_the_id_first_and_at_little_after_it() {
         assert!(reply.problem(429, "too-many", 13).contains("8 small requests"), "{reply:?}");
         assert_eq!(reply.header("retry-after"), Some("2"));
         server.lonely_ticket().await.bind("{}").await.expect(200);
+        for (method, dialect, status) in [
+            ("HEAD", "tus", 503),
+            ("POST", "tus", 503),
+            ("DELETE", "tus", 503),
+            ("GET", "resumable", 429),
+            ("POST", "resumable", 429),
+            ("DELETE", "resumable", 429),
+        ] {
+            let ask = Ask::new(method, &format!("/incoming/frontend/{dialect}/{}", upload.id));
+            let ask = match dialect {
+                "tus" => ask.header("Tus-Resumable", "1.0.0"),
+                _ => ask,
+            };
+            let ask = match method {
+                "POST" => ask.header("Upload-Length", "10").header("Upload-Complete", "?0"),
+                _ => ask,
+            };
+            let reply = server.front(&ask).await;
+            assert_eq!(reply.status, status, "{method} {dialect}: {reply:?}");
+        }
         drop(held);
         until("they are over", async || (server.front(&ask).await.status != 429).then_some(()))
             .await;

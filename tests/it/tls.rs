@@ -97,7 +97,13 @@ pub async fn connect(
     config: Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let Place::Tcp(address) = place else { panic!("TLS is tested over TCP") };
-    let stream = TcpStream::connect(address).await?;
+    handshake(TcpStream::connect(address).await?, config).await
+}
+
+pub async fn handshake(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
     let name = ServerName::try_from("server.test").unwrap();
     in_time("a handshake", TlsConnector::from(config).connect(name, stream)).await

@@ -1,16 +1,19 @@
 //! Protects the server's memory from who asks over HTTP/2 and takes no answer: a hundred times on each connection, with
 //! no window for a single byte of a body.
 
-use crate::client::Ask;
+use crate::client::{Ask, Place};
 use crate::server::Running;
-use crate::tls::{Authority, certify, connect, files};
+use crate::tls::{Authority, certify, connect, files, handshake};
 use crate::{in_time, until};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use hyper::Request;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 
 const FINDINGS: &str = "/incoming/frontend/doctor/findings";
 
@@ -37,6 +40,40 @@ impl Ground {
         let conn = tokio::spawn(async move { drop(conn.await) });
         Peer { sender, conn }
     }
+
+    /// A peer that asks and never reads. It knows of no bound of the server's.
+    async fn deaf_peer(&self) -> TlsStream<TcpStream> {
+        let Place::Tcp(address) = self.server.public else { panic!("TLS is tested over TCP") };
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        let mut peer = handshake(stream, self.authority.client(&["h2"], None)).await.unwrap();
+        peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        // SETTINGS without any.
+        peer.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        peer
+    }
+}
+
+/// The frame HEADERS of a request without a body. Source: RFC 9113, section 6.2; RFC 7541, section 6.2.2.
+fn headers(stream: u32, ask: &Ask) -> Vec<u8> {
+    let mut block = Vec::new();
+    let fields = [
+        (":method", &*ask.method),
+        (":scheme", "https"),
+        (":authority", "server.test"),
+        (":path", &*ask.target),
+    ];
+    for (name, value) in fields.into_iter().chain([("tus-resumable", "1.0.0")]) {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.as_bytes());
+        }
+    }
+    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+    // END_STREAM and END_HEADERS.
+    [&length[1..], &[1, 5], &stream.to_be_bytes(), &block].concat()
 }
 
 /// An HTTP/2 connection whose answers have heads, and bodies as far as its window lets them.
@@ -47,8 +84,7 @@ struct Peer {
 
 impl Peer {
     async fn ask(&mut self, ask: &Ask) -> (u16, h2::RecvStream) {
-        let uri = format!("https://server.test{}", ask.target);
-        let request = Request::builder().method(&*ask.method).uri(uri).body(()).unwrap();
+        let request = request(ask);
         let exchange = async {
             let mut sender = self.sender.clone().ready().await.unwrap();
             let (answer, mut body): (ResponseFuture, _) =
@@ -78,6 +114,15 @@ impl Peer {
         self.conn.abort();
         let _ = self.conn.await;
     }
+}
+
+fn request(ask: &Ask) -> Request<()> {
+    let uri = format!("https://server.test{}", ask.target);
+    let mut request = Request::builder().method(&*ask.method).uri(uri);
+    for (name, value) in &ask.headers {
+        request = request.header(&**name, &**value);
+    }
+    request.body(()).unwrap()
 }
 
 /// Findings whose answers were 300 KB long.
@@ -210,4 +255,51 @@ async fn answers_to_cancels_are_counted() {
     assert!((900..1100).contains(&all), "{all} answers are untaken");
     let shown = upload.shown().await;
     assert_eq!(shown["state"], "cancelled");
+}
+
+/// What a tus client said of its file comes back in each `HEAD`, and nothing holds a head back on HTTP/2.
+#[tokio::test]
+async fn issue_15_heads_that_are_long_are_counted() {
+    let ground = Ground::start().await;
+    let upload = ground.server.lonely_ticket().await;
+    let url = format!("/incoming/frontend/tus/{}", upload.id);
+    let ask = |method: &str| Ask::new(method, &url).header("Tus-Resumable", "1.0.0");
+    let mut reader = ground.peer(1 << 20).await;
+    let metadata = format!("k {}", "A".repeat(16_380));
+    let create = ask("POST").header("Upload-Length", "10").header("Upload-Metadata", &metadata);
+    assert_eq!(reader.ask(&create).await.0, 201);
+    // Those that are read at once cost nothing for long.
+    let head = ask("HEAD");
+    for _ in 0..500 {
+        assert_eq!(reader.ask(&head).await.0, 200);
+    }
+    let mut peers = Vec::new();
+    for _ in 0..6 {
+        peers.push(ground.deaf_peer().await);
+    }
+    // What fills the kernels' buffers is followed by what the server has to keep.
+    let mut stream = 1;
+    let refused = async {
+        loop {
+            match reader.ask(&head).await.0 {
+                200 => {}
+                503 => break,
+                other => panic!("{other}"),
+            }
+            let frames: Vec<u8> = (0..30).flat_map(|n| headers(stream + 2 * n, &head)).collect();
+            stream += 60;
+            for peer in &mut peers {
+                peer.write_all(&frames).await.unwrap();
+            }
+        }
+    };
+    in_time("a HEAD that is refused", refused).await;
+    let other = ground.server.lonely_ticket().await;
+    assert_eq!(reader.ask(&Ask::new("GET", &other.url)).await.0, 200);
+    drop(peers);
+    let reader = tokio::sync::Mutex::new(reader);
+    until("what was untaken is free", async || {
+        (reader.lock().await.ask(&head).await.0 == 200).then_some(())
+    })
+    .await;
 }

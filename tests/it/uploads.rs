@@ -133,3 +133,22 @@ async fn lists_all_pages_shows_and_cancels() {
     assert_eq!(ask(&format!("cancel {short}")).await, "ok\n");
     server.upload(&ids[3]).reaches("cancelled").await;
 }
+
+/// Who has another listener than the settings say needs a flag, and learns its name.
+#[tokio::test]
+async fn issue_15_nobody_there_names_the_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = async |line: &'static str| {
+        let mut ask = command(folder.path());
+        ask.args(line.split_whitespace()).env("INCOMING_BACKEND_LISTEN", "127.0.0.1:1");
+        ask.stdout(Stdio::piped());
+        error(&tokio::task::spawn_blocking(move || ended(ask)).await.unwrap())
+    };
+    for line in ["uploads list", "uploads show 0123abcd", "health"] {
+        let why = ask(line).await;
+        assert!(why.contains("cannot connect to http://127.0.0.1:1"), "{line}: {why}");
+        assert!(why.trim_end().ends_with("(--backend names another listener)"), "{line}: {why}");
+    }
+    let why = ask("uploads --backend 127.0.0.1:2 list").await;
+    assert!(why.contains("127.0.0.1:2") && !why.contains("--backend"), "{why}");
+}

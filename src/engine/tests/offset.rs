@@ -88,3 +88,26 @@ async fn only_what_is_finished_is_forgotten_before_its_time() {
     engine.forget(id).await.unwrap();
     assert!(matches!(engine.status(id).await, Err(LookupError::Unknown)));
 }
+
+/// A body whose trailer section is refused: what of it was counted on the way stays, and no file is complete by it.
+#[tokio::test]
+async fn bad_trailers_drop_what_was_not_counted_before() {
+    for (frames, expected) in [(&["helloworld"][..], vec![]), (&["hell", "oworld"], vec![(0, 4)])] {
+        let machine = Machine::default();
+        let options = (*machine.start(Durability::Durable).options()).clone();
+        let tuning = Tuning { batch_bytes: 1, checkpoint_bytes: 4 };
+        let engine = machine.start_as(Options { tuning, ..options });
+        let id = ticket(&engine).await;
+        let (send, receive) = mpsc::unbounded_channel();
+        for frame in frames {
+            send.send(Ok(Bytes::from_static(frame.as_bytes()))).unwrap();
+        }
+        send.send(Err(ClientFault::BadTrailers("on purpose".into()))).unwrap();
+        let refused = engine.receive(id, chunk(0, 10, 10), None, Body(receive)).await;
+        assert!(matches!(refused, Err(TransferError::Client(_))), "{refused:?}");
+        assert_eq!(held(&engine, id).await, expected, "{frames:?}");
+        assert_ne!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+        engine.receive(id, chunk(0, 10, 10), None, body(&[b"helloworld"])).await.unwrap();
+        assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
+    }
+}

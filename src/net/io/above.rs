@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 
 use crate::net::disconnect::{Disconnect, PeerDisconnect};
+use crate::net::heads::UnsentHeads;
 use crate::net::interim::{InterimAnswers, InterimWriter};
 use crate::net::timeouts::ConnectionTimeouts;
 
@@ -35,6 +36,8 @@ const READ_BUDGET: usize = 1 << 20;
 ///
 /// **Interim answers** (HTTP/1.1) begin at a flush, and what has begun ends before anything else is written
 /// (`interim.rs`).
+///
+/// **Heads** (HTTP/2). hyper flushes when it has written all it has, which lets further answers go (`heads.rs`).
 #[derive(Debug)]
 pub(in crate::net) struct AboveTls<IO> {
     io: IO,
@@ -47,6 +50,8 @@ pub(in crate::net) struct AboveTls<IO> {
     early: Option<u8>,
     /// None: there are none.
     interim: Option<InterimWriter>,
+    /// None: nothing counts them.
+    heads: Option<Arc<UnsentHeads>>,
 }
 
 impl<IO> AboveTls<IO> {
@@ -55,12 +60,18 @@ impl<IO> AboveTls<IO> {
         timeouts: Arc<ConnectionTimeouts>,
         peer: Option<PeerDisconnect>,
     ) -> Self {
-        Self { io, timeouts, read_bytes: 0, peer, early: None, interim: None }
+        Self { io, timeouts, read_bytes: 0, peer, early: None, interim: None, heads: None }
     }
 
     /// The same, that sends these between hyper's own bytes.
     pub(in crate::net) fn with_interim(mut self, answers: Option<InterimAnswers>) -> Self {
         self.interim = answers.map(InterimWriter::new);
+        self
+    }
+
+    /// The same, that tells when these are sent.
+    pub(in crate::net) fn with_heads(mut self, heads: Option<Arc<UnsentHeads>>) -> Self {
+        self.heads = heads;
         self
     }
 }
@@ -173,6 +184,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AboveTls<IO> {
             unfinished => unfinished,
         };
         self.timeouts.wrote(&flushed);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.heads.iter().for_each(|heads| heads.flushed());
+        }
         flushed
     }
 

@@ -129,7 +129,7 @@ impl<'a> Native<'a> {
         unsupported::check_no_range(&head.method, &head.headers)?;
         // Refused before its body where that is known already.
         self.wire.engine.check_open(id).await?;
-        let _call = self.wire.engine.small_call(id).await??;
+        let _call = self.wire.small_call(id).await?;
         let told = collect(body, MAX_JSON_BYTES, &self.wire.body_memory.frontend).await;
         let told = told.map_err(|problem| match problem.code() {
             Code::TooLarge => Problem::new(
@@ -178,7 +178,7 @@ impl<'a> Native<'a> {
         let head = &self.exchange.head;
         unsupported::check_no_range(&head.method, &head.headers)?;
         // It may be said again and again, and its answer repeats the reason.
-        let _call = self.wire.engine.small_call(id).await??;
+        let _call = self.wire.small_call(id).await?;
         let reason = query(head, "reason").unwrap_or_default();
         let reason: String =
             reason.chars().filter(|c| !name::is_hidden(*c)).take(MAX_REASON_CHARS).collect();

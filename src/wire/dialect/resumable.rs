@@ -156,8 +156,10 @@ impl<'a> Resumable<'a> {
         };
         let known = |problem: Problem| (Some(id), problem);
         let facts = FileFacts { length, ..file };
+        let call = self.wire.small_call(id).await.map_err(known)?;
         let status = self.wire.engine.bind(id, facts).await;
         let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        drop(call);
         if let Some(interim) = self.interim(&body) {
             self.announce(id, &status, &interim).await;
         }
@@ -255,6 +257,7 @@ impl<'a> Resumable<'a> {
                 return Err(Problem::bad_request(detail));
             }
         }
+        let _call = self.wire.small_call(id).await?;
         let status = living(self.wire.engine.quiesced_status(id).await?)?;
         if head.method == Method::HEAD {
             let mut answer = no_content();
@@ -272,7 +275,7 @@ impl<'a> Resumable<'a> {
 
     /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
     async fn cancel(&self, id: TicketId) -> Result<Answer, Problem> {
-        let _call = self.wire.engine.small_call(id).await??;
+        let _call = self.wire.small_call(id).await?;
         living(self.wire.engine.status(id).await?)?;
         let reason = "cancelled by the client".to_owned();
         match self.wire.engine.cancel(id, reason, Notice::Due).await {

@@ -192,6 +192,7 @@ impl<'a> Tus<'a> {
             }
         };
         let known = |problem: Problem| (Some(id), problem);
+        let call = self.wire.small_call(id).await.map_err(known)?;
         if partial.is_some() {
             // Before its length: an empty file would be complete with that, and handed over.
             let made = self.wire.engine.make_partial(id).await;
@@ -200,6 +201,7 @@ impl<'a> Tus<'a> {
         let facts = FileFacts { length, name, media_type, last_modified: None, client_metadata };
         let status = self.wire.engine.bind(id, facts).await;
         let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        drop(call);
         let status = match chunk {
             // Bytes that are there already are read and not stored: a creation that is repeated heals.
             Some(chunk) => {
@@ -286,6 +288,7 @@ impl<'a> Tus<'a> {
 
     /// `HEAD`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
     async fn offset(&self, id: TicketId) -> Result<Answer, Problem> {
+        let _call = self.wire.small_call(id).await?;
         let status = living(self.wire.engine.quiesced_status(id).await?)?;
         let mut answer = no_content();
         *answer.status_mut() = OK;
@@ -305,12 +308,12 @@ impl<'a> Tus<'a> {
             headers.insert("upload-metadata", metadata);
         }
         add_expiry(&status, headers);
-        Ok(answer)
+        Ok(self.wire.hold_status(self.exchange.dialect, id, answer).await)
     }
 
     /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
     async fn terminate(&self, id: TicketId) -> Result<Answer, Problem> {
-        let _call = self.wire.engine.small_call(id).await??;
+        let _call = self.wire.small_call(id).await?;
         let reason = "cancelled by the client".to_owned();
         match self.wire.engine.cancel(id, reason, Notice::Due).await {
             Ok(_) => {}

@@ -48,8 +48,14 @@ class WebApp:
                     "BACKEND": f"http://127.0.0.1:{self.server.backend_port}/incoming/backend"}
         self.log = open(self.work / "app.log", "w+")
         self.addCleanup(self.log.close)
+        self.start_app()
+
+    def start_app(self):
+        """Starts the web app; tests may change `env` and start it again."""
+        port = self.env["PORT"]
         app = subprocess.Popen([*self.command[:-1], ROOT / "examples" / self.command[-1]], cwd=self.work, env=self.env,
                                stdout=self.log, stderr=self.log)
+        self.app = app
         self.addCleanup(app.wait)
         self.addCleanup(app.kill)
         until("the web app listens", lambda: subprocess.run(
@@ -119,6 +125,27 @@ class WebApp:
         self.assertEqual(uploader.get_offset(), MIB)
         uploader.upload()
         self.arrived(content)
+
+    def test_the_backend_on_a_unix_socket(self):
+        self.app.kill()
+        self.app.wait()
+        self.server.kill()
+        self.server.backend_socket = self.work / "backend.sock"
+        self.server.start()
+        self.env["BACKEND"] = f"unix:{self.server.backend_socket}"
+        self.start_app()
+        content = self.content(MIB + 1)
+        # The slash at the end is what some clients add.
+        client.TusClient(self.route + "/").uploader(str(self.work / "film.mp4"), metadata={"filename": "film.mp4"}).upload()
+        self.arrived(content)
+        self.server.kill()
+        self.create(503)
+
+    def test_a_missing_secret_is_one_line(self):
+        env = {name: value for name, value in self.env.items() if name != "BACKEND_SECRET"}
+        done = subprocess.run([*self.command[:-1], ROOT / "examples" / self.command[-1]], cwd=self.work, env=env,
+                              capture_output=True, text=True, timeout=20)
+        self.assertEqual((done.returncode, done.stderr), (1, "BACKEND_SECRET is not set\n"))
 
     def test_a_file_without_a_name(self):
         content = self.content(10)

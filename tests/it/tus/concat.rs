@@ -211,6 +211,29 @@ async fn parts_can_be_removed() {
     assert_eq!(web_app.calls().len(), 1);
 }
 
+/// A join may take minutes: who asks for it again and again takes the places of the first part.
+#[tokio::test]
+async fn issue_15_requests_for_a_file_of_parts_have_a_bound() {
+    let (web_app, creator) = (Backend::start().await, Backend::start().await);
+    let server = server(&creator).await;
+    let page = Page { server: &server, web_app: &web_app, creator: &creator };
+    let parts = [page.part(b"0123456789").await, page.part(b"x").await];
+    let wait = Ask::new("POST", &server.upload(&parts[0].id).url).header("Content-Length", "100");
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut conn = Conn::open(&server.public).await;
+        conn.send(&wait.head()).await.unwrap();
+        held.push(conn);
+    }
+    until("eight calls run", async || (parts[0].offset().await.status == 503).then_some(())).await;
+    let ask = page.post(&list(&parts));
+    server.front(&ask).await.problem(503, "too-many", 13);
+    drop(held);
+    until("they are over", async || (parts[0].offset().await.status == 200).then_some(())).await;
+    let whole = page.created(&page.create(&ask).await.expect(201));
+    whole.is_handed_over(&web_app, b"0123456789x").await;
+}
+
 /// Where the server is when it is killed.
 #[derive(Clone, Copy, Debug)]
 enum Point {

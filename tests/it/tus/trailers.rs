@@ -90,9 +90,27 @@ async fn where_it_cannot_decide_it_is_refused() {
     drop(conn);
     server.upload(&tus.id).in_flight(0).await;
     assert_eq!(tus.offset().await.header("upload-offset"), Some("0"));
-    // The bytes were not hashed, since nothing announced it: the client must not believe that they were compared.
-    let reply = send(&server, tus.patch_ask(0, b""), &[7; 100], &trailers).await.expect(400);
-    assert!(reply.text().contains("Trailer"), "{}", reply.text());
+}
+
+/// Nothing announced it, so the bytes were not hashed: the client must not believe that they were compared. Nor may they
+/// count, as if they had come without one.
+#[tokio::test]
+async fn issue_15_a_checksum_that_was_not_announced_discards_the_chunk() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let tus = Tus::new(&server, &backend).await;
+    let file = content(98, 1000);
+    tus.create(1000).await.expect(201);
+    for checked in [b"x", &file[..]] {
+        let trailers = format!("Upload-Checksum: {}\r\n", checksum(checked));
+        let reply = send(&server, tus.patch_ask(0, b""), &file, &trailers).await.expect(400);
+        assert!(reply.text().contains("Trailer"), "{}", reply.text());
+        assert_eq!(reply.header("upload-offset"), Some("0"));
+        assert_eq!(tus.offset().await.header("upload-offset"), Some("0"));
+    }
+    assert!(backend.calls().is_empty(), "a file that may be wrong was handed over");
+    tus.patch(0, &file).await.expect(204);
+    tus.is_handed_over(&backend, &file).await;
 }
 
 #[tokio::test]

@@ -25,6 +25,11 @@ impl Tus<'_> {
         let metadata = header::metadata(headers)?;
         let named = upload_metadata::read(metadata.unwrap_or_default())?;
         self.wire.check_creates(self.exchange)?;
+        // A join may take minutes, and so may waiting for it. Of a part that there is not, the list is refused at once.
+        let _call = match parts.first() {
+            Some(first) => engine.small_call(*first).await.ok().transpose()?,
+            None => None,
+        };
         let id = match engine.check_parts(parts).await? {
             Joinable::Joined(id) => id,
             Joinable::New(length) => {

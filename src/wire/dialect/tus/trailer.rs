@@ -1,6 +1,7 @@
 //! `Upload-Checksum` behind the body, in its trailer section: for clients that read a file once, and hash it on the way.
 //!
-//! Source: tus 1.0, checksum-trailer. Bytes whose checksum is missing, malformed or another one never count.
+//! Source: tus 1.0, checksum-trailer. Bytes whose checksum is missing, malformed or another one never count. Of a body whose
+//! checksum was not announced nothing counts from its trailer section on: only what was counted before.
 
 use super::header;
 use crate::core::digest::{ExpectedDigest, TrailingDigest};
@@ -47,7 +48,7 @@ pub(super) fn check(body: &mut RequestBody, expected: &ExpectedDigest) -> Traile
     let told = problem.clone();
     body.check_trailers(Box::new(move |trailers| {
         judge(trailers, &found).map_err(|problem| {
-            let fault = ClientFault::BrokeOff(problem.detail().to_owned());
+            let fault = ClientFault::BadTrailers(problem.detail().to_owned());
             drop(told.0.set(problem));
             fault
         })
