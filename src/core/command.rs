@@ -78,7 +78,7 @@ pub enum Command {
         /// Whether the backend is to be notified.
         notice: Notice,
     },
-    /// Make the upload a part of a file. Source of this and the next four: tus 1.0, concatenation.
+    /// Make the upload a part of a file. Source of this and the next five: tus 1.0, concatenation.
     MakePartial,
     /// Make it one of these partial uploads, in this order.
     MakeFinal {
@@ -86,6 +86,15 @@ pub enum Command {
         parts: Arc<[TicketId]>,
         /// Bytes of all of them together.
         length: u64,
+    },
+    /// Cancel an upload that was to be made of these partial uploads, and cannot; never one that is in use for something else.
+    GiveUpJoin {
+        /// The partial uploads.
+        parts: Arc<[TicketId]>,
+        /// The reason, as text for people.
+        reason: String,
+        /// Whether the backend is to be notified.
+        notice: Notice,
     },
     /// Keep a complete partial upload for a final one.
     Take {

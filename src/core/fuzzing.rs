@@ -304,7 +304,7 @@ fn other_id(source: &mut Source<'_>) -> TicketId {
 }
 
 fn command(source: &mut Source<'_>) -> Command {
-    match source.below(19) {
+    match source.below(20) {
         0 => Command::Bind(FileFacts {
             length: source.flip().then(|| u64::from(source.below(64))),
             name: source.flip().then(|| name::harmless(&source.text())),
@@ -339,6 +339,11 @@ fn command(source: &mut Source<'_>) -> Command {
             length: u64::from(source.below(64)),
         },
         15 => Command::Join,
+        18 => Command::GiveUpJoin {
+            parts: (0..source.below(4)).map(|_| other_id(source)).collect(),
+            reason: source.text(),
+            notice: Notice::NotDue,
+        },
         17 => {
             Command::Take { into: other_id(source), void: source.flip().then(|| other_id(source)) }
         }

@@ -199,6 +199,10 @@ impl Upload {
             Command::Cancel { reason, notice } => self.cancel(reason, *notice, now),
             Command::MakePartial => self.make_partial(now),
             Command::MakeFinal { parts, length } => self.make_final(parts, *length, now, limits),
+            Command::GiveUpJoin { parts, reason, notice } => {
+                self.check_final(parts)?;
+                self.cancel(reason, *notice, now)
+            }
             Command::Take { into, void } => self.take(*into, *void, now),
             Command::Join => self.join(now),
             Command::Release { into } => self.release(*into, now),

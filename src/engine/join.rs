@@ -109,7 +109,7 @@ impl Engine {
 
     /// Makes the unused upload `id` the final one of `parts`, with all their bytes, and publishes it. Answers which upload
     /// has them: another one where exactly these parts were joined meanwhile. Where `id` does not get them for good, it is
-    /// cancelled, with this notice.
+    /// cancelled, with this notice, unless it is in use for something else.
     ///
     /// Durability: published when this is `Ok`. Errors: the parts are as they were; after a fault and while the server
     /// stops the join is taken up again later. Dropping the future does not undo it.
@@ -159,7 +159,7 @@ impl Engine {
                     return other.map(|_| id);
                 }
             };
-            drop(self.change(&handle, Command::Cancel { reason, notice }).await);
+            drop(self.change(&handle, Command::GiveUpJoin { parts, reason, notice }).await);
             return other.map(|other| match other {
                 Joinable::Joined(other) => other,
                 Joinable::New(_) => id,
@@ -195,9 +195,7 @@ impl Engine {
             if let Some(fault) = &state.fault {
                 return Err(ChangeError::Fault(fault.clone()).into());
             }
-            if matches!(state.upload.phase(), Phase::Cancelled { .. }) {
-                return Err(Refusal::UploadOver(Terminal::Cancelled).into());
-            }
+            state.upload.check_final(parts)?;
         }
         let ended = CancellationToken::new();
         let join = Arc::new(Join { into: handle.id, parts: Arc::clone(parts), ended });

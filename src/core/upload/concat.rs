@@ -87,6 +87,15 @@ impl Upload {
         })
     }
 
+    /// Errors: it is neither the final upload of these parts nor one that can still become it.
+    pub fn check_final(&self, parts: &[TicketId]) -> Result<(), Refusal> {
+        let over = matches!(self.phase, Phase::Cancelled { .. } | Phase::Failed { .. });
+        match &self.role {
+            Role::Final { parts: known } if **known == *parts && !over => Ok(()),
+            Role::Whole | Role::Partial { .. } | Role::Final { .. } => self.check_unused(),
+        }
+    }
+
     /// Errors: a final upload takes no bytes from clients.
     pub(in crate::core) fn check_takes_bytes(&self) -> Result<(), Refusal> {
         match (&self.role, &self.phase) {
@@ -114,10 +123,10 @@ impl Upload {
         now: Stamp,
         limits: &Limits,
     ) -> Result<Vec<Event>, Refusal> {
-        if matches!(&self.role, Role::Final { parts: known } if known == parts) {
+        self.check_final(parts)?;
+        if matches!(self.role, Role::Final { .. }) {
             return Ok(Vec::new());
         }
-        self.check_unused()?;
         self.check_length(length, limits)?;
         Ok(vec![Event::Final { at: now, parts: Arc::clone(parts), length }])
     }

@@ -141,8 +141,12 @@ async fn what_cannot_be_joined_leaves_the_parts_as_they_were() {
     );
     let used = ticket(&engine).await;
     engine.receive(used, chunk(0, 1, 11), None, body(&[b"h"])).await.unwrap();
-    let used = engine.join(used, &ids, Notice::NotDue).await.unwrap_err();
-    assert!(matches!(used, JoinError::Change(ChangeError::Refused(Refusal::InUse))), "{used}");
+    for list in [&ids[..], &[ids[0], unknown], &[ids[1]]] {
+        let error = engine.join(used, list, Notice::NotDue).await.unwrap_err();
+        let in_use = matches!(error, JoinError::Change(ChangeError::Refused(Refusal::InUse)));
+        assert!(in_use, "{error}");
+        assert_eq!(held(&engine, used).await, [(0, 1)], "the bytes of another client are gone");
+    }
     // A full disk.
     machine.store.set_free_bytes(1005);
     let into = ticket(&engine).await;
