@@ -1,7 +1,8 @@
 //! HTTP on one side, the engine on the other: requests become typed offers and commands, answers
 //! become status objects and problems.
 //!
-//! Absent: sockets, TLS, rules. Status codes stand in a dialect's table (`dialect/native/problem.rs`) and nowhere else.
+//! Absent: sockets, TLS, rules. The status codes of problems stand in a table of each dialect (`dialect/*/status.rs`,
+//! `dialect/native/problem.rs`), but for those that a web app answers to `create_url` (`create.rs`).
 
 pub mod access;
 pub mod admin;
@@ -52,7 +53,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use problem::{Code, Problem};
-use route::Route;
+use route::{Route, Target};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -248,7 +249,7 @@ impl Wire {
         let checked = head::check(head).and_then(|()| unsupported::check(head));
         let mut answer = match checked.and(found) {
             Ok(route) => {
-                if matches!(route, Route::Upload(_) | Route::Tus(_) | Route::Resumable(_)) {
+                if route.is_upload() {
                     self.engine.stats().requests.of(dialect).inc();
                 }
                 let work = self.dispatch(route, &exchange, body);
@@ -308,9 +309,10 @@ impl Wire {
         body: RequestBody,
     ) -> Answer {
         match route {
-            Route::Upload(id) => self.upload(id, exchange, body).await,
-            Route::Tus(target) => self.tus(target, exchange, body).await,
-            Route::Resumable(target) => self.resumable(target, exchange, body).await,
+            Route::Upload(id) => self.upload(Target::Upload(id), exchange, body).await,
+            Route::Tus(target) | Route::Resumable(target) => {
+                self.upload(target, exchange, body).await
+            }
             Route::Verify(id) => self.comparison(id, exchange, body).await,
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),

@@ -10,9 +10,11 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::shown;
 use super::{Destination, Exchange, Wire};
+use crate::core::command::FileFacts;
 use crate::core::id::TicketId;
 use crate::core::limits::SharedLimit;
 use crate::core::name::is_hidden;
+use crate::core::refusal::Refusal;
 use crate::engine::context::RequestContext;
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -69,40 +71,30 @@ pub struct WebAppAnswer {
 #[error("{0}")]
 pub struct NoAnswer(pub String);
 
-/// What a client says of the upload that it creates.
-#[derive(Debug, Default)]
-pub(super) struct Creating {
-    /// `tus` or `resumable`.
-    pub(super) dialect: &'static str,
-    /// The file's length in bytes, if the client knows it.
-    pub(super) length: Option<u64>,
-    /// The file's harmless name.
-    pub(super) name: Option<String>,
-    /// Its media type.
-    pub(super) media_type: Option<String>,
-    /// The header `Upload-Metadata` as it came.
-    pub(super) client_metadata: Option<String>,
-    /// The header `Upload-Concat` as it came.
-    pub(super) concat: Option<String>,
-}
-
 /// Calls about creations under way, which web apps answer in milliseconds; and of one address, half of what is free.
 pub(super) const CALLS: SharedLimit = SharedLimit { each: 32, all: 64, parts: 1 };
 
 impl Wire {
     /// A ticket for an upload that a client creates: the web app's own, or a new one that it describes.
     ///
-    /// Errors: the web app refuses, does not answer, or makes no sense; too many are asked for. Cancel: a ticket may be
-    /// left over, which expires.
+    /// `concat` is the header `Upload-Concat` as it came.
+    ///
+    /// Errors: the file is too large; the web app refuses, does not answer, or makes no sense; too many are asked for.
+    /// Cancel: a ticket may be left over, which expires.
     pub(super) async fn create(
         self: &Arc<Self>,
         exchange: &Exchange,
-        creating: &Creating,
+        facts: &FileFacts,
+        concat: Option<&str>,
     ) -> Result<TicketId, Problem> {
+        let limit = self.engine.options().limits.max_file_bytes(None);
+        if let Some(file) = facts.length.filter(|file| *file > limit) {
+            return Err(Refusal::FileTooLarge { file, limit }.into());
+        }
         let creation = self.check_creates(exchange)?;
         let client = exchange.client().unwrap_or(Client::Unknown);
         let slot = Arc::new(self.creations.take(client).ok_or_else(busy)?);
-        let form = form(exchange, creating, creation.secret.as_deref());
+        let form = form(exchange, facts, concat, creation.secret.as_deref());
         let headers = headers(&exchange.head.headers, &creation.forward_headers);
         let answer = creation.web_app.post(form, headers, slot).await.map_err(|error| {
             tracing::warn!(%error, "could not ask the web app for a ticket");
@@ -146,31 +138,36 @@ impl Wire {
         }
         let mut params = Params::default();
         let body = Bytes::copy_from_slice(text.as_bytes());
-        let wish = async {
+        let request = async {
             params.add_body("application/json", body).await?;
             new_upload_request(&params, destination)
         };
-        let wish = wish.await.map_err(|problem| nonsense(&problem.detail()))?;
-        Ok(self.engine.new_upload(wish).await?.0)
+        let request = request.await.map_err(|problem| nonsense(&problem.detail()))?;
+        Ok(self.engine.new_upload(request).await?.0)
     }
 }
 
 /// The form that the web app gets.
-fn form(exchange: &Exchange, creating: &Creating, secret: Option<&str>) -> String {
+fn form(
+    exchange: &Exchange,
+    facts: &FileFacts,
+    concat: Option<&str>,
+    secret: Option<&str>,
+) -> String {
     let client = match exchange.client() {
         Ok(Client::At(address)) => address.to_string(),
         Ok(Client::Unknown) | Err(_) => String::new(),
     };
     let origin = exchange.head.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
-    let length = creating.length.map(|length| length.to_string()).unwrap_or_default();
+    let length = facts.length.map(|length| length.to_string()).unwrap_or_default();
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     form_urlencoded::Serializer::new(String::new())
-        .append_pair("dialect", creating.dialect)
+        .append_pair("dialect", exchange.dialect.word())
         .append_pair("length", &length)
-        .append_pair("name", &text(&creating.name))
-        .append_pair("type", &text(&creating.media_type))
-        .append_pair("uploadMetadata", &text(&creating.client_metadata))
-        .append_pair("uploadConcat", &text(&creating.concat))
+        .append_pair("name", &text(&facts.name))
+        .append_pair("type", &text(&facts.media_type))
+        .append_pair("uploadMetadata", &text(&facts.client_metadata))
+        .append_pair("uploadConcat", concat.unwrap_or_default())
         .append_pair("origin", origin.unwrap_or_default())
         .append_pair("client", &client)
         .extend_pairs(secret.map(|secret| ("createSecret", secret)))

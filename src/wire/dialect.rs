@@ -1,8 +1,9 @@
 //! Upload protocols. A dialect parses the requests for an upload and renders what became of them: success, problems and
 //! their status codes, the methods it has, and the header names that pages of other origins may use.
 //!
-//! Path and head name the dialect; the id names the upload, which is the same in all of them. To add a dialect: a
-//! variant, a module beside [`native`], and an arm in each `match` of this file; its URLs in `route.rs`; a code of its own where
+//! Path and head name the dialect; the id names the upload, which is the same in all of them. To add a dialect: a variant of
+//! [`Dialect`] with its number in the journal (`storage/local/format`); a module beside [`native`] with its table of status
+//! codes; an arm in each `match` of this file; its URLs in `route.rs`; its headers in `cors.rs`; a code of its own where
 //! [`super::problem`] maps two causes to one; and what [`super::unsupported`] refuses of all requests must not be what it uses.
 
 pub(super) mod native;
@@ -15,14 +16,18 @@ use super::reply::{answer_bytes, hold_until_sent};
 use super::route::{Route, Target};
 use super::{Answer, Exchange, Options, Wire};
 pub(super) use crate::core::dialect::Dialect;
+use crate::core::event::Notice;
 use crate::core::id::TicketId;
+use crate::core::refusal::{Refusal, Terminal};
 use crate::core::state::StateName;
 use crate::engine::Engine;
+use crate::engine::error::ChangeError;
 use crate::engine::slots::InUse;
 use crate::engine::status::Status;
 use crate::net::RequestBody;
+use hyper::Method;
 use hyper::body::Body as _;
-use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use native::Native;
 use resumable::Resumable;
@@ -78,39 +83,21 @@ impl Dialect {
 }
 
 impl Wire {
-    /// Answers a request for an upload.
+    /// Answers a request for an upload, or for all of them.
     pub(super) async fn upload(
         self: &Arc<Self>,
-        id: Option<TicketId>,
+        target: Target,
         exchange: &Exchange,
         body: RequestBody,
     ) -> Answer {
         match exchange.dialect {
-            Dialect::Native => Native::new(self, exchange).upload(id, body).await,
-            Dialect::Tus => self.tus(Target::Upload(id), exchange, body).await,
-            Dialect::Resumable => self.resumable(Target::Upload(id), exchange, body).await,
+            Dialect::Native => Native::new(self, exchange).upload(target.id(), body).await,
+            // Boxed: the requests of the native one would carry the space of these.
+            Dialect::Tus => Box::pin(Tus::new(self, exchange).answer(target, body)).await,
+            Dialect::Resumable => {
+                Box::pin(Resumable::new(self, exchange).answer(target, body)).await
+            }
         }
-    }
-
-    /// Answers a request in the dialect tus.
-    pub(super) async fn tus(
-        self: &Arc<Self>,
-        target: Target,
-        exchange: &Exchange,
-        body: RequestBody,
-    ) -> Answer {
-        // Boxed: the requests of the other dialects would carry its space.
-        Box::pin(Tus::new(self, exchange).answer(target, body)).await
-    }
-
-    /// Answers a request in the dialect of the IETF's resumable uploads.
-    pub(super) async fn resumable(
-        self: &Arc<Self>,
-        target: Target,
-        exchange: &Exchange,
-        body: RequestBody,
-    ) -> Answer {
-        Box::pin(Resumable::new(self, exchange).answer(target, body)).await
     }
 
     /// Answers a request to compare an upload's bytes.
@@ -126,6 +113,26 @@ impl Wire {
     /// A place for a call about an upload that may wait for the disk, or for other requests, and brings no bytes.
     async fn small_call(&self, id: TicketId) -> Result<InUse, Problem> {
         Ok(self.engine.small_call(id).await??)
+    }
+
+    /// How the upload of a problem stands, where a client can go on with it.
+    async fn open_status(&self, id: TicketId, problem: &Problem) -> Option<Status> {
+        match problem.code() {
+            Code::UnknownUpload | Code::UploadOver => None,
+            _ => self.engine.status(id).await.ok().and_then(|status| living(status).ok()),
+        }
+    }
+
+    /// Cancels an upload that is not complete, and forgets one that was handed over.
+    async fn remove(&self, id: TicketId) -> Result<(), Problem> {
+        let _call = self.small_call(id).await?;
+        let reason = "cancelled by the client".to_owned();
+        match self.engine.cancel(id, reason, Notice::Due).await {
+            Err(ChangeError::Refused(Refusal::UploadOver(Terminal::Finished))) => {
+                Ok(self.engine.forget(id).await?)
+            }
+            done => Ok(done.map(drop)?),
+        }
     }
 
     /// A status, counted until its peer has taken it where it is large; a refusal where too much is
@@ -177,6 +184,35 @@ fn living(status: Status) -> Result<Status, Problem> {
 
 fn gone() -> Problem {
     Problem::new(Code::UnknownUpload, "there is no such upload")
+}
+
+/// Where clients find an upload in the dialect of this request.
+fn url(exchange: &Exchange, id: TicketId) -> String {
+    exchange.options.frontend(&format!("{}/{id}", exchange.dialect.word()))
+}
+
+fn add_location(exchange: &Exchange, id: TicketId, headers: &mut HeaderMap) {
+    if let Ok(location) = HeaderValue::try_from(url(exchange, id)) {
+        headers.insert(LOCATION, location);
+    }
+}
+
+/// Errors: a method that is not one of these.
+fn check_method(method: &Method, methods: &'static str) -> Result<(), Problem> {
+    match methods.split(", ").any(|known| known == method.as_str()) {
+        true => Ok(()),
+        false => Err(Problem::method(method, methods)),
+    }
+}
+
+/// Errors: a body that ends there goes past the length that comes with it.
+fn check_fits(end: Option<u64>, length: Option<u64>) -> Result<(), Problem> {
+    match (end, length) {
+        (Some(end), Some(length)) if end > length => {
+            Err(Refusal::RangeOutside { end, length }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The length of a body, if its head tells it.

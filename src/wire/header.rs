@@ -4,7 +4,7 @@ use super::problem::{Code, Problem};
 use super::reply::shown;
 use crate::core::extent::Extent;
 use crate::core::limits::MAX_FILE_BYTES;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 /// `Content-Range: bytes A-B/LEN`.
 ///
@@ -59,6 +59,12 @@ pub fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Proble
         return Err(Problem::new(Code::RangeInvalid, detail));
     }
     Ok(Some(ContentRange { extent, length }))
+}
+
+/// The media type of the body, without parameters; empty where there is none, or no text.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
 }
 
 /// The length of the body, if the request has one.

@@ -106,6 +106,14 @@ impl Target {
             Some(id) => Some(Self::Upload(TicketId::parse(id).ok())),
         }
     }
+
+    /// The id of the upload that it names.
+    pub(super) fn id(self) -> Option<TicketId> {
+        match self {
+            Self::Collection => None,
+            Self::Upload(id) => id,
+        }
+    }
 }
 
 impl Route {
@@ -169,6 +177,11 @@ impl Route {
         }
     }
 
+    /// Whether it is an upload, or all of them, in any dialect.
+    pub(super) fn is_upload(self) -> bool {
+        matches!(self, Self::Upload(_) | Self::Tus(_) | Self::Resumable(_))
+    }
+
     /// This route, if `surface` serves it under these settings.
     pub(super) fn on(self, surface: Surface, options: &Options) -> Result<Self, Problem> {
         if matches!(self, Self::Doctor(_)) && !options.doctor {
@@ -207,14 +220,9 @@ impl Route {
 
     fn id(self) -> Option<TicketId> {
         match self {
-            Self::Upload(id)
-            | Self::Tus(Target::Upload(id))
-            | Self::Resumable(Target::Upload(id))
-            | Self::Verify(id)
-            | Self::Backend(BackendCall::Show(id)) => id,
+            Self::Upload(id) | Self::Verify(id) | Self::Backend(BackendCall::Show(id)) => id,
+            Self::Tus(target) | Self::Resumable(target) => target.id(),
             Self::Script(_)
-            | Self::Tus(Target::Collection)
-            | Self::Resumable(Target::Collection)
             | Self::Doctor(_)
             | Self::Backend(_)
             | Self::Metrics

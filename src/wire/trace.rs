@@ -34,8 +34,7 @@ pub(super) fn cause(
     // likes; where none is passed on the backend begins one. What follows from a backend call follows where it was let in.
     // Source: W3C Trace Context, security considerations, denial of service.
     let believed = trusted || matches!(route, Route::Backend(_));
-    let uploads = matches!(route, Route::Upload(_) | Route::Tus(_) | Route::Resumable(_));
-    let agent = if uploads { agent(headers) } else { None };
+    let agent = if route.is_upload() { agent(headers) } else { None };
     let client = Client { dialect, agent };
     RequestContext::new(request, believed.then(|| traceparent(headers)).flatten(), client)
 }

@@ -4,14 +4,14 @@
 //! Ignored are headers that only add something which a server may leave out: `Digest`, `Repr-Digest`,
 //! `Content-MD5`, `Trailer`, `Upgrade`, conditions on a date, `Range` of a `GET`.
 
-use super::header::once;
+use super::header::{media_type, once};
 use super::problem::{Code, Problem};
 use super::reply::shown;
 use crate::core::coding::content_coding;
 use hyper::Method;
 use hyper::header::{
-    CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue,
-    IF_MATCH, IF_NONE_MATCH,
+    CONTENT_ENCODING, CONTENT_RANGE, EXPECT, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_NONE_MATCH,
 };
 use hyper::http::request::Parts;
 
@@ -27,11 +27,10 @@ pub(super) fn check(head: &Parts) -> Result<(), Problem> {
 /// What holds for a PUT: its body is the bytes of the file themselves, and where they belong is told by
 /// `Content-Range` alone.
 pub(super) fn check_put(headers: &HeaderMap) -> Result<(), Problem> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    let why = if essence.eq_ignore_ascii_case("multipart/form-data") {
+    let kind = media_type(headers);
+    let why = if kind.eq_ignore_ascii_case("multipart/form-data") {
         Some("PUT takes the bytes themselves, not a form (curl -T, not curl -F)")
-    } else if essence.eq_ignore_ascii_case("multipart/byteranges") {
+    } else if kind.eq_ignore_ascii_case("multipart/byteranges") {
         Some("PUT takes the bytes of one range, named by Content-Range")
     } else {
         None

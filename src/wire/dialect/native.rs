@@ -4,7 +4,7 @@ pub(in crate::wire) mod json;
 mod problem;
 mod verify;
 
-use super::{Dialect, gone, limits};
+use super::{Dialect, check_method, gone, limits};
 use crate::core::command::{At, BodyScope, Offer};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
@@ -24,9 +24,7 @@ use hyper::Method;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use json::StatusBody;
-pub(super) use problem::{
-    answer as problem_answer, answer_with as problem_answer_with, word as problem_word,
-};
+pub(super) use problem::{Members, answer as problem_answer, answer_with as problem_answer_with};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +46,8 @@ impl<'a> Native<'a> {
         if method == Method::OPTIONS {
             return self.options_answer();
         }
-        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
-        if !known.contains(method) {
-            return Problem::method(method, METHODS).into_answer();
+        if let Err(problem) = check_method(method, METHODS) {
+            return problem.into_answer();
         }
         let Some(id) = id else { return gone().into_answer() };
         let done = match *method {
@@ -79,8 +76,8 @@ impl<'a> Native<'a> {
         if head.method == Method::OPTIONS {
             return preflight_answer(self.exchange, VERIFY_METHODS);
         }
-        if head.method != Method::POST {
-            return Problem::method(&head.method, VERIFY_METHODS).into_answer();
+        if let Err(problem) = check_method(&head.method, VERIFY_METHODS) {
+            return problem.into_answer();
         }
         let Some(id) = id else { return gone().into_answer() };
         let verified = match unsupported::check_no_range(&head.method, &head.headers) {

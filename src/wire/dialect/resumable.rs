@@ -10,19 +10,18 @@ mod header;
 mod status;
 
 use super::native::Native;
-use super::{body_length, limits, living};
+use super::{add_location, body_length, check_fits, check_method, gone, limits, living};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
-use crate::core::refusal::{Refusal, Terminal};
-use crate::engine::error::{ChangeError, TransferError};
+use crate::core::refusal::Refusal;
+use crate::engine::error::TransferError;
 use crate::engine::status::Status;
 use crate::net::{InterimAnswers, InterimTo, RequestBody};
 use crate::wire::content_digest::content_digest;
 use crate::wire::cors::preflight_answer;
-use crate::wire::create::Creating;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
@@ -30,7 +29,7 @@ use crate::wire::{Answer, Exchange, Wire, unsupported};
 pub(super) use header::names_resumable;
 use header::{Request, Version};
 use hyper::body::Body as _;
-use hyper::header::{HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 pub(super) use status::answer as problem_answer;
 use std::sync::Arc;
@@ -57,36 +56,30 @@ impl<'a> Resumable<'a> {
             self.add_limits(None, answer.headers_mut());
             return answer;
         }
-        let methods = methods(target);
-        if !methods.split(", ").any(|known| known == head.method.as_str()) {
-            return self.plain_problem(&Problem::method(&head.method, methods));
-        }
-        if let Err(problem) = unsupported::check_no_range(&head.method, &head.headers) {
+        let checked = check_method(&head.method, methods(target))
+            .and_then(|()| unsupported::check_no_range(&head.method, &head.headers));
+        if let Err(problem) = checked {
             return self.plain_problem(&problem);
         }
         if head.headers.contains_key("tus-resumable") {
             let detail = "header Tus-Resumable: tus uploads are at /incoming/frontend/tus";
             return self.plain_problem(&Problem::bad_request(detail));
         }
-        let done = match (target, &head.method) {
-            (Target::Upload(None), _) => Err((None, super::gone())),
-            (Target::Collection, _) => self.create(None, body).await,
-            (Target::Upload(Some(id)), &Method::POST | &Method::PUT) => {
-                self.create(Some(id), body).await
-            }
-            (Target::Upload(Some(id)), method) => {
-                let done = match *method {
-                    Method::PATCH => self.append(id, body).await,
-                    Method::DELETE => self.cancel(id).await,
-                    _ => self.offset(id).await,
-                };
-                done.map_err(|problem| (Some(id), problem))
-            }
+        let mut id = match target {
+            Target::Collection => None,
+            Target::Upload(Some(id)) => Some(id),
+            Target::Upload(None) => return self.plain_problem(&gone()),
         };
-        match done {
-            Ok(answer) => answer,
-            Err((None, problem)) => self.plain_problem(&problem),
-            Err((Some(id), problem)) => self.problem(id, &problem).await,
+        let done = match (id, &head.method) {
+            (None, _) | (Some(_), &Method::POST | &Method::PUT) => self.create(&mut id, body).await,
+            (Some(id), &Method::PATCH) => self.append(id, body).await,
+            (Some(id), &Method::DELETE) => self.cancel(id).await,
+            (Some(id), _) => self.offset(id).await,
+        };
+        match (done, id) {
+            (Ok(answer), _) => answer,
+            (Err(problem), None) => self.plain_problem(&problem),
+            (Err(problem), Some(id)) => self.problem(id, &problem).await,
         }
     }
 
@@ -108,11 +101,9 @@ impl<'a> Resumable<'a> {
 
     /// A problem of an upload, with how that stands where it can go on.
     async fn problem(&self, id: TicketId, problem: &Problem) -> Answer {
-        let status = match problem.code() {
-            Code::UnknownUpload | Code::UploadOver => None,
-            _ => self.wire.engine.status(id).await.ok().and_then(|status| living(status).ok()),
+        let Some(status) = self.wire.open_status(id, problem).await else {
+            return self.plain_problem(problem);
         };
-        let Some(status) = status else { return self.plain_problem(problem) };
         let offered = Request::offset(&self.exchange.head.headers);
         let offsets = Some((status.offset(), offered));
         let mut answer = problem_answer(problem, offsets);
@@ -125,40 +116,26 @@ impl<'a> Resumable<'a> {
         answer
     }
 
-    /// A creation: at the collection's URL, or of the file that a ticket is for.
+    /// A creation: at the collection's URL, or of the file that a ticket is for. `known` becomes the id where it was not.
     async fn create(
         &self,
-        id: Option<TicketId>,
+        known: &mut Option<TicketId>,
         body: RequestBody,
-    ) -> Result<Answer, (Option<TicketId>, Problem)> {
-        let bare = |problem| (None, problem);
+    ) -> Result<Answer, Problem> {
         let headers = &self.exchange.head.headers;
-        let request = Request::creation(headers, self.version).map_err(bare)?;
-        let body_length = body_length(&self.exchange.head, &body).map_err(bare)?;
-        let digest = content_digest(headers).map_err(bare)?;
-        request.check_end(0, body_length).map_err(bare)?;
+        let request = Request::creation(headers, self.version)?;
+        let body_length = body_length(&self.exchange.head, &body)?;
+        let digest = content_digest(headers)?;
+        request.check_end(0, body_length)?;
+        check_fits(body_length, request.length)?;
         let length = request.length.or_else(|| body_length.filter(|_| request.complete));
-        let file = header::file(headers).map_err(bare)?;
-        let id = match id {
+        let facts = FileFacts { length, ..header::file(headers)? };
+        let id = match *known {
             Some(id) => id,
-            None => {
-                self.check_size(length).map_err(bare)?;
-                let creating = Creating {
-                    dialect: "resumable",
-                    length,
-                    name: file.name.clone(),
-                    media_type: file.media_type.clone(),
-                    client_metadata: file.client_metadata.clone(),
-                    concat: None,
-                };
-                self.wire.create(self.exchange, &creating).await.map_err(bare)?
-            }
+            None => *known.insert(self.wire.create(self.exchange, &facts, None).await?),
         };
-        let known = |problem: Problem| (Some(id), problem);
-        let facts = FileFacts { length, ..file };
-        let call = self.wire.small_call(id).await.map_err(known)?;
-        let status = self.wire.engine.bind(id, facts).await;
-        let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        let call = self.wire.small_call(id).await?;
+        let status = living(self.wire.engine.bind(id, facts).await?)?;
         drop(call);
         if let Some(interim) = self.interim(&body) {
             self.announce(id, &status, &interim).await;
@@ -167,13 +144,12 @@ impl<'a> Resumable<'a> {
         let status = if request.complete || !body.is_end_stream() {
             // Bytes that are there already are read and not stored: a creation that is repeated heals.
             let offer = offer(0, body_length, &request, At::Anywhere, &status);
-            let received = self.wire.engine.receive(id, offer, digest, body).await;
-            received.map_err(|error| known(error.into()))?
+            self.wire.engine.receive(id, offer, digest, body).await?
         } else {
             status
         };
         let mut answer = self.done(id, status, status::CREATED).await;
-        self.add_location(id, answer.headers_mut());
+        add_location(self.exchange, id, answer.headers_mut());
         Ok(answer)
     }
 
@@ -181,7 +157,7 @@ impl<'a> Resumable<'a> {
     /// upload and what is known of it are stored by then.
     async fn announce(&self, id: TicketId, status: &Status, interim: &InterimAnswers) {
         let mut headers = HeaderMap::new();
-        self.add_location(id, &mut headers);
+        add_location(self.exchange, id, &mut headers);
         self.add_limits(Some(status), &mut headers);
         interim.send("104 Upload Resumption Supported", &headers).await;
     }
@@ -196,22 +172,6 @@ impl<'a> Resumable<'a> {
                 InterimTo::Never => false,
             };
         body.interim().filter(|_| wanted)
-    }
-
-    fn add_location(&self, id: TicketId, headers: &mut HeaderMap) {
-        let location = self.exchange.options.frontend(&format!("resumable/{id}"));
-        if let Ok(location) = HeaderValue::try_from(location) {
-            headers.insert(LOCATION, location);
-        }
-    }
-
-    /// Before the web app is asked.
-    fn check_size(&self, length: Option<u64>) -> Result<(), Problem> {
-        let limit = self.wire.engine.options().limits.max_file_bytes(None);
-        match length.filter(|file| *file > limit) {
-            Some(file) => Err(Refusal::FileTooLarge { file, limit }.into()),
-            None => Ok(()),
-        }
     }
 
     /// `PATCH`: bytes behind those that are there.
@@ -248,7 +208,7 @@ impl<'a> Resumable<'a> {
         Ok(self.done(id, status, self.version.appended()).await)
     }
 
-    /// `HEAD` and `GET`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
+    /// `HEAD` and `GET`: where to go on. A request that appends is ended, so that this offset is one that can be used.
     async fn offset(&self, id: TicketId) -> Result<Answer, Problem> {
         let head = &self.exchange.head;
         for name in ["upload-offset", "upload-complete"] {
@@ -275,18 +235,12 @@ impl<'a> Resumable<'a> {
 
     /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
     async fn cancel(&self, id: TicketId) -> Result<Answer, Problem> {
-        let _call = self.wire.small_call(id).await?;
         living(self.wire.engine.status(id).await?)?;
-        let reason = "cancelled by the client".to_owned();
-        match self.wire.engine.cancel(id, reason, Notice::Due).await {
-            Ok(_) => Ok(no_content()),
-            Err(ChangeError::Refused(Refusal::UploadOver(Terminal::Finished))) => {
-                self.wire.engine.forget(id).await?;
-                Ok(no_content())
-            }
+        match self.wire.remove(id).await {
+            Ok(()) => Ok(no_content()),
             // There is nothing left that could be cancelled.
-            Err(ChangeError::Refused(Refusal::TooLateToCancel)) => Err(super::gone()),
-            Err(error) => Err(error.into()),
+            Err(problem) if problem.code() == Code::WrongState => Err(gone()),
+            Err(problem) => Err(problem),
         }
     }
 

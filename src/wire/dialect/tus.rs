@@ -11,30 +11,26 @@ mod status;
 mod trailer;
 
 use super::native::Native;
-use super::{body_length, gone, living};
+use super::{add_location, body_length, check_fits, check_method, gone, living};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ExpectedDigest;
-use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
-use crate::core::refusal::{Refusal, Terminal};
 use crate::core::upload::Role;
-use crate::engine::error::ChangeError;
 use crate::engine::status::Status;
 use crate::net::RequestBody;
 use crate::wire::cors::preflight_answer;
-use crate::wire::create::Creating;
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::{json_answer, no_content};
 use crate::wire::route::Target;
-use crate::wire::upload_concat::{self, UploadConcat};
-use crate::wire::{Answer, Exchange, Wire, unsupported, upload_metadata};
+use crate::wire::upload_concat::UploadConcat;
+use crate::wire::{Answer, Exchange, Wire, unsupported};
 use header::Version;
 pub(in crate::wire) use header::{names_tus, override_method};
 use hyper::Method;
 use hyper::body::Body as _;
-use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 pub(super) use status::answer as problem_answer;
 use status::{CREATED, OK};
 use std::sync::Arc;
@@ -56,42 +52,33 @@ impl<'a> Tus<'a> {
         if method == Method::OPTIONS {
             return self.options_answer(target);
         }
-        let methods = methods(target);
-        if !methods.split(", ").any(|known| known == method.as_str()) {
-            return problem_answer(&Problem::method(method, methods), None);
-        }
-        if let Err(problem) = self.check_version() {
+        if let Err(problem) =
+            check_method(method, methods(target)).and_then(|()| self.check_version())
+        {
             return problem_answer(&problem, None);
         }
-        let id = match target {
+        let mut id = match target {
             Target::Collection => None,
             Target::Upload(Some(id)) => Some(id),
             Target::Upload(None) => return problem_answer(&gone(), None),
         };
         let done = match (id, method) {
-            (id, &Method::POST) => return self.create(id, body).await,
-            (None, _) => return problem_answer(&gone(), None),
-            (Some(id), &Method::PATCH) => (id, self.append(id, body).await),
-            (Some(id), &Method::DELETE) => (id, self.terminate(id).await),
-            (Some(id), &Method::HEAD) => (id, self.offset(id).await),
-            (Some(id), _) => return self.status(id).await,
+            (_, &Method::POST) => self.create(&mut id, body).await,
+            (None, _) => Err(gone()),
+            (Some(id), &Method::PATCH) => self.append(id, body).await,
+            (Some(id), &Method::DELETE) => self.wire.remove(id).await.map(|()| no_content()),
+            (Some(id), &Method::HEAD) => self.offset(id).await,
+            (Some(id), _) => self.status(id).await,
         };
-        match done {
-            (_, Ok(answer)) => answer,
+        match (done, id) {
+            (Ok(answer), _) => answer,
             // An error of HEAD has no offset: some clients take any for a success.
-            (_, Err(problem)) if method == Method::HEAD => problem_answer(&problem, None),
-            (id, Err(problem)) => self.problem(id, &problem).await,
+            (Err(problem), Some(id)) if method != Method::HEAD => {
+                let status = self.wire.open_status(id, &problem).await;
+                problem_answer(&problem, status.map(|status| status.offset()))
+            }
+            (Err(problem), _) => problem_answer(&problem, None),
         }
-    }
-
-    /// A problem of an upload, with the offset where there is one to go on at.
-    async fn problem(&self, id: TicketId, problem: &Problem) -> Answer {
-        let known = !matches!(problem.code(), Code::UnknownUpload | Code::UploadOver);
-        let status = match known {
-            true => self.wire.engine.status(id).await.ok().and_then(|status| living(status).ok()),
-            false => None,
-        };
-        problem_answer(problem, status.map(|status| status.offset()))
     }
 
     fn options_answer(&self, target: Target) -> Answer {
@@ -114,8 +101,7 @@ impl<'a> Tus<'a> {
 
     fn check_version(&self) -> Result<(), Problem> {
         let head = &self.exchange.head;
-        let told = header::version(&head.headers);
-        match (&head.method, told) {
+        match (&head.method, header::version(&head.headers)) {
             (_, Version::Spoken) | (&Method::GET, _) | (&Method::HEAD, Version::Absent) => Ok(()),
             (_, Version::Absent) => Err(Problem::new(
                 Code::UnsupportedVersion,
@@ -128,116 +114,66 @@ impl<'a> Tus<'a> {
         }
     }
 
-    /// `POST`: a creation at the collection's URL, or of the file that a ticket is for.
-    async fn create(&self, id: Option<TicketId>, body: RequestBody) -> Answer {
-        match self.created(id, body).await {
-            Ok(answer) => answer,
-            Err((Some(id), problem)) => self.problem(id, &problem).await,
-            Err((None, problem)) => problem_answer(&problem, None),
+    /// `POST`: a creation at the collection's URL, or of the file that a ticket is for. `id` becomes known where it was not.
+    async fn create(
+        &self,
+        id: &mut Option<TicketId>,
+        body: RequestBody,
+    ) -> Result<Answer, Problem> {
+        let headers = &self.exchange.head.headers;
+        unsupported::check_no_range(&Method::POST, headers)?;
+        let Some((concat, words)) = header::concat(headers)? else {
+            return self.create_upload(id, None, body).await;
+        };
+        self.check_concat(*id)?;
+        match concat {
+            UploadConcat::Partial => self.create_upload(id, Some(words), body).await,
+            UploadConcat::Final(parts) => self.create_final(&parts, words, body).await,
         }
     }
 
-    async fn created(
+    /// An upload by itself, or a partial one, which `partial` says in the words of the client.
+    async fn create_upload(
         &self,
-        id: Option<TicketId>,
+        known: &mut Option<TicketId>,
+        partial: Option<&str>,
         body: RequestBody,
-    ) -> Result<Answer, (Option<TicketId>, Problem)> {
-        let bare = |problem| (None, problem);
+    ) -> Result<Answer, Problem> {
         let headers = &self.exchange.head.headers;
-        unsupported::check_no_range(&Method::POST, headers).map_err(bare)?;
-        let concat = header::concat(headers).map_err(bare)?;
-        let partial = match concat {
-            None => None,
-            Some(_) if id.is_some() => return Err(bare(concat::not_at_a_ticket())),
-            Some(_) if !self.wire.engine.joins() => {
-                return Err(bare(upload_concat::unsupported()));
-            }
-            Some((UploadConcat::Partial, words)) => Some(words),
-            Some((UploadConcat::Final(parts), words)) => {
-                if !body.is_end_stream() {
-                    return Err(bare(concat::no_body()));
-                }
-                return self.create_final(&parts, words).await.map_err(bare);
-            }
-        };
-        let length = header::new_length(headers).map_err(bare)?;
-        let metadata = header::metadata(headers).map_err(bare)?;
-        let named = upload_metadata::read(metadata.unwrap_or_default()).map_err(bare)?;
-        let has_body = !body.is_end_stream();
+        let length = header::new_length(headers)?;
+        let facts = FileFacts { length, ..header::file(headers)? };
         // A body of no bytes has no type: some clients send forms without fields.
-        let chunk = match has_body {
-            true => Some(self.chunk(0, &body).map_err(bare)?),
-            false => None,
+        let chunk = match body.is_end_stream() {
+            true => None,
+            false => Some(self.chunk(0, &body)?),
         };
-        if let (Some(length), Some(end)) = (length, chunk.as_ref().and_then(Chunk::end))
-            && end > length
-        {
-            return Err(bare(Refusal::RangeOutside { end, length }.into()));
-        }
-        let (name, media_type) = (named.name, named.media_type);
-        let client_metadata = metadata.map(str::to_owned);
-        let id = match id {
+        check_fits(chunk.as_ref().and_then(Chunk::end), length)?;
+        let id = match *known {
             Some(id) => id,
-            None => {
-                self.check_size(length).map_err(bare)?;
-                let creating = Creating {
-                    dialect: "tus",
-                    length,
-                    name: name.clone(),
-                    media_type: media_type.clone(),
-                    client_metadata: client_metadata.clone(),
-                    concat: partial.map(str::to_owned),
-                };
-                self.wire.create(self.exchange, &creating).await.map_err(bare)?
-            }
+            None => *known.insert(self.wire.create(self.exchange, &facts, partial).await?),
         };
-        let known = |problem: Problem| (Some(id), problem);
-        let call = self.wire.small_call(id).await.map_err(known)?;
+        let call = self.wire.small_call(id).await?;
         if partial.is_some() {
             // Before its length: an empty file would be complete with that, and handed over.
-            let made = self.wire.engine.make_partial(id).await;
-            made.map_err(|error| known(error.into()))?;
+            self.wire.engine.make_partial(id).await?;
         }
-        let facts = FileFacts { length, name, media_type, last_modified: None, client_metadata };
-        let status = self.wire.engine.bind(id, facts).await;
-        let status = living(status.map_err(|error| known(error.into()))?).map_err(known)?;
+        let mut status = living(self.wire.engine.bind(id, facts).await?)?;
         drop(call);
-        let status = match chunk {
-            // Bytes that are there already are read and not stored: a creation that is repeated heals.
-            Some(chunk) => {
-                self.receive(id, chunk, At::Anywhere, None, body).await.map_err(known)?
-            }
-            None => status,
-        };
         let mut answer = self.created_answer(id);
-        add_expiry(&status, answer.headers_mut());
-        if has_body {
+        if let Some(chunk) = chunk {
+            // Bytes that are there already are read and not stored: a creation that is repeated heals.
+            status = self.receive(id, chunk, At::Anywhere, None, body).await?;
             answer.headers_mut().insert("upload-offset", status.offset().into());
         }
+        add_expiry(&status, answer.headers_mut());
         Ok(answer)
     }
 
     fn created_answer(&self, id: TicketId) -> Answer {
         let mut answer = no_content();
         *answer.status_mut() = CREATED;
-        if let Ok(location) = HeaderValue::try_from(self.url(id)) {
-            answer.headers_mut().insert(LOCATION, location);
-        }
+        add_location(self.exchange, id, answer.headers_mut());
         answer
-    }
-
-    /// Where clients find an upload.
-    fn url(&self, id: TicketId) -> String {
-        self.exchange.options.frontend(&format!("tus/{id}"))
-    }
-
-    /// Before the web app is asked.
-    fn check_size(&self, length: Option<u64>) -> Result<(), Problem> {
-        let limit = self.wire.engine.options().limits.max_file_bytes(None);
-        match length.filter(|file| *file > limit) {
-            Some(file) => Err(Refusal::FileTooLarge { file, limit }.into()),
-            None => Ok(()),
-        }
     }
 
     /// `PATCH`: bytes behind those that are there.
@@ -286,7 +222,7 @@ impl<'a> Tus<'a> {
         received.map_err(|error| wrong.or(error))
     }
 
-    /// `HEAD`: where to go on. Whoever appends is fenced off, so that this offset is one that can be used.
+    /// `HEAD`: where to go on. A request that appends is ended, so that this offset is one that can be used.
     async fn offset(&self, id: TicketId) -> Result<Answer, Problem> {
         let _call = self.wire.small_call(id).await?;
         let status = living(self.wire.engine.quiesced_status(id).await?)?;
@@ -311,31 +247,12 @@ impl<'a> Tus<'a> {
         Ok(self.wire.hold_status(self.exchange.dialect, id, answer).await)
     }
 
-    /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
-    async fn terminate(&self, id: TicketId) -> Result<Answer, Problem> {
-        let _call = self.wire.small_call(id).await?;
-        let reason = "cancelled by the client".to_owned();
-        match self.wire.engine.cancel(id, reason, Notice::Due).await {
-            Ok(_) => {}
-            Err(ChangeError::Refused(Refusal::UploadOver(Terminal::Finished))) => {
-                self.wire.engine.forget(id).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(no_content())
-    }
-
-    /// `GET`: how the upload stands, as the native dialect says it. Fences nobody off.
-    async fn status(&self, id: TicketId) -> Answer {
-        let status = self.wire.engine.status(id).await.map_err(Problem::from).and_then(living);
-        match status {
-            Ok(status) => {
-                let native = Native::new(self.wire, self.exchange);
-                let answer = json_answer(&native.status_body(status));
-                self.wire.hold_status(self.exchange.dialect, id, answer).await
-            }
-            Err(problem) => problem_answer(&problem, None),
-        }
+    /// `GET`: how the upload stands, as the native dialect says it. Ends no request.
+    async fn status(&self, id: TicketId) -> Result<Answer, Problem> {
+        let status = living(self.wire.engine.status(id).await?)?;
+        let native = Native::new(self.wire, self.exchange);
+        let answer = json_answer(&native.status_body(status));
+        Ok(self.wire.hold_status(self.exchange.dialect, id, answer).await)
     }
 }
 

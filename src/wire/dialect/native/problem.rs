@@ -18,12 +18,6 @@ impl Code {
     }
 }
 
-/// Word, number and title of a code.
-pub(in crate::wire) fn word(code: Code) -> (&'static str, u8, &'static str) {
-    let row = row(code);
-    (row.word, row.number, row.title)
-}
-
 /// How a code is answered.
 struct Row {
     status: StatusCode,
@@ -75,7 +69,6 @@ fn row(code: Code) -> Row {
         ),
         Code::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no-space", 15, "The disk is full"),
         Code::Fault => (StatusCode::INTERNAL_SERVER_ERROR, "fault", 16, "The server failed"),
-        // Not in the contract's table: the body stood still, the client may send it again.
         Code::RequestTimeout => {
             (StatusCode::REQUEST_TIMEOUT, "bad-request", 1, "The body took too long")
         }
@@ -110,28 +103,29 @@ fn row(code: Code) -> Row {
 
 /// A problem as problem+json, with how the upload stands where that is known.
 pub(in crate::wire) fn answer(problem: &Problem, upload: Option<&StatusBody>) -> Answer {
-    answer_with(problem, row(problem.code()).status, upload)
+    answer_with(problem, row(problem.code()).status, Members { upload, ..Members::default() })
 }
 
-/// The same in another dialect, which has a status code of its own for the problem.
+/// The same in another dialect, which has a status code of its own for the problem, and may have a type and members.
 pub(in crate::wire) fn answer_with(
     problem: &Problem,
     status: StatusCode,
-    upload: Option<&StatusBody>,
+    members: Members<'_>,
 ) -> Answer {
     let row = row(problem.code());
     let status = problem.status_or(status);
+    let own_type = || format!("/incoming/problems/{}", row.word);
     let body = ProblemBody {
-        r#type: format!("/incoming/problems/{}", row.word),
+        r#type: members.r#type.map_or_else(own_type, str::to_owned),
         title: row.title,
         status: status.as_u16(),
         detail: problem.detail(),
         code: row.word,
         error_code: row.number,
-        upload,
+        members,
     };
     let mut answer = problem.render(status, json(&body), "application/problem+json");
-    if let Some(status) = upload {
+    if let Some(status) = body.members.upload {
         status.add_headers(answer.headers_mut());
     }
     answer
@@ -158,6 +152,22 @@ struct ProblemBody<'a> {
     detail: &'a str,
     code: &'a str,
     error_code: u8,
+    #[serde(flatten)]
+    members: Members<'a>,
+}
+
+/// What a problem says beyond what its code does.
+#[derive(Default, Serialize)]
+pub(in crate::wire) struct Members<'a> {
+    /// The type that its protocol has for it.
+    #[serde(skip)]
+    pub(in crate::wire) r#type: Option<&'static str>,
+    /// How the upload stands.
     #[serde(skip_serializing_if = "Option::is_none")]
-    upload: Option<&'a StatusBody>,
+    pub(in crate::wire) upload: Option<&'a StatusBody>,
+    /// Where an append has to begin, and where this one began.
+    #[serde(rename = "expected-offset", skip_serializing_if = "Option::is_none")]
+    pub(in crate::wire) expected_offset: Option<u64>,
+    #[serde(rename = "provided-offset", skip_serializing_if = "Option::is_none")]
+    pub(in crate::wire) provided_offset: Option<u64>,
 }

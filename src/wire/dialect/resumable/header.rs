@@ -5,7 +5,7 @@ use crate::core::command::FileFacts;
 use crate::core::name;
 use crate::core::refusal::Refusal;
 use crate::wire::dialect::native::json::short_type;
-use crate::wire::header::once;
+use crate::wire::header::{media_type, once};
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::shown;
 use crate::wire::upload_metadata;
@@ -23,11 +23,11 @@ pub(super) struct Version(Option<u8>);
 impl Version {
     /// What a request names, if that is one of `spoken`.
     pub(super) fn of(headers: &HeaderMap, spoken: &[u8]) -> Self {
-        let told = item(headers, INTEROP).and_then(|item| match item {
+        let named = item(headers, INTEROP).and_then(|item| match item {
             BareItem::Integer(value) => u8::try_from(i64::from(value)).ok(),
             _ => None,
         });
-        Self(told.filter(|version| spoken.contains(version)))
+        Self(named.filter(|version| spoken.contains(version)))
     }
 
     /// Whether the client named a version that is spoken.
@@ -55,11 +55,11 @@ impl Version {
 
     /// Says whether the upload is complete.
     pub(super) fn add_complete(self, complete: bool, headers: &mut HeaderMap) {
-        let (name, told) = match self.is_negated() {
+        let (name, value) = match self.is_negated() {
             true => ("upload-incomplete", !complete),
             false => ("upload-complete", complete),
         };
-        headers.insert(name, HeaderValue::from_static(if told { "?1" } else { "?0" }));
+        headers.insert(name, HeaderValue::from_static(if value { "?1" } else { "?0" }));
     }
 
     /// Says that this version is spoken.
@@ -71,13 +71,13 @@ impl Version {
 
     /// Whether the body is the rest of the file; `None` where it is not said.
     fn complete(self, headers: &HeaderMap) -> Option<bool> {
-        let told = |name| match item(headers, name) {
+        let field = |name| match item(headers, name) {
             Some(BareItem::Boolean(value)) => Some(value),
             _ => None,
         };
         match self.is_negated() {
-            true => told("upload-incomplete").map(|incomplete| !incomplete),
-            false => told("upload-complete"),
+            true => field("upload-incomplete").map(|incomplete| !incomplete),
+            false => field("upload-complete"),
         }
     }
 }
@@ -106,12 +106,9 @@ impl Request {
     }
 
     pub(super) fn append(headers: &HeaderMap, version: Version) -> Result<Self, Problem> {
-        let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = media_type.unwrap_or_default();
-        let essence = media_type.split(';').next().unwrap_or_default().trim();
-        if version.has_media_type() && !essence.eq_ignore_ascii_case(PARTIAL_UPLOAD) {
-            let detail =
-                format!("header Content-Type {}: expected {PARTIAL_UPLOAD}", shown(media_type));
+        let given = media_type(headers);
+        if version.has_media_type() && !given.eq_ignore_ascii_case(PARTIAL_UPLOAD) {
+            let detail = format!("header Content-Type {}: expected {PARTIAL_UPLOAD}", shown(given));
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
         let complete = match version.complete(headers) {
@@ -151,12 +148,13 @@ pub(super) fn file(headers: &HeaderMap) -> Result<FileFacts, Problem> {
     let client_metadata = once(headers, "Upload-Metadata")?;
     let named = upload_metadata::read(client_metadata.unwrap_or_default())?;
     let disposition = headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = media_type.filter(|it| !it.eq_ignore_ascii_case(PARTIAL_UPLOAD));
+    let partial = media_type(headers).eq_ignore_ascii_case(PARTIAL_UPLOAD);
+    let own_type = headers.get(CONTENT_TYPE).filter(|_| !partial);
+    let own_type = own_type.and_then(|value| value.to_str().ok());
     Ok(FileFacts {
         length: None,
         name: disposition.and_then(file_name).map(|it| name::harmless(&it)).or(named.name),
-        media_type: named.media_type.or_else(|| media_type.map(short_type)),
+        media_type: named.media_type.or_else(|| own_type.map(short_type)),
         last_modified: None,
         client_metadata: client_metadata.map(str::to_owned),
     })

@@ -1,12 +1,10 @@
 //! The status codes of resumable uploads, and their problems. Clients repeat a request on 409, 413, 429 and 5xx, and begin
 //! anew on 404.
 
-use super::super::native::problem_word;
+use super::super::native::{Members, problem_answer_with};
 use crate::wire::Answer;
 use crate::wire::problem::{Code, Problem};
-use crate::wire::reply::json;
 use hyper::StatusCode;
-use serde_json::{Map, Value};
 
 /// A creation of an upload that goes on, and an append of old drafts.
 pub(super) const CREATED: StatusCode = StatusCode::CREATED;
@@ -21,25 +19,17 @@ pub(in crate::wire::dialect) fn answer(
     offsets: Option<(u64, Option<u64>)>,
 ) -> Answer {
     let code = problem.code();
-    let status = problem.status_or(status(code));
-    let (word, number, title) = problem_word(code);
-    let kind = match code {
-        Code::OffsetMismatch => format!("{TYPES}#mismatching-upload-offset"),
-        Code::LengthChanged | Code::RangeInvalid => format!("{TYPES}#inconsistent-upload-length"),
-        _ => format!("/incoming/problems/{word}"),
-    };
-    let mut body = Map::new();
-    body.insert("type".into(), kind.into());
-    body.insert("title".into(), title.into());
-    body.insert("status".into(), status.as_u16().into());
-    body.insert("detail".into(), problem.detail().into());
-    body.insert("code".into(), word.into());
-    body.insert("error_code".into(), number.into());
-    if let (Code::OffsetMismatch, Some((expected, provided))) = (code, offsets) {
-        body.insert("expected-offset".into(), expected.into());
-        body.insert("provided-offset".into(), provided.map_or(Value::Null, Value::from));
+    let mut members = Members::default();
+    match code {
+        Code::OffsetMismatch => {
+            members.r#type = Some(OFFSET);
+            members.expected_offset = offsets.map(|(expected, _)| expected);
+            members.provided_offset = offsets.and_then(|(_, provided)| provided);
+        }
+        Code::LengthChanged | Code::RangeInvalid => members.r#type = Some(LENGTH),
+        _ => {}
     }
-    problem.render(status, json(&body), "application/problem+json")
+    problem_answer_with(problem, status(code), members)
 }
 
 /// The one table from codes to the statuses of this dialect.
@@ -53,5 +43,6 @@ fn status(code: Code) -> StatusCode {
     }
 }
 
-/// The registry of problem types.
-const TYPES: &str = "https://iana.org/assignments/http-problem-types";
+/// Types of the registry of problem types.
+const OFFSET: &str = "https://iana.org/assignments/http-problem-types#mismatching-upload-offset";
+const LENGTH: &str = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length";

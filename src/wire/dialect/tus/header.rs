@@ -1,16 +1,18 @@
 //! The headers of tus requests, read strictly: what is misspelt must not pass for absent.
 
+use crate::core::command::FileFacts;
 use crate::core::digest::ChunkDigest;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::wire::content_digest::content_digest;
-use crate::wire::header::once;
+use crate::wire::header::{media_type, once};
 use crate::wire::problem::{Code, Problem};
 use crate::wire::reply::shown;
 use crate::wire::upload_concat::{self, UploadConcat};
+use crate::wire::upload_metadata;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper::Method;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, TRAILER};
+use hyper::header::{HeaderMap, HeaderName, TRAILER};
 use hyper::http::request::Parts;
 
 /// The version that is spoken.
@@ -37,7 +39,8 @@ pub(super) fn version(headers: &HeaderMap) -> Version {
 /// Whether a request for an upload's native URL is one of this dialect: it says so, or is an append in its media type.
 pub(in crate::wire) fn names_tus(head: &Parts) -> bool {
     head.headers.contains_key(TUS_RESUMABLE)
-        || head.method == Method::PATCH && media_type(&head.headers) == Some(APPEND_TYPE)
+        || head.method == Method::PATCH
+            && media_type(&head.headers).eq_ignore_ascii_case(APPEND_TYPE)
 }
 
 /// A POST that stands for another method, where a proxy or library knows only GET and POST, becomes that one.
@@ -58,19 +61,12 @@ pub(in crate::wire) fn override_method(head: &mut Parts) {
 
 /// The media type of appends, and of creations with bytes.
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    match media_type(headers) {
-        Some(APPEND_TYPE) => Ok(()),
-        told => {
-            let told = told.unwrap_or_default();
-            let detail = format!("header Content-Type {}: expected {APPEND_TYPE}", shown(told));
-            Err(Problem::new(Code::UnsupportedMediaType, detail))
-        }
+    let given = media_type(headers);
+    if given.eq_ignore_ascii_case(APPEND_TYPE) {
+        return Ok(());
     }
-}
-
-fn media_type(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    value.split(';').next().map(str::trim)
+    let detail = format!("header Content-Type {}: expected {APPEND_TYPE}", shown(given));
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
 /// The offset of an append.
@@ -106,6 +102,20 @@ pub(super) fn new_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 /// The header `Upload-Metadata` as it came.
 pub(in crate::wire) fn metadata(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     once(headers, "Upload-Metadata")
+}
+
+/// What a creation says of its file; of the length nothing.
+///
+/// Errors: `Upload-Metadata` that is too long or no ASCII.
+pub(super) fn file(headers: &HeaderMap) -> Result<FileFacts, Problem> {
+    let client_metadata = metadata(headers)?;
+    let named = upload_metadata::read(client_metadata.unwrap_or_default())?;
+    Ok(FileFacts {
+        name: named.name,
+        media_type: named.media_type,
+        client_metadata: client_metadata.map(str::to_owned),
+        ..FileFacts::default()
+    })
 }
 
 /// What a creation says of its part in a file, and its words.

@@ -1,7 +1,7 @@
 //! The status codes of tus. Those of problems are chosen by what clients do with them. tus-js-client, TUSKit and the Java client
 //! repeat a request on 409, 423 and 5xx alone, and begin anew on 404.
 
-use super::super::native::problem_answer_with;
+use super::super::native::{Members, problem_answer_with};
 use crate::wire::Answer;
 use crate::wire::problem::{Code, Problem};
 use hyper::StatusCode;
@@ -14,7 +14,7 @@ pub(super) const CREATED: StatusCode = StatusCode::CREATED;
 
 /// A problem as problem+json, with the upload's offset where that is known.
 pub(in crate::wire::dialect) fn answer(problem: &Problem, offset: Option<u64>) -> Answer {
-    let mut answer = problem_answer_with(problem, status(problem.code()), None);
+    let mut answer = problem_answer_with(problem, status(problem.code()), Members::default());
     let headers = answer.headers_mut();
     if let Some(offset) = offset {
         headers.insert("upload-offset", offset.into());

@@ -45,18 +45,18 @@ pub(super) fn expected(
 /// Has the trailer section of a body read where it may hold the digest.
 pub(super) fn check(body: &mut RequestBody, expected: &ExpectedDigest) -> TrailerProblem {
     let (problem, found) = (TrailerProblem::default(), expected.clone());
-    let told = problem.clone();
+    let noted = problem.clone();
     body.check_trailers(Box::new(move |trailers| {
-        judge(trailers, &found).map_err(|problem| {
+        check_section(trailers, &found).map_err(|problem| {
             let fault = ClientFault::BadTrailers(problem.detail().to_owned());
-            drop(told.0.set(problem));
+            drop(noted.0.set(problem));
             fault
         })
     }));
     problem
 }
 
-fn judge(trailers: &HeaderMap, expected: &ExpectedDigest) -> Result<(), Problem> {
+fn check_section(trailers: &HeaderMap, expected: &ExpectedDigest) -> Result<(), Problem> {
     match (header::checksum(trailers)?, expected) {
         (Some(digest), ExpectedDigest::Trailing(expected)) => {
             expected.set(digest);
