@@ -21,7 +21,7 @@ use crate::core::id::TicketId;
 use crate::core::refusal::{Refusal, Terminal};
 use crate::core::state::StateName;
 use crate::engine::Engine;
-use crate::engine::error::ChangeError;
+use crate::engine::error::{ChangeError, ClientFault, TransferError};
 use crate::engine::slots::InUse;
 use crate::engine::status::Status;
 use crate::net::RequestBody;
@@ -215,6 +215,16 @@ fn check_fits(end: Option<u64>, length: Option<u64>) -> Result<(), Problem> {
     }
 }
 
+/// Why an append was not taken. Clients of both protocols repeat 5xx and no 400, and what broke off comes again.
+fn not_received(error: TransferError) -> Problem {
+    match error {
+        TransferError::Client(fault @ ClientFault::BrokeOff(_)) => {
+            Problem::new(Code::Unavailable, fault.to_string())
+        }
+        error => error.into(),
+    }
+}
+
 /// The length of a body, if its head tells it.
 fn body_length(head: &Parts, body: &RequestBody) -> Result<Option<u64>, Problem> {
     // Without a length and a coding there is no body (RFC 9112, section 6.3).
@@ -237,3 +247,6 @@ fn large(answer: &Answer) -> Option<u64> {
 
 /// An answer of this size has some tens of ranges. Smaller ones cost no more than their streams.
 const LARGE_ANSWER_BYTES: u64 = 1 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -182,11 +182,15 @@ async fn more_bytes_than_the_length_end_the_upload() {
     server.front(&ask("HEAD", &upload)).await.expect(404);
     assert_eq!(backend.calls_for(&upload.id, 1).await[0].field("cancelled"), "yes");
     // Lengths that contradict each other are refused before anything happens.
-    let upload = server.ticket(&backend).await;
-    let create = complete(ask("POST", &upload), true).header("Upload-Length", "4").body("abc");
-    let reply = server.front(&create).await.expect(400);
-    assert_eq!(reply.header("upload-complete"), Some("?0"));
-    assert_eq!(upload.status().await["state"], "new");
+    for (last, length) in [(true, "4"), (true, "2"), (false, "2")] {
+        let upload = server.ticket(&backend).await;
+        let create = complete(ask("POST", &upload), last);
+        let create = create.header("Upload-Length", length).body("abc");
+        let reply = server.front(&create).await.expect(400);
+        stands(&reply, 0, "?0");
+        assert_eq!(reply.json()["type"], kind);
+        assert_eq!(upload.status().await["state"], "new");
+    }
 }
 
 #[tokio::test]

@@ -164,10 +164,15 @@ async fn a_creation_brings_bytes_and_may_be_repeated() {
         let ask = tus.ask("POST").header("Upload-Length", "50000").header("Content-Type", kind);
         ask.body(bytes)
     };
-    tus.send(&create(&file[..10], "application/json")).await.expect(415);
     let too_long = [&file[..], b"x"].concat();
-    tus.send(&create(&too_long, APPEND)).await.expect(413);
-    let first = tus.send(&create(&file[..20_000], APPEND)).await.expect(201);
+    for (ask, status) in
+        [(create(&file[..10], "application/json"), 415), (create(&too_long, APPEND), 413)]
+    {
+        let reply = tus.send(&ask).await.expect(status);
+        assert_eq!(reply.header("upload-offset"), Some("0"), "{reply:?}");
+    }
+    let kind = "Application/OFFSET+octet-stream; a=b";
+    let first = tus.send(&create(&file[..20_000], kind)).await.expect(201);
     assert_eq!(first.header("upload-offset"), Some("20000"));
     // Its answer was lost: the client begins anew, and heals.
     let again = tus.send(&create(&file[..30_000], APPEND)).await.expect(201);

@@ -10,7 +10,9 @@ mod header;
 mod status;
 
 use super::native::Native;
-use super::{add_location, body_length, check_fits, check_method, gone, limits, living};
+use super::{
+    add_location, body_length, check_fits, check_method, gone, limits, living, not_received,
+};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
@@ -144,7 +146,7 @@ impl<'a> Resumable<'a> {
         let status = if request.complete || !body.is_end_stream() {
             // Bytes that are there already are read and not stored: a creation that is repeated heals.
             let offer = offer(0, body_length, &request, At::Anywhere, &status);
-            self.wire.engine.receive(id, offer, digest, body).await?
+            self.wire.engine.receive(id, offer, digest, body).await.map_err(not_received)?
         } else {
             status
         };
@@ -202,7 +204,7 @@ impl<'a> Resumable<'a> {
                     let reason = "the client sent more bytes than the length it gave".to_owned();
                     drop(self.wire.engine.cancel(id, reason, Notice::Due).await);
                 }
-                return Err(error.into());
+                return Err(not_received(error));
             }
         };
         Ok(self.done(id, status, self.version.appended()).await)

@@ -11,7 +11,7 @@ mod status;
 mod trailer;
 
 use super::native::Native;
-use super::{add_location, body_length, check_fits, check_method, gone, living};
+use super::{add_location, body_length, check_fits, check_method, gone, living, not_received};
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ExpectedDigest;
 use crate::core::extent::Extent;
@@ -219,7 +219,7 @@ impl<'a> Tus<'a> {
         let offer = Offer { extent: Extent::new(start, end), length, at, scope };
         let wrong = trailer::check(&mut body, &digest);
         let received = self.wire.engine.receive(id, offer, digest, body).await;
-        received.map_err(|error| wrong.or(error))
+        received.map_err(|error| wrong.or(not_received(error)))
     }
 
     /// `HEAD`: where to go on. A request that appends is ended, so that this offset is one that can be used.

@@ -135,6 +135,31 @@ async fn issue_15_a_broken_append_keeps_what_came() {
     tus.is_handed_over(&backend, &file).await;
 }
 
+/// A body that ends in the middle of its coding, as where a proxy's own peer has gone: clients repeat 5xx alone.
+#[tokio::test]
+async fn issue_15_a_broken_body_is_one_that_clients_send_again() {
+    let backend = Backend::start().await;
+    let server = Running::start().await;
+    let tus = Tus::new(&server, &backend).await;
+    tus.create(20).await.expect(201);
+    let broken = async |ask: Ask| {
+        let mut conn = Conn::open(&server.public).await;
+        conn.send(&ask.header("Transfer-Encoding", "chunked").head()).await.unwrap();
+        conn.send_chunk(b"0123456789").await.unwrap();
+        conn.send(b"no length\r\n").await.unwrap();
+        conn.reply("PATCH").await.unwrap()
+    };
+    let reply = broken(tus.patch_ask(0, b"")).await;
+    reply.problem(503, "unavailable", 14);
+    assert_eq!(reply.header("upload-offset"), Some("10"), "what came counts");
+    let append = Ask::new("PATCH", &format!("/incoming/frontend/resumable/{}", tus.id))
+        .header("Content-Type", "application/partial-upload")
+        .header("Upload-Offset", "10")
+        .header("Upload-Complete", "?0");
+    broken(append).await.problem(503, "unavailable", 14);
+    tus.is_handed_over(&backend, b"01234567890123456789").await;
+}
+
 /// A background session sends its request again as it was: it is told where to go on, each time, and stores nothing twice.
 #[tokio::test]
 async fn issue_15_a_request_that_is_sent_again_is_told_the_offset() {

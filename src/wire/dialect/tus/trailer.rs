@@ -17,8 +17,8 @@ pub(super) struct TrailerProblem(Arc<OnceLock<Problem>>);
 
 impl TrailerProblem {
     /// The problem instead of what the body made of it.
-    pub(super) fn or(self, other: impl Into<Problem>) -> Problem {
-        self.0.get().cloned().unwrap_or_else(|| other.into())
+    pub(super) fn or(self, other: Problem) -> Problem {
+        self.0.get().cloned().unwrap_or(other)
     }
 }
 
