@@ -46,7 +46,7 @@ pub fn moved(location: HeaderValue) -> Answer {
     answer
 }
 
-/// An answer to `OPTIONS`, without a body.
+/// 204, without a body.
 pub fn no_content() -> Answer {
     let mut answer = Response::new(Full::new(Bytes::new()));
     *answer.status_mut() = StatusCode::NO_CONTENT;
