@@ -67,6 +67,12 @@ impl Engine {
         }
     }
 
+    /// Whether the retention of a failed upload has ended, or would have but for what a crash cost the count of uptime.
+    pub(super) fn ends_soon(&self, upload: &Upload) -> bool {
+        let end = self.uptime().after(MAX_UPTIME_LOSS);
+        matches!(upload.phase(), Phase::Failed { .. }) && self.due(upload) <= end
+    }
+
     /// Has an upload looked at again in a while.
     pub(super) fn reschedule(&self, id: TicketId) {
         self.timers.set(id, self.uptime().after(RECHECK));
@@ -181,6 +187,8 @@ impl Engine {
 
 /// No idle upload is cancelled for so long after a start: its client may have found no server for longer than it had left.
 const COMING_BACK: Duration = Duration::from_secs(15 * 60);
+/// More than a crash costs the count of uptime, which is kept at each `EVICTION_PERIOD`.
+const MAX_UPTIME_LOSS: Duration = Duration::from_secs(60);
 /// How often idle uploads leave memory.
 const EVICTION_PERIOD: Duration = Duration::from_secs(20);
 /// When to look again at an upload that is due but busy.

@@ -11,7 +11,7 @@ use crate::core::id::TicketId;
 use crate::core::refusal::{Refusal, Terminal};
 use crate::core::state::StateName;
 use crate::core::time::Stamp;
-use crate::core::upload::{Phase, Upload};
+use crate::core::upload::Upload;
 use crate::engine::Engine;
 use crate::engine::context::RequestContext;
 use crate::engine::error::{ChangeError, LookupError};
@@ -149,10 +149,9 @@ impl<'a> GroupCommit<'a> {
     }
 
     /// Whether a failed upload is over: its file has gone at the end of its retention, and a crash kept its journal from
-    /// going.
+    /// going. Where only the file has gone the backend may have it, and is called.
     async fn is_half_forgotten(&self, upload: &Upload) -> bool {
-        matches!(upload.phase(), Phase::Failed { .. })
-            && upload.removes_file()
+        self.engine.ends_soon(upload)
             && matches!(self.engine.store.published(self.handle.id).await, Ok(None))
     }
 

@@ -190,9 +190,10 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
     assert_eq!(kept + gone, 200);
 }
 
-/// A crash between the two ends of retention, that of the file and that of the journal, leaves nothing to retry.
+/// A crash between the two ends of retention, that of the file and that of the journal, leaves nothing to retry. Before,
+/// the backend may have the file.
 #[tokio::test]
-async fn a_failed_upload_without_its_file_is_over() {
+async fn at_the_end_of_retention_a_failed_upload_without_its_file_is_over() {
     let machine = Machine::default();
     let engine = machine.start_with(Durability::Durable, Duration::ZERO);
     let id = ticket(&engine).await;
@@ -200,6 +201,7 @@ async fn a_failed_upload_without_its_file_is_over() {
     begin(&engine, id).await.unwrap();
     engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
     machine.store.take(id);
+    machine.clock.advance(Duration::from_secs(3600 - 20));
     let retried = engine.retry(id).await;
     let over = Refusal::UploadOver(Terminal::Failed);
     assert!(
@@ -207,6 +209,20 @@ async fn a_failed_upload_without_its_file_is_over() {
         "{retried:?}"
     );
     assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
+}
+
+/// It may have been the backend that took it: it is called, and knows.
+#[tokio::test]
+async fn a_failed_upload_without_its_file_is_tried_again() {
+    let machine = Machine::default();
+    let engine = machine.start_with(Durability::Durable, Duration::ZERO);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    begin(&engine, id).await.unwrap();
+    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    machine.store.take(id);
+    engine.retry(id).await.unwrap();
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
 }
 
 #[tokio::test]
