@@ -5,6 +5,7 @@ CVE-2025-8671 (a server made to reset).
 """
 
 import concurrent.futures
+import itertools
 import time
 
 import frames as f
@@ -241,11 +242,12 @@ def by_bytes(report, ground, name, times):
 
 def many_streams(report, ground, name, times):
     """A thousand long polls at once: a hundred are served, the others refused, and none is forgotten."""
-    path = url_of(ground.server.ticket()) + "?wait=2"
+    # More of them than wait at one upload would be answered at once, and let others in meanwhile.
+    paths = itertools.cycle([url_of(ground.server.ticket()) + "?wait=2" for _ in range(4)])
 
     def work(peer):
         streams = [peer.stream() for _ in range(1000)]
-        peer.send(b"".join(f.headers(stream, f.request("GET", path)) for stream in streams))
+        peer.send(b"".join(f.headers(stream, f.request("GET", next(paths))) for stream in streams))
         peer.until(lambda: len(peer.done) + len(peer.resets) >= 1000, 15)
         answered = sum(status == 200 for status in peer.status.values())
         refused = sum(word == "REFUSED_STREAM" for word in peer.resets.values())
