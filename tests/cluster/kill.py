@@ -56,10 +56,11 @@ class Server:
         flags = {
             "store": "s3", "s3-bucket": BUCKET, "s3-endpoint": ENDPOINT, "s3-prefix": PREFIX,
             "s3-access-key": "testkey", "s3-secret-key": "testsecret", "storage-dir": self.home / "data",
-            "listen": f"127.0.0.1:{PUBLIC}", "backend-listen": f"127.0.0.1:{BACKEND}", "retain-finished": "1s",
+            "listen": f"127.0.0.1:{PUBLIC}", "backend-listen": f"127.0.0.1:{BACKEND}", # Longer than a client is away, which would find its upload forgotten.
+            "retain-finished": "20s",
         }
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        self.process = subprocess.Popen([PROGRAM, "serve", *words], stderr=self.log)
+        self.process = subprocess.Popen([PROGRAM, "serve", *words], stdout=self.log, stderr=self.log)
         for _ in range(200):
             try:
                 if request(BACKEND, "GET", "/healthz")[0] == 200:
@@ -143,7 +144,8 @@ class Command:
         flags = ["--backend", f"http://127.0.0.1:{BACKEND}", "--public", f"http://127.0.0.1:{PUBLIC}"]
         url = ["--signal-finish-url", f"http://127.0.0.1:{WEB_APP}/"]
         self.before = set(calls)
-        self.process = subprocess.Popen([PROGRAM, "upload", *flags, *url, path], stderr=subprocess.DEVNULL)
+        self.said = open(home / "upload.log", "ab")
+        self.process = subprocess.Popen([PROGRAM, "upload", *flags, *url, path], stdout=subprocess.DEVNULL, stderr=self.said)
 
     def runs(self):
         return self.process.poll() is None
@@ -165,6 +167,13 @@ def main():
     threading.Thread(target=web_app.serve_forever, daemon=True).start()
     home = pathlib.Path(tempfile.mkdtemp(prefix="incoming-kill-"))
     server = Server(home)
+    try:
+        run(server, bucket, home)
+    finally:
+        server.process.kill()
+
+
+def run(server, bucket, home):
     for _ in range(UPLOADS):
         size = dice.choice([1, 5000, 100_000, PART, PART + 1, 20_000_000, 33_000_000])
         data = dice.randbytes(size)
@@ -197,7 +206,6 @@ def main():
         if time.time() > deadline:
             sys.exit(f"seed {SEED}: left over: {left}; log in {home}")
         time.sleep(1)
-    server.process.kill()
     print(f"seed {SEED}: {UPLOADS} uploads, {counts}, nothing lost, nothing left")
 
 
