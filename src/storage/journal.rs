@@ -113,12 +113,15 @@ pub struct Damage {
 }
 
 /// The log of one upload. Only one of a server's tasks at a time uses it: what loads the upload, then its commit queue.
-/// What may be called beside that says so.
+/// What may be called beside that says so. What has a body here is so for a log whose appends are durable when they are
+/// answered, and that needs no upkeep.
 pub trait Log: Send + Sync {
     /// Makes what the log says hold whatever happens. Where it does already, nothing is done.
     ///
     /// Errors: [`LoadError::Busy`] where the same may end well later; nothing may be acted on before.
-    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>>;
+    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>> {
+        Promised::ready(Ok(()))
+    }
 
     /// Appends behind `expected`.
     ///
@@ -134,36 +137,52 @@ pub trait Log: Send + Sync {
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>>;
 
     /// Whether the log wants [`Log::upkeep`].
-    fn wants_upkeep(&self) -> bool;
+    fn wants_upkeep(&self) -> bool {
+        false
+    }
 
     /// Keeps the log in shape: rewrites it shorter where it has grown, and notes what was flushed. Called between two
-    /// appends; `upload` is what the caller takes it to say. What need not happen now is left to another time.
-    fn upkeep(&self, upload: Arc<Upload>) -> Promised<'_, Result<(), UpkeepError>>;
+    /// appends; the upload is what the caller takes it to say. What need not happen now is left to another time.
+    fn upkeep(&self, _upload: Arc<Upload>) -> Promised<'_, Result<(), UpkeepError>> {
+        Promised::ready(Ok(()))
+    }
 
     /// Whether the log takes no more events of chunks before it is shorter.
-    fn is_full(&self) -> bool;
+    fn is_full(&self) -> bool {
+        false
+    }
 
     /// A chunk was refused since [`Log::is_full`]: answers whether upkeep is to be tried now for that, which is so now and
     /// then. May be called at any time.
-    fn make_room(&self) -> bool;
+    fn make_room(&self) -> bool {
+        false
+    }
 
     /// Whether bytes were appended as only written, and are to be flushed before the upload leaves memory. May be called
     /// at any time.
-    fn has_unflushed(&self) -> bool;
+    fn has_unflushed(&self) -> bool {
+        false
+    }
 
     /// Whether so much was appended as only written, and the last flush is so long ago, that another is worth it. May be
     /// called at any time.
-    fn flush_is_due(&self) -> bool;
+    fn flush_is_due(&self) -> bool {
+        false
+    }
 
-    /// Makes the bytes of `part` durable that were appended as only written; the next upkeep notes it. May be called at
+    /// Makes the bytes of the part durable that were appended as only written; the next upkeep notes it. May be called at
     /// any time.
     ///
     /// Errors: a fault; after it nothing is known of what was written.
-    fn flush<'a>(&'a self, part: &'a dyn Part) -> Promised<'a, Result<(), StoreError>>;
+    fn flush<'a>(&'a self, _part: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
+        Promised::ready(Ok(()))
+    }
 
     /// Notes that storage has failed the upload, as well as may be: what was only written is not believed any more. May
     /// be called at any time.
-    fn note_fault(&self) -> Promised<'_, ()>;
+    fn note_fault(&self) -> Promised<'_, ()> {
+        Promised::ready(())
+    }
 }
 
 /// What is appended at once: all of it or nothing.

@@ -8,10 +8,10 @@ use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::storage::journal::{
     Append, Appended, Inventory, Journal, LoadError, Loaded, Log, Read, Removed, ResyncNeed,
-    UpkeepError, Version,
+    Version,
 };
 use crate::storage::promised::Promised;
-use crate::storage::store::{Part, StoreError};
+use crate::storage::store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -139,10 +139,6 @@ struct MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>> {
-        Promised::ready(Ok(()))
-    }
-
     fn append(
         &self,
         expected: Version,
@@ -171,38 +167,6 @@ impl Log for MemoryLog {
                 None => Read::OtherHistory,
             })
         })
-    }
-
-    fn wants_upkeep(&self) -> bool {
-        false
-    }
-
-    fn upkeep(&self, _upload: Arc<Upload>) -> Promised<'_, Result<(), UpkeepError>> {
-        Promised::ready(Ok(()))
-    }
-
-    fn is_full(&self) -> bool {
-        false
-    }
-
-    fn make_room(&self) -> bool {
-        false
-    }
-
-    fn has_unflushed(&self) -> bool {
-        false
-    }
-
-    fn flush_is_due(&self) -> bool {
-        false
-    }
-
-    fn flush<'a>(&'a self, _part: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
-        Promised::ready(Ok(()))
-    }
-
-    fn note_fault(&self) -> Promised<'_, ()> {
-        Promised::ready(())
     }
 }
 

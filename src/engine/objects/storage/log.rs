@@ -4,12 +4,11 @@ use super::{InMemory, unavailable};
 use crate::core::event::Event;
 use crate::core::extent::ExtentSet;
 use crate::core::object_upload::Plain;
-use crate::core::upload::Upload;
 use crate::engine::objects::{Backing, ObjectChangeError};
 use crate::storage::event_log::LogRead;
-use crate::storage::journal::{Append, Appended, LoadError, Log, Read, UpkeepError, Version};
+use crate::storage::journal::{Append, Appended, Log, Read, Version};
 use crate::storage::promised::Promised;
-use crate::storage::store::{Part, StoreError};
+use crate::storage::store::StoreError;
 use std::sync::Arc;
 
 pub(super) struct BucketLog<B: Backing + 'static>(pub(super) Arc<InMemory<B>>);
@@ -84,12 +83,8 @@ impl<B: Backing + 'static> BucketLog<B> {
     }
 }
 
+/// What was read is in the log, and what is appended is durable.
 impl<B: Backing + 'static> Log for BucketLog<B> {
-    /// What was read is in the log.
-    fn make_durable(&self) -> Promised<'_, Result<(), LoadError>> {
-        Promised::ready(Ok(()))
-    }
-
     fn append(
         &self,
         expected: Version,
@@ -100,38 +95,6 @@ impl<B: Backing + 'static> Log for BucketLog<B> {
 
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>> {
         Promised::later(self.read_behind(since))
-    }
-
-    fn wants_upkeep(&self) -> bool {
-        false
-    }
-
-    fn upkeep(&self, _: Arc<Upload>) -> Promised<'_, Result<(), UpkeepError>> {
-        Promised::ready(Ok(()))
-    }
-
-    fn is_full(&self) -> bool {
-        false
-    }
-
-    fn make_room(&self) -> bool {
-        false
-    }
-
-    fn has_unflushed(&self) -> bool {
-        false
-    }
-
-    fn flush_is_due(&self) -> bool {
-        false
-    }
-
-    fn flush<'a>(&'a self, _: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
-        Promised::ready(Ok(()))
-    }
-
-    fn note_fault(&self) -> Promised<'_, ()> {
-        Promised::ready(())
     }
 }
 
