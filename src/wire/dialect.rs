@@ -124,14 +124,13 @@ impl Wire {
     }
 
     /// Cancels an upload that is not complete, and forgets one that was handed over.
-    async fn remove(&self, id: TicketId) -> Result<(), Problem> {
-        let _call = self.small_call(id).await?;
+    async fn remove(&self, id: TicketId) -> Result<(), ChangeError> {
         let reason = "cancelled by the client".to_owned();
         match self.engine.cancel(id, reason, Notice::Due).await {
             Err(ChangeError::Refused(Refusal::UploadOver(Terminal::Finished))) => {
-                Ok(self.engine.forget(id).await?)
+                self.engine.forget(id).await
             }
-            done => Ok(done.map(drop)?),
+            done => done.map(drop),
         }
     }
 

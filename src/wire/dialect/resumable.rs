@@ -19,7 +19,7 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_FILE_BYTES;
 use crate::core::refusal::Refusal;
-use crate::engine::error::TransferError;
+use crate::engine::error::{ChangeError, TransferError};
 use crate::engine::status::Status;
 use crate::net::{InterimAnswers, InterimTo, RequestBody};
 use crate::wire::content_digest::content_digest;
@@ -237,12 +237,13 @@ impl<'a> Resumable<'a> {
 
     /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
     async fn cancel(&self, id: TicketId) -> Result<Answer, Problem> {
+        let _call = self.wire.small_call(id).await?;
         living(self.wire.engine.status(id).await?)?;
         match self.wire.remove(id).await {
             Ok(()) => Ok(no_content()),
             // There is nothing left that could be cancelled.
-            Err(problem) if problem.code() == Code::WrongState => Err(gone()),
-            Err(problem) => Err(problem),
+            Err(ChangeError::Refused(Refusal::TooLateToCancel)) => Err(gone()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -66,7 +66,7 @@ impl<'a> Tus<'a> {
             (_, &Method::POST) => self.create(&mut id, body).await,
             (None, _) => Err(gone()),
             (Some(id), &Method::PATCH) => self.append(id, body).await,
-            (Some(id), &Method::DELETE) => self.wire.remove(id).await.map(|()| no_content()),
+            (Some(id), &Method::DELETE) => self.terminate(id).await,
             (Some(id), &Method::HEAD) => self.offset(id).await,
             (Some(id), _) => self.status(id).await,
         };
@@ -245,6 +245,13 @@ impl<'a> Tus<'a> {
         }
         add_expiry(&status, headers);
         Ok(self.wire.hold_status(self.exchange.dialect, id, answer).await)
+    }
+
+    /// `DELETE`: cancels an upload that is not complete, and forgets one that was handed over.
+    async fn terminate(&self, id: TicketId) -> Result<Answer, Problem> {
+        let _call = self.wire.small_call(id).await?;
+        self.wire.remove(id).await?;
+        Ok(no_content())
     }
 
     /// `GET`: how the upload stands, as the native dialect says it. Ends no request.
