@@ -4,7 +4,6 @@ use super::Answer;
 use super::header::accepts;
 use super::problem::Problem;
 use super::reply::no_content;
-use super::route::{Language, Script};
 use crate::core::digest::hex;
 use bytes::Bytes;
 use flate2::Compression;
@@ -35,22 +34,40 @@ impl Asset {
     }
 }
 
-static CLASSIC: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming.js")));
-static MODULE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming.mjs")));
-static ELEMENT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/incoming-ui.js")));
-static GERMAN: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/de.js")));
-static SPANISH: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/es.js")));
-static FRENCH: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/fr.js")));
-static JAPANESE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/ja.js")));
-static NORWEGIAN: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new(include_bytes!("../../incoming-js/dist/locales/nb.js")));
+/// A script that the server gives to pages: its place in [`SCRIPTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Script(usize);
+
+impl Script {
+    /// The script with this path behind `frontend/`.
+    pub fn at(path: &str) -> Option<Self> {
+        SCRIPTS.iter().position(|(known, _)| *known == path).map(Self)
+    }
+}
+
+macro_rules! script {
+    ($path:literal) => {
+        (
+            $path,
+            LazyLock::new(|| Asset::new(include_bytes!(concat!("../../incoming-js/dist/", $path)))),
+        )
+    };
+}
+
+/// Path and bytes of each script. Compressed when it is first asked for.
+static SCRIPTS: [(&str, LazyLock<Asset>); 8] = [
+    // The global `incoming`.
+    script!("incoming.js"),
+    // An ES module.
+    script!("incoming.mjs"),
+    // The element `<incoming-upload>`, with the library in it; its texts in other languages than English.
+    script!("incoming-ui.js"),
+    script!("locales/de.js"),
+    script!("locales/es.js"),
+    script!("locales/fr.js"),
+    script!("locales/ja.js"),
+    script!("locales/nb.js"),
+];
 
 /// The answer to a request for a script.
 pub fn answer(script: Script, head: &Parts) -> Answer {
@@ -60,16 +77,7 @@ pub fn answer(script: Script, head: &Parts) -> Answer {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Problem::method(&head.method, "GET, HEAD, OPTIONS").into_answer();
     }
-    let asset = match script {
-        Script::Classic => &*CLASSIC,
-        Script::Module => &*MODULE,
-        Script::Element => &*ELEMENT,
-        Script::Texts(Language::German) => &*GERMAN,
-        Script::Texts(Language::Spanish) => &*SPANISH,
-        Script::Texts(Language::French) => &*FRENCH,
-        Script::Texts(Language::Japanese) => &*JAPANESE,
-        Script::Texts(Language::Norwegian) => &*NORWEGIAN,
-    };
+    let (_, asset) = &SCRIPTS[script.0];
     let text = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let gzip = !asset.gzip.is_empty() && accepts(&head.headers, "accept-encoding", "gzip");
     let tag = if gzip { format!("\"{}-gzip\"", asset.tag) } else { format!("\"{}\"", asset.tag) };

@@ -1,36 +1,9 @@
 //! Which thing a path names. Paths are compared as they came, never decoded.
 
+use super::assets::Script;
 use super::problem::{Code, Problem};
 use super::{Options, Surface};
 use crate::core::id::TicketId;
-
-/// A script that the server gives to pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Script {
-    /// `incoming.js`: the global `incoming`.
-    Classic,
-    /// `incoming.mjs`: an ES module.
-    Module,
-    /// `incoming-ui.js`: the element `<incoming-upload>`, with the library in it.
-    Element,
-    /// `locales/NAME.js`: texts of the element.
-    Texts(Language),
-}
-
-/// A language of the element, besides English.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// `locales/de.js`
-    German,
-    /// `locales/es.js`
-    Spanish,
-    /// `locales/fr.js`
-    French,
-    /// `locales/ja.js`
-    Japanese,
-    /// `locales/nb.js`
-    Norwegian,
-}
 
 /// A backend call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,14 +102,6 @@ impl Route {
         let Some(rest) = path.strip_prefix("/incoming/") else { return Self::Unknown };
         let rest = rest.strip_prefix("0.1/").unwrap_or(rest);
         match rest {
-            "frontend/incoming.js" => Self::Script(Script::Classic),
-            "frontend/incoming.mjs" => Self::Script(Script::Module),
-            "frontend/incoming-ui.js" => Self::Script(Script::Element),
-            "frontend/locales/de.js" => Self::Script(Script::Texts(Language::German)),
-            "frontend/locales/es.js" => Self::Script(Script::Texts(Language::Spanish)),
-            "frontend/locales/fr.js" => Self::Script(Script::Texts(Language::French)),
-            "frontend/locales/ja.js" => Self::Script(Script::Texts(Language::Japanese)),
-            "frontend/locales/nb.js" => Self::Script(Script::Texts(Language::Norwegian)),
             "frontend/doctor" => Self::Doctor(DoctorPart::Probe),
             "frontend/doctor/findings" => Self::Doctor(DoctorPart::Findings),
             "backend/new_upload" => Self::Backend(BackendCall::NewUpload),
@@ -158,7 +123,8 @@ impl Route {
                 } else if let Some(id) = rest.strip_prefix("backend/uploads/") {
                     Self::Backend(BackendCall::Show(TicketId::parse(id).ok()))
                 } else {
-                    Self::Unknown
+                    let script = rest.strip_prefix("frontend/").and_then(Script::at);
+                    script.map_or(Self::Unknown, Self::Script)
                 }
             }
         }
@@ -278,8 +244,12 @@ mod tests {
                 &format!("{prefix}frontend/doctor/findings"),
                 Route::Doctor(DoctorPart::Findings),
             );
-            check(&format!("{prefix}frontend/incoming.js"), Route::Script(Script::Classic));
-            check(&format!("{prefix}frontend/incoming-ui.js"), Route::Script(Script::Element));
+            for script in ["incoming.js", "incoming-ui.js", "locales/de.js"] {
+                let expected = Route::Script(Script::at(script).unwrap());
+                check(&format!("{prefix}frontend/{script}"), expected);
+            }
+            check(&format!("{prefix}frontend/incoming.js/"), Route::Unknown);
+            check(&format!("{prefix}frontend/"), Route::Unknown);
             check(&format!("{prefix}backend/new_upload"), Route::Backend(BackendCall::NewUpload));
             check(
                 &format!("{prefix}backend/uploads/{id}"),
