@@ -150,17 +150,23 @@ async fn only_an_idle_upload_expires() {
     assert_eq!(status.reason.as_deref(), Some("upload timed out"));
 }
 
+/// An upload whose only call to its backend came to nothing.
+async fn failed(machine: &Machine) -> (Arc<Engine>, TicketId) {
+    let engine = machine.start_with(Durability::Durable, Duration::ZERO);
+    let id = ticket(&engine).await;
+    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+    begin(&engine, id).await.unwrap();
+    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
+    (engine, id)
+}
+
 #[tokio::test]
 async fn a_retry_and_the_end_of_retention_exclude_each_other() {
     let (mut kept, mut gone) = (0, 0);
     for round in 0..200 {
         let machine = Machine::default();
-        let engine = machine.start_with(Durability::Durable, Duration::ZERO);
-        let id = ticket(&engine).await;
-        engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-        begin(&engine, id).await.unwrap();
-        engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
-        assert_eq!(engine.status(id).await.unwrap().state, StateName::Failed);
+        let (engine, id) = failed(&machine).await;
         machine.clock.advance(LONG);
         if round % 2 == 0 {
             // Both read it from its journal, then.
@@ -195,11 +201,7 @@ async fn a_retry_and_the_end_of_retention_exclude_each_other() {
 #[tokio::test]
 async fn at_the_end_of_retention_a_failed_upload_without_its_file_is_over() {
     let machine = Machine::default();
-    let engine = machine.start_with(Durability::Durable, Duration::ZERO);
-    let id = ticket(&engine).await;
-    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    begin(&engine, id).await.unwrap();
-    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    let (engine, id) = failed(&machine).await;
     machine.store.take(id);
     machine.clock.advance(Duration::from_secs(3600 - 20));
     let retried = engine.retry(id).await;
@@ -215,11 +217,7 @@ async fn at_the_end_of_retention_a_failed_upload_without_its_file_is_over() {
 #[tokio::test]
 async fn a_failed_upload_without_its_file_is_tried_again() {
     let machine = Machine::default();
-    let engine = machine.start_with(Durability::Durable, Duration::ZERO);
-    let id = ticket(&engine).await;
-    engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
-    begin(&engine, id).await.unwrap();
-    engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
+    let (engine, id) = failed(&machine).await;
     machine.store.take(id);
     engine.retry(id).await.unwrap();
     assert_eq!(engine.status(id).await.unwrap().state, StateName::HandingOver);
