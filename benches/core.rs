@@ -9,12 +9,11 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hyper::header::{CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue};
 use incoming::core::command::{At, BodyScope, Command, Offer};
-use incoming::core::event::{DigestRequest, Durability, Event, Removal, Ticket, TicketFile};
+use incoming::core::event::{Durability, Event, Ticket};
 use incoming::core::extent::{Extent, ExtentSet};
 use incoming::core::id::RunIdentity;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
-use incoming::core::signing::SigningSecrets;
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Upload;
 use incoming::storage::local::format::record::{MAGIC, Record, decode, encode};
@@ -199,17 +198,13 @@ fn upload(count: u64) -> Upload {
 
 fn ticket() -> Ticket {
     Ticket {
-        id: TicketId::from_random([7; 16]),
-        created: NOW,
-        finish_url: "https://backend.example/uploads/done?album=17".into(),
         secret: "fo8yW0pCzyF1Zk3bqPZq9A".into(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
         max_bytes: Some(1 << 40),
-        length: None,
-        digest: DigestRequest::None,
         metadata: r#"{"user":4711,"album":17}"#.into(),
-        idle_timeout: None,
-        file: TicketFile::default(),
+        ..Ticket::new(
+            TicketId::from_random([7; 16]),
+            NOW,
+            "https://backend.example/uploads/done?album=17".into(),
+        )
     }
 }

@@ -5,12 +5,11 @@ use crate::{CHUNK_BYTES, FILE_BYTES};
 use bytes::Bytes;
 use incoming::core::command::{At, BodyScope, Offer};
 use incoming::core::digest::ChunkDigest;
-use incoming::core::event::{DigestRequest, Durability, Notice, Removal, TicketFile};
+use incoming::core::event::{Durability, Notice};
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::Limits;
 use incoming::core::retry::RetryPolicy;
-use incoming::core::signing::SigningSecrets;
 use incoming::engine::Engine;
 use incoming::engine::options::{Options, Tuning};
 use incoming::engine::tickets::NewUpload;
@@ -129,18 +128,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
 }
 
 fn wish() -> NewUpload {
-    NewUpload {
-        finish_url: "http://127.0.0.1:9/".into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
-    }
+    NewUpload::new("http://127.0.0.1:9/".into())
 }
 
 /// The length that is claimed for the file, which it never has.

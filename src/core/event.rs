@@ -39,6 +39,26 @@ pub struct Ticket {
     pub file: TicketFile,
 }
 
+impl Ticket {
+    /// A ticket for any file, which is removed when the backend has it; without a secret and text for the backend.
+    pub fn new(id: TicketId, created: Stamp, finish_url: CallbackUrl) -> Self {
+        Self {
+            id,
+            created,
+            finish_url,
+            secret: String::new(),
+            signing: SigningSecrets::default(),
+            removal: Removal::RemoveWhenFinished,
+            max_bytes: None,
+            length: None,
+            digest: DigestRequest::None,
+            metadata: String::new(),
+            idle_timeout: None,
+            file: TicketFile::default(),
+        }
+    }
+}
+
 /// What a backend says of the file of a ticket; it holds over what the browser says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TicketFile {

@@ -8,13 +8,12 @@ use super::tickets::NewUpload;
 use super::*;
 use crate::core::command::{At, BodyScope, FileFacts, Offer};
 use crate::core::digest::ChunkDigest;
-use crate::core::event::{DigestRequest, Durability, Notice, Removal, TicketFile};
+use crate::core::event::{DigestRequest, Durability, Notice, Removal};
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::refusal::Refusal;
 use crate::core::retry::RetryPolicy;
-use crate::core::signing::SigningSecrets;
 use crate::core::state::StateName;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::files::Files as _;
@@ -119,18 +118,7 @@ impl Machine {
 }
 
 fn wish() -> NewUpload {
-    NewUpload {
-        finish_url: "http://backend/done".into(),
-        secret: "secret".into(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
-    }
+    NewUpload { secret: "secret".into(), ..NewUpload::new("http://backend/done".into()) }
 }
 
 async fn ticket(engine: &Arc<Engine>) -> TicketId {

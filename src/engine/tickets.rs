@@ -42,6 +42,24 @@ pub struct NewUpload {
     pub file: TicketFile,
 }
 
+impl NewUpload {
+    /// A request for any file, which is removed when the backend has it; without a secret and text for the backend.
+    pub fn new(finish_url: CallbackUrl) -> Self {
+        Self {
+            finish_url,
+            secret: String::new(),
+            signing: SigningSecrets::default(),
+            removal: Removal::RemoveWhenFinished,
+            max_bytes: None,
+            length: None,
+            digest: DigestRequest::None,
+            metadata: String::new(),
+            idle_timeout: None,
+            file: TicketFile::default(),
+        }
+    }
+}
+
 /// Without the secret and the URL, which may hold one.
 impl fmt::Debug for NewUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,11 +10,10 @@ use crate::seen::Seen;
 use crate::servers::{Done, Ended, ServerState, Servers, Work};
 use crate::world::World;
 use incoming::core::callback::CallbackUrl;
-use incoming::core::event::{DigestRequest, Event, Ticket, TicketFile};
+use incoming::core::event::{Event, Ticket};
 use incoming::core::id::TicketId;
 use incoming::core::object_upload::ObjectUpload;
 use incoming::core::piece_event::{ObjectEvent, Purpose};
-use incoming::core::signing::SigningSecrets;
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::core::upload::Phase;
 use incoming::engine::objects::{Call, CallEnd};
@@ -99,18 +98,8 @@ impl Schedule {
             let id = TicketId::from_random([u8::try_from(number).unwrap(); 16]);
             let at = Stamp { date: Timestamp(0), uptime: Uptime(self.world().now_ms) };
             let ticket = Ticket {
-                id,
-                created: at,
-                finish_url: CallbackUrl::from("http://backend/done"),
-                secret: String::new(),
-                signing: SigningSecrets::default(),
                 removal: plan.removal,
-                max_bytes: None,
-                length: None,
-                digest: DigestRequest::None,
-                metadata: String::new(),
-                idle_timeout: None,
-                file: TicketFile::default(),
+                ..Ticket::new(id, at, CallbackUrl::from("http://backend/done"))
             };
             let mut world = self.world();
             world.model.uploads.insert(id, Known::new(ObjectUpload::new(ticket.clone())));

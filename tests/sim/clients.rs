@@ -6,11 +6,10 @@ use crate::model::{Known, Promise, Request, byte};
 use crate::world::Life;
 use incoming::core::command::{At, BodyScope, FileFacts, Offer};
 use incoming::core::digest::ChunkDigest;
-use incoming::core::event::{DigestRequest, Notice, Removal, TicketFile};
+use incoming::core::event::{DigestRequest, Notice, Removal};
 use incoming::core::extent::Extent;
 use incoming::core::id::TicketId;
 use incoming::core::limits::MAX_FILE_BYTES;
-use incoming::core::signing::SigningSecrets;
 use incoming::core::state::StateName;
 use incoming::core::upload::Role;
 use incoming::engine::Engine;
@@ -51,16 +50,11 @@ impl Client {
             )
         };
         let wish = NewUpload {
-            finish_url: "http://backend/done".into(),
             secret: "secret".into(),
-            signing: SigningSecrets::default(),
             removal,
-            max_bytes: None,
             length: says_length.then_some(file_bytes),
             digest,
-            metadata: String::new(),
-            idle_timeout: None,
-            file: TicketFile::default(),
+            ..NewUpload::new("http://backend/done".into())
         };
         let answer = self.in_time("new_upload", self.engine.new_upload(wish)).await?;
         let outcome = answer.map(|(id, _)| id);

@@ -6,14 +6,13 @@
 
 use super::proxy::{Faults, Proxy};
 use super::{Dice, Place};
-use crate::core::event::{DigestRequest, Removal, Ticket, TicketFile};
+use crate::core::event::Ticket;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::object_command::ObjectLimits;
 use crate::core::piece_event::{ClaimId, ObjectName};
 use crate::core::pieces::ObjectRange;
-use crate::core::signing::SigningSecrets;
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::core::upload::Phase;
 use crate::engine::objects::{
@@ -136,20 +135,7 @@ async fn start(
 }
 
 fn ticket(id: TicketId) -> Ticket {
-    Ticket {
-        id,
-        created: Stamp { date: Timestamp(0), uptime: Uptime(0) },
-        finish_url: "http://127.0.0.1:1/".into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
-    }
+    Ticket::new(id, Stamp { date: Timestamp(0), uptime: Uptime(0) }, "http://127.0.0.1:1/".into())
 }
 
 /// Sends what is missing, in chunks of any size at any place, until nothing is.

@@ -1,12 +1,10 @@
 //! The rules of an upload in object storage, as tables.
 
 use super::*;
-use crate::core::event::{DigestRequest, Removal, TicketFile};
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::pieces::ObjectRange;
-use crate::core::signing::SigningSecrets;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 
@@ -37,20 +35,11 @@ fn etag(text: &str) -> Etag {
 }
 
 fn new() -> ObjectUpload {
-    ObjectUpload::new(Ticket {
-        id: TicketId::from_random([9; 16]),
-        created: at(500),
-        finish_url: "http://backend/done".into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
-    })
+    ObjectUpload::new(Ticket::new(
+        TicketId::from_random([9; 16]),
+        at(500),
+        "http://backend/done".into(),
+    ))
 }
 
 /// Decides and applies; answers how many events it came to.

@@ -6,7 +6,6 @@ use crate::core::event::{CallOutcome, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::limits::MAX_DISJOINT_EXTENTS;
 use crate::core::retry::RetryPolicy;
-use crate::core::signing::SigningSecrets;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 
@@ -19,18 +18,8 @@ const fn at(uptime: u64) -> Stamp {
 
 fn ticket() -> Ticket {
     Ticket {
-        id: TicketId::from_random([9; 16]),
-        created: at(500),
-        finish_url: "http://backend/done".into(),
         secret: "secret".into(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
+        ..Ticket::new(TicketId::from_random([9; 16]), at(500), "http://backend/done".into())
     }
 }
 

@@ -1,10 +1,9 @@
 //! What a chunk costs: requests to the bucket and appends to the log.
 
 use super::*;
-use crate::core::event::{DigestRequest, Removal, Ticket, TicketFile};
+use crate::core::event::{Removal, Ticket};
 use crate::core::limits::Limits;
 use crate::core::piece_event::ClaimId;
-use crate::core::signing::SigningSecrets;
 use crate::core::time::{Timestamp, Uptime};
 use crate::storage::event_log::{Append, Appended, LogError, LogRead};
 use crate::storage::memory::bucket::{
@@ -142,18 +141,12 @@ async fn engine(orphans: OrphanRule) -> (ObjectEngine<Counted>, TicketId) {
     };
     let id = TicketId::from_random([1; 16]);
     let ticket = Ticket {
-        id,
-        created: Stamp { date: Timestamp(1), uptime: Uptime(1) },
-        finish_url: "http://backend/done".into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
         removal: Removal::Keep,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
+        ..Ticket::new(
+            id,
+            Stamp { date: Timestamp(1), uptime: Uptime(1) },
+            "http://backend/done".into(),
+        )
     };
     let engine = ObjectEngine::new(backing, 1, tuning);
     engine.create(ticket).await.unwrap();

@@ -2,8 +2,7 @@
 //! ends early by it and nothing that is due waits for it.
 
 use super::*;
-use crate::core::event::{Event, Ticket, TicketFile};
-use crate::core::signing::SigningSecrets;
+use crate::core::event::{Event, Ticket};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::engine::error::LookupError;
 use crate::storage::journal::ResyncNeed;
@@ -257,18 +256,13 @@ async fn a_count_that_is_lost_ends_nothing_early_and_all_of_it_once() {
 fn released(machine: &Machine, date_ms: u64) -> TicketId {
     let id = TicketId::from_random([9; 16]);
     let ticket = Ticket {
-        id,
-        created: Stamp { date: Timestamp(date_ms), uptime: Uptime::NONE },
-        finish_url: "http://backend/done".into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
         removal: Removal::Keep,
-        max_bytes: None,
         length: Some(5),
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
+        ..Ticket::new(
+            id,
+            Stamp { date: Timestamp(date_ms), uptime: Uptime::NONE },
+            "http://backend/done".into(),
+        )
     };
     let mut bytes = MAGIC_DATED.to_vec();
     encode(&Record::Event(Event::Created(Box::new(ticket))), &mut bytes);

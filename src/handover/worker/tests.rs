@@ -3,11 +3,10 @@
 use super::super::client::{self, Unreadable};
 use super::*;
 use crate::core::command::FileFacts;
-use crate::core::event::{DigestRequest, Durability, Removal, TicketFile};
+use crate::core::event::{DigestRequest, Durability};
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::retry::RetryPolicy;
-use crate::core::signing::SigningSecrets;
 use crate::engine::options::Tuning;
 use crate::engine::tickets::NewUpload;
 use crate::engine::{self};
@@ -78,18 +77,7 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
 
 /// An upload without a byte, complete.
 async fn completed(engine: &Arc<Engine>, finish_url: &str, digest: DigestRequest) -> TicketId {
-    let wish = NewUpload {
-        finish_url: finish_url.into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: Some(0),
-        digest,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
-    };
+    let wish = NewUpload { length: Some(0), digest, ..NewUpload::new(finish_url.into()) };
     let id = engine.new_upload(wish).await.unwrap().0;
     engine.bind(id, FileFacts { length: Some(0), ..FileFacts::default() }).await.unwrap();
     id

@@ -1,9 +1,8 @@
 //! What every journal must do; each runs this suite.
 
 use super::{Append, Appended, Claims, Journal, LoadError, Loaded, Read, Removed, Version};
-use crate::core::event::{DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile};
+use crate::core::event::{Durability, Event, Notice, Ticket};
 use crate::core::id::TicketId;
-use crate::core::signing::SigningSecrets;
 use crate::core::state::StateName;
 use crate::core::time::{Stamp, Timestamp};
 use std::sync::Arc;
@@ -26,18 +25,8 @@ fn id(seed: u8) -> TicketId {
 async fn create(journal: &dyn Journal, seed: u8) -> Version {
     let created = Stamp { date: Timestamp(7), uptime: journal.now() };
     let ticket = Ticket {
-        id: id(seed),
-        created,
-        finish_url: "http://backend/done".into(),
         secret: "secret".into(),
-        signing: SigningSecrets::default(),
-        removal: Removal::RemoveWhenFinished,
-        max_bytes: None,
-        length: None,
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
+        ..Ticket::new(id(seed), created, "http://backend/done".into())
     };
     journal.create(&ticket, Durability::Durable).await.unwrap()
 }

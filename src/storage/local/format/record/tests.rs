@@ -6,18 +6,13 @@ use proptest::prelude::*;
 
 fn ticket(created: Stamp) -> Ticket {
     Ticket {
-        id: TicketId::from_random([9; 16]),
-        created,
-        finish_url: "https://backend/x?y=ü".into(),
         secret: "s".into(),
-        signing: SigningSecrets::default(),
         removal: Removal::Keep,
         max_bytes: Some(5),
-        length: None,
         digest: DigestRequest::Sha256,
         metadata: "{}".into(),
         idle_timeout: Some(Duration::from_secs(3)),
-        file: TicketFile::default(),
+        ..Ticket::new(TicketId::from_random([9; 16]), created, "https://backend/x?y=ü".into())
     }
 }
 

@@ -1,10 +1,9 @@
 //! What a journal says, whatever its run and its tail.
 
 use super::*;
-use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
+use crate::core::event::{Notice, Removal, Ticket};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::retry::LastCall;
-use crate::core::signing::SigningSecrets;
 use crate::core::time::{Stamp, Timestamp};
 use crate::core::upload::Phase;
 use crate::storage::local::format::record::encode;
@@ -20,20 +19,7 @@ fn id() -> TicketId {
 }
 
 fn ticket(created: Stamp) -> Ticket {
-    Ticket {
-        id: id(),
-        created,
-        finish_url: "".into(),
-        secret: String::new(),
-        signing: SigningSecrets::default(),
-        removal: Removal::Keep,
-        max_bytes: None,
-        length: Some(40),
-        digest: DigestRequest::None,
-        metadata: String::new(),
-        idle_timeout: None,
-        file: TicketFile::default(),
-    }
+    Ticket { removal: Removal::Keep, length: Some(40), ..Ticket::new(id(), created, "".into()) }
 }
 
 fn journal(records: &[Record]) -> Vec<u8> {
