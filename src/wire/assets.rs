@@ -34,7 +34,7 @@ impl Asset {
     }
 }
 
-/// A script that the server gives to pages: its place in [`SCRIPTS`].
+/// A script that the server gives to pages: its place in the table of scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Script(usize);
 
