@@ -2,7 +2,7 @@
  * `<incoming-upload>`: a form field that uploads. It connects an `UploadQueue` with the form, the list and the live regions. It
  * can be imported where there is no page.
  */
-import { from_handles, parse_size } from '../files.js';
+import { dropped, from_handles, parse_size } from '../files.js';
 import { UploadQueue } from '../queue.js';
 import { tickets_from } from '../ticket.js';
 import { Announcer } from './announcer.js';
@@ -86,7 +86,7 @@ export function element_class(library) {
       this.#intake = new Intake({
         element: this,
         disabled: () => this.#disabled,
-        add: (items) => void this.#add([...items]),
+        add: (items) => this.#add([...items]),
         refuse: ({ name, code }) => this.#reject({ name }, code),
         dragging: (on) => (this.#box.classList.toggle('dragging', on), this.#state('dragging', on)),
       });
@@ -199,14 +199,10 @@ export function element_class(library) {
 
     /** @param {Iterable<File | FileSystemHandle> | DataTransfer} files */
     async add(files) {
-      if ('items' in files && !Array.isArray(files)) return this.#intake.take(/** @type {DataTransfer} */ (files));
+      if ('items' in files && !Array.isArray(files)) return this.#intake.take(dropped(/** @type {DataTransfer} */ (files)));
       const given = [...files];
       await this.#add(/** @type {File[]} */ (given.filter((one) => 'slice' in one)));
-      const handles = /** @type {FileSystemHandle[]} */ (given.filter((one) => 'kind' in one));
-      for await (const { items, refused } of from_handles(handles)) {
-        for (const { name, code } of refused) this.#reject({ name }, code);
-        await this.#add(items);
-      }
+      await this.#intake.take(from_handles(/** @type {FileSystemHandle[]} */ (given.filter((one) => 'kind' in one))));
     }
 
     start() { this.#queue.start(); }

@@ -10,7 +10,7 @@ import { button, make, put, write } from './dom.js';
  * @typedef {object} Host
  * @property {Element & { multiple: boolean }} element its attributes say which ways are open
  * @property {() => boolean} disabled
- * @property {(items: Iterable<File | Item>) => void} add
+ * @property {(items: Iterable<File | Item>) => Promise<void>} add
  * @property {(one: { name: string, code: string }) => void} refuse
  * @property {(on: boolean) => void} dragging
  */
@@ -45,7 +45,7 @@ export class Intake {
     input.type = 'file';
     input.hidden = true;
     input.addEventListener('change', () => {
-      this.#host.add([...(input.files ?? [])]);
+      void this.#host.add([...(input.files ?? [])]);
       // The same file can be chosen again.
       input.value = '';
     });
@@ -96,14 +96,14 @@ export class Intake {
       dragging(false);
       if (!has_files(event)) return;
       event.preventDefault();
-      void this.take(event.dataTransfer);
+      void this.take(dropped(event.dataTransfer));
     });
     const from = paste === 'page' ? document : paste === 'off' ? null : element;
     from?.addEventListener('paste', (event) => {
       const data = /** @type {ClipboardEvent} */ (event).clipboardData;
       if (!data || data.files.length === 0 || disabled()) return;
       event.preventDefault();
-      void this.take(data);
+      void this.take(dropped(data));
     }, { signal });
   }
 
@@ -111,11 +111,11 @@ export class Intake {
     this.#listening?.abort();
   }
 
-  /** @param {DataTransfer} data */
-  async take(data) {
-    for await (const { items, refused } of dropped(data)) {
+  /** @param {ReturnType<typeof dropped>} portions */
+  async take(portions) {
+    for await (const { items, refused } of portions) {
       for (const one of refused) this.#host.refuse(one);
-      this.#host.add(items);
+      await this.#host.add(items);
     }
   }
 }
