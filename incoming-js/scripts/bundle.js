@@ -41,9 +41,9 @@ export async function bundle() {
   // Modules go to bundlers, which make them small in their own way.
   for (const [name, text] of files) if (name.endsWith('.js')) files.set(name, await smaller(text));
   // The source is checked against these types (`npm run types`), so they are published as they are.
-  for (const [name, source] of [['incoming', 'api'], ['incoming-queue', 'api-queue'], ['incoming-ui', 'api-ui'], ['incoming-locale', 'api-locale'], ['incoming-plugins', 'api-plugins'], ['incoming-uppy', 'api-uppy']]) {
-    const text = readFileSync(join(root, `src/${source}.d.ts`), 'utf8');
-    files.set(`${name}.d.mts`, text.replace("'./api.js'", "'./incoming.mjs'").replace("'./api-queue.js'", "'./incoming-queue.mjs'").replace("'./api-ui.js'", "'./incoming-ui.mjs'").replace("'./api-plugins.js'", "'./incoming-plugins.mjs'"));
+  for (const part of ['', '-queue', '-ui', '-locale', '-plugins', '-uppy']) {
+    const text = readFileSync(join(root, `src/api${part}.d.ts`), 'utf8');
+    files.set(`incoming${part}.d.mts`, text.replaceAll(/'\.\/api(-\w+)?\.js'/g, (_, other = '') => `'./incoming${other}.mjs'`));
   }
   return files;
 }
