@@ -236,8 +236,11 @@ function read_refusal(http, json, retry_after) {
   };
 }
 
-/** @param {string} text */
-function parse_json(text) {
+/**
+ * The value, or null if the text is no JSON.
+ * @param {string} text
+ */
+export function parse_json(text) {
   try {
     return /** @type {unknown} */ (JSON.parse(text));
   } catch {

@@ -2,6 +2,7 @@
  * Asks the web app for tickets: one POST for each file, with the page's token against forged requests, and what its answers
  * mean.
  */
+import { parse_json, upload_url } from './protocol.js';
 
 /** @typedef {{ name: string, size: number, type: string, path: string | null, last_modified: number, field: string, batch: string }} TicketRequest */
 /** @typedef {string | ({ id: string } & import('./api.js').Options)} Ticket */
@@ -55,7 +56,7 @@ export function tickets_from(url, { credentials = 'same-origin', headers = () =>
     const answer = await fetch(url, { method: 'POST', headers: { ...own, ...headers() }, body: JSON.stringify(request), credentials, signal })
       .catch((error) => Promise.reject(signal.aborted ? error : new TicketError(String(error.message), 0)));
     const text = await answer.text().catch(() => '');
-    const json = parsed(text);
+    const json = /** @type {any} */ (parse_json(text));
     if (answer.ok) return typeof json === 'string' || json instanceof Object ? json : text;
     const said = json?.detail ?? json?.error ?? json?.message ?? (/^\s*</.test(text) ? '' : text);
     throw new TicketError(String(said || answer.status).slice(0, MOST_TEXT), answer.status, retry_after_ms(answer.headers.get('Retry-After')));
@@ -68,19 +69,10 @@ export function tickets_from(url, { credentials = 'same-origin', headers = () =>
  * @returns {Promise<string | null>} its state, `gone`, or null if that is unknown
  */
 export async function upload_state({ hostname, upload_id }) {
-  const answer = await fetch(`${hostname}/incoming/frontend/uploads/${upload_id}`, { cache: 'no-store' }).catch(() => null);
+  const answer = await fetch(upload_url(hostname, upload_id), { cache: 'no-store' }).catch(() => null);
   const { state = null, code } = (await answer?.json().catch(() => null)) ?? {};
   // A proxy's own 404 has no code.
   return code && [404, 410].includes(/** @type {Response} */ (answer).status) ? 'gone' : state;
-}
-
-/** @param {string} text @returns {any} */
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 /** @param {string | null} value seconds, or a date @returns {number | null} */
