@@ -77,28 +77,31 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper:
     let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let retry_after = retry_after.map(Duration::from_secs);
     let codings = answer.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-    if let Some(coding) = content_coding(codings) {
-        let coding = coding.chars().take(WORD_CHARS).collect();
-        let body = Err(Unreadable::Coded(coding));
-        return Ok(RawAnswer { status, media_type, body, retry_after, rest: Rest::None });
-    }
-    let mut body = answer.into_body();
+    let (body, rest) = match content_coding(codings) {
+        Some(coding) => {
+            let coding = coding.chars().take(WORD_CHARS).collect();
+            (Err(Unreadable::Coded(coding)), Rest::None)
+        }
+        None => {
+            let (bytes, rest) = first_bytes(answer.into_body()).await?;
+            (Ok(bytes), rest)
+        }
+    };
+    Ok(RawAnswer { status, media_type, body, retry_after, rest })
+}
+
+/// As much as may be read of a body.
+async fn first_bytes(mut body: Incoming) -> Result<(Vec<u8>, Rest), hyper::Error> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         let room = BODY_BYTES - bytes.len();
         bytes.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
-            return Ok(RawAnswer {
-                status,
-                media_type,
-                body: Ok(bytes),
-                retry_after,
-                rest: Rest::Unread,
-            });
+            return Ok((bytes, Rest::Unread));
         }
     }
-    Ok(RawAnswer { status, media_type, body: Ok(bytes), retry_after, rest: Rest::None })
+    Ok((bytes, Rest::None))
 }
 
 /// Whether more came than was read.
