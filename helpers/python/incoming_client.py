@@ -205,9 +205,11 @@ class Incoming:
             said = json.loads(text)
         except ValueError:
             said = {}
-        if answer.status == 200 and isinstance(said, dict):
+        is_object = isinstance(said, dict)
+        if answer.status == 200 and is_object:
             return said
-        code, detail = said.get("code", "") if isinstance(said, dict) else "", said.get("detail", text[:200]) if isinstance(said, dict) else text[:200]
+        problem = said if is_object else {}
+        code, detail = problem.get("code", ""), problem.get("detail", text[:200])
         if answer.status in (408, 429) or answer.status >= 500:
             after = answer.getheader("Retry-After") or ""
             raise Unavailable(f"{answer.status} {detail}", int(after) if after.isdigit() else None)
