@@ -17,14 +17,14 @@ async function handover(body, headers) {
   return call.json().wait && !cancelled ? WAIT : DONE;
 }
 
-async function act(path, wish) {
+async function act(path, argument) {
   switch (path) {
-    case '/ticket': return server.newUpload({ signalFinishURL, metadata: wish, digest: true });
+    case '/ticket': return server.newUpload({ signalFinishURL, metadata: argument, digest: true });
     case '/taken': return taken;
     case '/uploads': return ids(server.uploads({ state: 'new' }));
     case '/nowhere': return nowhere.show('x');
     case '/wrong': return server.newUpload({ signalFinishURL: 'ftp://x/' });
-    default: return (await server[path.slice(1)](wish)) ?? null;
+    default: return (await server[path.slice(1)](argument)) ?? null;
   }
 }
 

@@ -25,9 +25,9 @@ def handover(body, headers):
     return WAIT if call.json().get("wait") and not call.cancelled else DONE
 
 
-def act(path, wish):
+def act(path, argument):
     if path == "/ticket":
-        return SERVER.new_upload(URL, metadata=wish, digest=True).__dict__
+        return SERVER.new_upload(URL, metadata=argument, digest=True).__dict__
     if path == "/taken":
         return taken
     if path == "/uploads":
@@ -36,7 +36,7 @@ def act(path, wish):
         return NOWHERE.show("x")
     if path == "/wrong":
         return SERVER.new_upload("ftp://x/")
-    return {"/finish": SERVER.finish, "/cancel": SERVER.cancel, "/retry": SERVER.retry, "/show": SERVER.show}[path](wish)
+    return {"/finish": SERVER.finish, "/cancel": SERVER.cancel, "/retry": SERVER.retry, "/show": SERVER.show}[path](argument)
 
 
 class App(http.server.BaseHTTPRequestHandler):

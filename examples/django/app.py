@@ -51,7 +51,7 @@ def ticket(request):
 def handover(request):
     try:
         call = SERVER.handover(request.body, request.headers)
-    except BadSignature:  # not Incoming!!: anybody could have us move any file
+    except BadSignature:  # not from Incoming!!: a forged call could name any file
         return HttpResponse(status=401)
     if not call.cancelled:  # the same call may come twice
         db("update files set path = ? where id = ?", str(call.move_to(INBOX)), call.id)

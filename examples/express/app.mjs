@@ -27,7 +27,7 @@ const app = express();
 app.post('/handover', express.raw({ type: '*/*' }), async (request, response) => {
   const call = await server.handover(request.body, request.headers).catch((error) => {
     if (!(error instanceof BadSignature)) throw error;
-    return null; // not Incoming!!: anybody could have us move any file
+    return null; // not from Incoming!!: a forged call could name any file
   });
   if (!call) return response.sendStatus(401);
   const known = issued(call.id);

@@ -54,7 +54,7 @@ async def ticket(request: Request, mine: str = Depends(user)):
 async def handover(request: Request):
     try:
         call = SERVER.handover(await request.body(), request.headers)
-    except BadSignature:  # not Incoming!!: anybody could have us move any file
+    except BadSignature:  # not from Incoming!!: a forged call could name any file
         raise HTTPException(401)
     if not call.cancelled:  # the same call may come twice
         path = await asyncio.to_thread(call.move_to, INBOX)

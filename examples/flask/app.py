@@ -50,7 +50,7 @@ def ticket():
 def handover():
     try:
         call = SERVER.handover(request.get_data(), request.headers)
-    except BadSignature:  # not Incoming!!: anybody could have us move any file
+    except BadSignature:  # not from Incoming!!: a forged call could name any file
         abort(401)
     if not call.cancelled:  # the same call may come twice
         db("update files set path = ? where id = ?", str(call.move_to(INBOX)), call.id)

@@ -22,7 +22,7 @@ function keep(string $data, string $id, array $known): void
     file_put_contents("$data/issued/$id", json_encode($known), LOCK_EX);
 }
 
-/** Whether Incoming!! makes this call, now: anybody could have us move any file. Standard Webhooks: docs/protocol.md, "Signature". */
+/** Whether Incoming!! makes this call, now: a forged call could name any file. Standard Webhooks: docs/protocol.md, "Signature". */
 function is_signed(string $secret): bool
 {
     [$id, $at, $sent] = array_map(fn ($name) => $_SERVER["HTTP_WEBHOOK_$name"] ?? '', ['ID', 'TIMESTAMP', 'SIGNATURE']);

@@ -59,7 +59,7 @@ export class Incoming {
    * @param options `signingSecrets`: the first one signs the calls about new uploads, all of them are accepted; `timeout` in ms
    */
   constructor(url: string, options?: { token?: string; signingSecrets?: string | string[]; timeout?: number });
-  newUpload(wish: NewUpload): Promise<Ticket>;
+  newUpload(parameters: NewUpload): Promise<Ticket>;
   /** Reads a call of the server: the body as it came, and its headers. Rejects with BadSignature. `now` in ms. */
   handover(body: string | Uint8Array, headers: Headers_, options?: { now?: number }): Promise<Handover>;
   /** The app that answered `wait` has the file. */

@@ -145,8 +145,8 @@ export class Incoming {
     }
   }
 
-  #post(call, wish) {
-    const given = Object.entries(wish).filter(([, value]) => value !== undefined);
+  #post(call, parameters) {
+    const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
     return this.#call('POST', call, new URLSearchParams(given).toString());
   }
 

@@ -120,12 +120,12 @@ class Incoming:
         metadata: Metadata = "", idle_timeout: Optional[str] = None, remove_file: bool = True, name: Optional[str] = None,
     ) -> Ticket:
         """A ticket for one file. `digest`: the handover says the file's SHA-256. Raises Refused, Unavailable."""
-        wish = {
+        parameters = {
             "signalFinishURL": signal_finish_url, "length": length, "maxBytes": max_bytes, "digest": "sha-256" if digest else None,
             "metadata": metadata if isinstance(metadata, str) else json.dumps(metadata), "idleTimeout": idle_timeout, "name": name,
             "removeFileWhenFinished": remove_file, "signingSecret": self._secrets[0] if self._secrets else None,
         }
-        answer = self._post("new_upload", wish)
+        answer = self._post("new_upload", parameters)
         return Ticket(answer["id"], answer["url"], answer["expires"])
 
     def handover(self, body: bytes, headers: Mapping[str, str], *, now: Optional[float] = None) -> Handover:
@@ -181,9 +181,9 @@ class Incoming:
             if after is None:
                 return
 
-    def _post(self, call: str, wish: Mapping[str, Any]) -> dict[str, Any]:
+    def _post(self, call: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         words = {True: "true", False: "false"}
-        form = {key: words.get(value, value) if isinstance(value, bool) else value for key, value in wish.items() if value is not None}
+        form = {key: words.get(value, value) if isinstance(value, bool) else value for key, value in parameters.items() if value is not None}
         return self._call("POST", call, urllib.parse.urlencode(form))
 
     def _call(self, method: str, path: str, body: Optional[str] = None) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 /**
- * The entries of an `UploadQueue` by state, their sums, and who is told of changes. Sums are kept, never computed over the
+ * The entries of an `UploadQueue` by state, their sums, and the subscribers to changes. Sums are kept, never computed over the
  * list: an event costs the same with ten thousand entries.
  */
 import { STATES } from './queue-entry.js';

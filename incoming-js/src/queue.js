@@ -251,7 +251,7 @@ export class UploadQueue extends EventTarget {
     } finally {
       if (entry.attempt === attempt) this.#asking.delete(entry);
     }
-    // Whoever ended the attempt has said what becomes of the entry.
+    // What ended the attempt has set the entry's state.
     if (signal.aborted) return;
     if (failure) this.#no_ticket(entry, failure);
     else this.#ready.add(entry);

@@ -84,7 +84,7 @@ export default class Incoming extends BasePlugin {
     const allowed = this.opts.allowedMetaFields;
     const more = { path: meta.relativePath ?? null, meta: Object.fromEntries(Object.entries(meta).filter(([key]) => allowed === true || (Array.isArray(allowed) && allowed.includes(key)))) };
     return new Promise((settle) => {
-      let told = -Infinity;
+      let reported_at = -Infinity;
       /** The state of Uppy is immutable: the file as it is now. @param {(file: UppyFile) => void} tell */
       const now = (tell) => {
         const current = uppy.getFile(id);
@@ -98,8 +98,8 @@ export default class Incoming extends BasePlugin {
       };
       const entry = this.#uploads.add(named_file(/** @type {Blob} */ (file.data), meta.name ?? file.name), more, {
         progress: ({ bytes_acked }) => {
-          if (performance.now() - told < PROGRESS_MS) return;
-          told = performance.now();
+          if (performance.now() - reported_at < PROGRESS_MS) return;
+          reported_at = performance.now();
           progress(bytes_acked);
         },
         stored: ({ bytes_acked }) => {

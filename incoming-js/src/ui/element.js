@@ -74,7 +74,7 @@ export function element_class(library) {
     /** Paused because it left the page. */
     #paused_away = false;
     #restored = false;
-    /** Added, and not told yet. */
+    /** Added, and not announced yet. */
     #added = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #value_timer;

@@ -205,7 +205,7 @@ async function followTerminal(id) {
   }
 }
 
-/** What is between this page and the server, and which line mends it. */
+/** What is between this page and the server, and which line of configuration fixes it. */
 async function examinePath() {
   const [button, state, list] = [el('examine'), el('doctor-state'), el('findings')];
   button.disabled = true;
@@ -255,7 +255,7 @@ function copyBySelection(text) {
   document.body.append(field);
   field.select();
   let done = false;
-  try { done = document.execCommand('copy'); } catch { /* told by the caller */ }
+  try { done = document.execCommand('copy'); } catch { /* the caller reports it */ }
   field.remove();
   focused?.focus();
   return done;
