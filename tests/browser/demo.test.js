@@ -1,13 +1,12 @@
 // The demo page in a real browser, over https: what a person does with it, and what happens to it.
 
 import assert from 'node:assert/strict';
-import { readFile, readdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Line, browser, choose, demo, file, folder, kind_of, open, press, received, row, test, until } from './harness.js';
+import { violations } from './ui-site.js';
 
 const MB = 1_000_000;
-const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** A demo behind a slow line, a browser on its page. */
 async function demo_over_line(t, bytesPerSecond) {
@@ -215,9 +214,7 @@ test('axe-core finds nothing on the page, in light and dark', async (t) => {
   if (kind_of(t) === 'chromium') await page.setBypassCSP(true);
   for (const scheme of kind_of(t) === 'chromium' ? ['light', 'dark'] : ['light']) {
     if (kind_of(t) === 'chromium') await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-    await page.evaluate(AXE);
-    const found = await page.evaluate(async () => (await axe.run(document, { resultTypes: ['violations'] })).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ failureSummary, target }) => `${JSON.stringify(target)} ${failureSummary}`).join('; ')}`));
-    assert.deepEqual(found, [], scheme);
+    assert.deepEqual(await violations(page), [], scheme);
   }
   assert.deepEqual(console_errors, []);
 });

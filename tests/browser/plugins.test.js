@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { build } from '../../incoming-js/node_modules/esbuild/lib/main.js';
 import { Line, browser, expected, file, folder, open, test, until } from './harness.js';
 import { site } from './site.js';
+import { body_of } from './ui-site.js';
 
 const MB = 1_000_000;
 const HERE = import.meta.dirname;
@@ -38,9 +39,7 @@ async function start(t, name, bytes_per_second) {
   app.more.set('/page.js', send('text/javascript', script));
   app.more.set('/style.css', send('text/css', style));
   app.more.set('/ticket', async (answer, request) => {
-    let body = '';
-    for await (const part of request) body += part;
-    const asked = JSON.parse(body);
+    const asked = JSON.parse(await body_of(request));
     tickets.push(asked);
     const refusal = behave.refuse(asked);
     if (refusal) return answer.writeHead(refusal.status, { 'Content-Type': 'application/json' }).end(JSON.stringify({ detail: refusal.detail }));

@@ -1,23 +1,11 @@
-// `<incoming-upload>` for everybody: axe-core in each state and appearance, the keyboard alone, live regions, a strict
+// Accessibility of `<incoming-upload>`: axe-core in each state and appearance, the keyboard alone, live regions, a strict
 // Content-Security-Policy, and ten thousand files.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { file, kind_of, test, until } from './harness.js';
-import { choose, finished, forms, look, visit, wait } from './ui-site.js';
+import { choose, finished, forms, look, violations, visit, wait } from './ui-site.js';
 
 const MB = 1_000_000;
-const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-/** axe-core runs in the page without the page's policy: it is the test's own. */
-async function violations(page) {
-  await page.evaluate(AXE);
-  return page.evaluate(async () => {
-    const { violations: found } = await axe.run(document, { resultTypes: ['violations'] });
-    return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${JSON.stringify(target)} ${failureSummary}`).join('; ')}`);
-  });
-}
 
 /** What a page can look like. */
 const LOOKS = [

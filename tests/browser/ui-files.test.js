@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { file, kind_of, test, until } from './harness.js';
+import { file, kind_of, press, test, until } from './harness.js';
 import { choose, finished, forms, look, visit, wait } from './ui-site.js';
 
 const MB = 1_000_000;
@@ -94,7 +94,7 @@ test('files of handles, as of a picker: restored in a click after a reload', asy
   here.line.rate = 40 * MB;
   const again = await visit(here);
   await wait(again.page, 'it can go on', ({ rows }) => rows[0]?.buttons.includes('Resume handle.bin'));
-  await again.page.evaluate(() => [...document.querySelector('incoming-upload').shadowRoot.querySelectorAll('button')].find((one) => one.getAttribute('aria-label') === 'Resume handle.bin').click());
+  await press(again.page, 'handle.bin', 'Resume');
   await finished(again.page, 1);
   assert.equal(here.tickets.length, 1);
 });

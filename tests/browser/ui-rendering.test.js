@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { build } from '../../incoming-js/node_modules/esbuild/lib/main.js';
 import { browser, file, folder, open, test, until } from './harness.js';
 import { site } from './site.js';
-import { choose, finished, look } from './ui-site.js';
+import { body_of, choose, finished, look } from './ui-site.js';
 
 const HERE = import.meta.dirname;
 const DIST = resolve(HERE, '../../incoming-js/dist');
@@ -36,9 +36,7 @@ async function rendered(t, framework, extension) {
   app.more.set('/page.js', send('text/javascript', script));
   app.more.set('/ticket', async (answer) => answer.end(await app.ticket()));
   app.more.set('/posted', async (answer, request) => {
-    let body = '';
-    for await (const part of request) body += part;
-    posts.push([...new URLSearchParams(body)]);
+    posts.push([...new URLSearchParams(await body_of(request))]);
     answer.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><title>thank you</title>');
   });
   const opened = await open(await browser(t), `${app.page}page`);

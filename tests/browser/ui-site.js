@@ -2,13 +2,14 @@
 // nothing else. It gives tickets, and records what its forms post.
 
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { Line, browser, folder, open, until } from './harness.js';
 import { site } from './site.js';
 
 const DIST = resolve(import.meta.dirname, '../../incoming-js/dist');
 
-async function body_of(request) {
+export async function body_of(request) {
   let body = '';
   for await (const part of request) body += part;
   return body;
@@ -97,6 +98,15 @@ export function wait(page, what, check) {
     const now = await look(page);
     return now && check(now) && now;
   }, async () => `\n${JSON.stringify(await look(page), null, 1)}`);
+}
+
+/** What axe-core finds. It runs in the page without the page's policy: it is the test's own. */
+export async function violations(page) {
+  await page.evaluate(await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+  return page.evaluate(async () => {
+    const { violations: found } = await axe.run(document, { resultTypes: ['violations'] });
+    return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${JSON.stringify(target)} ${failureSummary}`).join('; ')}`);
+  });
 }
 
 export const finished = (page, count) => wait(page, `${count} files are finished`, ({ entries }) => entries.filter(({ state }) => state === 'finished').length === count);
