@@ -3,8 +3,9 @@
 _list:
     @just --list --unsorted
 
-# Everything that a change must pass.
-check: fmt-check clippy doc deny test
+# Everything that a change must pass (installs what is missing).
+check:
+    tests/run quick
 
 # Writes the format.
 fmt:
@@ -15,6 +16,7 @@ fmt-check:
 
 clippy:
     cargo clippy --all-targets --locked -- -D warnings
+    cargo clippy --all-targets --locked --features full -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
@@ -25,7 +27,7 @@ deny:
 
 # Rust tests. The whole suite with browsers: tests/run.
 test:
-    cargo test --locked
+    cargo test --locked --features full
 
 # What it measures and how to compare two commits: benches/README.md.
 bench *args:

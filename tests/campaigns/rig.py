@@ -41,6 +41,11 @@ def program():
     return str(max(built, key=lambda path: path.stat().st_mtime))
 
 
+def build():
+    """The program that tests from outside run: $INCOMING, or one that is built now (tests/program)."""
+    return subprocess.run([ROOT / "tests/program"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 class Skipped(Exception):
     """This machine cannot do it; the text says what is missing."""
 

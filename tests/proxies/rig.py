@@ -18,6 +18,7 @@ fails. Standard library only; curl, and the proxies under test, must be installe
 """
 import collections
 import contextlib
+import functools
 import http.server
 import json
 import os
@@ -34,6 +35,15 @@ import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def built():
+    """The server's program: $INCOMING, or one that is built now."""
+    said = subprocess.run([ROOT / "tests/program"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return pathlib.Path(said.strip())
+
+
 # Seconds that a program may take to answer, and to end when it is asked to.
 STARTS_IN, ENDS_IN = 20, 10
 
@@ -169,7 +179,7 @@ class Server(Program):
     """`incoming serve`; `public` and `backend` are addresses as proxies write them (HOST:PORT or unix:PATH)."""
 
     def __init__(self, directory, settings):
-        program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "incoming"
+        program = built()
         command = [program, "serve"]
         for key, value in settings.items():
             command += [f"--{key.replace('_', '-')}", str(value)]

@@ -6,25 +6,14 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
 import ssl
 import subprocess
 import urllib.request
 
-from stage import ROOT, SCRIPT, UPLOADS, Authority, curl, free_port, needs, s_client, server, shown, until
+from stage import SCRIPT, UPLOADS, Authority, curl, free_port, needs, s_client, server, shown, until
+import rig  # beside campaigns, where stage looks too
 
 NAMES = ["one.test", "two.test"]
-
-
-def build():
-    """A program with the feature, beside the usual one, which is put back in its place."""
-    if named := os.environ.get("INCOMING_ACME"):
-        return named
-    debug = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
-    subprocess.run(["cargo", "build", "--locked", "--quiet", "--features", "acme"], cwd=ROOT, check=True)
-    shutil.copy(debug / "incoming", debug / "incoming-acme")
-    subprocess.run(["cargo", "build", "--locked", "--quiet"], cwd=ROOT, check=True)
-    return str(debug / "incoming-acme")
 
 
 @contextlib.contextmanager
@@ -87,8 +76,8 @@ def answers(it, name, root):
 
 
 def ordered_kept_and_renewed(folder):
-    needs("pebble", "pebble-challtestsrv", "cargo")
-    binary, listen = build(), free_port()
+    needs("pebble", "pebble-challtestsrv")
+    binary, listen = rig.build(), free_port()
     pebble = Pebble(folder, listen)
     # No authority yet: the server runs, says so, and tries again.
     with server(folder, *pebble.flags(), listen=listen, binary=binary) as it:
@@ -117,8 +106,8 @@ def ordered_kept_and_renewed(folder):
 
 
 def a_certificate_that_ends_soon_is_renewed(folder):
-    needs("pebble", "pebble-challtestsrv", "cargo")
-    binary, listen = build(), free_port()
+    needs("pebble", "pebble-challtestsrv")
+    binary, listen = rig.build(), free_port()
     pebble = Pebble(folder, listen, valid_s=12)
     with pebble.up(), server(folder, *pebble.flags(), listen=listen, binary=binary) as it:
         it.said("INFO", "ACME certificate in force")
