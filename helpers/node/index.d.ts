@@ -19,12 +19,16 @@ export class Unavailable extends Error {
 /** An upload that may begin. The page needs `id`; `url` is a path on the upload server. */
 export interface Ticket { id: string; url: string; expires: string }
 
-/** What the server says of an upload that is complete, or cancelled (then there is no `path`). */
+/** Where a server with `store = "s3"` keeps a file. `version` is null in a bucket without versions. */
+export interface StoredObject { bucket: string; key: string; etag: string; version: string | null }
+
+/** What the server says of an upload that is complete, or cancelled. A complete one has a `path`, or an `object` in a bucket. */
 export interface Handover {
   id: string;
   cancelled: boolean;
   reason: string;
   path: string | null;
+  object: StoredObject | null;
   name: string;
   length: number | null;
   metadata: string;
@@ -46,7 +50,7 @@ export interface NewUpload {
   /** Such as `12h`. */
   idleTimeout?: string;
   name?: string;
-  /** Default true. */
+  /** Whether the server removes the file after `done`. Where it is not given, files go and objects in a bucket stay. */
   removeFile?: boolean;
 }
 

@@ -35,9 +35,11 @@ export class Unavailable extends Error {
 class Handover {
   constructor(form) {
     const number = (text) => (text ? Number(text) : null);
+    const object = form.has('bucket')
+      ? { bucket: form.get('bucket'), key: form.get('key'), etag: form.get('etag'), version: form.get('versionId') || null } : null;
     Object.assign(this, {
-      id: form.get('id'), cancelled: form.get('cancelled') === 'yes', reason: form.get('cancelReason'), path: form.get('filename') || null,
-      name: form.get('filenameFromBrowser'), length: number(form.get('length')), metadata: form.get('metadata'), digest: form.get('digest'),
+      id: form.get('id'), cancelled: form.get('cancelled') === 'yes', reason: form.get('cancelReason'),
+      path: object ? null : form.get('filename') || null, object, name: form.get('filenameFromBrowser'), length: number(form.get('length')), metadata: form.get('metadata'), digest: form.get('digest'),
       attempt: Number(form.get('attempt')),
     });
   }
@@ -47,7 +49,7 @@ class Handover {
   }
 
   async moveTo(directory) {
-    if (!this.path) throw new TypeError(`upload ${this.id} is cancelled, there is no file`);
+    if (!this.path) throw new TypeError(`upload ${this.id} is cancelled, or an object in a bucket: there is no file`);
     const [fs, { dirname, join }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
     const sync = async (path) => {
       const file = await fs.open(path, 'r');
@@ -90,7 +92,7 @@ export class Incoming {
     this.#keys = this.#secrets.map(keyOf);
   }
 
-  async newUpload({ signalFinishURL, length, maxBytes, digest = false, metadata = '', idleTimeout, name, removeFile = true }) {
+  async newUpload({ signalFinishURL, length, maxBytes, digest = false, metadata = '', idleTimeout, name, removeFile }) {
     const { id, url, expires } = await this.#post('new_upload', {
       signalFinishURL, length, maxBytes, digest: digest ? 'sha-256' : undefined, metadata: typeof metadata === 'string' ? metadata : JSON.stringify(metadata),
       idleTimeout, name, removeFileWhenFinished: removeFile, signingSecret: this.#secrets[0],

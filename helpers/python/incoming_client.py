@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Optional, Union
 
-__all__ = ["DONE", "WAIT", "BadSignature", "Handover", "Incoming", "Refused", "Ticket", "Unavailable", "new_secret", "safe_path"]
+__all__ = ["DONE", "WAIT", "BadSignature", "Handover", "Incoming", "Refused", "StoredObject", "Ticket", "Unavailable", "new_secret", "safe_path"]
 
 # Answers to a handover: the file is taken; the app works on it and calls `finish`.
 DONE, WAIT = "done", "wait"
@@ -68,13 +68,24 @@ class Ticket:
 
 
 @dataclass(frozen=True)
+class StoredObject:
+    """Where a server with `store = "s3"` keeps a file. `version` is None in a bucket without versions."""
+
+    bucket: str
+    key: str
+    etag: str
+    version: Optional[str]
+
+
+@dataclass(frozen=True)
 class Handover:
-    """What the server says of an upload that is complete, or cancelled (then there is no `path`)."""
+    """What the server says of an upload that is complete, or cancelled. A complete one has a `path`, or an `object` in a bucket."""
 
     id: str
     cancelled: bool
     reason: str
     path: Optional[Path]
+    object: Optional[StoredObject]
     name: str
     length: Optional[int]
     metadata: str
@@ -88,10 +99,10 @@ class Handover:
     def move_to(self, directory: Union[str, os.PathLike]) -> Path:
         """Moves the file to `directory/ID/NAME`, durably, and says where it is. Called again it finds the file there.
 
-        Raises FileNotFoundError if the file is neither here nor there, ValueError for a cancelled upload.
+        Raises FileNotFoundError if the file is neither here nor there, ValueError for a cancelled upload and for an object.
         """
         if self.path is None:
-            raise ValueError(f"upload {self.id} is cancelled, there is no file")
+            raise ValueError(f"upload {self.id} is cancelled, or an object in a bucket: there is no file")
         folder = Path(directory) / self.id
         target = folder / (safe_path(self.name).rpartition("/")[2] or "unnamed")
         if not target.exists():
@@ -117,9 +128,10 @@ class Incoming:
 
     def new_upload(
         self, signal_finish_url: str, *, length: Optional[int] = None, max_bytes: Optional[int] = None, digest: bool = False,
-        metadata: Metadata = "", idle_timeout: Optional[str] = None, remove_file: bool = True, name: Optional[str] = None,
+        metadata: Metadata = "", idle_timeout: Optional[str] = None, remove_file: Optional[bool] = None, name: Optional[str] = None,
     ) -> Ticket:
-        """A ticket for one file. `digest`: the handover says the file's SHA-256. Raises Refused, Unavailable."""
+        """A ticket for one file. `digest`: the handover says the file's SHA-256. `remove_file`: whether the server removes the
+        file after DONE; where it is not given, files go and objects in a bucket stay. Raises Refused, Unavailable."""
         parameters = {
             "signalFinishURL": signal_finish_url, "length": length, "maxBytes": max_bytes, "digest": "sha-256" if digest else None,
             "metadata": metadata if isinstance(metadata, str) else json.dumps(metadata), "idleTimeout": idle_timeout, "name": name,
@@ -148,9 +160,10 @@ class Incoming:
         form = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True))
         if form["id"] != id:
             raise BadSignature("the signature is of another upload")
+        stored = StoredObject(form["bucket"], form["key"], form["etag"], form["versionId"] or None) if "bucket" in form else None
+        path = Path(form["filename"]) if form["filename"] and not stored else None
         return Handover(
-            id=id, cancelled=form["cancelled"] == "yes", reason=form["cancelReason"], path=Path(form["filename"]) if form["filename"] else None,
-            name=form["filenameFromBrowser"], length=int(form["length"]) if form["length"] else None, metadata=form["metadata"],
+            id=id, cancelled=form["cancelled"] == "yes", reason=form["cancelReason"], path=path, object=stored, name=form["filenameFromBrowser"], length=int(form["length"]) if form["length"] else None, metadata=form["metadata"],
             digest=form.get("digest"), attempt=int(form["attempt"]),
         )
 

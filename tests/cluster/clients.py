@@ -1,0 +1,338 @@
+"""Servers over one bucket, clients that remember what they were promised, and a web app that looks at each file it is given."""
+import contextlib
+import hashlib
+import http.client
+import http.server
+import json
+import random
+import subprocess
+import threading
+import time
+import urllib.parse
+import uuid
+
+from proxies import Store, Wire
+from rig import Server, program, until, url_of
+from services import BUCKET
+
+PART = 8 << 20
+SIZES = [1, 5000, 100_000, PART, PART + 1, 20_000_000, 33_000_000]
+BROKEN = (OSError, http.client.HTTPException)
+# A client that retries has its file at the web app within this time after the last disturbance.
+PATIENCE = 240
+
+
+class WebApp:
+    """Takes the object of each call and compares it with what was sent before it says `done`."""
+
+    def __init__(self, seaweed, report):
+        self.seaweed, self.report, self.lock = seaweed, report, threading.Lock()
+        self.expected, self.calls, self.local = {}, {}, threading.local()
+        # Called with "before" or "after" the answer.
+        self.on_step = lambda moment: None
+        app = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                fields = dict(urllib.parse.parse_qsl(form, keep_blank_values=True))
+                app.on_step("before")
+                status, word = app.called(self.path.strip("/"), fields)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(word)))
+                self.end_headers()
+                self.wfile.write(word)
+                app.on_step("after")
+
+            def log_message(self, *_):
+                pass
+
+        class Quiet(http.server.ThreadingHTTPServer):
+            daemon_threads, request_queue_size = True, 128
+
+            def handle_error(self, *_):
+                pass
+
+        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def called(self, token, fields):
+        if fields["cancelled"] != "no":
+            return 200, b"done"
+        store = self.local.store = getattr(self.local, "store", None) or self.seaweed.client()
+        try:
+            found = store.get_object(Bucket=fields["bucket"], Key=fields["key"])["Body"].read()
+        except Exception as error:  # noqa: BLE001: whatever it is, the object was not there
+            found = repr(error).encode()
+        with self.lock:
+            before = self.calls.setdefault(token, [])
+            # A repeated call may come when the server has removed the object, as it was asked to.
+            right = hashlib.sha256(found).hexdigest() == self.expected[token] or bool(before)
+            before.append(fields)
+        if not right:
+            self.report.lost(f"{fields['key']}: {len(found)} other bytes, or none: {found[:80]!r}")
+        return 200, b"done"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Node:
+    """One server, with proxies of its own in front of the bucket and of the database."""
+
+    def __init__(self, stack, number, home, seaweed, prefix, postgres=None, flags=(), **more):
+        self.number = number
+        self.store = Store(seaweed.port, seed=number)
+        stack.callback(self.store.close)
+        flags = ["--store", "s3", "--s3-bucket", BUCKET, "--s3-endpoint", self.store.url, "--s3-prefix", prefix,
+                 "--s3-access-key", "testkey", "--retain-finished", "40s", *flags]
+        env = {"INCOMING_S3_SECRET_KEY": "testsecret", **more.pop("env", {})}
+        self.wire = None
+        if postgres:
+            self.wire = Wire(postgres.port)
+            stack.callback(self.wire.close)
+            flags += ["--journal", "postgres"]
+            env["INCOMING_POSTGRES_URL"] = f"postgres://incoming:secret@127.0.0.1:{self.wire.port}/incoming"
+        self.server = Server(home / f"data{number}", *flags, env=env, **more)
+        stack.callback(self.server.kill)
+        self.server.start()
+
+    def readiness(self):
+        try:
+            return self.server.back("GET", "/readyz", timeout=10)[0]
+        except BROKEN:
+            return 0
+
+
+class Load:
+    """Files on their way, `at_once` of them, until it is stopped; each is made from the seed."""
+
+    def __init__(self, nodes, web_app, report, seed, at_once=3, commands=True, targets=None):
+        self.nodes, self.web_app, self.report, self.commands = nodes, web_app, report, commands
+        # Where clients send to; by default the servers themselves.
+        self.targets = targets or (lambda: [node.server.port for node in nodes])
+        self.dice, self.lock, self.stopped = random.Random(seed), threading.Lock(), threading.Event()
+        self.running, self.acks, self.keys = [], [], {}
+        # Files whose bytes the test itself took away.
+        self.threads = [threading.Thread(target=self.work, args=(n, seed), daemon=True) for n in range(at_once)]
+        for thread in self.threads:
+            thread.start()
+
+    def work(self, number, seed):
+        dice = random.Random(f"{seed}.{number}")
+        while not self.stopped.is_set():
+            kind = Command if self.commands and dice.random() < 0.2 else Browser
+            file = kind(self, dice, dice.randbytes(dice.choice(SIZES)))
+            with self.lock:
+                self.running.append(file)
+            try:
+                file.send()
+                self.handed_over(file)
+            except (TimeoutError, AssertionError) as error:
+                self.report.lost(f"{file.name}: {error}")
+            finally:
+                with self.lock:
+                    self.running.remove(file)
+
+    def handed_over(self, file):
+        try:
+            calls = until("", lambda: self.web_app.calls.get(file.token), PATIENCE)
+        except TimeoutError:
+            raise TimeoutError(f"no handover of {file.id} within {PATIENCE} s: {file.states()}") from None
+        self.report.count("files")
+        self.report.count("bytes", len(file.data))
+        self.report.count("by incoming upload", isinstance(file, Command))
+        self.report.count("repeated handovers", len(calls) - 1)
+        with self.lock:
+            self.keys[calls[0]["key"]] = file.removed
+
+    def check(self):
+        """Every acknowledged byte is there, whichever server is asked. Servers that say nothing are not asked again."""
+        with self.lock:
+            running = [file for file in self.running if isinstance(file, Browser) and file.id]
+        for file in running:
+            for node in self.nodes:
+                file.check(node)
+
+    def stop(self):
+        """The files on their way are sent to their end."""
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(PATIENCE + 60)
+            if thread.is_alive():
+                self.report.lost(f"uploads do not end: {[file.name for file in self.running]}")
+                return
+
+    def silence(self, start=0.0):
+        """The longest time since `start` in which no server acknowledged anything, in ms."""
+        times = sorted(at for at in self.acks if at >= start)
+        return 1000 * max((b - a for a, b in zip(times, times[1:])), default=0)
+
+
+class Browser:
+    """A file sent as a browser does: four chunks at a time, sent again until they are acknowledged."""
+
+    def __init__(self, load, dice, data):
+        self.load, self.data, self.lock = load, data, threading.Lock()
+        self.token, self.removed, self.taken = uuid.uuid4().hex, dice.random() < 0.3, False
+        load.web_app.expected[self.token] = hashlib.sha256(data).hexdigest()
+        self.id, self.name = None, f"{len(data)} bytes in chunks"
+        self.acknowledged, self.waiting, self.refused = [], [], None
+        aligned, at = dice.random() < 0.5, 0
+        while at < len(data):
+            end = min(len(data), at + (PART if aligned else dice.choice([dice.randint(1, 300_000), dice.randint(1, 9_000_000)])))
+            self.waiting.append((at, end))
+            at = end
+        dice.shuffle(self.waiting)
+
+    def send(self):
+        self.deadline = time.monotonic() + PATIENCE
+        self.id = until("a ticket", self.ticket, PATIENCE)
+        while True:
+            threads = [threading.Thread(target=self.chunks, daemon=True) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert not self.refused, f"{self.id}: {self.refused}"
+            missing = self.missing()
+            if not missing:
+                return
+            if not self.taken:
+                self.load.report.lost(f"{self.id}: {missing} were acknowledged and are missing")
+            with self.lock:
+                self.acknowledged, self.waiting = [], missing
+
+    def ticket(self):
+        form = urllib.parse.urlencode({"signalFinishURL": f"{self.load.web_app.url}/{self.token}",
+                                       "removeFileWhenFinished": str(self.removed).lower()})
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        node = random.choice(self.load.nodes)
+        with contextlib.suppress(*BROKEN):
+            status, _, text = node.server.back("POST", "/incoming/backend/new_upload", body=form, headers=headers, timeout=30)
+            return text.strip() if status == 200 else time.sleep(0.2)
+        return time.sleep(0.2)
+
+    def chunks(self):
+        while True:
+            with self.lock:
+                if not self.waiting or self.refused:
+                    return
+                start, end = self.waiting.pop()
+            self.chunk(start, end)
+
+    def chunk(self, start, end):
+        failed = None
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(self.data)}"}
+        while time.monotonic() < self.deadline:
+            port, told = random.choice(self.load.targets()), {}
+            try:
+                status, told = put(port, self.id, self.data[start:end], headers)
+            except BROKEN:
+                status = None
+            now = time.monotonic()
+            if status == 200:
+                with self.lock:
+                    self.acknowledged.append((start, end, now, port))
+                self.load.acks.append(now)
+                self.load.report.count("acknowledgements")
+                if failed:
+                    self.load.report.most("ms from a failed attempt to its acknowledgement", 1000 * (now - failed))
+                return
+            if status not in (None, 409, 429, 500, 502, 503, 504):
+                self.refused = f"{start}..{end}: {status} {told}"
+                return
+            failed = failed or now
+            self.load.report.count("attempts that failed")
+            time.sleep(min(1, float(told.get("retry-after", 0.1))))
+        self.refused = f"{start}..{end}: not acknowledged within {PATIENCE} s"
+
+    def state(self, node):
+        """The status object as this server says it; None where it says none."""
+        with contextlib.suppress(*BROKEN):
+            status, _, text = node.server.ask("GET", url_of(self.id), timeout=30)
+            if status == 200:
+                return json.loads(text)
+            if status in (404, 410):
+                return {"state": "unknown", "received": []}
+        return None
+
+    def states(self):
+        return [self.state(node) for node in self.load.nodes]
+
+    def missing(self):
+        """What no server has although all of it was acknowledged."""
+        state = until("a status", lambda: next(filter(None, self.states()), None), PATIENCE)
+        if state["state"] not in ("new", "uploading"):
+            return []
+        missing, at = [], 0
+        for start, end in [*state["received"], (len(self.data), None)]:
+            if at < start:
+                missing.append((at, start))
+            at = end
+        return missing
+
+    def check(self, node):
+        with self.lock:
+            before = list(self.acknowledged)
+        state = self.state(node)
+        if not state or self.taken or state["state"] not in ("new", "uploading", "unknown"):
+            return
+        self.load.report.count("statuses compared")
+        for start, end, *_ in before:
+            if not any(a <= start and end <= b for a, b in state["received"]):
+                self.load.report.lost(f"{self.id} at server {node.number}: {start}..{end} was acknowledged and is missing: {state}")
+
+
+def put(port, id, body, headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("PUT", url_of(id), body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+class Command:
+    """`incoming upload`, which waits for the server by itself."""
+
+    def __init__(self, load, _, data):
+        self.load, self.data, self.token, self.removed = load, data, uuid.uuid4().hex, False
+        self.name, self.id, self.process = f"incoming upload of {len(data)} bytes", None, None
+        load.web_app.expected[self.token] = hashlib.sha256(data).hexdigest()
+
+    def send(self):
+        home = self.load.nodes[0].server.data.parent
+        path = home / self.token
+        path.write_bytes(self.data)
+        server = random.choice(self.load.nodes).server
+        words = ["--backend", f"http://127.0.0.1:{server.backend_port}", "--public", f"http://127.0.0.1:{server.port}",
+                 "--signal-finish-url", f"{self.load.web_app.url}/{self.token}", str(path)]
+        try:
+            with open(home / f"{self.token}.log", "wb") as said:
+                self.process = subprocess.run([program(), "upload", *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                                              timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"incoming upload does not end within {PATIENCE} s") from None
+        finally:
+            path.unlink()
+        text = (home / f"{self.token}.log").read_text(errors="replace")
+        assert self.process.returncode == 0, f"incoming upload failed: {text[-600:]}"
+
+    def states(self):
+        return []
+
+
+def litter(seaweed, prefix, load, ghosts):
+    """What lies in the bucket and should not; and how much of what is left a request wrote that came late."""
+    store = seaweed.client()
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
+    keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+    uploads = [one["Key"] for one in store.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) if one["Key"].startswith(f"{prefix}/")]
+    late = {path.removeprefix(f"/{BUCKET}/") for path in ghosts}
+    wrong = [key for key in keys if load.keys.get(key, True)]
+    return [key for key in wrong + uploads if key not in late], [key for key in wrong + uploads if key in late]
