@@ -19,13 +19,15 @@ mod crowd;
 #[path = "serve/place.rs"]
 mod place;
 
-use client::Protocol;
+use bytes::Bytes;
+use client::{Client, Protocol};
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use crowd::Crowd;
 use place::Place;
 use std::time::Duration;
+use tokio::runtime::Builder;
 
 /// Uploads at the same time, and the bytes that each sends: together less than 1 GiB on the disk.
 const CROWDS: [(usize, u64); 3] = [(1, 64 * MIB), (8, 16 * MIB), (64, 12 * MIB)];
@@ -38,8 +40,34 @@ const PROTOCOLS: [(&str, Protocol); 3] =
 const TRIAL_BYTES: u64 = MIB;
 const MIB: u64 = 1 << 20;
 
-criterion_group!(benches, serve);
+criterion_group!(benches, serve, overview);
 criterion_main!(benches);
+
+/// The operator's overview, over one connection, with few uploads in progress and with many.
+fn overview(c: &mut Criterion) {
+    let place = Place::start(Protocol::Http1);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = c.benchmark_group("serve/overview");
+    let mut there = 0;
+    for uploads in if trial() { [2, 4] } else { [200, 10_000] } {
+        let mut operator = runtime.block_on(async {
+            let mut client = Client::connect(&place).await;
+            for _ in there..uploads {
+                let id = place.ticket().await;
+                client.upload(&id, &Bytes::from_static(b"byte"), MIB).await;
+            }
+            place.operator().await
+        });
+        there = uploads;
+        let shown = runtime.block_on(operator.overview());
+        assert!(shown.contains(&format!("\"live\":{{\"count\":{uploads},")), "{shown}");
+        group.bench_function(format!("{uploads}_uploads"), |b| {
+            b.iter(|| runtime.block_on(operator.overview()));
+        });
+    }
+    group.finish();
+    place.stop();
+}
 
 fn serve(c: &mut Criterion) {
     for (name, protocol) in PROTOCOLS {

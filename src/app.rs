@@ -307,6 +307,7 @@ impl Server {
         );
         calls.spawn(calling);
         serving.spawn(Arc::clone(&self.engine).sweep());
+        serving.spawn(Arc::clone(&self.engine).sample());
         serving.close();
 
         let mut reloadable = Reloadable {

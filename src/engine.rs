@@ -5,6 +5,7 @@
 //! change of it waits in its commit queue (in its handle) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
 //! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
+//! the samples that [`overview`] shows,
 //! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]).
 //!
 //! Absent: HTTP, sockets, the calls to backends.
@@ -24,6 +25,8 @@ pub mod join;
 pub mod objects;
 mod offset;
 pub mod options;
+pub mod overview;
+mod pace;
 mod registry;
 mod retention;
 mod scan;
@@ -63,6 +66,7 @@ pub struct Engine {
     /// What the startup scan has still to do.
     scan: scan::Scan,
     stats: stats::Stats,
+    sampler: overview::Sampler,
     /// What the disk is asked by those who look after the server.
     probes: health::HealthProbes,
     /// Turns at joining partial uploads.
@@ -104,6 +108,7 @@ impl Engine {
             outbox: delivery::outbox::Outbox::default(),
             timers: timers::Timers::default(),
             scan: scan::Scan::default(),
+            sampler: overview::Sampler::default(),
             probes: health::HealthProbes::default(),
             joining: tokio::sync::Semaphore::new(join::MAX_JOINS),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),

@@ -21,6 +21,7 @@ pub mod forwarded;
 pub mod fuzzing;
 mod head;
 pub mod header;
+pub mod overview;
 pub mod params;
 pub mod problem;
 pub mod redirect;
@@ -86,6 +87,8 @@ pub struct Options {
     pub creation: Option<Creation>,
     /// Where finished files go.
     pub destination: Destination,
+    /// The settings in force as TOML, secrets left out.
+    pub settings: Arc<str>,
 }
 
 /// Where finished files go.
@@ -162,6 +165,7 @@ pub struct Wire {
     doctor: Doctor,
     body_memory: BodyMemories,
     creations: Arc<ClientSlots>,
+    health: overview::HealthCache,
 }
 
 /// Memory for small bodies. Callers with a ticket, or with none, take nothing from the web apps' backends.
@@ -211,6 +215,7 @@ impl Wire {
             doctor,
             body_memory,
             creations: ClientSlots::new(create::CALLS),
+            health: overview::HealthCache::default(),
         })
     }
 

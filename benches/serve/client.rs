@@ -106,6 +106,27 @@ pub async fn backend(at: SocketAddr, call: &str) -> String {
     text
 }
 
+/// A connection to the backend's listener.
+pub struct Operator(http1::SendRequest<Empty<Bytes>>);
+
+impl Operator {
+    pub async fn connect(at: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(at).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let (client, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
+        tokio::spawn(connection);
+        Self(client)
+    }
+
+    /// Reads the overview to its end. Answers its text.
+    pub async fn overview(&mut self) -> String {
+        self.0.ready().await.unwrap();
+        let request = Request::get("/incoming/backend/overview").header(HOST, NAME);
+        let answer = self.0.send_request(request.body(Empty::new()).unwrap()).await;
+        expect_good(answer.unwrap()).await
+    }
+}
+
 async fn expect_good(answer: Response<hyper::body::Incoming>) -> String {
     let status = answer.status();
     let body = answer.into_body().collect().await.unwrap().to_bytes();

@@ -1,6 +1,6 @@
 //! The server under measurement, with threads and a storage directory of its own.
 
-use crate::client::{Protocol, backend};
+use crate::client::{Operator, Protocol, backend};
 use incoming::app::Server;
 use incoming::config::{Ack, Address, Settings};
 use incoming::tls::CertificateFiles;
@@ -73,6 +73,11 @@ impl Place {
     /// A fresh ticket.
     pub async fn ticket(&self) -> String {
         backend(self.backend, "new_upload?signalFinishURL=http://127.0.0.1:9/").await
+    }
+
+    /// A connection of an operator.
+    pub async fn operator(&self) -> Operator {
+        Operator::connect(self.backend).await
     }
 
     /// Cancels an upload. Its bytes are gone when this returns.

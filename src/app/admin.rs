@@ -6,7 +6,7 @@ use super::telemetry;
 use crate::net::Workers;
 use crate::tls::TlsReload;
 use crate::wire::Surface;
-use crate::wire::admin::{AdminHooks, EventLoopProbe};
+use crate::wire::admin::{AdminHooks, EventLoopProbe, ServerFigures};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -23,6 +23,7 @@ pub(super) fn certificates(sockets: &[Socket]) -> Vec<(&'static str, Arc<TlsRelo
 /// accepts.
 pub(super) fn hooks(sources: Sources, workers: [&Workers; 2]) -> AdminHooks {
     let (refusals, certificates) = (Arc::clone(&sources.refusals), sources.certificates.clone());
+    let figured = sources.clone();
     let workers = workers.into_iter().flat_map(Workers::runtimes);
     let probes =
         workers.map(|(name, runtime)| EventLoopProbe::new(name.to_owned(), runtime.clone()));
@@ -32,6 +33,7 @@ pub(super) fn hooks(sources: Sources, workers: [&Workers; 2]) -> AdminHooks {
     AdminHooks {
         metrics: Arc::new(move |scrape| sources.render(scrape)),
         refusals,
+        figures: Arc::new(move || figures(&figured)),
         loops,
         unready: Arc::new(move || {
             let ends = certificates.iter().filter_map(|(_, tls)| tls.ends()).min();
@@ -41,6 +43,22 @@ pub(super) fn hooks(sources: Sources, workers: [&Workers; 2]) -> AdminHooks {
         }),
         notes: Arc::new(|| telemetry::log_trouble().into_iter().collect()),
         log: telemetry::log_filter(),
+    }
+}
+
+fn figures(sources: &Sources) -> ServerFigures {
+    let (net, memory) = (&sources.net, &sources.memory);
+    let (waiting, may_wait) = sources.engine.waiting_bytes();
+    let certificates = sources.certificates.iter();
+    ServerFigures {
+        started: sources.started,
+        http1: net.http1.now(),
+        http2: net.http2.now(),
+        accepted: net.accepted.now(),
+        max_connections: sources.max_connections as u64,
+        memory_used_bytes: memory.used_bytes() + waiting,
+        memory_max_bytes: memory.all_bytes() + may_wait,
+        certificates: certificates.filter_map(|(word, tls)| Some((*word, tls.ends()?))).collect(),
     }
 }
 

@@ -118,6 +118,7 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         resumable_versions: settings.resumable_versions.clone(),
         resumable_104: settings.resumable_104,
         creation: creation(settings, callback_rules(settings)),
+        settings: settings.to_toml().into(),
         destination: match settings.store {
             StoreKind::File => wire::Destination::File,
             StoreKind::S3 => wire::Destination::Bucket,
@@ -129,6 +130,7 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
             hosts: Hosts { named: settings.backend_hosts.clone(), machine: machine() },
             trusted_proxies: settings.trusted_proxies.clone(),
             token: settings.backend_token.as_ref().map(|token| token.expose().to_owned()),
+            operator_token: settings.operator_token.as_ref().map(|token| token.expose().to_owned()),
             client_certificate: settings.backend_tls_client_ca.is_some(),
         },
     }

@@ -25,7 +25,8 @@ use crate::config::Secret;
 const PAGE: u32 = 200;
 
 /// What is usually wrong when a call about one upload is forbidden.
-const SECRET: &str = " (--secret-file gives the ticket's backendSecret, where it has one)";
+const SECRET: &str =
+    " (operator_token needs no secret; --secret-file gives the ticket's backendSecret)";
 
 /// Where the server is, and what to ask it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -35,7 +36,7 @@ pub struct UploadsArgs {
     #[arg(long, value_name = "ADDRESS", global = true)]
     pub backend: Option<String>,
     /// Token of the backend listener. Other local users can see flags: prefer --token-file or
-    /// INCOMING_BACKEND_TOKEN [default: backend_token of the settings]
+    /// INCOMING_OPERATOR_TOKEN [default: operator_token of the settings, else backend_token]
     #[arg(long, value_name = "TOKEN", global = true)]
     pub token: Option<Secret>,
     /// File with the token of the backend listener, or - for standard input
@@ -76,7 +77,7 @@ pub enum UploadsCommand {
     Cancel {
         /// Ticket id or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket, required if the ticket has one (403 without). Other local users can see
+        /// backendSecret of the ticket, required if it has one and the token is not operator_token. Other local users can see
         /// flags: prefer --secret-file
         #[arg(long)]
         secret: Option<Secret>,
@@ -88,7 +89,7 @@ pub enum UploadsCommand {
     Retry {
         /// Ticket id or its beginning, as logs show it
         id: String,
-        /// backendSecret of the ticket, required if the ticket has one (403 without). Other local users can see
+        /// backendSecret of the ticket, required if it has one and the token is not operator_token. Other local users can see
         /// flags: prefer --secret-file
         #[arg(long)]
         secret: Option<Secret>,
@@ -106,7 +107,7 @@ pub fn uploads(args: UploadsArgs) -> Result<(), CliError> {
     let (layers, settings) = server_settings(args.config)?;
     let endpoint = local_server::backend(args.backend.as_deref(), &layers, &settings)?;
     let token = credentials::secret(args.token.as_ref(), "token-file", args.token_file.as_deref())?;
-    let token = token.or(settings.backend_token);
+    let token = token.or(settings.operator_token).or(settings.backend_token);
     let command = with_secret(args.command)?;
     let client = BackendClient::new(endpoint, token.as_ref(), &args.tls)?;
     let runtime = runtime()?;

@@ -28,7 +28,7 @@ type Rule = fn(&Settings) -> Option<Broken>;
 type Broken = (&'static str, String);
 
 /// The rules, each with every key that it looks at; a test holds it to them.
-const RULES: [(&[&str], Rule); 16] = [
+const RULES: [(&[&str], Rule); 17] = [
     (&["listen", "backend_listen"], sockets),
     (&["acme_domains", "tls_cert", "tls_key"], acme),
     (&["hsts", "acme_domains", "tls_cert", "tls_key"], hsts),
@@ -59,6 +59,7 @@ const RULES: [(&[&str], Rule); 16] = [
         ],
         backend_surface,
     ),
+    (&["operator_token", "backend_token"], operator_token),
     (&["proxy_protocol", "listen", "trusted_proxies"], proxy_protocol),
     (
         &["backend_proxy_protocol", "backend_listen", "listen", "trusted_proxies"],
@@ -71,6 +72,13 @@ const RULES: [(&[&str], Rule); 16] = [
     (&["s3_part_size"], part_rule),
     (&["journal", "store", "postgres_url"], journal_rule),
 ];
+
+/// Whose token it is decides what a call may do.
+fn operator_token(settings: &Settings) -> Option<Broken> {
+    let operator = settings.operator_token.as_ref()?;
+    (settings.backend_token.as_ref() == Some(operator))
+        .then(|| broken("operator_token", "must differ from backend_token"))?
+}
 
 /// What is suggested must be allowed.
 fn chunks(settings: &Settings) -> Option<Broken> {

@@ -287,7 +287,9 @@ mod tests {
 
     #[test]
     fn does_not_show_the_token() {
-        for key in ["backend_token", "create_secret", "s3_secret_key", "postgres_url"] {
+        for key in
+            ["backend_token", "operator_token", "create_secret", "s3_secret_key", "postgres_url"]
+        {
             let toml = Settings::read(&layers(&format!("{key} = 'hunter2'"))).unwrap().to_toml();
             assert!(toml.contains(&format!("# {key} is set and not shown\n")), "{toml}");
             assert!(!toml.contains("hunter2"), "{toml}");

@@ -81,6 +81,10 @@ settings! {
         /// Token that backend calls must send as "Authorization: Bearer TOKEN". Other local users can see flags: prefer
         /// INCOMING_BACKEND_TOKEN or the file
         reload backend_token: Option<Secret> = TOKEN, "none";
+        /// Token of the operator, sent like --backend-token: it shows everything that the server knows, and cancels uploads and
+        /// retries handovers without their backendSecret, but issues no tickets. Other local users can see flags: prefer
+        /// INCOMING_OPERATOR_TOKEN or the file
+        reload operator_token: Option<Secret> = TOKEN, "none";
     }
     "Storage" {
         // One visible place, for the traces of a first try.

@@ -237,6 +237,7 @@ impl Chunk<'_> {
     /// Stores a batch as far as the body may reach; what is beyond that is an error.
     async fn store(&mut self, batch: &mut Batch, limit: u64) -> Result<(), TransferError> {
         self.engine.stats.received_bytes.inc_by(batch.bytes as u64);
+        self.handle.pace.add(batch.bytes as u64);
         let end = self.position + batch.bytes as u64;
         if end <= limit {
             return self.keep(batch).await;

@@ -17,6 +17,7 @@ use crate::core::id::TicketId;
 use crate::core::retry::LONGEST_PAUSE;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
+pub use outbox::CallKind;
 use outbox::Wait;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,15 +83,6 @@ impl Call {
     pub fn id(&self) -> TicketId {
         self.upload.ticket().id
     }
-}
-
-/// What a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallKind {
-    /// The file is there: `done` or `wait`.
-    Handover,
-    /// The upload was cancelled: any sign that the backend knows.
-    CancelNotice,
 }
 
 /// How a call ended.
@@ -308,7 +300,13 @@ impl Engine {
     ) {
         match upload.pending_calls() {
             Some(calls) => {
-                self.outbox.add(id, calls.since, &upload.ticket().finish_url, context);
+                self.outbox.add(
+                    id,
+                    calls,
+                    CallKind::of(upload),
+                    &upload.ticket().finish_url,
+                    context,
+                );
                 let jitter = self.clock.jitter();
                 let earliest = self.uptime().after(pause);
                 let due = || calls.due(&self.options().calls, jitter).max(earliest);
@@ -342,14 +340,7 @@ impl Engine {
 
     fn call(&self, upload: Arc<Upload>) -> Option<Call> {
         let (id, attempt) = (upload.ticket().id, upload.pending_calls()?.begun);
-        let kind = match upload.phase() {
-            Phase::Cancelled { .. } => CallKind::CancelNotice,
-            Phase::New
-            | Phase::Uploading
-            | Phase::HandingOver(_)
-            | Phase::Finished { .. }
-            | Phase::Failed { .. } => CallKind::Handover,
-        };
+        let kind = CallKind::of(&upload);
         let (file, context) = (self.store.location(id), self.outbox.context(id));
         Some(Call { upload, kind, file, attempt, context })
     }

@@ -7,6 +7,7 @@ use super::claims::Claims;
 use super::context::RequestContext;
 use super::digest::Prefix;
 use super::error::{ChangeError, Fault};
+use super::pace::Pace;
 use super::stats::Gauge;
 use super::verify::budget::Comparing;
 use crate::core::command::Command;
@@ -32,6 +33,8 @@ pub(super) struct UploadHandle {
     pub(super) stands: watch::Sender<StateName>,
     /// Its chunks in flight.
     pub(super) chunks: Gauge,
+    /// Its body bytes, for its rate.
+    pub(super) pace: Pace,
     /// Its chunks over known bytes that are let pass.
     pub(super) duplicate_chunks: Gauge,
     /// Its long polls.
@@ -90,6 +93,7 @@ impl UploadHandle {
             part,
             stands,
             chunks: Gauge::default(),
+            pace: Pace::default(),
             duplicate_chunks: Gauge::default(),
             polls: Gauge::default(),
             small_calls: Gauge::default(),

@@ -26,9 +26,14 @@ impl Registry {
         self.lock().get(&id).cloned()
     }
 
+    /// All of them.
+    pub(super) fn unordered(&self) -> Vec<Arc<UploadHandle>> {
+        self.lock().values().cloned().collect()
+    }
+
     /// All of them, ordered by id.
     pub(super) fn all(&self) -> Vec<Arc<UploadHandle>> {
-        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        let mut all = self.unordered();
         all.sort_by_key(|handle| handle.id);
         all
     }

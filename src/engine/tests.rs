@@ -40,6 +40,7 @@ mod join;
 mod journals;
 mod offset;
 mod over_time;
+mod overview;
 mod scan;
 mod shared;
 mod slow_disk;

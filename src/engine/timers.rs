@@ -90,9 +90,14 @@ impl Timers {
         self.changed.notify_one();
     }
 
+    /// When something is due for `id`.
+    pub(super) fn at(&self, id: TicketId) -> Option<Uptime> {
+        self.lock().by_id.get(&id).copied()
+    }
+
     /// Whether something is due for `id` at any time.
     pub(super) fn holds(&self, id: TicketId) -> bool {
-        self.lock().by_id.contains_key(&id)
+        self.at(id).is_some()
     }
 
     /// Nothing is due for `id` any more.

@@ -2,6 +2,8 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// What storage counts since the start of the process. A clone counts with the original.
@@ -20,11 +22,22 @@ pub struct Syncs {
     pub seconds: Histogram,
     /// Those that failed; a full disk is no failure.
     pub errors: Counter,
+    totals: Arc<Totals>,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    count: AtomicU64,
+    nanos: AtomicU64,
 }
 
 impl Default for Syncs {
     fn default() -> Self {
-        Self { seconds: Histogram::new(SYNC_SECONDS), errors: Counter::default() }
+        Self {
+            seconds: Histogram::new(SYNC_SECONDS),
+            errors: Counter::default(),
+            totals: Arc::default(),
+        }
     }
 }
 
@@ -37,11 +50,20 @@ impl Syncs {
     ) -> Result<T, E> {
         let began = Instant::now();
         let outcome = sync();
-        self.seconds.observe(began.elapsed().as_secs_f64());
+        let took = began.elapsed();
+        self.seconds.observe(took.as_secs_f64());
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.totals.count.fetch_add(1, Ordering::Relaxed);
+        self.totals.nanos.fetch_add(nanos, Ordering::Relaxed);
         if outcome.as_ref().is_err_and(failed) {
             self.errors.inc();
         }
         outcome
+    }
+
+    /// How many there were, and their nanoseconds together.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.totals.count.load(Ordering::Relaxed), self.totals.nanos.load(Ordering::Relaxed))
     }
 }
 

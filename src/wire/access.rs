@@ -3,6 +3,7 @@
 
 use super::browser::{self, Hosts};
 use super::forwarded::{self, Client, contains};
+use super::overview::Role;
 use super::problem::{Code, Problem};
 use super::{Caller, Surface};
 use hyper::Method;
@@ -25,6 +26,8 @@ pub struct Access {
     pub trusted_proxies: Vec<IpNet>,
     /// The bearer token, if one is demanded.
     pub token: Option<String>,
+    /// The bearer token of the operator, which stands for `token` too.
+    pub operator_token: Option<String>,
     /// Whether a client certificate is demanded.
     pub client_certificate: bool,
 }
@@ -37,9 +40,20 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// Checks a request to the backend surface, on a socket that serves `surface`. What is refused here is refused
-    /// before its body is read.
-    pub fn check(&self, surface: Surface, caller: &Caller, head: &Parts) -> Result<(), Problem> {
+    /// Checks a request to the backend surface, on a socket that serves `surface`, and tells who makes it. What is
+    /// refused here is refused before its body is read.
+    pub fn check(&self, surface: Surface, caller: &Caller, head: &Parts) -> Result<Role, Problem> {
+        self.check_without_token(surface, caller, head)?;
+        self.check_token(&head.headers)
+    }
+
+    /// The same for what has no secret in it: everything but the token.
+    pub(super) fn check_without_token(
+        &self,
+        surface: Surface,
+        caller: &Caller,
+        head: &Parts,
+    ) -> Result<(), Problem> {
         self.check_address(surface, caller, &head.headers)?;
         self.check_direct(caller, &head.headers)?;
         self.check_host(surface, caller, head)?;
@@ -47,8 +61,7 @@ impl Access {
         if head.method != Method::OPTIONS {
             browser::check_page(head)?;
         }
-        self.check_certificate(caller)?;
-        self.check_token(&head.headers)
+        self.check_certificate(caller)
     }
 
     /// Under the fallback every peer on loopback is let in, so a proxy there that passes on the backend's paths lets in everybody.
@@ -119,24 +132,24 @@ impl Access {
         }
     }
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_token(&self, headers: &HeaderMap) -> Result<Role, Problem> {
         // Whichever of two is looked at, something in front may have looked at the other.
         if headers.get_all(AUTHORIZATION).iter().count() > 1 {
             return Err(Problem::bad_request("header Authorization comes more than once"));
         }
-        let Some(token) = &self.token else { return Ok(()) };
         let given = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
         let given = match given.split_at_checked(BEARER.len()) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token,
             Some(_) | None => b"",
         };
-        if bool::from(given.ct_eq(token.as_bytes())) {
-            Ok(())
-        } else {
-            Err(Problem::new(
+        let is = |token: &str| bool::from(given.ct_eq(token.as_bytes()));
+        match (&self.operator_token, &self.token) {
+            (Some(operator), _) if is(operator) => Ok(Role::Operator),
+            (_, Some(token)) if !is(token) => Err(Problem::new(
                 Code::Unauthorized,
                 "header Authorization: the backend token is missing or wrong",
-            ))
+            )),
+            (_, Some(_) | None) => Ok(Role::WebApp),
         }
     }
 

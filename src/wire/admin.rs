@@ -72,12 +72,35 @@ pub struct AdminHooks {
     pub refusals: Arc<Refusals>,
     /// The event loops that must run.
     pub loops: Vec<EventLoopProbe>,
+    /// Connections, memory and certificates.
+    pub figures: Arc<dyn Fn() -> ServerFigures + Send + Sync>,
     /// What keeps the server from taking uploads, beside what the engine knows.
     pub unready: Findings,
     /// What is wrong while all is served.
     pub notes: Findings,
     /// The filter of the log, if it can be changed.
     pub log: Option<Arc<dyn LogFilter>>,
+}
+
+/// What an overview shows of the process around the engine.
+#[derive(Clone, Debug)]
+pub struct ServerFigures {
+    /// When the server started.
+    pub started: SystemTime,
+    /// Connections that speak HTTP/1.1.
+    pub http1: u64,
+    /// Connections that speak HTTP/2.
+    pub http2: u64,
+    /// Connections, those in the handshake among them.
+    pub accepted: u64,
+    /// Connections of the public listener, at most.
+    pub max_connections: u64,
+    /// Bytes reserved of the memory budget.
+    pub memory_used_bytes: u64,
+    /// Bytes of the memory budget.
+    pub memory_max_bytes: u64,
+    /// When the first certificate of each TLS listener expires.
+    pub certificates: Vec<(&'static str, SystemTime)>,
 }
 
 /// The filter of the process's log.
@@ -125,7 +148,7 @@ impl Wire {
         let (word, failed) = match route {
             Route::Metrics => {
                 return match options.access.check(*surface, caller, head) {
-                    Ok(()) => self.metrics(&head.headers).await,
+                    Ok(_) => self.metrics(&head.headers).await,
                     Err(problem) => problem.into_text(),
                 };
             }
@@ -187,7 +210,7 @@ impl Wire {
     }
 
     /// What keeps the server from taking new uploads.
-    async fn unready(self: &Arc<Self>) -> Vec<String> {
+    pub(super) async fn unready(self: &Arc<Self>) -> Vec<String> {
         let mut why = Vec::new();
         match within(DEADLINE, self.engine.readiness()).await {
             Ok(Ok(())) => {}

@@ -4,6 +4,7 @@
 
 use super::dialect::native::json::{StatusBody, short_type};
 use super::header::accepts;
+use super::overview::Role;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, shown, text_answer};
@@ -86,7 +87,7 @@ impl Wire {
         let Exchange { head, surface, caller, options, .. } = exchange;
         let form = form(&head.headers);
         let done = match options.access.check(*surface, caller, head) {
-            Ok(()) => self.call(call, exchange, body, form).await,
+            Ok(role) => self.call(call, role, exchange, body, form).await,
             Err(problem) => {
                 drop(body);
                 Err(problem)
@@ -98,13 +99,17 @@ impl Wire {
     async fn call(
         self: &Arc<Self>,
         call: BackendCall,
+        role: Role,
         exchange: &Exchange,
         body: RequestBody,
         form: Form,
     ) -> Result<Answer, Problem> {
         let Exchange { head, options, .. } = exchange;
         let (allowed, words) = match call {
-            BackendCall::List | BackendCall::Show(_) => {
+            BackendCall::List
+            | BackendCall::Show(_)
+            | BackendCall::Overview
+            | BackendCall::Config => {
                 (matches!(head.method, Method::GET | Method::HEAD), "GET, HEAD")
             }
             BackendCall::Log => (
@@ -125,10 +130,13 @@ impl Wire {
             _ => Params::of_query(head)?,
         };
         match call {
-            BackendCall::NewUpload => self.new_upload(&exchange.options, &params, form).await,
+            BackendCall::NewUpload => {
+                role.check_web_app()?;
+                self.new_upload(&exchange.options, &params, form).await
+            }
             BackendCall::CancelUpload => {
-                let id = self.authorized(&params).await?;
-                let reason = "cancelled by the backend".to_owned();
+                let id = self.authorized(&params, role).await?;
+                let reason = role.cancel_reason().to_owned();
                 self.engine.cancel(id, reason, Notice::NotDue).await.map_err(|error| {
                     // The backend has one word for every "too late".
                     let problem = Problem::from(error);
@@ -138,16 +146,20 @@ impl Wire {
                 Ok(ok(form))
             }
             BackendCall::FinishUpload => {
-                let id = self.authorized(&params).await?;
+                role.check_web_app()?;
+                let id = self.authorized(&params, role).await?;
                 self.engine.finish(id).await?;
                 Ok(ok(form))
             }
             BackendCall::RetryHandover => {
-                let id = self.authorized(&params).await?;
+                let id = self.authorized(&params, role).await?;
                 self.engine.retry(id).await?;
+                role.log_retry(id);
                 Ok(ok(form))
             }
             BackendCall::Log => self.log(&head.method, &params, form),
+            BackendCall::Overview => Ok(self.overview(role, exchange).await),
+            BackendCall::Config => self.config(role, exchange, form),
             BackendCall::List => self.list(&params, options).await,
             BackendCall::Show(id) => {
                 let id =
@@ -221,8 +233,12 @@ impl Wire {
         Ok((id, expires))
     }
 
-    /// The upload that a call names, if its secret is right.
-    async fn authorized(self: &Arc<Self>, params: &Params) -> Result<TicketId, Problem> {
+    /// The upload that a call names, if its secret is right or the operator calls.
+    async fn authorized(
+        self: &Arc<Self>,
+        params: &Params,
+        role: Role,
+    ) -> Result<TicketId, Problem> {
         let text =
             params.text("id").ok_or_else(|| Problem::bad_request("parameter id is missing"))?;
         let unknown = || {
@@ -233,9 +249,13 @@ impl Wire {
         };
         let id = TicketId::parse(text).map_err(|_| unknown())?;
         let secret = params.text("backendSecret").unwrap_or_default();
-        self.engine.check_secret(id, secret).await.map_err(|error| {
-            let problem = Problem::from(error);
-            if problem.code() == Code::UnknownUpload { unknown() } else { problem }
+        let checked = match role {
+            Role::WebApp => self.engine.check_secret(id, secret).await.map_err(Problem::from),
+            Role::Operator => self.engine.status(id).await.map(drop).map_err(Problem::from),
+        };
+        checked.map_err(|problem| match problem.code() {
+            Code::UnknownUpload => unknown(),
+            _ => problem,
         })?;
         Ok(id)
     }
@@ -388,7 +408,7 @@ fn signing_secrets(text: &str) -> Result<SigningSecrets, Problem> {
         .map_err(|error| Problem::bad_request(format!("parameter signingSecret: {error}")))
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(super) fn rfc3339(at: Timestamp) -> String {
     let at = at.0.min(LATEST_MS);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at)).to_string()
 }

@@ -18,6 +18,10 @@ pub enum BackendCall {
     RetryHandover,
     /// `log`.
     Log,
+    /// `overview`.
+    Overview,
+    /// `config`.
+    Config,
     /// `uploads`.
     List,
     /// `uploads/{id}`; `None` where that is no id.
@@ -109,6 +113,8 @@ impl Route {
             "backend/finish_upload" => Self::Backend(BackendCall::FinishUpload),
             "backend/retry_handover" => Self::Backend(BackendCall::RetryHandover),
             "backend/log" => Self::Backend(BackendCall::Log),
+            "backend/overview" => Self::Backend(BackendCall::Overview),
+            "backend/config" => Self::Backend(BackendCall::Config),
             "backend/uploads" => Self::Backend(BackendCall::List),
             _ => {
                 if let Some(id) = rest.strip_prefix("frontend/uploads/") {
@@ -214,6 +220,8 @@ impl Route {
             Self::Backend(BackendCall::RetryHandover) => "retry_handover",
             Self::Backend(BackendCall::List | BackendCall::Show(_)) => "uploads",
             Self::Backend(BackendCall::Log) => "log",
+            Self::Backend(BackendCall::Overview) => "overview",
+            Self::Backend(BackendCall::Config) => "config",
             Self::Metrics => "metrics",
             Self::Health => "healthz",
             Self::Ready => "readyz",

@@ -46,6 +46,7 @@ mod mixed;
 mod object_storage;
 mod observed;
 mod old_storage;
+mod operator;
 mod pages;
 mod proxied;
 mod reload;

@@ -6,6 +6,7 @@ use crate::core::host::Destination;
 use crate::core::id::TicketId;
 use crate::core::retry::{Calls, LastCall};
 use crate::core::time::Uptime;
+use crate::core::upload::{Phase, Upload};
 use crate::engine::context::RequestContext;
 use crate::engine::timers::{Due, Timers};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -32,7 +33,30 @@ struct Pending {
 struct Entry {
     since: Uptime,
     destination: Destination,
+    kind: CallKind,
+    attempts: u32,
+    /// What came of the last call, where it had no valid answer; the beginning of it.
+    reason: Option<Box<str>>,
     context: Option<RequestContext>,
+}
+
+/// A pending delivery, to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingCall {
+    /// The upload.
+    pub id: TicketId,
+    /// What the backend is called for.
+    pub kind: CallKind,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Calls begun so far.
+    pub attempts: u32,
+    /// For how long it has been pending.
+    pub pending: Duration,
+    /// Time until the next call; `None` while one runs or waits for a slot.
+    pub next: Option<Duration>,
+    /// Why the last call did not end it.
+    pub reason: Option<Box<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +65,29 @@ struct Marks {
     calling: HashSet<TicketId>,
     /// Of those that wait: their backend said `wait`, and they do so for the time that the settings give it.
     confirming: HashSet<TicketId>,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// The file is there: `done` or `wait`.
+    Handover,
+    /// The upload was cancelled: any sign that the backend knows.
+    CancelNotice,
+}
+
+impl CallKind {
+    /// What the pending call of this upload is for.
+    pub(in crate::engine) fn of(upload: &Upload) -> Self {
+        match upload.phase() {
+            Phase::Cancelled { .. } => Self::CancelNotice,
+            Phase::New
+            | Phase::Uploading
+            | Phase::HandingOver(_)
+            | Phase::Finished { .. }
+            | Phase::Failed { .. } => Self::Handover,
+        }
+    }
 }
 
 /// What a delivery waits for.
@@ -61,6 +108,33 @@ impl Wait {
     }
 }
 
+impl Entry {
+    fn shown(&self, id: TicketId, now: Uptime) -> PendingCall {
+        PendingCall {
+            id,
+            kind: self.kind,
+            destination: self.destination.clone(),
+            attempts: self.attempts,
+            pending: now.since(self.since),
+            next: None,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// The beginning of the reason why the last call did not end a delivery, if there is one.
+fn reason(last: &LastCall) -> Option<Box<str>> {
+    match last {
+        LastCall::Unanswered { reason, .. } => {
+            Some(reason.chars().take(REASON_CHARS).collect::<String>().into())
+        }
+        LastCall::Waiting { .. } | LastCall::None | LastCall::Begun => None,
+    }
+}
+
+/// Of a reason, as much is kept in memory.
+const REASON_CHARS: usize = 200;
+
 impl Outbox {
     /// Deliveries that wait, and when the earliest is due.
     pub fn waiting(&self) -> (usize, Option<Uptime>) {
@@ -78,7 +152,8 @@ impl Outbox {
     pub(in crate::engine) fn add(
         &self,
         id: TicketId,
-        since: Uptime,
+        calls: &Calls,
+        kind: CallKind,
         url: &CallbackUrl,
         context: Option<&RequestContext>,
     ) {
@@ -92,9 +167,26 @@ impl Outbox {
             Some(Entry { destination, context, .. }) => (destination, context),
             None => (url.destination(), None),
         };
+        let since = calls.since;
         pending.by_time.insert((since, id));
         let context = context.cloned().or(known);
-        pending.by_id.insert(id, Entry { since, destination, context });
+        let (attempts, reason) = (calls.begun, reason(&calls.last));
+        let entry = Entry { since, destination, kind, attempts, reason, context };
+        pending.by_id.insert(id, entry);
+    }
+
+    /// Those that have been pending for longest, at most `limit`, at `now`.
+    pub(in crate::engine) fn oldest(&self, limit: usize, now: Uptime) -> Vec<PendingCall> {
+        let mut oldest: Vec<_> = {
+            let pending = self.lock();
+            let ids = pending.by_time.iter().take(limit).map(|(_, id)| *id);
+            let entry = |id| Some(pending.by_id.get(&id)?.shown(id, now));
+            ids.filter_map(entry).collect()
+        };
+        for call in &mut oldest {
+            call.next = self.timers.at(call.id).map(|at| at.since(now));
+        }
+        oldest
     }
 
     /// Where a pending delivery goes.
@@ -205,17 +297,39 @@ mod tests {
         assert_eq!(outbox.pending(), (0, None));
         outbox.add(
             a,
-            Uptime(5),
+            &Calls::pending(Uptime(5)),
+            CallKind::Handover,
             &"http://a/".into(),
             Some(&RequestContext::new("first".into(), None, Client::default())),
         );
-        outbox.add(b, Uptime(3), &"http://b/".into(), None);
+        let failed = Calls {
+            begun: 4,
+            last: LastCall::Unanswered { at: Uptime(4), reason: "é".repeat(900) },
+            ..Calls::pending(Uptime(3))
+        };
+        outbox.add(b, &failed, CallKind::CancelNotice, &"http://b/".into(), None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(3))));
-        outbox.add(a, Uptime(2), &"http://a/".into(), None);
+        outbox.add(a, &Calls::pending(Uptime(2)), CallKind::Handover, &"http://a/".into(), None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(2))));
         assert_eq!(outbox.context(a).unwrap().request(), "first");
         assert!(outbox.context(b).is_none());
         assert_eq!(outbox.destination(a), Some(Destination::of("a", 80)));
+        outbox.set(b, Wait::Call, || Uptime(2_010));
+        let oldest = outbox.oldest(2, Uptime(1_010));
+        assert_eq!(oldest.iter().map(|call| call.id).collect::<Vec<_>>(), [a, b]);
+        assert_eq!(oldest[0].next, None);
+        let reason = Some("é".repeat(REASON_CHARS).into());
+        let expected = PendingCall {
+            id: b,
+            kind: CallKind::CancelNotice,
+            destination: Destination::of("b", 80),
+            attempts: 4,
+            pending: Duration::from_millis(1_007),
+            next: Some(Duration::from_secs(1)),
+            reason,
+        };
+        assert_eq!(oldest[1], expected);
+        assert_eq!(outbox.oldest(1, Uptime(9)).len(), 1);
         outbox.clear(a);
         outbox.clear(a);
         assert_eq!(outbox.pending(), (1, Some(Uptime(3))));

@@ -1,0 +1,68 @@
+//! The rate at which bytes of one upload come in: a relaxed addition for each batch, everything else when a sample is
+//! taken.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// Counts the bytes of one upload for its rate.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    received: AtomicU64,
+    sampled: Mutex<Option<Sampled>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sampled {
+    at: Instant,
+    received: u64,
+    rate: u64,
+}
+
+impl Pace {
+    /// Counts body bytes.
+    pub(super) fn add(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The rate at `now`, bytes per second, smoothed over some seconds; zero at the first call. One task calls it.
+    pub(super) fn sample(&self, now: Instant) -> u64 {
+        let received = self.received.load(Ordering::Relaxed);
+        let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = match *sampled {
+            Some(before) => {
+                let ms = (now - before.at).as_millis();
+                let bytes = u128::from(received - before.received);
+                let smooth =
+                    (u128::from(before.rate) * SMOOTHING_MS + bytes * 1000) / (SMOOTHING_MS + ms);
+                u64::try_from(smooth).unwrap_or(u64::MAX)
+            }
+            None => 0,
+        };
+        *sampled = Some(Sampled { at: now, received, rate });
+        rate
+    }
+}
+
+/// The weight of what was before, as a time: batches of a slow line come seconds apart.
+const SMOOTHING_MS: u128 = 3_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_rate_of_an_upload_follows_its_bytes() {
+        let (pace, began) = (Pace::default(), Instant::now());
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        pace.add(1 << 30);
+        assert_eq!(pace.sample(at(0)), 0, "one sample is no rate");
+        for n in 1..=20 {
+            pace.add(1000);
+            assert!(pace.sample(at(n * 1000)) <= 1000);
+        }
+        assert!((990..=1000).contains(&pace.sample(at(20_000))), "a second sample at one moment");
+        assert!(pace.sample(at(120_000)) < 30);
+    }
+}

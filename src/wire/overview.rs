@@ -1,0 +1,364 @@
+//! The operator's view of the running server: `overview` as JSON, and the settings in force.
+//!
+//! A request formats what tasks have sampled, so its work does not grow with the number of uploads, and it waits for no
+//! disk but at its first call.
+
+use super::admin::{CurrentFilter, ServerFigures};
+use super::backend::{Form, rfc3339};
+use super::problem::{Code, Problem};
+use super::reply::{json_answer, text_answer};
+use super::{Answer, Exchange, Wire};
+use crate::core::id::TicketId;
+use crate::core::state::StateName;
+use crate::engine::context::{RequestContext, request_of};
+use crate::engine::delivery::CallKind;
+use crate::engine::delivery::outbox::PendingCall;
+use crate::engine::health::SingleFlight;
+use crate::engine::overview::{LiveUpload, Overview};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::time::timeout;
+
+/// Who calls the backend surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A web app.
+    WebApp,
+    /// The operator, by `operator_token`.
+    Operator,
+}
+
+impl Role {
+    /// Why an upload ends that it cancels.
+    pub(super) fn cancel_reason(self) -> &'static str {
+        match self {
+            Self::WebApp => "cancelled by the backend",
+            Self::Operator => "cancelled by the operator",
+        }
+    }
+
+    /// Logs that the operator has retried a handover. A web app is expected to, and a cancel has a line of its own.
+    pub(super) fn log_retry(self, id: TicketId) {
+        if self == Self::Operator {
+            let context = RequestContext::current();
+            let request = request_of(context.as_ref());
+            tracing::info!(upload = %id.short(), request, "handover retried by the operator");
+        }
+    }
+
+    /// Refuses the operator what only the upload's web app may do.
+    pub(super) fn check_web_app(self) -> Result<(), Problem> {
+        match self {
+            Self::WebApp => Ok(()),
+            Self::Operator => Err(Problem::new(
+                Code::Forbidden,
+                "the operator token does not give this permission; the web app calls this with backend_token",
+            )),
+        }
+    }
+}
+
+/// What the disk was found to be like, and when.
+#[derive(Clone, Debug)]
+struct Health {
+    at: Instant,
+    problems: Vec<String>,
+    free_bytes: Option<u64>,
+}
+
+/// The last health that was found; one search runs at a time.
+#[derive(Default)]
+pub(super) struct HealthCache {
+    latest: Mutex<Option<Health>>,
+    search: SingleFlight<()>,
+}
+
+impl HealthCache {
+    fn latest(&self) -> Option<Health> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[derive(Serialize)]
+struct OverviewBody {
+    operator: bool,
+    servers: [ServerBody; 1],
+    uploads: BTreeMap<&'static str, u64>,
+    live: LiveBody,
+    handovers: HandoversBody,
+}
+
+#[derive(Serialize)]
+struct ServerBody {
+    name: String,
+    version: &'static str,
+    started: String,
+    uptime_s: u64,
+    state: &'static str,
+    problems: Vec<String>,
+    notes: Vec<String>,
+    rates: RatesBody,
+    disk: DiskBody,
+    connections: ConnectionsBody,
+    memory: MemoryBody,
+    certificates: Vec<CertificateBody>,
+    log: Option<LogBody>,
+}
+
+#[derive(Serialize)]
+struct RatesBody {
+    step_s: u32,
+    received: Vec<u64>,
+    acknowledged: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct DiskBody {
+    free: Option<u64>,
+    reserved: u64,
+    min_free: u64,
+    sync_ms: Option<f64>,
+    sync_errors: u64,
+}
+
+#[derive(Serialize)]
+struct ConnectionsBody {
+    http1: u64,
+    http2: u64,
+    handshake: u64,
+    max: u64,
+}
+
+#[derive(Serialize)]
+struct MemoryBody {
+    used: u64,
+    max: u64,
+}
+
+#[derive(Serialize)]
+struct CertificateBody {
+    listener: &'static str,
+    expires: String,
+    days: i64,
+}
+
+#[derive(Serialize)]
+struct LogBody {
+    filter: String,
+    until: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LiveBody {
+    count: usize,
+    uploads: Vec<UploadBody>,
+}
+
+#[derive(Serialize)]
+struct UploadBody {
+    id: String,
+    name: Option<String>,
+    length: Option<u64>,
+    acknowledged: u64,
+    bytes_per_s: u64,
+    chunks: u64,
+    idle_s: u64,
+}
+
+#[derive(Serialize)]
+struct HandoversBody {
+    count: usize,
+    running: u64,
+    calls: Vec<CallBody>,
+}
+
+#[derive(Serialize)]
+struct CallBody {
+    id: String,
+    kind: &'static str,
+    host: String,
+    attempts: u32,
+    pending_s: u64,
+    next_s: Option<u64>,
+    error: Option<Box<str>>,
+}
+
+impl Wire {
+    pub(super) async fn overview(self: &Arc<Self>, role: Role, exchange: &Exchange) -> Answer {
+        let health = self.known_health().await;
+        let overview = self.engine.overview().await;
+        let name = exchange.options.access.hosts.machine.clone();
+        json_answer(&OverviewBody {
+            operator: role == Role::Operator,
+            servers: [self.server_body(name, health, &overview)],
+            uploads: self.counts(),
+            live: LiveBody {
+                count: overview.live_count,
+                uploads: overview.live.iter().map(upload_body).collect(),
+            },
+            handovers: HandoversBody {
+                count: overview.pending_count,
+                running: positive(self.engine.stats().calls_running.value()),
+                calls: overview.pending.iter().map(call_body).collect(),
+            },
+        })
+    }
+
+    /// The settings in force, as `check-config` prints them.
+    pub(super) fn config(
+        &self,
+        role: Role,
+        exchange: &Exchange,
+        form: Form,
+    ) -> Result<Answer, Problem> {
+        if role != Role::Operator {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "the settings are shown with the operator token only (operator_token)",
+            ));
+        }
+        let settings = &exchange.options.settings;
+        Ok(match form {
+            Form::Text => text_answer(settings.to_string()),
+            Form::Json => json_answer(&serde_json::json!({ "settings": **settings })),
+        })
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let stats = self.engine.stats();
+        let states = StateName::ALL
+            .iter()
+            .map(|state| (state.word(), positive(stats.uploads.of(*state).value())));
+        let open = ("open", positive(stats.uploads_open.value()));
+        states.chain([open, ("max", self.engine.options().max_uploads)]).collect()
+    }
+
+    fn server_body(&self, name: String, health: Option<Health>, overview: &Overview) -> ServerBody {
+        let stopping = self.engine.draining().is_cancelled();
+        let (problems, free) = health.map_or_else(
+            || (vec!["the disk has not answered yet".to_owned()], None),
+            |health| (health.problems, health.free_bytes),
+        );
+        let figures = (self.hooks.figures)();
+        let ServerFigures { started, http1, http2, accepted, max_connections, .. } = figures;
+        let stats = self.engine.stats();
+        ServerBody {
+            name,
+            version: env!("CARGO_PKG_VERSION"),
+            started: date(started),
+            uptime_s: started.elapsed().unwrap_or_default().as_secs(),
+            state: match (stopping, problems.is_empty()) {
+                (true, _) => "stopping",
+                (false, true) => "ready",
+                (false, false) => "not_ready",
+            },
+            problems,
+            notes: (self.hooks.notes)(),
+            rates: RatesBody {
+                step_s: 1,
+                received: overview.seconds.iter().map(|second| second.received).collect(),
+                acknowledged: overview.seconds.iter().map(|second| second.acknowledged).collect(),
+            },
+            disk: DiskBody {
+                free,
+                reserved: self.engine.reserved_bytes(),
+                min_free: self.engine.options().min_free_bytes,
+                sync_ms: overview.sync_time.map(crate::core::time::ms),
+                sync_errors: stats.disk_syncs.errors.get(),
+            },
+            connections: ConnectionsBody {
+                http1,
+                http2,
+                handshake: accepted.saturating_sub(http1 + http2),
+                max: max_connections,
+            },
+            memory: MemoryBody { used: figures.memory_used_bytes, max: figures.memory_max_bytes },
+            certificates: figures.certificates.into_iter().map(certificate_body).collect(),
+            log: self.hooks.log.as_ref().map(|log| {
+                let CurrentFilter { filter, until } = log.current();
+                LogBody { filter, until: until.map(date) }
+            }),
+        }
+    }
+
+    /// What `/readyz` would say, at most some seconds old where the disk answers. The first call waits for it a while.
+    async fn known_health(self: &Arc<Self>) -> Option<Health> {
+        let known = self.health.latest();
+        if known.as_ref().is_some_and(|health| health.at.elapsed() < HEALTH_HOLDS) {
+            return known;
+        }
+        let wire = Arc::clone(self);
+        let search = self.health.search.ask(|| {
+            tokio::spawn(async move {
+                let (problems, free_bytes) =
+                    tokio::join!(wire.unready(), timeout(FIRST_HEALTH, wire.engine.free_bytes()));
+                let free_bytes = free_bytes.ok().flatten();
+                let found = Health { at: Instant::now(), problems, free_bytes };
+                *wire.health.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+            })
+        });
+        if known.is_some() {
+            return known;
+        }
+        // It goes on where nothing waits for it any more.
+        let _ = timeout(FIRST_HEALTH, search).await;
+        self.health.latest()
+    }
+}
+
+fn upload_body(upload: &LiveUpload) -> UploadBody {
+    UploadBody {
+        id: upload.id.to_string(),
+        name: upload.name.clone(),
+        length: upload.length,
+        acknowledged: upload.acknowledged,
+        bytes_per_s: upload.bytes_per_s,
+        chunks: upload.chunks,
+        idle_s: upload.idle.as_secs(),
+    }
+}
+
+fn call_body(call: &PendingCall) -> CallBody {
+    let (host, port) = call.destination.parts();
+    CallBody {
+        id: call.id.to_string(),
+        kind: match call.kind {
+            CallKind::Handover => "handover",
+            CallKind::CancelNotice => "cancel_notice",
+        },
+        host: if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        },
+        attempts: call.attempts,
+        pending_s: call.pending.as_secs(),
+        next_s: call.next.map(|next| next.as_secs()),
+        error: call.reason.clone(),
+    }
+}
+
+fn certificate_body((listener, ends): (&'static str, SystemTime)) -> CertificateBody {
+    let days = |time: Duration| i64::try_from(time.as_secs() / 86_400).unwrap_or(i64::MAX);
+    let days = match ends.duration_since(SystemTime::now()) {
+        Ok(left) => days(left),
+        Err(since) => -days(since.duration()) - 1,
+    };
+    CertificateBody { listener, expires: date(ends), days }
+}
+
+fn date(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    rfc3339(crate::core::time::Timestamp::default().after(since))
+}
+
+fn positive(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// How long what was found of the disk is shown before it is asked again: each time writes and syncs a small file.
+const HEALTH_HOLDS: Duration = Duration::from_secs(10);
+/// How long the first overview waits for the disk.
+const FIRST_HEALTH: Duration = Duration::from_secs(1);
