@@ -28,7 +28,7 @@ const COUNTS: [u64; 3] = [1, 1000, 10_000];
 const CHUNK_BYTES: u64 = 8 << 20;
 /// Shares no factor with any of the counts, so its multiples visit every chunk once, far from order.
 const STRIDE: u64 = 7919;
-const LIMITS: Limits = Limits { max_chunk_bytes: None, max_upload_bytes: None };
+const LIMITS: Limits = Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None };
 const NOW: Stamp = Stamp { date: Timestamp(1_700_000_000_000), uptime: Uptime(1_000_000) };
 
 criterion_group!(benches, inserts, extents, rules, headers, records);

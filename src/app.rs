@@ -5,6 +5,8 @@
 
 mod acme;
 mod admin;
+#[cfg(feature = "cluster")]
+mod bucket_health;
 mod metrics;
 #[cfg(test)]
 #[cfg(feature = "cluster")]

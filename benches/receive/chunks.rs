@@ -114,7 +114,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     Options {
         ack,
-        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None },
         max_uploads: 1000,
         min_free_bytes: 0,
         max_idle: HOUR,

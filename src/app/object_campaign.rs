@@ -9,7 +9,7 @@ mod proxy;
 mod round;
 
 use crate::client::{ObjectTransport, Patience};
-use crate::core::id::TicketId;
+use crate::core::time::Timestamp;
 use crate::storage::postgres::{PostgresLog, PostgresTls};
 use crate::storage::s3::{Credentials, Naming, S3Bucket, S3Options};
 use proxy::{Faults, Proxy};
@@ -89,10 +89,10 @@ async fn no_fault_of_the_store_loses_a_byte() {
         let place = Place { database, bucket: bucket.into() };
         place.log().prepare().await.unwrap();
         let proxy = Proxy::start(authority.to_owned()).await;
-        let mut plain = place.bucket(authority).await;
+        let plain = place.bucket(authority).await;
         let mut random = [0; 16];
         getrandom::fill(&mut random).unwrap();
-        let rule = plain.probe(TicketId::from_random(random), random).await.unwrap();
+        let rule = plain.probe(Timestamp(0), random).await.unwrap();
         let ends = AbortOnDropHandle::new(tokio::spawn(end_connections(
             databases.split(' ').next().unwrap().to_owned(),
         )));

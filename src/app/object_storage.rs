@@ -1,10 +1,10 @@
 //! From settings to the bucket and the log that they name, and whether both do what a server needs of them.
 
 use super::StartError;
+use super::bucket_health::{BucketHealth, try_at_start};
 use crate::client::{ObjectTransport, Patience};
 use crate::config::{JournalKind, Settings, StoreKind};
 use crate::core::grid::Grid;
-use crate::core::id::TicketId;
 use crate::core::object_command::ObjectLimits;
 use crate::engine::objects::storage::{BucketStorage, Surroundings};
 use crate::engine::objects::{ObjectEngine, ObjectTuning, SharedBacking, SharedClock};
@@ -92,10 +92,10 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageErro
     Ok(lines)
 }
 
-/// The engine over the bucket, with logs as files in `logs`. Asks nothing of the bucket: `/readyz` says how it is.
+/// The engine over the bucket, with logs as files in `logs`. The bucket is tried first; `/readyz` says how it is.
 ///
 /// # Errors
-/// The settings make no bucket, or the directory cannot be used.
+/// The settings make no bucket that does what is needed, or the directory cannot be used.
 pub(super) fn open_engine(
     settings: &Settings,
     mut options: engine::options::Options,
@@ -107,13 +107,15 @@ pub(super) fn open_engine(
     }
     let failed = |what| move |error| StartError::new(what, error);
     let logs = LocalEventLog::open(logs, Blocking::Threads).map_err(failed("storage_dir"))?;
+    let rule = try_at_start(settings)?;
     let (bucket, bucket_options) =
         bucket(settings).map_err(|error| StartError::new("store", error))?;
+    let bucket = Arc::new(bucket.with_orphan_rule(rule.unwrap_or(OrphanRule::Refused)));
+    let health = Arc::new(BucketHealth::new(Arc::clone(&bucket), rule.is_some()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let grid = Grid::for_file(None, Some(u64::MAX), settings.s3_part_size);
     let most = grid.map_or(u64::MAX, Grid::capacity);
-    let max_upload_bytes = Some(options.limits.max_upload_bytes.map_or(most, |it| it.min(most)));
-    options.limits.max_upload_bytes = max_upload_bytes;
+    options.limits.grid_bytes = Some(most);
     let limits = options.limits;
     let time = Arc::clone(&storage);
     let counting = SharedClock::counting(Arc::clone(&clock), move || time.now());
@@ -132,6 +134,10 @@ pub(super) fn open_engine(
             Promised::later(async move { ids.ids().await })
         }),
         address: Box::new(move |key| bucket_options.address(key)),
+        health: Box::new(move || {
+            let health = Arc::clone(&health);
+            Promised::later(async move { health.check().await })
+        }),
         memory_bytes: PART_MEMORY,
     };
     let storage = BucketStorage::new(objects, beside);
@@ -139,11 +145,13 @@ pub(super) fn open_engine(
 }
 
 /// The bucket, tried.
-async fn open_bucket(settings: &Settings) -> Result<(S3Bucket, OrphanRule), ObjectStorageError> {
-    let (mut bucket, options) = bucket(settings)?;
+pub(super) async fn open_bucket(
+    settings: &Settings,
+) -> Result<(S3Bucket, OrphanRule), ObjectStorageError> {
+    let (bucket, options) = bucket(settings)?;
     let name = options.bucket;
-    let random = || SystemClock.random().map_err(ObjectStorageError::Random);
-    let probed = bucket.probe(TicketId::from_random(random()?), random()?).await;
+    let random = SystemClock.random().map_err(ObjectStorageError::Random)?;
+    let probed = bucket.probe(SystemClock.date(), random).await;
     let rule = probed.map_err(|error| ObjectStorageError::Bucket(name, error))?;
     Ok((bucket, rule))
 }

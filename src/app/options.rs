@@ -91,6 +91,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
         limits: Limits {
             max_chunk_bytes: settings.max_chunk_size,
             max_upload_bytes: settings.max_upload_size,
+            grid_bytes: None,
         },
         max_uploads: settings.max_uploads,
         min_free_bytes: settings.min_free_space,

@@ -82,7 +82,7 @@ impl Upload {
 
     fn check_size(&self, bytes: u64, limits: &Limits) -> Result<(), Refusal> {
         let limit = self.max_file_bytes(limits);
-        if bytes > limit { Err(Refusal::FileTooLarge { file: bytes, limit }) } else { Ok(()) }
+        if bytes > limit { Err(limits.too_large(bytes, limit)) } else { Ok(()) }
     }
 
     /// The largest file this upload may hold, in bytes.

@@ -162,6 +162,7 @@ pub fn history(source: &mut Source<'_>) -> History {
     let limits = Limits {
         max_chunk_bytes: source.flip().then_some(40),
         max_upload_bytes: source.flip().then_some(100),
+        grid_bytes: None,
     };
     let (mut upload, mut events) = (Upload::new(ticket.clone()), Vec::new());
     for now in 1000..1100 {

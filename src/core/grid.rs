@@ -38,15 +38,13 @@ pub struct PartNumber(u32);
 /// The file is longer than object storage takes with this setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the file has {file} bytes; object storage takes files of up to {limit} bytes with s3_part_size at {part_bytes} bytes"
+    "the file has {file} bytes, object storage holds at most {limit} with the server's s3_part_size"
 )]
 pub struct BeyondTheGrid {
     /// Bytes of the file.
     pub file: u64,
     /// Bytes of the longest file.
     pub limit: u64,
-    /// The setting.
-    pub part_bytes: u64,
 }
 
 impl Grid {
@@ -69,7 +67,7 @@ impl Grid {
         }
         let grid = Self::of(cell_bytes);
         match length.filter(|length| *length > grid.capacity()) {
-            Some(file) => Err(BeyondTheGrid { file, limit: grid.capacity(), part_bytes }),
+            Some(file) => Err(BeyondTheGrid { file, limit: grid.capacity() }),
             None => Ok(grid),
         }
     }

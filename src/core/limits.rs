@@ -1,5 +1,8 @@
 //! The bounds that the rules enforce on one upload.
 
+use super::grid::BeyondTheGrid;
+use super::refusal::Refusal;
+
 /// Bounds on an upload, the same for all of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -7,13 +10,29 @@ pub struct Limits {
     pub max_chunk_bytes: Option<u64>,
     /// Largest file in bytes; `None` for no limit (then [`MAX_FILE_BYTES`] holds).
     pub max_upload_bytes: Option<u64>,
+    /// Bytes of the longest file that object storage holds; `None` where files are not stored there.
+    pub grid_bytes: Option<u64>,
 }
 
 impl Limits {
     /// Bytes of the largest file for a ticket with this bound of its own.
     pub fn max_file_bytes(&self, ticket: Option<u64>) -> u64 {
-        let server = self.max_upload_bytes.unwrap_or(MAX_FILE_BYTES);
-        ticket.unwrap_or(MAX_FILE_BYTES).min(server).min(MAX_FILE_BYTES)
+        let bounds = [ticket, self.max_upload_bytes, self.grid_bytes];
+        bounds.into_iter().flatten().fold(MAX_FILE_BYTES, u64::min)
+    }
+
+    /// Bytes of the largest file for any ticket; `None` for no limit.
+    pub fn largest_file(&self) -> Option<u64> {
+        [self.max_upload_bytes, self.grid_bytes].into_iter().flatten().min()
+    }
+
+    /// The refusal of a file of `file` bytes, of which there may be `limit`.
+    pub fn too_large(&self, file: u64, limit: u64) -> Refusal {
+        if self.grid_bytes == Some(limit) {
+            Refusal::BeyondTheGrid(BeyondTheGrid { file, limit })
+        } else {
+            Refusal::FileTooLarge { file, limit }
+        }
     }
 }
 
@@ -98,6 +117,24 @@ mod tests {
         check(16_383, 1);
         check(16_384, 0);
         check(20_000, 0);
+    }
+
+    /// A refusal names the limit that decided.
+    #[test]
+    fn the_limit_of_object_storage_is_told_from_the_others() {
+        let check = |own, server, grid, expected: &str| {
+            let limits =
+                Limits { max_chunk_bytes: None, max_upload_bytes: server, grid_bytes: grid };
+            let limit = limits.max_file_bytes(own);
+            let told = limits.too_large(1000, limit).to_string();
+            assert!(told.contains(expected), "{told}");
+            assert!(told.contains(&limit.to_string()), "{told}");
+        };
+        check(None, None, Some(100), "s3_part_size");
+        check(None, Some(99), Some(100), "at most 99 are allowed");
+        check(Some(98), Some(99), Some(100), "at most 98 are allowed");
+        check(None, Some(101), Some(100), "s3_part_size");
+        check(None, Some(99), None, "at most 99 are allowed");
     }
 
     /// As many as like to, each taking all it gets: the next one finds a place.

@@ -7,7 +7,7 @@
 use super::command::{Command, Offer};
 use super::event::{Durability, Event, Notice, Ticket};
 use super::extent::{Extent, ExtentSet};
-use super::grid::{Cell, Grid, PartNumber};
+use super::grid::{BeyondTheGrid, Cell, Grid, PartNumber};
 use super::object_command::{ObjectCommand, ObjectLimits, StoredPiece};
 use super::piece_event::{
     ClaimId, Etag, Missing, ObjectEvent, ObjectName, Orphan, Piece, PieceEvent, Purpose,
@@ -67,12 +67,12 @@ impl ObjectUpload {
                 let bounded = known || limits.limits.max_upload_bytes.is_some();
                 let most = bounded.then(|| self.upload.max_file_bytes(&limits.limits));
                 let grid = Grid::for_file(length, most, limits.part_bytes);
-                grid.map_err(|it| Refusal::FileTooLarge { file: it.file, limit: it.limit })?
+                grid.map_err(Refusal::BeyondTheGrid)?
             }
         };
         let limit = grid.capacity();
         match length.filter(|length| *length > limit) {
-            Some(file) => Err(Refusal::FileTooLarge { file, limit }),
+            Some(file) => Err(Refusal::BeyondTheGrid(BeyondTheGrid { file, limit })),
             None => Ok(grid),
         }
     }
@@ -254,7 +254,8 @@ impl ObjectUpload {
         let mut extents = ExtentSet::new();
         pieces.iter().for_each(|piece| extents.insert(piece.extent));
         if extents.end() > grid.capacity() {
-            return Err(Refusal::FileTooLarge { file: extents.end(), limit: grid.capacity() });
+            let (file, limit) = (extents.end(), grid.capacity());
+            return Err(Refusal::BeyondTheGrid(BeyondTheGrid { file, limit }));
         }
         let durability = Durability::Durable;
         let store = Command::Store { extents, length, durability };

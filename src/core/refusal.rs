@@ -1,5 +1,6 @@
 //! The rules say no: every reason an upload's rules have to refuse, with the values that decided.
 
+use super::grid::BeyondTheGrid;
 use std::fmt;
 
 /// How an upload ended that takes no more bytes.
@@ -60,6 +61,8 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// A file over what object storage holds.
+    BeyondTheGrid(BeyondTheGrid),
     /// The file system holds no file that reaches so far.
     BeyondTheDisk {
         /// The range's end (exclusive).
@@ -137,6 +140,7 @@ impl fmt::Display for Refusal {
             Self::FileTooLarge { file, limit } => {
                 write!(f, "the file has {file} bytes, at most {limit} are allowed")
             }
+            Self::BeyondTheGrid(beyond) => beyond.fmt(f),
             Self::BeyondTheDisk { end } => {
                 write!(f, "the file system holds no file that reaches byte {end}")
             }

@@ -292,11 +292,11 @@ impl Chunk<'_> {
             }
             BodyScope::Open => match known.or(self.offer.length) {
                 Some(length) => Refusal::RangeOutside { end, length },
-                None => Refusal::FileTooLarge { file: end, limit },
+                None => self.options.limits.too_large(end, limit),
             },
             BodyScope::ToEnd => match known {
                 Some(known) => Refusal::LengthChanged { known, offered: end },
-                None => Refusal::FileTooLarge { file: end, limit },
+                None => self.options.limits.too_large(end, limit),
             },
         })
     }

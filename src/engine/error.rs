@@ -59,7 +59,7 @@ pub enum ChangeError {
     #[error("{0}")]
     Refused(Refusal),
     /// The disk is full; what was acknowledged holds and the same may be tried again.
-    #[error("the disk is full")]
+    #[error("the storage is full")]
     NoSpace,
     /// As many files are open as may be; what was acknowledged holds and the same may be tried again.
     #[error("no file descriptor is left")]

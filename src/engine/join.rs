@@ -262,6 +262,9 @@ impl Engine {
             }
             WriteError::Reserve => return ChangeError::NoSpace,
             WriteError::TooLarge => return ChangeError::Refused(Refusal::BeyondTheDisk { end }),
+            WriteError::BeyondTheGrid(beyond) => {
+                return ChangeError::Refused(Refusal::BeyondTheGrid(beyond));
+            }
             WriteError::Refused { what, error } | WriteError::Failed { what, error } => {
                 (what, error)
             }

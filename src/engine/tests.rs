@@ -75,7 +75,7 @@ impl Machine {
     fn start_with(&self, ack: Durability, retry_for: Duration) -> Arc<Engine> {
         let options = Options {
             ack,
-            limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+            limits: Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None },
             max_uploads: 100,
             min_free_bytes: 1000,
             max_idle: Duration::from_secs(3600),

@@ -81,9 +81,10 @@ impl Engine {
             return Err(TicketError::Draining);
         }
         if let Some(file) = request.length {
-            let limit = self.options().limits.max_file_bytes(request.max_bytes);
+            let limits = self.options().limits;
+            let limit = limits.max_file_bytes(request.max_bytes);
             if file > limit {
-                return Err(TicketError::Refused(Refusal::FileTooLarge { file, limit }));
+                return Err(TicketError::Refused(limits.too_large(file, limit)));
             }
         }
         let random = self.clock.random();

@@ -211,6 +211,9 @@ impl Engine {
             WriteError::Reserve => TransferError::NoSpace,
             // The client chose the offset; that the file system knows none so large is no fault of it.
             WriteError::TooLarge => TransferError::Refused(Refusal::BeyondTheDisk { end }),
+            WriteError::BeyondTheGrid(beyond) => {
+                TransferError::Refused(Refusal::BeyondTheGrid(beyond))
+            }
             WriteError::Refused { what, error } => TransferError::store(what, error),
             WriteError::Failed { what, error } => {
                 let error = TransferError::store(what, error);

@@ -13,6 +13,7 @@ use crate::core::piece_event::{Etag, ObjectName, Orphan};
 use crate::core::pieces::ObjectRange;
 use bytes::Bytes;
 use std::future::Future;
+use std::sync::Arc;
 
 /// Where an object lies: its name, below what belongs to its upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,4 +140,14 @@ pub trait Objects: Send + Sync {
 
     /// What the store does with parts that a list leaves out.
     fn orphan_rule(&self) -> OrphanRule;
+}
+
+impl<O: Objects> Objects for Arc<O> {
+    async fn ask(&self, request: ObjectRequest) -> Result<ObjectAnswer, ObjectError> {
+        (**self).ask(request).await
+    }
+
+    fn orphan_rule(&self) -> OrphanRule {
+        (**self).orphan_rule()
+    }
 }

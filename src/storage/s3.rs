@@ -17,7 +17,7 @@ mod sign;
 pub mod transport;
 mod xml;
 
-pub use probe::{ProbeError, ProbedStep};
+pub use probe::{ProbeError, ProbeFault, ProbedStep};
 pub use sign::Credentials;
 
 use super::objects::judge::{Outcome, judge};

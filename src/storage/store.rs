@@ -14,6 +14,7 @@ use super::promised::Promised;
 use super::rounds::Rounds;
 use super::syncs::Counted;
 use crate::core::extent::{Extent, ExtentSet};
+use crate::core::grid::BeyondTheGrid;
 use crate::core::id::TicketId;
 use bytes::Bytes;
 use std::io;
@@ -181,13 +182,16 @@ pub enum WriteError {
     /// No file can have a byte there.
     #[error("beyond what the store can hold")]
     TooLarge,
+    /// No object can have a byte there.
+    #[error("{0}")]
+    BeyondTheGrid(BeyondTheGrid),
 }
 
 /// What was asked of a store did not happen.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// It is full; the same may be tried again.
-    #[error("the disk is full")]
+    #[error("the storage is full")]
     NoSpace,
     /// As many files are open as may be; the same may be tried again.
     #[error("no file descriptor is left")]

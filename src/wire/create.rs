@@ -14,7 +14,6 @@ use crate::core::command::FileFacts;
 use crate::core::id::TicketId;
 use crate::core::limits::SharedLimit;
 use crate::core::name::is_hidden;
-use crate::core::refusal::Refusal;
 use crate::engine::context::RequestContext;
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -87,9 +86,10 @@ impl Wire {
         facts: &FileFacts,
         concat: Option<&str>,
     ) -> Result<TicketId, Problem> {
-        let limit = self.engine.options().limits.max_file_bytes(None);
+        let limits = self.engine.options().limits;
+        let limit = limits.max_file_bytes(None);
         if let Some(file) = facts.length.filter(|file| *file > limit) {
-            return Err(Refusal::FileTooLarge { file, limit }.into());
+            return Err(limits.too_large(file, limit).into());
         }
         let creation = self.check_creates(exchange)?;
         let client = exchange.client().unwrap_or(Client::Unknown);

@@ -233,8 +233,7 @@ fn body_length(head: &Parts, body: &RequestBody) -> Result<Option<u64>, Problem>
 /// The sizes that are taken, as `Upload-Limit` has them. Source: the IETF's resumable uploads.
 fn limits(engine: &Engine) -> String {
     let limits = engine.options().limits;
-    let sizes =
-        [("max-size", limits.max_upload_bytes), ("max-append-size", limits.max_chunk_bytes)];
+    let sizes = [("max-size", limits.largest_file()), ("max-append-size", limits.max_chunk_bytes)];
     let known = sizes.iter().filter_map(|(word, bytes)| bytes.map(|it| format!(", {word}={it}")));
     "min-size=0".to_owned() + &known.collect::<String>()
 }

@@ -254,7 +254,7 @@ impl From<TransferError> for Problem {
 }
 
 fn no_space() -> Problem {
-    let detail = "the disk is full; nothing acknowledged is lost, try again when space is free";
+    let detail = "the storage is full; nothing acknowledged is lost, try again when space is free";
     Problem { retry_after_s: Some(NO_SPACE_RETRY_S), ..Problem::new(Code::NoSpace, detail) }
 }
 
@@ -264,7 +264,8 @@ fn exhausted() -> Problem {
 }
 
 fn busy() -> Problem {
-    Problem::new(Code::Unavailable, "too many uploads are being read from disk; try again later")
+    let detail = "the upload cannot be read or stored just now; nothing acknowledged is lost, try again later";
+    Problem::new(Code::Unavailable, detail)
 }
 
 fn draining() -> Problem {
@@ -303,6 +304,7 @@ impl From<Refusal> for Problem {
             Refusal::OffsetMismatch { .. } => Code::OffsetMismatch,
             Refusal::ChunkTooLarge { .. }
             | Refusal::FileTooLarge { .. }
+            | Refusal::BeyondTheGrid(_)
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
             Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
             Refusal::TooLateToCancel

@@ -141,7 +141,7 @@ impl Plan {
     pub(crate) fn options(&self) -> Options {
         Options {
             ack: self.ack,
-            limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+            limits: Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None },
             max_uploads: 100,
             min_free_bytes: self.min_free_bytes,
             max_idle: IDLE,

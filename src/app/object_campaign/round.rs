@@ -120,7 +120,7 @@ async fn start(
         pause: Duration::from_millis(20),
         tries: 5,
     };
-    let limits = Limits { max_chunk_bytes: None, max_upload_bytes: None };
+    let limits = Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None };
     let limits = ObjectLimits { limits, part_bytes: CELL };
     let log = place.log();
     let clock = SharedClock::new(Arc::new(SystemClock));

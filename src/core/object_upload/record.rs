@@ -118,7 +118,7 @@ mod tests {
 
     const AT: Stamp = Stamp { date: Timestamp(1), uptime: Uptime(1) };
     const LIMITS: ObjectLimits = ObjectLimits {
-        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None },
         part_bytes: 10,
     };
 

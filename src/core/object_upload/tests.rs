@@ -1,7 +1,7 @@
 //! The rules of an upload in object storage, as tables.
 
 use super::*;
-use crate::core::grid::PartNumber;
+use crate::core::grid::{BeyondTheGrid, PartNumber};
 use crate::core::id::TicketId;
 use crate::core::limits::Limits;
 use crate::core::pieces::ObjectRange;
@@ -9,7 +9,7 @@ use crate::core::time::Timestamp;
 use std::time::Duration;
 
 const LIMITS: ObjectLimits = ObjectLimits {
-    limits: Limits { max_chunk_bytes: None, max_upload_bytes: Some(1000) },
+    limits: Limits { max_chunk_bytes: None, max_upload_bytes: Some(1000), grid_bytes: None },
     part_bytes: 10,
 };
 const CLAIM: ClaimId = ClaimId(1);
@@ -164,13 +164,13 @@ fn the_first_append_wins_each_byte() {
 #[test]
 fn files_beyond_the_grid_are_refused() {
     let limits = ObjectLimits {
-        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None },
         part_bytes: 64 << 20,
     };
     let file = (64 << 20) * 4999 + 1;
     let too_long = ObjectCommand::Count { claim: CLAIM, pieces: Vec::new(), length: Some(file) };
     let refused = new().decide(&too_long, at(1), &limits);
-    assert_eq!(refused, Err(Refusal::FileTooLarge { file, limit: file - 1 }));
+    assert_eq!(refused, Err(Refusal::BeyondTheGrid(BeyondTheGrid { file, limit: file - 1 })));
     // The grid stays what it was, whatever the setting is now.
     let mut upload = new();
     go(&mut upload, &count(vec![fragment(1, 0, 1)]));

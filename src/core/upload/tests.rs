@@ -9,7 +9,8 @@ use crate::core::retry::RetryPolicy;
 use crate::core::time::Timestamp;
 use std::time::Duration;
 
-const LIMITS: Limits = Limits { max_chunk_bytes: Some(100), max_upload_bytes: Some(1000) };
+const LIMITS: Limits =
+    Limits { max_chunk_bytes: Some(100), max_upload_bytes: Some(1000), grid_bytes: None };
 const NOW: Stamp = at(1_000);
 
 const fn at(uptime: u64) -> Stamp {
@@ -343,7 +344,7 @@ fn a_cancel_is_told_until_it_is_known_and_stays_cancelled() {
 #[test]
 fn holes_are_bounded() {
     let mut upload = Upload::new(ticket());
-    let limits = Limits { max_chunk_bytes: None, max_upload_bytes: None };
+    let limits = Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None };
     for n in 0..MAX_DISJOINT_EXTENTS as u64 {
         upload.apply(&Event::Stored {
             at: NOW,

@@ -15,7 +15,6 @@ mod staging;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
-use crate::core::piece_event::Purpose;
 use crate::core::pieces::ObjectRange;
 use crate::core::state::StateName;
 use crate::core::upload::Phase;
@@ -48,6 +47,8 @@ pub struct Surroundings {
     pub ids: Box<dyn Fn() -> Promised<'static, Result<Vec<TicketId>, LogError>> + Send + Sync>,
     /// Bucket and key of an object.
     pub address: Box<dyn Fn(Key) -> (String, String) + Send + Sync>,
+    /// Whether the bucket does what is asked of it, and in which words it does not.
+    pub health: Box<dyn Fn() -> Promised<'static, Result<(), Arc<str>>> + Send + Sync>,
     /// Bytes of bodies that wait for the bucket, of all uploads.
     pub memory_bytes: u64,
 }
@@ -259,13 +260,7 @@ impl<B: Backing + 'static> Space for BucketStorage<B> {
     fn ready(&self) -> Promised<'_, Result<(), Unready>> {
         Promised::later(async move {
             self.0.beside.directory.ready().await?;
-            // An object that is not there: a store that says so is well.
-            let (id, name) =
-                (TicketId::from_random([0; 16]), self.0.engine.backing().name(Purpose::Fragment));
-            match self.0.engine.backing().ask(ObjectRequest::Head(Key { id, name })).await {
-                Ok(_) | Err(ObjectError::Gone) => Ok(()),
-                Err(error) => Err(Unready::Remote(error.to_string().into())),
-            }
+            (self.0.beside.health)().await.map_err(Unready::Remote)
         })
     }
 

@@ -106,7 +106,8 @@ impl Backing for Counted {
     }
 
     fn limits(&self) -> ObjectLimits {
-        let limits = Limits { max_chunk_bytes: None, max_upload_bytes: Some(1000) };
+        let limits =
+            Limits { max_chunk_bytes: None, max_upload_bytes: Some(1000), grid_bytes: None };
         ObjectLimits { limits, part_bytes: CELL }
     }
 }

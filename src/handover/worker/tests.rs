@@ -58,7 +58,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn engine(store: MemoryStore) -> Arc<Engine> {
     let options = engine::options::Options {
         ack: Durability::Durable,
-        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None },
+        limits: Limits { max_chunk_bytes: None, max_upload_bytes: None, grid_bytes: None },
         max_uploads: 100,
         min_free_bytes: 1000,
         max_idle: HOUR,

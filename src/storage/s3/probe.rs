@@ -3,10 +3,12 @@
 
 use super::S3Bucket;
 use super::request::Call;
+use super::transport::SendError;
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
 use crate::core::piece_event::{Etag, ObjectName, Purpose};
 use crate::core::pieces::ObjectRange;
+use crate::core::time::Timestamp;
 use crate::storage::objects::{
     Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule,
 };
@@ -15,12 +17,69 @@ use std::fmt;
 
 /// A bucket cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
-#[error("{step}: {error}")]
+#[error("{step}: {fault}")]
 pub struct ProbeError {
     /// What was tried.
     pub step: ProbedStep,
-    /// What the store said.
-    pub error: ObjectError,
+    /// What came of it.
+    pub fault: ProbeFault,
+}
+
+/// What came of a request that did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeFault {
+    /// There is no answer.
+    #[error("{0}")]
+    Unreachable(SendError),
+    /// The store does not do it, or not now.
+    #[error("{error}{}", explained(error))]
+    Refused {
+        /// What it said.
+        error: ObjectError,
+    },
+    /// The store does it, and not as it has to.
+    #[error("the store's answer is not what S3 answers")]
+    Unlike,
+}
+
+impl ProbeError {
+    /// Whether it stays so until a setting, a right or the store is changed. Clocks and credentials that have ended are set
+    /// right by others.
+    pub fn is_definite(&self) -> bool {
+        match &self.fault {
+            ProbeFault::Unreachable(_) => false,
+            ProbeFault::Unlike => true,
+            ProbeFault::Refused { error: ObjectError::Unusable(code) } => {
+                !matches!(code.as_str(), "RequestTimeTooSkewed" | "ExpiredToken" | "InvalidToken")
+            }
+            // Of what was stored a moment ago.
+            ProbeFault::Refused { error: ObjectError::Gone | ObjectError::InvalidPart } => true,
+            ProbeFault::Refused {
+                error: ObjectError::Busy | ObjectError::Unsure | ObjectError::Full,
+            } => false,
+        }
+    }
+}
+
+/// What a store's code means to who runs the server. Source: Amazon S3 API reference, "List of error codes".
+fn explained(error: &ObjectError) -> &'static str {
+    let ObjectError::Unusable(code) = error else { return "" };
+    match code.as_str() {
+        "NoSuchBucket" | "InvalidBucketName" => ": there is no such bucket; see s3_bucket",
+        "InvalidAccessKeyId" => ": the store does not know the access key",
+        "SignatureDoesNotMatch" => ": the secret key is not that of the access key",
+        "RequestTimeTooSkewed" => ": the clocks of this machine and of the store differ too much",
+        "ExpiredToken" | "InvalidToken" => ": the credentials have ended",
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => {
+            ": the bucket is in another region; see s3_region and s3_endpoint"
+        }
+        "AccessDenied" | "AllAccessDisabled" | "status 403" => {
+            ": the credentials lack the right, or the bucket is not theirs"
+        }
+        "NotImplemented" | "MethodNotAllowed" => ": the store cannot do what is needed",
+        "no credentials" => ": set s3_access_key and s3_secret_key, or AWS's own variables",
+        _ => "",
+    }
 }
 
 /// What is tried.
@@ -72,16 +131,14 @@ impl fmt::Display for ProbedStep {
 }
 
 impl S3Bucket {
-    /// Tries what will be needed, under the name of the upload `id`, which is no upload's, and learns what the store does
-    /// with orphans. Leaves nothing behind where it ends well.
+    /// Tries what will be needed, under the name of an upload that is none, and learns what the store does with orphans
+    /// ([`S3Bucket::with_orphan_rule`]). Leaves nothing behind where it ends well; what others left, of which their names
+    /// say that it is old at the time `now`, is removed.
     ///
     /// # Errors
     /// The first step that did not do.
-    pub async fn probe(
-        &mut self,
-        id: TicketId,
-        random: [u8; 16],
-    ) -> Result<OrphanRule, ProbeError> {
+    pub async fn probe(&self, now: Timestamp, random: [u8; 16]) -> Result<OrphanRule, ProbeError> {
+        let (id, random) = (TicketId::from_random(PROBES), named(now, random));
         self.reach(id).await?;
         let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
         let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
@@ -93,28 +150,31 @@ impl S3Bucket {
         let read = self.step(ProbedStep::Get, ObjectRequest::Get(id, range)).await?;
         expect(ProbedStep::Get, read == ObjectAnswer::Bytes(bytes.slice(2..5)))?;
         let list = self.step(ProbedStep::List, ObjectRequest::List(id)).await?;
-        expect(ProbedStep::List, list == ObjectAnswer::Objects(vec![object]))?;
+        let ObjectAnswer::Objects(objects) = list else { return Err(unlike(ProbedStep::List)) };
+        expect(ProbedStep::List, objects.contains(&object))?;
         let begun = self.step(ProbedStep::Begin, ObjectRequest::Begin(key)).await?;
         let ObjectAnswer::Begun(multipart) = begun else {
-            return Err(unclear(ProbedStep::Begin));
+            return Err(unlike(ProbedStep::Begin));
         };
-        let rule = self.orphans_of(&multipart, &bytes).await?;
-        self.orphans = rule;
+        let rule = self.orphans_of(&multipart, &bytes, now).await?;
         self.step(ProbedStep::Delete, ObjectRequest::Delete(key)).await?;
         self.step(ProbedStep::Delete, ObjectRequest::Delete(object)).await?;
+        for old in objects.into_iter().filter(|object| is_old(object.name, now)) {
+            self.step(ProbedStep::Delete, ObjectRequest::Delete(old)).await?;
+        }
         Ok(rule)
     }
 
     /// Whether there is any answer: what is not one is told as it is.
     async fn reach(&self, id: TicketId) -> Result<(), ProbeError> {
         let step = ProbedStep::Reach;
-        let failed = |error| ProbeError { step, error };
+        let failed = |error| ProbeError { step, fault: ProbeFault::Refused { error } };
         let call = Call::list(id, Purpose::File, None).build(&self.options);
         let (request, reading) = call.map_err(failed)?;
         let request = self.signer.sign(request).await.map_err(failed)?;
         match self.transport.send(request, reading.most_bytes()).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(failed(ObjectError::Unusable(error.to_string()))),
+            Err(error) => Err(ProbeError { step, fault: ProbeFault::Unreachable(error) }),
         }
     }
 
@@ -122,6 +182,7 @@ impl S3Bucket {
         &self,
         multipart: &Multipart,
         bytes: &Bytes,
+        now: Timestamp,
     ) -> Result<OrphanRule, ProbeError> {
         let mut list: Vec<(PartNumber, Etag)> = Vec::new();
         // With a gap: each cell has two numbers, and uses one.
@@ -129,28 +190,34 @@ impl S3Bucket {
             let part = ObjectRequest::Part(multipart.clone(), number, bytes.clone());
             match self.step(ProbedStep::Part, part).await? {
                 ObjectAnswer::Part(etag) => list.push((number, etag)),
-                _ => return Err(unclear(ProbedStep::Part)),
+                _ => return Err(unlike(ProbedStep::Part)),
             }
         }
         let parts = ObjectRequest::ListParts(multipart.clone());
         let ObjectAnswer::Parts(parts) = self.step(ProbedStep::ListParts, parts).await? else {
-            return Err(unclear(ProbedStep::ListParts));
+            return Err(unlike(ProbedStep::ListParts));
         };
         let listed: Vec<_> = parts.into_iter().map(|part| (part.number, part.etag)).collect();
         expect(ProbedStep::ListParts, listed == list)?;
         let all = ObjectRequest::ListMultiparts(multipart.key.id);
         let all = self.step(ProbedStep::ListMultiparts, all).await?;
-        expect(
-            ProbedStep::ListMultiparts,
-            all == ObjectAnswer::Multiparts(vec![multipart.clone()]),
-        )?;
+        let ObjectAnswer::Multiparts(all) = all else {
+            return Err(unlike(ProbedStep::ListMultiparts));
+        };
+        expect(ProbedStep::ListMultiparts, all.contains(multipart))?;
         let complete = ObjectRequest::Complete(multipart.clone(), list.split_off(1));
         let rule = match self.ask(complete).await {
             Ok(_) => OrphanRule::Dropped,
             Err(ObjectError::InvalidPart) => OrphanRule::Refused,
-            Err(error) => return Err(ProbeError { step: ProbedStep::Complete, error }),
+            Err(error) => {
+                let fault = ProbeFault::Refused { error };
+                return Err(ProbeError { step: ProbedStep::Complete, fault });
+            }
         };
-        self.step(ProbedStep::Abort, ObjectRequest::Abort(multipart.clone())).await?;
+        let old = all.into_iter().filter(|it| is_old(it.key.name, now));
+        for ended in old.chain([multipart.clone()]) {
+            self.step(ProbedStep::Abort, ObjectRequest::Abort(ended)).await?;
+        }
         Ok(rule)
     }
 
@@ -159,14 +226,32 @@ impl S3Bucket {
         step: ProbedStep,
         request: ObjectRequest,
     ) -> Result<ObjectAnswer, ProbeError> {
-        self.ask(request).await.map_err(|error| ProbeError { step, error })
+        let refused = |error| ProbeError { step, fault: ProbeFault::Refused { error } };
+        self.ask(request).await.map_err(refused)
     }
 }
 
-fn expect(step: ProbedStep, fits: bool) -> Result<(), ProbeError> {
-    if fits { Ok(()) } else { Err(unclear(step)) }
+/// A name that says when it was made.
+fn named(now: Timestamp, mut random: [u8; 16]) -> [u8; 16] {
+    random[..8].copy_from_slice(&now.0.to_be_bytes());
+    random
 }
 
-fn unclear(step: ProbedStep) -> ProbeError {
-    ProbeError { step, error: ObjectError::Unsure }
+/// Whether what has this name was left by a server that ended meanwhile.
+fn is_old(name: ObjectName, now: Timestamp) -> bool {
+    let [a, b, c, d, e, f, g, h, ..] = name.random;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]).saturating_add(OLD_MS) < now.0
+}
+
+/// What is tried is tried in seconds; clocks of servers and stores differ by 15 min at most.
+const OLD_MS: u64 = 30 * 60 * 1000;
+/// Of the upload that is none: no random number.
+const PROBES: [u8; 16] = [0; 16];
+
+fn expect(step: ProbedStep, fits: bool) -> Result<(), ProbeError> {
+    if fits { Ok(()) } else { Err(unlike(step)) }
+}
+
+fn unlike(step: ProbedStep) -> ProbeError {
+    ProbeError { step, fault: ProbeFault::Unlike }
 }

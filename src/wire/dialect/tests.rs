@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::digest::ChunkDigest;
+use crate::core::grid::BeyondTheGrid;
 use crate::engine::error::{Fault, Full, LookupError, TicketError};
 use hyper::StatusCode;
 
@@ -27,6 +28,7 @@ fn causes_and_their_statuses() {
     refused(Refusal::RangeMismatch { range: 1, body: 2 }, 416, 413, 400);
     refused(Refusal::ChunkTooLarge { chunk: 2, limit: 1 }, 413, 413, 413);
     refused(Refusal::FileTooLarge { file: 2, limit: 1 }, 413, 413, 413);
+    refused(Refusal::BeyondTheGrid(BeyondTheGrid { file: 2, limit: 1 }), 413, 413, 413);
     refused(Refusal::BeyondTheDisk { end: 1 }, 413, 413, 413);
     refused(Refusal::TooManyHoles { limit: 1 }, 429, 503, 429);
     refused(Refusal::JournalFull { limit: 1 }, 429, 503, 429);

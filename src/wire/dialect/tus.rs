@@ -93,7 +93,7 @@ impl<'a> Tus<'a> {
         headers.insert("tus-extension", extensions);
         let algorithms = HeaderValue::from_static(header::ALGORITHMS);
         headers.insert("tus-checksum-algorithm", algorithms);
-        if let Some(bytes) = self.wire.engine.options().limits.max_upload_bytes {
+        if let Some(bytes) = self.wire.engine.options().limits.largest_file() {
             headers.insert("tus-max-size", HeaderValue::from(bytes));
         }
         answer

@@ -6,10 +6,11 @@
 
 use super::{InMemory, MEMORY_UNIT, unavailable};
 use crate::core::extent::{Extent, ExtentSet};
-use crate::core::grid::{Cell, Grid};
+use crate::core::grid::{BeyondTheGrid, Cell, Grid};
 use crate::core::object_command::StoredPiece;
 use crate::core::piece_event::{ClaimId, Purpose};
 use crate::core::pieces::ObjectRange;
+use crate::core::refusal::Refusal;
 use crate::engine::objects::generation::{PartSlot, Slots};
 use crate::engine::objects::{Backing, ObjectChangeError};
 use crate::storage::objects::Key;
@@ -41,7 +42,11 @@ impl<B: Backing + 'static> BucketPart<B> {
             return Err(WriteError::Sealed);
         }
         let grid = view.upload.grid(file, &engine.backing().limits());
-        let grid = grid.map_err(|_| WriteError::TooLarge)?;
+        let grid = grid.map_err(|refusal| match refusal {
+            Refusal::BeyondTheGrid(beyond) => WriteError::BeyondTheGrid(beyond),
+            _ => WriteError::TooLarge,
+        })?;
+        fits(grid, missing.end())?;
         let is_small = view.upload.is_small(grid, file);
         let claim = ClaimId(engine.backing().random());
         self.0.staging.enter(claim);
@@ -301,6 +306,7 @@ impl<B: Backing + 'static> Writer for BucketWriter<B> {
         _came: u64,
     ) -> Promised<'_, Result<(), WriteError>> {
         Promised::later(async move {
+            fits(self.grid, extent.end())?;
             self.take(extent.start(), frames).await;
             Ok(())
         })
@@ -335,6 +341,15 @@ impl<B: Backing + 'static> Drop for BucketWriter<B> {
                 }
             });
         }
+    }
+}
+
+/// Bytes of a body whose length is not known may come for a place that no grid of their upload has.
+fn fits(grid: Grid, end: u64) -> Result<(), WriteError> {
+    let limit = grid.capacity();
+    match end > limit {
+        true => Err(WriteError::BeyondTheGrid(BeyondTheGrid { file: end, limit })),
+        false => Ok(()),
     }
 }
 
