@@ -219,7 +219,12 @@ async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> (CallResult, Du
     match client.post_form(url, body, &key, headers, Arc::<Slot>::clone(slot)).await {
         Ok(answer) => {
             slot.ended(Outcome::Answered);
-            (decide(call.kind, &answer), answer.retry_after.unwrap_or_default())
+            let signed = !call.upload.ticket().signing.is_empty();
+            let result = match decide(call.kind, &answer) {
+                CallResult::Unanswered(why) if signed => CallResult::Unanswered(late(why, &answer)),
+                result => result,
+            };
+            (result, answer.retry_after.unwrap_or_default())
         }
         Err(error) => {
             slot.ended(Outcome::Failed { after: began.elapsed() });
@@ -227,6 +232,19 @@ async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> (CallResult, Du
         }
     }
 }
+
+/// Why a signed call was refused, where it may be the time: receivers take no call that is minutes old.
+fn late(why: String, answer: &Answer) -> String {
+    match answer.clock_off {
+        Some(off) if off > CLOCK_TOLERANCE => {
+            format!("{why}; its clock and this one are {} s apart", off.as_secs())
+        }
+        Some(_) | None => why,
+    }
+}
+
+/// Clocks that keep time are closer.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// What an answer means. A handover wants its word; that a cancelled upload is gone needs no more
 /// than a sign that somebody heard it.

@@ -99,6 +99,23 @@ async fn signed_where_the_ticket_has_a_secret_for_that() {
 }
 
 #[tokio::test]
+async fn a_signature_that_is_refused_by_a_clock_that_is_wrong_says_so() {
+    let backend = Backend::start().await;
+    let late =
+        b"HTTP/1.1 401 X\r\nDate: Fri, 27 Nov 2020 10:00:00 GMT\r\nContent-Length: 0\r\n\r\n";
+    let server = Running::start().await;
+    for (params, told) in [(&[("signingSecret", SIGNING)][..], true), (&[], false)] {
+        backend.answer((0..5).map(|_| Script::Raw(late)));
+        let upload = server.ticket_with(&backend.url(), params).await;
+        upload.put_whole(b"x").await.expect(200);
+        let shown = async || upload.shown().await["reason"].as_str().map(str::to_owned);
+        let reason = until("a reason", shown).await;
+        assert!(reason.contains("status 401"), "{reason}");
+        assert_eq!(reason.contains("its clock and this one are"), told, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_backend_that_says_retry_after_is_called_no_sooner() {
     let backend = Backend::start().await;
     let busy = b"HTTP/1.1 503 X\r\nRetry-After: 4\r\nContent-Length: 0\r\n\r\n";

@@ -3,12 +3,12 @@
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 
 use crate::core::callback::CallbackUrlError;
 use crate::core::coding::content_coding;
@@ -23,6 +23,8 @@ pub struct Answer {
     pub word: Result<String, Unreadable>,
     /// When the backend wants to be called again, where it says so with 429 or 503.
     pub retry_after: Option<Duration>,
+    /// How far its clock (the header `Date`) is from this machine's.
+    pub clock_off: Option<Duration>,
 }
 
 /// What a backend answered, as it came.
@@ -36,6 +38,8 @@ pub struct RawAnswer {
     pub body: Result<Vec<u8>, Unreadable>,
     /// The header `Retry-After` of 429 and 503, if it counts seconds.
     pub(super) retry_after: Option<Duration>,
+    /// How far the header `Date` is from this machine's clock.
+    pub(super) clock_off: Option<Duration>,
     /// Whether there was more of it.
     pub(super) rest: Rest,
 }
@@ -50,8 +54,9 @@ impl RawAnswer {
 impl From<RawAnswer> for Answer {
     fn from(raw: RawAnswer) -> Self {
         let rest = raw.rest;
+        let (status, retry_after, clock_off) = (raw.status, raw.retry_after, raw.clock_off);
         let word = raw.body.and_then(|bytes| word(&bytes, rest));
-        Self { status: raw.status, word, retry_after: raw.retry_after }
+        Self { status, word, retry_after, clock_off }
     }
 }
 
@@ -76,6 +81,7 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper:
     let retry_after = answer.headers().get(RETRY_AFTER).filter(|_| asks);
     let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let retry_after = retry_after.map(Duration::from_secs);
+    let clock_off = answer.headers().get(DATE).and_then(off);
     let codings = answer.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     let (body, rest) = match content_coding(codings) {
         Some(coding) => {
@@ -87,7 +93,7 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper:
             (Ok(bytes), rest)
         }
     };
-    Ok(RawAnswer { status, media_type, body, retry_after, rest })
+    Ok(RawAnswer { status, media_type, body, retry_after, clock_off, rest })
 }
 
 /// As much as may be read of a body.
@@ -102,6 +108,12 @@ async fn first_bytes(mut body: Incoming) -> Result<(Vec<u8>, Rest), hyper::Error
         }
     }
     Ok((bytes, Rest::None))
+}
+
+/// How far a date is from now.
+fn off(date: &HeaderValue) -> Option<Duration> {
+    let date = httpdate::parse_http_date(date.to_str().ok()?).ok()?;
+    Some(SystemTime::now().duration_since(date).unwrap_or_else(|error| error.duration()))
 }
 
 /// Whether more came than was read.

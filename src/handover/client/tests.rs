@@ -61,7 +61,7 @@ async fn check(answer: String, status: u16, word: &str) {
     let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
     assert_eq!(
         found,
-        Answer { status, word: Ok(word.to_owned()), retry_after: None },
+        Answer { status, word: Ok(word.to_owned()), retry_after: None, clock_off: None },
         "{answer:.80}"
     );
 }
@@ -124,7 +124,12 @@ async fn issue_13_a_mark_before_the_word_is_passed_over_and_an_encoded_body_is_n
     let found = call(&format!("http://127.0.0.1:{port}/"), FAR, &[]).await.unwrap();
     assert_eq!(
         found,
-        Answer { status: 200, word: Err(Unreadable::Coded("gzip".to_owned())), retry_after: None }
+        Answer {
+            status: 200,
+            word: Err(Unreadable::Coded("gzip".to_owned())),
+            retry_after: None,
+            clock_off: None
+        }
     );
     let heard = serving.await.unwrap().to_lowercase();
     assert!(heard.contains("\r\naccept-encoding: identity\r\n"), "{heard}");

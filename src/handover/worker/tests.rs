@@ -23,7 +23,8 @@ use tokio::net::TcpListener;
 #[test]
 fn answers() {
     let check = |kind, status, word: &str, done: Option<CallResult>| {
-        let answer = Answer { status, word: Ok(word.to_owned()), retry_after: None };
+        let answer =
+            Answer { status, word: Ok(word.to_owned()), retry_after: None, clock_off: None };
         let result = decide(kind, &answer);
         match done {
             Some(expected) => assert_eq!(result, expected, "{kind:?} {status} {word}"),
@@ -46,11 +47,30 @@ fn answers() {
     check(CallKind::CancelNotice, 500, "done", None);
     check(CallKind::CancelNotice, 302, "", None);
     let unreadable = |kind| {
-        decide(kind, &Answer { status: 200, word: Err(Unreadable::Utf16), retry_after: None })
+        decide(
+            kind,
+            &Answer {
+                status: 200,
+                word: Err(Unreadable::Utf16),
+                retry_after: None,
+                clock_off: None,
+            },
+        )
     };
     assert_eq!(unreadable(CallKind::CancelNotice), CallResult::Done);
     let CallResult::Unanswered(why) = unreadable(CallKind::Handover) else { panic!() };
     assert!(why.contains("UTF-16"), "{why}");
+}
+
+#[test]
+fn a_refused_signature_may_be_the_clocks_doing() {
+    let said = |clock_off: Option<u64>| {
+        let clock_off = clock_off.map(Duration::from_secs);
+        let word = Ok(String::new());
+        late("no".into(), &Answer { status: 401, word, retry_after: None, clock_off })
+    };
+    assert_eq!([said(None), said(Some(60))], ["no", "no"]);
+    assert_eq!(said(Some(400)), "no; its clock and this one are 400 s apart");
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
