@@ -23,7 +23,6 @@ pub mod telemetry;
 
 use crate::config::Settings;
 use crate::engine::Engine;
-use crate::handover::client::Client;
 use crate::handover::worker;
 use crate::net::{
     self, Address, Grace, Listener, MemoryBudget, Peer, PeerAddress, Setup, Stats, Workers,
@@ -34,7 +33,7 @@ use arc_swap::ArcSwap;
 use metrics::Sources;
 pub use options::wait_for_storage;
 use options::{
-    client_options, log_warnings, open_engine, proxy_protocol, warn_of_open_backend, wire_options,
+    handover_client, log_warnings, open_engine, proxy_protocol, warn_of_open_backend, wire_options,
 };
 pub use reload::Load;
 use reload::{Reader, Reloadable, Reloads};
@@ -295,7 +294,7 @@ impl Server {
             serving.spawn(Arc::clone(reload).watch(CERTIFICATE_PERIOD, self.drain.clone()));
         }
         let calls = TaskTracker::new();
-        let client = Arc::new(ArcSwap::from_pointee(Client::new(client_options(&self.settings))));
+        let client = Arc::new(ArcSwap::from_pointee(handover_client(&self.settings)));
         let cut_calls = CancellationToken::new();
         let engine = Arc::clone(&self.engine);
         let calling = worker::run(

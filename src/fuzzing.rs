@@ -15,7 +15,7 @@ use crate::wire::fuzzing as wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     ("backend_answer", handover::answer),
     ("callback_url", callback_url),
     ("config_file", config::file),
@@ -35,6 +35,7 @@ pub const TARGETS: [Target; 22] = [
     ("params", wire::params),
     ("proxy_header", proxy_protocol::header),
     ("route", wire::route),
+    ("signing_secrets", core::signing_secrets),
     ("upload", core::upload),
     ("upload_checksum", wire::upload_checksum),
     ("upload_metadata", wire::upload_metadata),

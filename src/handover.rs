@@ -4,6 +4,7 @@
 //!
 //! Makes the deliveries that the engine says are due; knows no HTTP server and no storage.
 
+pub mod body;
 pub mod client;
 mod connector;
 mod fair_queue;

@@ -173,9 +173,10 @@ pub(super) fn proxy_protocol(settings: &Settings, surface: Surface) -> Option<Ar
     asked.then(|| Arc::new(ProxyProtocol::new(settings.trusted_proxies.clone())))
 }
 
-/// The options of the client that calls backends.
-pub(super) fn client_options(settings: &Settings) -> client::Options {
-    client::Options { timeout: settings.handover_timeout, allow: callback_rules(settings) }
+/// Who makes the handovers.
+pub(super) fn handover_client(settings: &Settings) -> Client {
+    let (timeout, allow) = (settings.handover_timeout, callback_rules(settings));
+    Client::new(client::Options { timeout, allow }).signing(settings.signing_secrets.clone())
 }
 
 /// Who may be called.

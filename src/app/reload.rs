@@ -11,7 +11,7 @@
 //!
 //! Requests see new settings from their next step on; a chunk under way keeps its pace, time-outs and limits.
 
-use super::options::{client_options, engine_options, log_warnings, wire_options};
+use super::options::{engine_options, handover_client, log_warnings, wire_options};
 use super::sockets::{MissingGuard, check_backend_guard, check_trusted_proxies};
 use super::telemetry;
 use crate::config::{ConfigError, Settings};
@@ -140,7 +140,7 @@ impl Reloadable {
         }
         self.engine.set_options(&engine_options(&settings));
         self.wire.set_options(wire_options(&settings));
-        self.client.store(Arc::new(Client::new(client_options(&settings))));
+        self.client.store(Arc::new(handover_client(&settings)));
         self.grace.set(settings.shutdown_grace);
         for (_, protocol) in &self.reloads.proxies {
             protocol.trust(settings.trusted_proxies.clone());

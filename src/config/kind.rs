@@ -11,6 +11,7 @@ use super::types::{Ack, CallbackRule, CreateSecret, JournalKind, LogFormat, Secr
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
 use crate::core::name::is_hidden;
+use crate::core::signing::UrlSecrets;
 use crate::net::{Address, InterimTo};
 use ipnet::IpNet;
 
@@ -126,6 +127,12 @@ pub(super) const CREATE_SECRET: Kind<CreateSecret> = Kind {
     read: Read::Any(parse::create_secret),
     show: |_| Some(String::new()),
 };
+pub(super) const URL_SECRETS: Kind<UrlSecrets> = Kind {
+    name: "URL SECRET",
+    secret: true,
+    read: Read::Any(parse::url_secrets),
+    show: |_| Some(String::new()),
+};
 
 /// A whole number within bounds.
 pub(super) const fn count<N, const LEAST: u64, const MOST: u64>() -> Kind<N>
@@ -185,8 +192,9 @@ impl<T> Field<T> for Vec<T> {
     fn read(kind: &Kind<T>, raw: &Raw) -> Result<Self, Wrong> {
         let mut values = Self::new();
         for item in raw.items() {
-            let text = match (item, &kind.read) {
-                (Raw::Text(text), _) => text,
+            let (text, part_of): (&str, fn(String) -> Raw) = match (item, &kind.read) {
+                (Raw::Text(text), _) => (text, Raw::Text),
+                (Raw::Secret(text), _) => (text.expose(), |text| Raw::Text(text).concealed()),
                 (Raw::Integer(_), Read::Any(_)) => {
                     values.push(kind.read(item)?);
                     continue;
@@ -194,7 +202,7 @@ impl<T> Field<T> for Vec<T> {
                 _ => return Err((item.clone(), "must be a list of strings".into())),
             };
             for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-                values.push(kind.read(&Raw::Text(part.into()))?);
+                values.push(kind.read(&part_of(part.into()))?);
             }
         }
         Ok(values)
@@ -202,6 +210,9 @@ impl<T> Field<T> for Vec<T> {
 
     fn show(&self, kind: &Kind<T>) -> Option<String> {
         let items: Vec<String> = self.iter().filter_map(kind.show).collect();
+        if kind.secret && items.is_empty() {
+            return None;
+        }
         Some(format!("[{}]", items.join(", ")))
     }
 }

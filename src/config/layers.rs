@@ -81,7 +81,7 @@ impl Layers {
     /// The file that was read, and whether there is a secret in it.
     pub(super) fn written(&self) -> Option<(&Path, bool)> {
         let (path, layer) = self.file.as_ref()?;
-        Some((path, layer.0.values().any(|raw| matches!(raw, Raw::Secret(_)))))
+        Some((path, layer.0.values().any(Raw::holds_secret)))
     }
 
     /// Where the value of a key comes from, and the value as written; none for the default.

@@ -14,7 +14,7 @@ use super::raw::Raw;
 use super::types::{Ack, CallbackRule, CreateSecret, LogFormat, Secret};
 use crate::core::callback::CallbackUrl;
 use crate::core::host::{HostPort, is_dns_name};
-use crate::core::signing::{self, SigningSecrets};
+use crate::core::signing::{self, SigningSecrets, UrlSecrets};
 use crate::net::{Address, AddressError, InterimTo};
 
 /// The longest duration taken: a hundred years is "for ever" to any upload, and stays far from the
@@ -204,12 +204,20 @@ pub(super) fn secret(raw: &Raw) -> Result<Secret, String> {
 
 /// A secret that is sent, or one that signs.
 pub(super) fn create_secret(raw: &Raw) -> Result<CreateSecret, String> {
-    let secret = secret(raw)?;
-    if !secret.expose().starts_with(signing::PREFIX) {
-        return Ok(CreateSecret::Sent(secret));
+    match raw {
+        Raw::Secret(text) if text.expose().trim_ascii_start().starts_with(signing::PREFIX) => {
+            let signing =
+                SigningSecrets::parse(text.expose()).map_err(|error| error.to_string())?;
+            Ok(CreateSecret::Signing(signing))
+        }
+        _ => secret(raw).map(CreateSecret::Sent),
     }
-    let signing = SigningSecrets::parse(secret.expose()).map_err(|error| error.to_string())?;
-    Ok(CreateSecret::Signing(signing))
+}
+
+/// A URL and the secrets of what is called below it.
+pub(super) fn url_secrets(raw: &Raw) -> Result<UrlSecrets, String> {
+    let Raw::Secret(text) = raw else { return Err("a secret must be a string in quotes".into()) };
+    UrlSecrets::parse(text.expose()).map_err(|error| error.to_string())
 }
 
 /// A name or a number, as text.

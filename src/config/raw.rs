@@ -35,10 +35,16 @@ impl Raw {
         }
     }
 
+    /// Whether it holds the text of a secret.
+    pub(super) fn holds_secret(&self) -> bool {
+        self.items().iter().any(|item| matches!(item, Self::Secret(_)))
+    }
+
     /// The same as the value of a secret: what is no text may be one without its quotes, so nothing of it is kept.
     pub(super) fn concealed(self) -> Self {
         match self {
             Self::Text(text) => Self::Secret(Secret::new(text)),
+            Self::List(items) => Self::List(items.into_iter().map(Self::concealed).collect()),
             _ => Self::Other("(not shown)"),
         }
     }

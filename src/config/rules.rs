@@ -28,7 +28,7 @@ type Rule = fn(&Settings) -> Option<Broken>;
 type Broken = (&'static str, String);
 
 /// The rules, each with every key that it looks at; a test holds it to them.
-const RULES: [(&[&str], Rule); 17] = [
+const RULES: [(&[&str], Rule); 18] = [
     (&["listen", "backend_listen"], sockets),
     (&["acme_domains", "tls_cert", "tls_key"], acme),
     (&["hsts", "acme_domains", "tls_cert", "tls_key"], hsts),
@@ -68,6 +68,7 @@ const RULES: [(&[&str], Rule); 17] = [
     (&["chunk_size", "max_chunk_size"], chunks),
     (&["receive_memory", "max_connections"], receive_memory),
     (&["cors_origins"], origins),
+    (&["signing_secrets"], signing),
     (&["store", "s3_bucket", "s3_access_key", "s3_secret_key", "ack"], bucket_rule),
     (&["s3_part_size"], part_rule),
     (&["journal", "store", "postgres_url"], journal_rule),
@@ -78,6 +79,14 @@ fn operator_token(settings: &Settings) -> Option<Broken> {
     let operator = settings.operator_token.as_ref()?;
     (settings.backend_token.as_ref() == Some(operator))
         .then(|| broken("operator_token", "must differ from backend_token"))?
+}
+
+/// Two rows for one URL: which of them signs would be chance.
+fn signing(settings: &Settings) -> Option<Broken> {
+    let mut urls: Vec<_> = settings.signing_secrets.iter().map(|it| it.prefix.as_str()).collect();
+    urls.sort_unstable();
+    let twice = urls.windows(2).find(|pair| pair[0] == pair[1])?;
+    broken("signing_secrets", format!("must name {:?} once, with at most two secrets", twice[0]))
 }
 
 /// What is suggested must be allowed.

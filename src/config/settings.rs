@@ -294,5 +294,23 @@ mod tests {
             assert!(toml.contains(&format!("# {key} is set and not shown\n")), "{toml}");
             assert!(!toml.contains("hunter2"), "{toml}");
         }
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let file = format!("signing_secrets = ['http://a {secret} {secret}', 'http://b {secret}']");
+        let settings = Settings::read(&layers(&file)).unwrap();
+        assert_eq!(settings.signing_secrets.len(), 2);
+        for shown in [settings.to_toml(), format!("{settings:?}")] {
+            assert!(!shown.contains("MfKQ9"), "{shown}");
+        }
+        assert!(settings.to_toml().contains("# signing_secrets is set and not shown\n"));
+        assert!(Settings::default().to_toml().contains("# signing_secrets is not set\n"));
+        for wrong in [
+            format!("signing_secrets = ['http://a {secret}', 'http://a {secret}']"),
+            format!("signing_secrets = ['http://a {secret}x']"),
+            format!("signing_secrets = 'http://a?{secret} {secret}'"),
+            format!("create_secret = '{secret} {secret} {secret}'"),
+        ] {
+            let error = Settings::checked(&layers(&wrong)).unwrap_err().to_string();
+            assert!(error.contains("(not shown)") && !error.contains("MfKQ9"), "{error}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use super::types::{
 };
 use crate::core::callback::CallbackUrl;
 use crate::core::host::HostPort;
+use crate::core::signing::UrlSecrets;
 use crate::net::{Address, InterimTo};
 
 /// Counts of uploads are signed elsewhere.
@@ -182,6 +183,11 @@ settings! {
         reload handover_confirm_timeout: Duration = POSITIVE_TIME, "10m";
         /// How long a handover is retried after its first call before it fails; 0 tries once
         reload handover_retry_for: Duration = TIME, "24h";
+        /// Secrets that sign the handovers of tickets without signingSecret, each after the URL that signalFinishURL must
+        /// begin with; the longest one counts, and two secrets sign while the web app changes from one to the other:
+        /// `https://app.example.org/uploads whsec_NEW whsec_OLD`. Other local users can see flags: prefer
+        /// INCOMING_SIGNING_SECRETS or the file
+        reload signing_secrets: Vec<UrlSecrets> = URL_SECRETS, "none";
         /// Hosts, IPs or CIDRs that handovers may call, separated by commas or repeated
         reload callback_allow: Vec<CallbackRule> = CALLBACK_RULE, "none", ", call any";
     }
@@ -209,8 +215,8 @@ settings! {
         reload create_timeout: Duration = POSITIVE_TIME, "10s";
         /// Headers of the client's request that a call of --create-url passes on, separated by commas or repeated
         reload create_forward_headers: Vec<String> = HEADER, "authorization, cookie";
-        /// Sent as createSecret with a call of --create-url. One that is whsec_ and base64 signs the call instead, as
-        /// signingSecret does with handovers. Other local users can see flags: prefer INCOMING_CREATE_SECRET or the file
+        /// Sent as createSecret with a call of --create-url. One that is whsec_ and base64, or two of them with a
+        /// space between, sign the call instead, as signingSecret does with handovers. Other local users can see flags: prefer INCOMING_CREATE_SECRET or the file
         reload create_secret: Option<CreateSecret> = CREATE_SECRET, "none";
     }
     "Proxies in front" {

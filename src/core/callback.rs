@@ -98,6 +98,22 @@ impl CallbackUrl {
         self.target().map_or_else(|_| Destination::none(), |to| Destination::of(to.host, to.port))
     }
 
+    /// Whether this URL is a prefix of another: same scheme, host and port, and the path begins with this one's, up to a
+    /// slash or its end. A path that a server could read as another one, by `..`, is only below `/`.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (Ok(prefix), Ok(to)) = (self.target(), other.target()) else { return false };
+        let (start, path) = (prefix.path(), to.path());
+        let path = path.split_once('?').map_or(&*path, |(path, _)| path);
+        let below = path
+            .strip_prefix(&*start)
+            .is_some_and(|rest| rest.is_empty() || start.ends_with('/') || rest.starts_with('/'));
+        let plain = !path.contains("..") && !path.to_ascii_lowercase().contains("%2e");
+        (prefix.tls, prefix.port) == (to.tls, to.port)
+            && to.is_host(prefix.host)
+            && below
+            && (start == "/" || plain)
+    }
+
     /// For logs and people: without credentials, query and fragment.
     pub fn shown(&self) -> String {
         let url = self.text.trim_ascii();
@@ -292,6 +308,38 @@ mod tests {
         check("http://[FD00::1]:81/a", "fd00::1", 81);
         check("HTTP://app:443/", "app", 443);
         assert_eq!(of("http://a:443/x"), of("https://A/y"));
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_part_of_the_path_does() {
+        let covers =
+            |prefix: &str, url: &str| CallbackUrl::from(prefix).covers(&CallbackUrl::from(url));
+        for (prefix, url) in [
+            ("https://app", "https://app"),
+            ("https://app/", "https://App.:443/a?b#c"),
+            ("https://app", "https://me:x@app/../a"),
+            ("https://app/a", "https://app/a"),
+            ("https://app/a", "https://app/a?b=.."),
+            ("https://app/a", "https://app/a/b"),
+            ("https://app/a/", "https://app/a/b"),
+        ] {
+            assert!(covers(prefix, url), "{prefix} {url}");
+        }
+        for (prefix, url) in [
+            ("https://app", "https://app.evil"),
+            ("https://app", "https://app:444/"),
+            ("https://app", "http://app:443/"),
+            ("https://app", "https://app@evil/"),
+            ("https://app/a", "https://app/ab"),
+            ("https://app/a", "https://app/"),
+            ("https://app/a/", "https://app/a"),
+            ("https://app/a", "https://app/a/../b"),
+            ("https://app/a", "https://app/a/%2E%2e/b"),
+            ("https://app", "x"),
+            ("x", "x"),
+        ] {
+            assert!(!covers(prefix, url), "{prefix} {url}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Ticket {
     pub secret: String,
     /// What calls to the backend are signed with; mostly none.
     pub signing: SigningSecrets,
+    /// How its calls to the backend are written.
+    pub format: CallFormat,
     /// What becomes of the file after the handover.
     pub removal: Removal,
     /// Largest file this ticket takes, in bytes.
@@ -48,6 +50,7 @@ impl Ticket {
             finish_url,
             secret: String::new(),
             signing: SigningSecrets::default(),
+            format: CallFormat::Form,
             removal: Removal::RemoveWhenFinished,
             max_bytes: None,
             length: None,
@@ -78,6 +81,15 @@ impl fmt::Debug for Ticket {
             .field("created", &self.created)
             .finish_non_exhaustive()
     }
+}
+
+/// How the body of a call to the backend is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFormat {
+    /// `application/x-www-form-urlencoded`, as in 2014.
+    Form,
+    /// `application/json`, as Standard Webhooks has it.
+    Json,
 }
 
 /// What becomes of the published file once the backend has taken it over.

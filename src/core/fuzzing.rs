@@ -4,13 +4,13 @@
 use super::command::{At, BodyScope, Command, FileFacts, Offer};
 use super::dialect::{Client, Dialect};
 use super::event::{
-    CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
+    CallFormat, CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
 };
 use super::extent::{Extent, ExtentSet};
 use super::id::TicketId;
 use super::limits::Limits;
 use super::name;
-use super::signing::SigningSecrets;
+use super::signing::{SigningSecrets, UrlSecrets};
 use super::time::{Stamp, Timestamp, Uptime};
 use super::upload::{Phase, Upload};
 use std::collections::BTreeSet;
@@ -274,6 +274,31 @@ fn admitted(upload: &Upload, source: &mut Source<'_>, limits: &Limits) {
     assert!(missing.end() <= extent.end() && length.is_none_or(|length| missing.end() <= length));
 }
 
+/// Any text is refused without being shown, or holds secrets: of a ticket, or of a URL.
+pub fn signing_secrets(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match SigningSecrets::parse(&text) {
+        Ok(secrets) => {
+            assert_eq!(secrets.is_empty(), text.trim_ascii().is_empty(), "{text:?}");
+            assert_eq!(SigningSecrets::parse(&secrets.expose()), Ok(secrets.clone()), "{text:?}");
+            let signature = secrets.sign("id", 7, data);
+            assert_eq!(secrets.verify("id", 7, data, &signature), !secrets.is_empty());
+            assert!(!secrets.verify("id", 8, data, &signature));
+        }
+        Err(error) => assert!(error.to_string().len() < 80, "{error}"),
+    }
+    match UrlSecrets::parse(&text) {
+        Ok(found) => {
+            assert!(found.prefix.covers(&found.prefix) && !found.secrets.is_empty(), "{text:?}");
+            assert!(
+                !format!("{found:?}").contains("whsec_")
+                    || found.prefix.as_str().contains("whsec_")
+            );
+        }
+        Err(error) => assert!(error.to_string().len() < 80, "{error}"),
+    }
+}
+
 fn ticket(source: &mut Source<'_>) -> Ticket {
     Ticket {
         id: TicketId::from_random([source.byte(); 16]),
@@ -281,6 +306,7 @@ fn ticket(source: &mut Source<'_>) -> Ticket {
         finish_url: source.text().into(),
         secret: source.text(),
         signing: SigningSecrets::default(),
+        format: CallFormat::Form,
         removal: if source.flip() { Removal::Keep } else { Removal::RemoveWhenFinished },
         max_bytes: source.flip().then(|| u64::from(source.byte())),
         length: source.flip().then(|| u64::from(source.below(64))),

@@ -9,6 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 
+use super::callback::CallbackUrl;
+
 /// Secrets in force for one receiver: none, one, or two while the receiver changes from one to the other.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SigningSecrets(Vec<Vec<u8>>);
@@ -25,6 +27,51 @@ pub enum SigningSecretError {
     /// More than two.
     #[error("there are {0} secrets, expected at most two")]
     TooMany(usize),
+}
+
+/// Secrets of the calls to all URLs that begin with one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlSecrets {
+    /// How the URLs begin: without credentials and query.
+    pub prefix: CallbackUrl,
+    /// At least one.
+    pub secrets: SigningSecrets,
+}
+
+/// Why a text is no URL with secrets. It does not show the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlSecretsError {
+    /// The URL is none, or has more than scheme, host, port and path.
+    #[error("must begin with an http or https URL without credentials, query and fragment")]
+    Url,
+    /// Nothing follows it.
+    #[error("must have a secret after the URL and a space")]
+    Missing,
+    /// What follows is something else.
+    #[error(transparent)]
+    Secret(#[from] SigningSecretError),
+}
+
+impl UrlSecrets {
+    /// Reads a URL and one or two secrets, with white space between them.
+    pub fn parse(text: &str) -> Result<Self, UrlSecretsError> {
+        let text = text.trim_ascii();
+        let (url, secrets) =
+            text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
+        let prefix = CallbackUrl::parse(url.to_owned()).ok().filter(|it| it.shown() == url);
+        let prefix = prefix.ok_or(UrlSecretsError::Url)?;
+        let secrets = SigningSecrets::parse(secrets)?;
+        if secrets.is_empty() {
+            return Err(UrlSecretsError::Missing);
+        }
+        Ok(Self { prefix, secrets })
+    }
+
+    /// The secrets of the longest prefix of a URL.
+    pub fn of<'a>(all: &'a [Self], url: &CallbackUrl) -> Option<&'a SigningSecrets> {
+        let covering = all.iter().filter(|it| it.prefix.covers(url));
+        covering.max_by_key(|it| it.prefix.as_str().len()).map(|it| &it.secrets)
+    }
 }
 
 impl SigningSecrets {
@@ -138,6 +185,28 @@ mod tests {
             assert!(both.verify("i", 1, b"b", &one.sign("i", 1, b"b")));
         }
         assert_eq!(SigningSecrets::parse(&both.expose()), Ok(both));
+    }
+
+    #[test]
+    fn the_longest_prefix_has_the_secrets() {
+        let other = format!("whsec_{}", STANDARD.encode([7; 32]));
+        let all = [
+            UrlSecrets::parse(&format!("https://app {SECRET}")).unwrap(),
+            UrlSecrets::parse(&format!(" https://app/a/  {other} {SECRET} ")).unwrap(),
+        ];
+        let of = |url: &str| UrlSecrets::of(&all, &url.into()).map(SigningSecrets::expose);
+        assert_eq!(of("https://app/b"), Some(SECRET.into()));
+        assert_eq!(of("https://app/a/b"), Some(format!("{other} {SECRET}")));
+        assert_eq!(of("http://app/a/b"), None);
+        for (text, why) in [
+            (SECRET.to_owned(), UrlSecretsError::Url),
+            (format!("https://me:x@app/ {SECRET}"), UrlSecretsError::Url),
+            (format!("https://app/?x {SECRET}"), UrlSecretsError::Url),
+            ("https://app".into(), UrlSecretsError::Missing),
+            ("https://app s3cret".into(), UrlSecretsError::Secret(SigningSecretError::Form)),
+        ] {
+            assert_eq!(UrlSecrets::parse(&text).unwrap_err(), why, "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::error::{ChangeError, Fault, TicketError};
 use super::status::Status;
 use crate::core::callback::CallbackUrl;
 use crate::core::command::{Command, FileFacts};
-use crate::core::event::{DigestRequest, Notice, Removal, Ticket, TicketFile};
+use crate::core::event::{CallFormat, DigestRequest, Notice, Removal, Ticket, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::refusal::Refusal;
 use crate::core::signing::SigningSecrets;
@@ -26,6 +26,8 @@ pub struct NewUpload {
     pub secret: String,
     /// What calls to the backend are signed with; mostly none.
     pub signing: SigningSecrets,
+    /// How its calls to the backend are written.
+    pub format: CallFormat,
     /// What becomes of the file after the handover.
     pub removal: Removal,
     /// Largest file this ticket takes, in bytes.
@@ -49,6 +51,7 @@ impl NewUpload {
             finish_url,
             secret: String::new(),
             signing: SigningSecrets::default(),
+            format: CallFormat::Form,
             removal: Removal::RemoveWhenFinished,
             max_bytes: None,
             length: None,
@@ -96,6 +99,7 @@ impl Engine {
             finish_url: request.finish_url,
             secret: request.secret,
             signing: request.signing,
+            format: request.format,
             removal: request.removal,
             max_bytes: request.max_bytes,
             length: request.length,

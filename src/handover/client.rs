@@ -42,6 +42,7 @@ use tokio::task::coop::unconstrained;
 
 use super::connector::{Connection, Connector, Resolver};
 use crate::core::callback::{CallbackTarget, CallbackUrl, CallbackUrlError};
+use crate::core::signing::{SigningSecrets, UrlSecrets};
 use crate::engine::deadline::within;
 
 pub use super::connector::{Permit, Rule};
@@ -66,6 +67,7 @@ pub struct Options {
 pub struct Client {
     timeout: Duration,
     connector: Connector,
+    secrets: Vec<UrlSecrets>,
 }
 
 impl Client {
@@ -75,10 +77,21 @@ impl Client {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let connector = Connector::new(Resolver::system(), options.allow);
-        Self { timeout: options.timeout, connector }
+        Self { timeout: options.timeout, connector, secrets: Vec::new() }
     }
 
-    /// Posts a form to `url` on a connection of its own.
+    /// The same client, with secrets for the calls of tickets that have none; see [`Self::secrets`].
+    #[must_use]
+    pub fn signing(self, secrets: Vec<UrlSecrets>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// What signs a call to `url` whose ticket has no secrets.
+    pub fn secrets(&self, url: &CallbackUrl) -> Option<&SigningSecrets> {
+        UrlSecrets::of(&self.secrets, url)
+    }
+
+    /// Posts to `url` on a connection of its own: a form, unless `headers` have another `Content-Type`.
     ///
     /// `headers` are sent besides. Credentials in the URL are sent as basic authentication.
     /// Redirects are answers like others. `permit` is dropped when all that the call started has ended: a name look-up
@@ -89,7 +102,7 @@ impl Client {
     /// to [`CallError::Tls`].
     ///
     /// Cancel: the connection is dropped; the backend may have acted on the call.
-    pub async fn post_form(
+    pub async fn post_idempotent(
         &self,
         url: &CallbackUrl,
         body: String,
@@ -103,11 +116,11 @@ impl Client {
         self.post(url, body, headers, permit).await.map(Answer::from)
     }
 
-    /// Posts a form as [`Self::post_form`] does, with these headers besides, which replace its own; credentials in the URL
+    /// Posts a form as [`Self::post_idempotent`] does, with these headers besides, which replace its own; credentials in the URL
     /// replace theirs.
     ///
     /// # Errors
-    /// As [`Self::post_form`].
+    /// As [`Self::post_idempotent`].
     ///
     /// Cancel: the connection is dropped; the backend may have acted on the call.
     pub async fn post(

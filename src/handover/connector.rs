@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The permit of a call: dropped when everything that the call started has ended; see `Client::post_form`.
+/// The permit of a call: dropped when everything that the call started has ended; see `Client::post_idempotent`.
 pub type Permit = Arc<dyn Send + Sync>;
 
 /// A rule on who may be called. A call is allowed when any rule fits.

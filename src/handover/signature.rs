@@ -6,7 +6,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::core::signing::SigningSecrets;
 
-/// The headers of a call that is made now; none without secrets. `id` is the same for all calls about one upload.
+/// The headers of a call that is made now; none if there are no secrets. `id` is the same for all calls about one upload.
 pub fn headers(secrets: &SigningSecrets, id: &str, body: &[u8]) -> HeaderMap {
     if secrets.is_empty() {
         return HeaderMap::new();

@@ -1,10 +1,10 @@
 //! Makes the deliveries that are due, some at a time, and reports how each ended.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
@@ -12,16 +12,13 @@ use tokio_util::task::TaskTracker;
 
 use super::client::{Answer, Client};
 use super::fair_queue::{FairQueue, Kind, Outcome, Start};
-use super::signature;
-use crate::core::digest::hex;
+use super::{body, signature};
 use crate::core::host::Destination;
-use crate::core::name;
 use crate::core::time::ms;
 use crate::engine::Engine;
 use crate::engine::context::{RequestContext, request_of};
 use crate::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use crate::engine::error::ChangeError;
-use crate::storage::location::{Location, ObjectLocation};
 
 /// Calls at the same time where files enough may be open: each takes a socket and some tens of KiB.
 /// How many of them one destination may take stands in `fair_queue.rs`.
@@ -210,18 +207,25 @@ fn log(call: &Call, result: &CallResult, took: Duration) {
 async fn make(client: &Client, call: &Call, slot: &Arc<Slot>) -> (CallResult, Duration) {
     let url = &call.upload.ticket().finish_url;
     let (key, began) = (call.id().to_string(), Instant::now());
-    let body = encode(call);
-    let mut headers = signature::headers(&call.upload.ticket().signing, &key, body.as_bytes());
+    let own = Some(&call.upload.ticket().signing).filter(|secrets| !secrets.is_empty());
+    let secrets = own.or_else(|| client.secrets(url));
+    let (media_type, body) = body::encode(call, SystemTime::now());
+    let mut headers = match secrets {
+        Some(secrets) => signature::headers(secrets, &key, body.as_bytes()),
+        None => HeaderMap::new(),
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     let trace = call.context.as_ref().and_then(RequestContext::traceparent);
     if let Some(Ok(trace)) = trace.map(HeaderValue::from_str) {
         headers.insert("traceparent", trace);
     }
-    match client.post_form(url, body, &key, headers, Arc::<Slot>::clone(slot)).await {
+    match client.post_idempotent(url, body, &key, headers, Arc::<Slot>::clone(slot)).await {
         Ok(answer) => {
             slot.ended(Outcome::Answered);
-            let signed = !call.upload.ticket().signing.is_empty();
             let result = match decide(call.kind, &answer) {
-                CallResult::Unanswered(why) if signed => CallResult::Unanswered(late(why, &answer)),
+                CallResult::Unanswered(why) if secrets.is_some() => {
+                    CallResult::Unanswered(late(why, &answer))
+                }
                 result => result,
             };
             (result, answer.retry_after.unwrap_or_default())
@@ -268,39 +272,3 @@ fn decide(kind: CallKind, answer: &Answer) -> CallResult {
 #[cfg(test)]
 #[path = "worker/tests.rs"]
 mod tests;
-
-/// The fields, in order.
-pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
-    let (upload, ticket) = (&call.upload, call.upload.ticket());
-    let (filename, cancelled, reason) = match call.kind {
-        CallKind::CancelNotice => (String::new(), "yes", upload.reason().unwrap_or_default()),
-        CallKind::Handover => (call.file.to_string(), "no", ""),
-    };
-    let mut fields = vec![
-        ("id", ticket.id.to_string()),
-        ("filename", filename),
-        ("filenameFromBrowser", upload.name().unwrap_or(name::UNNAMED).to_owned()),
-        ("backendSecret", ticket.secret.clone()),
-        ("cancelled", cancelled.to_owned()),
-        ("cancelReason", reason.to_owned()),
-        ("length", upload.length().map(|length| length.to_string()).unwrap_or_default()),
-        ("metadata", ticket.metadata.clone()),
-    ];
-    fields.extend(upload.media_type().map(|it| ("type", it.to_owned())));
-    fields.extend(upload.client_metadata().map(|it| ("uploadMetadata", it.to_owned())));
-    if let Some(sha256) = upload.sha256() {
-        fields.push(("digest", format!("sha-256={}", hex(sha256))));
-    }
-    if let (CallKind::Handover, Location::Object(object)) = (call.kind, &call.file) {
-        let ObjectLocation { bucket, key, etag, version } = object;
-        let named = [("bucket", bucket), ("key", key), ("etag", etag), ("versionId", version)];
-        fields.extend(named.map(|(name, value)| (name, value.clone())));
-    }
-    fields.push(("attempt", call.attempt.to_string()));
-    fields
-}
-
-/// The body of the request.
-pub(super) fn encode(call: &Call) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(call)).finish()
-}

@@ -13,7 +13,7 @@ use super::upload_concat::{self, UploadConcat};
 use super::{Answer, Destination, Exchange, Options, Wire, upload_metadata};
 use crate::core::callback::CallbackUrl;
 use crate::core::command::FileFacts;
-use crate::core::event::{DigestRequest, Notice, Removal, TicketFile};
+use crate::core::event::{CallFormat, DigestRequest, Notice, Removal, TicketFile};
 use crate::core::id::TicketId;
 use crate::core::name;
 use crate::core::signing::SigningSecrets;
@@ -342,6 +342,16 @@ pub(super) fn new_upload_request(
         finish_url: callback_url(url)?,
         secret: params.short("backendSecret", MAX_SECRET_BYTES)?,
         signing: signing_secrets(params.text("signingSecret").unwrap_or_default())?,
+        format: match params.text("callbackFormat") {
+            None | Some("form") => CallFormat::Form,
+            Some("json") => CallFormat::Json,
+            Some(other) => {
+                return Err(Problem::bad_request(format!(
+                    "parameter callbackFormat {}: expected \"form\" or \"json\"",
+                    shown(other)
+                )));
+            }
+        },
         removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
         max_bytes: params.bytes("maxBytes")?,
         length: params.bytes("length")?,
@@ -419,12 +429,13 @@ const MAX_SECRET_BYTES: usize = 4 << 10;
 /// As it is called, percent-encoded.
 const MAX_URL_BYTES: usize = 8 << 10;
 /// What `new_upload` understands; anything else is ignored, as in 2014.
-const NEW_UPLOAD: [&str; 14] = [
+const NEW_UPLOAD: [&str; 15] = [
     "signalFinishURL",
     "destType",
     "removeFileWhenFinished",
     "backendSecret",
     "signingSecret",
+    "callbackFormat",
     "maxBytes",
     "length",
     "digest",

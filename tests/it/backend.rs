@@ -119,8 +119,7 @@ impl Backend {
     pub async fn calls_for(&self, id: &str, count: usize) -> Vec<Call> {
         until(&format!("{count} calls about {id}"), async || {
             let mut calls = self.calls();
-            calls
-                .retain(|call| call.fields.iter().any(|(name, value)| name == "id" && value == id));
+            calls.retain(|call| call.header("idempotency-key") == Some(id));
             (calls.len() >= count).then_some(calls)
         })
         .await
@@ -137,7 +136,7 @@ async fn serve(mut stream: TcpStream, book: Arc<Mutex<Book>>) {
     let Some(call) = read_call(&mut stream).await else { return };
     let script = {
         let mut book = book.lock().unwrap();
-        let id = call.fields.iter().find(|(name, _)| name == "id").map(|(_, id)| id.clone());
+        let id = call.header("idempotency-key").map(str::to_owned);
         book.calls.push(call);
         let own = id.and_then(|id| book.script.get_mut(&id)?.pop_front());
         own.or_else(|| book.everyone.pop_front()).unwrap_or(Script::Answer(200, "done"))

@@ -70,11 +70,12 @@ impl Program {
         Self { child: command.spawn().unwrap(), log: Arc::default(), public, backend }
     }
 
-    /// Starts it on unix sockets in `directory`, logging text at debug, which is kept.
-    pub async fn start_logging(directory: &Path) -> Self {
+    /// Starts it on unix sockets in `directory`, with these variables, logging all as text, which is kept.
+    pub async fn start_logging(directory: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = command(directory)
+            .envs(variables.iter().copied())
             .args(["serve", "--listen", "unix:public", "--backend-listen", "unix:backend"])
-            .args(["--min-free-space", "0", "--storage-dir", "data", "--log", "debug"])
+            .args(["--min-free-space", "0", "--storage-dir", "data", "--log", "trace"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

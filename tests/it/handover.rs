@@ -7,7 +7,7 @@ use crate::content::{content, sha256};
 use crate::server::Running;
 use crate::until;
 use incoming::config::CallbackRule;
-use incoming::core::signing::SigningSecrets;
+use incoming::core::signing::{SigningSecrets, UrlSecrets};
 use serde_json::json;
 use std::time::Duration;
 
@@ -96,6 +96,83 @@ async fn signed_where_the_ticket_has_a_secret_for_that() {
     let plain = server.ticket(&backend).await;
     plain.put_whole(b"x").await.expect(200);
     assert_eq!(backend.calls_for(&plain.id, 1).await[0].header("webhook-signature"), None);
+}
+
+#[tokio::test]
+async fn signed_by_the_server_where_the_ticket_has_no_secret() {
+    let backend = Backend::start().await;
+    let base = backend.url().split("/finished").next().unwrap().to_owned();
+    let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let row = |text: String| UrlSecrets::parse(&text).unwrap();
+    let server = Running::start_with(|settings| {
+        settings.signing_secrets = vec![
+            row(format!("{base}/finished {other} {SIGNING}")),
+            row(format!("http://elsewhere.example/ {SIGNING}")),
+        ];
+    })
+    .await;
+    let of = async |params: &[(&str, &str)], url: &str| {
+        let upload = server.ticket_with(url, params).await;
+        upload.put_whole(b"x").await.expect(200);
+        let call = backend.calls_for(&upload.id, 1).await.remove(0);
+        call.header("webhook-signature").map(|signature| {
+            let seconds = call.header("webhook-timestamp").unwrap().parse().unwrap();
+            [other, SIGNING].map(|secret| {
+                let secret = SigningSecrets::parse(secret).unwrap();
+                secret.verify(&upload.id, seconds, &call.body, signature)
+            })
+        })
+    };
+    assert_eq!(of(&[], &backend.url()).await, Some([true, true]));
+    // Its own secret counts for a ticket that has one.
+    assert_eq!(of(&[("signingSecret", SIGNING)], &backend.url()).await, Some([false, true]));
+    assert_eq!(of(&[], &format!("{base}/finishedx")).await, None);
+}
+
+#[tokio::test]
+async fn in_json_where_the_ticket_says_so() {
+    let backend = Backend::start().await;
+    backend.answer([
+        Script::Answer(200, r#"{"answer": "perhaps"}"#),
+        Script::Answer(200, r#"{"answer": "done", "note": 1}"#),
+    ]);
+    let server = Running::start().await;
+    let json = [("callbackFormat", "json"), ("signingSecret", SIGNING), ("metadata", "a&\"ü")];
+    let upload = server.ticket_with(&backend.url(), &json).await;
+    upload.bind(r#"{"name": "Ü \"1\".pdf", "type": "a/b"}"#).await.expect(200);
+    upload.put_whole(b"file").await.expect(200);
+    upload.reaches("finished").await;
+    let call = backend.calls_for(&upload.id, 2).await.remove(1);
+    assert_eq!(call.header("content-type"), Some("application/json"));
+    assert_eq!(call.header("idempotency-key"), Some(&*upload.id));
+    let secret = SigningSecrets::parse(SIGNING).unwrap();
+    let seconds = call.header("webhook-timestamp").unwrap().parse::<u64>().unwrap();
+    let signature = call.header("webhook-signature").unwrap();
+    assert!(secret.verify(&upload.id, seconds, &call.body, signature));
+    let mut event: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+    let at = event["timestamp"].take();
+    let at = humantime::parse_rfc3339(at.as_str().unwrap()).unwrap();
+    let at = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(at.abs_diff(seconds) <= 1, "{at} {seconds}");
+    let data = json!({
+        "id": upload.id, "filename": upload.file(), "filenameFromBrowser": "Ü \"1\".pdf", "backendSecret": "",
+        "cancelReason": "", "length": 4, "metadata": "a&\"ü", "type": "a/b", "attempt": 2,
+    });
+    assert_eq!(event, json!({"type": "upload.finished", "timestamp": null, "data": data}));
+    // It holds after a restart, and for a file that will not come.
+    let json = [("callbackFormat", "json"), ("backendSecret", "b")];
+    let id = server.ticket_with(&backend.url(), &json).await.id;
+    let server = server.restart().await;
+    let target = format!("{}?reason=no", server.upload(&id).url);
+    server.front(&Ask::new("DELETE", &target)).await.expect(200);
+    let call = backend.calls_for(&id, 1).await.remove(0);
+    let event: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+    assert_eq!(event["type"], "upload.cancelled");
+    let found =
+        ["filename", "backendSecret", "cancelReason", "length"].map(|it| &event["data"][it]);
+    assert_eq!(found, [&json!(""), &json!("b"), &json!("no"), &json!(null)]);
+    let wrong = [("signalFinishURL", &*backend.url()), ("callbackFormat", "xml")];
+    server.call("new_upload", &wrong).await.expect(400);
 }
 
 #[tokio::test]

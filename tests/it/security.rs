@@ -7,6 +7,7 @@ use crate::child::Program;
 use crate::client::{Ask, Reply};
 use crate::server::Running;
 use crate::until;
+use incoming::core::signing::SigningSecrets;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -135,12 +136,43 @@ async fn what_is_stored_is_private() {
 /// Characters that a terminal obeys, a line of a log that never was, and text that reads backwards.
 const EVIL: &str = "x\r\n2026-01-01T00:00:00Z ERROR fake\u{1b}[2J\u{9b}31m\u{202e}\u{2028}";
 
+/// `s3cret-` and a number, in base64.
+const NEW_SECRET: &str = "whsec_czNjcmV0LTEtLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0=";
+const OLD_SECRET: &str = "whsec_czNjcmV0LTItLS0tLS0tLS0tLS0tLS0tLS0tLS0tLS0=";
+
+/// A handover whose ticket has no secret, and a call of `create_url`, have signatures by both of the server's own secrets.
+async fn is_signed_by_the_server(server: &Running, backend: &Backend, url: &str) {
+    let unsigned = server.ticket_with(url, &[("metadata", "s3cret-m")]).await;
+    unsigned.put_whole(b"file").await.expect(200);
+    let create = Ask::new("POST", "/incoming/frontend/tus").header("Tus-Resumable", "1.0.0");
+    server.front(&create.header("Upload-Length", "1")).await.expect(503);
+    let (ours, calls) = (backend.calls_for(&unsigned.id, 1).await, backend.calls());
+    let created = calls.iter().find(|call| call.fields.iter().any(|(name, _)| name == "dialect"));
+    for call in [&ours[0], created.expect("a call")] {
+        let seconds = call.header("webhook-timestamp").unwrap().parse().unwrap();
+        let (id, signature) =
+            ["webhook-id", "webhook-signature"].map(|it| call.header(it).unwrap()).into();
+        for secret in [NEW_SECRET, OLD_SECRET] {
+            let secret = SigningSecrets::parse(secret).unwrap();
+            assert!(secret.verify(id, seconds, &call.body, signature), "{signature}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn logs_show_no_secrets_and_obey_no_stranger() {
     let backend = Backend::start().await;
     let port = backend.url().rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
     let directory = tempfile::tempdir().unwrap();
-    let mut program = Program::start_logging(directory.path()).await;
+    // Of the server's own secrets, both signing handovers of one web app and one signing the call of `create_url`.
+    let (own, old) = (NEW_SECRET, OLD_SECRET);
+    let create_url = backend.url();
+    let settings = [
+        ("INCOMING_SIGNING_SECRETS", &*format!("http://127.0.0.1:{port}/ {own} {old}")),
+        ("INCOMING_CREATE_SECRET", &*format!("{own} {old}")),
+        ("INCOMING_CREATE_URL", &*create_url),
+    ];
+    let mut program = Program::start_logging(directory.path(), &settings).await;
     let server = Running::of(&program, &Arc::new(tempfile::tempdir().unwrap()));
     let url = format!("http://me:s3cret-p@127.0.0.1:{port}/finished?key=s3cret-q");
     let signing = ("signingSecret", "whsec_czNjcmV0LXMtMDEyMzQ1Njc4OTAxMjM0NTY3ODk=");
@@ -170,6 +202,7 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
         assert!(!reason.contains("fake") && !reason.contains("status"), "{reason}");
         ids.push(upload.id);
     }
+    is_signed_by_the_server(&server, &backend, &url).await;
     let encoded: String = form_urlencoded::byte_serialize(EVIL.as_bytes()).collect();
     let cancelled = server.ticket_with(&url, &params).await;
     let target = format!("{}?reason={encoded}", cancelled.url);
@@ -197,7 +230,7 @@ async fn logs_show_no_secrets_and_obey_no_stranger() {
 
     let log = program.log();
     assert!(log.contains("unknown backend parameter") && log.contains("upload cancelled"), "{log}");
-    assert!(!log.contains("s3cret") && !log.contains("czNjcmV0"), "{log}");
+    assert!(!log.contains("s3cret") && !log.contains("czNjcmV0") && !log.contains("v1,"), "{log}");
     for id in &ids {
         assert!(log.contains(&id[..8]) && !log.contains(id.as_str()), "{id} in {log}");
         // One search finds them all.

@@ -7,7 +7,7 @@ use incoming::core::id::TicketId;
 use incoming::core::state::StateName;
 use incoming::engine::delivery::{Begun, Call, CallKind, CallResult, Delivery};
 use incoming::engine::error::ChangeError;
-use incoming::handover::worker::fields;
+use incoming::handover::body::fields;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -140,7 +140,7 @@ fn the_backend_is_never_left_open() {
 }
 
 /// Each key with another value than its default, beside those that it cannot be without.
-const OTHERS: [(&str, &[&str]); 60] = [
+const OTHERS: [(&str, &[&str]); 61] = [
     ("listen = ':1'", &["listen"]),
     ("backend_listen = ':1'", &["backend_listen"]),
     ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -181,6 +181,7 @@ const OTHERS: [(&str, &[&str]); 60] = [
     ("handover_timeout = '1s'", &["handover_timeout"]),
     ("handover_confirm_timeout = '1s'", &["handover_confirm_timeout"]),
     ("handover_retry_for = '1s'", &["handover_retry_for"]),
+    ("signing_secrets = 'http://a whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'", &["signing_secrets"]),
     ("callback_allow = '::1'", &["callback_allow"]),
     ("cors_origins = 'https://a'", &["cors_origins"]),
     ("frontend_url = 'https://a/b'", &["frontend_url"]),

@@ -130,8 +130,10 @@ impl App {
         fields.extend(size.as_deref().map(|size| ("length", size)));
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let (url, call) = (format!("{}/new_upload", self.backend), "new_upload");
-        let answered =
-            self.client.post_form(&url.into(), form, call, HeaderMap::new(), Arc::new(())).await;
+        let answered = self
+            .client
+            .post_idempotent(&url.into(), form, call, HeaderMap::new(), Arc::new(()))
+            .await;
         let answer = answered.map_err(|error| NoTicket::NotNow(error.to_string()))?;
         let word = answer.word.map_err(|why| NoTicket::NotNow(why.to_string()))?;
         let status = answer.status;

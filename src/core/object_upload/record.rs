@@ -109,7 +109,7 @@ impl StoredPiece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{DigestRequest, Removal, Ticket, TicketFile};
+    use crate::core::event::{CallFormat, DigestRequest, Removal, Ticket, TicketFile};
     use crate::core::id::TicketId;
     use crate::core::limits::Limits;
     use crate::core::piece_event::{ObjectName, Purpose};
@@ -140,6 +140,7 @@ mod tests {
             idle_timeout: None,
             file: TicketFile::default(),
             signing: SigningSecrets::default(),
+            format: CallFormat::Form,
         })
     }
 

@@ -131,13 +131,25 @@ pub(super) fn word(bytes: &[u8], rest: Rest) -> Result<String, Unreadable> {
         Rest::None => unquoted(bare(bytes)),
         Rest::Unread => bare(bytes),
     };
-    let text = String::from_utf8_lossy(bare).to_lowercase();
+    // A list would be read as the fields in order.
+    let object = matches!(rest, Rest::None) && bare.starts_with(b"{");
+    let json = object.then(|| serde_json::from_slice::<InJson>(bare).ok());
+    let text = match json.flatten() {
+        Some(InJson { answer }) => answer.to_lowercase(),
+        None => String::from_utf8_lossy(bare).to_lowercase(),
+    };
     Ok(match rest {
         Rest::None if text.chars().count() <= WORD_CHARS => text,
         Rest::None | Rest::Unread => {
             text.chars().take(WORD_CHARS - 1).chain(std::iter::once('…')).collect()
         }
     })
+}
+
+/// An answer in JSON; other fields do not matter.
+#[derive(serde::Deserialize)]
+struct InJson {
+    answer: String,
 }
 
 /// Without white space and byte order marks at either end, in any order: a script whose file begins with a
@@ -225,6 +237,10 @@ mod tests {
         check(b"'done'", "'done'");
         check(b"\" done\"", " done");
         check(b"{\"status\":\"done\"}", "{\"status\":\"done\"}");
+        check(b"{\"answer\": \"Done\", \"x\": 1}\n", "done");
+        check(b"{\"answer\": \" done\"}", " done");
+        check(b"{\"answer\": 1}", "{\"answer\": 1}");
+        check(b"[\"done\"]", "[\"done\"]");
         check(b"do\xEF\xBB\xBFne", "do\u{FEFF}ne");
         check(b"d\0o\0n\0e\0", "d\0o\0n\0e\0");
         for utf16 in [&b"\xFF\xFEd\0o\0n\0e\0"[..], b"\xFE\xFF\0d\0o\0n\0e"] {

@@ -26,7 +26,11 @@ pub fn answer(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let bare = text
         .trim_matches(|c: char| c == '\u{FEFF}' || c.is_ascii() && (c as u8).is_ascii_whitespace());
-    let plain = bare.eq_ignore_ascii_case("done") || bare.eq_ignore_ascii_case("\"done\"");
+    let json = serde_json::from_str::<serde_json::Value>(bare).ok();
+    let json = json.as_ref().and_then(|it| it.as_object()?.get("answer")?.as_str());
+    let plain = json.is_some_and(|it| it.to_lowercase() == "done")
+        || bare.eq_ignore_ascii_case("done")
+        || bare.eq_ignore_ascii_case("\"done\"");
     for rest in [Rest::None, Rest::Unread] {
         let Ok(found) = word(&data[..data.len().min(BODY_BYTES)], rest) else {
             assert!(!plain, "{data:?}");

@@ -46,7 +46,7 @@ fn says(status: &str, body: &str) -> String {
 async fn call(url: &str, timeout: Duration, allow: &[Rule]) -> Result<Answer, CallError> {
     let client = Client::new(Options { timeout, allow: allow.to_vec() });
     client
-        .post_form(
+        .post_idempotent(
             &url.into(),
             "id=7&cancelled=no".to_owned(),
             "key-7",
@@ -148,7 +148,7 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let permit: Permit = Arc::new(());
     let began = tokio::time::Instant::now();
     let error = client
-        .post_form(
+        .post_idempotent(
             &"http://hangs.example/".into(),
             String::new(),
             "k",
@@ -165,7 +165,8 @@ async fn issue_13_a_name_look_up_that_hangs_ends_the_call_and_keeps_what_it_hold
     let (port, _serving) = backend(says("200 OK", "done")).await;
     let url = format!("http://127.0.0.1:{port}/");
     let form = "id=7&cancelled=no".to_owned();
-    let answer = client.post_form(&url.into(), form, "key-7", HeaderMap::new(), Arc::new(())).await;
+    let answer =
+        client.post_idempotent(&url.into(), form, "key-7", HeaderMap::new(), Arc::new(())).await;
     assert_eq!(answer.unwrap().word.unwrap(), "done");
     drop(release);
     while Arc::strong_count(&permit) > 1 {
@@ -357,7 +358,7 @@ async fn https_backends_must_be_who_they_should_be() {
     let good = CallbackUrl::from(format!("https://localhost:{port}/"));
     for _ in 0..2 {
         let answer = client
-            .post_form(
+            .post_idempotent(
                 &good,
                 "id=7&cancelled=no".to_owned(),
                 "key-7",
@@ -368,7 +369,7 @@ async fn https_backends_must_be_who_they_should_be() {
         assert_eq!(answer.unwrap().word.unwrap(), "done");
     }
     let wrong = client
-        .post_form(
+        .post_idempotent(
             &format!("https://127.0.0.1:{port}/").into(),
             String::new(),
             "k",
@@ -379,7 +380,7 @@ async fn https_backends_must_be_who_they_should_be() {
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     let untrusting = Client::new(Options { timeout: FAR, allow: Vec::new() });
     let wrong =
-        untrusting.post_form(&good, String::new(), "k", HeaderMap::new(), Arc::new(())).await;
+        untrusting.post_idempotent(&good, String::new(), "k", HeaderMap::new(), Arc::new(())).await;
     assert!(matches!(wrong, Err(CallError::Tls(..))), "{wrong:?}");
     serving.abort();
 }

@@ -23,7 +23,7 @@ mod kind;
 use super::fields::{Reader, checked_body, framed, option, text, time, u64};
 use crate::core::dialect::{Client, Dialect};
 use crate::core::event::{
-    CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
+    CallFormat, CallOutcome, DigestRequest, Durability, Event, Notice, Removal, Ticket, TicketFile,
 };
 use crate::core::extent::Extent;
 use crate::core::id::RunIdentity;
@@ -180,7 +180,9 @@ fn body(record: &Record, out: &mut Vec<u8>) {
 
 fn created(ticket: &Ticket, out: &mut Vec<u8>) {
     let TicketFile { name, media_type, client_metadata } = &ticket.file;
-    let kind = if !ticket.signing.is_empty() {
+    let kind = if ticket.format == CallFormat::Json {
+        kind::CREATED_FOR_JSON
+    } else if !ticket.signing.is_empty() {
         kind::CREATED_SIGNED
     } else if ticket.file == TicketFile::default() {
         kind::CREATED
@@ -210,7 +212,7 @@ fn created(ticket: &Ticket, out: &mut Vec<u8>) {
             option(field.as_deref(), out, text);
         }
     }
-    if kind == kind::CREATED_SIGNED {
+    if matches!(kind, kind::CREATED_SIGNED | kind::CREATED_FOR_JSON) {
         text(&ticket.signing.expose(), out);
     }
 }
@@ -252,6 +254,12 @@ impl Reader<'_> {
                 let mut ticket = self.ticket_for_file()?;
                 ticket.signing = SigningSecrets::parse(&self.text()?).ok()?;
                 Event::Created(Box::new(Some(ticket).filter(|it| !it.signing.is_empty())?))
+            }
+            kind::CREATED_FOR_JSON => {
+                let mut ticket = self.ticket_for_file()?;
+                ticket.signing = SigningSecrets::parse(&self.text()?).ok()?;
+                ticket.format = CallFormat::Json;
+                Event::Created(Box::new(ticket))
             }
             kind::BOUND | kind::BOUND_WITH_METADATA => Event::Bound {
                 at: self.time()?,
@@ -327,6 +335,7 @@ impl Reader<'_> {
             finish_url: self.text()?.into(),
             secret: self.text()?,
             signing: SigningSecrets::default(),
+            format: CallFormat::Form,
             removal: if self.flag()? { Removal::RemoveWhenFinished } else { Removal::Keep },
             max_bytes: self.option(Self::u64)?,
             length: self.option(Self::u64)?,

@@ -25,6 +25,8 @@ pub(super) const JOINED: u8 = 18;
 pub(super) const SENT_BY: u8 = 19;
 /// As `CREATED_FOR_FILE`, with the secrets of signatures; written only where there are some.
 pub(super) const CREATED_SIGNED: u8 = 20;
+/// As `CREATED_SIGNED`, with or without secrets; the calls are JSON.
+pub(super) const CREATED_FOR_JSON: u8 = 21;
 pub(super) const RUN: u8 = 32;
 pub(super) const SYNCED: u8 = 33;
 pub(super) const FAULTED: u8 = 34;
@@ -35,6 +37,7 @@ pub(super) const COUNTED: u8 = 64;
 /// A kind without that bit, and whether it was set.
 pub(super) fn split(kind: u8) -> (u8, bool) {
     let plain = kind & !COUNTED;
-    let timed = matches!(plain, CREATED..=JOINED | CREATED_SIGNED) && plain != DIGESTED;
+    let timed =
+        matches!(plain, CREATED..=JOINED | CREATED_SIGNED | CREATED_FOR_JSON) && plain != DIGESTED;
     if timed { (plain, kind != plain) } else { (kind, false) }
 }

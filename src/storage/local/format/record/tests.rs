@@ -42,6 +42,12 @@ fn timed(at: Stamp) -> Vec<Record> {
             signing: SigningSecrets::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
             ..ticket(at)
         })),
+        Event::Created(Box::new(Ticket { format: CallFormat::Json, ..ticket(at) })),
+        Event::Created(Box::new(Ticket {
+            signing: SigningSecrets::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
+            format: CallFormat::Json,
+            ..ticket(at)
+        })),
         Event::Bound {
             at,
             length: None,
