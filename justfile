@@ -33,7 +33,7 @@ test:
 bench *args:
     cargo bench --locked {{args}}
 
-# Every parser against libFuzzer: docs/security.md.
+# Every parser against libFuzzer: docs/security-tests.md.
 fuzz *args:
     fuzz/run {{args}}
 
