@@ -7,6 +7,8 @@ mod acme;
 mod admin;
 #[cfg(feature = "cluster")]
 mod bucket_health;
+#[cfg(feature = "cluster")]
+mod bucket_sweep;
 mod metrics;
 #[cfg(test)]
 #[cfg(feature = "cluster")]

@@ -165,6 +165,7 @@ export function read_status(json) {
     received: merged(json.received),
     chunk_size: above_zero(json.chunk_size) ?? DEFAULT_CHUNK_BYTES,
     max_chunk_size: above_zero(json.max_chunk_size),
+    align: /** @type {number} */ (json.align),
     send_ahead: above_zero(json.send_ahead) ?? DEFAULT_SEND_AHEAD,
     digest: json.digest === 'sha-256',
     reason: typeof json.reason === 'string' ? json.reason : null,

@@ -119,6 +119,7 @@ function next_planned({ status, file, server_ranges, calls, pace, pool }) {
     received: server_ranges.received,
     in_flight: calls.chunks.map(range_of),
     length: file.size,
+    align: status.align,
     ...pace.sizes(status, file.size, pool?.ceiling ?? Infinity),
   });
 }
@@ -140,12 +141,15 @@ function range_of({ from, to }) {
  * @param {number} known.length of the file
  * @param {number} known.chunk_bytes
  * @param {number} known.send_ahead
+ * @param {number} known.align the server's parts begin at multiples of it: chunks end there where they reach one. Any value
  * @returns {Range | undefined}
  */
-export function next_chunk({ received, in_flight, length, chunk_bytes, send_ahead }) {
+export function next_chunk({ received, in_flight, length, chunk_bytes, send_ahead, align }) {
   if (in_flight.length >= send_ahead) return undefined;
   const [hole] = missing(union(received, in_flight), 0, length);
-  return hole && [hole[0], Math.min(hole[1], hole[0] + chunk_bytes)];
+  if (!hole) return undefined;
+  const over = (hole[0] + chunk_bytes) % align;
+  return [hole[0], Math.min(hole[1], hole[0] + chunk_bytes - (over < chunk_bytes ? over : 0))];
 }
 
 /**

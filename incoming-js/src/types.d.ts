@@ -12,6 +12,7 @@ export interface Status {
   received: Range[];
   chunk_size: number;
   max_chunk_size: number | null;
+  align: number;
   send_ahead: number;
   /** The web app asks for the file's digest. */
   digest: boolean;

@@ -12,7 +12,7 @@ import { INNER_NAMES, UI_NAMES } from '../scripts/inner-names.js';
 import { fake_file, fake_page, status_of } from './fakes.js';
 
 /** What a page may have to load, at most; and what the queue and the element add. */
-const MOST_BYTES = 12.5 * 1024;
+const MOST_BYTES = 12.6 * 1024;
 const MOST_UI_BYTES = 14 * 1024;
 
 const sources = readdirSync(new URL('../src/', import.meta.url), { recursive: true, withFileTypes: true }).filter((one) => one.isFile())

@@ -9,8 +9,8 @@ import { fake_upload, settled, status_of, table } from './fakes.js';
 
 const handing_over = { state: 'handing_over', received: [[0, 100]] };
 
-const plan = (received, in_flight, length, chunk_bytes, send_ahead) =>
-  next_chunk({ received, in_flight, length, chunk_bytes, send_ahead });
+const plan = (received, in_flight, length, chunk_bytes, send_ahead, align) =>
+  next_chunk({ received, in_flight, length, chunk_bytes, send_ahead, align });
 table('plan', plan, [
   [[], [], 25, 10, 4, [0, 10]],
   [[], [[0, 10], [10, 20]], 25, 10, 4, [20, 25]],
@@ -21,6 +21,16 @@ table('plan', plan, [
   [[], [[0, 10], [10, 20], [20, 30]], 100, 10, 2, undefined],
   [[], [], 0, 10, 4, undefined],
   [[], [], 100, 10, 1e12, [0, 10]],
+  // Ends where a part of the server does, where it reaches one.
+  [[], [], 100, 20, 4, 8, [0, 16]],
+  [[[0, 6]], [], 100, 4, 4, 8, [6, 8]],
+  [[[0, 9]], [], 100, 4, 4, 8, [9, 13]],
+  [[], [], 20, 30, 4, 8, [0, 20]],
+  [[[0, 9], [12, 20]], [], 20, 4, 4, 8, [9, 12]],
+  [[], [], 100, 20, 4, undefined, [0, 20]],
+  [[], [], 100, 20, 4, NaN, [0, 20]],
+  [[], [], 100, 20, 4, -8, [0, 16]],
+  [[], [], 100, 20, 4, 0, [0, 20]],
 ]);
 
 test('plan covers any file exactly once', () => {

@@ -1,49 +1,14 @@
-//! Whether the bucket does what is needed of it: tried at the start, and for `/readyz` until it has once.
-//!
-//! A setting or a right that is wrong refuses the start, in one line. A store that is away, busy or late does not: it may be
-//! back before anyone looks.
+//! Whether the bucket does what is needed of it, for `/readyz`: all of it is tried until it has done it once.
 
-use super::StartError;
-use super::object_storage::{ObjectStorageError, open_bucket};
-use crate::config::Settings;
 use crate::core::id::TicketId;
 use crate::core::piece_event::{ObjectName, Purpose};
 use crate::storage::clock::{Clock, SystemClock};
-use crate::storage::objects::{Key, ObjectError, ObjectRequest, Objects, OrphanRule};
+use crate::storage::objects::{Key, ObjectError, ObjectRequest, Objects};
 use crate::storage::s3::S3Bucket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
-
-/// Tries the bucket before anything else begins; waits for it at most [`AT_START`]. Answers what the store does with parts
-/// that a list leaves out, if it could be asked.
-///
-/// # Errors
-/// What stays wrong until a setting or a right is changed.
-pub(super) fn try_at_start(settings: &Settings) -> Result<Option<OrphanRule>, StartError> {
-    let failed = |error| StartError::new("store", error);
-    // Its connections end with it: the server has a runtime of its own for those that stay.
-    let trial = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().build().map_err(ObjectStorageError::Random)?;
-        runtime.block_on(async { timeout(AT_START, open_bucket(settings)).await }).ok().transpose()
-    };
-    let tried = std::thread::scope(|scope| scope.spawn(trial).join());
-    match tried.unwrap_or(Ok(None)) {
-        Ok(Some((_, rule))) => Ok(Some(rule)),
-        Ok(None) => {
-            let error = format!("no answer within {} s", AT_START.as_secs());
-            tracing::warn!(error, "bucket cannot be used yet");
-            Ok(None)
-        }
-        Err(ObjectStorageError::Bucket(_, error)) if !error.is_definite() => {
-            tracing::warn!(%error, "bucket cannot be used yet");
-            Ok(None)
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
 
 /// Looks at the bucket from time to time.
 pub(super) struct BucketHealth {
@@ -89,7 +54,5 @@ impl BucketHealth {
     }
 }
 
-/// The start waits for the bucket at most so long.
-const AT_START: Duration = Duration::from_secs(5);
-/// And a look, which `/readyz` waits for at most 5 s.
+/// A look takes at most so long, which `/readyz` waits for at most 5 s.
 const A_LOOK: Duration = Duration::from_secs(4);

@@ -1,5 +1,5 @@
 //! Several servers over a real log and a real bucket, with requests to the bucket that break off, whose answers are lost, and
-//! that have their effect when nobody waits for them any more. See `tests/cluster/README.md`.
+//! that have their effect after they were given up. See `tests/cluster/README.md`.
 //!
 //! `CAMPAIGN_ROUNDS` is how many uploads are made, `CAMPAIGN_SEED` the first one's seed.
 

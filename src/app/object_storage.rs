@@ -1,7 +1,8 @@
 //! From settings to the bucket and the log that they name, and whether both do what a server needs of them.
 
 use super::StartError;
-use super::bucket_health::{BucketHealth, try_at_start};
+use super::bucket_health::BucketHealth;
+use super::bucket_sweep::BucketSweep;
 use crate::client::{ObjectTransport, Patience};
 use crate::config::{JournalKind, Settings, StoreKind};
 use crate::core::grid::Grid;
@@ -13,18 +14,20 @@ use crate::storage::clock::{Clock, SystemClock};
 use crate::storage::journal::Journal;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::event_log::LocalEventLog;
+use crate::storage::local::log_name::log_name;
 use crate::storage::local::storage::LocalStorage;
 use crate::storage::objects::OrphanRule;
 use crate::storage::postgres::{
     Database, InvalidUrl, PostgresFault, PostgresLog, PostgresTls, SchemaError,
 };
 use crate::storage::promised::Promised;
-use crate::storage::s3::{Credentials, Naming, ProbeError, S3Bucket, S3Options};
+use crate::storage::s3::{Credentials, LogName, Naming, ProbeError, S3Bucket, S3Options};
 use crate::tls::{NoRoots, Trust, client_config, machine_roots};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// What the settings name cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +95,7 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageErro
     Ok(lines)
 }
 
-/// The engine over the bucket, with logs as files in `logs`. The bucket is tried first; `/readyz` says how it is.
+/// The engine over the bucket, with logs as files in `directory`. The bucket is tried first; `/readyz` says how it is.
 ///
 /// # Errors
 /// The settings make no bucket that does what is needed, or the directory cannot be used.
@@ -100,17 +103,20 @@ pub(super) fn open_engine(
     settings: &Settings,
     mut options: engine::options::Options,
     storage: Arc<LocalStorage>,
-    logs: &Path,
+    directory: &Path,
 ) -> Result<Arc<Engine>, StartError> {
     if settings.journal == JournalKind::Postgres {
         return Err(StartError::NoSharedLog);
     }
     let failed = |what| move |error| StartError::new(what, error);
-    let logs = LocalEventLog::open(logs, Blocking::Threads).map_err(failed("storage_dir"))?;
+    let logs = LocalEventLog::open(directory, Blocking::Threads).map_err(failed("storage_dir"))?;
     let rule = try_at_start(settings)?;
     let (bucket, bucket_options) =
         bucket(settings).map_err(|error| StartError::new("store", error))?;
     let bucket = Arc::new(bucket.with_orphan_rule(rule.unwrap_or(OrphanRule::Refused)));
+    let fresh = SystemClock.random().map_err(failed("random numbers"))?;
+    let log = LogName(log_name(directory, fresh).map_err(failed("storage_dir"))?);
+    let sweep = Arc::new(BucketSweep { bucket: Arc::clone(&bucket), log });
     let health = Arc::new(BucketHealth::new(Arc::clone(&bucket), rule.is_some()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let grid = Grid::for_file(None, Some(u64::MAX), settings.s3_part_size);
@@ -125,7 +131,9 @@ pub(super) fn open_engine(
     let random = clock.random().map_err(failed("random numbers"))?;
     let [a, b, c, d, e, f, g, h, ..] = random;
     let server = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let objects = ObjectEngine::new(backing, server, TUNING);
+    let multipart_lifetime = settings.s3_multipart_lifetime;
+    let tuning = ObjectTuning { multipart_lifetime, ..TUNING };
+    let objects = ObjectEngine::new(backing, server, tuning);
     let beside = Surroundings {
         time: storage.clone(),
         directory: storage,
@@ -134,20 +142,52 @@ pub(super) fn open_engine(
             Promised::later(async move { ids.ids().await })
         }),
         address: Box::new(move |key| bucket_options.address(key)),
+        sweep: Box::new(move |known| {
+            let sweep = Arc::clone(&sweep);
+            Promised::later(async move { sweep.run(known).await })
+        }),
         health: Box::new(move || {
             let health = Arc::clone(&health);
             Promised::later(async move { health.check().await })
         }),
-        memory_bytes: PART_MEMORY,
+        memory_bytes: settings.part_memory,
     };
     let storage = BucketStorage::new(objects, beside);
     Ok(Engine::new(options, storage.clone(), storage, clock))
 }
 
+/// Tries the bucket before anything else begins; waits for it at most [`AT_START`]. A store that is away, busy or late
+/// refuses no start: it may be back before anyone looks. Answers what the store does with parts that a list leaves out, if
+/// it could be asked.
+///
+/// # Errors
+/// What stays wrong until a setting or a right is changed.
+fn try_at_start(settings: &Settings) -> Result<Option<OrphanRule>, StartError> {
+    let failed = |error| StartError::new("store", error);
+    // Its connections end with it: the server has a runtime of its own for those that stay.
+    let trial = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().map_err(ObjectStorageError::Random)?;
+        runtime.block_on(async { timeout(AT_START, open_bucket(settings)).await }).ok().transpose()
+    };
+    let tried = std::thread::scope(|scope| scope.spawn(trial).join());
+    match tried.unwrap_or(Ok(None)) {
+        Ok(Some((_, rule))) => Ok(Some(rule)),
+        Ok(None) => {
+            let error = format!("no answer within {} s", AT_START.as_secs());
+            tracing::warn!(error, "bucket cannot be used yet");
+            Ok(None)
+        }
+        Err(ObjectStorageError::Bucket(_, error)) if !error.is_definite() => {
+            tracing::warn!(%error, "bucket cannot be used yet");
+            Ok(None)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
 /// The bucket, tried.
-pub(super) async fn open_bucket(
-    settings: &Settings,
-) -> Result<(S3Bucket, OrphanRule), ObjectStorageError> {
+async fn open_bucket(settings: &Settings) -> Result<(S3Bucket, OrphanRule), ObjectStorageError> {
     let (bucket, options) = bucket(settings)?;
     let name = options.bucket;
     let random = SystemClock.random().map_err(ObjectStorageError::Random)?;
@@ -211,6 +251,8 @@ async fn open_log(settings: &Settings) -> Result<(PostgresLog, Database), Object
     Ok((log, database))
 }
 
+/// The start waits for the bucket at most so long.
+const AT_START: Duration = Duration::from_secs(5);
 /// How long things may take.
 const TUNING: ObjectTuning = ObjectTuning {
     multipart_lifetime: Duration::from_secs(20 * 3600),
@@ -220,8 +262,6 @@ const TUNING: ObjectTuning = ObjectTuning {
     pause: Duration::from_millis(300),
     tries: 5,
 };
-/// Bytes of bodies that wait for the bucket.
-const PART_MEMORY: u64 = 1 << 30;
 /// A store answers, or is given up.
 const PATIENCE: Patience =
     Patience { still: Duration::from_secs(10), whole: Duration::from_secs(60) };

@@ -35,6 +35,9 @@ pub(crate) struct Status {
     received: Vec<[u64; 2]>,
     chunk_size: u64,
     max_chunk_size: Option<u64>,
+    /// The server's parts begin at multiples of it.
+    #[serde(default)]
+    align: Option<u64>,
     send_ahead: u64,
     /// Which digest the web app asked for.
     digest: Option<String>,
@@ -115,6 +118,11 @@ impl Status {
     /// The most bytes that the server takes in a chunk.
     pub(crate) fn most_chunk_bytes(&self) -> u64 {
         self.max_chunk_size.map_or(u64::MAX, |most| most.max(LEAST_SUGGESTED))
+    }
+
+    /// The server's parts begin at multiples of this.
+    pub(crate) fn align(&self) -> Option<u64> {
+        self.align
     }
 
     /// Chunks in flight, as the server suggests.

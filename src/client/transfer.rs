@@ -17,7 +17,7 @@ use super::error::{CallError, TransferError};
 use super::identity::FileError;
 use super::retry::Backoff;
 use super::status::{RequestError, Status};
-use super::upload::{Digests, POLL, Upload, next_chunk};
+use super::upload::{ChunkBytes, Digests, POLL, Upload, next_chunk};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::state::StateName;
 use crate::core::units;
@@ -163,9 +163,8 @@ impl<'a> Transfer<'a> {
         while self.sending.len() < self.parallel {
             let mut taken = self.known.clone();
             self.under_way.iter().for_each(|(extent, _)| taken.insert(*extent));
-            let Some(extent) = next_chunk(&taken, self.length, self.chunk_bytes(status)) else {
-                break;
-            };
+            let size = ChunkBytes { most: self.chunk_bytes(status), align: status.align() };
+            let Some(extent) = next_chunk(&taken, self.length, size) else { break };
             taken.insert(extent);
             if taken.bytes() == self.length {
                 // It completes the file: alone, and only of the same file.

@@ -128,10 +128,26 @@ impl Upload {
 }
 
 /// The next chunk: the first bytes that are neither known nor under way, at most so many.
-pub(super) fn next_chunk(taken: &ExtentSet, length: u64, most: u64) -> Option<Extent> {
+pub(super) fn next_chunk(taken: &ExtentSet, length: u64, size: ChunkBytes) -> Option<Extent> {
     let missing = taken.missing_in(Extent::new(0, length)?);
     let first = *missing.as_slice().first()?;
-    Extent::new(first.start(), first.end().min(first.start().saturating_add(most)))
+    let end = first.start().saturating_add(size.most);
+    if end >= first.end() {
+        return Some(first);
+    }
+    let whole = size.align.filter(|align| *align > 0).map(|align| end - end % align);
+    whole
+        .and_then(|end| Extent::new(first.start(), end))
+        .or_else(|| Extent::new(first.start(), end))
+}
+
+/// How large a chunk is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkBytes {
+    /// At most so many bytes.
+    pub(super) most: u64,
+    /// Where it reaches a multiple of this, it ends there.
+    pub(super) align: Option<u64>,
 }
 
 /// Bytes read at a time: a thread hop for each costs little, and each chunk in flight holds two.
@@ -246,19 +262,28 @@ mod tests {
 
     #[test]
     fn what_is_sent_next() {
-        let check = |taken: &[(u64, u64)], expected: Option<(u64, u64)>| {
-            let next = next_chunk(&set(taken), 100, 10);
+        let size = |most, align| ChunkBytes { most, align };
+        let check = |taken: &[(u64, u64)], size: ChunkBytes, expected: Option<(u64, u64)>| {
+            let next = next_chunk(&set(taken), 100, size);
             let next = next.map(|extent| (extent.start(), extent.end()));
-            assert_eq!(next, expected, "{taken:?}");
+            assert_eq!(next, expected, "{taken:?} {size:?}");
         };
-        check(&[], Some((0, 10)));
-        check(&[(0, 10)], Some((10, 20)));
-        check(&[(0, 10), (20, 30)], Some((10, 20)));
-        check(&[(3, 50)], Some((0, 3)));
-        check(&[(0, 95)], Some((95, 100)));
-        check(&[(0, 100)], None);
-        assert_eq!(next_chunk(&set(&[]), 0, 10), None);
-        assert_eq!(next_chunk(&set(&[]), u64::MAX, u64::MAX).unwrap().len(), u64::MAX);
+        let ten = size(10, None);
+        check(&[], ten, Some((0, 10)));
+        check(&[(0, 10)], ten, Some((10, 20)));
+        check(&[(0, 10), (20, 30)], ten, Some((10, 20)));
+        check(&[(3, 50)], ten, Some((0, 3)));
+        check(&[(0, 95)], ten, Some((95, 100)));
+        check(&[(0, 100)], ten, None);
+        // It ends where a part of the server does, where it reaches one.
+        check(&[], size(20, Some(8)), Some((0, 16)));
+        check(&[(0, 6)], size(4, Some(8)), Some((6, 8)));
+        check(&[(0, 9)], size(4, Some(8)), Some((9, 13)));
+        check(&[(0, 9), (12, 20)], size(4, Some(8)), Some((9, 12)));
+        check(&[(0, 90)], size(30, Some(8)), Some((90, 100)));
+        check(&[], size(20, Some(0)), Some((0, 20)));
+        assert_eq!(next_chunk(&set(&[]), 0, size(10, None)), None);
+        assert_eq!(next_chunk(&set(&[]), u64::MAX, size(u64::MAX, None)).unwrap().len(), u64::MAX);
     }
 
     #[tokio::test]

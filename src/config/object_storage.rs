@@ -28,7 +28,11 @@ pub(super) fn bucket_rule(settings: &Settings) -> Option<Broken> {
 /// Parts have the size that stores take; the last one of a file may be smaller.
 pub(super) fn part_rule(settings: &Settings) -> Option<Broken> {
     let fits = (MIN_PART_BYTES..=MOST_PART_BYTES).contains(&settings.s3_part_size);
-    (!fits).then(|| ("s3_part_size", "must be from 5MiB to 1GiB".to_owned()))
+    if !fits {
+        return broken("s3_part_size", "must be from 5MiB to 1GiB");
+    }
+    let fits = settings.part_memory >= LEAST_PART_MEMORY;
+    (!fits).then(|| ("part_memory", "must be at least 8MiB".to_owned()))
 }
 
 /// Servers that share a log share a bucket, and the log is somewhere.
@@ -52,6 +56,8 @@ fn broken(key: &'static str, right: &str) -> Option<Broken> {
     Some((key, right.to_owned()))
 }
 
+/// One upload has an eighth of it, and asks for 1 MiB at a time.
+const LEAST_PART_MEMORY: u64 = 8 << 20;
 /// A server holds whole parts in memory.
 const MOST_PART_BYTES: u64 = 1 << 30;
 
@@ -74,6 +80,7 @@ mod tests {
         check(|_| {}, None);
         check(|it| it.s3_access_key = Some("a".into()), Some("s3_access_key"));
         check(|it| it.s3_part_size = MIN_PART_BYTES - 1, Some("s3_part_size"));
+        check(|it| it.part_memory = LEAST_PART_MEMORY - 1, Some("part_memory"));
         check(|it| it.journal = JournalKind::Postgres, Some("journal"));
         check(|it| it.store = StoreKind::S3, Some("store"));
         let s3: fn(&mut Settings) = |it| {

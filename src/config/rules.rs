@@ -70,7 +70,7 @@ const RULES: [(&[&str], Rule); 18] = [
     (&["cors_origins"], origins),
     (&["signing_secrets"], signing),
     (&["store", "s3_bucket", "s3_access_key", "s3_secret_key", "ack"], bucket_rule),
-    (&["s3_part_size"], part_rule),
+    (&["s3_part_size", "part_memory"], part_rule),
     (&["journal", "store", "postgres_url"], journal_rule),
 ];
 

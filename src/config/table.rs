@@ -128,6 +128,13 @@ settings! {
         restart s3_secret_key: Option<Secret> = SECRET, "none";
         /// Bytes of a part, from 5MiB; longer files have larger ones
         restart s3_part_size: u64 = POSITIVE_SIZE, "8MiB";
+        // MinIO removes multipart uploads after 24 h, whatever is done with them.
+        /// When an unfinished multipart upload is made an object, so that the store does not remove it: well before its rules
+        /// do
+        restart s3_multipart_lifetime: Duration = POSITIVE_TIME, "20h";
+        // 128 parts of 8 MiB.
+        /// Memory for bytes that wait for the bucket, of all uploads; one upload has an eighth of it. From 8MiB
+        restart part_memory: u64 = POSITIVE_SIZE, "1GiB";
         /// Requests to the store at once, 1 to 1024
         restart s3_requests: usize = count::<usize, 1, 1024>(), "64";
     }

@@ -1,4 +1,4 @@
-//! What somebody wants of an upload in object storage, besides what is wanted of any upload.
+//! Commands for an upload in object storage, besides those for any upload.
 
 use super::command::Command;
 use super::extent::{Extent, ExtentSet};
@@ -17,7 +17,7 @@ pub struct ObjectLimits {
     pub part_bytes: u64,
 }
 
-/// A change somebody wants made.
+/// A change that is asked for.
 #[derive(Clone, Debug)]
 pub enum ObjectCommand {
     /// As of any upload. `Store` and `Publish` are `Count` and `Place` here, and change nothing.

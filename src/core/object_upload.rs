@@ -63,10 +63,7 @@ impl ObjectUpload {
         let grid = match self.pieces.grid() {
             Some(grid) => grid,
             None => {
-                let known = self.upload.ticket().max_bytes.is_some();
-                let bounded = known || limits.limits.max_upload_bytes.is_some();
-                let most = bounded.then(|| self.upload.max_file_bytes(&limits.limits));
-                let grid = Grid::for_file(length, most, limits.part_bytes);
+                let grid = Self::planned_grid(&self.upload, length, limits);
                 grid.map_err(Refusal::BeyondTheGrid)?
             }
         };
@@ -75,6 +72,21 @@ impl ObjectUpload {
             Some(file) => Err(Refusal::BeyondTheGrid(BeyondTheGrid { file, limit })),
             None => Ok(grid),
         }
+    }
+
+    /// The grid of an upload that has none yet, for a file of this length.
+    ///
+    /// # Errors
+    /// No grid holds the file.
+    pub fn planned_grid(
+        upload: &Upload,
+        length: Option<u64>,
+        limits: &ObjectLimits,
+    ) -> Result<Grid, BeyondTheGrid> {
+        let known = upload.ticket().max_bytes.is_some();
+        let bounded = known || limits.limits.max_upload_bytes.is_some();
+        let most = bounded.then(|| upload.max_file_bytes(&limits.limits));
+        Grid::for_file(upload.length().or(length), most, limits.part_bytes)
     }
 
     /// Whether the file, whose length is known, fits into one cell and no generation has been begun for it: then it needs
@@ -228,7 +240,7 @@ impl ObjectUpload {
         self.pieces.grid().is_none().then_some(PieceEvent::GridSet { cell_bytes })
     }
 
-    /// Slots for the cells that are filled by `extents` and that nobody else ever had.
+    /// Slots for the cells that are filled by `extents` and that were never given out.
     fn claim(&self, claim: ClaimId, extents: &ExtentSet) -> Option<PieceEvent> {
         let current = self.pieces.current().filter(|_| self.takes_bytes())?;
         let grid = self.pieces.grid()?;

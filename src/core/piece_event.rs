@@ -34,7 +34,7 @@ pub enum PieceEvent {
         /// The store's name for it.
         multipart: String,
     },
-    /// One request may send the parts of these numbers, each of them once. Nobody else ever sends one of them: a store may
+    /// One request may send the parts of these numbers, each of them once. No other request ever sends one of them: a store may
     /// lose a part that it has acknowledged when another request for its number breaks off (Ceph 16).
     Claimed {
         /// Names the request.

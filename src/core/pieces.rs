@@ -1,8 +1,8 @@
 //! Which piece holds which bytes of an upload in object storage, what is to be composed, and what a generation is
 //! completed with.
 //!
-//! Each byte that counts lies in a *source*, an object that can be read, or in a part of the open generation, which nobody
-//! can read before the generation is sealed; composed cells lie in both. The state is the sum of the events.
+//! Each byte that counts lies in a *source*, an object that can be read, or in a part of the open generation, which
+//! cannot be read before it is sealed; composed cells lie in both. The state is the sum of the events.
 
 use super::extent::{Extent, ExtentSet};
 use super::grid::{Cell, Grid, PartNumber};

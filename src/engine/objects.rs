@@ -156,6 +156,11 @@ impl<B: Backing> ObjectEngine<B> {
         current.is_some_and(|current| age(current) >= self.tuning.multipart_lifetime)
     }
 
+    /// The pause between two looks for such: a part of their life, so that they are sealed not much later.
+    fn seals_within(&self) -> Duration {
+        (self.tuning.multipart_lifetime / 20).clamp(Duration::from_secs(1), storage::RAREST)
+    }
+
     fn views(&self) -> MutexGuard<'_, BTreeMap<TicketId, View>> {
         self.views.lock().expect("no holder of this lock panics")
     }

@@ -51,6 +51,8 @@ pub struct Status {
     pub expires: Option<Timestamp>,
     /// Calls to the backend begun so far.
     pub handover_attempts: u32,
+    /// The store takes its bytes best in pieces that end at multiples of this, in bytes, if that is so.
+    pub align: Option<u64>,
     /// Where the published file lies, while the server keeps it.
     pub location: Option<Location>,
 }
@@ -152,6 +154,7 @@ impl Engine {
             last_active: upload.last_active().date,
             expires: open.then(|| upload.last_active().date.after(idle)),
             handover_attempts: attempts(upload),
+            align: open.then(|| self.store.align(upload)).flatten(),
             location: kept.then(|| self.store.location(id)),
         }
     }

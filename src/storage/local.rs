@@ -17,6 +17,8 @@ pub mod journals;
 mod load;
 pub mod lock;
 pub mod log;
+#[cfg(feature = "cluster")]
+pub mod log_name;
 pub mod marker;
 pub mod options;
 mod part;

@@ -14,11 +14,13 @@ mod keys;
 mod probe;
 mod request;
 mod sign;
+mod sweep;
 pub mod transport;
 mod xml;
 
 pub use probe::{ProbeError, ProbeFault, ProbedStep};
 pub use sign::Credentials;
+pub use sweep::{LogName, Sweep, Swept};
 
 use super::objects::judge::{Outcome, judge};
 use super::objects::{
@@ -125,7 +127,9 @@ impl S3Bucket {
     async fn one(&self, call: Call) -> Result<ObjectAnswer, ObjectError> {
         match self.call(call).await? {
             Page::Whole(answer) => Ok(answer),
-            Page::Parts(..) | Page::Objects(..) | Page::Multiparts(..) => Err(ObjectError::Unsure),
+            Page::Parts(..) | Page::Objects(..) | Page::Multiparts(..) | Page::Found(..) => {
+                Err(ObjectError::Unsure)
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use super::syncs::Counted;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::grid::BeyondTheGrid;
 use crate::core::id::TicketId;
+use crate::core::upload::Upload;
 use bytes::Bytes;
 use std::io;
 use std::ops::ControlFlow;
@@ -32,6 +33,12 @@ impl<S: Parts + Published + Space + Rounds> Store for S {}
 pub trait Parts: Send + Sync {
     /// The part of `id`. Nothing is opened or made yet. One upload in memory has one.
     fn part(&self, id: TicketId) -> Arc<dyn Part>;
+
+    /// Bytes of `upload` are taken best in pieces that end at multiples of this; `None` where that is all the same.
+    fn align(&self, upload: &Upload) -> Option<u64> {
+        let _ = upload;
+        None
+    }
 
     /// Whether parts take bytes of other parts ([`Part::copy_from`]).
     fn copies(&self) -> bool {

@@ -327,8 +327,9 @@ class Command:
         return []
 
 
-# The upload that is none, of which the bucket is tried: src/storage/s3/probe.rs.
-PROBES = hashlib.sha256(uuid.UUID("00000000-0000-4000-8000-000000000000").bytes).hexdigest()[:32]
+# The uploads that are none: src/storage/s3/{probe,sweep}.rs.
+NO_UPLOADS = [hashlib.sha256(uuid.UUID(text).bytes).hexdigest()[:32]
+              for text in ("00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-bfff-ffffffffffff")]
 
 
 def litter(seaweed, prefix, load, ghosts):
@@ -338,7 +339,7 @@ def litter(seaweed, prefix, load, ghosts):
     keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
     uploads = [one["Key"] for one in store.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) if one["Key"].startswith(f"{prefix}/")]
     late = {path.removeprefix(f"/{BUCKET}/") for path in ghosts}
-    # What a server that was killed while it tried the bucket has left: the next one removes it when it is old.
-    keys, uploads = ([key for key in found if PROBES not in key] for found in (keys, uploads))
+    # What a server that was killed while it tried the bucket has left (the next one removes it when it is old), and the name of its logs.
+    keys, uploads = ([key for key in found if not any(one in key for one in NO_UPLOADS)] for found in (keys, uploads))
     wrong = [key for key in keys if load.keys.get(key, True)]
     return [key for key in wrong + uploads if key not in late], [key for key in wrong + uploads if key in late]

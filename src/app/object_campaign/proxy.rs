@@ -160,7 +160,7 @@ async fn from_far_read(far: &mut TcpStream, buffer: &mut [u8]) -> Option<usize> 
     far.read(buffer).await.ok().filter(|count| *count > 0)
 }
 
-/// Passes the rest of a request on until the store answers, which nobody hears.
+/// Passes the rest of a request on until the store answers; the answer is dropped.
 async fn swallow(mut near: TcpStream, mut far: TcpStream) {
     let (mut request, mut answer) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {

@@ -204,8 +204,16 @@ const OTHERS: [(&str, &[&str]); 61] = [
         &["store", "s3_bucket", "s3_endpoint", "s3_region", "s3_prefix", "s3_path_style"],
     ),
     (
-        "s3_access_key = 'k'\ns3_secret_key = 's'\ns3_part_size = '16MiB'\ns3_requests = 9",
-        &["s3_access_key", "s3_secret_key", "s3_part_size", "s3_requests"],
+        "s3_access_key = 'k'\ns3_secret_key = 's'\ns3_part_size = '16MiB'\ns3_requests = 9\npart_memory = '2GiB'\n\
+         s3_multipart_lifetime = '3h'",
+        &[
+            "s3_access_key",
+            "s3_secret_key",
+            "s3_part_size",
+            "s3_multipart_lifetime",
+            "part_memory",
+            "s3_requests",
+        ],
     ),
     (
         "journal = 'postgres'\npostgres_url = 'postgres://a/b'\npostgres_connections = 3",

@@ -264,7 +264,7 @@ fn each_number_for_a_copy_is_given_once() {
     };
     let all: Vec<_> = (0..3).map(|_| given(&mut upload, 1)).collect();
     assert_eq!(all, [Some(4), Some(3), None], "and then the other one of the cell");
-    // A short part that nobody names would lie before the last one for ever.
+    // A short part that no record names would lie before the last one for ever.
     assert_eq!([given(&mut upload, 2), given(&mut upload, 2)], [Some(6), None]);
     let of_another = ObjectCommand::Compose {
         claim: CLAIM,

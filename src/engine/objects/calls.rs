@@ -12,8 +12,8 @@ use crate::core::piece_event::{ObjectEvent, ObjectName};
 pub struct Call {
     /// The file; `None` for the notice of a cancel.
     pub object: Option<ObjectName>,
-    /// By this server's own clock: a call that has not begun then is not made. Whoever stood still in between knows nothing
-    /// of what has been recorded since.
+    /// By this server's own clock: a call that has not begun then is not made. A server that stood still in between knows
+    /// nothing of what has been recorded since.
     pub begin_before_ms: u64,
 }
 
@@ -22,7 +22,7 @@ impl<B: Backing> ObjectEngine<B> {
     ///
     /// Cancel: it may have been recorded; the call is then due again when the hold is over.
     pub async fn begin_call(&self, id: TicketId) -> Result<Option<Call>, ObjectChangeError> {
-        // From before the hold: whoever stands still behind it no longer has it.
+        // From before the hold: a server that stands still behind it no longer has it.
         let begin_before_ms = self.backing.local_ms() + CALL_BEGINS_WITHIN_MS;
         let held = self.backing.hold(id, self.server, self.tuning.call_hold).await;
         if !matches!(held, Ok(true)) {

@@ -42,7 +42,7 @@ impl<B: Backing> ObjectEngine<B> {
         let append = Append { tag: Tag(self.backing.random()), events: Arc::from([created]) };
         for _ in 0..self.tuning.tries {
             match self.backing.create(id, append.clone()).await {
-                // By an earlier request of this very append, since nobody else draws this id.
+                // By an earlier request of this very append, since no other server draws this id.
                 Ok(Appended::At(_) | Appended::Behind) => return self.view(id).await,
                 Err(_) => self.pause().await,
             }

@@ -41,7 +41,7 @@ impl Slots {
 }
 
 impl<B: Backing> ObjectEngine<B> {
-    /// Leave for the direct parts of those cells that `missing` fills and that nobody was ever given. It is in the log
+    /// Leave for the direct parts of those cells that `missing` fills and that were never given out. It is in the log
     /// before it is here, so that a server that comes back after any time finds it taken.
     pub(super) async fn slots(
         &self,
@@ -94,7 +94,7 @@ impl<B: Backing> ObjectEngine<B> {
         Ok(granted)
     }
 
-    /// Begins the next generation, unless somebody else does.
+    /// Begins the next generation, unless another server does.
     pub(super) async fn open_generation(
         &self,
         id: TicketId,

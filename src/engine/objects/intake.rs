@@ -88,7 +88,7 @@ impl<B: Backing> ObjectEngine<B> {
                 (number.cell(), ObjectRequest::Part(multipart, number, bytes.clone()));
             match self.ask_once_done(request).await {
                 Ok(ObjectAnswer::Part(etag)) => return Ok(Piece::Part { generation, cell, etag }),
-                // It may lie there now, or later: nobody uses the number again.
+                // It may lie there now, or later: the number is not used again.
                 Ok(_) | Err(ObjectError::Unsure) => {}
                 // Sealed meanwhile, or cancelled.
                 Err(ObjectError::Gone | ObjectError::Busy) => {}
@@ -122,7 +122,7 @@ impl<B: Backing> ObjectEngine<B> {
             .collect();
         let command = ObjectCommand::Count { claim: chunk.claim, pieces, length: chunk.length };
         let counted = self.change(id, command).await;
-        // Surely not counted: nothing else names them, and nobody else knows the names.
+        // Surely not counted: nothing else names them, and no other server knows the names.
         let void: Vec<_> = match &counted {
             Ok(changed) => {
                 let held = changed.view.upload.pieces();

@@ -126,7 +126,7 @@ impl<B: Backing> ObjectEngine<B> {
         Ok(Next::Again)
     }
 
-    /// Stores a copy of a cell's acknowledged bytes as a part, under a number that nobody ever used: a second request for
+    /// Stores a copy of a cell's acknowledged bytes as a part, under a number that was never used: a second request for
     /// one may destroy what the store has acknowledged to the first.
     async fn compose(
         &self,

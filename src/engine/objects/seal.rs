@@ -4,6 +4,7 @@
 use super::generation::multipart;
 use super::publish::Next;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
+use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{Missing, Orphan};
@@ -33,6 +34,26 @@ impl<B: Backing> ObjectEngine<B> {
         };
         self.change(id, ObjectCommand::Seal { generation: current.number, orphans }).await?;
         Ok(Next::Again)
+    }
+
+    /// Has the generation of an upload sealed whose bytes are all there, where some of them lie in its parts: those cannot
+    /// be read. Answers the upload as it is then; bytes may have been found missing.
+    ///
+    /// Cancel: every step holds by itself.
+    pub(super) async fn make_readable(&self, id: TicketId) -> Result<View, ObjectChangeError> {
+        for _ in 0..STEPS {
+            let view = self.view(id).await?;
+            let whole = view.upload.upload().length().and_then(|length| Extent::new(0, length));
+            let is_readable = whole.is_none_or(|all| view.upload.pieces().readable(all).is_some());
+            let Some(current) = view.upload.pieces().current().filter(|_| !is_readable) else {
+                return Ok(view);
+            };
+            match current.last_layout() {
+                Some(layout) => self.complete(id, &view, current, layout).await?,
+                None => self.begin_sealing(id, &view, current).await?,
+            };
+        }
+        Err(ObjectChangeError::Unsure)
     }
 
     /// Has the store make the recorded list an object.
@@ -131,7 +152,7 @@ impl<B: Backing> ObjectEngine<B> {
         }
     }
 
-    /// The store does not know the multipart upload. It was completed, by whomever; or aborted by others than us.
+    /// The store does not know the multipart upload. It was completed by any server, or aborted by another program.
     pub(super) async fn multipart_is_gone(
         &self,
         id: TicketId,
@@ -160,6 +181,9 @@ impl<B: Backing> ObjectEngine<B> {
         Ok(Next::Again)
     }
 }
+
+/// Of one upload: two, and more where the store's answers are lost.
+const STEPS: u32 = 16;
 
 /// Parts that the store has and no record names.
 fn orphans(current: &Generation, listed: &[Orphan]) -> Vec<Orphan> {

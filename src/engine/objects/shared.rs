@@ -20,7 +20,7 @@ pub struct SharedBacking<L, O> {
     limits: ObjectLimits,
 }
 
-/// The log's clock, as this server knows it: its own, which nobody can set, and how far the log's is ahead of that.
+/// The log's clock, as this server knows it: its own, which cannot be set, and how far the log's is ahead of that.
 #[derive(Clone)]
 pub struct SharedClock {
     own: Arc<dyn Clock>,

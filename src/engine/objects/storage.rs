@@ -7,17 +7,21 @@
 //! Durability: [`Part::sync`] waits for the bucket to have what was written. Trouble with the bucket or the log is never a
 //! fault that stops an upload: the same may be tried again ([`StoreError::Unavailable`]).
 
+mod copying;
+mod housekeeping;
 mod journal;
 mod log;
+mod memory;
 mod part;
 mod staging;
 
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
+use crate::core::object_upload::ObjectUpload;
 use crate::core::pieces::ObjectRange;
 use crate::core::state::StateName;
-use crate::core::upload::Phase;
+use crate::core::upload::{Phase, Upload};
 use crate::storage::event_log::LogError;
 use crate::storage::journal::Journal;
 use crate::storage::location::{Location, ObjectLocation};
@@ -29,6 +33,9 @@ use crate::storage::store::{
 };
 use crate::storage::syncs::Counted;
 use bytes::Bytes;
+use housekeeping::Housekeeping;
+pub(super) use housekeeping::RAREST;
+use memory::Memory;
 use part::BucketPart;
 use staging::Staging;
 use std::collections::{BTreeMap, HashMap};
@@ -47,6 +54,8 @@ pub struct Surroundings {
     pub ids: Box<dyn Fn() -> Promised<'static, Result<Vec<TicketId>, LogError>> + Send + Sync>,
     /// Bucket and key of an object.
     pub address: Box<dyn Fn(Key) -> (String, String) + Send + Sync>,
+    /// Removes what is old and belongs to none of these uploads, which are all.
+    pub sweep: Box<dyn Fn(Vec<TicketId>) -> Promised<'static, ()> + Send + Sync>,
     /// Whether the bucket does what is asked of it, and in which words it does not.
     pub health: Box<dyn Fn() -> Promised<'static, Result<(), Arc<str>>> + Send + Sync>,
     /// Bytes of bodies that wait for the bucket, of all uploads.
@@ -59,8 +68,9 @@ pub struct BucketStorage<B: Backing + 'static>(Arc<Shared<B>>);
 struct Shared<B: Backing + 'static> {
     engine: ObjectEngine<B>,
     beside: Surroundings,
-    memory: Arc<Semaphore>,
-    /// Those that somebody has in memory.
+    memory: Memory,
+    housekeeping: Housekeeping,
+    /// Those in memory.
     in_memory: Mutex<HashMap<TicketId, Weak<InMemory<B>>>>,
     /// All that are known, and their states where those are.
     states: Mutex<BTreeMap<TicketId, Option<StateName>>>,
@@ -71,24 +81,33 @@ struct Shared<B: Backing + 'static> {
 impl<B: Backing + 'static> BucketStorage<B> {
     /// Over what `engine` uses.
     pub fn new(engine: ObjectEngine<B>, beside: Surroundings) -> Arc<Self> {
-        let units = usize::try_from(beside.memory_bytes / MEMORY_UNIT).unwrap_or(usize::MAX);
-        let memory = Arc::new(Semaphore::new(units.clamp(64, Semaphore::MAX_PERMITS)));
-        let (in_memory, states, described) = Default::default();
-        Arc::new(Self(Arc::new(Shared { engine, beside, memory, in_memory, states, described })))
+        let memory = Memory::new(beside.memory_bytes);
+        let (housekeeping, in_memory, states, described) = Default::default();
+        Arc::new(Self(Arc::new(Shared {
+            engine,
+            beside,
+            memory,
+            housekeeping,
+            in_memory,
+            states,
+            described,
+        })))
     }
 }
 
-/// An upload that somebody has in memory.
+/// An upload in memory.
 struct InMemory<B: Backing + 'static> {
     id: TicketId,
     shared: Arc<Shared<B>>,
     staging: Staging,
+    /// Memory for its bodies.
+    memory: Arc<Semaphore>,
 }
 
 impl<B: Backing + 'static> Drop for InMemory<B> {
     fn drop(&mut self) {
         let mut all = lock(&self.shared.in_memory);
-        // Somebody may have it in memory again.
+        // It may be in memory again.
         if all.get(&self.id).is_some_and(|it| it.strong_count() == 0) {
             all.remove(&self.id);
             lock(&self.shared.described).remove(&self.id);
@@ -104,8 +123,9 @@ impl<B: Backing + 'static> Shared<B> {
         if let Some(known) = all.get(&id).and_then(Weak::upgrade) {
             return known;
         }
-        let (shared, staging) = (Arc::clone(self), Staging::default());
-        let fresh = Arc::new(InMemory { id, shared, staging });
+        let (shared, staging, memory) =
+            (Arc::clone(self), Staging::default(), self.memory.of_one());
+        let fresh = Arc::new(InMemory { id, shared, staging, memory });
         all.insert(id, Arc::downgrade(&fresh));
         fresh
     }
@@ -154,6 +174,19 @@ impl<B: Backing + 'static> Shared<B> {
 impl<B: Backing + 'static> Parts for BucketStorage<B> {
     fn part(&self, id: TicketId) -> Arc<dyn Part> {
         Arc::new(BucketPart(self.0.in_memory(id)))
+    }
+
+    fn copies(&self) -> bool {
+        true
+    }
+
+    /// Of the grid that it has, or is going to have.
+    fn align(&self, upload: &Upload) -> Option<u64> {
+        let view = self.0.engine.remembered(upload.ticket().id);
+        let set = view.and_then(|view| view.upload.pieces().grid());
+        let planned =
+            || ObjectUpload::planned_grid(upload, None, &self.0.engine.backing().limits());
+        Some(set.or_else(|| planned().ok())?.cell_bytes())
     }
 }
 
@@ -215,7 +248,7 @@ impl<B: Backing + 'static> Reader for BucketReader<B> {
             };
             let range = ObjectRange { object, offset: self.from, bytes: left };
             let read = self.shared.get(self.id, range).await?;
-            // Hashing holds nobody up there.
+            // Hashing delays no connection there.
             let sunk = tokio::task::spawn_blocking(move || sink(&read)).await;
             sunk.map_err(|lost| StoreError::Fault(lost.into()))?;
             self.from += left;
@@ -252,9 +285,7 @@ impl<B: Backing + 'static> Space for BucketStorage<B> {
     }
 
     fn waiting_bytes(&self) -> (u64, u64) {
-        let most = self.0.beside.memory_bytes;
-        let free = self.0.memory.available_permits() as u64 * MEMORY_UNIT;
-        (most.saturating_sub(free), most)
+        (self.0.memory.waiting_bytes(), self.0.beside.memory_bytes)
     }
 
     fn ready(&self) -> Promised<'_, Result<(), Unready>> {
@@ -292,6 +323,3 @@ fn unavailable(error: ObjectChangeError) -> StoreError {
 fn refusal(answer: Result<ObjectAnswer, ObjectError>) -> ObjectError {
     answer.err().unwrap_or(ObjectError::Unsure)
 }
-
-/// What memory for bodies is counted in.
-const MEMORY_UNIT: u64 = 64 << 10;

@@ -177,7 +177,7 @@ async fn an_aligned_chunk_is_one_part() {
         assert_eq!(send(&engine, id, (0, 10), 35).await, ["append", "part", "append"]);
         // Several cells at once are no more appends.
         assert_eq!(send(&engine, id, (20, 35), 35).await, ["append", "part", "put", "append"]);
-        // What is known already is asked of nobody.
+        // What is known already needs no request.
         assert_eq!(send(&engine, id, (0, 35), 35).await, [""; 0]);
         engine.advance(id).await.unwrap();
         let whole = match orphans {

@@ -10,7 +10,8 @@ use crate::storage::objects::judge::{Call as Kind, Outcome, judge};
 use crate::storage::objects::{Description, Key, Multipart, ObjectAnswer, ObjectError};
 use bytes::Bytes;
 use hyper::Response;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName};
+use std::time::Duration;
 
 /// How the answer to a request is read.
 #[derive(Debug)]
@@ -27,6 +28,19 @@ pub(super) enum Reading {
     Parts,
     Objects { id: TicketId, purpose: Purpose },
     Multiparts { id: TicketId, purpose: Purpose },
+    AllObjects,
+    AllMultiparts,
+}
+
+/// An object or multipart upload, whoever made it.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The whole key.
+    pub(super) key: String,
+    /// The name of a multipart upload.
+    pub(super) multipart: Option<String>,
+    /// By the store's clock.
+    pub(super) age: Duration,
 }
 
 /// An answer, or one page of it and where the next one begins.
@@ -36,6 +50,7 @@ pub(super) enum Page {
     Parts(Vec<Orphan>, Option<u32>),
     Objects(Vec<Key>, Option<String>),
     Multiparts(Vec<Multipart>, Option<(String, String)>),
+    Found(Vec<Found>, Option<(String, String)>),
 }
 
 impl Reading {
@@ -56,7 +71,9 @@ impl Reading {
             | Self::Completed
             | Self::Parts
             | Self::Objects { .. }
-            | Self::Multiparts { .. } => XML_BYTES,
+            | Self::Multiparts { .. }
+            | Self::AllObjects
+            | Self::AllMultiparts => XML_BYTES,
         }
     }
 
@@ -129,17 +146,33 @@ impl Reading {
                 let keys = list.contents.iter().filter_map(|it| key_of(&it.key, id, purpose));
                 return Some(Page::Objects(keys.collect(), next));
             }
-            Self::Multiparts { id, purpose } => {
-                let list: xml::Multiparts = xml::read("ListMultipartUploadsResult", body)?;
-                // SeaweedFS goes on by the name of the multipart upload alone.
-                let next = (list.next_key_marker, list.next_upload_id_marker);
-                let next = (next.0.unwrap_or_default(), next.1.unwrap_or_default());
-                let next = Some(next).filter(|(key, name)| {
-                    list.is_truncated && !(key.is_empty() && name.is_empty())
-                });
+            Self::AllObjects => {
+                let list: xml::Objects = xml::read("ListBucketResult", body)?;
+                let next = list.next_continuation_token.filter(|_| list.is_truncated);
                 if list.is_truncated && next.is_none() {
                     return None;
                 }
+                let found = list.contents.into_iter().map(|it| {
+                    let age = age(&it.last_modified, response)?;
+                    Some(Found { key: it.key, multipart: None, age })
+                });
+                return Some(Page::Found(
+                    found.collect::<Option<_>>()?,
+                    next.map(|it| (it, String::new())),
+                ));
+            }
+            Self::AllMultiparts => {
+                let list: xml::Multiparts = xml::read("ListMultipartUploadsResult", body)?;
+                let next = list.next()?;
+                let found = list.uploads.into_iter().map(|it| {
+                    let age = age(&it.initiated, response)?;
+                    Some(Found { key: it.key, multipart: Some(it.upload_id), age })
+                });
+                return Some(Page::Found(found.collect::<Option<_>>()?, next));
+            }
+            Self::Multiparts { id, purpose } => {
+                let list: xml::Multiparts = xml::read("ListMultipartUploadsResult", body)?;
+                let next = list.next()?;
                 let all = list.uploads.into_iter().filter_map(|it| {
                     Some(Multipart { key: key_of(&it.key, id, purpose)?, name: it.upload_id })
                 });
@@ -148,6 +181,13 @@ impl Reading {
         };
         Some(Page::Whole(answer))
     }
+}
+
+/// How old what was made then is, by the clock of the store that answers.
+fn age(made: &str, response: &Response<Bytes>) -> Option<Duration> {
+    let now = httpdate::parse_http_date(header(response, DATE)?).ok()?;
+    let made = humantime::parse_rfc3339(made).ok()?;
+    Some(now.duration_since(made).unwrap_or_default())
 }
 
 /// The bytes of `range`, or what there is of them; `None` where the answer is another one.

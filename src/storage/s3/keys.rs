@@ -21,14 +21,23 @@ pub(super) fn key_of(text: &str, id: TicketId, purpose: Purpose) -> Option<Key> 
     Some(Key { id, name: ObjectName { purpose, random } })
 }
 
-/// What the keys of an upload begin with. Half of a digest: nobody finds the id by it.
+/// What the keys of an upload begin with.
 pub(super) fn folder(prefix: &str, id: TicketId, purpose: Purpose) -> String {
+    format!("{}{}/", root(prefix, purpose), upload_text(id))
+}
+
+/// What the keys of all uploads begin with.
+pub(super) fn root(prefix: &str, purpose: Purpose) -> String {
     let kind = match purpose {
         Purpose::File => "files",
         Purpose::Fragment => "parts",
     };
-    let upload = Sha256::digest(id.as_bytes());
-    format!("{prefix}{kind}/{}/", hex(&upload[..16]))
+    format!("{prefix}{kind}/")
+}
+
+/// How an upload is named in keys. Half of a digest: the id cannot be found by it.
+pub(super) fn upload_text(id: TicketId) -> String {
+    hex(&Sha256::digest(id.as_bytes())[..16])
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,7 +1,7 @@
 //! How what is asked of a bucket looks as a request.
 
-use super::answer::Reading;
-use super::keys::{folder, key_text};
+use super::answer::{Found, Reading};
+use super::keys::{folder, key_text, root};
 use super::{Naming, S3Options};
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
@@ -21,14 +21,14 @@ pub(super) struct Call {
     pub(super) kind: Kind,
     method: Method,
     /// `None`: the bucket itself.
-    key: Option<Key>,
+    key: Option<Named>,
     query: Vec<(&'static str, String)>,
     headers: Vec<(HeaderName, String)>,
     /// An object that is copied from.
     source: Option<Key>,
     body: Bytes,
-    /// Below which keys are listed.
-    within: Option<(TicketId, Purpose)>,
+    /// Below which keys are listed: behind the prefix.
+    within: Option<String>,
     reading: Reading,
 }
 
@@ -105,7 +105,7 @@ impl Call {
         let reading = Reading::Objects { id, purpose };
         Self {
             query,
-            within: Some((id, purpose)),
+            within: Some(folder("", id, purpose)),
             ..Self::new(Kind::Read, Method::GET, None, reading)
         }
     }
@@ -116,21 +116,38 @@ impl Call {
         purpose: Purpose,
         markers: Option<&(String, String)>,
     ) -> Self {
-        let mut query = vec![("uploads", String::new()), ("max-uploads", String::new())];
-        if let Some((key, name)) = markers {
-            let markers = [("key-marker", key.clone()), ("upload-id-marker", name.clone())];
-            query.extend(markers.into_iter().filter(|(_, marker)| !marker.is_empty()));
-        }
         let reading = Reading::Multiparts { id, purpose };
         Self {
-            query,
-            within: Some((id, purpose)),
+            query: multiparts_query(markers),
+            within: Some(folder("", id, purpose)),
             ..Self::new(Kind::Read, Method::GET, None, reading)
         }
     }
 
+    /// The objects of all uploads, from where a page before has ended.
+    pub(super) fn all_objects(purpose: Purpose, markers: Option<&(String, String)>) -> Self {
+        let mut query = vec![("list-type", "2".to_owned()), ("max-keys", String::new())];
+        query.extend(markers.map(|(token, _)| ("continuation-token", token.clone())));
+        let all = Self::new(Kind::Read, Method::GET, None, Reading::AllObjects);
+        Self { query, within: Some(root("", purpose)), ..all }
+    }
+
+    /// The multipart uploads of all uploads, from where a page before has ended.
+    pub(super) fn all_multiparts(purpose: Purpose, markers: Option<&(String, String)>) -> Self {
+        let all = Self::new(Kind::Read, Method::GET, None, Reading::AllMultiparts);
+        Self { query: multiparts_query(markers), within: Some(root("", purpose)), ..all }
+    }
+
+    /// The end of something that was found in the bucket.
+    pub(super) fn remove(found: Found) -> Self {
+        let query = found.multipart.map(|name| ("uploadId", name)).into_iter().collect();
+        let removal = Self::new(Kind::Remove, Method::DELETE, None, Reading::Removed);
+        Self { query, key: Some(Named::Whole(found.key)), ..removal }
+    }
+
     fn new(kind: Kind, method: Method, key: Option<Key>, reading: Reading) -> Self {
         let (query, headers, body) = (Vec::new(), Vec::new(), Bytes::new());
+        let key = key.map(Named::Own);
         Self { kind, method, key, query, headers, source: None, body, within: None, reading }
     }
 
@@ -159,7 +176,23 @@ impl Call {
     }
 }
 
-fn url(options: &S3Options, key: Option<Key>, query: &str) -> Result<Uri, ObjectError> {
+/// A key.
+#[derive(Debug)]
+enum Named {
+    Own(Key),
+    Whole(String),
+}
+
+fn multiparts_query(markers: Option<&(String, String)>) -> Vec<(&'static str, String)> {
+    let mut query = vec![("uploads", String::new()), ("max-uploads", String::new())];
+    if let Some((key, name)) = markers {
+        let markers = [("key-marker", key.clone()), ("upload-id-marker", name.clone())];
+        query.extend(markers.into_iter().filter(|(_, marker)| !marker.is_empty()));
+    }
+    query
+}
+
+fn url(options: &S3Options, key: Option<Named>, query: &str) -> Result<Uri, ObjectError> {
     let authority = match options.naming {
         Naming::Path => options.authority.to_string(),
         Naming::Host => format!("{}.{}", options.bucket, options.authority),
@@ -169,8 +202,10 @@ fn url(options: &S3Options, key: Option<Key>, query: &str) -> Result<Uri, Object
         path.push_str(&encoded(&options.bucket, PATH));
         path.push('/');
     }
-    if let Some(key) = key {
-        path.push_str(&encoded(&key_text(&options.prefix, key), PATH));
+    match key {
+        Some(Named::Own(key)) => path.push_str(&encoded(&key_text(&options.prefix, key), PATH)),
+        Some(Named::Whole(key)) => path.push_str(&encoded(&key, PATH)),
+        None => {}
     }
     if !query.is_empty() {
         path.push('?');
@@ -184,10 +219,10 @@ fn url(options: &S3Options, key: Option<Key>, query: &str) -> Result<Uri, Object
 fn query_text(
     options: &S3Options,
     query: Vec<(&'static str, String)>,
-    within: Option<(TicketId, Purpose)>,
+    within: Option<String>,
 ) -> String {
     let mut text = String::new();
-    let prefix = within.map(|(id, purpose)| ("prefix", folder(&options.prefix, id, purpose)));
+    let prefix = within.map(|within| ("prefix", options.prefix.clone() + &within));
     for (name, value) in query.into_iter().chain(prefix) {
         let value = if name.starts_with("max-") { options.page.to_string() } else { value };
         let between = if text.is_empty() { "" } else { "&" };

@@ -76,6 +76,8 @@ pub(super) struct Objects {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Object {
     pub(super) key: String,
+    #[serde(default)]
+    pub(super) last_modified: String,
 }
 
 /// `ListMultipartUploads`.
@@ -98,6 +100,22 @@ pub(super) struct Multiparts {
 pub(super) struct Multipart {
     pub(super) key: String,
     pub(super) upload_id: String,
+    #[serde(default)]
+    pub(super) initiated: String,
+}
+
+impl Multiparts {
+    /// Where the next page begins, if there is one; `None` where that is not said.
+    #[expect(clippy::option_option, reason = "a page that leads nowhere is not the last one")]
+    pub(super) fn next(&self) -> Option<Option<(String, String)>> {
+        let next = (self.next_key_marker.clone(), self.next_upload_id_marker.clone());
+        // SeaweedFS goes on by the name of the multipart upload alone.
+        match (next.0.unwrap_or_default(), next.1.unwrap_or_default()) {
+            _ if !self.is_truncated => Some(None),
+            (key, name) if key.is_empty() && name.is_empty() => None,
+            next => Some(Some(next)),
+        }
+    }
 }
 
 /// An ETag without the quotes that it may have.

@@ -88,13 +88,14 @@ impl<B: Backing + 'static> Journal for BucketStorage<B> {
     }
 
     fn keep_time(&self) -> Promised<'_, ()> {
+        self.0.housekeeping.begin(&self.0);
         self.0.beside.time.keep_time()
     }
 }
 
 impl<B: Backing + 'static> Shared<B> {
     /// The uploads that have a log.
-    async fn list(&self) -> Result<Vec<TicketId>, StoreError> {
+    pub(super) async fn list(&self) -> Result<Vec<TicketId>, StoreError> {
         let ids = (self.beside.ids)().await.map_err(|_| StoreError::Unavailable)?;
         let mut states = lock(&self.states);
         for id in &ids {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) struct BucketLog<B: Backing + 'static>(pub(super) Arc<InMemory<B>>);
 
 impl<B: Backing + 'static> BucketLog<B> {
-    /// Appends unless somebody else has said something of the upload since `expected`; what is about pieces alone may
+    /// Appends unless another server has said something of the upload since `expected`; what is about pieces alone may
     /// stand there.
     async fn append_behind(
         &self,

@@ -1,12 +1,13 @@
 //! The bytes of one upload on their way into the bucket: collected into pieces, which are stored when they are whole.
 //!
 //! A piece never crosses a cell. The bytes of a whole cell are sent as its direct part, all others as fragments. A body
-//! that runs ahead of the bucket waits: for one of its few requests, and for memory, of which all bodies share a bounded
-//! amount. Where there is none, what has been collected is sent on as it is.
+//! that runs ahead of the bucket waits: for one of its few requests, and for [`super::memory`].
 
-use super::{InMemory, MEMORY_UNIT, unavailable};
+use super::memory::{Collecting, Filling, Held};
+use super::{InMemory, lock, unavailable};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::grid::{BeyondTheGrid, Cell, Grid};
+use crate::core::id::TicketId;
 use crate::core::object_command::StoredPiece;
 use crate::core::piece_event::{ClaimId, Purpose};
 use crate::core::pieces::ObjectRange;
@@ -17,17 +18,18 @@ use crate::storage::objects::Key;
 use crate::storage::promised::Promised;
 use crate::storage::store::{Announced, Part, Permit, PieceSink, StoreError, WriteError, Writer};
 use bytes::{Bytes, BytesMut};
-use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
 
 pub(super) struct BucketPart<B: Backing + 'static>(pub(super) Arc<InMemory<B>>);
 
 impl<B: Backing + 'static> BucketPart<B> {
-    async fn begin(
+    /// A writer of the bytes `missing`; `file` is the length of the whole file, where it is said.
+    pub(super) async fn begin(
         &self,
         missing: ExtentSet,
         file: Option<u64>,
-    ) -> Result<Box<dyn Writer>, WriteError> {
+    ) -> Result<BucketWriter<B>, WriteError> {
         let refused = |error| WriteError::Refused {
             what: "reading the log of the upload",
             error: unavailable(error),
@@ -50,17 +52,21 @@ impl<B: Backing + 'static> BucketPart<B> {
         let is_small = view.upload.is_small(grid, file);
         let claim = ClaimId(engine.backing().random());
         self.0.staging.enter(claim);
-        Ok(Box::new(BucketWriter {
+        let body = Body {
             upload: Arc::clone(&self.0),
             claim,
+            filling: Mutex::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+        };
+        Ok(BucketWriter {
+            body: Arc::new(body),
             missing,
             grid,
             file: view.upload.upload().length().or(file),
             is_small,
             slots: Vec::new(),
-            filling: None,
-            requests: Arc::new(Semaphore::new(REQUESTS)),
-        }))
+            is_kept: false,
+        })
     }
 
     async fn complete(&self) -> Result<(), StoreError> {
@@ -90,7 +96,7 @@ impl<B: Backing + 'static> BucketPart<B> {
         let view = self.0.shared.view(self.0.id).await?;
         let ranges: Option<Vec<Vec<ObjectRange>>> =
             extents.iter().map(|extent| view.upload.pieces().readable(*extent)).collect();
-        // Parts of an open generation can be read by nobody.
+        // Parts of an open generation cannot be read.
         let Some(ranges) = ranges else { return Ok(false) };
         let mut all = Vec::new();
         for (number, ranges) in ranges.into_iter().enumerate() {
@@ -119,7 +125,9 @@ impl<B: Backing + 'static> Part for BucketPart<B> {
         _: Announced,
         file: Option<u64>,
     ) -> Promised<'_, Result<Box<dyn Writer>, WriteError>> {
-        Promised::later(self.begin(missing, file))
+        Promised::later(
+            async move { Ok(Box::new(self.begin(missing, file).await?) as Box<dyn Writer>) },
+        )
     }
 
     /// What the bucket did not take is found missing when it is to be counted.
@@ -150,6 +158,15 @@ impl<B: Backing + 'static> Part for BucketPart<B> {
         Promised::later(self.complete())
     }
 
+    fn copy_from(
+        &self,
+        source: TicketId,
+        extent: Extent,
+        at: u64,
+    ) -> Promised<'_, Result<(), WriteError>> {
+        Promised::later(self.copy(source, extent, at))
+    }
+
     fn read(
         &self,
         extents: Vec<Extent>,
@@ -159,106 +176,58 @@ impl<B: Backing + 'static> Part for BucketPart<B> {
     }
 }
 
-struct BucketWriter<B: Backing + 'static> {
-    upload: Arc<InMemory<B>>,
-    claim: ClaimId,
+pub(super) struct BucketWriter<B: Backing + 'static> {
+    body: Arc<Body<B>>,
     missing: ExtentSet,
     grid: Grid,
     file: Option<u64>,
     is_small: bool,
     slots: Vec<Slots>,
-    filling: Option<Filling>,
+    /// Whether its pieces may come to count after it has ended.
+    is_kept: bool,
+}
+
+/// A body, as far as its bytes have come.
+struct Body<B: Backing + 'static> {
+    upload: Arc<InMemory<B>>,
+    claim: ClaimId,
+    /// Of the writer, and of others that need room.
+    filling: Mutex<Option<Filling>>,
     requests: Arc<Semaphore>,
 }
 
-/// A piece that is being collected.
-struct Filling {
-    start: u64,
+/// What is sent to the bucket.
+struct Collected<B: Backing + 'static> {
+    extent: Extent,
     bytes: BytesMut,
-    memory: OwnedSemaphorePermit,
+    held: Held,
+    under_way: UnderWay<B>,
 }
 
-impl Filling {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+impl<B: Backing + 'static> Body<B> {
+    /// What is collected, on its way from now on.
+    fn collected(&self) -> Option<Collected<B>> {
+        let mut filling = lock(&self.filling);
+        let (start, bytes, held) = self.upload.shared.memory.end(filling.take()?);
+        let extent = Extent::new(start, start + bytes.len() as u64)?;
+        Some(Collected { extent, bytes, held, under_way: UnderWay::new(&self.upload) })
     }
 
-    fn room(&self) -> u64 {
-        (self.memory.num_permits() as u64 * MEMORY_UNIT).saturating_sub(self.bytes.len() as u64)
-    }
-}
-
-impl<B: Backing + 'static> BucketWriter<B> {
-    /// Where the piece with the byte at `at` ends: with its cell, or with what is missing.
-    fn cut(&self, at: u64) -> u64 {
-        let cell = self.grid.cell_bytes();
-        let cell_end = (at / cell + 1).saturating_mul(cell);
-        let all = self.missing.as_slice().iter();
-        let end = all.map(|extent| extent.end()).find(|end| *end > at).unwrap_or(cell_end);
-        end.min(cell_end)
+    /// Where what is collected begins.
+    fn start(&self) -> Option<u64> {
+        lock(&self.filling).as_ref().map(|filling| filling.start)
     }
 
-    async fn take(&mut self, mut at: u64, frames: Vec<Bytes>) {
-        for mut frame in frames {
-            while !frame.is_empty() {
-                if self.filling.as_ref().is_some_and(|filling| filling.end() != at) {
-                    self.hand_on().await;
-                }
-                let cut = self.cut(at);
-                let room = self.room(at, cut).await;
-                let count = (frame.len() as u64).min(cut - at).min(room);
-                let piece = frame.split_to(usize::try_from(count).unwrap_or(usize::MAX));
-                if let Some(filling) = &mut self.filling {
-                    filling.bytes.extend_from_slice(&piece);
-                }
-                at += count;
-                if at == cut {
-                    self.hand_on().await;
-                }
-            }
-        }
-    }
-
-    /// Bytes that there is memory for at `at`, of a piece that ends at `cut`: at least one.
-    async fn room(&mut self, at: u64, cut: u64) -> u64 {
-        let units = (cut - at).min(MEMORY_STEP).div_ceil(MEMORY_UNIT);
-        let units = u32::try_from(units).unwrap_or(1);
-        let memory = Arc::clone(&self.upload.shared.memory);
-        if let Some(filling) = &mut self.filling {
-            let room = filling.room();
-            if room > 0 {
-                return room;
-            }
-            if let Ok(more) = Arc::clone(&memory).try_acquire_many_owned(units) {
-                filling.memory.merge(more);
-                return filling.room();
-            }
-            // Nobody waits for memory while holding some.
-            self.hand_on().await;
-        }
-        let memory = memory.acquire_many_owned(units).await;
-        let memory = memory.expect("it is never closed");
-        let filling = Filling { start: at, bytes: BytesMut::new(), memory };
-        self.filling.insert(filling).room()
-    }
-
-    /// Sends what is collected to the bucket, beside the body.
-    async fn hand_on(&mut self) {
-        let Some(Filling { start, bytes, memory }) = self.filling.take() else { return };
-        let Some(extent) = Extent::new(start, start + bytes.len() as u64) else { return };
-        let whole = self.is_small && start == 0 && Some(extent.end()) == self.file;
-        let purpose = if whole { Purpose::File } else { Purpose::Fragment };
-        let slot = match self.grid.direct_cell(extent).filter(|_| !self.is_small) {
-            Some(cell) => self.slot(cell, extent).await,
-            None => None,
-        };
+    /// Sends it, when the body has a turn.
+    async fn store(&self, collected: Collected<B>, slot: Option<PartSlot>, purpose: Purpose) {
         let turn = Arc::clone(&self.requests).acquire_owned().await;
-        let (under_way, claim) = (UnderWay::new(&self.upload), self.claim);
+        let claim = self.claim;
         tokio::spawn(async move {
-            let InMemory { id, shared, staging } = &*under_way.upload;
+            let Collected { extent, bytes, held, under_way } = collected;
+            let InMemory { id, shared, staging, .. } = &*under_way.upload;
             let id = *id;
             let stored = shared.engine.store_piece(id, bytes.freeze(), slot, purpose).await;
-            drop((memory, turn));
+            drop((held, turn));
             match stored {
                 Ok(piece) => {
                     if let Some(name) = staging.add(claim, StoredPiece { extent, piece }) {
@@ -269,6 +238,95 @@ impl<B: Backing + 'static> BucketWriter<B> {
             }
         });
     }
+}
+
+impl<B: Backing + 'static> Collecting for Body<B> {
+    fn store_as_it_is(self: Arc<Self>) -> usize {
+        let Some(collected) = self.collected() else { return 0 };
+        let units = collected.held.units();
+        tokio::spawn(async move { self.store(collected, None, Purpose::Fragment).await });
+        units
+    }
+}
+
+impl<B: Backing + 'static> BucketWriter<B> {
+    /// One whose pieces may come to count after it has ended, as long as the upload is in memory.
+    pub(super) fn kept(mut self) -> Self {
+        self.is_kept = true;
+        self
+    }
+
+    /// Where the piece with the byte at `at` ends: with its cell, or with what is missing.
+    fn cut(&self, at: u64) -> u64 {
+        let cell = self.grid.cell_bytes();
+        let cell_end = (at / cell + 1).saturating_mul(cell);
+        let all = self.missing.as_slice().iter();
+        let end = all.map(|extent| extent.end()).find(|end| *end > at).unwrap_or(cell_end);
+        end.min(cell_end)
+    }
+
+    /// Collects bytes for `at` on; answers how many there are.
+    pub(super) async fn take(&mut self, start: u64, frames: Vec<Bytes>) -> u64 {
+        let mut at = start;
+        for mut frame in frames {
+            while !frame.is_empty() {
+                let cut = self.cut(at);
+                let count = self.collect(at, cut, &mut frame).await;
+                at += count;
+                if at == cut {
+                    self.hand_on().await;
+                }
+            }
+        }
+        at - start
+    }
+
+    /// Moves bytes of `frame` to `at`, of a piece that ends at `cut`, as many as there is leave for; answers how many. None
+    /// where it was waited for: meanwhile others may have needed what this body had collected.
+    async fn collect(&mut self, at: u64, cut: u64, frame: &mut Bytes) -> u64 {
+        let units = {
+            let mut filling = lock(&self.body.filling);
+            match filling.as_mut() {
+                None => Some(1),
+                Some(filling) if filling.end() != at => None,
+                Some(filling) if filling.room() == 0 => Some(filling.next_units(cut - at)),
+                Some(filling) => {
+                    let count = (frame.len() as u64).min(cut - at).min(filling.room());
+                    let piece = frame.split_to(usize::try_from(count).unwrap_or(usize::MAX));
+                    filling.bytes.extend_from_slice(&piece);
+                    return count;
+                }
+            }
+        };
+        let Some(units) = units else {
+            self.hand_on().await;
+            return 0;
+        };
+        let InMemory { id, shared, memory, .. } = &*self.body.upload;
+        let held = shared.memory.hold((*id, memory), units).await;
+        let mut filling = lock(&self.body.filling);
+        match filling.as_mut() {
+            Some(filling) => filling.grow(held),
+            None => {
+                let body: Arc<dyn Collecting> = self.body.clone();
+                *filling = Some(shared.memory.begin(*id, at, held, Arc::downgrade(&body)));
+            }
+        }
+        0
+    }
+
+    /// Sends what is collected to the bucket, beside the body.
+    pub(super) async fn hand_on(&mut self) {
+        let Some(collected) = self.body.collected() else { return };
+        let extent = collected.extent;
+        let whole = self.is_small && extent.start() == 0 && Some(extent.end()) == self.file;
+        let purpose = if whole { Purpose::File } else { Purpose::Fragment };
+        let slot = match self.grid.direct_cell(extent).filter(|_| !self.is_small) {
+            Some(cell) => self.slot(cell, extent).await,
+            None => None,
+        };
+        self.body.store(collected, slot, purpose).await;
+    }
 
     /// Leave to send the direct part of `cell`. It is asked for some cells at a time.
     async fn slot(&mut self, cell: Cell, extent: Extent) -> Option<PartSlot> {
@@ -278,15 +336,16 @@ impl<B: Backing + 'static> BucketWriter<B> {
         let ahead = extent.start().saturating_add(self.grid.cell_bytes() * CLAIMED_AHEAD);
         let cells = self.missing.within(Extent::new(extent.start(), ahead)?);
         let claimed = async {
-            let view = self.upload.shared.engine.view(self.upload.id).await?;
+            let InMemory { id, shared, .. } = &*self.body.upload;
+            let view = shared.engine.view(*id).await?;
             let sizes = (self.grid, self.file);
-            self.upload.shared.engine.slots(self.upload.id, &view, self.claim, &cells, sizes).await
+            shared.engine.slots(*id, &view, self.body.claim, &cells, sizes).await
         };
         match claimed.await {
             Ok(slots) => self.slots.push(slots),
             Err(ObjectChangeError::Unknown | ObjectChangeError::Refused(_)) => return None,
             Err(error @ (ObjectChangeError::Unsure | ObjectChangeError::Store(_))) => {
-                tracing::warn!(upload = %self.upload.id.short(), %error, "could not claim parts");
+                tracing::warn!(upload = %self.body.upload.id.short(), %error, "could not claim parts");
                 return None;
             }
         }
@@ -314,7 +373,7 @@ impl<B: Backing + 'static> Writer for BucketWriter<B> {
 
     /// Cells that have left.
     fn countable(&self, written: u64) -> u64 {
-        self.filling.as_ref().map_or(written, |filling| filling.start)
+        self.body.start().unwrap_or(written)
     }
 
     fn settle(&mut self) -> Promised<'_, ()> {
@@ -328,13 +387,16 @@ impl<B: Backing + 'static> Writer for BucketWriter<B> {
 
 impl<B: Backing + 'static> Drop for BucketWriter<B> {
     fn drop(&mut self) {
-        let view = self.upload.shared.engine.remembered(self.upload.id);
+        if self.is_kept {
+            return;
+        }
+        let view = self.body.upload.shared.engine.remembered(self.body.upload.id);
         let counts = |name| view.as_ref().is_none_or(|it| it.upload.pieces().refers_to(name));
-        let mut left = self.upload.staging.leave(self.claim);
+        let mut left = self.body.upload.staging.leave(self.body.claim);
         left.retain(|name| !counts(*name));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !left.is_empty() {
-            let (shared, id) = (Arc::clone(&self.upload.shared), self.upload.id);
+            let (shared, id) = (Arc::clone(&self.body.upload.shared), self.body.upload.id);
             runtime.spawn(async move {
                 for name in left {
                     shared.engine.delete(Key { id, name }).await;
@@ -375,7 +437,5 @@ impl<B: Backing + 'static> Drop for UnderWay<B> {
 const REQUESTS: usize = 4;
 /// Cells that a body asks leave for at a time.
 const CLAIMED_AHEAD: u64 = 8;
-/// Memory that a body takes at a time.
-const MEMORY_STEP: u64 = 1 << 20;
 /// How often an upload is advanced until it is published.
 const MOST_TRIES: u32 = 4;

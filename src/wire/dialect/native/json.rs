@@ -22,6 +22,8 @@ pub(in crate::wire) struct StatusBody {
     received: Vec<[u64; 2]>,
     chunk_size: u64,
     max_chunk_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    align: Option<u64>,
     send_ahead: u32,
     name: Option<String>,
     digest: Option<&'static str>,
@@ -66,6 +68,7 @@ impl StatusBody {
             received: status.received.as_slice().iter().map(|e| [e.start(), e.end()]).collect(),
             chunk_size: options.chunk_size,
             max_chunk_size,
+            align: status.align,
             send_ahead: options.send_ahead,
             complete: status.is_complete(),
             name: status.name,
