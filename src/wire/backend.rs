@@ -342,29 +342,15 @@ pub(super) fn new_upload_request(
         finish_url: callback_url(url)?,
         secret: params.short("backendSecret", MAX_SECRET_BYTES)?,
         signing: signing_secrets(params.text("signingSecret").unwrap_or_default())?,
-        format: match params.text("callbackFormat") {
-            None | Some("form") => CallFormat::Form,
-            Some("json") => CallFormat::Json,
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "parameter callbackFormat {}: expected \"form\" or \"json\"",
-                    shown(other)
-                )));
-            }
-        },
+        format: params
+            .word("callbackFormat", &[("form", CallFormat::Form), ("json", CallFormat::Json)])?
+            .unwrap_or(CallFormat::Form),
         removal: if remove { Removal::RemoveWhenFinished } else { Removal::Keep },
         max_bytes: params.bytes("maxBytes")?,
         length: params.bytes("length")?,
-        digest: match params.text("digest") {
-            None => DigestRequest::None,
-            Some("sha-256") => DigestRequest::Sha256,
-            Some(other) => {
-                return Err(Problem::bad_request(format!(
-                    "parameter digest {}: only \"sha-256\" is supported",
-                    shown(other)
-                )));
-            }
-        },
+        digest: params
+            .word("digest", &[("sha-256", DigestRequest::Sha256)])?
+            .unwrap_or(DigestRequest::None),
         metadata: params.short("metadata", MAX_METADATA_BYTES)?,
         idle_timeout: params.duration("idleTimeout", MAX_IDLE)?,
         file: ticket_file(params)?,

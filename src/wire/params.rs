@@ -165,6 +165,17 @@ impl Params {
             .transpose()
     }
 
+    /// A parameter that is one of these words.
+    pub fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let known = words.iter().find(|(word, _)| *word == text);
+        known.map(|(_, value)| Some(*value)).ok_or_else(|| {
+            let words: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            let words = words.join(" or ");
+            Problem::bad_request(format!("parameter {name} {}: expected {words}", shown(text)))
+        })
+    }
+
     /// A parameter as a duration as people write it, or a bare number of seconds: longer than nothing, `most` at most.
     pub fn duration(&self, name: &str, most: Duration) -> Result<Option<Duration>, Problem> {
         self.text(name)
