@@ -18,6 +18,8 @@ pub mod object_storage;
 mod options;
 mod redirect;
 mod reload;
+#[cfg(feature = "cluster")]
+mod shared_log;
 mod sockets;
 mod stop;
 pub mod systemd;
@@ -82,9 +84,6 @@ pub enum StartError {
     /// Certificates are to be ordered, and the program was built without that.
     #[error("acme_domains: this program was built without the feature acme")]
     NoAcme,
-    /// Several servers are to share a log.
-    #[error("journal = \"postgres\" is not served yet: check-config --probe tries what it names")]
-    NoSharedLog,
 }
 
 impl StartError {
@@ -354,10 +353,12 @@ impl Server {
             self.sockets.iter().filter_map(|socket| socket.tls.clone()).collect();
         serving.spawn(redirect::serve(self));
         serving.spawn(acme::serve(self));
-        let storage_dir = &self.settings.storage_dir;
-        let storage_dir = std::path::absolute(storage_dir).unwrap_or_else(|_| storage_dir.clone());
-        let ack = self.settings.ack;
-        tracing::info!(storage_dir = %storage_dir.display(), %ack, "storage ready");
+        let storage_dir = self.settings.uses_directory().then_some(&self.settings.storage_dir);
+        let storage_dir =
+            storage_dir.map(|it| std::path::absolute(it).unwrap_or_else(|_| it.clone()));
+        let storage_dir = storage_dir.map(|it| it.display().to_string());
+        let (ack, bucket) = (self.settings.ack, self.settings.s3_bucket.as_deref());
+        tracing::info!(storage_dir, bucket, %ack, "storage ready");
         let mut proxies = Vec::new();
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);

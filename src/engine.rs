@@ -6,10 +6,12 @@
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
 //! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
 //! the samples that [`overview`] shows,
-//! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]).
+//! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]). Where several servers share the
+//! uploads, what is due stands in `agenda`, and what is in memory is read on before it is used.
 //!
 //! Absent: HTTP, sockets, the calls to backends.
 
+pub mod agenda;
 pub mod chunk;
 mod claims;
 mod commit;
@@ -43,8 +45,7 @@ use crate::core::time::Uptime;
 use crate::storage::clock::Clock;
 use crate::storage::journal::Journal;
 use crate::storage::store::Store;
-use arc_swap::ArcSwap;
-use options::Options;
+use options::{Options, SharedOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -53,7 +54,7 @@ use tokio_util::task::TaskTracker;
 
 /// The engine: all uploads of one storage directory.
 pub struct Engine {
-    options: ArcSwap<Options>,
+    options: SharedOptions,
     store: Arc<dyn Store>,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
@@ -65,6 +66,8 @@ pub struct Engine {
     timers: timers::Timers,
     /// What the startup scan has still to do.
     scan: scan::Scan,
+    /// What other servers share in it, if any do.
+    sharing: Option<agenda::Sharing>,
     stats: stats::Stats,
     sampler: overview::Sampler,
     /// What the disk is asked by those who look after the server.
@@ -91,15 +94,16 @@ impl Engine {
     /// An engine over what lies in `store` and `journal`. Reads nothing: uploads are loaded when they are asked for, and
     /// by [`Engine::sweep`].
     pub fn new(
-        options: Options,
+        options: impl Into<SharedOptions>,
         store: Arc<dyn Store>,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
+        let sharing = journal.agenda().map(|_| agenda::Sharing::default());
         Arc::new(Self {
             started: journal.now(),
             stats: stats::Stats::new(store.counted()),
-            options: ArcSwap::from_pointee(options),
+            options: options.into(),
             store,
             journal,
             clock,
@@ -109,6 +113,7 @@ impl Engine {
             timers: timers::Timers::default(),
             scan: scan::Scan::default(),
             sampler: overview::Sampler::default(),
+            sharing,
             probes: health::HealthProbes::default(),
             joining: tokio::sync::Semaphore::new(join::MAX_JOINS),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),
@@ -124,13 +129,13 @@ impl Engine {
 
     /// The settings in force.
     pub fn options(&self) -> Arc<Options> {
-        self.options.load_full()
+        self.options.load()
     }
 
     /// Puts other settings in force. What an acknowledgement promises and tuning stay as they were at the start; chunks under way keep all settings they began with.
     ///
     /// Where uploads now end earlier, each is looked at once more, soon; backends that said `wait` have the new time.
-    pub fn set_options(&self, options: &Options) {
+    pub fn set_options(self: &Arc<Self>, options: &Options) {
         let before = self.options();
         let fixed = Options { ack: before.ack, tuning: before.tuning, ..options.clone() };
         self.store.keep_free(fixed.min_free_bytes);
@@ -141,9 +146,8 @@ impl Engine {
         ];
         let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
-        self.outbox
-            .set_confirm_timeout(confirm.0, confirm.1, || self.options.store(Arc::new(fixed)));
-        self.timers.hurry(sooner.into_iter().max().unwrap_or_default());
+        self.outbox.set_confirm_timeout(confirm.0, confirm.1, || self.options.store(fixed));
+        self.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 
     /// Has storage run a round of work, to its end though nobody waits; `None` where it panicked.

@@ -5,6 +5,7 @@
 //! Several servers share [`event_log`] and [`objects`] instead.
 //! Takes no decisions (that is `core`).
 
+pub mod agenda;
 pub mod clock;
 pub mod event_log;
 pub mod journal;

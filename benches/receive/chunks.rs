@@ -120,6 +120,7 @@ fn options(ack: Durability, batch_bytes: usize) -> Options {
         max_idle: HOUR,
         retain_finished: HOUR,
         failed_retention: HOUR,
+        call_timeout: std::time::Duration::from_secs(55),
         calls: RetryPolicy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: Duration::from_secs(30),
         min_rate: 0,

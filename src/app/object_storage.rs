@@ -7,10 +7,12 @@ use crate::client::{ObjectTransport, Patience};
 use crate::config::{JournalKind, Settings, StoreKind};
 use crate::core::grid::Grid;
 use crate::core::object_command::ObjectLimits;
-use crate::engine::objects::storage::{BucketStorage, Surroundings};
+use crate::core::upload::Upload;
+use crate::engine::objects::storage::{BucketStorage, Place, Surroundings};
 use crate::engine::objects::{ObjectEngine, ObjectTuning, SharedBacking, SharedClock};
 use crate::engine::{self, Engine};
-use crate::storage::clock::{Clock, SystemClock};
+use crate::storage::clock::{Clock as _, SystemClock};
+use crate::storage::event_log::EventLog;
 use crate::storage::journal::Journal;
 use crate::storage::local::blocking::Blocking;
 use crate::storage::local::event_log::LocalEventLog;
@@ -56,6 +58,28 @@ pub enum ObjectStorageError {
     /// The system gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(io::Error),
+    /// The system gives no thread to ask the database from.
+    #[error("cannot ask the database: {0}")]
+    Start(io::Error),
+}
+
+impl ObjectStorageError {
+    /// Whether it may be otherwise in a moment: the database starts, or fails over.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Database(PostgresFault::Unreachable(_) | PostgresFault::ReadOnly) => true,
+            Self::Schema(SchemaError::Database(_)) => true,
+            Self::Database(_)
+            | Self::Schema(_)
+            | Self::Bucket(..)
+            | Self::Endpoint(_)
+            | Self::Url(_)
+            | Self::Roots(_)
+            | Self::Tls(_)
+            | Self::Random(_)
+            | Self::Start(_) => false,
+        }
+    }
 }
 
 /// Tries the bucket and the database that the settings name, makes the tables where there are none, and says in a few
@@ -101,46 +125,72 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageErro
 /// The settings make no bucket that does what is needed, or the directory cannot be used.
 pub(super) fn open_engine(
     settings: &Settings,
-    mut options: engine::options::Options,
+    options: engine::options::Options,
     storage: Arc<LocalStorage>,
     directory: &Path,
 ) -> Result<Arc<Engine>, StartError> {
-    if settings.journal == JournalKind::Postgres {
-        return Err(StartError::NoSharedLog);
-    }
     let failed = |what| move |error| StartError::new(what, error);
     let logs = LocalEventLog::open(directory, Blocking::Threads).map_err(failed("storage_dir"))?;
-    let rule = try_at_start(settings)?;
-    let (bucket, bucket_options) =
-        bucket(settings).map_err(|error| StartError::new("store", error))?;
-    let bucket = Arc::new(bucket.with_orphan_rule(rule.unwrap_or(OrphanRule::Refused)));
     let fresh = SystemClock.random().map_err(failed("random numbers"))?;
-    let log = LogName(log_name(directory, fresh).map_err(failed("storage_dir"))?);
-    let sweep = Arc::new(BucketSweep { bucket: Arc::clone(&bucket), log });
-    let health = Arc::new(BucketHealth::new(Arc::clone(&bucket), rule.is_some()));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let grid = Grid::for_file(None, Some(u64::MAX), settings.s3_part_size);
-    let most = grid.map_or(u64::MAX, Grid::capacity);
-    options.limits.grid_bytes = Some(most);
-    let limits = options.limits;
+    let name = LogName(log_name(directory, fresh).map_err(failed("storage_dir"))?);
     let time = Arc::clone(&storage);
-    let counting = SharedClock::counting(Arc::clone(&clock), move || time.now());
+    let clock = SharedClock::counting(Arc::new(SystemClock), move || time.now());
     let ids = logs.clone();
-    let object_limits = ObjectLimits { limits, part_bytes: settings.s3_part_size };
-    let backing = SharedBacking::new(logs, bucket, counting, object_limits);
-    let random = clock.random().map_err(failed("random numbers"))?;
-    let [a, b, c, d, e, f, g, h, ..] = random;
-    let server = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let multipart_lifetime = settings.s3_multipart_lifetime;
-    let tuning = ObjectTuning { multipart_lifetime, ..TUNING };
-    let objects = ObjectEngine::new(backing, server, tuning);
-    let beside = Surroundings {
+    let place = Place::Directory {
         time: storage.clone(),
         directory: storage,
         ids: Box::new(move || {
             let ids = ids.clone();
             Promised::later(async move { ids.ids().await })
         }),
+    };
+    let server = server_number().map_err(failed("random numbers"))?;
+    assemble(settings, options, Server { log: logs, name, server, clock, place })
+}
+
+/// What one server over a log is made of.
+pub(super) struct Server<L> {
+    pub(super) log: L,
+    /// Names the log in the bucket.
+    pub(super) name: LogName,
+    /// Names the server in holds.
+    pub(super) server: u64,
+    pub(super) clock: SharedClock,
+    pub(super) place: Place,
+}
+
+/// Tries the bucket, and makes the engine over it.
+pub(super) fn assemble<L: EventLog + 'static>(
+    settings: &Settings,
+    mut options: engine::options::Options,
+    server: Server<L>,
+) -> Result<Arc<Engine>, StartError> {
+    let Server { log, name, server, clock, place } = server;
+    let rule = try_at_start(settings)?;
+    let (bucket, bucket_options) =
+        bucket(settings).map_err(|error| StartError::new("store", error))?;
+    let bucket = Arc::new(bucket.with_orphan_rule(rule.unwrap_or(OrphanRule::Refused)));
+    let sweep = Arc::new(BucketSweep { bucket: Arc::clone(&bucket), log: name });
+    let health = Arc::new(BucketHealth::new(Arc::clone(&bucket), rule.is_some()));
+    let grid = Grid::for_file(None, Some(u64::MAX), settings.s3_part_size);
+    let most = grid.map_or(u64::MAX, Grid::capacity);
+    options.limits.grid_bytes = Some(most);
+    let limits = options.limits;
+    let object_limits = ObjectLimits { limits, part_bytes: settings.s3_part_size };
+    let options = engine::options::SharedOptions::from(options);
+    let (rules, now) = (options.clone(), clock.clone());
+    let marking = move |before: Option<&Upload>, after: &Upload| {
+        let jitter = SystemClock.jitter();
+        engine::agenda::marks(&rules.load(), before, after, now.now().uptime, jitter)
+    };
+    let is_shared = matches!(place, Place::Shared(_));
+    let backing = SharedBacking::new(log, bucket, clock, object_limits);
+    let multipart_lifetime = settings.s3_multipart_lifetime;
+    let tuning = ObjectTuning { multipart_lifetime, ..TUNING };
+    let objects = ObjectEngine::new(backing, server, tuning);
+    let objects = if is_shared { objects.marking(Box::new(marking)) } else { objects };
+    let beside = Surroundings {
+        place,
         address: Box::new(move |key| bucket_options.address(key)),
         sweep: Box::new(move |known| {
             let sweep = Arc::clone(&sweep);
@@ -153,7 +203,13 @@ pub(super) fn open_engine(
         memory_bytes: settings.part_memory,
     };
     let storage = BucketStorage::new(objects, beside);
-    Ok(Engine::new(options, storage.clone(), storage, clock))
+    Ok(Engine::new(options, storage.clone(), storage, Arc::new(SystemClock)))
+}
+
+/// Draws what a server is called by others.
+pub(super) fn server_number() -> io::Result<u64> {
+    let [a, b, c, d, e, f, g, h, ..] = SystemClock.random()?;
+    Ok(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// Tries the bucket before anything else begins; waits for it at most [`AT_START`]. A store that is away, busy or late
@@ -238,17 +294,24 @@ fn bucket_options(settings: &Settings) -> Result<S3Options, ObjectStorageError> 
 }
 
 /// The log, whose tables are there, and what was found of its database.
-async fn open_log(settings: &Settings) -> Result<(PostgresLog, Database), ObjectStorageError> {
+pub(super) async fn open_log(
+    settings: &Settings,
+) -> Result<(PostgresLog, Database), ObjectStorageError> {
+    let log = log(settings)?;
+    let database = log.examine().await?;
+    log.prepare().await?;
+    Ok((log, database))
+}
+
+/// The log, of which nothing was asked yet.
+pub(super) fn log(settings: &Settings) -> Result<PostgresLog, ObjectStorageError> {
     let config = |trust| client_config(trust, None, b"postgresql", SESSIONS);
     let tls = PostgresTls {
         checked: machine_roots().ok().map(|roots| config(Trust::Roots(roots))).transpose()?,
         unchecked: Some(config(Trust::Any)?),
     };
     let url = settings.postgres_url.as_ref().map_or("", |url| url.expose());
-    let log = PostgresLog::new(url, &tls, settings.postgres_connections)?;
-    let database = log.examine().await?;
-    log.prepare().await?;
-    Ok((log, database))
+    Ok(PostgresLog::new(url, &tls, settings.postgres_connections)?)
 }
 
 /// The start waits for the bucket at most so long.

@@ -33,8 +33,13 @@ use crate::wire::cors::Cors;
 use crate::wire::create::{CallWebApp, Calling, Creation, NoAnswer, WebAppAnswer};
 use crate::wire::{self, Surface};
 
-/// The engine over the storage directory, which is locked from now on.
+/// The engine over the storage directory, which is locked from now on; none is used where a database has the logs.
 pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError> {
+    let options = engine_options(settings);
+    #[cfg(feature = "cluster")]
+    if settings.journal == crate::config::JournalKind::Postgres {
+        return super::shared_log::open_engine(settings, options);
+    }
     let directory = &settings.storage_dir;
     let access = FileAccess {
         group: settings.storage_gid,
@@ -51,7 +56,6 @@ pub(super) fn open_engine(settings: &Settings) -> Result<Arc<Engine>, StartError
     let journals = LocalJournals::open(store.directory()).map_err(refused)?;
     #[cfg(feature = "cluster")]
     let logs = store.directory();
-    let options = engine_options(settings);
     let clock = Arc::new(SystemClock);
     let local = LocalOptions::new(options.ack, options.min_free_bytes, settings.batch_memory());
     let (store, journals) = (Arc::new(store), Arc::new(journals));
@@ -102,6 +106,7 @@ pub(super) fn engine_options(settings: &Settings) -> engine::options::Options {
             confirm_timeout: settings.handover_confirm_timeout,
             retry_for: settings.handover_retry_for,
         },
+        call_timeout: settings.handover_timeout,
         body_timeout: settings.body_timeout,
         min_rate: settings.min_rate,
         tuning: engine::options::Tuning::default(),

@@ -55,9 +55,11 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     telemetry::log_panics();
     run(async move {
         let stop = stop_on_signal().map_err(CliError::failed)?;
-        let free = wait_for_storage(&settings.storage_dir, settings.lock_wait);
-        if stop.run_until_cancelled(free).await.is_none() {
-            return Ok(());
+        if settings.uses_directory() {
+            let free = wait_for_storage(&settings.storage_dir, settings.lock_wait);
+            if stop.run_until_cancelled(free).await.is_none() {
+                return Ok(());
+            }
         }
         // What cannot be opened or bound is a matter of settings.
         let server = Server::start_with(settings, inherited).map_err(CliError::usage)?;

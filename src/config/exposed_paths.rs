@@ -38,6 +38,9 @@ pub(super) fn exposed_paths(settings: &Settings, layers: &Layers) -> Vec<Exposed
     if !settings.acme_domains.is_empty() {
         above("acme_cache", &settings.acme_cache, "could put other keys there", &mut found);
     }
+    if !settings.uses_directory() {
+        return found;
+    }
     let dir = &settings.storage_dir;
     above("storage_dir", dir, "could put another directory in its place", &mut found);
     if let Some(mode) = std::fs::metadata(dir).ok().and_then(|it| readable_by_all(dir, &it)) {

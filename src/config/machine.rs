@@ -61,7 +61,7 @@ pub(super) fn check(
     }
     let well = errors.is_none() && found.is_none();
     let storage = if well { storage } else { StorageDirectory::DryRun };
-    if !errors.concern("storage_dir") {
+    if !errors.concern("storage_dir") && settings.uses_directory() {
         let dir = &*settings.storage_dir;
         let demanded = if settings.storage_must_exist {
             marker::require(dir).map_err(|error| error.to_string())

@@ -139,8 +139,8 @@ settings! {
         restart s3_requests: usize = count::<usize, 1, 1024>(), "64";
     }
     "Shared log" {
-        /// Where the logs of uploads lie: "file" for the storage directory, "postgres" for a database that several
-        /// servers share; needs --store s3, and is not served yet: `check-config --probe` tries what it names
+        /// Where the logs of uploads lie: "file" for the storage directory, "postgres" for a database that any number of
+        /// servers share, which then keep nothing themselves; needs --store s3
         restart journal: JournalKind = JOURNAL, "file";
         /// The database: postgres://USER:PASSWORD@HOST/DATABASE, with several hosts separated by commas and sslmode as libpq
         /// has it. Other local users can see flags: prefer INCOMING_POSTGRES_URL or the file

@@ -4,8 +4,14 @@
 use super::error::{ConfigError, ConfigErrors};
 use super::layers::Layers;
 use super::table::{Settings, TABLE};
+use super::types::JournalKind;
 
 impl Settings {
+    /// Whether the server keeps anything in its storage directory; where a database has the logs it does not.
+    pub fn uses_directory(&self) -> bool {
+        self.journal == JournalKind::File
+    }
+
     /// Reads the values alone, without holding them against each other or the machine: what a
     /// command needs that only talks to a running server.
     ///

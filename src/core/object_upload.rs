@@ -19,8 +19,6 @@ use super::upload::{Phase, Upload};
 
 mod record;
 
-pub use record::Plain;
-
 /// An upload and where its bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectUpload {

@@ -17,7 +17,7 @@ use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::journal::{UpkeepError, Version};
 use crate::storage::rounds::Weight;
-use group::GroupCommit;
+use group::{GroupCommit, Reached};
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -87,6 +87,7 @@ impl Engine {
                 Op::Change(_)
                 | Op::Publish
                 | Op::Take(..)
+                | Op::Refresh
                 | Op::Upkeep
                 | Op::Expire
                 | Op::Forget => {
@@ -165,10 +166,11 @@ impl Engine {
         };
         let mut group = GroupCommit::new(self, handle, &before, version);
         let outcome = group.run(&queued).await;
-        let (after, version) = group.reached();
+        let Reached { base, upload: after, version } = group.reached();
         match outcome {
             Ok(answers) => {
-                self.applied(handle, &before, &after, version, context_of(&queued, &answers)).await;
+                let context = context_of(&queued, &answers);
+                self.applied(handle, [&before, &base], &after, version, context).await;
                 if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
                     self.forget_if_due(handle, &after).await;
                 }
@@ -183,7 +185,7 @@ impl Engine {
                         // No client need come back for it.
                         self.reschedule(handle.id);
                     }
-                    self.applied(handle, &before, &after, version, None).await;
+                    self.applied(handle, [&before, &base], &after, version, None).await;
                 }
                 if let ChangeError::Fault(fault) = &error {
                     self.latch(handle, fault.clone());
@@ -193,16 +195,17 @@ impl Engine {
         }
     }
 
-    /// Swaps in the new state, which is durable now, and sees to what follows from it.
+    /// Swaps in the new state, which is durable now, and sees to what follows from it: from what was recorded by this
+    /// server, which began where others had left it.
     async fn applied(
         self: &Arc<Self>,
         handle: &Arc<UploadHandle>,
-        before: &Upload,
+        [before, base]: [&Upload; 2],
         after: &Arc<Upload>,
         version: Version,
         context: Option<&RequestContext>,
     ) {
-        let acknowledged = after.received().bytes().saturating_sub(before.received().bytes());
+        let acknowledged = after.received().bytes().saturating_sub(base.received().bytes());
         self.stats.acknowledged_bytes.inc_by(acknowledged);
         let over = !matches!(after.phase(), Phase::New | Phase::Uploading);
         if over {
@@ -221,7 +224,7 @@ impl Engine {
         }
         // Only now: what is enqueued is read from the state.
         if changed {
-            self.follow_up(handle.id, before, after, context).await;
+            self.follow_up(handle.id, base, after, context).await;
         }
         let stands = after.phase().state();
         handle.stands.send_if_modified(|before| std::mem::replace(before, stands) != stands);

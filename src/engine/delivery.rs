@@ -209,9 +209,13 @@ impl Engine {
     }
 
     pub(super) async fn begin_call(self: &Arc<Self>, id: TicketId) -> Result<Begun, ChangeError> {
+        let before = self.clock.since_boot();
+        if !self.may_call(id).await? {
+            return Ok(Begun::Nothing);
+        }
         let handle = self.find(id).await?;
         let upload = handle.upload();
-        if upload.pending_calls().is_none() {
+        if !upload.pending_calls().is_some_and(|calls| self.calls_now(calls)) {
             return Ok(Begun::Nothing);
         }
         if matches!(upload.phase(), Phase::HandingOver(_)) {
@@ -223,6 +227,12 @@ impl Engine {
         }
         self.change(&handle, Command::BeginCall).await?;
         self.stats.calls.inc();
+        if self.sharing.is_some()
+            && self.clock.since_boot().saturating_sub(before) > CALL_BEGINS_WITHIN
+        {
+            // Another server may have the leave soon, and what it records is not known here.
+            return Err(ChangeError::Busy);
+        }
         Ok(self.call(handle.upload()).map_or(Begun::Nothing, Begun::Call))
     }
 
@@ -254,6 +264,9 @@ impl Engine {
     /// A delivery is over, or was not needed: sets the next one if one is pending. What cannot be read
     /// now stays pending.
     pub(super) async fn call_over(self: &Arc<Self>, id: TicketId, pause: Duration) {
+        if self.sharing.is_some() {
+            return self.shared_call_over(id, pause).await;
+        }
         match self.find(id).await {
             Ok(handle) => {
                 // Under the lock: a change that comes meanwhile enqueues after this. Not before: a delivery that began
@@ -278,9 +291,15 @@ impl Engine {
     }
 
     /// A call could not be begun or its end not be recorded: its delivery is pending again, after a pause.
-    fn requeue(&self, id: TicketId) {
-        self.outbox.over(id);
+    fn requeue(self: &Arc<Self>, id: TicketId) {
         let pause = crate::core::retry::pause(REQUEUE_PAUSE, self.clock.jitter());
+        if self.sharing.is_some() {
+            let engine = Arc::clone(self);
+            let over = async move { engine.shared_call_over(id, pause).await };
+            drop(tokio::spawn(self.tracker.track_future(over)));
+            return;
+        }
+        self.outbox.over(id);
         let at = self.uptime().after(pause);
         self.outbox.set(id, Wait::Call, || at);
     }
@@ -346,6 +365,8 @@ impl Engine {
     }
 }
 
+/// Between the leave for a call and its first byte, where another server may have it after this one.
+const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(5);
 /// A call that our own disk kept from being made waits as after this many unanswered ones: about a
 /// minute.
 const REQUEUE_PAUSE: u32 = 7;

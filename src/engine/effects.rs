@@ -29,20 +29,27 @@ impl Engine {
                 self.release_later(id, parts);
             }
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
-                self.timers.set(id, self.due(after));
+                self.set_timer(id, || self.due(after));
             }
         }
         // Also where the phase stays: the backend was told of a cancel.
         self.stats.uploads_open.add(i64::from(after.occupies()) - i64::from(before.occupies()));
         // Chunks, which come often, have no delivery pending before and after.
         if before.pending_calls().is_some() || after.pending_calls().is_some() {
-            self.enqueue(id, after, context);
+            match self.sharing {
+                Some(_) => self.enqueue_first(id, before, after, context),
+                None => self.enqueue(id, after, context),
+            }
         }
     }
 
     /// Counts an upload that this run had not seen, and sets what is due for it. From then on it
     /// has a timer until it is forgotten. Answers whether it had not.
     pub(super) fn register(&self, id: TicketId, upload: &Upload) -> bool {
+        if self.sharing.is_some() {
+            // Counted and found by what stands beside its log.
+            return false;
+        }
         let first = self.timers.set_first(id, self.due(upload));
         self.scan.scanned(id);
         if !first {

@@ -181,6 +181,8 @@ pub(super) enum Op {
     /// Join it as a part, which keeps it from being cancelled and makes its bytes durable; what it was kept for before is
     /// void.
     Take(Arc<Join>, Option<TicketId>),
+    /// Apply what other servers have recorded.
+    Refresh,
     /// See to the log ([`crate::storage::journal::Log::upkeep`]).
     Upkeep,
     /// Cancel it if it has lain idle for too long and nobody is sending.

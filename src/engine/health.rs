@@ -79,7 +79,10 @@ impl Engine {
 
     /// Uploads that have a delivery pending, and for how long the oldest has had it.
     pub fn pending_deliveries(&self) -> (usize, Duration) {
-        let (count, since) = self.outbox.pending();
+        let (count, since) = match &self.sharing {
+            Some(sharing) => sharing.calls(),
+            None => self.outbox.pending(),
+        };
         (count, since.map_or(Duration::ZERO, |since| self.uptime().since(since)))
     }
 }

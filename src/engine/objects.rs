@@ -5,13 +5,8 @@
 //! first, under names that no second write ever uses, and count by the append that names them. What is not known to have
 //! happened is never taken for done, nor for not done.
 //!
-//! [`storage`] is what the engine of any upload meets of it: a journal and a store. One server runs so.
-//!
-//! Absent so far, so that no two servers run over one log:
-//!
-//! - what is due, in the database's rows, so that other servers find it ([`EventLog`] has holds, and no list of due work);
-//! - a fence for a request whose bytes another server has begun to take, and news for long polls;
-//! - time in which no server runs: [`SharedClock`] counts it.
+//! [`storage`] is what the engine of any upload meets of it: a journal and a store. What is due stands beside the logs
+//! ([`crate::storage::agenda`]).
 
 mod calls;
 mod changes;
@@ -35,10 +30,12 @@ use crate::core::piece_event::{ObjectEvent, ObjectName, Purpose};
 use crate::core::pieces::Generation;
 use crate::core::refusal::Refusal;
 use crate::core::time::Stamp;
-use crate::storage::event_log::{EventLog, Seen};
+use crate::core::upload::Upload;
+use crate::storage::event_log::{EventLog, Marks, Seen};
 use crate::storage::objects::{ObjectError, Objects};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -88,7 +85,14 @@ pub struct ObjectEngine<B> {
     tuning: ObjectTuning,
     /// What was last seen; may be old at any time.
     views: Mutex<BTreeMap<TicketId, View>>,
+    /// What others are to find an upload by, where an append changes it.
+    marking: Option<Box<Marking>>,
+    /// Histories begun to be read.
+    histories: AtomicU64,
 }
+
+/// What an upload is found by that was as the first, if it was, and is as the second; `None` where that stays as it is.
+pub type Marking = dyn Fn(Option<&Upload>, &Upload) -> Option<Marks> + Send + Sync;
 
 /// An upload, as of some append.
 #[derive(Clone, Debug)]
@@ -97,6 +101,8 @@ pub struct View {
     pub seen: Seen,
     /// The number of the last append that says something of it as of any upload.
     pub plain_seq: u64,
+    /// Names what was read from its first append on. A log that was set back is another one.
+    pub history: u64,
     /// The upload.
     pub upload: Arc<ObjectUpload>,
 }
@@ -131,7 +137,14 @@ pub enum ObjectChangeError {
 impl<B: Backing> ObjectEngine<B> {
     /// A server that knows nothing yet.
     pub fn new(backing: B, server: u64, tuning: ObjectTuning) -> Self {
-        Self { backing, server, tuning, views: Mutex::new(BTreeMap::new()) }
+        let (views, marking, histories) = Default::default();
+        Self { backing, server, tuning, views, marking, histories }
+    }
+
+    /// The same, that marks its appends.
+    #[must_use]
+    pub fn marking(self, marking: Box<Marking>) -> Self {
+        Self { marking: Some(marking), ..self }
     }
 
     /// What it uses.

@@ -3,6 +3,8 @@
 use crate::core::event::Durability;
 use crate::core::limits::Limits;
 use crate::core::retry::RetryPolicy;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of the engine.
@@ -24,12 +26,42 @@ pub struct Options {
     pub failed_retention: Duration,
     /// How backends are called.
     pub calls: RetryPolicy,
+    /// How long one call may take.
+    pub call_timeout: Duration,
     /// A body that stands still this long ends.
     pub body_timeout: Duration,
     /// A body slower than this many bytes a second ends; 0 lets every body go on.
     pub min_rate: u64,
     /// Distances; no setting of the server.
     pub tuning: Tuning,
+}
+
+impl Options {
+    /// How long no other server calls the backend of an upload: longer than a call and what is recorded of it take.
+    pub(super) fn call_hold(&self) -> Duration {
+        self.call_timeout.saturating_add(Duration::from_secs(35))
+    }
+}
+
+/// The settings in force, which may be others at any time. Clones are the same.
+#[derive(Clone)]
+pub struct SharedOptions(Arc<ArcSwap<Options>>);
+
+impl From<Options> for SharedOptions {
+    fn from(options: Options) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(options)))
+    }
+}
+
+impl SharedOptions {
+    /// Those in force now.
+    pub fn load(&self) -> Arc<Options> {
+        self.0.load_full()
+    }
+
+    pub(super) fn store(&self, options: Options) {
+        self.0.store(Arc::new(options));
+    }
 }
 
 /// How far bodies go before something is done for them, in bytes. The server uses the defaults.

@@ -190,7 +190,7 @@ impl Engine {
             live.truncate(SHOWN);
         }
         live.sort_unstable_by_key(order);
-        let (pending_count, _) = self.outbox.pending();
+        let (pending_count, _) = self.pending_deliveries();
         let rates = self.sampler.rates();
         Overview {
             live_count,

@@ -100,7 +100,10 @@ impl Engine {
     /// Errors: [`LookupError::Busy`] where too many wait already, or the disk lets none get on.
     pub(super) async fn find(self: &Arc<Self>, id: TicketId) -> Outcome {
         if let Some(handle) = self.registry.loaded(id) {
-            return Ok(handle);
+            return match &self.sharing {
+                Some(_) => Box::pin(self.read_on(handle)).await,
+                None => Ok(handle),
+            };
         }
         let _waiter = self.loads.wait()?;
         let outcome = self.join_load(id)?;
@@ -158,7 +161,8 @@ impl Engine {
     /// Takes an upload into memory whose log was just made durable. Only under [`Loads::exclusive`]: then
     /// nobody has appended to it since.
     pub(super) fn adopt(self: &Arc<Self>, id: TicketId, loaded: Loaded) -> Arc<UploadHandle> {
-        let publish = loaded.upload.awaits_publish();
+        // Where others share it, one of them may be at it: it is due soon if none is.
+        let publish = loaded.upload.awaits_publish() && self.sharing.is_none();
         let join = loaded.upload.awaits_join().then(|| loaded.upload.role().clone());
         if self.register(id, &loaded.upload)
             && let Some(parts) = loaded.upload.joined_parts()
@@ -191,7 +195,8 @@ impl Engine {
             }
             let state = handle.lock();
             let busy = !state.queue.is_idle() || state.claims.count() > 0 || state.fault.is_some();
-            if busy || state.upload.awaits_publish() || now.since(state.touched) < IDLE_IN_MEMORY {
+            let publish = state.upload.awaits_publish() && self.sharing.is_none();
+            if busy || publish || now.since(state.touched) < IDLE_IN_MEMORY {
                 return true;
             }
             if handle.log.has_unflushed() {

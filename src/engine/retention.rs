@@ -18,10 +18,24 @@ use crate::storage::journal::Version;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// When to look at an upload again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Then.
+    At(Uptime),
+    /// In a while.
+    Later,
+    /// Never: there is no such upload.
+    Gone,
+}
+
 impl Engine {
     /// Runs until the server stops. Dropping the future changes nothing that is recorded.
     pub async fn sweep(self: Arc<Self>) {
         let watch = async {
+            if self.sharing.is_some() {
+                return self.share_work().await;
+            }
             // In turn: an upload is not forgotten while it is scanned.
             loop {
                 let due = self.timers.next(|| self.uptime(), |now| self.timers.due(now));
@@ -75,20 +89,29 @@ impl Engine {
 
     /// Has an upload looked at again in a while.
     pub(super) fn reschedule(&self, id: TicketId) {
-        self.timers.set(id, self.uptime().after(RECHECK));
+        self.set_timer(id, || self.uptime().after(RECHECK));
     }
 
     /// Something is due for an upload: expiry, or the end of what is kept of it.
     pub(super) async fn on_timer(self: &Arc<Self>, id: TicketId) {
         // It keeps a timer whatever happens, also if it cannot be read now.
         self.reschedule(id);
+        match self.look(id).await {
+            Next::At(due) => self.timers.set(id, due),
+            Next::Gone => self.timers.clear(id),
+            Next::Later => {}
+        }
+    }
+
+    /// Does what is due for an upload; says when to look again.
+    pub(super) async fn look(self: &Arc<Self>, id: TicketId) -> Next {
         let handle = match self.find(id).await {
             Ok(handle) => handle,
-            Err(LookupError::Unknown) => return self.timers.clear(id),
-            // It has a timer for another time.
-            Err(LookupError::Busy) => return,
+            Err(LookupError::Unknown) => return Next::Gone,
+            Err(LookupError::Busy) => return Next::Later,
             Err(LookupError::Fault(fault)) => {
-                return tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
+                tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
+                return Next::Later;
             }
         };
         let upload = handle.upload();
@@ -106,20 +129,20 @@ impl Engine {
                     self.resume_join(id, upload.role());
                 }
             }
-            Phase::New | Phase::Uploading if due > now => self.timers.set(id, due),
+            Phase::New | Phase::Uploading if due > now => return Next::At(due),
             Phase::New | Phase::Uploading => {
                 if let Err(error) = self.submit(&handle, Op::Expire).done().await {
                     tracing::warn!(upload = %id.short(), %error, "could not cancel idle upload");
                 }
             }
-            Phase::HandingOver(_) => self.timers.set(id, due),
+            Phase::HandingOver(_) => return Next::At(due),
             Phase::Cancelled { calls: Some(_), .. } => {}
             Phase::Finished { .. }
             | Phase::Cancelled { calls: None, .. }
             | Phase::Failed { .. }
                 if due > now =>
             {
-                self.timers.set(id, due);
+                return Next::At(due);
             }
             Phase::Finished { .. }
             | Phase::Cancelled { calls: None, .. }
@@ -129,6 +152,7 @@ impl Engine {
                 }
             }
         }
+        Next::Later
     }
 
     /// What ends an upload that has lain idle for too long; `None` while somebody is sending, or
@@ -192,4 +216,4 @@ const MAX_UPTIME_LOSS: Duration = Duration::from_secs(60);
 /// How often idle uploads leave memory.
 const EVICTION_PERIOD: Duration = Duration::from_secs(20);
 /// When to look again at an upload that is due but busy.
-const RECHECK: Duration = Duration::from_secs(60);
+pub(super) const RECHECK: Duration = Duration::from_secs(60);

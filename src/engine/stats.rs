@@ -53,6 +53,11 @@ impl Gauge {
         self.add_below(limit).then(|| Up(self))
     }
 
+    /// The number from now on.
+    pub fn set(&self, count: u64) {
+        self.0.store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
     /// The number now.
     pub fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)

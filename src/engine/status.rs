@@ -81,6 +81,9 @@ impl Status {
 impl Engine {
     /// How the upload stands now. Dropping the future changes nothing.
     pub async fn status(self: &Arc<Self>, id: TicketId) -> Result<Status, LookupError> {
+        if let Some(status) = self.status_in_log(id).await? {
+            return Ok(status);
+        }
         let handle = self.find(id).await?;
         Ok(self.status_of(&handle))
     }

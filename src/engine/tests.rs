@@ -81,6 +81,7 @@ impl Machine {
             max_idle: Duration::from_secs(3600),
             retain_finished: Duration::from_secs(3600),
             failed_retention: Duration::from_secs(3600),
+            call_timeout: std::time::Duration::from_secs(55),
             calls: RetryPolicy { confirm_timeout: Duration::from_secs(600), retry_for },
             body_timeout: Duration::from_secs(30),
             min_rate: 0,

@@ -235,7 +235,7 @@ impl OpenSlot {
         }
         engine.stats.uploads.of(StateName::New).add(1);
         // Before it is on disk: the startup scan then knows that it is counted here.
-        engine.timers.set(id, due);
+        engine.set_timer(id, || due);
         Ok(Self { engine: Arc::clone(engine), id, kept: false })
     }
 

@@ -6,6 +6,8 @@ pub(crate) mod conformance;
 
 use crate::core::id::TicketId;
 use crate::core::piece_event::ObjectEvent;
+use crate::core::state::StateName;
+use crate::core::time::Uptime;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,30 @@ pub struct Append {
     pub tag: Tag,
     /// In order, at least one.
     pub events: Arc<[ObjectEvent]>,
+    /// What others find the upload by, where it changes. What is read back has none.
+    pub marks: Option<Marks>,
+}
+
+/// What servers find an upload by without reading its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Where it stands.
+    pub state: StateName,
+    /// Whether it counts against `max_uploads`.
+    pub occupies: bool,
+    /// When something is due for it.
+    pub due: Uptime,
+    /// Since when its backend has to be called, and when the next call is due; `None` where it has not.
+    pub call: Option<CallMarks>,
+}
+
+/// What is pending with the backend of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallMarks {
+    /// Since when.
+    pub since: Uptime,
+    /// When the next call is due.
+    pub due: Uptime,
 }
 
 /// What became of an append.

@@ -9,6 +9,7 @@
 #[cfg(test)]
 pub(in crate::storage) mod conformance;
 
+use super::agenda::Agenda;
 use super::promised::Promised;
 use super::store::{Part, StoreError};
 use crate::core::event::{Durability, Event, Ticket};
@@ -20,9 +21,21 @@ use std::error::Error;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// How far a log has come: each append gives it a higher one. Means something to the journal that gave it alone.
+/// How far a log has come. Means something to the journal that gave it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u64);
+pub struct Version {
+    /// Which log that is: one that was set back, as by a failover, is another one.
+    pub history: u64,
+    /// Each append gives it a higher one.
+    pub number: u64,
+}
+
+impl Version {
+    /// Of a log that is never set back.
+    pub fn of(number: u64) -> Self {
+        Self { history: 0, number }
+    }
+}
 
 /// The logs of all uploads.
 pub trait Journal: Send + Sync {
@@ -63,6 +76,11 @@ pub trait Journal: Send + Sync {
 
     /// How long servers have run on this journal, as all that share it count.
     fn now(&self) -> Uptime;
+
+    /// What is due for uploads, where several servers share that; `None` where this server alone knows it.
+    fn agenda(&self) -> Option<&dyn Agenda> {
+        None
+    }
 
     /// Makes sure that [`Journal::now`] never falls back behind the present, but for what a crash costs it. Called now
     /// and then, and at the end of a clean stop. What fails has been logged.
@@ -133,7 +151,7 @@ pub trait Log: Send + Sync {
         append: Append,
     ) -> Promised<'_, Result<Appended, StoreError>>;
 
-    /// What others have appended behind `since`, the last version that this server has seen.
+    /// What others have appended behind `since`, the last version that this server has seen. May be called at any time.
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>>;
 
     /// Whether the log wants [`Log::upkeep`].
@@ -230,6 +248,8 @@ pub enum Removed {
 pub enum Read {
     /// These events, up to this version; none where the log has not moved on.
     More(Vec<Event>, Version),
+    /// It stands like this now.
+    Now(Box<Upload>, Version),
     /// The version is of another history: what is held in memory is to be forgotten and loaded anew.
     OtherHistory,
     /// There is no such upload any more.

@@ -5,4 +5,5 @@ pub mod event_log;
 pub mod file;
 pub mod journals;
 pub mod logs;
+pub mod shared_log;
 pub mod store;

@@ -8,6 +8,7 @@
 //! (`synchronous_commit` is checked: [`PostgresLog::examine`]). A failover to an asynchronous standby may lose appends that
 //! were answered; that is noticed, since those that follow have other tags.
 
+mod agenda;
 mod connection;
 mod health;
 mod schema;
@@ -17,19 +18,21 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use agenda::PostgresAgenda;
 pub use health::{Database, PostgresFault};
 pub use schema::{SCHEMA_SQL, SchemaError};
 
 use crate::core::id::TicketId;
 use crate::core::piece_event::ObjectEvent;
-use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen, Tag};
+use crate::core::state::StateName;
+use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Marks, Seen, Tag};
 use crate::storage::local::format::object_event::{decode_all, encode};
 use connection::{Connection, Parameters};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use value::Id;
 
 /// A database is not as it is asked for.
@@ -46,9 +49,10 @@ pub struct PostgresTls {
     pub unchecked: Option<Arc<ClientConfig>>,
 }
 
-/// The logs in one database.
+/// The logs in one database. Clones share their connections.
+#[derive(Clone)]
 pub struct PostgresLog {
-    connections: Vec<Connection>,
+    connections: Arc<[Connection]>,
 }
 
 impl PostgresLog {
@@ -63,23 +67,6 @@ impl PostgresLog {
         Ok(Self { connections: connections? })
     }
 
-    /// The uploads behind `after`, in the order of their ids.
-    ///
-    /// # Errors
-    /// There is no answer.
-    pub async fn page(
-        &self,
-        after: Option<TicketId>,
-        limit: u32,
-    ) -> Result<Vec<TicketId>, LogError> {
-        let after = after.map_or([0; 16], |id| *id.as_bytes());
-        let (after, limit) = (Id(after), i64::from(limit));
-        let parameters: Parameters<'_> = &[(&after, Type::UUID), (&limit, Type::INT8)];
-        let rows = self.connections[0].rows(PAGE, parameters).await?;
-        let id = |row: &Row| row.try_get(0).ok().and_then(|Id(id)| TicketId::from_bytes(id).ok());
-        rows.iter().map(|row| id(row).ok_or(LogError::Unreadable)).collect()
-    }
-
     /// The connection for an upload.
     fn of(&self, id: TicketId) -> &Connection {
         let at = usize::from(id.as_bytes()[15]) % self.connections.len();
@@ -92,7 +79,10 @@ impl EventLog for PostgresLog {
         let (key, tag, body) = (Id(*id.as_bytes()), append.tag.0.cast_signed(), bytes(&append));
         let parameters: Parameters<'_> =
             &[(&key, Type::UUID), (&tag, Type::INT8), (&body, Type::BYTEA)];
-        let rows = self.of(id).rows(CREATE, parameters).await?;
+        let rows = match append.marks.map(Columns::of) {
+            Some(marks) => self.of(id).rows(CREATE_MARKED, &marks.behind(parameters)).await?,
+            None => self.of(id).rows(CREATE, parameters).await?,
+        };
         Ok(appended(&rows, Seen { seq: 1, tag: append.tag }))
     }
 
@@ -117,7 +107,10 @@ impl EventLog for PostgresLog {
             (&own, Type::INT8),
             (&body, Type::BYTEA),
         ];
-        let rows = self.of(id).rows(APPEND, parameters).await?;
+        let rows = match append.marks.map(Columns::of) {
+            Some(marks) => self.of(id).rows(APPEND_MARKED, &marks.behind(parameters)).await?,
+            None => self.of(id).rows(APPEND, parameters).await?,
+        };
         Ok(appended(&rows, Seen { seq: seen.seq + 1, tag: append.tag }))
     }
 
@@ -136,6 +129,53 @@ impl EventLog for PostgresLog {
             &[(&key, Type::UUID), (&seq, Type::INT8), (&tag, Type::INT8)];
         let rows = self.of(id).rows(REMOVE, parameters).await?;
         Ok(appended(&rows, seen))
+    }
+}
+
+/// Marks as they stand in a row.
+struct Columns {
+    state: i16,
+    occupies: bool,
+    due: i64,
+    call_since: Option<i64>,
+    call_due: Option<i64>,
+}
+
+impl Columns {
+    fn of(marks: Marks) -> Self {
+        let Marks { state, occupies, due, call } = marks;
+        let (call_since, call_due) = (call.map(|it| it.since), call.map(|it| it.due));
+        Self {
+            state: state_number(state),
+            occupies,
+            due: agenda::bigint(due),
+            call_since: call_since.map(agenda::bigint),
+            call_due: call_due.map(agenda::bigint),
+        }
+    }
+
+    /// These as the next parameters of a statement.
+    fn behind<'a>(&'a self, parameters: Parameters<'a>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+        let own: [(&'a (dyn ToSql + Sync), Type); 5] = [
+            (&self.state, Type::INT2),
+            (&self.occupies, Type::BOOL),
+            (&self.due, Type::INT8),
+            (&self.call_since, Type::INT8),
+            (&self.call_due, Type::INT8),
+        ];
+        parameters.iter().cloned().chain(own).collect()
+    }
+}
+
+/// How the tables name a state. Never changed.
+fn state_number(state: StateName) -> i16 {
+    match state {
+        StateName::New => 0,
+        StateName::Uploading => 1,
+        StateName::HandingOver => 2,
+        StateName::Finished => 3,
+        StateName::Cancelled => 4,
+        StateName::Failed => 5,
     }
 }
 
@@ -177,7 +217,7 @@ fn read_of(rows: &[Row], from: u64, seen: Option<Seen>) -> Result<LogRead, LogEr
         }
         let body: &[u8] = row.try_get(4).map_err(unreadable)?;
         let events = decode_all(body).map_err(|_| LogError::Unreadable)?;
-        appends.push(Append { tag, events: Arc::from(events) });
+        appends.push(Append { tag, events: Arc::from(events), marks: None });
     }
     let ends = appends.last().map(|last| last.tag) == Some(head.tag);
     if !ends || head.seq != from + appends.len() as u64 - 1 {
@@ -192,8 +232,16 @@ fn read_of(rows: &[Row], from: u64, seen: Option<Seen>) -> Result<LogRead, LogEr
 const CREATE: &str = "WITH made AS (INSERT INTO incoming.upload (id, seq, tag) VALUES ($1, 1, $2) \
     ON CONFLICT (id) DO NOTHING RETURNING id) \
     INSERT INTO incoming.record (upload, seq, tag, body) SELECT id, 1, $2, $3 FROM made RETURNING seq";
+const CREATE_MARKED: &str = "WITH made AS (INSERT INTO incoming.upload \
+    (id, seq, tag, state, occupies, due, call_since, call_due) \
+    VALUES ($1, 1, $2, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING RETURNING id) \
+    INSERT INTO incoming.record (upload, seq, tag, body) SELECT id, 1, $2, $3 FROM made RETURNING seq";
 /// A rival that was first leaves no row.
 const APPEND: &str = "WITH moved AS (UPDATE incoming.upload SET seq = seq + 1, tag = $4 \
+    WHERE id = $1 AND seq = $2 AND tag = $3 RETURNING seq) \
+    INSERT INTO incoming.record (upload, seq, tag, body) SELECT $1, seq, $4, $5 FROM moved RETURNING seq";
+const APPEND_MARKED: &str = "WITH moved AS (UPDATE incoming.upload SET seq = seq + 1, tag = $4, \
+    state = $6, occupies = $7, due = $8, call_since = $9, call_due = $10 \
     WHERE id = $1 AND seq = $2 AND tag = $3 RETURNING seq) \
     INSERT INTO incoming.record (upload, seq, tag, body) SELECT $1, seq, $4, $5 FROM moved RETURNING seq";
 const READ: &str = "SELECT u.seq, u.tag, r.seq, r.tag, r.body FROM incoming.upload u \
@@ -203,4 +251,3 @@ const HOLD: &str = "UPDATE incoming.upload SET held_by = $2, held_until = greate
     WHERE id = $1 AND (held_by IS NULL OR held_by = $2 OR held_until <= now()) RETURNING seq";
 const REMOVE: &str =
     "DELETE FROM incoming.upload WHERE id = $1 AND seq = $2 AND tag = $3 RETURNING seq";
-const PAGE: &str = "SELECT id FROM incoming.upload WHERE id > $1 ORDER BY id LIMIT $2";

@@ -288,6 +288,9 @@ pub enum Unready {
     /// Nothing could be written and synced.
     #[error("no file can be written to the storage directory: {0}")]
     Unwritable(Arc<io::Error>),
+    /// The log is in a database, which does not do what is asked of it.
+    #[error("the database cannot be used: {0}")]
+    Log(Arc<str>),
     /// It is elsewhere, and does not do what is asked of it.
     #[error("the bucket cannot be used: {0}")]
     Remote(Arc<str>),

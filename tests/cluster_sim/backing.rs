@@ -178,7 +178,7 @@ impl EventLog for SimBacking {
                     other => other.clone(),
                 };
                 let events = append.events.iter().map(without).collect();
-                self.plain_append(id, seen, Append { tag: append.tag, events }).await
+                self.plain_append(id, seen, Append { tag: append.tag, events, marks: None }).await
             }
             Some(_) | None => self.plain_append(id, seen, append).await,
         }

@@ -104,7 +104,8 @@ impl Schedule {
             let mut world = self.world();
             world.model.uploads.insert(id, Known::new(ObjectUpload::new(ticket.clone())));
             let created = ObjectEvent::Upload(Event::Created(Box::new(ticket)));
-            let append = Append { tag: Tag(number as u64 + 1), events: Arc::from([created]) };
+            let append =
+                Append { tag: Tag(number as u64 + 1), events: Arc::from([created]), marks: None };
             world.log.create(id, append);
             drop(world);
             self.ids.push(id);

@@ -43,14 +43,18 @@ fn a_store_that_is_not_there_is_told() {
 }
 
 #[test]
-fn a_shared_log_is_not_served_yet() {
+fn a_database_that_cannot_be_used_ends_the_start_in_one_line() {
     let home = tempfile::tempdir().unwrap();
     let flags = ["serve", "--store", "s3", "--s3-bucket", "uploads"];
-    let shared = ["--journal", "postgres", "--postgres-url", "postgres://u@h/d"];
+    let shared = ["--journal", "postgres", "--postgres-url", "postgres://u:hidden@h:port/d"];
     let flags = [&flags[..], &shared].concat();
     let output = run(home.path(), &flags, &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("not served yet"), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("journal: postgres_url: invalid database URL"), "{said}");
+    assert!(!said.contains("hidden"), "{said}");
+    // Nothing is kept here.
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
 #[test]

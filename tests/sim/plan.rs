@@ -147,6 +147,7 @@ impl Plan {
             max_idle: IDLE,
             retain_finished: RETAIN,
             failed_retention: FAILED_RETENTION,
+            call_timeout: std::time::Duration::from_secs(55),
             calls: RetryPolicy { confirm_timeout: CONFIRM, retry_for: RETRY_FOR },
             body_timeout: BODY_TIMEOUT,
             min_rate: 0,

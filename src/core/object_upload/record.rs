@@ -1,33 +1,19 @@
 //! What is decided of any upload, as the log of one in object storage has it: with the pieces that its bytes lie in.
 
 use super::ObjectUpload;
-use crate::core::event::{Durability, Event};
+use crate::core::event::Event;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::object_command::{ObjectLimits, StoredPiece};
 use crate::core::piece_event::{ClaimId, ObjectEvent, Piece, PieceEvent};
 
-/// What an append says of an upload to one who looks at it as at any upload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plain {
-    /// This.
-    Event(Event),
-    /// Bytes are missing again: it has to be read anew.
-    Shrunk,
-}
-
 impl ObjectEvent {
-    /// The event as one of any upload; `None` where it is about pieces alone.
-    pub fn plain(&self) -> Option<Plain> {
+    /// Whether it says something of the upload as of any; else it is about pieces alone.
+    pub fn is_plain(&self) -> bool {
         match self {
-            Self::Upload(event) => Some(Plain::Event(event.clone())),
-            Self::Piece(PieceEvent::Stored { at, extent, .. }) => {
-                let (at, extent, durability) = (*at, *extent, Durability::Durable);
-                Some(Plain::Event(Event::Stored { at, extent, durability }))
-            }
-            Self::Piece(PieceEvent::Published { at, .. }) => {
-                Some(Plain::Event(Event::Published { at: *at }))
-            }
-            Self::Piece(PieceEvent::Lost { .. }) => Some(Plain::Shrunk),
+            Self::Upload(_) => true,
+            Self::Piece(
+                PieceEvent::Stored { .. } | PieceEvent::Published { .. } | PieceEvent::Lost { .. },
+            ) => true,
             Self::Piece(
                 PieceEvent::GridSet { .. }
                 | PieceEvent::Opened { .. }
@@ -36,7 +22,7 @@ impl ObjectEvent {
                 | PieceEvent::Sealing { .. }
                 | PieceEvent::Sealed { .. }
                 | PieceEvent::Released { .. },
-            ) => None,
+            ) => false,
         }
     }
 }
@@ -109,7 +95,7 @@ impl StoredPiece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{CallFormat, DigestRequest, Removal, Ticket, TicketFile};
+    use crate::core::event::{CallFormat, DigestRequest, Durability, Removal, Ticket, TicketFile};
     use crate::core::id::TicketId;
     use crate::core::limits::Limits;
     use crate::core::piece_event::{ObjectName, Purpose};

@@ -34,6 +34,18 @@ pub(super) struct GroupCommit<'a> {
     upload: Arc<Upload>,
     /// Up to where that is.
     version: Version,
+    /// Where other servers have left it, before this one recorded anything.
+    base: Arc<Upload>,
+}
+
+/// How far a group commit has come.
+pub(super) struct Reached {
+    /// Where other servers had left the upload; where it was, if none share it.
+    pub(super) base: Arc<Upload>,
+    /// How it stands.
+    pub(super) upload: Arc<Upload>,
+    /// Up to where that is.
+    pub(super) version: Version,
 }
 
 impl<'a> GroupCommit<'a> {
@@ -44,12 +56,13 @@ impl<'a> GroupCommit<'a> {
         upload: &Arc<Upload>,
         version: Version,
     ) -> Self {
-        Self { engine, handle, options: engine.options(), upload: Arc::clone(upload), version }
+        let (upload, base) = (Arc::clone(upload), Arc::clone(upload));
+        Self { engine, handle, options: engine.options(), upload, version, base }
     }
 
-    /// How the upload stands by what is recorded, whatever became of the changes, and up to where that is.
-    pub(super) fn reached(self) -> (Arc<Upload>, Version) {
-        (self.upload, self.version)
+    /// How the upload stands by what is recorded, whatever became of the changes.
+    pub(super) fn reached(self) -> Reached {
+        Reached { base: self.base, upload: self.upload, version: self.version }
     }
 
     /// Data sync, decisions, records, record sync, publish: in this order.
@@ -57,18 +70,27 @@ impl<'a> GroupCommit<'a> {
     /// Errors: what was recorded up to there stands ([`GroupCommit::reached`]).
     pub(super) async fn run(&mut self, queued: &[Queued]) -> Result<Answers, ChangeError> {
         self.sync_data(queued).await?;
-        if queued.iter().any(|queued| matches!(queued.op, Op::Forget)) {
-            // It appends nothing by which it would learn that it is behind, and removes bytes.
-            self.catch_up().await?;
+        if queued.iter().any(|queued| matches!(queued.op, Op::Forget | Op::Refresh)) {
+            // They append nothing by which they would learn that they are behind, and the one removes bytes.
+            self.begin_behind_others().await?;
         }
         for _ in 0..MOST_TRIES {
             if let Some(answers) = self.decide(queued).await? {
                 self.publish().await?;
                 return Ok(answers);
             }
-            self.catch_up().await?;
+            self.begin_behind_others().await?;
         }
         Err(ChangeError::Busy)
+    }
+
+    /// Applies what other servers have recorded, before this one has recorded anything.
+    async fn begin_behind_others(&mut self) -> Result<(), ChangeError> {
+        self.catch_up().await?;
+        if self.engine.sharing.is_some() {
+            self.base = Arc::clone(&self.upload);
+        }
+        Ok(())
     }
 
     /// Decides all of them and records what was decided; `None` where another server was first, and nothing was.
@@ -92,7 +114,7 @@ impl<'a> GroupCommit<'a> {
                     Some(cancel) => staged.decide(&cancel, now, &self.options.limits),
                     None => Ok(Vec::new()),
                 },
-                Op::Publish | Op::Forget | Op::Upkeep => Ok(Vec::new()),
+                Op::Publish | Op::Forget | Op::Refresh | Op::Upkeep => Ok(Vec::new()),
             };
             let client = sender(queued).filter(|_| staged.client().is_none());
             answers.push(decided.map(|decided| {
@@ -164,6 +186,15 @@ impl<'a> GroupCommit<'a> {
                 for event in events {
                     Arc::make_mut(&mut self.upload).apply(&event);
                 }
+            }
+            Read::Now(upload, version) => {
+                let same = version.history == self.version.history
+                    && upload.received() == self.upload.received();
+                if !same {
+                    // What was hashed here may not be what counts.
+                    self.handle.lock().prefix.forget();
+                }
+                (self.upload, self.version) = (Arc::new(*upload), version);
             }
             Read::OtherHistory => {
                 let loaded = self.engine.journal.load(self.handle.id).await;

@@ -6,8 +6,10 @@ use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
 use crate::core::object_upload::ObjectUpload;
 use crate::core::piece_event::ObjectEvent;
+use crate::core::upload::Upload;
 use crate::storage::event_log::{Append, Appended, LogRead, Seen, Tag};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl<B: Backing> ObjectEngine<B> {
     /// The upload as it is in the log now.
@@ -24,8 +26,17 @@ impl<B: Backing> ObjectEngine<B> {
                 }
                 LogRead::OtherHistory => self.forget_history(id, known.as_ref()),
                 LogRead::More(appends) => {
-                    let view = advanced(known, &appends).ok_or(ObjectChangeError::Unknown)?;
-                    self.remember(id, &view);
+                    let fresh = known.is_none();
+                    let mut view = advanced(known, &appends).ok_or(ObjectChangeError::Unknown)?;
+                    if fresh {
+                        view.history = self.histories.fetch_add(1, Ordering::Relaxed) + 1;
+                        self.remember(id, &view);
+                        // Of several that read at once the first names it.
+                        let same = self.remembered(id).filter(|it| it.seen == view.seen);
+                        view.history = same.map_or(view.history, |it| it.history);
+                    } else {
+                        self.remember(id, &view);
+                    }
                     return Ok(view);
                 }
             }
@@ -38,8 +49,11 @@ impl<B: Backing> ObjectEngine<B> {
     /// [`ObjectChangeError::Unsure`] where it may be there, or may be later.
     pub async fn create(&self, ticket: Ticket) -> Result<View, ObjectChangeError> {
         let id = ticket.id;
+        let marks =
+            self.marking.as_ref().and_then(|marking| marking(None, &Upload::new(ticket.clone())));
         let created = ObjectEvent::Upload(Event::Created(Box::new(ticket)));
-        let append = Append { tag: Tag(self.backing.random()), events: Arc::from([created]) };
+        let append =
+            Append { tag: Tag(self.backing.random()), events: Arc::from([created]), marks };
         for _ in 0..self.tuning.tries {
             match self.backing.create(id, append.clone()).await {
                 // By an earlier request of this very append, since no other server draws this id.
@@ -91,7 +105,12 @@ impl<B: Backing> ObjectEngine<B> {
         view: &View,
         events: Arc<[ObjectEvent]>,
     ) -> Result<Option<View>, ObjectChangeError> {
-        let append = Append { tag: Tag(self.backing.random()), events };
+        let marks = self.marking.as_ref().and_then(|marking| {
+            let mut after = ObjectUpload::clone(&view.upload);
+            events.iter().for_each(|event| after.apply(event));
+            marking(Some(view.upload.upload()), after.upload())
+        });
+        let append = Append { tag: Tag(self.backing.random()), events, marks };
         let mut unsure = false;
         for _ in 0..self.tuning.tries {
             match self.backing.append(id, view.seen, append.clone()).await {
@@ -162,14 +181,15 @@ fn advanced(known: Option<View>, appends: &[Append]) -> Option<View> {
             };
             let mut upload = ObjectUpload::new((**ticket).clone());
             rest.iter().for_each(|event| upload.apply(event));
-            View { seen: Seen { seq: 1, tag: first.tag }, plain_seq: 1, upload: Arc::new(upload) }
+            let seen = Seen { seq: 1, tag: first.tag };
+            View { seen, plain_seq: 1, history: 0, upload: Arc::new(upload) }
         }
     };
     for append in appends {
         let upload = Arc::make_mut(&mut view.upload);
         append.events.iter().for_each(|event| upload.apply(event));
         view.seen = Seen { seq: view.seen.seq + 1, tag: append.tag };
-        if append.events.iter().any(|event| event.plain().is_some()) {
+        if append.events.iter().any(ObjectEvent::is_plain) {
             view.plain_seq = view.seen.seq;
         }
     }

@@ -55,7 +55,8 @@ impl SharedClock {
         u64::try_from(self.own.since_boot().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn now(&self) -> Stamp {
+    /// The moment.
+    pub fn now(&self) -> Stamp {
         if let Some(uptime) = &self.uptime {
             return Stamp { date: self.own.date(), uptime: uptime() };
         }

@@ -22,6 +22,7 @@ use crate::core::object_upload::ObjectUpload;
 use crate::core::pieces::ObjectRange;
 use crate::core::state::StateName;
 use crate::core::upload::{Phase, Upload};
+use crate::storage::agenda::Agenda;
 use crate::storage::event_log::LogError;
 use crate::storage::journal::Journal;
 use crate::storage::location::{Location, ObjectLocation};
@@ -46,12 +47,8 @@ use tokio::sync::Semaphore;
 
 /// What belongs to a server beside the bucket and the logs.
 pub struct Surroundings {
-    /// Counts the time that servers run.
-    pub time: Arc<dyn Journal>,
-    /// The directory of the server.
-    pub directory: Arc<dyn Store>,
-    /// The uploads that have a log.
-    pub ids: Box<dyn Fn() -> Promised<'static, Result<Vec<TicketId>, LogError>> + Send + Sync>,
+    /// What is known of all uploads together.
+    pub place: Place,
     /// Bucket and key of an object.
     pub address: Box<dyn Fn(Key) -> (String, String) + Send + Sync>,
     /// Removes what is old and belongs to none of these uploads, which are all.
@@ -60,6 +57,30 @@ pub struct Surroundings {
     pub health: Box<dyn Fn() -> Promised<'static, Result<(), Arc<str>>> + Send + Sync>,
     /// Bytes of bodies that wait for the bucket, of all uploads.
     pub memory_bytes: u64,
+}
+
+/// Whose uploads these are.
+pub enum Place {
+    /// Those of this server, whose logs lie in its directory.
+    Directory {
+        /// Counts the time that servers run.
+        time: Arc<dyn Journal>,
+        /// The directory of the server.
+        directory: Arc<dyn Store>,
+        /// The uploads that have a log.
+        ids: Box<dyn Fn() -> Promised<'static, Result<Vec<TicketId>, LogError>> + Send + Sync>,
+    },
+    /// Those of several servers, which keep nothing.
+    Shared(Arc<dyn Agenda>),
+}
+
+impl Place {
+    fn directory(&self) -> Option<&dyn Store> {
+        match self {
+            Self::Directory { directory, .. } => Some(&**directory),
+            Self::Shared(_) => None,
+        }
+    }
 }
 
 /// Uploads in object storage.
@@ -131,7 +152,9 @@ impl<B: Backing + 'static> Shared<B> {
     }
 
     fn note_state(&self, id: TicketId, state: StateName) {
-        lock(&self.states).insert(id, Some(state));
+        if let Place::Directory { .. } = self.beside.place {
+            lock(&self.states).insert(id, Some(state));
+        }
     }
 
     async fn view(&self, id: TicketId) -> Result<View, StoreError> {
@@ -269,7 +292,9 @@ impl<B: Backing + 'static> Rounds for BucketStorage<B> {
 
 impl<B: Backing + 'static> Space for BucketStorage<B> {
     fn keep_free(&self, bytes: u64) {
-        self.0.beside.directory.keep_free(bytes);
+        if let Some(directory) = self.0.beside.place.directory() {
+            directory.keep_free(bytes);
+        }
     }
 
     fn free_bytes(&self) -> Promised<'_, Option<u64>> {
@@ -281,7 +306,10 @@ impl<B: Backing + 'static> Space for BucketStorage<B> {
     }
 
     fn has_room(&self) -> Promised<'_, Result<bool, StoreError>> {
-        self.0.beside.directory.has_room()
+        match self.0.beside.place.directory() {
+            Some(directory) => directory.has_room(),
+            None => Promised::ready(Ok(true)),
+        }
     }
 
     fn waiting_bytes(&self) -> (u64, u64) {
@@ -290,17 +318,23 @@ impl<B: Backing + 'static> Space for BucketStorage<B> {
 
     fn ready(&self) -> Promised<'_, Result<(), Unready>> {
         Promised::later(async move {
-            self.0.beside.directory.ready().await?;
+            match &self.0.beside.place {
+                Place::Directory { directory, .. } => directory.ready().await?,
+                Place::Shared(agenda) => agenda.well().await?,
+            }
             (self.0.beside.health)().await.map_err(Unready::Remote)
         })
     }
 
     fn turn(&self) -> Promised<'_, ()> {
-        self.0.beside.directory.turn()
+        match self.0.beside.place.directory() {
+            Some(directory) => directory.turn(),
+            None => Promised::ready(()),
+        }
     }
 
     fn counted(&self) -> Counted {
-        self.0.beside.directory.counted()
+        self.0.beside.place.directory().map(|it| it.counted()).unwrap_or_default()
     }
 }
 

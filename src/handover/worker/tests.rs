@@ -84,6 +84,7 @@ fn engine(store: MemoryStore) -> Arc<Engine> {
         max_idle: HOUR,
         retain_finished: HOUR,
         failed_retention: HOUR,
+        call_timeout: std::time::Duration::from_secs(55),
         calls: RetryPolicy { confirm_timeout: HOUR, retry_for: HOUR },
         body_timeout: HOUR,
         min_rate: 0,

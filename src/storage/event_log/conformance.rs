@@ -29,7 +29,7 @@ fn digested(byte: u8) -> ObjectEvent {
 }
 
 pub(crate) fn append(tag: u64) -> Append {
-    Append { tag: Tag(tag), events: Arc::from([digested(tag.to_be_bytes()[7])]) }
+    Append { tag: Tag(tag), events: Arc::from([digested(tag.to_be_bytes()[7])]), marks: None }
 }
 
 pub(crate) async fn created(log: &impl EventLog, id: TicketId, tag: u64) -> Seen {
@@ -87,7 +87,11 @@ async fn appends_come_back_as_they_were(log: &impl EventLog, id: TicketId) {
         (0..=255).map(digested).collect(),
     ];
     for (number, events) in sets.iter().enumerate() {
-        let append = Append { tag: Tag(number as u64 + 2), events: Arc::from(events.as_slice()) };
+        let append = Append {
+            tag: Tag(number as u64 + 2),
+            events: Arc::from(events.as_slice()),
+            marks: None,
+        };
         seen = at(log.append(id, seen, append).await.unwrap());
     }
     let all = more(log, id, None).await;

@@ -141,7 +141,10 @@ async fn who_is_behind_appends_nothing(one: &dyn Journal, other: &dyn Journal) {
     let second = version(theirs.log.append(first, cancelled(other)).await.unwrap());
     // Nor is a log removed by who has not seen all of it.
     assert_eq!(one.remove(id(1), Some(first)).await.unwrap(), Removed::Behind);
-    assert!(matches!(mine.log.read(Version(second.0 + 1)).await.unwrap(), Read::OtherHistory));
+    assert!(matches!(
+        mine.log.read(Version::of(second.number + 1)).await.unwrap(),
+        Read::OtherHistory
+    ));
     assert_eq!(one.remove(id(1), Some(second)).await.unwrap(), Removed::Done);
     assert!(matches!(theirs.log.read(second).await.unwrap(), Read::Unknown));
     assert_eq!(theirs.log.append(second, bound(other, 7)).await.unwrap(), Appended::Behind);

@@ -39,7 +39,7 @@ impl Journal for LocalStorage {
             })?;
             shared.durable_journals.add(ticket.id);
             shared.catalog.set(ticket.id, StateName::New);
-            Ok(Version(0))
+            Ok(Version::of(0))
         })
     }
 

@@ -57,7 +57,7 @@ impl Shared {
         let whole_from = tail.hidden_record;
         Ok(Loaded {
             upload: replayed.upload.clone(),
-            version: Version(0),
+            version: Version::of(0),
             resync_need: match (&compaction, replayed.uncounted) {
                 (Compaction::Due(_), _) => ResyncNeed::Now,
                 (Compaction::At(_), Some(_)) => ResyncNeed::Times,

@@ -226,7 +226,7 @@ impl Log for LocalLog {
             }
             let mut flushes = self.0.flushes();
             flushes.unflushed_bytes = if over { 0 } else { flushes.unflushed_bytes + written };
-            Ok(Appended::At(Version(expected.0 + 1)))
+            Ok(Appended::At(Version::of(expected.number + 1)))
         })
     }
 

@@ -1,8 +1,10 @@
 //! A shared log in memory, for tests: many servers append to it, and it can be set back as by a failover that loses
 //! commits. Every call has its effect at once; who delays or loses requests and answers does that around it.
 
+mod agenda;
+
 use crate::core::id::TicketId;
-use crate::storage::event_log::{Append, Appended, LogRead, Seen};
+use crate::storage::event_log::{Append, Appended, LogRead, Marks, Seen};
 use std::collections::BTreeMap;
 
 /// The logs of all uploads, with their holds.
@@ -16,6 +18,17 @@ struct Log {
     appends: Vec<Append>,
     /// Who holds it, until when.
     hold: Option<(u64, u64)>,
+    /// Who calls its backend, until when.
+    call_hold: Option<(u64, u64)>,
+    marks: Option<Marks>,
+}
+
+impl Log {
+    /// What is read back has no marks.
+    fn push(&mut self, append: Append) {
+        self.marks = append.marks.or(self.marks);
+        self.appends.push(Append { marks: None, ..append });
+    }
 }
 
 impl MemoryEventLog {
@@ -25,7 +38,7 @@ impl MemoryEventLog {
             return Appended::Behind;
         }
         let at = Seen { seq: 1, tag: append.tag };
-        self.logs.insert(id, Log { appends: vec![append], hold: None });
+        self.logs.entry(id).or_default().push(append);
         Appended::At(at)
     }
 
@@ -48,7 +61,7 @@ impl MemoryEventLog {
         }
         let at = Seen { seq: seen.seq + 1, tag: append.tag };
         if let Some(log) = self.logs.get_mut(&id) {
-            log.appends.push(append);
+            log.push(append);
         }
         Appended::At(at)
     }
@@ -112,7 +125,7 @@ mod tests {
     }
 
     fn append(tag: u64) -> Append {
-        Append { tag: Tag(tag), events: Arc::from([digested(0)]) }
+        Append { tag: Tag(tag), events: Arc::from([digested(0)]), marks: None }
     }
 
     #[test]

@@ -29,7 +29,7 @@ struct Entry {
 
 impl Entry {
     fn version(&self) -> Version {
-        Version(self.appends.len() as u64)
+        Version::of(self.appends.len() as u64)
     }
 }
 
@@ -159,7 +159,7 @@ impl Log for MemoryLog {
         later(move || {
             let entries = self.logs.entries();
             let Some(entry) = entries.get(&self.id) else { return Ok(Read::Unknown) };
-            let seen = usize::try_from(since.0).unwrap_or(usize::MAX);
+            let seen = usize::try_from(since.number).unwrap_or(usize::MAX);
             Ok(match entry.appends.get(seen..) {
                 Some(behind) => {
                     Read::More(behind.iter().flatten().cloned().collect(), entry.version())

@@ -4,6 +4,7 @@ use super::tls::{Connector, Mode};
 use super::{InvalidUrl, PostgresTls};
 use crate::storage::event_log::LogError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     tls: Connector,
     /// Held while a connection is made, so that one is made for all who wait; each of them has a deadline.
     live: Mutex<Option<Live>>,
+    /// Whether the last statement had no answer, so that this is told once.
+    failing: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -63,13 +66,18 @@ impl Connection {
         if config.get_target_session_attrs() == TargetSessionAttrs::Any {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        Ok(Self { config, tls: Connector::new(mode, tls), live: Mutex::new(None) })
+        Ok(Self {
+            config,
+            tls: Connector::new(mode, tls),
+            live: Mutex::new(None),
+            failing: AtomicBool::new(false),
+        })
     }
 
     /// Runs a statement that is to answer a few rows.
     ///
     /// # Errors
-    /// It may have been done, or may be done later. Why is in the log, once.
+    /// It may have been done, or may be done later. Why is in the log, once for all that follow each other.
     ///
     /// Cancel: as an error.
     pub(super) async fn rows(
@@ -77,11 +85,21 @@ impl Connection {
         statement: &'static str,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, LogError> {
-        self.query(statement, parameters).await.map_err(|error| {
-            let error = text(&error);
-            tracing::warn!(error, "no answer from the database");
-            LogError::Unsure
-        })
+        match self.query(statement, parameters).await {
+            Ok(rows) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the database answers again");
+                }
+                Ok(rows)
+            }
+            Err(error) => {
+                let error = text(&error);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(error, "no answer from the database");
+                }
+                Err(LogError::Unsure)
+            }
+        }
     }
 
     /// As [`Self::rows`], with what is wrong.

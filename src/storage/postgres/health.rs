@@ -1,9 +1,10 @@
 //! Whether a database keeps what it acknowledges.
 
 use super::PostgresLog;
-use super::connection::text;
+use super::connection::{StatementError, text};
 use crate::core::time::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub enum PostgresFault {
     /// No answer.
     #[error("{0}")]
     Unreachable(String),
+    /// It answers that it lets this role do nothing: a wrong password, or no such database.
+    #[error("{0}")]
+    Refused(String),
     /// It takes no writes: a standby, or set so.
     #[error("the database is read-only (a standby?): name the primary, or all of its hosts")]
     ReadOnly,
@@ -45,7 +49,7 @@ impl PostgresLog {
     /// It does not, or does not answer.
     pub async fn examine(&self) -> Result<Database, PostgresFault> {
         let rows = self.connections[0].query(EXAMINE, &[]).await;
-        let rows = rows.map_err(|error| PostgresFault::Unreachable(text(&error)))?;
+        let rows = rows.map_err(|error| fault(&error))?;
         let row = rows.first().ok_or(PostgresFault::Foreign)?;
         judged(row).map_err(|_| PostgresFault::Foreign)?
     }
@@ -59,6 +63,20 @@ impl PostgresLog {
         let rows = rows.map_err(|error| PostgresFault::Unreachable(text(&error)))?;
         let ms: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
         ms.map(|ms| Timestamp(ms.cast_unsigned())).ok_or(PostgresFault::Foreign)
+    }
+}
+
+fn fault(error: &StatementError) -> PostgresFault {
+    let code = match error {
+        StatementError::Connect(error) | StatementError::Statement(error) => error.code(),
+        StatementError::Timeout => None,
+    };
+    // Classes 28 and 3D (PostgreSQL, appendix A).
+    match code.map(SqlState::code) {
+        Some(code) if code.starts_with("28") || code.starts_with("3D") => {
+            PostgresFault::Refused(text(error))
+        }
+        Some(_) | None => PostgresFault::Unreachable(text(error)),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 pub const SCHEMA_SQL: &str = include_str!("schema.sql");
 
 /// The version of the tables that this program uses.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// The tables are not as they have to be.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,11 @@ pub enum SchemaError {
     /// There are none, or older ones, and the role may not make them.
     #[error("the role may not create the tables ({0}): run the SQL that `incoming schema` prints")]
     NotAllowed(String),
+    /// There are none, or older ones.
+    #[error(
+        "the tables are not there, or of an earlier version: start a server again, or run the SQL of `incoming schema`"
+    )]
+    Absent,
     /// A later version has made them.
     #[error("the tables have version {0}, this program knows {VERSION}: run a later version")]
     Later(i32),
@@ -47,7 +52,18 @@ impl PostgresLog {
         }
         match self.version().await? {
             Some(VERSION) => Ok(()),
-            Some(_) | None => Err(SchemaError::Database("the tables are not there".to_owned())),
+            Some(_) | None => Err(SchemaError::Absent),
+        }
+    }
+
+    /// Whether the tables are of this version.
+    ///
+    /// # Errors
+    /// They are not, or there is no answer.
+    pub async fn check_version(&self) -> Result<(), SchemaError> {
+        match self.version().await? {
+            Some(_) => Ok(()),
+            None => Err(SchemaError::Absent),
         }
     }
 

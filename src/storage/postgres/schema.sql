@@ -13,8 +13,8 @@ INSERT INTO incoming.meta (version) VALUES (0) ON CONFLICT DO NOTHING;
 DO $$
 BEGIN
     IF (SELECT version FROM incoming.meta) < 1 THEN
-        -- One row for each upload. Nothing that is indexed changes with an append, and pages keep room for new versions of
-        -- their rows (HOT).
+        -- One row for each upload. Nothing that is indexed changes with the append of a chunk, and pages keep room for new
+        -- versions of their rows (HOT).
         CREATE TABLE incoming.upload (
             id uuid PRIMARY KEY,
             -- The last append: its number, and what its author called it.
@@ -33,7 +33,29 @@ BEGIN
             body bytea NOT NULL,
             PRIMARY KEY (upload, seq)
         );
-        UPDATE incoming.meta SET version = 1;
+    END IF;
+    IF (SELECT version FROM incoming.meta) < 2 THEN
+        ALTER TABLE incoming.upload
+            -- 0 new, 1 uploading, 2 handing over, 3 finished, 4 cancelled, 5 failed.
+            ADD COLUMN state smallint NOT NULL DEFAULT 0,
+            -- Whether it counts against max_uploads.
+            ADD COLUMN occupies boolean NOT NULL DEFAULT true,
+            -- Milliseconds for which servers have run (see meta) when it is to be looked at, since its backend has to be
+            -- called, and when the next call is due.
+            ADD COLUMN due bigint NOT NULL DEFAULT 0,
+            ADD COLUMN call_since bigint,
+            ADD COLUMN call_due bigint,
+            -- Who calls its backend, until when.
+            ADD COLUMN call_by bigint,
+            ADD COLUMN call_until timestamptz;
+        CREATE INDEX upload_due ON incoming.upload (due);
+        CREATE INDEX upload_call ON incoming.upload (call_due) WHERE call_due IS NOT NULL;
+        CREATE INDEX upload_state ON incoming.upload (state, id);
+        ALTER TABLE incoming.meta
+            -- When a server last said that it runs, and the milliseconds since 1970 in which none did.
+            ADD COLUMN beat timestamptz NOT NULL DEFAULT now(),
+            ADD COLUMN idle_ms bigint NOT NULL DEFAULT 0;
+        UPDATE incoming.meta SET version = 2;
     END IF;
 END
 $$;

@@ -3,6 +3,8 @@
 //! See `tests/cluster/README.md`.
 
 use super::*;
+use crate::storage::agenda::{self, Agenda as _};
+use crate::storage::clock::SystemClock;
 use crate::storage::event_log::conformance::{self, append, created, id, more};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +45,42 @@ async fn real_databases_pass_the_suite() {
     }
 }
 
+/// In a database of its own, since everything that is due is taken.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn what_is_due_passes_the_suite() {
+    for url in urls() {
+        let log = log(&url);
+        log.prepare().await.unwrap();
+        log.connections[0].run("TRUNCATE incoming.upload CASCADE").await.unwrap();
+        let agenda = |server| PostgresAgenda::new(log.clone(), server, Arc::new(SystemClock));
+        let pass = async |time| tokio::time::sleep(time).await;
+        agenda::conformance::check(&log, [&agenda(1), &agenda(2)], seed(), pass).await;
+    }
+}
+
+/// Time in which no server ran is no time.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn time_without_a_server_does_not_count() {
+    let log = log(&urls()[0]);
+    log.prepare().await.unwrap();
+    let agenda = PostgresAgenda::new(log.clone(), 1, Arc::new(SystemClock));
+    let now = async || {
+        agenda.beat().await.unwrap();
+        agenda.now()
+    };
+    let before = now().await;
+    let hour = "UPDATE incoming.meta SET beat = beat - interval '1 hour'";
+    log.connections[0].run(hour).await.unwrap();
+    // As if the clock had gone on by an hour: what was counted before goes on, less the hour.
+    let after = now().await;
+    let gone = before.0 - after.0;
+    assert!((3_590_000..3_610_000).contains(&gone), "{gone}");
+    log.connections[0].run("UPDATE incoming.meta SET beat = beat - interval '30 s'").await.unwrap();
+    assert!(now().await >= after, "a server that was slow");
+}
+
 #[tokio::test]
 #[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
 async fn servers_that_start_at_once_make_the_tables_once() {
@@ -57,10 +95,23 @@ async fn servers_that_start_at_once_make_the_tables_once() {
         servers.spawn(async move { log.prepare().await.map_err(|error| error.to_string()) });
     }
     assert_eq!(servers.join_all().await, vec![Ok(()); 6]);
+    // Tables of the version before are brought to this one, with what is in them.
+    let older = log(&fresh);
+    let back = "DROP INDEX incoming.upload_due, incoming.upload_call, incoming.upload_state; \
+        ALTER TABLE incoming.upload DROP COLUMN state, DROP COLUMN occupies, DROP COLUMN due, \
+        DROP COLUMN call_since, DROP COLUMN call_due, DROP COLUMN call_by, DROP COLUMN call_until; \
+        ALTER TABLE incoming.meta DROP COLUMN beat, DROP COLUMN idle_ms; \
+        UPDATE incoming.meta SET version = 1";
+    let id = id(seed(), 1);
+    created(&older, id, 1).await;
+    older.connections[0].run(back).await.unwrap();
+    assert!(matches!(older.check_version().await, Err(SchemaError::Absent)));
+    older.prepare().await.unwrap();
+    assert_eq!(more(&older, id, None).await.len(), 1);
     let newer = log(&fresh);
     newer.connections[0].run("UPDATE incoming.meta SET version = 99").await.unwrap();
     assert!(matches!(newer.prepare().await, Err(SchemaError::Later(99))));
-    drop(newer);
+    drop((older, newer));
     log(url).connections[0].run(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
 }
 

@@ -3,10 +3,12 @@
 //!
 //! It goes on until the storage is dropped. Each step holds by itself, and may be cut at any point.
 
-use super::{Shared, lock};
+use super::journal::all;
+use super::{Place, Shared, lock};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::engine::objects::Backing;
+use crate::storage::store::StoreError;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -51,17 +53,23 @@ impl Drop for Housekeeping {
 }
 
 impl<B: Backing + 'static> Shared<B> {
-    /// Seals the generations that are too old, one upload after the other.
-    pub(super) async fn seal_aged(self: &Arc<Self>) {
-        if self.list().await.is_err() {
-            return;
+    /// Uploads that may have a multipart upload.
+    async fn open(&self) -> Result<Vec<TicketId>, StoreError> {
+        if let Place::Shared(agenda) = &self.beside.place {
+            return all(&**agenda, Some(StateName::Uploading)).await;
         }
+        self.list().await?;
         let takes_bytes = |state: Option<StateName>| {
             state.is_none_or(|state| matches!(state, StateName::New | StateName::Uploading))
         };
         let open =
             |(id, state): (&TicketId, &Option<StateName>)| takes_bytes(*state).then_some(*id);
-        let ids: Vec<TicketId> = lock(&self.states).iter().filter_map(open).collect();
+        Ok(lock(&self.states).iter().filter_map(open).collect())
+    }
+
+    /// Seals the generations that are too old, one upload after the other.
+    pub(super) async fn seal_aged(self: &Arc<Self>) {
+        let Ok(ids) = self.open().await else { return };
         for id in ids {
             // What is read of it stays in memory no longer than this.
             let upload = self.in_memory(id);

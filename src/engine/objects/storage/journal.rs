@@ -1,12 +1,13 @@
 //! The logs of uploads in object storage as a journal.
 
-use super::log::BucketLog;
-use super::{BucketStorage, Shared, lock, unavailable};
+use super::log::{BucketLog, is_at, version};
+use super::{BucketStorage, Place, Shared, lock, unavailable};
 use crate::core::event::{Durability, Ticket};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::engine::objects::{Backing, ObjectChangeError};
+use crate::storage::agenda::Agenda;
 use crate::storage::event_log::Appended;
 use crate::storage::journal::{
     Inventory, Journal, LoadError, Loaded, Removed, ResyncNeed, Version,
@@ -24,7 +25,7 @@ impl<B: Backing + 'static> Journal for BucketStorage<B> {
             let view = self.0.engine.create(ticket).await.map_err(unavailable)?;
             self.0.engine.forget_view(id);
             self.0.note_state(id, StateName::New);
-            Ok(Version(view.seen.seq))
+            Ok(version(&view))
         })
     }
 
@@ -41,7 +42,7 @@ impl<B: Backing + 'static> Journal for BucketStorage<B> {
             })?;
             let upload = view.upload.upload().clone();
             shared.note_state(id, upload.phase().state());
-            let (version, resync_need) = (Version(view.seen.seq), ResyncNeed::Nothing);
+            let (version, resync_need) = (version(&view), ResyncNeed::Nothing);
             Ok(Loaded { upload, version, log, resync_need, damage: None })
         })
     }
@@ -71,6 +72,10 @@ impl<B: Backing + 'static> Journal for BucketStorage<B> {
         after: Option<TicketId>,
         limit: usize,
     ) -> Promised<'_, Result<Vec<TicketId>, StoreError>> {
+        if let Place::Shared(agenda) = &self.0.beside.place {
+            let page = agenda.page(state, after, limit);
+            return page.map(|page| page.map_err(|_| StoreError::Unavailable));
+        }
         Promised::later(async move {
             self.0.list().await?;
             let states = lock(&self.0.states);
@@ -84,19 +89,36 @@ impl<B: Backing + 'static> Journal for BucketStorage<B> {
     }
 
     fn now(&self) -> Uptime {
-        self.0.beside.time.now()
+        match &self.0.beside.place {
+            Place::Directory { time, .. } => time.now(),
+            Place::Shared(agenda) => agenda.now(),
+        }
+    }
+
+    fn agenda(&self) -> Option<&dyn Agenda> {
+        match &self.0.beside.place {
+            Place::Directory { .. } => None,
+            Place::Shared(agenda) => Some(&**agenda),
+        }
     }
 
     fn keep_time(&self) -> Promised<'_, ()> {
         self.0.housekeeping.begin(&self.0);
-        self.0.beside.time.keep_time()
+        match &self.0.beside.place {
+            Place::Directory { time, .. } => time.keep_time(),
+            Place::Shared(agenda) => agenda.beat().map(drop),
+        }
     }
 }
 
 impl<B: Backing + 'static> Shared<B> {
     /// The uploads that have a log.
     pub(super) async fn list(&self) -> Result<Vec<TicketId>, StoreError> {
-        let ids = (self.beside.ids)().await.map_err(|_| StoreError::Unavailable)?;
+        let ids = match &self.beside.place {
+            Place::Directory { ids, .. } => ids(),
+            Place::Shared(agenda) => return all(&**agenda, None).await,
+        };
+        let ids = ids.await.map_err(|_| StoreError::Unavailable)?;
         let mut states = lock(&self.states);
         for id in &ids {
             states.entry(*id).or_default();
@@ -110,7 +132,7 @@ impl<B: Backing + 'static> Shared<B> {
             Err(ObjectChangeError::Unknown) => return Ok(Removed::Done),
             view => view.map_err(unavailable)?,
         };
-        if expected.is_some_and(|expected| view.plain_seq > expected.0) {
+        if expected.is_some_and(|expected| !is_at(&view, expected)) {
             return Ok(Removed::Behind);
         }
         self.engine.clean(id).await.map_err(unavailable)?;
@@ -125,3 +147,23 @@ impl<B: Backing + 'static> Shared<B> {
         }
     }
 }
+
+/// The uploads of all servers, in this state or in any.
+pub(super) async fn all(
+    agenda: &dyn Agenda,
+    state: Option<StateName>,
+) -> Result<Vec<TicketId>, StoreError> {
+    let mut all: Vec<TicketId> = Vec::new();
+    loop {
+        let page = agenda.page(state, all.last().copied(), PAGE).await;
+        let page = page.map_err(|_| StoreError::Unavailable)?;
+        let is_last = page.len() < PAGE;
+        all.extend(page);
+        if is_last {
+            return Ok(all);
+        }
+    }
+}
+
+/// Ids that are asked for at once.
+const PAGE: usize = 1000;

@@ -3,9 +3,7 @@
 use super::{InMemory, unavailable};
 use crate::core::event::Event;
 use crate::core::extent::ExtentSet;
-use crate::core::object_upload::Plain;
-use crate::engine::objects::{Backing, ObjectChangeError};
-use crate::storage::event_log::LogRead;
+use crate::engine::objects::{Backing, ObjectChangeError, View};
 use crate::storage::journal::{Append, Appended, Log, Read, Version};
 use crate::storage::promised::Promised;
 use crate::storage::store::StoreError;
@@ -27,7 +25,7 @@ impl<B: Backing + 'static> BucketLog<B> {
                 Err(ObjectChangeError::Unknown) => return Ok(Appended::Behind),
                 view => view.map_err(unavailable)?,
             };
-            if view.plain_seq > expected.0 || view.seen.seq < expected.0 {
+            if !is_at(&view, expected) {
                 return Ok(Appended::Behind);
             }
             let staged = self.0.staging.all();
@@ -46,7 +44,7 @@ impl<B: Backing + 'static> BucketLog<B> {
                 if let Some(state) = append.state {
                     self.0.shared.note_state(id, state);
                 }
-                return Ok(Appended::At(Version(view.seen.seq)));
+                return Ok(Appended::At(version(&view)));
             }
         }
         Err(StoreError::Unavailable)
@@ -63,24 +61,25 @@ impl<B: Backing + 'static> BucketLog<B> {
     }
 
     async fn read_behind(&self, since: Version) -> Result<Read, StoreError> {
-        let read = self.0.shared.engine.read(self.0.id, None).await.map_err(unavailable)?;
-        let all = match read {
-            LogRead::More(all) => all,
-            LogRead::OtherHistory => return Ok(Read::OtherHistory),
-            LogRead::Unknown => return Ok(Read::Unknown),
+        let view = match self.0.shared.engine.view(self.0.id).await {
+            Err(ObjectChangeError::Unknown) => return Ok(Read::Unknown),
+            view => view.map_err(unavailable)?,
         };
-        let seen = usize::try_from(since.0).unwrap_or(usize::MAX);
-        let Some(behind) = all.get(seen..) else { return Ok(Read::OtherHistory) };
-        let mut events = Vec::new();
-        for event in behind.iter().flat_map(|append| append.events.iter()) {
-            match event.plain() {
-                Some(Plain::Event(event)) => events.push(event),
-                Some(Plain::Shrunk) => return Ok(Read::OtherHistory),
-                None => {}
-            }
+        if is_at(&view, since) {
+            return Ok(Read::More(Vec::new(), since));
         }
-        Ok(Read::More(events, Version(all.len() as u64)))
+        Ok(Read::Now(Box::new(view.upload.upload().clone()), version(&view)))
     }
+}
+
+/// Up to where an upload is known.
+pub(super) fn version(view: &View) -> Version {
+    Version { history: view.history, number: view.seen.seq }
+}
+
+/// Whether nothing but what pieces are about was appended since.
+pub(super) fn is_at(view: &View, known: Version) -> bool {
+    view.history == known.history && view.plain_seq <= known.number && known.number <= view.seen.seq
 }
 
 /// What was read is in the log, and what is appended is durable.

@@ -71,7 +71,8 @@ impl<B: Backing + 'static> BucketPart<B> {
 
     async fn complete(&self) -> Result<(), StoreError> {
         let engine = &self.0.shared.engine;
-        for _ in 0..MOST_TRIES {
+        let end_ms = engine.backing().local_ms() + OTHERS_COMPLETE_MS;
+        loop {
             engine.advance(self.0.id).await.map_err(unavailable)?;
             let view = self.0.shared.view(self.0.id).await?;
             if view.upload.pieces().published().is_some() {
@@ -84,8 +85,12 @@ impl<B: Backing + 'static> BucketPart<B> {
                 // Bytes were lost. The log says so to who reads on.
                 return Ok(());
             }
+            if engine.backing().local_ms() >= end_ms {
+                return Err(StoreError::Unavailable);
+            }
+            // Another server holds it.
+            engine.pause().await;
         }
-        Err(StoreError::Unavailable)
     }
 
     async fn read_all(
@@ -437,5 +442,5 @@ impl<B: Backing + 'static> Drop for UnderWay<B> {
 const REQUESTS: usize = 4;
 /// Cells that a body asks leave for at a time.
 const CLAIMED_AHEAD: u64 = 8;
-/// How often an upload is advanced until it is published.
-const MOST_TRIES: u32 = 4;
+/// How long it is waited for another server that publishes the upload.
+const OTHERS_COMPLETE_MS: u64 = 10_000;

@@ -56,7 +56,7 @@ pub fn decode_append(bytes: &[u8]) -> Result<(Append, usize), Undecoded> {
     // No append is empty: zeros are none.
     let tag = reader.u64().filter(|_| !reader.rest.is_empty()).ok_or(Undecoded::Torn)?;
     let events = decode_all(reader.rest)?;
-    let append = Append { tag: Tag(tag), events: Arc::from(events) };
+    let append = Append { tag: Tag(tag), events: Arc::from(events), marks: None };
     Ok((append, HEAD_BYTES + body.len()))
 }
 

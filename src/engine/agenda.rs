@@ -1,0 +1,341 @@
+//! Several servers over one log: what is due is taken by one of them at a time, what others record is seen before anything
+//! is answered, and what is known of all uploads together is read now and then.
+//!
+//! What is in memory is a cache behind the log. A server that dies holds what it has taken for a while, then others have
+//! it. Without an answer from the log nothing is taken and nothing is answered.
+
+use super::Engine;
+use super::context::RequestContext;
+use super::delivery::CallKind;
+use super::delivery::outbox::Wait;
+use super::error::{ChangeError, LookupError};
+use super::handle::{Op, UploadHandle};
+use super::options::Options;
+use super::retention::{Next, RECHECK};
+use super::status::Status;
+use crate::core::id::TicketId;
+use crate::core::retry::{Calls, LastCall};
+use crate::core::state::StateName;
+use crate::core::time::Uptime;
+use crate::core::upload::{Phase, Upload};
+use crate::storage::agenda::{Agenda, Census, Taken, Work};
+use crate::storage::event_log::{CallMarks, LogError, Marks};
+use crate::storage::journal::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+
+/// What an engine knows of what it shares.
+pub(super) struct Sharing {
+    /// Turns at looking at uploads.
+    looks: Arc<Semaphore>,
+    census: Mutex<Census>,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self { looks: Arc::new(Semaphore::new(LOOKS)), census: Mutex::default() }
+    }
+}
+
+impl Sharing {
+    /// Calls that are pending, and since when the oldest is.
+    pub(super) fn calls(&self) -> (usize, Option<Uptime>) {
+        let census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        (usize::try_from(census.calls).unwrap_or(usize::MAX), census.oldest_call)
+    }
+}
+
+/// What an upload is found by that was as `before`, if it was, and is as `after`; `None` where that stays as it is: with
+/// most chunks.
+pub fn marks(
+    options: &Options,
+    before: Option<&Upload>,
+    after: &Upload,
+    now: Uptime,
+    jitter: f64,
+) -> Option<Marks> {
+    let same = before.is_some_and(|before| {
+        before.phase().state() == after.phase().state()
+            && before.awaits_publish() == after.awaits_publish()
+            && before.awaits_join() == after.awaits_join()
+            && before.pending_calls() == after.pending_calls()
+    });
+    if same {
+        return None;
+    }
+    let due = match after.phase() {
+        // Who has completed it publishes it; others do where that does not happen.
+        Phase::New | Phase::Uploading if after.awaits_publish() => now.after(PUBLISHED_WITHIN),
+        Phase::New | Phase::Uploading if after.awaits_join() => now.after(RECHECK),
+        Phase::New | Phase::Uploading => {
+            let idle = after.ticket().idle_timeout.unwrap_or(options.max_idle);
+            after.last_active().uptime.after(idle)
+        }
+        Phase::HandingOver(_) | Phase::Cancelled { calls: Some(_), .. } => NEVER,
+        Phase::Finished { at, .. } | Phase::Cancelled { at, calls: None, .. } => {
+            at.after(options.retain_finished)
+        }
+        Phase::Failed { at, .. } => at.after(options.failed_retention),
+    };
+    let call = after
+        .pending_calls()
+        .map(|calls| CallMarks { since: calls.since, due: calls.due(&options.calls, jitter) });
+    Some(Marks { state: after.phase().state(), occupies: after.occupies(), due, call })
+}
+
+impl Engine {
+    fn agenda(&self) -> Option<&dyn Agenda> {
+        self.journal.agenda()
+    }
+
+    /// Something is due for an upload at a time, where this server alone knows that.
+    pub(super) fn set_timer(&self, id: TicketId, at: impl FnOnce() -> Uptime) {
+        if self.sharing.is_none() {
+            self.timers.set(id, at());
+        }
+    }
+
+    /// Everything is looked at earlier by this much.
+    pub(super) fn hurry(self: &Arc<Self>, by: Duration) {
+        if self.sharing.is_none() {
+            return self.timers.hurry(by);
+        }
+        if by.is_zero() {
+            return;
+        }
+        let engine = Arc::clone(self);
+        let hurry = async move {
+            if let Some(agenda) = engine.agenda() {
+                // Who had no answer looks when it was due before.
+                let _ = agenda.hurry(by).await;
+            }
+        };
+        drop(tokio::spawn(self.tracker.track_future(hurry)));
+    }
+
+    /// An upload in memory, with what others have recorded.
+    ///
+    /// Cancel: it may be read on all the same. Errors: [`LookupError::Busy`] where the log gives no answer.
+    pub(super) async fn read_on(
+        self: &Arc<Self>,
+        handle: Arc<UploadHandle>,
+    ) -> Result<Arc<UploadHandle>, LookupError> {
+        let version = handle.lock().version;
+        match handle.log.read(version).await {
+            Ok(Read::More(events, _)) if events.is_empty() => return Ok(handle),
+            Ok(Read::More(..) | Read::Now(..) | Read::OtherHistory | Read::Unknown) => {}
+            Err(error) => return Err(lookup(ChangeError::store("the log", error))),
+        }
+        let refreshed = self.submit(&handle, Op::Refresh).done();
+        match timeout(REFRESH, refreshed).await {
+            Ok(Ok(())) => Ok(handle),
+            Ok(Err(error)) => Err(lookup(error)),
+            // Its file is being put together.
+            Err(_) => Err(LookupError::Busy),
+        }
+    }
+
+    /// How an upload stands by its log, where others share that: nothing is waited for but its answer. `None` where it is
+    /// to be found as ever.
+    pub(super) async fn status_in_log(
+        self: &Arc<Self>,
+        id: TicketId,
+    ) -> Result<Option<Status>, LookupError> {
+        if self.sharing.is_none() {
+            return Ok(None);
+        }
+        let Some(handle) = self.registry.loaded(id) else { return Ok(None) };
+        let version = {
+            let mut state = handle.lock();
+            state.touched = self.uptime();
+            state.version
+        };
+        match handle.log.read(version).await {
+            Ok(Read::Now(upload, _)) => Ok(Some(self.describe(&upload))),
+            Ok(Read::More(events, _)) if events.is_empty() => Ok(Some(self.status_of(&handle))),
+            Ok(Read::More(..) | Read::OtherHistory | Read::Unknown) => Ok(None),
+            Err(error) => Err(lookup(ChangeError::store("the log", error))),
+        }
+    }
+
+    /// Takes what is due, tells long polls and requests under way of what others have recorded, and counts. Runs until it
+    /// is dropped, which leaves what was taken to others.
+    pub(super) async fn share_work(self: &Arc<Self>) {
+        let Some(agenda) = self.agenda() else { return std::future::pending().await };
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut counted: Option<Instant> = None;
+        loop {
+            tick.tick().await;
+            if counted.is_none_or(|at| at.elapsed() >= CENSUS_PERIOD) {
+                counted = Some(Instant::now());
+                if let Ok(census) = agenda.census().await {
+                    self.counted(census);
+                }
+            }
+            if self.take_looks(agenda).await.is_err() {
+                // It was logged; each of these would wait for the log again.
+                continue;
+            }
+            let _ = self.take_calls(agenda).await;
+            let _ = self.watch(agenda).await;
+        }
+    }
+
+    fn counted(&self, census: Census) {
+        let Some(sharing) = &self.sharing else { return };
+        for (state, count) in StateName::ALL.into_iter().zip(census.states) {
+            self.stats.uploads.of(state).set(count);
+        }
+        self.stats.uploads_open.set(census.open);
+        *sharing.census.lock().unwrap_or_else(PoisonError::into_inner) = census;
+    }
+
+    async fn take_looks(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
+        let Some(sharing) = &self.sharing else { return Ok(()) };
+        let free = sharing.looks.available_permits();
+        if free == 0 {
+            return Ok(());
+        }
+        for taken in agenda.take(Work::Look, free, LOOK_HOLD).await? {
+            let turn = Arc::clone(&sharing.looks).acquire_owned().await;
+            let engine = Arc::clone(self);
+            let look = async move {
+                let _turn = turn;
+                engine.look_at(taken).await;
+            };
+            drop(tokio::spawn(self.tracker.track_future(look)));
+        }
+        Ok(())
+    }
+
+    async fn look_at(self: &Arc<Self>, taken: Taken) {
+        let next = match self.look(taken.id).await {
+            Next::At(due) => due,
+            Next::Later => self.uptime().after(RECHECK),
+            Next::Gone => return,
+        };
+        if let Some(agenda) = self.agenda() {
+            // Without an answer others look when the hold is over.
+            let _ = agenda.looked(taken, next).await;
+        }
+    }
+
+    async fn take_calls(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
+        let (waiting, _) = self.outbox.pending();
+        let room = CALLS_TAKEN.saturating_sub(waiting);
+        if room == 0 {
+            return Ok(());
+        }
+        for Taken { id, .. } in agenda.take(Work::Call, room, CALL_TURN).await? {
+            let upload = match self.find(id).await {
+                Ok(handle) => handle.upload(),
+                Err(_) => continue,
+            };
+            if let Some(calls) = upload.pending_calls() {
+                let kind = CallKind::of(&upload);
+                self.outbox.add(id, calls, kind, &upload.ticket().finish_url, None);
+                let now = self.uptime();
+                self.outbox.set(id, Wait::Call, || now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads uploads on that somebody waits for, or sends bytes to, and that stand elsewhere now.
+    async fn watch(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
+        let mut watched = self.registry.all();
+        watched.retain(|handle| handle.polls.value() > 0 || handle.chunks.value() > 0);
+        if watched.is_empty() {
+            return Ok(());
+        }
+        let states = agenda.states(watched.iter().map(|handle| handle.id).collect()).await?;
+        for handle in watched {
+            let found = states.iter().find(|(id, _)| *id == handle.id).map(|(_, state)| *state);
+            if found != Some(handle.upload().phase().state()) {
+                let engine = Arc::clone(self);
+                let refresh = async move { drop(engine.find(handle.id).await) };
+                drop(tokio::spawn(self.tracker.track_future(refresh)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Calls to backends: by one server at a time, which has the leave of the log for it.
+impl Engine {
+    /// Has the first call made at once by the server that saw to it that one is due. All others are found by what stands
+    /// beside the log.
+    pub(super) fn enqueue_first(
+        &self,
+        id: TicketId,
+        before: &Upload,
+        after: &Upload,
+        context: Option<&RequestContext>,
+    ) {
+        match after.pending_calls() {
+            Some(calls)
+                if calls.last == LastCall::None && before.pending_calls() != Some(calls) =>
+            {
+                let kind = CallKind::of(after);
+                self.outbox.add(id, calls, kind, &after.ticket().finish_url, context);
+                let now = self.uptime();
+                self.outbox.set(id, Wait::Call, || now);
+            }
+            Some(_) => {}
+            None => self.outbox.clear(id),
+        }
+    }
+
+    /// Whether this server may call the backend of an upload now.
+    pub(super) async fn may_call(&self, id: TicketId) -> Result<bool, ChangeError> {
+        let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) else { return Ok(true) };
+        agenda.hold_call(id, self.options().call_hold()).await.map_err(|_| ChangeError::Busy)
+    }
+
+    /// Whether a call that was set is due: another server may have made it meanwhile.
+    pub(super) fn calls_now(&self, calls: &Calls) -> bool {
+        self.sharing.is_none() || calls.due(&self.options().calls, 0.0) <= self.uptime()
+    }
+
+    pub(super) async fn shared_call_over(&self, id: TicketId, pause: Duration) {
+        if let Some(agenda) = self.agenda() {
+            // Without an answer others have it when the leave ends by itself.
+            let _ = agenda.end_call(id, self.uptime().after(pause)).await;
+        }
+        self.outbox.clear(id);
+        self.outbox.over(id);
+    }
+}
+
+fn lookup(error: ChangeError) -> LookupError {
+    match error {
+        ChangeError::Unknown => LookupError::Unknown,
+        ChangeError::Fault(fault) => LookupError::Fault(fault),
+        ChangeError::Refused(_)
+        | ChangeError::NoSpace
+        | ChangeError::Exhausted
+        | ChangeError::Busy => LookupError::Busy,
+    }
+}
+
+/// How often it is asked what is due, and how late others' news may come to a long poll.
+const TICK: Duration = Duration::from_secs(1);
+/// How often uploads are counted.
+const CENSUS_PERIOD: Duration = Duration::from_secs(5);
+/// Uploads that are looked at, at once.
+const LOOKS: usize = 8;
+/// For looking at one; publishing it renews a hold of its own.
+const LOOK_HOLD: Duration = Duration::from_secs(30);
+/// A complete file that is not published after this is published by any server.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(15);
+/// Calls that wait here for their turn.
+const CALLS_TAKEN: usize = 256;
+/// How long a call that was taken may wait for its turn before others take it.
+const CALL_TURN: Duration = Duration::from_secs(30);
+/// A request waits so long for a commit under way, to see what others have recorded.
+const REFRESH: Duration = Duration::from_secs(5);
+/// No moment.
+const NEVER: Uptime = Uptime(i64::MAX.cast_unsigned());
