@@ -28,7 +28,7 @@ SENT = """<!doctype html><title>Sent</title><link rel=icon href=data:,><p>Sent:{
 with open(os.open("secret", os.O_RDWR | os.O_CREAT, 0o600), "r+") as kept:
     SECRET = kept.read() or new_secret()  # kept: a handover may come after a restart
     kept.seek(0), kept.write(SECRET)
-SERVER = Incoming(os.environ.get("BACKEND", "http://localhost:4001"), signing_secrets=[SECRET])
+SERVER = Incoming(os.environ.get("BACKEND", "http://localhost:4001"), token=os.environ.get("BACKEND_TOKEN"), signing_secrets=[SECRET])
 app = Flask(__name__)
 app.config.update(SECRET_KEY=SECRET, SESSION_COOKIE_SAMESITE="Lax")
 

@@ -20,6 +20,10 @@ SIZES = [1, 5000, 100_000, PART, PART + 1, 20_000_000, 33_000_000]
 BROKEN = (OSError, http.client.HTTPException)
 # A client that retries has its file at the web app within this time after the last disturbance.
 PATIENCE = 240
+# Of clients on slow lines.
+SLOW_SIZES = [5_000_000, 10_000_000]
+# A request that takes longer is told of.
+SLOW = 8
 
 
 class WebApp:
@@ -67,7 +71,7 @@ class WebApp:
             found = repr(error).encode()
         with self.lock:
             before = self.calls.setdefault(token, [])
-            # A repeated call may come when the server has removed the object, as it was asked to.
+            # A repeated call may come when the object is gone: to be removed by the server, or taken by the web app.
             right = hashlib.sha256(found).hexdigest() == self.expected[token] or bool(before)
             before.append(fields)
         if not right:
@@ -109,13 +113,12 @@ class Node:
 class Load:
     """Files on their way, `at_once` of them, until it is stopped; each is made from the seed."""
 
-    def __init__(self, nodes, web_app, report, seed, at_once=3, commands=True, targets=None):
-        self.nodes, self.web_app, self.report, self.commands = nodes, web_app, report, commands
+    def __init__(self, nodes, web_app, report, seed, at_once=3, slow=False, targets=None):
+        self.nodes, self.web_app, self.report, self.slow = nodes, web_app, report, slow
         # Where clients send to; by default the servers themselves.
         self.targets = targets or (lambda: [node.server.port for node in nodes])
         self.dice, self.lock, self.stopped = random.Random(seed), threading.Lock(), threading.Event()
-        self.running, self.acks, self.keys = [], [], {}
-        # Files whose bytes the test itself took away.
+        self.running, self.acks = [], []
         self.threads = [threading.Thread(target=self.work, args=(n, seed), daemon=True) for n in range(at_once)]
         for thread in self.threads:
             thread.start()
@@ -123,8 +126,8 @@ class Load:
     def work(self, number, seed):
         dice = random.Random(f"{seed}.{number}")
         while not self.stopped.is_set():
-            kind = Command if self.commands and dice.random() < 0.2 else Browser
-            file = kind(self, dice, dice.randbytes(dice.choice(SIZES)))
+            kind = Slow if self.slow else Command if dice.random() < 0.2 else Browser
+            file = kind(self, dice, dice.randbytes(dice.choice(SIZES if not self.slow else SLOW_SIZES)))
             with self.lock:
                 self.running.append(file)
             try:
@@ -145,8 +148,9 @@ class Load:
         self.report.count("bytes", len(file.data))
         self.report.count("by incoming upload", isinstance(file, Command))
         self.report.count("repeated handovers", len(calls) - 1)
-        with self.lock:
-            self.keys[calls[0]["key"]] = file.removed
+        # What stays is the web app's now. It goes, so that the store of a long run does not fill up.
+        if not file.removed:
+            self.web_app.seaweed.client().delete_object(Bucket=BUCKET, Key=calls[0]["key"])
 
     def check(self):
         """Every acknowledged byte is there, whichever server is asked. Servers that say nothing are not asked again."""
@@ -174,6 +178,8 @@ class Load:
 class Browser:
     """A file sent as a browser does: four chunks at a time, sent again until they are acknowledged."""
 
+    at_once, rest, patience = 4, 0, PATIENCE
+
     def __init__(self, load, dice, data):
         self.load, self.data, self.lock = load, data, threading.Lock()
         self.token, self.removed, self.taken = uuid.uuid4().hex, dice.random() < 0.3, False
@@ -188,10 +194,10 @@ class Browser:
         dice.shuffle(self.waiting)
 
     def send(self):
-        self.deadline = time.monotonic() + PATIENCE
+        self.deadline = time.monotonic() + self.patience
         self.id = until("a ticket", self.ticket, PATIENCE)
         while True:
-            threads = [threading.Thread(target=self.chunks, daemon=True) for _ in range(4)]
+            threads = [threading.Thread(target=self.chunks, daemon=True) for _ in range(self.at_once)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -222,24 +228,32 @@ class Browser:
                     return
                 start, end = self.waiting.pop()
             self.chunk(start, end)
+            time.sleep(self.rest)
 
     def chunk(self, start, end):
-        failed = None
+        failed, first = None, time.monotonic()
         headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(self.data)}"}
         while time.monotonic() < self.deadline:
-            port, told = random.choice(self.load.targets()), {}
+            port, told, began = random.choice(self.load.targets()), {}, time.monotonic()
             try:
                 status, told = put(port, self.id, self.data[start:end], headers)
             except BROKEN:
                 status = None
             now = time.monotonic()
+            if now - began > SLOW:
+                print(f"slow: {self.id} {start}..{end} at {port}: {status} after {now - began:.1f} s", flush=True)
             if status == 200:
                 with self.lock:
                     self.acknowledged.append((start, end, now, port))
+                    # The last one is answered when the file is in its place; whoever is killed meanwhile holds that for 15 s.
+                    last = sum(b - a for a, b, *_ in self.acknowledged) == len(self.data)
                 self.load.acks.append(now)
                 self.load.report.count("acknowledgements")
+                if not last:
+                    self.load.report.most("ms from the first attempt of a chunk to its acknowledgement", 1000 * (now - first))
                 if failed:
-                    self.load.report.most("ms from a failed attempt to its acknowledgement", 1000 * (now - failed))
+                    what = "the acknowledgement that completes the file" if last else "the acknowledgement"
+                    self.load.report.most(f"ms from a failed attempt to {what}", 1000 * (now - failed))
                 return
             if status not in (None, 409, 429, 500, 502, 503, 504):
                 self.refused = f"{start}..{end}: {status} {told}"
@@ -297,6 +311,17 @@ def put(port, id, body, headers):
         connection.close()
 
 
+class Slow(Browser):
+    """A file on a slow line: a small chunk a second."""
+
+    at_once, rest, patience = 1, 1, 3600
+
+    def __init__(self, load, dice, data):
+        super().__init__(load, dice, data)
+        size = 100_000
+        self.waiting = [(at, min(at + size, len(data))) for at in reversed(range(0, len(data), size))]
+
+
 class Command:
     """`incoming upload`, which waits for the server by itself."""
 
@@ -332,7 +357,7 @@ NO_UPLOADS = [hashlib.sha256(uuid.UUID(text).bytes).hexdigest()[:32]
               for text in ("00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-bfff-ffffffffffff")]
 
 
-def litter(seaweed, prefix, load, ghosts):
+def litter(seaweed, prefix, ghosts):
     """What lies in the bucket and should not; and how much of what is left a request wrote that came late."""
     store = seaweed.client()
     pages = store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
@@ -341,5 +366,4 @@ def litter(seaweed, prefix, load, ghosts):
     late = {path.removeprefix(f"/{BUCKET}/") for path in ghosts}
     # What a server that was killed while it tried the bucket has left (the next one removes it when it is old), and the name of its logs.
     keys, uploads = ([key for key in found if not any(one in key for one in NO_UPLOADS)] for found in (keys, uploads))
-    wrong = [key for key in keys if load.keys.get(key, True)]
-    return [key for key in wrong + uploads if key not in late], [key for key in wrong + uploads if key in late]
+    return [key for key in keys + uploads if key not in late], [key for key in keys + uploads if key in late]
