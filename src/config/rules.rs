@@ -77,8 +77,8 @@ const RULES: [(&[&str], Rule); 18] = [
 /// Whose token it is decides what a call may do.
 fn operator_token(settings: &Settings) -> Option<Broken> {
     let operator = settings.operator_token.as_ref()?;
-    (settings.backend_token.as_ref() == Some(operator))
-        .then(|| broken("operator_token", "must differ from backend_token"))?
+    let same = settings.backend_token.as_ref().is_some_and(|app| app.eq(operator));
+    if same { broken("operator_token", "must differ from backend_token") } else { None }
 }
 
 /// Two rows for one URL: which of them signs would be chance.

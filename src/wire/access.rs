@@ -3,15 +3,55 @@
 
 use super::browser::{self, Hosts};
 use super::forwarded::{self, Client, contains};
-use super::overview::Role;
 use super::problem::{Code, Problem};
 use super::{Caller, Surface};
+use crate::core::id::TicketId;
+use crate::engine::context::{RequestContext, request_of};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
 use ipnet::IpNet;
 use std::fmt;
 use subtle::ConstantTimeEq;
+
+/// Who calls the backend surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A web app.
+    WebApp,
+    /// The operator, by `operator_token`.
+    Operator,
+}
+
+impl Role {
+    /// Why an upload ends that it cancels.
+    pub(super) fn cancel_reason(self) -> &'static str {
+        match self {
+            Self::WebApp => "cancelled by the backend",
+            Self::Operator => "cancelled by the operator",
+        }
+    }
+
+    /// Logs that the operator has retried a handover. A web app is expected to, and a cancel has a line of its own.
+    pub(super) fn log_retry(self, id: TicketId) {
+        if self == Self::Operator {
+            let context = RequestContext::current();
+            let request = request_of(context.as_ref());
+            tracing::info!(upload = %id.short(), request, "handover retried by the operator");
+        }
+    }
+
+    /// Refuses the operator what only the upload's web app may do.
+    pub(super) fn check_web_app(self) -> Result<(), Problem> {
+        match self {
+            Self::WebApp => Ok(()),
+            Self::Operator => Err(Problem::new(
+                Code::Forbidden,
+                "the operator token does not give this permission; the web app calls this with backend_token",
+            )),
+        }
+    }
+}
 
 /// Who may call the backend surface. Every rule that is set must be met.
 #[derive(Clone, Default)]

@@ -2,9 +2,9 @@
 //!
 //! Answers are text, as in 2014, or JSON where the caller asks for it.
 
+use super::access::Role;
 use super::dialect::native::json::{StatusBody, short_type};
 use super::header::accepts;
-use super::overview::Role;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, shown, text_answer};

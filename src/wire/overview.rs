@@ -3,14 +3,13 @@
 //! A request formats what tasks have sampled, so its work does not grow with the number of uploads, and it waits for no
 //! disk but at its first call.
 
+use super::access::Role;
 use super::admin::{CurrentFilter, ServerFigures};
 use super::backend::{Form, rfc3339};
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, text_answer};
 use super::{Answer, Exchange, Wire};
-use crate::core::id::TicketId;
 use crate::core::state::StateName;
-use crate::engine::context::{RequestContext, request_of};
 use crate::engine::delivery::CallKind;
 use crate::engine::delivery::outbox::PendingCall;
 use crate::engine::health::SingleFlight;
@@ -20,45 +19,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::timeout;
-
-/// Who calls the backend surface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A web app.
-    WebApp,
-    /// The operator, by `operator_token`.
-    Operator,
-}
-
-impl Role {
-    /// Why an upload ends that it cancels.
-    pub(super) fn cancel_reason(self) -> &'static str {
-        match self {
-            Self::WebApp => "cancelled by the backend",
-            Self::Operator => "cancelled by the operator",
-        }
-    }
-
-    /// Logs that the operator has retried a handover. A web app is expected to, and a cancel has a line of its own.
-    pub(super) fn log_retry(self, id: TicketId) {
-        if self == Self::Operator {
-            let context = RequestContext::current();
-            let request = request_of(context.as_ref());
-            tracing::info!(upload = %id.short(), request, "handover retried by the operator");
-        }
-    }
-
-    /// Refuses the operator what only the upload's web app may do.
-    pub(super) fn check_web_app(self) -> Result<(), Problem> {
-        match self {
-            Self::WebApp => Ok(()),
-            Self::Operator => Err(Problem::new(
-                Code::Forbidden,
-                "the operator token does not give this permission; the web app calls this with backend_token",
-            )),
-        }
-    }
-}
 
 /// What the disk was found to be like, and when.
 #[derive(Clone, Debug)]
