@@ -162,10 +162,8 @@ fn shows_and_acts() {
     check(
         "retry 8fff2bb1-0102-4304-8506-0708090a0b0c",
         (403, r#"{"detail":"wrong backendSecret"}"#),
-        Err(
-            "the server refused: 403 Forbidden: wrong backendSecret (--secret-file gives the ticket's \
-             backendSecret, where it has one)",
-        ),
+        Err("the server refused: 403 Forbidden: wrong backendSecret (operator_token needs no \
+             secret; --secret-file gives the ticket's backendSecret)"),
         "POST /incoming/backend/retry_handover id=8fff2bb1-0102-4304-8506-0708090a0b0c&backendSecret=",
     );
     check(
