@@ -33,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 mod behind;
+mod cluster;
 mod damaged_journals;
 mod delivery;
 mod failing_disk;
