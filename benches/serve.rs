@@ -26,7 +26,7 @@ use criterion::{
 };
 use crowd::Crowd;
 use place::Place;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 
 /// Uploads at the same time, and the bytes that each sends: together less than 1 GiB on the disk.
@@ -59,8 +59,15 @@ fn overview(c: &mut Criterion) {
             place.operator().await
         });
         there = uploads;
-        let shown = runtime.block_on(operator.overview());
-        assert!(shown.contains(&format!("\"live\":{{\"count\":{uploads},")), "{shown}");
+        // It is at most two seconds old.
+        let counted = format!("\"live\":{{\"count\":{uploads},");
+        let began = Instant::now();
+        while let shown = runtime.block_on(operator.overview())
+            && !shown.contains(&counted)
+        {
+            assert!(began.elapsed() < Duration::from_secs(20), "{shown}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
         group.bench_function(format!("{uploads}_uploads"), |b| {
             b.iter(|| runtime.block_on(operator.overview()));
         });
