@@ -23,10 +23,10 @@ BUCKET = "incoming"
 
 
 def environment():
-    """Runs this program again by a Python that has PACKAGES. They are installed once, beside what cargo builds."""
+    """Has PACKAGES installed, once, beside what cargo builds, and runs this program again by a Python that has them, unless
+    it is run by that one."""
     home = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "cluster-venv"
-    if pathlib.Path(sys.prefix) == home:
-        return
+    inside = pathlib.Path(sys.prefix) == home
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "ready", "a+") as ready:
         # Tests run side by side.
@@ -34,11 +34,13 @@ def environment():
         ready.seek(0)
         missing = set(PACKAGES) - set(ready.read().split())
         if missing:
-            subprocess.run([sys.executable, "-m", "venv", home], check=True)
+            if not inside:
+                subprocess.run([sys.executable, "-m", "venv", home], check=True)
             pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, *sorted(missing)], check=True)
             ready.write("".join(f"{package}\n" for package in sorted(missing)))
-    os.execv(home / "bin/python", [str(home / "bin/python"), *sys.argv])
+    if not inside:
+        os.execv(home / "bin/python", [str(home / "bin/python"), *sys.argv])
 
 
 def ports(count):
