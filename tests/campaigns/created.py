@@ -163,6 +163,11 @@ class Part(Created):
         self.world.answered()
 
     def judge(self, report, where, fallen=False):
+        if self.id and self.unanswered and self.is_plain():
+            # Its creation was answered while the power failed, which is no promise, and only its ticket got to the disk.
+            self.ask("DELETE")
+            self.id, self.promised = None, bytearray(self.size)
+            return
         super().judge(report, where, fallen)
         if self.complete:
             self.promised = bytearray(b"\1" * self.size)
@@ -170,6 +175,11 @@ class Part(Created):
                 asked = any(isinstance(story, Whole) and story.name == self.of and story.asked for story in self.world.stories)
             if not asked:
                 report.lost(f"{where}: {self} is over, and nobody asked for its file")
+
+    def is_plain(self):
+        """Whether it is there, and no part."""
+        code, headers, _ = self.server.ask("HEAD", dialects.url_of(self), None, {"Tus-Resumable": "1.0.0"})
+        return code == 200 and headers.get("Upload-Concat") != "partial"
 
     def complete_it(self):
         """Its file does that."""
