@@ -41,8 +41,8 @@ pub struct UrlSecrets {
 /// Why a text is no URL with secrets. It does not show the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlSecretsError {
-    /// The URL is none, or has more than scheme, host, port and path.
-    #[error("must begin with an http or https URL without credentials, query and fragment")]
+    /// The URL is none, has more than scheme, host, port and path, or its path leads upwards.
+    #[error("must begin with an http or https URL without credentials, query, fragment and ..")]
     Url,
     /// Nothing follows it.
     #[error("must have a secret after the URL and a space")]
@@ -58,7 +58,9 @@ impl UrlSecrets {
         let text = text.trim_ascii();
         let (url, secrets) =
             text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
-        let prefix = CallbackUrl::parse(url.to_owned()).ok().filter(|it| it.shown() == url);
+        let prefix = CallbackUrl::parse(url.to_owned()).ok();
+        // One that does not cover itself covers none, and nothing would be signed.
+        let prefix = prefix.filter(|it| it.shown() == url && it.covers(it));
         let prefix = prefix.ok_or(UrlSecretsError::Url)?;
         let secrets = SigningSecrets::parse(secrets)?;
         if secrets.is_empty() {
@@ -202,6 +204,8 @@ mod tests {
             (SECRET.to_owned(), UrlSecretsError::Url),
             (format!("https://me:x@app/ {SECRET}"), UrlSecretsError::Url),
             (format!("https://app/?x {SECRET}"), UrlSecretsError::Url),
+            (format!("https://app/a/../b {SECRET}"), UrlSecretsError::Url),
+            (format!("https://app/%2E%2e/b {SECRET}"), UrlSecretsError::Url),
             ("https://app".into(), UrlSecretsError::Missing),
             ("https://app s3cret".into(), UrlSecretsError::Secret(SigningSecretError::Form)),
         ] {
