@@ -42,7 +42,7 @@ pub struct UrlSecrets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlSecretsError {
     /// The URL is none, has more than scheme, host, port and path, or its path leads upwards.
-    #[error("must begin with an http or https URL without credentials, query, fragment and ..")]
+    #[error("must begin with an http(s) URL without credentials, query, fragment and ..")]
     Url,
     /// Nothing follows it.
     #[error("must have a secret after the URL and a space")]
