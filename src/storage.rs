@@ -6,6 +6,7 @@
 //! Takes no decisions (that is `core`).
 
 pub mod agenda;
+pub mod catalog;
 pub mod clock;
 pub mod event_log;
 pub mod journal;

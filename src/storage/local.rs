@@ -2,7 +2,6 @@
 //! such a directory: its lock and marker, private paths in it, the format of a journal, which thread waits for the disk.
 
 pub mod blocking;
-mod catalog;
 mod compaction;
 pub mod directory;
 mod durable_journals;

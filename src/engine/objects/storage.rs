@@ -23,6 +23,7 @@ use crate::core::pieces::ObjectRange;
 use crate::core::state::StateName;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::agenda::Agenda;
+use crate::storage::catalog::Catalog;
 use crate::storage::event_log::LogError;
 use crate::storage::journal::Journal;
 use crate::storage::location::{Location, ObjectLocation};
@@ -39,7 +40,7 @@ pub(super) use housekeeping::RAREST;
 use memory::Memory;
 use part::BucketPart;
 use staging::Staging;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -93,8 +94,8 @@ struct Shared<B: Backing + 'static> {
     housekeeping: Housekeeping,
     /// Those in memory.
     in_memory: Mutex<HashMap<TicketId, Weak<InMemory<B>>>>,
-    /// All that are known, and their states where those are.
-    states: Mutex<BTreeMap<TicketId, Option<StateName>>>,
+    /// All that are known, where this server alone has them.
+    catalog: Catalog,
     /// What the bucket says of files.
     described: Mutex<HashMap<TicketId, Description>>,
 }
@@ -103,14 +104,14 @@ impl<B: Backing + 'static> BucketStorage<B> {
     /// Over what `engine` uses.
     pub fn new(engine: ObjectEngine<B>, beside: Surroundings) -> Arc<Self> {
         let memory = Memory::new(beside.memory_bytes);
-        let (housekeeping, in_memory, states, described) = Default::default();
+        let (housekeeping, in_memory, catalog, described) = Default::default();
         Arc::new(Self(Arc::new(Shared {
             engine,
             beside,
             memory,
             housekeeping,
             in_memory,
-            states,
+            catalog,
             described,
         })))
     }
@@ -153,7 +154,7 @@ impl<B: Backing + 'static> Shared<B> {
 
     fn note_state(&self, id: TicketId, state: StateName) {
         if let Place::Directory { .. } = self.beside.place {
-            lock(&self.states).insert(id, Some(state));
+            self.catalog.set(id, state);
         }
     }
 

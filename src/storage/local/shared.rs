@@ -2,7 +2,6 @@
 //! is counted.
 
 use super::blocking::Blocking;
-use super::catalog::Catalog;
 use super::durable_journals::DurableJournals;
 use super::files::Files;
 use super::journal_files::JournalFiles;
@@ -10,6 +9,7 @@ use super::options::LocalOptions;
 use super::slow_disk::SlowDisk;
 use super::space::Space;
 use super::uptime::Count;
+use crate::storage::catalog::Catalog;
 use crate::storage::promised::Promised;
 use crate::storage::store::StoreError;
 use crate::storage::syncs::Counted;

@@ -1,7 +1,6 @@
 //! A storage directory as a store: parts and finished files, the space of its file system, and whether it is well.
 
 use super::blocking::Blocking;
-use super::catalog::Catalog;
 use super::durable_journals::DurableJournals;
 use super::files::{Files, store_error};
 use super::journal_files::JournalFiles;
@@ -12,6 +11,7 @@ use super::slow_disk::SlowDisk;
 use super::space::Space as FreeSpace;
 use super::uptime::Count;
 use crate::core::id::TicketId;
+use crate::storage::catalog::Catalog;
 use crate::storage::clock::Clock;
 use crate::storage::location::Location;
 use crate::storage::promised::Promised;

@@ -59,12 +59,7 @@ impl<B: Backing + 'static> Shared<B> {
             return all(&**agenda, Some(StateName::Uploading)).await;
         }
         self.list().await?;
-        let takes_bytes = |state: Option<StateName>| {
-            state.is_none_or(|state| matches!(state, StateName::New | StateName::Uploading))
-        };
-        let open =
-            |(id, state): (&TicketId, &Option<StateName>)| takes_bytes(*state).then_some(*id);
-        Ok(lock(&self.states).iter().filter_map(open).collect())
+        Ok(self.catalog.in_any(&[StateName::New, StateName::Uploading]))
     }
 
     /// Seals the generations that are too old, one upload after the other.

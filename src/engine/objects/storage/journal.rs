@@ -1,7 +1,7 @@
 //! The logs of uploads in object storage as a journal.
 
 use super::log::{BucketLog, is_at, version};
-use super::{BucketStorage, Place, Shared, lock, unavailable};
+use super::{BucketStorage, Place, Shared, unavailable};
 use crate::core::event::{Durability, Ticket};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
@@ -14,7 +14,6 @@ use crate::storage::journal::{
 };
 use crate::storage::promised::Promised;
 use crate::storage::store::StoreError;
-use std::ops::Bound;
 use std::sync::Arc;
 
 impl<B: Backing + 'static> Journal for BucketStorage<B> {
@@ -78,13 +77,7 @@ impl<B: Backing + 'static> Journal for BucketStorage<B> {
         }
         Promised::later(async move {
             self.0.list().await?;
-            let states = lock(&self.0.states);
-            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let fits = |known: &Option<StateName>| {
-                state.is_none_or(|state| known.is_none_or(|known| known == state))
-            };
-            let found = states.range((from, Bound::Unbounded)).filter(|(_, known)| fits(known));
-            Ok(found.map(|(id, _)| *id).take(limit).collect())
+            Ok(self.0.catalog.page(state, after, limit))
         })
     }
 
@@ -119,10 +112,7 @@ impl<B: Backing + 'static> Shared<B> {
             Place::Shared(agenda) => return all(&**agenda, None).await,
         };
         let ids = ids.await.map_err(|_| StoreError::Unavailable)?;
-        let mut states = lock(&self.states);
-        for id in &ids {
-            states.entry(*id).or_default();
-        }
+        self.catalog.add_listed(&ids);
         Ok(ids)
     }
 
@@ -138,7 +128,7 @@ impl<B: Backing + 'static> Shared<B> {
         self.engine.clean(id).await.map_err(unavailable)?;
         match self.engine.backing().remove(id, view.seen).await {
             Ok(Appended::At(_)) => {
-                lock(&self.states).remove(&id);
+                self.catalog.remove(id);
                 self.engine.forget_view(id);
                 Ok(Removed::Done)
             }

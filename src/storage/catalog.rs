@@ -1,7 +1,7 @@
-//! All uploads in order of their ids, in memory or not, each with the state it was last seen in: a page of the list
-//! costs reading its own journals and no others.
+//! All uploads of one server in order of their ids, in memory or not, each with the state it was last seen in: a page of
+//! the list costs reading its own journals and no others.
 //!
-//! Filled from one listing of the journals, by the startup scan or by an earlier request for the list, and kept
+//! Filled from a listing of the journals, by the startup scan or by an earlier request for the list, and kept
 //! up to date by what creates, changes and forgets uploads. An entry takes about 30 bytes.
 
 use crate::core::id::TicketId;
@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 
 /// The uploads that there are.
 #[derive(Debug, Default)]
-pub(super) struct Catalog(Mutex<Entries>);
+pub struct Catalog(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -28,23 +28,23 @@ impl Catalog {
     }
 
     /// This upload is in this state.
-    pub(super) fn set(&self, id: TicketId, state: StateName) {
+    pub fn set(&self, id: TicketId, state: StateName) {
         self.lock().states.insert(id, Some(state));
     }
 
     /// This upload was read in this state. Whoever changes it knows better.
-    pub(super) fn see(&self, id: TicketId, state: StateName) {
+    pub fn see(&self, id: TicketId, state: StateName) {
         self.lock().states.entry(id).or_default().get_or_insert(state);
     }
 
     /// There is no such upload any more.
-    pub(super) fn remove(&self, id: TicketId) {
+    pub fn remove(&self, id: TicketId) {
         self.lock().states.remove(&id);
     }
 
     /// These are all journals that there were when they were listed. One that is gone since is removed by who
     /// finds it missing.
-    pub(super) fn add_listed(&self, ids: &[TicketId]) {
+    pub fn add_listed(&self, ids: &[TicketId]) {
         let mut entries = self.lock();
         for id in ids {
             entries.states.entry(*id).or_default();
@@ -53,13 +53,13 @@ impl Catalog {
     }
 
     /// Whether all journals have been listed.
-    pub(super) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.lock().is_complete
     }
 
     /// At most `limit` uploads behind `after`, in order, that are in `state` or whose state is not known; all states
     /// where it is `None`.
-    pub(super) fn page(
+    pub fn page(
         &self,
         state: Option<StateName>,
         after: Option<TicketId>,
@@ -70,6 +70,13 @@ impl Catalog {
         let wanted = |held: Option<StateName>| state.is_none() || held.is_none() || held == state;
         let behind = entries.states.range((from, Bound::Unbounded));
         behind.filter(|(_, held)| wanted(**held)).map(|(id, _)| *id).take(limit).collect()
+    }
+
+    /// All uploads that are in one of `states` or whose state is not known, in order.
+    pub fn in_any(&self, states: &[StateName]) -> Vec<TicketId> {
+        let entries = self.lock();
+        let wanted = |held: Option<StateName>| held.is_none_or(|held| states.contains(&held));
+        entries.states.iter().filter(|(_, held)| wanted(**held)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -95,6 +102,8 @@ mod tests {
         // What is not known may be in any state.
         assert_eq!(catalog.page(Some(StateName::New), None, 9), [id(1), id(5), id(9)]);
         assert_eq!(catalog.page(Some(StateName::Failed), Some(id(1)), 9), [id(3)]);
+        let open = [StateName::Uploading, StateName::New];
+        assert_eq!(catalog.in_any(&open), [id(1), id(5), id(9)]);
         // One that is not there any more is a place in the order as well.
         catalog.remove(id(3));
         assert_eq!(catalog.page(None, Some(id(3)), 1), [id(5)]);
