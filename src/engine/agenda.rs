@@ -11,7 +11,7 @@ use super::delivery::outbox::Wait;
 use super::error::{ChangeError, LookupError};
 use super::handle::{Op, UploadHandle};
 use super::options::Options;
-use super::retention::{Next, RECHECK};
+use super::retention::{Next, RECHECK, end};
 use super::status::Status;
 use crate::core::id::TicketId;
 use crate::core::retry::{Calls, LastCall};
@@ -21,6 +21,7 @@ use crate::core::upload::{Phase, Upload};
 use crate::storage::agenda::{Agenda, Census, Taken, Work};
 use crate::storage::event_log::{CallMarks, LogError, Marks};
 use crate::storage::journal::Read;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -69,15 +70,13 @@ pub fn marks(
         // Who has completed it publishes it; others do where that does not happen.
         Phase::New | Phase::Uploading if after.awaits_publish() => now.after(PUBLISHED_WITHIN),
         Phase::New | Phase::Uploading if after.awaits_join() => now.after(RECHECK),
-        Phase::New | Phase::Uploading => {
-            let idle = after.ticket().idle_timeout.unwrap_or(options.max_idle);
-            after.last_active().uptime.after(idle)
-        }
-        Phase::HandingOver(_) | Phase::Cancelled { calls: Some(_), .. } => NEVER,
-        Phase::Finished { at, .. } | Phase::Cancelled { at, calls: None, .. } => {
-            at.after(options.retain_finished)
-        }
-        Phase::Failed { at, .. } => at.after(options.failed_retention),
+        Phase::Cancelled { calls: Some(_), .. } => NEVER,
+        Phase::New
+        | Phase::Uploading
+        | Phase::HandingOver(_)
+        | Phase::Finished { .. }
+        | Phase::Cancelled { calls: None, .. }
+        | Phase::Failed { .. } => end(options, after).unwrap_or(NEVER),
     };
     let call = after
         .pending_calls()
@@ -235,26 +234,23 @@ impl Engine {
                 Err(_) => continue,
             };
             if let Some(calls) = upload.pending_calls() {
-                let kind = CallKind::of(&upload);
-                self.outbox.add(id, calls, kind, &upload.ticket().finish_url, None);
-                let now = self.uptime();
-                self.outbox.set(id, Wait::Call, || now);
+                self.call_now(&upload, calls, None);
             }
         }
         Ok(())
     }
 
-    /// Reads uploads on that somebody waits for, or sends bytes to, and that stand elsewhere now.
+    /// Reads uploads on that a request waits for, or sends bytes to, and that stand elsewhere now.
     async fn watch(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
-        let mut watched = self.registry.all();
+        let mut watched = self.registry.unordered();
         watched.retain(|handle| handle.polls.value() > 0 || handle.chunks.value() > 0);
         if watched.is_empty() {
             return Ok(());
         }
         let states = agenda.states(watched.iter().map(|handle| handle.id).collect()).await?;
+        let states: HashMap<_, _> = states.into_iter().collect();
         for handle in watched {
-            let found = states.iter().find(|(id, _)| *id == handle.id).map(|(_, state)| *state);
-            if found != Some(handle.upload().phase().state()) {
+            if states.get(&handle.id) != Some(&handle.upload().phase().state()) {
                 let engine = Arc::clone(self);
                 let refresh = async move { drop(engine.find(handle.id).await) };
                 drop(tokio::spawn(self.tracker.track_future(refresh)));
@@ -279,14 +275,18 @@ impl Engine {
             Some(calls)
                 if calls.last == LastCall::None && before.pending_calls() != Some(calls) =>
             {
-                let kind = CallKind::of(after);
-                self.outbox.add(id, calls, kind, &after.ticket().finish_url, context);
-                let now = self.uptime();
-                self.outbox.set(id, Wait::Call, || now);
+                self.call_now(after, calls, context);
             }
             Some(_) => {}
             None => self.outbox.clear(id),
         }
+    }
+
+    /// Has a call made as soon as a slot is free.
+    fn call_now(&self, upload: &Upload, calls: &Calls, context: Option<&RequestContext>) {
+        let (id, now) = (upload.ticket().id, self.uptime());
+        self.outbox.add(id, calls, CallKind::of(upload), &upload.ticket().finish_url, context);
+        self.outbox.set(id, Wait::Call, || now);
     }
 
     /// Whether this server may call the backend of an upload now.

@@ -9,6 +9,7 @@ use super::Engine;
 use super::error::LookupError;
 use super::handle::Op;
 use super::handle::UploadHandle;
+use super::options::Options;
 use crate::core::command::Command;
 use crate::core::event::Notice;
 use crate::core::id::TicketId;
@@ -27,6 +28,26 @@ pub(super) enum Next {
     Later,
     /// Never: there is no such upload.
     Gone,
+}
+
+/// How long an upload may lie idle.
+pub(super) fn idle_timeout(options: &Options, upload: &Upload) -> Duration {
+    upload.ticket().idle_timeout.unwrap_or(options.max_idle)
+}
+
+/// When an upload ends that lies idle from now on, and when what is left of one that is over goes; `None` while it is handed
+/// over.
+pub(super) fn end(options: &Options, upload: &Upload) -> Option<Uptime> {
+    match upload.phase() {
+        Phase::New | Phase::Uploading => {
+            Some(upload.last_active().uptime.after(idle_timeout(options, upload)))
+        }
+        Phase::HandingOver(_) => None,
+        Phase::Finished { at, .. } | Phase::Cancelled { at, .. } => {
+            Some(at.after(options.retain_finished))
+        }
+        Phase::Failed { at, .. } => Some(at.after(options.failed_retention)),
+    }
 }
 
 impl Engine {
@@ -66,18 +87,15 @@ impl Engine {
     }
 
     pub(super) fn due(&self, upload: &Upload) -> Uptime {
-        match upload.phase() {
-            Phase::New | Phase::Uploading => {
-                let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
+        let options = self.options();
+        match (upload.phase(), end(&options, upload)) {
+            (Phase::New | Phase::Uploading, Some(end)) => {
                 // After a start clients need a while to come back.
-                let back = self.started.after(idle.min(COMING_BACK));
-                upload.last_active().uptime.after(idle).max(back)
+                let back = self.started.after(idle_timeout(&options, upload).min(COMING_BACK));
+                end.max(back)
             }
-            Phase::HandingOver(_) => self.uptime().after(self.options().failed_retention),
-            Phase::Finished { at, .. } | Phase::Cancelled { at, .. } => {
-                at.after(self.options().retain_finished)
-            }
-            Phase::Failed { at, .. } => at.after(self.options().failed_retention),
+            (_, Some(end)) => end,
+            (_, None) => self.uptime().after(options.failed_retention),
         }
     }
 

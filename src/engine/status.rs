@@ -3,6 +3,7 @@
 use super::Engine;
 use super::error::{Fault, LookupError};
 use super::handle::UploadHandle;
+use super::retention::idle_timeout;
 use super::slots;
 use crate::core::dialect::Client;
 use crate::core::event::DigestRequest;
@@ -135,7 +136,7 @@ impl Engine {
         let state = upload.phase().state();
         let open =
             matches!(state, StateName::New | StateName::Uploading) && !upload.awaits_publish();
-        let idle = upload.ticket().idle_timeout.unwrap_or(self.options().max_idle);
+        let idle = idle_timeout(&self.options(), upload);
         let kept = match state {
             StateName::HandingOver | StateName::Failed => true,
             StateName::Finished => !upload.removes_file() && !upload.is_partial(),
