@@ -130,10 +130,7 @@ impl Counted {
         let engine = &self.sources.engine;
         let stats = engine.stats();
         let states = StateName::ALL.iter().map(|state| {
-            (
-                label("state", state.word()),
-                u64::try_from(stats.uploads.of(*state).value()).unwrap_or(0),
-            )
+            (label("state", state.word()), stats.uploads.of(*state).count())
         });
         let open = ConstGauge::new(stats.uploads_open.value());
         let most = ConstGauge::new(engine.options().max_uploads);

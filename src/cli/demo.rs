@@ -28,6 +28,7 @@ use super::{CliError, serve, terminal};
 use crate::app::telemetry;
 use crate::app::{Server, Socket, caller, stop_on_signal};
 use crate::config::Settings;
+use crate::core::host::bracketed;
 use crate::net::{self, Address, Listener, Peer};
 use crate::storage::local::private_dir;
 use crate::tls::TlsReload;
@@ -219,7 +220,7 @@ fn greeting(args: &DemoArgs, names: &Names, ports: Ports) -> String {
     if args.lan {
         // Writing to a string does not fail.
         for host in names.for_others() {
-            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            let host = bracketed(host);
             let _ = writeln!(text, "  https://{host}:{https}/   for a phone or another machine");
         }
     }

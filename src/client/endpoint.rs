@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use crate::config::Address;
-use crate::core::host::{HostPort, HostPortError};
+use crate::core::host::{HostPort, HostPortError, bracketed};
 
 /// What is wrong with the address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +103,7 @@ impl Endpoint {
     pub(crate) fn authority(&self) -> String {
         match &self.transport {
             Transport::Unix(_) => "localhost".into(),
-            Transport::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Transport::Tcp { host, port } => format!("{host}:{port}"),
+            Transport::Tcp { host, port } => format!("{}:{port}", bracketed(host)),
         }
     }
 }

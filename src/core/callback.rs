@@ -4,7 +4,7 @@
 //! Not by the crate `url`: that one follows browsers, which rewrite paths (`/a/../b`), hosts (`0x7f.1`) and back
 //! slashes, so the backend would be called elsewhere than its ticket says.
 
-use super::host::{Destination, HostPort, HostPortError};
+use super::host::{Destination, HostPort, HostPortError, bracketed};
 use std::ops::Range;
 
 /// A callback URL, as the ticket has it.
@@ -132,8 +132,7 @@ impl CallbackUrl {
 impl CallbackTarget<'_> {
     /// For the `Host` header: the port only where it is not the scheme's own.
     pub fn authority(&self) -> String {
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.into() };
+        let host = bracketed(self.host);
         let port = Some(self.port).filter(|port| *port != usual(self.tls));
         HostPort { host, port }.to_string()
     }

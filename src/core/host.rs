@@ -1,6 +1,7 @@
 //! Host and port as URLs, `Host` headers and settings write them: the only reader of authorities. And the server that
 //! they lead to.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -81,6 +82,11 @@ impl<H: AsRef<str>> fmt::Display for HostPort<H> {
         f.write_str(self.host.as_ref())?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
+}
+
+/// A host as it stands before a port: an IPv6 address in brackets. Source: RFC 3986, section 3.2.2.
+pub fn bracketed(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }
 
 /// Host and port of a callback URL. Calls to one destination share what one destination may take, so

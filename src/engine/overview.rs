@@ -210,7 +210,7 @@ impl Engine {
             length: upload.length(),
             acknowledged: upload.received().bytes(),
             bytes_per_s,
-            chunks: u64::try_from(handle.chunks.value()).unwrap_or(0),
+            chunks: handle.chunks.count(),
             idle: self.uptime().since(upload.last_active().uptime),
         }
     }

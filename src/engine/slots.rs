@@ -20,7 +20,7 @@ pub(super) fn take<'a>(
     own: &'a Gauge,
     all: &'a Gauge,
 ) -> Result<Slot<'a>, Full> {
-    let share = limit.share(u64::try_from(all.value()).unwrap_or(0));
+    let share = limit.share(all.count());
     let own = own.up_below(share).ok_or(Full { limit: share })?;
     let all = all.up_below(limit.all).ok_or(Full { limit: 0 })?;
     Ok(Slot { _own: own, _all: all })
@@ -102,8 +102,8 @@ impl Engine {
     /// Refuses something new of an upload of whose large answers too many bytes are untaken. Its own outcome is
     /// counted, never refused ([`Engine::hold_outcome`]); what is under way already bounds how far that goes beyond.
     pub(super) fn check_answers(&self, handle: &UploadHandle) -> Result<(), Unread> {
-        let own = u64::try_from(handle.answer_bytes.value()).unwrap_or(0);
-        let all = || u64::try_from(self.answer_bytes.value()).unwrap_or(0);
+        let own = handle.answer_bytes.count();
+        let all = || self.answer_bytes.count();
         if own > 0 && own >= ANSWER_BYTES.share(all()) { Err(Unread) } else { Ok(()) }
     }
 
@@ -115,7 +115,7 @@ impl Engine {
         amount: u64,
     ) -> Result<InUse, Full> {
         let (own, all) = (counted.own(&handle), counted.all(self));
-        let share = limit.share(u64::try_from(all.value()).unwrap_or(0));
+        let share = limit.share(all.count());
         if !own.add_within(amount, share) {
             return Err(Full { limit: share });
         }

@@ -62,6 +62,11 @@ impl Gauge {
     pub fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// The number now, of what cannot be below zero.
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.value()).unwrap_or(0)
+    }
 }
 
 /// One in a [`Gauge`].

@@ -9,6 +9,7 @@ use super::backend::{Form, rfc3339};
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, text_answer};
 use super::{Answer, Exchange, Wire};
+use crate::core::host::bracketed;
 use crate::core::state::StateName;
 use crate::engine::delivery::CallKind;
 use crate::engine::delivery::outbox::PendingCall;
@@ -160,7 +161,7 @@ impl Wire {
             },
             handovers: HandoversBody {
                 count: overview.pending_count,
-                running: positive(self.engine.stats().calls_running.value()),
+                running: self.engine.stats().calls_running.count(),
                 calls: overview.pending.iter().map(call_body).collect(),
             },
         })
@@ -188,10 +189,9 @@ impl Wire {
 
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let stats = self.engine.stats();
-        let states = StateName::ALL
-            .iter()
-            .map(|state| (state.word(), positive(stats.uploads.of(*state).value())));
-        let open = ("open", positive(stats.uploads_open.value()));
+        let states =
+            StateName::ALL.iter().map(|state| (state.word(), stats.uploads.of(*state).count()));
+        let open = ("open", stats.uploads_open.count());
         states.chain([open, ("max", self.engine.options().max_uploads)]).collect()
     }
 
@@ -288,11 +288,7 @@ fn call_body(call: &PendingCall) -> CallBody {
             CallKind::Handover => "handover",
             CallKind::CancelNotice => "cancel_notice",
         },
-        host: if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        },
+        host: format!("{}:{port}", bracketed(host)),
         attempts: call.attempts,
         pending_s: call.pending.as_secs(),
         next_s: call.next.map(|next| next.as_secs()),
@@ -312,10 +308,6 @@ fn certificate_body((listener, ends): (&'static str, SystemTime)) -> Certificate
 fn date(at: SystemTime) -> String {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     rfc3339(crate::core::time::Timestamp::default().after(since))
-}
-
-fn positive(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
 }
 
 /// How long what was found of the disk is shown before it is asked again: each time writes and syncs a small file.
