@@ -91,6 +91,8 @@ class Server:
             "store": "s3", "s3-bucket": BUCKET, "s3-endpoint": ENDPOINT, "s3-prefix": PREFIX, "s3-part-size": "5MiB",
             "s3-access-key": "testkey", "s3-secret-key": "testsecret", "storage-dir": self.home / "data",
             "listen": f"127.0.0.1:{PUBLIC}", "backend-listen": f"127.0.0.1:{BACKEND}", "create-url": f"http://127.0.0.1:{WEB_APP}/create",
+            # What a killed server leaves of an upload that it has published goes with the upload.
+            "retain-finished": "40s",
         }
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         self.process = subprocess.Popen([PROGRAM, "serve", *words], stdout=self.log, stderr=self.log)
@@ -161,7 +163,7 @@ def main():
         try:
             size = sum(join(number, server) for number in range(FILES))
             kept = {fields["key"] for fields in calls.values() if fields.get("key")}
-            for _ in range(60):
+            for _ in range(200):
                 left = [one["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX)
                         for one in page.get("Contents", []) if one["Key"] not in kept and not any(none in one["Key"] for none in NO_UPLOADS)]
                 left += [one["Key"] for one in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) if one["Key"].startswith(PREFIX)]
