@@ -5,7 +5,6 @@ lifetime.py PROGRAM ENDPOINT BUCKET [UPLOADS] [PORT] [--broken]. The keys are te
 each multipart upload that is older than 10 s, as MinIO does after 24 h. The server makes them objects after 3 s. Clients send a
 part, and pause for longer than either. With --broken the server is told nothing of it, and acknowledged bytes must be found missing."""
 
-import http.client
 import json
 import pathlib
 import random
@@ -17,6 +16,8 @@ import time
 
 import boto3
 from botocore.config import Config
+
+from services import request
 
 BROKEN = "--broken" in sys.argv
 WORDS = [word for word in sys.argv[1:] if word != "--broken"]
@@ -30,14 +31,8 @@ s3 = boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id="testkey", aws_
 removed = 0
 
 
-def call(port, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+def call(*words):
+    return request(*words, timeout=120)[:2]
 
 
 def rule(over):

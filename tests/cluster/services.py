@@ -1,6 +1,7 @@
 """SeaweedFS and PostgreSQL in an empty directory, on loopback, and the Python packages that talk to them."""
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import pathlib
@@ -41,6 +42,17 @@ def environment():
             ready.write("".join(f"{package}\n" for package in sorted(missing)))
     if not inside:
         os.execv(home / "bin/python", [str(home / "bin/python"), *sys.argv])
+
+
+def request(port, method, path, body=None, headers=None, timeout=30):
+    """Status, body and headers of an answer, over a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+    finally:
+        connection.close()
 
 
 def ports(count):

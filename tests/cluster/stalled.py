@@ -4,7 +4,6 @@
 stalled.py PROGRAM ENDPOINT BUCKET [CLIENTS] [PART_MEMORY_MIB] [KIB_EACH] [PORT]. The keys are testkey and testsecret. Each client
 has an upload of its own, of which it sends some bytes of the first part, and stops. One more client uploads a file meanwhile."""
 
-import http.client
 import pathlib
 import re
 import resource
@@ -14,20 +13,16 @@ import sys
 import tempfile
 import time
 
+from services import request
+
 PROGRAM, ENDPOINT, BUCKET = sys.argv[1:4]
 CLIENTS, MEMORY, EACH, PORT = [int(word) for word in sys.argv[4:8]] + [1000, 64, 512, 19220][len(sys.argv[4:8]):]
 PUBLIC, BACKEND = PORT, PORT + 1
 PART, ALLOWED = 8 << 20, 120
 
 
-def call(port, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+def call(*words):
+    return request(*words, timeout=120)[:2]
 
 
 def ticket():
