@@ -245,7 +245,7 @@ class Browser:
             if status == 200:
                 with self.lock:
                     self.acknowledged.append((start, end, now, port))
-                    # The last one is answered when the file is in its place; whoever is killed meanwhile holds that for 15 s.
+                    # The last one is answered when the file is in its place; a server that is killed meanwhile holds that for 15 s.
                     last = sum(b - a for a, b, *_ in self.acknowledged) == len(self.data)
                 self.load.acks.append(now)
                 self.load.report.count("acknowledgements")

@@ -292,7 +292,7 @@ async fn a_complete_file_is_published_by_another_where_its_server_dies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_and_old_uploads_go_once_whoever_looks() {
+async fn one_server_ends_idle_and_old_uploads() {
     let cluster = Cluster::new();
     let [one, two] = [1, 2].map(|server| cluster.start(server));
     let (idle, active) = (ticket(&one).await, ticket(&one).await);
@@ -303,7 +303,7 @@ async fn idle_and_old_uploads_go_once_whoever_looks() {
     assert_eq!(two.status(idle).await.unwrap().state, StateName::Cancelled);
     assert_eq!(one.status(active).await.unwrap().state, StateName::Uploading, "it has a byte");
     assert_eq!(one.stats().cancelled.get() + two.stats().cancelled.get(), 1);
-    // Its backend is told, and after its retention nobody knows of it.
+    // Its backend is told, and after its retention it is unknown.
     let mut delivery = one.next_delivery().await;
     let Begun::Call(call) = delivery.begin().await.unwrap() else { panic!("a notice is due") };
     assert_eq!(call.kind, CallKind::CancelNotice);

@@ -32,7 +32,7 @@ pub(super) enum Reading {
     AllMultiparts,
 }
 
-/// An object or multipart upload, whoever made it.
+/// An object or multipart upload, of any maker.
 #[derive(Debug)]
 pub(super) struct Found {
     /// The whole key.
