@@ -319,7 +319,7 @@ const AT_START: Duration = Duration::from_secs(5);
 /// How long things may take.
 const TUNING: ObjectTuning = ObjectTuning {
     multipart_lifetime: Duration::from_secs(20 * 3600),
-    hold: Duration::from_secs(15),
+    hold: engine::agenda::HOLD,
     call_hold: Duration::from_secs(90),
     second_look: Duration::from_secs(60),
     pause: Duration::from_millis(300),

@@ -36,6 +36,7 @@ struct Deadlines {
     commits: Duration,
     calls: Duration,
     cut_calls: Duration,
+    release: Duration,
     /// Of each set of workers.
     workers: Duration,
 }
@@ -49,14 +50,15 @@ impl Deadlines {
             commits: grace.max(LAST_COMMITS),
             calls: LAST_CALLS,
             cut_calls: CUT_CALLS,
+            release: RELEASE,
             workers: LAST_COMMITS,
         }
     }
 
     /// All of them together.
     fn total(self) -> Duration {
-        let Self { serving, commits, calls, cut_calls, workers } = self;
-        let all = [serving, commits, calls, cut_calls, workers, workers];
+        let Self { serving, commits, calls, cut_calls, release, workers } = self;
+        let all = [serving, commits, calls, cut_calls, release, workers, workers];
         all.into_iter().fold(Duration::ZERO, Duration::saturating_add)
     }
 }
@@ -87,6 +89,10 @@ impl Shutdown {
             self.cut_calls.cancel();
             // They are dropped where they wait next; one that never waits is left.
             let _ = timeout(within.cut_calls, self.calls.wait()).await;
+        }
+        // Last, since others take what is left at once.
+        if timeout(within.release, self.engine.release_holds()).await.is_err() {
+            tracing::info!(part = "holds", "shutdown timed out");
         }
         let Self { workers, backend_workers, .. } = self;
         notifier.stopping_workers();
@@ -151,6 +157,8 @@ const LAST_COMMITS: Duration = Duration::from_secs(10);
 const LAST_CALLS: Duration = Duration::from_secs(2);
 /// And this long to be dropped after that.
 const CUT_CALLS: Duration = Duration::from_secs(1);
+/// For one question to the database, where several servers have one.
+const RELEASE: Duration = Duration::from_secs(2);
 /// Exit code after the second signal, as after the first one of a program that handles none.
 const SECOND_SIGNAL: i32 = 130;
 
@@ -251,7 +259,7 @@ mod tests {
         let at_most = Duration::from_micros(micros.parse().unwrap());
         assert!(began.elapsed() >= Duration::from_secs(7 + 10), "{:?}", began.elapsed());
         assert!(began.elapsed() <= at_most, "{:?}, {told}", began.elapsed());
-        // Grace and last commits; commits; calls; calls cut; two sets of workers.
-        assert_eq!(at_most.as_secs(), (7 + 10) + 10 + 2 + 1 + 2 * 10);
+        // Grace and last commits; commits; calls; calls cut; holds; two sets of workers.
+        assert_eq!(at_most.as_secs(), (7 + 10) + 10 + 2 + 1 + 2 + 2 * 10);
     }
 }

@@ -1,8 +1,9 @@
 //! Several servers over one log: what is due is taken by one of them at a time, what others record is seen before anything
 //! is answered, and what is known of all uploads together is read now and then.
 //!
-//! What is in memory is a cache behind the log. A server that dies holds what it has taken for a while, then others have
-//! it. Without an answer from the log nothing is taken and nothing is answered.
+//! What is in memory is a cache behind the log. A server holds what it has taken for seconds, and renews that while it works.
+//! So others have it soon after it has died, and at once when it stops. Without an answer from the log nothing is taken and
+//! nothing is answered.
 
 use super::Engine;
 use super::context::RequestContext;
@@ -198,7 +199,7 @@ impl Engine {
         if free == 0 {
             return Ok(());
         }
-        for taken in agenda.take(Work::Look, free, LOOK_HOLD).await? {
+        for taken in agenda.take(Work::Look, free, HOLD).await? {
             let turn = Arc::clone(&sharing.looks).acquire_owned().await;
             let engine = Arc::clone(self);
             let look = async move {
@@ -211,7 +212,11 @@ impl Engine {
     }
 
     async fn look_at(self: &Arc<Self>, taken: Taken) {
-        let next = match self.look(taken.id).await {
+        let next = tokio::select! {
+            next = self.look(taken.id) => next,
+            never = self.keep_look(taken.id) => never,
+        };
+        let next = match next {
             Next::At(due) => due,
             Next::Later => self.uptime().after(RECHECK),
             Next::Gone => return,
@@ -222,13 +227,25 @@ impl Engine {
         }
     }
 
+    /// Renews the hold of an upload that is looked at, until another server has it: no byte depends on it.
+    async fn keep_look(&self, id: TicketId) -> Next {
+        loop {
+            tokio::time::sleep(HOLD / 4).await;
+            let Some(agenda) = self.agenda() else { break };
+            if agenda.hold_for(Work::Look, id, HOLD).await == Ok(false) {
+                break;
+            }
+        }
+        std::future::pending().await
+    }
+
     async fn take_calls(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
         let (waiting, _) = self.outbox.pending();
         let room = CALLS_TAKEN.saturating_sub(waiting);
         if room == 0 {
             return Ok(());
         }
-        for Taken { id, .. } in agenda.take(Work::Call, room, CALL_TURN).await? {
+        for Taken { id, .. } in agenda.take(Work::Call, room, CALL_HOLD).await? {
             let upload = match self.find(id).await {
                 Ok(handle) => handle.upload(),
                 Err(_) => continue,
@@ -292,7 +309,40 @@ impl Engine {
     /// Whether this server may call the backend of an upload now.
     pub(super) async fn may_call(&self, id: TicketId) -> Result<bool, ChangeError> {
         let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) else { return Ok(true) };
-        agenda.hold_call(id, self.options().call_hold()).await.map_err(|_| ChangeError::Busy)
+        agenda.hold_for(Work::Call, id, CALL_HOLD).await.map_err(|_| ChangeError::Busy)
+    }
+
+    /// Renews the hold for a call that was taken or renewed at `since`, by this server's own clock. Ends where another server
+    /// has it, or may have it soon: then this one must not call any more.
+    pub(super) async fn keep_call(&self, id: TicketId, mut since: Duration) {
+        let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) else {
+            return std::future::pending().await;
+        };
+        loop {
+            let now = self.clock.since_boot();
+            let left = CALL_KEPT.saturating_sub(now.saturating_sub(since));
+            if left.is_zero() {
+                return;
+            }
+            let renewed = async {
+                tokio::time::sleep(CALL_HOLD / 4).await;
+                let asked = self.clock.since_boot();
+                (asked, agenda.hold_for(Work::Call, id, CALL_HOLD).await)
+            };
+            match timeout(left, renewed).await {
+                Ok((asked, Ok(true))) => since = asked,
+                Ok((_, Ok(false))) => return,
+                // It is asked again as long as the hold is this server's without an answer.
+                Ok((_, Err(_))) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Leaves everything that this server holds to the others, since it stops. Without an answer that ends by itself.
+    pub async fn release_holds(&self) {
+        if let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) {
+            let _ = agenda.release().await;
+        }
     }
 
     /// Whether a call that was set is due: another server may have made it meanwhile.
@@ -327,14 +377,16 @@ const TICK: Duration = Duration::from_secs(1);
 const CENSUS_PERIOD: Duration = Duration::from_secs(5);
 /// Uploads that are looked at, at once.
 const LOOKS: usize = 8;
-/// For looking at one; publishing it renews a hold of its own.
-const LOOK_HOLD: Duration = Duration::from_secs(30);
-/// A complete file that is not published after this is published by any server.
-const PUBLISHED_WITHIN: Duration = Duration::from_secs(15);
+/// An upload that is looked at, or published, is held for so long, and that is renewed meanwhile.
+pub const HOLD: Duration = Duration::from_secs(4);
+/// A complete file that is not published after this, and not held, is published by any server.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
 /// Calls that wait here for their turn.
 const CALLS_TAKEN: usize = 256;
-/// How long a call that was taken may wait for its turn before others take it.
-const CALL_TURN: Duration = Duration::from_secs(30);
+/// No other server makes a call that was taken for so long; that is renewed while it is made.
+const CALL_HOLD: Duration = Duration::from_secs(12);
+/// A call that was not renewed for so long ends: before another server can make it.
+const CALL_KEPT: Duration = Duration::from_secs(10);
 /// A request waits so long for a commit under way, to see what others have recorded.
 const REFRESH: Duration = Duration::from_secs(5);
 /// No moment.

@@ -20,6 +20,7 @@ use crate::storage::location::Location;
 pub use outbox::CallKind;
 use outbox::Wait;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Delivery {
     stage: Stage,
     /// The next call comes no sooner.
     pause: Duration,
+    /// When this server came to hold it, by its own clock.
+    held: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,7 +111,8 @@ enum File {
 impl Delivery {
     fn new(engine: &Arc<Engine>, id: TicketId) -> Self {
         engine.stats.calls_waiting.add(1);
-        Self { engine: Arc::clone(engine), id, stage: Stage::Waiting, pause: Duration::ZERO }
+        let (stage, pause, held) = (Stage::Waiting, Duration::ZERO, Duration::ZERO);
+        Self { engine: Arc::clone(engine), id, stage, pause, held }
     }
 
     /// The upload.
@@ -131,6 +135,7 @@ impl Delivery {
     /// Errors: nothing was recorded; the delivery goes back to the queue when this is dropped, unless there is no
     /// such upload any more. Dropping the future may leave a call recorded that was not made; it is then repeated.
     pub async fn begin(&mut self) -> Result<Begun, ChangeError> {
+        self.held = self.engine.clock.since_boot();
         let begun = self.engine.begin_call(self.id).await;
         match &begun {
             Ok(Begun::Call(_)) => {}
@@ -144,8 +149,19 @@ impl Delivery {
     /// Hashes the file, and records its digest. Errors as with [`Delivery::begin`]; dropping the future leaves it to
     /// another time.
     pub async fn hash(&mut self) -> Result<(), ChangeError> {
-        let hashed = self.engine.hash_file(self.id).await;
+        let hashed = tokio::select! {
+            biased;
+            () = self.lost() => Err(ChangeError::Busy),
+            hashed = self.engine.hash_file(self.id) => hashed,
+        };
         hashed.inspect_err(|error| self.failed(error))
+    }
+
+    /// Keeps other servers from making the call that [`Delivery::begin`] has answered, and ends where that is over: the call
+    /// must not begin then, or go on. Never ends where there are no other servers.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (engine, id, held) = (Arc::clone(&self.engine), self.id, self.held);
+        async move { engine.keep_call(id, held).await }
     }
 
     /// The backend asks not to be called sooner than after this. At most [`LONGEST_PAUSE`] counts, and only until a restart.
@@ -209,7 +225,6 @@ impl Engine {
     }
 
     pub(super) async fn begin_call(self: &Arc<Self>, id: TicketId) -> Result<Begun, ChangeError> {
-        let before = self.clock.since_boot();
         if !self.may_call(id).await? {
             return Ok(Begun::Nothing);
         }
@@ -227,12 +242,6 @@ impl Engine {
         }
         self.change(&handle, Command::BeginCall).await?;
         self.stats.calls.inc();
-        if self.sharing.is_some()
-            && self.clock.since_boot().saturating_sub(before) > CALL_BEGINS_WITHIN
-        {
-            // Another server may have the leave soon, and what it records is not known here.
-            return Err(ChangeError::Busy);
-        }
         Ok(self.call(handle.upload()).map_or(Begun::Nothing, Begun::Call))
     }
 
@@ -292,7 +301,11 @@ impl Engine {
 
     /// A call could not be begun or its end not be recorded: its delivery is pending again, after a pause.
     fn requeue(self: &Arc<Self>, id: TicketId) {
-        let pause = crate::core::retry::pause(REQUEUE_PAUSE, self.clock.jitter());
+        let pause = match self.draining.is_cancelled() {
+            // Another server, or this one after its start, makes it.
+            true => Duration::ZERO,
+            false => crate::core::retry::pause(REQUEUE_PAUSE, self.clock.jitter()),
+        };
         if self.sharing.is_some() {
             let engine = Arc::clone(self);
             let over = async move { engine.shared_call_over(id, pause).await };
@@ -365,8 +378,6 @@ impl Engine {
     }
 }
 
-/// Between the leave for a call and its first byte, where another server may have it after this one.
-const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(5);
 /// A call that our own disk kept from being made waits as after this many unanswered ones: about a
 /// minute.
 const REQUEUE_PAUSE: u32 = 7;

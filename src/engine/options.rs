@@ -36,13 +36,6 @@ pub struct Options {
     pub tuning: Tuning,
 }
 
-impl Options {
-    /// How long no other server calls the backend of an upload: longer than a call and what is recorded of it take.
-    pub(super) fn call_hold(&self) -> Duration {
-        self.call_timeout.saturating_add(Duration::from_secs(35))
-    }
-}
-
 /// The settings in force, which may be others at any time. Clones are the same.
 #[derive(Clone)]
 pub struct SharedOptions(Arc<ArcSwap<Options>>);

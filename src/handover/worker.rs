@@ -163,7 +163,14 @@ async fn deliver(mut delivery: Delivery, client: &Client, queues: &Queues, slot:
         Err(error) => return log_not_begun(&delivery, &error),
     };
     let began = Instant::now();
-    let (result, retry_after) = make(client, &call, &slot).await;
+    let (result, retry_after) = tokio::select! {
+        biased;
+        () = delivery.lost() => {
+            let upload = call.id().short();
+            return tracing::warn!(%upload, "backend call ended: other servers may make it");
+        }
+        made = make(client, &call, &slot) => made,
+    };
     log(&call, &result, began.elapsed());
     // The disk may be slow; others are called meanwhile.
     let _ending = queues.ending.acquire().await.expect("it is never closed");

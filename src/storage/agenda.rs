@@ -67,11 +67,19 @@ pub trait Agenda: Send + Sync {
     /// An upload was looked at, and something is due at `next`, unless its log says otherwise since it was taken.
     fn looked(&self, taken: Taken, next: Uptime) -> Promised<'_, Result<(), LogError>>;
 
-    /// Takes or renews the leave to call the backend of an upload. Answers whether it was free.
-    fn hold_call(&self, id: TicketId, time: Duration) -> Promised<'_, Result<bool, LogError>>;
+    /// Takes or renews the hold of an upload for `work`. Answers whether it was free.
+    fn hold_for(
+        &self,
+        work: Work,
+        id: TicketId,
+        time: Duration,
+    ) -> Promised<'_, Result<bool, LogError>>;
 
-    /// Ends that leave; the next call, if one is pending, is not made before `earliest`.
+    /// Ends the hold for a call; the next call, if one is pending, is not made before `earliest`.
     fn end_call(&self, id: TicketId, earliest: Uptime) -> Promised<'_, Result<(), LogError>>;
+
+    /// Ends all holds of this server, which stops.
+    fn release(&self) -> Promised<'_, Result<(), LogError>>;
 
     /// Where these uploads stand; those that are gone are left out.
     fn states(

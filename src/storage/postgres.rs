@@ -248,6 +248,6 @@ const READ: &str = "SELECT u.seq, u.tag, r.seq, r.tag, r.body FROM incoming.uplo
     LEFT JOIN incoming.record r ON r.upload = u.id AND r.seq >= $2 WHERE u.id = $1 ORDER BY r.seq";
 const HOLD: &str = "UPDATE incoming.upload SET held_by = $2, held_until = greatest( \
     CASE WHEN held_by = $2 THEN held_until END, now() + $3 * interval '1 millisecond') \
-    WHERE id = $1 AND (held_by IS NULL OR held_by = $2 OR held_until <= now()) RETURNING seq";
+    WHERE id = $1 AND (held_by = $2 OR held_until IS NULL OR held_until <= now()) RETURNING seq";
 const REMOVE: &str =
     "DELETE FROM incoming.upload WHERE id = $1 AND seq = $2 AND tag = $3 RETURNING seq";

@@ -245,14 +245,13 @@ class Browser:
             if status == 200:
                 with self.lock:
                     self.acknowledged.append((start, end, now, port))
-                    # The last one is answered when the file is in its place; a server that is killed meanwhile holds that for 15 s.
+                    # The last one is answered when the file is in its place.
                     last = sum(b - a for a, b, *_ in self.acknowledged) == len(self.data)
                 self.load.acks.append(now)
                 self.load.report.count("acknowledgements")
-                if not last:
-                    self.load.report.most("ms from the first attempt of a chunk to its acknowledgement", 1000 * (now - first))
+                what = "the acknowledgement that completes the file" if last else "an acknowledgement"
+                self.load.report.most(f"ms from the first attempt of a chunk to {what}", 1000 * (now - first))
                 if failed:
-                    what = "the acknowledgement that completes the file" if last else "the acknowledgement"
                     self.load.report.most(f"ms from a failed attempt to {what}", 1000 * (now - failed))
                 return
             if status not in (None, 409, 429, 500, 502, 503, 504):

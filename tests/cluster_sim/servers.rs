@@ -126,6 +126,7 @@ impl Servers {
             return None;
         };
         let Task { server, id, work, .. } = self.tasks.remove(&number)?;
+        self.abandon(number);
         Some(Ended { server, id, work, done })
     }
 
@@ -145,14 +146,19 @@ impl Servers {
         let mut cut_off = Vec::new();
         for number in numbers {
             cut_off.extend(self.tasks.remove(&number).map(|task| task.work));
-            let mut world = self.world.lock().unwrap();
-            for wire in world.network.abandon(number) {
-                if world.dice.once_in(2) {
-                    world.leave_ghost(wire);
-                }
-            }
+            self.abandon(number);
         }
         cut_off
+    }
+
+    /// What a task had asked for that is no more may arrive all the same.
+    fn abandon(&self, task: u64) {
+        let mut world = self.world.lock().unwrap();
+        for wire in world.network.abandon(task) {
+            if world.dice.once_in(2) {
+                world.leave_ghost(wire);
+            }
+        }
     }
 
     pub(crate) fn restart(&mut self, server: usize) {

@@ -13,6 +13,7 @@ use crate::core::piece_event::{ClaimId, Missing, Purpose};
 use crate::core::pieces::{Generation, ObjectRange};
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
 use bytes::{Bytes, BytesMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether a procedure goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +40,40 @@ impl<B: Backing> ObjectEngine<B> {
     ///
     /// Cancel: every step holds by itself.
     pub async fn advance(&self, id: TicketId) -> Result<(), ObjectChangeError> {
+        if !self.is_held(id).await {
+            return Ok(());
+        }
+        let is_lost = AtomicBool::new(false);
+        tokio::select! {
+            biased;
+            done = self.advance_held(id, &is_lost) => done,
+            never = self.keep(id, &is_lost) => never,
+        }
+    }
+
+    async fn advance_held(
+        &self,
+        id: TicketId,
+        is_lost: &AtomicBool,
+    ) -> Result<(), ObjectChangeError> {
         for _ in 0..STEPS {
-            if !self.is_held(id).await {
-                break;
-            }
             let view = self.view(id).await?;
-            if self.step(id, &view).await? == Next::Rest {
+            if self.step(id, &view, is_lost).await? == Next::Rest {
                 break;
             }
         }
         Ok(())
     }
 
-    async fn step(&self, id: TicketId, view: &View) -> Result<Next, ObjectChangeError> {
+    async fn step(
+        &self,
+        id: TicketId,
+        view: &View,
+        is_lost: &AtomicBool,
+    ) -> Result<Next, ObjectChangeError> {
+        if is_lost.load(Ordering::Relaxed) {
+            return Ok(Next::Rest);
+        }
         let upload = &view.upload;
         if !upload.takes_bytes() {
             return Ok(Next::Rest);
@@ -81,7 +103,7 @@ impl<B: Backing> ObjectEngine<B> {
         };
         for cell in upload.pieces().without_part(length) {
             // Copies take long; another server may have come to think that this one is gone.
-            if !self.is_held(id).await {
+            if is_lost.load(Ordering::Relaxed) {
                 return Ok(Next::Rest);
             }
             match self.compose(id, view, current, cell).await? {
@@ -96,6 +118,17 @@ impl<B: Backing> ObjectEngine<B> {
 
     async fn is_held(&self, id: TicketId) -> bool {
         matches!(self.backing.hold(id, self.server, self.tuning.hold).await, Ok(true))
+    }
+
+    /// Renews the hold of an upload until another server has it. Without an answer it is asked again: what both do then is
+    /// done twice, and no more.
+    async fn keep<T>(&self, id: TicketId, is_lost: &AtomicBool) -> T {
+        while !is_lost.load(Ordering::Relaxed) {
+            self.backing.sleep(self.tuning.hold / 4).await;
+            let held = self.backing.hold(id, self.server, self.tuning.hold).await;
+            is_lost.store(held == Ok(false), Ordering::Relaxed);
+        }
+        std::future::pending().await
     }
 
     /// A file that fits into a cell is one object, with a copy of its pieces; one that came whole was published as it is.

@@ -83,6 +83,12 @@ async fn looks_are_taken_by_one(
     one.looked(taken[0], later).await.unwrap();
     pass(SHORT * 2).await;
     assert_eq!(take(one, Work::Look).await, taken);
+    // A hold is renewed by who has it.
+    pass(SHORT / 2).await;
+    assert!(one.hold_for(Work::Look, id, SHORT * 2).await.unwrap());
+    pass(SHORT).await;
+    assert!(!other.hold_for(Work::Look, id, SHORT).await.unwrap());
+    assert_eq!(take(other, Work::Look).await, []);
     one.looked(taken[0], later).await.unwrap();
     pass(SHORT * 2).await;
     assert_eq!(take(other, Work::Look).await, []);
@@ -112,15 +118,25 @@ async fn calls_have_leaves_of_their_own(
     assert_eq!(take(other, Work::Look).await, []);
     assert_eq!(take(one, Work::Call).await, [Taken { id, due }]);
     assert_eq!(take(other, Work::Call).await, []);
-    assert!(!other.hold_call(id, SHORT).await.unwrap());
-    assert!(one.hold_call(id, SHORT).await.unwrap());
+    assert!(!other.hold_for(Work::Call, id, SHORT).await.unwrap());
+    assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
     other.end_call(id, later).await.unwrap();
     assert_eq!(take(other, Work::Call).await, [], "it was not the other's to end");
     one.end_call(id, due).await.unwrap();
-    assert!(other.hold_call(id, SHORT).await.unwrap());
-    assert!(!one.hold_call(id, SHORT).await.unwrap());
+    assert!(other.hold_for(Work::Call, id, SHORT).await.unwrap());
+    assert!(!one.hold_for(Work::Call, id, SHORT).await.unwrap());
     pass(SHORT * 2).await;
-    assert!(one.hold_call(id, SHORT).await.unwrap());
+    assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
+    // A server that stops keeps nothing from the others, of its own.
+    assert!(one.hold_for(Work::Look, id, SHORT * 9).await.unwrap());
+    other.release().await.unwrap();
+    assert!(!other.hold_for(Work::Look, id, SHORT).await.unwrap());
+    one.release().await.unwrap();
+    for work in [Work::Look, Work::Call] {
+        assert!(other.hold_for(work, id, SHORT).await.unwrap());
+    }
+    other.release().await.unwrap();
+    assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
     one.end_call(id, later).await.unwrap();
     assert_eq!(take(other, Work::Call).await, [], "not before it may be made");
 }
@@ -156,7 +172,7 @@ async fn uploads_are_found(
     ids.sort_unstable();
     assert_eq!(ids, [first, second]);
     assert!(matches!(upload.log.remove(first, upload.seen).await, Ok(Appended::At(_))));
-    assert!(!one.hold_call(first, SHORT).await.unwrap(), "there is none");
+    assert!(!one.hold_for(Work::Call, first, SHORT).await.unwrap(), "there is none");
 }
 
 /// How long what is taken is held.

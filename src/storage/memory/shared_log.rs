@@ -11,6 +11,7 @@ use crate::storage::store::Unready;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// One server's way to it. Clones are the same server.
 #[derive(Clone)]
@@ -22,14 +23,15 @@ pub struct SharedLog {
 struct Shared {
     log: Mutex<MemoryEventLog>,
     now_ms: AtomicU64,
+    began: Instant,
     is_down: AtomicBool,
 }
 
 impl SharedLog {
-    /// An empty one, whose clock shows this; for a server of this name.
+    /// An empty one, whose clock shows this and goes on as tokio's; for a server of this name.
     pub fn new(now_ms: u64, server: u64) -> Self {
         let (log, is_down) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Shared { log, now_ms: AtomicU64::new(now_ms), is_down };
+        let shared = Shared { log, now_ms: AtomicU64::new(now_ms), began: Instant::now(), is_down };
         Self { shared: Arc::new(shared), server }
     }
 
@@ -39,7 +41,7 @@ impl SharedLog {
         Self { shared: Arc::clone(&self.shared), server }
     }
 
-    /// Its clock goes on.
+    /// Its clock goes on, by more than the time that passes anyway.
     pub fn pass(&self, time: Duration) {
         self.shared.now_ms.fetch_add(ms(time), Ordering::Relaxed);
     }
@@ -55,7 +57,7 @@ impl SharedLog {
     }
 
     fn now_ms(&self) -> u64 {
-        self.shared.now_ms.load(Ordering::Relaxed)
+        self.shared.now_ms.load(Ordering::Relaxed) + ms(self.shared.began.elapsed())
     }
 
     fn ask<T>(&self, act: impl FnOnce(&mut MemoryEventLog) -> T) -> Result<T, LogError> {
@@ -117,12 +119,24 @@ impl Agenda for SharedLog {
         self.promise(|log| log.looked(taken, self.server, next))
     }
 
-    fn hold_call(&self, id: TicketId, time: Duration) -> Promised<'_, Result<bool, LogError>> {
-        self.promise(|log| log.hold_call(id, self.server, self.now_ms(), ms(time)))
+    fn hold_for(
+        &self,
+        work: Work,
+        id: TicketId,
+        time: Duration,
+    ) -> Promised<'_, Result<bool, LogError>> {
+        self.promise(|log| match work {
+            Work::Look => log.hold(id, self.server, self.now_ms(), ms(time)),
+            Work::Call => log.hold_call(id, self.server, self.now_ms(), ms(time)),
+        })
     }
 
     fn end_call(&self, id: TicketId, earliest: Uptime) -> Promised<'_, Result<(), LogError>> {
         self.promise(|log| log.end_call(id, self.server, earliest))
+    }
+
+    fn release(&self) -> Promised<'_, Result<(), LogError>> {
+        self.promise(|log| log.release(self.server))
     }
 
     fn states(

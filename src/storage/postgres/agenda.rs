@@ -2,7 +2,7 @@
 
 use super::connection::Parameters;
 use super::value::Id;
-use super::{PostgresLog, state_number};
+use super::{HOLD, PostgresLog, state_number};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
@@ -113,12 +113,21 @@ impl Agenda for PostgresAgenda {
         })
     }
 
-    fn hold_call(&self, id: TicketId, time: Duration) -> Promised<'_, Result<bool, LogError>> {
+    fn hold_for(
+        &self,
+        work: Work,
+        id: TicketId,
+        time: Duration,
+    ) -> Promised<'_, Result<bool, LogError>> {
         Promised::later(async move {
             let (key, server, ms) = (Id(*id.as_bytes()), self.server.cast_signed(), millis(time));
             let parameters: Parameters<'_> =
                 &[(&key, Type::UUID), (&server, Type::INT8), (&ms, Type::INT8)];
-            Ok(!self.rows(HOLD_CALL, parameters).await?.is_empty())
+            let statement = match work {
+                Work::Look => HOLD,
+                Work::Call => HOLD_CALL,
+            };
+            Ok(!self.rows(statement, parameters).await?.is_empty())
         })
     }
 
@@ -129,6 +138,13 @@ impl Agenda for PostgresAgenda {
             let parameters: Parameters<'_> =
                 &[(&key, Type::UUID), (&server, Type::INT8), (&earliest, Type::INT8)];
             self.rows(END_CALL, parameters).await.map(drop)
+        })
+    }
+
+    fn release(&self) -> Promised<'_, Result<(), LogError>> {
+        Promised::later(async move {
+            let server = self.server.cast_signed();
+            self.rows(RELEASE, &[(&server, Type::INT8)]).await.map(drop)
         })
     }
 
@@ -270,6 +286,10 @@ const HOLD_CALL: &str = "UPDATE incoming.upload SET call_by = $2, \
 const END_CALL: &str = "UPDATE incoming.upload SET call_until = NULL, \
     call_due = greatest(call_due, CASE WHEN call_due IS NOT NULL THEN $3 END) \
     WHERE id = $1 AND call_by = $2";
+const RELEASE: &str = "UPDATE incoming.upload SET \
+    held_until = CASE WHEN held_by = $1 THEN NULL ELSE held_until END, \
+    call_until = CASE WHEN call_by = $1 THEN NULL ELSE call_until END \
+    WHERE (held_by = $1 AND held_until > now()) OR (call_by = $1 AND call_until > now())";
 const STATES: &str = "SELECT id, state FROM incoming.upload WHERE id = ANY($1)";
 const PAGE: &str = "SELECT id FROM incoming.upload WHERE id > $1 ORDER BY id LIMIT $2";
 const PAGE_OF_STATE: &str =

@@ -77,6 +77,14 @@ impl MemoryEventLog {
         }
     }
 
+    /// Ends what a server holds.
+    pub fn release(&mut self, holder: u64) {
+        for log in self.logs.values_mut() {
+            log.hold.take_if(|(by, _)| *by == holder);
+            log.call_hold.take_if(|(by, _)| *by == holder);
+        }
+    }
+
     /// Where an upload stands by its marks.
     pub fn state(&self, id: TicketId) -> Option<StateName> {
         Some(self.logs.get(&id)?.marks?.state)
