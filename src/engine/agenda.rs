@@ -12,7 +12,7 @@ use super::delivery::outbox::Wait;
 use super::error::{ChangeError, LookupError};
 use super::handle::{Op, UploadHandle};
 use super::options::Options;
-use super::retention::{Next, RECHECK, end};
+use super::retention::{Next, RECHECK, end, tidied};
 use super::status::Status;
 use crate::core::id::TicketId;
 use crate::core::retry::{Calls, LastCall};
@@ -27,6 +27,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
+
+/// Whether something is due yet after as much was taken as there were turns for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Perhaps,
+    Nothing,
+}
 
 /// What an engine knows of what it shares.
 pub(super) struct Sharing {
@@ -79,6 +86,7 @@ pub fn marks(
         | Phase::Cancelled { calls: None, .. }
         | Phase::Failed { .. } => end(options, after).unwrap_or(NEVER),
     };
+    let due = due.min(tidied(after, now).unwrap_or(NEVER));
     let call = after
         .pending_calls()
         .map(|calls| CallMarks { since: calls.since, due: calls.due(&options.calls, jitter) });
@@ -164,6 +172,13 @@ impl Engine {
     /// is dropped, which leaves what was taken to others.
     pub(super) async fn share_work(self: &Arc<Self>) {
         let Some(agenda) = self.agenda() else { return std::future::pending().await };
+        tokio::select! {
+            never = self.share_looks(agenda) => never,
+            never = self.share_rest(agenda) => never,
+        }
+    }
+
+    async fn share_rest(self: &Arc<Self>, agenda: &dyn Agenda) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counted: Option<Instant> = None;
@@ -175,12 +190,21 @@ impl Engine {
                     self.counted(census);
                 }
             }
-            if self.take_looks(agenda).await.is_err() {
+            if self.take_calls(agenda).await.is_err() {
                 // It was logged; each of these would wait for the log again.
                 continue;
             }
-            let _ = self.take_calls(agenda).await;
             let _ = self.watch(agenda).await;
+        }
+    }
+
+    /// Takes what is due to be looked at: as much as there are turns, and more as soon as there are again.
+    async fn share_looks(self: &Arc<Self>, agenda: &dyn Agenda) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            while let Ok(Due::Perhaps) = self.take_looks(agenda).await {}
         }
     }
 
@@ -193,13 +217,14 @@ impl Engine {
         *sharing.census.lock().unwrap_or_else(PoisonError::into_inner) = census;
     }
 
-    async fn take_looks(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
-        let Some(sharing) = &self.sharing else { return Ok(()) };
+    async fn take_looks(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<Due, LogError> {
+        let Some(sharing) = &self.sharing else { return Ok(Due::Nothing) };
+        // A turn is free then, and nobody else takes one.
+        drop(sharing.looks.acquire().await);
         let free = sharing.looks.available_permits();
-        if free == 0 {
-            return Ok(());
-        }
-        for taken in agenda.take(Work::Look, free, HOLD).await? {
+        let all = agenda.take(Work::Look, free, HOLD).await?;
+        let due = if all.len() < free { Due::Nothing } else { Due::Perhaps };
+        for taken in all {
             let turn = Arc::clone(&sharing.looks).acquire_owned().await;
             let engine = Arc::clone(self);
             let look = async move {
@@ -208,7 +233,7 @@ impl Engine {
             };
             drop(tokio::spawn(self.tracker.track_future(look)));
         }
-        Ok(())
+        Ok(due)
     }
 
     async fn look_at(self: &Arc<Self>, taken: Taken) {

@@ -29,7 +29,7 @@ impl Engine {
                 self.release_later(id, parts);
             }
             if !matches!(after.phase(), Phase::New | Phase::Uploading) {
-                self.set_timer(id, || self.due(after));
+                self.set_timer(id, || self.look_due(after));
             }
         }
         // Also where the phase stays: the backend was told of a cancel.
@@ -50,7 +50,7 @@ impl Engine {
             // Counted and found by what stands beside its log.
             return false;
         }
-        let first = self.timers.set_first(id, self.due(upload));
+        let first = self.timers.set_first(id, self.look_due(upload));
         self.scan.scanned(id);
         if !first {
             return false;

@@ -8,6 +8,7 @@
 //! [`storage`] is what the engine of any upload meets of it: a journal and a store. What is due stands beside the logs
 //! ([`crate::storage::agenda`]).
 
+mod at_once;
 mod calls;
 mod changes;
 mod clean;
@@ -38,6 +39,7 @@ use std::future::Future;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What the procedures use: the shared log, the bucket, clocks and chance.
 pub trait Backing: EventLog + Objects {
@@ -89,6 +91,8 @@ pub struct ObjectEngine<B> {
     marking: Option<Box<Marking>>,
     /// Histories begun to be read.
     histories: AtomicU64,
+    /// Memory for what is read to be put together, of all uploads.
+    copying: Semaphore,
 }
 
 /// What an upload is found by that was as the first, if it was, and is as the second; `None` where that stays as it is.
@@ -138,7 +142,8 @@ impl<B: Backing> ObjectEngine<B> {
     /// A server that knows nothing yet.
     pub fn new(backing: B, server: u64, tuning: ObjectTuning) -> Self {
         let (views, marking, histories) = Default::default();
-        Self { backing, server, tuning, views, marking, histories }
+        let copying = publish::copying();
+        Self { backing, server, tuning, views, marking, histories, copying }
     }
 
     /// The same, that marks its appends.

@@ -50,6 +50,17 @@ pub(super) fn end(options: &Options, upload: &Upload) -> Option<Uptime> {
     }
 }
 
+/// When what is left of an upload is to be removed that is published, or over, since not long ago: servers may have been killed
+/// meanwhile. `None` where that was done, or takes the end of what is kept.
+pub(super) fn tidied(upload: &Upload, now: Uptime) -> Option<Uptime> {
+    let since = match upload.phase() {
+        Phase::New | Phase::Uploading => return None,
+        Phase::HandingOver(calls) => calls.since,
+        Phase::Finished { at, .. } | Phase::Cancelled { at, .. } | Phase::Failed { at, .. } => *at,
+    };
+    (now.since(since) < RECENT).then(|| now.after(TIDIED_AFTER))
+}
+
 impl Engine {
     /// Runs until the server stops. Dropping the future changes nothing that is recorded.
     pub async fn sweep(self: Arc<Self>) {
@@ -96,6 +107,24 @@ impl Engine {
             }
             (_, Some(end)) => end,
             (_, None) => self.uptime().after(options.failed_retention),
+        }
+    }
+
+    /// When to look at an upload that was changed, or found at the start.
+    pub(super) fn look_due(&self, upload: &Upload) -> Uptime {
+        let due = self.due(upload);
+        let tidied = tidied(upload, self.uptime()).filter(|_| self.store.tidies());
+        tidied.map_or(due, |tidied| tidied.min(due))
+    }
+
+    /// Removes what is left of an upload whose end, or next look, is at `due`.
+    async fn tidy(&self, id: TicketId, due: Uptime) -> Next {
+        match self.store.tidy(id).await {
+            Ok(()) => Next::At(due),
+            Err(error) => {
+                tracing::warn!(upload = %id.short(), %error, "could not remove what is left of upload; trying again later");
+                Next::Later
+            }
         }
     }
 
@@ -153,15 +182,13 @@ impl Engine {
                     tracing::warn!(upload = %id.short(), %error, "could not cancel idle upload");
                 }
             }
-            Phase::HandingOver(_) => return Next::At(due),
-            Phase::Cancelled { calls: Some(_), .. } => {}
-            Phase::Finished { .. }
-            | Phase::Cancelled { calls: None, .. }
-            | Phase::Failed { .. }
+            Phase::HandingOver(_) => return self.tidy(id, due).await,
+            Phase::Finished { .. } | Phase::Cancelled { .. } | Phase::Failed { .. }
                 if due > now =>
             {
-                return Next::At(due);
+                return self.tidy(id, due).await;
             }
+            Phase::Cancelled { calls: Some(_), .. } => {}
             Phase::Finished { .. }
             | Phase::Cancelled { calls: None, .. }
             | Phase::Failed { .. } => {
@@ -233,5 +260,10 @@ const COMING_BACK: Duration = Duration::from_secs(15 * 60);
 const MAX_UPTIME_LOSS: Duration = Duration::from_secs(60);
 /// How often idle uploads leave memory.
 const EVICTION_PERIOD: Duration = Duration::from_secs(20);
+/// What is left of an upload is removed so long after it was published, or is over: requests that were given up may have been
+/// late.
+const TIDIED_AFTER: Duration = Duration::from_secs(5);
+/// Nobody need look again for what is left after so long.
+const RECENT: Duration = Duration::from_secs(600);
 /// When to look again at an upload that is due but busy.
 pub(super) const RECHECK: Duration = Duration::from_secs(60);

@@ -225,6 +225,18 @@ pub trait Published: Send + Sync {
     /// Whether there is a part of `id`; what cannot be looked at may be there.
     fn has_part(&self, id: TicketId) -> Promised<'_, bool>;
 
+    /// Whether something may be left of an upload that is published or over, as by a server that was killed, so that
+    /// [`Published::tidy`] is due some time after.
+    fn tidies(&self) -> bool {
+        false
+    }
+
+    /// Removes what is left of an upload that is published or over, but the file where that stays.
+    fn tidy(&self, id: TicketId) -> Promised<'_, Result<(), StoreError>> {
+        let _ = id;
+        Promised::ready(Ok(()))
+    }
+
     /// Removes the part; removing none is fine.
     fn discard(&self, id: TicketId) -> Promised<'_, Result<(), StoreError>>;
 

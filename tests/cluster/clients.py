@@ -91,7 +91,7 @@ class Node:
         self.store = Store(seaweed.port, seed=number)
         stack.callback(self.store.close)
         flags = ["--store", "s3", "--s3-bucket", BUCKET, "--s3-endpoint", self.store.url, "--s3-prefix", prefix,
-                 "--s3-access-key", "testkey", "--retain-finished", "40s", *flags]
+                 "--s3-access-key", "testkey", "--retain-finished", "1h", *flags]
         env = {"INCOMING_S3_SECRET_KEY": "testsecret", **more.pop("env", {})}
         self.wire = None
         if postgres:

@@ -3,6 +3,7 @@
 //!
 //! Several servers may do this for one upload at once; the hold only makes that rare.
 
+use super::at_once::at_once;
 use super::generation::PartSlot;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::Extent;
@@ -14,6 +15,7 @@ use crate::core::pieces::{Generation, ObjectRange};
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
 use bytes::{Bytes, BytesMut};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Whether a procedure goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ enum Composed {
     NoNumber,
     /// The upload is not what it was, or the number was used in vain.
     LookAgain,
+    /// It did not begin: another cell's copy has shown that the upload is to be looked at again.
+    NotBegun,
 }
 
 impl<B: Backing> ObjectEngine<B> {
@@ -101,16 +105,31 @@ impl<B: Backing> ObjectEngine<B> {
             self.open_generation(id, view, None).await?;
             return Ok(Next::Again);
         };
-        for cell in upload.pieces().without_part(length) {
-            // Copies take long; another server may have come to think that this one is gone.
-            if is_lost.load(Ordering::Relaxed) {
-                return Ok(Next::Rest);
+        let has_ended = AtomicBool::new(false);
+        let compose = |cell| {
+            let has_ended = &has_ended;
+            async move {
+                // Copies take long; another server may have come to think that this one is gone.
+                if is_lost.load(Ordering::Relaxed) || has_ended.load(Ordering::Relaxed) {
+                    return Ok(Composed::NotBegun);
+                }
+                let composed = self.compose(id, view, current, cell).await;
+                if !matches!(composed, Ok(Composed::Part)) {
+                    has_ended.store(true, Ordering::Relaxed);
+                }
+                composed
             }
-            match self.compose(id, view, current, cell).await? {
-                Composed::Part => {}
+        };
+        let cells = upload.pieces().without_part(length);
+        for composed in at_once(COPIES, cells.into_iter().map(compose)).await {
+            match composed? {
+                Composed::Part | Composed::NotBegun => {}
                 Composed::NoNumber => break,
                 Composed::LookAgain => return Ok(Next::Again),
             }
+        }
+        if is_lost.load(Ordering::Relaxed) {
+            return Ok(Next::Rest);
         }
         // A cell without a part is copied into the next generation.
         self.begin_sealing(id, view, current).await
@@ -147,7 +166,7 @@ impl<B: Backing> ObjectEngine<B> {
             self.change(id, ObjectCommand::Place { object, bytes: length, from }).await?;
             return Ok(Next::Again);
         }
-        let Some(bytes) = self.gather(id, ranges).await? else { return Ok(Next::Again) };
+        let Some((bytes, _held)) = self.gather(id, ranges).await? else { return Ok(Next::Again) };
         let key = Key { id, name: self.backing.name(Purpose::File) };
         self.ask_once_done(ObjectRequest::Put(key, bytes)).await?;
         let from = ranges.to_vec();
@@ -190,7 +209,7 @@ impl<B: Backing> ObjectEngine<B> {
             stored = self.ask_once_done(copy).await;
         }
         if stored.as_ref().is_err_and(|error| *error != ObjectError::Unsure) {
-            let Some(bytes) = self.gather(id, &from).await? else {
+            let Some((bytes, _held)) = self.gather(id, &from).await? else {
                 return Ok(Composed::LookAgain);
             };
             stored = self.ask_once_done(ObjectRequest::Part(multipart, number, bytes)).await;
@@ -211,15 +230,22 @@ impl<B: Backing> ObjectEngine<B> {
         }
     }
 
-    /// Reads pieces of objects one behind the other; `None` where one is not there any more, which is then recorded.
+    /// Reads pieces of objects, some at a time, with the leave to hold their bytes; `None` where one is not there any more,
+    /// which is then recorded.
     async fn gather(
         &self,
         id: TicketId,
         ranges: &[ObjectRange],
-    ) -> Result<Option<Bytes>, ObjectChangeError> {
-        let mut all = BytesMut::new();
-        for range in ranges {
-            match self.ask_again(ObjectRequest::Get(id, *range)).await {
+    ) -> Result<Option<(Bytes, SemaphorePermit<'_>)>, ObjectChangeError> {
+        let bytes: u64 = ranges.iter().map(|range| range.bytes).sum();
+        // While they are put together they lie there twice.
+        let units = u32::try_from(2 * bytes / UNIT).unwrap_or(u32::MAX).clamp(1, UNITS);
+        let held = self.copying.acquire_many(units).await.expect("it is never closed");
+        let get = |range: &ObjectRange| self.ask_again(ObjectRequest::Get(id, *range));
+        let read = at_once(READS, ranges.iter().map(get)).await;
+        let mut all = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
+        for (range, read) in ranges.iter().zip(read) {
+            match read {
                 Ok(ObjectAnswer::Bytes(bytes)) => all.extend_from_slice(&bytes),
                 Err(ObjectError::Gone) => {
                     self.object_is_gone(id, *range).await?;
@@ -229,7 +255,7 @@ impl<B: Backing> ObjectEngine<B> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Some(all.freeze()))
+        Ok(Some((all.freeze(), held)))
     }
 
     /// A second look; if it is still missing, its bytes are missing again. Where another server has published the file and
@@ -248,5 +274,17 @@ impl<B: Backing> ObjectEngine<B> {
     }
 }
 
+/// Memory for what is read to be put together: one cell at least, of any grid.
+pub(super) fn copying() -> Semaphore {
+    Semaphore::new(UNITS as usize)
+}
+
+/// Cells of one upload that are put together at a time.
+const COPIES: usize = 4;
+/// Pieces of one cell that are read at a time.
+const READS: usize = 8;
+const UNIT: u64 = 64 << 10;
+/// 64 MiB, of all uploads.
+const UNITS: u32 = 1024;
 /// Steps of one call: cells are many, but each step composes all that it can.
 const STEPS: u32 = 64;

@@ -241,6 +241,19 @@ impl<B: Backing + 'static> Published for BucketStorage<B> {
         Promised::ready(true)
     }
 
+    fn tidies(&self) -> bool {
+        true
+    }
+
+    fn tidy(&self, id: TicketId) -> Promised<'_, Result<(), StoreError>> {
+        Promised::later(async move {
+            match self.0.engine.clean(id).await {
+                Ok(()) | Err(ObjectChangeError::Unknown) => Ok(()),
+                Err(error) => Err(unavailable(error)),
+            }
+        })
+    }
+
     fn discard(&self, id: TicketId) -> Promised<'_, Result<(), StoreError>> {
         Promised::later(self.0.withdraw(id))
     }

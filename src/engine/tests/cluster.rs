@@ -16,10 +16,11 @@ use crate::storage::memory::bucket::{
     BrokenPart, BucketRules, Etags, MemoryBucket, PartSizes, Unknown,
 };
 use crate::storage::memory::shared_log::SharedLog;
-use crate::storage::objects::{ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule};
+use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule};
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
-use tokio::time::{Instant, timeout};
+
+mod takeover;
 
 /// What servers share.
 struct Cluster {
@@ -31,6 +32,8 @@ struct Cluster {
     refuses_files: Arc<AtomicBool>,
     /// Nor is one refused: the store is slow.
     delays_files: Arc<AtomicBool>,
+    /// How long the store takes to give bytes.
+    reads_ms: Arc<AtomicU64>,
     /// Servers that stand still: dead, unless they go on later.
     still: Arc<Mutex<HashSet<u64>>>,
     machine: Machine,
@@ -45,6 +48,7 @@ struct Ways {
     bucket_is_down: Arc<AtomicBool>,
     refuses_files: Arc<AtomicBool>,
     delays_files: Arc<AtomicBool>,
+    reads_ms: Arc<AtomicU64>,
     drawn: Arc<AtomicU64>,
 }
 
@@ -65,6 +69,7 @@ impl Cluster {
             bucket_is_down: Arc::default(),
             refuses_files: Arc::default(),
             delays_files: Arc::default(),
+            reads_ms: Arc::default(),
             still: Arc::default(),
             machine: Machine::default(),
         }
@@ -80,6 +85,7 @@ impl Cluster {
             bucket_is_down: Arc::clone(&self.bucket_is_down),
             refuses_files: Arc::clone(&self.refuses_files),
             delays_files: Arc::clone(&self.delays_files),
+            reads_ms: Arc::clone(&self.reads_ms),
             drawn: Arc::clone(&self.drawn),
         };
         let tuning = ObjectTuning {
@@ -124,6 +130,20 @@ impl Cluster {
         let Ok(ObjectAnswer::Objects(all)) = bucket.act(&ObjectRequest::List(id)) else { panic!() };
         let files = all.into_iter().filter(|key| key.name.purpose == Purpose::File);
         files.filter_map(|key| bucket.object(key).cloned()).collect()
+    }
+
+    /// All that lies in the bucket for an upload.
+    fn objects(&self, id: TicketId) -> Vec<Key> {
+        let mut bucket = self.bucket.lock().unwrap();
+        let Ok(ObjectAnswer::Objects(all)) = bucket.act(&ObjectRequest::List(id)) else { panic!() };
+        all
+    }
+
+    /// A server has died behind storing something, before that was recorded.
+    fn leave_fragment(&self, id: TicketId) {
+        let name = ObjectName { purpose: Purpose::Fragment, random: [77; 16] };
+        let put = ObjectRequest::Put(Key { id, name }, Bytes::from_static(b"left"));
+        self.bucket.lock().unwrap().act(&put).unwrap();
     }
 
     /// Lets time pass for all, so that what is due is taken.
@@ -173,6 +193,10 @@ impl Objects for Ways {
         self.run().await;
         if self.bucket_is_down.load(Ordering::Relaxed) {
             return Err(ObjectError::Busy);
+        }
+        if let ObjectRequest::Get(..) = &request {
+            let time = Duration::from_millis(self.reads_ms.load(Ordering::Relaxed));
+            tokio::time::sleep(time).await;
         }
         if let ObjectRequest::Put(key, _) = &request
             && key.name.purpose == Purpose::File
@@ -254,107 +278,6 @@ async fn any_server_takes_any_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_is_made_by_one_server_and_taken_over_when_it_dies() {
-    let cluster = Cluster::new();
-    let [one, two] = [1, 2].map(|server| cluster.start(server));
-    let id = ticket(&one).await;
-    one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
-    let call = begin(&one, id).await.expect("it is due");
-    assert_eq!(call.attempt, 1);
-    // Whatever the other thinks is due, it may not call.
-    assert!(begin(&two, id).await.is_none(), "another server holds it");
-    let sweeping = sweep(&two);
-    // The first has died in the middle of it.
-    drop(one);
-    cluster.pass(11).await;
-    assert!(matches!(two.begin_call(id).await.unwrap(), Begun::Nothing));
-    cluster.pass(2).await;
-    let mut delivery = two.next_delivery().await;
-    assert_eq!(delivery.id(), id);
-    let Begun::Call(call) = delivery.begin().await.unwrap() else { panic!("it is due again") };
-    assert_eq!(call.attempt, 2);
-    delivery.finish(CallResult::Done).await.unwrap();
-    assert_eq!(two.status(id).await.unwrap().state, StateName::Finished);
-    let three = cluster.start(3);
-    assert!(begin(&three, id).await.is_none(), "no call begins behind a recorded end");
-    sweeping.abort();
-}
-
-/// However long the backend takes; a server that stood still meanwhile makes no call, and ends the one that it makes.
-#[tokio::test(start_paused = true)]
-async fn a_call_is_held_as_long_as_its_server_runs() {
-    let cluster = Cluster::new();
-    let [one, two] = [1, 2].map(|server| cluster.start(server));
-    let id = ticket(&one).await;
-    one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
-    let mut delivery = one.next_delivery().await;
-    assert!(matches!(delivery.begin().await.unwrap(), Begun::Call(_)));
-    let kept = tokio::spawn(delivery.lost());
-    for _ in 0..10 {
-        cluster.pass(10).await;
-        assert!(begin(&two, id).await.is_none(), "it is being made");
-    }
-    assert!(!kept.is_finished());
-    // It stands still, as its own clock shows afterwards.
-    kept.abort();
-    cluster.pass(13).await;
-    cluster.machine.clock.advance(Duration::from_secs(13));
-    assert_eq!(begin(&two, id).await.expect("it is due again").attempt, 2);
-    let at_once = timeout(Duration::ZERO, delivery.lost()).await;
-    assert!(at_once.is_ok(), "before anything is sent");
-    drop(delivery);
-    tokio::task::yield_now().await;
-    let three = cluster.start(3);
-    assert!(begin(&three, id).await.is_none(), "the second still holds it");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_without_the_log_ends_its_call_before_another_makes_it() {
-    let cluster = Cluster::new();
-    let [one, two] = [1, 2].map(|server| cluster.start(server));
-    let id = ticket(&one).await;
-    one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
-    let mut delivery = one.next_delivery().await;
-    assert!(matches!(delivery.begin().await.unwrap(), Begun::Call(_)));
-    let clock = cluster.machine.clock.clone();
-    let ticking = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            clock.advance(Duration::from_millis(100));
-        }
-    });
-    let lost = delivery.lost();
-    tokio::pin!(lost);
-    let longer = timeout(Duration::from_secs(31), &mut lost);
-    assert!(longer.await.is_err());
-    cluster.log.set_down(true);
-    lost.await;
-    ticking.abort();
-    cluster.log.set_down(false);
-    assert!(begin(&two, id).await.is_none(), "not yet");
-    cluster.pass(3).await;
-    assert!(begin(&two, id).await.is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_stops_leaves_what_it_holds_to_the_others_at_once() {
-    let cluster = Cluster::new();
-    let [one, two] = [1, 2].map(|server| cluster.start(server));
-    let id = ticket(&one).await;
-    one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
-    let mut delivery = one.next_delivery().await;
-    assert!(matches!(delivery.begin().await.unwrap(), Begun::Call(_)));
-    one.draining().cancel();
-    drop(delivery);
-    one.shut_down().await;
-    one.release_holds().await;
-    assert_eq!(begin(&two, id).await.expect("at once").attempt, 2);
-    // One that is held by another server is not released.
-    one.release_holds().await;
-    assert!(begin(&one, id).await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_fails_is_called_again_after_its_pause_and_not_before() {
     let cluster = Cluster::new();
     let [one, two] = [1, 2].map(|server| cluster.start(server));
@@ -373,59 +296,6 @@ async fn what_fails_is_called_again_after_its_pause_and_not_before() {
     let mut delivery = two.next_delivery().await;
     assert!(matches!(delivery.begin().await.unwrap(), Begun::Call(_)));
     sweeping.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_complete_file_is_published_by_another_where_its_server_dies() {
-    let cluster = Cluster::new();
-    let [one, two] = [1, 2].map(|server| cluster.start(server));
-    let id = ticket(&one).await;
-    one.receive(id, chunk(0, 2, 4), None, body(&[b"ab"])).await.unwrap();
-    // Its bytes count, and the bucket goes away before they are one file.
-    let bytes = Bytes::from_static(b"cd");
-    let (send, receive) = mpsc::unbounded_channel();
-    send.send(Ok(bytes)).unwrap();
-    drop(send);
-    cluster.refuses_files.store(true, Ordering::Relaxed);
-    let last = one.receive(id, chunk(2, 4, 4), None, Body(receive)).await;
-    assert!(last.is_err(), "{last:?}");
-    assert_eq!(held(&two, id).await, [(0, 4)]);
-    assert_eq!(two.status(id).await.unwrap().state, StateName::Uploading);
-    drop(one);
-    cluster.refuses_files.store(false, Ordering::Relaxed);
-    let sweeping = sweep(&two);
-    cluster.pass(10).await;
-    assert_eq!(two.status(id).await.unwrap().state, StateName::HandingOver);
-    assert_eq!(cluster.files(id), ["abcd"]);
-    sweeping.abort();
-}
-
-/// A client that repeats its last chunk at another server is answered within 5 s of the death; one server works alone as long
-/// as it lives, and does no harm where it goes on later.
-#[tokio::test(start_paused = true)]
-async fn a_publish_is_taken_over_within_seconds() {
-    let cluster = Cluster::new();
-    let [one, two] = [1, 2].map(|server| cluster.start(server));
-    let id = ticket(&one).await;
-    one.receive(id, chunk(0, 2, 4), None, body(&[b"ab"])).await.unwrap();
-    cluster.delays_files.store(true, Ordering::Relaxed);
-    let sent = Arc::clone(&one);
-    let last =
-        tokio::spawn(async move { sent.receive(id, chunk(2, 4, 4), None, body(&[b"cd"])).await });
-    cluster.pass(1).await;
-    let meanwhile = two.receive(id, chunk(2, 4, 4), None, body(&[b"cd"])).await;
-    assert!(matches!(meanwhile, Err(TransferError::Busy)), "it is held: {meanwhile:?}");
-    cluster.set_still(1, true);
-    cluster.delays_files.store(false, Ordering::Relaxed);
-    let since = Instant::now();
-    let status = two.receive(id, chunk(2, 4, 4), None, body(&[b"cd"])).await.unwrap();
-    assert_eq!(status.state, StateName::HandingOver);
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
-    cluster.set_still(1, false);
-    assert_eq!(last.await.unwrap().unwrap().state, StateName::HandingOver);
-    cluster.pass(60).await;
-    assert_eq!(cluster.files(id), ["abcd"]);
-    assert_eq!(one.status(id).await.unwrap().state, StateName::HandingOver);
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,9 +76,7 @@ impl<B: Backing + 'static> BucketPart<B> {
             engine.advance(self.0.id).await.map_err(unavailable)?;
             let view = self.0.shared.view(self.0.id).await?;
             if view.upload.pieces().published().is_some() {
-                let (shared, id) = (Arc::clone(&self.0.shared), self.0.id);
-                // What stays is removed at the end of the upload.
-                tokio::spawn(async move { drop(shared.engine.clean(id).await) });
+                // What it was made of goes when the upload is tidied.
                 return Ok(());
             }
             if !view.upload.awaits_publish() {
