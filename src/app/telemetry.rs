@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reload};
 
 use crate::config::{LogFormat, Settings, filter_of};
+use crate::engine::context::{RequestContext, request_of};
 use crate::wire::admin::{CurrentFilter, FilterError, LogFilter};
 use queue::Queue;
 
@@ -179,7 +180,9 @@ impl Filter {
         let filter = state.configured.clone();
         self.put(&mut state, &filter, parse(&filter)?)?;
         drop(state);
-        tracing::warn!(filter, "log filter reset to the setting");
+        let context = RequestContext::current();
+        let request = request_of(context.as_ref());
+        tracing::warn!(filter, request, "log filter reset to the setting");
         Ok(())
     }
 }
@@ -196,7 +199,9 @@ impl LogFilter for Filter {
         let until = SystemTime::now() + time;
         let say = || {
             let until = humantime::format_rfc3339_seconds(until);
-            tracing::warn!(filter, %until, "log filter changed");
+            let context = RequestContext::current();
+            let request = request_of(context.as_ref());
+            tracing::warn!(filter, %until, request, "log filter changed");
         };
         // A filter that hides this line is told of by the one before it.
         let seen = tracing::enabled!(Level::WARN);
