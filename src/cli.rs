@@ -13,6 +13,7 @@ mod doctor;
 mod health;
 mod local_server;
 mod man;
+mod page;
 mod serve;
 mod sign;
 mod terminal;
@@ -34,6 +35,7 @@ pub use demo::{DemoArgs, demo};
 pub use doctor::{DoctorArgs, doctor};
 pub use health::{HealthArgs, health};
 pub use man::{ManArgs, man};
+pub use page::{PageArgs, page};
 #[cfg(feature = "cluster")]
 pub use serve::schema;
 pub use serve::{CheckConfigArgs, ServeArgs, check_config, serve};
@@ -65,6 +67,8 @@ pub enum Command {
     Upload(Box<UploadArgs>),
     /// List, show, cancel and retry the uploads of a running server
     Uploads(UploadsArgs),
+    /// Print the address of the operator's page, with the operator's token
+    Page(PageArgs),
     /// Check whether a running server is healthy; exit code 0 or 1
     Health(HealthArgs),
     /// Check a storage directory for damage (read-only)

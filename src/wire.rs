@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod head;
 pub mod header;
 pub mod overview;
+pub mod page;
 pub mod params;
 pub mod problem;
 pub mod redirect;
@@ -77,6 +78,8 @@ pub struct Options {
     pub access: Access,
     /// Whether the path doctor answers.
     pub doctor: bool,
+    /// Whether the operator's page is served.
+    pub backend_page: bool,
     /// Where clients reach `/incoming/frontend`, without a slash at its end; none: answers name paths.
     pub frontend_url: Option<String>,
     /// Interop versions of the IETF's resumable uploads that are spoken.
@@ -322,6 +325,7 @@ impl Wire {
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),
             Route::Backend(call) => self.backend(call, exchange, body).await,
+            Route::Page(part) => page::answer(part, exchange),
             Route::Metrics | Route::Health | Route::Ready => self.health(route, exchange).await,
             Route::Unknown => {
                 Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()

@@ -120,6 +120,7 @@ pub(super) fn wire_options(settings: &Settings) -> wire::Options {
         chunk_size: settings.chunk_size,
         send_ahead: settings.send_ahead,
         doctor: settings.doctor,
+        backend_page: settings.backend_page,
         frontend_url: settings.frontend_url.clone(),
         resumable_versions: settings.resumable_versions.clone(),
         resumable_104: settings.resumable_104,

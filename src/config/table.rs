@@ -86,6 +86,9 @@ settings! {
         /// retries handovers without their backendSecret, but issues no tickets. Other local users can see flags: prefer
         /// INCOMING_OPERATOR_TOKEN or the file
         reload operator_token: Option<Secret> = TOKEN, "none";
+        // It can do nothing that a call without it cannot.
+        /// Serve the operator's page, /incoming/backend/, on the backend listener: true or false
+        reload backend_page: bool = BOOL, "true";
     }
     "Storage" {
         // One visible place, for the traces of a first try.

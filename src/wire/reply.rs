@@ -40,7 +40,12 @@ pub(super) fn describe(headers: &mut HeaderMap, media_type: &'static str) {
 
 /// The way to the same thing elsewhere, which may be another way tomorrow.
 pub fn moved(location: HeaderValue) -> Answer {
-    let mut answer = text_answer("only https is served here\n".into());
+    moved_to(location, "only https is served here\n")
+}
+
+/// The same, with a line of text for people.
+pub(super) fn moved_to(location: HeaderValue, text: &str) -> Answer {
+    let mut answer = text_answer(text.into());
     *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
     answer.headers_mut().insert(LOCATION, location);
     answer

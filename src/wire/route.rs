@@ -1,6 +1,7 @@
 //! Which thing a path names. Paths are compared as they came, never decoded.
 
 use super::assets::Script;
+use super::page::PagePart;
 use super::problem::{Code, Problem};
 use super::{Options, Surface};
 use crate::core::id::TicketId;
@@ -63,6 +64,8 @@ pub enum Route {
     Script(Script),
     /// A backend call.
     Backend(BackendCall),
+    /// A file of the operator's page.
+    Page(PagePart),
     /// `/metrics`.
     Metrics,
     /// `/healthz`.
@@ -128,6 +131,8 @@ impl Route {
                     Target::of(rest).map_or(Self::Unknown, Self::Resumable)
                 } else if let Some(id) = rest.strip_prefix("backend/uploads/") {
                     Self::Backend(BackendCall::Show(TicketId::parse(id).ok()))
+                } else if let Some(part) = rest.strip_prefix("backend").and_then(PagePart::at) {
+                    Self::Page(part)
                 } else {
                     let script = rest.strip_prefix("frontend/").and_then(Script::at);
                     script.map_or(Self::Unknown, Self::Script)
@@ -145,7 +150,12 @@ impl Route {
             | Self::Verify(_)
             | Self::Script(_)
             | Self::Doctor(_) => true,
-            Self::Backend(_) | Self::Metrics | Self::Health | Self::Ready | Self::Unknown => false,
+            Self::Backend(_)
+            | Self::Page(_)
+            | Self::Metrics
+            | Self::Health
+            | Self::Ready
+            | Self::Unknown => false,
         }
     }
 
@@ -156,7 +166,9 @@ impl Route {
 
     /// This route, if `surface` serves it under these settings.
     pub(super) fn on(self, surface: Surface, options: &Options) -> Result<Self, Problem> {
-        if matches!(self, Self::Doctor(_)) && !options.doctor {
+        let off = (matches!(self, Self::Doctor(_)) && !options.doctor)
+            || (matches!(self, Self::Page(_)) && !options.backend_page);
+        if off {
             return Err(Problem::new(Code::UnknownUpload, "there is nothing at this path"));
         }
         self.on_surface(surface)
@@ -197,6 +209,7 @@ impl Route {
             Self::Script(_)
             | Self::Doctor(_)
             | Self::Backend(_)
+            | Self::Page(_)
             | Self::Metrics
             | Self::Health
             | Self::Ready
@@ -222,6 +235,7 @@ impl Route {
             Self::Backend(BackendCall::Log) => "log",
             Self::Backend(BackendCall::Overview) => "overview",
             Self::Backend(BackendCall::Config) => "config",
+            Self::Page(_) => "page",
             Self::Metrics => "metrics",
             Self::Health => "healthz",
             Self::Ready => "readyz",
@@ -264,6 +278,13 @@ mod tests {
                 Route::Backend(BackendCall::Show(Some(parsed))),
             );
             check(&format!("{prefix}frontend/../backend/new_upload"), Route::Unknown);
+            for part in ["", "/", "/page.js", "/page.css"] {
+                let expected = Route::Page(PagePart::at(part).unwrap());
+                check(&format!("{prefix}backend{part}"), expected);
+            }
+            check(&format!("{prefix}backend/page.html"), Route::Unknown);
+            check(&format!("{prefix}backend//"), Route::Unknown);
+            check(&format!("{prefix}backendpage.js"), Route::Unknown);
         }
         check("/", Route::Unknown);
         check("/incoming/0.2/backend/new_upload", Route::Unknown);

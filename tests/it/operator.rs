@@ -95,6 +95,68 @@ async fn issue_17_an_operator_token_beside_no_backend_token() {
     server.back(&evil.header("Host", "evil.example")).await.expect(403);
 }
 
+/// The page has no secret in it and no power: it is served without a token, and lets a browser run and reach nothing else.
+#[tokio::test]
+async fn issue_17_the_page_is_served_without_a_token_and_runs_nothing_but_itself() {
+    let server = start().await;
+    for (path, media_type) in [
+        ("", "text/html; charset=utf-8"),
+        ("page.css", "text/css; charset=utf-8"),
+        ("page.js", "text/javascript; charset=utf-8"),
+        ("api.js", "text/javascript; charset=utf-8"),
+    ] {
+        for prefix in ["/incoming/backend/", "/incoming/0.1/backend/"] {
+            let page = server.back(&Ask::new("GET", &format!("{prefix}{path}"))).await.expect(200);
+            assert_eq!(page.header("content-type"), Some(media_type));
+            for (name, value) in [
+                ("cache-control", "no-store"),
+                ("x-content-type-options", "nosniff"),
+                ("x-frame-options", "DENY"),
+                ("referrer-policy", "no-referrer"),
+                ("cross-origin-opener-policy", "same-origin"),
+                ("cross-origin-resource-policy", "same-origin"),
+            ] {
+                assert_eq!(page.header(name), Some(value), "{path}: {name}");
+            }
+            let policies =
+                page.headers.iter().filter(|(name, _)| name == "content-security-policy");
+            let policies: Vec<_> = policies.map(|(_, value)| value.as_str()).collect();
+            assert_eq!(policies.len(), 1, "{policies:?}");
+            assert!(policies[0].starts_with("default-src 'none'; script-src 'self'; "));
+            assert!(
+                !policies[0].contains("unsafe") && policies[0].contains("frame-ancestors 'none'")
+            );
+            assert_eq!(page.header("set-cookie"), None);
+            assert_eq!(page.header("access-control-allow-origin"), None);
+            assert!(!page.text().contains("Bearer operator"));
+        }
+    }
+    let head = server.back(&Ask::new("HEAD", "/incoming/backend/")).await.expect(200);
+    assert!(head.text().is_empty());
+    let moved = server.back(&Ask::new("GET", "/incoming/backend")).await.expect(308);
+    assert_eq!(moved.header("location"), Some("backend/"));
+    let posted = server.back(&Ask::new("POST", "/incoming/backend/")).await.expect(405);
+    assert_eq!(posted.header("allow"), Some("GET, HEAD"));
+    // Not where clients are.
+    server.front(&Ask::new("GET", "/incoming/backend/")).await.expect(404);
+}
+
+#[tokio::test]
+async fn issue_17_the_page_is_switched_off_and_obeys_the_rules_of_the_surface() {
+    let off = Running::start_with(|settings| settings.backend_page = false).await;
+    for path in ["", "/", "/page.js"] {
+        off.back(&Ask::new("GET", &format!("/incoming/backend{path}"))).await.expect(404);
+    }
+    off.back(&Ask::new("GET", "/incoming/backend/overview")).await.expect(200);
+    let elsewhere = Running::start_with(|settings| {
+        settings.backend_allow = vec!["192.0.2.0/24".parse().unwrap()];
+        settings.backend_token = Some(Secret::new("t"));
+    })
+    .await;
+    let refused = elsewhere.back(&Ask::new("GET", "/incoming/backend/")).await.expect(403);
+    assert!(refused.text().contains("this address"), "{}", refused.text());
+}
+
 #[tokio::test]
 async fn issue_17_the_settings_are_shown_without_secrets() {
     let server = start().await;

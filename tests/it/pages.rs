@@ -20,7 +20,7 @@ fn calls() -> Vec<Ask> {
     let shown = format!("uploads/{id}");
     let mut calls = vec![Ask::new("GET", "/metrics")];
     for prefix in ["/incoming/backend/", "/incoming/0.1/backend/"] {
-        for path in ["uploads", &*shown, "log", "overview", "config"] {
+        for path in ["uploads", &*shown, "log", "overview", "config", "", "page.js", "page.css"] {
             calls.push(Ask::new("GET", &format!("{prefix}{path}")));
         }
         for path in ["new_upload", "cancel_upload", "finish_upload", "retry_handover"] {

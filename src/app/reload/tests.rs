@@ -140,7 +140,7 @@ fn the_backend_is_never_left_open() {
 }
 
 /// Each key with another value than its default, beside those that it cannot be without.
-const OTHERS: [(&str, &[&str]); 61] = [
+const OTHERS: [(&str, &[&str]); 62] = [
     ("listen = ':1'", &["listen"]),
     ("backend_listen = ':1'", &["backend_listen"]),
     ("tls_cert = 'c'\ntls_key = 'k'", &["tls_cert", "tls_key"]),
@@ -160,6 +160,7 @@ const OTHERS: [(&str, &[&str]); 61] = [
     ("backend_open = true", &["backend_open"]),
     ("backend_token = 't'", &["backend_token"]),
     ("operator_token = 't'", &["operator_token"]),
+    ("backend_page = false", &["backend_page"]),
     ("storage_dir = 'd'", &["storage_dir"]),
     ("storage_must_exist = true", &["storage_must_exist"]),
     ("lock_wait = '1s'", &["lock_wait"]),
