@@ -1,9 +1,10 @@
 // Makes the pictures that README and docs show: node pictures.js [FOLDER], in tests/browser, with Chromium. Default: docs/pictures.
-// They show the real element against a real server, so they are made anew when it changes.
+// They show the real element and the real operator's page against a real server, so they are made anew when it changes.
 
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { file, test } from './harness.js';
+import { file, test, until } from './harness.js';
+import { operated, visit as visit_page, wait as wait_page } from './operator-site.js';
 import { choose, forms, visit, wait } from './ui-site.js';
 
 const FOLDER = resolve(process.argv[2] ?? process.env.PICTURES ?? join(import.meta.dirname, '../../docs/pictures'));
@@ -25,4 +26,51 @@ test('the element in a form', async (t) => {
   });
   await mkdir(FOLDER, { recursive: true });
   await page.screenshot({ path: join(FOLDER, 'element.png'), clip: await page.evaluate(() => ({ x: 0, y: 0, width: 560, height: Math.ceil(document.querySelector('main').getBoundingClientRect().bottom) + 20 })) });
+}, { skip: { firefox: 'one browser is enough', webkit: 'one browser is enough' } });
+
+test('the operator\'s page', async (t) => {
+  const MB = 1_000_000;
+  const at = await operated(t, { args: ['--handover-retry-for', '3s'], answer: (response) => response.writeHead(503).end('the disk is full') });
+  const put = async (name, bytes) => {
+    const id = await at.begin(name, bytes);
+    await at.put(id, 0, Buffer.alloc(bytes), bytes);
+    return id;
+  };
+  const lost = await put('Minutes of May.pdf', 300_000);
+  await until('it has failed', async () => (await at.state(lost)) === 'failed');
+  at.app.answer = (response) => response.end('done');
+  for (const name of ['Contract.pdf', 'Plan.dwg']) {
+    const id = await put(name, 2 * MB);
+    await until('it is taken', async () => (await at.state(id)) === 'finished');
+  }
+  at.app.answer = () => {};
+  await put('Ground floor.jpg', 4 * MB);
+  let going = true;
+  const sending = Object.entries({ 'Interview, camera 2.mp4': 600, 'Site survey.zip': 300, 'Photos of the roof.zip': 250 }).map(async ([name, length]) => {
+    const id = await at.begin(name, length * MB);
+    for (let from = 0; going && from < 0.8 * length; from += 1) {
+      await at.put(id, from * MB, Buffer.alloc(MB), length * MB);
+      await new Promise((next) => setTimeout(next, 120 + (from % 17) * 12));
+    }
+  });
+  t.after(() => ((going = false), Promise.all(sending)));
+  const { page } = await visit_page(t, at);
+  await mkdir(FOLDER, { recursive: true });
+  await wait_page(page, 'a line in the chart', ({ live, pending, failed }) => live.length === 3 && pending.length === 1 && failed.length === 1);
+  await new Promise((next) => setTimeout(next, 25_000));
+  const look_at = async (width, scheme) => {
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
+    await page.setViewport({ width, height: 900, deviceScaleFactor: 1 });
+  };
+  await look_at(1280, 'light');
+  await page.screenshot({ path: join(FOLDER, 'operator.png') });
+  // For whoever changes the page: the other ways in which it looks.
+  if (process.env.ALL_LOOKS) {
+    for (const width of [1280, 320]) {
+      for (const scheme of ['light', 'dark']) {
+        await look_at(width, scheme);
+        await page.screenshot({ path: join(FOLDER, `operator-${width}-${scheme}.png`), fullPage: true });
+      }
+    }
+  }
 }, { skip: { firefox: 'one browser is enough', webkit: 'one browser is enough' } });
