@@ -12,6 +12,7 @@ mod agenda;
 mod connection;
 mod health;
 mod schema;
+mod timeline;
 mod tls;
 mod value;
 
@@ -31,6 +32,7 @@ use connection::{Connection, Parameters};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
+use timeline::Timelines;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use value::Id;
@@ -56,13 +58,14 @@ pub struct PostgresLog {
 }
 
 impl PostgresLog {
-    /// Connects to nothing yet. `url` is `postgres://user:password@host[,host]/database?…`; several hosts are tried in turn,
-    /// and only one that takes writes is used.
+    /// Connects to nothing yet. `url` is `postgres://user:password@host[,host]/database?…`; of several hosts the latest
+    /// primary is used: one that takes writes, and is on no earlier timeline than another that was seen.
     ///
     /// # Errors
     /// What is wrong with the URL, without its password.
     pub fn new(url: &str, tls: &PostgresTls, connections: usize) -> Result<Self, InvalidUrl> {
-        let of = || Connection::new(url, tls);
+        let timelines = Arc::new(Timelines::default());
+        let of = || Connection::new(url, tls, Arc::clone(&timelines));
         let connections: Result<_, _> = (0..connections.max(1)).map(|_| of()).collect();
         Ok(Self { connections: connections? })
     }

@@ -1,5 +1,6 @@
 //! One connection to the database, pipelined, made again when it is broken.
 
+use super::timeline::{self, Timelines, hosts};
 use super::tls::{Connector, Mode};
 use super::{InvalidUrl, PostgresTls};
 use crate::storage::event_log::LogError;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
@@ -22,6 +24,16 @@ pub(super) enum StatementError {
     /// No connection was made.
     #[error("cannot connect to the database")]
     Connect(#[source] tokio_postgres::Error),
+    /// Only a primary answers in whose place another one has been promoted.
+    #[error(
+        "the database is an old primary: it is on timeline {found}, and a later primary was on {latest}"
+    )]
+    Superseded {
+        /// Of the database that answers.
+        found: u32,
+        /// The latest that was seen.
+        latest: u32,
+    },
     /// No connection, or no answer, in time.
     #[error("the database does not answer")]
     Timeout,
@@ -31,8 +43,10 @@ pub(super) enum StatementError {
 }
 
 pub(super) struct Connection {
-    config: Config,
+    /// One for each host that the URL names.
+    hosts: Vec<Config>,
     tls: Connector,
+    timelines: Arc<Timelines>,
     /// Held while a connection is made, so that one is made for all who wait; each of them has a deadline.
     live: Mutex<Option<Live>>,
     /// Whether the last statement had no answer, so that this is told once.
@@ -42,11 +56,16 @@ pub(super) struct Connection {
 #[derive(Clone)]
 struct Live {
     client: Arc<Client>,
+    timeline: u32,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Connection {
-    pub(super) fn new(url: &str, tls: &PostgresTls) -> Result<Self, InvalidUrl> {
+    pub(super) fn new(
+        url: &str,
+        tls: &PostgresTls,
+        timelines: Arc<Timelines>,
+    ) -> Result<Self, InvalidUrl> {
         let (url, mode) = Mode::of_url(url);
         // The error's text names what is wrong, never the value.
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
@@ -67,8 +86,9 @@ impl Connection {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         Ok(Self {
-            config,
+            hosts: hosts(&config),
             tls: Connector::new(mode, tls),
+            timelines,
             live: Mutex::new(None),
             failing: AtomicBool::new(false),
         })
@@ -136,20 +156,54 @@ impl Connection {
 
     async fn live(&self) -> Result<Live, StatementError> {
         let mut live = self.live.lock().await;
-        if let Some(live) = live.as_ref().filter(|live| !live.client.is_closed()) {
+        let is_good = |it: &&Live| {
+            !it.client.is_closed() && self.timelines.superseding(it.timeline).is_none()
+        };
+        if let Some(live) = live.as_ref().filter(is_good) {
             return Ok(live.clone());
         }
-        let connected = self.config.connect(self.tls.clone()).await;
-        let (client, connection) = connected.map_err(StatementError::Connect)?;
-        let task = tokio::spawn(async move {
-            // Who waits for an answer has the same error.
-            let _ = connection.await;
-        });
-        let task = Arc::new(AbortOnDropHandle::new(task));
-        let made = Live { client: Arc::new(client), _task: task };
+        *live = None;
+        let made = self.connect().await?;
         *live = Some(made.clone());
         Ok(made)
     }
+
+    /// A connection to the latest primary of the hosts. All of them are asked: after a failover the old primary may answer as
+    /// well, and may stand first.
+    async fn connect(&self) -> Result<Live, StatementError> {
+        let mut asked = JoinSet::new();
+        for host in self.hosts.clone() {
+            asked.spawn(connect(host, self.tls.clone()));
+        }
+        let (mut latest, mut failed): (Option<Live>, _) = (None, None);
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(live)) if latest.as_ref().is_none_or(|it| it.timeline < live.timeline) => {
+                    latest = Some(live);
+                }
+                Ok(Err(error)) => failed = Some(error),
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+        let Some(live) = latest else {
+            return Err(failed.map_or(StatementError::Timeout, StatementError::Connect));
+        };
+        match self.timelines.seen(live.timeline) {
+            Some(latest) => Err(StatementError::Superseded { found: live.timeline, latest }),
+            None => Ok(live),
+        }
+    }
+}
+
+async fn connect(host: Config, tls: Connector) -> Result<Live, tokio_postgres::Error> {
+    let (client, connection) = host.connect(tls).await?;
+    let task = tokio::spawn(async move {
+        // Who waits for an answer has the same error.
+        let _ = connection.await;
+    });
+    let task = Arc::new(AbortOnDropHandle::new(task));
+    let timeline = timeline::of(&client).await?;
+    Ok(Live { client: Arc::new(client), timeline, _task: task })
 }
 
 /// An error with what is behind it.

@@ -69,7 +69,7 @@ impl PostgresLog {
 fn fault(error: &StatementError) -> PostgresFault {
     let code = match error {
         StatementError::Connect(error) | StatementError::Statement(error) => error.code(),
-        StatementError::Timeout => None,
+        StatementError::Timeout | StatementError::Superseded { .. } => None,
     };
     // Classes 28 and 3D (PostgreSQL, appendix A).
     match code.map(SqlState::code) {
