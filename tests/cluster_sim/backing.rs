@@ -3,6 +3,7 @@
 
 use crate::mutation::Mutation;
 use crate::network::{Answer, Wire};
+use crate::servers::STARTS;
 use crate::world::World;
 use incoming::core::event::Event;
 use incoming::core::grid::PartNumber;
@@ -270,12 +271,15 @@ impl Objects for SimBacking {
 
 impl Backing for SimBacking {
     fn now(&self) -> Stamp {
-        let now = self.world().now_ms;
+        let world = self.world();
+        let server = usize::try_from(self.server / STARTS).unwrap();
+        let now = world.now_ms + world.plan.ahead_ms[server];
         Stamp { date: Timestamp(now), uptime: Uptime(now) }
     }
 
     fn local_ms(&self) -> u64 {
-        if self.is(Mutation::LateCall) { 0 } else { self.world().now_ms }
+        // Each process counts from another moment.
+        if self.is(Mutation::LateCall) { 0 } else { self.world().now_ms + self.server * 12_345 }
     }
 
     fn random(&self) -> u64 {

@@ -92,7 +92,8 @@ impl Schedule {
         // What counts: an object that is lost just before its record is lost to whoever asks for it, the backend too.
         let counts = |key: &Key| {
             let truth = world.truth(id).filter(|_| key.id == id);
-            truth.is_some_and(|truth| truth.pieces().refers_to(key.name))
+            let is_lost_in_time = !world.is_being_published(*key);
+            is_lost_in_time && truth.is_some_and(|truth| truth.pieces().refers_to(key.name))
         };
         let key = world.bucket.keys().into_iter().find(counts);
         let aborts = world.dice.once_in(2);

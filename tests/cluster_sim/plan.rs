@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     /// The backend never answers until it is given up.
     pub(crate) deaf_backend: bool,
     pub(crate) lifetime: Duration,
+    /// How far the clock of each server is ahead, in milliseconds.
+    pub(crate) ahead_ms: Vec<u64>,
     pub(crate) pieces_an_append: usize,
 }
 
@@ -67,8 +69,9 @@ impl Plan {
         let set_back = dice.once_in(8);
         // A log that was set back no longer says which numbers were used.
         let broken = if set_back { BrokenPart::Nothing } else { BrokenPart::Destroys };
+        let servers = dice.of(&[2, 2, 3]);
         Self {
-            servers: dice.of(&[2, 2, 3]),
+            servers,
             uploads,
             steps: dice.of(&[60, 150, 400]),
             bucket: BucketRules {
@@ -88,6 +91,7 @@ impl Plan {
             losses: dice.once_in(8) && !set_back,
             deaf_backend: dice.once_in(6),
             lifetime: Duration::from_secs(dice.of(&[20, 100_000])),
+            ahead_ms: (0..servers).map(|_| dice.of(&[0, 0, 5_000, 600_000])).collect(),
             pieces_an_append: usize::try_from(dice.of(&[1, 2, 100])).unwrap(),
         }
     }

@@ -76,6 +76,9 @@ pub(crate) struct Ended {
     pub(crate) done: Done,
 }
 
+/// A process is called by its server's number times this, and how often that has started.
+pub(crate) const STARTS: u64 = 1000;
+
 impl Servers {
     pub(crate) fn new(world: &Arc<Mutex<World>>, mutation: Option<Mutation>) -> Self {
         let world = Arc::clone(world);
@@ -83,7 +86,7 @@ impl Servers {
         let mut servers =
             Self { world, all: Vec::new(), tasks: BTreeMap::new(), next_task: 0, mutation };
         for number in 0..count {
-            let engine = servers.engine(number * 1000);
+            let engine = servers.engine(number * STARTS);
             servers.all.push(Server { engine, state: ServerState::Runs, starts: 0 });
         }
         servers
@@ -163,7 +166,7 @@ impl Servers {
 
     pub(crate) fn restart(&mut self, server: usize) {
         let starts = self.all[server].starts + 1;
-        let engine = self.engine(server as u64 * 1000 + starts);
+        let engine = self.engine(server as u64 * STARTS + starts);
         self.all[server] = Server { engine, state: ServerState::Runs, starts };
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use incoming::core::grid::PartNumber;
 use incoming::core::id::TicketId;
 use incoming::core::object_upload::ObjectUpload;
+use incoming::core::piece_event::{ObjectEvent, PieceEvent};
 use incoming::storage::event_log::{Append, Appended, LogError, Seen};
 use incoming::storage::memory::bucket::MemoryBucket;
 use incoming::storage::memory::event_log::MemoryEventLog;
@@ -131,13 +132,33 @@ impl World {
         current.into_iter().flat_map(|current| current.parts()).map(|part| part.number).collect()
     }
 
-    /// A request that overwrites a direct part that counts, as none of ours does.
+    /// A request that overwrites a direct part that counts, as none of ours does. A log that was set back no longer says that
+    /// it was found out.
     pub(crate) fn foreign_part(&self, id: TicketId) -> Option<ObjectRequest> {
+        if self.plan.set_back {
+            return None;
+        }
         let current = self.truth(id)?.pieces().current()?;
         let part = current.parts().find(|part| part.number.is_direct())?;
         let key = Key { id, name: current.object };
         let multipart = Multipart { key, name: current.multipart.clone() };
         Some(ObjectRequest::Part(multipart, part.number, Bytes::from_static(b"stranger")))
+    }
+
+    /// Whether a server looks for this object, or has found it and says so.
+    pub(crate) fn is_being_published(&self, key: Key) -> bool {
+        let says = |append: &Append| {
+            append.events.iter().any(|event| {
+                matches!(event, ObjectEvent::Piece(PieceEvent::Published { object, .. }) if *object == key.name)
+            })
+        };
+        let asks = |pending: &Pending| match &pending.wire {
+            Wire::Store(ObjectRequest::Head(asked)) => *asked == key,
+            Wire::Append(id, _, append) => *id == key.id && says(append),
+            _ => false,
+        };
+        let late = |(id, _, append): &(TicketId, Seen, Append)| *id == key.id && says(append);
+        self.network.pending.iter().any(asks) || self.network.ghosts.iter().any(late)
     }
 
     /// Requests that were given up and may still arrive.

@@ -161,7 +161,16 @@ impl<B: Backing> ObjectEngine<B> {
             && whole.object.purpose == Purpose::File
             && whole.bytes == length
         {
-            // It came whole, and nothing but a record is missing.
+            // It came whole, and nothing but a record is missing; but it may have been there for long.
+            match self.ask_again(ObjectRequest::Head(Key { id, name: whole.object })).await {
+                Ok(ObjectAnswer::Size(_)) => {}
+                Ok(_) => return Err(ObjectError::Unsure.into()),
+                Err(ObjectError::Gone) => {
+                    self.object_is_gone(id, *whole).await?;
+                    return Ok(Next::Again);
+                }
+                Err(error) => return Err(error.into()),
+            }
             let (object, from) = (whole.object, ranges.to_vec());
             self.change(id, ObjectCommand::Place { object, bytes: length, from }).await?;
             return Ok(Next::Again);

@@ -110,6 +110,8 @@ impl<B: Backing> ObjectEngine<B> {
     ) -> Result<Next, ObjectChangeError> {
         let generation = current.number;
         let command = match current.made_of(bytes) {
+            // Made by a list that another server has recorded behind `view`.
+            None if self.view(id).await?.seen != view.seen => return Ok(Next::Again),
             // Made by a list that no record has any more: the log was set back.
             None => ObjectCommand::Lose(Missing::Multipart { generation }),
             Some(layout) => match view.upload.upload().length() {
