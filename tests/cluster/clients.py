@@ -18,8 +18,10 @@ from services import BUCKET
 PART = 8 << 20
 SIZES = [1, 5000, 100_000, PART, PART + 1, 20_000_000, 33_000_000]
 BROKEN = (OSError, http.client.HTTPException)
-# A client that retries has its file at the web app within this time after the last disturbance.
+# A client that retries is acknowledged something, and has its file at the web app, within this time after the last disturbance.
 PATIENCE = 240
+# Without any of that for so long, kills wait for it. A call that a killed server has begun is made again after 95 s.
+QUIET, QUIET_COMMAND, QUIET_CALL = 20, 60, 100
 # Of clients on slow lines.
 SLOW_SIZES = [5_000_000, 10_000_000]
 # A request that takes longer is told of.
@@ -29,8 +31,8 @@ SLOW = 8
 class WebApp:
     """Takes the object of each call and compares it with what was sent before it says `done`."""
 
-    def __init__(self, seaweed, report):
-        self.seaweed, self.report, self.lock = seaweed, report, threading.Lock()
+    def __init__(self, objects, report):
+        self.objects, self.report, self.lock = objects, report, threading.Lock()
         self.expected, self.calls, self.local = {}, {}, threading.local()
         # Called with "before" or "after" the answer.
         self.on_step = lambda moment: None
@@ -64,7 +66,7 @@ class WebApp:
     def called(self, token, fields):
         if fields["cancelled"] != "no":
             return 200, b"done"
-        store = self.local.store = getattr(self.local, "store", None) or self.seaweed.client()
+        store = self.local.store = getattr(self.local, "store", None) or self.objects.client()
         try:
             found = store.get_object(Bucket=fields["bucket"], Key=fields["key"])["Body"].read()
         except Exception as error:  # noqa: BLE001: whatever it is, the object was not there
@@ -84,30 +86,41 @@ class WebApp:
 
 
 class Node:
-    """One server, with proxies of its own in front of the bucket and of the database."""
+    """One server, with proxies of its own in front of the bucket and of the databases on the ports `databases`."""
 
-    def __init__(self, stack, number, home, seaweed, prefix, postgres=None, flags=(), **more):
+    def __init__(self, stack, number, home, objects, prefix, databases=(), flags=(), **more):
         self.number = number
-        self.store = Store(seaweed.port, seed=number)
+        self.store = Store(objects.port, seed=number)
         stack.callback(self.store.close)
         flags = ["--store", "s3", "--s3-bucket", BUCKET, "--s3-endpoint", self.store.url, "--s3-prefix", prefix,
                  "--s3-access-key", "testkey", "--retain-finished", "1h", *flags]
         env = {"INCOMING_S3_SECRET_KEY": "testsecret", **more.pop("env", {})}
-        self.wire = None
-        if postgres:
-            self.wire = Wire(postgres.port)
-            stack.callback(self.wire.close)
+        self.wires = [Wire(port) for port in databases]
+        for wire in self.wires:
+            stack.callback(wire.close)
+        if self.wires:
             flags += ["--journal", "postgres"]
-            env["INCOMING_POSTGRES_URL"] = f"postgres://incoming:secret@127.0.0.1:{self.wire.port}/incoming"
+            hosts = ",".join(f"127.0.0.1:{wire.port}" for wire in self.wires)
+            env["INCOMING_POSTGRES_URL"] = f"postgres://incoming:secret@{hosts}/incoming"
         self.server = Server(home / f"data{number}", *flags, env=env, **more)
         stack.callback(self.server.kill)
         self.server.start()
 
+    @property
+    def wire(self):
+        """To its only database, if it has one."""
+        return self.wires[0] if self.wires else None
+
     def readiness(self):
+        return self.readyz()[0]
+
+    def readyz(self):
+        """Status and text."""
         try:
-            return self.server.back("GET", "/readyz", timeout=10)[0]
+            status, _, text = self.server.back("GET", "/readyz", timeout=15)
+            return status, text
         except BROKEN:
-            return 0
+            return 0, ""
 
 
 class Load:
@@ -118,7 +131,7 @@ class Load:
         # Where clients send to; by default the servers themselves.
         self.targets = targets or (lambda: [node.server.port for node in nodes])
         self.dice, self.lock, self.stopped = random.Random(seed), threading.Lock(), threading.Event()
-        self.running, self.acks = [], []
+        self.running, self.acks, self.disturbed = [], [], time.monotonic()
         self.threads = [threading.Thread(target=self.work, args=(n, seed), daemon=True) for n in range(at_once)]
         for thread in self.threads:
             thread.start()
@@ -140,34 +153,39 @@ class Load:
                     self.running.remove(file)
 
     def handed_over(self, file):
-        try:
-            calls = until("", lambda: self.web_app.calls.get(file.token), PATIENCE)
-        except TimeoutError:
-            raise TimeoutError(f"no handover of {file.id} within {PATIENCE} s: {file.states()}") from None
+        file.goes_on(QUIET_CALL)
+        while not (calls := self.web_app.calls.get(file.token)):
+            if file.is_given_up():
+                raise TimeoutError(f"no handover of {file.id} within {PATIENCE} s: {file.states()}")
+            time.sleep(0.01)
         self.report.count("files")
         self.report.count("bytes", len(file.data))
         self.report.count("by incoming upload", isinstance(file, Command))
         self.report.count("repeated handovers", len(calls) - 1)
         # What stays is the web app's now. It goes, so that the store of a long run does not fill up.
         if not file.removed:
-            self.web_app.seaweed.client().delete_object(Bucket=BUCKET, Key=calls[0]["key"])
+            self.web_app.objects.client().delete_object(Bucket=BUCKET, Key=calls[0]["key"])
 
     def check(self):
-        """Every acknowledged byte is there, whichever server is asked. Servers that say nothing are not asked again."""
+        """After a disturbance: every acknowledged byte is there, whichever server is asked. Servers that say nothing are not
+        asked again."""
+        self.disturbed = time.monotonic()
         with self.lock:
             running = [file for file in self.running if isinstance(file, Browser) and file.id]
         for file in running:
             for node in self.nodes:
                 file.check(node)
 
+    def starved(self):
+        """Uploads that have come no further for some time, and how far they have come."""
+        with self.lock:
+            return {file: file.progress for file in self.running if time.monotonic() - file.progress > file.quiet}
+
     def stop(self):
-        """The files on their way are sent to their end."""
+        """The files on their way are sent to their end; each gives itself up where it comes no further."""
         self.stopped.set()
         for thread in self.threads:
-            thread.join(PATIENCE + 60)
-            if thread.is_alive():
-                self.report.lost(f"uploads do not end: {[file.name for file in self.running]}")
-                return
+            thread.join()
 
     def silence(self, start=0.0):
         """The longest time since `start` in which no server acknowledged anything, in ms."""
@@ -175,13 +193,29 @@ class Load:
         return 1000 * max((b - a for a, b in zip(times, times[1:])), default=0)
 
 
-class Browser:
+class File:
+    """One that is on its way, and when it last came further."""
+
+    def __init__(self, load):
+        self.load = load
+        self.goes_on(QUIET)
+
+    def goes_on(self, quiet=None):
+        self.progress = time.monotonic()
+        self.quiet = quiet or self.quiet
+
+    def is_given_up(self):
+        return time.monotonic() > max(self.progress, self.load.disturbed) + PATIENCE
+
+
+class Browser(File):
     """A file sent as a browser does: four chunks at a time, sent again until they are acknowledged."""
 
-    at_once, rest, patience = 4, 0, PATIENCE
+    at_once, rest = 4, 0
 
     def __init__(self, load, dice, data):
-        self.load, self.data, self.lock = load, data, threading.Lock()
+        super().__init__(load)
+        self.data, self.lock = data, threading.Lock()
         self.token, self.removed, self.taken = uuid.uuid4().hex, dice.random() < 0.3, False
         load.web_app.expected[self.token] = hashlib.sha256(data).hexdigest()
         self.id, self.name = None, f"{len(data)} bytes in chunks"
@@ -194,8 +228,11 @@ class Browser:
         dice.shuffle(self.waiting)
 
     def send(self):
-        self.deadline = time.monotonic() + self.patience
-        self.id = until("a ticket", self.ticket, PATIENCE)
+        while not (id := self.ticket()):
+            if self.is_given_up():
+                raise TimeoutError(f"no ticket within {PATIENCE} s")
+        self.id = id
+        self.goes_on()
         while True:
             threads = [threading.Thread(target=self.chunks, daemon=True) for _ in range(self.at_once)]
             for thread in threads:
@@ -233,7 +270,7 @@ class Browser:
     def chunk(self, start, end):
         failed, first = None, time.monotonic()
         headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(self.data)}"}
-        while time.monotonic() < self.deadline:
+        while not self.is_given_up():
             port, told, began = random.choice(self.load.targets()), {}, time.monotonic()
             try:
                 status, told = put(port, self.id, self.data[start:end], headers)
@@ -247,6 +284,7 @@ class Browser:
                     self.acknowledged.append((start, end, now, port))
                     # The last one is answered when the file is in its place.
                     last = sum(b - a for a, b, *_ in self.acknowledged) == len(self.data)
+                self.goes_on()
                 self.load.acks.append(now)
                 self.load.report.count("acknowledgements")
                 what = "the acknowledgement that completes the file" if last else "an acknowledgement"
@@ -277,7 +315,10 @@ class Browser:
 
     def missing(self):
         """What no server has although all of it was acknowledged."""
-        state = until("a status", lambda: next(filter(None, self.states()), None), PATIENCE)
+        while not (state := next(filter(None, self.states()), None)):
+            if self.is_given_up():
+                raise TimeoutError(f"no status within {PATIENCE} s")
+            time.sleep(0.1)
         if state["state"] not in ("new", "uploading"):
             return []
         missing, at = [], 0
@@ -313,7 +354,7 @@ def put(port, id, body, headers):
 class Slow(Browser):
     """A file on a slow line: a small chunk a second."""
 
-    at_once, rest, patience = 1, 1, 3600
+    at_once, rest = 1, 1
 
     def __init__(self, load, dice, data):
         super().__init__(load, dice, data)
@@ -321,11 +362,13 @@ class Slow(Browser):
         self.waiting = [(at, min(at + size, len(data))) for at in reversed(range(0, len(data), size))]
 
 
-class Command:
+class Command(File):
     """`incoming upload`, which waits for the server by itself."""
 
     def __init__(self, load, _, data):
-        self.load, self.data, self.token, self.removed = load, data, uuid.uuid4().hex, False
+        super().__init__(load)
+        self.goes_on(QUIET_COMMAND)
+        self.data, self.token, self.removed = data, uuid.uuid4().hex, False
         self.name, self.id, self.process = f"incoming upload of {len(data)} bytes", None, None
         load.web_app.expected[self.token] = hashlib.sha256(data).hexdigest()
 
@@ -338,11 +381,13 @@ class Command:
                  "--signal-finish-url", f"{self.load.web_app.url}/{self.token}", str(path)]
         try:
             with open(home / f"{self.token}.log", "wb") as said:
-                self.process = subprocess.run([program(), "upload", *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-                                              timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise TimeoutError(f"incoming upload does not end within {PATIENCE} s") from None
+                self.process = subprocess.Popen([program(), "upload", *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            while self.process.poll() is None:
+                if self.is_given_up():
+                    raise TimeoutError(f"incoming upload does not end within {PATIENCE} s")
+                time.sleep(0.05)
         finally:
+            self.process.kill()
             path.unlink()
         text = (home / f"{self.token}.log").read_text(errors="replace")
         assert self.process.returncode == 0, f"incoming upload failed: {text[-600:]}"
@@ -356,9 +401,9 @@ NO_UPLOADS = [hashlib.sha256(uuid.UUID(text).bytes).hexdigest()[:32]
               for text in ("00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-bfff-ffffffffffff")]
 
 
-def litter(seaweed, prefix, ghosts):
+def litter(objects, prefix, ghosts):
     """What lies in the bucket and should not; and how much of what is left a request wrote that came late."""
-    store = seaweed.client()
+    store = objects.client()
     pages = store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
     keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
     uploads = [one["Key"] for one in store.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) if one["Key"].startswith(f"{prefix}/")]

@@ -160,10 +160,12 @@ class Store:
 
 
 def kind_of(head):
-    """part, put, get, head, delete, create, complete, abort, list."""
+    """part, copy (of a part), put, get, head, delete, create, complete, abort, list."""
     method, target = head.split(b" ", 2)[:2]
     _, _, query = target.partition(b"?")
     if method == b"PUT":
+        if b"\nx-amz-copy-source:" in head.lower():
+            return "copy"
         return "part" if b"partNumber" in query else "put"
     if method == b"POST":
         return "create" if b"uploads" in query else "complete"
@@ -291,6 +293,11 @@ class Wire:
                 if one is not None:
                     with contextlib.suppress(OSError):
                         one.close()
+
+    def lead_to(self, port):
+        """The address of another program from now on."""
+        self.far = port
+        self.cut()
 
     def cut(self):
         """Ends all connections."""

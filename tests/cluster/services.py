@@ -1,4 +1,4 @@
-"""SeaweedFS and PostgreSQL in an empty directory, on loopback, and the Python packages that talk to them."""
+"""SeaweedFS and PostgreSQL in an empty directory, on loopback, and the Python packages that talk to them. Others: ceph.py, databases.py."""
 import contextlib
 import fcntl
 import http.client
@@ -8,6 +8,7 @@ import pathlib
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def ports(count):
                 one.close()
 
 
+def s3_client(url, who):
+    """boto3's client with the keys of `who`."""
+    import boto3
+    from botocore.config import Config
+    config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 0}, max_pool_connections=32,
+                    s3={"addressing_style": "path"})
+    return boto3.client("s3", endpoint_url=url, aws_access_key_id=f"{who}key",
+                        aws_secret_access_key=f"{who}secret", region_name="us-east-1", config=config)
+
+
+def object_store(kind, work):
+    """SeaweedFS or Ceph, started."""
+    if kind == "ceph":
+        from ceph import Ceph
+        return Ceph(work)
+    return Seaweed(work)
+
+
 class Seaweed:
     """A store with one bucket. `testkey` has what a server needs and no more, `adminkey` has all rights."""
 
@@ -115,12 +134,7 @@ class Seaweed:
 
     def client(self, who="test", url=None):
         """boto3's client of one of the two."""
-        import boto3
-        from botocore.config import Config
-        config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 0}, max_pool_connections=32,
-                        s3={"addressing_style": "path"})
-        return boto3.client("s3", endpoint_url=url or self.url, aws_access_key_id=f"{who}key",
-                            aws_secret_access_key=f"{who}secret", region_name="us-east-1", config=config)
+        return s3_client(url or self.url, who)
 
     def vacuum(self):
         """What was deleted gives its space back: by itself it takes a quarter of an hour."""
@@ -133,14 +147,14 @@ class Seaweed:
 
 
 class Postgres:
-    """A database of its own, with a superuser. Its programs refuse to run as root."""
+    """A database of its own, with a superuser; or a standby, which is a copy of another one. Its programs refuse to run as root."""
 
-    def __init__(self, work, port=None):
+    def __init__(self, work, port=None, name="postgres", copy_of=None):
         if not POSTGRES.is_dir():
             sys.exit(f"{POSTGRES} is missing: install the Debian package postgresql-15")
         self.port = port or ports(1)[0]
-        home = pathlib.Path(work) / "postgres"
-        home.mkdir()
+        home = pathlib.Path(work) / name
+        home.mkdir(exist_ok=True)
         self.as_user = []
         secret = home / "secret"
         secret.write_text("secret\n")
@@ -149,11 +163,14 @@ class Postgres:
             shutil.chown(home, pwd.getpwnam("postgres").pw_uid)
             shutil.chown(secret, "postgres")
         self.data, self.log = home / "data", home / "log"
-        self.run("initdb", "-D", self.data, "-U", "incoming", "-A", "scram-sha-256", "--pwfile", secret, "--no-locale", "-E", "UTF8")
-        self.options = f"-p {self.port} -k {home} -c listen_addresses=127.0.0.1"
-        self.start()
         server = f"postgres://incoming:secret@127.0.0.1:{self.port}"
         self.url = f"{server}/incoming"
+        self.options = f"-p {self.port} -k {home} -c listen_addresses=127.0.0.1"
+        if copy_of:
+            self.run("pg_basebackup", "-D", self.data, "-d", copy_of.url, "-c", "fast", "-R")
+            return self.start()
+        self.run("initdb", "-D", self.data, "-U", "incoming", "-A", "scram-sha-256", "--pwfile", secret, "--no-locale", "-E", "UTF8")
+        self.start()
         try:
             subprocess.run([POSTGRES / "createdb", f"--maintenance-db={server}/postgres", "incoming"], check=True)
         except BaseException:
@@ -169,6 +186,15 @@ class Postgres:
     def stop(self):
         """Immediate: as a crash."""
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+    def kill(self):
+        """SIGKILL to its first process, and to all that it has begun: what those may still write is not waited for."""
+        first = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = subprocess.run(["pgrep", "-P", str(first)], capture_output=True, text=True).stdout.split()
+        for process in [first, *map(int, children)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        until("the database is gone", lambda: not pathlib.Path(f"/proc/{first}").exists())
 
     def ask(self, sql):
         """The rows that `sql` gives, unaligned."""
