@@ -13,7 +13,6 @@ pub mod fuzzing;
 mod kind;
 mod layers;
 mod machine;
-mod object_storage;
 mod object_values;
 mod parse;
 mod raw;
@@ -28,8 +27,7 @@ mod values;
 use std::path::PathBuf;
 
 pub use crate::net::{Address, AddressError};
-use error::ConfigErrors;
-pub use error::{ConfigError, Origin};
+pub use error::ConfigError;
 pub use layers::Layers;
 pub use machine::StorageDirectory;
 pub use parse::{duration_text, filter_of, size_text};
@@ -77,10 +75,9 @@ impl Settings {
         found.or(settings)
     }
 
-    fn ruled(layers: &Layers) -> (Self, ConfigErrors) {
+    fn ruled(layers: &Layers) -> (Self, ConfigError) {
         let (settings, mut found) = Self::values(layers);
-        let ruled = rules::check(&settings, layers, &found);
-        found.note(ruled);
+        rules::check(&settings, layers, &mut found);
         (settings, found)
     }
 }

@@ -1,16 +1,17 @@
 //! What is wrong with a configuration, in one line for each mistake.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use strsim::levenshtein;
 
+use super::raw::Raw;
 use super::setting::{flag, variable};
 use super::table::TABLE;
 
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(super) enum Origin {
     /// The command line.
     Flag,
     /// An environment variable.
@@ -33,119 +34,78 @@ impl Origin {
     }
 }
 
-/// Why a configuration cannot be used. Shown as one line for each mistake, which names the key, the value, where it
-/// was set and what would be right. The server does not start (exit code 2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigError {
-    /// A known key with a value that cannot be.
-    Impossible {
-        /// The key, as in the file.
-        key: &'static str,
-        /// Where the value came from.
-        origin: Origin,
-        /// The value, quoted; a secret is not shown.
-        value: String,
-        /// What would be right.
-        right: String,
-    },
-    /// An unknown key in the file or variable in the environment.
-    Unknown {
-        /// The unknown key, as written.
-        key: String,
-        /// The file, or the environment.
-        origin: Origin,
-        /// The known key or variable that may be meant, if one may.
-        hint: Option<Hint>,
-    },
-    /// The configuration file cannot be read or is not TOML.
-    File {
-        /// Path of the configuration file.
-        path: PathBuf,
-        /// Whether a flag or the environment named it.
-        origin: Origin,
-        /// What is wrong and, where known, in which line.
-        reason: String,
-    },
-    /// Several of these, at least two, in the order in which they were found.
-    Several(Vec<Self>),
-}
+/// Why a configuration cannot be used: one line for each mistake, in the order in which they were found. A line names
+/// the key, the value, where it was set and what would be right; a secret is not shown. The server does not start
+/// (exit code 2).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ConfigError(Vec<Mistake>);
 
-/// What an unknown key or variable may mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
-    /// The known one that looks most like it.
-    Nearest(String),
-    /// The one for what tusd calls so.
-    OfTusd(String),
-}
-
-impl Hint {
-    fn name(&self) -> &str {
-        match self {
-            Self::Nearest(name) | Self::OfTusd(name) => name,
-        }
-    }
+struct Mistake {
+    /// The setting that it is about; none: it may be about any.
+    about: Option<&'static str>,
+    line: String,
 }
 
 impl ConfigError {
-    /// The error for an unknown key or variable, with the one of the known ones that is meant: by who comes from tusd, or
-    /// mistyped it.
-    pub(super) fn unknown(
-        key: String,
-        origin: Origin,
-        known: impl Iterator<Item = String>,
-    ) -> Self {
-        let known: Vec<String> = known.collect();
-        let of_tusd = of_tusd(&key).and_then(|ours| {
-            let variable = variable(ours);
-            known.iter().find(|known| **known == ours || **known == variable)
-        });
-        let near = || nearest(&key, known.iter().map(String::as_str));
-        let hint = match of_tusd {
-            Some(ours) => Some(Hint::OfTusd(ours.clone())),
-            None => near().map(|near| Hint::Nearest(near.to_owned())),
+    /// A known key with a value that cannot be. `right`: what would be right.
+    pub(super) fn impossible(key: &'static str, origin: &Origin, value: &Raw, right: &str) -> Self {
+        Self::of(Some(key), format!("{key} = {value} ({}): {right}", origin.place(key)))
+    }
+
+    /// The configuration file, named by a flag or the environment, cannot be read or is not TOML.
+    pub(super) fn of_file(path: &Path, origin: &Origin, reason: &str) -> Self {
+        let (shown, place) = (path.display().to_string(), origin.place("config"));
+        Self::of(None, format!("config = {shown:?} ({place}): {reason}"))
+    }
+
+    /// A variable of the environment that is not Unicode.
+    pub(super) fn of_variable(name: &str) -> Self {
+        Self::of(None, format!("{name} (environment): the value must be Unicode"))
+    }
+
+    /// An unknown key of the file or variable of the environment, with the known one that is meant: by who comes from
+    /// tusd, or mistyped it.
+    pub(super) fn unknown(written: &str, origin: &Origin) -> Self {
+        let (place, spelt, config) = match origin {
+            Origin::File(path) => {
+                (format!("file {:?}", path.display().to_string()), str::to_owned as Spelling, None)
+            }
+            Origin::Flag | Origin::Environment | Origin::Default => {
+                ("environment".to_owned(), variable as Spelling, Some("config"))
+            }
         };
-        Self::Unknown { key, origin, hint }
-    }
-}
-
-/// What is wrong so far: who has made several mistakes learns of all of them at once.
-#[derive(Debug, Default, Clone)]
-pub(super) struct ConfigErrors(Vec<ConfigError>);
-
-impl ConfigErrors {
-    /// The value, or one mistake more.
-    pub(super) fn note<T>(&mut self, read: Result<T, ConfigError>) -> Option<T> {
-        match read {
-            Ok(value) => return Some(value),
-            Err(ConfigError::Several(errors)) => self.0.extend(errors),
-            Err(error) => self.0.push(error),
-        }
-        None
+        let keys = TABLE.iter().map(|setting| setting.key).chain(config);
+        let (about, hint) = if let Some(key) = of_tusd(written) {
+            let ours = spelt(key);
+            (Some(key), format!("what tusd calls so is {ours} here (docs/migrate-from-tusd.md)"))
+        } else if let Some(key) = nearest(written, keys, spelt) {
+            (Some(key), format!("the nearest known one is {}", spelt(key)))
+        } else {
+            (None, "incoming serve --help lists them all".to_owned())
+        };
+        let written = written.escape_debug();
+        Self::of(about, format!("{written} ({place}): no such setting; {hint}"))
     }
 
-    /// Whether one of them is about `key` or may be: its value is wrong, or it may be written under an unknown
+    fn of(about: Option<&'static str>, line: String) -> Self {
+        Self(vec![Mistake { about, line }])
+    }
+
+    /// Who has made several mistakes learns of all of them at once.
+    pub(super) fn add(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    /// The value, or more mistakes.
+    pub(super) fn note<T>(&mut self, read: Result<T, Self>) -> Option<T> {
+        read.map_err(|error| self.add(error)).ok()
+    }
+
+    /// Whether a mistake is about `key` or may be: its value is wrong, or it may be written under an unknown
     /// name. Further errors about it may then be duplicates, or wrong.
-    pub(super) fn concern(&self, key: &str) -> bool {
-        self.0.iter().any(|error| match error {
-            ConfigError::Impossible { key: wrong, .. } => *wrong == key,
-            ConfigError::Unknown { hint: Some(hint), .. } => {
-                hint.name() == key || hint.name() == variable(key)
-            }
-            ConfigError::Unknown { hint: None, .. } | ConfigError::File { .. } => true,
-            ConfigError::Several(errors) => Self(errors.clone()).concern(key),
-        })
-    }
-
-    /// Puts errors about values in the order of the table, after all others.
-    pub(super) fn sort(&mut self) {
-        let position = |key| TABLE.iter().position(|setting| setting.key == key);
-        self.0.sort_by_key(|error| match error {
-            ConfigError::Impossible { key, .. } => position(*key),
-            ConfigError::Unknown { .. } | ConfigError::File { .. } | ConfigError::Several(_) => {
-                None
-            }
-        });
+    pub(super) fn concerns(&self, key: &str) -> bool {
+        self.0.iter().any(|mistake| mistake.about.is_none_or(|about| about == key))
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -153,49 +113,17 @@ impl ConfigErrors {
     }
 
     /// This, if nothing is wrong.
-    pub(super) fn or<T>(mut self, value: T) -> Result<T, ConfigError> {
-        match self.0.len() {
-            0 => Ok(value),
-            1 => Err(self.0.remove(0)),
-            _ => Err(ConfigError::Several(self.0)),
-        }
+    pub(super) fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_none() { Ok(value) } else { Err(self) }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Impossible { key, origin, value, right } => {
-                write!(out, "{key} = {value} ({}): {right}", origin.place(key))
-            }
-            Self::Unknown { key, origin, hint } => {
-                let place = match origin {
-                    Origin::File(path) => format!("file {:?}", path.display().to_string()),
-                    Origin::Flag | Origin::Environment | Origin::Default => "environment".into(),
-                };
-                write!(out, "{} ({place}): ", key.escape_debug())?;
-                match hint {
-                    Some(Hint::Nearest(nearest)) => {
-                        write!(out, "no such setting; the nearest known one is {nearest}")
-                    }
-                    Some(Hint::OfTusd(ours)) => write!(
-                        out,
-                        "no such setting; what tusd calls so is {ours} here (docs/migrate-from-tusd.md)"
-                    ),
-                    None => out.write_str("no such setting; incoming serve --help lists them all"),
-                }
-            }
-            Self::File { path, origin, reason } => {
-                let place = origin.place("config");
-                write!(out, "config = {:?} ({place}): {reason}", path.display().to_string())
-            }
-            Self::Several(errors) => {
-                for (place, error) in errors.iter().enumerate() {
-                    write!(out, "{}{error}", if place > 0 { "\n" } else { "" })?;
-                }
-                Ok(())
-            }
+        for (place, mistake) in self.0.iter().enumerate() {
+            write!(out, "{}{}", if place > 0 { "\n" } else { "" }, mistake.line)?;
         }
+        Ok(())
     }
 }
 
@@ -234,78 +162,74 @@ const TUSD: [(&str, &str); 22] = [
     ("metrics-path", "backend_listen"),
 ];
 
-/// The known word nearest to a mistyped one, by edit distance, the first of several; `None` where
+/// How a key is written in a layer.
+type Spelling = fn(&str) -> String;
+
+/// The key whose spelling is nearest to a mistyped one, by edit distance, the first of several; `None` where
 /// most of its letters would have to change.
-fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let nearest = known.into_iter().min_by_key(|word| levenshtein(typed, word))?;
-    (levenshtein(typed, nearest) * 2 < nearest.chars().count()).then_some(nearest)
+fn nearest<'a>(
+    typed: &str,
+    keys: impl Iterator<Item = &'a str>,
+    spelt: Spelling,
+) -> Option<&'a str> {
+    let distances = keys.map(|key| (levenshtein(typed, &spelt(key)), key));
+    let (distance, key) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance * 2 < spelt(key).chars().count()).then_some(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn finds_the_nearest() {
-        let known = ["listen", "backend_listen", "chunk_size", "max_chunk_size"];
-        fn check(typed: &str, known: &[&str], expected: Option<&str>) {
-            assert_eq!(nearest(typed, known.iter().copied()), expected, "{typed}");
-        }
-        check("chunksize", &known, Some("chunk_size"));
-        check("listn", &known, Some("listen"));
-        check("max_chunks_size", &known, Some("max_chunk_size"));
-        check("bogus", &known, None);
-        check("x", &[], None);
+    fn file() -> Origin {
+        Origin::File("a.toml".into())
     }
 
     #[test]
     fn speaks_in_one_line() {
-        fn check(error: &ConfigError, line: &str) {
-            assert_eq!(error.to_string(), line);
-        }
-        let impossible = |origin| ConfigError::Impossible {
-            key: "send_ahead",
-            origin,
-            value: "99".into(),
-            right: "must be from 1 to 64".into(),
+        let check = |origin: &Origin, place: &str| {
+            let raw = Raw::Integer(99);
+            let error = ConfigError::impossible("send_ahead", origin, &raw, "must be less");
+            assert_eq!(error.to_string(), format!("send_ahead = 99 ({place}): must be less"));
         };
-        check(
-            &impossible(Origin::Flag),
-            "send_ahead = 99 (flag --send-ahead): must be from 1 to 64",
-        );
-        check(
-            &impossible(Origin::Environment),
-            "send_ahead = 99 (environment INCOMING_SEND_AHEAD): must be from 1 to 64",
-        );
-        check(
-            &impossible(Origin::File("a.toml".into())),
-            "send_ahead = 99 (file \"a.toml\" key send_ahead): must be from 1 to 64",
-        );
-        check(&impossible(Origin::Default), "send_ahead = 99 (default): must be from 1 to 64");
-        let unknown = ConfigError::Unknown {
-            key: "a\nb".into(),
-            origin: Origin::File("a.toml".into()),
-            hint: Some(Hint::Nearest("ack".into())),
+        check(&Origin::Flag, "flag --send-ahead");
+        check(&Origin::Environment, "environment INCOMING_SEND_AHEAD");
+        check(&file(), "file \"a.toml\" key send_ahead");
+        check(&Origin::Default, "default");
+    }
+
+    #[test]
+    fn finds_the_nearest() {
+        let check = |origin: &Origin, typed: &str, expected: &str| {
+            let told = ConfigError::unknown(typed, origin).to_string();
+            let (place, hint) = told.split_once(": no such setting; ").unwrap();
+            let from = if *origin == file() { "file \"a.toml\"" } else { "environment" };
+            assert_eq!(place, format!("{} ({from})", typed.escape_debug()));
+            assert_eq!(hint.strip_prefix("the nearest known one is ").unwrap_or("none"), expected);
         };
-        check(&unknown, "a\\nb (file \"a.toml\"): no such setting; the nearest known one is ack");
+        check(&file(), "chunksize", "chunk_size");
+        check(&file(), "a\nk", "ack");
+        check(&file(), "max_chunks_size", "max_chunk_size");
+        check(&file(), "confi", "none");
+        check(&file(), "bogus", "none");
+        check(&Origin::Environment, "INCOMING_CHUNKSIZE", "INCOMING_CHUNK_SIZE");
+        check(&Origin::Environment, "INCOMING_listen", "INCOMING_LISTEN");
+        check(&Origin::Environment, "INCOMING_CONFI", "INCOMING_CONFIG");
+        check(&Origin::Environment, "INCOMING_QQQQQQQQQQ", "none");
     }
 
     #[test]
     fn knows_what_tusd_calls_so() {
-        let keys = || TABLE.iter().map(|setting| setting.key.to_owned());
+        let check = |origin: &Origin, typed: &str, ours: &str| {
+            let told = ConfigError::unknown(typed, origin).to_string();
+            assert!(told.contains(&format!("what tusd calls so is {ours} here")), "{told}");
+        };
+        let is_key = |key: &str| TABLE.iter().any(|setting| setting.key == key);
         for (theirs, ours) in TUSD {
-            assert!(keys().any(|key| key == ours), "{ours}");
-            assert!(!keys().any(|key| key == theirs.replace('-', "_") && key != ours), "{theirs}");
-            let file = Origin::File("a.toml".into());
-            let error = ConfigError::unknown(theirs.into(), file, keys());
-            let said = format!("so is {ours} here");
-            assert!(error.to_string().contains(&said), "{error}");
+            let key = theirs.replace('-', "_");
+            assert!(is_key(ours) && (key == ours || !is_key(&key)), "{theirs}");
+            check(&file(), theirs, ours);
         }
-        let variables = TABLE.iter().map(|setting| variable(setting.key));
-        let typed = "INCOMING_UPLOAD_DIR".to_owned();
-        let error = ConfigError::unknown(typed, Origin::Environment, variables).to_string();
-        assert!(error.contains("so is INCOMING_STORAGE_DIR here"), "{error}");
-        let typo = ConfigError::unknown("max_upload_siz".into(), Origin::Environment, keys());
-        assert!(typo.to_string().contains("nearest known one is max_upload_size"), "{typo}");
+        check(&Origin::Environment, "INCOMING_UPLOAD_DIR", "INCOMING_STORAGE_DIR");
     }
 }

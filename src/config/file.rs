@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::error::{ConfigError, ConfigErrors, Origin};
+use super::error::{ConfigError, Origin};
 use super::raw::Raw;
 use super::raw_settings::RawSettings;
-use super::table::{TABLE, setting_of};
+use super::table::setting_of;
 
 /// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
 /// for a path that names a device or somebody's upload.
@@ -17,7 +17,7 @@ const FILE_BYTES: u64 = 4 << 20;
 pub(super) fn from_file(
     path: &Path,
     origin: &Origin,
-) -> Result<(RawSettings, ConfigErrors), ConfigError> {
+) -> Result<(RawSettings, ConfigError), ConfigError> {
     let unreadable = |error: io::Error| wrong(path, origin, format!("cannot be read: {error}"));
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -34,7 +34,7 @@ pub(super) fn from_text(
     text: &str,
     path: &Path,
     origin: &Origin,
-) -> Result<(RawSettings, ConfigErrors), ConfigError> {
+) -> Result<(RawSettings, ConfigError), ConfigError> {
     let malformed = |error: toml::de::Error| {
         let what = error.message().replace('\n', ", ");
         let Some(span) = error.span() else { return wrong(path, origin, what) };
@@ -43,25 +43,24 @@ pub(super) fn from_text(
         wrong(path, origin, format!("line {}: {what}", line + 1))
     };
     let table: toml::Table = toml::from_str(text).map_err(malformed)?;
-    let (mut layer, mut found) = (RawSettings::default(), ConfigErrors::default());
+    let (mut layer, mut found) = (RawSettings::default(), ConfigError::default());
     for (key, value) in table {
         if let Some(setting) = setting_of(&key) {
             layer.set(setting, Raw::from(value));
         } else if value.is_table() {
             let key = key.escape_debug();
             let reason = format!("[{key}]: there are no tables, all settings are at the top level");
-            found.note::<()>(Err(wrong(path, origin, reason)));
+            found.add(wrong(path, origin, reason));
         } else {
             let from = Origin::File(path.to_owned());
-            let known = TABLE.iter().map(|setting| setting.key.to_owned());
-            found.note::<()>(Err(ConfigError::unknown(key, from, known)));
+            found.add(ConfigError::unknown(&key, &from));
         }
     }
     Ok((layer, found))
 }
 
 fn wrong(path: &Path, origin: &Origin, reason: String) -> ConfigError {
-    ConfigError::File { path: path.to_owned(), origin: origin.clone(), reason }
+    ConfigError::of_file(path, origin, &reason)
 }
 
 /// What to say of a line whose value is text without its quotes, which TOML calls many other things. The value is not

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, ConfigErrors, Origin};
+use super::error::{ConfigError, Origin};
 use super::file::from_file;
 use super::raw::Raw;
 use super::raw_settings::RawSettings;
@@ -21,7 +21,7 @@ pub struct Layers {
     environment: RawSettings,
     file: Option<(PathBuf, RawSettings)>,
     /// Unknown keys and variables, reported together with the other errors.
-    pub(super) mistakes: ConfigErrors,
+    pub(super) mistakes: ConfigError,
 }
 
 impl Layers {
@@ -40,7 +40,7 @@ impl Layers {
         config: Option<PathBuf>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let mut found = ConfigErrors::default();
+        let mut found = ConfigError::default();
         let (environment, named) = from_environment(variables, &mut found);
         let config = match (config, named) {
             (Some(path), _) => Some((path, Origin::Flag)),
@@ -50,13 +50,13 @@ impl Layers {
         let file = match config {
             Some((path, origin)) => match from_file(&path, &origin) {
                 Ok((layer, mistakes)) => {
-                    found.note(mistakes.or(()));
+                    found.add(mistakes);
                     Some((path, layer))
                 }
                 // Without the file the combined settings cannot be validated.
                 Err(error) => {
-                    found.note::<()>(Err(error));
-                    return found.or(Self::default());
+                    found.add(error);
+                    return Err(found);
                 }
             },
             None => None,
@@ -105,8 +105,7 @@ impl Layers {
         value: impl Into<Raw>,
         right: impl Into<String>,
     ) -> ConfigError {
-        let (origin, value) = (self.pick(key).0, value.into().to_string());
-        ConfigError::Impossible { key, origin, value, right: right.into() }
+        ConfigError::impossible(key, &self.pick(key).0, &value.into(), &right.into())
     }
 
     /// As [`Self::wrong`] for a value, written or default, that does not fit others.
@@ -120,7 +119,7 @@ impl Layers {
 /// The environment's layer and the file that `INCOMING_CONFIG` names.
 fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-    found: &mut ConfigErrors,
+    found: &mut ConfigError,
 ) -> (RawSettings, Option<PathBuf>) {
     let (mut layer, mut config) = (RawSettings::default(), None);
     let mut ours: Vec<(String, OsString)> = variables
@@ -136,18 +135,10 @@ fn from_environment(
         } else if let Some(setting) = TABLE.iter().find(|setting| variable(setting.key) == name) {
             match value.into_string() {
                 Ok(text) => layer.set(setting, Raw::Text(text)),
-                Err(_) => {
-                    found.note::<()>(Err(ConfigError::File {
-                        path: PathBuf::from(name),
-                        origin: Origin::Environment,
-                        reason: "the value of this variable must be Unicode".into(),
-                    }));
-                }
+                Err(_) => found.add(ConfigError::of_variable(&name)),
             }
         } else {
-            let known =
-                TABLE.iter().map(|setting| variable(setting.key)).chain([CONFIG.to_owned()]);
-            found.note::<()>(Err(ConfigError::unknown(name, Origin::Environment, known)));
+            found.add(ConfigError::unknown(&name, &Origin::Environment));
         }
     }
     (layer, config)

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, ConfigErrors};
+use super::error::ConfigError;
 use super::exposed_paths::word;
 use super::layers::Layers;
 use super::table::Settings;
@@ -31,10 +31,10 @@ pub enum StorageDirectory {
 pub(super) fn check(
     settings: &Settings,
     layers: &Layers,
-    errors: &ConfigErrors,
+    errors: &ConfigError,
     storage: StorageDirectory,
 ) -> Result<Option<u32>, ConfigError> {
-    let mut found = ConfigErrors::default();
+    let mut found = ConfigError::default();
     if storage == StorageDirectory::DryRun {
         sockets(settings, layers, &mut found);
     }
@@ -55,13 +55,13 @@ pub(super) fn check(
         let gid = gid.map_err(|right| layers.wrong("storage_group", group.clone(), right));
         storage_gid = found.note(gid);
     }
-    if !settings.acme_domains.is_empty() && !errors.concern("acme_cache") {
+    if !settings.acme_domains.is_empty() && !errors.concerns("acme_cache") {
         let cache = &*settings.acme_cache;
         found.note(acme_cache(cache).map_err(|right| layers.wrong("acme_cache", cache, right)));
     }
     let well = errors.is_none() && found.is_none();
     let storage = if well { storage } else { StorageDirectory::DryRun };
-    if !errors.concern("storage_dir") && settings.uses_directory() {
+    if !errors.concerns("storage_dir") && settings.uses_directory() {
         let dir = &*settings.storage_dir;
         let demanded = if settings.storage_must_exist {
             marker::require(dir).map_err(|error| error.to_string())
@@ -75,7 +75,7 @@ pub(super) fn check(
 }
 
 /// Whether unix sockets can stand where they are to be.
-fn sockets(settings: &Settings, layers: &Layers, found: &mut ConfigErrors) {
+fn sockets(settings: &Settings, layers: &Layers, found: &mut ConfigError) {
     let mut look = |key, address: &Address| {
         let place = Listener::has_place(address);
         found
@@ -95,7 +95,7 @@ fn certificate(
     files: &CertificateFiles,
     layers: &Layers,
     (cert, key): (&'static str, &'static str),
-    found: &mut ConfigErrors,
+    found: &mut ConfigError,
 ) {
     for error in load_pair(files).err().into_iter().flatten() {
         let wrong = match error.content {
@@ -108,7 +108,7 @@ fn certificate(
             }
             reason => reason.to_string(),
         };
-        found.note::<()>(Err(layers.wrong(wrong, &*error.path, right)));
+        found.add(layers.wrong(wrong, &*error.path, right));
     }
 }
 
@@ -338,12 +338,8 @@ mod tests {
                 home.display()
             ));
             let settings = Settings::read(&layers).unwrap();
-            let verdict = super::check(
-                &settings,
-                &layers,
-                &ConfigErrors::default(),
-                StorageDirectory::DryRun,
-            );
+            let verdict =
+                super::check(&settings, &layers, &ConfigError::default(), StorageDirectory::DryRun);
             let line = verdict.err().map(|error| error.to_string());
             match expected {
                 None => assert_eq!(line, None),

@@ -1,257 +1,233 @@
 //! Values held against each other. Pure: the machine is not asked.
 
-use super::error::{ConfigError, ConfigErrors};
+use super::error::ConfigError;
 use super::kind::size;
 use super::layers::Layers;
-use super::object_storage::{bucket_rule, journal_rule, part_rule};
 use super::table::Settings;
+use super::types::{Ack, JournalKind, StoreKind};
+use crate::core::grid::MIN_PART_BYTES;
 use crate::net::Address;
 
-/// Checks what no single value can tell, except rules about keys that `errors` already names. Returns all violations.
-pub(super) fn check(
-    settings: &Settings,
-    layers: &Layers,
-    errors: &ConfigErrors,
-) -> Result<(), ConfigError> {
-    let mut found = ConfigErrors::default();
-    for (keys, rule) in RULES {
-        if !keys.iter().any(|key| errors.concern(key)) {
-            let broken = rule(settings).map_or(Ok(()), Err);
-            found.note(broken.map_err(|(key, right)| layers.misfit(key, right)));
-        }
-    }
-    found.or(())
+/// Adds what no single value can tell, except about keys that `found` already names: what comes of a wrong value is
+/// told once.
+pub(super) fn check(settings: &Settings, layers: &Layers, found: &mut ConfigError) {
+    let asked = RULES.iter().filter(|(keys, _)| !keys.iter().any(|key| found.concerns(key)));
+    let wrong = asked.filter_map(|(keys, rule)| Some(layers.misfit(keys[0], rule(settings)?)));
+    wrong.collect::<Vec<_>>().into_iter().for_each(|error| found.add(error));
 }
 
-/// What holds values against each other. Where they do not fit: the key that is wrong, and what would be right.
-type Rule = fn(&Settings) -> Option<Broken>;
-type Broken = (&'static str, String);
+/// Every key that the rule looks at, the one that is wrong first (a test holds the rule to them); and what would be right
+/// instead, where the values do not fit.
+type Rule = (&'static [&'static str], fn(&Settings) -> Option<String>);
 
-/// The rules, each with every key that it looks at; a test holds it to them.
-const RULES: [(&[&str], Rule); 18] = [
-    (&["listen", "backend_listen"], sockets),
-    (&["acme_domains", "tls_cert", "tls_key"], acme),
-    (&["hsts", "acme_domains", "tls_cert", "tls_key"], hsts),
-    (&["redirect_listen", "acme_domains", "tls_cert", "tls_key"], redirect),
-    (&["redirect_listen", "listen", "backend_listen"], redirect_socket),
-    (&["redirect_listen", "redirect_host", "listen"], redirect_port),
+const RULES: &[Rule] = &[
+    // Certificates and their keys.
+    (&["tls_cert", "tls_key"], |s| {
+        told(!s.tls_cert.is_empty() && s.tls_key.is_empty(), "needs tls_key as well")
+    }),
+    (&["tls_key", "tls_cert"], |s| {
+        told(s.tls_cert.is_empty() && !s.tls_key.is_empty(), "needs tls_cert as well")
+    }),
+    (&["tls_key", "tls_cert"], |s| {
+        let (certs, keys) = (s.tls_cert.len(), s.tls_key.len());
+        let right = || format!("must be one key for each of the {certs} in tls_cert");
+        (certs != keys && certs > 0 && keys > 0).then(right)
+    }),
+    (&["backend_tls_cert", "backend_tls_key"], |s| {
+        let alone = s.backend_tls_cert.is_some() && s.backend_tls_key.is_none();
+        told(alone, "needs backend_tls_key as well")
+    }),
+    (&["backend_tls_key", "backend_tls_cert"], |s| {
+        let alone = s.backend_tls_key.is_some() && s.backend_tls_cert.is_none();
+        told(alone, "needs backend_tls_cert as well")
+    }),
+    (&["acme_domains"], |s| {
+        let unbuilt = !s.acme_domains.is_empty() && !cfg!(feature = "acme");
+        told(unbuilt, "needs a program built with the feature acme")
+    }),
+    (&["acme_domains", "tls_cert"], |s| {
+        let both = !s.acme_domains.is_empty() && !s.tls_cert.is_empty();
+        told(both, "excludes tls_cert: set only one of them")
+    }),
+    // What needs https.
+    (&["hsts", "acme_domains", "tls_cert"], |s| {
+        let sent = s.hsts.is_some_and(|time| !time.is_zero());
+        told(
+            sent && !s.public_tls(),
+            "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this header",
+        )
+    }),
+    (&["redirect_listen", "acme_domains", "tls_cert"], |s| {
+        told(
+            s.redirect_listen.is_some() && !s.public_tls(),
+            "needs tls_cert: without it there is no https to redirect to",
+        )
+    }),
+    (&["redirect_listen", "redirect_host", "listen"], |s| {
+        let named = s.redirect_host.as_ref().is_some_and(|host| host.port.is_some());
+        let known = named || matches!(s.listen, Address::Tcp(_));
+        let right = "needs redirect_host = HOST:PORT, since listen is a unix socket without a port";
+        told(s.redirect_listen.is_some() && !known, right)
+    }),
+    // Each listener has an address of its own; the public one and that of the backend may share one.
+    (&["backend_listen", "listen"], |s| {
+        s.listen.collides(&s.backend_listen).then(|| {
+            format!(
+                "takes the same port as listen = {}; choose another port, or the same address to share one socket",
+                s.listen
+            )
+        })
+    }),
+    (&["redirect_listen", "listen", "backend_listen"], |s| {
+        let from = s.redirect_listen.as_ref()?;
+        let taken = [("listen", &s.listen), ("backend_listen", &s.backend_listen)];
+        let (key, other) = taken.into_iter().find(|(_, it)| from.collides(it) || from == *it)?;
+        Some(format!("is the same address as {key} = {other}; choose another port"))
+    }),
+    // A shared socket has one certificate, and client certificates need TLS to travel in.
+    (&["backend_tls_cert", "listen", "backend_listen"], |s| {
+        told(
+            s.shared() && s.backend_tls_cert.is_some(),
+            "is for a separate backend listener; on a shared socket tls_cert covers both",
+        )
+    }),
     (
         &[
+            "backend_tls_client_ca",
             "listen",
             "backend_listen",
             "acme_domains",
             "tls_cert",
-            "tls_key",
             "backend_tls_cert",
-            "backend_tls_key",
-            "backend_tls_client_ca",
         ],
-        backend_tls,
+        |s| {
+            let plain = s.backend_tls_client_ca.is_some() && !s.backend_surface_tls();
+            let right = match s.shared() {
+                true => "needs tls_cert and tls_key on the shared socket",
+                false => "needs backend_tls_cert and backend_tls_key",
+            };
+            told(plain, right)
+        },
     ),
+    // Whoever reaches the backend API can learn all tickets and have any URL called. Where others than this machine can
+    // reach it, the operator has to have chosen: a token, client certificates, addresses, or openly nothing. Only an
+    // explicit choice counts: an empty `backend_allow` is as good as none, `false` is no choice, TLS without client
+    // certificates hides but does not protect, and the loopback fallback of a shared socket
+    // ([`Settings::backend_allow_effective`]) is not set by the operator.
     (
         &[
-            "listen",
             "backend_listen",
             "backend_token",
             "backend_tls_client_ca",
             "backend_allow",
             "backend_open",
         ],
-        backend_surface,
+        |s| {
+            (!s.guards_backend() && !s.backend_listen.is_local()).then(|| {
+                format!(
+                    "other machines can reach the backend API there; set one of {}, or listen on loopback or a unix: \
+                     socket",
+                    Settings::BACKEND_GUARDS
+                )
+            })
+        },
     ),
-    (&["operator_token", "backend_token"], operator_token),
-    (&["proxy_protocol", "listen", "trusted_proxies"], proxy_protocol),
-    (
-        &["backend_proxy_protocol", "backend_listen", "listen", "trusted_proxies"],
-        backend_proxy_protocol,
-    ),
-    (&["chunk_size", "max_chunk_size"], chunks),
-    (&["receive_memory", "max_connections"], receive_memory),
-    (&["cors_origins"], origins),
-    (&["signing_secrets"], signing),
-    (&["store", "s3_bucket", "s3_access_key", "s3_secret_key", "ack"], bucket_rule),
-    (&["s3_part_size", "part_memory"], part_rule),
-    (&["journal", "store", "postgres_url"], journal_rule),
+    // Whose token it is decides what a call may do.
+    (&["operator_token", "backend_token"], |s| {
+        let same = s.operator_token.is_some() && s.operator_token == s.backend_token;
+        told(same, "must differ from backend_token")
+    }),
+    // Which of two secrets for one URL signs would be chance.
+    (&["signing_secrets"], |s| {
+        let mut urls: Vec<_> = s.signing_secrets.iter().map(|it| it.prefix.as_str()).collect();
+        urls.sort_unstable();
+        let twice = urls.windows(2).find(|pair| pair[0] == pair[1])?;
+        Some(format!("must name {:?} once, with at most two secrets", twice[0]))
+    }),
+    // A listener that asks for PROXY headers needs somebody who may send them.
+    (&["proxy_protocol", "listen", "trusted_proxies"], |s| {
+        told(s.proxy_protocol && unheard(s, &s.listen), NEEDS_PROXIES)
+    }),
+    (&["backend_proxy_protocol", "listen", "backend_listen"], |s| {
+        told(
+            s.backend_proxy_protocol && s.shared(),
+            "is for a separate backend listener; on a shared socket proxy_protocol covers both",
+        )
+    }),
+    (&["backend_proxy_protocol", "backend_listen", "listen", "trusted_proxies"], |s| {
+        let own = s.backend_proxy_protocol && !s.shared();
+        told(own && unheard(s, &s.backend_listen), NEEDS_PROXIES)
+    }),
+    // What is suggested must be allowed.
+    (&["chunk_size", "max_chunk_size"], |s| {
+        let most = s.max_chunk_size.filter(|most| s.chunk_size > *most)?;
+        Some(format!("must be at most max_chunk_size, which is {}", size(most)))
+    }),
+    (&["receive_memory", "max_connections"], |s| {
+        let least = Settings::least_receive_memory(s.max_connections);
+        (s.receive_memory < least).then(|| {
+            format!(
+                "must be at least {} for each of max_connections = {}, which is {}",
+                size(Settings::least_receive_memory(1)),
+                s.max_connections,
+                size(least)
+            )
+        })
+    }),
+    (&["cors_origins"], |s| {
+        let any = s.cors_origins.len() > 1 && s.cors_origins.iter().any(|origin| origin == "*");
+        told(any, "must be * alone or a list of origins, since * allows them all")
+    }),
+    // Object storage and the shared log.
+    (&["store"], |s| {
+        let unbuilt = s.store == StoreKind::S3 && !cfg!(feature = "cluster");
+        told(unbuilt, "needs a program built with the feature cluster")
+    }),
+    (&["store", "s3_bucket"], |s| {
+        told(s.store == StoreKind::S3 && s.s3_bucket.is_none(), "needs s3_bucket")
+    }),
+    (&["s3_access_key", "s3_secret_key"], |s| {
+        let alone = s.s3_access_key.is_some() && s.s3_secret_key.is_none();
+        told(alone, "needs s3_secret_key as well")
+    }),
+    (&["s3_secret_key", "s3_access_key"], |s| {
+        let alone = s.s3_secret_key.is_some() && s.s3_access_key.is_none();
+        told(alone, "needs s3_access_key as well")
+    }),
+    (&["ack", "store"], |s| {
+        let less = s.store == StoreKind::S3 && s.ack == Ack::Written;
+        told(less, "must be durable: what is in a bucket is")
+    }),
+    (&["s3_part_size"], |s| {
+        let fits = (MIN_PART_BYTES..=MOST_PART_BYTES).contains(&s.s3_part_size);
+        told(!fits, "must be from 5MiB to 1GiB")
+    }),
+    (&["part_memory"], |s| told(s.part_memory < LEAST_PART_MEMORY, "must be at least 8MiB")),
+    (&["journal", "store"], |s| {
+        told(
+            s.journal == JournalKind::Postgres && s.store == StoreKind::File,
+            "needs store = s3: two servers that write into one file cannot be told apart",
+        )
+    }),
+    (&["journal", "postgres_url"], |s| {
+        let nowhere = s.journal == JournalKind::Postgres && s.postgres_url.is_none();
+        told(nowhere, "needs postgres_url")
+    }),
 ];
 
-/// Whose token it is decides what a call may do.
-fn operator_token(settings: &Settings) -> Option<Broken> {
-    let operator = settings.operator_token.as_ref()?;
-    let same = settings.backend_token.as_ref().is_some_and(|app| app.eq(operator));
-    if same { broken("operator_token", "must differ from backend_token") } else { None }
-}
-
-/// Two rows for one URL: which of them signs would be chance.
-fn signing(settings: &Settings) -> Option<Broken> {
-    let mut urls: Vec<_> = settings.signing_secrets.iter().map(|it| it.prefix.as_str()).collect();
-    urls.sort_unstable();
-    let twice = urls.windows(2).find(|pair| pair[0] == pair[1])?;
-    broken("signing_secrets", format!("must name {:?} once, with at most two secrets", twice[0]))
-}
-
-/// What is suggested must be allowed.
-fn chunks(settings: &Settings) -> Option<Broken> {
-    let most = settings.max_chunk_size.filter(|most| settings.chunk_size > *most)?;
-    broken("chunk_size", format!("must be at most max_chunk_size, which is {}", size(most)))
-}
-
-/// Each connection needs some.
-fn receive_memory(settings: &Settings) -> Option<Broken> {
-    let least = Settings::least_receive_memory(settings.max_connections);
-    if settings.receive_memory >= least {
-        return None;
-    }
-    let right = format!(
-        "must be at least {} for each of max_connections = {}, which is {}",
-        size(Settings::least_receive_memory(1)),
-        settings.max_connections,
-        size(least)
-    );
-    broken("receive_memory", right)
-}
-
-/// All of them, or some.
-fn origins(settings: &Settings) -> Option<Broken> {
-    let origins = &settings.cors_origins;
-    if origins.len() < 2 || !origins.iter().any(|origin| origin == "*") {
-        return None;
-    }
-    broken("cors_origins", "must be * alone or a list of origins, since * allows them all")
-}
-
-/// Two listeners need two places, or exactly one.
-fn sockets(settings: &Settings) -> Option<Broken> {
-    let (public, backend) = (&settings.listen, &settings.backend_listen);
-    if !public.collides(backend) {
-        return None;
-    }
-    let right = format!(
-        "takes the same port as listen = {public}; choose another port, or the same address to \
-         share one socket"
-    );
-    broken("backend_listen", right)
-}
-
-/// A certificate comes from files or from an order, and an order needs who makes it.
-fn acme(settings: &Settings) -> Option<Broken> {
-    if settings.acme_domains.is_empty() {
-        return None;
-    }
-    if !cfg!(feature = "acme") {
-        return broken("acme_domains", "needs a program built with the feature acme");
-    }
-    if !settings.tls_cert.is_empty() {
-        return broken("acme_domains", "excludes tls_cert: set only one of them");
-    }
-    None
-}
-
-/// HSTS needs an https listener.
-fn hsts(settings: &Settings) -> Option<Broken> {
-    if settings.hsts.is_none_or(|time| time.is_zero()) || settings.public_tls() {
-        return None;
-    }
-    let right = "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this \
-                 header";
-    broken("hsts", right)
-}
-
-/// A redirect needs one too.
-fn redirect(settings: &Settings) -> Option<Broken> {
-    if settings.redirect_listen.is_none() || settings.public_tls() {
-        return None;
-    }
-    broken("redirect_listen", "needs tls_cert: without it there is no https to redirect to")
-}
-
-/// It has a place of its own.
-fn redirect_socket(settings: &Settings) -> Option<Broken> {
-    let from = settings.redirect_listen.as_ref()?;
-    let others = [("listen", &settings.listen), ("backend_listen", &settings.backend_listen)];
-    let (key, other) =
-        others.into_iter().find(|(_, other)| from.collides(other) || from == *other)?;
-    let right = format!("is the same address as {key} = {other}; choose another port");
-    broken("redirect_listen", right)
-}
-
-/// And names a port, where that of the public listener is none.
-fn redirect_port(settings: &Settings) -> Option<Broken> {
-    settings.redirect_listen.as_ref()?;
-    let told = settings.redirect_host.as_ref().and_then(|host| host.port).is_some();
-    let listen = &settings.listen;
-    if told || matches!(listen, Address::Tcp(_)) {
-        return None;
-    }
-    let right = format!("needs redirect_host = HOST:PORT, since listen = {listen} has no port");
-    broken("redirect_listen", right)
-}
-
-/// The shared socket has one certificate, and client certificates need TLS to travel in.
-fn backend_tls(settings: &Settings) -> Option<Broken> {
-    if settings.shared() && settings.backend_tls_cert.is_some() {
-        let right = "is for a separate backend listener; on a shared socket tls_cert covers both";
-        return broken("backend_tls_cert", right);
-    }
-    if settings.backend_tls_client_ca.is_none() || settings.backend_surface_tls() {
-        return None;
-    }
-    let right = if settings.shared() {
-        "needs tls_cert and tls_key on the shared socket"
-    } else {
-        "needs backend_tls_cert and backend_tls_key"
-    };
-    broken("backend_tls_client_ca", right)
-}
-
-/// Whoever reaches the backend API can learn all tickets and have any URL called. So where others
-/// than this machine can reach it, the operator has to have chosen: a token, client certificates,
-/// addresses, or openly nothing.
-///
-/// Only an explicit choice counts. An empty `backend_allow` is as good as none, `false` is no
-/// choice, TLS without client certificates hides but does not protect, and the loopback fallback
-/// of a shared socket ([`Settings::backend_allow_effective`]) is not set by the operator.
-fn backend_surface(settings: &Settings) -> Option<Broken> {
-    if settings.guards_backend() || settings.backend_listen.is_local() {
-        return None;
-    }
-    let right = format!(
-        "other machines can reach the backend API there; set one of {}, or listen on loopback or a \
-         unix: socket",
-        Settings::BACKEND_GUARDS
-    );
-    broken("backend_listen", right)
-}
-
-/// A listener that asks for PROXY headers needs somebody who may send them.
-fn proxy_protocol(settings: &Settings) -> Option<Broken> {
-    if settings.proxy_protocol && unheard(settings, &settings.listen) {
-        return broken("proxy_protocol", NEEDS_PROXIES);
-    }
-    None
-}
-
-/// As does the backend's, but a shared one is asked once.
-fn backend_proxy_protocol(settings: &Settings) -> Option<Broken> {
-    if settings.backend_proxy_protocol && settings.shared() {
-        let right =
-            "is for a separate backend listener; on a shared socket proxy_protocol covers both";
-        return broken("backend_proxy_protocol", right);
-    }
-    if settings.backend_proxy_protocol && unheard(settings, &settings.backend_listen) {
-        return broken("backend_proxy_protocol", NEEDS_PROXIES);
-    }
-    None
-}
-
 const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
+/// One upload has an eighth of it, and asks for 1 MiB at a time.
+const LEAST_PART_MEMORY: u64 = 8 << 20;
+/// A server holds whole parts in memory.
+const MOST_PART_BYTES: u64 = 1 << 30;
+
+fn told(broken: bool, right: &str) -> Option<String> {
+    broken.then(|| right.to_owned())
+}
 
 /// Whether no peer may send headers to that listener.
 fn unheard(settings: &Settings, address: &Address) -> bool {
     matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
-}
-
-fn broken(key: &'static str, right: impl Into<String>) -> Option<Broken> {
-    Some((key, right.into()))
 }
 
 #[cfg(test)]
@@ -338,19 +314,20 @@ mod tests {
         }
     }
 
+    fn check(file: &str, starts: bool, key: &str) {
+        let verdict = verdict(file);
+        assert_eq!(verdict.is_ok(), starts, "{file}: {verdict:?}");
+        if starts {
+            breaks_alone(file);
+        }
+        if let Err(line) = verdict {
+            assert!(line.starts_with(&format!("{key} = ")), "{line}");
+            assert!(line.contains("(file "), "{line}");
+        }
+    }
+
     #[test]
     fn values_fit_each_other() {
-        fn check(file: &str, starts: bool, key: &str) {
-            let verdict = verdict(file);
-            assert_eq!(verdict.is_ok(), starts, "{file}: {verdict:?}");
-            if starts {
-                breaks_alone(file);
-            }
-            if let Err(line) = verdict {
-                assert!(line.starts_with(&format!("{key} = ")), "{line}");
-                assert!(line.contains("(file "), "{line}");
-            }
-        }
         check("chunk_size = '1MiB'\nmax_chunk_size = '1MiB'", true, "");
         check("chunk_size = '2MiB'\nmax_chunk_size = '1MiB'", false, "chunk_size");
         check("max_chunk_size = '1KiB'", true, "");
@@ -399,6 +376,38 @@ mod tests {
         check(&format!("{ca}\n{shared}"), false, "backend_tls_client_ca");
         check(&format!("{ca}\n{shared}\n{public}"), true, "");
         check(&format!("{shared}\n{own}"), false, "backend_tls_cert");
+        check("tls_cert = 'c'", false, "tls_cert");
+        check("tls_key = 'k'", false, "tls_key");
+        check("tls_cert = ['c', 'd']\ntls_key = ['k']", false, "tls_key");
+        check("backend_tls_cert = 'c'", false, "backend_tls_cert");
+        check("backend_tls_key = 'k'", false, "backend_tls_key");
+        check("operator_token = 't'\nbackend_token = 't'", false, "operator_token");
+        check("operator_token = 't'\nbackend_token = 'u'", true, "");
+    }
+
+    #[test]
+    fn object_storage_and_the_shared_log_fit_each_other() {
+        let built = cfg!(feature = "cluster");
+        let s3 = "store = 's3'\ns3_bucket = 'uploads'";
+        let log = "journal = 'postgres'\npostgres_url = 'postgres://h/d'";
+        check("s3_access_key = 'a'", false, "s3_access_key");
+        check("s3_secret_key = 'a'", false, "s3_secret_key");
+        check("s3_access_key = 'a'\ns3_secret_key = 'b'", true, "");
+        check("s3_part_size = 5242879", false, "s3_part_size");
+        check("s3_part_size = '5MiB'", true, "");
+        check("s3_part_size = 1073741825", false, "s3_part_size");
+        check("part_memory = 8388607", false, "part_memory");
+        check("part_memory = '8MiB'", true, "");
+        check("store = 's3'", false, "store");
+        check(s3, built, "store");
+        check(&format!("{s3}\nack = 'written'"), false, if built { "ack" } else { "store" });
+        check(log, false, "journal");
+        check(
+            &format!("{s3}\njournal = 'postgres'"),
+            false,
+            if built { "journal" } else { "store" },
+        );
+        check(&format!("{s3}\n{log}"), built, "store");
     }
 
     #[test]

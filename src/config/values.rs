@@ -1,7 +1,7 @@
 //! Each key from its winning layer into its place in [`Settings`]. Values are compared here only where one's default
-//! follows another, and certificates with their keys (`rules.rs` does the rest); the machine is not asked (`machine.rs`).
+//! follows another (`rules.rs` does the rest); the machine is not asked (`machine.rs`).
 
-use super::error::{ConfigError, ConfigErrors};
+use super::error::ConfigError;
 use super::layers::Layers;
 use super::table::{Settings, TABLE};
 use super::types::JournalKind;
@@ -23,7 +23,7 @@ impl Settings {
     }
 
     /// The values, a wrong one as if it were not written, and what is wrong.
-    pub(super) fn values(layers: &Layers) -> (Self, ConfigErrors) {
+    pub(super) fn values(layers: &Layers) -> (Self, ConfigError) {
         let (mut settings, mut found) = (Self::default(), layers.mistakes.clone());
         for setting in TABLE {
             if let Some(raw) = layers.pick(setting.key).1 {
@@ -32,8 +32,6 @@ impl Settings {
             }
         }
         settings.follow(layers);
-        settings.pair(layers, &mut found);
-        found.sort();
         (settings, found)
     }
 
@@ -50,39 +48,6 @@ impl Settings {
             self.receive_memory = self.receive_memory.max(needed / 2 * 3);
         }
     }
-
-    /// Each certificate needs a key; where they do not pair there are none.
-    fn pair(&mut self, layers: &Layers, found: &mut ConfigErrors) {
-        let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
-        if !pairs(("tls_cert", certs), ("tls_key", keys), layers, found) {
-            (self.tls_cert, self.tls_key) = (Vec::new(), Vec::new());
-        }
-        let count = |path: &Option<_>| usize::from(path.is_some());
-        let (certs, keys) = (count(&self.backend_tls_cert), count(&self.backend_tls_key));
-        if !pairs(("backend_tls_cert", certs), ("backend_tls_key", keys), layers, found) {
-            (self.backend_tls_cert, self.backend_tls_key) = (None, None);
-        }
-    }
-}
-
-/// Whether there are as many keys as certificates. An error says which is missing, unless that may be what another
-/// error is about.
-fn pairs(
-    (cert, certs): (&'static str, usize),
-    (key, keys): (&'static str, usize),
-    layers: &Layers,
-    found: &mut ConfigErrors,
-) -> bool {
-    let (wrong, right) = match (certs, keys) {
-        (certs, keys) if certs == keys => return true,
-        (1.., 0) => (cert, format!("needs {key} as well")),
-        (0, 1..) => (key, format!("needs {cert} as well")),
-        (most, _) => (key, format!("must be one key for each of the {most} in {cert}")),
-    };
-    if !found.concern(cert) && !found.concern(key) {
-        found.note::<()>(Err(layers.misfit(wrong, right)));
-    }
-    false
 }
 
 #[cfg(test)]
@@ -176,14 +141,6 @@ mod tests {
             assert!(line.starts_with(&format!("{key} = {value} (file ")), "{line}");
             assert!(line.ends_with(&format!("): {right}")), "{line}");
         }
-        check("tls_cert = 'c'", "\"c\"", "needs tls_key as well");
-        check(
-            "tls_key = ['k']\ntls_cert = ['c', 'd']",
-            "[\"k\"]",
-            "must be one key for each of the 2 in tls_cert",
-        );
-        check("tls_cert = ['c', 'd']", "[\"c\", \"d\"]", "needs tls_key as well");
-        check("backend_tls_key = 'k'", "\"k\"", "needs backend_tls_cert as well");
         check("send_ahead = 65", "65", "must be a whole number from 1 to 64");
         check("max_connections = 0", "0", "must be a whole number from 1 to 1048576");
         check("max_idle = 0", "0", "must be longer than 0");

@@ -140,7 +140,7 @@ fn all_mistakes_are_told_one_a_line() {
     );
     let wrong =
         "send_ahead = 0\nack = 'maybe'\nmax_idle = 'soon'\nlisten = 'x'\ntls_cert = 'absent'\n";
-    check(wrong, &[], &["listen", "tls_cert", "ack", "send_ahead", "max_idle"]);
+    check(wrong, &[], &["listen", "ack", "send_ahead", "max_idle", "tls_cert"]);
     let odd =
         "chunk_size = 2\nmax_chunk_size = 1\ncors_origins = ['*', 'https://a']\nhsts = '1d'\n";
     check(odd, &[], &["hsts", "chunk_size", "cors_origins"]);
