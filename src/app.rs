@@ -25,7 +25,7 @@ mod stop;
 pub mod systemd;
 pub mod telemetry;
 
-use crate::config::Settings;
+use crate::config::{Settings, word_of};
 use crate::engine::Engine;
 use crate::handover::worker;
 use crate::net::{
@@ -357,8 +357,8 @@ impl Server {
         let storage_dir =
             storage_dir.map(|it| std::path::absolute(it).unwrap_or_else(|_| it.clone()));
         let storage_dir = storage_dir.map(|it| it.display().to_string());
-        let (ack, bucket) = (self.settings.ack, self.settings.s3_bucket.as_deref());
-        tracing::info!(storage_dir, bucket, %ack, "storage ready");
+        let (ack, bucket) = (word_of(&self.settings.ack), self.settings.s3_bucket.as_deref());
+        tracing::info!(storage_dir, bucket, ack, "storage ready");
         let mut proxies = Vec::new();
         for socket in std::mem::take(&mut self.sockets) {
             let (wire, surface) = (Arc::clone(&self.wire), socket.surface);

@@ -45,7 +45,7 @@ pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
 
 use crate::app::telemetry;
-use crate::config::{ConfigError, Layers, RawSettings, Settings, size_text};
+use crate::config::{ConfigError, Flags, Layers, Settings, size_text};
 
 /// Upload server for large files: resumable uploads, handed over to your web app
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -213,7 +213,7 @@ fn runtime() -> Result<Runtime, CliError> {
 
 /// The settings of the server on this machine, and where they stand, without looking at the files that they name.
 fn server_settings(config: Option<PathBuf>) -> Result<(Layers, Settings), CliError> {
-    let layers = Layers::gather(RawSettings::default(), config, std::env::vars_os())?;
+    let layers = Layers::gather(Flags::default(), config, std::env::vars_os())?;
     let settings = Settings::read(&layers)?;
     Ok((layers, settings))
 }

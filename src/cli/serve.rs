@@ -15,8 +15,7 @@ use crate::app::systemd::Notifier;
 use crate::app::telemetry;
 use crate::app::{Inherited, Server, stop_on_signal, wait_for_storage};
 use crate::config::{
-    self, BACKEND_GUARD, ConfigError, Layers, RawSettings, Settings, StorageDirectory,
-    UntrustedNetworks,
+    self, BACKEND_GUARD, ConfigError, Flags, Layers, Settings, StorageDirectory, UntrustedNetworks,
 };
 use crate::net::control_runtime;
 
@@ -28,7 +27,7 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     /// The settings.
     #[command(flatten)]
-    pub settings: RawSettings,
+    pub settings: Flags,
 }
 
 /// What `check-config` takes.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use strsim::levenshtein;
 
-use super::raw::Raw;
 use super::setting::{flag, variable};
 use super::table::TABLE;
 
@@ -49,12 +48,17 @@ struct Mistake {
 
 impl ConfigError {
     /// A known key with a value that cannot be. `right`: what would be right.
-    pub(super) fn impossible(key: &'static str, origin: &Origin, value: &Raw, right: &str) -> Self {
+    pub(super) fn impossible(
+        key: &'static str,
+        origin: &Origin,
+        value: &str,
+        right: impl fmt::Display,
+    ) -> Self {
         Self::of(Some(key), format!("{key} = {value} ({}): {right}", origin.place(key)))
     }
 
     /// The configuration file, named by a flag or the environment, cannot be read or is not TOML.
-    pub(super) fn of_file(path: &Path, origin: &Origin, reason: &str) -> Self {
+    pub(super) fn of_file(path: &Path, origin: &Origin, reason: impl fmt::Display) -> Self {
         let (shown, place) = (path.display().to_string(), origin.place("config"));
         Self::of(None, format!("config = {shown:?} ({place}): {reason}"))
     }
@@ -188,8 +192,7 @@ mod tests {
     #[test]
     fn speaks_in_one_line() {
         let check = |origin: &Origin, place: &str| {
-            let raw = Raw::Integer(99);
-            let error = ConfigError::impossible("send_ahead", origin, &raw, "must be less");
+            let error = ConfigError::impossible("send_ahead", origin, "99", "must be less");
             assert_eq!(error.to_string(), format!("send_ahead = 99 ({place}): must be less"));
         };
         check(&Origin::Flag, "flag --send-ahead");

@@ -18,7 +18,7 @@ use crate::storage::local::private_dir::{self, Foreign};
 /// examined is skipped: its user reports it.
 pub(super) fn exposed_paths(settings: &Settings, layers: &Layers) -> Vec<ExposedPath> {
     let mut found = Vec::new();
-    if let Some((path, holds_secret)) = layers.written() {
+    if let Some((path, holds_secret)) = layers.file() {
         let changed = "could change every setting";
         replaceable("config", path, changed, &mut found);
         if holds_secret {
@@ -134,7 +134,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::config::{RawSettings, StorageDirectory};
+    use crate::config::{Flags, StorageDirectory};
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -144,7 +144,7 @@ mod tests {
     fn told_of(home: &Path, text: &str) -> Vec<String> {
         let config = home.join("incoming.toml");
         fs::write(&config, text).unwrap();
-        let layers = Layers::gather(RawSettings::default(), Some(config), []).unwrap();
+        let layers = Layers::gather(Flags::default(), Some(config), []).unwrap();
         let settings = Settings::check(&layers, StorageDirectory::DryRun).unwrap();
         settings.exposed_paths.iter().map(ToString::to_string).collect()
     }

@@ -5,28 +5,29 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::{ConfigError, Origin};
-use super::raw::Raw;
-use super::raw_settings::RawSettings;
+use super::layers::Layer;
 use super::table::setting_of;
 
 /// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
 /// for a path that names a device or somebody's upload.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// The layer of the file, and its unknown keys.
+/// The layer of the file. Adds its unknown keys to `found`.
 pub(super) fn from_file(
     path: &Path,
     origin: &Origin,
-) -> Result<(RawSettings, ConfigError), ConfigError> {
-    let unreadable = |error: io::Error| wrong(path, origin, format!("cannot be read: {error}"));
+    found: &mut ConfigError,
+) -> Result<Layer, ConfigError> {
+    let unreadable =
+        |error: io::Error| ConfigError::of_file(path, origin, format!("cannot be read: {error}"));
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > FILE_BYTES {
         let reason = format!("has more than the {FILE_BYTES} bytes of a configuration");
-        return Err(wrong(path, origin, reason));
+        return Err(ConfigError::of_file(path, origin, reason));
     }
-    from_text(&text, path, origin)
+    from_text(&text, path, origin, found)
 }
 
 /// The layer of a file that holds this text.
@@ -34,33 +35,29 @@ pub(super) fn from_text(
     text: &str,
     path: &Path,
     origin: &Origin,
-) -> Result<(RawSettings, ConfigError), ConfigError> {
+    found: &mut ConfigError,
+) -> Result<Layer, ConfigError> {
     let malformed = |error: toml::de::Error| {
         let what = error.message().replace('\n', ", ");
-        let Some(span) = error.span() else { return wrong(path, origin, what) };
+        let Some(span) = error.span() else { return ConfigError::of_file(path, origin, what) };
         let line = text.get(..span.start).unwrap_or_default().matches('\n').count();
         let what = text.lines().nth(line).and_then(unquoted).unwrap_or(what);
-        wrong(path, origin, format!("line {}: {what}", line + 1))
+        ConfigError::of_file(path, origin, format!("line {}: {what}", line + 1))
     };
     let table: toml::Table = toml::from_str(text).map_err(malformed)?;
-    let (mut layer, mut found) = (RawSettings::default(), ConfigError::default());
+    let mut layer = Layer::new();
     for (key, value) in table {
         if let Some(setting) = setting_of(&key) {
-            layer.set(setting, Raw::from(value));
+            layer.insert(setting.key, value);
         } else if value.is_table() {
             let key = key.escape_debug();
             let reason = format!("[{key}]: there are no tables, all settings are at the top level");
-            found.add(wrong(path, origin, reason));
+            found.add(ConfigError::of_file(path, origin, reason));
         } else {
-            let from = Origin::File(path.to_owned());
-            found.add(ConfigError::unknown(&key, &from));
+            found.add(ConfigError::unknown(&key, &Origin::File(path.to_owned())));
         }
     }
-    Ok((layer, found))
-}
-
-fn wrong(path: &Path, origin: &Origin, reason: String) -> ConfigError {
-    ConfigError::of_file(path, origin, &reason)
+    Ok(layer)
 }
 
 /// What to say of a line whose value is text without its quotes, which TOML calls many other things. The value is not
@@ -78,20 +75,15 @@ fn unquoted(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Layers, Settings};
-
-    fn written(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
+    use crate::config::{Flags, Layers, Secret, Settings};
 
     #[test]
     fn file_is_read_strictly() {
         fn check(text: &str, expected: &[&str]) {
-            let config = written(text);
+            let config = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(config.path(), text).unwrap();
             let path = config.path().to_owned();
-            let layers = Layers::gather(RawSettings::default(), Some(path.clone()), []);
+            let layers = Layers::gather(Flags::default(), Some(path.clone()), []);
             let error = layers.and_then(|layers| Settings::read(&layers)).unwrap_err();
             let line = error.to_string();
             assert!(line.contains(path.to_str().unwrap()), "{line}");
@@ -104,7 +96,7 @@ mod tests {
         check("[storage]\ndir = \"x\"", &["[storage]", "there are no tables"]);
         check("listen = \":1\"\nlisten = \":2\"", &["line 2", "duplicate"]);
         check(&"#".repeat(5 << 20), &["more than the 4194304 bytes"]);
-        check("\nbackend_token = 12345", &["backend_token", "a secret must be a string"]);
+        check("\nbackend_token = 12345", &["backend_token", "must be a string"]);
         check("ack = durable", &["line 1: text needs quotes: ack = \"...\""]);
         check("# a\nchunk_size=16MiB # b", &["line 2: text needs quotes: chunk_size = \"...\""]);
         check("listen = [::]:4000", &["line 1: text needs quotes: listen = \"...\""]);
@@ -115,14 +107,9 @@ mod tests {
 
     #[test]
     fn issue_13_a_byte_order_mark_before_the_first_key_is_passed_over() {
-        let config = written("\u{FEFF}backend_token = \"hush\"\n");
-        let layers =
-            Layers::gather(RawSettings::default(), Some(config.path().to_owned()), []).unwrap();
-        let settings = Settings::read(&layers).unwrap();
-        assert_eq!(
-            settings.backend_token.map(|token| token.expose().to_owned()).as_deref(),
-            Some("hush")
-        );
+        let layers = Layers::of_text("\u{FEFF}backend_token = \"hush\"\n").unwrap();
+        let token = Settings::read(&layers).unwrap().backend_token;
+        assert_eq!(token, Some(Secret::new("hush")));
     }
 
     #[test]

@@ -1,54 +1,34 @@
 //! Fuzz targets of the configuration: single values, and whole files.
 
-use super::ConfigError;
-use super::kind;
-use super::layers::Layers;
-use super::parse;
-use super::raw::Raw;
-use super::table::Settings;
-use super::types::CallbackRule;
-use crate::core::fuzzing::Source;
-use crate::net::Address;
 use std::time::Duration;
+
+use toml::Value;
+
+use super::ConfigError;
+use super::layers::{self, Layers};
+use super::table::{Settings, TABLE};
+use super::types::CallbackRule;
+use super::{parse, units};
 
 /// One value, as each kind of key would read it.
 pub fn value(data: &[u8]) {
-    let mut source = Source::new(data);
-    let raw = match source.below(8) {
-        0 => Raw::Integer(source.number().cast_signed()),
-        1 => Raw::Boolean(source.flip()),
-        _ => Raw::Text(String::from_utf8_lossy(source.rest()).into_owned()),
-    };
-    if let Ok(bytes) = parse::size(&raw) {
-        assert!(i64::try_from(bytes).is_ok(), "{raw:?}");
-        assert_eq!(parse::size(&Raw::Text(kind::size(bytes))), Ok(bytes), "{raw:?}");
-        assert_eq!(parse::rate(&raw), Ok(bytes), "{raw:?}");
-        assert_eq!(parse::limit(&raw).ok().flatten(), (bytes > 0).then_some(bytes), "{raw:?}");
+    let text = &*String::from_utf8_lossy(data);
+    if let Ok(bytes) = units::size_text(text) {
+        assert!(bytes <= units::MOST_BYTES, "{text:?}");
+        assert_eq!(units::size_text(&units::size(bytes)), Ok(bytes), "{text:?}");
+        assert_eq!(units::rate(text), Ok(bytes), "{text:?}");
     }
-    let _ = parse::rate(&raw);
-    if let Ok(time) = parse::duration(&raw) {
-        assert!(time <= Duration::from_secs(100 * 366 * 24 * 60 * 60), "{raw:?}");
-        let shown = kind::duration(time);
-        assert_eq!(parse::duration(&Raw::Text(shown)), Ok(time), "{raw:?}");
-        assert_eq!(parse::positive_duration(&raw).is_ok(), !time.is_zero(), "{raw:?}");
+    if let Ok(time) = units::duration_text(text) {
+        assert!(time <= Duration::from_secs(100 * 366 * 24 * 60 * 60), "{text:?}");
+        assert_eq!(units::duration_text(&units::duration(time)), Ok(time), "{text:?}");
+        assert_eq!(units::positive_duration(text).is_ok(), !time.is_zero(), "{text:?}");
     }
-    if let Ok(mode) = parse::mode::<0o600>(&raw) {
-        assert!(mode <= 0o777 && mode & 0o600 == 0o600, "{raw:?}");
+    if let Ok(mode) = parse::mode::<0o600>(text) {
+        assert!(mode <= 0o777 && mode & 0o600 == 0o600, "{text:?}");
     }
-    if let Ok(count) = parse::count::<u32, 1, 64>(&raw) {
-        assert!((1..=64).contains(&count), "{raw:?}");
+    if let Ok(count) = parse::count::<u32, 1, 64>(text) {
+        assert!((1..=64).contains(&count), "{text:?}");
     }
-    let _ = (parse::flag(&raw), parse::name(&raw), parse::workers(&raw), parse::secret(&raw));
-    if let Raw::Text(text) = &raw {
-        text_value(text);
-    }
-    let shown = raw.to_string();
-    assert!(!shown.contains(|c: char| c.is_control()) && shown.len() < 2_000, "{shown:?}");
-}
-
-/// One text, as the keys read it whose values have a form of their own.
-fn text_value(text: &str) {
-    let _ = (parse::ack(text), parse::log_format(text), parse::log_filter(text));
     if let Ok(host) = parse::host_port(text) {
         assert_eq!(parse::host_port(&host.to_string()), Ok(host), "{text:?}");
     }
@@ -69,9 +49,18 @@ fn text_value(text: &str) {
         assert_eq!(parse::origin(&origin), Ok(origin.clone()), "{text:?}");
         assert!(origin == "*" || !origin.bytes().any(|b| b.is_ascii_uppercase()), "{text:?}");
     }
-    if let Ok(address) = text.parse::<Address>() {
-        assert_eq!(address.to_string().parse::<Address>(), Ok(address), "{text:?}");
+    if let Ok(address) = parse::address(text) {
+        assert_eq!(parse::address(&address.to_string()), Ok(address), "{text:?}");
     }
+    // Every other kind, as a setting reads it.
+    for setting in TABLE {
+        let value = Value::from(text);
+        if let Err((_, right)) = (setting.read)(&mut Settings::default(), &value) {
+            assert!(!right.is_empty(), "{}", setting.key);
+        }
+    }
+    let shown = layers::shown(&Value::from(text));
+    assert!(!shown.contains(|c: char| c.is_control()) && shown.len() < 2_000, "{shown:?}");
 }
 
 /// A whole file: refused in a line for each mistake, or read to settings that read back as they are shown.

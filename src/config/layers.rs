@@ -1,28 +1,37 @@
 //! Flags over environment over file: who wins for each key, and who said it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use toml::Value;
 
 use super::error::{ConfigError, Origin};
 use super::file::from_file;
-use super::raw::Raw;
-use super::raw_settings::RawSettings;
-use super::setting::variable;
+use super::flags::Flags;
+use super::setting::{Setting, variable};
 use super::table::{TABLE, setting_of};
 
 /// What the environment variables of settings begin with.
 const PREFIX: &str = "INCOMING_";
 /// The variable that names the file; not a setting itself.
 const CONFIG: &str = "INCOMING_CONFIG";
-/// The three layers of settings, parsed but not validated.
-#[derive(Debug, Default, Clone)]
+
+/// The settings as written and not read yet: flags and variables are strings, or lists of them, and the file may have
+/// other values too. `Debug` shows which keys are set.
+#[derive(Default, Clone)]
 pub struct Layers {
-    flags: RawSettings,
-    environment: RawSettings,
-    file: Option<(PathBuf, RawSettings)>,
+    /// The value that wins for a key, and where it stands.
+    written: BTreeMap<&'static str, (Origin, Value)>,
+    /// The configuration file, and whether there is a secret in it.
+    file: Option<(PathBuf, bool)>,
     /// Unknown keys and variables, reported together with the other errors.
     pub(super) mistakes: ConfigError,
 }
+
+/// The values of one layer.
+pub(super) type Layer = BTreeMap<&'static str, Value>;
 
 impl Layers {
     /// Puts the layers together: `flags` and `--config` as parsed, the environment as given (tests
@@ -36,83 +45,96 @@ impl Layers {
     /// A file that cannot be read or is not TOML, and then what was wrong before it: each with a line
     /// of its own.
     pub fn gather(
-        flags: RawSettings,
+        flags: Flags,
         config: Option<PathBuf>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let mut found = ConfigError::default();
-        let (environment, named) = from_environment(variables, &mut found);
-        let config = match (config, named) {
-            (Some(path), _) => Some((path, Origin::Flag)),
-            (None, Some(path)) => Some((path, Origin::Environment)),
-            (None, None) => None,
-        };
-        let file = match config {
-            Some((path, origin)) => match from_file(&path, &origin) {
-                Ok((layer, mistakes)) => {
-                    found.add(mistakes);
-                    Some((path, layer))
-                }
-                // Without the file the combined settings cannot be validated.
-                Err(error) => {
-                    found.add(error);
-                    return Err(found);
-                }
-            },
-            None => None,
-        };
-        Ok(Self { flags, environment, file, mistakes: found })
-    }
-
-    /// Whether any layer sets the address of the backend listener.
-    #[must_use]
-    pub fn name_backend(&self) -> bool {
-        self.pick("backend_listen").1.is_some()
+        let mut layers = Self::default();
+        let (environment, named) = from_environment(variables, &mut layers.mistakes);
+        let config = config.map(|path| (path, Origin::Flag));
+        if let Some((path, origin)) =
+            config.or_else(|| named.map(|path| (path, Origin::Environment)))
+        {
+            let read = from_file(&path, &origin, &mut layers.mistakes);
+            // Without the file the combined settings cannot be validated.
+            let Some(layer) = layers.mistakes.note(read) else { return Err(layers.mistakes) };
+            layers.put_file(path, layer);
+        }
+        layers.put(&Origin::Environment, environment);
+        layers.put(&Origin::Flag, flags.0.into_iter().map(|(key, typed)| (key, of_flag(typed))));
+        Ok(layers)
     }
 
     /// A file that holds this text, alone.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
-        let path = PathBuf::from("incoming.toml");
-        let (layer, mistakes) = super::file::from_text(text, &path, &Origin::Flag)?;
-        Ok(Self { file: Some((path, layer)), mistakes, ..Self::default() })
+        let (path, mut layers) = (PathBuf::from("incoming.toml"), Self::default());
+        let layer = super::file::from_text(text, &path, &Origin::Flag, &mut layers.mistakes)?;
+        layers.put_file(path, layer);
+        Ok(layers)
+    }
+
+    fn put_file(&mut self, path: PathBuf, layer: Layer) {
+        let holds_secret = layer.keys().any(|key| setting_of(key).is_some_and(|it| it.secret));
+        self.put(&Origin::File(path.clone()), layer);
+        self.file = Some((path, holds_secret));
+    }
+
+    /// A layer over those that are there.
+    fn put(&mut self, origin: &Origin, layer: impl IntoIterator<Item = (&'static str, Value)>) {
+        let layer = layer.into_iter().map(|(key, value)| (key, (origin.clone(), value)));
+        self.written.extend(layer);
+    }
+
+    /// Whether any layer sets the address of the backend listener.
+    #[must_use]
+    pub fn name_backend(&self) -> bool {
+        self.value("backend_listen").is_some()
     }
 
     /// The file that was read, and whether there is a secret in it.
-    pub(super) fn written(&self) -> Option<(&Path, bool)> {
-        let (path, layer) = self.file.as_ref()?;
-        Some((path, layer.0.values().any(Raw::holds_secret)))
+    pub(super) fn file(&self) -> Option<(&Path, bool)> {
+        self.file.as_ref().map(|(path, holds_secret)| (&**path, *holds_secret))
     }
 
-    /// Where the value of a key comes from, and the value as written; none for the default.
-    pub(super) fn pick(&self, key: &str) -> (Origin, Option<&Raw>) {
-        let file = self.file.as_ref();
-        if let Some(raw) = self.flags.0.get(key) {
-            (Origin::Flag, Some(raw))
-        } else if let Some(raw) = self.environment.0.get(key) {
-            (Origin::Environment, Some(raw))
-        } else if let Some((path, raw)) = file.and_then(|(path, it)| Some((path, it.0.get(key)?))) {
-            (Origin::File(path.clone()), Some(raw))
-        } else {
-            (Origin::Default, None)
-        }
+    /// The value of a key as written; none for the default.
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        self.written.get(key).map(|(_, value)| value)
     }
 
-    /// The error for a key: `value` is the wrong one, `right` what would be right.
+    /// The error for a key: `value` is the wrong one, or the wrong item of a list; `right` what would be right.
     pub(super) fn wrong(
         &self,
         key: &'static str,
-        value: impl Into<Raw>,
-        right: impl Into<String>,
+        value: impl Into<Value>,
+        right: impl fmt::Display,
     ) -> ConfigError {
-        ConfigError::impossible(key, &self.pick(key).0, &value.into(), &right.into())
+        let origin = self.written.get(key).map_or(&Origin::Default, |(origin, _)| origin);
+        let shown = match setting_of(key) {
+            Some(Setting { secret: true, .. }) => "(not shown)".to_owned(),
+            Some(_) | None => shown(&value.into()),
+        };
+        ConfigError::impossible(key, origin, &shown, right)
     }
 
     /// As [`Self::wrong`] for a value, written or default, that does not fit others.
-    pub(super) fn misfit(&self, key: &'static str, right: impl Into<String>) -> ConfigError {
-        let default = || setting_of(key).map_or("", |setting| setting.default);
-        let raw = self.pick(key).1.cloned().unwrap_or_else(|| Raw::Text(default().into()));
-        self.wrong(key, raw, right)
+    pub(super) fn misfit(&self, key: &'static str, right: impl fmt::Display) -> ConfigError {
+        let default = || setting_of(key).map_or("", |setting| setting.default).into();
+        self.wrong(key, self.value(key).cloned().unwrap_or_else(default), right)
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.written.keys()).finish()
+    }
+}
+
+/// The value of a flag: a repeated one has several.
+fn of_flag(typed: Vec<String>) -> Value {
+    match <[String; 1]>::try_from(typed) {
+        Ok([one]) => one.into(),
+        Err(several) => several.into(),
     }
 }
 
@@ -120,21 +142,21 @@ impl Layers {
 fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     found: &mut ConfigError,
-) -> (RawSettings, Option<PathBuf>) {
-    let (mut layer, mut config) = (RawSettings::default(), None);
+) -> (Layer, Option<PathBuf>) {
+    let (mut layer, mut config) = (Layer::new(), None);
     let mut ours: Vec<(String, OsString)> = variables
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect();
-    // In order of name, so that of several errors the same one is shown each time.
+    // In order of name, so that errors have the same order each time.
     ours.sort();
     for (name, value) in ours {
         if name == CONFIG {
             config = Some(PathBuf::from(value));
         } else if let Some(setting) = TABLE.iter().find(|setting| variable(setting.key) == name) {
             match value.into_string() {
-                Ok(text) => layer.set(setting, Raw::Text(text)),
+                Ok(text) => drop(layer.insert(setting.key, text.into())),
                 Err(_) => found.add(ConfigError::of_variable(&name)),
             }
         } else {
@@ -144,6 +166,29 @@ fn from_environment(
     (layer, config)
 }
 
+/// On one line whatever the value holds, and cut where it is long.
+pub(super) fn shown(value: &Value) -> String {
+    /// Enough to recognise any value by, little enough for one line.
+    const SHOWN_CHARS: usize = 120;
+    const SHOWN_ITEMS: usize = 3;
+    match value {
+        Value::String(text) => match text.char_indices().nth(SHOWN_CHARS) {
+            Some((end, _)) => format!("{:?}...", &text[..end]),
+            None => format!("{text:?}"),
+        },
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Datetime(time) => time.to_string(),
+        Value::Table(_) => "a table".to_owned(),
+        Value::Array(items) => {
+            let first: Vec<_> = items.iter().take(SHOWN_ITEMS).map(shown).collect();
+            let more = if items.len() > SHOWN_ITEMS { ", ..." } else { "" };
+            format!("[{}{more}]", first.join(", "))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
@@ -151,10 +196,8 @@ mod tests {
     use super::*;
     use crate::config::Settings;
 
-    fn flags(key: &str, raw: Raw) -> RawSettings {
-        let mut flags = RawSettings::default();
-        flags.set(setting_of(key).unwrap(), raw);
-        flags
+    fn flags(key: &'static str, typed: &[&str]) -> Flags {
+        Flags([(key, typed.iter().map(|it| (*it).to_owned()).collect())].into())
     }
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -172,12 +215,11 @@ mod tests {
         fn check(flag: Option<&str>, env: Option<&str>, file: Option<&str>, wins: Option<&str>) {
             let line = file.map(|value| format!("listen = \"{value}\"")).unwrap_or_default();
             let config = written(&line);
-            let flags = flag.map(|it| flags("listen", Raw::Text(it.into()))).unwrap_or_default();
+            let flags = flag.map(|it| flags("listen", &[it])).unwrap_or_default();
             let env: Vec<_> = env.map(|it| ("INCOMING_LISTEN", it)).into_iter().collect();
             let path = Some(config.path().to_owned());
             let layers = Layers::gather(flags, path, variables(&env)).unwrap();
-            let wins = wins.map(|it| Raw::Text(it.into()));
-            assert_eq!(layers.pick("listen").1, wins.as_ref());
+            assert_eq!(layers.value("listen").and_then(Value::as_str), wins);
         }
         check(Some("a"), Some("b"), Some("c"), Some("a"));
         check(None, Some("b"), Some("c"), Some("b"));
@@ -186,54 +228,41 @@ mod tests {
         check(Some("a"), None, Some("c"), Some("a"));
     }
 
-    fn wrong(variables: Vec<(OsString, OsString)>) -> String {
-        let layers = Layers::gather(RawSettings::default(), None, variables);
-        layers.and_then(|layers| layers.mistakes.or(())).unwrap_err().to_string()
-    }
-
     #[test]
     fn environment_is_read_strictly() {
-        fn check(pairs: &[(&str, &str)], line: &str) {
-            assert_eq!(wrong(variables(pairs)), line);
-        }
-        check(
-            &[("INCOMING_CHUNKSIZE", "1")],
-            "INCOMING_CHUNKSIZE (environment): no such setting; \
-             the nearest known one is INCOMING_CHUNK_SIZE",
-        );
-        check(
-            &[("INCOMING_listen", "1")],
-            "INCOMING_listen (environment): no such setting; \
-             the nearest known one is INCOMING_LISTEN",
-        );
-        check(
-            &[("INCOMING_CONFIG", "/nowhere/x.toml")],
-            "config = \"/nowhere/x.toml\" (environment INCOMING_CONFIG): \
-             cannot be read: No such file or directory (os error 2)",
-        );
+        let mistakes = |variables| {
+            let layers = Layers::gather(Flags::default(), None, variables);
+            layers.and_then(|layers| layers.mistakes.or(())).err().map(|error| error.to_string())
+        };
         let fine = variables(&[("INCOMING_ACK", "written"), ("INCOMINGS", "x"), ("PATH", "y")]);
-        assert!(Layers::gather(RawSettings::default(), None, fine).unwrap().mistakes.is_none());
+        assert_eq!(mistakes(fine), None);
+        let told = mistakes(variables(&[("INCOMING_X", "1"), ("INCOMING_LISTENS", "1")])).unwrap();
+        let keys: Vec<_> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(keys, ["INCOMING_LISTENS", "INCOMING_X"]);
         let odd = vec![("INCOMING_ACK".into(), OsString::from_vec(vec![0xff]))];
-        let error = wrong(odd);
-        assert!(error.contains("INCOMING_ACK"), "{error}");
+        let told = mistakes(odd).unwrap();
+        assert_eq!(told, "INCOMING_ACK (environment): the value must be Unicode");
     }
 
     #[test]
     fn the_flag_names_the_file_before_the_environment() {
         let config = written("");
-        let elsewhere = variables(&[("INCOMING_CONFIG", "/nowhere")]);
+        let nowhere = || variables(&[("INCOMING_CONFIG", "/nowhere")]);
         let path = Some(config.path().to_owned());
-        assert!(Layers::gather(RawSettings::default(), path, elsewhere).is_ok());
-        let error =
-            Layers::gather(RawSettings::default(), Some("/nowhere".into()), []).unwrap_err();
-        assert!(error.to_string().contains("(flag --config)"), "{error}");
+        assert!(Layers::gather(Flags::default(), path, nowhere()).is_ok());
+        let check = |path, variables, place| {
+            let error = Layers::gather(Flags::default(), path, variables).unwrap_err().to_string();
+            let line = "cannot be read: No such file or directory (os error 2)";
+            assert_eq!(error, format!("config = \"/nowhere\" ({place}): {line}"));
+        };
+        check(None, nowhere(), "environment INCOMING_CONFIG");
+        check(Some("/nowhere".into()), Vec::new(), "flag --config");
     }
 
     #[test]
     fn lists_are_split_and_replaced() {
-        fn check(raw: &[&str], expected: &[&str]) {
-            let items = raw.iter().map(|item| Raw::Text((*item).into())).collect();
-            let flags = flags("create_forward_headers", Raw::List(items));
+        fn check(typed: &[&str], expected: &[&str]) {
+            let flags = flags("create_forward_headers", typed);
             let layers = Layers::gather(flags, None, []).unwrap();
             assert_eq!(Settings::read(&layers).unwrap().create_forward_headers, expected);
         }
@@ -244,24 +273,21 @@ mod tests {
     }
 
     #[test]
-    fn secrets_fit_a_header_and_are_not_shown() {
-        fn check(text: &str, fits: bool) {
-            let flags = flags("backend_token", Raw::Text(text.into()));
-            let read = Settings::read(&Layers::gather(flags, None, []).unwrap());
-            assert_eq!(read.is_ok(), fits, "{text:?}");
-            match read {
-                Ok(settings) => assert_eq!(settings.backend_token.unwrap().expose(), text),
-                Err(error) => {
-                    let told = error.to_string();
-                    assert!(told.contains("(not shown)"), "{told}");
-                    assert!(text.is_empty() || !told.contains(text), "{told}");
-                }
-            }
+    fn shows_on_one_line_and_no_secret() {
+        let check = |value: Value, expected: &str| assert_eq!(shown(&value), expected);
+        check("8MiB".into(), "\"8MiB\"");
+        check("a\nb".into(), "\"a\\nb\"");
+        check("ä".repeat(200).into(), &format!("\"{}\"...", "ä".repeat(120)));
+        check(Value::from(-3), "-3");
+        check(Value::from(1.5), "1.5");
+        check(Value::from(vec![1; 0]), "[]");
+        check(Value::from(vec![1; 3]), "[1, 1, 1]");
+        check(Value::from(vec![1; 4]), "[1, 1, 1, ...]");
+        let layers = Layers::of_text("backend_token = 'two words'").unwrap();
+        let error = Settings::read(&layers).unwrap_err();
+        for told in [error.to_string(), format!("{layers:?} {:?}", flags("listen", &["words"]))] {
+            assert!(!told.contains("words"), "{told}");
         }
-        check("s3cr3t~!", true);
-        check("", false);
-        check("two words", false);
-        check("zwölf", false);
-        check("line\n", false);
+        assert!(error.to_string().contains("backend_token = (not shown) (file "), "{error}");
     }
 }

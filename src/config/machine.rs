@@ -46,7 +46,7 @@ pub(super) fn check(
     }
     if let Some(ca) = settings.backend_tls_client_ca.as_deref() {
         let (key, loaded) = ("backend_tls_client_ca", load_roots(ca));
-        found.note(loaded.map_err(|error| layers.wrong(key, ca, error.reason.to_string())));
+        found.note(loaded.map_err(|error| layers.wrong(key, text(ca), error.reason)));
     }
     let mut storage_gid = None;
     if let Some(group) = &settings.storage_group {
@@ -57,7 +57,9 @@ pub(super) fn check(
     }
     if !settings.acme_domains.is_empty() && !errors.concerns("acme_cache") {
         let cache = &*settings.acme_cache;
-        found.note(acme_cache(cache).map_err(|right| layers.wrong("acme_cache", cache, right)));
+        found.note(
+            acme_cache(cache).map_err(|right| layers.wrong("acme_cache", text(cache), right)),
+        );
     }
     let well = errors.is_none() && found.is_none();
     let storage = if well { storage } else { StorageDirectory::DryRun };
@@ -69,7 +71,7 @@ pub(super) fn check(
             Ok(())
         };
         let usable = demanded.and_then(|()| directory(dir, storage));
-        found.note(usable.map_err(|right| layers.wrong("storage_dir", dir, right)));
+        found.note(usable.map_err(|right| layers.wrong("storage_dir", text(dir), right)));
     }
     found.or(storage_gid)
 }
@@ -78,8 +80,7 @@ pub(super) fn check(
 fn sockets(settings: &Settings, layers: &Layers, found: &mut ConfigError) {
     let mut look = |key, address: &Address| {
         let place = Listener::has_place(address);
-        found
-            .note(place.map_err(|error| layers.wrong(key, address.to_string(), error.to_string())));
+        found.note(place.map_err(|error| layers.wrong(key, address.to_string(), error)));
     };
     look("listen", &settings.listen);
     if !settings.shared() {
@@ -88,6 +89,10 @@ fn sockets(settings: &Settings, layers: &Layers, found: &mut ConfigError) {
     if let Some(address) = &settings.redirect_listen {
         look("redirect_listen", address);
     }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// Whether both files can be read and belong together.
@@ -108,7 +113,7 @@ fn certificate(
             }
             reason => reason.to_string(),
         };
-        found.add(layers.wrong(wrong, &*error.path, right));
+        found.add(layers.wrong(wrong, text(&error.path), right));
     }
 }
 
@@ -221,7 +226,7 @@ mod tests {
     use tempfile::tempdir;
 
     use super::*;
-    use crate::config::tests::layers;
+    use crate::config::Layers;
 
     #[test]
     fn finds_groups() {
@@ -331,12 +336,13 @@ mod tests {
     fn certificates_must_fit_their_keys() {
         fn check(home: &Path, cert: &str, key: &str, expected: Option<(&str, &str)>) {
             let path = |name: &str| home.join(name).display().to_string();
-            let layers = layers(&format!(
+            let layers = Layers::of_text(&format!(
                 "tls_cert = '{}'\ntls_key = '{}'\nstorage_dir = '{}'",
                 path(cert),
                 path(key),
                 home.display()
             ));
+            let layers = layers.unwrap();
             let settings = Settings::read(&layers).unwrap();
             let verdict =
                 super::check(&settings, &layers, &ConfigError::default(), StorageDirectory::DryRun);

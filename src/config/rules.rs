@@ -1,11 +1,11 @@
 //! Values held against each other. Pure: the machine is not asked.
 
 use super::error::ConfigError;
-use super::kind::size;
+
 use super::layers::Layers;
 use super::table::Settings;
 use super::types::{Ack, JournalKind, StoreKind};
-use crate::core::grid::MIN_PART_BYTES;
+use super::units::size;
 use crate::net::Address;
 
 /// Adds what no single value can tell, except about keys that `found` already names: what comes of a wrong value is
@@ -102,9 +102,10 @@ const RULES: &[Rule] = &[
         ],
         |s| {
             let plain = s.backend_tls_client_ca.is_some() && !s.backend_surface_tls();
-            let right = match s.shared() {
-                true => "needs tls_cert and tls_key on the shared socket",
-                false => "needs backend_tls_cert and backend_tls_key",
+            let right = if s.shared() {
+                "needs tls_cert and tls_key on the shared socket"
+            } else {
+                "needs backend_tls_cert and backend_tls_key"
             };
             told(plain, right)
         },
@@ -198,11 +199,6 @@ const RULES: &[Rule] = &[
         let less = s.store == StoreKind::S3 && s.ack == Ack::Written;
         told(less, "must be durable: what is in a bucket is")
     }),
-    (&["s3_part_size"], |s| {
-        let fits = (MIN_PART_BYTES..=MOST_PART_BYTES).contains(&s.s3_part_size);
-        told(!fits, "must be from 5MiB to 1GiB")
-    }),
-    (&["part_memory"], |s| told(s.part_memory < LEAST_PART_MEMORY, "must be at least 8MiB")),
     (&["journal", "store"], |s| {
         told(
             s.journal == JournalKind::Postgres && s.store == StoreKind::File,
@@ -216,10 +212,6 @@ const RULES: &[Rule] = &[
 ];
 
 const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
-/// One upload has an eighth of it, and asks for 1 MiB at a time.
-const LEAST_PART_MEMORY: u64 = 8 << 20;
-/// A server holds whole parts in memory.
-const MOST_PART_BYTES: u64 = 1 << 30;
 
 fn told(broken: bool, right: &str) -> Option<String> {
     broken.then(|| right.to_owned())
@@ -233,10 +225,9 @@ fn unheard(settings: &Settings, address: &Address) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::layers;
 
     fn verdict(file: &str) -> Result<(), String> {
-        let layers = layers(file);
+        let layers = Layers::of_text(file).unwrap();
         Settings::read(&layers).unwrap();
         Settings::checked(&layers).map(drop).map_err(|error| error.to_string())
     }
@@ -248,7 +239,7 @@ mod tests {
             let others = file.lines().filter(|other| *other != line);
             let others = others.collect::<Vec<_>>().join("\n");
             for broken in [format!("{key} = 1.5"), format!("{key}z = 'x'")] {
-                let layers = layers(&format!("{others}\n{broken}"));
+                let layers = Layers::of_text(&format!("{others}\n{broken}")).unwrap();
                 let told = Settings::checked(&layers).unwrap_err().to_string();
                 assert_eq!(told.lines().count(), 1, "{others}\n{broken}\n{told}");
                 assert!(told.starts_with(key), "{others}\n{broken}\n{told}");
@@ -393,11 +384,6 @@ mod tests {
         check("s3_access_key = 'a'", false, "s3_access_key");
         check("s3_secret_key = 'a'", false, "s3_secret_key");
         check("s3_access_key = 'a'\ns3_secret_key = 'b'", true, "");
-        check("s3_part_size = 5242879", false, "s3_part_size");
-        check("s3_part_size = '5MiB'", true, "");
-        check("s3_part_size = 1073741825", false, "s3_part_size");
-        check("part_memory = 8388607", false, "part_memory");
-        check("part_memory = '8MiB'", true, "");
         check("store = 's3'", false, "store");
         check(s3, built, "store");
         check(&format!("{s3}\nack = 'written'"), false, if built { "ack" } else { "store" });

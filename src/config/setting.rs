@@ -1,11 +1,13 @@
 //! What one row of the table (`table.rs`) says of a setting, and what follows from it: the field of `Settings`, its
 //! default, its flag with help, and how it is read, shown, compared and reloaded.
 
-use super::kind::{Field, Kind, Wrong};
-use super::raw::Raw;
+use toml::Value;
 
-/// One setting, as a field of `S`. `reload` and `restart` of the table become [`Self::reloadable`].
-pub(crate) struct Setting<S> {
+use super::kind::{Field, Kind, Wrong};
+use super::table::Settings;
+
+/// One setting. `reload` and `restart` of the table become [`Self::reloadable`].
+pub(crate) struct Setting {
     /// The key, as in the file.
     pub(crate) key: &'static str,
     /// The heading that it stands under in the documentation.
@@ -25,16 +27,16 @@ pub(crate) struct Setting<S> {
     /// Whether its value is never shown.
     pub(super) secret: bool,
     /// Reads a value as written.
-    pub(super) read: fn(&mut S, &Raw) -> Result<(), Wrong>,
+    pub(super) read: fn(&mut Settings, &Value) -> Result<(), Wrong>,
     /// The value as TOML; `None` where there is none.
-    pub(super) show: fn(&S) -> Option<String>,
+    pub(super) show: fn(&Settings) -> Option<String>,
     /// Whether two values differ.
-    pub(super) differs: fn(&S, &S) -> bool,
+    pub(super) differs: fn(&Settings, &Settings) -> bool,
     /// Gives the first the value of the second.
-    pub(super) copy: fn(&mut S, &S),
+    pub(super) copy: fn(&mut Settings, &Settings),
 }
 
-impl<S> Setting<S> {
+impl Setting {
     /// What it does and its default, for `--help`.
     pub(super) fn long_help(&self) -> String {
         let Self { help, default, note, .. } = self;
@@ -81,7 +83,7 @@ macro_rules! settings {
         }
 
         /// The settings, in the order of `--help`.
-        pub(crate) static TABLE: &[Setting<Settings>] = &[$($(Setting {
+        pub(crate) static TABLE: &[Setting] = &[$($(Setting {
             key: stringify!($key),
             group: $group,
             help: concat!($($help),+),
@@ -91,7 +93,7 @@ macro_rules! settings {
             value_name: $kind.name,
             list: setting::is_list(&$kind, |settings: &Settings| &settings.$key),
             secret: $kind.secret,
-            read: |settings, raw| Ok(settings.$key = Field::read(&$kind, raw)?),
+            read: |settings, value| Ok(settings.$key = Field::read(&$kind, value)?),
             show: |settings| settings.$key.show(&$kind),
             differs: |one, other| one.$key != other.$key,
             copy: |to, from| to.$key.clone_from(&from.$key),
@@ -110,12 +112,12 @@ pub(super) const restart: bool = false;
 /// The default of a field.
 pub(super) fn default<T, F: Field<T>>(kind: &Kind<T>, written: &str) -> F {
     F::absent(written).unwrap_or_else(|| {
-        let read = F::read(kind, &Raw::Text(written.into()));
+        let read = F::read(kind, &written.into());
         read.unwrap_or_else(|(_, right)| panic!("default {written:?} {right}"))
     })
 }
 
 /// Whether the field is a list.
-pub(super) const fn is_list<S, T, F: Field<T>>(_: &Kind<T>, _: fn(&S) -> &F) -> bool {
+pub(super) const fn is_list<T, F: Field<T>>(_: &Kind<T>, _: fn(&Settings) -> &F) -> bool {
     F::LIST
 }

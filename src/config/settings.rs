@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::setting::Setting;
 use super::table::{Settings, TABLE};
+use super::types::JournalKind;
 use crate::net::{Address, MemoryBudget};
 use crate::tls::CertificateFiles;
 
@@ -46,7 +47,7 @@ impl Settings {
     }
 
     /// The settings whose values differ, in the order of `--help`.
-    pub(crate) fn differing(&self, other: &Self) -> impl Iterator<Item = &'static Setting<Self>> {
+    pub(crate) fn differing(&self, other: &Self) -> impl Iterator<Item = &'static Setting> {
         TABLE.iter().filter(move |setting| (setting.differs)(self, other))
     }
 
@@ -71,6 +72,11 @@ impl Settings {
     /// The least `receive_memory` for so many connections, in bytes: 128 KiB for each.
     pub fn least_receive_memory(connections: usize) -> u64 {
         MemoryBudget::least(connections).div_ceil(7) * 8
+    }
+
+    /// Whether the server keeps anything in its storage directory; where a database has the logs it does not.
+    pub fn uses_directory(&self) -> bool {
+        self.journal == JournalKind::File
     }
 
     /// Whether one socket serves both the public and the backend API.
@@ -193,8 +199,8 @@ fn is_wide(net: &IpNet) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Layers;
     use crate::config::Secret;
-    use crate::config::tests::layers;
 
     /// The rate is that of one body: 64 of them on a slow line were all ended.
     #[test]
@@ -256,47 +262,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_what_it_shows() {
-        fn check(file: &str) {
-            let settings = Settings::read(&layers(file)).unwrap();
-            let toml = settings.to_toml();
-            assert_eq!(Settings::read(&layers(&toml)).unwrap(), settings, "{toml}");
-        }
-        check("");
-        check("max_chunk_size = 1\nmax_upload_size = '5TiB'\nmin_free_space = 1000");
-        check("max_idle = '1h 30m 1s 5ms'\nshutdown_grace = 0\nretain_finished = '1000d'");
-        check("storage_dir = \"quote\\\" back\\\\slash \\u0007 ä\"\nlisten = 'unix:/a b'");
-        check("backend_allow = ['10.0.0.0/8', '::1']\ncallback_allow = ['a.b', '10.0.0.1']");
-        check("backend_hosts = ['a.b', 'c']");
-        check("storage_group = 'www-data'\nstorage_file_mode = '640'\nack = 'written'");
-        check("tls_cert = 'a'\ntls_key = 'b'\nbackend_tls_cert = 'c'\nbackend_tls_key = 'd'");
-        check("tls_cert = ['a', 'b']\ntls_key = ['c', 'd']");
-        check("redirect_listen = ':80'\nredirect_host = '[::1]:443'\nhsts = '180d'");
-        check("acme_domains = ['a.b', 'c.d']\nacme_contact = 'a@b.c'\nacme_cache = '/x'");
-        check("acme_directory = 'https://a:1/d'\nacme_directory_ca = '/y'");
-        check("redirect_host = 'A.example'\nhsts = 0");
-        check("frontend_url = 'https://a:1/x/'\ncreate_url = 'http://b/c?d=e'");
-        check("resumable_versions = [6, 8]\nhttp2 = false");
-        check("resumable_versions = []\nresumable_104 = 'always'");
-        check("create_timeout = '3s'\ncreate_forward_headers = ['X-User']");
-        check(
-            "s3_bucket = 'abc'\ns3_endpoint = 'http://a:1'\ns3_prefix = 'p'\ns3_path_style = false",
-        );
-        check("log_format = 'json'\nbackend_open = true\ncors_origins = ['https://a:8443']");
-    }
-
-    #[test]
     fn does_not_show_the_token() {
+        let of_text = |text: &str| Layers::of_text(text).unwrap();
         for key in
             ["backend_token", "operator_token", "create_secret", "s3_secret_key", "postgres_url"]
         {
-            let toml = Settings::read(&layers(&format!("{key} = 'hunter2'"))).unwrap().to_toml();
+            let toml = Settings::read(&of_text(&format!("{key} = 'hunter2'"))).unwrap().to_toml();
             assert!(toml.contains(&format!("# {key} is set and not shown\n")), "{toml}");
             assert!(!toml.contains("hunter2"), "{toml}");
         }
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let file = format!("signing_secrets = ['http://a {secret} {secret}', 'http://b {secret}']");
-        let settings = Settings::read(&layers(&file)).unwrap();
+        let settings = Settings::read(&of_text(&file)).unwrap();
         assert_eq!(settings.signing_secrets.len(), 2);
         for shown in [settings.to_toml(), format!("{settings:?}")] {
             assert!(!shown.contains("MfKQ9"), "{shown}");
@@ -309,7 +286,7 @@ mod tests {
             format!("signing_secrets = 'http://a?{secret} {secret}'"),
             format!("create_secret = '{secret} {secret} {secret}'"),
         ] {
-            let error = Settings::checked(&layers(&wrong)).unwrap_err().to_string();
+            let error = Settings::checked(&of_text(&wrong)).unwrap_err().to_string();
             assert!(error.contains("(not shown)") && !error.contains("MfKQ9"), "{error}");
         }
     }

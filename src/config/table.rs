@@ -15,7 +15,9 @@ use super::setting::{self, Setting, settings};
 use super::types::{
     Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
 };
+use super::units::MOST_BYTES;
 use crate::core::callback::CallbackUrl;
+use crate::core::grid::MIN_PART_BYTES;
 use crate::core::host::HostPort;
 use crate::core::signing::UrlSecrets;
 use crate::net::{Address, InterimTo};
@@ -24,6 +26,10 @@ use crate::net::{Address, InterimTo};
 const MOST_UPLOADS: u64 = i64::MAX.cast_unsigned();
 /// Beyond any file table; bounds what is allocated for the count alone.
 const MOST_CONNECTIONS: u64 = 1 << 20;
+/// A server holds whole parts in memory.
+const MOST_PART_BYTES: u64 = 1 << 30;
+/// One upload has an eighth of it, and asks for 1 MiB at a time.
+const LEAST_PART_MEMORY: u64 = 8 << 20;
 
 settings! {
     "Listeners" {
@@ -119,25 +125,25 @@ settings! {
         /// URL of the store, without the bucket
         restart s3_endpoint: Option<String> = ENDPOINT, "none", ", AWS in --s3-region";
         /// Region that requests are signed for
-        restart s3_region: String = WORD, "us-east-1";
+        restart s3_region: String = VISIBLE, "us-east-1";
         /// What all keys in the bucket begin with
         restart s3_prefix: Option<String> = PREFIX, "none";
         /// Name the bucket in the path of a URL, not in its host: true or false
         restart s3_path_style: Option<bool> = BOOL, "none", ", true with --s3-endpoint";
         /// Access key
         restart s3_access_key: Option<String> =
-            WORD, "none", "; found as AWS's own tools do: environment, shared files, web identity, ECS, EC2";
+            VISIBLE, "none", "; found as AWS's own tools do: environment, shared files, web identity, ECS, EC2";
         /// Secret key. Other local users can see flags: prefer INCOMING_S3_SECRET_KEY or the file
         restart s3_secret_key: Option<Secret> = SECRET, "none";
-        /// Bytes of a part, from 5MiB; longer files have larger ones
-        restart s3_part_size: u64 = POSITIVE_SIZE, "8MiB";
+        /// Bytes of a part, from 5MiB to 1GiB; longer files have larger ones
+        restart s3_part_size: u64 = size::<MIN_PART_BYTES, MOST_PART_BYTES>(), "8MiB";
         // MinIO removes multipart uploads after 24 h, whatever is done with them.
         /// When an unfinished multipart upload is made an object, so that the store does not remove it: well before its rules
         /// do
         restart s3_multipart_lifetime: Duration = POSITIVE_TIME, "20h";
         // 128 parts of 8 MiB.
         /// Memory for bytes that wait for the bucket, of all uploads; one upload has an eighth of it. From 8MiB
-        restart part_memory: u64 = POSITIVE_SIZE, "1GiB";
+        restart part_memory: u64 = size::<LEAST_PART_MEMORY, MOST_BYTES>(), "1GiB";
         /// Requests to the store at once, 1 to 1024
         restart s3_requests: usize = count::<usize, 1, 1024>(), "64";
     }
@@ -262,7 +268,7 @@ settings! {
 }
 
 /// The setting of this key.
-pub(super) fn setting_of(key: &str) -> Option<&'static Setting<Settings>> {
+pub(super) fn setting_of(key: &str) -> Option<&'static Setting> {
     TABLE.iter().find(|setting| setting.key == key)
 }
 

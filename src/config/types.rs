@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
@@ -62,21 +63,12 @@ pub enum CreateSecret {
 }
 
 /// What an acknowledgement promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Ack {
     /// Data and record are synced: a power cut takes nothing back.
     Durable,
     /// Data and record are with the kernel: a crash of the process takes nothing back.
     Written,
-}
-
-impl fmt::Display for Ack {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Durable => "durable",
-            Self::Written => "written",
-        })
-    }
 }
 
 impl From<Ack> for Durability {
@@ -89,7 +81,7 @@ impl From<Ack> for Durability {
 }
 
 /// Where finished files lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
     /// In the storage directory.
     File,
@@ -97,17 +89,8 @@ pub enum StoreKind {
     S3,
 }
 
-impl fmt::Display for StoreKind {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::File => "file",
-            Self::S3 => "s3",
-        })
-    }
-}
-
 /// Where the logs of uploads lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum JournalKind {
     /// In the storage directory, for one server.
     File,
@@ -115,31 +98,13 @@ pub enum JournalKind {
     Postgres,
 }
 
-impl fmt::Display for JournalKind {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::File => "file",
-            Self::Postgres => "postgres",
-        })
-    }
-}
-
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object per line.
     Json,
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        })
-    }
 }
 
 /// One place that handovers may call.

@@ -8,7 +8,6 @@
 //!
 //! Absent: HTTP/1.0, which has no interim answers (RFC 9110, section 15.2), and HTTP/2, whose streams hyper keeps to itself.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -22,7 +21,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 
 /// To which clients interim answers go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum InterimTo {
     /// Those that are on the server's own TLS, with no proxy between that says so: some proxies take an interim answer for
     /// the answer, and the request fails (nginx, to clients of HTTP/2).
@@ -31,16 +30,6 @@ pub enum InterimTo {
     Always,
     /// None.
     Never,
-}
-
-impl fmt::Display for InterimTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Direct => "direct",
-            Self::Always => "always",
-            Self::Never => "never",
-        })
-    }
 }
 
 /// Sends interim answers on the connection of a request. All clones are one.

@@ -1,27 +1,25 @@
-//! One layer of settings, as written and not read yet: the flags, the environment or the file.
+//! Each setting as a flag, for clap.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::raw::Raw;
-use super::setting::Setting;
-use super::table::{Settings, TABLE};
+use super::table::TABLE;
 
 const HEADING: &str = "Settings (priority: flag, environment INCOMING_KEY, file, default)";
 
-/// One layer of settings, as written: the flags, the environment or the file.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct RawSettings(pub(super) BTreeMap<&'static str, Raw>);
+/// The settings that are given as flags, as typed; `Debug` shows which.
+#[derive(Default, Clone, PartialEq, Eq)]
+pub struct Flags(pub(super) BTreeMap<&'static str, Vec<String>>);
 
-impl RawSettings {
-    pub(super) fn set(&mut self, setting: &Setting<Settings>, raw: Raw) {
-        self.0.insert(setting.key, if setting.secret { raw.concealed() } else { raw });
+impl fmt::Debug for Flags {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// Each setting is a flag.
-impl clap::Args for RawSettings {
+impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
         command.next_help_heading(HEADING).args(TABLE.iter().map(|setting| {
             let arg =
@@ -41,7 +39,7 @@ impl clap::Args for RawSettings {
     }
 }
 
-impl clap::FromArgMatches for RawSettings {
+impl clap::FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags = Self::default();
         flags.update_from_arg_matches(matches)?;
@@ -49,12 +47,10 @@ impl clap::FromArgMatches for RawSettings {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in TABLE {
-            let Some(values) = matches.get_many::<String>(setting.key) else { continue };
-            let mut values: Vec<Raw> = values.cloned().map(Raw::Text).collect();
-            let only = if values.len() == 1 { values.pop() } else { None };
-            self.set(setting, only.unwrap_or(Raw::List(values)));
-        }
+        let typed = TABLE.iter().filter_map(|setting| {
+            Some((setting.key, matches.get_many(setting.key)?.cloned().collect()))
+        });
+        self.0.extend(typed);
         Ok(())
     }
 }
