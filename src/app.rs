@@ -9,6 +9,7 @@ mod admin;
 mod bucket_health;
 #[cfg(feature = "cluster")]
 mod bucket_sweep;
+mod exposed_paths;
 mod metrics;
 #[cfg(test)]
 #[cfg(feature = "cluster")]
@@ -16,12 +17,14 @@ mod object_campaign;
 #[cfg(feature = "cluster")]
 pub mod object_storage;
 mod options;
+mod preflight;
 mod redirect;
 mod reload;
 #[cfg(feature = "cluster")]
 mod shared_log;
 mod sockets;
 mod stop;
+mod storage_directory;
 pub mod systemd;
 pub mod telemetry;
 
@@ -39,6 +42,7 @@ pub use options::wait_for_storage;
 use options::{
     handover_client, log_warnings, open_engine, proxy_protocol, warn_of_open_backend, wire_options,
 };
+pub use preflight::check_settings;
 pub use reload::Load;
 use reload::{Reader, Reloadable, Reloads};
 use sockets::Purpose;
@@ -50,6 +54,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use stop::Shutdown;
 pub use stop::{exit_at_second, stop_on_signal};
+pub use storage_directory::StorageDirectory;
 use systemd::Notifier;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

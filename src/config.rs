@@ -3,21 +3,19 @@
 //!
 //! The way of a value: a row of `table.rs` says its key and its kind; `layers.rs` finds where it is written; its kind
 //! (`kind.rs`, `parse.rs`) makes of that text what the server uses; `rules.rs` holds the values against each other and
-//! `machine.rs` against the machine.
+//! `app/preflight.rs` against the machine.
 //!
 //! Not here: what a reload changes (`app/reload.rs` asks for settings anew and decides), an
 //! implicit configuration file (one is read when `--config` or `INCOMING_CONFIG` names it), and
 //! paths relative to the file (all are relative to the working directory, wherever written).
 
 mod error;
-mod exposed_paths;
 mod file;
 mod flags;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod kind;
 mod layers;
-mod machine;
 mod parse;
 mod rules;
 mod setting;
@@ -26,13 +24,10 @@ mod table;
 mod types;
 mod units;
 
-use std::path::PathBuf;
-
 pub use crate::net::{Address, AddressError};
 pub use error::ConfigError;
 pub use flags::Flags;
 pub use layers::Layers;
-pub use machine::StorageDirectory;
 pub use parse::filter_of;
 pub(crate) use parse::word_of;
 pub use settings::{BACKEND_GUARD, UntrustedNetworks};
@@ -42,15 +37,6 @@ pub use types::{
     Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
 };
 pub use units::{duration_text, size_text};
-
-/// What a start of the server does: gathers the layers, with the environment of this process, and
-/// checks everything. The storage directory is made if it is absent.
-///
-/// # Errors
-/// What is wrong, one line for each mistake; the process then exits with code 2.
-pub fn load(flags: Flags, config: Option<PathBuf>) -> Result<Settings, ConfigError> {
-    Settings::check(&Layers::gather(flags, config, std::env::vars_os())?, StorageDirectory::Create)
-}
 
 impl Settings {
     /// Reads the values alone, without holding them against each other or the machine: what a
@@ -63,30 +49,21 @@ impl Settings {
         found.or(settings)
     }
 
-    /// As [`Self::check`], without the checks against the machine: a reload changes nothing that only the machine
+    /// Reads the values and holds them against each other. What a reload does: it changes nothing that only the machine
     /// can tell, and a bad certificate must keep no limit from changing.
     ///
     /// # Errors
-    /// What is wrong.
+    /// What is wrong. Rules about a wrong value or an unknown key are skipped, so that nothing is reported twice.
     pub fn checked(layers: &Layers) -> Result<Self, ConfigError> {
-        let (settings, mut found) = Self::values(layers);
-        rules::check(&settings, layers, &mut found);
+        let (settings, found) = Self::ruled(layers);
         found.or(settings)
     }
 
-    /// Parses every value, checks them against each other, then against the machine: certificates,
-    /// group, storage directory. Blocking; run it before there is a runtime.
-    ///
-    /// # Errors
-    /// All errors. Checks that depend on a wrong value or an unknown key are skipped,
-    /// so that nothing is reported twice.
-    pub fn check(layers: &Layers, storage: StorageDirectory) -> Result<Self, ConfigError> {
-        let (mut settings, mut found) = Self::values(layers);
+    /// As [`Self::checked`]: the settings, wrong ones as if they were not written, and what is wrong.
+    pub(crate) fn ruled(layers: &Layers) -> (Self, ConfigError) {
+        let (settings, mut found) = Self::values(layers);
         rules::check(&settings, layers, &mut found);
-        let asked = machine::check(&settings, layers, &found, storage);
-        settings.storage_gid = found.note(asked).flatten();
-        settings.exposed_paths = exposed_paths::exposed_paths(&settings, layers);
-        found.or(settings)
+        (settings, found)
     }
 
     /// The values, a wrong one as if it were not written, and what is wrong.

@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     cli::conclude(cli::typed().and_then(|command| match command {
         Command::Serve(args) => cli::serve(*args),
-        Command::CheckConfig(args) => cli::check_config(*args),
+        Command::CheckConfig(args) => cli::check_config(&args),
         #[cfg(feature = "cluster")]
         Command::Schema => cli::schema(),
         Command::Uploads(args) => cli::uploads(args),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[cfg(feature = "acme")]
 pub(super) use crate::tls::acme::Acme as Orders;
 
-/// Without the feature there are none, and the settings ask for none ([`Settings::check`]).
+/// Without the feature there are none, and the settings ask for none (`config/rules.rs`).
 #[cfg(not(feature = "acme"))]
 pub(super) enum Orders {}
 

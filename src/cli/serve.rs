@@ -13,10 +13,10 @@ use super::{CliError, print, terminal};
 use crate::app::object_storage;
 use crate::app::systemd::Notifier;
 use crate::app::telemetry;
-use crate::app::{Inherited, Server, stop_on_signal, wait_for_storage};
-use crate::config::{
-    self, BACKEND_GUARD, ConfigError, Flags, Layers, Settings, StorageDirectory, UntrustedNetworks,
+use crate::app::{
+    Inherited, Server, StorageDirectory, check_settings, stop_on_signal, wait_for_storage,
 };
+use crate::config::{BACKEND_GUARD, ConfigError, Flags, Layers, Settings, UntrustedNetworks};
 use crate::net::control_runtime;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -28,6 +28,13 @@ pub struct ServeArgs {
     /// The settings.
     #[command(flatten)]
     pub settings: Flags,
+}
+
+impl ServeArgs {
+    /// These over the environment of this process and over the file, as it is now.
+    fn layers(&self) -> Result<Layers, ConfigError> {
+        Layers::gather(self.settings.clone(), self.config.clone(), std::env::vars_os())
+    }
 }
 
 /// What `check-config` takes.
@@ -49,7 +56,7 @@ pub struct CheckConfigArgs {
 pub fn serve(args: ServeArgs) -> Result<(), CliError> {
     // Before any thread: it changes the environment.
     let inherited = Inherited::take().map_err(CliError::usage)?;
-    let settings = config::load(args.settings.clone(), args.config.clone())?;
+    let settings = check_settings(&args.layers()?, StorageDirectory::Create)?;
     telemetry::init(&settings).map_err(CliError::failed)?;
     telemetry::log_panics();
     run(async move {
@@ -72,8 +79,7 @@ pub fn serve(args: ServeArgs) -> Result<(), CliError> {
 
 /// The same flags and variables, and what the file says now. The files that it names are not looked at.
 fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
-    let layers = Layers::gather(args.settings.clone(), args.config.clone(), std::env::vars_os())?;
-    Settings::checked(&layers)
+    Settings::checked(&args.layers()?)
 }
 
 /// Checks everything and prints the settings in force as TOML, the token left out; on standard error what in them is
@@ -81,10 +87,8 @@ fn reload(args: &ServeArgs) -> Result<Settings, ConfigError> {
 ///
 /// # Errors
 /// The configuration is wrong, or standard output is closed.
-pub fn check_config(args: CheckConfigArgs) -> Result<(), CliError> {
-    let CheckConfigArgs { serve, .. } = args;
-    let layers = Layers::gather(serve.settings, serve.config, std::env::vars_os())?;
-    let settings = Settings::check(&layers, StorageDirectory::DryRun)?;
+pub fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
+    let settings = check_settings(&args.serve.layers()?, StorageDirectory::DryRun)?;
     if let Some(UntrustedNetworks { networks, believed }) = settings.untrusted_networks() {
         // An error here loses nothing but the advice.
         let _ = writeln!(

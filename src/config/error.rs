@@ -97,27 +97,27 @@ impl ConfigError {
     }
 
     /// Who has made several mistakes learns of all of them at once.
-    pub(super) fn add(&mut self, more: Self) {
+    pub(crate) fn add(&mut self, more: Self) {
         self.0.extend(more.0);
     }
 
     /// The value, or more mistakes.
-    pub(super) fn note<T>(&mut self, read: Result<T, Self>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, read: Result<T, Self>) -> Option<T> {
         read.map_err(|error| self.add(error)).ok()
     }
 
     /// Whether a mistake is about `key` or may be: its value is wrong, or it may be written under an unknown
     /// name. Further errors about it may then be duplicates, or wrong.
-    pub(super) fn concerns(&self, key: &str) -> bool {
+    pub(crate) fn concerns(&self, key: &str) -> bool {
         self.0.iter().any(|mistake| mistake.about.is_none_or(|about| about == key))
     }
 
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.0.is_empty()
     }
 
     /// This, if nothing is wrong.
-    pub(super) fn or<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_none() { Ok(value) } else { Err(self) }
     }
 }

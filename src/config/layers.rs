@@ -93,7 +93,7 @@ impl Layers {
     }
 
     /// The file that was read, and whether there is a secret in it.
-    pub(super) fn file(&self) -> Option<(&Path, bool)> {
+    pub(crate) fn file(&self) -> Option<(&Path, bool)> {
         self.file.as_ref().map(|(path, holds_secret)| (&**path, *holds_secret))
     }
 
@@ -103,7 +103,7 @@ impl Layers {
     }
 
     /// The error for a key: `value` is the wrong one, or the wrong item of a list; `right` what would be right.
-    pub(super) fn wrong(
+    pub(crate) fn wrong(
         &self,
         key: &'static str,
         value: impl Into<Value>,

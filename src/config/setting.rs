@@ -65,10 +65,10 @@ macro_rules! settings {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Settings {
             $($($(#[doc = $help])+ pub $key: $type,)+)+
-            /// The number of `storage_group`; known once the machine was asked ([`Self::check`]).
+            /// The number of `storage_group`; known once the machine was asked (`app/preflight.rs`).
             pub storage_gid: Option<u32>,
             /// What other users of the machine can read or replace; known once the machine was asked
-            /// ([`Self::check`]).
+            /// (`app/preflight.rs`).
             pub exposed_paths: Vec<ExposedPath>,
         }
 

@@ -2,16 +2,14 @@
 //! and warns with the fix.
 //!
 //! A warning rather than an error, since the other users are not known here: a container has none, and volumes of
-//! secrets come with modes of their own there. What is never right is an error (`machine.rs`: a storage directory
+//! secrets come with modes of their own there. What is never right is an error (`preflight.rs`: a storage directory
 //! that another user owns or that everyone may write to). The owner chooses the group, so group rights are not checked.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::layers::Layers;
-use super::table::Settings;
-use super::types::ExposedPath;
+use crate::config::{ExposedPath, Layers, Settings};
 use crate::storage::local::private_dir::{self, Foreign};
 
 /// The exposed ones among the files that these settings name, and the settings file. Blocks. What cannot be
@@ -134,7 +132,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::config::{Flags, StorageDirectory};
+    use crate::app::{StorageDirectory, check_settings};
+    use crate::config::Flags;
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -145,7 +144,7 @@ mod tests {
         let config = home.join("incoming.toml");
         fs::write(&config, text).unwrap();
         let layers = Layers::gather(Flags::default(), Some(config), []).unwrap();
-        let settings = Settings::check(&layers, StorageDirectory::DryRun).unwrap();
+        let settings = check_settings(&layers, StorageDirectory::DryRun).unwrap();
         settings.exposed_paths.iter().map(ToString::to_string).collect()
     }
 
