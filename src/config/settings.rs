@@ -177,7 +177,9 @@ fn pairs(certs: &[PathBuf], keys: &[PathBuf]) -> Vec<CertificateFiles> {
         cert: cert.clone(),
         key: key.clone(),
     };
-    certs.iter().zip(keys).map(pair).collect()
+    // Where they do not pair, that is the mistake (`rules.rs`), and no file is one.
+    let paired = certs.len() == keys.len();
+    certs.iter().zip(keys).filter(|_| paired).map(pair).collect()
 }
 
 /// The networks of this machine's loopback.
@@ -206,6 +208,19 @@ mod tests {
     #[test]
     fn issue_13_a_slow_line_carries_as_many_bodies_as_are_sent_ahead() {
         assert!(Settings::default().min_rate * 64 <= 1024);
+    }
+
+    #[test]
+    fn certificates_without_a_key_each_are_no_pairs() {
+        let of = |certs: &[&str], keys: &[&str]| {
+            let paths = |it: &[&str]| -> Vec<PathBuf> { it.iter().map(PathBuf::from).collect() };
+            let (tls_cert, tls_key) = (paths(certs), paths(keys));
+            Settings { tls_cert, tls_key, ..Settings::default() }.tls().len()
+        };
+        assert_eq!(
+            [of(&["a", "b"], &["k", "l"]), of(&["a", "b"], &["k"]), of(&[], &["k"])],
+            [2, 0, 0]
+        );
     }
 
     #[test]
