@@ -194,7 +194,8 @@ async fn serve_http<IO, S>(
     let timeouts = ConnectionTimeouts::new(protocol, shared.options.limits, Instant::now());
     let disconnect = (protocol == Protocol::Http1).then(PeerDisconnect::default);
     let interim = (protocol == Protocol::Http1).then(InterimAnswers::default);
-    let io = AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone());
+    let io = AboveTls::new(io, Arc::clone(&timeouts), disconnect.clone())
+        .in_steps(protocol == Protocol::Http1);
     let heads = (protocol == Protocol::Http2).then(Arc::<UnsentHeads>::default);
     let io = TokioIo::new(io.with_interim(interim.clone()).with_heads(heads.clone()));
     let tasks = shared.tasks.clone();

@@ -50,8 +50,6 @@ def measured(store):
             "store": store, "s3-bucket": BUCKET, "s3-endpoint": ENDPOINT, "s3-prefix": f"stalled-{int(time.time())}",
             "s3-access-key": "testkey", "s3-secret-key": "testsecret", "storage-dir": f"{name}/data",
             "listen": f"127.0.0.1:{PUBLIC}", "backend-listen": f"127.0.0.1:{BACKEND}", "part-memory": f"{MEMORY}MiB",
-            # What has been read of the connections, at its least: it is the same with either store.
-            "max-connections": str(CLIENTS + 100), "receive-memory": f"{(CLIENTS + 100) * 3 // 20}MiB",
             "body-timeout": "10m", "min-rate": "0", "log": "error",
         }
         process = subprocess.Popen([PROGRAM, "serve", *(word for pair in flags.items() for word in (f"--{pair[0]}", pair[1]))])

@@ -1,4 +1,4 @@
-//! Between TLS and hyper: bounds what one poll reads, tells the connection's clock what moves, notices that the
+//! Between TLS and hyper: bounds what one read and one poll take, tells the connection's clock what moves, notices that the
 //! peer is gone while its request waits for something else, and writes interim answers.
 
 use std::future::Future;
@@ -19,12 +19,22 @@ use crate::net::timeouts::ConnectionTimeouts;
 /// cost ten milliseconds or so, and of a body so much that giving way costs nothing against it.
 const READ_BUDGET: usize = 1 << 20;
 
+/// Bytes that the first reads of an HTTP/1.1 connection take. 16 KiB: a head, and the largest record of TLS.
+const FIRST_STEP: usize = 16 << 10;
+/// A read takes at most one part in so many of what the connection has brought. 16: hyper's largest buffer is filled from
+/// 6.5 MiB on.
+const STEP_PART: u64 = 16;
+
 /// What hyper reads from and writes to.
 ///
 /// **Read budget.** After each [`READ_BUDGET`] bytes it says once that nothing is there yet, and at once that
 /// something is. hyper reads on as long as something comes, and tokio's own budget counts reads, not bytes: with a
 /// read-ahead below, 128 reads were 16 MiB. A flood of frames that ask for no request (SETTINGS, PING, PRIORITY)
 /// then kept a worker for a quarter of a second at a time, and every other upload on it waited.
+///
+/// **Steps** (HTTP/1.1). hyper's read buffer grows with what single reads bring, and stays as large until the connection
+/// ends, also while its client is silent. So a read brings little at first, and the more the more has come: a client that
+/// sends a burst and stalls holds a small buffer.
 ///
 /// **Clock.** Bytes that arrive, and writes that do not move, are noted in the [`ConnectionTimeouts`].
 ///
@@ -44,6 +54,10 @@ pub(in crate::net) struct AboveTls<IO> {
     timeouts: Arc<ConnectionTimeouts>,
     /// Read since the socket last had nothing.
     read_bytes: usize,
+    /// What a read brings at most; `None`: as much as is asked for, now and later.
+    step: Option<usize>,
+    /// Read since the connection began, while there is a step.
+    brought: u64,
     /// None: no one is told.
     peer: Option<PeerDisconnect>,
     /// What came instead of an end: the first byte of the next request.
@@ -60,7 +74,23 @@ impl<IO> AboveTls<IO> {
         timeouts: Arc<ConnectionTimeouts>,
         peer: Option<PeerDisconnect>,
     ) -> Self {
-        Self { io, timeouts, read_bytes: 0, peer, early: None, interim: None, heads: None }
+        Self {
+            io,
+            timeouts,
+            read_bytes: 0,
+            step: None,
+            brought: 0,
+            peer,
+            early: None,
+            interim: None,
+            heads: None,
+        }
+    }
+
+    /// The same, whose reads grow.
+    pub(in crate::net) fn in_steps(mut self, yes: bool) -> Self {
+        self.step = yes.then_some(FIRST_STEP);
+        self
     }
 
     /// The same, that sends these between hyper's own bytes.
@@ -89,10 +119,24 @@ impl<IO: AsyncRead + Unpin> AboveTls<IO> {
             return pin!(yield_now()).poll(cx).map(Ok);
         }
         let before = out.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, out);
+        let polled = self.read_step(cx, out);
         let count = out.filled().len() - before;
         self.read_bytes = if polled.is_ready() { self.read_bytes + count } else { 0 };
         polled
+    }
+
+    fn read_step(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(step) = self.step.filter(|step| *step < out.remaining()) else {
+            return Pin::new(&mut self.io).poll_read(cx, out);
+        };
+        let mut few = ReadBuf::new(out.initialize_unfilled_to(step));
+        let read = Pin::new(&mut self.io).poll_read(cx, &mut few);
+        let count = few.filled().len();
+        out.advance(count);
+        self.brought += count as u64;
+        let part = usize::try_from(self.brought / STEP_PART).unwrap_or(usize::MAX);
+        self.step = Some(step.max(part));
+        read
     }
 
     /// Reads one byte to find out whether the peer has ended.
@@ -228,6 +272,27 @@ mod tests {
         io.flush().await.unwrap();
         assert!(gone.as_mut().poll(&mut cx).is_ready());
         assert_eq!(io.read(&mut next).await.unwrap(), 0, "the end is still there for who reads");
+    }
+
+    /// What a reader with so much space gets at once, when so much has come before.
+    #[tokio::test]
+    async fn reads_grow_with_what_has_come() {
+        const SPACE: usize = 408 << 10;
+        let mut space = vec![0; SPACE];
+        for in_steps in [false, true] {
+            let mut socket =
+                AboveTls::new(tokio::io::repeat(7), timeouts(), None).in_steps(in_steps);
+            let (mut brought, mut largest) = (0, 0);
+            while largest < SPACE {
+                let count = socket.read(&mut space).await.unwrap();
+                let most = if in_steps { FIRST_STEP.max(brought / 16) } else { SPACE };
+                assert_eq!(count, most.min(SPACE), "after {brought}");
+                assert!(space[..count].iter().all(|byte| *byte == 7));
+                (brought, largest) = (brought + count, count);
+                space.fill(0);
+            }
+            assert_eq!(brought > 6 << 20, in_steps);
+        }
     }
 
     /// How often another task runs while a socket that is never empty is read.
