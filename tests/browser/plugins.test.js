@@ -1,4 +1,8 @@
 // `incoming-js/uppy` and `incoming-js/filepond` with the real Uppy (Dashboard, Golden Retriever) and FilePond.
+//
+// How long a file takes through them and through the library alone, in turns, on a quiet machine (figures: docs/performance.md):
+//   PLUGIN_SPEED_MB=1000 node --test --test-name-pattern='in turns' plugins.test.js
+// `PLUGIN_SPEED_LINE` is the speed of the line, in MB/s; without it there is none between the browser and the server.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -29,7 +33,11 @@ async function bundle(name) {
 async function start(t, name, bytes_per_second) {
   const app = await site(t);
   const line = new Line(t, app.uploadPort, bytes_per_second);
-  const server = `http://localhost:${await line.open()}`;
+  return { ...await serve(app, name, `http://localhost:${await line.open()}`), line, on: await browser(t), dir: await folder(t) };
+}
+
+/** The page with a plugin, at the web app. */
+async function serve(app, name, server) {
   const [script, style] = await bundle(name);
   const tickets = [];
   const behave = { refuse: () => null };
@@ -45,7 +53,7 @@ async function start(t, name, bytes_per_second) {
     if (refusal) return answer.writeHead(refusal.status, { 'Content-Type': 'application/json' }).end(JSON.stringify({ detail: refusal.detail }));
     return answer.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify({ id: await app.ticket() }));
   });
-  return { app, line, tickets, behave, on: await browser(t), dir: await folder(t), url: `${app.page}page` };
+  return { app, tickets, behave, url: `${app.page}page` };
 }
 
 const whole = async (app, id, { sha256 }) => {
@@ -205,3 +213,65 @@ test('FilePond: cancelled, refused and tried again, reloaded', async (t) => {
   await whole(app, serverId, one);
   assert.equal(tickets.length, asked, 'it went on with its ticket');
 });
+
+// Speed
+
+const SPEED_MB = Number(process.env.PLUGIN_SPEED_MB ?? 0);
+const LINE_MB = Number(process.env.PLUGIN_SPEED_LINE ?? 0);
+const ROUNDS = Number(process.env.PLUGIN_SPEED_ROUNDS ?? 7);
+
+/** Milliseconds from the start of an upload until the page says that it is finished, by the clock of the page. */
+const TIMED = {
+  library: (page, id) => page.evaluate(async (ticket) => {
+    const began = performance.now();
+    await new Promise((done, failed) => {
+      const up = new incoming.Uploader(ticket, document.querySelector('#files').files[0]);
+      up.onfinished = done;
+      up.onerror = failed;
+      up.start();
+    });
+    return performance.now() - began;
+  }, id),
+  uppy: (page) => page.evaluate(async () => {
+    const began = performance.now();
+    const { successful } = await window.uppy.upload();
+    if (successful.length !== 1) throw new Error('it failed');
+    return performance.now() - began;
+  }),
+  filepond: (page) => page.evaluate(async () => {
+    const began = performance.now();
+    await window.pond.processFiles();
+    return performance.now() - began;
+  }),
+};
+
+test(`a file of ${SPEED_MB} MB by the library, by Uppy and by FilePond, in turns`, async (t) => {
+  const app = await site(t, { serve: ['--ack', 'written'] });
+  const one = await file(await folder(t), 'one.bin', SPEED_MB * MB);
+  app.hash = async () => one.sha256;
+  const server = LINE_MB === 0 ? app.origin : `http://localhost:${await new Line(t, app.uploadPort, LINE_MB * MB).open()}`;
+  app.library = `${server}/incoming/frontend/incoming.js`;
+  const on = await browser(t, { own: true, options: { networkEnabled: false } });
+  const times = { library: [], uppy: [], filepond: [] };
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    for (const [name, taken] of Object.entries(times)) {
+      const { url } = name === 'library' ? { url: app.page } : await serve(app, name, server);
+      const { page } = await open(on, url);
+      if (name === 'filepond') await page.evaluate(() => window.pond.setOptions({ instantUpload: false, allowMinimumUploadDuration: false }));
+      const input = await page.waitForSelector({ library: '#files', uppy: '.uppy-Dashboard-input', filepond: '.filepond--browser' }[name]);
+      await input.uploadFile(one.path);
+      if (name === 'uppy') await state(page, 'it is in the list', (files) => files.length === 1);
+      if (name === 'filepond') await until('it is in the list', () => page.evaluate(() => window.pond.getFiles().length === 1));
+      const ms = await TIMED[name](page, name === 'library' && await app.ticket());
+      // The first round is for caches.
+      if (round > 0) taken.push(ms);
+      await page.close();
+    }
+  }
+  const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+  const least = (values) => Math.min(...values);
+  for (const [name, taken] of Object.entries(times)) {
+    const ratio = (of) => (of(taken) / of(times.library)).toFixed(3);
+    t.diagnostic(`${name}: ${taken.map((ms) => Math.round(ms)).join(' ')} ms; median ${ratio(median)} and least ${ratio(least)} of the library alone`);
+  }
+}, { skip: Object.fromEntries(['chromium', 'firefox', 'webkit'].map((kind) => [kind, SPEED_MB === 0 && 'figures are for a quiet machine: PLUGIN_SPEED_MB=1000'])), timeout: 600_000 });
