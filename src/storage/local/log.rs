@@ -130,16 +130,15 @@ impl Log {
         self.end
     }
 
-    /// Notes that a write or sync of the upload's bytes failed. Best effort: the disk is failing.
+    /// Notes that a write or sync of the upload's bytes failed, as the last record of this log: what a chunk beside it
+    /// claims must not follow. Best effort: the disk is failing.
     pub fn note_fault(&mut self) {
-        if self.file.is_none() {
-            return;
-        }
         let mut bytes = Vec::new();
         encode(&Record::Faulted, &mut bytes);
         if self.write(&bytes).and_then(|()| self.sync()).is_err() {
             tracing::debug!("could not record the fault in the journal");
         }
+        self.state = State::Failed;
     }
 
     fn cut(&mut self) -> Result<(), LogError> {
@@ -205,6 +204,13 @@ mod tests {
         log.append(&record_bytes).unwrap();
         let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap().0, record);
+        let mut noting = Log::new(id, held.len() as u64, None);
+        noting.open(&store).unwrap();
+        noting.note_fault();
+        let noted = store.live(id).unwrap();
+        assert_eq!(decode(&noted[held.len()..]).unwrap().0, Record::Faulted);
+        assert!(matches!(noting.append(&record_bytes), Err(LogError::Fault(_))));
+        assert_eq!(store.live(id).unwrap(), noted, "nothing follows it");
         store.fail_next(id, 5, io::ErrorKind::Other);
         assert!(matches!(log.append(&record_bytes), Err(LogError::Fault(_))));
         assert!(matches!(log.append(&record_bytes), Err(LogError::Fault(_))));

@@ -188,7 +188,7 @@ fn proven(replayed: &Replayed, records: &[Record], starts: &[usize], now: RunIde
     for (record, start) in records.iter().zip(starts) {
         match record {
             Record::Run(next) => {
-                if run != Some(*next) {
+                if run != Some(*next) || faulted {
                     forget(&mut claims);
                 }
                 (run, faulted) = (Some(*next), false);

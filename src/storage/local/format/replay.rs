@@ -235,7 +235,8 @@ impl JournalState {
     fn take(&mut self, record: Record, offset: u64) {
         match record {
             Record::Run(run) => {
-                if self.run != Some(run) {
+                // After a fault, too: older programs went on to record what chunks beside it claimed.
+                if self.run != Some(run) || self.faulted {
                     self.unsynced.clear();
                 }
                 self.run = Some(run);

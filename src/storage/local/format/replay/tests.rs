@@ -68,6 +68,8 @@ fn what_was_only_written_holds_in_its_own_run() {
     check(&[run(RUN), written(0, 5), run(RUN), written(5, 6)], RUN, &[(0, 6)]);
     check(&[run(RUN), written(0, 5), Record::Faulted], RUN, &[]);
     check(&[run(RUN), written(0, 5), synced(), written(5, 9), Record::Faulted], RUN, &[(0, 5)]);
+    // As older programs left it: nothing that follows a fault in its own run is known to be there.
+    check(&[run(RUN), Record::Faulted, written(0, 5), run(RUN), written(5, 9)], RUN, &[(5, 9)]);
 }
 
 #[test]
