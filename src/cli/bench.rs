@@ -8,6 +8,7 @@
 mod backend;
 mod connection;
 mod dialect;
+mod lives;
 mod load;
 mod own_server;
 mod plan;
@@ -110,8 +111,12 @@ pub fn bench(args: BenchArgs) -> Result<(), CliError> {
         runtime.block_on(async { measure(&plan, &workers).await.map_err(CliError::failed) });
     workers.shutdown(END);
     runtime.shutdown_background();
-    let report = outcome?;
-    let text = if json { report.json() } else { report.table() };
+    let text = match (outcome?, json) {
+        (Measured::Bytes(report), true) => report.json(),
+        (Measured::Bytes(report), false) => report.table(),
+        (Measured::Lives(report), true) => report.json(),
+        (Measured::Lives(report), false) => report.table(),
+    };
     // Standard output may be gone.
     let _ = writeln!(terminal::stdout(), "{text}");
     Ok(())
@@ -132,12 +137,27 @@ async fn stopped() {
     }
 }
 
-async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, BenchError> {
-    let backend = Backend::start(plan).await?;
-    let target = Target::open(plan)?;
+/// What came out.
+enum Measured {
+    /// What bytes cost.
+    Bytes(Report),
+    /// What files cost.
+    Lives(lives::Report),
+}
+
+async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Measured, BenchError> {
+    let backend = Arc::new(Backend::start(plan).await?);
+    let target = Arc::new(Target::open(plan)?);
     let connector = target.connector(plan.protocol)?;
     // A process that is not there is told of before anything is begun.
     target.usage().await?;
+    if let Some(files) = plan.lives {
+        let lives = lives::measure(plan, files, workers, &connector, &backend, &target);
+        return tokio::select! {
+            lives = lives => lives.map(Measured::Lives),
+            () = stopped() => Err(BenchError::Stopped),
+        };
+    }
     let files = target.files(plan, &backend.url()).await?;
     let uploading = upload(plan, workers, &backend, &target, &connector, &files);
     let uploaded = tokio::select! {
@@ -153,7 +173,7 @@ async fn measure(plan: &Arc<Plan>, workers: &Workers) -> Result<Report, BenchErr
             return Err(error);
         }
     };
-    Ok(Report::new(plan, &bytes, end.as_ref(), in_flight))
+    Ok(Measured::Bytes(Report::new(plan, &bytes, end.as_ref(), in_flight)))
 }
 
 /// The bytes, the end of the files where they end, and how many chunks were in flight.

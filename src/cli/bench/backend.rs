@@ -96,6 +96,23 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// Waits until `file` has been handed over, at its full length, and forgets it.
+    pub(super) async fn handed_over(&self, file: &File) -> Result<(), BenchError> {
+        loop {
+            let more = self.handed_over.more.notified();
+            let length = self.handed_over.lengths().remove(&file.id);
+            match length {
+                Some(length) if length == self.expected => return Ok(()),
+                Some(bytes) => return Err(BenchError::Length { id: file.id.clone(), bytes }),
+                None => {}
+            }
+            let waited = tokio::time::timeout(STANDSTILL, more).await;
+            waited.map_err(|_| BenchError::NotHandedOver { there: 0, all: 1 })?;
+        }
+    }
+}
+
 impl HandedOver {
     fn lengths(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
         self.lengths.lock().unwrap_or_else(PoisonError::into_inner)

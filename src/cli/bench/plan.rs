@@ -54,6 +54,14 @@ pub struct BenchArgs {
     /// are not in the reported throughput: --total 64MiB --uploads 2 reports 48 MiB
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = positive_size)]
     pub total: u64,
+    /// Measure whole lives of this many files instead, --uploads at a time: ticket, one request with all bytes, handover, and
+    /// the record that the backend has the file
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["total", "chunk", "parallel", "start_at", "connections"],
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub files: Option<u32>,
+    /// Bytes of each of --files
+    #[arg(long, value_name = "SIZE", requires = "files", default_value = "64KiB", value_parser = positive_size)]
+    pub size: u64,
     /// Start each file at this offset, to measure large files without sending all their bytes
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size_text)]
     pub start_at: u64,
@@ -124,6 +132,8 @@ pub(super) struct Plan {
     pub(super) chunk: u64,
     /// Bytes sent of each file.
     pub(super) file: u64,
+    /// How many files are sent, of which whole lives are measured.
+    pub(super) lives: Option<u32>,
     pub(super) start_at: u64,
     pub(super) frame: usize,
     pub(super) client_threads: usize,
@@ -182,9 +192,16 @@ impl Plan {
             let why = "sends chunks in order: it takes neither --parallel nor --start-at";
             return Err(CliError::Usage(format!("--as {}: {why}", args.dialect.word())));
         }
-        let file = args.total / u64::from(args.uploads);
-        let pieces = file.div_ceil(args.chunk.min(file.max(2) - 1));
-        if file < 2 || pieces < 2 {
+        if args.files.is_some() && !tickets {
+            return Err(CliError::Usage(
+                "--files needs the tickets of an Incoming!! server".into(),
+            ));
+        }
+        let file = match args.files {
+            Some(_) => args.size,
+            None => args.total / u64::from(args.uploads),
+        };
+        if file < 2 && args.files.is_none() {
             let why = "must be at least two bytes for each upload";
             return Err(wrong("total", &args.total.to_string(), why));
         }
@@ -204,8 +221,9 @@ impl Plan {
             uploads: args.uploads,
             parallel: args.parallel,
             // The end of the file is for the end: a chunk leaves at least its last byte.
-            chunk: args.chunk.min(file - 1),
+            chunk: args.chunk.min(file.max(2) - 1),
             file,
+            lives: args.files,
             start_at: args.start_at,
             frame: frame.min(super::dialect::FRAME_MOST),
             client_threads: args.client_threads.map_or(cores, |count| count as usize),
@@ -289,6 +307,9 @@ mod tests {
         check("--as ftp --url http://a", "ftp");
         check("--as range", "--url");
         check("--as tus --parallel 2", "in order");
+        check("--files 10 --total 1MiB", "--total");
+        check("--files 10 --as range --url http://a", "tickets");
+        check("--size 1MiB", "--files");
         check("--as resumable --start-at 1", "in order");
     }
 

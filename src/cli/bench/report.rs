@@ -46,7 +46,7 @@ pub(super) struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct Times {
+pub(super) struct Times {
     count: usize,
     p50: f64,
     p99: f64,
@@ -186,7 +186,7 @@ impl Report {
 
 impl Times {
     /// Of sorted times. The nearest rank: a time that was really seen.
-    fn of(sorted: &[Duration]) -> Self {
+    pub(super) fn of(sorted: &[Duration]) -> Self {
         let at = |thousandths: usize| {
             let rank = (sorted.len() * thousandths).div_ceil(1000).max(1);
             sorted.get(rank - 1).map_or(0.0, Duration::as_secs_f64)
@@ -194,7 +194,7 @@ impl Times {
         Self { count: sorted.len(), p50: at(500), p99: at(990), p999: at(999), most: at(1000) }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Self { count, p50, p99, p999, most } = self;
         let [p50, p99, p999, most] = [p50, p99, p999, most].map(|time| time * 1e3);
         format!("p50 {p50:.1} ms, p99 {p99:.1}, p99.9 {p999:.1}, longest {most:.1} ({count})")

@@ -75,6 +75,11 @@ fn path_of(url: &str) -> Result<String, BenchError> {
 
 /// The call for a ticket.
 const NEW_UPLOAD: &str = "/incoming/backend/new_upload";
+/// Uploads whose handover is not recorded yet.
+const HANDING_OVER: &str = "incoming_uploads{state=\"handing_over\"}";
+/// How long that may take for the last ones, and how often it is asked.
+const SETTLED: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Target {
     /// Starts one, or takes the one that runs.
@@ -135,14 +140,8 @@ impl Target {
         };
         for number in 0..plan.uploads {
             let (path, id) = if self.tickets {
-                let length = plan.length().to_string();
-                let fields = [("signalFinishURL", done), ("length", &length)];
-                let ticket = self.backend.ask::<Ticket>(NEW_UPLOAD, &fields).await;
-                let ticket = ticket.map_err(|error| match error {
-                    BackendError::OtherAnswer(..) => BenchError::NoBackend,
-                    error => error.into(),
-                })?;
-                (ticket.path(self.dialect)?, ticket.id)
+                files.push(Arc::new(self.ticket(plan, done, number).await?));
+                continue;
             } else if let Some(sender) = &mut sender {
                 (self.created(sender, plan).await?, String::new())
             } else if self.dialect == Dialect::Files {
@@ -153,6 +152,35 @@ impl Target {
             files.push(Arc::new(File { path, number, id }));
         }
         Ok(files)
+    }
+
+    /// A ticket for one file.
+    pub(super) async fn ticket(
+        &self,
+        plan: &Plan,
+        done: &str,
+        number: u32,
+    ) -> Result<File, BenchError> {
+        let length = plan.length().to_string();
+        let fields = [("signalFinishURL", done), ("length", &length)];
+        let ticket = self.backend.ask::<Ticket>(NEW_UPLOAD, &fields).await;
+        let ticket = ticket.map_err(|error| match error {
+            BackendError::OtherAnswer(..) => BenchError::NoBackend,
+            error => error.into(),
+        })?;
+        Ok(File { path: ticket.path(self.dialect)?, number, id: ticket.id })
+    }
+
+    /// Waits until the server has recorded what became of every handover.
+    pub(super) async fn settled(&self) -> Result<(), BenchError> {
+        let settled = async {
+            while value(&self.backend.text("/metrics").await?, HANDING_OVER) != Some(0.0) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        let waited = tokio::time::timeout(SETTLED, settled).await;
+        waited.map_err(|_| BenchError::AnswerTimeout)?
     }
 
     async fn created(&self, sender: &mut Sender, plan: &Plan) -> Result<String, BenchError> {
@@ -192,14 +220,17 @@ impl Target {
     }
 }
 
+/// A figure of the server's metrics.
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.trim().parse().ok())
+}
+
 impl Syncs {
     fn of(metrics: &str) -> Option<Self> {
-        let value = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.and_then(|value| value.trim().parse::<f64>().ok())
-        };
-        let time = Duration::try_from_secs_f64(value("incoming_disk_sync_seconds_sum")?).ok()?;
-        Some(Self { count: value("incoming_disk_sync_seconds_count")?, time })
+        let time = value(metrics, "incoming_disk_sync_seconds_sum")?;
+        let time = Duration::try_from_secs_f64(time).ok()?;
+        Some(Self { count: value(metrics, "incoming_disk_sync_seconds_count")?, time })
     }
 
     pub(super) fn since(self, before: Self) -> Self {
