@@ -1,4 +1,8 @@
-//! One group commit of a commit queue: data sync, decisions, records, record sync, publish, in this order.
+//! One group commit of a commit queue: decisions, data sync, records, record sync, publish, in this order.
+//!
+//! Where the store can ([`Parts::may_publish_first`](crate::storage::store::Parts::may_publish_first)), a file that the group
+//! completes is published before its records: one record sync says all of it, and until then nobody is told. A crash in
+//! between makes it a part again.
 //!
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
 //! ends the upload's writes. Where another server was first, what that one recorded is applied and everything is decided
@@ -19,6 +23,7 @@ use crate::engine::handle::UploadHandle;
 use crate::engine::handle::{Join, Op, Queued};
 use crate::engine::options::Options;
 use crate::storage::journal::{Append, Appended, Claims, Read, Version};
+use crate::storage::store::StoreError;
 use std::sync::Arc;
 
 /// To each operation, in order.
@@ -36,6 +41,8 @@ pub(super) struct GroupCommit<'a> {
     version: Version,
     /// Where other servers have left it, before this one recorded anything.
     base: Arc<Upload>,
+    /// The part was synced for this group: no chunk of the group has bytes that are not durable.
+    synced: bool,
 }
 
 /// How far a group commit has come.
@@ -57,7 +64,7 @@ impl<'a> GroupCommit<'a> {
         version: Version,
     ) -> Self {
         let (upload, base) = (Arc::clone(upload), Arc::clone(upload));
-        Self { engine, handle, options: engine.options(), upload, version, base }
+        Self { engine, handle, options: engine.options(), upload, version, base, synced: false }
     }
 
     /// How the upload stands by what is recorded, whatever became of the changes.
@@ -65,11 +72,14 @@ impl<'a> GroupCommit<'a> {
         Reached { base: self.base, upload: self.upload, version: self.version }
     }
 
-    /// Data sync, decisions, records, record sync, publish: in this order.
+    /// Decisions, data sync, records, record sync, publish.
     ///
     /// Errors: what was recorded up to there stands ([`GroupCommit::reached`]).
     pub(super) async fn run(&mut self, queued: &[Queued]) -> Result<Answers, ChangeError> {
-        self.sync_data(queued).await?;
+        if claims_durable(queued) && !self.may_publish_first() {
+            // Before decisions, which others may outrun.
+            self.sync_part().await?;
+        }
         if queued.iter().any(|queued| matches!(queued.op, Op::Forget | Op::Refresh)) {
             // They append nothing by which they would learn that they are behind, and the one removes bytes.
             self.begin_behind_others().await?;
@@ -128,6 +138,8 @@ impl<'a> GroupCommit<'a> {
             }));
         }
         let mut claims = Claims::AsEachSays;
+        let completes = staged.awaits_publish() && !self.upload.awaits_publish();
+        let mut published = false;
         if staged.awaits_publish() {
             // From here on nobody writes; a fault that was noted meanwhile is seen.
             self.handle.part.seal().await;
@@ -140,6 +152,15 @@ impl<'a> GroupCommit<'a> {
                 self.sync_part().await?;
                 claims = Claims::Durable;
             }
+            if completes && self.may_publish_first() && self.publish_first(&staged).await? {
+                published = true;
+                let event = Event::Published { at: now };
+                Arc::make_mut(&mut staged).apply(&event);
+                events.push(event);
+            }
+        }
+        if claims_durable(queued) && self.may_publish_first() && !published && !events.is_empty() {
+            self.sync_part().await?;
         }
         let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
             Op::Take(..) => answer.is_ok(),
@@ -152,15 +173,18 @@ impl<'a> GroupCommit<'a> {
         if events.is_empty() {
             return Ok(Some(answers));
         }
-        let sync = staged.awaits_publish() || events.iter().any(|event| self.needs_sync(event));
+        let sync = completes
+            || staged.awaits_publish()
+            || events.iter().any(|event| self.needs_sync(event));
         let durability = if sync { Durability::Durable } else { Durability::Written };
         let state = self.state_of(&staged);
         let appended = self.append(Append { events, durability, claims, state }).await;
-        if !matches!(appended, Ok(Appended::At(_)))
-            && staged.awaits_publish()
-            && !self.upload.awaits_publish()
-        {
-            // The file is not complete after all: its last bytes come again.
+        if !matches!(appended, Ok(Appended::At(_))) && completes {
+            // The file is not complete after all: its last bytes come again. After a fault the record may be there.
+            if published && !matches!(appended, Err(ChangeError::Fault(_))) {
+                let unpublished = self.handle.part.unpublish().await;
+                unpublished.map_err(|error| ChangeError::store("publish", error))?;
+            }
             self.handle.part.unseal();
         }
         match appended? {
@@ -229,19 +253,32 @@ impl<'a> GroupCommit<'a> {
         Ok(events)
     }
 
-    async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
-        let claims_durable = queued.iter().any(|queued| match &queued.op {
-            Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
-            Op::Change(Command::Join) | Op::Take(..) => true,
-            _ => false,
-        });
-        if claims_durable { self.sync_part().await } else { Ok(()) }
+    /// Whether a file may lie in its place before the record of its completion. With `ack = written` the records before
+    /// may not be durable either, and where servers share an upload another one may record something first.
+    fn may_publish_first(&self) -> bool {
+        self.options.ack == Durability::Durable
+            && self.engine.sharing.is_none()
+            && self.engine.store.may_publish_first()
     }
 
-    /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
-    async fn sync_part(&self) -> Result<(), ChangeError> {
-        let synced = self.handle.part.sync().await;
-        synced.map_err(|error| ChangeError::store("sync of the part", error))
+    /// Publishes the file that `staged` completes; answers whether it did. Where the disk is full, or too many files are
+    /// open, it is still a part: its bytes count, and it is published later.
+    async fn publish_first(&self, staged: &Upload) -> Result<bool, ChangeError> {
+        match self.handle.part.publish(staged.length().unwrap_or_default()).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::NoSpace | StoreError::Exhausted) => Ok(false),
+            Err(error) => Err(ChangeError::store("publish", error)),
+        }
+    }
+
+    /// Makes the bytes of the part durable, once. Any error is a fault and ends the upload's writes.
+    async fn sync_part(&mut self) -> Result<(), ChangeError> {
+        if !self.synced {
+            let synced = self.handle.part.sync().await;
+            synced.map_err(|error| ChangeError::store("sync of the part", error))?;
+            self.synced = true;
+        }
+        Ok(())
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -302,6 +339,15 @@ impl<'a> GroupCommit<'a> {
         }
         if self.upload.awaits_publish() { Err(ChangeError::Busy) } else { Ok(()) }
     }
+}
+
+/// Whether changes claim that bytes are durable, so that these must be before the records.
+fn claims_durable(queued: &[Queued]) -> bool {
+    queued.iter().any(|queued| match &queued.op {
+        Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
+        Op::Change(Command::Join) | Op::Take(..) => true,
+        _ => false,
+    })
 }
 
 /// The client whose word or bytes an operation brings.

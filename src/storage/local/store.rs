@@ -184,8 +184,16 @@ impl Files for LocalStore {
             }
             Err(error) => return Err(error),
         }
-        self.files_handle.sync()?;
-        self.handle.sync()
+        // This makes the whole rename durable where a file system renames atomically. Elsewhere the old name may come
+        // back after a power cut, beside the file: an orphan, which goes once its journal has.
+        self.files_handle.sync()
+    }
+
+    fn unpublish(&self, id: TicketId) -> io::Result<()> {
+        self.writing()?;
+        let place = self.place(id)?;
+        std::fs::set_permissions(&place, Permissions::from_mode(PRIVATE_FILE))?;
+        std::fs::rename(place, self.part(id))
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {

@@ -21,6 +21,8 @@ pub enum Step {
     Publish,
     /// Publishing, at its sync of the names.
     PublishNames,
+    /// Making a published file a part again.
+    Unpublish,
     /// Looking for a published file.
     Look,
     /// Reading a published file.
