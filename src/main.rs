@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::Schema => cli::schema(),
         Command::Uploads(args) => cli::uploads(args),
         Command::Page(args) => cli::page(args),
-        Command::Bench(args) => cli::bench(args),
+        Command::Bench(args) => cli::bench(&args),
         Command::Demo(args) => cli::demo(args),
         Command::Upload(args) => cli::upload(&args),
         Command::Doctor(args) => cli::doctor(&args),

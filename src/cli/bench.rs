@@ -101,7 +101,7 @@ impl BenchError {
 /// The command line asks for what cannot be, the server cannot be started or reached, or an answer
 /// was not the one that the bytes deserve: then nothing is printed, since it would not be a
 /// measurement.
-pub fn bench(args: BenchArgs) -> Result<(), CliError> {
+pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
     let json = args.json;
     let plan = Arc::new(Plan::of(args)?);
     let failed = |error: io::Error| CliError::Failed(format!("cannot start: {error}"));

@@ -139,40 +139,38 @@ pub(super) struct Plan {
     pub(super) client_threads: usize,
 }
 
-impl Plan {
-    /// As the command line says.
-    pub(super) fn of(args: BenchArgs) -> Result<Self, CliError> {
-        let wrong = |key: &str, value: &str, why: &str| {
-            CliError::Usage(format!("--{key} = {value:?}: {why}"))
-        };
+/// A flag whose value is wrong.
+fn wrong(key: &str, value: &str, why: &str) -> CliError {
+    CliError::Usage(format!("--{key} = {value:?}: {why}"))
+}
+
+impl ServerUnderTest {
+    fn of(args: &BenchArgs) -> Result<Self, CliError> {
         let invalid =
             |key: &str, value: &str, why: InvalidEndpoint| wrong(key, value, &why.to_string());
-        let protocol = if args.http2 { Offer::Http2 } else { Offer::Http1 };
-        let server = match &args.url {
-            None => ServerUnderTest::Own {
+        let Some(url) = &args.url else {
+            return Ok(Self::Own {
                 tls: args.tls,
-                ack: args.ack,
-                dir: args.dir.unwrap_or_else(std::env::temp_dir),
-                flags: args.server,
-            },
-            Some(url) => {
-                let (public, path) =
-                    Endpoint::of_url(url).map_err(|why| invalid("url", url, why))?;
-                let text = args.backend.as_deref().unwrap_or("http://127.0.0.1:4001");
-                let backend =
-                    Endpoint::of_listener(text).map_err(|why| invalid("backend", text, why))?;
-                let file = args.token_file.as_deref();
-                let token = credentials::secret(args.token.as_ref(), "token-file", file)?;
-                ServerUnderTest::Other {
-                    public,
-                    path,
-                    backend,
-                    token,
-                    process: args.server_pid,
-                    insecure: args.insecure,
-                }
-            }
+                ack: args.ack.clone(),
+                dir: args.dir.clone().unwrap_or_else(std::env::temp_dir),
+                flags: args.server.clone(),
+            });
         };
+        let (public, path) = Endpoint::of_url(url).map_err(|why| invalid("url", url, why))?;
+        let text = args.backend.as_deref().unwrap_or("http://127.0.0.1:4001");
+        let backend = Endpoint::of_listener(text).map_err(|why| invalid("backend", text, why))?;
+        let file = args.token_file.as_deref();
+        let token = credentials::secret(args.token.as_ref(), "token-file", file)?;
+        let (process, insecure) = (args.server_pid, args.insecure);
+        Ok(Self::Other { public, path, backend, token, process, insecure })
+    }
+}
+
+impl Plan {
+    /// As the command line says.
+    pub(super) fn of(args: &BenchArgs) -> Result<Self, CliError> {
+        let protocol = if args.http2 { Offer::Http2 } else { Offer::Http1 };
+        let server = ServerUnderTest::of(args)?;
         let tls = match &server {
             ServerUnderTest::Own { tls, .. } => *tls,
             ServerUnderTest::Other { public, .. } => public.tls,
@@ -274,7 +272,7 @@ mod tests {
     fn plan(line: &str) -> Result<Plan, String> {
         let words = std::iter::once("bench").chain(line.split_whitespace());
         let args = Line::try_parse_from(words).map_err(|error| error.to_string())?.args;
-        Plan::of(args).map_err(|error| error.to_string())
+        Plan::of(&args).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub(super) struct GroupCommit<'a> {
     synced: bool,
 }
 
+/// What the changes of a group come to, and is to be recorded.
+struct Decided {
+    /// The upload with all of it.
+    staged: Arc<Upload>,
+    events: Vec<Event>,
+    claims: Claims,
+    /// When.
+    now: Stamp,
+}
+
 /// How far a group commit has come.
 pub(super) struct Reached {
     /// Where other servers had left the upload; where it was, if none share it.
@@ -137,7 +147,22 @@ impl<'a> GroupCommit<'a> {
                 }
             }));
         }
+        let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
+            Op::Take(..) => answer.is_ok(),
+            _ => false,
+        });
         let mut claims = Claims::AsEachSays;
+        if taken && self.options.ack == Durability::Written {
+            // Complete and synced before; a power cut must not leave a part of a file without its bytes.
+            claims = Claims::Durable;
+        }
+        let decided = Decided { staged, events, claims, now };
+        Ok(self.record(queued, decided).await?.then_some(answers))
+    }
+
+    /// Makes durable what was decided; answers whether it did, and not another server was first.
+    async fn record(&mut self, queued: &[Queued], decided: Decided) -> Result<bool, ChangeError> {
+        let Decided { mut staged, mut events, mut claims, now } = decided;
         let completes = staged.awaits_publish() && !self.upload.awaits_publish();
         let mut published = false;
         if staged.awaits_publish() {
@@ -162,16 +187,8 @@ impl<'a> GroupCommit<'a> {
         if claims_durable(queued) && self.may_publish_first() && !published && !events.is_empty() {
             self.sync_part().await?;
         }
-        let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
-            Op::Take(..) => answer.is_ok(),
-            _ => false,
-        });
-        if taken && self.options.ack == Durability::Written {
-            // Complete and synced before; a power cut must not leave a part of a file without its bytes.
-            claims = Claims::Durable;
-        }
         if events.is_empty() {
-            return Ok(Some(answers));
+            return Ok(true);
         }
         let sync = completes
             || staged.awaits_publish()
@@ -189,9 +206,9 @@ impl<'a> GroupCommit<'a> {
         }
         match appended? {
             Appended::At(version) => (self.upload, self.version) = (staged, version),
-            Appended::Behind => return Ok(None),
+            Appended::Behind => return Ok(false),
         }
-        Ok(Some(answers))
+        Ok(true)
     }
 
     /// Whether a failed upload is over: its file has gone at the end of its retention, and a crash kept its journal from
