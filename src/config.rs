@@ -10,7 +10,6 @@
 //! paths relative to the file (all are relative to the working directory, wherever written).
 
 mod error;
-mod file;
 mod flags;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -18,7 +17,6 @@ mod kind;
 mod layers;
 mod parse;
 mod rules;
-mod setting;
 mod settings;
 mod table;
 mod types;

@@ -325,7 +325,8 @@ impl Wire {
             Route::Doctor(part) => self.doctor.answer(part, exchange, body).await,
             Route::Script(script) => assets::answer(script, &exchange.head),
             Route::Backend(call) => self.backend(call, exchange, body).await,
-            Route::Page(part) => page::answer(part, exchange),
+            Route::Page(part) => page::answer(part, exchange)
+                .unwrap_or_else(|problem| backend::form(&exchange.head.headers).problem(problem)),
             Route::Metrics | Route::Health | Route::Ready => self.health(route, exchange).await,
             Route::Unknown => {
                 Problem::new(Code::UnknownUpload, "there is nothing at this path").into_answer()

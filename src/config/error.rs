@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use strsim::levenshtein;
 
-use super::setting::{flag, variable};
 use super::table::TABLE;
+use super::table::setting::{flag, variable};
 
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

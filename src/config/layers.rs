@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::error::{ConfigError, Origin};
-use super::file::from_file;
 use super::flags::Flags;
-use super::setting::{Setting, variable};
+use super::table::setting::{Setting, variable};
 use super::table::{TABLE, setting_of};
 
 /// What the environment variables of settings begin with.
@@ -69,7 +68,7 @@ impl Layers {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
         let (path, mut layers) = (PathBuf::from("incoming.toml"), Self::default());
-        let layer = super::file::from_text(text, &path, &Origin::Flag, &mut layers.mistakes)?;
+        let layer = file::from_text(text, &path, &Origin::Flag, &mut layers.mistakes)?;
         layers.put_file(path, layer);
         Ok(layers)
     }

@@ -135,7 +135,8 @@ const RULES: &[Rule] = &[
     ),
     // Whose token it is decides what a call may do.
     (&["operator_token", "backend_token"], |s| {
-        let same = s.operator_token.is_some() && s.operator_token == s.backend_token;
+        let same = s.operator_token.as_ref().zip(s.backend_token.as_ref());
+        let same = same.is_some_and(|(operator, backend)| operator.ct_eq(backend));
         told(same, "must differ from backend_token")
     }),
     // Which of two secrets for one URL signs would be chance.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::setting::Setting;
+use super::table::setting::Setting;
 use super::table::{Settings, TABLE};
 use super::types::JournalKind;
 use crate::net::{Address, MemoryBudget};

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::setting::{Setting, settings};
 use super::kind::*;
-use super::setting::{self, Setting, settings};
 use super::types::{
     Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
 };

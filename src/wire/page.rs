@@ -5,7 +5,7 @@
 
 use super::problem::Problem;
 use super::reply::{describe, moved_to};
-use super::{Answer, Exchange, backend};
+use super::{Answer, Exchange};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -58,19 +58,16 @@ static PARTS: [Part; 8] = [
 ];
 
 /// The answer to a request for a file of the page.
-pub(super) fn answer(part: PagePart, exchange: &Exchange) -> Answer {
+pub(super) fn answer(part: PagePart, exchange: &Exchange) -> Result<Answer, Problem> {
     let Exchange { head, surface, caller, options, .. } = exchange;
-    let form = backend::form(&head.headers);
-    if let Err(problem) = options.access.check_without_token(*surface, caller, head) {
-        return form.problem(problem);
-    }
+    options.access.check_without_token(*surface, caller, head)?;
     if !matches!(head.method, Method::GET | Method::HEAD) {
-        return form.problem(Problem::method(&head.method, "GET, HEAD"));
+        return Err(Problem::method(&head.method, "GET, HEAD"));
     }
     let Part { path, media_type, bytes } = &PARTS[part.0];
     if path.is_empty() {
         // Its files are named relative to it.
-        return moved_to(HeaderValue::from_static("backend/"), "the page is at backend/\n");
+        return Ok(moved_to(HeaderValue::from_static("backend/"), "the page is at backend/\n"));
     }
     let mut answer = Response::new(Full::new(Bytes::from_static(bytes)));
     describe(answer.headers_mut(), media_type);

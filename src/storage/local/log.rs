@@ -132,10 +132,12 @@ impl Log {
 
     /// Notes that a write or sync of the upload's bytes failed, as the last record of this log: what a chunk beside it
     /// claims must not follow. Best effort: the disk is failing.
-    pub fn note_fault(&mut self) {
+    pub fn note_fault(&mut self, store: &dyn JournalFiles) {
         let mut bytes = Vec::new();
         encode(&Record::Faulted, &mut bytes);
-        if self.write(&bytes).and_then(|()| self.sync()).is_err() {
+        // Also where nothing was appended yet: ranges of an earlier process may be unsynced.
+        let opened = self.open(store).map_err(LogError::from);
+        if opened.and_then(|()| self.write(&bytes)).and_then(|()| self.sync()).is_err() {
             tracing::debug!("could not record the fault in the journal");
         }
         self.state = State::Failed;
@@ -205,8 +207,7 @@ mod tests {
         let held = store.live(id).unwrap();
         assert_eq!(decode(&held[4..]).unwrap().0, record);
         let mut noting = Log::new(id, held.len() as u64, None);
-        noting.open(&store).unwrap();
-        noting.note_fault();
+        noting.note_fault(&store);
         let noted = store.live(id).unwrap();
         assert_eq!(decode(&noted[held.len()..]).unwrap().0, Record::Faulted);
         assert!(matches!(noting.append(&record_bytes), Err(LogError::Fault(_))));

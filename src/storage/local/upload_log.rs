@@ -315,14 +315,7 @@ impl Log for LocalLog {
 
     fn note_fault(&self) -> Promised<'_, ()> {
         let inner = Arc::clone(&self.0);
-        let note = move || {
-            let mut end = inner.end();
-            // Also where nothing was appended yet: ranges of an earlier process may be unsynced.
-            match end.open(&*inner.shared.journals) {
-                Ok(()) => end.note_fault(),
-                Err(error) => tracing::debug!(%error, "could not record the fault in the journal"),
-            }
-        };
+        let note = move || inner.end().note_fault(&*inner.shared.journals);
         self.0.shared.blocking.run(note).map(|_| ())
     }
 }

@@ -5,6 +5,7 @@
 
 mod step;
 
+use step::Naming;
 pub use step::Step;
 
 pub use super::file::Fate;
@@ -54,14 +55,6 @@ struct Disk {
     /// What hangs, and how often it does.
     held: Option<(TicketId, Step)>,
     waiting: usize,
-}
-
-enum Naming {
-    PartMade(TicketId),
-    Renamed(TicketId),
-    Unpublished(TicketId),
-    PartRemoved(TicketId, MemoryFile),
-    FileRemoved(TicketId, MemoryFile),
 }
 
 impl Default for Disk {

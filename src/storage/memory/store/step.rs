@@ -1,4 +1,16 @@
-//! The steps of a disk, as tests name them.
+//! The steps of a disk, as tests name them, and what they do to names.
+
+use crate::core::id::TicketId;
+use crate::storage::memory::file::MemoryFile;
+
+/// What was done to a name, as long as that is not durable.
+pub(super) enum Naming {
+    PartMade(TicketId),
+    Renamed(TicketId),
+    Unpublished(TicketId),
+    PartRemoved(TicketId, MemoryFile),
+    FileRemoved(TicketId, MemoryFile),
+}
 
 /// A step that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

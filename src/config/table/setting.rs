@@ -3,8 +3,8 @@
 
 use toml::Value;
 
-use super::kind::{Field, Kind, Wrong};
-use super::table::Settings;
+use crate::config::kind::{Field, Kind, Wrong};
+use super::Settings;
 
 /// One setting. `reload` and `restart` of the table become [`Self::reloadable`].
 pub(crate) struct Setting {

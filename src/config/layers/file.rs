@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::error::{ConfigError, Origin};
-use super::layers::Layer;
-use super::table::setting_of;
+use crate::config::error::{ConfigError, Origin};
+use super::Layer;
+use crate::config::table::setting_of;
 
 /// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop
 /// for a path that names a device or somebody's upload.
