@@ -1,5 +1,7 @@
 //! Flags over environment over file: who wins for each key, and who said it.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -54,7 +56,7 @@ impl Layers {
         if let Some((path, origin)) =
             config.or_else(|| named.map(|path| (path, Origin::Environment)))
         {
-            let read = from_file(&path, &origin, &mut layers.mistakes);
+            let read = file::from_file(&path, &origin, &mut layers.mistakes);
             // Without the file the combined settings cannot be validated.
             let Some(layer) = layers.mistakes.note(read) else { return Err(layers.mistakes) };
             layers.put_file(path, layer);

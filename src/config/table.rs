@@ -5,12 +5,13 @@
 //! default as one would write it, and what the help says after that. The doc comment is the help: it says the unit and
 //! the bounds. `docs/configuration.md` is made of the rows by a test below.
 
+pub(super) mod setting;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use self::setting::{Setting, settings};
 use super::kind::*;
 use super::types::{
     Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
@@ -21,6 +22,7 @@ use crate::core::grid::MIN_PART_BYTES;
 use crate::core::host::HostPort;
 use crate::core::signing::UrlSecrets;
 use crate::net::{Address, InterimTo};
+use setting::{Setting, settings};
 
 /// Counts of uploads are signed elsewhere.
 const MOST_UPLOADS: u64 = i64::MAX.cast_unsigned();

@@ -75,7 +75,7 @@ pub(super) fn answer(part: PagePart, exchange: &Exchange) -> Result<Answer, Prob
         // In place of the policy of texts.
         answer.headers_mut().insert(name, value);
     }
-    answer
+    Ok(answer)
 }
 
 /// Beside the headers of every answer. Source of the policy's words: CSP level 3, Trusted Types.

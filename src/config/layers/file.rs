@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::config::error::{ConfigError, Origin};
 use super::Layer;
+use crate::config::error::{ConfigError, Origin};
 use crate::config::table::setting_of;
 
 /// The largest configuration file read, in bytes: a thousand times what all keys need, and a stop

@@ -3,54 +3,54 @@
 
 use toml::Value;
 
-use crate::config::kind::{Field, Kind, Wrong};
 use super::Settings;
+use crate::config::kind::{Field, Kind, Wrong};
 
 /// One setting. `reload` and `restart` of the table become [`Self::reloadable`].
 pub(crate) struct Setting {
     /// The key, as in the file.
     pub(crate) key: &'static str,
     /// The heading that it stands under in the documentation.
-    pub(super) group: &'static str,
+    pub(in crate::config) group: &'static str,
     /// What it does, in one paragraph.
-    pub(super) help: &'static str,
+    pub(in crate::config) help: &'static str,
     /// The default as one would write it; `none` for no value.
-    pub(super) default: &'static str,
+    pub(in crate::config) default: &'static str,
     /// What the help says after the default.
-    pub(super) note: &'static str,
+    pub(in crate::config) note: &'static str,
     /// Whether a running server can change it.
     pub(crate) reloadable: bool,
     /// What its values are called: `SIZE`.
-    pub(super) value_name: &'static str,
+    pub(in crate::config) value_name: &'static str,
     /// Whether it takes a list.
-    pub(super) list: bool,
+    pub(in crate::config) list: bool,
     /// Whether its value is never shown.
-    pub(super) secret: bool,
+    pub(in crate::config) secret: bool,
     /// Reads a value as written.
-    pub(super) read: fn(&mut Settings, &Value) -> Result<(), Wrong>,
+    pub(in crate::config) read: fn(&mut Settings, &Value) -> Result<(), Wrong>,
     /// The value as TOML; `None` where there is none.
-    pub(super) show: fn(&Settings) -> Option<String>,
+    pub(in crate::config) show: fn(&Settings) -> Option<String>,
     /// Whether two values differ.
-    pub(super) differs: fn(&Settings, &Settings) -> bool,
+    pub(in crate::config) differs: fn(&Settings, &Settings) -> bool,
     /// Gives the first the value of the second.
-    pub(super) copy: fn(&mut Settings, &Settings),
+    pub(in crate::config) copy: fn(&mut Settings, &Settings),
 }
 
 impl Setting {
     /// What it does and its default, for `--help`.
-    pub(super) fn long_help(&self) -> String {
+    pub(in crate::config) fn long_help(&self) -> String {
         let Self { help, default, note, .. } = self;
         format!("{} [default: {default}{note}]", help.trim_start())
     }
 }
 
 /// The flag of a key: `--backend-listen`.
-pub(super) fn flag(key: &str) -> String {
+pub(in crate::config) fn flag(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
 }
 
 /// The environment variable of a key: `INCOMING_BACKEND_LISTEN`.
-pub(super) fn variable(key: &str) -> String {
+pub(in crate::config) fn variable(key: &str) -> String {
     format!("INCOMING_{}", key.to_uppercase())
 }
 
@@ -100,17 +100,17 @@ macro_rules! settings {
         },)+)+];
     };
 }
-pub(super) use settings;
+pub(in crate::config) use settings;
 
 /// Of settings that a running server can change.
 #[allow(non_upper_case_globals)]
-pub(super) const reload: bool = true;
+pub(in crate::config) const reload: bool = true;
 /// Of those that it cannot.
 #[allow(non_upper_case_globals)]
-pub(super) const restart: bool = false;
+pub(in crate::config) const restart: bool = false;
 
 /// The default of a field.
-pub(super) fn default<T, F: Field<T>>(kind: &Kind<T>, written: &str) -> F {
+pub(in crate::config) fn default<T, F: Field<T>>(kind: &Kind<T>, written: &str) -> F {
     F::absent(written).unwrap_or_else(|| {
         let read = F::read(kind, &written.into());
         read.unwrap_or_else(|(_, right)| panic!("default {written:?} {right}"))
@@ -118,6 +118,9 @@ pub(super) fn default<T, F: Field<T>>(kind: &Kind<T>, written: &str) -> F {
 }
 
 /// Whether the field is a list.
-pub(super) const fn is_list<T, F: Field<T>>(_: &Kind<T>, _: fn(&Settings) -> &F) -> bool {
+pub(in crate::config) const fn is_list<T, F: Field<T>>(
+    _: &Kind<T>,
+    _: fn(&Settings) -> &F,
+) -> bool {
     F::LIST
 }
