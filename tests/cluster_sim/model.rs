@@ -391,8 +391,16 @@ impl Known {
                 let current = self.truth.pieces().current()?;
                 let key = Key { id, name: current.object };
                 let multipart = Multipart { key, name: current.multipart.clone() };
+                if current.number != *generation {
+                    return None;
+                }
+                if !bucket.has(&multipart) {
+                    // Complete already: the record of a part came late, to a log that was set back.
+                    let (offset, bytes) = (extent.start(), extent.len());
+                    return read(bucket, id, ObjectRange { object: current.object, offset, bytes });
+                }
                 let (held, bytes) = bucket.held_part(&multipart, cell.direct())?;
-                (current.number == *generation && held == etag).then(|| bytes.to_vec())
+                (held == etag).then(|| bytes.to_vec())
             }
         }
     }
