@@ -44,12 +44,6 @@ pub trait Parts: Send + Sync {
     fn copies(&self) -> bool {
         false
     }
-
-    /// Whether a part may be published before a record says that it is complete ([`Part::unpublish`]): an upload that is
-    /// loaded without such a record finds its part again.
-    fn may_publish_first(&self) -> bool {
-        false
-    }
 }
 
 /// The bytes of one upload while they arrive: a part until it is published or removed.
@@ -91,14 +85,6 @@ pub trait Part: Send + Sync {
     ///
     /// Durability: whole when this is `Ok`. Errors: any; it is then still a part, or already in its place.
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>>;
-
-    /// Makes the published file a part again, of which no record says that it is complete. It stays sealed. Only where the
-    /// store can ([`Parts::may_publish_first`]).
-    ///
-    /// Errors: a fault.
-    fn unpublish(&self) -> Promised<'_, Result<(), StoreError>> {
-        Promised::ready(Err(StoreError::Fault(io::ErrorKind::Unsupported.into())))
-    }
 
     /// Takes the bytes `extent` of the part of `source` to offset `at` on, as the store itself copies best; the part is made
     /// if there is none. Only where the store can ([`Parts::copies`]) and no writer is about. `source` stays as it is. Not

@@ -1,8 +1,4 @@
-//! One group commit of a commit queue: decisions, data sync, records, record sync, publish, in this order.
-//!
-//! Where the store can ([`Parts::may_publish_first`](crate::storage::store::Parts::may_publish_first)), a file that the group
-//! completes is published before its records: one record sync says all of it, and until then nobody is told. A crash in
-//! between makes it a part again.
+//! One group commit of a commit queue: data sync, decisions, records, record sync, publish, in this order.
 //!
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
 //! ends the upload's writes. Where another server was first, what that one recorded is applied and everything is decided
@@ -23,7 +19,6 @@ use crate::engine::handle::UploadHandle;
 use crate::engine::handle::{Join, Op, Queued};
 use crate::engine::options::Options;
 use crate::storage::journal::{Append, Appended, Claims, Read, Version};
-use crate::storage::store::StoreError;
 use std::sync::Arc;
 
 /// To each operation, in order.
@@ -41,18 +36,6 @@ pub(super) struct GroupCommit<'a> {
     version: Version,
     /// Where other servers have left it, before this one recorded anything.
     base: Arc<Upload>,
-    /// The part was synced for this group: no chunk of the group has bytes that are not durable.
-    synced: bool,
-}
-
-/// What the changes of a group come to, and is to be recorded.
-struct Decided {
-    /// The upload with all of it.
-    staged: Arc<Upload>,
-    events: Vec<Event>,
-    claims: Claims,
-    /// When.
-    now: Stamp,
 }
 
 /// How far a group commit has come.
@@ -74,7 +57,7 @@ impl<'a> GroupCommit<'a> {
         version: Version,
     ) -> Self {
         let (upload, base) = (Arc::clone(upload), Arc::clone(upload));
-        Self { engine, handle, options: engine.options(), upload, version, base, synced: false }
+        Self { engine, handle, options: engine.options(), upload, version, base }
     }
 
     /// How the upload stands by what is recorded, whatever became of the changes.
@@ -82,14 +65,11 @@ impl<'a> GroupCommit<'a> {
         Reached { base: self.base, upload: self.upload, version: self.version }
     }
 
-    /// Decisions, data sync, records, record sync, publish.
+    /// Data sync, decisions, records, record sync, publish: in this order.
     ///
     /// Errors: what was recorded up to there stands ([`GroupCommit::reached`]).
     pub(super) async fn run(&mut self, queued: &[Queued]) -> Result<Answers, ChangeError> {
-        if claims_durable(queued) && !self.may_publish_first() {
-            // Before decisions, which others may outrun.
-            self.sync_part().await?;
-        }
+        self.sync_data(queued).await?;
         if queued.iter().any(|queued| matches!(queued.op, Op::Forget | Op::Refresh)) {
             // They append nothing by which they would learn that they are behind, and the one removes bytes.
             self.begin_behind_others().await?;
@@ -147,24 +127,7 @@ impl<'a> GroupCommit<'a> {
                 }
             }));
         }
-        let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
-            Op::Take(..) => answer.is_ok(),
-            _ => false,
-        });
         let mut claims = Claims::AsEachSays;
-        if taken && self.options.ack == Durability::Written {
-            // Complete and synced before; a power cut must not leave a part of a file without its bytes.
-            claims = Claims::Durable;
-        }
-        let decided = Decided { staged, events, claims, now };
-        Ok(self.record(queued, decided).await?.then_some(answers))
-    }
-
-    /// Makes durable what was decided; answers whether it did, and not another server was first.
-    async fn record(&mut self, queued: &[Queued], decided: Decided) -> Result<bool, ChangeError> {
-        let Decided { mut staged, mut events, mut claims, now } = decided;
-        let completes = staged.awaits_publish() && !self.upload.awaits_publish();
-        let mut published = false;
         if staged.awaits_publish() {
             // From here on nobody writes; a fault that was noted meanwhile is seen.
             self.handle.part.seal().await;
@@ -177,38 +140,34 @@ impl<'a> GroupCommit<'a> {
                 self.sync_part().await?;
                 claims = Claims::Durable;
             }
-            if completes && self.may_publish_first() && self.publish_first(&staged).await? {
-                published = true;
-                let event = Event::Published { at: now };
-                Arc::make_mut(&mut staged).apply(&event);
-                events.push(event);
-            }
         }
-        if claims_durable(queued) && self.may_publish_first() && !published && !events.is_empty() {
-            self.sync_part().await?;
+        let taken = queued.iter().zip(&answers).any(|(queued, answer)| match queued.op {
+            Op::Take(..) => answer.is_ok(),
+            _ => false,
+        });
+        if taken && self.options.ack == Durability::Written {
+            // Complete and synced before; a power cut must not leave a part of a file without its bytes.
+            claims = Claims::Durable;
         }
         if events.is_empty() {
-            return Ok(true);
+            return Ok(Some(answers));
         }
-        let sync = completes
-            || staged.awaits_publish()
-            || events.iter().any(|event| self.needs_sync(event));
+        let sync = staged.awaits_publish() || events.iter().any(|event| self.needs_sync(event));
         let durability = if sync { Durability::Durable } else { Durability::Written };
         let state = self.state_of(&staged);
         let appended = self.append(Append { events, durability, claims, state }).await;
-        if !matches!(appended, Ok(Appended::At(_))) && completes {
-            // The file is not complete after all: its last bytes come again. After a fault the record may be there.
-            if published && !matches!(appended, Err(ChangeError::Fault(_))) {
-                let unpublished = self.handle.part.unpublish().await;
-                unpublished.map_err(|error| ChangeError::store("publish", error))?;
-            }
+        if !matches!(appended, Ok(Appended::At(_)))
+            && staged.awaits_publish()
+            && !self.upload.awaits_publish()
+        {
+            // The file is not complete after all: its last bytes come again.
             self.handle.part.unseal();
         }
         match appended? {
             Appended::At(version) => (self.upload, self.version) = (staged, version),
-            Appended::Behind => return Ok(false),
+            Appended::Behind => return Ok(None),
         }
-        Ok(true)
+        Ok(Some(answers))
     }
 
     /// Whether a failed upload is over: its file has gone at the end of its retention, and a crash kept its journal from
@@ -270,32 +229,19 @@ impl<'a> GroupCommit<'a> {
         Ok(events)
     }
 
-    /// Whether a file may lie in its place before the record of its completion. With `ack = written` the records before
-    /// may not be durable either, and where servers share an upload another one may record something first.
-    fn may_publish_first(&self) -> bool {
-        self.options.ack == Durability::Durable
-            && self.engine.sharing.is_none()
-            && self.engine.store.may_publish_first()
+    async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
+        let claims_durable = queued.iter().any(|queued| match &queued.op {
+            Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
+            Op::Change(Command::Join) | Op::Take(..) => true,
+            _ => false,
+        });
+        if claims_durable { self.sync_part().await } else { Ok(()) }
     }
 
-    /// Publishes the file that `staged` completes; answers whether it did. Where the disk is full, or too many files are
-    /// open, it is still a part: its bytes count, and it is published later.
-    async fn publish_first(&self, staged: &Upload) -> Result<bool, ChangeError> {
-        match self.handle.part.publish(staged.length().unwrap_or_default()).await {
-            Ok(()) => Ok(true),
-            Err(StoreError::NoSpace | StoreError::Exhausted) => Ok(false),
-            Err(error) => Err(ChangeError::store("publish", error)),
-        }
-    }
-
-    /// Makes the bytes of the part durable, once. Any error is a fault and ends the upload's writes.
-    async fn sync_part(&mut self) -> Result<(), ChangeError> {
-        if !self.synced {
-            let synced = self.handle.part.sync().await;
-            synced.map_err(|error| ChangeError::store("sync of the part", error))?;
-            self.synced = true;
-        }
-        Ok(())
+    /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
+    async fn sync_part(&self) -> Result<(), ChangeError> {
+        let synced = self.handle.part.sync().await;
+        synced.map_err(|error| ChangeError::store("sync of the part", error))
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -356,15 +302,6 @@ impl<'a> GroupCommit<'a> {
         }
         if self.upload.awaits_publish() { Err(ChangeError::Busy) } else { Ok(()) }
     }
-}
-
-/// Whether changes claim that bytes are durable, so that these must be before the records.
-fn claims_durable(queued: &[Queued]) -> bool {
-    queued.iter().any(|queued| match &queued.op {
-        Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
-        Op::Change(Command::Join) | Op::Take(..) => true,
-        _ => false,
-    })
 }
 
 /// The client whose word or bytes an operation brings.

@@ -24,14 +24,11 @@ pub trait Files: Send + Sync {
     fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn PartFile>>>;
 
     /// Puts the part of `id` in its place as the finished file of `length` bytes: cut to length
-    /// (never made longer: a part that is too short is an error), data synced, renamed, the directory of files synced. Publishing again is fine.
+    /// (never made longer: a part that is too short is an error), data synced, renamed, both directories synced. Publishing again is fine.
     ///
     /// Durability: whole when this returns `Ok`. Errors: any of the disk; the part is then still
     /// a part, or already in its place.
     fn publish(&self, id: TicketId, length: u64) -> io::Result<()>;
-
-    /// Makes the published file a part again. Not durable: after a power cut it is either.
-    fn unpublish(&self, id: TicketId) -> io::Result<()>;
 
     /// The length in bytes of the published file, or `None` if there is none.
     fn published(&self, id: TicketId) -> io::Result<Option<u64>>;

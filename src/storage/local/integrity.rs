@@ -49,15 +49,10 @@ pub fn check(store: &dyn Files, id: TicketId, upload: &Upload) -> Result<(), Mis
     if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.received().is_empty() {
         return Ok(());
     }
-    let claimed = upload.received().end();
-    let held = match store.open(id)? {
-        Some(part) => Some(part.length()?),
-        // It may lie in its place already, whether its completion was recorded or not ([`Shared::restore_part`]).
-        None => store.published(id)?,
-    };
-    match held {
-        Some(held) if held >= claimed => Ok(()),
-        Some(held) => Err(Mismatch::Short { held, claimed }),
-        None => Err(Mismatch::NoPart),
+    if let Some(part) = store.open(id)? {
+        let (held, claimed) = (part.length()?, upload.received().end());
+        return if held >= claimed { Ok(()) } else { Err(Mismatch::Short { held, claimed }) };
     }
+    let placed = upload.awaits_publish() && store.published(id)? == upload.length();
+    if placed { Ok(()) } else { Err(Mismatch::NoPart) }
 }

@@ -7,7 +7,6 @@ use super::resync::{Unsynced, opening};
 use super::shared::Shared;
 use super::upload_log::LocalLog;
 use crate::core::id::TicketId;
-use crate::core::upload::{Phase, Upload};
 use crate::storage::journal::{Damage, LoadError, Loaded, ResyncNeed, Version};
 use std::io;
 use std::sync::Arc;
@@ -67,23 +66,6 @@ impl Shared {
             damage: whole_from.map(|whole_from| Damage { at: replayed.valid_bytes, whole_from }),
             log: Arc::new(LocalLog::new(id, Arc::clone(self), Unsynced { replayed, compaction })),
         })
-    }
-}
-
-impl Shared {
-    /// A file that was published just before a crash, and whose completion was not recorded, is a part again: nobody was
-    /// told of it, and its last bytes come again. Blocks; only where no other thread works on the upload.
-    pub(super) fn restore_part(&self, id: TicketId, upload: &Upload) -> Result<(), LoadError> {
-        if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.awaits_publish() {
-            return Ok(());
-        }
-        let restore = || -> io::Result<()> {
-            if self.files.published(id)?.is_none() || self.files.open(id)?.is_some() {
-                return Ok(());
-            }
-            self.files.unpublish(id)
-        };
-        restore().map_err(|error| opening("making the file a part again", error))
     }
 }
 

@@ -183,10 +183,6 @@ impl Part for LocalPart {
         })
     }
 
-    fn unpublish(&self) -> Promised<'_, Result<(), StoreError>> {
-        self.run(|inner| inner.shared.files.unpublish(inner.id).map_err(StoreError::Fault))
-    }
-
     fn copy_from(
         &self,
         source: TicketId,

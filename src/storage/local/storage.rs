@@ -95,10 +95,6 @@ impl Parts for LocalStorage {
     fn copies(&self) -> bool {
         true
     }
-
-    fn may_publish_first(&self) -> bool {
-        true
-    }
 }
 
 impl Published for LocalStorage {

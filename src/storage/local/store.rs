@@ -184,16 +184,8 @@ impl Files for LocalStore {
             }
             Err(error) => return Err(error),
         }
-        // This makes the whole rename durable where a file system renames atomically. Elsewhere the old name may come
-        // back after a power cut, beside the file: an orphan, which goes once its journal has.
-        self.files_handle.sync()
-    }
-
-    fn unpublish(&self, id: TicketId) -> io::Result<()> {
-        self.writing()?;
-        let place = self.place(id)?;
-        std::fs::set_permissions(&place, Permissions::from_mode(PRIVATE_FILE))?;
-        std::fs::rename(place, self.part(id))
+        self.files_handle.sync()?;
+        self.handle.sync()
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {

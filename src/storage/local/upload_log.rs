@@ -78,7 +78,6 @@ impl Inner {
         let mut slot = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(unsynced) = &mut *slot else { return Ok(()) };
         self.shared.make_durable(self.id, unsynced)?;
-        self.shared.restore_part(self.id, &unsynced.replayed.upload)?;
         let end = End::of(self.id, &unsynced.replayed, self.shared.files.run());
         self.bytes.store(end.end(), Ordering::Relaxed);
         *self.end() = end;

@@ -5,7 +5,6 @@
 
 mod step;
 
-use step::Naming;
 pub use step::Step;
 
 pub use super::file::Fate;
@@ -55,6 +54,13 @@ struct Disk {
     /// What hangs, and how often it does.
     held: Option<(TicketId, Step)>,
     waiting: usize,
+}
+
+enum Naming {
+    PartMade(TicketId),
+    Renamed(TicketId),
+    PartRemoved(TicketId, MemoryFile),
+    FileRemoved(TicketId, MemoryFile),
 }
 
 impl Default for Disk {
@@ -137,11 +143,6 @@ impl MemoryStore {
                 Naming::Renamed(id) => {
                     if let Some(file) = disk.published.remove(&id) {
                         disk.parts.insert(id, file);
-                    }
-                }
-                Naming::Unpublished(id) => {
-                    if let Some(part) = disk.parts.remove(&id) {
-                        disk.published.insert(id, part);
                     }
                 }
                 Naming::PartRemoved(id, file) => drop(disk.parts.insert(id, file)),
@@ -250,15 +251,6 @@ impl Files for MemoryStore {
             }
         }
         self.sync_names(id, Step::PublishNames).map_err(|error| failed_sync(&error))
-    }
-
-    fn unpublish(&self, id: TicketId) -> io::Result<()> {
-        self.reach(id, Step::Unpublish, 0)?;
-        let mut disk = self.disk();
-        let file = disk.published.remove(&id).ok_or(io::ErrorKind::NotFound)?;
-        disk.parts.insert(id, file);
-        disk.unsynced_names.push(Naming::Unpublished(id));
-        Ok(())
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {

@@ -70,14 +70,6 @@ fn writes_land_where_they_say(store: &dyn Files) {
     let mut expected = b"hello world".to_vec();
     expected.extend(many.concat());
     assert_eq!(content(store, id(1)), expected);
-    store.unpublish(id(1)).unwrap();
-    assert_eq!((store.published(id(1)).unwrap(), store.parts().unwrap()), (None, vec![id(1)]));
-    let part = store.create(id(1)).unwrap();
-    part.write_at(&[Bytes::from_static(b"H")], 0).unwrap();
-    expected[0] = b'H';
-    store.publish(id(1), 11 + 12_000).unwrap();
-    assert_eq!(content(store, id(1)), expected);
-    assert!(store.unpublish(id(3)).is_err(), "there is none");
 }
 
 fn publishing_is_whole_and_repeatable(store: &dyn Files) {

@@ -1,16 +1,4 @@
-//! The steps of a disk, as tests name them, and what they do to names.
-
-use crate::core::id::TicketId;
-use crate::storage::memory::file::MemoryFile;
-
-/// What was done to a name, as long as that is not durable.
-pub(super) enum Naming {
-    PartMade(TicketId),
-    Renamed(TicketId),
-    Unpublished(TicketId),
-    PartRemoved(TicketId, MemoryFile),
-    FileRemoved(TicketId, MemoryFile),
-}
+//! The steps of a disk, as tests name them.
 
 /// A step that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +21,6 @@ pub enum Step {
     Publish,
     /// Publishing, at its sync of the names.
     PublishNames,
-    /// Making a published file a part again.
-    Unpublish,
     /// Looking for a published file.
     Look,
     /// Reading a published file.
