@@ -252,14 +252,17 @@ impl<B: Backing> ObjectEngine<B> {
         let held = self.copying.acquire_many(units).await.expect("it is never closed");
         let get = |range: &ObjectRange| self.ask_again(ObjectRequest::Get(id, *range));
         let read = at_once(READS, ranges.iter().map(get)).await;
+        let mut found = ranges.iter().zip(&read);
+        if let Some((gone, _)) = found.find(|(_, read)| matches!(read, Err(ObjectError::Gone))) {
+            // The second look takes long: other uploads need the memory meanwhile.
+            drop((read, held));
+            self.object_is_gone(id, *gone).await?;
+            return Ok(None);
+        }
         let mut all = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
-        for (range, read) in ranges.iter().zip(read) {
+        for read in read {
             match read {
                 Ok(ObjectAnswer::Bytes(bytes)) => all.extend_from_slice(&bytes),
-                Err(ObjectError::Gone) => {
-                    self.object_is_gone(id, *range).await?;
-                    return Ok(None);
-                }
                 Ok(_) => return Err(ObjectError::Unsure.into()),
                 Err(error) => return Err(error.into()),
             }
