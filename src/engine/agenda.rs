@@ -219,7 +219,7 @@ impl Engine {
 
     async fn take_looks(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<Due, LogError> {
         let Some(sharing) = &self.sharing else { return Ok(Due::Nothing) };
-        // A turn is free then, and nobody else takes one.
+        // A turn is free then, and no other task takes one.
         drop(sharing.looks.acquire().await);
         let free = sharing.looks.available_permits();
         let all = agenda.take(Work::Look, free, HOLD).await?;

@@ -41,7 +41,7 @@ export class Table {
     element.append(make('thead', { role: 'rowgroup' }, make('tr', { role: 'row' }, ...titles)), this.body);
   }
 
-  /** Shows these items. Rows change places only while nobody is about to press something in them. */
+  /** Shows these items. Rows change places only while no pointer or focus is in them. */
   show(items) {
     const in_use = this.element.matches(':hover') || this.element.contains(document.activeElement);
     const wanted = new Map(items.map((item) => [this.key(item), item]));
