@@ -2,6 +2,7 @@
 // readers, at ten thousand uploads; and that it runs nothing but itself.
 
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer } from 'node:http';
 import { INSECURE_HOST } from './browsers.js';
 import { browser, expected, freePort, kind_of, test, until } from './harness.js';
@@ -95,7 +96,11 @@ test('under load the numbers move: rate, progress, throughput', async (t) => {
   const piece = Buffer.alloc(MB);
   let going = true;
   const sending = (async () => {
-    for (let from = 0; going && from < length; from += MB) await at.put(id, from, piece, length);
+    // At a pace that the page can follow on any machine, and that changes.
+    for (let from = 0; going && from < length; from += MB) {
+      await at.put(id, from, piece, length);
+      await sleep(from < 60 * MB ? 100 : 30 + 10 * ((from / MB) % 5));
+    }
   })();
   t.after(() => ((going = false), sending));
   const { page } = await visit(t, at);
