@@ -94,9 +94,7 @@ impl Backend {
             waited.map_err(|_| BenchError::NotHandedOver { there, all: files.len() })?;
         }
     }
-}
 
-impl Backend {
     /// Waits until `file` has been handed over, at its full length, and forgets it.
     pub(super) async fn handed_over(&self, file: &File) -> Result<(), BenchError> {
         loop {

@@ -1,7 +1,6 @@
 //! Whole lives of files: a ticket, one request with all bytes, the handover, the record that the backend has it. What small
 //! files cost, which bytes do not tell.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use super::backend::Backend;
 use super::connection::{Sender, refused};
 use super::dialect::{self, Chunk};
 use super::plan::Plan;
-use super::report::{Phase, Times};
+use super::report::{Phase, Rows, Times};
 use super::target::Target;
 use super::{BenchError, phase};
 use crate::cli::terminal;
@@ -151,11 +150,8 @@ impl Report {
 
     /// For people.
     pub(super) fn table(&self) -> String {
-        let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            // A string takes every line.
-            let _ = writeln!(text, "{name:<20} {value}");
-        };
+        let mut rows = Rows::default();
+        let mut row = |name: &str, value: String| rows.add(name, &value);
         let Self { files, at_once, seconds, files_per_second, .. } = self;
         row("work", format!("{files} files of {}, {at_once} at a time", size(self.file_bytes)));
         row("files", format!("{files_per_second:.1} /s ({seconds:.2} s)"));
@@ -168,7 +164,6 @@ impl Report {
         if let Some(syncs) = self.syncs {
             row("disk syncs", format!("{syncs:.2} a file"));
         }
-        text.truncate(text.trim_end().len());
-        text
+        rows.text()
     }
 }

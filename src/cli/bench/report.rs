@@ -130,11 +130,8 @@ impl Report {
 
     /// For people.
     pub(super) fn table(&self) -> String {
-        let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            // A string takes every line.
-            let _ = writeln!(text, "{name:<20} {value}");
-        };
+        let mut rows = Rows::default();
+        let mut row = |name: &str, value: String| rows.add(name, &value);
         let tls = if self.tls { " + TLS" } else { "" };
         let ack = self.ack.as_ref().map(|ack| format!(", ack = {ack}")).unwrap_or_default();
         row(
@@ -179,8 +176,24 @@ impl Report {
             );
         }
         row("limit", self.limit.text().into());
-        text.truncate(text.trim_end().len());
-        text
+        rows.text()
+    }
+}
+
+/// A table for people: a name and a value in each line.
+#[derive(Default)]
+pub(super) struct Rows(String);
+
+impl Rows {
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        // A string takes every line.
+        let _ = writeln!(self.0, "{name:<20} {value}");
+    }
+
+    /// All lines, the last one without its end.
+    pub(super) fn text(mut self) -> String {
+        self.0.truncate(self.0.trim_end().len());
+        self.0
     }
 }
 
