@@ -131,6 +131,7 @@ impl Connection {
         let work = async {
             let live = self.live().await?;
             let rows = live.client.query_typed(statement, parameters).await;
+            self.check(&live)?;
             rows.map_err(StatementError::Statement)
         };
         match timeout(ANSWER, work).await {
@@ -149,12 +150,23 @@ impl Connection {
     pub(super) async fn run(&self, statements: &str) -> Result<(), StatementError> {
         let work = async {
             let live = self.live().await?;
-            live.client.batch_execute(statements).await.map_err(StatementError::Statement)
+            let done = live.client.batch_execute(statements).await;
+            self.check(&live)?;
+            done.map_err(StatementError::Statement)
         };
         timeout(ANSWER, work).await.unwrap_or(Err(StatementError::Timeout))
     }
 
+    /// What an old primary answers does not count: it may have been promised to no standby.
+    fn check(&self, live: &Live) -> Result<(), StatementError> {
+        match self.timelines.superseding(live.timeline) {
+            Some(latest) => Err(StatementError::Superseded { found: live.timeline, latest }),
+            None => Ok(()),
+        }
+    }
+
     async fn live(&self) -> Result<Live, StatementError> {
+        self.watch_hosts();
         let mut live = self.live.lock().await;
         let is_good = |it: &&Live| {
             !it.client.is_closed() && self.timelines.superseding(it.timeline).is_none()
@@ -171,10 +183,7 @@ impl Connection {
     /// A connection to the latest primary of the hosts. All of them are asked: after a failover the old primary may answer as
     /// well, and may stand first.
     async fn connect(&self) -> Result<Live, StatementError> {
-        let mut asked = JoinSet::new();
-        for host in self.hosts.clone() {
-            asked.spawn(connect(host, self.tls.clone()));
-        }
+        let mut asked = ask(&self.hosts, &self.tls);
         let (mut latest, mut failed): (Option<Live>, _) = (None, None);
         while let Some(answer) = asked.join_next().await {
             match answer {
@@ -188,11 +197,34 @@ impl Connection {
         let Some(live) = latest else {
             return Err(failed.map_or(StatementError::Timeout, StatementError::Connect));
         };
-        match self.timelines.seen(live.timeline) {
-            Some(latest) => Err(StatementError::Superseded { found: live.timeline, latest }),
-            None => Ok(live),
-        }
+        self.timelines.seen(live.timeline);
+        self.check(&live)?;
+        Ok(live)
     }
+
+    /// Has all hosts asked anew, now and then, beside the statements: a standby may be promoted while the old primary lives,
+    /// and connections to that one stay as they are.
+    fn watch_hosts(&self) {
+        if self.hosts.len() < 2 {
+            return;
+        }
+        self.timelines.look(|timelines| {
+            let mut asked = ask(&self.hosts, &self.tls);
+            async move {
+                // Standbys, and hosts that do not answer, know no later timeline.
+                while let Some(answer) = asked.join_next().await {
+                    if let Ok(Ok(live)) = answer {
+                        timelines.seen(live.timeline);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Connects to each of the hosts; those that take writes answer, with their timelines.
+fn ask(hosts: &[Config], tls: &Connector) -> JoinSet<Result<Live, tokio_postgres::Error>> {
+    hosts.iter().cloned().map(|host| connect(host, tls.clone())).collect()
 }
 
 async fn connect(host: Config, tls: Connector) -> Result<Live, tokio_postgres::Error> {

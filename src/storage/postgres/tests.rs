@@ -8,6 +8,7 @@ use crate::storage::clock::SystemClock;
 use crate::storage::event_log::conformance::{self, append, created, id, more};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 impl PostgresLog {
     /// Ends all other connections to this database; answers how many.
@@ -225,6 +226,64 @@ async fn connections_that_break_lose_nothing() {
         println!("{kills} connections ended, {unsure} appends without an answer");
         assert!(kills > 10 && unsure > 0, "{kills} {unsure}");
     }
+}
+
+/// A standby that no commit waits for is promoted while its primary lives, with connections of a server that works: that one's
+/// answers count no more as soon as the hosts were asked. `INCOMING_TEST_POSTGRES_PAIR` names both, the standby second, in a
+/// URL that ends with the database's name.
+#[tokio::test]
+#[ignore = "needs the primary and its standby that INCOMING_TEST_POSTGRES_PAIR names"]
+async fn connections_to_an_old_primary_are_left_while_it_lives() {
+    let url = std::env::var("INCOMING_TEST_POSTGRES_PAIR").expect("INCOMING_TEST_POSTGRES_PAIR");
+    let (who, hosts) = url.split_once('@').unwrap();
+    let (hosts, name) = hosts.split_once('/').unwrap();
+    let [old, new] = hosts.split(',').collect::<Vec<_>>()[..] else { panic!("two hosts") };
+    let alone = |host| format!("{who}@{host}/{name}");
+    let server = log(&url);
+    server.prepare().await.unwrap();
+    let seed = seed();
+    let id_at = |number| id(seed, number);
+    // One for each connection.
+    let mut seen = Vec::new();
+    for number in 0..4 {
+        seen.push(created(&server, id_at(number), 1).await);
+    }
+    let standby = log(&format!("{}?target_session_attrs=read-only", alone(new)));
+    let last = format!("SELECT 1 FROM incoming.record WHERE upload = '{}'", id_at(3));
+    while !standby.connections[0].query(&last, &[]).await.is_ok_and(|rows| !rows.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(standby.connections[0].query("SELECT pg_promote()", &[]).await.is_ok());
+    let promoted = Instant::now();
+    let (mut tag, mut kept) = (2, 0);
+    // What it acknowledges from now on is on no other disk.
+    while promoted.elapsed() < timeline::LOOK_EVERY * 4 {
+        match server.append(id_at(0), seen[0], append(tag)).await {
+            Ok(Appended::At(now)) => seen[0] = now,
+            Ok(Appended::Behind) | Err(LogError::Unsure) => break,
+            Err(error) => panic!("{error}"),
+        }
+        (tag, kept) = (tag + 1, kept + 1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("{kept} appends lost within {:?} of the promotion", promoted.elapsed());
+    assert!(promoted.elapsed() < timeline::LOOK_EVERY * 2);
+    let (old, new) = (log(&alone(old)), log(&alone(new)));
+    let count = async |log: &PostgresLog| {
+        let rows = log.connections[0].query("SELECT count(*) FROM incoming.record", &[]).await;
+        rows.unwrap()[0].get::<_, i64>(0)
+    };
+    let left = count(&old).await;
+    // All connections lead to the new one, and no other answer than a right one comes.
+    let read = server.read(id_at(0), Some(seen[0])).await.unwrap();
+    assert!(matches!(read, LogRead::OtherHistory | LogRead::More(_)), "{read:?}");
+    for number in 1..4 {
+        let at = usize::from(number);
+        let appended = server.append(id_at(number), seen[at], append(tag)).await;
+        assert!(matches!(appended, Ok(Appended::At(_))), "{appended:?}");
+        assert_eq!(more(&new, id_at(number), None).await.len(), 2);
+    }
+    assert_eq!(count(&old).await, left, "nothing more is written there");
 }
 
 #[tokio::test]

@@ -2,27 +2,60 @@
 //! that comes back stays on its own.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::config::Host;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, Error};
+use tokio_util::task::AbortOnDropHandle;
 
 /// The latest timeline that a process has seen, over all of its connections.
 #[derive(Debug, Default)]
-pub(super) struct Timelines(AtomicU32);
+pub(super) struct Timelines {
+    latest: AtomicU32,
+    last_look: Mutex<Option<Look>>,
+}
+
+/// The last time that all hosts were asked.
+#[derive(Debug)]
+struct Look {
+    began: Instant,
+    _task: AbortOnDropHandle<()>,
+}
 
 impl Timelines {
-    /// A primary on this timeline answers. The latest one, if this is an earlier one.
-    pub(super) fn seen(&self, timeline: u32) -> Option<u32> {
-        let before = self.0.fetch_max(timeline, Ordering::Relaxed);
-        (timeline < before).then_some(before)
+    /// A primary on this timeline answers.
+    pub(super) fn seen(&self, timeline: u32) {
+        self.latest.fetch_max(timeline, Ordering::Relaxed);
     }
 
     /// The latest one, if this is an earlier one.
     pub(super) fn superseding(&self, timeline: u32) -> Option<u32> {
-        let latest = self.0.load(Ordering::Relaxed);
+        let latest = self.latest.load(Ordering::Relaxed);
         (timeline < latest).then_some(latest)
     }
+
+    /// Has `look` run beside the caller, which says what it sees, unless one began less than [`LOOK_EVERY`] ago. It ends by
+    /// then.
+    pub(super) fn look<F>(self: &Arc<Self>, look: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut last = self.last_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        if last.as_ref().is_some_and(|last| began - last.began < LOOK_EVERY) {
+            return;
+        }
+        let look = timeout(LOOK_EVERY, look(Arc::clone(self)));
+        let task = tokio::spawn(async move { look.await.unwrap_or_default() });
+        *last = Some(Look { began, _task: AbortOnDropHandle::new(task) });
+    }
 }
+
+/// How often all hosts are asked, where there are several: for so long an old primary that lives beside a new one may be taken
+/// for the primary.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The timeline of a primary; 0 where the database has none, or does not tell this role.
 ///
@@ -120,12 +153,34 @@ mod tests {
     #[test]
     fn an_earlier_timeline_than_one_that_was_seen_is_told() {
         let timelines = Timelines::default();
-        assert_eq!(timelines.seen(0), None);
-        assert_eq!(timelines.seen(2), None);
-        assert_eq!(timelines.seen(2), None);
-        assert_eq!(timelines.seen(1), Some(2));
+        timelines.seen(0);
+        assert_eq!(timelines.superseding(0), None);
+        timelines.seen(2);
+        timelines.seen(1);
         assert_eq!(timelines.superseding(2), None);
         assert_eq!(timelines.superseding(1), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_statements_the_hosts_are_asked_now_and_then() {
+        let (timelines, looks) = (Arc::new(Timelines::default()), Arc::new(AtomicU32::new(0)));
+        let statement = || {
+            let looks = Arc::clone(&looks);
+            timelines.look(|timelines| async move {
+                timelines.seen(looks.fetch_add(1, Ordering::Relaxed) + 1);
+                // A host that does not answer.
+                std::future::pending().await
+            });
+        };
+        for _ in 0..100 {
+            statement();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(timelines.superseding(1), Some(2), "in ten seconds");
+        tokio::time::sleep(LOOK_EVERY).await;
+        statement();
+        tokio::task::yield_now().await;
+        assert_eq!(timelines.superseding(2), Some(3));
     }
 
     #[test]
