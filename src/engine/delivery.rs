@@ -146,13 +146,19 @@ impl Delivery {
         begun
     }
 
-    /// Hashes the file, and records its digest. Errors as with [`Delivery::begin`]; dropping the future leaves it to
-    /// another time.
+    /// Hashes the file, and records its digest, unless another server does so: [`Delivery::begin`] says what there is to do
+    /// then. Errors as with that; dropping the future leaves it to another time.
     pub async fn hash(&mut self) -> Result<(), ChangeError> {
-        let hashed = tokio::select! {
-            biased;
-            () = self.lost() => Err(ChangeError::Busy),
-            hashed = self.engine.hash_file(self.id) => hashed,
+        // It has waited for its turn, and others may have taken it meanwhile.
+        self.held = self.engine.clock.since_boot();
+        let hashed = match self.engine.may_call(self.id).await {
+            Ok(true) => tokio::select! {
+                biased;
+                () = self.lost() => Err(ChangeError::Busy),
+                hashed = self.engine.hash_file(self.id) => hashed,
+            },
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
         };
         hashed.inspect_err(|error| self.failed(error))
     }
@@ -386,6 +392,11 @@ impl Engine {
     /// Hashes the published file of `id` and records its digest.
     pub(super) async fn hash_file(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
         let handle = self.find(id).await?;
+        let upload = handle.upload();
+        if !upload.awaits_digest() || upload.pending_calls().is_none() {
+            // While it waited for its turn another server was first, or `finish_upload` came.
+            return Ok(());
+        }
         let sha256 = match self.file_digest(&handle).await {
             // `finish_upload` came meanwhile, and the file has gone.
             Err(_) if handle.upload().pending_calls().is_none() => return Ok(()),

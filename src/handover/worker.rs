@@ -1,5 +1,6 @@
 //! Makes the deliveries that are due, some at a time, and reports how each ended.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -163,9 +164,10 @@ async fn deliver(mut delivery: Delivery, client: &Client, queues: &Queues, slot:
         Err(error) => return log_not_begun(&delivery, &error),
     };
     let began = Instant::now();
+    let mut lost = pin!(delivery.lost());
     let (result, retry_after) = tokio::select! {
         biased;
-        () = delivery.lost() => {
+        () = &mut lost => {
             let upload = call.id().short();
             return tracing::warn!(%upload, "backend call ended: other servers may make it");
         }
@@ -173,12 +175,22 @@ async fn deliver(mut delivery: Delivery, client: &Client, queues: &Queues, slot:
     };
     log(&call, &result, began.elapsed());
     // The disk may be slow; others are called meanwhile.
-    let _ending = queues.ending.acquire().await.expect("it is never closed");
+    let _ending = held(queues.ending.acquire(), lost).await.expect("it is never closed");
     drop(slot);
     delivery.postpone(retry_after);
     if let Err(error) = delivery.finish(result).await {
         let upload = call.id().short();
         tracing::error!(%upload, %error, "could not record the result of a backend call; calling again later");
+    }
+}
+
+/// Waits for `turn` while the call is kept from other servers. Where it is `lost`, its answer is recorded all the same.
+async fn held<T>(turn: impl Future<Output = T>, lost: impl Future<Output = ()>) -> T {
+    let mut turn = pin!(turn);
+    tokio::select! {
+        biased;
+        turn = &mut turn => turn,
+        () = lost => turn.await,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::storage::local::options::LocalOptions;
 use crate::storage::local::storage::LocalStorage;
 use crate::storage::memory::journals::MemoryJournals;
 use crate::storage::memory::store::{Fate, MemoryStore, Step};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -145,4 +146,23 @@ async fn issue_13_files_that_are_hashed_take_no_place_of_a_call() {
     running.await.unwrap();
     calls.close();
     calls.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_kept_while_its_end_waits_and_ends_where_it_is_lost() {
+    let minute = Duration::from_secs(60);
+    let renewals = AtomicU32::new(0);
+    let renews = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            renewals.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let turn = || async {
+        tokio::time::sleep(minute).await;
+        7
+    };
+    assert_eq!(held(turn(), renews).await, 7);
+    assert_eq!(renewals.into_inner(), 19);
+    assert_eq!(held(turn(), async {}).await, 7);
 }

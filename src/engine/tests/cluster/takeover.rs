@@ -58,6 +58,58 @@ async fn a_call_is_held_as_long_as_its_server_runs() {
     assert!(begin(&three, id).await.is_none(), "the second still holds it");
 }
 
+/// However long it waits for its turn, whether another server takes it meanwhile or not; who hashes it holds it.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_waits_to_be_hashed_is_hashed_by_one_server() {
+    let cluster = Cluster::new();
+    let [one, two] = [1, 2].map(|server| cluster.start(server));
+    let pass = async |seconds| {
+        cluster.pass(seconds).await;
+        cluster.machine.clock.advance(Duration::from_secs(seconds));
+    };
+    for meanwhile in ["nothing", "taken", "done"] {
+        let id = ticket_with(&one, DigestRequest::Sha256).await;
+        // Out of order, so that it is read.
+        one.receive(id, chunk(1, 2, 2), None, body(&[b"i"])).await.unwrap();
+        one.receive(id, chunk(0, 1, 2), None, body(&[b"h"])).await.unwrap();
+        let mut delivery = one.next_delivery().await;
+        assert!(matches!(delivery.begin().await.unwrap(), Begun::Unhashed));
+        // Others wait before it.
+        pass(15).await;
+        if meanwhile != "nothing" {
+            assert!(matches!(two.begin_call(id).await.unwrap(), Begun::Unhashed));
+            if meanwhile == "done" {
+                begin(&two, id).await.expect("it is due");
+                two.end_call(id, CallResult::Done).await.unwrap();
+                two.call_over(id, Duration::ZERO).await;
+                cluster.reads_ms.store(100_000, Ordering::Relaxed);
+            }
+            let since = Instant::now();
+            delivery.hash().await.expect("the other sees to it");
+            assert!(since.elapsed() < Duration::from_secs(1), "nothing is read");
+            assert!(matches!(delivery.begin().await.unwrap(), Begun::Nothing));
+            drop(delivery);
+            let call = begin(&two, id).await;
+            assert_eq!(call.map(|it| it.attempt), (meanwhile == "taken").then_some(1));
+            continue;
+        }
+        let turns = one.hashing.acquire_many(2).await.unwrap();
+        let hashed = tokio::spawn(async move {
+            delivery.hash().await.unwrap();
+            delivery
+        });
+        for _ in 0..10 {
+            cluster.pass(10).await;
+            assert!(matches!(two.begin_call(id).await.unwrap(), Begun::Nothing), "it is held");
+        }
+        drop(turns);
+        let mut delivery = hashed.await.unwrap();
+        let Begun::Call(call) = delivery.begin().await.unwrap() else { panic!("it is hashed") };
+        assert!(!call.upload.awaits_digest());
+        delivery.finish(CallResult::Done).await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_without_the_log_ends_its_call_before_another_makes_it() {
     let cluster = Cluster::new();
