@@ -23,6 +23,7 @@ use rustls::ClientConfig;
 use super::connect::{ConnectError, Connector, Offer};
 use super::endpoint::Endpoint;
 use super::error::{broke, cause};
+use crate::storage::objects::Payload;
 use crate::storage::promised::Promised;
 use crate::storage::s3::transport::{SendError, Transport};
 
@@ -75,7 +76,7 @@ impl ObjectTransport {
 
     async fn exchange(
         &self,
-        request: Request<Bytes>,
+        request: Request<Payload>,
         most_bytes: usize,
     ) -> Result<Response<Bytes>, SendError> {
         let url = request.uri();
@@ -91,11 +92,12 @@ impl ObjectTransport {
             // hyper leaves it out, and stores insist on it.
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let body = Outgoing { rest: body, moved: Arc::clone(&moved) };
+        let body = Outgoing::new(body, Arc::clone(&moved));
         let exchange = async {
             let answer = pool.request(Request::from_parts(head, body)).await;
             let (head, mut body) = answer.map_err(|error| sent(&error))?.into_parts();
-            let mut whole = BytesMut::new();
+            let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+            let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(most_bytes));
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| SendError::Broken(broke(&error)))?;
                 let Ok(data) = frame.into_data() else { continue };
@@ -121,7 +123,7 @@ impl ObjectTransport {
 impl Transport for ObjectTransport {
     fn send(
         &self,
-        request: Request<Bytes>,
+        request: Request<Payload>,
         most_bytes: usize,
     ) -> Promised<'_, Result<Response<Bytes>, SendError>> {
         Promised::later(self.exchange(request, most_bytes))
@@ -158,8 +160,19 @@ fn sent(error: &legacy::Error) -> SendError {
 
 /// A body in pieces, so that it is seen how far it has come.
 struct Outgoing {
+    payload: Payload,
+    /// The first of its buffers that was not begun yet.
+    next: usize,
+    /// What is left of the one before.
     rest: Bytes,
+    left: u64,
     moved: Arc<AtomicU64>,
+}
+
+impl Outgoing {
+    fn new(payload: Payload, moved: Arc<AtomicU64>) -> Self {
+        Self { left: payload.len(), payload, next: 0, rest: Bytes::new(), moved }
+    }
 }
 
 impl Body for Outgoing {
@@ -167,24 +180,28 @@ impl Body for Outgoing {
     type Error = std::convert::Infallible;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            let Some(buffer) = this.payload.buffers().get(this.next) else {
+                return Poll::Ready(None);
+            };
+            (this.rest, this.next) = (buffer.clone(), this.next + 1);
         }
-        let count = self.rest.len().min(PIECE_BYTES);
-        self.moved.fetch_add(count as u64, Ordering::Relaxed);
-        let piece = self.rest.split_to(count);
+        let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
+        this.moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        this.left -= piece.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.left)
     }
 }
 

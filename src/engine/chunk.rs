@@ -137,8 +137,10 @@ impl Chunk<'_> {
                 Err(error) => return End::Short(error),
             };
             // What is there already joins the batch; nothing is waited for.
+            let usual = self.options.tuning.batch_bytes;
+            let whole = self.writer.as_ref().map_or(usual, |writer| writer.batch_bytes(usual));
             let broken = loop {
-                if batch.bytes >= self.options.tuning.batch_bytes {
+                if batch.bytes >= whole {
                     break None;
                 }
                 let ready = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_next(cx))).await;

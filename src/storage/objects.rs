@@ -6,6 +6,9 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod judge;
+mod payload;
+
+pub use payload::Payload;
 
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
@@ -37,7 +40,7 @@ pub struct Multipart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectRequest {
     /// Stores an object.
-    Put(Key, Bytes),
+    Put(Key, Payload),
     /// Reads a range of an object.
     Get(TicketId, ObjectRange),
     /// The size of an object.
@@ -49,7 +52,7 @@ pub enum ObjectRequest {
     /// Begins a multipart upload.
     Begin(Key),
     /// Stores a part; what had that number is replaced.
-    Part(Multipart, PartNumber, Bytes),
+    Part(Multipart, PartNumber, Payload),
     /// Stores a part with the bytes of an object of the same upload.
     CopyPart(Multipart, PartNumber, ObjectRange),
     /// Makes these parts, in the order of their numbers, the object.

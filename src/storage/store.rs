@@ -131,6 +131,12 @@ pub trait Writer: Send + Sync {
     /// nothing is taken.
     fn permit(&self, bytes: usize) -> Option<Promised<'_, Permit>>;
 
+    /// With so many bytes a batch is whole, where `usual` is what costs least: frames of it lie in memory while the write
+    /// waits. One frame is a batch in any case.
+    fn batch_bytes(&self, usual: usize) -> usize {
+        usual
+    }
+
     /// Writes all of `frames`, one behind the other, to `extent`, which they fill; `came` bytes of the body have come so
     /// far. Not durable.
     ///

@@ -213,7 +213,7 @@ impl Objects for SimBacking {
         let direct = matches!(&request, ObjectRequest::Part(_, number, _) if number.is_direct());
         match (self.mutation, &request) {
             (Some(Mutation::StoredWithoutAnswer), ObjectRequest::Part(_, _, bytes)) if direct => {
-                let etag = Etag(format!("{:08x}-{}", crc32c::crc32c(bytes), bytes.len()));
+                let etag = Etag(format!("{:08x}-{}", crc32c::crc32c(&bytes.joined()), bytes.len()));
                 self.world().bucket.leave_ghost(request);
                 Ok(ObjectAnswer::Part(etag))
             }

@@ -142,7 +142,7 @@ impl World {
         let part = current.parts().find(|part| part.number.is_direct())?;
         let key = Key { id, name: current.object };
         let multipart = Multipart { key, name: current.multipart.clone() };
-        Some(ObjectRequest::Part(multipart, part.number, Bytes::from_static(b"stranger")))
+        Some(ObjectRequest::Part(multipart, part.number, Bytes::from_static(b"stranger").into()))
     }
 
     /// Whether a server looks for this object, or has found it and says so.

@@ -72,7 +72,7 @@ async fn what_lost_uploads_left_is_swept() {
         let all = [Purpose::File, Purpose::Fragment].map(|it| [key(known, it), key(lost, it)]);
         let all = all.concat();
         for key in &all {
-            bucket.ask(ObjectRequest::Put(*key, Bytes::from_static(b"x"))).await.unwrap();
+            bucket.ask(ObjectRequest::Put(*key, Bytes::from_static(b"x").into())).await.unwrap();
             bucket.ask(ObjectRequest::Begin(*key)).await.unwrap();
         }
         let left = async |id: [u8; 16]| {
@@ -119,7 +119,7 @@ async fn real_stores_refuse_what_is_wrong() {
     for (authority, name) in stores() {
         let id = TicketId::from_random(random());
         let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random: [1; 16] } };
-        let put = ObjectRequest::Put(object, Bytes::from_static(b"x"));
+        let put = ObjectRequest::Put(object, Bytes::from_static(b"x").into());
         for (name, secret) in [(name.as_str(), "wrong"), ("no-such-bucket-here", "testsecret")] {
             let refused = bucket(&authority, name, PATIENCE, secret).ask(put.clone()).await;
             assert!(matches!(refused, Err(ObjectError::Unusable(_))), "{authority} {refused:?}");
@@ -147,7 +147,7 @@ async fn real_stores_notice_other_bytes() {
         });
         let id = TicketId::from_random(random());
         let key = Key { id, name: ObjectName { purpose: Purpose::Fragment, random: [2; 16] } };
-        let put = ObjectRequest::Put(key, Bytes::from_static(b"original"));
+        let put = ObjectRequest::Put(key, Bytes::from_static(b"original").into());
         let through = bucket(&format!("127.0.0.1:{port}"), &name, PATIENCE, "testsecret");
         let refused = through.ask(put).await;
         assert_eq!(refused, Err(ObjectError::Busy), "{authority}: refused on sight of the body");
@@ -186,7 +186,7 @@ async fn ask(authority: &str) -> Result<(), ObjectError> {
     let bucket = bucket(authority, "b", Patience { still, whole: 4 * still }, "s");
     let name = ObjectName { purpose: Purpose::Fragment, random: [1; 16] };
     let key = Key { id: TicketId::from_random([1; 16]), name };
-    bucket.ask(ObjectRequest::Put(key, Bytes::from_static(b"bytes"))).await.map(drop)
+    bucket.ask(ObjectRequest::Put(key, Bytes::from_static(b"bytes").into())).await.map(drop)
 }
 
 #[tokio::test]

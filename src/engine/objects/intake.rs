@@ -7,7 +7,7 @@ use crate::core::extent::Extent;
 use crate::core::id::TicketId;
 use crate::core::object_command::{ObjectCommand, StoredPiece};
 use crate::core::piece_event::{ClaimId, Piece, Purpose};
-use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
+use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, Payload};
 use bytes::Bytes;
 
 /// The bytes of one request, or as much of them as has come.
@@ -61,7 +61,7 @@ impl<B: Backing> ObjectEngine<B> {
                     |offset: u64| usize::try_from(offset - chunk.offset).unwrap_or(usize::MAX);
                 let bytes = chunk.body.slice(place(extent.start())..place(extent.end()));
                 let slot = grid.direct_cell(extent).and_then(|cell| slots.take(cell));
-                let piece = self.store_piece(id, bytes, slot, purpose).await?;
+                let piece = self.store_piece(id, bytes.into(), slot, purpose).await?;
                 stored.push(StoredPiece { extent, piece });
                 if stored.len() >= chunk.pieces_an_append {
                     self.count(id, &chunk, std::mem::take(&mut stored)).await?;
@@ -79,7 +79,7 @@ impl<B: Backing> ObjectEngine<B> {
     pub(super) async fn store_piece(
         &self,
         id: TicketId,
-        bytes: Bytes,
+        bytes: Payload,
         slot: Option<PartSlot>,
         purpose: Purpose,
     ) -> Result<Piece, ObjectChangeError> {

@@ -12,8 +12,7 @@ use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{ClaimId, Missing, Purpose};
 use crate::core::pieces::{Generation, ObjectRange};
-use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest};
-use bytes::{Bytes, BytesMut};
+use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, Payload};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -245,10 +244,9 @@ impl<B: Backing> ObjectEngine<B> {
         &self,
         id: TicketId,
         ranges: &[ObjectRange],
-    ) -> Result<Option<(Bytes, SemaphorePermit<'_>)>, ObjectChangeError> {
+    ) -> Result<Option<(Payload, SemaphorePermit<'_>)>, ObjectChangeError> {
         let bytes: u64 = ranges.iter().map(|range| range.bytes).sum();
-        // While they are put together they lie there twice.
-        let units = u32::try_from(2 * bytes / UNIT).unwrap_or(u32::MAX).clamp(1, UNITS);
+        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).clamp(1, UNITS);
         let held = self.copying.acquire_many(units).await.expect("it is never closed");
         let get = |range: &ObjectRange| self.ask_again(ObjectRequest::Get(id, *range));
         let read = at_once(READS, ranges.iter().map(get)).await;
@@ -259,15 +257,13 @@ impl<B: Backing> ObjectEngine<B> {
             self.object_is_gone(id, *gone).await?;
             return Ok(None);
         }
-        let mut all = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
-        for read in read {
-            match read {
-                Ok(ObjectAnswer::Bytes(bytes)) => all.extend_from_slice(&bytes),
-                Ok(_) => return Err(ObjectError::Unsure.into()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(Some((all.freeze(), held)))
+        let bytes = |read| match read {
+            Ok(ObjectAnswer::Bytes(bytes)) => Ok(bytes),
+            Ok(_) => Err(ObjectError::Unsure),
+            Err(error) => Err(error),
+        };
+        let all: Payload = read.into_iter().map(bytes).collect::<Result<_, _>>()?;
+        Ok(Some((all, held)))
     }
 
     /// A second look; if it is still missing, its bytes are missing again. Where another server has published the file and

@@ -142,7 +142,7 @@ impl Cluster {
     /// A server has died behind storing something, before that was recorded.
     fn leave_fragment(&self, id: TicketId) {
         let name = ObjectName { purpose: Purpose::Fragment, random: [77; 16] };
-        let put = ObjectRequest::Put(Key { id, name }, Bytes::from_static(b"left"));
+        let put = ObjectRequest::Put(Key { id, name }, Bytes::from_static(b"left").into());
         self.bucket.lock().unwrap().act(&put).unwrap();
     }
 

@@ -119,7 +119,7 @@ impl MemoryBucket {
         self.requests += 1;
         match request {
             ObjectRequest::Put(key, bytes) => {
-                self.objects.insert(*key, bytes.clone());
+                self.objects.insert(*key, bytes.joined());
                 Ok(ObjectAnswer::Done)
             }
             ObjectRequest::Get(id, range) => self.range(*id, *range).map(ObjectAnswer::Bytes),
@@ -143,7 +143,7 @@ impl MemoryBucket {
                 Ok(ObjectAnswer::Begun(multipart))
             }
             ObjectRequest::Part(multipart, number, bytes) => {
-                self.part(multipart, *number, bytes.clone())
+                self.part(multipart, *number, bytes.joined())
             }
             ObjectRequest::CopyPart(multipart, number, range) => {
                 let bytes = self.range(multipart.key.id, *range)?;
@@ -302,7 +302,10 @@ mod tests {
         let mut list = Vec::new();
         for (number, bytes) in parts {
             let number = PartNumber::new(*number).unwrap();
-            let part = ObjectRequest::Part(multipart.clone(), number, Bytes::from_static(bytes));
+            let part = {
+                let bytes = Bytes::from_static(bytes).into();
+                ObjectRequest::Part(multipart.clone(), number, bytes)
+            };
             let Ok(ObjectAnswer::Part(etag)) = bucket.act(&part) else { panic!("no part") };
             list.push((number, etag));
         }
@@ -325,8 +328,11 @@ mod tests {
                     assert_eq!(completed, Ok(ObjectAnswer::Done));
                 }
             }
-            let late =
-                ObjectRequest::Part(multipart.clone(), PartNumber::new(2).unwrap(), Bytes::new());
+            let late = ObjectRequest::Part(
+                multipart.clone(),
+                PartNumber::new(2).unwrap(),
+                Bytes::new().into(),
+            );
             assert_eq!(bucket.act(&late), Err(ObjectError::Gone), "nothing joins an object");
         }
     }
@@ -365,7 +371,7 @@ mod tests {
     #[test]
     fn a_second_request_that_breaks_off_destroys_an_acknowledged_part() {
         let (mut bucket, multipart, list) = with_parts(rules(OrphanRule::Refused), &[(2, b"a")]);
-        bucket.break_off(&ObjectRequest::Part(multipart.clone(), list[0].0, Bytes::new()));
+        bucket.break_off(&ObjectRequest::Part(multipart.clone(), list[0].0, Bytes::new().into()));
         let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), list));
         assert_eq!(completed, Ok(ObjectAnswer::Done));
         assert_eq!(bucket.act(&ObjectRequest::Head(key())), Ok(ObjectAnswer::Size(1)));

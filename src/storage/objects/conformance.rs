@@ -58,7 +58,7 @@ impl<B: Objects> Suite<'_, B> {
     }
 
     async fn part(&self, multipart: &Multipart, number: PartNumber, bytes: Bytes) -> Etag {
-        let part = self.ask(ObjectRequest::Part(multipart.clone(), number, bytes)).await;
+        let part = self.ask(ObjectRequest::Part(multipart.clone(), number, bytes.into())).await;
         let Ok(ObjectAnswer::Part(etag)) = part else { panic!("{part:?}") };
         etag
     }
@@ -82,7 +82,9 @@ impl<B: Objects> Suite<'_, B> {
     async fn objects_are_whole_and_read_in_ranges(&self) {
         let key = self.key(Purpose::Fragment, 1);
         let bytes = Bytes::from((0..=255).collect::<Vec<u8>>());
-        assert_eq!(self.ask(ObjectRequest::Put(key, bytes.clone())).await, Ok(ObjectAnswer::Done));
+        let cut = [bytes.slice(..7), bytes.slice(7..200), bytes.slice(200..)];
+        let put = ObjectRequest::Put(key, cut.into_iter().collect());
+        assert_eq!(self.ask(put).await, Ok(ObjectAnswer::Done));
         assert_eq!(self.ask(ObjectRequest::Head(key)).await, Ok(ObjectAnswer::Size(256)));
         for (offset, count) in [(0, 256), (0, 1), (100, 56), (255, 1)] {
             let start = usize::try_from(offset).unwrap();
@@ -94,7 +96,8 @@ impl<B: Objects> Suite<'_, B> {
             assert_eq!(self.read(key, offset, count).await, Err(ObjectError::Gone), "{offset}");
         }
         let empty = self.key(Purpose::File, 2);
-        assert_eq!(self.ask(ObjectRequest::Put(empty, Bytes::new())).await, Ok(ObjectAnswer::Done));
+        let put = ObjectRequest::Put(empty, Bytes::new().into());
+        assert_eq!(self.ask(put).await, Ok(ObjectAnswer::Done));
         assert_eq!(self.ask(ObjectRequest::Head(empty)).await, Ok(ObjectAnswer::Size(0)));
         for key in [key, empty, key] {
             assert_eq!(self.ask(ObjectRequest::Delete(key)).await, Ok(ObjectAnswer::Done));
@@ -200,7 +203,7 @@ impl<B: Objects> Suite<'_, B> {
         let aborted = self.begin(8).await;
         assert_eq!(self.ask(ObjectRequest::Abort(aborted.clone())).await, Ok(ObjectAnswer::Done));
         for multipart in [&completed, &aborted] {
-            let late = Bytes::from_static(b"late");
+            let late = Bytes::from_static(b"late").into();
             let late = ObjectRequest::Part(multipart.clone(), number(2), late);
             assert_eq!(self.ask(late).await, Err(ObjectError::Gone));
         }
@@ -243,7 +246,7 @@ impl<B: Objects> Suite<'_, B> {
         let source = self.key(Purpose::Fragment, 10);
         let mut bytes = part_of(4).to_vec();
         bytes.extend_from_slice(b"tail");
-        assert!(self.ask(ObjectRequest::Put(source, bytes.into())).await.is_ok());
+        assert!(self.ask(ObjectRequest::Put(source, Bytes::from(bytes).into())).await.is_ok());
         let multipart = self.begin(11).await;
         let range = |offset, bytes| ObjectRange { object: source.name, offset, bytes };
         let mut list = Vec::new();
@@ -262,12 +265,12 @@ impl<B: Objects> Suite<'_, B> {
         self.sweep().await;
         let other = TicketId::from_random([self.id.as_bytes()[0].wrapping_add(1); 16]);
         let neighbour = Key { id: other, ..self.key(Purpose::File, 12) };
-        assert!(self.ask(ObjectRequest::Put(neighbour, Bytes::new())).await.is_ok());
+        assert!(self.ask(ObjectRequest::Put(neighbour, Bytes::new().into())).await.is_ok());
         let mut expected = Vec::new();
         for purpose in [Purpose::File, Purpose::Fragment] {
             for name in 1..=5 {
                 let key = self.key(purpose, name);
-                assert!(self.ask(ObjectRequest::Put(key, Bytes::new())).await.is_ok());
+                assert!(self.ask(ObjectRequest::Put(key, Bytes::new().into())).await.is_ok());
                 expected.push(key);
             }
         }

@@ -143,7 +143,7 @@ impl S3Bucket {
         let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
         let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
         let bytes = Bytes::from_static(b"incoming");
-        self.step(ProbedStep::Put, ObjectRequest::Put(object, bytes.clone())).await?;
+        self.step(ProbedStep::Put, ObjectRequest::Put(object, bytes.clone().into())).await?;
         let size = self.step(ProbedStep::Head, ObjectRequest::Head(object)).await?;
         expect(ProbedStep::Head, size == ObjectAnswer::Size(8))?;
         let range = ObjectRange { object: object.name, offset: 2, bytes: 3 };
@@ -187,7 +187,7 @@ impl S3Bucket {
         let mut list: Vec<(PartNumber, Etag)> = Vec::new();
         // With a gap: each cell has two numbers, and uses one.
         for number in [1, 4].into_iter().filter_map(PartNumber::new) {
-            let part = ObjectRequest::Part(multipart.clone(), number, bytes.clone());
+            let part = ObjectRequest::Part(multipart.clone(), number, bytes.clone().into());
             match self.step(ProbedStep::Part, part).await? {
                 ObjectAnswer::Part(etag) => list.push((number, etag)),
                 _ => return Err(unlike(ProbedStep::Part)),

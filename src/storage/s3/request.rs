@@ -8,7 +8,7 @@ use crate::core::id::TicketId;
 use crate::core::piece_event::{Etag, Purpose};
 use crate::core::pieces::ObjectRange;
 use crate::storage::objects::judge::Call as Kind;
-use crate::storage::objects::{Key, Multipart, ObjectError, ObjectRequest};
+use crate::storage::objects::{Key, Multipart, ObjectError, ObjectRequest, Payload};
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, RANGE};
 use hyper::{Method, Request, Uri};
@@ -26,7 +26,7 @@ pub(super) struct Call {
     headers: Vec<(HeaderName, String)>,
     /// An object that is copied from.
     source: Option<Key>,
-    body: Bytes,
+    body: Payload,
     /// Below which keys are listed: behind the prefix.
     within: Option<String>,
     reading: Reading,
@@ -75,7 +75,7 @@ impl Call {
             ObjectRequest::Complete(multipart, list) => Self {
                 query: vec![("uploadId", multipart.name)],
                 headers: vec![(CONTENT_TYPE, "application/xml".into())],
-                body: list_text(&list).into(),
+                body: Bytes::from(list_text(&list)).into(),
                 ..Self::new(Kind::Complete, Method::POST, Some(multipart.key), Reading::Completed)
             },
             ObjectRequest::Abort(multipart) => Self {
@@ -146,7 +146,7 @@ impl Call {
     }
 
     fn new(kind: Kind, method: Method, key: Option<Key>, reading: Reading) -> Self {
-        let (query, headers, body) = (Vec::new(), Vec::new(), Bytes::new());
+        let (query, headers, body) = (Vec::new(), Vec::new(), Bytes::new().into());
         let key = key.map(Named::Own);
         Self { kind, method, key, query, headers, source: None, body, within: None, reading }
     }
@@ -158,7 +158,7 @@ impl Call {
     pub(super) fn build(
         self,
         options: &S3Options,
-    ) -> Result<(Request<Bytes>, Reading), ObjectError> {
+    ) -> Result<(Request<Payload>, Reading), ObjectError> {
         let unusable = |error: hyper::http::Error| ObjectError::Unusable(error.to_string());
         let mut request = Request::builder().method(self.method).uri(url(
             options,
@@ -291,7 +291,7 @@ mod tests {
         let multipart = Multipart { key: key(), name: "a+b/c=".into() };
         let check = |naming, expected: &str| {
             let number = PartNumber::new(3).unwrap();
-            let part = ObjectRequest::Part(multipart.clone(), number, Bytes::new());
+            let part = ObjectRequest::Part(multipart.clone(), number, Bytes::new().into());
             let (request, _) = Call::of(part).unwrap().build(&options(naming)).unwrap();
             let expected = expected.replace("KEY", &key_text("in%20box/", key()));
             assert_eq!(request.uri().to_string(), expected);

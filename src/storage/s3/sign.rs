@@ -2,7 +2,7 @@
 
 use super::S3Options;
 use super::transport::{SendError, Transport};
-use crate::storage::objects::ObjectError;
+use crate::storage::objects::{ObjectError, Payload};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -73,14 +73,15 @@ impl Signer {
     /// There are no credentials.
     pub(super) async fn sign(
         &self,
-        request: Request<Bytes>,
-    ) -> Result<Request<Bytes>, ObjectError> {
+        request: Request<Payload>,
+    ) -> Result<Request<Payload>, ObjectError> {
         let (mut head, body) = request.into_parts();
         if body.is_empty() {
             let digest = HeaderValue::from_static(EMPTY_STRING_SHA256);
             head.headers.insert("x-amz-content-sha256", digest);
         } else if self.digests {
-            let digest = STANDARD.encode(Md5::digest(&body));
+            let digest = body.buffers().iter().fold(Md5::new(), Md5::chain_update).finalize();
+            let digest = STANDARD.encode(digest);
             let digest = HeaderValue::try_from(digest).map_err(|_| unusable("digest"))?;
             head.headers.insert("content-md5", digest);
         }
@@ -112,7 +113,7 @@ impl HttpSend for Http {
         let failed = |error: SendError| {
             reqsign_core::Error::unexpected("credentials were not given out").with_source(error)
         };
-        self.0.send(request, CREDENTIAL_BYTES).await.map_err(failed)
+        self.0.send(request.map(Payload::from), CREDENTIAL_BYTES).await.map_err(failed)
     }
 }
 

@@ -49,7 +49,7 @@ impl S3Bucket {
             return Err(ObjectError::Unsure);
         };
         if !all.contains(&own) {
-            self.ask(ObjectRequest::Put(own, Bytes::from_static(TEXT))).await?;
+            self.ask(ObjectRequest::Put(own, Bytes::from_static(TEXT).into())).await?;
         }
         all.retain(|key| *key != own);
         Ok(all.into_iter().map(|key| self.options.address(key).1).collect())

@@ -1,5 +1,6 @@
 //! What carries requests to a store, and to the services that give out credentials for it.
 
+use crate::storage::objects::Payload;
 use crate::storage::promised::Promised;
 use bytes::Bytes;
 use hyper::{Request, Response};
@@ -15,7 +16,7 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// Cancel: the request may have its effect.
     fn send(
         &self,
-        request: Request<Bytes>,
+        request: Request<Payload>,
         most_bytes: usize,
     ) -> Promised<'_, Result<Response<Bytes>, SendError>>;
 }

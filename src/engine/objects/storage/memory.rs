@@ -5,7 +5,8 @@
 
 use super::lock;
 use crate::core::id::TicketId;
-use bytes::BytesMut;
+use crate::storage::objects::Payload;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -38,10 +39,12 @@ pub(super) struct Held {
     all: OwnedSemaphorePermit,
 }
 
-/// A piece that is being collected.
+/// A piece that is being collected, in buffers that never grow: one that grows leaves memory behind, of every size that it
+/// had.
 pub(super) struct Filling {
     pub(super) start: u64,
-    pub(super) bytes: BytesMut,
+    buffers: Vec<Vec<u8>>,
+    bytes: u64,
     held: Held,
     number: u64,
 }
@@ -103,7 +106,7 @@ impl Memory {
         let number = pieces.next;
         pieces.next += 1;
         pieces.begun.insert(number, (id, body));
-        Filling { start, bytes: BytesMut::new(), held, number }
+        Filling { start, buffers: Vec::new(), bytes: 0, held, number }
     }
 
     /// Has the pieces that were begun first stored as they are, of one upload or of any, until they hold so many units.
@@ -121,20 +124,37 @@ impl Memory {
     }
 
     /// It is collected no more: answers its bytes, and the leave to hold them.
-    pub(super) fn end(&self, filling: Filling) -> (u64, BytesMut, Held) {
+    pub(super) fn end(&self, filling: Filling) -> (u64, Payload, Held) {
         lock(&self.pieces).begun.remove(&filling.number);
-        (filling.start, filling.bytes, filling.held)
+        let buffers = filling.buffers.into_iter().map(Bytes::from);
+        (filling.start, buffers.collect(), filling.held)
     }
 }
 
 impl Filling {
     pub(super) fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+        self.start + self.bytes
     }
 
     /// Bytes that there is leave for.
     pub(super) fn room(&self) -> u64 {
-        (self.held.units() as u64 * UNIT).saturating_sub(self.bytes.len() as u64)
+        (self.held.units() as u64 * UNIT).saturating_sub(self.bytes)
+    }
+
+    /// Takes `bytes`, for which there is room; up to `most` are to come, those included.
+    pub(super) fn take(&mut self, mut bytes: &[u8], most: u64) {
+        let mut most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let last = self.buffers.last_mut().filter(|last| last.len() < last.capacity());
+            let Some(last) = last else {
+                self.buffers.push(Vec::with_capacity(most.clamp(bytes.len().min(BUFFER), BUFFER)));
+                continue;
+            };
+            let (now, later) = bytes.split_at(bytes.len().min(last.capacity() - last.len()));
+            last.extend_from_slice(now);
+            (bytes, most) = (later, most.saturating_sub(now.len()));
+        }
     }
 
     /// Units that it is to grow by, where up to `most` bytes follow: as many again as it has, up to 1 MiB.
@@ -159,6 +179,8 @@ impl Held {
 
 /// What it is counted in.
 const UNIT: u64 = 64 << 10;
+/// Bytes of a buffer: one unit.
+const BUFFER: usize = 64 << 10;
 /// Units that a piece grows by, at most.
 const STEP: u64 = 16;
 /// One upload has at most one part in so many.

@@ -14,10 +14,10 @@ use crate::core::pieces::ObjectRange;
 use crate::core::refusal::Refusal;
 use crate::engine::objects::generation::{PartSlot, Slots};
 use crate::engine::objects::{Backing, ObjectChangeError};
-use crate::storage::objects::Key;
+use crate::storage::objects::{Key, Payload};
 use crate::storage::promised::Promised;
 use crate::storage::store::{Announced, Part, Permit, PieceSink, StoreError, WriteError, Writer};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
@@ -202,7 +202,7 @@ struct Body<B: Backing + 'static> {
 /// What is sent to the bucket.
 struct Collected<B: Backing + 'static> {
     extent: Extent,
-    bytes: BytesMut,
+    bytes: Payload,
     held: Held,
     under_way: UnderWay<B>,
 }
@@ -212,7 +212,7 @@ impl<B: Backing + 'static> Body<B> {
     fn collected(&self) -> Option<Collected<B>> {
         let mut filling = lock(&self.filling);
         let (start, bytes, held) = self.upload.shared.memory.end(filling.take()?);
-        let extent = Extent::new(start, start + bytes.len() as u64)?;
+        let extent = Extent::new(start, start + bytes.len())?;
         Some(Collected { extent, bytes, held, under_way: UnderWay::new(&self.upload) })
     }
 
@@ -229,7 +229,7 @@ impl<B: Backing + 'static> Body<B> {
             let Collected { extent, bytes, held, under_way } = collected;
             let InMemory { id, shared, staging, .. } = &*under_way.upload;
             let id = *id;
-            let stored = shared.engine.store_piece(id, bytes.freeze(), slot, purpose).await;
+            let stored = shared.engine.store_piece(id, bytes, slot, purpose).await;
             drop((held, turn));
             match stored {
                 Ok(piece) => {
@@ -296,7 +296,7 @@ impl<B: Backing + 'static> BucketWriter<B> {
                 Some(filling) => {
                     let count = (frame.len() as u64).min(cut - at).min(filling.room());
                     let piece = frame.split_to(usize::try_from(count).unwrap_or(usize::MAX));
-                    filling.bytes.extend_from_slice(&piece);
+                    filling.take(&piece, cut - at);
                     return count;
                 }
             }
@@ -359,6 +359,12 @@ impl<B: Backing + 'static> BucketWriter<B> {
 impl<B: Backing + 'static> Writer for BucketWriter<B> {
     fn permit(&self, _: usize) -> Option<Promised<'_, Permit>> {
         None
+    }
+
+    /// As many as there is leave to hold: all that waits for more is one frame.
+    fn batch_bytes(&self, usual: usize) -> usize {
+        let room = lock(&self.body.filling).as_ref().map_or(0, Filling::room);
+        usize::try_from(room).map_or(usual, |room| room.min(usual))
     }
 
     fn write(
