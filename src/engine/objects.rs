@@ -36,7 +36,7 @@ use crate::storage::event_log::{EventLog, Marks, Seen};
 use crate::storage::objects::{ObjectError, Objects};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -93,6 +93,8 @@ pub struct ObjectEngine<B> {
     histories: AtomicU64,
     /// Memory for what is read to be put together, of all uploads.
     copying: Semaphore,
+    /// Whether the store was found to call objects otherwise than by their parts.
+    odd_etags: AtomicBool,
 }
 
 /// What an upload is found by that was as the first, if it was, and is as the second; `None` where that stays as it is.
@@ -141,9 +143,9 @@ pub enum ObjectChangeError {
 impl<B: Backing> ObjectEngine<B> {
     /// A server that knows nothing yet.
     pub fn new(backing: B, server: u64, tuning: ObjectTuning) -> Self {
-        let (views, marking, histories) = Default::default();
+        let (views, marking, histories, odd_etags) = Default::default();
         let copying = publish::copying();
-        Self { backing, server, tuning, views, marking, histories, copying }
+        Self { backing, server, tuning, views, marking, histories, copying, odd_etags }
     }
 
     /// The same, that marks its appends.

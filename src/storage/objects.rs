@@ -80,6 +80,8 @@ pub enum ObjectAnswer {
     Described(Description),
     /// The multipart upload.
     Begun(Multipart),
+    /// The parts are an object. What it calls the object's content, where it says so.
+    Completed(Option<Etag>),
     /// What it calls the part's content.
     Part(Etag),
     /// The parts.
@@ -143,6 +145,10 @@ pub trait Objects: Send + Sync {
 
     /// What the store does with parts that a list leaves out.
     fn orphan_rule(&self) -> OrphanRule;
+
+    /// What S3 calls the content of an object that was made of parts with these names, in order; `None` where their names
+    /// do not say. Some stores call it otherwise.
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag>;
 }
 
 impl<O: Objects> Objects for Arc<O> {
@@ -152,5 +158,9 @@ impl<O: Objects> Objects for Arc<O> {
 
     fn orphan_rule(&self) -> OrphanRule {
         (**self).orphan_rule()
+    }
+
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+        (**self).etag_of(parts)
     }
 }

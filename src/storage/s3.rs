@@ -27,9 +27,10 @@ use super::objects::{
     Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule,
 };
 use crate::core::id::TicketId;
-use crate::core::piece_event::{Orphan, Purpose};
+use crate::core::piece_event::{Etag, Orphan, Purpose};
 use answer::Page;
 use hyper::http::uri::Authority;
+use md5::{Digest, Md5};
 use request::Call;
 use sign::Signer;
 use std::sync::Arc;
@@ -215,5 +216,17 @@ impl Objects for S3Bucket {
 
     fn orphan_rule(&self) -> OrphanRule {
         self.orphans
+    }
+
+    /// The MD5 of the MD5s of the parts, and how many they are.
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+        let mut digest = Md5::new();
+        for Etag(part) in parts {
+            let is_md5 = part.len() == 32 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let part = u128::from_str_radix(part, 16).ok().filter(|_| is_md5)?;
+            digest.update(part.to_be_bytes());
+        }
+        let digest = u128::from_be_bytes(digest.finalize().into());
+        Some(Etag(format!("{digest:032x}-{}", parts.len())))
     }
 }

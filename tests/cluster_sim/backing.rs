@@ -13,6 +13,7 @@ use incoming::core::piece_event::{Etag, ObjectEvent, ObjectName, Piece, PieceEve
 use incoming::core::time::{Stamp, Timestamp, Uptime};
 use incoming::engine::objects::Backing;
 use incoming::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen};
+use incoming::storage::memory::bucket::MemoryBucket;
 use incoming::storage::objects::{
     Key, ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule,
 };
@@ -253,10 +254,13 @@ impl Objects for SimBacking {
                     answer => answer,
                 }
             }
-            (Some(mutation), ObjectRequest::Complete(..)) => {
+            (Some(mutation), ObjectRequest::Complete(_, list)) => {
+                let expected = self.etag_of(&list.iter().map(|(_, etag)| etag).collect::<Vec<_>>());
                 match (self.plain_ask(request).await, mutation) {
                     (Err(ObjectError::Unsure), Mutation::UnsureCompleteIsDone)
-                    | (Err(ObjectError::Gone), Mutation::GoneIsDone) => Ok(ObjectAnswer::Done),
+                    | (Err(ObjectError::Gone), Mutation::GoneIsDone) => {
+                        Ok(ObjectAnswer::Completed(expected))
+                    }
                     (answer, _) => answer,
                 }
             }
@@ -266,6 +270,10 @@ impl Objects for SimBacking {
 
     fn orphan_rule(&self) -> OrphanRule {
         self.world().plan.bucket.orphans
+    }
+
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+        Some(MemoryBucket::etag_of(parts))
     }
 }
 

@@ -10,7 +10,7 @@ use incoming::core::object_upload::ObjectUpload;
 use incoming::core::piece_event::{Missing, ObjectEvent, Piece, PieceEvent};
 use incoming::core::pieces::{Generation, ObjectRange};
 use incoming::core::upload::Phase;
-use incoming::storage::memory::bucket::MemoryBucket;
+use incoming::storage::memory::bucket::{Etags, MemoryBucket};
 use incoming::storage::objects::{Key, Multipart, ObjectRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,6 +96,12 @@ impl Known {
     pub(crate) fn file(&self) -> Option<Vec<u8>> {
         let length = self.truth.upload().length()?;
         Extent::new(0, length).map_or(Some(Vec::new()), |whole| self.bytes(whole))
+    }
+
+    /// The store's names say nothing of content, and the log nothing of all lists: an object of another list of as many bytes
+    /// cannot be told from the right one (README.md of `tests/cluster`, "Open").
+    fn is_told_by_length(&self, bucket: &MemoryBucket) -> bool {
+        self.was_set_back && bucket.rules().etags == Etags::OfRequest
     }
 
     fn is_excused(&self) -> bool {
@@ -218,7 +224,11 @@ impl Model {
         if let Some(name) = known.truth.kept_object() {
             let held = bucket.object(Key { id, name });
             let fits = held.is_some_and(|held| Some(held.to_vec()) == known.file());
-            return if fits { Ok(()) } else { Err("the file is not what was sent".into()) };
+            return if fits || known.is_told_by_length(bucket) {
+                Ok(())
+            } else {
+                Err("the file is not what was sent".into())
+            };
         }
         if !known.truth.takes_bytes() || known.is_excused() {
             return Ok(());
@@ -357,7 +367,11 @@ impl Known {
             PieceEvent::Published { object, .. } => {
                 let held = bucket.object(Key { id, name: *object }).map(|held| held.to_vec());
                 let fits = held.is_some() && held == self.file();
-                if fits { Ok(()) } else { Err("what is published is not what was sent".into()) }
+                if fits || self.is_told_by_length(bucket) {
+                    Ok(())
+                } else {
+                    Err("what is published is not what was sent".into())
+                }
             }
             // It was aborted by who found nothing in it that counts.
             PieceEvent::Lost { missing: Missing::Multipart { .. } }

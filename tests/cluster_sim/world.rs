@@ -153,7 +153,7 @@ impl World {
             })
         };
         let asks = |pending: &Pending| match &pending.wire {
-            Wire::Store(ObjectRequest::Head(asked)) => *asked == key,
+            Wire::Store(ObjectRequest::Describe(asked)) => *asked == key,
             Wire::Append(id, _, append) => *id == key.id && says(append),
             _ => false,
         };
@@ -183,6 +183,7 @@ impl World {
             return match request {
                 ObjectRequest::Get(..)
                 | ObjectRequest::Head(_)
+                | ObjectRequest::Describe(_)
                 | ObjectRequest::Part(..)
                 | ObjectRequest::CopyPart(..)
                 | ObjectRequest::Complete(..)

@@ -5,11 +5,16 @@ use super::generation::multipart;
 use super::publish::Next;
 use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::Extent;
+use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
-use crate::core::piece_event::{Missing, Orphan};
+use crate::core::piece_event::{Etag, Missing, Orphan, Purpose};
 use crate::core::pieces::{Generation, Layout};
-use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, OrphanRule};
+use crate::storage::objects::{
+    Description, Key, ObjectAnswer, ObjectError, ObjectRequest, OrphanRule,
+};
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
 
 impl<B: Backing> ObjectEngine<B> {
     /// Records that no part joins `current` any more, and with what it is completed.
@@ -70,12 +75,15 @@ impl<B: Backing> ObjectEngine<B> {
         }
         let list = layout.parts.iter().map(|part| (part.number, part.etag.clone())).collect();
         let complete = ObjectRequest::Complete(multipart(id, current), list);
-        let head = ObjectRequest::Head(Key { id, name: current.object });
+        let describe = ObjectRequest::Describe(Key { id, name: current.object });
         match self.ask_once_done(complete).await {
-            Ok(_) => self.became(id, view, current, layout.bytes()).await,
-            // It may have been made, or be made later. Nothing else gets its name.
-            Err(ObjectError::Unsure) => match self.ask_again(head).await {
-                Ok(ObjectAnswer::Size(bytes)) => self.became(id, view, current, bytes).await,
+            Ok(ObjectAnswer::Completed(etag)) if self.is_called(layout, etag.as_ref()) => {
+                self.became(id, view, current, layout.bytes()).await
+            }
+            // Made of a list that was completed before, or without a name; or it may have been made, or be made later.
+            // Nothing else gets its key.
+            Ok(_) | Err(ObjectError::Unsure) => match self.ask_again(describe).await {
+                Ok(ObjectAnswer::Described(found)) => self.found(id, view, current, &found).await,
                 Ok(_) | Err(_) => self.is_it_there(id, view, current).await,
             },
             Err(ObjectError::Gone) => self.multipart_is_gone(id, view, current).await,
@@ -100,6 +108,58 @@ impl<B: Backing> ObjectEngine<B> {
         Ok(Next::Again)
     }
 
+    /// The object is there; a log that was set back may have another list of as many bytes than the one it was made of.
+    async fn found(
+        &self,
+        id: TicketId,
+        view: &View,
+        current: &Generation,
+        found: &Description,
+    ) -> Result<Next, ObjectChangeError> {
+        let named = Etag(found.etag.clone());
+        let made_of = current.made_of(found.bytes);
+        if let Some(layout) = made_of.filter(|layout| !self.is_called(layout, Some(&named)))
+            && !found.etag.is_empty()
+            && self.names_parts(id).await?
+        {
+            tracing::debug!(upload = %id.short(), etag = found.etag, ?layout, "object of another list");
+            return self.made_of_no_record(id, view, current).await;
+        }
+        self.became(id, view, current, found.bytes).await
+    }
+
+    /// Whether this is what S3 calls an object that was made of this list, or that cannot be told.
+    fn is_called(&self, layout: &Layout, etag: Option<&Etag>) -> bool {
+        let parts: Vec<&Etag> = layout.parts.iter().map(|part| &part.etag).collect();
+        let expected = self.backing.etag_of(&parts);
+        expected.is_none_or(|expected| etag == Some(&expected))
+            || self.odd_etags.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store calls objects by their parts, now: it is tried, with an object that is removed again. A name that
+    /// is another one is no proof where a key of a KMS makes all of them others.
+    async fn names_parts(&self, id: TicketId) -> Result<bool, ObjectChangeError> {
+        let key = Key { id, name: self.backing.name(Purpose::File) };
+        let number = PartNumber::new(1).expect("1 is a number");
+        let ObjectAnswer::Begun(trial) = self.ask_again(ObjectRequest::Begin(key)).await? else {
+            return Err(ObjectError::Unsure.into());
+        };
+        let part = ObjectRequest::Part(trial.clone(), number, Bytes::from_static(b"trial").into());
+        let ObjectAnswer::Part(part) = self.ask_once_done(part).await? else {
+            return Err(ObjectError::Unsure.into());
+        };
+        let expected = self.backing.etag_of(&[&part]);
+        self.ask_once_done(ObjectRequest::Complete(trial, vec![(number, part)])).await?;
+        let described = self.ask_again(ObjectRequest::Describe(key)).await?;
+        self.delete(key).await;
+        let ObjectAnswer::Described(described) = described else {
+            return Err(ObjectError::Unsure.into());
+        };
+        let tells = expected == Some(Etag(described.etag));
+        self.odd_etags.store(!tells, Ordering::Relaxed);
+        Ok(tells)
+    }
+
     /// The object is there, with so many bytes.
     async fn became(
         &self,
@@ -110,10 +170,7 @@ impl<B: Backing> ObjectEngine<B> {
     ) -> Result<Next, ObjectChangeError> {
         let generation = current.number;
         let command = match current.made_of(bytes) {
-            // Made by a list that another server has recorded behind `view`.
-            None if self.view(id).await?.seen != view.seen => return Ok(Next::Again),
-            // Made by a list that no record has any more: the log was set back.
-            None => ObjectCommand::Lose(Missing::Multipart { generation }),
+            None => return self.made_of_no_record(id, view, current).await,
             Some(layout) => match view.upload.upload().length() {
                 Some(length) if view.upload.awaits_publish() && layout.is_file(length) => {
                     ObjectCommand::Place { object: current.object, bytes, from: Vec::new() }
@@ -122,6 +179,21 @@ impl<B: Backing> ObjectEngine<B> {
             },
         };
         self.change(id, command).await?;
+        Ok(Next::Again)
+    }
+
+    /// The object is there, made of a list that another server has recorded behind `view`, or that no record has any more:
+    /// then the log was set back.
+    async fn made_of_no_record(
+        &self,
+        id: TicketId,
+        view: &View,
+        current: &Generation,
+    ) -> Result<Next, ObjectChangeError> {
+        if self.view(id).await?.seen == view.seen {
+            let missing = Missing::Multipart { generation: current.number };
+            self.change(id, ObjectCommand::Lose(missing)).await?;
+        }
         Ok(Next::Again)
     }
 
@@ -167,15 +239,17 @@ impl<B: Backing> ObjectEngine<B> {
             return Ok(Next::Again);
         }
         let key = Key { id, name: current.object };
-        match self.ask_again(ObjectRequest::Head(key)).await {
-            Ok(ObjectAnswer::Size(bytes)) => return self.became(id, view, current, bytes).await,
+        match self.ask_again(ObjectRequest::Describe(key)).await {
+            Ok(ObjectAnswer::Described(found)) => {
+                return self.found(id, view, current, &found).await;
+            }
             Err(ObjectError::Gone) => {}
             Ok(_) => return Err(ObjectError::Unsure.into()),
             Err(error) => return Err(error.into()),
         }
         self.backing.sleep(self.tuning.second_look).await;
         let parts = self.ask_again(ObjectRequest::ListParts(multipart(id, current))).await;
-        let object = self.ask_again(ObjectRequest::Head(key)).await;
+        let object = self.ask_again(ObjectRequest::Describe(key)).await;
         if (parts, object) == (Err(ObjectError::Gone), Err(ObjectError::Gone)) {
             let missing = Missing::Multipart { generation: current.number };
             self.change(id, ObjectCommand::Lose(missing)).await?;

@@ -3,7 +3,7 @@
 use super::Backing;
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectLimits;
-use crate::core::piece_event::{ObjectName, Purpose};
+use crate::core::piece_event::{Etag, ObjectName, Purpose};
 use crate::core::time::{Stamp, Timestamp, Uptime};
 use crate::storage::clock::Clock;
 use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen};
@@ -143,5 +143,9 @@ impl<L: EventLog, O: Objects> Objects for SharedBacking<L, O> {
 
     fn orphan_rule(&self) -> OrphanRule {
         self.bucket.orphan_rule()
+    }
+
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+        self.bucket.etag_of(parts)
     }
 }

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::core::event::{Removal, Ticket};
+use crate::core::extent::{Extent, ExtentSet};
 use crate::core::limits::Limits;
-use crate::core::piece_event::ClaimId;
+use crate::core::object_command::{ObjectCommand, StoredPiece};
+use crate::core::piece_event::{ClaimId, Etag};
 use crate::core::time::{Timestamp, Uptime};
 use crate::storage::event_log::{Append, Appended, LogError, LogRead};
 use crate::storage::memory::bucket::{
@@ -80,6 +82,10 @@ impl Objects for Counted {
     fn orphan_rule(&self) -> OrphanRule {
         self.orphans
     }
+
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+        Some(MemoryBucket::etag_of(parts))
+    }
 }
 
 impl Backing for Counted {
@@ -115,7 +121,11 @@ impl Backing for Counted {
 const CELL: u64 = 10;
 
 async fn engine(orphans: OrphanRule) -> (ObjectEngine<Counted>, TicketId) {
-    let (etags, sizes, unknown) = (Etags::OfContent, PartSizes::Any, Unknown::Gone);
+    engine_of(orphans, Etags::OfContent).await
+}
+
+async fn engine_of(orphans: OrphanRule, etags: Etags) -> (ObjectEngine<Counted>, TicketId) {
+    let (sizes, unknown) = (PartSizes::Any, Unknown::Gone);
     let rules = BucketRules {
         orphans,
         etags,
@@ -218,4 +228,40 @@ async fn unaligned_chunks_are_fragments() {
     assert_eq!((count("begin"), count("complete")), (1, 1), "{asked:?}");
     // Three pieces of the first cell; the second one is copied within the store.
     assert_eq!((count("get"), count("part"), count("copy")), (3, 1, 1), "{asked:?}");
+}
+
+/// A failover lost the list that an object was made of, and the record of its part; the list that the log has then is of
+/// another part, of as many bytes.
+#[tokio::test]
+async fn an_object_of_another_list_is_no_part_of_the_file() {
+    for (etags, is_told) in [(Etags::OfContent, true), (Etags::OfRequest, false)] {
+        let (engine, id) = engine_of(OrphanRule::Dropped, etags).await;
+        let (claim, length) = (ClaimId(7), Some(30));
+        let count = |piece| ObjectCommand::Count { claim, pieces: vec![piece], length };
+        let view = engine.view(id).await.unwrap();
+        let grid = view.upload.grid(length, &engine.backing().limits()).unwrap();
+        let extents = [0, 10].map(|start| Extent::new(start, start + CELL).unwrap());
+        let mut missing = ExtentSet::new();
+        extents.iter().for_each(|extent| missing.insert(*extent));
+        let slots = engine.slots(id, &view, claim, &missing, (grid, length)).await.unwrap();
+        let mut pieces = Vec::new();
+        for (extent, text) in extents.into_iter().zip([b"first part", b"other part"]) {
+            let slot = grid.direct_cell(extent).and_then(|cell| slots.take(cell));
+            assert!(slot.is_some());
+            let bytes = Bytes::from_static(text).into();
+            let piece = engine.store_piece(id, bytes, slot, Purpose::Fragment).await.unwrap();
+            pieces.push(StoredPiece { extent, piece });
+        }
+        let claimed = engine.view(id).await.unwrap().seen.seq;
+        let [first, other] = <[StoredPiece; 2]>::try_from(pieces).unwrap();
+        engine.change(id, count(first)).await.unwrap();
+        let view = engine.make_readable(id).await.unwrap();
+        assert!(view.upload.pieces().readable(extents[0]).is_some());
+        engine.backing().log.lock().unwrap().set_back(id, claimed);
+        engine.change(id, count(other)).await.unwrap();
+        let view = engine.make_readable(id).await.unwrap();
+        let is_taken = view.upload.pieces().readable(extents[1]).is_some();
+        assert_eq!(is_taken, !is_told, "{etags:?}");
+        assert_eq!(view.upload.upload().received().contains(extents[1]), is_taken);
+    }
 }

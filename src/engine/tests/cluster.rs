@@ -4,7 +4,7 @@
 use super::*;
 use crate::core::grid::MIN_PART_BYTES;
 use crate::core::object_command::ObjectLimits;
-use crate::core::piece_event::{ObjectName, Purpose};
+use crate::core::piece_event::{Etag, ObjectName, Purpose};
 use crate::core::time::{Stamp, Timestamp};
 use crate::engine::agenda::{HOLD, marks};
 use crate::engine::objects::storage::{BucketStorage, Place, Surroundings};
@@ -214,6 +214,10 @@ impl Objects for Ways {
 
     fn orphan_rule(&self) -> OrphanRule {
         OrphanRule::Dropped
+    }
+
+    fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+        Some(MemoryBucket::etag_of(parts))
     }
 }
 

@@ -67,7 +67,7 @@ pub enum PartSizes {
 /// Objects and multipart uploads.
 pub struct MemoryBucket {
     rules: BucketRules,
-    objects: BTreeMap<Key, Bytes>,
+    objects: BTreeMap<Key, HeldPart>,
     multiparts: BTreeMap<Multipart, BTreeMap<PartNumber, HeldPart>>,
     ghosts: Vec<ObjectRequest>,
     requests: u64,
@@ -119,19 +119,19 @@ impl MemoryBucket {
         self.requests += 1;
         match request {
             ObjectRequest::Put(key, bytes) => {
-                self.objects.insert(*key, bytes.joined());
+                let etag = self.etag(&bytes.joined());
+                self.objects.insert(*key, HeldPart { bytes: bytes.joined(), etag });
                 Ok(ObjectAnswer::Done)
             }
             ObjectRequest::Get(id, range) => self.range(*id, *range).map(ObjectAnswer::Bytes),
             ObjectRequest::Head(key) => {
                 let object = self.objects.get(key).ok_or(ObjectError::Gone)?;
-                Ok(ObjectAnswer::Size(object.len() as u64))
+                Ok(ObjectAnswer::Size(object.bytes.len() as u64))
             }
             ObjectRequest::Describe(key) => {
                 let object = self.objects.get(key).ok_or(ObjectError::Gone)?;
-                let etag = format!("{:08x}", crc32c::crc32c(object));
-                let (bytes, version) = (object.len() as u64, String::new());
-                Ok(ObjectAnswer::Described(Description { bytes, etag, version }))
+                let (bytes, etag) = (object.bytes.len() as u64, object.etag.0.clone());
+                Ok(ObjectAnswer::Described(Description { bytes, etag, version: String::new() }))
             }
             ObjectRequest::Delete(key) => {
                 self.objects.remove(key);
@@ -185,7 +185,7 @@ impl MemoryBucket {
 
     /// The content of an object.
     pub fn object(&self, key: Key) -> Option<&Bytes> {
-        self.objects.get(&key)
+        self.objects.get(&key).map(|object| &object.bytes)
     }
 
     /// What the part with this number is called, and its content.
@@ -213,10 +213,23 @@ impl MemoryBucket {
         let object = self.objects.get(&Key { id, name: range.object }).ok_or(ObjectError::Gone)?;
         let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
         let (start, end) = (place(range.offset), place(range.offset + range.bytes));
-        if end > object.len() {
+        if end > object.bytes.len() {
             return Err(ObjectError::Gone);
         }
-        Ok(object.slice(start..end))
+        Ok(object.bytes.slice(start..end))
+    }
+
+    /// What an object is called that is made of parts with these names, by a store that names content.
+    pub fn etag_of(parts: &[&Etag]) -> Etag {
+        let all: Vec<&str> = parts.iter().map(|Etag(part)| part.as_str()).collect();
+        Etag(format!("{:08x}-{}", crc32c::crc32c(all.concat().as_bytes()), parts.len()))
+    }
+
+    fn etag(&self, bytes: &Bytes) -> Etag {
+        match self.rules.etags {
+            Etags::OfContent => Etag(format!("{:08x}-{}", crc32c::crc32c(bytes), bytes.len())),
+            Etags::OfRequest => Etag(format!("r{}", self.requests)),
+        }
     }
 
     fn part(
@@ -225,10 +238,7 @@ impl MemoryBucket {
         number: PartNumber,
         bytes: Bytes,
     ) -> Result<ObjectAnswer, ObjectError> {
-        let etag = match self.rules.etags {
-            Etags::OfContent => Etag(format!("{:08x}-{}", crc32c::crc32c(&bytes), bytes.len())),
-            Etags::OfRequest => Etag(format!("r{}", self.requests)),
-        };
+        let etag = self.etag(&bytes);
         let parts = self.multiparts.get_mut(multipart).ok_or(ObjectError::Gone)?;
         parts.insert(number, HeldPart { bytes, etag: etag.clone() });
         Ok(ObjectAnswer::Part(etag))
@@ -268,9 +278,16 @@ impl MemoryBucket {
         if self.rules.sizes == PartSizes::Equal && !sizes.is_empty() && unequal {
             return Err(ObjectError::Unusable("parts are not of one size".into()));
         }
-        self.objects.insert(multipart.key, object.freeze());
+        let bytes = object.freeze();
+        let etag = match self.rules.etags {
+            Etags::OfContent => {
+                Self::etag_of(&list.iter().map(|(_, etag)| etag).collect::<Vec<_>>())
+            }
+            Etags::OfRequest => self.etag(&bytes),
+        };
+        self.objects.insert(multipart.key, HeldPart { bytes, etag: etag.clone() });
         self.multiparts.remove(multipart);
-        Ok(ObjectAnswer::Done)
+        Ok(ObjectAnswer::Completed(Some(etag)))
     }
 }
 
@@ -321,11 +338,11 @@ mod tests {
             list.remove(1);
             let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), list));
             match rule {
-                OrphanRule::Dropped => assert_eq!(completed, Ok(ObjectAnswer::Done)),
+                OrphanRule::Dropped => assert!(completed.is_ok(), "{completed:?}"),
                 OrphanRule::Refused => {
                     assert_eq!(completed, Err(ObjectError::InvalidPart));
                     let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), all));
-                    assert_eq!(completed, Ok(ObjectAnswer::Done));
+                    assert!(completed.is_ok(), "{completed:?}");
                 }
             }
             let late = ObjectRequest::Part(
@@ -359,11 +376,13 @@ mod tests {
             let (mut bucket, multipart, list) = with_parts(of, &[(2, b"aaaaa"), (2, b"aaaaa")]);
             let first = vec![list[0].clone()];
             let completed = bucket.act(&ObjectRequest::Complete(multipart, first));
-            let expected = match etags {
-                Etags::OfContent => Ok(ObjectAnswer::Done),
-                Etags::OfRequest => Err(ObjectError::InvalidPart),
-            };
-            assert_eq!(completed, expected);
+            match etags {
+                Etags::OfContent => {
+                    let etag = MemoryBucket::etag_of(&[&list[0].1]);
+                    assert_eq!(completed, Ok(ObjectAnswer::Completed(Some(etag))));
+                }
+                Etags::OfRequest => assert_eq!(completed, Err(ObjectError::InvalidPart)),
+            }
         }
     }
 
@@ -373,7 +392,7 @@ mod tests {
         let (mut bucket, multipart, list) = with_parts(rules(OrphanRule::Refused), &[(2, b"a")]);
         bucket.break_off(&ObjectRequest::Part(multipart.clone(), list[0].0, Bytes::new().into()));
         let completed = bucket.act(&ObjectRequest::Complete(multipart.clone(), list));
-        assert_eq!(completed, Ok(ObjectAnswer::Done));
+        assert!(completed.is_ok(), "{completed:?}");
         assert_eq!(bucket.act(&ObjectRequest::Head(key())), Ok(ObjectAnswer::Size(1)));
         assert_ne!(bucket.object(key()), Some(&Bytes::from_static(b"a")));
     }

@@ -16,6 +16,7 @@ pub(crate) async fn check(bucket: &impl Objects, seed: u8) {
     suite.a_list_that_does_not_fit_is_refused().await;
     suite.the_bytes_of_a_part_are_those_of_its_etag().await;
     suite.nothing_joins_what_is_completed_or_aborted().await;
+    suite.names_tell_lists_apart().await;
     suite.orphans_are_as_the_store_says().await;
     suite.parts_are_copied_from_objects().await;
     suite.lists_are_of_one_upload().await;
@@ -68,7 +69,10 @@ impl<B: Objects> Suite<'_, B> {
         multipart: &Multipart,
         list: &[(PartNumber, Etag)],
     ) -> Result<ObjectAnswer, ObjectError> {
-        self.ask(ObjectRequest::Complete(multipart.clone(), list.to_vec())).await
+        match self.ask(ObjectRequest::Complete(multipart.clone(), list.to_vec())).await? {
+            ObjectAnswer::Completed(_) => Ok(ObjectAnswer::Done),
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn read(&self, key: Key, offset: u64, bytes: u64) -> Result<Bytes, ObjectError> {
@@ -219,6 +223,33 @@ impl<B: Objects> Suite<'_, B> {
         assert_eq!(self.ask(ObjectRequest::Head(aborted.key)).await, Err(ObjectError::Gone));
     }
 
+    /// What a store that names content calls an object says which list it was made of, also where it is asked for another
+    /// list of as many bytes.
+    async fn names_tell_lists_apart(&self) {
+        let (completed, other) = (self.begin(30).await, self.begin(31).await);
+        let etag = self.part(&completed, number(1), part_of(5)).await;
+        let again = self.part(&other, number(1), part_of(5)).await;
+        let unlike = self.part(&other, number(2), part_of(6)).await;
+        let expected = self.bucket.etag_of(&[&etag]);
+        let names_content = again == etag;
+        let complete =
+            |etag: Etag| ObjectRequest::Complete(completed.clone(), vec![(number(1), etag)]);
+        let answer = self.ask(complete(etag)).await;
+        let Ok(ObjectAnswer::Completed(named)) = answer else { panic!("{answer:?}") };
+        let answer = self.ask(ObjectRequest::Describe(completed.key)).await;
+        let Ok(ObjectAnswer::Described(described)) = answer else { panic!("{answer:?}") };
+        assert_eq!(described.bytes, MIN_PART_BYTES);
+        if names_content {
+            assert_eq!(Some(Etag(described.etag)), expected);
+            assert!(named.is_none() || named == expected, "{named:?}");
+        }
+        let expected = self.bucket.etag_of(&[&unlike]);
+        if let Ok(ObjectAnswer::Completed(named)) = self.ask(complete(unlike)).await {
+            assert_ne!(named, expected);
+        }
+        assert_eq!(self.ask(ObjectRequest::Abort(other)).await, Ok(ObjectAnswer::Done));
+    }
+
     async fn orphans_are_as_the_store_says(&self) {
         let multipart = self.begin(9).await;
         let mut list = Vec::new();
@@ -325,6 +356,10 @@ mod memory {
 
         fn orphan_rule(&self) -> OrphanRule {
             self.0.lock().unwrap().rules().orphans
+        }
+
+        fn etag_of(&self, parts: &[&Etag]) -> Option<Etag> {
+            Some(MemoryBucket::etag_of(parts))
         }
     }
 

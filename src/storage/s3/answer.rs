@@ -125,8 +125,8 @@ impl Reading {
                 ObjectAnswer::Part(etag(&copied.etag)?)
             }
             Self::Completed => {
-                let _: xml::Completed = xml::read("CompleteMultipartUploadResult", body)?;
-                ObjectAnswer::Done
+                let completed: xml::Completed = xml::read("CompleteMultipartUploadResult", body)?;
+                ObjectAnswer::Completed(etag(&completed.etag))
             }
             Self::Parts => {
                 let parts: xml::Parts = xml::read("ListPartsResult", body)?;

@@ -33,9 +33,12 @@ pub(super) struct Copied {
     pub(super) etag: String,
 }
 
-/// `CompleteMultipartUpload`: that it is there is all that counts. Ceph's first answer has no ETag.
+/// `CompleteMultipartUpload`: that it is there is what counts. Ceph's first answer has no ETag.
 #[derive(Debug, Deserialize)]
-pub(super) struct Completed {}
+pub(super) struct Completed {
+    #[serde(default, rename = "ETag")]
+    pub(super) etag: String,
+}
 
 /// `ListParts`.
 #[derive(Debug, Deserialize)]
