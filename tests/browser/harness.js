@@ -26,6 +26,9 @@ const TEST_MS = 300_000;
 const RETRIES = Number(process.env.BROWSER_RETRIES ?? 0);
 /** More failures in one file count as real. */
 const FLAKY_AT_MOST = 2;
+/** `alone`: only the tests that judge times, for a run with nothing beside it. `beside`: the others. Else all. */
+const PART = process.env.BROWSER_TESTS ?? 'all';
+if (!['all', 'alone', 'beside'].includes(PART)) throw new Error(`BROWSER_TESTS is ${PART}; it may be all, alone or beside`);
 let flaky = 0;
 
 /** The browser of each test that `test` made. */
@@ -38,9 +41,10 @@ const owners = new WeakMap();
 /** Which browser `t` runs in. */
 export const kind_of = (t) => kinds.get(t) ?? KINDS[0];
 
-/** Does `body` in each browser. `skip` says of a browser why not in that one. */
-export function test(name, body, { skip = {}, timeout = TEST_MS } = {}) {
+/** Does `body` in each browser. `skip` says of a browser why not in that one; `alone` are the browsers in which it judges times. */
+export function test(name, body, { skip = {}, timeout = TEST_MS, alone = [] } = {}) {
   for (const kind of KINDS) {
+    if (PART !== 'all' && alone.includes(kind) !== (PART === 'alone')) continue;
     // A little more than all attempts may take: each has its own bound.
     once(`${kind}: ${name}`, { skip: unavailable(kind) || (skip[kind] ?? false), timeout: timeout * (1 + RETRIES) + TEST_MS }, async (t) => {
       for (let left = RETRIES; ; left -= 1) {
