@@ -14,8 +14,8 @@ import itertools
 import threading
 import urllib.parse
 
-import dialects
 import rig
+from rig import dialects
 from story import CHUNK, SIZE, Story
 
 NAMES = ("parallel", "interim")

@@ -15,9 +15,9 @@ import tempfile
 import threading
 import time
 
-import dialects
 import faults_created
 import rig
+from rig import dialects
 from tamper import Case, Tampered, panics
 from volumes import Volume, command
 

@@ -9,9 +9,9 @@ import pathlib
 import tempfile
 
 import created
-import dialects
 import faults
 import rig
+from rig import dialects
 from tamper import Case, Tampered
 
 SIZE, CHUNK = 200_000, 100_000

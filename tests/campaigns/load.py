@@ -15,8 +15,8 @@ import socket
 import threading
 
 import created
-import dialects
 import rig
+from rig import dialects
 from story import Story, sync
 
 # Each is told once in a round of load.

@@ -8,14 +8,16 @@ It writes `BEGAN TOOK OUTCOME` for each chunk to LOG (seconds of the system's mo
 """
 
 import http.client
+import pathlib
 import ssl
 import sys
 import threading
 import time
 import urllib.parse
 
-import dialects
-import rig
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import rig  # noqa: E402
+from rig import dialects  # noqa: E402
 
 CHUNK = 16 * 1024
 CHUNKS = 64

@@ -8,8 +8,8 @@ import os
 import threading
 import urllib.parse
 
-import dialects
 import rig
+from rig import dialects
 
 SIZE, CHUNK = 150_000, 50_000
 # States of an upload that takes bytes.

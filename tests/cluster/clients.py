@@ -12,8 +12,8 @@ import urllib.parse
 import uuid
 
 from proxies import Store, Wire
-from rig import Server, program, until, url_of
-from services import BUCKET
+from rig import program, until, url_of
+from services import BUCKET, over_bucket
 
 PART = 8 << 20
 SIZES = [1, 5000, 100_000, PART, PART + 1, 20_000_000, 33_000_000]
@@ -92,17 +92,15 @@ class Node:
         self.number = number
         self.store = Store(objects.port, seed=number)
         stack.callback(self.store.close)
-        flags = ["--store", "s3", "--s3-bucket", BUCKET, "--s3-endpoint", self.store.url, "--s3-prefix", prefix,
-                 "--s3-access-key", "testkey", "--retain-finished", "1h", *flags]
-        env = {"INCOMING_S3_SECRET_KEY": "testsecret", **more.pop("env", {})}
+        flags, env = ["--retain-finished", "1h", *flags], more.pop("env", {})
         self.wires = [Wire(port) for port in databases]
         for wire in self.wires:
             stack.callback(wire.close)
         if self.wires:
             flags += ["--journal", "postgres"]
             hosts = ",".join(f"127.0.0.1:{wire.port}" for wire in self.wires)
-            env["INCOMING_POSTGRES_URL"] = f"postgres://incoming:secret@{hosts}/incoming"
-        self.server = Server(home / f"data{number}", *flags, env=env, **more)
+            env = {"INCOMING_POSTGRES_URL": f"postgres://incoming:secret@{hosts}/incoming", **env}
+        self.server = over_bucket(home / f"data{number}", self.store.url, prefix, *flags, env=env, **more)
         stack.callback(self.server.kill)
         self.server.start()
 

@@ -1,38 +1,29 @@
 #!/usr/bin/env python3
 """Uploads to a store that removes unfinished multipart uploads: see README.md.
 
-lifetime.py PROGRAM ENDPOINT BUCKET [UPLOADS] [PORT] [--broken]. The keys are testkey and testsecret; needs boto3. This script removes
+lifetime.py PROGRAM ENDPOINT BUCKET [UPLOADS] [--broken]. The keys are testkey and testsecret. This script removes
 each multipart upload that is older than 10 s, as MinIO does after 24 h. The server makes them objects after 3 s. Clients send a
 part, and pause for longer than either. With --broken the server is told nothing of it, and acknowledged bytes must be found missing."""
 
 import json
+import os
 import pathlib
 import random
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-import boto3
-from botocore.config import Config
-
-from services import request
+from services import BUCKET, over_bucket, s3_client  # first: it says where `rig` is
+from rig import until, url_of
 
 BROKEN = "--broken" in sys.argv
-WORDS = [word for word in sys.argv[1:] if word != "--broken"]
-PROGRAM, ENDPOINT, BUCKET = WORDS[:3]
-UPLOADS, PORT = [int(word) for word in WORDS[3:5]] + [4, 19230][len(WORDS[3:5]):]
-PUBLIC, BACKEND = PORT, PORT + 1
+os.environ["INCOMING"], ENDPOINT, _, *UPLOADS = [word for word in sys.argv[1:] if word != "--broken"]
+UPLOADS = int(UPLOADS[0]) if UPLOADS else 4
 PART, PAUSE, OLD = 5 << 20, 13, 10
 PREFIX = f"lifetime-{int(time.time())}"
-s3 = boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id="testkey", aws_secret_access_key="testsecret", region_name="us-east-1",
-                  config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}))
+s3 = s3_client(ENDPOINT, "test")
 removed = 0
-
-
-def call(*words):
-    return request(*words, timeout=120)[:2]
 
 
 def rule(over):
@@ -47,61 +38,37 @@ def rule(over):
                 removed += 1
 
 
-def upload(seed, found):
+def upload(server, seed, found):
     """A part, a pause, a part: what was acknowledged stays so, and the object is the file."""
     dice = random.Random(seed)
-    url, made = ticket()
+    id = server.ticket()
     data = dice.randbytes(4 * PART + dice.randrange(PART))
     order = list(range(0, len(data), PART))
     dice.shuffle(order)
     sent = 0
     for start in order:
         end = min(start + PART, len(data))
-        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
-        status, answer = call(PUBLIC, "PUT", url, data[start:end], headers)
+        status, _, answer = server.ask("PUT", url_of(id), data[start:end], {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, timeout=120)
         assert status == 200, (status, answer)
         sent += end - start
         time.sleep(PAUSE if start != order[-1] else 0)
-        received = sum(b - a for a, b in json.loads(call(PUBLIC, "GET", url)[1])["received"])
+        received = sum(b - a for a, b in server.status(id)["received"])
         if received < sent:
             found.append(f"upload {seed}: {received} of {sent} acknowledged bytes")
             return
-    for _ in range(60):
-        status = json.loads(call(BACKEND, "GET", f"/incoming/backend/uploads/{made}")[1])
-        if status["path"]:
-            break
-        time.sleep(0.5)
-    key = status["path"].removeprefix(f"s3://{BUCKET}/")
-    if s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() != data:
+    path = until("it has its place", lambda: json.loads(server.back("GET", f"/incoming/backend/uploads/{id}")[2])["path"])
+    if s3.get_object(Bucket=BUCKET, Key=path.removeprefix(f"s3://{BUCKET}/"))["Body"].read() != data:
         found.append(f"upload {seed}: the object is not the file")
-
-
-def ticket():
-    status, made = call(BACKEND, "POST", "/incoming/backend/new_upload?signalFinishURL=http%3A%2F%2F127.0.0.1%3A9%2F")
-    assert status == 200, made
-    return f"/incoming/frontend/uploads/{made.decode()}", made.decode()
 
 
 def main():
     over, found = threading.Event(), []
     with tempfile.TemporaryDirectory() as name:
-        flags = {
-            "store": "s3", "s3-bucket": BUCKET, "s3-endpoint": ENDPOINT, "s3-prefix": PREFIX, "s3-part-size": "5MiB",
-            "s3-access-key": "testkey", "s3-secret-key": "testsecret", "storage-dir": f"{name}/data",
-            "listen": f"127.0.0.1:{PUBLIC}", "backend-listen": f"127.0.0.1:{BACKEND}", "log": "warn",
-        } | ({} if BROKEN else {"s3-multipart-lifetime": "3s"})
-        log = open(pathlib.Path(name) / "log", "ab")
-        words = [word for pair in flags.items() for word in (f"--{pair[0]}", pair[1])]
-        process = subprocess.Popen([PROGRAM, "serve", *words], stdout=log, stderr=log)
+        flags = ["--s3-part-size", "5MiB", *([] if BROKEN else ["--s3-multipart-lifetime", "3s"])]
+        server = over_bucket(pathlib.Path(name) / "data", ENDPOINT, PREFIX, *flags).start()
         try:
-            for _ in range(200):
-                try:
-                    call(BACKEND, "GET", "/healthz")
-                    break
-                except OSError:
-                    time.sleep(0.05)
             watch = threading.Thread(target=rule, args=(over,))
-            clients = [threading.Thread(target=upload, args=(seed, found)) for seed in range(UPLOADS)]
+            clients = [threading.Thread(target=upload, args=(server, seed, found)) for seed in range(UPLOADS)]
             for thread in (watch, *clients):
                 thread.start()
             for thread in clients:
@@ -109,8 +76,7 @@ def main():
             over.set()
             watch.join()
         finally:
-            process.kill()
-            process.wait()
+            server.kill()
     print(f"{UPLOADS} uploads, {removed} multipart uploads removed by the store, {len(found)} losses {found[:2]}")
     if BROKEN != bool(found):
         sys.exit("no loss was found where there must be one" if BROKEN else "acknowledged bytes were lost")

@@ -25,21 +25,13 @@ SILENCE = 13
 BLOCK = 256 << 10
 
 
-class Store:
-    """An HTTP proxy of one server in front of the bucket. Counts requests by kind and remembers when each was answered."""
+class Listener:
+    """A thread for each connection to a port of its own."""
 
-    def __init__(self, port, seed=1, one_in=0, ghost_seconds=(1, 8)):
-        self.far, self.dice, self.one_in = port, random.Random(seed), one_in
-        self.ghost_seconds, self.counts, self.lock = ghost_seconds, collections.Counter(), threading.Lock()
-        self.kinds, self.ghosts_pending, self.open = collections.Counter(), 0, True
-        # Keys that a request may have written after its server gave it up.
-        self.late_keys = set()
-        self.answers = []
-        # Called with (kind, moment) where moment is "before" or "after" the store has acted.
-        self.on_step = lambda kind, moment: None
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.down = False
+    def __init__(self, port=0):
+        self.open = True
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -47,6 +39,26 @@ class Store:
             with contextlib.suppress(OSError):
                 near, _ = self.listener.accept()
                 threading.Thread(target=self.serve, args=(near,), daemon=True).start()
+
+    def close(self):
+        self.open = False
+        self.listener.close()
+
+
+class Store(Listener):
+    """An HTTP proxy of one server in front of the bucket. Counts requests by kind and remembers when each was answered."""
+
+    def __init__(self, port, seed=1, one_in=0, ghost_seconds=(1, 8)):
+        self.far, self.dice, self.one_in = port, random.Random(seed), one_in
+        self.ghost_seconds, self.counts, self.lock = ghost_seconds, collections.Counter(), threading.Lock()
+        self.kinds, self.ghosts_pending, self.down = collections.Counter(), 0, False
+        # Keys that a request may have written after its server gave it up.
+        self.late_keys = set()
+        self.answers = []
+        # Called with (kind, moment) where moment is "before" or "after" the store has acted.
+        self.on_step = lambda kind, moment: None
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def fate(self, kind):
         with self.lock:
@@ -154,10 +166,6 @@ class Store:
         with self.lock:
             self.ghosts_pending -= 1
 
-    def close(self):
-        self.open = False
-        self.listener.close()
-
 
 def kind_of(head):
     """part, copy (of a part), put, get, head, delete, create, complete, abort, list."""
@@ -246,23 +254,15 @@ def reset(connection):
         connection.close()
 
 
-class Wire:
+class Wire(Listener):
     """TCP to a port of this machine. `stopped`: nothing goes through, as where packets are dropped; new connections
     hang. `on_bytes("out" | "back")` is called before bytes go on."""
 
-    def __init__(self, port):
-        self.far, self.stopped, self.open = port, threading.Event(), True
+    def __init__(self, far, port=0):
+        self.far, self.stopped = far, threading.Event()
         self.on_bytes = lambda way: None
         self.pairs, self.lock = set(), threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while self.open:
-            with contextlib.suppress(OSError):
-                near, _ = self.listener.accept()
-                threading.Thread(target=self.serve, args=(near,), daemon=True).start()
+        super().__init__(port)
 
     def serve(self, near):
         far = None
@@ -309,7 +309,6 @@ class Wire:
                     one.shutdown(socket.SHUT_RDWR)
 
     def close(self):
-        self.open = False
         self.stopped.clear()
+        super().close()
         self.cut()
-        self.listener.close()

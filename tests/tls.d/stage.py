@@ -15,7 +15,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests/campaigns"))
+sys.path.insert(0, str(ROOT / "tests"))
 from rig import program  # noqa: E402
 # What is waited for happens within this many seconds, or never.
 DEADLINE = 30

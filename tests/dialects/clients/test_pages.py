@@ -14,7 +14,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests/campaigns"))
+sys.path.insert(0, str(ROOT / "tests"))
 from rig import Server, free_port, until  # noqa: E402
 
 from tusclient import client  # noqa: E402
@@ -130,9 +130,8 @@ class WebApp:
         self.app.kill()
         self.app.wait()
         self.server.kill()
-        self.server.backend_socket = self.work / "backend.sock"
+        self.server.backend_listen = self.env["BACKEND"] = f"unix:{self.work}/backend.sock"
         self.server.start()
-        self.env["BACKEND"] = f"unix:{self.server.backend_socket}"
         self.start_app()
         content = self.content(MIB + 1)
         # The slash at the end is what some clients add.

@@ -1,14 +1,14 @@
-"""Real programs on loopback for tests: reverse proxies, the server, and a backend that takes its files.
+"""Reverse proxies before a server, with certificates.
 
     with Rig() as rig:
         server = rig.incoming()
         proxy = rig.proxy("nginx", "docs/operations/proxies/nginx.conf", {
-            "unix:/run/incoming/public.sock": server.public,
+            "unix:/run/incoming/public.sock": server.listen,
             "listen 443 ": Port("https", "listen 127.0.0.1:{} "),
             "/etc/ssl/app/fullchain.pem": rig.certificate,
             "/etc/ssl/app/privkey.pem": rig.key,
         }, ready="https://localhost:{https}/incoming/frontend/incoming.js")
-        ticket, path = server.ticket(rig.backend())
+        path = url_of(server.ticket(rig.backend().url))
         curl("-T", "film.mp4", f"https://localhost:{proxy.ports['https']}{path}", "--cacert", rig.ca)
 
 `proxy` takes a file or the text of a configuration and puts values in their places; every place must occur in it. A
@@ -18,34 +18,19 @@ fails. Standard library only; curl, and the proxies under test, must be installe
 """
 import collections
 import contextlib
-import functools
-import http.server
-import json
 import os
 import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-import urllib.parse
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from . import ROOT, Backend, Server, build, free_port, until
 
-
-@functools.cache
-def built():
-    """The server's program: $INCOMING, or one that is built now."""
-    said = subprocess.run([ROOT / "tests/program"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return pathlib.Path(said.strip())
-
-
-# Seconds that a program may take to answer, and to end when it is asked to.
-STARTS_IN, ENDS_IN = 20, 10
+# Seconds that a program may take to end when it is asked to.
+ENDS_IN = 10
 
 # The name of each program and what is given to it: {dir} is a directory of its own, {conf} the finished file.
 COMMANDS = {
@@ -116,22 +101,6 @@ def installed(kind):
     return shutil.which(COMMANDS[kind][0]) is not None
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(what, check, seconds=STARTS_IN):
-    """Asks again and again until the answer is true, and gives it back."""
-    end = time.monotonic() + seconds
-    while not (answer := check()):
-        if time.monotonic() > end:
-            raise Failed(f"not in {seconds} s: {what}")
-        time.sleep(0.03)
-    return answer
-
-
 def curl(*arguments, check=True, seconds=60, stdin=None, both=False):
     """Runs curl, which follows no proxy of the environment; answers what it printed, `both`: and what it told."""
     command = ["curl", "-sS", "--noproxy", "*", "--max-time", str(seconds), *map(str, arguments)]
@@ -158,7 +127,7 @@ class Program:
     def runs(self):
         return self.process.poll() is None
 
-    def log(self):
+    def log_text(self):
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def stop(self, how=signal.SIGTERM):
@@ -175,96 +144,16 @@ class Program:
         self.process.wait(ENDS_IN)
 
 
-class Server(Program):
-    """`incoming serve`; `public` and `backend` are addresses as proxies write them (HOST:PORT or unix:PATH)."""
-
-    def __init__(self, directory, settings):
-        program = built()
-        command = [program, "serve"]
-        for key, value in settings.items():
-            command += [f"--{key.replace('_', '-')}", str(value)]
-        super().__init__("incoming", command, directory)
-        self.public, self.backend = settings["listen"], settings["backend_listen"]
-
-    def listens(self):
-        """Whether it says that both sockets listen; learns the ports that the system chose."""
-        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
-        fields = [line.get("fields", line) for line in lines]
-        found = {field.get("surface"): field["address"] for field in fields if field.get("message") == "listening"}
-        if not self.runs():
-            raise Failed(f"the server did not start:\n{self.log()}")
-        self.public = found.get("Public", found.get("Shared", self.public))
-        self.backend = found.get("Backend", found.get("Shared", self.backend))
-        return bool(found)
-
-    def call(self, path, *arguments, check=True):
-        """A call of the backend API; answers what the server said."""
-        if self.backend.startswith("unix:"):
-            return curl("--unix-socket", self.backend[5:], *arguments, f"http://backend{path}", check=check).decode()
-        return curl(*arguments, f"http://{self.backend}{path}", check=check).decode()
-
-    def ticket(self, backend, **parameters):
-        """A new ticket whose file goes to `backend`: its id and the path of its upload URL."""
-        query = urllib.parse.urlencode({"signalFinishURL": backend.url, **parameters})
-        ticket = self.call(f"/incoming/backend/new_upload?{query}", "-f", "-X", "POST")
-        return ticket, f"/incoming/frontend/uploads/{ticket}"
-
-
-class Backend:
-    """A web app's backend: takes over each finished file, and knows every call by its ticket."""
-
-    def __init__(self, directory):
-        self.calls, self.changed = collections.defaultdict(list), threading.Condition()
-        self.directory = directory
-        told = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                told.take(dict(urllib.parse.parse_qsl(body, keep_blank_values=True)))
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"done")
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/handover"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def take(self, call):
-        if call["cancelled"] == "no" and os.path.exists(call["filename"]):
-            shutil.copyfile(call["filename"], self.directory / call["id"])
-        with self.changed:
-            self.calls[call["id"]].append(call)
-            self.changed.notify_all()
-
-    def call_for(self, ticket, seconds=20):
-        """The first call for this ticket, waited for."""
-        with self.changed:
-            if not self.changed.wait_for(lambda: self.calls[ticket], seconds):
-                raise Failed(f"no handover of {ticket} in {seconds} s")
-            return self.calls[ticket][0]
-
-    def file(self, ticket):
-        """The file that came with it, as bytes."""
-        self.call_for(ticket)
-        return (self.directory / ticket).read_bytes()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 class Rig:
     """A directory, certificates and everything that runs in it; all of it goes away at the end."""
 
     def __enter__(self):
+        # Its servers are of this program.
+        os.environ["INCOMING"] = build()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="incoming-rig-"))
         # Apache's workers are another user where the test runs as root.
         self.dir.chmod(0o755)
-        self.running = []
+        self.stack, self.logs = contextlib.ExitStack(), []
         # A test that is asked to end still ends what it started.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         make = [ROOT / "certs-example/make-certs", "--out", self.dir / "certs", "localhost", "127.0.0.1"]
@@ -277,17 +166,12 @@ class Rig:
         return self
 
     def __exit__(self, kind, error, _):
-        logs = [(one.name, one.log()) for one in self.running if isinstance(one, Program)]
-        for one in reversed(self.running):
-            one.stop()
+        logs = [(name, log()) for name, log in self.logs]
+        self.stack.close()
         if kind is not None and kind is not SystemExit:
             for name, log in logs:
                 print(f"--- the end of what {name} logged ---\n{log[-4000:]}", file=sys.stderr)
         shutil.rmtree(self.dir, ignore_errors=True)
-
-    def started(self, one):
-        self.running.append(one)
-        return one
 
     def place(self, name):
         """A new directory for one program, which may run as another user."""
@@ -296,16 +180,22 @@ class Rig:
         return place
 
     def backend(self):
-        return self.started(Backend(self.place("taken")))
+        backend = Backend()
+        self.stack.callback(backend.close)
+        return backend
 
     def incoming(self, **settings):
-        """The server, from target/debug, on a free port and a unix socket for its backend; settings by their keys."""
-        place = self.place("incoming")
-        usual = {"listen": "127.0.0.1:0", "backend_listen": f"unix:{place}/backend.sock", "storage_dir": place / "data",
-                 "log": "info", "log_format": "json", "min_free_space": "0"}
-        server = self.started(Server(place, {**usual, **settings}))
-        until("the server listens", server.listens)
-        return server
+        """The server with these settings by their keys. Unless they say otherwise it listens on a free port, and for its backend
+        on a unix socket (`shared`: where clients are served)."""
+        place, log = self.place("incoming"), settings.pop("log", "info")
+        listen, backend = settings.pop("listen", None), settings.pop("backend_listen", f"unix:{place}/backend.sock")
+        flags = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        server = Server(place / "data", "--log-format", "json", *flags, log=log)
+        server.listen = listen or server.listen
+        server.backend_listen = server.listen if backend == "shared" else backend
+        self.stack.callback(server.kill)
+        self.logs.append(("incoming", server.log_text))
+        return server.start()
 
     def proxy(self, kind, config, places, ready, attempts=3):
         """Starts a proxy and waits until `ready` (a URL with ports by name) answers anything over HTTP.
@@ -316,7 +206,7 @@ class Rig:
         text = config if "\n" in str(config) else (ROOT / config).read_text()
         for last in range(attempts):
             try:
-                return self.started(self.proxy_once(kind, text, places, ready))
+                return self.proxy_once(kind, text, places, ready)
             except Failed as error:
                 # A port may be taken between its choice and its use.
                 if last + 1 == attempts or not re.search(r"in use|cannot bind|98:", str(error)):
@@ -337,12 +227,14 @@ class Rig:
         command = [part.format(dir=place, conf=conf) for part in COMMANDS[kind]]
         env = {**os.environ, "XDG_DATA_HOME": str(place), "XDG_CONFIG_HOME": str(place), "HOME": str(place)}
         program = Program(kind, command, place, env)
-        program.ports, program.conf = ports, conf
+        program.ports = ports
         try:
             until(f"{kind} answers", lambda: self.answers(program, ready.format(**ports)))
         except BaseException as error:
             program.stop()
-            raise Failed(f"{error}\n{program.log()}") from error
+            raise Failed(f"{error}\n{program.log_text()}") from error
+        self.stack.callback(program.stop)
+        self.logs.append((kind, program.log_text))
         return program
 
     def answers(self, program, url):

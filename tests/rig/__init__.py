@@ -1,11 +1,12 @@
-"""The rig of the campaigns: a server as a child process, a backend, uploaders that remember what they
+"""What tests from outside share: a server as a child process, a backend, uploaders that remember what they
 were promised, and the judge that looks whether the promise holds. Standard library only.
 
-A campaign is a module in this folder with a `run(report, options)`; tests/campaign calls it.
+`proxies` has what stands before a server; `dialects` what clients of other protocols send.
 """
 
 import base64
 import contextlib
+import functools
 import hashlib
 import hmac
 import http.client
@@ -23,7 +24,7 @@ import threading
 import time
 import urllib.parse
 
-import dialects
+from . import dialects
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What a campaign waits for happens within this many seconds, or never.
@@ -41,6 +42,7 @@ def program():
     return str(max(built, key=lambda path: path.stat().st_mtime))
 
 
+@functools.cache
 def build():
     """The program that tests from outside run: $INCOMING, or one that is built now (tests/program)."""
     return subprocess.run([ROOT / "tests/program"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -89,9 +91,21 @@ def until(what, found, seconds=DEADLINE):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range that the system assigns to connections, so that none of those takes it while a server is away."""
+    while True:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", random.SystemRandom().randrange(12_000, 32_000))) as probe:
+            return probe.getsockname()[1]
+
+
+def dial(address, timeout=DEADLINE):
+    """A socket to HOST:PORT or unix:PATH."""
+    if address.startswith("unix:"):
+        peer = socket.socket(socket.AF_UNIX)
+        peer.settimeout(timeout)
+        peer.connect(address.removeprefix("unix:"))
+        return peer
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout)
 
 
 def content(seed, size):
@@ -141,7 +155,8 @@ class Backend:
         if "dialect" in form:
             return self.ticket_for(form)
         form["sha256"] = None
-        if form.get("cancelled") == "no":
+        # (A file in a bucket has no name on this disk.)
+        if form.get("cancelled") == "no" and "filename" in form:
             with contextlib.suppress(OSError):
                 form["sha256"] = hashlib.sha256(pathlib.Path(form["filename"]).read_bytes()).hexdigest()
         with self.lock:
@@ -154,6 +169,10 @@ class Backend:
         with self.lock:
             return [call for call in self.calls if call["id"] == id]
 
+    def call_for(self, id):
+        """The first call for it, waited for."""
+        return until(f"a call for {id}", lambda: self.calls_for(id))[0]
+
     def close(self):
         self.server.shutdown()
         self.server.server_close()
@@ -162,25 +181,24 @@ class Backend:
 class Server:
     """`incoming serve` on one storage directory; started, killed and started again on the same ports.
 
-    `prefix` stands before the program (strace, for one); `pid` is the server's own all the same.
+    `prefix` stands before the program (strace, for one); `pid` is the server's own all the same. `log_to` is a file that stays.
     """
 
-    def __init__(self, data, *flags, log="warn", prefix=(), env=None, tls=None, reserve="0"):
+    def __init__(self, data, *flags, log="warn", prefix=(), env=None, tls=None, reserve="0", log_to=None):
         self.data, self.flags, self.log_level, self.prefix, self.env = pathlib.Path(data), flags, log, prefix, env
         self.reserve = reserve
         # Where the public listener speaks TLS: how clients are to speak it.
         self.tls = tls
         self.port, self.backend_port = free_port(), free_port()
-        # A path instead of the backend's port.
-        self.backend_socket = None
+        # May be set to other addresses before it starts: unix:PATH, or both to the same.
+        self.listen, self.backend_listen = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.backend_port}"
         self.process = self.pid = None
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = open(log_to, "a+b") if log_to else tempfile.TemporaryFile()
 
     def start(self, seconds=DEADLINE):
         """Starts it and waits until it answers. Raises if it ends instead; `log_text` says why."""
-        backend = f"unix:{self.backend_socket}" if self.backend_socket else f"127.0.0.1:{self.backend_port}"
         command = [*self.prefix, program(), "serve", "--storage-dir", str(self.data), "--log", self.log_level,
-                   "--listen", f"127.0.0.1:{self.port}", "--backend-listen", backend,
+                   "--listen", self.listen, "--backend-listen", self.backend_listen,
                    "--min-free-space", self.reserve, *self.flags]
         env = {k: v for k, v in os.environ.items() if not k.startswith("INCOMING_")} | (self.env or {})
         self.process = self.popen(command, env)
@@ -190,8 +208,8 @@ class Server:
                 raise ChildProcessError(f"the server ended with {self.process.returncode}: {self.log_text()[-2000:]}")
             # Both: they are bound one after the other, and a traced server takes its time.
             with contextlib.suppress(OSError):
-                for port in [self.port] if self.backend_socket else [self.port, self.backend_port]:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
+                for address in (self.listen, self.backend_listen):
+                    dial(address, 1).close()
                 return True
 
         until("the server listens", answers, seconds)
@@ -208,9 +226,8 @@ class Server:
         return int(children[0]) if children else self.process.pid
 
     def log_text(self):
-        self.log.flush()
-        self.log.seek(0)
-        return self.log.read()
+        # The place where the server writes next is that of this file too.
+        return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode(errors="replace")
 
     def running(self):
         return self.process is not None and self.process.poll() is None
@@ -237,14 +254,18 @@ class Server:
 
     def connection(self, backend=False, timeout=DEADLINE):
         """A connection that is not made yet."""
-        port = self.backend_port if backend else self.port
+        address = self.backend_listen if backend else self.listen
+        if address.startswith("unix:"):
+            connection = http.client.HTTPConnection("localhost", timeout=timeout)
+            connection.sock = dial(address, timeout)
+            return connection
         if self.tls and not backend:
-            return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=self.tls)
-        return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+            return http.client.HTTPSConnection(address, timeout=timeout, context=self.tls)
+        return http.client.HTTPConnection(address, timeout=timeout)
 
     def dial(self):
         """A socket to the public listener, for what no HTTP client sends."""
-        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+        return dial(self.listen)
 
     def ask(self, method, path, body=None, headers=(), backend=False, timeout=DEADLINE):
         """One request on a connection of its own: status, headers, text."""
