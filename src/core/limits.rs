@@ -62,6 +62,14 @@ pub struct SharedLimit {
 /// where the disk lets it.
 pub const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
+/// Pieces in the bucket that one upload may have beside one for each [`BYTES_A_PIECE`] of it. Each is a request and a record,
+/// and every append copies the list of them.
+pub const MAX_SMALL_PIECES: u64 = 16_384;
+/// Bytes that are counted for a piece.
+pub const BYTES_A_PIECE: u64 = 16 << 10;
+/// Bytes of a chunk that count before they have come: it may break off after the first.
+pub const OFFERED_BYTES: u64 = 64 << 20;
+
 /// Partial uploads of one final upload. Clients that exist send some tens at most, and all their URLs stand in one header.
 pub const MAX_PARTS: usize = 256;
 

@@ -8,6 +8,7 @@ use super::command::{Command, Offer};
 use super::event::{Durability, Event, Notice, Ticket};
 use super::extent::{Extent, ExtentSet};
 use super::grid::{BeyondTheGrid, Cell, Grid, PartNumber};
+use super::limits::{BYTES_A_PIECE, MAX_SMALL_PIECES, OFFERED_BYTES};
 use super::object_command::{ObjectCommand, ObjectLimits, StoredPiece};
 use super::piece_event::{
     ClaimId, Etag, Missing, ObjectEvent, ObjectName, Orphan, Piece, PieceEvent, Purpose,
@@ -50,6 +51,19 @@ impl ObjectUpload {
         let missing = self.upload.admit(offer, &limits.limits)?;
         self.grid(offer.length, limits)?;
         Ok(missing)
+    }
+
+    /// Whether a chunk may bring the bytes `missing`, as far as the number of pieces decides.
+    ///
+    /// # Errors
+    /// The pieces are too many for their bytes. A larger chunk may be taken.
+    pub fn check_pieces(&self, missing: &ExtentSet) -> Result<(), Refusal> {
+        let bytes = self.upload.received().bytes() + missing.bytes().min(OFFERED_BYTES);
+        let limit = MAX_SMALL_PIECES + bytes / BYTES_A_PIECE;
+        match self.pieces.count() < limit {
+            true => Ok(()),
+            false => Err(Refusal::TooManyPieces { limit }),
+        }
     }
 
     /// The grid, set or to be set, for a file of this length.

@@ -114,6 +114,11 @@ impl Pieces {
         self.released
     }
 
+    /// Pieces that can be read.
+    pub fn count(&self) -> u64 {
+        self.sources.len() as u64
+    }
+
     /// Where the bytes of `extent` can be read, in order; `None` where some of them cannot.
     pub fn readable(&self, extent: Extent) -> Option<Vec<ObjectRange>> {
         let mut ranges = Vec::new();

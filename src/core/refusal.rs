@@ -78,6 +78,11 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The upload came in too many small pieces, each of which is an object in the bucket.
+    TooManyPieces {
+        /// The limit of pieces for as many bytes.
+        limit: u64,
+    },
     /// The file is complete: too late to cancel.
     TooLateToCancel,
     /// `finish_upload` for an upload that is not being handed over.
@@ -153,6 +158,9 @@ impl fmt::Display for Refusal {
                     "the journal of this upload has reached its limit of {limit} bytes: send \
                      larger chunks, later"
                 )
+            }
+            Self::TooManyPieces { limit } => {
+                write!(f, "the upload has come in {limit} pieces or more: send larger chunks")
             }
             Self::TooLateToCancel => f.write_str("too late to cancel: the file is complete"),
             Self::NothingToFinish => {

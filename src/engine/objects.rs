@@ -34,12 +34,12 @@ use crate::core::time::Stamp;
 use crate::core::upload::Upload;
 use crate::storage::event_log::{EventLog, Marks, Seen};
 use crate::storage::objects::{ObjectError, Objects};
+use publish::CopyingMemory;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// What the procedures use: the shared log, the bucket, clocks and chance.
 pub trait Backing: EventLog + Objects {
@@ -92,7 +92,7 @@ pub struct ObjectEngine<B> {
     /// Histories begun to be read.
     histories: AtomicU64,
     /// Memory for what is read to be put together, of all uploads.
-    copying: Semaphore,
+    copying: CopyingMemory,
     /// Whether the store was found to call objects otherwise than by their parts.
     odd_etags: AtomicBool,
 }
@@ -143,8 +143,7 @@ pub enum ObjectChangeError {
 impl<B: Backing> ObjectEngine<B> {
     /// A server that knows nothing yet.
     pub fn new(backing: B, server: u64, tuning: ObjectTuning) -> Self {
-        let (views, marking, histories, odd_etags) = Default::default();
-        let copying = publish::copying();
+        let (views, marking, histories, odd_etags, copying) = Default::default();
         Self { backing, server, tuning, views, marking, histories, copying, odd_etags }
     }
 

@@ -13,7 +13,9 @@ use super::agenda::Agenda;
 use super::promised::Promised;
 use super::store::{Part, StoreError};
 use crate::core::event::{Durability, Event, Ticket};
+use crate::core::extent::ExtentSet;
 use crate::core::id::TicketId;
+use crate::core::refusal::Refusal;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
@@ -168,6 +170,13 @@ pub trait Log: Send + Sync {
     /// Whether the log takes no more events of chunks before it is shorter.
     fn is_full(&self) -> bool {
         false
+    }
+
+    /// Whether the log takes the events of a chunk that brings the bytes `missing`. May be called at any time.
+    ///
+    /// Errors: the rule that refuses it.
+    fn check_pieces(&self, _missing: &ExtentSet) -> Result<(), Refusal> {
+        Ok(())
     }
 
     /// A chunk was refused since [`Log::is_full`]: answers whether upkeep is to be tried now for that, which is so now and

@@ -306,7 +306,9 @@ impl From<Refusal> for Problem {
             | Refusal::FileTooLarge { .. }
             | Refusal::BeyondTheGrid(_)
             | Refusal::BeyondTheDisk { .. } => Code::TooLarge,
-            Refusal::TooManyHoles { .. } | Refusal::JournalFull { .. } => Code::TooMany,
+            Refusal::TooManyHoles { .. }
+            | Refusal::JournalFull { .. }
+            | Refusal::TooManyPieces { .. } => Code::TooMany,
             Refusal::TooLateToCancel
             | Refusal::NothingToFinish
             | Refusal::NothingToRetry

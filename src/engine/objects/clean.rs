@@ -1,6 +1,7 @@
 //! What an upload leaves behind: cancelled when no byte comes, removed when its end is recorded, forgotten at the end of its
 //! retention.
 
+use super::at_once::at_once;
 use super::{Backing, ObjectChangeError, ObjectEngine};
 use crate::core::id::TicketId;
 use crate::core::object_command::ObjectCommand;
@@ -30,8 +31,10 @@ impl<B: Backing> ObjectEngine<B> {
         }
         if let ObjectAnswer::Objects(all) = self.ask_again(ObjectRequest::List(id)).await? {
             let kept = view.upload.kept_object();
-            for key in all.into_iter().filter(|key| Some(key.name) != kept) {
-                self.ask_again(ObjectRequest::Delete(key)).await?;
+            let old = all.into_iter().filter(|key| Some(key.name) != kept);
+            let delete = |key| self.ask_again(ObjectRequest::Delete(key));
+            for deleted in at_once(DELETES, old.map(delete)).await {
+                deleted?;
             }
         }
         Ok(())
@@ -49,3 +52,6 @@ impl<B: Backing> ObjectEngine<B> {
         Ok(matches!(removed, Ok(Appended::At(_))))
     }
 }
+
+/// Objects of one upload that are removed at a time.
+const DELETES: usize = 8;

@@ -244,12 +244,14 @@ impl<B: Backing> ObjectEngine<B> {
         &self,
         id: TicketId,
         ranges: &[ObjectRange],
-    ) -> Result<Option<(Payload, SemaphorePermit<'_>)>, ObjectChangeError> {
+    ) -> Result<Option<(Payload, Copying<'_>)>, ObjectChangeError> {
         let bytes: u64 = ranges.iter().map(|range| range.bytes).sum();
         let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).clamp(1, UNITS);
-        let held = self.copying.acquire_many(units).await.expect("it is never closed");
+        let is_scattered = is_scattered(ranges.len(), bytes);
+        let held = self.copying.acquire(units, is_scattered).await;
         let get = |range: &ObjectRange| self.ask_again(ObjectRequest::Get(id, *range));
-        let read = at_once(READS, ranges.iter().map(get)).await;
+        let reads = if is_scattered { SCATTERED_READS } else { READS };
+        let read = at_once(reads, ranges.iter().map(get)).await;
         let mut found = ranges.iter().zip(&read);
         if let Some((gone, _)) = found.find(|(_, read)| matches!(read, Err(ObjectError::Gone))) {
             // The second look takes long: other uploads need the memory meanwhile.
@@ -282,17 +284,79 @@ impl<B: Backing> ObjectEngine<B> {
     }
 }
 
-/// Memory for what is read to be put together: one cell at least, of any grid.
-pub(super) fn copying() -> Semaphore {
-    Semaphore::new(UNITS as usize)
+/// Memory for what is read to be put together, of all uploads: one cell at least, of any grid.
+///
+/// Many small pieces take long to read. Cells of such pieces wait for each other, and leave half of it to the others.
+pub(super) struct CopyingMemory {
+    all: Semaphore,
+    scattered: Semaphore,
+}
+
+/// Leave to hold some of it; given back when dropped.
+struct Copying<'a> {
+    _all: SemaphorePermit<'a>,
+    _scattered: Option<SemaphorePermit<'a>>,
+}
+
+impl Default for CopyingMemory {
+    fn default() -> Self {
+        Self { all: Semaphore::new(UNITS as usize), scattered: Semaphore::new(1) }
+    }
+}
+
+impl CopyingMemory {
+    async fn acquire(&self, units: u32, is_scattered: bool) -> Copying<'_> {
+        let never = "it is never closed";
+        let (scattered, units) = match is_scattered {
+            true => (Some(self.scattered.acquire().await.expect(never)), units.min(UNITS / 2)),
+            false => (None, units),
+        };
+        let all = self.all.acquire_many(units).await.expect(never);
+        Copying { _all: all, _scattered: scattered }
+    }
+}
+
+/// Whether bytes are in so many pieces that reading them takes long.
+fn is_scattered(pieces: usize, bytes: u64) -> bool {
+    pieces > MANY_PIECES && pieces as u64 * SMALL_PIECE > bytes
 }
 
 /// Cells of one upload that are put together at a time.
 const COPIES: usize = 4;
 /// Pieces of one cell that are read at a time.
 const READS: usize = 8;
+/// The same where they are many and small: one such cell is read at a time.
+const SCATTERED_READS: usize = 32;
+/// A piece is small below this.
+const SMALL_PIECE: u64 = 32 << 10;
+/// Pieces of one cell are many above this.
+const MANY_PIECES: usize = 256;
 const UNIT: u64 = 64 << 10;
 /// 64 MiB, of all uploads.
 const UNITS: u32 = 1024;
 /// Steps of one call: cells are many, but each step composes all that it can.
 const STEPS: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    /// Cells of many small pieces, of however many uploads, wait for each other and not for memory that others need.
+    #[tokio::test(start_paused = true)]
+    async fn small_pieces_leave_memory_to_others() {
+        let memory = CopyingMemory::default();
+        let scattered = memory.acquire(UNITS, true).await;
+        let others =
+            [memory.acquire(UNITS / 4, false).await, memory.acquire(UNITS / 4, false).await];
+        let next = memory.acquire(1, true);
+        assert!(timeout(Duration::from_secs(9), next).await.is_err(), "one at a time");
+        drop((scattered, others));
+        memory.acquire(UNITS, false).await;
+
+        assert!(is_scattered(257, 257 * SMALL_PIECE - 1));
+        assert!(!is_scattered(257, 257 * SMALL_PIECE));
+        assert!(!is_scattered(256, 256));
+    }
+}

@@ -3,15 +3,16 @@
 
 use super::*;
 use crate::core::grid::MIN_PART_BYTES;
+use crate::core::limits::MAX_SMALL_PIECES;
 use crate::core::object_command::ObjectLimits;
-use crate::core::piece_event::{Etag, ObjectName, Purpose};
+use crate::core::piece_event::{Etag, ObjectEvent, ObjectName, Piece, PieceEvent, Purpose};
 use crate::core::time::{Stamp, Timestamp};
 use crate::engine::agenda::{HOLD, marks};
 use crate::engine::objects::storage::{BucketStorage, Place, Surroundings};
 use crate::engine::objects::{Backing, ObjectEngine, ObjectTuning};
 use crate::engine::options::SharedOptions;
 use crate::storage::agenda::Agenda as _;
-use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen};
+use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen, Tag};
 use crate::storage::memory::bucket::{
     BrokenPart, BucketRules, Etags, MemoryBucket, PartSizes, Unknown,
 };
@@ -254,6 +255,39 @@ impl Backing for Ways {
 /// Does what is due, until it is aborted.
 fn sweep(engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(Arc::clone(engine).sweep())
+}
+
+/// A thousand small pieces of each of 16 cells cost every append and every publish their time; a client that goes on with
+/// larger chunks is served.
+#[tokio::test(start_paused = true)]
+async fn an_upload_has_so_many_small_pieces_and_no_more() {
+    let cluster = Cluster::new();
+    let engine = cluster.start(1);
+    let (id, length) = (ticket(&engine).await, 1 << 20);
+    engine.receive(id, chunk(0, 1, length), None, body(&[b"x"])).await.unwrap();
+    let LogRead::More(appends) = cluster.log.read(id, None).await.unwrap() else { panic!() };
+    let seen = Seen { seq: appends.len() as u64, tag: appends.last().unwrap().tag };
+    let at = Stamp { date: Timestamp(cluster.log.now().0), uptime: cluster.log.now() };
+    let name = ObjectName { purpose: Purpose::Fragment, random: [5; 16] };
+    let piece = |at: u64| Piece::Fragment { name, offset: at };
+    let stored = |start: u64| PieceEvent::Stored {
+        at,
+        extent: Extent::new(start, start + 1).unwrap(),
+        piece: piece(start),
+    };
+    let events: Vec<_> =
+        (1..=MAX_SMALL_PIECES).map(|start| ObjectEvent::Piece(stored(start))).collect();
+    let append = Append { tag: Tag(77), events: Arc::from(events), marks: None };
+    assert!(matches!(cluster.log.append(id, seen, append).await, Ok(Appended::At(_))));
+    let end = MAX_SMALL_PIECES + 1;
+    let refused = engine.receive(id, chunk(end, end + 1, length), None, body(&[b"x"])).await;
+    assert!(
+        matches!(refused, Err(TransferError::Refused(Refusal::TooManyPieces { .. }))),
+        "{refused:?}"
+    );
+    let offer = chunk(end, end + (64 << 10), length);
+    engine.receive(id, offer, None, body(&[&[7; 64 << 10]])).await.unwrap();
+    assert_eq!(held(&engine, id).await, [(0, end + (64 << 10))]);
 }
 
 #[tokio::test(start_paused = true)]

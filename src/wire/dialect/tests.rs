@@ -32,6 +32,7 @@ fn causes_and_their_statuses() {
     refused(Refusal::BeyondTheDisk { end: 1 }, 413, 413, 413);
     refused(Refusal::TooManyHoles { limit: 1 }, 429, 503, 429);
     refused(Refusal::JournalFull { limit: 1 }, 429, 503, 429);
+    refused(Refusal::TooManyPieces { limit: 1 }, 429, 503, 429);
     for late in [Refusal::TooLateToCancel, Refusal::MadeOfParts, Refusal::InUse, Refusal::PartTaken]
     {
         refused(late, 412, 403, 412);

@@ -1,5 +1,5 @@
-//! Bytes of one upload that another one takes over: made readable in the bucket, read a piece at a time, and stored as those
-//! of a body are. They count with the record that joins them.
+//! Reading acknowledged bytes, some pieces at a time: to compare them, or for another upload that takes them over. There
+//! they are stored as those of a body are, and count with the record that joins them.
 
 use super::part::BucketPart;
 use super::unavailable;
@@ -7,7 +7,8 @@ use crate::core::extent::{Extent, ExtentSet};
 use crate::core::id::TicketId;
 use crate::core::pieces::ObjectRange;
 use crate::engine::objects::Backing;
-use crate::storage::store::{StoreError, WriteError};
+use crate::engine::objects::at_once::at_once;
+use crate::storage::store::{PieceSink, StoreError, WriteError};
 
 impl<B: Backing + 'static> BucketPart<B> {
     /// Stores the bytes `extent` of `source` for offset `at` on. They wait for their record as long as the upload is in
@@ -29,12 +30,55 @@ impl<B: Backing + 'static> BucketPart<B> {
         let missing = Extent::new(at, end).map(ExtentSet::of).unwrap_or_default();
         let mut writer = self.begin(missing, None).await?.kept();
         let mut at = at;
-        for range in ranges.into_iter().flat_map(pieces) {
-            let bytes = shared.get(source, range).await.map_err(refused)?;
-            at += writer.take(at, vec![bytes]).await;
+        let pieces: Vec<_> = ranges.into_iter().flat_map(pieces).collect();
+        let mut left = pieces.as_slice();
+        while !left.is_empty() {
+            let (now, later) = left.split_at(together(left.iter().map(|range| range.bytes)));
+            let gets = now.iter().copied().map(|range| shared.get(source, range));
+            for bytes in at_once(READS, gets).await {
+                at += writer.take(at, vec![bytes.map_err(refused)?]).await;
+            }
+            left = later;
         }
         writer.hand_on().await;
         Ok(())
+    }
+
+    /// Gives the bytes of `extents` to `sink`, with the number of the extent; `false` where some cannot be read.
+    pub(super) async fn read_all(
+        &self,
+        extents: Vec<Extent>,
+        mut sink: Box<PieceSink>,
+    ) -> Result<bool, StoreError> {
+        let view = self.0.shared.view(self.0.id).await?;
+        let ranges: Option<Vec<Vec<ObjectRange>>> =
+            extents.iter().map(|extent| view.upload.pieces().readable(*extent)).collect();
+        // Parts of an open generation cannot be read.
+        let Some(ranges) = ranges else { return Ok(false) };
+        let mut all = Vec::new();
+        for (number, ranges) in ranges.into_iter().enumerate() {
+            all.extend(ranges.into_iter().map(|range| (number, range)));
+        }
+        let mut left = all.as_slice();
+        while !left.is_empty() {
+            let (now, later) = left.split_at(together(left.iter().map(|(_, range)| range.bytes)));
+            let gets = now.iter().copied().map(|(_, range)| self.0.shared.get(self.0.id, range));
+            let read = at_once(READS, gets).await;
+            for ((number, _), bytes) in now.iter().copied().zip(read) {
+                let bytes = bytes?;
+                let sunk = tokio::task::spawn_blocking(move || {
+                    let flow = sink(number, &bytes);
+                    (sink, flow)
+                });
+                let (back, flow) = sunk.await.map_err(|lost| StoreError::Fault(lost.into()))?;
+                sink = back;
+                if flow.is_break() {
+                    return Ok(true);
+                }
+            }
+            left = later;
+        }
+        Ok(true)
     }
 }
 
@@ -48,5 +92,34 @@ fn pieces(range: ObjectRange) -> impl Iterator<Item = ObjectRange> {
     })
 }
 
-/// Read at once.
+/// How many pieces of these sizes are read before the first is used: small ones take long one by one.
+fn together(pieces: impl Iterator<Item = u64>) -> usize {
+    let mut bytes = 0_u64;
+    let fits = |piece: &u64| {
+        bytes = bytes.saturating_add(*piece);
+        bytes <= PIECE_BYTES as u64
+    };
+    pieces.take(MOST_TOGETHER).take_while(fits).count().max(1)
+}
+
+/// Held at a time.
 const PIECE_BYTES: usize = 8 << 20;
+/// Requests of one reader at a time.
+const READS: usize = 8;
+const MOST_TOGETHER: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::together;
+
+    #[test]
+    fn small_pieces_are_read_together() {
+        let check = |sizes: &[u64], expected: usize| {
+            assert_eq!(together(sizes.iter().copied()), expected, "{sizes:?}");
+        };
+        check(&[9 << 20, 1], 1);
+        check(&[4 << 20, 4 << 20, 1], 2);
+        check(&[1; 100], 64);
+        check(&[1; 5], 5);
+    }
+}

@@ -3,6 +3,7 @@
 use super::{InMemory, unavailable};
 use crate::core::event::Event;
 use crate::core::extent::ExtentSet;
+use crate::core::refusal::Refusal;
 use crate::engine::objects::{Backing, ObjectChangeError, View};
 use crate::storage::journal::{Append, Appended, Log, Read, Version};
 use crate::storage::promised::Promised;
@@ -90,6 +91,11 @@ impl<B: Backing + 'static> Log for BucketLog<B> {
         append: Append,
     ) -> Promised<'_, Result<Appended, StoreError>> {
         Promised::later(self.append_behind(expected, append))
+    }
+
+    fn check_pieces(&self, missing: &ExtentSet) -> Result<(), Refusal> {
+        let view = self.0.shared.engine.remembered(self.0.id);
+        view.map_or(Ok(()), |view| view.upload.check_pieces(missing))
     }
 
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>> {

@@ -10,7 +10,6 @@ use crate::core::grid::{BeyondTheGrid, Cell, Grid};
 use crate::core::id::TicketId;
 use crate::core::object_command::StoredPiece;
 use crate::core::piece_event::{ClaimId, Purpose};
-use crate::core::pieces::ObjectRange;
 use crate::core::refusal::Refusal;
 use crate::engine::objects::generation::{PartSlot, Slots};
 use crate::engine::objects::{Backing, ObjectChangeError};
@@ -89,35 +88,6 @@ impl<B: Backing + 'static> BucketPart<B> {
             // Another server holds it.
             engine.pause().await;
         }
-    }
-
-    async fn read_all(
-        &self,
-        extents: Vec<Extent>,
-        mut sink: Box<PieceSink>,
-    ) -> Result<bool, StoreError> {
-        let view = self.0.shared.view(self.0.id).await?;
-        let ranges: Option<Vec<Vec<ObjectRange>>> =
-            extents.iter().map(|extent| view.upload.pieces().readable(*extent)).collect();
-        // Parts of an open generation cannot be read.
-        let Some(ranges) = ranges else { return Ok(false) };
-        let mut all = Vec::new();
-        for (number, ranges) in ranges.into_iter().enumerate() {
-            all.extend(ranges.into_iter().map(|range| (number, range)));
-        }
-        for (number, range) in all {
-            let bytes = self.0.shared.get(self.0.id, range).await?;
-            let sunk = tokio::task::spawn_blocking(move || {
-                let flow = sink(number, &bytes);
-                (sink, flow)
-            });
-            let (back, flow) = sunk.await.map_err(|lost| StoreError::Fault(lost.into()))?;
-            sink = back;
-            if flow.is_break() {
-                break;
-            }
-        }
-        Ok(true)
     }
 }
 
