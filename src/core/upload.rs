@@ -137,6 +137,17 @@ impl Upload {
             && !self.is_partial()
     }
 
+    /// Published by its record alone, as far as that says: the backend was not called yet, so a crash may have come before
+    /// the rename.
+    pub fn may_be_unplaced(&self) -> bool {
+        self.is_complete() && matches!(&self.phase, Phase::HandingOver(calls) if calls.begun == 0)
+    }
+
+    /// Its file is not in its place after all: it waits for its publish.
+    pub fn await_publish(&mut self) {
+        self.phase = Phase::Uploading;
+    }
+
     /// The digest still has to be computed before the backend is called.
     pub fn awaits_digest(&self) -> bool {
         self.ticket.digest == DigestRequest::Sha256 && self.sha256.is_none()

@@ -153,6 +153,12 @@ pub trait Log: Send + Sync {
         append: Append,
     ) -> Promised<'_, Result<Appended, StoreError>>;
 
+    /// Whether a load finds out that a file is not in its place though its `Published` was appended: then it waits for its
+    /// publish, and the record may come before the rename.
+    fn records_publish_first(&self) -> bool {
+        false
+    }
+
     /// What others have appended behind `since`, the last version that this server has seen. May be called at any time.
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>>;
 

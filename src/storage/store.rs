@@ -80,6 +80,16 @@ pub trait Part: Send + Sync {
     /// Nothing is written any more: what is kept open for it is closed. It is sealed already.
     fn close(&self);
 
+    /// Makes all of the finished file of `length` bytes durable but its place, as [`Part::publish`] would, so that this has
+    /// only a name to change. Answers whether it did: not where it would have to cut bytes off, which may be some that a
+    /// writer counts later if it is unsealed again. Only while it is sealed.
+    ///
+    /// Errors: as [`Part::sync`], and [`StoreError::NoSpace`].
+    fn prepare(&self, length: u64) -> Promised<'_, Result<bool, StoreError>> {
+        let _ = length;
+        Promised::ready(Ok(false))
+    }
+
     /// Completes it into the finished file of `length` bytes: cut to length (never made longer: a part that is too short
     /// is an error), durable, in its place. Completing it again is fine. Only while it is sealed.
     ///

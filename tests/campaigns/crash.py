@@ -34,7 +34,7 @@ RICH = ("rename part", "fsync files", "fsync part", "unlink file", "unlink part"
 # What stands one behind the other: a ticket, a chunk, a file that gets to its place, a record.
 BORN = ["pwrite64 journal-new", "fsync journal-new", "rename journal-new", "fsync directory"]
 STORED = ["pwritev part", "fdatasync part", "fsync directory", "pwrite64 journal", "fdatasync journal"]
-PLACED = ["fsync part", "rename part", "fsync files", "fsync directory", "pwrite64 journal", "fdatasync journal"]
+PLACED = ["fsync part", "pwrite64 journal", "fdatasync journal", "rename part", "fsync files"]
 RECORDED = ["pwrite64 journal", "fdatasync journal"]
 
 
@@ -146,11 +146,11 @@ class Campaign:
     def syncs_in_order(self, seed):
         """One upload alone: each sync stands where it has to, also those that no file system here would miss."""
         calls = self.calls_of(seed, "keep")
-        self.in_order(calls, BORN + STORED + PLACED)
-        # Nothing is recorded between the rename and the syncs that make it durable.
+        self.in_order(calls, [*BORN, *STORED, "pwritev part", *PLACED])
+        # Nothing is recorded between the rename and the sync that makes it durable.
         rename = calls.index("rename part")
-        if calls[rename:rename + 4] != PLACED[1:5]:
-            self.report.lost(f"after the rename: {calls[rename:rename + 4]}")
+        if calls[rename:rename + 2] != PLACED[3:]:
+            self.report.lost(f"after the rename: {calls[rename:rename + 2]}")
 
     def joins_in_order(self, seed):
         """Parts and their file alone: what a part is kept for is recorded before its bytes are copied, and it keeps them
@@ -158,7 +158,9 @@ class Campaign:
         calls = self.calls_of(seed, "parallel")
         copy = calls.index("copy_file_range part") if "copy_file_range part" in calls else len(calls)
         self.in_order(calls[:copy], BORN + STORED + RECORDED)
-        placed = self.in_order(calls[copy:], ["copy_file_range part", *STORED[1:], *PLACED])
+        # The file's name is made durable beside its bytes.
+        self.in_order(calls[copy:], ["copy_file_range part", "fsync directory", *PLACED[1:]])
+        placed = self.in_order(calls[copy:], ["copy_file_range part", *PLACED])
         self.in_order(calls[copy:][placed:], [*RECORDED, "unlink part"])
         if "unlink part" in calls[:copy + placed]:
             self.report.lost(f"a part is removed before its file is in its place: {calls[:copy + placed]}")

@@ -29,7 +29,7 @@ JOINS = [
     Case("join", "pwrite64", "journal", "error=EIO:when=1", False),
     Case("join", "fdatasync", "journal", "error=EIO:when=1", False),
     Case("join", "pwrite64", "journal", "error=ENOSPC:when=1", False),
-    Case("join", "fdatasync", "part", "error=EIO:when=1", True),
+    Case("join", "fsync", "part", "error=EIO:when=1", True),
     Case("join", "rename", "part", "error=EIO:when=1", False),
     Case("join", "rename", "part", "error=ENOSPC:when=1", True),
     Case("join", "fsync", "files", "error=EIO:when=1", False),

@@ -5,6 +5,9 @@ use crate::backend::Backend;
 use crate::child::{Program, run};
 use crate::content::content;
 use crate::server::Running;
+use incoming::core::id::{RunIdentity, TicketId};
+use incoming::core::time::Uptime;
+use incoming::storage::local::format::replay::replay;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -194,6 +197,7 @@ const HARM: &[(&str, Harm, &[&str], &[&str])] = &[
         &[],
         &["damaged file-missing owed"],
     ),
+    ("a crash before the rename", |at, s| unplace(at, &s.owed), &["--deep"], &[]),
     (
         "a link in place of the published file",
         |at, s| {
@@ -256,6 +260,22 @@ fn journal(at: &Path, id: &str) -> PathBuf {
 
 fn file(at: &Path, id: &str) -> PathBuf {
     at.join("files").join(id)
+}
+
+/// As a crash leaves it between the record that a file is published and its rename.
+fn unplace(at: &Path, id: &str) {
+    let (bytes, mut end) = (fs::read(journal(at, id)).unwrap(), 8);
+    let (ticket, run) = (TicketId::parse(id).unwrap(), RunIdentity { boot: [0; 16], mount: 0 });
+    loop {
+        let length = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap());
+        end += 8 + usize::try_from(length).unwrap();
+        let replayed = replay(&bytes[..end], ticket, run, Uptime(u64::MAX));
+        if replayed.is_ok_and(|replayed| replayed.upload.may_be_unplaced()) {
+            break;
+        }
+    }
+    cut(&journal(at, id), end as u64);
+    fs::rename(file(at, id), part(at, id)).unwrap();
 }
 
 fn cut(path: &Path, length: u64) {

@@ -313,8 +313,8 @@ enum DiskStep {
 
 impl DiskStep {
     fn is_sync_of_part(self) -> bool {
-        use store::Step::{PublishNames, PublishSync, Sync};
-        matches!(self, Self::Store(Sync | PublishSync | PublishNames))
+        use store::Step::{PublishNames, Sync};
+        matches!(self, Self::Store(Sync | PublishNames))
     }
 
     fn can_be_full(self) -> bool {
@@ -334,7 +334,7 @@ impl DiskStep {
     fn can_stop(self) -> bool {
         matches!(
             self,
-            Self::Store(store::Step::Write | store::Step::Sync | store::Step::PublishSync)
+            Self::Store(store::Step::Write | store::Step::Sync)
                 | Self::Journal(journals::Step::Write)
         )
     }

@@ -59,7 +59,7 @@ impl StoredUploads {
                 return vec![Finding::new(id, Kind::JournalUnreadable, error.to_string())];
             }
         };
-        let (replayed, tail) = match read {
+        let (mut replayed, tail) = match read {
             Ok((state, tail)) => (state.seen_in(self.store.run()), tail),
             Err(error @ (Unreadable::Blank | Unreadable::Unborn)) => {
                 return vec![self.unborn(id, error)];
@@ -70,6 +70,9 @@ impl StoredUploads {
         };
         let mut examination = Examination { stored: self, id, depth, bytes, found: Vec::new() };
         examination.journal(tail, &replayed);
+        if let Err(error) = integrity::await_rename(&self.store, id, &mut replayed.upload) {
+            examination.add(Kind::PartUnreadable, error.to_string());
+        }
         examination.bytes_of(&replayed.upload);
         examination.found
     }

@@ -1,4 +1,9 @@
-//! One group commit of a commit queue: data sync, decisions, records, record sync, publish, in this order.
+//! One group commit of a commit queue: decisions, data sync, records, record sync, publish, in this order.
+//!
+//! Where a load finds out that a file is not in its place
+//! ([`records_publish_first`](crate::storage::journal::Log::records_publish_first)), the group that completes it records that
+//! it is published before it is: one record sync says all of it, and after a crash the rename is made anew. Until then
+//! nobody is told, and what stands in memory waits for it.
 //!
 //! What it answers is durable. What it could not do is left as it was, or, where the disk failed,
 //! ends the upload's writes. Where another server was first, what that one recorded is applied and everything is decided
@@ -36,6 +41,10 @@ pub(super) struct GroupCommit<'a> {
     version: Version,
     /// Where other servers have left it, before this one recorded anything.
     base: Arc<Upload>,
+    /// The bytes that the changes claim are durable.
+    synced: bool,
+    /// A record says since when the file is published, and it is not yet.
+    recorded: Option<Stamp>,
 }
 
 /// How far a group commit has come.
@@ -57,7 +66,8 @@ impl<'a> GroupCommit<'a> {
         version: Version,
     ) -> Self {
         let (upload, base) = (Arc::clone(upload), Arc::clone(upload));
-        Self { engine, handle, options: engine.options(), upload, version, base }
+        let (options, synced, recorded) = (engine.options(), false, None);
+        Self { engine, handle, options, upload, version, base, synced, recorded }
     }
 
     /// How the upload stands by what is recorded, whatever became of the changes.
@@ -65,11 +75,14 @@ impl<'a> GroupCommit<'a> {
         Reached { base: self.base, upload: self.upload, version: self.version }
     }
 
-    /// Data sync, decisions, records, record sync, publish: in this order.
+    /// Decisions, data sync, records, record sync, publish: in this order.
     ///
     /// Errors: what was recorded up to there stands ([`GroupCommit::reached`]).
     pub(super) async fn run(&mut self, queued: &[Queued]) -> Result<Answers, ChangeError> {
-        self.sync_data(queued).await?;
+        if claims_durable(queued) && !self.handle.log.records_publish_first() {
+            // Others may be first meanwhile, so before the decisions.
+            self.sync_part().await?;
+        }
         if queued.iter().any(|queued| matches!(queued.op, Op::Forget | Op::Refresh)) {
             // They append nothing by which they would learn that they are behind, and the one removes bytes.
             self.begin_behind_others().await?;
@@ -127,13 +140,21 @@ impl<'a> GroupCommit<'a> {
                 }
             }));
         }
-        let mut claims = Claims::AsEachSays;
+        let completes = staged.awaits_publish() && !self.upload.awaits_publish();
+        let first = completes && self.handle.log.records_publish_first();
+        if claims_durable(queued) && !first {
+            self.sync_part().await?;
+        }
+        let (mut claims, mut prepared) = (Claims::AsEachSays, false);
         if staged.awaits_publish() {
             // From here on nobody writes; a fault that was noted meanwhile is seen.
             self.handle.part.seal().await;
             let fault = self.handle.lock().fault.clone();
             if let Some(fault) = fault {
                 return Err(ChangeError::Fault(fault));
+            }
+            if first {
+                prepared = self.prepare(&staged).await?;
             }
             if self.options.ack == Durability::Written && !events.is_empty() {
                 // The rename must not be ahead of a record that the bytes are durable.
@@ -154,20 +175,40 @@ impl<'a> GroupCommit<'a> {
         }
         let sync = staged.awaits_publish() || events.iter().any(|event| self.needs_sync(event));
         let durability = if sync { Durability::Durable } else { Durability::Written };
-        let state = self.state_of(&staged);
+        let mut state = self.state_of(&staged);
+        if prepared {
+            events.push(Event::Published { at: now });
+            state = Some(StateName::HandingOver);
+        }
         let appended = self.append(Append { events, durability, claims, state }).await;
-        if !matches!(appended, Ok(Appended::At(_)))
-            && staged.awaits_publish()
-            && !self.upload.awaits_publish()
-        {
-            // The file is not complete after all: its last bytes come again.
+        if completes && !matches!(appended, Ok(Appended::At(_)) | Err(ChangeError::Fault(_))) {
+            // The file is not complete after all: its last bytes come again. After a fault the record may be there.
             self.handle.part.unseal();
         }
         match appended? {
             Appended::At(version) => (self.upload, self.version) = (staged, version),
             Appended::Behind => return Ok(None),
         }
+        self.recorded = prepared.then_some(now);
         Ok(Some(answers))
+    }
+
+    /// Makes the part that `staged` completes durable; answers whether it lacks nothing but its place. Where that could not
+    /// be, its last bytes come again.
+    async fn prepare(&mut self, staged: &Upload) -> Result<bool, ChangeError> {
+        let prepared = self.handle.part.prepare(staged.length().unwrap_or_default()).await;
+        let prepared = match prepared.map_err(|error| ChangeError::store(PART, error)) {
+            Ok(true) => {
+                self.synced = true;
+                Ok(true)
+            }
+            Ok(false) => self.sync_part().await.map(|()| false),
+            Err(error) => Err(error),
+        };
+        if prepared.as_ref().is_err_and(|error| !matches!(error, ChangeError::Fault(_))) {
+            self.handle.part.unseal();
+        }
+        prepared
     }
 
     /// Whether a failed upload is over: its file has gone at the end of its retention, and a crash kept its journal from
@@ -229,19 +270,14 @@ impl<'a> GroupCommit<'a> {
         Ok(events)
     }
 
-    async fn sync_data(&self, queued: &[Queued]) -> Result<(), ChangeError> {
-        let claims_durable = queued.iter().any(|queued| match &queued.op {
-            Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
-            Op::Change(Command::Join) | Op::Take(..) => true,
-            _ => false,
-        });
-        if claims_durable { self.sync_part().await } else { Ok(()) }
-    }
-
-    /// Makes the bytes of the part durable. Any error is a fault and ends the upload's writes.
-    async fn sync_part(&self) -> Result<(), ChangeError> {
-        let synced = self.handle.part.sync().await;
-        synced.map_err(|error| ChangeError::store("sync of the part", error))
+    /// Makes the bytes of the part durable, once. A fault ends the upload's writes.
+    async fn sync_part(&mut self) -> Result<(), ChangeError> {
+        if !self.synced {
+            let synced = self.handle.part.sync().await;
+            synced.map_err(|error| ChangeError::store(PART, error))?;
+            self.synced = true;
+        }
+        Ok(())
     }
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
@@ -286,6 +322,10 @@ impl<'a> GroupCommit<'a> {
             let now = self.engine.now();
             let placed = self.handle.part.publish(self.upload.length().unwrap_or_default()).await;
             placed.map_err(|error| ChangeError::store("publish", error))?;
+            if let Some(at) = self.recorded.take() {
+                Arc::make_mut(&mut self.upload).apply(&Event::Published { at });
+                return Ok(());
+            }
             let published = Event::Published { at: now };
             let mut staged = Arc::clone(&self.upload);
             Arc::make_mut(&mut staged).apply(&published);
@@ -304,11 +344,22 @@ impl<'a> GroupCommit<'a> {
     }
 }
 
+/// Whether changes claim that bytes are durable, so that these must be before the records.
+fn claims_durable(queued: &[Queued]) -> bool {
+    queued.iter().any(|queued| match &queued.op {
+        Op::Change(Command::Store { durability, .. }) => *durability == Durability::Durable,
+        Op::Change(Command::Join) | Op::Take(..) => true,
+        _ => false,
+    })
+}
+
 /// The client whose word or bytes an operation brings.
 fn sender(queued: &Queued) -> Option<&Client> {
     let sent = matches!(queued.op, Op::Change(Command::Bind(_) | Command::Store { .. }));
     queued.context.as_ref().filter(|_| sent).map(RequestContext::client)
 }
 
+/// What a fault of the part is called.
+const PART: &str = "sync of the part";
 /// How often changes are decided anew because others were first.
 const MOST_TRIES: u32 = 16;

@@ -324,7 +324,7 @@ async fn a_power_cut_leaves_parts_what_they_are() {
 
 #[tokio::test]
 async fn a_disk_that_fails_stops_the_final_upload_until_a_restart() {
-    for step in [Step::Write, Step::Sync, Step::PublishSync, Step::Publish] {
+    for step in [Step::Write, Step::Sync, Step::Publish] {
         let machine = Machine::default();
         let engine = machine.start(Durability::Durable);
         let ids = parts(&engine).await;

@@ -106,7 +106,11 @@ impl Shared {
 
     /// Whether a journal says of an upload in memory what is known of it.
     fn says(&self, state: &JournalState, held: &Upload) -> bool {
-        let read = state.clone().seen_in(self.files.run()).upload;
+        let mut read = state.clone().seen_in(self.files.run()).upload;
+        if held.awaits_publish() && read.may_be_unplaced() {
+            // Its rename is still to come.
+            read.await_publish();
+        }
         read.received() == held.received()
             && (read.length(), read.sha256()) == (held.length(), held.sha256())
             && std::mem::discriminant(read.phase()) == std::mem::discriminant(held.phase())

@@ -23,12 +23,25 @@ pub trait Files: Send + Sync {
     /// Opens the part of `id`, or `None` if there is none.
     fn open(&self, id: TicketId) -> io::Result<Option<Arc<dyn PartFile>>>;
 
-    /// Puts the part of `id` in its place as the finished file of `length` bytes: cut to length
-    /// (never made longer: a part that is too short is an error), data synced, renamed, both directories synced. Publishing again is fine.
+    /// Puts the part of `id` in its place as the finished file of `length` bytes, prepared ([`PartFile::prepare`]) and
+    /// placed. Publishing again is fine.
     ///
     /// Durability: whole when this returns `Ok`. Errors: any of the disk; the part is then still
     /// a part, or already in its place.
-    fn publish(&self, id: TicketId, length: u64) -> io::Result<()>;
+    fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
+        let part = if length == 0 { Some(self.create(id)?) } else { self.open(id)? };
+        if let Some(part) = part {
+            part.prepare(length)?;
+        }
+        self.place(id, length)
+    }
+
+    /// Renames the prepared part of `id` to the finished file of `length` bytes, and syncs the directory of finished files:
+    /// that makes the whole rename durable where a file system renames atomically. Elsewhere a power cut may bring the
+    /// part's name back beside the file.
+    ///
+    /// Durability: whole when this returns `Ok`. Errors: as [`Files::publish`].
+    fn place(&self, id: TicketId, length: u64) -> io::Result<()>;
 
     /// The length in bytes of the published file, or `None` if there is none.
     fn published(&self, id: TicketId) -> io::Result<Option<u64>>;
@@ -83,6 +96,10 @@ pub trait PartFile: Send + Sync {
 
     /// Makes every byte written before this call durable, and the part's name with it.
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes it what the finished file of `length` bytes is to be, but for its place: cut to length (never made longer: a
+    /// part that is too short is an error), readable for who may read finished files, and durable with the part's name.
+    fn prepare(&self, length: u64) -> io::Result<()>;
 
     /// The file's length in bytes, holes counted.
     fn length(&self) -> io::Result<u64>;

@@ -44,6 +44,16 @@ pub fn is_forgotten(why: Unreadable, beside: Siblings, ack: Durability) -> bool 
     !beside.published && (!beside.part || unsynced)
 }
 
+/// Has an upload wait for its publish whose journal says that it is published, and whose file is a part still: a crash came
+/// between the record and the rename. Nobody was told of it, and the backend was not called. Blocks; changes no file.
+pub fn await_rename(store: &dyn Files, id: TicketId, upload: &mut Upload) -> io::Result<()> {
+    // The part first: a server that publishes it meanwhile has the file in its place then.
+    if upload.may_be_unplaced() && store.open(id)?.is_some() && store.published(id)?.is_none() {
+        upload.await_publish();
+    }
+    Ok(())
+}
+
 /// Looks whether what the journal of a running upload claims is there. Blocks; changes nothing.
 pub fn check(store: &dyn Files, id: TicketId, upload: &Upload) -> Result<(), Mismatch> {
     if !matches!(upload.phase(), Phase::New | Phase::Uploading) || upload.received().is_empty() {

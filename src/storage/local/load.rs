@@ -45,6 +45,8 @@ impl Shared {
             // Nothing is written over what lies behind before something has to be appended; it is noted at a later load.
             replayed.uncounted = None;
         }
+        integrity::await_rename(&*self.files, id, &mut replayed.upload)
+            .map_err(|error| opening("stored bytes", error))?;
         integrity::check(&*self.files, id, &replayed.upload).map_err(
             |mismatch| match mismatch {
                 Mismatch::Unreadable(error) => opening("stored bytes", error),

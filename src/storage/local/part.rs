@@ -1,7 +1,7 @@
 //! Parts as files of a directory: written on the worker while the page cache takes it, sealed before they are published
 //! or removed.
 
-use super::files::{Allocated, PartFile, store_error};
+use super::files::{Allocated, PartFile, is_full, store_error};
 use super::shared::Shared;
 use super::space::{Reservation, Reserved};
 use crate::core::extent::{Extent, ExtentSet};
@@ -27,6 +27,8 @@ struct Inner {
     /// Set before the part is published or removed; a writer holds it for reading, so nothing is written to a part that
     /// is no longer one.
     sealed: RwLock<bool>,
+    /// Since it was sealed, all of the file of this length but its place was made durable.
+    prepared: Mutex<Option<u64>>,
     /// A sync failed: what was written before it may be gone, and the next sync would not say so.
     failed: AtomicBool,
 }
@@ -34,6 +36,10 @@ struct Inner {
 impl Inner {
     fn file(&self) -> MutexGuard<'_, Option<Arc<dyn PartFile>>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, Option<u64>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leave to change the part, as long as it is held; `None` where it is sealed. Never waits: where the lock is not to
@@ -88,19 +94,40 @@ impl Inner {
         self.check()?;
         let Some(file) = self.existing().map_err(store_error)? else { return Ok(false) };
         // Whatever the system calls it: what was not synced may be forgotten.
-        self.shared.counted.syncs.during(|| file.sync(), |_| true).map_err(|error| {
-            // Before who seals it may go on.
-            self.failed.store(true, Ordering::Release);
-            StoreError::Fault(error)
-        })?;
+        let synced = self.shared.counted.syncs.during(|| file.sync(), |_| true);
+        synced.map_err(|error| self.failed(StoreError::Fault(error)))?;
         Ok(true)
+    }
+
+    /// Whether it was. Blocks.
+    fn prepare(&self, length: u64) -> Result<bool, StoreError> {
+        self.check()?;
+        let Shared { files, counted, .. } = &*self.shared;
+        let file = if length == 0 { files.create(self.id).map(Some) } else { self.existing() };
+        let Some(file) = file.map_err(store_error)? else { return Ok(false) };
+        if file.length().map_err(StoreError::Fault)? > length {
+            return Ok(false);
+        }
+        let prepared = counted.syncs.during(|| file.prepare(length), |error| !is_full(error));
+        prepared.map_err(|error| self.failed(store_error(error)))?;
+        *self.prepared() = Some(length);
+        Ok(true)
+    }
+
+    /// Notes an error of a sync, before who seals it may go on.
+    fn failed(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Fault(_)) {
+            self.failed.store(true, Ordering::Release);
+        }
+        error
     }
 }
 
 impl LocalPart {
     pub(super) fn new(id: TicketId, shared: Arc<Shared>) -> Self {
         let (file, sealed) = (Mutex::new(None), RwLock::new(false));
-        Self(Arc::new(Inner { id, shared, file, sealed, failed: AtomicBool::new(false) }))
+        let (prepared, failed) = Default::default();
+        Self(Arc::new(Inner { id, shared, file, sealed, prepared, failed }))
     }
 
     /// Does `work` with it where waiting is allowed; a panic is a fault.
@@ -167,6 +194,7 @@ impl Part for LocalPart {
     }
 
     fn unseal(&self) {
+        *self.0.prepared() = None;
         *self.0.sealed.write().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
@@ -174,12 +202,20 @@ impl Part for LocalPart {
         *self.0.file() = None;
     }
 
+    fn prepare(&self, length: u64) -> Promised<'_, Result<bool, StoreError>> {
+        self.run(move |inner| inner.prepare(length))
+    }
+
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>> {
         self.run(move |inner| {
             inner.check()?;
             let Shared { files, counted, .. } = &*inner.shared;
-            let failed = |error: &io::Error| !super::files::is_full(error);
-            counted.syncs.during(|| files.publish(inner.id, length), failed).map_err(store_error)
+            let prepared = *inner.prepared() == Some(length);
+            let publish = || match prepared {
+                true => files.place(inner.id, length),
+                false => files.publish(inner.id, length),
+            };
+            counted.syncs.during(publish, |error| !is_full(error)).map_err(store_error)
         })
     }
 
@@ -266,7 +302,7 @@ impl LocalWriter {
         // A full disk may have given a part of it.
         let taken = match &allocated {
             Ok(allocated) => *allocated == Allocated::Yes,
-            Err(error) => super::files::is_full(error),
+            Err(error) => is_full(error),
         };
         self.allocated = taken.then_some(stretch).or(self.allocated);
         allocated.map_err(|error| failed("preallocation", error))?;
@@ -361,57 +397,5 @@ const STRETCH_BYTES: u64 = 256 << 20;
 const PIECE_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::event::Durability;
-    use crate::storage::clock::SystemClock;
-    use crate::storage::local::blocking::Blocking;
-    use crate::storage::local::options::LocalOptions;
-    use crate::storage::local::storage::LocalStorage;
-    use crate::storage::memory::journals::MemoryJournals;
-    use crate::storage::memory::store::{MemoryStore, Step};
-    use crate::storage::store::Parts as _;
-    use std::ops::ControlFlow;
-
-    #[tokio::test]
-    async fn reading_ends_with_who_asked() {
-        let part = LocalStorage::of_memory().part(TicketId::from_random([1; 16]));
-        let none = part.read(vec![], Box::new(|_, _| ControlFlow::Continue(()))).await;
-        assert!(!none.unwrap(), "there is no part");
-        let extent = Extent::new(0, 3 * PIECE_BYTES as u64 / 2).unwrap();
-        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes, None).await.unwrap();
-        let bytes = vec![Bytes::from(vec![7; 3 * PIECE_BYTES / 2])];
-        writer.write(extent, bytes, 0).await.unwrap();
-        for (wanted, pieces) in [(ControlFlow::Continue(()), 2), (ControlFlow::Break(()), 1)] {
-            let read = Arc::new(Mutex::new(Vec::new()));
-            let sunk = Arc::clone(&read);
-            let sink = move |_: usize, bytes: &[u8]| {
-                sunk.lock().unwrap().push(bytes.len());
-                wanted
-            };
-            assert!(part.read(vec![extent], Box::new(sink)).await.unwrap());
-            assert_eq!(read.lock().unwrap().len(), pieces, "in pieces that do not fit");
-        }
-    }
-
-    /// The next sync of the same file may say that all is well, and the publish behind it.
-    #[tokio::test]
-    async fn nothing_is_published_over_a_failed_flush() {
-        let files = MemoryStore::default();
-        let options = LocalOptions::new(Durability::Written, 0, 1 << 20);
-        let (store, clock) = (Arc::new(files.clone()), Arc::new(SystemClock));
-        let journals = Arc::new(MemoryJournals::default());
-        let storage = LocalStorage::new(store, journals, clock, options, Blocking::Threads);
-        let (id, extent) = (TicketId::from_random([1; 16]), Extent::new(0, 5).unwrap());
-        let part = storage.part(id);
-        let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes, None).await.unwrap();
-        writer.write(extent, vec![Bytes::from_static(b"hello")], 0).await.unwrap();
-        files.fail(Some((Step::Sync, io::ErrorKind::Other)));
-        assert!(matches!(part.flush().await, Err(StoreError::Fault(_))));
-        files.fail(None);
-        part.seal().await;
-        assert!(matches!(part.sync().await, Err(StoreError::Fault(_))));
-        assert!(matches!(part.publish(5).await, Err(StoreError::Fault(_))));
-        assert_eq!(files.file(id), None);
-    }
-}
+#[path = "part/tests.rs"]
+mod tests;

@@ -15,7 +15,6 @@ use crate::storage::local::files::{Allocated, Files, PartFile, failed_sync, too_
 use crate::storage::location::Location;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, StatVfsMountFlags, StatxFlags};
-use std::cmp::Ordering;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -110,7 +109,7 @@ impl LocalStore {
 
     /// Who may read what is written; an error where nothing is.
     fn writing(&self) -> io::Result<Access> {
-        self.access.ok_or_else(|| io::Error::other("the storage directory is open read-only"))
+        self.access.ok_or_else(read_only)
     }
 
     /// The directory itself, for the journals in it: after a failed sync of it nothing is promised to
@@ -127,23 +126,15 @@ impl LocalStore {
         let options = options.read(true).write(self.access.is_some());
         let options = options.mode(PRIVATE_FILE).custom_flags(NO_FOLLOW);
         let file = options.open(self.part(id))?;
-        let unnamed = AtomicBool::new(true);
-        Ok(LocalBlob { file, directory: Arc::clone(&self.handle), unnamed })
+        let (directory, access) = (Arc::clone(&self.handle), self.access);
+        Ok(LocalBlob { file, directory, access, unnamed: AtomicBool::new(true) })
     }
 
     /// Where the finished file of `id` lies, while the folder is still the one that was opened: not
     /// where a link leads that was put in its place.
-    fn place(&self, id: TicketId) -> io::Result<PathBuf> {
+    fn place_of(&self, id: TicketId) -> io::Result<PathBuf> {
         self.files_handle.in_place()?;
         Ok(self.files.join(id.to_string()))
-    }
-
-    fn set_access(&self, file: &File) -> io::Result<()> {
-        let access = self.writing()?;
-        if let Some(group) = access.group {
-            std::os::unix::fs::fchown(file, None, Some(group))?;
-        }
-        file.set_permissions(Permissions::from_mode(access.file_mode))
     }
 }
 
@@ -158,44 +149,27 @@ impl Files for LocalStore {
         Ok(part.map(|blob| Arc::new(blob) as Arc<dyn PartFile>))
     }
 
-    fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
+    fn place(&self, id: TicketId, length: u64) -> io::Result<()> {
         self.writing()?;
-        let place = self.place(id)?;
-        let part = if length == 0 {
-            self.open_part(id, OpenOptions::new().create(true))
-        } else {
-            self.open_part(id, &mut OpenOptions::new())
-        };
-        match part {
-            Ok(LocalBlob { file, .. }) => {
-                match file.metadata()?.len().cmp(&length) {
-                    // Also where it is: what was set aside behind the end goes.
-                    Ordering::Greater | Ordering::Equal => file.set_len(length)?,
-                    Ordering::Less => return Err(too_short()),
-                }
-                self.set_access(&file)?;
-                file.sync_all().map_err(|error| failed_sync(&error))?;
-                std::fs::rename(self.part(id), &place)?;
-            }
+        match std::fs::rename(self.part(id), self.place_of(id)?) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if self.published(id)? != Some(length) {
                     return Err(error);
                 }
             }
-            Err(error) => return Err(error),
+            renamed => renamed?,
         }
-        self.files_handle.sync()?;
-        self.handle.sync()
+        self.files_handle.sync()
     }
 
     fn published(&self, id: TicketId) -> io::Result<Option<u64>> {
-        let found = std::fs::symlink_metadata(self.place(id)?);
+        let found = std::fs::symlink_metadata(self.place_of(id)?);
         let found = self.files_handle.found(found)?;
         Ok(found.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()))
     }
 
     fn read(&self, id: TicketId, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let path = self.place(id)?;
+        let path = self.place_of(id)?;
         let mut file = OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)?;
         file.seek(SeekFrom::Start(from))?;
         Ok(Box::new(file))
@@ -212,7 +186,7 @@ impl Files for LocalStore {
 
     fn withdraw(&self, id: TicketId) -> io::Result<()> {
         self.writing()?;
-        remove(&self.place(id)?)
+        remove(&self.place_of(id)?)
     }
 
     fn parts(&self) -> io::Result<Vec<TicketId>> {
@@ -259,6 +233,8 @@ impl Files for LocalStore {
 struct LocalBlob {
     file: File,
     directory: Arc<SyncedDirectory>,
+    /// Who may read it when it is published; `None` where it is only looked at.
+    access: Option<Access>,
     /// The part's name is not known to be durable yet.
     unnamed: AtomicBool,
 }
@@ -312,6 +288,20 @@ impl PartFile for LocalBlob {
         Ok(())
     }
 
+    fn prepare(&self, length: u64) -> io::Result<()> {
+        let access = self.access.ok_or_else(read_only)?;
+        if self.length()? < length {
+            return Err(too_short());
+        }
+        // Also where it has that length: what was set aside behind the end goes.
+        self.file.set_len(length)?;
+        if let Some(group) = access.group {
+            std::os::unix::fs::fchown(&self.file, None, Some(group))?;
+        }
+        self.file.set_permissions(Permissions::from_mode(access.file_mode))?;
+        self.sync_with_name().map_err(|error| failed_sync(&error))
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
@@ -331,6 +321,28 @@ impl PartFile for LocalBlob {
 }
 
 impl LocalBlob {
+    /// Syncs all of the file, and beside it the directory where the name is not durable yet: a file that comes in one chunk
+    /// waits for one sync where it would wait for two.
+    fn sync_with_name(&self) -> io::Result<()> {
+        if !self.unnamed.load(atomic::Ordering::Acquire) {
+            self.file.sync_all()?;
+            return still_named(&self.file);
+        }
+        std::thread::scope(|scope| {
+            let name = || self.directory.sync();
+            let beside = std::thread::Builder::new().spawn_scoped(scope, name);
+            let synced = self.file.sync_all().and_then(|()| still_named(&self.file));
+            match beside {
+                Ok(beside) => beside.join().map_err(|_| io::Error::other("a sync panicked"))??,
+                // No thread is left.
+                Err(_) => self.directory.sync()?,
+            }
+            synced
+        })?;
+        self.unnamed.store(false, atomic::Ordering::Release);
+        Ok(())
+    }
+
     /// fallocate(2), where the file system knows it.
     fn fallocate(&self, flags: FallocateFlags, extent: Extent) -> io::Result<Allocated> {
         loop {
@@ -386,6 +398,10 @@ fn let_through(directory: &Path, access: Access) -> io::Result<()> {
 /// what is not known is not full.
 fn free(blocks: u64, available: u64, block_bytes: u64) -> Option<u64> {
     (blocks > 0).then(|| available.saturating_mul(block_bytes))
+}
+
+fn read_only() -> io::Error {
+    io::Error::other("the storage directory is open read-only")
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -230,6 +230,10 @@ impl Log for LocalLog {
         })
     }
 
+    fn records_publish_first(&self) -> bool {
+        true
+    }
+
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>> {
         // Nobody else writes here: the directory is locked.
         Promised::ready(Ok(Read::More(Vec::new(), since)))

@@ -222,34 +222,22 @@ impl Files for MemoryStore {
         Ok(held.then(|| Arc::new(MemoryBlob::new(self, id)) as Arc<dyn PartFile>))
     }
 
-    fn publish(&self, id: TicketId, length: u64) -> io::Result<()> {
-        let length = usize::try_from(length).expect("a test's file fits into memory");
-        if length == 0 {
-            self.disk().make_part(id);
-        }
-        let held = self.disk().parts.get(&id).map(|part| part.live().len());
-        match held {
-            Some(held) if held < length => return Err(too_short()),
-            Some(_) => {
-                if let Some(part) = self.disk().parts.get_mut(&id) {
-                    part.cut(length);
-                }
-                let synced = self.reach(id, Step::PublishSync, 0);
-                sync(self.disk().parts.get_mut(&id), synced)
-                    .map_err(|error| failed_sync(&error))?;
-                self.reach(id, Step::Publish, 0)?;
-                let mut disk = self.disk();
-                let part = disk.parts.remove(&id).ok_or(io::ErrorKind::NotFound)?;
+    fn place(&self, id: TicketId, length: u64) -> io::Result<()> {
+        self.reach(id, Step::Publish, 0)?;
+        let mut disk = self.disk();
+        match disk.parts.remove(&id) {
+            Some(part) => {
                 disk.published.insert(id, part);
                 disk.unsynced_names.push(Naming::Renamed(id));
             }
             None => {
-                let placed = self.disk().published.get(&id).map(|file| file.live().len());
+                let placed = disk.published.get(&id).map(|file| file.live().len() as u64);
                 if placed != Some(length) {
                     return Err(io::ErrorKind::NotFound.into());
                 }
             }
         }
+        drop(disk);
         self.sync_names(id, Step::PublishNames).map_err(|error| failed_sync(&error))
     }
 
@@ -408,6 +396,16 @@ impl PartFile for MemoryBlob {
             self.unnamed.store(false, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn prepare(&self, length: u64) -> io::Result<()> {
+        if self.length()? < length {
+            return Err(too_short());
+        }
+        if let Some(part) = self.store.disk().parts.get_mut(&self.id) {
+            part.cut(usize::try_from(length).expect("a test's file fits into memory"));
+        }
+        self.sync().map_err(|error| failed_sync(&error))
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -92,6 +92,14 @@ async fn a_published_file_is_whole_and_goes_when_asked(store: &dyn Store) {
     let part = store.part(id(2));
     part.seal().await;
     assert!(part.publish(7).await.is_err(), "it is too short");
+    assert!(!part.prepare(4).await.unwrap(), "nothing is cut off");
+    // It may be written to again until it is in its place.
+    if part.prepare(6).await.unwrap() {
+        part.unseal();
+        write(&*part, 0, b"H").await.unwrap();
+        write(&*part, 0, b"h").await.unwrap();
+        part.seal().await;
+    }
     part.publish(5).await.unwrap();
     part.publish(5).await.unwrap();
     part.close();

@@ -86,6 +86,19 @@ fn publishing_is_whole_and_repeatable(store: &dyn Files) {
     store.read(id(2), 3).unwrap().read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"45");
     assert!(store.open(id(2)).unwrap().is_none());
+    assert!(store.place(id(6), 0).is_err(), "there is none");
+    let part = store.create(id(6)).unwrap();
+    part.write_at(&[Bytes::from_static(b"123456")], 0).unwrap();
+    assert!(part.prepare(7).is_err(), "no byte is made up");
+    part.prepare(6).unwrap();
+    // Still a part, that can be written to.
+    assert_eq!((store.published(id(6)).unwrap(), part.length().unwrap()), (None, 6));
+    part.write_at(&[Bytes::from_static(b"X")], 0).unwrap();
+    part.prepare(6).unwrap();
+    store.place(id(6), 6).unwrap();
+    store.place(id(6), 6).unwrap();
+    assert!(store.place(id(6), 7).is_err());
+    assert_eq!(content(store, id(6)), b"X23456");
     let Location::Path(path) = store.location(id(2)) else { panic!("a file") };
     assert!(path.is_absolute());
 }
@@ -100,7 +113,7 @@ fn what_is_gone_stays_gone(store: &dyn Files) {
     store.discard(id(4)).unwrap();
     store.discard(id(4)).unwrap();
     assert!(store.open(id(4)).unwrap().is_none());
-    for seed in 1..4 {
+    for seed in [1, 2, 3, 6] {
         store.withdraw(id(seed)).unwrap();
         store.withdraw(id(seed)).unwrap();
         assert_eq!(store.published(id(seed)).unwrap(), None);

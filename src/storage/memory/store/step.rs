@@ -13,10 +13,8 @@ pub enum Step {
     Release,
     /// Writing to a blob.
     Write,
-    /// Syncing a blob.
+    /// Syncing a blob, also where that prepares it for its publish.
     Sync,
-    /// Publishing, at its sync of the data.
-    PublishSync,
     /// Publishing, at its rename.
     Publish,
     /// Publishing, at its sync of the names.
