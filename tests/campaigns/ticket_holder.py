@@ -60,7 +60,7 @@ class Holder:
 
 
 def run(report, options):
-    seconds, connections = (2, 100) if options.short else (options.seconds or 60, 500)
+    seconds, connections = (1, 100) if options.short else (options.seconds or 60, 500)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Each connection is a file here too.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
@@ -94,6 +94,8 @@ def one(report, options, stack, web, ways, seconds, connections, certificates):
         holder = Holder(field, options.seed + number)
         with attacked(report, field, way.__name__.replace("_", " "), server):
             way(holder, seconds, connections, field)
+            if way in HTTP2:
+                pass_over_h2(field, server)
         right(report, holder, way.__name__)
         report.count("ways of one ticket holder")
     field.finish()
@@ -163,7 +165,6 @@ def attacked(report, field, name, server):
     try:
         with field.attack(name, peak=RECEIVE + ABOVE - min(start, ABOVE), kept=RECEIVE):
             yield
-            pass_over_h2(field, server)
     finally:
         stop.set()
         looking.join(rig.DEADLINE)
