@@ -4,7 +4,8 @@ use super::ObjectUpload;
 use crate::core::event::Event;
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::object_command::{ObjectLimits, StoredPiece};
-use crate::core::piece_event::{ClaimId, ObjectEvent, Piece, PieceEvent};
+use crate::core::piece_event::{ClaimId, ObjectEvent, ObjectName, Piece, PieceEvent, Purpose};
+use crate::core::pieces::ObjectRange;
 
 impl ObjectEvent {
     /// Whether it says something of the upload as of any; else it is about pieces alone.
@@ -29,7 +30,8 @@ impl ObjectEvent {
 
 impl ObjectUpload {
     /// `events` as they are appended, with the pieces among `stored` that hold their bytes. `None` where some bytes lie in
-    /// none of them, or no longer may: then nothing is to be appended.
+    /// none of them, or no longer may, or where it is to be published and no piece is the file as it is: then nothing is to
+    /// be appended.
     pub fn recorded(
         &self,
         events: &[Event],
@@ -64,14 +66,24 @@ impl ObjectUpload {
                     all.extend(next);
                     continue;
                 }
-                // That is said by the object's own event, when it is there.
-                Event::Published { .. } => return None,
+                Event::Published { at } => {
+                    let object = after.whole_file()?;
+                    ObjectEvent::Piece(PieceEvent::Published { at: *at, object })
+                }
                 other => ObjectEvent::Upload(other.clone()),
             };
             after.apply(&next);
             all.push(next);
         }
         Some(all)
+    }
+
+    /// The object that holds the file as it came.
+    fn whole_file(&self) -> Option<ObjectName> {
+        let length = self.upload.length().filter(|_| self.awaits_publish())?;
+        let ranges = self.pieces.readable(Extent::new(0, length)?)?;
+        let [ObjectRange { object, offset: 0, .. }] = ranges[..] else { return None };
+        Some(object).filter(|object| object.purpose == Purpose::File)
     }
 }
 
@@ -98,7 +110,6 @@ mod tests {
     use crate::core::event::{CallFormat, DigestRequest, Durability, Removal, Ticket, TicketFile};
     use crate::core::id::TicketId;
     use crate::core::limits::Limits;
-    use crate::core::piece_event::{ObjectName, Purpose};
     use crate::core::signing::SigningSecrets;
     use crate::core::time::{Stamp, Timestamp, Uptime};
 
@@ -159,7 +170,18 @@ mod tests {
         check(&[stored(2, 5)], &[fragment(0, 9)], Some(2));
         check(&[stored(0, 8)], &[fragment(0, 4), fragment(4, 9)], Some(3));
         check(&[stored(0, 4), stored(4, 8)], &[fragment(0, 8)], Some(3));
-        check(&[Event::Published { at: AT }], &[], None);
+        let published = Event::Published { at: AT };
+        check(&[published.clone()], &[], None);
+        check(&[stored(0, 25), published.clone()], &[fragment(0, 25)], None);
+        let file = |start, end| {
+            let (claim, mut stored) = fragment(start, end);
+            let Piece::Fragment { name, .. } = &mut stored.piece else { panic!("a fragment") };
+            name.purpose = Purpose::File;
+            (claim, stored)
+        };
+        check(&[stored(0, 25), published.clone()], &[file(0, 25)], Some(3));
+        check(&[stored(0, 24), published.clone()], &[file(0, 25)], None);
+        check(&[stored(0, 25), published], &[file(0, 20), fragment(20, 25)], None);
         // A part whose number was given to another request.
         let part = Piece::Part {
             generation: 0,

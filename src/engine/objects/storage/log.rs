@@ -98,6 +98,11 @@ impl<B: Backing + 'static> Log for BucketLog<B> {
         view.map_or(Ok(()), |view| view.upload.check_pieces(missing))
     }
 
+    /// What is recorded as the file is an object that is there.
+    fn records_publish_first(&self) -> bool {
+        true
+    }
+
     fn read(&self, since: Version) -> Promised<'_, Result<Read, StoreError>> {
         Promised::later(self.read_behind(since))
     }

@@ -70,6 +70,11 @@ impl<B: Backing + 'static> BucketPart<B> {
 
     async fn complete(&self) -> Result<(), StoreError> {
         let engine = &self.0.shared.engine;
+        let known = engine.remembered(self.0.id);
+        if known.is_some_and(|view| view.upload.pieces().published().is_some()) {
+            // The record of its bytes said so.
+            return Ok(());
+        }
         let end_ms = engine.backing().local_ms() + OTHERS_COMPLETE_MS;
         loop {
             engine.advance(self.0.id).await.map_err(unavailable)?;
@@ -126,6 +131,16 @@ impl<B: Backing + 'static> Part for BucketPart<B> {
     fn unseal(&self) {}
 
     fn close(&self) {}
+
+    /// Where it came whole, as one object that may be the file.
+    fn prepare(&self, length: u64) -> Promised<'_, Result<bool, StoreError>> {
+        Promised::later(async move {
+            self.0.staging.settled().await;
+            let known = self.0.shared.engine.remembered(self.0.id);
+            let is_first = known.is_some_and(|view| view.upload.upload().received().is_empty());
+            Ok(is_first && self.0.staging.is_file(length))
+        })
+    }
 
     fn publish(&self, _: u64) -> Promised<'_, Result<(), StoreError>> {
         Promised::later(self.complete())

@@ -3,7 +3,7 @@
 use super::lock;
 use crate::core::extent::ExtentSet;
 use crate::core::object_command::StoredPiece;
-use crate::core::piece_event::{ClaimId, ObjectName, Piece};
+use crate::core::piece_event::{ClaimId, ObjectName, Piece, Purpose};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use tokio::sync::watch;
@@ -74,6 +74,17 @@ impl Staging {
     /// What the bucket has.
     pub(super) fn all(&self) -> Vec<(ClaimId, StoredPiece)> {
         lock(&self.pieces).stored.clone()
+    }
+
+    /// Whether the bucket has no piece but one object that is a whole file of `length` bytes.
+    pub(super) fn is_file(&self, length: u64) -> bool {
+        let pieces = lock(&self.pieces);
+        let [(_, StoredPiece { extent, piece: Piece::Fragment { name, offset: 0 } })] =
+            &pieces.stored[..]
+        else {
+            return false;
+        };
+        (extent.start(), extent.end(), name.purpose) == (0, length, Purpose::File)
     }
 
     /// Records name these bytes, or may: the pieces that hold them stay, whatever becomes of their writers.
