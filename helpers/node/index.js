@@ -87,6 +87,7 @@ export class Incoming {
   #keys;
 
   constructor(url, { token, signingSecrets = [], timeout = 10_000 } = {}) {
+    if (!/^(https?:\/\/|unix:)/.test(url)) throw new TypeError(`url "${url}": expected http://HOST:PORT, https://HOST or unix:/PATH`);
     this.#url = url.replace(/\/$/, '');
     this.#token = token;
     this.#timeout = timeout;

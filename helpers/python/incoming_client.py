@@ -124,6 +124,8 @@ class Incoming:
     """
 
     def __init__(self, url: str, *, token: Optional[str] = None, signing_secrets: Iterable[str] = (), timeout: float = 10) -> None:
+        if not url.startswith(("http://", "https://", "unix:")):
+            raise ValueError(f"url {url!r}: expected http://HOST:PORT, https://HOST or unix:/PATH")
         self._url, self._token, self._timeout = url, token, timeout
         self._secrets = [signing_secrets] if isinstance(signing_secrets, str) else list(signing_secrets)
         self._keys = [_key(one) for one in self._secrets]

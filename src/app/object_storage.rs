@@ -98,9 +98,9 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageErro
             "bucket {name}: all that is needed may be done there ({took} ms for 13 requests)"
         ));
         lines.push(match rule {
-            OrphanRule::Dropped => "parts that a list leaves out: the store drops them".to_owned(),
+            OrphanRule::Dropped => "parts that a completed multipart upload does not name: the store drops them".to_owned(),
             OrphanRule::Refused => {
-                "parts that a list leaves out: the store refuses the list; files that meet with one are copied once"
+                "parts that a completed multipart upload does not name: the store refuses it; such files are copied once"
                     .to_owned()
             }
         });

@@ -151,7 +151,7 @@ fn machine() -> String {
 /// Logs a warning where every user of this machine may call the backend API and no setting says so.
 pub(super) fn warn_of_open_backend(settings: &Settings, address: &Address) {
     if settings.opens_backend_to_local_users(address) {
-        tracing::warn!(%address, cure = BACKEND_GUARD, "every local user can call the backend API");
+        tracing::warn!(%address, fix = BACKEND_GUARD, "every local user can call the backend API");
     }
 }
 

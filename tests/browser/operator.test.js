@@ -139,12 +139,17 @@ test('cancel: asks first, says what became of it, and the request is in the log'
   assert.deepEqual([line.request, line.reason], [request, 'cancelled by the operator']);
 });
 
-test('pending handovers: error, retry; the server refuses to cancel a complete file, and the page says so', async (t) => {
+test('pending handovers: error, retry; the server refuses to cancel a file that became complete, and the page says so', async (t) => {
   const at = await operated(t, { answer: refuses });
   const id = await at.begin('ready.bin', 10);
-  await at.put(id, 0, Buffer.alloc(10), 10);
   const { page } = await visit(t, at);
   const short = id.slice(0, 8);
+  await press(page, 'Cancel ready.bin');
+  await at.put(id, 0, Buffer.alloc(10), 10);
+  await press(page, 'Cancel the upload');
+  const refused = await wait(page, 'the refusal', ({ results }) => results.length === 1);
+  assert.match(refused.results[0], /Not done \(Cancel the upload\): status 412, .*Request \S+$/);
+  assert.equal(await at.state(id), 'handing_over');
   const { pending } = await wait(page, 'the error of a call', (now) => now.pending.length === 1 && now.pending[0][6] !== '');
   assert.deepEqual([pending[0][0], pending[0][1]], [short, 'handover']);
   assert.match(pending[0][6], /500/);
@@ -152,11 +157,7 @@ test('pending handovers: error, retry; the server refuses to cancel a complete f
   await press(page, `Retry ${short}`);
   await until('the web app is called at once', () => at.app.calls > calls);
   await wait(page, 'the result', ({ results }) => /Handover is tried again/.test(results.at(-1)));
-  await press(page, `Cancel ${short}`);
-  await press(page, 'Cancel the upload');
-  const refused = await wait(page, 'the refusal', ({ results }) => results.length === 2);
-  assert.match(refused.results[1], /Not done \(Cancel the upload\): status 412, .*Request \S+$/);
-  assert.equal(await at.state(id), 'handing_over');
+  assert.equal(await page.$(`::-p-aria(Cancel ${short})`), null, 'a complete file cannot be cancelled');
   at.app.answer = (response) => response.end('done');
   await press(page, `Retry ${short}`);
   await wait(page, 'it is taken', (now) => now.pending.length === 0 && now.counts.finished === 1);

@@ -309,8 +309,8 @@ async fn issue_13_a_backend_that_is_open_to_local_users_is_told_of() {
         for line in told {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             assert_eq!(line["level"], "WARN");
-            let cure = line["cure"].as_str().unwrap();
-            assert!(cure.contains("unix:") && cure.contains("backend_token"), "{cure}");
+            let fix = line["fix"].as_str().unwrap();
+            assert!(fix.contains("unix:") && fix.contains("backend_token"), "{fix}");
         }
         // The same before an upgrade, where it is looked for.
         let checked = run(home.path(), &[&["check-config"], flags].concat(), &[]);

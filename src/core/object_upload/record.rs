@@ -171,7 +171,7 @@ mod tests {
         check(&[stored(0, 8)], &[fragment(0, 4), fragment(4, 9)], Some(3));
         check(&[stored(0, 4), stored(4, 8)], &[fragment(0, 8)], Some(3));
         let published = Event::Published { at: AT };
-        check(&[published.clone()], &[], None);
+        check(std::slice::from_ref(&published), &[], None);
         check(&[stored(0, 25), published.clone()], &[fragment(0, 25)], None);
         let file = |start, end| {
             let (claim, mut stored) = fragment(start, end);

@@ -128,7 +128,10 @@ fn reason(last: &LastCall) -> Option<Box<str>> {
         LastCall::Unanswered { reason, .. } => {
             Some(reason.chars().take(REASON_CHARS).collect::<String>().into())
         }
-        LastCall::Waiting { .. } | LastCall::None | LastCall::Begun => None,
+        LastCall::Waiting { .. } => {
+            Some("the backend answered wait and has not called finish_upload yet".into())
+        }
+        LastCall::None | LastCall::Begun => None,
     }
 }
 

@@ -79,7 +79,7 @@ export function prepare({ cancel, retry }) {
     { title: 'File', ...name_cell }, progress_cell,
     text_cell('Rate', ({ bytes_per_s }) => rate(bytes_per_s), { class: 'number' }),
     text_cell('Chunks', ({ chunks }) => count(chunks), { class: 'number' }),
-    text_cell('Last byte', ({ idle_s }) => (idle_s < 2 ? 'now' : `${duration(idle_s)} ago`)),
+    text_cell('Last acknowledged', ({ idle_s }) => (idle_s < 2 ? 'now' : `${duration(idle_s)} ago`)),
     action_cell([cancel_button]),
   ]);
   const is_handover = ({ kind }) => kind === 'handover';
@@ -90,8 +90,9 @@ export function prepare({ cancel, retry }) {
     text_cell('Pending', ({ pending_s }) => duration(pending_s)),
     text_cell('Attempts', ({ attempts }) => count(attempts), { class: 'number' }),
     text_cell('Next', ({ next_s }) => (next_s === null ? 'now' : `in ${duration(next_s)}`)),
-    foreign_cell('Last error', ({ error }) => error ?? ''),
-    action_cell([{ ...retry_button, when: is_handover }, { ...cancel_button, when: is_handover }]),
+    foreign_cell('Last result', ({ error }) => error ?? ''),
+    // A complete file cannot be cancelled.
+    action_cell([{ ...retry_button, when: is_handover }]),
   ]);
   tables.failed = new Table(by_id('failed'), [
     { title: 'File', ...name_cell },
@@ -111,7 +112,7 @@ export function prepare({ cancel, retry }) {
     text_cell('Created', ({ created }) => moment(created)),
     foreign_cell('Client', ({ dialect, user_agent }) => [dialect, user_agent].filter(Boolean).join(', ')),
     foreign_cell('Reason', ({ reason }) => reason ?? ''),
-    action_cell([{ ...retry_button, when: ({ state }) => state === 'failed' || state === 'handing_over' }, { ...cancel_button, when: ({ state }) => state === 'new' || state === 'uploading' || state === 'handing_over' }]),
+    action_cell([{ ...retry_button, when: ({ state }) => state === 'failed' || state === 'handing_over' }, { ...cancel_button, when: ({ state }) => state === 'new' || state === 'uploading' }]),
   ], ({ id }) => id);
   tables.servers = new Table(by_id('servers'), [
     foreign_cell('Server', ({ name }) => name),
@@ -179,7 +180,8 @@ const mean = (values) => (values.length === 0 ? 0 : values.reduce((sum, value) =
 function show_rates({ received, acknowledged }) {
   const top = Math.max(1, ...received, ...acknowledged);
   const [now, acked] = [received, acknowledged].map((values) => mean(values.slice(-NOW_S)));
-  const line = `Now ${rate(now)} received, ${rate(acked)} acknowledged; peak ${rate(top === 1 ? 0 : top)}.`;
+  // Long requests are acknowledged 64 MiB at a time: a peak of that says nothing about the line.
+  const line = `Now ${rate(now)} received, ${rate(acked)} acknowledged; peak ${rate(Math.max(0, ...received))} received.`;
   set_text(by_id('rates-now'), line);
   const chart = by_id('chart').firstElementChild ?? new_chart();
   set_text(chart.querySelector('title'), `Throughput of the last ten minutes. ${line}`);
@@ -221,7 +223,7 @@ function show_rates_table(received, acknowledged) {
 function show_limits({ uploads }, { disk, connections, memory }) {
   const kept = disk.reserved + disk.min_free;
   const open = connections.http1 + connections.http2 + connections.handshake;
-  bar('disk', 'Disk', disk.free === null ? null : [kept, disk.free], disk.free === null ? 'The disk has not said how much is free.'
+  bar('disk', 'Free disk space', disk.free === null ? null : [kept, disk.free], disk.free === null ? 'The disk has not said how much is free.'
     : `${bytes(disk.free)} free, of which ${bytes(disk.reserved)} are reserved for uploads and ${bytes(disk.min_free)} stay free (min_free_space)`);
   bar('connections', 'Connections', [open, connections.max], `${count(open)} of ${count(connections.max)}: ${count(connections.http1)} HTTP/1.1, ${count(connections.http2)} HTTP/2, ${count(connections.handshake)} in the handshake`);
   bar('memory', 'Memory for bodies', [memory.used, memory.max], `${bytes(memory.used)} of ${bytes(memory.max)} (receive_memory)`);
