@@ -11,7 +11,7 @@
 
 mod error;
 mod flags;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod kind;
 mod layers;

@@ -12,7 +12,7 @@ pub mod digest;
 pub mod escape;
 pub mod event;
 pub mod extent;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 pub mod grid;
 pub mod host;

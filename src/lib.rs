@@ -50,7 +50,7 @@ pub mod config;
 pub mod core;
 pub mod diagnosis;
 pub mod engine;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handover;

@@ -17,7 +17,7 @@ pub mod create;
 mod dialect;
 pub mod doctor;
 pub mod forwarded;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod head;
 pub mod header;

@@ -10,6 +10,7 @@ mod round;
 
 use crate::client::{ObjectTransport, Patience};
 use crate::core::time::Timestamp;
+use crate::storage::clock::fill_random;
 use crate::storage::postgres::{PostgresLog, PostgresTls};
 use crate::storage::s3::{Credentials, Naming, S3Bucket, S3Options};
 use proxy::{Faults, Proxy};
@@ -91,7 +92,7 @@ async fn no_fault_of_the_store_loses_a_byte() {
         let proxy = Proxy::start(authority.to_owned()).await;
         let plain = place.bucket(authority).await;
         let mut random = [0; 16];
-        getrandom::fill(&mut random).unwrap();
+        fill_random(&mut random).unwrap();
         let rule = plain.probe(Timestamp(0), random).await.unwrap();
         let ends = AbortOnDropHandle::new(tokio::spawn(end_connections(
             databases.split(' ').next().unwrap().to_owned(),

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::exposed_paths::word;
+use crate::storage::clock::fill_random;
 use crate::storage::local::files::is_full;
 use crate::storage::local::private_dir::{self, Foreign};
 
@@ -102,7 +103,7 @@ fn nearest_existing(dir: &Path) -> PathBuf {
 /// Writes a small file and removes it again: the user that it belonged to.
 fn probe(dir: &Path) -> io::Result<u32> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    fill_random(&mut random)?;
     let path = dir.join(format!(".probe-{:016x}", u64::from_ne_bytes(random)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     let written = file.write_all(b"probe");

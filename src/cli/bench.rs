@@ -64,7 +64,7 @@ enum BenchError {
     #[error("{}: {error}", terminal::path(path))]
     File { path: PathBuf, error: io::Error },
     #[error("no random bytes: {0}")]
-    Random(getrandom::Error),
+    Random(io::Error),
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("the server did not start:\n{0}")]

@@ -13,6 +13,7 @@ use sha2::Digest as _;
 
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::limits::{MAX_PIECE_BYTES, MAX_PIECES, MIN_PIECE_BYTES};
+use crate::storage::clock::fill_random;
 
 /// Bytes of a piece that stands for many, as in the browser library.
 const SAMPLE_BYTES: u64 = 64 << 10;
@@ -108,7 +109,7 @@ fn cut(extent: Extent, length: u64) -> Option<Vec<Extent>> {
 /// A number by chance; without randomness always the same.
 fn chance() -> u64 {
     let mut bytes = [0; 8];
-    let _ = getrandom::fill(&mut bytes);
+    let _ = fill_random(&mut bytes);
     u64::from_ne_bytes(bytes)
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::storage::clock::fill_random;
+
 /// The first pause: a server that is being restarted is often back in a second.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest pause: an upload goes on within half a minute of the line's return.
@@ -38,7 +40,7 @@ impl Backoff {
         }
         let mut chance = [0; 4];
         // Without randomness the pauses are whole.
-        let chance = match getrandom::fill(&mut chance) {
+        let chance = match fill_random(&mut chance) {
             Ok(()) => f64::from(u32::from_ne_bytes(chance)) / f64::from(u32::MAX),
             Err(_) => 1.0,
         };

@@ -67,7 +67,7 @@ impl Layers {
     }
 
     /// A file that holds this text, alone.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self, ConfigError> {
         let (path, mut layers) = (PathBuf::from("incoming.toml"), Self::default());
         let layer = file::from_text(text, &path, &Origin::Flag, &mut layers.mistakes)?;

@@ -10,7 +10,7 @@
 //! closes its connection, and its deadline covers all of it.
 
 pub(super) mod answer;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 
 #[cfg(test)]

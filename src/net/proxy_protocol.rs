@@ -21,7 +21,7 @@ use super::PeerAddress;
 use super::stats::{HeaderFailure, Stats};
 use crate::engine::deadline::within;
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 #[cfg(test)]
 mod tests;

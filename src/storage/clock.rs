@@ -1,6 +1,8 @@
 //! Where the time and random numbers come from: the system, or a test.
 
 use crate::core::time::Timestamp;
+use rustix::io::retry_on_intr;
+use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +25,16 @@ pub trait Clock: Send + Sync {
     }
 }
 
+/// Fills all of it with random bytes, from a source that cannot be guessed. Errors: the system has none.
+pub fn fill_random(mut bytes: &mut [u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        // The kernel may give less of what is long.
+        let count = retry_on_intr(|| getrandom(&mut *bytes, GetRandomFlags::empty()))?;
+        bytes = bytes.split_at_mut(count).1;
+    }
+    Ok(())
+}
+
 /// The system's clocks and random source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
@@ -42,7 +54,7 @@ impl Clock for SystemClock {
 
     fn random(&self) -> std::io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+        fill_random(&mut bytes)?;
         Ok(bytes)
     }
 }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub(super) use findings::{MOST_ANSWER_BYTES, observed};
 
 /// The path doctor, a service beside the uploads. Its requests share these.

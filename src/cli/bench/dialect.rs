@@ -14,6 +14,7 @@ use hyper::{Method, Request};
 
 use super::BenchError;
 use crate::core::extent::Extent;
+use crate::storage::clock::fill_random;
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -124,7 +125,7 @@ impl Chunk {
 /// Chance bytes to slice from: larger than any frame, so that each has others.
 pub(super) fn content() -> Result<Bytes, BenchError> {
     let mut content = vec![0; 4 * FRAME_MOST];
-    getrandom::fill(&mut content).map_err(BenchError::Random)?;
+    fill_random(&mut content).map_err(BenchError::Random)?;
     Ok(content.into())
 }
 

@@ -28,6 +28,7 @@ use crate::core::digest::hex;
 use crate::core::id::TicketId;
 use crate::core::name;
 use crate::handover::client::{Client, Options};
+use crate::storage::clock::fill_random;
 
 /// How long the server may take to answer: it is on this machine.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -195,7 +196,7 @@ fn open_secret(path: &Path) -> io::Result<Secret> {
         Some(key) if key.len() == KEY_BYTES => key,
         Some(_) | None => {
             let mut key = vec![0; KEY_BYTES];
-            getrandom::fill(&mut key).map_err(io::Error::other)?;
+            fill_random(&mut key)?;
             private_files::put(path, &key)?;
             key
         }

@@ -5,6 +5,7 @@ use super::*;
 use crate::core::id::TicketId;
 use crate::core::piece_event::{ObjectName, Purpose};
 use crate::core::time::Timestamp;
+use crate::storage::clock::fill_random;
 use crate::storage::objects::conformance;
 use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, Objects};
 use crate::storage::s3::{Credentials, LogName, Naming, S3Bucket, S3Options, Sweep, Swept};
@@ -52,7 +53,7 @@ fn stores() -> Vec<(String, String)> {
 
 fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).unwrap();
+    fill_random(&mut bytes).unwrap();
     bytes
 }
 

@@ -4,6 +4,7 @@ use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
 use super::format::uptime;
 use crate::core::id::TicketId;
 use crate::core::time::Uptime;
+use crate::storage::clock::fill_random;
 use crate::storage::local::journal_files::{JournalFile, JournalFiles, Replaced, SyncWhen};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -194,7 +195,7 @@ impl JournalFile for LocalJournal {
 /// The end of a name that no other process has used: sixteen random bytes.
 fn making() -> io::Result<String> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    fill_random(&mut bytes)?;
     Ok(format!("{}{MAKING}", uuid::Builder::from_random_bytes(bytes).into_uuid().simple()))
 }
 

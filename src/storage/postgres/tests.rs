@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::storage::agenda::{self, Agenda as _};
-use crate::storage::clock::SystemClock;
+use crate::storage::clock::{SystemClock, fill_random};
 use crate::storage::event_log::conformance::{self, append, created, id, more};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn log(url: &str) -> PostgresLog {
 
 fn seed() -> [u8; 15] {
     let mut seed = [0; 15];
-    getrandom::fill(&mut seed).unwrap();
+    fill_random(&mut seed).unwrap();
     seed
 }
 

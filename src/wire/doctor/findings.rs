@@ -58,7 +58,7 @@ const NAME_CHARS: usize = 64;
 /// Characters of a path, or of what a preflight lacks.
 const TEXT_CHARS: usize = 200;
 /// No answer is longer, whatever was seen. With the places of all judgements that bounds what is untaken: 6 MiB.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub(in crate::wire) const MOST_ANSWER_BYTES: usize = 384 << 10;
 
 #[cfg(test)]
