@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { build } from '../../incoming-js/node_modules/esbuild/lib/main.js';
+import { build } from 'esbuild';
 import { Line, browser, expected, file, folder, open, test, until } from './harness.js';
 import { site } from './site.js';
 import { body_of } from './ui-site.js';
@@ -22,7 +22,7 @@ const STYLES = { uppy: ['@uppy/core/css/style.min.css', '@uppy/dashboard/css/sty
 /** A page of a project, bundled as projects do. */
 async function bundle(name) {
   const { outputFiles } = await build({
-    entryPoints: [join(HERE, `plugins/${name}-page.js`)], bundle: true, format: 'iife', write: false, target: 'es2022', nodePaths: [join(HERE, 'node_modules')],
+    entryPoints: [join(HERE, `plugins/${name}-page.js`)], bundle: true, format: 'iife', write: false, target: 'es2022', nodePaths: [join(HERE, '../node_modules')],
     alias: { 'incoming-js/uppy': join(DIST, 'incoming-uppy.mjs'), 'incoming-js/filepond': join(DIST, 'incoming-filepond.mjs'), 'incoming-js': join(DIST, 'incoming.mjs') },
   });
   const styles = await Promise.all(STYLES[name].map((path) => readFile(found(path), 'utf8')));

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build } from '../../incoming-js/node_modules/esbuild/lib/main.js';
+import { build } from 'esbuild';
 import { browser, file, folder, open, test, until } from './harness.js';
 import { site } from './site.js';
 import { body_of, choose, finished, look } from './ui-site.js';
@@ -14,7 +14,7 @@ const DIST = resolve(HERE, '../../incoming-js/dist');
 
 async function bundle(name, platform) {
   const { outputFiles } = await build({
-    entryPoints: [join(HERE, 'frameworks', name)], bundle: true, platform, format: platform === 'node' ? 'cjs' : 'iife', write: false, target: 'es2022', jsx: 'automatic', nodePaths: [join(HERE, 'node_modules')],
+    entryPoints: [join(HERE, 'frameworks', name)], bundle: true, platform, format: platform === 'node' ? 'cjs' : 'iife', write: false, target: 'es2022', jsx: 'automatic', nodePaths: [join(HERE, '../node_modules')],
     define: { __VUE_OPTIONS_API__: 'true', __VUE_PROD_DEVTOOLS__: 'false', __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'true', 'process.env.NODE_ENV': '"development"' },
     alias: { 'incoming-js/ui': join(DIST, 'incoming-ui.mjs'), 'incoming-js/queue': join(DIST, 'incoming-queue.mjs'), 'incoming-js': join(DIST, 'incoming.mjs') },
   });

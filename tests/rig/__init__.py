@@ -24,7 +24,7 @@ import threading
 import time
 import urllib.parse
 
-from . import dialects
+from . import dialects, packages
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What a campaign waits for happens within this many seconds, or never.

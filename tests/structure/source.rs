@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// One file under `src/`.
 pub(crate) struct File {
@@ -266,7 +267,7 @@ pub(crate) fn check(rule: &str, read: impl Fn(&File, &mut Vec<(usize, String)>))
     let mut findings = String::new();
     for file in files() {
         let mut found = Vec::new();
-        read(&file, &mut found);
+        read(file, &mut found);
         for (line, what) in found {
             let _ = writeln!(findings, "  src/{}:{line}: {what}", file.name);
         }
@@ -274,8 +275,13 @@ pub(crate) fn check(rule: &str, read: impl Fn(&File, &mut Vec<(usize, String)>))
     assert!(findings.is_empty(), "{rule}, but:\n{findings}");
 }
 
-/// Every file under `src/`, in order of its name.
-pub(crate) fn files() -> Vec<File> {
+/// Every file under `src/`, in order of its name; read once for all checks.
+pub(crate) fn files() -> &'static [File] {
+    static FILES: LazyLock<Vec<File>> = LazyLock::new(read_files);
+    &FILES
+}
+
+fn read_files() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths = Vec::new();
     walk(&root, &mut paths);

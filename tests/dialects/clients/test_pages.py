@@ -100,7 +100,7 @@ class WebApp:
         self.assertEqual(len(blocks("python.md", "python")), 3)
 
     def test_node(self):
-        (self.work / "node_modules").symlink_to(HERE / "node_modules")
+        (self.work / "node_modules").symlink_to(ROOT / "tests/node_modules")
         for size in [20 * MIB + 7, 0]:
             with self.subTest(size=size):
                 content = self.content(size)
@@ -110,7 +110,7 @@ class WebApp:
         self.assertEqual(len(blocks("tus-js-client.md", "js")), 2)
 
     def test_parts_in_parallel(self):
-        (self.work / "node_modules").symlink_to(HERE / "node_modules")
+        (self.work / "node_modules").symlink_to(ROOT / "tests/node_modules")
         content = self.content(8 * MIB + 3)
         parts = lambda text: text.replace("metadata:", "parallelUploads: 4, metadata:", 1)
         self.run_block("tus-js-client.md", "js", 1, ["node"], parts)
