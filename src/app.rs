@@ -182,7 +182,8 @@ impl Server {
             max_connections: settings.max_connections.min(descriptors / 2),
             started: SystemTime::now(),
         };
-        let hooks = admin::hooks(sources, [&workers, &backend_workers]);
+        let backend = admin::backend_address(&sockets);
+        let hooks = admin::hooks(sources, backend, [&workers, &backend_workers]);
         let wire = Wire::new(Arc::clone(&engine), wire_options(&settings), hooks);
         let grace = Grace::new(settings.shutdown_grace);
         Ok(Self {
@@ -275,10 +276,12 @@ impl Server {
         let notifier = std::mem::take(&mut self.notifier);
         let liveness = self.workers.liveness().and(self.backend_workers.liveness());
         let counting = Arc::clone(&self.engine).keep_uptime();
+        let announcing = Arc::clone(&self.wire).announce();
         tokio::select! {
             biased;
             () = notifier.with_watchdog(liveness, self.serve(&notifier, stop, beside)) => {}
             () = counting => {}
+            () = announcing => {}
         }
     }
 

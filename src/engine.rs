@@ -32,6 +32,7 @@ mod pace;
 mod registry;
 mod retention;
 mod scan;
+pub mod servers;
 pub mod slots;
 pub mod stats;
 pub mod status;

@@ -21,5 +21,6 @@ pub mod promised;
 pub mod rounds;
 #[cfg(feature = "cluster")]
 pub mod s3;
+pub mod servers;
 pub mod store;
 pub mod syncs;

@@ -28,6 +28,7 @@ pub mod problem;
 pub mod redirect;
 pub mod reply;
 pub mod route;
+mod servers;
 mod trace;
 mod unsupported;
 mod upload_concat;

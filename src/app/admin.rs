@@ -19,9 +19,15 @@ pub(super) fn certificates(sockets: &[Socket]) -> Vec<(&'static str, Arc<TlsRelo
     sockets.iter().filter_map(tls).collect()
 }
 
+/// Where the backend API listens.
+pub(super) fn backend_address(sockets: &[Socket]) -> String {
+    let backend = sockets.iter().find(|socket| socket.surface != Surface::Public);
+    backend.map(|socket| socket.listener.local_address().to_string()).unwrap_or_default()
+}
+
 /// Metrics, health and the log's filter, with the event loops of these workers. Must be called on the runtime that
 /// accepts.
-pub(super) fn hooks(sources: Sources, workers: [&Workers; 2]) -> AdminHooks {
+pub(super) fn hooks(sources: Sources, address: String, workers: [&Workers; 2]) -> AdminHooks {
     let (refusals, certificates) = (Arc::clone(&sources.refusals), sources.certificates.clone());
     let figured = sources.clone();
     let workers = workers.into_iter().flat_map(Workers::runtimes);
@@ -31,6 +37,7 @@ pub(super) fn hooks(sources: Sources, workers: [&Workers; 2]) -> AdminHooks {
     let loops = std::iter::once(main).chain(probes).collect();
     let threads = Threads::default();
     AdminHooks {
+        address,
         metrics: Arc::new(move |scrape| sources.render(scrape)),
         refusals,
         figures: Arc::new(move || figures(&figured)),

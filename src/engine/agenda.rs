@@ -13,6 +13,7 @@ use super::error::{ChangeError, LookupError};
 use super::handle::{Op, UploadHandle};
 use super::options::Options;
 use super::retention::{Next, RECHECK, end, tidied};
+use super::servers::Reports;
 use super::status::Status;
 use crate::core::id::TicketId;
 use crate::core::retry::{Calls, LastCall};
@@ -40,11 +41,14 @@ pub(super) struct Sharing {
     /// Turns at looking at uploads.
     looks: Arc<Semaphore>,
     census: Mutex<Census>,
+    /// What the servers say of themselves.
+    pub(super) reports: Reports,
 }
 
 impl Default for Sharing {
     fn default() -> Self {
-        Self { looks: Arc::new(Semaphore::new(LOOKS)), census: Mutex::default() }
+        let looks = Arc::new(Semaphore::new(LOOKS));
+        Self { looks, census: Mutex::default(), reports: Reports::default() }
     }
 }
 
@@ -363,10 +367,12 @@ impl Engine {
         }
     }
 
-    /// Leaves everything that this server holds to the others, since it stops. Without an answer that ends by itself.
+    /// Leaves everything that this server holds to the others, since it stops, and tells them. Without an answer that ends
+    /// by itself.
     pub async fn release_holds(&self) {
         if let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) {
             let _ = agenda.release().await;
+            self.report_stop().await;
         }
     }
 

@@ -119,6 +119,14 @@ impl Rates {
         (self.at, self.totals) = (Some(now), totals);
     }
 
+    /// Of the last so many seconds.
+    fn mean(&self, seconds: usize) -> Second {
+        let last = self.seconds.iter().rev().take(seconds);
+        let count = last.len().max(1) as u64;
+        let sum = |of: fn(&Second) -> u64| last.clone().map(of).sum::<u64>() / count;
+        Second { received: sum(|it| it.received), acknowledged: sum(|it| it.acknowledged) }
+    }
+
     fn sync_time(&self) -> Option<Duration> {
         let ((first, began), (last, ended)) = (self.syncs.front()?, self.syncs.back()?);
         let nanos = (ended - began).checked_div(last - first)?;
@@ -160,6 +168,11 @@ impl Engine {
             let _ = timeout(PERIOD, newer).await;
         }
         Arc::clone(&latest.borrow().1)
+    }
+
+    /// Mean throughput of the last so many seconds.
+    pub(super) fn mean_rate(&self, seconds: usize) -> Second {
+        self.sampler.rates().mean(seconds)
     }
 
     fn count_second(&self, now: Instant) {
@@ -249,6 +262,8 @@ mod tests {
         rates.add(at(4), second(2200), (7, 11_000_000));
         assert_eq!(rates.seconds, [second(600), second(200), second(200), second(200)]);
         assert_eq!(rates.sync_time(), Some(Duration::from_millis(3)));
+        assert_eq!((rates.mean(2), rates.mean(99)), (second(200), second(300)));
+        assert_eq!(Rates::default().mean(5), Second::default());
         for n in 5..2000 {
             rates.add(at(n), second(2200), (7, 11_000_000));
         }

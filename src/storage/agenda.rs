@@ -9,6 +9,7 @@ pub(in crate::storage) mod conformance;
 
 use super::event_log::LogError;
 use super::promised::Promised;
+use super::servers::{KnownServer, ServerReport};
 use super::store::Unready;
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
@@ -100,6 +101,10 @@ pub trait Agenda: Send + Sync {
 
     /// All uploads are looked at earlier by this much.
     fn hurry(&self, by: Duration) -> Promised<'_, Result<(), LogError>>;
+
+    /// Says how this server is, and answers how all are by their last word: this one first, at most
+    /// [`LISTED`](super::servers::LISTED). Those that were silent for long are forgotten.
+    fn report(&self, report: ServerReport) -> Promised<'_, Result<Vec<KnownServer>, LogError>>;
 
     /// Whether the log takes appends that it keeps; if not, why.
     fn well(&self) -> Promised<'_, Result<(), Unready>>;

@@ -12,6 +12,7 @@ mod agenda;
 mod connection;
 mod health;
 mod schema;
+mod servers;
 mod timeline;
 mod tls;
 mod value;

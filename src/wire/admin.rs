@@ -66,6 +66,8 @@ pub type Findings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// What the surface shows of the process around the engine, and what it counts.
 pub struct AdminHooks {
+    /// Where the backend API listens.
+    pub address: String,
     /// The text of `/metrics`.
     pub metrics: RenderMetrics,
     /// Where answers that say no are counted.

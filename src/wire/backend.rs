@@ -158,7 +158,7 @@ impl Wire {
                 Ok(ok(form))
             }
             BackendCall::Log => self.log(&head.method, &params, form),
-            BackendCall::Overview => Ok(self.overview(role, exchange).await),
+            BackendCall::Overview => Ok(self.overview(role).await),
             BackendCall::Config => self.config(role, exchange, form),
             BackendCall::List => self.list(&params, options).await,
             BackendCall::Show(id) => {

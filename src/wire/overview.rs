@@ -5,9 +5,10 @@
 
 use super::access::Role;
 use super::admin::{CurrentFilter, ServerFigures};
-use super::backend::{Form, rfc3339};
+use super::backend::Form;
 use super::problem::{Code, Problem};
 use super::reply::{json_answer, text_answer};
+use super::servers::{Condition, ServerBody, date};
 use super::{Answer, Exchange, Wire};
 use crate::core::host::bracketed;
 use crate::core::state::StateName;
@@ -15,6 +16,7 @@ use crate::engine::delivery::CallKind;
 use crate::engine::delivery::outbox::PendingCall;
 use crate::engine::health::SingleFlight;
 use crate::engine::overview::{LiveUpload, Overview};
+use crate::storage::servers::ServerState;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +25,7 @@ use tokio::time::timeout;
 
 /// What the disk was found to be like, and when.
 #[derive(Clone, Debug)]
-struct Health {
+pub(super) struct Health {
     at: Instant,
     problems: Vec<String>,
     free_bytes: Option<u64>,
@@ -45,20 +47,16 @@ impl HealthCache {
 #[derive(Serialize)]
 struct OverviewBody {
     operator: bool,
-    servers: [ServerBody; 1],
+    shared: bool,
+    servers: Vec<ServerBody<DetailBody>>,
     uploads: BTreeMap<&'static str, u64>,
     live: LiveBody,
     handovers: HandoversBody,
 }
 
+/// What is known of the server that answers alone.
 #[derive(Serialize)]
-struct ServerBody {
-    name: String,
-    version: &'static str,
-    started: String,
-    uptime_s: u64,
-    state: &'static str,
-    problems: Vec<String>,
+struct DetailBody {
     notes: Vec<String>,
     rates: RatesBody,
     disk: DiskBody,
@@ -147,13 +145,14 @@ struct CallBody {
 }
 
 impl Wire {
-    pub(super) async fn overview(self: &Arc<Self>, role: Role, exchange: &Exchange) -> Answer {
+    pub(super) async fn overview(self: &Arc<Self>, role: Role) -> Answer {
         let health = self.known_health().await;
         let overview = self.engine.overview().await;
-        let name = exchange.options.access.hosts.machine.clone();
+        let detail = self.detail(health.as_ref().and_then(|it| it.free_bytes), &overview);
         json_answer(&OverviewBody {
             operator: role == Role::Operator,
-            servers: [self.server_body(name, health, &overview)],
+            shared: self.engine.is_shared(),
+            servers: self.server_bodies(self.condition(health), detail),
             uploads: self.counts(),
             live: LiveBody {
                 count: overview.live_count,
@@ -195,26 +194,24 @@ impl Wire {
         states.chain([open, ("max", self.engine.options().max_uploads)]).collect()
     }
 
-    fn server_body(&self, name: String, health: Option<Health>, overview: &Overview) -> ServerBody {
+    /// Whether this server takes uploads, and why not.
+    pub(super) fn condition(&self, health: Option<Health>) -> Condition {
         let stopping = self.engine.draining().is_cancelled();
-        let (problems, free) = health.map_or_else(
-            || (vec!["the disk has not answered yet".to_owned()], None),
-            |health| (health.problems, health.free_bytes),
-        );
+        let unknown = || vec!["the disk has not answered yet".to_owned()];
+        let problems = health.map_or_else(unknown, |health| health.problems);
+        let state = match (stopping, problems.is_empty()) {
+            (true, _) => ServerState::Stopping,
+            (false, true) => ServerState::Ready,
+            (false, false) => ServerState::NotReady,
+        };
+        (state, problems)
+    }
+
+    fn detail(&self, free: Option<u64>, overview: &Overview) -> DetailBody {
         let figures = (self.hooks.figures)();
-        let ServerFigures { started, http1, http2, accepted, max_connections, .. } = figures;
+        let ServerFigures { http1, http2, accepted, max_connections, .. } = figures;
         let stats = self.engine.stats();
-        ServerBody {
-            name,
-            version: env!("CARGO_PKG_VERSION"),
-            started: date(started),
-            uptime_s: started.elapsed().unwrap_or_default().as_secs(),
-            state: match (stopping, problems.is_empty()) {
-                (true, _) => "stopping",
-                (false, true) => "ready",
-                (false, false) => "not_ready",
-            },
-            problems,
+        DetailBody {
             notes: (self.hooks.notes)(),
             rates: RatesBody {
                 step_s: 1,
@@ -244,7 +241,7 @@ impl Wire {
     }
 
     /// What `/readyz` would say, at most some seconds old where the disk answers. The first call waits for it a while.
-    async fn known_health(self: &Arc<Self>) -> Option<Health> {
+    pub(super) async fn known_health(self: &Arc<Self>) -> Option<Health> {
         let known = self.health.latest();
         if known.as_ref().is_some_and(|health| health.at.elapsed() < HEALTH_HOLDS) {
             return known;
@@ -303,11 +300,6 @@ fn certificate_body((listener, ends): (&'static str, SystemTime)) -> Certificate
         Err(since) => -days(since.duration()) - 1,
     };
     CertificateBody { listener, expires: date(ends), days }
-}
-
-fn date(at: SystemTime) -> String {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    rfc3339(crate::core::time::Timestamp::default().after(since))
 }
 
 /// How long what was found of the disk is shown before it is asked again: each time writes and syncs a small file.

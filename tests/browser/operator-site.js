@@ -61,6 +61,20 @@ export async function visit(t, { url }, token = OPERATOR, before = async () => {
   return opened;
 }
 
+/** Has the page see these servers beside its own, as where several share a database; `own` changes what it sees of itself. */
+export const beside = (page, others, own = {}) => page.evaluateOnNewDocument((more, changed) => {
+  const asked = window.fetch;
+  window.fetch = async (path, ...rest) => {
+    const answer = await asked(path, ...rest);
+    if (path !== 'overview' || !answer.ok) return answer;
+    const overview = await answer.json();
+    overview.shared = true;
+    Object.assign(overview.servers[0], changed);
+    overview.servers.push(...more);
+    return new Response(JSON.stringify(overview), answer);
+  };
+}, others, own);
+
 /** What a person sees. */
 export const look = (page) => page.evaluate(() => {
   const seen = (element) => Boolean(element?.offsetParent);
@@ -75,7 +89,7 @@ export const look = (page) => page.evaluate(() => {
     problems: text('problems'), results: [...document.querySelectorAll('#results p')].map((line) => line.textContent),
     counts: Object.fromEntries([...document.querySelectorAll('#counts div')].map((one) => [one.dataset.count, Number(one.lastChild.textContent.replaceAll(',', ''))])),
     live: rows('live'), live_line: text('live-line'), pending: rows('pending'), failed: rows('failed'), found: rows('found-table'), found_line: text('found-line'),
-    servers: rows('servers'), rates: text('rates-now'), log: text('log-line'), settings: text('settings'), settings_line: text('settings-line'),
+    servers: rows('servers'), servers_line: text('servers-line'), server: text('server'), rates: text('rates-now'), log: text('log-line'), settings: text('settings'), settings_line: text('settings-line'),
     dialog: document.getElementById('confirm').open ? document.getElementById('confirm').innerText : null,
     focus: document.activeElement === document.body ? null : document.activeElement.getAttribute('aria-label') ?? (document.activeElement.innerText || document.activeElement.id),
     violations: window.violations,

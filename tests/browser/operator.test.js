@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer } from 'node:http';
 import { INSECURE_HOST } from './browsers.js';
 import { browser, expected, freePort, kind_of, test, until } from './harness.js';
-import { OPERATOR, look, operated, press, type, visit, wait } from './operator-site.js';
+import { OPERATOR, beside, look, operated, press, type, visit, wait } from './operator-site.js';
 import { violations } from './ui-site.js';
 
 const MB = 1_000_000;
@@ -255,6 +255,35 @@ test('the server goes away and comes back: the page says so and goes on by itsel
   await wait(page, 'it is there again', ({ state }) => state === 'ready');
 });
 
+/** As an overview names them. */
+const OTHERS = [
+  { id: '00000000000000b2', name: 'two<b>', address: '10.0.0.2:4001', version: '9.9.9', started: '2026-11-28T10:00:00Z', uptime_s: 90_000, seen_s: 3, state: 'not_ready',
+    problems: ['the bucket does not answer'], load: { chunks: 7, connections: 1234, received_per_s: 2_500_000, acknowledged_per_s: 0 } },
+  { id: '00000000000000b3', name: 'three', address: 'unix:/run/incoming/backend.sock', version: '9.9.9', started: '2026-11-28T10:00:00Z', uptime_s: 90_000, seen_s: 130, state: 'away',
+    problems: [], load: { chunks: 9, connections: 9, received_per_s: 9, acknowledged_per_s: 9 } },
+  { id: '00000000000000b4', name: 'four', address: '10.0.0.4:4001', version: '9.9.9', started: '2026-11-28T10:00:00Z', uptime_s: 9, seen_s: 0, state: 'ready', problems: [],
+    load: { chunks: 0, connections: 0, received_per_s: 0, acknowledged_per_s: 0 } },
+];
+
+test('several servers: which one this page is of, and how each is; one alone has no table', async (t) => {
+  const at = await operated(t);
+  const alone = await visit(t, at);
+  const { servers, servers_line, server } = await wait(alone.page, 'the view', ({ view }) => view);
+  assert.deepEqual([servers, servers_line], [[], null]);
+  assert.ok(!server.includes(String(at.backend)), server);
+  const { page, console_errors } = await visit(t, at, OPERATOR, (blank) => beside(blank, OTHERS, { id: '00000000000000b1', seen_s: 1 }));
+  const seen = await wait(page, 'four servers', (now) => now.servers.length === 4);
+  const [own, two, three, four] = seen.servers;
+  assert.match(own[0], new RegExp(` \\(this page\\) 127\\.0\\.0\\.1:${at.backend}$`));
+  assert.deepEqual(own.slice(1, 3), ['Ready', 'now']);
+  assert.deepEqual([two[0], two[1], two[2], ...two.slice(4)], ['two<b> 10.0.0.2:4001', 'Not ready: the bucket does not answer', 'now', '9.9.9', '7', '2.5 MB/s', '1,234']);
+  assert.deepEqual([three[0], three[1], three[2], ...three.slice(4)], ['three unix:/run/incoming/backend.sock', 'Away', '2 min ago', '9.9.9', '', '', '']);
+  assert.equal(four[1], 'Ready');
+  assert.equal(seen.servers_line, '2 of 4 servers are ready. They have different versions.');
+  assert.match(seen.server, new RegExp(` 127\\.0\\.0\\.1:${at.backend}, version `));
+  assert.deepEqual(console_errors, []);
+});
+
 test('a hidden page asks every 30 s, and at once when it is seen', async (t) => {
   const at = await operated(t);
   const { page } = await visit(t, at, OPERATOR, (blank) => blank.evaluateOnNewDocument(() => {
@@ -290,11 +319,14 @@ test('axe-core: no violation in any state and appearance', async (t) => {
   await at.put(waits, 0, Buffer.alloc(10), 10);
   const live = await at.begin('film.mp4', 100);
   await at.put(live, 0, Buffer.alloc(10), 100);
-  const { page } = await visit(t, at, null, bypass(t));
+  const { page } = await visit(t, at, null, async (blank) => {
+    await bypass(t)(blank);
+    await beside(blank, OTHERS, { id: '00000000000000b1', seen_s: 1 });
+  });
   await check_in(t, page, 'locked');
   await type(page, 'token', OPERATOR);
   await page.keyboard.press('Enter');
-  await wait(page, 'all tables', (now) => now.live.length > 0 && now.pending.length > 0 && now.failed.length > 0);
+  await wait(page, 'all tables', (now) => now.live.length > 0 && now.pending.length > 0 && now.failed.length > 0 && now.servers.length === 4);
   await press(page, 'Show as a table');
   await press(page, 'Show settings');
   await type(page, 'query', 'film');

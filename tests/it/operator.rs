@@ -174,6 +174,12 @@ async fn issue_17_the_overview_shows_uploads_handovers_and_the_server() {
     let shown = overview(&server, OPERATOR).await;
     let one = &shown["servers"][0];
     assert_eq!(shown["servers"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&shown["shared"], &one["id"], &one["seen_s"]),
+        (&json!(false), &json!(null), &json!(null))
+    );
+    assert!(one["address"].as_str().unwrap().starts_with("127.0.0.2:"), "{one}");
+    assert_eq!(one["load"]["chunks"], 0);
     assert_eq!(one["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&one["state"], &one["problems"]), (&json!("ready"), &json!([])));
     assert!(one["disk"]["free"].as_u64().unwrap() > 0 && one["disk"]["min_free"] == 0);

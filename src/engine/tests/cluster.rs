@@ -21,6 +21,7 @@ use crate::storage::objects::{Key, ObjectAnswer, ObjectError, ObjectRequest, Obj
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
+mod servers;
 mod takeover;
 
 /// What servers share.

@@ -6,6 +6,7 @@ use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::storage::event_log::conformance::{append, id};
 use crate::storage::event_log::{Append, Appended, CallMarks, EventLog, Marks, Seen};
+use crate::storage::servers::{ServerLoad, ServerReport, ServerState};
 use std::time::Duration;
 
 /// Runs the suite for two servers over one log, in which nothing else is due. `seed` sets its names apart; `pass` lets
@@ -35,6 +36,7 @@ pub(crate) async fn check(
     looks_are_taken_by_one(&mut upload, servers, &pass).await;
     calls_have_leaves_of_their_own(&mut upload, servers, &pass).await;
     uploads_are_found(&mut upload, servers, second, &before).await;
+    servers_see_each_other(servers, &pass).await;
 }
 
 /// The upload that most of it is about.
@@ -175,6 +177,57 @@ async fn uploads_are_found(
     assert!(!one.hold_for(Work::Call, first, SHORT).await.unwrap(), "there is none");
 }
 
+async fn servers_see_each_other([one, other]: [&dyn Agenda; 2], pass: &impl AsyncFn(Duration)) {
+    let first = ServerReport {
+        name: "m1 \u{e9}".into(),
+        address: "0.0.0.0:4001".into(),
+        version: "1.2.3".into(),
+        uptime: RAN,
+        state: ServerState::Ready,
+        problems: Vec::new(),
+        load: ServerLoad::default(),
+    };
+    let known = one.report(first.clone()).await.unwrap();
+    assert_eq!(known.len(), 1, "{known:?}");
+    let own = &known[0];
+    assert_eq!((&own.report, own.silent), (&first, Duration::ZERO));
+    pass(SHORT).await;
+    let load = ServerLoad {
+        chunks: 3,
+        connections: 70,
+        received_per_s: u64::from(u32::MAX) * 2,
+        acknowledged_per_s: 5,
+    };
+    let problems = vec!["the disk, \"it\" {fails}".to_owned(), "a\0b".to_owned()];
+    let second = ServerReport {
+        address: "unix:/run/incoming/backend.sock".into(),
+        uptime: Duration::ZERO,
+        state: ServerState::NotReady,
+        problems,
+        load,
+        ..first.clone()
+    };
+    let known = other.report(second.clone()).await.unwrap();
+    assert_eq!(known.len(), 2, "{known:?}");
+    assert_eq!(known[0].report, second.clone().bounded(), "its own first");
+    assert_eq!((&known[1].report, known[1].number), (&first, own.number));
+    let silent = known[1].silent;
+    assert!(silent >= SHORT && silent < SHORT * 4, "{silent:?}");
+    assert_eq!(known[1].started, own.started);
+    assert!(known[0].started.0 >= own.started.0 + 600_000, "{known:?}");
+    // It goes on from its own start, whatever it says of that.
+    let known = one.report(ServerReport { uptime: RAN * 5, ..first.clone() }).await.unwrap();
+    assert_eq!((known[0].number, known[0].started), (own.number, own.started));
+    let uptime = known[0].report.uptime;
+    assert!(uptime >= RAN + SHORT && uptime < RAN + SHORT * 4, "{uptime:?}");
+    assert_eq!(known[1].report.load, load);
+    let stopped = ServerReport { state: ServerState::Stopped, ..second };
+    assert_eq!(other.report(stopped).await.unwrap()[0].report.state, ServerState::Stopped);
+    assert_eq!(one.report(first).await.unwrap()[1].report.state, ServerState::Stopped);
+}
+
 /// How long what is taken is held.
 const SHORT: Duration = Duration::from_millis(1500);
 const HOUR: Duration = Duration::from_secs(3600);
+/// How long a server has run.
+const RAN: Duration = Duration::from_secs(600);

@@ -2,15 +2,18 @@
 //! commits. Every call has its effect at once; who delays or loses requests and answers does that around it.
 
 mod agenda;
+mod servers;
 
 use crate::core::id::TicketId;
 use crate::storage::event_log::{Append, Appended, LogRead, Marks, Seen};
+use servers::Reported;
 use std::collections::BTreeMap;
 
-/// The logs of all uploads, with their holds.
+/// The logs of all uploads, with their holds; and what servers have said of themselves.
 #[derive(Default)]
 pub struct MemoryEventLog {
     logs: BTreeMap<TicketId, Log>,
+    servers: BTreeMap<u64, Reported>,
 }
 
 #[derive(Default)]

@@ -7,6 +7,7 @@ use crate::core::time::Uptime;
 use crate::storage::agenda::{Agenda, Census, Taken, Work};
 use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen};
 use crate::storage::promised::Promised;
+use crate::storage::servers::{KnownServer, ServerReport};
 use crate::storage::store::Unready;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -161,6 +162,10 @@ impl Agenda for SharedLog {
 
     fn hurry(&self, by: Duration) -> Promised<'_, Result<(), LogError>> {
         self.promise(|log| log.hurry(by))
+    }
+
+    fn report(&self, report: ServerReport) -> Promised<'_, Result<Vec<KnownServer>, LogError>> {
+        self.promise(|log| log.report(self.server, self.now_ms(), report.bounded()))
     }
 
     fn well(&self) -> Promised<'_, Result<(), Unready>> {

@@ -10,27 +10,30 @@ use crate::storage::agenda::{Agenda, Census, Taken, Work};
 use crate::storage::clock::Clock;
 use crate::storage::event_log::LogError;
 use crate::storage::promised::Promised;
+use crate::storage::servers::{KnownServer, ServerReport};
 use crate::storage::store::Unready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 /// The work of the servers that share a database, for one of them.
 pub struct PostgresAgenda {
-    log: PostgresLog,
+    pub(super) log: PostgresLog,
     /// Names this server; the same as in its holds.
-    server: u64,
+    pub(super) server: u64,
     clock: Arc<dyn Clock>,
     /// The count of all servers less this one's time since boot, at the last beat.
     ahead_ms: AtomicU64,
+    /// Whether the database refuses this server's report, so that this is told once.
+    pub(super) unreported: AtomicBool,
 }
 
 impl PostgresAgenda {
     /// Of the server that calls itself `server`. It knows no time before [`Agenda::beat`].
     pub fn new(log: PostgresLog, server: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { log, server, clock, ahead_ms: AtomicU64::new(0) }
+        Self { log, server, clock, ahead_ms: AtomicU64::new(0), unreported: AtomicBool::new(false) }
     }
 
     /// The same over other connections.
@@ -210,6 +213,10 @@ impl Agenda for PostgresAgenda {
         })
     }
 
+    fn report(&self, report: ServerReport) -> Promised<'_, Result<Vec<KnownServer>, LogError>> {
+        Promised::later(self.report_server(report))
+    }
+
     fn well(&self) -> Promised<'_, Result<(), Unready>> {
         Promised::later(async move {
             self.log.examine().await.map_err(|fault| unready(&fault))?;
@@ -222,7 +229,7 @@ fn unready(why: &dyn std::fmt::Display) -> Unready {
     Unready::Log(why.to_string().into())
 }
 
-fn unreadable(_: tokio_postgres::Error) -> LogError {
+pub(super) fn unreadable(_: tokio_postgres::Error) -> LogError {
     LogError::Unreadable
 }
 
@@ -249,7 +256,7 @@ fn state(row: &Row, at: usize) -> Result<StateName, LogError> {
     found.ok_or(LogError::Unreadable)
 }
 
-fn millis(time: Duration) -> i64 {
+pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 pub const SCHEMA_SQL: &str = include_str!("schema.sql");
 
 /// The version of the tables that this program uses.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// The tables are not as they have to be.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +56,15 @@ impl PostgresLog {
         }
     }
 
-    /// Whether the tables are of this version.
+    /// Whether the tables are of this version, or of a later one: a server that runs goes on while others are upgraded.
     ///
     /// # Errors
     /// They are not, or there is no answer.
     pub async fn check_version(&self) -> Result<(), SchemaError> {
-        match self.version().await? {
-            Some(_) => Ok(()),
-            None => Err(SchemaError::Absent),
+        match self.version().await {
+            Ok(Some(_)) | Err(SchemaError::Later(_)) => Ok(()),
+            Ok(None) => Err(SchemaError::Absent),
+            Err(error) => Err(error),
         }
     }
 

@@ -57,6 +57,29 @@ BEGIN
             ADD COLUMN idle_ms bigint NOT NULL DEFAULT 0;
         UPDATE incoming.meta SET version = 2;
     END IF;
+    IF (SELECT version FROM incoming.meta) < 3 THEN
+        -- One row for each server, renewed while it runs: for people alone.
+        CREATE TABLE incoming.server (
+            -- As in held_by and call_by.
+            id bigint PRIMARY KEY,
+            -- What its machine is called, and where its backend API listens.
+            name text NOT NULL,
+            address text NOT NULL,
+            -- Of the program.
+            version text NOT NULL,
+            started timestamptz NOT NULL,
+            seen timestamptz NOT NULL,
+            -- 0 ready, 1 not ready, 2 stopping, 3 stopped.
+            state smallint NOT NULL,
+            problems text[] NOT NULL,
+            -- Chunks in flight, connections, bytes received and acknowledged a second.
+            chunks bigint NOT NULL,
+            connections bigint NOT NULL,
+            received bigint NOT NULL,
+            acknowledged bigint NOT NULL
+        );
+        UPDATE incoming.meta SET version = 3;
+    END IF;
 END
 $$;
 COMMIT;

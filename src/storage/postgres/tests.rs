@@ -6,6 +6,7 @@ use super::*;
 use crate::storage::agenda::{self, Agenda as _};
 use crate::storage::clock::{SystemClock, fill_random};
 use crate::storage::event_log::conformance::{self, append, created, id, more};
+use crate::storage::servers::{ServerLoad, ServerReport, ServerState};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -54,6 +55,7 @@ async fn what_is_due_passes_the_suite() {
         let log = log(&url);
         log.prepare().await.unwrap();
         log.connections[0].run("TRUNCATE incoming.upload CASCADE").await.unwrap();
+        log.connections[0].run("TRUNCATE incoming.server").await.unwrap();
         let agenda = |server| PostgresAgenda::new(log.clone(), server, Arc::new(SystemClock));
         let pass = async |time| tokio::time::sleep(time).await;
         agenda::conformance::check(&log, [&agenda(1), &agenda(2)], seed(), pass).await;
@@ -96,24 +98,81 @@ async fn servers_that_start_at_once_make_the_tables_once() {
         servers.spawn(async move { log.prepare().await.map_err(|error| error.to_string()) });
     }
     assert_eq!(servers.join_all().await, vec![Ok(()); 6]);
-    // Tables of the version before are brought to this one, with what is in them.
+    // Tables of versions before are brought to this one, with what is in them.
     let older = log(&fresh);
-    let back = "DROP INDEX incoming.upload_due, incoming.upload_call, incoming.upload_state; \
+    let back_to_2 = "DROP TABLE incoming.server; UPDATE incoming.meta SET version = 2";
+    let back_to_1 = "DROP TABLE incoming.server; \
+        DROP INDEX incoming.upload_due, incoming.upload_call, incoming.upload_state; \
         ALTER TABLE incoming.upload DROP COLUMN state, DROP COLUMN occupies, DROP COLUMN due, \
         DROP COLUMN call_since, DROP COLUMN call_due, DROP COLUMN call_by, DROP COLUMN call_until; \
         ALTER TABLE incoming.meta DROP COLUMN beat, DROP COLUMN idle_ms; \
         UPDATE incoming.meta SET version = 1";
     let id = id(seed(), 1);
     created(&older, id, 1).await;
-    older.connections[0].run(back).await.unwrap();
-    assert!(matches!(older.check_version().await, Err(SchemaError::Absent)));
-    older.prepare().await.unwrap();
-    assert_eq!(more(&older, id, None).await.len(), 1);
+    for back in [back_to_1, back_to_2] {
+        older.connections[0].run(back).await.unwrap();
+        assert!(matches!(older.check_version().await, Err(SchemaError::Absent)));
+        older.prepare().await.unwrap();
+        assert!(older.check_version().await.is_ok());
+        assert_eq!(more(&older, id, None).await.len(), 1);
+    }
     let newer = log(&fresh);
     newer.connections[0].run("UPDATE incoming.meta SET version = 99").await.unwrap();
     assert!(matches!(newer.prepare().await, Err(SchemaError::Later(99))));
+    // One that runs goes on.
+    assert!(newer.check_version().await.is_ok());
     drop((older, newer));
     log(url).connections[0].run(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
+/// In a database of its own, since the rows of all servers are listed.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn issue_17_servers_that_were_silent_for_long_are_forgotten() {
+    let log = log(&urls()[0]);
+    log.prepare().await.unwrap();
+    let run = async |statement: &str| log.connections[0].run(statement).await.unwrap();
+    run("TRUNCATE incoming.server").await;
+    let agenda = |server| PostgresAgenda::new(log.clone(), server, Arc::new(SystemClock));
+    let [own, same, stopped, away] = [1, u64::MAX, 3, 4].map(agenda);
+    let report = |name: &str, state| ServerReport {
+        name: name.into(),
+        address: "[::]:4001".into(),
+        version: "1".into(),
+        uptime: Duration::from_secs(1),
+        state,
+        problems: Vec::new(),
+        load: ServerLoad::default(),
+    };
+    own.report(report("own", ServerState::Ready)).await.unwrap();
+    same.report(report("own", ServerState::Ready)).await.unwrap();
+    stopped.report(report("stopped", ServerState::Stopped)).await.unwrap();
+    away.report(report("away", ServerState::Ready)).await.unwrap();
+    let listed = async || {
+        let all = own.report(report("own", ServerState::Ready)).await.unwrap();
+        all.iter().map(|it| it.number).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [1, 4, u64::MAX, 3]);
+    let pass = async |time| {
+        run(&format!("UPDATE incoming.server SET seen = seen - interval '{time}'")).await;
+    };
+    pass("21 s").await;
+    assert_eq!(listed().await, [1, 4, 3], "one that was started again");
+    pass("10 min").await;
+    assert_eq!(listed().await, [1, 4]);
+    // A row that another transaction holds is not waited for.
+    pass("24 h").await;
+    run("BEGIN; SELECT 1 FROM incoming.server WHERE id = 4 FOR UPDATE").await;
+    let other = PostgresAgenda::new(self::log(&urls()[0]), 1, Arc::new(SystemClock));
+    assert_eq!(other.report(report("own", ServerState::Ready)).await.unwrap().len(), 2);
+    run("COMMIT").await;
+    assert_eq!(listed().await, [1]);
+    // A table without rights costs this and nothing else.
+    run("ALTER TABLE incoming.server RENAME TO hidden").await;
+    assert_eq!(own.report(report("own", ServerState::Ready)).await, Err(LogError::Unsure));
+    own.beat().await.unwrap();
+    run("ALTER TABLE incoming.hidden RENAME TO server").await;
+    assert_eq!(listed().await, [1]);
 }
 
 /// A role without rights, and settings under which an acknowledgement would mean nothing.

@@ -6,9 +6,11 @@ import { bytes, count, duration, moment, plural, rate, share, short_id } from '.
 /** Rows of a long table, until its button is pressed. */
 const FIRST = 20;
 const STATES = { new: 'new', uploading: 'uploading', handing_over: 'handing over', finished: 'finished', cancelled: 'cancelled', failed: 'failed' };
-const WORDS = { ready: 'Ready', not_ready: 'Not ready', stopping: 'Stopping', silent: 'Silent' };
+const WORDS = { ready: 'Ready', not_ready: 'Not ready', stopping: 'Stopping', stopped: 'Stopped', away: 'Away', unknown: 'Not known', silent: 'Silent' };
 /** Days before its end from which a certificate is shown as a problem. */
 const SOON_DAYS = 14;
+/** A server says something every 5 s. */
+const SEEN_NOW_S = 12;
 /** Rates of so many seconds are what is called now. */
 const NOW_S = 5;
 const SVG = 'http://www.w3.org/2000/svg';
@@ -22,6 +24,9 @@ const name_cell = { cell: () => [foreign(''), make('code')], update: (cell, { na
 } };
 
 const text_cell = (title, text, more = {}) => ({ title, update: (cell, item) => set_text(cell, text(item)), ...more });
+
+/** What a server does; of one that is not there its last word says nothing. */
+const load_cell = (title, text) => text_cell(title, ({ state, load }) => (['away', 'stopped', 'unknown'].includes(state) ? '' : text(load)), { class: 'number' });
 
 const foreign_cell = (title, text) => ({ title, cell: () => [foreign('')], update: (cell, item) => set_text(cell.firstChild, text(item)) });
 
@@ -115,11 +120,18 @@ export function prepare({ cancel, retry }) {
     action_cell([{ ...retry_button, when: ({ state }) => state === 'failed' || state === 'handing_over' }, { ...cancel_button, when: ({ state }) => state === 'new' || state === 'uploading' }]),
   ], ({ id }) => id);
   tables.servers = new Table(by_id('servers'), [
-    foreign_cell('Server', ({ name }) => name),
-    text_cell('State', ({ state }) => WORDS[state] ?? state),
-    text_cell('Runs for', ({ uptime_s }) => duration(uptime_s)),
+    { title: 'Server', cell: () => [foreign(''), make('code', {}, foreign(''))], update: (cell, { name, address, detail }) => {
+      set_text(cell.children[0], detail ? `${name} (this page)` : name);
+      set_text(cell.children[1].firstChild, address);
+    } },
+    foreign_cell('State', ({ state, problems }) => [WORDS[state] ?? state, ...problems].join(': ')),
+    text_cell('Last seen', ({ seen_s }) => (seen_s === null ? '' : seen_s < SEEN_NOW_S ? 'now' : `${duration(seen_s)} ago`)),
+    text_cell('Up since', ({ started }) => moment(started)),
     text_cell('Version', ({ version }) => version),
-  ], ({ name, started }) => `${name} ${started}`);
+    load_cell('Chunks', ({ chunks }) => count(chunks)),
+    load_cell('Received', ({ received_per_s }) => rate(received_per_s)),
+    load_cell('Connections', ({ connections }) => count(connections)),
+  ], ({ id }) => id);
   tables.certificates = new Table(by_id('certificates'), [
     text_cell('Listener', ({ listener }) => listener),
     text_cell('Expires', ({ expires }) => moment(expires)),
@@ -130,7 +142,7 @@ export function prepare({ cancel, retry }) {
 /** Shows an overview. */
 export function show_overview(overview) {
   const [server] = overview.servers;
-  show_health(server);
+  show_health(server, overview.shared);
   show_counts(overview);
   show_rates(server.rates);
   show_limits(overview, server);
@@ -139,8 +151,7 @@ export function show_overview(overview) {
   set_text(by_id('live-line'), live.count === 0 ? 'None.' : shown_of(live.uploads, plural(live.count, 'upload takes bytes', 'uploads take bytes'), live.count, 'fastest'));
   tables.pending.show(handovers.calls);
   set_text(by_id('pending-line'), handovers.count === 0 ? 'None.' : `${shown_of(handovers.calls, plural(handovers.count, 'upload waits for its web app', 'uploads wait for their web apps'), handovers.count, 'oldest')} ${plural(handovers.running, 'call is', 'calls are')} running.`);
-  tables.servers.show(overview.servers);
-  set_text(by_id('servers-line'), overview.servers.length === 1 ? 'The server that answered this page. Each of several servers over one database has a page of its own.' : '');
+  show_servers(overview);
   tables.certificates.show(server.certificates);
   set_text(by_id('certificates-line'), server.certificates.length === 0 ? 'No listener of this server uses TLS.' : '');
   show_log(server.log);
@@ -148,14 +159,24 @@ export function show_overview(overview) {
 
 const shown_of = (items, line, total, which) => `${line}.${total > items.length ? ` The ${count(items.length)} ${which} are listed.` : ''}`;
 
-function show_health(server) {
+/** The servers that share a database; without one there is no table. */
+function show_servers({ shared, servers }) {
+  by_id('servers-section').hidden = !shared;
+  if (!shared) return;
+  tables.servers.show(servers.map((server, at) => ({ ...server, detail: at === 0 })));
+  const ready = servers.filter(({ state }) => state === 'ready');
+  const versions = new Set(ready.map(({ version }) => version));
+  set_text(by_id('servers-line'), `${count(ready.length)} of ${plural(servers.length, 'server is', 'servers are')} ready.${versions.size > 1 ? ' They have different versions.' : ''}`);
+}
+
+function show_health(server, shared) {
   const says = server.problems.length === 0 ? 'the server takes uploads' : plural(server.problems.length, 'problem', 'problems');
   health(server.state, server.state === 'stopping' ? 'Stopping: running transfers end, no new ones begin' : `${WORDS[server.state] ?? server.state}: ${says}`);
   const lines = [...server.problems, ...server.notes.map((note) => `Note: ${note}`)];
   const list = by_id('problems');
   if (lines.join('\n') !== [...list.children].map((item) => item.textContent).join('\n')) list.replaceChildren(...lines.map((line) => make('li', {}, foreign(line))));
   list.hidden = lines.length === 0;
-  set_text(by_id('server'), `${server.name}, version ${server.version}, runs for ${duration(server.uptime_s)}`);
+  set_text(by_id('server'), `${server.name}${shared ? ` ${server.address}` : ''}, version ${server.version}, runs for ${duration(server.uptime_s)}`);
 }
 
 /** The line that says how the server is, which is read out when it changes. */
