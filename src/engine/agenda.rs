@@ -7,7 +7,6 @@
 
 use super::Engine;
 use super::context::RequestContext;
-use super::delivery::CallKind;
 use super::delivery::outbox::Wait;
 use super::error::{ChangeError, LookupError};
 use super::handle::{Op, UploadHandle};
@@ -331,7 +330,7 @@ impl Engine {
     /// Has a call made as soon as a slot is free.
     fn call_now(&self, upload: &Upload, calls: &Calls, context: Option<&RequestContext>) {
         let (id, now) = (upload.ticket().id, self.uptime());
-        self.outbox.add(id, calls, CallKind::of(upload), &upload.ticket().finish_url, context);
+        self.outbox.add(upload, calls, context);
         self.outbox.set(id, Wait::Call, || now);
     }
 

@@ -338,13 +338,7 @@ impl Engine {
     ) {
         match upload.pending_calls() {
             Some(calls) => {
-                self.outbox.add(
-                    id,
-                    calls,
-                    CallKind::of(upload),
-                    &upload.ticket().finish_url,
-                    context,
-                );
+                self.outbox.add(upload, calls, context);
                 let jitter = self.clock.jitter();
                 let earliest = self.uptime().after(pause);
                 let due = || calls.due(&self.options().calls, jitter).max(earliest);

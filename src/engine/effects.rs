@@ -4,7 +4,6 @@
 
 use super::Engine;
 use super::context::{RequestContext, request_of};
-use super::delivery::CallKind;
 use super::delivery::outbox::Wait;
 use crate::core::id::TicketId;
 use crate::core::retry::LastCall;
@@ -60,7 +59,7 @@ impl Engine {
             self.stats.uploads_open.add(1);
         }
         if let Some(calls) = upload.pending_calls() {
-            self.outbox.add(id, calls, CallKind::of(upload), &upload.ticket().finish_url, None);
+            self.outbox.add(upload, calls, None);
         }
         match upload.pending_calls() {
             // What is pending is due at once after a start.

@@ -136,6 +136,7 @@ struct HandoversBody {
 #[derive(Serialize)]
 struct CallBody {
     id: String,
+    name: Option<Box<str>>,
     kind: &'static str,
     host: String,
     attempts: u32,
@@ -281,6 +282,7 @@ fn call_body(call: &PendingCall) -> CallBody {
     let (host, port) = call.destination.parts();
     CallBody {
         id: call.id.to_string(),
+        name: call.name.clone(),
         kind: match call.kind {
             CallKind::Handover => "handover",
             CallKind::CancelNotice => "cancel_notice",

@@ -151,15 +151,15 @@ test('pending handovers: error, retry; the server refuses to cancel a file that 
   assert.match(refused.results[0], /Not done \(Cancel the upload\): status 412, .*Request \S+$/);
   assert.equal(await at.state(id), 'handing_over');
   const { pending } = await wait(page, 'the error of a call', (now) => now.pending.length === 1 && now.pending[0][6] !== '');
-  assert.deepEqual([pending[0][0], pending[0][1]], [short, 'handover']);
+  assert.deepEqual([pending[0][0], pending[0][1]], [`ready.bin ${short}`, 'handover']);
   assert.match(pending[0][6], /500/);
   const calls = at.app.calls;
-  await press(page, `Retry ${short}`);
+  await press(page, 'Retry ready.bin');
   await until('the web app is called at once', () => at.app.calls > calls);
   await wait(page, 'the result', ({ results }) => /Handover is tried again/.test(results.at(-1)));
-  assert.equal(await page.$(`::-p-aria(Cancel ${short})`), null, 'a complete file cannot be cancelled');
+  assert.equal(await page.$('::-p-aria(Cancel ready.bin)'), null, 'a complete file cannot be cancelled');
   at.app.answer = (response) => response.end('done');
-  await press(page, `Retry ${short}`);
+  await press(page, 'Retry ready.bin');
   await wait(page, 'it is taken', (now) => now.pending.length === 0 && now.counts.finished === 1);
 });
 

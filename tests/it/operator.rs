@@ -210,7 +210,7 @@ async fn issue_17_the_overview_shows_uploads_handovers_and_the_server() {
     })
     .await;
     assert_eq!((&call["id"], &call["kind"]), (&json!(id), &json!("handover")));
-    assert_eq!(call["host"], "127.0.0.1:9");
+    assert_eq!((&call["host"], &call["name"]), (&json!("127.0.0.1:9"), &json!("<script>.txt")));
     assert!(call["attempts"].as_u64().unwrap() >= 1);
     assert!(
         !text.contains("query") && !text.contains("pass") && !text.contains("s3cret"),

@@ -1,7 +1,6 @@
 //! The outbox: which uploads have a delivery pending, since when, where it goes, and when it is due. In memory only;
 //! after a restart it is made again from what the journals say.
 
-use crate::core::callback::CallbackUrl;
 use crate::core::host::Destination;
 use crate::core::id::TicketId;
 use crate::core::retry::{Calls, LastCall};
@@ -32,6 +31,8 @@ struct Pending {
 #[derive(Debug)]
 struct Entry {
     since: Uptime,
+    /// Of the file.
+    name: Option<Box<str>>,
     destination: Destination,
     kind: CallKind,
     attempts: u32,
@@ -45,6 +46,8 @@ struct Entry {
 pub struct PendingCall {
     /// The upload.
     pub id: TicketId,
+    /// The file's harmless name.
+    pub name: Option<Box<str>>,
     /// What the backend is called for.
     pub kind: CallKind,
     /// Where it goes.
@@ -112,6 +115,7 @@ impl Entry {
     fn shown(&self, id: TicketId, now: Uptime) -> PendingCall {
         PendingCall {
             id,
+            name: self.name.clone(),
             kind: self.kind,
             destination: self.destination.clone(),
             attempts: self.attempts,
@@ -150,16 +154,16 @@ impl Outbox {
         (pending.by_id.len(), pending.by_time.first().map(|(since, _)| *since))
     }
 
-    /// A delivery to the backend at `url` is pending since then, whenever it is due. Without a context, the one that
-    /// was known stays.
+    /// A delivery to the backend of `upload` is pending, whenever it is due. Without a context, the one that was known
+    /// stays.
     pub(in crate::engine) fn add(
         &self,
-        id: TicketId,
+        upload: &Upload,
         calls: &Calls,
-        kind: CallKind,
-        url: &CallbackUrl,
         context: Option<&RequestContext>,
     ) {
+        let (id, kind) = (upload.ticket().id, CallKind::of(upload));
+        let name = upload.name().map(Box::from);
         let mut pending = self.lock();
         let before = pending.by_id.remove(&id);
         if let Some(before) = &before {
@@ -168,13 +172,13 @@ impl Outbox {
         // An upload's URL stays what it is.
         let (destination, known) = match before {
             Some(Entry { destination, context, .. }) => (destination, context),
-            None => (url.destination(), None),
+            None => (upload.ticket().finish_url.destination(), None),
         };
         let since = calls.since;
         pending.by_time.insert((since, id));
         let context = context.cloned().or(known);
         let (attempts, reason) = (calls.begun, reason(&calls.last));
-        let entry = Entry { since, destination, kind, attempts, reason, context };
+        let entry = Entry { since, name, destination, kind, attempts, reason, context };
         pending.by_id.insert(id, entry);
     }
 
@@ -277,6 +281,8 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::core::dialect::Client;
+    use crate::core::event::{Event, Notice, Ticket};
+    use crate::core::time::{Stamp, Timestamp};
 
     #[test]
     fn settings_change_while_nobody_computes_a_moment() {
@@ -293,26 +299,38 @@ mod tests {
         assert_eq!(outbox.waiting(), (1, Some(Uptime(3_000))));
     }
 
+    const AT: Stamp = Stamp { date: Timestamp(1), uptime: Uptime(1) };
+
+    fn upload(id: TicketId, url: &str) -> Upload {
+        Upload::new(Ticket::new(id, AT, url.into()))
+    }
+
     #[test]
     fn the_oldest_counts_and_the_cause_stays() {
         let (a, b) = (TicketId::from_random([1; 16]), TicketId::from_random([2; 16]));
+        let (first, mut second) = (upload(a, "http://a/"), upload(b, "http://b/"));
+        let name = Some("letter.pdf".to_owned());
+        second.apply(&Event::Bound {
+            at: AT,
+            length: None,
+            name,
+            media_type: None,
+            last_modified: None,
+            client_metadata: None,
+        });
+        second.apply(&Event::Cancelled { at: AT, reason: String::new(), notice: Notice::Due });
         let outbox = Outbox::default();
         assert_eq!(outbox.pending(), (0, None));
-        outbox.add(
-            a,
-            &Calls::pending(Uptime(5)),
-            CallKind::Handover,
-            &"http://a/".into(),
-            Some(&RequestContext::new("first".into(), None, Client::default())),
-        );
+        let context = RequestContext::new("first".into(), None, Client::default());
+        outbox.add(&first, &Calls::pending(Uptime(5)), Some(&context));
         let failed = Calls {
             begun: 4,
             last: LastCall::Unanswered { at: Uptime(4), reason: "é".repeat(900) },
             ..Calls::pending(Uptime(3))
         };
-        outbox.add(b, &failed, CallKind::CancelNotice, &"http://b/".into(), None);
+        outbox.add(&second, &failed, None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(3))));
-        outbox.add(a, &Calls::pending(Uptime(2)), CallKind::Handover, &"http://a/".into(), None);
+        outbox.add(&first, &Calls::pending(Uptime(2)), None);
         assert_eq!(outbox.pending(), (2, Some(Uptime(2))));
         assert_eq!(outbox.context(a).unwrap().request(), "first");
         assert!(outbox.context(b).is_none());
@@ -324,6 +342,7 @@ mod tests {
         let reason = Some("é".repeat(REASON_CHARS).into());
         let expected = PendingCall {
             id: b,
+            name: Some("letter.pdf".into()),
             kind: CallKind::CancelNotice,
             destination: Destination::of("b", 80),
             attempts: 4,

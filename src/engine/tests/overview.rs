@@ -30,7 +30,8 @@ async fn issue_17_the_fastest_come_first_and_show_their_progress() {
     let engine = with_uploads(SHOWN + 50).await;
     engine.overview().await;
     let id = ticket(&engine).await;
-    engine.bind(id, FileFacts { length: Some(10), ..FileFacts::default() }).await.unwrap();
+    let name = Some("letter.pdf".into());
+    engine.bind(id, FileFacts { length: Some(10), name, ..FileFacts::default() }).await.unwrap();
     let (send, receive) = mpsc::unbounded_channel();
     send.send(Ok(Bytes::from_static(b"hello"))).unwrap();
     let sending = tokio::spawn({
@@ -60,6 +61,7 @@ async fn issue_17_the_fastest_come_first_and_show_their_progress() {
     assert!(overview.live.iter().all(|upload| upload.id != id));
     let call = &overview.pending[0];
     assert_eq!((call.id, call.kind, call.attempts), (id, CallKind::Handover, 0));
+    assert_eq!(call.name.as_deref(), Some("letter.pdf"));
     assert_eq!(call.destination.parts(), ("backend", 80));
     let received = |overview: &crate::engine::overview::Overview| {
         overview.seconds.iter().map(|second| second.received).sum::<u64>()

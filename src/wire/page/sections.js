@@ -89,7 +89,7 @@ export function prepare({ cancel, retry }) {
   ]);
   const is_handover = ({ kind }) => kind === 'handover';
   tables.pending = new LongTable('pending', [
-    text_cell('Upload', ({ id }) => short_id(id), { class: 'code' }),
+    { title: 'File', ...name_cell },
     text_cell('Call', (call) => (is_handover(call) ? 'handover' : 'notice of a cancel')),
     foreign_cell('Web app', ({ host }) => host),
     text_cell('Pending', ({ pending_s }) => duration(pending_s)),
