@@ -40,6 +40,19 @@ pub enum LastCall {
     },
 }
 
+impl LastCall {
+    /// Why it did not end the delivery, as text for people, where that is known.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Unanswered { reason, .. } => Some(reason),
+            Self::Waiting { .. } => {
+                Some("the backend answered wait and has not called finish_upload yet")
+            }
+            Self::None | Self::Begun => None,
+        }
+    }
+}
+
 /// The server's settings for calling backends.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {

@@ -170,10 +170,8 @@ impl Upload {
     pub fn reason(&self) -> Option<&str> {
         match &self.phase {
             Phase::Cancelled { reason, .. } | Phase::Failed { reason, .. } => Some(reason),
-            Phase::HandingOver(Calls { last: LastCall::Unanswered { reason, .. }, .. }) => {
-                Some(reason)
-            }
-            Phase::HandingOver(_) | Phase::New | Phase::Uploading | Phase::Finished { .. } => None,
+            Phase::HandingOver(calls) => calls.last.reason(),
+            Phase::New | Phase::Uploading | Phase::Finished { .. } => None,
         }
     }
 

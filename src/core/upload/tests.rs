@@ -318,6 +318,20 @@ fn a_handover_is_finished_once() {
 }
 
 #[test]
+fn a_pending_handover_says_what_it_waits_for() {
+    let mut upload = handing_over();
+    assert_eq!(upload.reason(), None);
+    go(&mut upload, &Command::BeginCall);
+    go(&mut upload, &Command::EndCall(CallOutcome::Wait));
+    let waits = "the backend answered wait and has not called finish_upload yet";
+    assert_eq!(upload.reason(), Some(waits));
+    go(&mut upload, &Command::BeginCall);
+    assert_eq!(upload.reason(), None);
+    go(&mut upload, &Command::EndCall(CallOutcome::Retry("down".into())));
+    assert_eq!(upload.reason(), Some("down"));
+}
+
+#[test]
 fn a_failed_handover_can_be_tried_again() {
     let mut upload = failed();
     assert!(upload.pending_calls().is_none());

@@ -128,15 +128,7 @@ impl Entry {
 
 /// The beginning of the reason why the last call did not end a delivery, if there is one.
 fn reason(last: &LastCall) -> Option<Box<str>> {
-    match last {
-        LastCall::Unanswered { reason, .. } => {
-            Some(reason.chars().take(REASON_CHARS).collect::<String>().into())
-        }
-        LastCall::Waiting { .. } => {
-            Some("the backend answered wait and has not called finish_upload yet".into())
-        }
-        LastCall::None | LastCall::Begun => None,
-    }
+    last.reason().map(|reason| reason.chars().take(REASON_CHARS).collect::<String>().into())
 }
 
 /// Of a reason, as much is kept in memory.
