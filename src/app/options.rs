@@ -164,6 +164,10 @@ pub(super) fn log_warnings(settings: &Settings) {
             "trusted_proxies includes untrusted networks: clients can spoof their address"
         );
     }
+    for setting in settings.short_tokens() {
+        let at_least = Settings::TOKEN_CHARS;
+        tracing::warn!(setting, at_least, "token can be guessed: it is short");
+    }
     for ExposedPath { setting, path, problem, fix } in &settings.exposed_paths {
         let path = path.display().to_string();
         tracing::warn!(setting, path, problem, fix, "path exposed to other local users");

@@ -103,6 +103,13 @@ pub fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
             "incoming: warning: every local user can call the backend API; set {BACKEND_GUARD}"
         );
     }
+    for token in settings.short_tokens() {
+        let _ = writeln!(
+            terminal::stderr(),
+            "incoming: warning: {token} can be guessed: it has fewer than {} characters (openssl rand -hex 32 makes one)",
+            Settings::TOKEN_CHARS
+        );
+    }
     for exposed in &settings.exposed_paths {
         let _ = writeln!(terminal::stderr(), "incoming: warning: {exposed}");
     }

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::table::setting::Setting;
 use super::table::{Settings, TABLE};
-use super::types::JournalKind;
+use super::types::{JournalKind, Secret};
 use crate::net::{Address, MemoryBudget};
 use crate::tls::CertificateFiles;
 
@@ -85,6 +85,9 @@ impl Settings {
         self.listen == self.backend_listen
     }
 
+    /// A token of fewer characters can be guessed.
+    pub const TOKEN_CHARS: usize = 16;
+
     /// What [`Self::guards_backend`] looks for.
     pub const BACKEND_GUARDS: &str =
         "backend_token, backend_tls_client_ca, backend_allow or backend_open = true";
@@ -157,6 +160,18 @@ impl Settings {
         matches!(address, Address::Tcp(_)) && !self.guards_backend()
     }
 
+    /// The tokens that are so short that they can be guessed.
+    #[must_use]
+    pub fn short_tokens(&self) -> Vec<&'static str> {
+        let tokens =
+            [("backend_token", &self.backend_token), ("operator_token", &self.operator_token)];
+        let is_short = |token: &Secret| token.expose().chars().count() < Self::TOKEN_CHARS;
+        let short = |(name, token): (_, &Option<Secret>)| {
+            token.as_ref().is_some_and(is_short).then_some(name)
+        };
+        tokens.into_iter().filter_map(short).collect()
+    }
+
     /// Whether `trusted_proxies` has a network that is wider than any private one, so that untrusted peers are in it.
     #[must_use]
     pub fn untrusted_networks(&self) -> Option<UntrustedNetworks> {
@@ -202,7 +217,6 @@ fn is_wide(net: &IpNet) -> bool {
 mod tests {
     use super::*;
     use crate::config::Layers;
-    use crate::config::Secret;
 
     /// The rate is that of one body: 64 of them on a slow line were all ended.
     #[test]
@@ -274,6 +288,21 @@ mod tests {
         check(&["10.0.0.0/8", "::/0"], true, "::/0", "PROXY");
         check(&["0.0.0.0/1", "128.0.0.0/1"], false, "0.0.0.0/1, 128.0.0.0/1", "Forwarded");
         check(&["2000::/3"], false, "2000::/3", "Forwarded");
+    }
+
+    #[test]
+    fn short_tokens_are_reported() {
+        let check = |backend: Option<&str>, operator: Option<&str>, expected: &[&str]| {
+            let (backend_token, operator_token) =
+                (backend.map(Secret::new), operator.map(Secret::new));
+            let settings = Settings { backend_token, operator_token, ..Settings::default() };
+            assert_eq!(settings.short_tokens(), expected, "{backend:?} {operator:?}");
+        };
+        let long = Some("0123456789abcdef");
+        check(None, None, &[]);
+        check(long, long, &[]);
+        check(Some("0123456789abcde"), Some("op"), &["backend_token", "operator_token"]);
+        check(long, Some("op"), &["operator_token"]);
     }
 
     #[test]

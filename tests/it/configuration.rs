@@ -237,7 +237,7 @@ fn issue_13_what_other_users_can_read_or_replace_is_told() {
     set("", 0o755);
     std::fs::create_dir(at("data")).unwrap();
     set("data", 0o700);
-    std::fs::write(at("incoming.toml"), "backend_token = 'hush'\n").unwrap();
+    std::fs::write(at("incoming.toml"), "backend_token = 'hush-hush-hush-hush'\n").unwrap();
     let flags = ["--config", "incoming.toml", "--tls-cert", "one.pem", "--tls-key", "one.key"];
     let told = || {
         let check = [&["check-config", "--storage-dir", "data"], &flags[..]].concat();
