@@ -118,6 +118,18 @@ test('under load the numbers move: rate, progress, throughput', async (t) => {
   going = false;
 });
 
+test('throughput: acknowledgements of 64 MiB at a time set no scale', async (t) => {
+  const at = await operated(t);
+  const received = Array(600).fill(MB);
+  const acknowledged = received.map((_, second) => (second % 64 === 63 ? 64 * MB : 0));
+  const { page } = await visit(t, at, OPERATOR, (blank) => beside(blank, [], { rates: { step_s: 1, received, acknowledged } }));
+  await wait(page, 'the rates', ({ rates }) => rates?.startsWith('Now 1 MB/s'));
+  const heights = (name) => page.evaluate((line) => document.querySelector(`polyline.${line}`).getAttribute('points').split(' ').map((point) => Number(point.split(',')[1])), name);
+  const [line, peaks] = [await heights('received'), await heights('acknowledged')];
+  assert.ok(line.every((y) => y === line[0] && y < 10), 'what comes in steadily is at the top');
+  assert.ok(Math.min(...peaks) === line[0] && Math.max(...peaks) > 100, 'peaks are cut there');
+});
+
 test('cancel: asks first, says what became of it, and the request is in the log', async (t) => {
   const at = await operated(t);
   const [id, other] = [await at.begin('letter.pdf', 100), await at.begin('other.pdf', 100)];

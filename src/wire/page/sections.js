@@ -13,6 +13,8 @@ const SOON_DAYS = 14;
 const SEEN_NOW_S = 12;
 /** Rates of so many seconds are what is called now. */
 const NOW_S = 5;
+/** The line of acknowledged bytes is a mean of so many seconds. */
+const SMOOTH_S = 10;
 const SVG = 'http://www.w3.org/2000/svg';
 const [WIDTH, HEIGHT] = [600, 120];
 
@@ -198,17 +200,20 @@ function show_counts({ uploads }) {
 
 const mean = (values) => (values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length);
 
+/** Means of the last seconds, at each. */
+const smooth = (values, seconds) => values.map((_, at) => mean(values.slice(Math.max(0, at + 1 - seconds), at + 1)));
+
 function show_rates({ received, acknowledged }) {
-  const top = Math.max(1, ...received, ...acknowledged);
+  // Long requests are acknowledged 64 MiB at a time: their peaks say nothing about the line, and set no scale.
+  const top = Math.max(1, ...received);
+  const lines = [received, smooth(acknowledged, SMOOTH_S)];
   const [now, acked] = [received, acknowledged].map((values) => mean(values.slice(-NOW_S)));
-  // Long requests are acknowledged 64 MiB at a time: a peak of that says nothing about the line.
   const line = `Now ${rate(now)} received, ${rate(acked)} acknowledged; peak ${rate(Math.max(0, ...received))} received.`;
   set_text(by_id('rates-now'), line);
   const chart = by_id('chart').firstElementChild ?? new_chart();
   set_text(chart.querySelector('title'), `Throughput of the last ten minutes. ${line}`);
-  const points = (values) => values.map((value, at) => `${WIDTH - values.length + at + 1},${(HEIGHT - 2 - ((HEIGHT - 6) * value) / top).toFixed(1)}`).join(' ');
-  set_attribute(chart.querySelector('.received'), 'points', points(received));
-  set_attribute(chart.querySelector('.acknowledged'), 'points', points(acknowledged));
+  const points = (values) => values.map((value, at) => `${WIDTH - values.length + at + 1},${(HEIGHT - 2 - ((HEIGHT - 6) * Math.min(value, top)) / top).toFixed(1)}`).join(' ');
+  ['.received', '.acknowledged'].forEach((name, at) => set_attribute(chart.querySelector(name), 'points', points(lines[at])));
   if (!by_id('rates-table').hidden) show_rates_table(received, acknowledged);
 }
 
