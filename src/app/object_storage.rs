@@ -83,40 +83,57 @@ impl ObjectStorageError {
 }
 
 /// Tries the bucket and the database that the settings name, makes the tables where there are none, and says in a few
-/// lines what was found.
-///
-/// # Errors
-/// The first thing that does not do.
-pub async fn probe(settings: &Settings) -> Result<Vec<String>, ObjectStorageError> {
-    let mut lines = Vec::new();
+/// lines what was found; and all that does not do.
+pub async fn probe(settings: &Settings) -> (Vec<String>, Vec<ObjectStorageError>) {
+    let (mut lines, mut errors) = (Vec::new(), Vec::new());
     if settings.store == StoreKind::S3 {
-        let since = Instant::now();
-        let (_, rule) = open_bucket(settings).await?;
-        let took = since.elapsed().as_millis();
-        let name = settings.s3_bucket.as_deref().unwrap_or_default();
-        lines.push(format!(
-            "bucket {name}: all that is needed may be done there ({took} ms for 13 requests)"
-        ));
-        lines.push(match rule {
-            OrphanRule::Dropped => "parts that a completed multipart upload does not name: the store drops them".to_owned(),
-            OrphanRule::Refused => {
-                "parts that a completed multipart upload does not name: the store refuses it; such files are copied once"
-                    .to_owned()
-            }
-        });
-    }
-    if settings.journal == JournalKind::Postgres {
-        let (_, database) = open_log(settings).await?;
-        lines.push(format!("database: PostgreSQL {}, tables in place", database.version));
-        if database.may_lose_by_failover {
-            lines.push(
-                "warning: a failover may lose acknowledged bytes: standbys are connected, and \
-                 synchronous_standby_names is empty"
-                    .to_owned(),
-            );
+        match probe_bucket(settings).await {
+            Ok(found) => lines.extend(found),
+            Err(found) => errors.extend(found),
         }
     }
-    Ok(lines)
+    if settings.journal == JournalKind::Postgres {
+        match open_log(settings).await {
+            Ok((_, database)) => {
+                lines.push(format!("database: PostgreSQL {}, tables in place", database.version));
+                if database.may_lose_by_failover {
+                    lines.push(
+                        "warning: a failover may lose acknowledged bytes: standbys are connected, and \
+                         synchronous_standby_names is empty"
+                            .to_owned(),
+                    );
+                }
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    (lines, errors)
+}
+
+async fn probe_bucket(settings: &Settings) -> Result<[String; 2], Vec<ObjectStorageError>> {
+    let since = Instant::now();
+    let rule = match open_bucket(settings).await {
+        Ok((_, rule)) => rule,
+        Err(ObjectStorageError::Bucket(name, first)) => {
+            let (bucket, _) = bucket(settings).map_err(|error| vec![error])?;
+            let random = SystemClock.random().map_err(|it| vec![ObjectStorageError::Random(it)])?;
+            let mut all = bucket.other_lacks(&first, random).await;
+            all.insert(0, first);
+            let of = |error| ObjectStorageError::Bucket(name.clone(), error);
+            return Err(all.into_iter().map(of).collect());
+        }
+        Err(error) => return Err(vec![error]),
+    };
+    let took = since.elapsed().as_millis();
+    let name = settings.s3_bucket.as_deref().unwrap_or_default();
+    let orphans = match rule {
+        OrphanRule::Dropped => "the store drops them",
+        OrphanRule::Refused => "the store refuses it; such files are copied once",
+    };
+    Ok([
+        format!("bucket {name}: all that is needed may be done there ({took} ms for 13 requests)"),
+        format!("parts that a completed multipart upload does not name: {orphans}"),
+    ])
 }
 
 /// The engine over the bucket, with logs as files in `directory`. The bucket is tried first; `/readyz` says how it is.

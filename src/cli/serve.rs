@@ -124,11 +124,12 @@ pub fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
 #[cfg(feature = "cluster")]
 fn probe(settings: &Settings) -> Result<(), CliError> {
     run(async {
-        let lines = object_storage::probe(settings).await.map_err(CliError::failed)?;
+        let (lines, errors) = object_storage::probe(settings).await;
         for line in lines {
             let _ = writeln!(terminal::stderr(), "incoming: {line}");
         }
-        Ok(())
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        if errors.is_empty() { Ok(()) } else { Err(CliError::failed(errors.join("\n"))) }
     })
 }
 

@@ -2,6 +2,8 @@
 //! servers that `INCOMING_TEST_S3` and `INCOMING_TEST_POSTGRES` name; see `tests/cluster/README.md`.
 
 use crate::child::run;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 
 /// The probe with these flags, over a bucket of `store` (`host:port/bucket`).
@@ -38,8 +40,50 @@ fn a_store_that_is_not_there_is_told() {
     assert!(line.contains("s3_bucket \"uploads\": cannot reach the store"), "{line}");
     assert!(line.contains("refused"), "{line}");
     let database = ["--journal", "postgres", "--postgres-url", "postgres://u:hidden@127.0.0.1:1/d"];
-    let line = fault(&probe("127.0.0.1:1/uploads", &[&KEYS[..], &database].concat(), &[]));
-    assert!(!line.contains("hidden"), "{line}");
+    // Both are tried, and both are told.
+    let output = probe("127.0.0.1:1/uploads", &[&KEYS[..], &database].concat(), &[]);
+    let line = fault(&output);
+    assert!(line.contains("postgres_url: cannot connect") && !line.contains("hidden"), "{line}");
+    let all = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(all.contains("s3_bucket \"uploads\": cannot reach the store"), "{all}");
+}
+
+/// A store that refuses everything to these credentials.
+fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut head) = (stream.unwrap(), Vec::new());
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|it| it.lines().next());
+            let mut body = vec![0; length.map_or(0, |it| it.parse().unwrap())];
+            stream.read_exact(&mut body).unwrap();
+            let said = "<Error><Code>AccessDenied</Code></Error>";
+            let answer = format!(
+                "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{said}",
+                said.len()
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn all_rights_that_are_missing_are_told() {
+    let output = probe(&format!("{}/uploads", refusing()), &KEYS, &[]);
+    fault(&output);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let rights = told.lines().filter_map(|line| line.split_once(" (s3:")?.1.split(')').next());
+    let rights: Vec<_> = rights.collect();
+    let expected =
+        ["PutObject", "ListBucket", "PutObject", "ListBucketMultipartUploads", "DeleteObject"];
+    assert_eq!(rights, expected, "{told}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::storage::objects::{
     Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule,
 };
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::fmt;
 
 /// A bucket cannot be used as it is.
@@ -43,6 +44,11 @@ pub enum ProbeFault {
 }
 
 impl ProbeError {
+    /// Whether it is about this step alone, as far as the store says.
+    fn is_lack(&self) -> bool {
+        matches!(&self.fault, ProbeFault::Refused { error: ObjectError::Unusable(code) } if is_lack(code))
+    }
+
     /// Whether it stays so until a setting, a right or the store is changed. Clocks and credentials that have ended are set
     /// right by others.
     pub fn is_definite(&self) -> bool {
@@ -59,6 +65,14 @@ impl ProbeError {
             } => false,
         }
     }
+}
+
+/// Whether a code is about what was asked for, and not about all that may be.
+fn is_lack(code: &str) -> bool {
+    matches!(
+        code,
+        "AccessDenied" | "AllAccessDisabled" | "status 403" | "NotImplemented" | "MethodNotAllowed"
+    )
 }
 
 /// What a store's code means to who runs the server. Source: Amazon S3 API reference, "List of error codes".
@@ -163,6 +177,47 @@ impl S3Bucket {
             self.step(ProbedStep::Delete, ObjectRequest::Delete(old)).await?;
         }
         Ok(rule)
+    }
+
+    /// What else may not be done there, where `first` was refused for the lack of a right: each right is tried by itself.
+    pub async fn other_lacks(&self, first: &ProbeError, random: [u8; 16]) -> Vec<ProbeError> {
+        if !first.is_lack() {
+            return Vec::new();
+        }
+        let id = TicketId::from_random(PROBES);
+        let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
+        let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
+        let range = ObjectRange { object: object.name, offset: 2, bytes: 3 };
+        let bytes = Bytes::from_static(b"incoming");
+        let mut steps = VecDeque::from([
+            (ProbedStep::Put, ObjectRequest::Put(object, bytes.into())),
+            (ProbedStep::Get, ObjectRequest::Get(id, range)),
+            (ProbedStep::List, ObjectRequest::List(id)),
+            (ProbedStep::Begin, ObjectRequest::Begin(key)),
+            (ProbedStep::ListMultiparts, ObjectRequest::ListMultiparts(id)),
+            (ProbedStep::Delete, ObjectRequest::Delete(object)),
+        ]);
+        let mut lacks = Vec::new();
+        while let Some((step, request)) = steps.pop_front() {
+            let error = match self.step(step, request).await {
+                Ok(ObjectAnswer::Begun(multipart)) => {
+                    let parts = ObjectRequest::ListParts(multipart.clone());
+                    steps.push_back((ProbedStep::ListParts, parts));
+                    steps.push_back((ProbedStep::Abort, ObjectRequest::Abort(multipart)));
+                    continue;
+                }
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            if step == ProbedStep::Put {
+                // Of an object that is not there a store may say the same.
+                steps.retain(|(step, _)| *step != ProbedStep::Get);
+            }
+            if error.is_lack() && step != first.step {
+                lacks.push(error);
+            }
+        }
+        lacks
     }
 
     /// Whether there is any answer: what is not one is told as it is.
