@@ -11,9 +11,9 @@ use super::Engine;
 use super::deadline;
 use super::digest::Checkout;
 use super::error::{ChangeError, ClientFault, TransferError};
-use super::handle::UploadHandle;
-use super::handle::{Op, PendingCommit};
+use super::handle::{Op, PendingCommit, UploadHandle};
 use super::options::Options;
+use super::pace::BodyPace;
 
 use crate::core::command::{BodyScope, Command, Offer};
 use crate::core::digest::{ExpectedDigest, Hasher};
@@ -59,6 +59,7 @@ pub(super) struct Chunk<'a> {
     committed: u64,
     /// The last count that was submitted on the way.
     checkpoint: Option<PendingCommit>,
+    pace: BodyPace<'a>,
     rate_meter: MinRateMeter,
 }
 
@@ -89,6 +90,7 @@ impl<'a> Chunk<'a> {
             written: start,
             committed: start,
             checkpoint: None,
+            pace: handle.pace.body(),
             rate_meter: MinRateMeter::new(),
         }
     }
@@ -239,7 +241,7 @@ impl Chunk<'_> {
     /// Stores a batch as far as the body may reach; what is beyond that is an error.
     async fn store(&mut self, batch: &mut Batch, limit: u64) -> Result<(), TransferError> {
         self.engine.stats.received_bytes.inc_by(batch.bytes as u64);
-        self.handle.pace.add(batch.bytes as u64);
+        self.pace.add(batch.bytes as u64);
         let end = self.position + batch.bytes as u64;
         if end <= limit {
             return self.keep(batch).await;
@@ -353,6 +355,7 @@ impl Chunk<'_> {
     fn count(&mut self, end: u64, length: Option<u64>) -> Option<PendingCommit> {
         let extent = Extent::new(self.committed, end);
         let extents = extent.map(|extent| self.missing.within(extent)).unwrap_or_default();
+        self.pace.settle(end - self.committed);
         self.committed = end;
         if extents.is_empty() && length.is_none() {
             return None;

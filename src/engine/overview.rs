@@ -53,6 +53,8 @@ pub struct LiveUpload {
     pub length: Option<u64>,
     /// Acknowledged bytes.
     pub acknowledged: u64,
+    /// Bytes of chunks in flight that have come and are not acknowledged yet. Some of them may have been known before.
+    pub under_way: u64,
     /// Body bytes received per second, smoothed over some seconds.
     pub bytes_per_s: u64,
     /// Chunks in flight.
@@ -222,6 +224,7 @@ impl Engine {
             name: upload.name().map(str::to_owned),
             length: upload.length(),
             acknowledged: upload.received().bytes(),
+            under_way: handle.pace.under_way(),
             bytes_per_s,
             chunks: handle.chunks.count(),
             idle: self.uptime().since(upload.last_active().uptime),

@@ -1,5 +1,5 @@
-//! The rate at which bytes of one upload come in: a relaxed addition for each batch, everything else when a sample is
-//! taken.
+//! The rate at which bytes of one upload come in, and how many of them are not acknowledged yet: a relaxed addition for
+//! each batch, everything else when a sample is taken, or a body counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,6 +9,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     received: AtomicU64,
+    /// Of these, bytes that were counted or that ended with their body.
+    settled: AtomicU64,
     sampled: Mutex<Option<Sampled>>,
 }
 
@@ -19,10 +21,44 @@ struct Sampled {
     rate: u64,
 }
 
-impl Pace {
+/// The bytes of one body; at its end none of them is under way.
+#[derive(Debug)]
+pub(super) struct BodyPace<'a> {
+    pace: &'a Pace,
+    unsettled: u64,
+}
+
+impl BodyPace<'_> {
     /// Counts body bytes.
-    pub(super) fn add(&self, bytes: u64) {
-        self.received.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.pace.received.fetch_add(bytes, Ordering::Relaxed);
+        self.unsettled += bytes;
+    }
+
+    /// So many of them are being recorded.
+    pub(super) fn settle(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.unsettled);
+        self.unsettled -= bytes;
+        self.pace.settled.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for BodyPace<'_> {
+    fn drop(&mut self) {
+        self.settle(self.unsettled);
+    }
+}
+
+impl Pace {
+    /// For one body.
+    pub(super) fn body(&self) -> BodyPace<'_> {
+        BodyPace { pace: self, unsettled: 0 }
+    }
+
+    /// Body bytes that have come and are not being recorded yet.
+    pub(super) fn under_way(&self) -> u64 {
+        let settled = self.settled.load(Ordering::Relaxed);
+        self.received.load(Ordering::Relaxed).saturating_sub(settled)
     }
 
     /// The rate at `now`, bytes per second, smoothed over some seconds; zero at the first call. One task calls it.
@@ -56,13 +92,29 @@ mod tests {
     fn the_rate_of_an_upload_follows_its_bytes() {
         let (pace, began) = (Pace::default(), Instant::now());
         let at = |ms: u64| began + Duration::from_millis(ms);
-        pace.add(1 << 30);
+        let mut body = pace.body();
+        body.add(1 << 30);
         assert_eq!(pace.sample(at(0)), 0, "one sample is no rate");
         for n in 1..=20 {
-            pace.add(1000);
+            body.add(1000);
             assert!(pace.sample(at(n * 1000)) <= 1000);
         }
         assert!((990..=1000).contains(&pace.sample(at(20_000))), "a second sample at one moment");
         assert!(pace.sample(at(120_000)) < 30);
+    }
+
+    #[test]
+    fn bytes_are_under_way_until_they_are_recorded_or_their_body_ends() {
+        let pace = Pace::default();
+        let (mut one, mut other) = (pace.body(), pace.body());
+        one.add(100);
+        other.add(30);
+        one.settle(60);
+        assert_eq!(pace.under_way(), 70);
+        // What was known already is settled with the rest.
+        other.settle(40);
+        assert_eq!(pace.under_way(), 40);
+        drop((one, other));
+        assert_eq!(pace.under_way(), 0);
     }
 }

@@ -41,12 +41,13 @@ async fn issue_17_the_fastest_come_first_and_show_their_progress() {
     let shown = loop {
         let overview = engine.overview().await;
         let first = overview.live.first().cloned().unwrap();
-        if first.id == id {
+        if first.id == id && first.under_way > 0 {
             break first;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!((shown.chunks, shown.length, shown.acknowledged), (1, Some(10), 0));
+    assert_eq!(shown.under_way, 5);
     send.send(Ok(Bytes::from_static(b"world"))).unwrap();
     drop(send);
     sending.await.unwrap().unwrap();

@@ -44,13 +44,14 @@ const action_cell = (actions) => ({
   }),
 });
 
-const progress_cell = { title: 'Progress', cell: () => [make('progress', { max: 1 }), make('span')], update: (cell, { name, id, length, acknowledged }) => {
-  const part = share(acknowledged, length);
+const progress_cell = { title: 'Progress', cell: () => [make('progress', { max: 1 }), make('span')], update: (cell, { name, id, length, acknowledged, under_way }) => {
+  const got = acknowledged + under_way;
+  const part = share(got, length);
   const [bar, text] = cell.children;
   if (part === null) bar.removeAttribute('value');
   else if (bar.value !== part) bar.value = part;
   set_attribute(bar, 'aria-label', `Progress of ${name ?? short_id(id)}`);
-  set_text(text, part === null ? bytes(acknowledged) : `${Math.floor(part * 100)} % of ${bytes(length)}`);
+  set_text(text, part === null ? bytes(got) : `${Math.floor(part * 100)} % of ${bytes(length)}`);
 } };
 
 /** A table of which the first rows are shown until its button is pressed. */
