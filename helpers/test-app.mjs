@@ -12,7 +12,8 @@ async function handover(body, headers) {
   const call = await server.handover(body, headers);
   const { id, cancelled, reason, name, length, digest, attempt } = call;
   const about = { id, cancelled, reason, name, length, metadata: call.json(), digest, attempt };
-  if (!cancelled) about.path = await call.moveTo(FILES);
+  if (call.object) about.object = call.object;
+  else if (!cancelled) about.path = await call.moveTo(FILES);
   taken.push(about);
   return call.json().wait && !cancelled ? WAIT : DONE;
 }

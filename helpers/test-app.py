@@ -19,7 +19,9 @@ def handover(body, headers):
     call = SERVER.handover(body, headers)
     about = {"id": call.id, "cancelled": call.cancelled, "reason": call.reason, "name": call.name, "length": call.length, "metadata": call.json(),
              "digest": call.digest, "attempt": call.attempt}
-    if not call.cancelled:
+    if call.object:
+        about["object"] = call.object.__dict__
+    elif not call.cancelled:
         about["path"] = str(call.move_to(os.environ["FILES"]))
     taken.append(about)
     return WAIT if call.json().get("wait") and not call.cancelled else DONE

@@ -19,8 +19,8 @@ export class Unavailable extends Error {
 /** An upload that may begin. The page needs `id`; `url` is a path on the upload server. */
 export interface Ticket { id: string; url: string; expires: string }
 
-/** Where a server with `store = "s3"` keeps a file. `version` is null in a bucket without versions. */
-export interface StoredObject { bucket: string; key: string; etag: string; version: string | null }
+/** Where a server with `store = "s3"` keeps a file. `version` is null in a bucket without versions, `url` without `s3_presign`. */
+export interface StoredObject { bucket: string; key: string; etag: string; version: string | null; url: string | null }
 
 /** What the server says of an upload that is complete, or cancelled. A complete one has a `path`, or an `object` in a bucket. */
 export interface Handover {

@@ -38,7 +38,7 @@ class Handover {
   constructor(form) {
     const number = (text) => (text ? Number(text) : null);
     const object = form.has('bucket')
-      ? { bucket: form.get('bucket'), key: form.get('key'), etag: form.get('etag'), version: form.get('versionId') || null } : null;
+      ? { bucket: form.get('bucket'), key: form.get('key'), etag: form.get('etag'), version: form.get('versionId') || null, url: form.get('url') } : null;
     Object.assign(this, {
       id: form.get('id'), cancelled: form.get('cancelled') === 'yes', reason: form.get('cancelReason'),
       path: object ? null : form.get('filename') || null, object, name: form.get('filenameFromBrowser'), length: number(form.get('length')), metadata: form.get('metadata'), digest: form.get('digest'),

@@ -71,12 +71,13 @@ class Ticket:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """Where a server with `store = "s3"` keeps a file. `version` is None in a bucket without versions."""
+    """Where a server with `store = "s3"` keeps a file. `version` is None in a bucket without versions, `url` without `s3_presign`."""
 
     bucket: str
     key: str
     etag: str
     version: Optional[str]
+    url: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Incoming:
         form = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True))
         if form["id"] != id:
             raise BadSignature("the signature is of another upload")
-        stored = StoredObject(form["bucket"], form["key"], form["etag"], form["versionId"] or None) if "bucket" in form else None
+        stored = StoredObject(form["bucket"], form["key"], form["etag"], form["versionId"] or None, form.get("url")) if "bucket" in form else None
         path = Path(form["filename"]) if form["filename"] and not stored else None
         return Handover(
             id=id, cancelled=form["cancelled"] == "yes", reason=form["cancelReason"], path=path, object=stored, name=form["filenameFromBrowser"], length=int(form["length"]) if form["length"] else None, metadata=form["metadata"],

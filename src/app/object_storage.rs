@@ -8,7 +8,7 @@ use crate::config::{JournalKind, Settings, StoreKind};
 use crate::core::grid::Grid;
 use crate::core::object_command::ObjectLimits;
 use crate::core::upload::Upload;
-use crate::engine::objects::storage::{BucketStorage, Place, Surroundings};
+use crate::engine::objects::storage::{BucketStorage, LinkTo, Place, Surroundings};
 use crate::engine::objects::{ObjectEngine, ObjectTuning, SharedBacking, SharedClock};
 use crate::engine::{self, Engine};
 use crate::storage::clock::{Clock as _, SystemClock};
@@ -201,7 +201,7 @@ pub(super) fn assemble<L: EventLog + 'static>(
         engine::agenda::marks(&rules.load(), before, after, now.now().uptime, jitter)
     };
     let is_shared = matches!(place, Place::Shared(_));
-    let backing = SharedBacking::new(log, bucket, clock, object_limits);
+    let backing = SharedBacking::new(log, Arc::clone(&bucket), clock, object_limits);
     let multipart_lifetime = settings.s3_multipart_lifetime;
     let tuning = ObjectTuning { multipart_lifetime, ..TUNING };
     let objects = ObjectEngine::new(backing, server, tuning);
@@ -209,6 +209,12 @@ pub(super) fn assemble<L: EventLog + 'static>(
     let beside = Surroundings {
         place,
         address: Box::new(move |key| bucket_options.address(key)),
+        link: settings.s3_presign.map(|lasts| {
+            Box::new(move |key| {
+                let bucket = Arc::clone(&bucket);
+                Promised::later(async move { bucket.link(key, lasts).await })
+            }) as Box<LinkTo>
+        }),
         sweep: Box::new(move |known| {
             let sweep = Arc::clone(&sweep);
             Promised::later(async move { sweep.run(known).await })
@@ -297,6 +303,8 @@ fn bucket_options(settings: &Settings) -> Result<S3Options, ObjectStorageError> 
         None => return Err(ObjectStorageError::Endpoint(url)),
     };
     let authority = host.parse().map_err(|_| ObjectStorageError::Endpoint(url.clone()))?;
+    // Nobody names the port of the scheme in the header Host, which is signed.
+    let host = host.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(host);
     let in_path = settings.s3_path_style.unwrap_or_else(|| settings.s3_endpoint.is_some());
     Ok(S3Options {
         tls,

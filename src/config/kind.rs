@@ -77,6 +77,10 @@ pub(super) const LIMIT: Kind<u64> = Kind { none: true, ..POSITIVE_SIZE };
 pub(super) const RATE: Kind<u64> = bare("SIZE", units::rate, show_size);
 pub(super) const TIME: Kind<Duration> = bare("TIME", units::duration_text, show_time);
 pub(super) const POSITIVE_TIME: Kind<Duration> = bare("TIME", units::positive_duration, show_time);
+/// Whole seconds up to a bound, or `none`.
+pub(super) const fn seconds_up_to<const MOST: u64>() -> Kind<Duration> {
+    Kind { none: true, ..bare("TIME", units::seconds_up_to::<MOST>, show_time) }
+}
 /// A time, zero too, or `none`.
 pub(super) const OPTIONAL_TIME: Kind<Duration> = Kind { none: true, ..TIME };
 /// The server reads and writes its files.

@@ -188,6 +188,9 @@ const RULES: &[Rule] = &[
     (&["store", "s3_bucket"], |s| {
         told(s.store == StoreKind::S3 && s.s3_bucket.is_none(), "needs s3_bucket")
     }),
+    (&["s3_presign", "store"], |s| {
+        told(s.s3_presign.is_some() && s.store == StoreKind::File, "needs store = s3")
+    }),
     (&["s3_access_key", "s3_secret_key"], |s| {
         let alone = s.s3_access_key.is_some() && s.s3_secret_key.is_none();
         told(alone, "needs s3_secret_key as well")
@@ -382,6 +385,8 @@ mod tests {
         let built = cfg!(feature = "cluster");
         let s3 = "store = 's3'\ns3_bucket = 'uploads'";
         let log = "journal = 'postgres'\npostgres_url = 'postgres://h/d'";
+        check("s3_presign = '1h'", false, "s3_presign");
+        check(&format!("{s3}\ns3_presign = '7d'"), built, "store");
         check("s3_access_key = 'a'", false, "s3_access_key");
         check("s3_secret_key = 'a'", false, "s3_secret_key");
         check("s3_access_key = 'a'\ns3_secret_key = 'b'", true, "");

@@ -30,6 +30,8 @@ const MOST_UPLOADS: u64 = i64::MAX.cast_unsigned();
 const MOST_CONNECTIONS: u64 = 1 << 20;
 /// A server holds whole parts in memory.
 const MOST_PART_BYTES: u64 = 1 << 30;
+/// A signature lasts no longer. Source: AWS Signature Version 4, query parameters, `X-Amz-Expires`.
+const MOST_PRESIGNED_SECONDS: u64 = 7 * 24 * 3600;
 /// One upload has an eighth of it, and asks for 1 MiB at a time.
 const LEAST_PART_MEMORY: u64 = 8 << 20;
 
@@ -137,6 +139,9 @@ settings! {
             VISIBLE, "none", "; found as AWS's own tools do: environment, shared files, web identity, ECS, EC2";
         /// Secret key. Other local users can see flags: prefer INCOMING_S3_SECRET_KEY or the file
         restart s3_secret_key: Option<Secret> = SECRET, "none";
+        /// Adds the field url to handovers: a presigned URL, with which the web app reads the object for so long without keys of
+        /// its own; at most 7d, and no longer than temporary credentials last
+        restart s3_presign: Option<Duration> = seconds_up_to::<MOST_PRESIGNED_SECONDS>(), "none", ", no field url";
         /// Bytes of a part, from 5MiB to 1GiB; longer files have larger ones
         restart s3_part_size: u64 = size::<MIN_PART_BYTES, MOST_PART_BYTES>(), "8MiB";
         // MinIO removes multipart uploads after 24 h, whatever is done with them.

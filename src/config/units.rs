@@ -97,6 +97,16 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration of whole seconds, from one up to a bound.
+pub(super) fn seconds_up_to<const MOST: u64>(text: &str) -> Result<Duration, String> {
+    let time = positive_duration(text)?;
+    let most = Duration::from_secs(MOST);
+    if time > most || time.subsec_nanos() > 0 {
+        return Err(format!("must be whole seconds, at most {}", duration(most)));
+    }
+    Ok(time)
+}
+
 /// A size in the largest unit that holds it whole.
 pub(super) fn size(bytes: u64) -> String {
     let fits = |unit: &u64| bytes > 0 && bytes.is_multiple_of(*unit);
@@ -184,6 +194,11 @@ mod tests {
             assert_eq!(duration_text(text), Ok(time), "{text}");
             assert_eq!(duration(time), shown);
             assert_eq!(positive_duration(text).ok(), (milliseconds > 0).then_some(time), "{text}");
+        }
+        let week = seconds_up_to::<604_800>;
+        assert_eq!(week("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in ["7d 1s", "1500ms", "0s"] {
+            assert!(week(wrong).is_err(), "{wrong}");
         }
         for wrong in ["", "30", "-1s", "12 parsecs", "9999y", "none"] {
             assert!(duration_text(wrong).is_err() && positive_duration(wrong).is_err(), "{wrong}");

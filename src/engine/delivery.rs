@@ -4,6 +4,7 @@
 //! That a call begins is durable before it is made, and how it ended after. So a crash at any moment leaves either
 //! no delivery pending, or one that is made again; none is lost.
 
+mod hashing;
 pub mod outbox;
 
 use super::Engine;
@@ -17,11 +18,12 @@ use crate::core::id::TicketId;
 use crate::core::retry::LONGEST_PAUSE;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
+pub(super) use hashing::HASHING;
 pub use outbox::CallKind;
 use outbox::Wait;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A delivery that is due. Nothing else is due for its upload while it exists; dropped before its end, it goes back
@@ -65,13 +67,15 @@ pub struct Call {
     pub kind: CallKind,
     /// Where the file is, if there is one.
     pub file: Location,
+    /// A URL that reads the file for some time: a secret.
+    pub url: Option<String>,
     /// How many calls this one makes.
     pub attempt: u32,
     /// The request that completed or cancelled the upload, where this process has seen it.
     pub context: Option<RequestContext>,
 }
 
-/// Without the upload, which holds the secret and a URL.
+/// Without the upload, which holds the secret and a URL, and without that of the file.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
@@ -239,16 +243,21 @@ impl Engine {
         if !upload.pending_calls().is_some_and(|calls| self.calls_now(calls)) {
             return Ok(Begun::Nothing);
         }
+        let mut url = None;
         if matches!(upload.phase(), Phase::HandingOver(_)) {
             match self.find_published(&handle, &upload).await? {
                 File::There if upload.awaits_digest() => return Ok(Begun::Unhashed),
-                File::There | File::Missing => {}
+                File::There => {
+                    let made = self.store.link(id).await;
+                    url = made.map_err(|error| ChangeError::store(FILE, error))?;
+                }
+                File::Missing => {}
                 File::Taken => return Ok(Begun::Nothing),
             }
         }
         self.change(&handle, Command::BeginCall).await?;
         self.stats.calls.inc();
-        Ok(self.call(handle.upload()).map_or(Begun::Nothing, Begun::Call))
+        Ok(self.call(handle.upload(), url).map_or(Begun::Nothing, Begun::Call))
     }
 
     pub(super) async fn end_call(
@@ -370,73 +379,16 @@ impl Engine {
         Ok(File::Missing)
     }
 
-    fn call(&self, upload: Arc<Upload>) -> Option<Call> {
+    fn call(&self, upload: Arc<Upload>, url: Option<String>) -> Option<Call> {
         let (id, attempt) = (upload.ticket().id, upload.pending_calls()?.begun);
         let kind = CallKind::of(&upload);
         let (file, context) = (self.store.location(id), self.outbox.context(id));
-        Some(Call { upload, kind, file, attempt, context })
+        Some(Call { upload, kind, file, url, attempt, context })
     }
 }
 
 /// A call that our own disk kept from being made waits as after this many unanswered ones: about a
 /// minute.
 const REQUEUE_PAUSE: u32 = 7;
-
-impl Engine {
-    /// Hashes the published file of `id` and records its digest.
-    pub(super) async fn hash_file(self: &Arc<Self>, id: TicketId) -> Result<(), ChangeError> {
-        let handle = self.find(id).await?;
-        let upload = handle.upload();
-        if !upload.awaits_digest() || upload.pending_calls().is_none() {
-            // While it waited for its turn another server was first, or `finish_upload` came.
-            return Ok(());
-        }
-        let sha256 = match self.file_digest(&handle).await {
-            // `finish_upload` came meanwhile, and the file has gone.
-            Err(_) if handle.upload().pending_calls().is_none() => return Ok(()),
-            read => read?,
-        };
-        self.change(&handle, Command::Digest(sha256)).await
-    }
-
-    /// The published file's SHA-256; what of it was hashed while it came is not read. Files are read a
-    /// slice at a time and in turn, so that many large ones do not keep a small one waiting.
-    ///
-    /// Cancel: the slice that is being read is read to its end; the next call begins from the start.
-    async fn file_digest(
-        self: &Arc<Self>,
-        handle: &Arc<UploadHandle>,
-    ) -> Result<[u8; 32], ChangeError> {
-        let hash = {
-            let mut state = handle.lock();
-            let length = state.upload.length().unwrap_or_default();
-            state.prefix.take(length)
-        };
-        let mut reader = self.store.reader(handle.id, hash.end());
-        let hash = Arc::new(Mutex::new(Some(hash)));
-        loop {
-            let _turn = self.hashing.acquire().await.expect("turns at hashing are never closed");
-            let sunk = Arc::clone(&hash);
-            let sink = move |bytes: &[u8]| {
-                if let Some(hash) = &mut *sunk.lock().unwrap_or_else(PoisonError::into_inner) {
-                    hash.update(bytes);
-                }
-            };
-            let slice = reader.next(SLICE_BYTES, Box::new(sink)).await;
-            match slice.map_err(|error| ChangeError::store(FILE, error))? {
-                Some(more) => reader = more,
-                None => break,
-            }
-        }
-        let hash =
-            hash.lock().unwrap_or_else(PoisonError::into_inner).take().expect("only this takes it");
-        Ok(hash.finish())
-    }
-}
-
 /// What a fault is one of.
 const FILE: &str = "the published file";
-/// Files that are read for their digests at the same time.
-pub(super) const HASHING: usize = 2;
-/// Bytes read before other files have their turn: tens of milliseconds.
-const SLICE_BYTES: u64 = 16 << 20;

@@ -1,5 +1,5 @@
 //! The SHA-256 of a file while it arrives, where a ticket asks for it: of its beginning, as far as chunks come one
-//! behind the other. The rest is read from the published file (`delivery.rs`).
+//! behind the other. The rest is read from the published file (`delivery/hashing.rs`).
 //!
 //! Only in memory: after a restart the whole file is read.
 

@@ -36,6 +36,7 @@ pub fn fields(call: &Call) -> Vec<(&'static str, String)> {
         let ObjectLocation { bucket, key, etag, version } = object;
         let named = [("bucket", bucket), ("key", key), ("etag", etag), ("versionId", version)];
         fields.extend(named.map(|(name, value)| (name, value.clone())));
+        fields.extend(call.url.iter().map(|url| ("url", url.clone())));
     }
     fields.push(("attempt", call.attempt.to_string()));
     fields

@@ -34,6 +34,7 @@ use md5::{Digest, Md5};
 use request::Call;
 use sign::Signer;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use transport::{SendError, Transport};
 
@@ -102,6 +103,15 @@ impl S3Bucket {
     #[must_use]
     pub fn with_orphan_rule(self, orphans: OrphanRule) -> Self {
         Self { orphans, ..self }
+    }
+
+    /// A URL that reads the object with this key for so long, or as long as the credentials last.
+    ///
+    /// # Errors
+    /// There are no credentials.
+    pub async fn link(&self, key: Key, lasts: Duration) -> Result<String, ObjectError> {
+        let (request, _) = Call::read(key).build(&self.options)?;
+        Ok(self.signer.link(request, lasts).await?.to_string())
     }
 
     /// Asks, and reads the answer, which is one page where it is a list.

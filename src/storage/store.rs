@@ -232,6 +232,13 @@ pub trait Published: Send + Sync {
     /// Where the backend finds the finished file of `id`.
     fn location(&self, id: TicketId) -> Location;
 
+    /// A URL that reads the finished file of `id` for some time without any other right, where the store gives one out. It is
+    /// a secret.
+    fn link(&self, id: TicketId) -> Promised<'_, Result<Option<String>, StoreError>> {
+        let _ = id;
+        Promised::ready(Ok(None))
+    }
+
     /// The length in bytes of the finished file, or `None` if there is none.
     fn published(&self, id: TicketId) -> Promised<'_, Result<Option<u64>, StoreError>>;
 

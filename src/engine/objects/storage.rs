@@ -52,6 +52,8 @@ pub struct Surroundings {
     pub place: Place,
     /// Bucket and key of an object.
     pub address: Box<dyn Fn(Key) -> (String, String) + Send + Sync>,
+    /// A URL that reads an object for some time, where such are given out.
+    pub link: Option<Box<LinkTo>>,
     /// Removes what is old and belongs to none of these uploads, which are all.
     pub sweep: Box<dyn Fn(Vec<TicketId>) -> Promised<'static, ()> + Send + Sync>,
     /// Whether the bucket does what is asked of it, and in which words it does not.
@@ -62,6 +64,9 @@ pub struct Surroundings {
 
 /// Whose uploads these are.
 pub enum Place {
+/// Makes a URL that reads an object.
+pub type LinkTo = dyn Fn(Key) -> Promised<'static, Result<String, ObjectError>> + Send + Sync;
+
     /// Those of this server, whose logs lie in its directory.
     Directory {
         /// Counts the time that servers run.
@@ -231,6 +236,17 @@ impl<B: Backing + 'static> Published for BucketStorage<B> {
             Ok(self.0.describe(id).await?.map(|description| description.bytes))
         })
     }
+    fn link(&self, id: TicketId) -> Promised<'_, Result<Option<String>, StoreError>> {
+        let Some(link) = &self.0.beside.link else { return Promised::ready(Ok(None)) };
+        Promised::later(async move {
+            let Some(name) = self.0.view(id).await?.upload.pieces().published() else {
+                return Ok(None);
+            };
+            let made = link(Key { id, name }).await;
+            made.map(Some).map_err(|error| unavailable(ObjectChangeError::Store(error)))
+        })
+    }
+
 
     fn reader(&self, id: TicketId, from: u64) -> Box<dyn Reader> {
         Box::new(BucketReader { shared: Arc::clone(&self.0), id, from })

@@ -122,6 +122,9 @@ impl Cluster {
         _ = if is_still { still.insert(server) } else { still.remove(&server) };
     }
 
+            link: Some(Box::new(|key| {
+                crate::storage::promised::Promised::ready(Ok(format!("https://{:?}", key.name)))
+            })),
     fn set_bucket_down(&self, is_down: bool) {
         self.bucket_is_down.store(is_down, Ordering::Relaxed);
     }

@@ -89,6 +89,11 @@ impl Call {
         Ok(call)
     }
 
+    /// A whole object.
+    pub(super) fn read(key: Key) -> Self {
+        Self::new(Kind::Read, Method::GET, Some(key), Reading::Size)
+    }
+
     /// The parts behind the number `after`.
     pub(super) fn list_parts(multipart: &Multipart, after: u32) -> Self {
         let mut query = vec![("uploadId", multipart.name.clone()), ("max-parts", String::new())];

@@ -7,15 +7,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::header::HeaderValue;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use md5::{Digest, Md5};
 use reqsign_aws_v4::{
     Credential, DefaultCredentialProvider, EMPTY_STRING_SHA256, RequestSigner,
     StaticCredentialProvider,
 };
-use reqsign_core::{Context, FileRead, HttpSend, OsEnv};
+use reqsign_core::time::Timestamp;
+use reqsign_core::{Context, FileRead, HttpSend, OsEnv, SignRequest};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the credentials come from.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ impl fmt::Debug for Credentials {
 #[derive(Debug)]
 pub(super) struct Signer {
     signer: reqsign_core::Signer<Credential>,
+    /// With the same credentials.
+    links: reqsign_core::Signer<Credential>,
     /// Whether bodies have their MD5 before them.
     digests: bool,
 }
@@ -65,8 +69,25 @@ impl Signer {
                 DefaultCredentialProvider::new().push_front(keys)
             }
         };
-        let signer = RequestSigner::new("s3", &options.region);
-        Self { signer: reqsign_core::Signer::new(context, provider, signer), digests: !options.tls }
+        let request_signer = || RequestSigner::new("s3", &options.region);
+        let signer = reqsign_core::Signer::new(context, provider, request_signer());
+        let links = signer.clone().with_request_signer(LinkSigner(request_signer()));
+        Self { signer, links, digests: !options.tls }
+    }
+
+    /// The URL of a request without a body, with a signature that lasts so long, or as long as the credentials.
+    ///
+    /// # Errors
+    /// There are no credentials.
+    pub(super) async fn link(
+        &self,
+        request: Request<Payload>,
+        lasts: Duration,
+    ) -> Result<Uri, ObjectError> {
+        let (mut head, _) = request.into_parts();
+        let signed = self.links.sign(&mut head, Some(lasts)).await;
+        signed.map_err(|_| unusable("no credentials"))?;
+        Ok(head.uri)
     }
 
     /// # Errors
@@ -88,6 +109,33 @@ impl Signer {
         // The text of its errors may hold more than belongs into a log.
         self.signer.sign(&mut head, None).await.map_err(|_| unusable("no credentials"))?;
         Ok(Request::from_parts(head, body))
+    }
+}
+
+/// Signs URLs. Credentials that end before the URL would sign it all the same: it ends with them.
+#[derive(Debug)]
+struct LinkSigner(RequestSigner);
+
+impl SignRequest for LinkSigner {
+    type Credential = Credential;
+
+    fn required_valid_until(&self, credential: &Credential, _: Option<Duration>) -> Timestamp {
+        self.0.required_valid_until(credential, None)
+    }
+
+    async fn sign_request(
+        &self,
+        context: &Context,
+        head: &mut hyper::http::request::Parts,
+        credential: Option<&Credential>,
+        lasts: Option<Duration>,
+    ) -> reqsign_core::Result<()> {
+        let end = credential.and_then(|credential| credential.expires_in);
+        // Without the second that the signer may see later.
+        let left = end.map(|end| end.as_second() - Timestamp::now().as_second() - 1);
+        let left = left.map(|left| Duration::from_secs(u64::try_from(left).unwrap_or(0)));
+        let lasts = lasts.map(|lasts| left.map_or(lasts, |left| left.min(lasts)));
+        self.0.sign_request(context, head, credential, lasts).await
     }
 }
 
@@ -119,3 +167,36 @@ impl HttpSend for Http {
 
 /// The longest answer of a service that gives out credentials.
 const CREDENTIAL_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_lasts_as_long_as_it_is_to_or_as_the_credentials_do() {
+        let signer = LinkSigner(RequestSigner::new("s3", "r"));
+        let lasts = async |left: Option<u64>| {
+            let credential = Credential {
+                access_key_id: "key".into(),
+                secret_access_key: "secret".into(),
+                session_token: left.map(|_| "token/".into()),
+                expires_in: left.map(|left| Timestamp::now() + Duration::from_secs(left)),
+            };
+            let (mut head, ()) = Request::get("http://s3/b/a%20b").body(()).unwrap().into_parts();
+            let lasts = Some(Duration::from_secs(7200));
+            let end = signer.required_valid_until(&credential, lasts);
+            assert!(end < Timestamp::now() + Duration::from_secs(60));
+            signer
+                .sign_request(&Context::new(), &mut head, Some(&credential), lasts)
+                .await
+                .unwrap();
+            let query = head.uri.query().unwrap().to_owned();
+            assert_eq!(query.contains("X-Amz-Security-Token=token%2F"), left.is_some());
+            let (_, rest) = query.split_once("X-Amz-Expires=").unwrap();
+            rest.split('&').next().unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!([lasts(None).await, lasts(Some(90_000)).await], [7200, 7200]);
+        let left = lasts(Some(3600)).await;
+        assert!((3000..3600).contains(&left), "{left}");
+    }
+}

@@ -11,6 +11,8 @@ async fn a_call_is_made_by_one_server_and_taken_over_when_it_dies() {
     one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
     let call = begin(&one, id).await.expect("it is due");
     assert_eq!(call.attempt, 1);
+    assert!(call.url.as_ref().is_some_and(|url| url.starts_with("https://")), "of the file");
+    assert!(!format!("{call:?}").contains("https://"), "it is a secret");
     // Whatever the other thinks is due, it may not call.
     assert!(begin(&two, id).await.is_none(), "another server holds it");
     let sweeping = sweep(&two);
