@@ -151,6 +151,9 @@ impl Engine {
         self.hurry(sooner.into_iter().max().unwrap_or_default());
     }
 
+        if confirm.1 < confirm.0 {
+            self.hurry_calls(confirm.1);
+        }
     /// Has storage run a round of work, to its end though nobody waits; `None` where it panicked.
     async fn detached<T: Send + 'static>(
         &self,

@@ -5,9 +5,9 @@
 //! So others have it soon after it has died, and at once when it stops. Without an answer from the log nothing is taken and
 //! nothing is answered.
 
+mod calls;
+
 use super::Engine;
-use super::context::RequestContext;
-use super::delivery::outbox::Wait;
 use super::error::{ChangeError, LookupError};
 use super::handle::{Op, UploadHandle};
 use super::options::Options;
@@ -15,7 +15,6 @@ use super::retention::{Next, RECHECK, end, tidied};
 use super::servers::Reports;
 use super::status::Status;
 use crate::core::id::TicketId;
-use crate::core::retry::{Calls, LastCall};
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
@@ -185,6 +184,7 @@ impl Engine {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counted: Option<Instant> = None;
+        self.hurry_calls(self.options().calls.confirm_timeout);
         loop {
             tick.tick().await;
             if counted.is_none_or(|at| at.elapsed() >= CENSUS_PERIOD) {
@@ -267,24 +267,6 @@ impl Engine {
         std::future::pending().await
     }
 
-    async fn take_calls(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
-        let (waiting, _) = self.outbox.pending();
-        let room = CALLS_TAKEN.saturating_sub(waiting);
-        if room == 0 {
-            return Ok(());
-        }
-        for Taken { id, .. } in agenda.take(Work::Call, room, CALL_HOLD).await? {
-            let upload = match self.find(id).await {
-                Ok(handle) => handle.upload(),
-                Err(_) => continue,
-            };
-            if let Some(calls) = upload.pending_calls() {
-                self.call_now(&upload, calls, None);
-            }
-        }
-        Ok(())
-    }
-
     /// Reads uploads on that a request waits for, or sends bytes to, and that stand elsewhere now.
     async fn watch(self: &Arc<Self>, agenda: &dyn Agenda) -> Result<(), LogError> {
         let mut watched = self.registry.unordered();
@@ -302,91 +284,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-}
-
-/// Calls to backends: by one server at a time, which has the leave of the log for it.
-impl Engine {
-    /// Has the first call made at once by the server that saw to it that one is due. All others are found by what stands
-    /// beside the log.
-    pub(super) fn enqueue_first(
-        &self,
-        id: TicketId,
-        before: &Upload,
-        after: &Upload,
-        context: Option<&RequestContext>,
-    ) {
-        match after.pending_calls() {
-            Some(calls)
-                if calls.last == LastCall::None && before.pending_calls() != Some(calls) =>
-            {
-                self.call_now(after, calls, context);
-            }
-            Some(_) => {}
-            None => self.outbox.clear(id),
-        }
-    }
-
-    /// Has a call made as soon as a slot is free.
-    fn call_now(&self, upload: &Upload, calls: &Calls, context: Option<&RequestContext>) {
-        let (id, now) = (upload.ticket().id, self.uptime());
-        self.outbox.add(upload, calls, context);
-        self.outbox.set(id, Wait::Call, || now);
-    }
-
-    /// Whether this server may call the backend of an upload now.
-    pub(super) async fn may_call(&self, id: TicketId) -> Result<bool, ChangeError> {
-        let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) else { return Ok(true) };
-        agenda.hold_for(Work::Call, id, CALL_HOLD).await.map_err(|_| ChangeError::Busy)
-    }
-
-    /// Renews the hold for a call that was taken or renewed at `since`, by this server's own clock. Ends where another server
-    /// has it, or may have it soon: then this one must not call any more.
-    pub(super) async fn keep_call(&self, id: TicketId, mut since: Duration) {
-        let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) else {
-            return std::future::pending().await;
-        };
-        loop {
-            let now = self.clock.since_boot();
-            let left = CALL_KEPT.saturating_sub(now.saturating_sub(since));
-            if left.is_zero() {
-                return;
-            }
-            let renewed = async {
-                tokio::time::sleep(CALL_HOLD / 4).await;
-                let asked = self.clock.since_boot();
-                (asked, agenda.hold_for(Work::Call, id, CALL_HOLD).await)
-            };
-            match timeout(left, renewed).await {
-                Ok((asked, Ok(true))) => since = asked,
-                Ok((_, Ok(false))) => return,
-                // It is asked again as long as the hold is this server's without an answer.
-                Ok((_, Err(_))) | Err(_) => {}
-            }
-        }
-    }
-
-    /// Leaves everything that this server holds to the others, since it stops, and tells them. Without an answer that ends
-    /// by itself.
-    pub async fn release_holds(&self) {
-        if let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) {
-            let _ = agenda.release().await;
-            self.report_stop().await;
-        }
-    }
-
-    /// Whether a call that was set is due: another server may have made it meanwhile.
-    pub(super) fn calls_now(&self, calls: &Calls) -> bool {
-        self.sharing.is_none() || calls.due(&self.options().calls, 0.0) <= self.uptime()
-    }
-
-    pub(super) async fn shared_call_over(&self, id: TicketId, pause: Duration) {
-        if let Some(agenda) = self.agenda() {
-            // Without an answer others have it when the leave ends by itself.
-            let _ = agenda.end_call(id, self.uptime().after(pause)).await;
-        }
-        self.outbox.clear(id);
-        self.outbox.over(id);
     }
 }
 
@@ -411,12 +308,6 @@ const LOOKS: usize = 8;
 pub const HOLD: Duration = Duration::from_secs(4);
 /// A complete file that is not published after this, and not held, is published by any server.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
-/// Calls that wait here for their turn.
-const CALLS_TAKEN: usize = 256;
-/// No other server makes a call that was taken for so long; that is renewed while it is made.
-const CALL_HOLD: Duration = Duration::from_secs(12);
-/// A call that was not renewed for so long ends: before another server can make it.
-const CALL_KEPT: Duration = Duration::from_secs(10);
 /// A request waits so long for a commit under way, to see what others have recorded.
 const REFRESH: Duration = Duration::from_secs(5);
 /// No moment.

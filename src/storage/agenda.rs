@@ -106,6 +106,10 @@ pub trait Agenda: Send + Sync {
     /// [`LISTED`](super::servers::LISTED). Those that were silent for long are forgotten.
     fn report(&self, report: ServerReport) -> Promised<'_, Result<Vec<KnownServer>, LogError>>;
 
+    /// No call is due later than `within` after the moment since when it is pending. One that is to be made later is set
+    /// again by who takes it ([`Agenda::end_call`]).
+    fn hurry_calls(&self, within: Duration) -> Promised<'_, Result<(), LogError>>;
+
     /// Whether the log takes appends that it keeps; if not, why.
     fn well(&self) -> Promised<'_, Result<(), Unready>>;
 }

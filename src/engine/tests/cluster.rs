@@ -39,6 +39,8 @@ struct Cluster {
     /// Servers that stand still: dead, unless they go on later.
     still: Arc<Mutex<HashSet<u64>>>,
     machine: Machine,
+    /// And the database to read a log.
+    log_reads_ms: Arc<AtomicU64>,
 }
 
 /// A server's way to both.
@@ -56,6 +58,7 @@ struct Ways {
 
 impl Cluster {
     fn new() -> Self {
+    log_reads_ms: Arc<AtomicU64>,
         let rules = BucketRules {
             orphans: OrphanRule::Dropped,
             etags: Etags::OfContent,
@@ -79,6 +82,7 @@ impl Cluster {
 
     fn start(&self, server: u64) -> Arc<Engine> {
         let log = self.log.server(server);
+            log_reads_ms: Arc::default(),
         let ways = Ways {
             server,
             still: Arc::clone(&self.still),
@@ -97,6 +101,7 @@ impl Cluster {
             second_look: Duration::from_secs(60),
             pause: Duration::from_millis(300),
             tries: 2,
+            log_reads_ms: Arc::clone(&self.log_reads_ms),
         };
         let options = self.machine.start(Durability::Durable).options();
         let options = SharedOptions::from((*options).clone());
@@ -184,6 +189,7 @@ impl EventLog for Ways {
 
     async fn hold(&self, id: TicketId, holder: u64, time: Duration) -> Result<bool, LogError> {
         self.run().await;
+        tokio::time::sleep(Duration::from_millis(self.log_reads_ms.load(Ordering::Relaxed))).await;
         self.log.hold(id, holder, time).await
     }
 

@@ -141,6 +141,13 @@ async fn calls_have_leaves_of_their_own(
     assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
     one.end_call(id, later).await.unwrap();
     assert_eq!(take(other, Work::Call).await, [], "not before it may be made");
+    // A moment that has come is not moved.
+    for (within, due) in [(HOUR * 2, None), (Duration::ZERO, Some(due)), (HOUR, Some(due))] {
+        one.hurry_calls(within).await.unwrap();
+        let taken: Vec<_> = due.into_iter().map(|due| Taken { id, due }).collect();
+        assert_eq!(take(other, Work::Call).await, taken, "{within:?}");
+        other.release().await.unwrap();
+    }
 }
 
 async fn uploads_are_found(

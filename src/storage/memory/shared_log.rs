@@ -168,6 +168,10 @@ impl Agenda for SharedLog {
         self.promise(|log| log.report(self.server, self.now_ms(), report.bounded()))
     }
 
+    fn hurry_calls(&self, within: Duration) -> Promised<'_, Result<(), LogError>> {
+        self.promise(|log| log.hurry_calls(within))
+    }
+
     fn well(&self) -> Promised<'_, Result<(), Unready>> {
         Promised::ready(self.ask(|_| ()).map_err(|error| Unready::Log(error.to_string().into())))
     }

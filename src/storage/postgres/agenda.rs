@@ -217,6 +217,13 @@ impl Agenda for PostgresAgenda {
         Promised::later(self.report_server(report))
     }
 
+    fn hurry_calls(&self, within: Duration) -> Promised<'_, Result<(), LogError>> {
+        Promised::later(async move {
+            let within = millis(within);
+            self.rows(HURRY_CALLS, &[(&within, Type::INT8)]).await.map(drop)
+        })
+    }
+
     fn well(&self) -> Promised<'_, Result<(), Unready>> {
         Promised::later(async move {
             self.log.examine().await.map_err(|fault| unready(&fault))?;
@@ -304,3 +311,5 @@ const PAGE_OF_STATE: &str =
 const CENSUS: &str = "SELECT state, count(*), count(*) FILTER (WHERE occupies), \
     count(call_due), min(call_since) FROM incoming.upload GROUP BY state";
 const HURRY: &str = "UPDATE incoming.upload SET due = greatest(due - $1, 0)";
+const HURRY_CALLS: &str =
+    "UPDATE incoming.upload SET call_due = call_since + $1 WHERE call_due > call_since + $1";

@@ -259,3 +259,61 @@ async fn what_a_killed_server_has_left_goes_soon() {
     assert_eq!(cluster.objects(published).len(), 2);
     sweeping.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn backends_that_said_wait_have_the_time_of_settings_in_force_at_all_servers() {
+    let cluster = Cluster::new();
+    let [one, two] = [1, 2].map(|server| cluster.start(server));
+    let within = |engine: &Engine, seconds| {
+        let before = engine.options();
+        let calls = RetryPolicy { confirm_timeout: Duration::from_secs(seconds), ..before.calls };
+        Options { calls, ..(*before).clone() }
+    };
+    let id = ticket(&one).await;
+    one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
+    let says_wait = async |engine: &Arc<Engine>, attempt| {
+        let mut delivery = engine.next_delivery().await;
+        let Begun::Call(call) = delivery.begin().await.unwrap() else { panic!("it is due") };
+        assert_eq!(call.attempt, attempt);
+        delivery.finish(CallResult::Wait).await.unwrap();
+    };
+    says_wait(&one, 1).await;
+    let sweeping = sweep(&two);
+    cluster.pass(1).await;
+    // Sooner, later, and sooner by a server that starts.
+    [&one, &two].into_iter().for_each(|engine| engine.set_options(&within(engine, 60)));
+    cluster.pass(55).await;
+    assert_eq!(two.outbox().pending().0, 0, "it has a minute");
+    cluster.pass(8).await;
+    says_wait(&two, 2).await;
+    [&one, &two].into_iter().for_each(|engine| engine.set_options(&within(engine, 120)));
+    cluster.pass(115).await;
+    assert_eq!(two.outbox().pending().0, 0, "it has two");
+    cluster.pass(8).await;
+    says_wait(&two, 3).await;
+    sweeping.abort();
+    let three = cluster.start(3);
+    three.options.store(within(&three, 30));
+    let sweeping = sweep(&three);
+    cluster.pass(25).await;
+    assert_eq!(three.outbox().pending().0, 0, "it has half a minute");
+    cluster.pass(8).await;
+    says_wait(&three, 4).await;
+    sweeping.abort();
+}
+
+/// Read one after the other, they would be free to others before all are read.
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_taken_are_read_several_at_a_time() {
+    let cluster = Cluster::new();
+    let [one, two] = [1, 2].map(|server| cluster.start(server));
+    for _ in 0..16 {
+        let id = ticket(&one).await;
+        one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
+    }
+    cluster.log_reads_ms.store(1000, Ordering::Relaxed);
+    let sweeping = sweep(&two);
+    cluster.pass(10).await;
+    assert_eq!(two.outbox().pending().0, 16);
+    sweeping.abort();
+}
