@@ -47,6 +47,9 @@ pub(crate) enum TransferError {
     /// The server holds other bytes than the file has; nothing more was sent.
     #[error("the server has other bytes")]
     Changed,
+    /// The server holds bytes that it cannot compare, and those of the file may be others; nothing more was sent.
+    #[error("the server cannot compare its bytes yet")]
+    Incomparable,
 }
 
 impl From<String> for TransferError {

@@ -298,7 +298,6 @@ impl<'a> Transfer<'a> {
             self.observer.comparing(held.bytes());
         }
         for batch in compare::batches(&pieces) {
-            let count = batch.len();
             let (file, read) = (Arc::clone(&self.upload.source.file), batch.to_vec());
             let body = tokio::task::spawn_blocking(move || compare::body(&file, &read));
             let body = body.await?.map_err(FileError::from)?;
@@ -309,7 +308,7 @@ impl<'a> Transfer<'a> {
                     Err(CallError::Transient { why, after }) => self.pause(why, after).await?,
                 }
             };
-            if verified.verified.len() != count && verified.status.is_open() {
+            if verified.verified.len() != batch.len() && verified.status.is_open() {
                 let why = "the server compared other pieces than requested";
                 return Err(TransferError::Resumable(format!("{why}: nothing more is sent")));
             }
@@ -318,11 +317,13 @@ impl<'a> Transfer<'a> {
             }
             // Over by now, or the server has lost it since (a power cut with `ack = written`).
             if verified.lacks(batch, self.length) {
-                let why = "the server has less than it said";
                 if verified.status.is_open() {
-                    self.pause(why.into(), None).await?;
+                    self.pause("the server has less than it said".into(), None).await?;
                 }
                 return Ok(Some(verified.status));
+            }
+            if how == Coverage::Full && verified.verified.contains(&None) {
+                return Err(TransferError::Incomparable);
             }
         }
         Ok(None)

@@ -24,6 +24,7 @@ use crate::core::state::StateName;
 
 /// What a comparison showed.
 const OTHER_BYTES: &str = "the server has other bytes";
+const INCOMPARABLE: &str = "its time, and the server cannot compare its bytes yet";
 /// How often it is noted how far an upload is.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -104,9 +105,9 @@ impl Run {
                 Outcome::Failed(reporter.failed(&why))
             }
             // Said in more words before.
-            (Err(TransferError::Changed), slot) => {
+            (Err(error @ (TransferError::Changed | TransferError::Incomparable)), slot) => {
                 slot.into_iter().for_each(Slot::leave);
-                Outcome::Failed(reporter.failed(OTHER_BYTES))
+                Outcome::Failed(reporter.failed(&error.to_string()))
             }
         }
     }
@@ -164,10 +165,9 @@ impl Run {
                 continue;
             }
             reporter.begin(&url.to_string(), status.received(opened.identity.stat.size).bytes());
-            let how = closeness(likeness);
             self.set_now(reporter, &opened.name, &url, kept);
             let sent = async {
-                let status = trusted(&mut transfer, status, how).await?;
+                let status = trusted(&mut transfer, status, likeness, reporter).await?;
                 if likeness == Some(Likeness::Touched) && status.is_open() {
                     remember(slot);
                 }
@@ -183,9 +183,9 @@ impl Run {
                         "{OTHER_BYTES}: nothing more is sent"
                     )));
                 }
-                Err(TransferError::Changed) => {
+                Err(error @ (TransferError::Changed | TransferError::Incomparable)) => {
                     drop(transfer);
-                    self.changed(&url.path, opened, OTHER_BYTES, reporter).await?;
+                    self.changed(&url.path, opened, difference(&error), reporter).await?;
                     remembered = None;
                 }
                 Err(ended) => return Err(ended),
@@ -386,6 +386,16 @@ async fn bind(transfer: &mut Transfer<'_>, opened: &Opened) -> Result<Status, Re
     transfer.try_ask(&Method::POST, "", &body.to_string()).await
 }
 
+/// What says that a file may be another one.
+fn difference(error: &TransferError) -> &'static str {
+    match error {
+        TransferError::Incomparable => INCOMPARABLE,
+        TransferError::Changed | TransferError::Terminal(_) | TransferError::Resumable(_) => {
+            OTHER_BYTES
+        }
+    }
+}
+
 /// How closely the server's bytes are held against a file that is like this.
 fn closeness(likeness: Option<Likeness>) -> Coverage {
     match likeness {
@@ -399,12 +409,20 @@ fn closeness(likeness: Option<Likeness>) -> Coverage {
 async fn trusted(
     transfer: &mut Transfer<'_>,
     mut status: Status,
-    how: Coverage,
+    likeness: Option<Likeness>,
+    reporter: &Reporter,
 ) -> Result<Status, TransferError> {
+    let mut how = closeness(likeness);
     while status.is_open() {
-        match transfer.trust(&status, how).await? {
-            Some(fresh) => status = fresh,
-            None => break,
+        match transfer.trust(&status, how).await {
+            Ok(Some(fresh)) => status = fresh,
+            Ok(None) => break,
+            // Nothing says that they are of another file.
+            Err(TransferError::Incomparable) if likeness.is_none() => {
+                reporter.note("the server cannot compare its bytes yet: going on");
+                how = Coverage::Sample;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(status)

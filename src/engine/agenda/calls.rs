@@ -123,7 +123,8 @@ impl Engine {
         }
     }
 
-    /// Leaves everything that this server holds to the others, since it stops. Without an answer that ends by itself.
+    /// Leaves everything that this server holds to the others, since it stops, and tells them. Without an answer that
+    /// ends by itself.
     pub async fn release_holds(&self) {
         if let (Some(agenda), Some(_)) = (self.agenda(), &self.sharing) {
             let _ = agenda.release().await;
