@@ -75,6 +75,8 @@ pub struct Engine {
     probes: health::HealthProbes,
     /// Turns at joining partial uploads.
     joining: tokio::sync::Semaphore,
+    /// The turn of those whose bytes lie in many small pieces, before one of these.
+    joining_scattered: tokio::sync::Semaphore,
     /// Turns at reading published files for their digests.
     hashing: tokio::sync::Semaphore,
     /// Turns at reading parts for comparison.
@@ -117,6 +119,7 @@ impl Engine {
             sharing,
             probes: health::HealthProbes::default(),
             joining: tokio::sync::Semaphore::new(join::MAX_JOINS),
+            joining_scattered: tokio::sync::Semaphore::new(1),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),
             readers: verify::Readers::default(),
             duplicate_chunks: stats::Gauge::default(),
@@ -148,12 +151,12 @@ impl Engine {
         let sooner = sooner.map(|(before, now)| before.saturating_sub(now));
         let confirm = (before.calls.confirm_timeout, fixed.calls.confirm_timeout);
         self.outbox.set_confirm_timeout(confirm.0, confirm.1, || self.options.store(fixed));
-        self.hurry(sooner.into_iter().max().unwrap_or_default());
-    }
-
         if confirm.1 < confirm.0 {
             self.hurry_calls(confirm.1);
         }
+        self.hurry(sooner.into_iter().max().unwrap_or_default());
+    }
+
     /// Has storage run a round of work, to its end though nobody waits; `None` where it panicked.
     async fn detached<T: Send + 'static>(
         &self,

@@ -224,6 +224,7 @@ pub(super) fn assemble<L: EventLog + 'static>(
             Promised::later(async move { health.check().await })
         }),
         memory_bytes: settings.part_memory,
+        requests_of_one: settings.s3_requests / REQUESTS_OF_ONE,
     };
     let storage = BucketStorage::new(objects, beside);
     Ok(Engine::new(options, storage.clone(), storage, Arc::new(SystemClock)))
@@ -302,9 +303,9 @@ fn bucket_options(settings: &Settings) -> Result<S3Options, ObjectStorageError> 
         Some((_, host)) => (false, host),
         None => return Err(ObjectStorageError::Endpoint(url)),
     };
-    let authority = host.parse().map_err(|_| ObjectStorageError::Endpoint(url.clone()))?;
     // Nobody names the port of the scheme in the header Host, which is signed.
     let host = host.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(host);
+    let authority = host.parse().map_err(|_| ObjectStorageError::Endpoint(url.clone()))?;
     let in_path = settings.s3_path_style.unwrap_or_else(|| settings.s3_endpoint.is_some());
     Ok(S3Options {
         tls,
@@ -350,6 +351,8 @@ const TUNING: ObjectTuning = ObjectTuning {
     pause: Duration::from_millis(300),
     tries: 5,
 };
+/// One upload has one in so many of the requests at once to store its bytes.
+const REQUESTS_OF_ONE: usize = 4;
 /// A store answers, or is given up.
 const PATIENCE: Patience =
     Patience { still: Duration::from_secs(10), whole: Duration::from_secs(60) };

@@ -62,11 +62,23 @@ pub struct SharedLimit {
 /// where the disk lets it.
 pub const MAX_JOURNAL_BYTES: u64 = 16 << 20;
 
-/// Pieces in the bucket that one upload may have beside one for each [`BYTES_A_PIECE`] of it. Each is a request and a record,
-/// and every append copies the list of them.
+/// Pieces in the bucket that one upload may have beside one for each [`BYTES_A_PIECE`] of it, and as many again for what
+/// completes it. Each is a request and a record, and every append copies the list of them.
 pub const MAX_SMALL_PIECES: u64 = 16_384;
 /// Bytes that are counted for a piece.
 pub const BYTES_A_PIECE: u64 = 16 << 10;
+/// Whether bytes lie in so many pieces that reading them takes long.
+pub fn is_scattered(pieces: u64, bytes: u64) -> bool {
+    pieces > MANY_PIECES && pieces.saturating_mul(SMALL_PIECE) > bytes
+}
+
+/// A piece is small below this.
+const SMALL_PIECE: u64 = 32 << 10;
+/// Pieces are many above this.
+const MANY_PIECES: u64 = 256;
+/// Pieces in the bucket that the parts of one final upload may have together, beside one for each [`BYTES_A_PIECE`]: those of
+/// four uploads.
+pub const MAX_JOINED_PIECES: u64 = 4 * MAX_SMALL_PIECES;
 /// Bytes of a chunk that count before they have come: it may break off after the first.
 pub const OFFERED_BYTES: u64 = 64 << 20;
 
@@ -113,6 +125,13 @@ pub const ANSWER_BYTES: SharedLimit = SharedLimit { each: 4 << 20, all: 32 << 20
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_small_pieces_are_scattered() {
+        assert!(is_scattered(257, 257 * SMALL_PIECE - 1));
+        assert!(!is_scattered(257, 257 * SMALL_PIECE));
+        assert!(!is_scattered(256, 256));
+    }
 
     #[test]
     fn the_greediest_is_refused_first() {

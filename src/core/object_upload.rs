@@ -53,13 +53,18 @@ impl ObjectUpload {
         Ok(missing)
     }
 
-    /// Whether a chunk may bring the bytes `missing`, as far as the number of pieces decides.
+    /// Whether a chunk of a file of `length` may bring the bytes `missing`, as far as the number of pieces decides.
     ///
     /// # Errors
     /// The pieces are too many for their bytes. A larger chunk may be taken.
-    pub fn check_pieces(&self, missing: &ExtentSet) -> Result<(), Refusal> {
-        let bytes = self.upload.received().bytes() + missing.bytes().min(OFFERED_BYTES);
-        let limit = MAX_SMALL_PIECES + bytes / BYTES_A_PIECE;
+    pub fn check_pieces(&self, missing: &ExtentSet, length: Option<u64>) -> Result<(), Refusal> {
+        let received = self.upload.received().bytes();
+        let bytes = received + missing.bytes().min(OFFERED_BYTES);
+        let left = self.upload.length().or(length).map(|length| length.saturating_sub(received));
+        // No larger chunk can be sent.
+        let is_last = left.is_some_and(|left| left < BYTES_A_PIECE || left == missing.bytes());
+        let small = if is_last { 2 * MAX_SMALL_PIECES } else { MAX_SMALL_PIECES };
+        let limit = small + bytes / BYTES_A_PIECE;
         match self.pieces.count() < limit {
             true => Ok(()),
             false => Err(Refusal::TooManyPieces { limit }),

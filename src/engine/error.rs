@@ -93,6 +93,16 @@ pub enum JoinError {
         /// Where it is for the second time, from 1.
         number: usize,
     },
+    /// The parts have come in too many small pieces, each of which is an object in the bucket.
+    #[error(
+        "the partial uploads have come in {pieces} pieces, at most {limit} are joined for as many bytes: send larger chunks"
+    )]
+    TooManyPieces {
+        /// How many.
+        pieces: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// One of the parts cannot be joined.
     #[error("{0}")]
     Part(#[from] PartError),
@@ -142,9 +152,11 @@ impl JoinError {
     /// Whether the same join cannot end otherwise later, or must not keep its space until then.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NoParts | Self::TooManyParts { .. } | Self::Repeated { .. } | Self::Part(_) => {
-                true
-            }
+            Self::NoParts
+            | Self::TooManyParts { .. }
+            | Self::TooManyPieces { .. }
+            | Self::Repeated { .. }
+            | Self::Part(_) => true,
             Self::Change(ChangeError::Unknown | ChangeError::Refused(_) | ChangeError::NoSpace) => {
                 true
             }

@@ -17,7 +17,7 @@ use crate::core::command::Command;
 use crate::core::event::Notice;
 use crate::core::extent::Extent;
 use crate::core::id::TicketId;
-use crate::core::limits::MAX_PARTS;
+use crate::core::limits::{BYTES_A_PIECE, MAX_JOINED_PIECES, MAX_PARTS, is_scattered};
 use crate::core::refusal::{Refusal, Terminal};
 use crate::core::state::StateName;
 use crate::core::upload::{Phase, Role};
@@ -63,7 +63,10 @@ impl Engine {
                 return Ok(Joinable::Joined(done));
             }
             let (taken, under_way) = match self.bytes_of(parts).await {
-                Ok(bytes) => return Ok(Joinable::New(bytes)),
+                Ok(bytes) => {
+                    self.are_scattered(parts).await?;
+                    return Ok(Joinable::New(bytes));
+                }
                 Err((error, under_way)) => (error, under_way),
             };
             match under_way.filter(|join| *join.parts == *parts) {
@@ -78,6 +81,23 @@ impl Engine {
                 None if taken.is_taken() && tries < MOST_TRIES => {}
                 None => return Err(taken),
             }
+        }
+    }
+
+    /// Whether the bytes of all parts lie in so many small pieces that reading them takes long.
+    ///
+    /// Errors: in more than are joined.
+    async fn are_scattered(self: &Arc<Self>, parts: &[TicketId]) -> Result<bool, JoinError> {
+        let (mut pieces, mut bytes) = (0_u64, 0_u64);
+        for number in 0..parts.len() {
+            let part = self.part(parts, number).await?;
+            pieces = pieces.saturating_add(part.log.pieces());
+            bytes = bytes.saturating_add(part.upload().received().bytes());
+        }
+        let limit = MAX_JOINED_PIECES.saturating_add(bytes / BYTES_A_PIECE);
+        match pieces <= limit {
+            true => Ok(is_scattered(pieces, bytes)),
+            false => Err(JoinError::TooManyPieces { pieces, limit }),
         }
     }
 
@@ -185,18 +205,29 @@ impl Engine {
         handle: &Arc<UploadHandle>,
         parts: &Arc<[TicketId]>,
     ) -> Result<(), JoinError> {
+        let check = || {
+            let state = handle.lock();
+            if let Some(fault) = &state.fault {
+                return Err(JoinError::from(ChangeError::Fault(fault.clone())));
+            }
+            Ok(state.upload.check_final(parts)?)
+        };
+        check()?;
+        let scattered = self.are_scattered(parts).await?;
+        let turn = async {
+            // All others have a turn beside it.
+            let before = match scattered {
+                true => Some(self.joining_scattered.acquire().await),
+                false => None,
+            };
+            (before, self.joining.acquire().await)
+        };
         let _turn = tokio::select! {
             biased;
             () = self.draining.cancelled() => return Err(JoinError::Draining),
-            turn = within(TURN, self.joining.acquire()) => turn.map_err(|_| ChangeError::Busy)?,
+            turn = within(TURN, turn) => turn.map_err(|_| ChangeError::Busy)?,
         };
-        {
-            let state = handle.lock();
-            if let Some(fault) = &state.fault {
-                return Err(ChangeError::Fault(fault.clone()).into());
-            }
-            state.upload.check_final(parts)?;
-        }
+        check()?;
         let ended = CancellationToken::new();
         let join = Arc::new(Join { into: handle.id, parts: Arc::clone(parts), ended });
         let mut taken = Taken { join, parts: Vec::new() };
@@ -405,7 +436,7 @@ fn check_list(parts: &[TicketId]) -> Result<(), JoinError> {
 
 /// How often a join is tried anew because another one had its parts, and let go of them.
 const MOST_TRIES: u32 = 4;
-/// Joins at once. Each keeps the disk busy by itself.
+/// Joins at once, one of them of many small pieces. Each keeps the disk busy by itself.
 pub(super) const MAX_JOINS: usize = 2;
 /// A join waits so long for those before it, at most, and who asks for the same one for its end.
 const TURN: Duration = Duration::from_secs(600);

@@ -143,7 +143,8 @@ pub enum ObjectChangeError {
 impl<B: Backing> ObjectEngine<B> {
     /// A server that knows nothing yet.
     pub fn new(backing: B, server: u64, tuning: ObjectTuning) -> Self {
-        let (views, marking, histories, odd_etags, copying) = Default::default();
+        let (views, marking, histories, odd_etags) = Default::default();
+        let copying = CopyingMemory::for_cells(backing.limits().part_bytes);
         Self { backing, server, tuning, views, marking, histories, copying, odd_etags }
     }
 

@@ -160,7 +160,8 @@ impl Engine {
                 let refusal = Refusal::JournalFull { limit: MAX_JOURNAL_BYTES };
                 return Err(TransferError::Refused(refusal));
             }
-            handle.log.check_pieces(&missing).map_err(TransferError::Refused)?;
+            let fits = handle.log.check_pieces(&missing, offer.length);
+            fits.map_err(TransferError::Refused)?;
             let (number, fence) = state.claims.add(missing);
             Claim { handle: Arc::clone(handle), number, fence }
         };

@@ -178,11 +178,17 @@ pub trait Log: Send + Sync {
         false
     }
 
-    /// Whether the log takes the events of a chunk that brings the bytes `missing`. May be called at any time.
+    /// Whether the log takes the events of a chunk of a file of `length` that brings the bytes `missing`. May be called at any
+    /// time.
     ///
     /// Errors: the rule that refuses it.
-    fn check_pieces(&self, _missing: &ExtentSet) -> Result<(), Refusal> {
+    fn check_pieces(&self, _missing: &ExtentSet, _length: Option<u64>) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    /// Objects that its bytes lie in, where each costs a request to be read. May be called at any time.
+    fn pieces(&self) -> u64 {
+        0
     }
 
     /// A chunk was refused since [`Log::is_full`]: answers whether upkeep is to be tried now for that, which is so now and

@@ -215,6 +215,7 @@ impl From<JoinError> for Problem {
         match error {
             JoinError::NoParts
             | JoinError::TooManyParts { .. }
+            | JoinError::TooManyPieces { .. }
             | JoinError::Repeated { .. }
             | JoinError::Part(_) => Self::bad_request(format!("Upload-Concat: {error}")),
             JoinError::Change(error) => error.into(),

@@ -124,7 +124,10 @@ fn judge(client: &Client, error: &JoinError) {
         JoinError::Change(ChangeError::Exhausted) => {
             client.life.violation("a join: no disk here lacks descriptors".into());
         }
-        JoinError::NoParts | JoinError::TooManyParts { .. } | JoinError::Repeated { .. } => {
+        JoinError::NoParts
+        | JoinError::TooManyParts { .. }
+        | JoinError::TooManyPieces { .. }
+        | JoinError::Repeated { .. } => {
             client.life.violation(format!("a join: {error}"));
         }
         JoinError::Part(_)

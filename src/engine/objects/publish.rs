@@ -9,6 +9,7 @@ use super::{Backing, ObjectChangeError, ObjectEngine, View};
 use crate::core::extent::Extent;
 use crate::core::grid::Cell;
 use crate::core::id::TicketId;
+use crate::core::limits::is_scattered;
 use crate::core::object_command::ObjectCommand;
 use crate::core::piece_event::{ClaimId, Missing, Purpose};
 use crate::core::pieces::{Generation, ObjectRange};
@@ -246,11 +247,9 @@ impl<B: Backing> ObjectEngine<B> {
         ranges: &[ObjectRange],
     ) -> Result<Option<(Payload, Copying<'_>)>, ObjectChangeError> {
         let bytes: u64 = ranges.iter().map(|range| range.bytes).sum();
-        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).clamp(1, UNITS);
-        let is_scattered = is_scattered(ranges.len(), bytes);
-        let held = self.copying.acquire(units, is_scattered).await;
+        let held = self.copying.acquire(ranges.len() as u64, bytes).await;
         let get = |range: &ObjectRange| self.ask_again(ObjectRequest::Get(id, *range));
-        let reads = if is_scattered { SCATTERED_READS } else { READS };
+        let reads = if is_scattered(ranges.len() as u64, bytes) { SCATTERED_READS } else { READS };
         let read = at_once(reads, ranges.iter().map(get)).await;
         let mut found = ranges.iter().zip(&read);
         if let Some((gone, _)) = found.find(|(_, read)| matches!(read, Err(ObjectError::Gone))) {
@@ -284,41 +283,37 @@ impl<B: Backing> ObjectEngine<B> {
     }
 }
 
-/// Memory for what is read to be put together, of all uploads: one cell at least, of any grid.
+/// Memory for what is read to be put together, of all uploads: at least that of one cell.
 ///
-/// Many small pieces take long to read. Cells of such pieces wait for each other, and leave half of it to the others.
+/// Many small pieces take long to read. Cells of such pieces wait for each other, and for no memory: one of them is held beside
+/// it.
 pub(super) struct CopyingMemory {
+    units: u32,
     all: Semaphore,
     scattered: Semaphore,
 }
 
 /// Leave to hold some of it; given back when dropped.
-struct Copying<'a> {
-    _all: SemaphorePermit<'a>,
-    _scattered: Option<SemaphorePermit<'a>>,
-}
-
-impl Default for CopyingMemory {
-    fn default() -> Self {
-        Self { all: Semaphore::new(UNITS as usize), scattered: Semaphore::new(1) }
-    }
-}
+type Copying<'a> = SemaphorePermit<'a>;
 
 impl CopyingMemory {
-    async fn acquire(&self, units: u32, is_scattered: bool) -> Copying<'_> {
-        let never = "it is never closed";
-        let (scattered, units) = match is_scattered {
-            true => (Some(self.scattered.acquire().await.expect(never)), units.min(UNITS / 2)),
-            false => (None, units),
+    /// For cells of so many bytes. An upload whose cells are larger, by an earlier setting, has it alone.
+    pub(super) fn for_cells(bytes: u64) -> Self {
+        let units = units(bytes).max(UNITS);
+        Self { units, all: Semaphore::new(units as usize), scattered: Semaphore::new(1) }
+    }
+
+    async fn acquire(&self, pieces: u64, bytes: u64) -> Copying<'_> {
+        let held = match is_scattered(pieces, bytes) {
+            true => self.scattered.acquire().await,
+            false => self.all.acquire_many(units(bytes).clamp(1, self.units)).await,
         };
-        let all = self.all.acquire_many(units).await.expect(never);
-        Copying { _all: all, _scattered: scattered }
+        held.expect("it is never closed")
     }
 }
 
-/// Whether bytes are in so many pieces that reading them takes long.
-fn is_scattered(pieces: usize, bytes: u64) -> bool {
-    pieces > MANY_PIECES && pieces as u64 * SMALL_PIECE > bytes
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(MOST_UNITS)
 }
 
 /// Cells of one upload that are put together at a time.
@@ -327,13 +322,11 @@ const COPIES: usize = 4;
 const READS: usize = 8;
 /// The same where they are many and small: one such cell is read at a time.
 const SCATTERED_READS: usize = 32;
-/// A piece is small below this.
-const SMALL_PIECE: u64 = 32 << 10;
-/// Pieces of one cell are many above this.
-const MANY_PIECES: usize = 256;
 const UNIT: u64 = 64 << 10;
 /// 64 MiB, of all uploads.
 const UNITS: u32 = 1024;
+/// 64 GiB: more than any cell.
+const MOST_UNITS: u32 = 1 << 20;
 /// Steps of one call: cells are many, but each step composes all that it can.
 const STEPS: u32 = 64;
 
@@ -343,20 +336,35 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
+    const MIB: u64 = 1 << 20;
+
+    async fn waits(memory: &CopyingMemory, pieces: u64, bytes: u64) -> bool {
+        timeout(Duration::from_secs(9), memory.acquire(pieces, bytes)).await.is_err()
+    }
+
     /// Cells of many small pieces, of however many uploads, wait for each other and not for memory that others need.
     #[tokio::test(start_paused = true)]
     async fn small_pieces_leave_memory_to_others() {
-        let memory = CopyingMemory::default();
-        let scattered = memory.acquire(UNITS, true).await;
-        let others =
-            [memory.acquire(UNITS / 4, false).await, memory.acquire(UNITS / 4, false).await];
-        let next = memory.acquire(1, true);
-        assert!(timeout(Duration::from_secs(9), next).await.is_err(), "one at a time");
+        let memory = CopyingMemory::for_cells(8 * MIB);
+        let scattered = memory.acquire(5_000, 64 * MIB).await;
+        let others = memory.acquire(8, 64 * MIB).await;
+        assert!(waits(&memory, 257, MIB).await, "one at a time");
         drop((scattered, others));
-        memory.acquire(UNITS, false).await;
+        assert!(!waits(&memory, 257, MIB).await);
+    }
 
-        assert!(is_scattered(257, 257 * SMALL_PIECE - 1));
-        assert!(!is_scattered(257, 257 * SMALL_PIECE));
-        assert!(!is_scattered(256, 256));
+    /// What is held is never more than the memory, or one cell where that is larger.
+    #[tokio::test(start_paused = true)]
+    async fn large_cells_count_in_full() {
+        let memory = CopyingMemory::for_cells(256 * MIB);
+        let three = [(); 3].map(|()| memory.acquire(2, 64 * MIB));
+        let [a, b, c] = three;
+        let three = (a.await, b.await, c.await);
+        assert!(!waits(&memory, 2, 64 * MIB).await);
+        assert!(waits(&memory, 2, 65 * MIB).await);
+        drop(three);
+        let large = memory.acquire(2, 512 * MIB).await;
+        assert!(waits(&memory, 1, 1).await, "by an earlier setting");
+        drop(large);
     }
 }

@@ -60,13 +60,15 @@ pub struct Surroundings {
     pub health: Box<dyn Fn() -> Promised<'static, Result<(), Arc<str>>> + Send + Sync>,
     /// Bytes of bodies that wait for the bucket, of all uploads.
     pub memory_bytes: u64,
+    /// Requests at once that store bytes of one upload.
+    pub requests_of_one: usize,
 }
 
-/// Whose uploads these are.
-pub enum Place {
 /// Makes a URL that reads an object.
 pub type LinkTo = dyn Fn(Key) -> Promised<'static, Result<String, ObjectError>> + Send + Sync;
 
+/// Whose uploads these are.
+pub enum Place {
     /// Those of this server, whose logs lie in its directory.
     Directory {
         /// Counts the time that servers run.
@@ -129,6 +131,8 @@ struct InMemory<B: Backing + 'static> {
     staging: Staging,
     /// Memory for its bodies.
     memory: Arc<Semaphore>,
+    /// Turns of what they store: others have some as well, however many bodies it has.
+    requests: Semaphore,
 }
 
 impl<B: Backing + 'static> Drop for InMemory<B> {
@@ -150,9 +154,10 @@ impl<B: Backing + 'static> Shared<B> {
         if let Some(known) = all.get(&id).and_then(Weak::upgrade) {
             return known;
         }
-        let (shared, staging, memory) =
-            (Arc::clone(self), Staging::default(), self.memory.of_one());
-        let fresh = Arc::new(InMemory { id, shared, staging, memory });
+        let (shared, staging) = (Arc::clone(self), Staging::default());
+        let memory = self.memory.of_one();
+        let requests = Semaphore::new(self.beside.requests_of_one.max(1));
+        let fresh = Arc::new(InMemory { id, shared, staging, memory, requests });
         all.insert(id, Arc::downgrade(&fresh));
         fresh
     }
@@ -231,11 +236,6 @@ impl<B: Backing + 'static> Published for BucketStorage<B> {
         Location::Object(ObjectLocation { bucket, key, etag, version })
     }
 
-    fn published(&self, id: TicketId) -> Promised<'_, Result<Option<u64>, StoreError>> {
-        Promised::later(async move {
-            Ok(self.0.describe(id).await?.map(|description| description.bytes))
-        })
-    }
     fn link(&self, id: TicketId) -> Promised<'_, Result<Option<String>, StoreError>> {
         let Some(link) = &self.0.beside.link else { return Promised::ready(Ok(None)) };
         Promised::later(async move {
@@ -247,6 +247,11 @@ impl<B: Backing + 'static> Published for BucketStorage<B> {
         })
     }
 
+    fn published(&self, id: TicketId) -> Promised<'_, Result<Option<u64>, StoreError>> {
+        Promised::later(async move {
+            Ok(self.0.describe(id).await?.map(|description| description.bytes))
+        })
+    }
 
     fn reader(&self, id: TicketId, from: u64) -> Box<dyn Reader> {
         Box::new(BucketReader { shared: Arc::clone(&self.0), id, from })

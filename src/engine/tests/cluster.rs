@@ -3,16 +3,15 @@
 
 use super::*;
 use crate::core::grid::MIN_PART_BYTES;
-use crate::core::limits::MAX_SMALL_PIECES;
 use crate::core::object_command::ObjectLimits;
-use crate::core::piece_event::{Etag, ObjectEvent, ObjectName, Piece, PieceEvent, Purpose};
+use crate::core::piece_event::{Etag, ObjectName, Purpose};
 use crate::core::time::{Stamp, Timestamp};
 use crate::engine::agenda::{HOLD, marks};
 use crate::engine::objects::storage::{BucketStorage, Place, Surroundings};
 use crate::engine::objects::{Backing, ObjectEngine, ObjectTuning};
 use crate::engine::options::SharedOptions;
 use crate::storage::agenda::Agenda as _;
-use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen, Tag};
+use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen};
 use crate::storage::memory::bucket::{
     BrokenPart, BucketRules, Etags, MemoryBucket, PartSizes, Unknown,
 };
@@ -22,6 +21,7 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
 mod servers;
+mod small_pieces;
 mod takeover;
 
 /// What servers share.
@@ -34,13 +34,16 @@ struct Cluster {
     refuses_files: Arc<AtomicBool>,
     /// Nor is one refused: the store is slow.
     delays_files: Arc<AtomicBool>,
+    /// The same of all other objects, and how many of them wait.
+    delays_fragments: Arc<AtomicBool>,
+    fragments_delayed: Arc<AtomicU64>,
     /// How long the store takes to give bytes.
     reads_ms: Arc<AtomicU64>,
+    /// And the database to read a log.
+    log_reads_ms: Arc<AtomicU64>,
     /// Servers that stand still: dead, unless they go on later.
     still: Arc<Mutex<HashSet<u64>>>,
     machine: Machine,
-    /// And the database to read a log.
-    log_reads_ms: Arc<AtomicU64>,
 }
 
 /// A server's way to both.
@@ -52,13 +55,15 @@ struct Ways {
     bucket_is_down: Arc<AtomicBool>,
     refuses_files: Arc<AtomicBool>,
     delays_files: Arc<AtomicBool>,
+    delays_fragments: Arc<AtomicBool>,
+    fragments_delayed: Arc<AtomicU64>,
     reads_ms: Arc<AtomicU64>,
+    log_reads_ms: Arc<AtomicU64>,
     drawn: Arc<AtomicU64>,
 }
 
 impl Cluster {
     fn new() -> Self {
-    log_reads_ms: Arc<AtomicU64>,
         let rules = BucketRules {
             orphans: OrphanRule::Dropped,
             etags: Etags::OfContent,
@@ -74,7 +79,10 @@ impl Cluster {
             bucket_is_down: Arc::default(),
             refuses_files: Arc::default(),
             delays_files: Arc::default(),
+            delays_fragments: Arc::default(),
+            fragments_delayed: Arc::default(),
             reads_ms: Arc::default(),
+            log_reads_ms: Arc::default(),
             still: Arc::default(),
             machine: Machine::default(),
         }
@@ -82,7 +90,6 @@ impl Cluster {
 
     fn start(&self, server: u64) -> Arc<Engine> {
         let log = self.log.server(server);
-            log_reads_ms: Arc::default(),
         let ways = Ways {
             server,
             still: Arc::clone(&self.still),
@@ -91,7 +98,10 @@ impl Cluster {
             bucket_is_down: Arc::clone(&self.bucket_is_down),
             refuses_files: Arc::clone(&self.refuses_files),
             delays_files: Arc::clone(&self.delays_files),
+            delays_fragments: Arc::clone(&self.delays_fragments),
+            fragments_delayed: Arc::clone(&self.fragments_delayed),
             reads_ms: Arc::clone(&self.reads_ms),
+            log_reads_ms: Arc::clone(&self.log_reads_ms),
             drawn: Arc::clone(&self.drawn),
         };
         let tuning = ObjectTuning {
@@ -101,7 +111,6 @@ impl Cluster {
             second_look: Duration::from_secs(60),
             pause: Duration::from_millis(300),
             tries: 2,
-            log_reads_ms: Arc::clone(&self.log_reads_ms),
         };
         let options = self.machine.start(Durability::Durable).options();
         let options = SharedOptions::from((*options).clone());
@@ -113,9 +122,13 @@ impl Cluster {
         let beside = Surroundings {
             place: Place::Shared(Arc::new(log)),
             address: Box::new(|key| ("bucket".into(), format!("{:?}", key.name))),
+            link: Some(Box::new(|key| {
+                crate::storage::promised::Promised::ready(Ok(format!("https://{:?}", key.name)))
+            })),
             sweep: Box::new(|_| crate::storage::promised::Promised::ready(())),
             health: Box::new(|| crate::storage::promised::Promised::ready(Ok(()))),
             memory_bytes: 1 << 30,
+            requests_of_one: REQUESTS_OF_ONE,
         };
         let storage = BucketStorage::new(objects, beside);
         Engine::new(options, storage.clone(), storage, Arc::new(self.machine.clock.clone()))
@@ -127,9 +140,6 @@ impl Cluster {
         _ = if is_still { still.insert(server) } else { still.remove(&server) };
     }
 
-            link: Some(Box::new(|key| {
-                crate::storage::promised::Promised::ready(Ok(format!("https://{:?}", key.name)))
-            })),
     fn set_bucket_down(&self, is_down: bool) {
         self.bucket_is_down.store(is_down, Ordering::Relaxed);
     }
@@ -179,6 +189,7 @@ impl EventLog for Ways {
 
     async fn read(&self, id: TicketId, seen: Option<Seen>) -> Result<LogRead, LogError> {
         self.run().await;
+        tokio::time::sleep(Duration::from_millis(self.log_reads_ms.load(Ordering::Relaxed))).await;
         self.log.read(id, seen).await
     }
 
@@ -189,7 +200,6 @@ impl EventLog for Ways {
 
     async fn hold(&self, id: TicketId, holder: u64, time: Duration) -> Result<bool, LogError> {
         self.run().await;
-        tokio::time::sleep(Duration::from_millis(self.log_reads_ms.load(Ordering::Relaxed))).await;
         self.log.hold(id, holder, time).await
     }
 
@@ -208,6 +218,13 @@ impl Objects for Ways {
         if let ObjectRequest::Get(..) = &request {
             let time = Duration::from_millis(self.reads_ms.load(Ordering::Relaxed));
             tokio::time::sleep(time).await;
+        }
+        if matches!(&request, ObjectRequest::Put(key, _) if key.name.purpose == Purpose::Fragment) {
+            self.fragments_delayed.fetch_add(1, Ordering::Relaxed);
+            while self.delays_fragments.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            self.fragments_delayed.fetch_sub(1, Ordering::Relaxed);
         }
         if let ObjectRequest::Put(key, _) = &request
             && key.name.purpose == Purpose::File
@@ -262,42 +279,12 @@ impl Backing for Ways {
     }
 }
 
+/// Requests at once that store bytes of one upload.
+const REQUESTS_OF_ONE: usize = 16;
+
 /// Does what is due, until it is aborted.
 fn sweep(engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(Arc::clone(engine).sweep())
-}
-
-/// A thousand small pieces of each of 16 cells cost every append and every publish their time; a client that goes on with
-/// larger chunks is served.
-#[tokio::test(start_paused = true)]
-async fn an_upload_has_so_many_small_pieces_and_no_more() {
-    let cluster = Cluster::new();
-    let engine = cluster.start(1);
-    let (id, length) = (ticket(&engine).await, 1 << 20);
-    engine.receive(id, chunk(0, 1, length), None, body(&[b"x"])).await.unwrap();
-    let LogRead::More(appends) = cluster.log.read(id, None).await.unwrap() else { panic!() };
-    let seen = Seen { seq: appends.len() as u64, tag: appends.last().unwrap().tag };
-    let at = Stamp { date: Timestamp(cluster.log.now().0), uptime: cluster.log.now() };
-    let name = ObjectName { purpose: Purpose::Fragment, random: [5; 16] };
-    let piece = |at: u64| Piece::Fragment { name, offset: at };
-    let stored = |start: u64| PieceEvent::Stored {
-        at,
-        extent: Extent::new(start, start + 1).unwrap(),
-        piece: piece(start),
-    };
-    let events: Vec<_> =
-        (1..=MAX_SMALL_PIECES).map(|start| ObjectEvent::Piece(stored(start))).collect();
-    let append = Append { tag: Tag(77), events: Arc::from(events), marks: None };
-    assert!(matches!(cluster.log.append(id, seen, append).await, Ok(Appended::At(_))));
-    let end = MAX_SMALL_PIECES + 1;
-    let refused = engine.receive(id, chunk(end, end + 1, length), None, body(&[b"x"])).await;
-    assert!(
-        matches!(refused, Err(TransferError::Refused(Refusal::TooManyPieces { .. }))),
-        "{refused:?}"
-    );
-    let offer = chunk(end, end + (64 << 10), length);
-    engine.receive(id, offer, None, body(&[&[7; 64 << 10]])).await.unwrap();
-    assert_eq!(held(&engine, id).await, [(0, end + (64 << 10))]);
 }
 
 #[tokio::test(start_paused = true)]

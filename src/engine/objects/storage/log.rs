@@ -93,9 +93,14 @@ impl<B: Backing + 'static> Log for BucketLog<B> {
         Promised::later(self.append_behind(expected, append))
     }
 
-    fn check_pieces(&self, missing: &ExtentSet) -> Result<(), Refusal> {
+    fn check_pieces(&self, missing: &ExtentSet, length: Option<u64>) -> Result<(), Refusal> {
         let view = self.0.shared.engine.remembered(self.0.id);
-        view.map_or(Ok(()), |view| view.upload.check_pieces(missing))
+        view.map_or(Ok(()), |view| view.upload.check_pieces(missing, length))
+    }
+
+    fn pieces(&self) -> u64 {
+        let view = self.0.shared.engine.remembered(self.0.id);
+        view.map_or(0, |view| view.upload.pieces().count())
     }
 
     /// What is recorded as the file is an object that is there.

@@ -212,10 +212,11 @@ impl<B: Backing + 'static> Body<B> {
         let claim = self.claim;
         tokio::spawn(async move {
             let Collected { extent, bytes, held, under_way } = collected;
-            let InMemory { id, shared, staging, .. } = &*under_way.upload;
+            let InMemory { id, shared, staging, requests, .. } = &*under_way.upload;
             let id = *id;
+            let own = requests.acquire().await;
             let stored = shared.engine.store_piece(id, bytes, slot, purpose).await;
-            drop((held, turn));
+            drop((held, turn, own));
             match stored {
                 Ok(piece) => {
                     if let Some(name) = staging.add(claim, StoredPiece { extent, piece }) {
