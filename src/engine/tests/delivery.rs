@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::time::Timestamp;
+use std::future::poll_fn;
 
 /// A file that is called about, and has been taken out of the queue for that.
 async fn called(engine: &Arc<Engine>) -> TicketId {
@@ -182,13 +183,14 @@ async fn issue_13_an_upload_that_waited_long_for_its_first_call_is_called_again(
 
 #[tokio::test]
 async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
-    const LARGE: usize = 40 << 20;
+    const LARGE: usize = 33 << 20;
     static ZEROS: [u8; LARGE] = [0; LARGE];
     let machine = Machine::default();
     let engine = machine.start(Durability::Durable);
-    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let mut calls = Vec::new();
-    for length in [LARGE, LARGE, LARGE, 5] {
+    let order = std::sync::Mutex::new(Vec::new());
+    let mut turns = engine.hashing.acquire_many(2).await.unwrap();
+    let mut hashing: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+    for length in [LARGE, LARGE, 5] {
         let id = ticket_with(&engine, DigestRequest::Sha256).await;
         // The first byte comes last, so that nothing is hashed while it comes.
         for (start, end) in [(1, length), (0, 1)] {
@@ -196,17 +198,23 @@ async fn issue_13_a_small_file_is_hashed_while_large_ones_are() {
             let bytes = body(&[&ZEROS[start..end]]);
             engine.receive(id, chunk(from, to, whole), None, bytes).await.unwrap();
         }
-        let (engine, order) = (Arc::clone(&engine), Arc::clone(&order));
-        calls.push(async move {
-            begin(&engine, id).await.unwrap();
+        let handle = engine.find(id).await.unwrap();
+        let (engine, order) = (&engine, &order);
+        hashing.push(Box::pin(async move {
+            engine.file_digest(&handle).await.unwrap();
             order.lock().unwrap().push(length);
-        });
+        }));
     }
-    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
-    for call in calls {
-        call.await.unwrap();
-    }
-    assert_eq!(order.lock().unwrap()[0], 5, "it waits for slices, not for files");
+    let mut poll_all = |cx: &mut Context<'_>| {
+        hashing.retain_mut(|hash| hash.as_mut().poll(cx).is_pending());
+        if hashing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    };
+    // All of them wait, in this order. Then there is one turn, so that nothing depends on the speed of threads.
+    let waits = poll_fn(|cx| Poll::Ready(poll_all(cx).is_pending())).await;
+    assert!(waits);
+    drop(turns.split(1));
+    poll_fn(poll_all).await;
+    assert_eq!(*order.lock().unwrap(), [5, LARGE, LARGE], "it waits for slices, not for files");
 }
 
 #[tokio::test]
