@@ -142,13 +142,14 @@ async fn choose<IO, M, S>(
         return serve_http(io, peer, shared, (share, permit), service).await;
     };
     let io = io.with_read_ahead(shared.sizes(&share).read_ahead);
+    let began = Instant::now();
     let Some(stream) = shake_hands(io, tls, shared, &peer).await else { return };
     let session = stream.get_ref().1;
     peer.tls = true;
     peer.client_certificate = ClientCertificate::of(tls, session.peer_certificates());
     if session.alpn_protocol() == Some(b"h2") {
         peer.protocol = Protocol::Http2;
-        share.grow(Sizes::most_http2(&options.http2));
+        share.grow(Sizes::most_http2(&options.http2, began.elapsed()));
     }
     let service = make(&peer);
     serve_http(stream, peer, shared, (share, permit), service).await;
@@ -373,7 +374,7 @@ fn http2_builder(options: &Options, sizes: Sizes, streams: Streams) -> http2::Bu
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(DeadlineTimer)
-        // Windows of fixed size: the adaptive ones start at 64 KiB and ping to grow.
+        // Windows as large as `Sizes` says: the adaptive ones start at 64 KiB, ping to grow, end at 16 MiB and know no budget.
         .adaptive_window(false)
         .initial_stream_window_size(sizes.stream_window)
         .initial_connection_window_size(sizes.connection_window)

@@ -31,7 +31,7 @@ pub struct Options {
     pub http2: Http2,
     /// What connections may hold of bytes that are not taken yet; shared by listeners. 2 GiB: a GiB and
     /// a bit is the least that `max_connections` need, the rest is full speed for a thousand
-    /// connections of HTTP/1.1 or a hundred of HTTP/2.
+    /// connections of HTTP/1.1 or some fifty of HTTP/2, ten where they are far.
     pub memory: Arc<MemoryBudget>,
 }
 
@@ -108,13 +108,16 @@ pub struct Http1 {
 /// Knobs of HTTP/2.
 #[derive(Clone, Copy, Debug)]
 pub struct Http2 {
-    /// Bytes a stream may send beyond what was read of it. 4 MiB: a window is refilled in halves, so
-    /// this carries 180 Mbit/s over a round trip of 100 ms on one stream.
+    /// Bytes a stream may send beyond what was read of it, at most, and at most half of its connection's
+    /// window: a stream that stands still leaves the others their half. 12 MiB.
     pub stream_window_bytes: u32,
-    /// Bytes all streams of a connection may send beyond what was read. 8 MiB: several chunks in
-    /// flight fill 200 Mbit/s at 100 ms; it is also the most memory one connection's unread bodies
-    /// can take.
+    /// Bytes all streams of a connection may send beyond what was read, at most: what a peer gets whose
+    /// round trip is long ([`super::sizes`]). 24 MiB: a window is refilled in thirds, so this is what
+    /// 1 Gbit/s at 100 ms or 500 Mbit/s at 200 ms takes; it is also the most memory one connection's
+    /// unread bodies can take.
     pub connection_window_bytes: u32,
+    /// The same for a near peer. 8 MiB: 1 Gbit/s at 33 ms.
+    pub near_window_bytes: u32,
     /// Streams open at once on a connection. 100, the least that RFC 9113 recommends.
     pub max_streams: u32,
     /// Largest frame accepted. 16 KiB, the protocol's least and what browsers send: a stream whose
@@ -138,9 +141,9 @@ pub struct Http2 {
     pub max_unseen_resets: usize,
     /// Frames for streams we already gave up, over a connection's whole life, before it is ended.
     ///
-    /// A refused upload's bytes in flight (8 MiB are 512 small frames) each count once the stream is
-    /// forgotten, which h2 does after a second. Its default of 1024 would let two refusals on a slow
-    /// line end the other uploads of that browser, so: 16,384, which still bounds what a hostile peer
+    /// A refused upload's bytes in flight (12 MiB are 768 small frames) each count once the stream is
+    /// forgotten, which h2 does after a second. Its default of 1024 would let one refusal on a slow
+    /// line end the other uploads of that browser, so: 49,152, which still bounds what a hostile peer
     /// can make us send.
     pub max_late_frames: usize,
 }
@@ -200,8 +203,9 @@ impl Default for Http1 {
 impl Default for Http2 {
     fn default() -> Self {
         Self {
-            stream_window_bytes: 4 << 20,
-            connection_window_bytes: 8 << 20,
+            stream_window_bytes: 12 << 20,
+            connection_window_bytes: 24 << 20,
+            near_window_bytes: 8 << 20,
             max_streams: 100,
             max_frame_bytes: 16 << 10,
             max_header_bytes: 32 << 10,
@@ -210,7 +214,7 @@ impl Default for Http2 {
             ping_after: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(20),
             max_unseen_resets: 20,
-            max_late_frames: 16_384,
+            max_late_frames: 49_152,
         }
     }
 }

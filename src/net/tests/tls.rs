@@ -34,6 +34,41 @@ async fn alpn_chooses_the_protocol() {
     conn.await.unwrap().unwrap();
 }
 
+/// A client whose handshake takes long may send further ahead.
+#[tokio::test]
+async fn issue_19_a_far_client_gets_a_large_window() {
+    let (server, cert, _dir) = tls_server(options());
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (mut from_client, mut to_client) = tokio::io::split(far);
+    let (mut from_server, mut to_server) = server.tcp().await.into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    tokio::spawn(async move {
+        // All but the first message comes late.
+        let mut hello = vec![0; 64 << 10];
+        let read = from_client.read(&mut hello).await?;
+        to_server.write_all(&hello[..read]).await?;
+        tokio::time::sleep(SHORT * 2).await;
+        tokio::io::copy(&mut from_client, &mut to_server).await
+    });
+    let io = connect_tls(&cert, "h2", near).await;
+    let (send, conn) = h2::client::Builder::new()
+        .max_send_buffer_size(1 << 30)
+        .handshake::<_, Bytes>(io)
+        .await
+        .unwrap();
+    let conn = tokio::spawn(conn);
+    let request = Request::put("https://localhost/echo").body(()).unwrap();
+    let (_answer, mut stream) = send.ready().await.unwrap().send_request(request, false).unwrap();
+    stream.reserve_capacity(1 << 30);
+    let near_window = options().http2.near_window_bytes as usize;
+    // More than all streams of a near connection have; what the server announces comes bit by bit.
+    while stream.capacity() <= near_window {
+        let more = std::future::poll_fn(|cx| stream.poll_capacity(cx));
+        timeout(LONG, more).await.expect("the window opens").unwrap().unwrap();
+    }
+    conn.abort();
+}
+
 #[tokio::test]
 async fn a_bad_new_certificate_leaves_the_old_in_force() {
     let dir = tempfile::tempdir().unwrap();
