@@ -182,6 +182,19 @@ impl Engine {
         handle
     }
 
+    /// Takes an upload into memory whose log this server has just begun, so that its first request need not read it, where
+    /// few are in memory: most tickets are used at once.
+    pub(super) async fn adopt_new(self: &Arc<Self>, id: TicketId, loaded: Loaded) {
+        if self.registry.lock().len() >= MAX_ADOPTED {
+            return;
+        }
+        // The startup scan may have found it.
+        let _exclusive = self.loads.exclusive(id).await;
+        if self.registry.loaded(id).is_none() {
+            self.adopt(id, loaded);
+        }
+    }
+
     /// Lets uploads leave memory that nobody has asked for lately. Tells which would leave if their
     /// bytes were durable, ordered by id.
     pub(super) fn evict_idle(&self) -> Vec<Arc<UploadHandle>> {
@@ -294,6 +307,8 @@ impl Drop for Entered<'_> {
     }
 }
 
+/// New uploads come into memory with their tickets while there are fewer: some KiB each, for a minute.
+const MAX_ADOPTED: usize = 1024;
 /// Loads at once. Each holds a blocking thread and up to 2 MiB: a buffer of 1 MiB at most, and the upload; 4 MiB
 /// more where the journal is damaged.
 const MAX_LOADS: usize = 8;

@@ -148,11 +148,14 @@ impl Engine {
         written.await.unwrap_or(Err(lost))
     }
 
-    async fn create_log(&self, ticket: &Ticket) -> Result<(), TicketError> {
+    async fn create_log(self: &Arc<Self>, ticket: &Ticket) -> Result<(), TicketError> {
         if !self.store.has_room().await? {
             return Err(TicketError::NoSpace);
         }
-        self.journal.create(ticket, self.options().ack).await?;
+        let created = self.journal.create(ticket, self.options().ack).await?;
+        if let Some(loaded) = created.loaded {
+            self.adopt_new(ticket.id, *loaded).await;
+        }
         Ok(())
     }
 

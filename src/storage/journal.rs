@@ -48,7 +48,7 @@ pub trait Journal: Send + Sync {
         &self,
         ticket: &Ticket,
         durability: Durability,
-    ) -> Promised<'_, Result<Version, StoreError>>;
+    ) -> Promised<'_, Result<Created, StoreError>>;
 
     /// Replays the log of `id`. Changes nothing; what the log says may still be lost before [`Log::make_durable`].
     fn load(&self, id: TicketId) -> Promised<'_, Result<Loaded, LoadError>>;
@@ -87,6 +87,21 @@ pub trait Journal: Send + Sync {
     /// Makes sure that [`Journal::now`] never falls back behind the present, but for what a crash costs it. Called now
     /// and then, and at the end of a clean stop. What fails has been logged.
     fn keep_time(&self) -> Promised<'_, ()>;
+}
+
+/// A log that was begun.
+pub struct Created {
+    /// Up to where it is.
+    pub version: Version,
+    /// What a load would find, made durable; `None` where it has to be loaded.
+    pub loaded: Option<Box<Loaded>>,
+}
+
+impl Created {
+    /// One that has to be loaded.
+    pub fn at(version: Version) -> Self {
+        Self { version, loaded: None }
+    }
 }
 
 /// What lies in a journal.

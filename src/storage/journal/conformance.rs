@@ -28,7 +28,13 @@ async fn create(journal: &dyn Journal, seed: u8) -> Version {
         secret: "secret".into(),
         ..Ticket::new(id(seed), created, "http://backend/done".into())
     };
-    journal.create(&ticket, Durability::Durable).await.unwrap()
+    let created = journal.create(&ticket, Durability::Durable).await.map_err(drop).unwrap();
+    if let Some(begun) = created.loaded {
+        let found = load(journal, seed).await;
+        assert_eq!((begun.upload, begun.version), (found.upload, found.version));
+        assert!(!begun.log.wants_upkeep() && !begun.log.is_full() && !begun.log.has_unflushed());
+    }
+    created.version
 }
 
 fn cancelled(journal: &dyn Journal) -> Append {

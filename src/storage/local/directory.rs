@@ -7,16 +7,36 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 /// A directory that is synced through one handle.
 pub struct SyncedDirectory {
+    /// Device and number of the open directory.
+    identity: (u64, u64),
+    syncing: Arc<Syncing>,
+    /// Started by the first that needs it; `None` where the system has no thread for it.
+    beside: OnceLock<Option<Beside>>,
+}
+
+struct Syncing {
     path: PathBuf,
     handle: File,
     asked: AtomicU64,
     state: Mutex<State>,
 }
+
+/// A thread that syncs the directory for those who do something else meanwhile.
+struct Beside {
+    /// Taken when it is to end.
+    ask: Option<SyncSender<Ask>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where it says whether a sync that began after the question has gone well.
+type Ask = SyncSender<bool>;
 
 enum State {
     /// Every entry made before this question was asked is durable.
@@ -30,43 +50,53 @@ impl SyncedDirectory {
     pub fn open(path: &Path) -> io::Result<Self> {
         let handle =
             OpenOptions::new().read(true).custom_flags(NO_FOLLOW | DIRECTORY).open(path)?;
+        let opened = handle.metadata()?;
+        let (asked, state) = (AtomicU64::new(0), Mutex::new(State::Synced(0)));
         Ok(Self {
-            handle,
-            path: path.canonicalize()?,
-            asked: AtomicU64::new(0),
-            state: Mutex::new(State::Synced(0)),
+            identity: (opened.dev(), opened.ino()),
+            syncing: Arc::new(Syncing { path: path.canonicalize()?, handle, asked, state }),
+            beside: OnceLock::new(),
         })
     }
 
     /// Where it is: absolute, without symbolic links.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.syncing.path
     }
 
     /// The open directory.
     pub fn handle(&self) -> &File {
-        &self.handle
+        &self.syncing.handle
     }
 
     /// Makes every entry made or renamed before this call durable. Blocks.
     ///
     /// Errors: the sync failed, now or earlier; never one of the kinds of a full disk.
     pub fn sync(&self) -> io::Result<()> {
-        self.sync_with(|| self.handle.sync_all())
+        self.syncing.sync()
+    }
+
+    /// Does `work`, and beside it what [`Self::sync`] does for the entries made before this call. Blocks for both.
+    pub fn sync_beside<T>(&self, work: impl FnOnce() -> T) -> (T, io::Result<()>) {
+        let beside = self.beside.get_or_init(|| Beside::start(&self.syncing));
+        let asked = beside.as_ref().and_then(Beside::ask);
+        let done = work();
+        let synced = asked.is_some_and(|answer| answer.recv() == Ok(true));
+        // Where it has failed there, this says so.
+        (done, if synced { Ok(()) } else { self.sync() })
     }
 
     /// Whether its path still leads to it. One that was renamed, removed or unmounted is not where
     /// others look for it, and what cannot be found by its path may well exist.
     pub fn in_place(&self) -> io::Result<()> {
         let lost = |why: &str| {
-            io::Error::other(format!("the directory {:?} {why}", self.path.display().to_string()))
+            io::Error::other(format!("the directory {:?} {why}", self.path().display().to_string()))
         };
-        let there = std::fs::symlink_metadata(&self.path).map_err(|error| match error.kind() {
+        let there = std::fs::symlink_metadata(self.path()).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => lost("is gone"),
             _ => error,
         })?;
-        let held = self.handle.metadata()?;
-        if (there.dev(), there.ino()) == (held.dev(), held.ino()) {
+        if (there.dev(), there.ino()) == self.identity {
             Ok(())
         } else {
             Err(lost("was replaced since the server started"))
@@ -85,6 +115,12 @@ impl SyncedDirectory {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Syncing {
+    fn sync(&self) -> io::Result<()> {
+        self.sync_with(|| self.handle.sync_all())
     }
 
     fn sync_with(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
@@ -109,6 +145,49 @@ impl SyncedDirectory {
         Ok(())
     }
 }
+
+impl Beside {
+    fn start(syncing: &Arc<Syncing>) -> Option<Self> {
+        let (ask, asked) = sync_channel(MAX_ASKS);
+        let syncing = Arc::clone(syncing);
+        let thread = std::thread::Builder::new().name("incoming-names".to_owned());
+        let thread = thread.spawn(move || Self::run(&syncing, &asked)).ok()?;
+        Some(Self { ask: Some(ask), thread: Some(thread) })
+    }
+
+    /// Those that ask during a sync share the next one.
+    fn run(syncing: &Syncing, asked: &Receiver<Ask>) {
+        while let Ok(first) = asked.recv() {
+            let all: Vec<Ask> = std::iter::once(first).chain(asked.try_iter()).collect();
+            let synced = syncing.sync().is_ok();
+            // Whoever asked waits.
+            for ask in all {
+                let _ = ask.send(synced);
+            }
+        }
+    }
+
+    /// Where the answer comes; `None` where too many wait for one.
+    fn ask(&self) -> Option<Receiver<bool>> {
+        let (tell, told) = sync_channel(1);
+        self.ask.as_ref()?.try_send(tell).ok()?;
+        Some(told)
+    }
+}
+
+/// The directory's lock goes with its handle, which the thread has as well.
+impl Drop for Beside {
+    fn drop(&mut self) {
+        drop(self.ask.take());
+        if let Some(thread) = self.thread.take() {
+            // It does not panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Those that wait for a sync beside them: as many as a worker has blocking threads, twice.
+const MAX_ASKS: usize = 64;
 
 /// Opens nothing through a symbolic link: in a storage directory there is none.
 #[allow(clippy::cast_possible_wrap)]
@@ -136,8 +215,32 @@ mod tests {
         let directory = SyncedDirectory::open(place.path()).unwrap();
         directory.sync().unwrap();
         let full = || Err(io::ErrorKind::StorageFull.into());
-        assert_eq!(directory.sync_with(full).unwrap_err().kind(), io::ErrorKind::Other);
+        assert_eq!(directory.syncing.sync_with(full).unwrap_err().kind(), io::ErrorKind::Other);
         assert!(directory.sync().is_err());
+        let (done, synced) = directory.sync_beside(|| 7);
+        assert!(done == 7 && synced.is_err());
+    }
+
+    #[test]
+    fn issue_19_a_sync_beside_covers_what_was_there_before() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = SyncedDirectory::open(place.path()).unwrap();
+        std::thread::scope(|scope| {
+            for number in 1..=100 {
+                let directory = &directory;
+                scope.spawn(move || {
+                    let before = directory.syncing.asked.load(Ordering::SeqCst);
+                    let (done, synced) = directory.sync_beside(|| number);
+                    assert_eq!((done, synced.is_ok()), (number, true));
+                    let state = directory.syncing.state.lock().unwrap();
+                    assert!(matches!(*state, State::Synced(covers) if covers > before));
+                });
+            }
+        });
+        // The handle, and the lock with it, is closed with the directory.
+        let syncing = Arc::downgrade(&directory.syncing);
+        drop(directory);
+        assert!(syncing.upgrade().is_none());
     }
 
     #[test]

@@ -3,11 +3,15 @@
 
 use super::log;
 use super::storage::LocalStorage;
+use super::upload_log::LocalLog;
 use crate::core::event::{Durability, Ticket};
 use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
-use crate::storage::journal::{Inventory, Journal, LoadError, Loaded, Removed, Version};
+use crate::core::upload::Upload;
+use crate::storage::journal::{
+    Created, Inventory, Journal, LoadError, Loaded, Removed, ResyncNeed, Version,
+};
 use crate::storage::local::files::{is_exhausted, store_error};
 use crate::storage::local::journal_files::SyncWhen;
 use crate::storage::local::log::LogError;
@@ -21,9 +25,9 @@ impl Journal for LocalStorage {
         &self,
         ticket: &Ticket,
         durability: Durability,
-    ) -> Promised<'_, Result<Version, StoreError>> {
-        let ticket = ticket.clone();
-        self.ask(move |shared| {
+    ) -> Promised<'_, Result<Created, StoreError>> {
+        let (ticket, shared) = (ticket.clone(), Arc::clone(&self.shared));
+        self.shared.run(move || {
             let create = |sync| log::create(&*shared.journals, &ticket, sync);
             let failed =
                 |error: &LogError| matches!(error, LogError::Fault(error) if !is_exhausted(error));
@@ -33,13 +37,17 @@ impl Journal for LocalStorage {
                 }
                 Durability::Written => create(SyncWhen::Later),
             };
-            created.map_err(|error| match error {
+            let bytes = created.map_err(|error| match error {
                 LogError::NoSpace => StoreError::NoSpace,
                 LogError::Fault(error) => store_error(error),
             })?;
             shared.durable_journals.add(ticket.id);
             shared.catalog.set(ticket.id, StateName::New);
-            Ok(Version::of(0))
+            let (upload, version) = (Upload::new(ticket), Version::of(0));
+            let log = Arc::new(LocalLog::begun(upload.clone(), shared, bytes));
+            let (resync_need, damage) = (ResyncNeed::Nothing, None);
+            let loaded = Loaded { upload, version, log, resync_need, damage };
+            Ok(Created { version, loaded: Some(Box::new(loaded)) })
         })
     }
 

@@ -41,11 +41,14 @@ pub enum LogError {
 
 /// Makes the journal of a fresh ticket.
 ///
+/// Answers its bytes.
+///
 /// Durability: as `sync` says. Errors: [`LogError::NoSpace`] leaves nothing behind.
-pub fn create(store: &dyn JournalFiles, ticket: &Ticket, sync: SyncWhen) -> Result<(), LogError> {
+pub fn create(store: &dyn JournalFiles, ticket: &Ticket, sync: SyncWhen) -> Result<u64, LogError> {
     let mut bytes = MAGIC.to_vec();
     encode(&Record::Event(Event::Created(Box::new(ticket.clone()))), &mut bytes);
-    store.create(ticket.id, &bytes, sync).map_err(LogError::from)
+    store.create(ticket.id, &bytes, sync).map_err(LogError::from)?;
+    Ok(bytes.len() as u64)
 }
 
 impl Log {
@@ -53,6 +56,11 @@ impl Log {
     /// is given. Nothing is opened.
     pub fn new(id: TicketId, valid_bytes: u64, run: Option<RunIdentity>) -> Self {
         Self { id, file: None, end: valid_bytes, state: State::Torn, run }
+    }
+
+    /// As [`Log::new`], of a journal that was just made with so many bytes.
+    pub fn begun(id: TicketId, bytes: u64, now: RunIdentity) -> Self {
+        Self { state: State::Good, ..Self::new(id, bytes, Some(now)) }
     }
 
     /// As [`Log::new`], of a journal that was replayed in the run `now`.

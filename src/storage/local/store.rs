@@ -328,17 +328,10 @@ impl LocalBlob {
             self.file.sync_all()?;
             return still_named(&self.file);
         }
-        std::thread::scope(|scope| {
-            let name = || self.directory.sync();
-            let beside = std::thread::Builder::new().spawn_scoped(scope, name);
-            let synced = self.file.sync_all().and_then(|()| still_named(&self.file));
-            match beside {
-                Ok(beside) => beside.join().map_err(|_| io::Error::other("a sync panicked"))??,
-                // No thread is left.
-                Err(_) => self.directory.sync()?,
-            }
-            synced
-        })?;
+        let file = || self.file.sync_all().and_then(|()| still_named(&self.file));
+        let (synced, named) = self.directory.sync_beside(file);
+        named?;
+        synced?;
         self.unnamed.store(false, atomic::Ordering::Release);
         Ok(())
     }

@@ -2,9 +2,10 @@
 //! has grown, and told which bytes of the part have been synced behind the acknowledgements.
 
 use super::blocking::Blocking;
-use super::compaction::{Compacted, is_transient, next_try};
+use super::compaction::{Compacted, Compaction, is_transient, next_try};
 use super::files::store_error;
 use super::format::record::{Record, encode};
+use super::format::replay::Replayed;
 use super::log::{Log as End, LogError};
 use super::resync::Unsynced;
 use super::shared::Shared;
@@ -176,6 +177,22 @@ impl LocalLog {
             shared,
             unsynced: Mutex::new(Some(unsynced)),
         }))
+    }
+}
+
+impl LocalLog {
+    /// The log of an upload whose journal this process has just made, with so many bytes.
+    pub(super) fn begun(upload: Upload, shared: Arc<Shared>, valid_bytes: u64) -> Self {
+        let id = upload.ticket().id;
+        let compaction = Compaction::At(shared.compact_above(0));
+        let (run, faulted, unsynced_bytes, uncounted) = (None, false, 0, None);
+        let replayed = Replayed { upload, valid_bytes, run, faulted, unsynced_bytes, uncounted };
+        let end = End::begun(id, valid_bytes, shared.files.run());
+        let log = Self::new(id, shared, Unsynced { replayed, compaction });
+        *log.0.end() = end;
+        // Nothing of an earlier process is in it.
+        *log.0.unsynced.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        log
     }
 }
 

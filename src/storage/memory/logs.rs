@@ -7,8 +7,8 @@ use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::storage::journal::{
-    Append, Appended, Inventory, Journal, LoadError, Loaded, Log, Read, Removed, ResyncNeed,
-    Version,
+    Append, Appended, Created, Inventory, Journal, LoadError, Loaded, Log, Read, Removed,
+    ResyncNeed, Version,
 };
 use crate::storage::promised::Promised;
 use crate::storage::store::StoreError;
@@ -57,13 +57,13 @@ impl Journal for MemoryLogs {
         &self,
         ticket: &Ticket,
         _durability: Durability,
-    ) -> Promised<'_, Result<Version, StoreError>> {
+    ) -> Promised<'_, Result<Created, StoreError>> {
         let ticket = ticket.clone();
         later(move || {
             let entry = Entry { ticket, appends: Vec::new(), state: StateName::New };
             let version = entry.version();
             self.entries().insert(entry.ticket.id, entry);
-            Ok(version)
+            Ok(Created::at(version))
         })
     }
 

@@ -10,21 +10,21 @@ use crate::engine::objects::{Backing, ObjectChangeError};
 use crate::storage::agenda::Agenda;
 use crate::storage::event_log::Appended;
 use crate::storage::journal::{
-    Inventory, Journal, LoadError, Loaded, Removed, ResyncNeed, Version,
+    Created, Inventory, Journal, LoadError, Loaded, Removed, ResyncNeed, Version,
 };
 use crate::storage::promised::Promised;
 use crate::storage::store::StoreError;
 use std::sync::Arc;
 
 impl<B: Backing + 'static> Journal for BucketStorage<B> {
-    fn create(&self, ticket: &Ticket, _: Durability) -> Promised<'_, Result<Version, StoreError>> {
+    fn create(&self, ticket: &Ticket, _: Durability) -> Promised<'_, Result<Created, StoreError>> {
         let ticket = ticket.clone();
         Promised::later(async move {
             let id = ticket.id;
             let view = self.0.engine.create(ticket).await.map_err(unavailable)?;
             self.0.engine.forget_view(id);
             self.0.note_state(id, StateName::New);
-            Ok(version(&view))
+            Ok(Created::at(version(&view)))
         })
     }
 
