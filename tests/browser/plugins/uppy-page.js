@@ -8,7 +8,7 @@ import { set_server_hostname } from 'incoming-js';
 set_server_hostname(document.documentElement.dataset.server);
 window.seen = [];
 const uppy = (window.uppy = new Uppy({ id: 'papers' }));
-uppy.use(Dashboard, { inline: true, target: 'main', showProgressDetails: true });
+if (location.search !== '?bare') uppy.use(Dashboard, { inline: true, target: 'main', showProgressDetails: true });
 uppy.use(Incoming, { ticketUrl: '/ticket', allowedMetaFields: ['name'] });
 if (location.search === '?retrieve') uppy.use(GoldenRetriever, { expires: 60_000 });
 uppy.on('upload-success', (file, { body }) => window.seen.push(['success', file.name, body.id]));
