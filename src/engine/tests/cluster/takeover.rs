@@ -272,6 +272,8 @@ async fn backends_that_said_wait_have_the_time_of_settings_in_force_at_all_serve
     let id = ticket(&one).await;
     one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
     let says_wait = async |engine: &Arc<Engine>, attempt| {
+        // Not waited for: time would pass.
+        assert_eq!(engine.outbox().pending().0, 1, "it is due");
         let mut delivery = engine.next_delivery().await;
         let Begun::Call(call) = delivery.begin().await.unwrap() else { panic!("it is due") };
         assert_eq!(call.attempt, attempt);
