@@ -71,7 +71,7 @@ mod verify_storage;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here should take on a loaded machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until `probe` finds something. Panics with `what` at the deadline.
 pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
