@@ -297,6 +297,7 @@ impl<'a> Transfer<'a> {
         if how == Coverage::Full {
             self.observer.comparing(held.bytes());
         }
+        let mut incomparable = false;
         for batch in compare::batches(&pieces) {
             let (file, read) = (Arc::clone(&self.upload.source.file), batch.to_vec());
             let body = tokio::task::spawn_blocking(move || compare::body(&file, &read));
@@ -322,9 +323,11 @@ impl<'a> Transfer<'a> {
                 }
                 return Ok(Some(verified.status));
             }
-            if how == Coverage::Full && verified.verified.contains(&None) {
-                return Err(TransferError::Incomparable);
-            }
+            incomparable |= verified.verified.contains(&None);
+        }
+        // Not before all others were: one of them may be of another file.
+        if incomparable && how == Coverage::Full {
+            return Err(TransferError::Incomparable);
         }
         Ok(None)
     }

@@ -184,7 +184,6 @@ impl Engine {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counted: Option<Instant> = None;
-        self.hurry_calls(self.options().calls.confirm_timeout);
         loop {
             tick.tick().await;
             if counted.is_none_or(|at| at.elapsed() >= CENSUS_PERIOD) {

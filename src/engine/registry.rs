@@ -183,14 +183,9 @@ impl Engine {
     }
 
     /// Takes an upload into memory whose log this server has just begun, so that its first request need not read it, where
-    /// few are in memory: most tickets are used at once.
-    pub(super) async fn adopt_new(self: &Arc<Self>, id: TicketId, loaded: Loaded) {
-        if self.registry.lock().len() >= MAX_ADOPTED {
-            return;
-        }
-        // The startup scan may have found it.
-        let _exclusive = self.loads.exclusive(id).await;
-        if self.registry.loaded(id).is_none() {
+    /// few are in memory: most tickets are used at once. The caller has it [exclusively](Loads::exclusive).
+    pub(super) fn adopt_new(self: &Arc<Self>, id: TicketId, loaded: Loaded) {
+        if self.registry.lock().len() < MAX_ADOPTED {
             self.adopt(id, loaded);
         }
     }

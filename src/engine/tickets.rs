@@ -152,9 +152,11 @@ impl Engine {
         if !self.store.has_room().await? {
             return Err(TicketError::NoSpace);
         }
+        // Whoever finds the log meanwhile, as the startup scan may, loads it after this.
+        let _exclusive = self.loads.exclusive(ticket.id).await;
         let created = self.journal.create(ticket, self.options().ack).await?;
         if let Some(loaded) = created.loaded {
-            self.adopt_new(ticket.id, *loaded).await;
+            self.adopt_new(ticket.id, *loaded);
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub struct Options {
     pub http2: Http2,
     /// What connections may hold of bytes that are not taken yet; shared by listeners. 2 GiB: a GiB and
     /// a bit is the least that `max_connections` need, the rest is full speed for a thousand
-    /// connections of HTTP/1.1 or some fifty of HTTP/2, ten where they are far.
+    /// connections of HTTP/1.1 or some fifty of HTTP/2, fewer where they are far.
     pub memory: Arc<MemoryBudget>,
 }
 
@@ -214,7 +214,7 @@ impl Default for Http2 {
             ping_after: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(20),
             max_unseen_resets: 20,
-            max_late_frames: 49_152,
+            max_late_frames: 16_384,
         }
     }
 }

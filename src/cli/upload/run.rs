@@ -412,15 +412,14 @@ async fn trusted(
     likeness: Option<Likeness>,
     reporter: &Reporter,
 ) -> Result<Status, TransferError> {
-    let mut how = closeness(likeness);
     while status.is_open() {
-        match transfer.trust(&status, how).await {
+        match transfer.trust(&status, closeness(likeness)).await {
             Ok(Some(fresh)) => status = fresh,
             Ok(None) => break,
-            // Nothing says that they are of another file.
+            // Nothing says that they are of another file, and those that can be compared are of this one.
             Err(TransferError::Incomparable) if likeness.is_none() => {
-                reporter.note("the server cannot compare its bytes yet: going on");
-                how = Coverage::Sample;
+                reporter.note("the server cannot compare all of its bytes yet: going on");
+                break;
             }
             Err(error) => return Err(error),
         }

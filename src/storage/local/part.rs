@@ -162,8 +162,7 @@ impl Part for LocalPart {
             return Promised::ready(Ok(self.write_with(Arc::clone(file), missing, length)));
         }
         let inner = Arc::clone(&self.0);
-        // A name in a folder is as quick as a write, or as slow.
-        let created = self.0.shared.slow_disk.run(move || inner.created());
+        let created = self.0.shared.blocking.run(move || inner.created());
         created.map(move |created| {
             let refused = |error| WriteError::Refused { what: "opening the part", error };
             match created {

@@ -3,7 +3,7 @@
 //! Names are made from parsed ids only and no symbolic link is followed. Parts are private;
 //! published files get the group and mode that the operator chose for the web app.
 
-mod copy;
+pub(in crate::storage) mod copy;
 mod startup;
 
 use super::directory::{NO_FOLLOW, SyncedDirectory, still_named};
@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
 
-pub(in crate::storage) use copy::through_memory;
 use startup::step;
 
 /// Who may read published files.

@@ -13,7 +13,7 @@ use crate::core::extent::Extent;
 use crate::core::id::RunIdentity;
 use crate::core::id::TicketId;
 use crate::storage::local::files::{Allocated, Files, PartFile, failed_sync, too_short};
-use crate::storage::local::store::through_memory;
+use crate::storage::local::store::copy::through_memory;
 use crate::storage::location::Location;
 use bytes::Bytes;
 use std::collections::BTreeMap;

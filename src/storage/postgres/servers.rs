@@ -126,4 +126,4 @@ const REPORT: &str = "WITH own AS (INSERT INTO incoming.server (id, name, addres
     floor(extract(epoch FROM seen - started) * 1000)::bigint, \
     floor(extract(epoch FROM now() - seen) * 1000)::bigint, \
     state, problems, chunks, connections, received, acknowledged FROM known \
-    ORDER BY id <> $1, state = 3, name, address, started LIMIT $15";
+    ORDER BY id <> $1, state = 3, seen < now() - interval '15 seconds', name, address, started LIMIT $15";
