@@ -323,13 +323,10 @@ impl<'a> Transfer<'a> {
                 }
                 return Ok(Some(verified.status));
             }
-            incomparable |= verified.verified.contains(&None);
+            incomparable |= how == Coverage::Full && verified.verified.contains(&None);
         }
-        // Not before all others were: one of them may be of another file.
-        if incomparable && how == Coverage::Full {
-            return Err(TransferError::Incomparable);
-        }
-        Ok(None)
+        // Not before: others may be of another file.
+        if incomparable { Err(TransferError::Incomparable) } else { Ok(None) }
     }
 
     /// Adds what an answer says to what is known. Answers overtake each other, so nothing is taken

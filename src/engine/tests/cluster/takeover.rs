@@ -282,7 +282,7 @@ async fn backends_that_said_wait_have_the_time_of_settings_in_force_at_all_serve
     says_wait(&one, 1).await;
     let sweeping = sweep(&two);
     cluster.pass(1).await;
-    // Sooner, later, and sooner by a server that starts.
+    // Sooner, later, and sooner by a server that came later.
     [&one, &two].into_iter().for_each(|engine| engine.set_options(&within(engine, 60)));
     cluster.pass(55).await;
     assert_eq!(two.outbox().pending().0, 0, "it has a minute");
@@ -295,8 +295,8 @@ async fn backends_that_said_wait_have_the_time_of_settings_in_force_at_all_serve
     says_wait(&two, 3).await;
     sweeping.abort();
     let three = cluster.start(3);
-    three.options.store(within(&three, 30));
     let sweeping = sweep(&three);
+    three.set_options(&within(&three, 30));
     cluster.pass(25).await;
     assert_eq!(three.outbox().pending().0, 0, "it has half a minute");
     cluster.pass(8).await;
