@@ -21,6 +21,7 @@ use crate::core::upload::{Phase, Upload};
 use crate::storage::agenda::{Agenda, Census, Taken, Work};
 use crate::storage::event_log::{CallMarks, LogError, Marks};
 use crate::storage::journal::Read;
+use crate::storage::promised::Promised;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -112,17 +113,23 @@ impl Engine {
         if self.sharing.is_none() {
             return self.timers.hurry(by);
         }
-        if by.is_zero() {
-            return;
+        if !by.is_zero() {
+            self.ask_agenda(move |agenda| agenda.hurry(by));
         }
+    }
+
+    /// Asks for a change of what is due, beside what goes on here. Without an answer it stays due when it was.
+    fn ask_agenda<F>(self: &Arc<Self>, ask: F)
+    where
+        F: for<'a> FnOnce(&'a dyn Agenda) -> Promised<'a, Result<(), LogError>> + Send + 'static,
+    {
         let engine = Arc::clone(self);
-        let hurry = async move {
+        let asking = async move {
             if let Some(agenda) = engine.agenda() {
-                // Who had no answer looks when it was due before.
-                let _ = agenda.hurry(by).await;
+                let _ = ask(agenda).await;
             }
         };
-        drop(tokio::spawn(self.tracker.track_future(hurry)));
+        drop(tokio::spawn(self.tracker.track_future(asking)));
     }
 
     /// An upload in memory, with what others have recorded.

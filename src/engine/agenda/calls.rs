@@ -51,17 +51,9 @@ impl Engine {
 
     /// Backends that have said `wait` are called again after `confirm` at the latest.
     pub(in crate::engine) fn hurry_calls(self: &Arc<Self>, confirm: Duration) {
-        if self.sharing.is_none() {
-            return;
+        if self.sharing.is_some() {
+            self.ask_agenda(move |agenda| agenda.hurry_calls(confirm));
         }
-        let engine = Arc::clone(self);
-        let hurry = async move {
-            if let Some(agenda) = engine.agenda() {
-                // Who had no answer calls when it was due before.
-                let _ = agenda.hurry_calls(confirm).await;
-            }
-        };
-        drop(tokio::spawn(self.tracker.track_future(hurry)));
     }
 
     /// Has the first call made at once by the server that saw to it that one is due. All others are found by what stands
