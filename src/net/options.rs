@@ -143,8 +143,8 @@ pub struct Http2 {
     ///
     /// A refused upload's bytes in flight (12 MiB are 768 small frames) each count once the stream is
     /// forgotten, which h2 does after a second. Its default of 1024 would let one refusal on a slow
-    /// line end the other uploads of that browser, so: 49,152, which still bounds what a hostile peer
-    /// can make us send.
+    /// line end the other uploads of that browser, so: 16,384, which still bounds what a hostile peer
+    /// can make us send, and keep: each holds memory outside the budget.
     pub max_late_frames: usize,
 }
 

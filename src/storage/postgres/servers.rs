@@ -5,7 +5,7 @@ use super::connection::{Parameters, StatementError, text};
 use crate::core::time::Timestamp;
 use crate::storage::event_log::LogError;
 use crate::storage::servers::{
-    AWAY_KEPT, KnownServer, LISTED, REPLACED_AFTER, STOPPED_KEPT, ServerLoad, ServerReport,
+    AWAY, AWAY_KEPT, KnownServer, LISTED, REPLACED_AFTER, STOPPED_KEPT, ServerLoad, ServerReport,
     ServerState,
 };
 use std::sync::atomic::Ordering;
@@ -28,6 +28,7 @@ impl PostgresAgenda {
         let received = load.received_per_s.cast_signed();
         let acknowledged = load.acknowledged_per_s.cast_signed();
         let [replaced, stopped, away] = [REPLACED_AFTER, STOPPED_KEPT, AWAY_KEPT].map(millis);
+        let silent = millis(AWAY);
         let listed = i64::try_from(LISTED).unwrap_or(i64::MAX);
         let parameters: Parameters<'_> = &[
             (&server, Type::INT8),
@@ -45,6 +46,7 @@ impl PostgresAgenda {
             (&stopped, Type::INT8),
             (&away, Type::INT8),
             (&listed, Type::INT8),
+            (&silent, Type::INT8),
         ];
         let rows = match self.log.connections[0].query(REPORT, parameters).await {
             Ok(rows) => rows,
@@ -126,4 +128,4 @@ const REPORT: &str = "WITH own AS (INSERT INTO incoming.server (id, name, addres
     floor(extract(epoch FROM seen - started) * 1000)::bigint, \
     floor(extract(epoch FROM now() - seen) * 1000)::bigint, \
     state, problems, chunks, connections, received, acknowledged FROM known \
-    ORDER BY id <> $1, state = 3, seen < now() - interval '15 seconds', name, address, started LIMIT $15";
+    ORDER BY id <> $1, state = 3, seen < now() - interval '1 millisecond' * $16, name, address, started LIMIT $15";

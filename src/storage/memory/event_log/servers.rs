@@ -3,7 +3,7 @@
 use super::MemoryEventLog;
 use crate::core::time::Timestamp;
 use crate::storage::servers::{
-    AWAY_KEPT, KnownServer, LISTED, REPLACED_AFTER, STOPPED_KEPT, ServerReport, ServerState,
+    AWAY, AWAY_KEPT, KnownServer, LISTED, REPLACED_AFTER, STOPPED_KEPT, ServerReport, ServerState,
 };
 use std::time::Duration;
 
@@ -44,9 +44,10 @@ impl MemoryEventLog {
             })
             .collect();
         all.sort_by_key(|known| {
-            let KnownServer { number, report, started, .. } = known;
-            let stopped = report.state == ServerState::Stopped;
-            (*number != server, stopped, report.name.clone(), report.address.clone(), *started)
+            let KnownServer { number, report, started, silent } = known;
+            let (stopped, away) = (report.state == ServerState::Stopped, *silent > AWAY);
+            let (name, address) = (report.name.clone(), report.address.clone());
+            (*number != server, stopped, away, name, address, *started)
         });
         all.truncate(LISTED);
         all
