@@ -112,7 +112,7 @@ pub struct Http2 {
     /// window: a stream that stands still leaves the others their half. 12 MiB.
     pub stream_window_bytes: u32,
     /// Bytes all streams of a connection may send beyond what was read, at most: what a peer gets whose
-    /// round trip is long ([`super::sizes`]). 24 MiB: a window is refilled in thirds, so this is what
+    /// round trip is long (`sizes.rs`). 24 MiB: a window is refilled in thirds, so this is what
     /// 1 Gbit/s at 100 ms or 500 Mbit/s at 200 ms takes; it is also the most memory one connection's
     /// unread bodies can take.
     pub connection_window_bytes: u32,
