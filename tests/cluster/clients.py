@@ -1,4 +1,5 @@
 """Servers over one bucket, clients that remember what they were promised, and a web app that looks at each file it is given."""
+import collections
 import contextlib
 import hashlib
 import http.client
@@ -34,6 +35,8 @@ class WebApp:
     def __init__(self, objects, report):
         self.objects, self.report, self.lock = objects, report, threading.Lock()
         self.expected, self.calls, self.local = {}, {}, threading.local()
+        # Calls that came, answered or not.
+        self.begun = collections.Counter()
         # Called with "before" or "after" the answer.
         self.on_step = lambda moment: None
         app = self
@@ -66,6 +69,8 @@ class WebApp:
     def called(self, token, fields):
         if fields["cancelled"] != "no":
             return 200, b"done"
+        with self.lock:
+            self.begun[token] += 1
         store = self.local.store = getattr(self.local, "store", None) or self.objects.client()
         try:
             found = store.get_object(Bucket=fields["bucket"], Key=fields["key"])["Body"].read()
@@ -154,7 +159,8 @@ class Load:
         file.goes_on(QUIET_CALL)
         while not (calls := self.web_app.calls.get(file.token)):
             if file.is_given_up():
-                raise TimeoutError(f"no handover of {file.id} within {PATIENCE} s: {file.states()}")
+                began = self.web_app.begun[file.token]
+                raise TimeoutError(f"no handover of {file.id} within {PATIENCE} s ({began} calls came): {file.states()}")
             time.sleep(0.01)
         self.report.count("files")
         self.report.count("bytes", len(file.data))

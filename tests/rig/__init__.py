@@ -77,6 +77,9 @@ class Report:
         for what, figure in self.figures.items():
             print(f"{self.name}: {what}: {figure}")
         print(f"{self.name}: losses: {len(self.losses)}")
+        # Once more: the last lines of a long run are what is read first.
+        for what in self.losses:
+            print(f"{self.name}: LOST {what}")
 
 
 def until(what, found, seconds=DEADLINE):
