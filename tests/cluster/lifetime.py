@@ -15,7 +15,7 @@ import threading
 import time
 
 from services import BUCKET, over_bucket, s3_client  # first: it says where `rig` is
-from rig import until, url_of
+from rig import until
 
 BROKEN = "--broken" in sys.argv
 os.environ["INCOMING"], ENDPOINT, _, *UPLOADS = [word for word in sys.argv[1:] if word != "--broken"]
@@ -48,8 +48,7 @@ def upload(server, seed, found):
     sent = 0
     for start in order:
         end = min(start + PART, len(data))
-        status, _, answer = server.ask("PUT", url_of(id), data[start:end], {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, timeout=120)
-        assert status == 200, (status, answer)
+        server.chunk(id, data, start, end)
         sent += end - start
         time.sleep(PAUSE if start != order[-1] else 0)
         received = sum(b - a for a, b in server.status(id)["received"])

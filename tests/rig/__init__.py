@@ -4,6 +4,7 @@ were promised, and the judge that looks whether the promise holds. Standard libr
 `proxies` has what stands before a server; `dialects` what clients of other protocols send.
 """
 
+import atexit
 import base64
 import contextlib
 import functools
@@ -19,12 +20,34 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import urllib.parse
 
 from . import dialects, packages
+
+
+broken_threads = []
+
+
+def thread_broke(broken):
+    """A thread that ends by an exception fails the run: by itself, Python prints it and goes on."""
+    threading.__excepthook__(broken)
+    if not issubclass(broken.exc_type, SystemExit):
+        broken_threads.append(broken.thread)
+
+
+def judge_threads():
+    if broken_threads:
+        sys.stdout.flush()
+        os._exit(1)
+
+
+# (What is registered first runs last.)
+atexit.register(judge_threads)
+threading.excepthook = thread_broke
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What a campaign waits for happens within this many seconds, or never.
@@ -282,6 +305,18 @@ class Server:
 
     def back(self, method, path, **more):
         return self.ask(method, path, backend=True, **more)
+
+    def chunk(self, id, data, start=0, end=None):
+        """Sends bytes of the whole file `data` until they are acknowledged: a server whose store or log does not answer just now says
+        503, and is asked again."""
+        end = len(data) if end is None else end
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
+
+        def acknowledged():
+            status, _, text = self.ask("PUT", url_of(id), data[start:end], headers, timeout=2 * DEADLINE)
+            assert status in (200, 503), (status, text)
+            return status == 200
+        until("an acknowledgement", acknowledged, 2 * DEADLINE)
 
     def ticket(self, url="http://127.0.0.1:9/", **parameters):
         """A new upload's id. The default backend is one where nobody listens."""
