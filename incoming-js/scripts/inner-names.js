@@ -18,6 +18,6 @@ export const INNER_NAMES = `
 
 /** The same of the queue and the element. */
 export const UI_NAMES = `
-  attempt changed dragging emit focus_failed has_failed hold insert move on_held on_sent paint passed
-  is_observed pause_wanted previews refuse reopen settings show_picture
+  area attempt cancel_entry changed dragging emit focus_failed has_failed hold insert is_observed listen move on_held on_sent paint passed pause_entry
+  pause_wanted previews refuse refused remove_entry reopen rest resume_entry retry_entry sentence settings show_picture shown
 `.trim().split(/\s+/);

@@ -80,6 +80,7 @@ export interface IncomingUploadAttributes {
   'wake-lock'?: 'auto' | 'off';
   hostname?: string;
   digest?: boolean | 'false' | 'true';
+  'chunk-size'?: number | string;
   'csrf-token'?: string;
   'csrf-header'?: string;
   'ticket-credentials'?: RequestCredentials;

@@ -18,7 +18,10 @@
 export const OPEN = ['waiting', 'ticket', 'uploading', 'stalled', 'paused'];
 
 /** @type {EntryState[]} */
-export const STATES = [...OPEN, 'handing_over', 'finished', 'failed', 'cancelled', 'lost', 'kept'];
+export const NOT_ENDED = [...OPEN, 'handing_over'];
+
+/** @type {EntryState[]} */
+export const STATES = [...NOT_ENDED, 'finished', 'failed', 'cancelled', 'lost', 'kept'];
 
 /**
  * What is known of a file before it is an entry. `source` is read when its turn comes, so that a folder of thousands costs
@@ -36,8 +39,6 @@ export const STATES = [...OPEN, 'handing_over', 'finished', 'failed', 'cancelled
  * @property {string} message for people
  * @property {boolean} final trying again cannot succeed
  */
-
-/** What the functions of an entry call. @typedef {{ pause: (entry: Entry) => void, resume: (entry: Entry) => void, retry: (entry: Entry) => void, cancel: (entry: Entry, reason?: string) => void, remove: (entry: Entry) => void }} Actions */
 
 export class Entry {
   /** For lists of frameworks; unique. */
@@ -68,14 +69,14 @@ export class Entry {
   /** Begins an upload of an earlier visit again, in a click. @type {import('./api.js').Unfinished['resume']} */
   reopen = null;
 
-  #actions;
+  #queue;
 
   /**
    * @param {number} number counts up in the order of adding
    * @param {Item} item
-   * @param {Actions} actions
+   * @param {import('./queue.js').UploadQueue} queue
    */
-  constructor(number, { file, source, path = null, handle = null }, actions) {
+  constructor(number, { file, source, path = null, handle = null }, queue) {
     this.number = number;
     this.file = file ?? null;
     this.source = source ?? null;
@@ -85,30 +86,30 @@ export class Entry {
     this.size = file?.size ?? null;
     this.type = file?.type ?? '';
     this.path = path;
-    this.#actions = actions;
+    this.#queue = queue;
   }
 
   pause() {
-    this.#actions.pause(this);
+    this.#queue.pause_entry(this);
   }
 
   /** Goes on after `pause`; comes next, before those that wait. */
   resume() {
-    this.#actions.resume(this);
+    this.#queue.resume_entry(this);
   }
 
   /** Tries a failed one again, after those that wait; a stalled one now. */
   retry() {
-    this.#actions.retry(this);
+    this.#queue.retry_entry(this);
   }
 
   /** @param {string} [reason] for the web app */
   cancel(reason) {
-    this.#actions.cancel(this, reason);
+    this.#queue.cancel_entry(this, reason);
   }
 
   /** Cancels it if need be and takes it off the list. */
   remove() {
-    this.#actions.remove(this);
+    this.#queue.remove_entry(this);
   }
 }

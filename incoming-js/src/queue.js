@@ -6,7 +6,7 @@
  * ticket that lies idle expires and counts against the server's limit. Every sum is kept, never computed over the list.
  */
 import { file_refusal, item_key } from './files.js';
-import { Entry, OPEN } from './queue-entry.js';
+import { Entry, NOT_ENDED, OPEN } from './queue-entry.js';
 import { EntryList } from './queue-list.js';
 import { TicketGate, find_ticket, found_again, read_source } from './queue-ticket.js';
 import { is_transient, random_id } from './ticket.js';
@@ -39,11 +39,6 @@ export class UploadQueue extends EventTarget {
   #gate;
   /** @type {EntryList} */
   #list;
-  /** @type {import('./queue-entry.js').Actions} */
-  #actions = {
-    pause: (entry) => this.#pause(entry), resume: (entry) => this.#resume(entry), retry: (entry) => this.#retry(entry),
-    cancel: (entry, reason) => this.#cancel(entry, reason), remove: (entry) => this.#remove(entry),
-  };
 
   /** Nothing starts before `start()`, if it is false from the beginning. */
   set auto(/** @type {boolean} */ on) { this.#started ||= on; }
@@ -74,7 +69,7 @@ export class UploadQueue extends EventTarget {
 
   /** How many are not done, failed ones not among them. */
   get pending() {
-    return this.#list.count(this.options.done_when === 'stored' ? OPEN : [...OPEN, 'handing_over']);
+    return this.#list.count(this.options.done_when === 'stored' ? OPEN : NOT_ENDED);
   }
 
   get busy() { return this.pending > 0; }
@@ -157,7 +152,7 @@ export class UploadQueue extends EventTarget {
 
   /** @param {Item} item @param {object} [known] */
   #entry(item, known) {
-    return Object.assign(new Entry((this.#last += 1), item, this.#actions), known);
+    return Object.assign(new Entry((this.#last += 1), item, this), known);
   }
 
   /** Begins, if `auto` is false; goes on after an event `auth`; ends a wait. */
@@ -169,21 +164,21 @@ export class UploadQueue extends EventTarget {
   }
 
   pause() {
-    for (const entry of this.#list.in('waiting', 'ticket', 'uploading', 'stalled')) this.#pause(entry);
+    for (const entry of this.#list.in('waiting', 'ticket', 'uploading', 'stalled')) this.pause_entry(entry);
   }
 
   resume() {
-    for (const entry of this.#list.in('paused')) this.#resume(entry, false);
+    for (const entry of this.#list.in('paused')) this.resume_entry(entry, false);
   }
 
   /** Tries all again that failed and may succeed. */
   retry() {
-    for (const entry of this.#list.in('failed')) if (!entry.error?.final) this.#retry(entry);
+    for (const entry of this.#list.in('failed')) if (!entry.error?.final) this.retry_entry(entry);
   }
 
   /** @param {string} [reason] for the web app */
   cancel(reason) {
-    for (const entry of this.#list.in(...OPEN, 'handing_over')) this.#cancel(entry, reason);
+    for (const entry of this.#list.in(...NOT_ENDED)) this.cancel_entry(entry, reason);
   }
 
   /**
@@ -191,7 +186,7 @@ export class UploadQueue extends EventTarget {
    * @param {'finished' | 'all'} what
    */
   clear(what) {
-    for (const entry of what === 'all' ? this.entries : this.#list.in('finished', 'cancelled')) this.#remove(entry);
+    for (const entry of what === 'all' ? this.entries : this.#list.in('finished', 'cancelled')) this.remove_entry(entry);
   }
 
   /** Resolves when nothing is pending. @returns {Promise<{ finished: Entry[], failed: Entry[] }>} */
@@ -268,13 +263,13 @@ export class UploadQueue extends EventTarget {
     const code = file_refusal(file, this.options.limits);
     if (!code) return;
     this.#list.emit('reject', { file, code });
-    this.#remove(entry);
+    this.remove_entry(entry);
   }
 
   /** Another entry has this ticket; one of an earlier visit gives it up. @param {string} id @param {Entry} entry */
   #uses(id, entry) {
     for (const lost of this.states.lost) if (lost.id === id) this.#list.drop(lost);
-    return this.#list.in('ticket', 'uploading', 'stalled', 'paused', 'handing_over').some((other) => other !== entry && other.id === id);
+    return this.#list.in(...NOT_ENDED.slice(1)).some((other) => other !== entry && other.id === id);
   }
 
   /** @param {Entry} entry @param {any} error */
@@ -368,10 +363,10 @@ export class UploadQueue extends EventTarget {
     this.#free(entry);
   }
 
-  // What the page asks for
+  // What functions of entries ask for
 
   /** @param {Entry} entry */
-  #pause(entry) {
+  pause_entry(entry) {
     const { state, uploader } = entry;
     if (state === 'uploading' || state === 'stalled') {
       entry.pause_wanted = true;
@@ -384,7 +379,7 @@ export class UploadQueue extends EventTarget {
   }
 
   /** @param {Entry} entry @param {boolean} [next] before those that wait */
-  #resume(entry, next = true) {
+  resume_entry(entry, next = true) {
     entry.pause_wanted = false;
     if (entry.state === 'lost') return void this.#reopen(entry);
     if (entry.state !== 'paused') return;
@@ -416,7 +411,7 @@ export class UploadQueue extends EventTarget {
   }
 
   /** @param {Entry} entry */
-  #retry(entry) {
+  retry_entry(entry) {
     if (entry.state === 'stalled') entry.uploader?.start();
     if (entry.state !== 'failed') return;
     this.#list.acked(entry, 0);
@@ -426,8 +421,8 @@ export class UploadQueue extends EventTarget {
   }
 
   /** @param {Entry} entry @param {string} [reason] */
-  #cancel(entry, reason = 'cancelled by the user') {
-    if (!OPEN.includes(entry.state) && entry.state !== 'handing_over') return;
+  cancel_entry(entry, reason = 'cancelled by the user') {
+    if (!NOT_ENDED.includes(entry.state)) return;
     entry.attempt?.abort(new Error(reason));
     this.#rest(entry);
     this.#list.move(entry, 'cancelled');
@@ -435,8 +430,8 @@ export class UploadQueue extends EventTarget {
   }
 
   /** @param {Entry} entry */
-  #remove(entry) {
-    this.#cancel(entry);
+  remove_entry(entry) {
+    this.cancel_entry(entry);
     if (entry.state === 'lost' && entry.id) void this.options.library.forget(entry.id);
     this.#list.drop(entry);
     this.#pump();

@@ -6,6 +6,7 @@ import { mock, test } from 'node:test';
 import { dropped, file_refusal, from_handles, is_accepted, parse_size } from '../src/files.js';
 import { TicketError, is_transient, read_ticket, tickets_from } from '../src/ticket.js';
 import { Announcer } from '../src/ui/announcer.js';
+import { meant } from '../src/ui/attributes.js';
 import { Problems } from '../src/ui/problems.js';
 import { ENGLISH, Speaker } from '../src/ui/strings.js';
 import { dimensions } from '../src/ui/thumbs.js';
@@ -13,6 +14,11 @@ import { dimensions } from '../src/ui/thumbs.js';
 test('sizes', () => {
   for (const [text, bytes] of [['2GB', 2e9], ['500MiB', 524_288_000], ['1.5 kb', 1500], ['7', 7], ['0', 0]]) assert.equal(parse_size(text), bytes, text);
   for (const text of ['', 'x', '-1', '5 parsecs', null]) assert.equal(parse_size(text), undefined, String(text));
+});
+
+test('a name with other strokes or none stands for an attribute; right ones and foreign ones do not', () => {
+  const table = { chunk_size: 'chunk-size', chunksize: 'chunk-size', max_files: 'max-files', ticketurl: 'ticket-url', 'max-size': undefined, name: undefined, class: undefined, 'data-name': undefined };
+  for (const [name, wanted] of Object.entries(table)) assert.equal(meant(name), wanted, name);
 });
 
 test('accept: by extension and type; without a type by extension', () => {

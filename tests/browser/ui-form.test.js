@@ -215,3 +215,23 @@ test('moved in the document nothing happens; out of it for long everything pause
   here.line.rate = 40 * MB;
   await finished(page, 1);
 });
+
+test('a wrong attribute name is named in the console, with the right one', async (t) => {
+  const here = await forms(t);
+  here.page.attributes = 'multiple chunk_size="64KiB" maxsize="1MB" min-size="1" class="max-size"';
+  const { page } = await visit(here, (blank) => blank.evaluateOnNewDocument(() => {
+    window.warned = [];
+    console.warn = (text) => window.warned.push(text);
+  }));
+  assert.deepEqual(await page.evaluate(() => window.warned), ['incoming-upload: chunk_size is chunk-size', 'incoming-upload: maxsize is max-size']);
+});
+
+test('chunk-size fixes the bytes of a chunk', async (t) => {
+  const here = await forms(t);
+  here.page.attributes = 'chunk-size="250kB"';
+  const { page } = await visit(here);
+  await choose(page, await file(here.dir, 'a.bin', MB));
+  await finished(page, 1);
+  const sent = await page.evaluate(() => performance.getEntriesByType('resource').filter(({ name, initiatorType }) => initiatorType === 'xmlhttprequest' && /frontend\/uploads\//.test(name)).length);
+  assert.ok(sent >= 5, String(sent));
+});

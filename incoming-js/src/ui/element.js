@@ -6,6 +6,7 @@ import { dropped, from_handles, parse_size } from '../files.js';
 import { UploadQueue } from '../queue.js';
 import { tickets_from } from '../ticket.js';
 import { Announcer } from './announcer.js';
+import { ATTRIBUTES, meant } from './attributes.js';
 import { csrf_headers } from './csrf.js';
 import { button, make, write } from './dom.js';
 import { Intake } from './intake.js';
@@ -13,7 +14,7 @@ import { Problems } from './problems.js';
 import { Rows } from './rows.js';
 import { Speaker } from './strings.js';
 import { style_sheet } from './style.js';
-import { join, release, settle } from './submit.js';
+import { join, leave, release, settle } from './submit.js';
 import { form_data, known_files, stored } from './value.js';
 import { keep_awake } from './wake.js';
 
@@ -29,8 +30,6 @@ const PROGRESS_MS = 250;
 const VALUE_MS = 250;
 /** Out of the document for longer, it has left the page. */
 const GONE_MS = 1_000;
-
-const ATTRIBUTES = ['accept', 'auto', 'camera', 'concurrent', 'digest', 'directory', 'done-when', 'drop', 'format', 'hostname', 'lang', 'max-files', 'max-size', 'min-size', 'multiple', 'name', 'paste', 'required', 'restore', 'submit'];
 
 /** @param {Pick<import('../api.js').Incoming, 'Uploader' | 'recall' | 'unfinished' | 'forget'>} library */
 export function element_class(library) {
@@ -68,7 +67,6 @@ export function element_class(library) {
     #value = '';
     #quarter = 0;
     #progress_at = 0;
-    #leave = () => {};
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #gone;
     /** Paused because it left the page. */
@@ -220,15 +218,13 @@ export function element_class(library) {
 
     connectedCallback() {
       clearTimeout(this.#gone);
-      this.#leave();
-      this.#leave = join(this);
-      this.#settings();
-      this.#speak();
-      this.#intake.listen();
+      join(this);
+      this.attributeChangedCallback();
       if (this.#paused_away) this.#queue.resume();
       this.#paused_away = false;
       if (!this.#restored) {
         this.#restored = true;
+        for (const { name } of this.attributes) if (meant(name)) console.warn(`incoming-upload: ${name} is ${meant(name)}`);
         for (const text of [this.getAttribute('value'), stored(this.getAttribute('restore'))]) this.#queue.keep(known_files(text));
         if (this.hasAttribute('restore')) void this.#queue.restore();
       }
@@ -236,8 +232,7 @@ export function element_class(library) {
     }
 
     disconnectedCallback() {
-      this.#leave();
-      this.#leave = () => {};
+      leave(this);
       this.#intake.rest();
       // Moved within the document it comes back at once.
       this.#gone = setTimeout(() => {
@@ -267,6 +262,7 @@ export function element_class(library) {
         limits: { accept: text('accept') ?? '', max_size: parse_size(text('max-size')), min_size: parse_size(text('min-size')), max_files },
         uploader: {
           hostname: text('hostname') || undefined,
+          chunk_size: parse_size(text('chunk-size')),
           digest: this.hasAttribute('digest') ? text('digest') !== 'false' : undefined,
           get headers() { return element.headers; },
         },
@@ -420,8 +416,10 @@ export function element_class(library) {
       this.#held.hidden = !this.#is_held;
       write(this.#held_text, this.#is_held ? say('held', { n: pending }) : '');
       write(this.#not_now, say('not_now'));
-      const flags = { empty: this.files_total === 0, uploading: states.uploading.size > 0, paused: states.paused.size > 0, stalled: states.stalled.size > 0, failed: states.failed.size > 0, finished: n > 0 && this.#queue.files_done === n, held: this.#is_held };
-      for (const [name, on] of Object.entries(flags)) this.#state(name, on);
+      this.#state('empty', this.files_total === 0);
+      for (const name of /** @type {const} */ (['uploading', 'paused', 'stalled', 'failed'])) this.#state(name, states[name].size > 0);
+      this.#state('finished', n > 0 && this.#queue.files_done === n);
+      this.#state('held', this.#is_held);
       keep_awake(this, this.busy && this.getAttribute('wake-lock') !== 'off');
     }
 

@@ -21,20 +21,19 @@ const members = new Set();
 /** @type {Map<HTMLFormElement, HTMLElement | null>} forms whose submit is held, with the submitter */
 const held = new Map();
 
-/** @param {Member} member @returns {() => void} takes it out again */
+/** @param {Member} member */
 export function join(member) {
-  if (members.size === 0) {
-    window.addEventListener('submit', on_submit, true);
-    window.addEventListener('beforeunload', on_unload);
-  }
+  // The same listener is added once. The one for submits may stay, where it does nothing.
+  window.addEventListener('submit', on_submit, true);
+  window.addEventListener('beforeunload', on_unload);
   members.add(member);
-  return () => {
-    members.delete(member);
-    for (const form of held.keys()) if (!form.isConnected || own(form).length === 0) held.delete(form);
-    if (members.size > 0) return;
-    window.removeEventListener('submit', on_submit, true);
-    window.removeEventListener('beforeunload', on_unload);
-  };
+}
+
+/** @param {Member} member */
+export function leave(member) {
+  members.delete(member);
+  for (const form of held.keys()) if (!form.isConnected || own(form).length === 0) held.delete(form);
+  if (members.size === 0) window.removeEventListener('beforeunload', on_unload);
 }
 
 /** Sends a form whose files are there now. @param {HTMLFormElement | null} form */

@@ -20,8 +20,9 @@ export function thumbnail(file, done) {
 
 /** @param {File} file */
 async function draw(file) {
-  const size = dimensions(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer()));
-  if (!size || size[0] * size[1] > MOST_PIXELS || size[0] < 1 || size[1] < 1) return null;
+  const size = dimensions(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer())) ?? [0, 0];
+  const pixels = size[0] * size[1];
+  if (pixels < 1 || pixels > MOST_PIXELS) return null;
   const scale = Math.min(1, SIDE / Math.max(...size));
   const [width, height] = size.map((side) => Math.max(1, Math.round(side * scale)));
   const bitmap = await createImageBitmap(file, { resizeWidth: width, resizeHeight: height, resizeQuality: 'medium' });
@@ -40,10 +41,11 @@ async function draw(file) {
 export function dimensions(head) {
   const size = head.byteLength;
   if (size < 30) return null;
-  if (head.getUint32(0) === 0x89504e47) return [head.getUint32(16), head.getUint32(20)];
-  if (head.getUint32(0) === 0x47494638) return [head.getUint16(6, true), head.getUint16(8, true)];
-  if (head.getUint32(0) === 0x52494646 && head.getUint32(8) === 0x57454250) return webp(head);
-  if (head.getUint16(0) !== 0xffd8) return null;
+  const mark = head.getUint32(0);
+  if (mark === 0x89504e47) return [head.getUint32(16), head.getUint32(20)];
+  if (mark === 0x47494638) return [head.getUint16(6, true), head.getUint16(8, true)];
+  if (mark === 0x52494646 && head.getUint32(8) === 0x57454250) return webp(head);
+  if (mark >>> 16 !== 0xffd8) return null;
   for (let at = 2; at + 9 < size && head.getUint8(at) === 0xff; at += 2 + head.getUint16(at + 2)) {
     const marker = head.getUint8(at + 1);
     // A frame header, but for the tables among these numbers.
@@ -55,10 +57,11 @@ export function dimensions(head) {
 /** @param {DataView} head @returns {[number, number] | null} */
 function webp(head) {
   const u32 = (/** @type {number} */ at) => head.getUint32(at, true);
-  switch (head.getUint32(12)) {
-    case 0x56503858: return [(u32(24) & 0xffffff) + 1, (u32(26) >>> 8) + 1];
-    case 0x56503820: return [u32(26) & 0x3fff, (u32(26) >>> 16) & 0x3fff];
-    case 0x5650384c: return [(u32(21) & 0x3fff) + 1, ((u32(21) >>> 14) & 0x3fff) + 1];
+  // Of `VP8X`, `VP8 ` or `VP8L`.
+  switch (head.getUint8(15)) {
+    case 0x58: return [(u32(24) & 0xffffff) + 1, (u32(26) >>> 8) + 1];
+    case 0x20: return [u32(26) & 0x3fff, (u32(26) >>> 16) & 0x3fff];
+    case 0x4c: return [(u32(21) & 0x3fff) + 1, ((u32(21) >>> 14) & 0x3fff) + 1];
     default: return null;
   }
 }
