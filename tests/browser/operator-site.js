@@ -8,11 +8,11 @@ export const OPERATOR = 'operator+/=%';
 const WEB_APP = 'web-app';
 
 /** Starts both. `answer` is what the web app does with a call: `(response, count)`. `tokens` false: the server has none. */
-export async function operated(t, { tokens = true, args = [], backend: wanted = null, answer = (response) => response.end('done') } = {}) {
+export async function operated(t, { tokens = true, args = [], min_free_space = '0', backend: wanted = null, answer = (response) => response.end('done') } = {}) {
   const [dir, front, backend] = [await folder(t), await freePort(), wanted ?? await freePort()];
   const secrets = tokens ? ['--backend-token', WEB_APP, '--operator-token', OPERATOR] : [];
   const server = new Server(t, ['serve', '--listen', `127.0.0.1:${front}`, '--backend-listen', `127.0.0.1:${backend}`, '--storage-dir', join(dir, 'data'),
-    '--min-free-space', '0', '--ack', 'written', '--log-format', 'json', '--shutdown-grace', '0', ...secrets, ...args], `http://127.0.0.1:${backend}/healthz`);
+    '--min-free-space', min_free_space, '--ack', 'written', '--log-format', 'json', '--shutdown-grace', '0', ...secrets, ...args], `http://127.0.0.1:${backend}/healthz`);
   await server.start();
   const app = { answer, calls: 0 };
   const web = createServer((request, response) => request.resume().on('end', () => app.answer(response, (app.calls += 1))));
@@ -28,7 +28,7 @@ export async function operated(t, { tokens = true, args = [], backend: wanted = 
   };
   const at = (id) => `http://127.0.0.1:${front}/incoming/frontend/uploads/${id}`;
   return {
-    server, app, api, backend, url: `http://localhost:${backend}/incoming/backend/`,
+    server, app, api, backend, upload_url: at, url: `http://localhost:${backend}/incoming/backend/`,
     /** Bytes from there on of a file of that length. */
     put: async (id, from, bytes, length) => {
       const answered = await fetch(at(id), { method: 'PUT', headers: { 'Content-Range': `bytes ${from}-${from + bytes.length - 1}/${length}` }, body: bytes });

@@ -7,6 +7,14 @@ import { file, test, until } from './harness.js';
 import { operated, visit as visit_page, wait as wait_page } from './operator-site.js';
 import { choose, forms, visit, wait } from './ui-site.js';
 
+/** Zeros, a piece of 64 KB after each pause. */
+async function* trickle(bytes, pause_ms) {
+  for (let at = 0; at < bytes; at += 64_000) {
+    yield new Uint8Array(64_000);
+    await new Promise((next) => setTimeout(next, pause_ms));
+  }
+}
+
 const FOLDER = resolve(process.argv[2] ?? process.env.PICTURES ?? join(import.meta.dirname, '../../docs/pictures'));
 
 test('the element in a form', async (t) => {
@@ -17,12 +25,13 @@ test('the element in a form', async (t) => {
   const files = [];
   for (const [name, bytes] of Object.entries(sizes)) files.push(await file(at.dir, name, bytes));
   await choose(page, ...files);
-  await wait(page, 'some bytes of each', ({ entries }) => entries.every(({ bytes_acked, size }) => bytes_acked > Math.min(size - 1, 2_000_000)));
+  await wait(page, 'some bytes of each', ({ entries }) => entries.every(({ bytes_acked, size }) => bytes_acked > Math.min(size - 1, 8_000_000)));
   await page.evaluate(() => {
     // The test's page has no style of its own; its policy lets a script of the test set one.
     document.body.style.cssText = 'font: 16px system-ui, sans-serif; margin: 20px';
     document.querySelector('h1').textContent = 'Send a letter';
     document.querySelector('#draft').remove();
+    document.querySelector('#send').style.cssText = 'font: inherit; margin-top: 16px; padding: 4px 10px';
   });
   await mkdir(FOLDER, { recursive: true });
   await page.screenshot({ path: join(FOLDER, 'element.png'), clip: await page.evaluate(() => ({ x: 0, y: 0, width: 560, height: Math.ceil(document.querySelector('main').getBoundingClientRect().bottom) + 20 })) });
@@ -30,7 +39,7 @@ test('the element in a form', async (t) => {
 
 test('the operator\'s page', async (t) => {
   const MB = 1_000_000;
-  const at = await operated(t, { args: ['--handover-retry-for', '3s'], answer: (response) => response.writeHead(503).end('the disk is full') });
+  const at = await operated(t, { args: ['--handover-retry-for', '3s'], min_free_space: '1GiB', answer: (response) => response.writeHead(503).end('the disk is full') });
   const put = async (name, bytes) => {
     const id = await at.begin(name, bytes);
     await at.put(id, 0, Buffer.alloc(bytes), bytes);
@@ -45,15 +54,19 @@ test('the operator\'s page', async (t) => {
   }
   at.app.answer = () => {};
   await put('Ground floor.jpg', 4 * MB);
-  let going = true;
-  const sending = Object.entries({ 'Interview, camera 2.mp4': 600, 'Site survey.zip': 300, 'Photos of the roof.zip': 250 }).map(async ([name, length]) => {
+  // Chunks come slowly, two at a time of each file, as from clients far away.
+  const leaving = new AbortController();
+  const sending = Object.entries({ 'Interview, camera 2.mp4': 600, 'Site survey.zip': 300, 'Photos of the roof.zip': 250 }).map(async ([name, length], n) => {
     const id = await at.begin(name, length * MB);
-    for (let from = 0; going && from < 0.8 * length; from += 1) {
-      await at.put(id, from * MB, Buffer.alloc(MB), length * MB);
-      await new Promise((next) => setTimeout(next, 120 + (from % 17) * 12));
-    }
+    const put_slowly = async (first) => {
+      for (let from = first; !leaving.signal.aborted && from < 0.8 * length; from += 16) {
+        const headers = { 'Content-Range': `bytes ${from * MB}-${(from + 8) * MB - 1}/${length * MB}` };
+        await fetch(at.upload_url(id), { method: 'PUT', headers, body: trickle(8 * MB, 30 + 12 * n), duplex: 'half', signal: leaving.signal }).catch(() => {});
+      }
+    };
+    await Promise.all([put_slowly(0), put_slowly(8)]);
   });
-  t.after(() => ((going = false), Promise.all(sending)));
+  t.after(() => (leaving.abort(), Promise.all(sending)));
   const { page } = await visit_page(t, at);
   await mkdir(FOLDER, { recursive: true });
   await wait_page(page, 'a line in the chart', ({ live, pending, failed }) => live.length === 3 && pending.length === 1 && failed.length === 1);

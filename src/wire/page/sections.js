@@ -86,7 +86,7 @@ export function prepare({ cancel, retry }) {
   tables.live = new LongTable('live', [
     { title: 'File', ...name_cell }, progress_cell,
     text_cell('Rate', ({ bytes_per_s }) => rate(bytes_per_s), { class: 'number' }),
-    text_cell('Chunks', ({ chunks }) => count(chunks), { class: 'number' }),
+    text_cell('Chunks in flight', ({ chunks }) => count(chunks), { class: 'number' }),
     text_cell('Last acknowledged', ({ idle_s }) => (idle_s < 2 ? 'now' : `${duration(idle_s)} ago`)),
     action_cell([cancel_button]),
   ]);
@@ -131,7 +131,7 @@ export function prepare({ cancel, retry }) {
     text_cell('Last seen', ({ seen_s }) => (seen_s === null ? '' : seen_s < SEEN_NOW_S ? 'now' : `${duration(seen_s)} ago`)),
     text_cell('Up since', ({ started }) => moment(started)),
     text_cell('Version', ({ version }) => version),
-    load_cell('Chunks', ({ chunks }) => count(chunks)),
+    load_cell('Chunks in flight', ({ chunks }) => count(chunks)),
     load_cell('Received', ({ received_per_s }) => rate(received_per_s)),
     load_cell('Connections', ({ connections }) => count(connections)),
   ], ({ id }) => id);
@@ -250,7 +250,7 @@ function show_rates_table(received, acknowledged) {
 function show_limits({ uploads }, { disk, connections, memory }) {
   const kept = disk.reserved + disk.min_free;
   const open = connections.http1 + connections.http2 + connections.handshake;
-  bar('disk', 'Free disk space', disk.free === null ? null : [kept, disk.free], disk.free === null ? 'The disk has not said how much is free.'
+  bar('disk', 'Reserved disk space', disk.free === null ? null : [kept, disk.free], disk.free === null ? 'The disk has not said how much is free.'
     : `${bytes(disk.free)} free, of which ${bytes(disk.reserved)} are reserved for uploads and ${bytes(disk.min_free)} stay free (min_free_space)`);
   bar('connections', 'Connections', [open, connections.max], `${count(open)} of ${count(connections.max)}: ${count(connections.http1)} HTTP/1.1, ${count(connections.http2)} HTTP/2, ${count(connections.handshake)} in the handshake`);
   bar('memory', 'Memory for bodies', [memory.used, memory.max], `${bytes(memory.used)} of ${bytes(memory.max)} (receive_memory)`);
