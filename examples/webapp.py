@@ -93,4 +93,5 @@ class App(http.server.BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
 if __name__ == "__main__":
+    print(f"http://localhost:{PORT}/", flush=True)
     http.server.ThreadingHTTPServer(("127.0.0.1", PORT), App).serve_forever()
