@@ -75,4 +75,4 @@ app.all('/', (request, response) => {
 <button>Send</button></form></html>`);
 });
 
-app.listen(PORT, '127.0.0.1');
+app.listen(PORT, '127.0.0.1', () => console.log(`http://localhost:${PORT}/`));

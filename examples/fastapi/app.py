@@ -80,4 +80,5 @@ async def letter(request: Request, mine: str = Depends(user)):
     return HTMLResponse(PAGE.format(**{key: html.escape(text) for key, text in shown.items()}), headers=headers)
 
 if __name__ == "__main__":
+    print(f"http://localhost:{PORT}/", flush=True)
     uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning")

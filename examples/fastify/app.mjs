@@ -77,3 +77,4 @@ app.register(async (pages) => {
 });
 
 await app.listen({ port: PORT, host: '127.0.0.1' });
+console.log(`http://localhost:${PORT}/`);
