@@ -161,7 +161,7 @@ settings! {
         /// The database: postgres://USER:PASSWORD@HOST/DATABASE, with several hosts separated by commas and sslmode as libpq
         /// has it. Other local users can see flags: prefer INCOMING_POSTGRES_URL or the file
         restart postgres_url: Option<Secret> = SECRET, "none";
-        /// Connections to the database, 1 to 64
+        /// Connections to the database for uploads, 1 to 64; three more are for all else
         restart postgres_connections: usize = count::<usize, 1, 64>(), "8";
     }
     "Uploads and memory" {

@@ -55,26 +55,41 @@ pub struct PostgresTls {
 /// The logs in one database. Clones share their connections.
 #[derive(Clone)]
 pub struct PostgresLog {
-    connections: Arc<[Connection]>,
+    connections: Arc<Connections>,
+}
+
+/// A connection answers in order, so what may take long stands before nothing else.
+struct Connections {
+    /// The logs of uploads: each over one of these.
+    uploads: Box<[Connection]>,
+    /// A few rows of what is due, and whether the database is well.
+    agenda: Connection,
+    /// What goes over all uploads.
+    scans: Connection,
+    /// The report of a server, whose table is for people alone: they may lock it.
+    report: Connection,
 }
 
 impl PostgresLog {
     /// Connects to nothing yet. `url` is `postgres://user:password@host[,host]/database?…`; of several hosts the latest
-    /// primary is used: one that takes writes, and is on no earlier timeline than another that was seen.
+    /// primary is used: one that takes writes, and is on no earlier timeline than another that was seen. `connections` are
+    /// for uploads; three more are for all else.
     ///
     /// # Errors
     /// What is wrong with the URL, without its password.
     pub fn new(url: &str, tls: &PostgresTls, connections: usize) -> Result<Self, InvalidUrl> {
         let timelines = Arc::new(Timelines::default());
         let of = || Connection::new(url, tls, Arc::clone(&timelines));
-        let connections: Result<_, _> = (0..connections.max(1)).map(|_| of()).collect();
-        Ok(Self { connections: connections? })
+        let uploads: Result<_, _> = (0..connections.max(1)).map(|_| of()).collect();
+        let (agenda, scans, report) = (of()?, of()?, of()?);
+        let connections = Connections { uploads: uploads?, agenda, scans, report };
+        Ok(Self { connections: Arc::new(connections) })
     }
 
     /// The connection for an upload.
     fn of(&self, id: TicketId) -> &Connection {
-        let at = usize::from(id.as_bytes()[15]) % self.connections.len();
-        &self.connections[at]
+        let uploads = &self.connections.uploads;
+        &uploads[usize::from(id.as_bytes()[15]) % uploads.len()]
     }
 }
 

@@ -61,7 +61,16 @@ impl PostgresAgenda {
         statement: &'static str,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, LogError> {
-        self.log.connections[0].rows(statement, parameters).await
+        self.log.connections.agenda.rows(statement, parameters).await
+    }
+
+    /// As [`Self::rows`], of a statement that goes over all uploads.
+    async fn scan(
+        &self,
+        statement: &'static str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, LogError> {
+        self.log.connections.scans.rows(statement, parameters).await
     }
 }
 
@@ -175,11 +184,11 @@ impl Agenda for PostgresAgenda {
                 Some(state) => {
                     let parameters: Parameters<'_> =
                         &[(&after, Type::UUID), (&limit, Type::INT8), (&state, Type::INT2)];
-                    self.rows(PAGE_OF_STATE, parameters).await?
+                    self.scan(PAGE_OF_STATE, parameters).await?
                 }
                 None => {
                     let parameters: Parameters<'_> = &[(&after, Type::UUID), (&limit, Type::INT8)];
-                    self.rows(PAGE, parameters).await?
+                    self.scan(PAGE, parameters).await?
                 }
             };
             rows.iter().map(id).collect()
@@ -188,7 +197,7 @@ impl Agenda for PostgresAgenda {
 
     fn census(&self) -> Promised<'_, Result<Census, LogError>> {
         Promised::later(async move {
-            let rows = self.rows(CENSUS, &[]).await?;
+            let rows = self.scan(CENSUS, &[]).await?;
             let mut census = Census::default();
             for row in &rows {
                 let count = |at: usize| -> Result<u64, LogError> {
@@ -209,7 +218,7 @@ impl Agenda for PostgresAgenda {
     fn hurry(&self, by: Duration) -> Promised<'_, Result<(), LogError>> {
         Promised::later(async move {
             let by = millis(by);
-            self.rows(HURRY, &[(&by, Type::INT8)]).await.map(drop)
+            self.scan(HURRY, &[(&by, Type::INT8)]).await.map(drop)
         })
     }
 
@@ -220,7 +229,7 @@ impl Agenda for PostgresAgenda {
     fn hurry_calls(&self, within: Duration) -> Promised<'_, Result<(), LogError>> {
         Promised::later(async move {
             let within = millis(within);
-            self.rows(HURRY_CALLS, &[(&within, Type::INT8)]).await.map(drop)
+            self.scan(HURRY_CALLS, &[(&within, Type::INT8)]).await.map(drop)
         })
     }
 

@@ -48,7 +48,7 @@ impl PostgresLog {
     /// # Errors
     /// It does not, or does not answer.
     pub async fn examine(&self) -> Result<Database, PostgresFault> {
-        let rows = self.connections[0].query(EXAMINE, &[]).await;
+        let rows = self.connections.agenda.query(EXAMINE, &[]).await;
         let rows = rows.map_err(|error| fault(&error))?;
         let row = rows.first().ok_or(PostgresFault::Foreign)?;
         judged(row).map_err(|_| PostgresFault::Foreign)?
@@ -59,7 +59,7 @@ impl PostgresLog {
     /// # Errors
     /// It does not.
     pub async fn date(&self) -> Result<Timestamp, PostgresFault> {
-        let rows = self.connections[0].query(DATE, &[]).await;
+        let rows = self.connections.agenda.query(DATE, &[]).await;
         let rows = rows.map_err(|error| PostgresFault::Unreachable(text(&error)))?;
         let ms: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
         ms.map(|ms| Timestamp(ms.cast_unsigned())).ok_or(PostgresFault::Foreign)

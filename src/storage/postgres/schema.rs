@@ -38,13 +38,13 @@ impl PostgresLog {
         if self.version().await? == Some(VERSION) {
             return Ok(());
         }
-        match self.connections[0].run(SCHEMA_SQL).await {
+        match self.connections.agenda.run(SCHEMA_SQL).await {
             Ok(()) => {}
             Err(StatementError::Statement(error))
                 if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
             {
                 // The transaction that it broke off in is not to be met by others.
-                let _ = self.connections[0].run("ROLLBACK").await;
+                let _ = self.connections.agenda.run("ROLLBACK").await;
                 let why = error.as_db_error().map_or_else(String::new, |it| it.message().into());
                 return Err(SchemaError::NotAllowed(why));
             }
@@ -70,7 +70,7 @@ impl PostgresLog {
 
     /// The version of the tables; `None` where there are none, or older ones.
     async fn version(&self) -> Result<Option<i32>, SchemaError> {
-        let rows = self.connections[0].query("SELECT version FROM incoming.meta", &[]).await;
+        let rows = self.connections.agenda.query("SELECT version FROM incoming.meta", &[]).await;
         match rows {
             Ok(rows) => match rows.first().map(|row| row.try_get(0)) {
                 Some(Ok(version)) if version > VERSION => Err(SchemaError::Later(version)),

@@ -48,7 +48,7 @@ impl PostgresAgenda {
             (&listed, Type::INT8),
             (&silent, Type::INT8),
         ];
-        let rows = match self.log.connections[0].query(REPORT, parameters).await {
+        let rows = match self.log.connections.report.query(REPORT, parameters).await {
             Ok(rows) => rows,
             Err(error) => {
                 self.log_refused(&error);

@@ -16,7 +16,7 @@ impl PostgresLog {
     pub(crate) async fn end_others(&self) -> usize {
         let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
             WHERE pid <> pg_backend_pid() AND datname = current_database()";
-        self.connections[0].query(others, &[]).await.map_or(0, |it| it.len())
+        self.connections.agenda.query(others, &[]).await.map_or(0, |it| it.len())
     }
 }
 
@@ -33,6 +33,18 @@ fn seed() -> [u8; 15] {
     let mut seed = [0; 15];
     fill_random(&mut seed).unwrap();
     seed
+}
+
+fn report(name: &str, state: ServerState) -> ServerReport {
+    ServerReport {
+        name: name.into(),
+        address: "[::]:4001".into(),
+        version: "1".into(),
+        uptime: Duration::from_secs(1),
+        state,
+        problems: Vec::new(),
+        load: ServerLoad::default(),
+    }
 }
 
 #[tokio::test]
@@ -54,8 +66,8 @@ async fn what_is_due_passes_the_suite() {
     for url in urls() {
         let log = log(&url);
         log.prepare().await.unwrap();
-        log.connections[0].run("TRUNCATE incoming.upload CASCADE").await.unwrap();
-        log.connections[0].run("TRUNCATE incoming.server").await.unwrap();
+        log.connections.agenda.run("TRUNCATE incoming.upload CASCADE").await.unwrap();
+        log.connections.agenda.run("TRUNCATE incoming.server").await.unwrap();
         let agenda = |server| PostgresAgenda::new(log.clone(), server, Arc::new(SystemClock));
         let pass = async |time| tokio::time::sleep(time).await;
         agenda::conformance::check(&log, [&agenda(1), &agenda(2)], seed(), pass).await;
@@ -75,12 +87,12 @@ async fn time_without_a_server_does_not_count() {
     };
     let before = now().await;
     let hour = "UPDATE incoming.meta SET beat = beat - interval '1 hour'";
-    log.connections[0].run(hour).await.unwrap();
+    log.connections.agenda.run(hour).await.unwrap();
     // As if the clock had gone on by an hour: what was counted before goes on, less the hour.
     let after = now().await;
     let gone = before.0 - after.0;
     assert!((3_590_000..3_610_000).contains(&gone), "{gone}");
-    log.connections[0].run("UPDATE incoming.meta SET beat = beat - interval '30 s'").await.unwrap();
+    log.connections.agenda.run("UPDATE incoming.meta SET beat = beat - interval '30 s'").await.unwrap();
     assert!(now().await >= after, "a server that was slow");
 }
 
@@ -89,7 +101,7 @@ async fn time_without_a_server_does_not_count() {
 async fn servers_that_start_at_once_make_the_tables_once() {
     let url = &urls()[0];
     let name = format!("suite_{:x}", u64::from_be_bytes(seed()[..8].try_into().unwrap()));
-    log(url).connections[0].run(&format!("CREATE DATABASE {name}")).await.unwrap();
+    log(url).connections.agenda.run(&format!("CREATE DATABASE {name}")).await.unwrap();
     let (before, _) = url.rsplit_once('/').unwrap();
     let fresh = format!("{before}/{name}");
     let mut servers = tokio::task::JoinSet::new();
@@ -110,19 +122,19 @@ async fn servers_that_start_at_once_make_the_tables_once() {
     let id = id(seed(), 1);
     created(&older, id, 1).await;
     for back in [back_to_1, back_to_2] {
-        older.connections[0].run(back).await.unwrap();
+        older.connections.agenda.run(back).await.unwrap();
         assert!(matches!(older.check_version().await, Err(SchemaError::Absent)));
         older.prepare().await.unwrap();
         assert!(older.check_version().await.is_ok());
         assert_eq!(more(&older, id, None).await.len(), 1);
     }
     let newer = log(&fresh);
-    newer.connections[0].run("UPDATE incoming.meta SET version = 99").await.unwrap();
+    newer.connections.agenda.run("UPDATE incoming.meta SET version = 99").await.unwrap();
     assert!(matches!(newer.prepare().await, Err(SchemaError::Later(99))));
     // One that runs goes on.
     assert!(newer.check_version().await.is_ok());
     drop((older, newer));
-    log(url).connections[0].run(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    log(url).connections.agenda.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
 }
 
 /// In a database of its own, since the rows of all servers are listed.
@@ -131,19 +143,10 @@ async fn servers_that_start_at_once_make_the_tables_once() {
 async fn issue_17_servers_that_were_silent_for_long_are_forgotten() {
     let log = log(&urls()[0]);
     log.prepare().await.unwrap();
-    let run = async |statement: &str| log.connections[0].run(statement).await.unwrap();
+    let run = async |statement: &str| log.connections.agenda.run(statement).await.unwrap();
     run("TRUNCATE incoming.server").await;
     let agenda = |server| PostgresAgenda::new(log.clone(), server, Arc::new(SystemClock));
     let [own, same, stopped, away] = [1, u64::MAX, 3, 4].map(agenda);
-    let report = |name: &str, state| ServerReport {
-        name: name.into(),
-        address: "[::]:4001".into(),
-        version: "1".into(),
-        uptime: Duration::from_secs(1),
-        state,
-        problems: Vec::new(),
-        load: ServerLoad::default(),
-    };
     own.report(report("own", ServerState::Ready)).await.unwrap();
     same.report(report("own", ServerState::Ready)).await.unwrap();
     stopped.report(report("stopped", ServerState::Stopped)).await.unwrap();
@@ -175,6 +178,51 @@ async fn issue_17_servers_that_were_silent_for_long_are_forgotten() {
     assert_eq!(listed().await, [1]);
 }
 
+/// What waits for a lock, of the reports or of a row among all, stands before nothing that uploads need.
+#[tokio::test]
+#[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
+async fn appends_go_on_while_a_report_or_a_scan_waits() {
+    let url = &urls()[0];
+    let admin = log(url);
+    admin.prepare().await.unwrap();
+    let run = async |statement: &str| admin.connections.agenda.run(statement).await.unwrap();
+    let (seed, server) = (seed(), PostgresLog::new(url, &PostgresTls::default(), 1).unwrap());
+    let (locked, other) = (id(seed, 1), id(seed, 2));
+    created(&server, locked, 1).await;
+    let mut seen = created(&server, other, 1).await;
+    let agenda = Arc::new(PostgresAgenda::new(server.clone(), 1, Arc::new(SystemClock)));
+    let waiting = async |statement: &str| {
+        let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+            AND wait_event_type = 'Lock' AND query LIKE $1";
+        let like: &(dyn ToSql + Sync) = &format!("%{statement}%");
+        let parameters: Parameters<'_> = &[(like, Type::TEXT)];
+        while admin.connections.report.query(waits, parameters).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    run("BEGIN; LOCK TABLE incoming.server").await;
+    let asked = Arc::clone(&agenda);
+    let reported =
+        tokio::spawn(async move { asked.report(report("m", ServerState::Ready)).await });
+    waiting("INSERT INTO incoming.server").await;
+    let Ok(Appended::At(now)) = server.append(other, seen, append(2)).await else { panic!() };
+    seen = now;
+    agenda.beat().await.unwrap();
+    agenda.census().await.unwrap();
+    run("COMMIT").await;
+    assert!(reported.await.unwrap().is_ok());
+    run(&format!("BEGIN; SELECT 1 FROM incoming.upload WHERE id = '{locked}' FOR UPDATE")).await;
+    let asked = Arc::clone(&agenda);
+    let scan = tokio::spawn(async move { asked.hurry(Duration::ZERO).await });
+    waiting("UPDATE incoming.upload SET due").await;
+    // An append may wait for the scan's own lock of its row.
+    assert!(matches!(server.read(other, Some(seen)).await, Ok(LogRead::More(_))));
+    agenda.beat().await.unwrap();
+    assert!(agenda.report(report("m", ServerState::Ready)).await.is_ok());
+    run("COMMIT").await;
+    scan.await.unwrap().unwrap();
+}
+
 /// A role without rights, and settings under which an acknowledgement would mean nothing.
 #[tokio::test]
 #[ignore = "needs the databases that INCOMING_TEST_POSTGRES names"]
@@ -182,7 +230,7 @@ async fn databases_that_cannot_be_used_say_why() {
     let url = &urls()[0];
     let name = format!("suite_{:x}", u64::from_be_bytes(seed()[..8].try_into().unwrap()));
     let admin = log(url);
-    let run = async |statement: String| admin.connections[0].run(&statement).await.unwrap();
+    let run = async |statement: String| admin.connections.agenda.run(&statement).await.unwrap();
     run(format!("CREATE DATABASE {name}")).await;
     run(format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'")).await;
     let (_, place) = url.split_once('@').unwrap();
@@ -218,7 +266,7 @@ async fn a_log_that_was_set_back_has_another_history() {
         "DELETE FROM incoming.record WHERE upload = '{id}' AND seq = 2; \
          UPDATE incoming.upload SET seq = 1, tag = 1 WHERE id = '{id}'"
     );
-    log.connections[0].run(&back).await.unwrap();
+    log.connections.agenda.run(&back).await.unwrap();
     assert!(matches!(log.read(id, Some(second)).await, Ok(LogRead::OtherHistory)));
     assert_eq!(log.append(id, second, append(3)).await, Ok(Appended::Behind));
     assert!(matches!(log.append(id, first, append(4)).await, Ok(Appended::At(_))));
@@ -230,7 +278,7 @@ async fn a_log_that_was_set_back_has_another_history() {
         format!("DELETE FROM incoming.record WHERE upload = '{id}' AND seq = 1"),
     ];
     for damage in damaged {
-        log.connections[0].run(&damage).await.unwrap();
+        log.connections.agenda.run(&damage).await.unwrap();
         assert!(matches!(log.read(id, None).await, Err(LogError::Unreadable)), "{damage}");
     }
 }
@@ -309,10 +357,10 @@ async fn connections_to_an_old_primary_are_left_while_it_lives() {
     }
     let standby = log(&format!("{}?target_session_attrs=read-only", alone(new)));
     let last = format!("SELECT 1 FROM incoming.record WHERE upload = '{}'", id_at(3));
-    while !standby.connections[0].query(&last, &[]).await.is_ok_and(|rows| !rows.is_empty()) {
+    while !standby.connections.agenda.query(&last, &[]).await.is_ok_and(|rows| !rows.is_empty()) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(standby.connections[0].query("SELECT pg_promote()", &[]).await.is_ok());
+    assert!(standby.connections.agenda.query("SELECT pg_promote()", &[]).await.is_ok());
     let promoted = Instant::now();
     let (mut tag, mut kept) = (2, 0);
     // What it acknowledges from now on is on no other disk.
@@ -329,7 +377,7 @@ async fn connections_to_an_old_primary_are_left_while_it_lives() {
     assert!(promoted.elapsed() < timeline::LOOK_EVERY * 2);
     let (old, new) = (log(&alone(old)), log(&alone(new)));
     let count = async |log: &PostgresLog| {
-        let rows = log.connections[0].query("SELECT count(*) FROM incoming.record", &[]).await;
+        let rows = log.connections.agenda.query("SELECT count(*) FROM incoming.record", &[]).await;
         rows.unwrap()[0].get::<_, i64>(0)
     };
     let left = count(&old).await;
