@@ -15,7 +15,8 @@ use crate::core::command::Command;
 use crate::core::event::CallOutcome;
 use crate::core::host::Destination;
 use crate::core::id::TicketId;
-use crate::core::retry::LONGEST_PAUSE;
+use crate::core::retry::{LONGEST_PAUSE, LastCall};
+use crate::core::time::Uptime;
 use crate::core::upload::{Phase, Upload};
 use crate::storage::location::Location;
 pub(super) use hashing::HASHING;
@@ -32,8 +33,10 @@ pub struct Delivery {
     engine: Arc<Engine>,
     id: TicketId,
     stage: Stage,
-    /// The next call comes no sooner.
+    /// The next call comes no sooner, unless it is asked for anew.
     pause: Duration,
+    /// Since when the call that this is about has been pending, where that is known.
+    since: Option<Uptime>,
     /// When this server came to hold it, by its own clock.
     held: Duration,
 }
@@ -116,7 +119,8 @@ impl Delivery {
     fn new(engine: &Arc<Engine>, id: TicketId) -> Self {
         engine.stats.calls_waiting.add(1);
         let (stage, pause, held) = (Stage::Waiting, Duration::ZERO, Duration::ZERO);
-        Self { engine: Arc::clone(engine), id, stage, pause, held }
+        let since = engine.outbox.since(id);
+        Self { engine: Arc::clone(engine), id, stage, pause, since, held }
     }
 
     /// The upload.
@@ -184,13 +188,13 @@ impl Delivery {
     /// Errors: nothing was recorded, and the delivery is made again later. Dropping the future has it made again, or
     /// leaves its end recorded.
     pub async fn finish(mut self, result: CallResult) -> Result<(), ChangeError> {
-        self.engine.end_call(self.id, result).await?;
+        self.since = self.engine.end_call(self.id, result).await?;
         self.over().await;
         Ok(())
     }
 
     async fn over(&mut self) {
-        self.engine.call_over(self.id, self.pause).await;
+        self.engine.call_over(self.id, self.since, self.pause).await;
         self.enter(Stage::Over);
     }
 
@@ -216,7 +220,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if self.stage != Stage::Over {
-            self.engine.requeue(self.id);
+            self.engine.requeue(self.id, self.since);
             self.enter(Stage::Over);
         }
     }
@@ -260,11 +264,12 @@ impl Engine {
         Ok(self.call(handle.upload(), url).map_or(Begun::Nothing, Begun::Call))
     }
 
+    /// Answers since when the next call is pending, if one is that was not asked for meanwhile.
     pub(super) async fn end_call(
         self: &Arc<Self>,
         id: TicketId,
         result: CallResult,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<Option<Uptime>, ChangeError> {
         let handle = self.find(id).await?;
         let command = match result {
             CallResult::Done => Command::Delivered,
@@ -282,14 +287,20 @@ impl Engine {
             tracing::warn!(upload = %id.short(), "gave up calling the backend");
             self.change(&handle, Command::GiveUp(reason)).await?;
         }
-        Ok(())
+        let calls = upload.pending_calls().filter(|calls| calls.last != LastCall::None);
+        Ok(calls.map(|calls| calls.since))
     }
 
     /// A delivery is over, or was not needed: sets the next one if one is pending. What cannot be read
     /// now stays pending.
-    pub(super) async fn call_over(self: &Arc<Self>, id: TicketId, pause: Duration) {
+    pub(super) async fn call_over(
+        self: &Arc<Self>,
+        id: TicketId,
+        since: Option<Uptime>,
+        pause: Duration,
+    ) {
         if self.sharing.is_some() {
-            return self.shared_call_over(id, pause).await;
+            return self.shared_call_over(id, since, pause).await;
         }
         match self.find(id).await {
             Ok(handle) => {
@@ -300,10 +311,10 @@ impl Engine {
                 self.enqueue_after(id, &state.upload, None, pause);
             }
             Err(LookupError::Unknown) => self.drop_delivery(id),
-            Err(LookupError::Busy) => self.requeue(id),
+            Err(LookupError::Busy) => self.requeue(id, since),
             Err(LookupError::Fault(fault)) => {
                 tracing::warn!(upload = %id.short(), error = %fault, "could not read upload");
-                self.requeue(id);
+                self.requeue(id, since);
             }
         }
     }
@@ -315,7 +326,7 @@ impl Engine {
     }
 
     /// A call could not be begun or its end not be recorded: its delivery is pending again, after a pause.
-    fn requeue(self: &Arc<Self>, id: TicketId) {
+    fn requeue(self: &Arc<Self>, id: TicketId, since: Option<Uptime>) {
         let pause = match self.draining.is_cancelled() {
             // Another server, or this one after its start, makes it.
             true => Duration::ZERO,
@@ -323,7 +334,7 @@ impl Engine {
         };
         if self.sharing.is_some() {
             let engine = Arc::clone(self);
-            let over = async move { engine.shared_call_over(id, pause).await };
+            let over = async move { engine.shared_call_over(id, since, pause).await };
             drop(tokio::spawn(self.tracker.track_future(over)));
             return;
         }

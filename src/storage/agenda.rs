@@ -7,7 +7,7 @@
 #[cfg(test)]
 pub(in crate::storage) mod conformance;
 
-use super::event_log::LogError;
+use super::event_log::{CallMarks, LogError};
 use super::promised::Promised;
 use super::servers::{KnownServer, ServerReport};
 use super::store::Unready;
@@ -76,8 +76,10 @@ pub trait Agenda: Send + Sync {
         time: Duration,
     ) -> Promised<'_, Result<bool, LogError>>;
 
-    /// Ends the hold for a call; the next call, if one is pending, is not made before `earliest`.
-    fn end_call(&self, id: TicketId, earliest: Uptime) -> Promised<'_, Result<(), LogError>>;
+    /// Ends the hold for a call. The next call is not made before the moment of `next`, unless it has been asked for since:
+    /// then it is pending since another moment.
+    fn end_call(&self, id: TicketId, next: Option<CallMarks>)
+    -> Promised<'_, Result<(), LogError>>;
 
     /// Ends all holds of this server, which stops.
     fn release(&self) -> Promised<'_, Result<(), LogError>>;

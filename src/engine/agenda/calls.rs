@@ -2,13 +2,14 @@
 
 use crate::core::id::TicketId;
 use crate::core::retry::{Calls, LastCall};
+use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::engine::Engine;
 use crate::engine::context::RequestContext;
 use crate::engine::delivery::outbox::Wait;
 use crate::engine::error::ChangeError;
 use crate::storage::agenda::{Agenda, Taken, Work};
-use crate::storage::event_log::LogError;
+use crate::storage::event_log::{CallMarks, LogError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -43,7 +44,7 @@ impl Engine {
             (Some(calls), Some(agenda)) => {
                 let due = calls.due(&self.options().calls, self.clock.jitter());
                 // Without an answer it is taken again when the hold is over.
-                let _ = agenda.end_call(id, due).await;
+                let _ = agenda.end_call(id, Some(CallMarks { since: calls.since, due })).await;
             }
             (Some(_) | None, _) => {}
         }
@@ -129,10 +130,17 @@ impl Engine {
         self.sharing.is_none() || calls.due(&self.options().calls, 0.0) <= self.uptime()
     }
 
-    pub(in crate::engine) async fn shared_call_over(&self, id: TicketId, pause: Duration) {
+    /// A call that was pending since `since` is over. The next one comes after a pause, unless it was asked for meanwhile.
+    pub(in crate::engine) async fn shared_call_over(
+        &self,
+        id: TicketId,
+        since: Option<Uptime>,
+        pause: Duration,
+    ) {
         if let Some(agenda) = self.agenda() {
+            let due = self.uptime().after(pause);
             // Without an answer others have it when the leave ends by itself.
-            let _ = agenda.end_call(id, self.uptime().after(pause)).await;
+            let _ = agenda.end_call(id, since.map(|since| CallMarks { since, due })).await;
         }
         self.outbox.clear(id);
         self.outbox.over(id);

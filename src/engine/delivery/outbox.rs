@@ -193,6 +193,11 @@ impl Outbox {
         self.lock().by_id.get(&id).map(|entry| entry.destination.clone())
     }
 
+    /// Since when a pending delivery is.
+    pub(in crate::engine) fn since(&self, id: TicketId) -> Option<Uptime> {
+        self.lock().by_id.get(&id).map(|entry| entry.since)
+    }
+
     /// What brought a pending delivery about, where this process has seen it.
     pub(in crate::engine) fn context(&self, id: TicketId) -> Option<RequestContext> {
         self.lock().by_id.get(&id).and_then(|entry| entry.context.clone())

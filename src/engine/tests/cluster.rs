@@ -323,7 +323,7 @@ async fn what_fails_is_called_again_after_its_pause_and_not_before() {
     delivery.postpone(Duration::from_secs(20));
     delivery.finish(CallResult::Unanswered("no".into())).await.unwrap();
     assert!(begin(&two, id).await.is_none(), "not yet");
-    two.shared_call_over(id, Duration::ZERO).await;
+    two.shared_call_over(id, None, Duration::ZERO).await;
     let sweeping = sweep(&two);
     cluster.pass(15).await;
     assert_eq!(two.outbox().pending().0, 0, "the backend asked for 20 s");

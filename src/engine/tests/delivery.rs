@@ -16,7 +16,7 @@ async fn called(engine: &Arc<Engine>) -> TicketId {
 async fn said_wait(engine: &Arc<Engine>) -> TicketId {
     let id = called(engine).await;
     engine.end_call(id, CallResult::Wait).await.unwrap();
-    engine.call_over(id, Duration::ZERO).await;
+    engine.call_over(id, None, Duration::ZERO).await;
     id
 }
 
@@ -84,7 +84,7 @@ async fn an_upload_that_has_gone_owes_nothing() {
     // It leaves memory, and somebody removes its journal.
     leaves_memory(&machine, &engine, id).await;
     machine.journals.remove(id).unwrap();
-    engine.call_over(id, Duration::ZERO).await;
+    engine.call_over(id, None, Duration::ZERO).await;
     assert_eq!(pending(&engine), (0, 0));
 }
 
@@ -105,7 +105,7 @@ async fn an_upload_that_cannot_be_read_stays_owed_and_is_called_again() {
     let id = called(&engine).await;
     leaves_memory(&machine, &engine, id).await;
     fails.store(true, Ordering::Relaxed);
-    engine.call_over(id, Duration::ZERO).await;
+    engine.call_over(id, None, Duration::ZERO).await;
     assert_eq!(pending(&engine), (1, 1), "nothing would ever call again");
     fails.store(false, Ordering::Relaxed);
     machine.clock.advance(Duration::from_secs(600));
@@ -119,7 +119,7 @@ async fn backends_that_said_wait_have_the_time_of_new_settings() {
     let waiting = said_wait(&engine).await;
     let unanswered = called(&engine).await;
     engine.end_call(unanswered, CallResult::Unanswered("down".into())).await.unwrap();
-    engine.call_over(unanswered, Duration::ZERO).await;
+    engine.call_over(unanswered, None, Duration::ZERO).await;
     let due = || engine.outbox().waiting().1.unwrap();
     let first = due();
     let confirm_within = |seconds: u64| {

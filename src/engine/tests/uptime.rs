@@ -144,7 +144,7 @@ async fn issue_13_no_call_waits_for_a_clock_to_come_round() {
         assert_eq!(engine.next_due().await, id);
         engine.end_call(id, CallResult::Unanswered("down".into())).await.unwrap();
         machine.clock.set(date);
-        engine.call_over(id, Duration::ZERO).await;
+        engine.call_over(id, None, Duration::ZERO).await;
         let next = async || {
             let next = tokio::time::timeout(Duration::from_secs(20), engine.next_due()).await;
             assert_eq!(next.expect("called after its pause"), id, "{date}");
@@ -153,7 +153,7 @@ async fn issue_13_no_call_waits_for_a_clock_to_come_round() {
         machine.clock.advance(Duration::from_millis(1200));
         next().await;
         engine.end_call(id, CallResult::Wait).await.unwrap();
-        engine.call_over(id, Duration::ZERO).await;
+        engine.call_over(id, None, Duration::ZERO).await;
         machine.clock.set(TODAY_MS);
         machine.clock.advance(Duration::from_secs(600));
         next().await;

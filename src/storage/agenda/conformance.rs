@@ -122,9 +122,10 @@ async fn calls_have_leaves_of_their_own(
     assert_eq!(take(other, Work::Call).await, []);
     assert!(!other.hold_for(Work::Call, id, SHORT).await.unwrap());
     assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
-    other.end_call(id, later).await.unwrap();
+    let not_before = |due| Some(CallMarks { since: upload.now, due });
+    other.end_call(id, not_before(later)).await.unwrap();
     assert_eq!(take(other, Work::Call).await, [], "it was not the other's to end");
-    one.end_call(id, due).await.unwrap();
+    one.end_call(id, None).await.unwrap();
     assert!(other.hold_for(Work::Call, id, SHORT).await.unwrap());
     assert!(!one.hold_for(Work::Call, id, SHORT).await.unwrap());
     pass(SHORT * 2).await;
@@ -139,7 +140,7 @@ async fn calls_have_leaves_of_their_own(
     }
     other.release().await.unwrap();
     assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
-    one.end_call(id, later).await.unwrap();
+    one.end_call(id, not_before(later)).await.unwrap();
     assert_eq!(take(other, Work::Call).await, [], "not before it may be made");
     // A moment that has come is not moved.
     for (within, due) in [(HOUR * 2, None), (Duration::ZERO, Some(due)), (HOUR, Some(due))] {
@@ -148,6 +149,15 @@ async fn calls_have_leaves_of_their_own(
         assert_eq!(take(other, Work::Call).await, taken, "{within:?}");
         other.release().await.unwrap();
     }
+    // One that was asked for meanwhile is not put off with the one before.
+    assert!(one.hold_for(Work::Call, id, SHORT).await.unwrap());
+    let asked = due.before(Duration::from_secs(1));
+    let call = Some(CallMarks { since: asked, due: asked });
+    let before = Some(CallMarks { since: due, due: later });
+    upload.append(marked(8, marks(StateName::HandingOver, later, call))).await;
+    one.end_call(id, before).await.unwrap();
+    assert_eq!(take(other, Work::Call).await, [Taken { id, due: asked }]);
+    other.end_call(id, None).await.unwrap();
 }
 
 async fn uploads_are_found(
@@ -165,7 +175,7 @@ async fn uploads_are_found(
     assert_eq!((more(StateName::Uploading), more(StateName::HandingOver)), (1, 1));
     assert_eq!((census.open - before.open, census.calls - before.calls), (2, 1));
     assert!(census.oldest_call.is_some_and(|since| since <= upload.now));
-    upload.append(marked(8, marks(StateName::Finished, later, None))).await;
+    upload.append(marked(9, marks(StateName::Finished, later, None))).await;
     let census = one.census().await.unwrap();
     assert_eq!((census.open - before.open, census.calls - before.calls), (1, 0));
     assert_eq!(take(other, Work::Call).await, []);

@@ -5,7 +5,7 @@ use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::storage::agenda::{Agenda, Census, Taken, Work};
-use crate::storage::event_log::{Append, Appended, EventLog, LogError, LogRead, Seen};
+use crate::storage::event_log::{Append, Appended, CallMarks, EventLog, LogError, LogRead, Seen};
 use crate::storage::promised::Promised;
 use crate::storage::servers::{KnownServer, ServerReport};
 use crate::storage::store::Unready;
@@ -132,8 +132,12 @@ impl Agenda for SharedLog {
         })
     }
 
-    fn end_call(&self, id: TicketId, earliest: Uptime) -> Promised<'_, Result<(), LogError>> {
-        self.promise(|log| log.end_call(id, self.server, earliest))
+    fn end_call(
+        &self,
+        id: TicketId,
+        next: Option<CallMarks>,
+    ) -> Promised<'_, Result<(), LogError>> {
+        self.promise(|log| log.end_call(id, self.server, next))
     }
 
     fn release(&self) -> Promised<'_, Result<(), LogError>> {

@@ -8,7 +8,7 @@ use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::storage::agenda::{Agenda, Census, Taken, Work};
 use crate::storage::clock::Clock;
-use crate::storage::event_log::LogError;
+use crate::storage::event_log::{CallMarks, LogError};
 use crate::storage::promised::Promised;
 use crate::storage::servers::{KnownServer, ServerReport};
 use crate::storage::store::Unready;
@@ -143,12 +143,21 @@ impl Agenda for PostgresAgenda {
         })
     }
 
-    fn end_call(&self, id: TicketId, earliest: Uptime) -> Promised<'_, Result<(), LogError>> {
+    fn end_call(
+        &self,
+        id: TicketId,
+        next: Option<CallMarks>,
+    ) -> Promised<'_, Result<(), LogError>> {
         Promised::later(async move {
-            let (key, server, earliest) =
-                (Id(*id.as_bytes()), self.server.cast_signed(), bigint(earliest));
-            let parameters: Parameters<'_> =
-                &[(&key, Type::UUID), (&server, Type::INT8), (&earliest, Type::INT8)];
+            let (key, server) = (Id(*id.as_bytes()), self.server.cast_signed());
+            let since = next.map(|next| bigint(next.since));
+            let due = next.map(|next| bigint(next.due));
+            let parameters: Parameters<'_> = &[
+                (&key, Type::UUID),
+                (&server, Type::INT8),
+                (&since, Type::INT8),
+                (&due, Type::INT8),
+            ];
             self.rows(END_CALL, parameters).await.map(drop)
         })
     }
@@ -307,7 +316,7 @@ const HOLD_CALL: &str = "UPDATE incoming.upload SET call_by = $2, \
     call_until = now() + $3 * interval '1 millisecond' WHERE id = $1 \
     AND (call_by = $2 OR call_until IS NULL OR call_until <= now()) RETURNING seq";
 const END_CALL: &str = "UPDATE incoming.upload SET call_until = NULL, \
-    call_due = greatest(call_due, CASE WHEN call_due IS NOT NULL THEN $3 END) \
+    call_due = CASE WHEN call_since = $3 THEN greatest(call_due, $4) ELSE call_due END \
     WHERE id = $1 AND call_by = $2";
 const RELEASE: &str = "UPDATE incoming.upload SET \
     held_until = CASE WHEN held_by = $1 THEN NULL ELSE held_until END, \

@@ -92,7 +92,11 @@ async fn time_without_a_server_does_not_count() {
     let after = now().await;
     let gone = before.0 - after.0;
     assert!((3_590_000..3_610_000).contains(&gone), "{gone}");
-    log.connections.agenda.run("UPDATE incoming.meta SET beat = beat - interval '30 s'").await.unwrap();
+    log.connections
+        .agenda
+        .run("UPDATE incoming.meta SET beat = beat - interval '30 s'")
+        .await
+        .unwrap();
     assert!(now().await >= after, "a server that was slow");
 }
 
@@ -202,8 +206,7 @@ async fn appends_go_on_while_a_report_or_a_scan_waits() {
     };
     run("BEGIN; LOCK TABLE incoming.server").await;
     let asked = Arc::clone(&agenda);
-    let reported =
-        tokio::spawn(async move { asked.report(report("m", ServerState::Ready)).await });
+    let reported = tokio::spawn(async move { asked.report(report("m", ServerState::Ready)).await });
     waiting("INSERT INTO incoming.server").await;
     let Ok(Appended::At(now)) = server.append(other, seen, append(2)).await else { panic!() };
     seen = now;

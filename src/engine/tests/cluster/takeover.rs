@@ -83,7 +83,7 @@ async fn a_file_that_waits_to_be_hashed_is_hashed_by_one_server() {
             if meanwhile == "done" {
                 begin(&two, id).await.expect("it is due");
                 two.end_call(id, CallResult::Done).await.unwrap();
-                two.call_over(id, Duration::ZERO).await;
+                two.call_over(id, None, Duration::ZERO).await;
                 cluster.reads_ms.store(100_000, Ordering::Relaxed);
             }
             let since = Instant::now();
@@ -317,5 +317,26 @@ async fn calls_that_are_taken_are_read_several_at_a_time() {
     let sweeping = sweep(&two);
     cluster.pass(10).await;
     assert_eq!(two.outbox().pending().0, 16);
+    sweeping.abort();
+}
+
+/// An operator's retry comes between the record of a call's end and the word that the next one waits.
+#[tokio::test(start_paused = true)]
+async fn a_retry_in_the_moment_of_a_calls_end_is_not_put_off() {
+    let cluster = Cluster::new();
+    let [one, two, three] = [1, 2, 3].map(|server| cluster.start(server));
+    let id = ticket(&one).await;
+    one.receive(id, chunk(0, 2, 2), None, body(&[b"hi"])).await.unwrap();
+    let mut delivery = one.next_delivery().await;
+    assert!(matches!(delivery.begin().await.unwrap(), Begun::Call(_)));
+    cluster.log.pass(Duration::from_secs(1));
+    let since = one.end_call(id, CallResult::Wait).await.unwrap();
+    assert!(since.is_some());
+    cluster.log.pass(Duration::from_secs(1));
+    two.retry(id).await.unwrap();
+    one.shared_call_over(id, since, Duration::from_secs(300)).await;
+    let sweeping = sweep(&three);
+    cluster.pass(3).await;
+    assert_eq!(three.outbox().pending().0, 1, "it is due at once");
     sweeping.abort();
 }

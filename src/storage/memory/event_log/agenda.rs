@@ -5,7 +5,7 @@ use crate::core::id::TicketId;
 use crate::core::state::StateName;
 use crate::core::time::Uptime;
 use crate::storage::agenda::{Census, Taken, Work};
-use crate::storage::event_log::Marks;
+use crate::storage::event_log::{CallMarks, Marks};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -67,12 +67,14 @@ impl MemoryEventLog {
     }
 
     /// Ends that leave.
-    pub fn end_call(&mut self, id: TicketId, holder: u64, earliest: Uptime) {
+    pub fn end_call(&mut self, id: TicketId, holder: u64, next: Option<CallMarks>) {
         let Some(log) = self.logs.get_mut(&id) else { return };
         if log.call_hold.is_some_and(|(by, _)| by == holder) {
             log.call_hold = None;
-            if let Some(Marks { call: Some(call), .. }) = &mut log.marks {
-                call.due = call.due.max(earliest);
+            if let (Some(Marks { call: Some(call), .. }), Some(next)) = (&mut log.marks, next)
+                && call.since == next.since
+            {
+                call.due = call.due.max(next.due);
             }
         }
     }
@@ -123,6 +125,7 @@ impl MemoryEventLog {
             marks.due = marks.due.before(by);
         }
     }
+
     /// No call is due later after its begin.
     pub fn hurry_calls(&mut self, within: Duration) {
         let marks = self.logs.values_mut().filter_map(|log| log.marks.as_mut());
