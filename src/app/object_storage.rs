@@ -20,7 +20,7 @@ use crate::storage::local::log_name::log_name;
 use crate::storage::local::storage::LocalStorage;
 use crate::storage::objects::OrphanRule;
 use crate::storage::postgres::{
-    Database, InvalidUrl, PostgresFault, PostgresLog, PostgresTls, SchemaError,
+    Database, InvalidUrl, PostgresFault, PostgresLog, PostgresTls, SchemaError, Tables,
 };
 use crate::storage::promised::Promised;
 use crate::storage::s3::{Credentials, LogName, Naming, ProbeError, S3Bucket, S3Options};
@@ -93,21 +93,51 @@ pub async fn probe(settings: &Settings) -> (Vec<String>, Vec<ObjectStorageError>
         }
     }
     if settings.journal == JournalKind::Postgres {
-        match open_log(settings).await {
-            Ok((_, database)) => {
-                lines.push(format!("database: PostgreSQL {}, tables in place", database.version));
-                if database.may_lose_by_failover {
-                    lines.push(
-                        "warning: a failover may lose acknowledged bytes: standbys are connected, and \
-                         synchronous_standby_names is empty"
-                            .to_owned(),
-                    );
-                }
-            }
-            Err(error) => errors.push(error),
-        }
+        let (found, wrong) = probe_database(settings).await;
+        lines.extend(found);
+        errors.extend(wrong);
     }
     (lines, errors)
+}
+
+/// All that is wrong with the database, as far as it can be asked.
+async fn probe_database(settings: &Settings) -> (Vec<String>, Vec<ObjectStorageError>) {
+    let log = match log(settings) {
+        Ok(log) => log,
+        Err(error) => return (Vec::new(), vec![error]),
+    };
+    let mut errors: Vec<ObjectStorageError> = Vec::new();
+    let examined = match log.examine().await {
+        Ok(database) => Some(database),
+        Err(
+            fault @ (PostgresFault::Unreachable(_)
+            | PostgresFault::Refused(_)
+            | PostgresFault::Foreign),
+        ) => return (Vec::new(), vec![fault.into()]),
+        Err(
+            fault
+            @ (PostgresFault::ReadOnly | PostgresFault::NotDurable(_) | PostgresFault::NoSync),
+        ) => {
+            errors.push(fault.into());
+            None
+        }
+    };
+    errors.extend(log.check_rights(Tables::All).await.err().map(ObjectStorageError::from));
+    let Some(database) = examined.filter(|_| errors.is_empty()) else {
+        return (Vec::new(), errors);
+    };
+    if let Err(error) = log.prepare().await {
+        return (Vec::new(), vec![error.into()]);
+    }
+    let mut lines = vec![format!("database: PostgreSQL {}, tables in place", database.version)];
+    if database.may_lose_by_failover {
+        lines.push(
+            "warning: a failover may lose acknowledged bytes: standbys are connected, and \
+             synchronous_standby_names is empty"
+                .to_owned(),
+        );
+    }
+    (lines, Vec::new())
 }
 
 async fn probe_bucket(settings: &Settings) -> Result<[String; 2], Vec<ObjectStorageError>> {

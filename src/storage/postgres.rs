@@ -22,7 +22,7 @@ mod tests;
 
 pub use agenda::PostgresAgenda;
 pub use health::{Database, PostgresFault};
-pub use schema::{SCHEMA_SQL, SchemaError};
+pub use schema::{SCHEMA_SQL, SchemaError, Tables};
 
 use crate::core::id::TicketId;
 use crate::core::piece_event::ObjectEvent;

@@ -243,6 +243,45 @@ async fn databases_that_cannot_be_used_say_why() {
     assert!(matches!(refused, Err(SchemaError::NotAllowed(_))), "{refused:?}");
     // The connection is as good as before.
     assert!(poor.examine().await.is_ok());
+    let owner = log(&format!("{}/{name}", url.rsplit_once('/').unwrap().0));
+    owner.prepare().await.unwrap();
+    let grant = async |what: &str| {
+        owner.connections.agenda.run(&format!("GRANT {what} TO {name}")).await.unwrap();
+    };
+    let lacks = async |tables| match poor.check_rights(tables).await {
+        Err(SchemaError::NoRights { role, rights }) => {
+            assert_eq!(role, name);
+            rights
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        lacks(Tables::OfUploads).await,
+        "SELECT, INSERT on incoming.record; SELECT, INSERT, UPDATE, DELETE on incoming.upload; \
+         SELECT, UPDATE on incoming.meta; USAGE on the schema incoming"
+    );
+    grant("USAGE ON SCHEMA incoming").await;
+    grant("SELECT, UPDATE ON incoming.meta").await;
+    grant("SELECT, INSERT, UPDATE ON incoming.upload").await;
+    grant("SELECT, INSERT ON incoming.record").await;
+    let told = poor.prepare().await.unwrap_err().to_string();
+    assert!(told.contains(&format!("{name:?} lacks DELETE on incoming.upload: ")), "{told}");
+    grant("DELETE ON incoming.upload").await;
+    poor.prepare().await.unwrap();
+    assert_eq!(
+        lacks(Tables::All).await,
+        "SELECT, INSERT, UPDATE, DELETE on incoming.server",
+        "for people alone"
+    );
+    grant("SELECT, INSERT, UPDATE, DELETE ON incoming.server").await;
+    poor.check_rights(Tables::All).await.unwrap();
+    // These do.
+    conformance::check(Arc::new(poor.clone()), seed()).await;
+    let agenda = |server| PostgresAgenda::new(poor.clone(), server, Arc::new(SystemClock));
+    owner.connections.agenda.run("TRUNCATE incoming.upload CASCADE").await.unwrap();
+    let pass = async |time| tokio::time::sleep(time).await;
+    agenda::conformance::check(&poor, [&agenda(1), &agenda(2)], seed(), pass).await;
+    drop(owner);
     run(format!("ALTER ROLE {name} SET synchronous_commit = off")).await;
     let careless = log(&format!("postgres://{name}:secret@{place}/{name}"));
     let fault = careless.examine().await.unwrap_err();
