@@ -23,7 +23,7 @@ use crate::storage::postgres::{
     Database, InvalidUrl, PostgresFault, PostgresLog, PostgresTls, SchemaError, Tables,
 };
 use crate::storage::promised::Promised;
-use crate::storage::s3::{Credentials, LogName, Naming, ProbeError, S3Bucket, S3Options};
+use crate::storage::s3::{Credentials, LogName, Naming, ProbeErrors, S3Bucket, S3Options};
 use crate::tls::{NoRoots, Trust, client_config, machine_roots};
 use std::io;
 use std::path::Path;
@@ -36,7 +36,7 @@ use tokio::time::timeout;
 pub enum ObjectStorageError {
     /// The bucket, or what is asked of it.
     #[error("s3_bucket {0:?}: {1}")]
-    Bucket(String, ProbeError),
+    Bucket(String, ProbeErrors),
     /// The URL of the store makes no host.
     #[error("s3_endpoint {0:?}: no URL of a store")]
     Endpoint(String),
@@ -144,12 +144,8 @@ async fn probe_bucket(settings: &Settings) -> Result<[String; 2], Vec<ObjectStor
     let since = Instant::now();
     let rule = match open_bucket(settings).await {
         Ok((_, rule)) => rule,
-        Err(ObjectStorageError::Bucket(name, first)) => {
-            let (bucket, _) = bucket(settings).map_err(|error| vec![error])?;
-            let random = SystemClock.random().map_err(|it| vec![ObjectStorageError::Random(it)])?;
-            let mut all = bucket.other_lacks(&first, random).await;
-            all.insert(0, first);
-            let of = |error| ObjectStorageError::Bucket(name.clone(), error);
+        Err(ObjectStorageError::Bucket(name, ProbeErrors(all))) => {
+            let of = |it| ObjectStorageError::Bucket(name.clone(), ProbeErrors(vec![it]));
             return Err(all.into_iter().map(of).collect());
         }
         Err(error) => return Err(vec![error]),
@@ -288,7 +284,7 @@ fn try_at_start(settings: &Settings) -> Result<Option<OrphanRule>, StartError> {
             tracing::warn!(error, "bucket cannot be used yet");
             Ok(None)
         }
-        Err(ObjectStorageError::Bucket(_, error)) if !error.is_definite() => {
+        Err(ObjectStorageError::Bucket(_, error)) if !error.are_definite() => {
             tracing::warn!(%error, "bucket cannot be used yet");
             Ok(None)
         }

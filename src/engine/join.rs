@@ -63,10 +63,7 @@ impl Engine {
                 return Ok(Joinable::Joined(done));
             }
             let (taken, under_way) = match self.bytes_of(parts).await {
-                Ok(bytes) => {
-                    self.are_scattered(parts).await?;
-                    return Ok(Joinable::New(bytes));
-                }
+                Ok(bytes) => return Ok(Joinable::New(bytes)),
                 Err((error, under_way)) => (error, under_way),
             };
             match under_way.filter(|join| *join.parts == *parts) {
@@ -84,31 +81,15 @@ impl Engine {
         }
     }
 
-    /// Whether the bytes of all parts lie in so many small pieces that reading them takes long.
-    ///
-    /// Errors: in more than are joined.
-    async fn are_scattered(self: &Arc<Self>, parts: &[TicketId]) -> Result<bool, JoinError> {
-        let (mut pieces, mut bytes) = (0_u64, 0_u64);
-        for number in 0..parts.len() {
-            let part = self.part(parts, number).await?;
-            pieces = pieces.saturating_add(part.log.pieces());
-            bytes = bytes.saturating_add(part.upload().received().bytes());
-        }
-        let limit = MAX_JOINED_PIECES.saturating_add(bytes / BYTES_A_PIECE);
-        match pieces <= limit {
-            true => Ok(is_scattered(pieces, bytes)),
-            false => Err(JoinError::TooManyPieces { pieces, limit }),
-        }
-    }
-
     /// The bytes of all parts together. Errors: why one cannot be joined, and what it is being joined with.
     async fn bytes_of(
         self: &Arc<Self>,
         parts: &[TicketId],
     ) -> Result<u64, (JoinError, Option<Arc<Join>>)> {
-        let mut bytes = 0_u64;
+        let (mut pieces, mut bytes) = (0_u64, 0_u64);
         for number in 0..parts.len() {
             let part = self.part(parts, number).await.map_err(|error| (error, None))?;
+            pieces = pieces.saturating_add(part.log.pieces());
             let (length, joining, claim) = {
                 let state = part.lock();
                 if let Some(fault) = &state.fault {
@@ -124,6 +105,7 @@ impl Engine {
             let refused = |refusal| (PartError::refused(number, refusal).into(), joining);
             bytes = bytes.saturating_add(length.map_err(refused)?);
         }
+        are_scattered(pieces, bytes).map_err(|error| (error, None))?;
         Ok(bytes)
     }
 
@@ -213,7 +195,13 @@ impl Engine {
             Ok(state.upload.check_final(parts)?)
         };
         check()?;
-        let scattered = self.are_scattered(parts).await?;
+        let (mut pieces, mut bytes) = (0_u64, 0_u64);
+        for number in 0..parts.len() {
+            let part = self.part(parts, number).await?;
+            pieces = pieces.saturating_add(part.log.pieces());
+            bytes = bytes.saturating_add(part.upload().received().bytes());
+        }
+        let scattered = are_scattered(pieces, bytes)?;
         let turn = async {
             // All others have a turn beside it.
             let before = match scattered {
@@ -400,6 +388,15 @@ impl Engine {
     ) -> Result<Arc<UploadHandle>, JoinError> {
         let found = self.find(parts[number]).await;
         found.map_err(|error| PartError::of(number, error.into()))
+    }
+}
+
+/// Whether bytes lie in so many small pieces that reading them takes long. Errors: in more than are joined.
+fn are_scattered(pieces: u64, bytes: u64) -> Result<bool, JoinError> {
+    let limit = MAX_JOINED_PIECES.saturating_add(bytes / BYTES_A_PIECE);
+    match pieces <= limit {
+        true => Ok(is_scattered(pieces, bytes)),
+        false => Err(JoinError::TooManyPieces { pieces, limit }),
     }
 }
 

@@ -18,7 +18,7 @@ mod sweep;
 pub mod transport;
 mod xml;
 
-pub use probe::{ProbeError, ProbeFault, ProbedStep};
+pub use probe::{ProbeError, ProbeErrors, ProbeFault, ProbedStep};
 pub use sign::Credentials;
 pub use sweep::{LogName, Sweep, Swept};
 

@@ -84,6 +84,16 @@ fn all_rights_that_are_missing_are_told() {
     let expected =
         ["PutObject", "ListBucket", "PutObject", "ListBucketMultipartUploads", "DeleteObject"];
     assert_eq!(rights, expected, "{told}");
+    // So does the start.
+    let home = tempfile::tempdir().unwrap();
+    let endpoint = format!("http://{}", refusing());
+    let (storage, any) = (home.path().to_str().unwrap(), "127.0.0.1:0");
+    let flags = ["serve", "--store", "s3", "--s3-endpoint", &endpoint, "--s3-bucket", "uploads"];
+    let places = ["--storage-dir", storage, "--listen", any, "--backend-listen", any];
+    let output = run(home.path(), &[&flags[..], &places, &KEYS].concat(), &[]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = told.lines().find(|line| line.contains("s3_bucket")).unwrap_or_default();
+    assert!(expected.iter().all(|right| line.contains(&format!("(s3:{right})"))), "{told}");
 }
 
 #[test]

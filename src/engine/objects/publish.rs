@@ -249,8 +249,7 @@ impl<B: Backing> ObjectEngine<B> {
         let bytes: u64 = ranges.iter().map(|range| range.bytes).sum();
         let held = self.copying.acquire(ranges.len() as u64, bytes).await;
         let get = |range: &ObjectRange| self.ask_again(ObjectRequest::Get(id, *range));
-        let reads = if is_scattered(ranges.len() as u64, bytes) { SCATTERED_READS } else { READS };
-        let read = at_once(reads, ranges.iter().map(get)).await;
+        let read = at_once(held.reads, ranges.iter().map(get)).await;
         let mut found = ranges.iter().zip(&read);
         if let Some((gone, _)) = found.find(|(_, read)| matches!(read, Err(ObjectError::Gone))) {
             // The second look takes long: other uploads need the memory meanwhile.
@@ -294,7 +293,11 @@ pub(super) struct CopyingMemory {
 }
 
 /// Leave to hold some of it; given back when dropped.
-type Copying<'a> = SemaphorePermit<'a>;
+struct Copying<'a> {
+    _leave: SemaphorePermit<'a>,
+    /// Pieces that are read at a time.
+    reads: usize,
+}
 
 impl CopyingMemory {
     /// For cells of so many bytes. An upload whose cells are larger, by an earlier setting, has it alone.
@@ -304,11 +307,11 @@ impl CopyingMemory {
     }
 
     async fn acquire(&self, pieces: u64, bytes: u64) -> Copying<'_> {
-        let held = match is_scattered(pieces, bytes) {
-            true => self.scattered.acquire().await,
-            false => self.all.acquire_many(units(bytes).clamp(1, self.units)).await,
+        let (leave, reads) = match is_scattered(pieces, bytes) {
+            true => (self.scattered.acquire().await, SCATTERED_READS),
+            false => (self.all.acquire_many(units(bytes).clamp(1, self.units)).await, READS),
         };
-        held.expect("it is never closed")
+        Copying { _leave: leave.expect("it is never closed"), reads }
     }
 }
 

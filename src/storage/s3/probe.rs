@@ -13,7 +13,6 @@ use crate::storage::objects::{
     Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, Objects, OrphanRule,
 };
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::fmt;
 
 /// A bucket cannot be used as it is.
@@ -24,6 +23,24 @@ pub struct ProbeError {
     pub step: ProbedStep,
     /// What came of it.
     pub fault: ProbeFault,
+}
+
+/// The first step that did not do, or all that lack a right.
+#[derive(Debug)]
+pub struct ProbeErrors(pub Vec<ProbeError>);
+
+impl fmt::Display for ProbeErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&all.join("; "))
+    }
+}
+
+impl ProbeErrors {
+    /// Whether they stay so until a setting, a right or the store is changed.
+    pub fn are_definite(&self) -> bool {
+        self.0.iter().any(ProbeError::is_definite)
+    }
 }
 
 /// What came of a request that did not do.
@@ -46,54 +63,69 @@ pub enum ProbeFault {
 impl ProbeError {
     /// Whether it is about this step alone, as far as the store says.
     fn is_lack(&self) -> bool {
-        matches!(&self.fault, ProbeFault::Refused { error: ObjectError::Unusable(code) } if is_lack(code))
+        matches!(&self.fault, ProbeFault::Refused { error }
+            if known(error).is_some_and(|(about, _)| about == About::Step))
     }
 
-    /// Whether it stays so until a setting, a right or the store is changed. Clocks and credentials that have ended are set
-    /// right by others.
-    pub fn is_definite(&self) -> bool {
+    /// Clocks and credentials that have ended are set right by others.
+    fn is_definite(&self) -> bool {
         match &self.fault {
             ProbeFault::Unreachable(_) => false,
             ProbeFault::Unlike => true,
-            ProbeFault::Refused { error: ObjectError::Unusable(code) } => {
-                !matches!(code.as_str(), "RequestTimeTooSkewed" | "ExpiredToken" | "InvalidToken")
-            }
-            // Of what was stored a moment ago.
-            ProbeFault::Refused { error: ObjectError::Gone | ObjectError::InvalidPart } => true,
-            ProbeFault::Refused {
-                error: ObjectError::Busy | ObjectError::Unsure | ObjectError::Full,
-            } => false,
+            ProbeFault::Refused { error } => match error {
+                ObjectError::Unusable(_) => {
+                    known(error).is_none_or(|(about, _)| about != About::Moment)
+                }
+                // Of what was stored a moment ago.
+                ObjectError::Gone | ObjectError::InvalidPart => true,
+                ObjectError::Busy | ObjectError::Unsure | ObjectError::Full => false,
+            },
         }
     }
 }
 
-/// Whether a code is about what was asked for, and not about all that may be.
-fn is_lack(code: &str) -> bool {
-    matches!(
-        code,
-        "AccessDenied" | "AllAccessDisabled" | "status 403" | "NotImplemented" | "MethodNotAllowed"
-    )
+/// What a store's answer is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// What was asked for: other requests may be answered otherwise.
+    Step,
+    /// All that may be asked for.
+    All,
+    /// All of it, for now.
+    Moment,
 }
 
 /// What a store's code means to who runs the server. Source: Amazon S3 API reference, "List of error codes".
-fn explained(error: &ObjectError) -> &'static str {
-    let ObjectError::Unusable(code) = error else { return "" };
-    match code.as_str() {
-        "NoSuchBucket" | "InvalidBucketName" => ": there is no such bucket; see s3_bucket",
-        "InvalidAccessKeyId" => ": the store does not know the access key",
-        "SignatureDoesNotMatch" => ": the secret key is not that of the access key",
-        "RequestTimeTooSkewed" => ": the clocks of this machine and of the store differ too much",
-        "ExpiredToken" | "InvalidToken" => ": the credentials have ended",
+fn known(error: &ObjectError) -> Option<(About, &'static str)> {
+    let ObjectError::Unusable(code) = error else { return None };
+    Some(match code.as_str() {
+        "NoSuchBucket" | "InvalidBucketName" => {
+            (About::All, ": there is no such bucket; see s3_bucket")
+        }
+        "InvalidAccessKeyId" => (About::All, ": the store does not know the access key"),
+        "SignatureDoesNotMatch" => (About::All, ": the secret key is not that of the access key"),
+        "RequestTimeTooSkewed" => {
+            (About::Moment, ": the clocks of this machine and of the store differ too much")
+        }
+        "ExpiredToken" | "InvalidToken" => (About::Moment, ": the credentials have ended"),
         "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => {
-            ": the bucket is in another region; see s3_region and s3_endpoint"
+            (About::All, ": the bucket is in another region; see s3_region and s3_endpoint")
         }
         "AccessDenied" | "AllAccessDisabled" | "status 403" => {
-            ": the credentials lack the right, or the bucket is not theirs"
+            (About::Step, ": the credentials lack the right, or the bucket is not theirs")
         }
-        "NotImplemented" | "MethodNotAllowed" => ": the store cannot do what is needed",
-        "no credentials" => ": set s3_access_key and s3_secret_key, or AWS's own variables",
-        _ => "",
-    }
+        "NotImplemented" | "MethodNotAllowed" => {
+            (About::Step, ": the store cannot do what is needed")
+        }
+        "no credentials" => {
+            (About::All, ": set s3_access_key and s3_secret_key, or AWS's own variables")
+        }
+        _ => return None,
+    })
+}
+
+fn explained(error: &ObjectError) -> &'static str {
+    known(error).map_or("", |(_, says)| says)
 }
 
 /// What is tried.
@@ -150,74 +182,15 @@ impl S3Bucket {
     /// say that it is old at the time `now`, is removed.
     ///
     /// # Errors
-    /// The first step that did not do.
-    pub async fn probe(&self, now: Timestamp, random: [u8; 16]) -> Result<OrphanRule, ProbeError> {
-        let (id, random) = (TicketId::from_random(PROBES), named(now, random));
-        self.reach(id).await?;
-        let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
-        let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
-        let bytes = Bytes::from_static(b"incoming");
-        self.step(ProbedStep::Put, ObjectRequest::Put(object, bytes.clone().into())).await?;
-        let size = self.step(ProbedStep::Head, ObjectRequest::Head(object)).await?;
-        expect(ProbedStep::Head, size == ObjectAnswer::Size(8))?;
-        let range = ObjectRange { object: object.name, offset: 2, bytes: 3 };
-        let read = self.step(ProbedStep::Get, ObjectRequest::Get(id, range)).await?;
-        expect(ProbedStep::Get, read == ObjectAnswer::Bytes(bytes.slice(2..5)))?;
-        let list = self.step(ProbedStep::List, ObjectRequest::List(id)).await?;
-        let ObjectAnswer::Objects(objects) = list else { return Err(unlike(ProbedStep::List)) };
-        expect(ProbedStep::List, objects.contains(&object))?;
-        let begun = self.step(ProbedStep::Begin, ObjectRequest::Begin(key)).await?;
-        let ObjectAnswer::Begun(multipart) = begun else {
-            return Err(unlike(ProbedStep::Begin));
-        };
-        let rule = self.orphans_of(&multipart, &bytes, now).await?;
-        self.step(ProbedStep::Delete, ObjectRequest::Delete(key)).await?;
-        self.step(ProbedStep::Delete, ObjectRequest::Delete(object)).await?;
-        for old in objects.into_iter().filter(|object| is_old(object.name, now)) {
-            self.step(ProbedStep::Delete, ObjectRequest::Delete(old)).await?;
+    /// The first step that did not do; where that was refused for the lack of a right, all such steps.
+    pub async fn probe(&self, now: Timestamp, random: [u8; 16]) -> Result<OrphanRule, ProbeErrors> {
+        let mut trial = Trial { bucket: self, lacks: Vec::new() };
+        let done = trial.run(now, random).await;
+        match (done, trial.lacks.is_empty()) {
+            (Ok(Some(rule)), true) => Ok(rule),
+            (Err(error), true) => Err(ProbeErrors(vec![error])),
+            (Ok(_) | Err(_), _) => Err(ProbeErrors(trial.lacks)),
         }
-        Ok(rule)
-    }
-
-    /// What else may not be done there, where `first` was refused for the lack of a right: each right is tried by itself.
-    pub async fn other_lacks(&self, first: &ProbeError, random: [u8; 16]) -> Vec<ProbeError> {
-        if !first.is_lack() {
-            return Vec::new();
-        }
-        let id = TicketId::from_random(PROBES);
-        let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
-        let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
-        let range = ObjectRange { object: object.name, offset: 2, bytes: 3 };
-        let bytes = Bytes::from_static(b"incoming");
-        let mut steps = VecDeque::from([
-            (ProbedStep::Put, ObjectRequest::Put(object, bytes.into())),
-            (ProbedStep::Get, ObjectRequest::Get(id, range)),
-            (ProbedStep::List, ObjectRequest::List(id)),
-            (ProbedStep::Begin, ObjectRequest::Begin(key)),
-            (ProbedStep::ListMultiparts, ObjectRequest::ListMultiparts(id)),
-            (ProbedStep::Delete, ObjectRequest::Delete(object)),
-        ]);
-        let mut lacks = Vec::new();
-        while let Some((step, request)) = steps.pop_front() {
-            let error = match self.step(step, request).await {
-                Ok(ObjectAnswer::Begun(multipart)) => {
-                    let parts = ObjectRequest::ListParts(multipart.clone());
-                    steps.push_back((ProbedStep::ListParts, parts));
-                    steps.push_back((ProbedStep::Abort, ObjectRequest::Abort(multipart)));
-                    continue;
-                }
-                Ok(_) => continue,
-                Err(error) => error,
-            };
-            if step == ProbedStep::Put {
-                // Of an object that is not there a store may say the same.
-                steps.retain(|(step, _)| *step != ProbedStep::Get);
-            }
-            if error.is_lack() && step != first.step {
-                lacks.push(error);
-            }
-        }
-        lacks
     }
 
     /// Whether there is any answer: what is not one is told as it is.
@@ -232,57 +205,128 @@ impl S3Bucket {
             Err(error) => Err(ProbeError { step, fault: ProbeFault::Unreachable(error) }),
         }
     }
+}
+
+/// All steps, one after the other, for as long as it is only rights that are missing.
+struct Trial<'a> {
+    bucket: &'a S3Bucket,
+    lacks: Vec<ProbeError>,
+}
+
+impl Trial<'_> {
+    async fn run(
+        &mut self,
+        now: Timestamp,
+        random: [u8; 16],
+    ) -> Result<Option<OrphanRule>, ProbeError> {
+        let (id, random) = (TicketId::from_random(PROBES), named(now, random));
+        self.bucket.reach(id).await?;
+        let object = Key { id, name: ObjectName { purpose: Purpose::Fragment, random } };
+        let key = Key { id, name: ObjectName { purpose: Purpose::File, random } };
+        let bytes = Bytes::from_static(b"incoming");
+        let put = ObjectRequest::Put(object, bytes.clone().into());
+        // Of an object that is not there a store may say that it may not be read.
+        let is_stored = self.step(ProbedStep::Put, put).await?.is_some();
+        if is_stored {
+            let size = self.step(ProbedStep::Head, ObjectRequest::Head(object)).await?;
+            expect(ProbedStep::Head, size, |size| *size == ObjectAnswer::Size(8))?;
+            let range = ObjectRange { object: object.name, offset: 2, bytes: 3 };
+            let read = self.step(ProbedStep::Get, ObjectRequest::Get(id, range)).await?;
+            let part = ObjectAnswer::Bytes(bytes.slice(2..5));
+            expect(ProbedStep::Get, read, |read| *read == part)?;
+        }
+        let listed = self.step(ProbedStep::List, ObjectRequest::List(id)).await?;
+        let mut old = Vec::new();
+        expect(ProbedStep::List, listed, |listed| {
+            let ObjectAnswer::Objects(objects) = listed else { return false };
+            old.extend(objects.iter().filter(|it| is_old(it.name, now)).copied());
+            !is_stored || objects.contains(&object)
+        })?;
+        let rule = match self.step(ProbedStep::Begin, ObjectRequest::Begin(key)).await? {
+            Some(ObjectAnswer::Begun(multipart)) => {
+                self.orphans_of(&multipart, &bytes, now).await?
+            }
+            Some(_) => return Err(unlike(ProbedStep::Begin)),
+            None => {
+                self.step(ProbedStep::ListMultiparts, ObjectRequest::ListMultiparts(id)).await?;
+                None
+            }
+        };
+        for done in [key, object].into_iter().chain(old) {
+            self.step(ProbedStep::Delete, ObjectRequest::Delete(done)).await?;
+        }
+        Ok(rule)
+    }
 
     async fn orphans_of(
-        &self,
+        &mut self,
         multipart: &Multipart,
         bytes: &Bytes,
         now: Timestamp,
-    ) -> Result<OrphanRule, ProbeError> {
+    ) -> Result<Option<OrphanRule>, ProbeError> {
         let mut list: Vec<(PartNumber, Etag)> = Vec::new();
         // With a gap: each cell has two numbers, and uses one.
         for number in [1, 4].into_iter().filter_map(PartNumber::new) {
             let part = ObjectRequest::Part(multipart.clone(), number, bytes.clone().into());
             match self.step(ProbedStep::Part, part).await? {
-                ObjectAnswer::Part(etag) => list.push((number, etag)),
-                _ => return Err(unlike(ProbedStep::Part)),
+                Some(ObjectAnswer::Part(etag)) => list.push((number, etag)),
+                Some(_) => return Err(unlike(ProbedStep::Part)),
+                None => {}
             }
         }
         let parts = ObjectRequest::ListParts(multipart.clone());
-        let ObjectAnswer::Parts(parts) = self.step(ProbedStep::ListParts, parts).await? else {
-            return Err(unlike(ProbedStep::ListParts));
-        };
-        let listed: Vec<_> = parts.into_iter().map(|part| (part.number, part.etag)).collect();
-        expect(ProbedStep::ListParts, listed == list)?;
+        let parts = self.step(ProbedStep::ListParts, parts).await?;
+        expect(ProbedStep::ListParts, parts, |parts| {
+            let ObjectAnswer::Parts(parts) = parts else { return false };
+            parts.iter().map(|it| (it.number, &it.etag)).eq(list.iter().map(|it| (it.0, &it.1)))
+        })?;
         let all = ObjectRequest::ListMultiparts(multipart.key.id);
         let all = self.step(ProbedStep::ListMultiparts, all).await?;
-        let ObjectAnswer::Multiparts(all) = all else {
-            return Err(unlike(ProbedStep::ListMultiparts));
-        };
-        expect(ProbedStep::ListMultiparts, all.contains(multipart))?;
-        let complete = ObjectRequest::Complete(multipart.clone(), list.split_off(1));
-        let rule = match self.ask(complete).await {
-            Ok(_) => OrphanRule::Dropped,
-            Err(ObjectError::InvalidPart) => OrphanRule::Refused,
-            Err(error) => {
-                let fault = ProbeFault::Refused { error };
-                return Err(ProbeError { step: ProbedStep::Complete, fault });
-            }
-        };
-        let old = all.into_iter().filter(|it| is_old(it.key.name, now));
-        for ended in old.chain([multipart.clone()]) {
+        let mut ended = vec![multipart.clone()];
+        expect(ProbedStep::ListMultiparts, all, |all| {
+            let ObjectAnswer::Multiparts(all) = all else { return false };
+            ended.extend(all.iter().filter(|it| is_old(it.key.name, now)).cloned());
+            all.contains(multipart)
+        })?;
+        let mut rule = None;
+        if let [_, last] = &list[..] {
+            let complete = ObjectRequest::Complete(multipart.clone(), vec![last.clone()]);
+            rule = match self.bucket.ask(complete).await {
+                Ok(_) => Some(OrphanRule::Dropped),
+                Err(ObjectError::InvalidPart) => Some(OrphanRule::Refused),
+                Err(error) => {
+                    self.refused(ProbedStep::Complete, error)?;
+                    None
+                }
+            };
+        }
+        for ended in ended {
             self.step(ProbedStep::Abort, ObjectRequest::Abort(ended)).await?;
         }
         Ok(rule)
     }
 
+    /// `None` where a right is missing, or what it is for cannot be done by this store.
     async fn step(
-        &self,
+        &mut self,
         step: ProbedStep,
         request: ObjectRequest,
-    ) -> Result<ObjectAnswer, ProbeError> {
-        let refused = |error| ProbeError { step, fault: ProbeFault::Refused { error } };
-        self.ask(request).await.map_err(refused)
+    ) -> Result<Option<ObjectAnswer>, ProbeError> {
+        match self.bucket.ask(request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => self.refused(step, error).map(|()| None),
+        }
+    }
+
+    fn refused(&mut self, step: ProbedStep, error: ObjectError) -> Result<(), ProbeError> {
+        let error = ProbeError { step, fault: ProbeFault::Refused { error } };
+        if !error.is_lack() {
+            return Err(error);
+        }
+        if self.lacks.iter().all(|known| known.step != step) {
+            self.lacks.push(error);
+        }
+        Ok(())
     }
 }
 
@@ -303,8 +347,13 @@ const OLD_MS: u64 = 30 * 60 * 1000;
 /// Of the upload that is none: no random number.
 const PROBES: [u8; 16] = [0; 16];
 
-fn expect(step: ProbedStep, fits: bool) -> Result<(), ProbeError> {
-    if fits { Ok(()) } else { Err(unlike(step)) }
+/// What was answered, if anything was, is what it has to be.
+fn expect(
+    step: ProbedStep,
+    answer: Option<ObjectAnswer>,
+    fits: impl FnOnce(&ObjectAnswer) -> bool,
+) -> Result<(), ProbeError> {
+    if answer.as_ref().is_none_or(fits) { Ok(()) } else { Err(unlike(step)) }
 }
 
 fn unlike(step: ProbedStep) -> ProbeError {
