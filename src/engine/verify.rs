@@ -38,7 +38,7 @@ pub enum Verdict {
     Same,
     /// They have another one.
     Different,
-    /// Not all of them are acknowledged, or they are no part any more.
+    /// Not all of them are acknowledged, or they cannot be read yet, or are no part any more.
     NotHeld,
 }
 
@@ -102,10 +102,12 @@ impl Engine {
             .enumerate()
             .filter(|(_, extent)| received.contains(*extent))
             .unzip();
-        let digests = Arc::new(Mutex::new(vec![sha2::Sha256::new(); extents.len()]));
+        let digests = Arc::new(Mutex::new(vec![(sha2::Sha256::new(), 0); extents.len()]));
         let (sunk, wanted) = (Arc::clone(&digests), Arc::clone(wanted));
         let sink = move |number: usize, bytes: &[u8]| {
-            sunk.lock().unwrap_or_else(PoisonError::into_inner)[number].update(bytes);
+            let (digest, read) = &mut sunk.lock().unwrap_or_else(PoisonError::into_inner)[number];
+            digest.update(bytes);
+            *read += bytes.len() as u64;
             // As long as somebody wants to know.
             if wanted.load(Ordering::Relaxed) {
                 ControlFlow::Continue(())
@@ -120,8 +122,9 @@ impl Engine {
         let digests = std::mem::take(&mut *digests.lock().unwrap_or_else(PoisonError::into_inner));
         // Cancelled while it was read: what was read may have been given back.
         let still = handle.lock().upload.received().clone();
-        for (number, digest) in held.into_iter().zip(digests) {
-            if still.contains(pieces[number].extent) {
+        for (number, (digest, read)) in held.into_iter().zip(digests) {
+            let extent = pieces[number].extent;
+            if read == extent.len() && still.contains(extent) {
                 let same = <[u8; 32]>::from(digest.finalize()) == pieces[number].sha256;
                 verdicts[number] = if same { Verdict::Same } else { Verdict::Different };
             }

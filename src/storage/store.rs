@@ -113,7 +113,8 @@ pub trait Part: Send + Sync {
     }
 
     /// Gives the bytes of `extents` to `sink`, one extent after the other, a piece at a time, until it breaks off; the
-    /// sink runs where computing holds nobody up. Answers whether there was a part.
+    /// sink runs where computing holds nobody up. Of an extent that nobody can read yet it gets nothing. Answers whether
+    /// there was a part.
     ///
     /// Errors: the part is shorter, or cannot be read.
     fn read(

@@ -44,19 +44,17 @@ impl<B: Backing + 'static> BucketPart<B> {
         Ok(())
     }
 
-    /// Gives the bytes of `extents` to `sink`, with the number of the extent; `false` where some cannot be read.
+    /// Gives the bytes of `extents` to `sink`, with the number of the extent, but for those that cannot be read yet.
     pub(super) async fn read_all(
         &self,
         extents: Vec<Extent>,
         mut sink: Box<PieceSink>,
     ) -> Result<bool, StoreError> {
         let view = self.0.shared.view(self.0.id).await?;
-        let ranges: Option<Vec<Vec<ObjectRange>>> =
-            extents.iter().map(|extent| view.upload.pieces().readable(*extent)).collect();
-        // Parts of an open generation cannot be read.
-        let Some(ranges) = ranges else { return Ok(false) };
         let mut all = Vec::new();
-        for (number, ranges) in ranges.into_iter().enumerate() {
+        for (number, extent) in extents.into_iter().enumerate() {
+            // Parts of an open generation cannot be read.
+            let ranges = view.upload.pieces().readable(extent).unwrap_or_default();
             all.extend(ranges.into_iter().map(|range| (number, range)));
         }
         let mut left = all.as_slice();

@@ -4,7 +4,9 @@ use super::*;
 use crate::core::limits::{MAX_JOINED_PIECES, MAX_SMALL_PIECES};
 use crate::core::piece_event::{ObjectEvent, Piece, PieceEvent};
 use crate::engine::error::JoinError;
+use crate::engine::verify::Verdict;
 use crate::storage::event_log::Tag;
+use sha2::Digest as _;
 
 /// Records `count` pieces of one byte behind the first byte of an upload.
 async fn scatter(cluster: &Cluster, id: TicketId, count: u64) {
@@ -151,4 +153,25 @@ async fn bodies_of_one_upload_leave_requests_to_others() {
         receive.await.unwrap().unwrap();
     }
     assert_eq!(held(&engine, id).await.len(), 100);
+}
+
+/// What lies in a part of an unfinished object says nothing of what can be read.
+#[tokio::test(start_paused = true)]
+async fn ranges_that_can_be_read_are_compared_beside_others() {
+    let (cluster, length) = (Cluster::new(), 2 * MIN_PART_BYTES);
+    let engine = cluster.start(1);
+    let id = ticket(&engine).await;
+    static FRAME: [u8; 64 << 10] = [4; 64 << 10];
+    let frames = usize::try_from(MIN_PART_BYTES).unwrap() / FRAME.len();
+    let cell = body(&vec![&FRAME[..]; frames]);
+    engine.receive(id, chunk(0, MIN_PART_BYTES, length), None, cell).await.unwrap();
+    let end = MIN_PART_BYTES + FRAME.len() as u64;
+    engine.receive(id, chunk(MIN_PART_BYTES, end, length), None, body(&[&FRAME])).await.unwrap();
+    let piece = |start: u64, byte: u8| {
+        let extent = Extent::new(start, start + 4096).unwrap();
+        crate::engine::verify::Piece { extent, sha256: sha2::Sha256::digest([byte; 4096]).into() }
+    };
+    let pieces = vec![piece(0, 4), piece(MIN_PART_BYTES, 4), piece(MIN_PART_BYTES + 4096, 5)];
+    let (_, verdicts) = engine.verify(id, pieces).await.unwrap();
+    assert_eq!(verdicts, [Verdict::NotHeld, Verdict::Same, Verdict::Different]);
 }
