@@ -63,7 +63,7 @@ pub enum ObjectRequest {
     ListParts(Multipart),
     /// All objects of an upload.
     List(TicketId),
-    /// All multipart uploads of an upload.
+    /// All multipart uploads of an upload. Its files alone are begun so: no other names are looked at.
     ListMultiparts(TicketId),
 }
 

@@ -181,23 +181,17 @@ impl S3Bucket {
     }
 
     async fn multiparts(&self, id: TicketId) -> Result<Vec<Multipart>, ObjectError> {
-        let mut all = Vec::new();
-        for purpose in [Purpose::File, Purpose::Fragment] {
-            let mut markers: Option<(String, String)> = None;
-            loop {
-                let page = self.call(Call::list_multiparts(id, purpose, markers.as_ref())).await?;
-                let Page::Multiparts(multiparts, next) = page else {
-                    return Err(ObjectError::Unsure);
-                };
-                all.extend(multiparts);
-                match next {
-                    None => break,
-                    Some(next) if Some(&next) != markers.as_ref() => markers = Some(next),
-                    Some(_) => return Err(ObjectError::Unsure),
-                }
+        let (mut all, mut markers) = (Vec::new(), None);
+        loop {
+            let page = self.call(Call::list_multiparts(id, markers.as_ref())).await?;
+            let Page::Multiparts(multiparts, next) = page else { return Err(ObjectError::Unsure) };
+            all.extend(multiparts);
+            match next {
+                None => return Ok(all),
+                next if next != markers => markers = next,
+                Some(_) => return Err(ObjectError::Unsure),
             }
         }
-        Ok(all)
     }
 }
 

@@ -16,7 +16,8 @@ impl<B: Backing> ObjectEngine<B> {
     }
 
     /// Removes everything of an upload that is over or published but the object that has to stay. Never before that is
-    /// recorded; may be repeated at any time.
+    /// recorded; may be repeated at any time. Whatever the log says: a server may have died behind any request and before its
+    /// record, and one that was given up may act later. So both lists are asked for each time.
     pub async fn clean(&self, id: TicketId) -> Result<(), ObjectChangeError> {
         let view = self.view(id).await?;
         if view.upload.takes_bytes() {

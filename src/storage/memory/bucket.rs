@@ -3,7 +3,7 @@
 
 use crate::core::grid::PartNumber;
 use crate::core::id::TicketId;
-use crate::core::piece_event::{Etag, Orphan};
+use crate::core::piece_event::{Etag, Orphan, Purpose};
 use crate::core::pieces::ObjectRange;
 use crate::storage::objects::{
     Description, Key, Multipart, ObjectAnswer, ObjectError, ObjectRequest, OrphanRule,
@@ -168,7 +168,8 @@ impl MemoryBucket {
                 Ok(ObjectAnswer::Objects(keys.copied().collect()))
             }
             ObjectRequest::ListMultiparts(id) => {
-                let all = self.multiparts.keys().filter(|multipart| multipart.key.id == *id);
+                let of = |key: Key| key.id == *id && key.name.purpose == Purpose::File;
+                let all = self.multiparts.keys().filter(|multipart| of(multipart.key));
                 Ok(ObjectAnswer::Multiparts(all.cloned().collect()))
             }
         }

@@ -311,8 +311,12 @@ impl<B: Objects> Suite<'_, B> {
         }
         // Two of one key.
         begun.push(self.begin(20).await);
+        // No file is made so of anything else, and none is looked for.
+        let other = ObjectRequest::Begin(self.key(Purpose::Fragment, 20));
+        let Ok(ObjectAnswer::Begun(other)) = self.ask(other).await else { panic!("not begun") };
         begun.sort();
         assert_eq!(self.listed().await, (expected, begun));
+        assert!(self.ask(ObjectRequest::Abort(other)).await.is_ok());
         assert!(self.ask(ObjectRequest::Delete(neighbour)).await.is_ok());
     }
 

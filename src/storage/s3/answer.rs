@@ -27,7 +27,7 @@ pub(super) enum Reading {
     Completed,
     Parts,
     Objects { id: TicketId, purpose: Purpose },
-    Multiparts { id: TicketId, purpose: Purpose },
+    Multiparts(TicketId),
     AllObjects,
     AllMultiparts,
 }
@@ -71,7 +71,7 @@ impl Reading {
             | Self::Completed
             | Self::Parts
             | Self::Objects { .. }
-            | Self::Multiparts { .. }
+            | Self::Multiparts(_)
             | Self::AllObjects
             | Self::AllMultiparts => XML_BYTES,
         }
@@ -170,11 +170,12 @@ impl Reading {
                 });
                 return Some(Page::Found(found.collect::<Option<_>>()?, next));
             }
-            Self::Multiparts { id, purpose } => {
+            Self::Multiparts(id) => {
                 let list: xml::Multiparts = xml::read("ListMultipartUploadsResult", body)?;
                 let next = list.next()?;
                 let all = list.uploads.into_iter().filter_map(|it| {
-                    Some(Multipart { key: key_of(&it.key, id, purpose)?, name: it.upload_id })
+                    let key = key_of(&it.key, id, Purpose::File)?;
+                    Some(Multipart { key, name: it.upload_id })
                 });
                 return Some(Page::Multiparts(all.collect(), next));
             }

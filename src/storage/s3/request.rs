@@ -116,15 +116,11 @@ impl Call {
     }
 
     /// The multipart uploads of an upload, from where a page before has ended.
-    pub(super) fn list_multiparts(
-        id: TicketId,
-        purpose: Purpose,
-        markers: Option<&(String, String)>,
-    ) -> Self {
-        let reading = Reading::Multiparts { id, purpose };
+    pub(super) fn list_multiparts(id: TicketId, markers: Option<&(String, String)>) -> Self {
+        let reading = Reading::Multiparts(id);
         Self {
             query: multiparts_query(markers),
-            within: Some(folder("", id, purpose)),
+            within: Some(folder("", id, Purpose::File)),
             ..Self::new(Kind::Read, Method::GET, None, reading)
         }
     }
