@@ -20,7 +20,7 @@ use crate::core::digest::{ExpectedDigest, Hasher};
 use crate::core::extent::{Extent, ExtentSet};
 use crate::core::refusal::Refusal;
 use crate::storage::store::{Permit, WriteError, Writer};
-use batch::{Batch, MinRateMeter, Source};
+use batch::{Batch, Broken, MinRateMeter, Source};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -158,7 +158,7 @@ impl Chunk<'_> {
                 return End::Short(error);
             }
             drop(permit);
-            if let Err(error) = self.checkpoint(limit).await {
+            if let Err(error) = self.checkpoint(limit, fence).await {
                 return End::Short(error);
             }
             self.rate_meter.moved(bytes, began);
@@ -201,15 +201,9 @@ impl Chunk<'_> {
             return Err(TransferError::Client(ClientFault::TooSlow));
         }
         let frame = poll_fn(|cx| Pin::new(&mut *source).poll_next(cx));
-        let fenced = async {
-            match fence {
-                Some(fence) => fence.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            () = fenced => Err(self.engine.fenced(self.handle)),
+            () = super::commit::cut_off(fence) => Err(self.engine.fenced(self.handle)),
             frame = frame => match frame {
                 Some(Ok(frame)) => Ok(Some(frame)),
                 Some(Err(fault)) => Err(TransferError::Client(fault)),
@@ -313,7 +307,11 @@ impl Chunk<'_> {
     /// Counts a long body on the way, so that a broken connection or a crash costs little. A body
     /// with a digest counts only when the digest has been seen to match, an unproven one only when
     /// its length has, and the last byte only when nothing wrong follows it.
-    async fn checkpoint(&mut self, limit: u64) -> Result<(), TransferError> {
+    async fn checkpoint(
+        &mut self,
+        limit: u64,
+        fence: Option<&CancellationToken>,
+    ) -> Result<(), TransferError> {
         let tuning = self.options.tuning;
         let ahead = self.written - self.committed;
         if ahead < tuning.checkpoint_bytes || self.written == limit {
@@ -338,8 +336,7 @@ impl Chunk<'_> {
             None => self.written,
         };
         self.checkpoint = self.count(countable, None);
-        self.engine.flush_if_due(self.handle);
-        Ok(())
+        self.engine.keep_pace(self.handle, fence).await
     }
 
     /// A body without `Content-Range` and without a length, for an upload whose length is known: either
@@ -433,16 +430,10 @@ impl Chunk<'_> {
                 state.prefix.forget();
             }
         }
-        self.engine.flush_if_due(self.handle);
         match (ended, error) {
             (End::Short(error), _) => Err(error),
             (End::Whole, Some(error)) => Err(error),
             (End::Whole, None) => counted.map_err(|error: ChangeError| error.into()),
         }
     }
-}
-
-enum Broken {
-    Client(ClientFault),
-    Ended,
 }

@@ -9,7 +9,8 @@ mod group;
 
 use super::Engine;
 use super::context::RequestContext;
-use super::error::{ChangeError, Fault};
+use super::deadline;
+use super::error::{ChangeError, Fault, TransferError};
 use super::handle::UploadHandle;
 use super::handle::{Op, PendingCommit, Queued};
 use crate::core::command::Command;
@@ -19,8 +20,11 @@ use crate::storage::journal::{UpkeepError, Version};
 use crate::storage::rounds::Weight;
 use group::{GroupCommit, Reached};
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Where a commit queue runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,6 +148,8 @@ impl Engine {
                     if let Err(UpkeepError { what, error }) = handle.log.upkeep(upload).await {
                         self.latch(&handle, Fault::new(what, &error));
                     }
+                    // Another flush may be due only now.
+                    handle.released.notify_waiters();
                 }
                 None => self.commit_group(&handle, queued).await,
             }
@@ -251,16 +257,55 @@ impl Engine {
 /// With `ack = written`: making durable, behind the acknowledgements, what has only been written. So a power cut costs
 /// little, the sync at completion is short, and a clean stop leaves nothing unsynced.
 impl Engine {
-    /// Makes the bytes of an upload durable in the background if that is worth it.
-    pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        if handle.log.flush_is_due() {
-            let token = self.tracker.token();
-            let flush = self.flush(handle);
-            self.store.run(Box::pin(async move {
-                let _token = token;
-                drop(flush.await);
-            }));
+    /// Waits, where the bytes of an upload are too far ahead of the disk, until they are not. A disk that hangs for longer
+    /// than [`MOST_WAIT`] keeps nobody: what was written is written, and who brings more waits again.
+    ///
+    /// Errors: the disk failed meanwhile, or the claim was fenced off.
+    pub(super) async fn keep_pace(
+        self: &Arc<Self>,
+        handle: &Arc<UploadHandle>,
+        fence: Option<&CancellationToken>,
+    ) -> Result<(), TransferError> {
+        self.flush_if_due(handle);
+        if !handle.log.flush_is_late() {
+            return Ok(());
         }
+        let near = async {
+            loop {
+                let mut released = pin!(handle.released.notified());
+                released.as_mut().enable();
+                if let Some(fault) = &handle.lock().fault {
+                    return Err(TransferError::Fault(fault.clone()));
+                }
+                if !handle.log.flush_is_late() {
+                    return Ok(());
+                }
+                self.flush_if_due(handle);
+                released.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cut_off(fence) => Err(self.fenced(handle)),
+            near = deadline::within(MOST_WAIT, near) => near.unwrap_or(Ok(())),
+        }
+    }
+
+    /// Makes the bytes of an upload durable in the background if that is worth it, again and again.
+    pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
+        if !handle.log.flush_is_due() {
+            return;
+        }
+        let (engine, handle, token) = (Arc::clone(self), Arc::clone(handle), self.tracker.token());
+        self.store.run(Box::pin(async move {
+            let _token = token;
+            while let Some(noted) = engine.flush(&handle).await {
+                let _ = noted.done().await;
+                if !handle.log.flush_is_due() {
+                    return;
+                }
+            }
+        }));
     }
 
     /// Makes every byte of every upload durable that has only been written so far. For the end:
@@ -291,14 +336,27 @@ impl Engine {
             if handle.lock().fault.is_some() {
                 return None;
             }
-            if let Err(error) = handle.log.flush(&*handle.part).await {
-                engine.latch(&handle, Fault::new("sync of the part", &error));
-                return None;
+            let flushed = handle.log.flush(&*handle.part).await;
+            if let Err(error) = &flushed {
+                engine.latch(&handle, Fault::new("sync of the part", error));
             }
+            handle.released.notify_waiters();
+            flushed.ok()?;
             handle.log.wants_upkeep().then(|| engine.submit(&handle, Op::Upkeep))
         }
     }
 }
+
+/// A fence was cancelled. Cancel: nothing happens.
+pub(super) async fn cut_off(fence: Option<&CancellationToken>) {
+    match fence {
+        Some(fence) => fence.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A chunk waits for so long until its bytes are not too far ahead of the disk: proxies and clients give up after 30 to 60 s.
+const MOST_WAIT: Duration = Duration::from_secs(20);
 
 /// Sees to it that a commit queue whose group commit panicked does not stay taken for ever.
 struct AbandonedByPanic<'a>(&'a UploadHandle);

@@ -45,7 +45,7 @@ pub(super) struct UploadHandle {
     pub(super) answer_bytes: Gauge,
     /// What comparing may still read of it.
     pub(super) comparing: Mutex<Comparing>,
-    /// Wakes claims that wait for an older one.
+    /// Wakes claims that wait for an older one, and chunks that are too far ahead of the disk.
     pub(super) released: Notify,
 }
 

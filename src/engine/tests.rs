@@ -32,6 +32,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+mod ahead;
 mod behind;
 mod cluster;
 mod damaged_journals;

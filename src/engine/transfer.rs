@@ -98,7 +98,9 @@ impl Engine {
         let (bytes, arrived) = (chunk.body_bytes(), Instant::now());
         let result = chunk.conclude(ended).await;
         drop(claim);
+        self.flush_if_due(&handle);
         result?;
+        self.keep_pace(&handle, None).await?;
         self.publish_if_complete(&handle).await?;
         let dialect =
             RequestContext::current().map_or(Dialect::Native, |context| context.client().dialect);

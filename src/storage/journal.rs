@@ -218,9 +218,15 @@ pub trait Log: Send + Sync {
         false
     }
 
-    /// Whether so much was appended as only written, and the last flush is so long ago, that another is worth it. May be
-    /// called at any time.
+    /// Whether so much was appended as only written that a flush is worth it, and none is under way. May be called at any
+    /// time.
     fn flush_is_due(&self) -> bool {
+        false
+    }
+
+    /// Whether so much was appended as only written that whoever brings more has to wait for a flush. May be called at any
+    /// time.
+    fn flush_is_late(&self) -> bool {
         false
     }
 

@@ -1,6 +1,7 @@
 //! Storage in one directory of a local file system: parts, published files and journals as files, and what is about
 //! such a directory: its lock and marker, private paths in it, the format of a journal, which thread waits for the disk.
 
+mod ahead;
 pub mod blocking;
 mod compaction;
 pub mod directory;

@@ -127,6 +127,7 @@ impl Plan {
             self.ack = Durability::Written;
             self.local.ack = Durability::Written;
             self.local.sync_point_bytes = 1;
+            self.local.max_ahead_bytes = if seed % 44 == 7 { 20 } else { u64::MAX };
             self.sync_fault_in = 2;
             // A body is counted again and again, and its end comes while the bytes before are synced.
             self.largest_file = 200;

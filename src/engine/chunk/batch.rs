@@ -56,6 +56,12 @@ impl Batch {
     }
 }
 
+/// How a body ends between two batches.
+pub(super) enum Broken {
+    Client(ClientFault),
+    Ended,
+}
+
 /// How fast the body comes.
 pub(super) struct MinRateMeter {
     began: Instant,

@@ -17,6 +17,9 @@ pub struct LocalOptions {
     /// With `ack = written` this many bytes of an upload are synced together, at least: what a sync
     /// is worth.
     pub sync_point_bytes: u64,
+    /// With `ack = written` acknowledgements of an upload are ahead of the disk by this many bytes, at most; those of all
+    /// by as much as eight uploads may, and a sync point of each.
+    pub max_ahead_bytes: u64,
     /// A journal with more bytes is replaced where it has [`LocalOptions::compact_factor`] times as many as it needs.
     pub compact_bytes: u64,
     /// At least 1.
@@ -32,7 +35,8 @@ impl LocalOptions {
             waiting_bytes,
             // The suggested chunk size, which takes one preallocation.
             first_stretch_bytes: 8 << 20,
-            sync_point_bytes: 256 << 20,
+            sync_point_bytes: 64 << 20,
+            max_ahead_bytes: 256 << 20,
             // Some 1,900 ranges, replayed in less than a millisecond.
             compact_bytes: 64 << 10,
             compact_factor: 4,

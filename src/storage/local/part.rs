@@ -10,7 +10,6 @@ use crate::storage::promised::Promised;
 use crate::storage::store::{Announced, Part, Permit, PieceSink, StoreError, WriteError, Writer};
 use bytes::Bytes;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -29,8 +28,9 @@ struct Inner {
     sealed: RwLock<bool>,
     /// Since it was sealed, all of the file of this length but its place was made durable.
     prepared: Mutex<Option<u64>>,
-    /// A sync failed: what was written before it may be gone, and the next sync would not say so.
-    failed: AtomicBool,
+    /// A sync failed: what was written before it may be gone, and the next sync would not say so, nor one beside it. So it
+    /// is locked by each.
+    failed: Mutex<bool>,
 }
 
 impl Inner {
@@ -82,26 +82,29 @@ impl Inner {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), StoreError> {
-        match self.failed.load(Ordering::Acquire) {
+    /// For a sync to say that it has failed. Blocks.
+    fn turn(&self) -> Result<MutexGuard<'_, bool>, StoreError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match *failed {
             true => Err(StoreError::Fault(io::Error::other("an earlier sync of the part failed"))),
-            false => Ok(()),
+            false => Ok(failed),
         }
     }
 
     /// Whether there was one to sync. Blocks.
     fn sync(&self) -> Result<bool, StoreError> {
-        self.check()?;
+        let mut failed = self.turn()?;
         let Some(file) = self.existing().map_err(store_error)? else { return Ok(false) };
-        // Whatever the system calls it: what was not synced may be forgotten.
         let synced = self.shared.counted.syncs.during(|| file.sync(), |_| true);
-        synced.map_err(|error| self.failed(StoreError::Fault(error)))?;
+        // Whatever the system calls it: what was not synced may be forgotten.
+        *failed = synced.is_err();
+        synced.map_err(StoreError::Fault)?;
         Ok(true)
     }
 
     /// Whether it was. Blocks.
     fn prepare(&self, length: u64) -> Result<bool, StoreError> {
-        self.check()?;
+        let mut failed = self.turn()?;
         let Shared { files, counted, .. } = &*self.shared;
         let file = if length == 0 { files.create(self.id).map(Some) } else { self.existing() };
         let Some(file) = file.map_err(store_error)? else { return Ok(false) };
@@ -109,17 +112,11 @@ impl Inner {
             return Ok(false);
         }
         let prepared = counted.syncs.during(|| file.prepare(length), |error| !is_full(error));
-        prepared.map_err(|error| self.failed(store_error(error)))?;
+        let prepared = prepared.map_err(store_error);
+        *failed = matches!(prepared, Err(StoreError::Fault(_)));
+        prepared?;
         *self.prepared() = Some(length);
         Ok(true)
-    }
-
-    /// Notes an error of a sync, before who seals it may go on.
-    fn failed(&self, error: StoreError) -> StoreError {
-        if matches!(error, StoreError::Fault(_)) {
-            self.failed.store(true, Ordering::Release);
-        }
-        error
     }
 }
 
@@ -208,7 +205,7 @@ impl Part for LocalPart {
 
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>> {
         self.run(move |inner| {
-            inner.check()?;
+            let _turn = inner.turn()?;
             let Shared { files, counted, .. } = &*inner.shared;
             let prepared = *inner.prepared() == Some(length);
             let publish = || match prepared {

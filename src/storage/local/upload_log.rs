@@ -1,6 +1,7 @@
 //! The log of one upload as a journal file: appended to on the worker while the page cache takes it, rewritten when it
 //! has grown, and told which bytes of the part have been synced behind the acknowledgements.
 
+use super::ahead::Ahead;
 use super::blocking::Blocking;
 use super::compaction::{Compacted, Compaction, is_transient, next_try};
 use super::files::store_error;
@@ -44,10 +45,8 @@ struct Inner {
 }
 
 struct Flushes {
-    /// Bytes recorded as only written since the last sync point.
-    unflushed_bytes: u64,
-    /// When that was.
-    at: Uptime,
+    /// Bytes recorded as only written.
+    ahead: Ahead,
     /// What was synced and is not noted yet.
     synced: Option<Synced>,
     /// From when on a refused chunk may have the journal replaced.
@@ -169,8 +168,7 @@ impl LocalLog {
             compact_at: AtomicU64::new(shared.tuning.compact_bytes),
             flushing: Arc::default(),
             flushes: Mutex::new(Flushes {
-                unflushed_bytes: replayed.unsynced_bytes,
-                at: now,
+                ahead: Ahead::new(&shared.ahead, replayed.unsynced_bytes),
                 synced: None,
                 room_again: now,
             }),
@@ -241,8 +239,12 @@ impl Log for LocalLog {
             if let Some(state) = state {
                 self.0.shared.catalog.set(self.0.id, state);
             }
-            let mut flushes = self.0.flushes();
-            flushes.unflushed_bytes = if over { 0 } else { flushes.unflushed_bytes + written };
+            let ahead = &mut self.0.flushes().ahead;
+            if over {
+                ahead.is_over()
+            } else {
+                ahead.wrote(written)
+            }
             Ok(Appended::At(Version::of(expected.number + 1)))
         })
     }
@@ -293,43 +295,41 @@ impl Log for LocalLog {
     }
 
     fn has_unflushed(&self) -> bool {
-        self.0.flushes().unflushed_bytes > 0
+        self.0.flushes().ahead.waits()
     }
 
     fn flush_is_due(&self) -> bool {
-        let flushes = self.0.flushes();
-        // The clock is read last.
-        flushes.unflushed_bytes >= self.0.shared.tuning.sync_point_bytes.max(1)
-            && self.0.shared.count.now().since(flushes.at) >= SYNC_POINT_PAUSE
+        // Noted before the next, so that the journal is replaced between two.
+        self.0.flushes().ahead.is_due() && !self.0.is_flushing()
+    }
+
+    fn flush_is_late(&self) -> bool {
+        self.0.flushes().ahead.is_far()
     }
 
     fn flush<'a>(&'a self, part: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
         let inner = &*self.0;
-        let unflushed_bytes = {
-            let mut flushes = inner.flushes();
-            if flushes.unflushed_bytes == 0 {
-                return Promised::ready(Ok(()));
-            }
-            flushes.at = inner.shared.count.now();
-            std::mem::take(&mut flushes.unflushed_bytes)
-        };
+        let bytes = inner.flushes().ahead.begin();
+        if bytes == 0 {
+            return Promised::ready(Ok(()));
+        }
         let (before, flushing) = {
             let end = inner.end();
             (end.end(), Arc::clone(&inner.flushing))
         };
-        part.flush().map(move |flushed| match flushed {
-            Ok(true) => {
-                inner.flushes().synced = Some(Synced { before, _flushing: flushing });
-                Ok(())
-            }
-            // A publish has begun, which syncs the part itself.
-            Ok(false) => Ok(()),
-            Err(StoreError::Exhausted) => {
+        part.flush().map(move |flushed| {
+            let mut flushes = inner.flushes();
+            if matches!(flushed, Err(StoreError::Exhausted)) {
                 // Another time: nothing has failed.
-                inner.flushes().unflushed_bytes += unflushed_bytes;
-                Ok(())
+                flushes.ahead.put_back(bytes);
+                return Ok(());
             }
-            Err(error) => Err(error),
+            flushes.ahead.synced(bytes);
+            // `false`: a publish has begun, which syncs the part itself.
+            if flushed? && flushes.synced.as_ref().is_none_or(|other| other.before < before) {
+                flushes.synced = Some(Synced { before, _flushing: flushing });
+            }
+            Ok(())
         })
     }
 
@@ -340,9 +340,5 @@ impl Log for LocalLog {
     }
 }
 
-/// Time between two sync points of one upload, at least. A power cut costs a fast client what it sent in that time. The
-/// kernel begins to write back by itself after five seconds, so that most of it is done by then;
-/// measured, a sync of bytes that are all still dirty costs as much CPU as a tenth of receiving them.
-const SYNC_POINT_PAUSE: Duration = Duration::from_secs(30);
 /// Between two tries for chunks that are refused: each reads a journal of 16 MiB.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
