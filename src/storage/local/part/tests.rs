@@ -32,10 +32,8 @@ async fn reading_ends_with_who_asked() {
     }
 }
 
-/// The next sync of the same file may say that all is well, and the publish behind it.
-#[tokio::test]
-async fn nothing_is_published_over_a_failed_flush() {
-    let files = MemoryStore::default();
+/// A part of five bytes that are not synced.
+async fn written(files: &MemoryStore) -> (TicketId, Arc<dyn Part>) {
     let options = LocalOptions::new(Durability::Written, 0, 1 << 20);
     let (store, clock) = (Arc::new(files.clone()), Arc::new(SystemClock));
     let journals = Arc::new(MemoryJournals::default());
@@ -44,6 +42,14 @@ async fn nothing_is_published_over_a_failed_flush() {
     let part = storage.part(id);
     let mut writer = part.writer(ExtentSet::of(extent), Announced::Yes, None).await.unwrap();
     writer.write(extent, vec![Bytes::from_static(b"hello")], 0).await.unwrap();
+    (id, part)
+}
+
+/// The next sync of the same file may say that all is well, and the publish behind it.
+#[tokio::test]
+async fn nothing_is_published_over_a_failed_flush() {
+    let files = MemoryStore::default();
+    let (id, part) = written(&files).await;
     files.fail(Some((Step::Sync, io::ErrorKind::Other)));
     assert!(matches!(part.flush().await, Err(StoreError::Fault(_))));
     files.fail(None);
@@ -51,4 +57,28 @@ async fn nothing_is_published_over_a_failed_flush() {
     assert!(matches!(part.sync().await, Err(StoreError::Fault(_))));
     assert!(matches!(part.publish(5).await, Err(StoreError::Fault(_))));
     assert_eq!(files.file(id), None);
+}
+
+/// The kernel tells of a failed write once: one sync beside another could say that all is well.
+#[tokio::test]
+async fn a_sync_waits_for_another_and_hears_that_it_failed() {
+    let files = MemoryStore::default();
+    let (id, part) = written(&files).await;
+    files.hold(Some((id, Step::Sync)));
+    files.fail(Some((Step::Sync, io::ErrorKind::Other)));
+    let all = [0; 4].map(|_| {
+        let part = Arc::clone(&part);
+        tokio::spawn(async move { part.sync().await })
+    });
+    while files.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(files.waiting(), 1);
+    files.hold(None);
+    for one in all {
+        assert!(matches!(one.await.unwrap(), Err(StoreError::Fault(_))));
+    }
 }
