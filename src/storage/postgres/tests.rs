@@ -193,14 +193,12 @@ async fn appends_go_on_while_a_report_or_a_scan_waits() {
     let (seed, server) = (seed(), PostgresLog::new(url, &PostgresTls::default(), 1).unwrap());
     let (locked, other) = (id(seed, 1), id(seed, 2));
     created(&server, locked, 1).await;
-    let mut seen = created(&server, other, 1).await;
+    let seen = created(&server, other, 1).await;
     let agenda = Arc::new(PostgresAgenda::new(server.clone(), 1, Arc::new(SystemClock)));
     let waiting = async |statement: &str| {
-        let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
-            AND wait_event_type = 'Lock' AND query LIKE $1";
-        let like: &(dyn ToSql + Sync) = &format!("%{statement}%");
-        let parameters: Parameters<'_> = &[(like, Type::TEXT)];
-        while admin.connections.report.query(waits, parameters).await.unwrap().is_empty() {
+        let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE";
+        let waits = format!("{waits} '%{statement}%'");
+        while admin.connections.report.query(&waits, &[]).await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -208,8 +206,7 @@ async fn appends_go_on_while_a_report_or_a_scan_waits() {
     let asked = Arc::clone(&agenda);
     let reported = tokio::spawn(async move { asked.report(report("m", ServerState::Ready)).await });
     waiting("INSERT INTO incoming.server").await;
-    let Ok(Appended::At(now)) = server.append(other, seen, append(2)).await else { panic!() };
-    seen = now;
+    let Ok(Appended::At(seen)) = server.append(other, seen, append(2)).await else { panic!() };
     agenda.beat().await.unwrap();
     agenda.census().await.unwrap();
     run("COMMIT").await;
@@ -268,11 +265,7 @@ async fn databases_that_cannot_be_used_say_why() {
     assert!(told.contains(&format!("{name:?} lacks DELETE on incoming.upload: ")), "{told}");
     grant("DELETE ON incoming.upload").await;
     poor.prepare().await.unwrap();
-    assert_eq!(
-        lacks(Tables::All).await,
-        "SELECT, INSERT, UPDATE, DELETE on incoming.server",
-        "for people alone"
-    );
+    assert!(lacks(Tables::All).await.ends_with("DELETE on incoming.server"), "for people alone");
     grant("SELECT, INSERT, UPDATE, DELETE ON incoming.server").await;
     poor.check_rights(Tables::All).await.unwrap();
     // These do.
