@@ -79,6 +79,8 @@ pub struct Engine {
     joining_scattered: tokio::sync::Semaphore,
     /// Turns at reading published files for their digests.
     hashing: tokio::sync::Semaphore,
+    /// Turns at syncing what has only been written.
+    flushing: tokio::sync::Semaphore,
     /// Turns at reading parts for comparison.
     readers: verify::Readers,
     /// Chunks over known bytes that are let pass.
@@ -121,6 +123,7 @@ impl Engine {
             joining: tokio::sync::Semaphore::new(join::MAX_JOINS),
             joining_scattered: tokio::sync::Semaphore::new(1),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),
+            flushing: tokio::sync::Semaphore::new(commit::FLUSHES),
             readers: verify::Readers::default(),
             duplicate_chunks: stats::Gauge::default(),
             polls: stats::Gauge::default(),

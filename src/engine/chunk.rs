@@ -336,7 +336,10 @@ impl Chunk<'_> {
             None => self.written,
         };
         self.checkpoint = self.count(countable, None);
-        self.engine.keep_pace(self.handle, fence).await
+        match self.checkpoint {
+            Some(_) => self.engine.keep_pace(self.handle, fence).await,
+            None => Ok(()),
+        }
     }
 
     /// A body without `Content-Range` and without a length, for an upload whose length is known: either

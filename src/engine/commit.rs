@@ -9,7 +9,6 @@ mod group;
 
 use super::Engine;
 use super::context::RequestContext;
-use super::deadline;
 use super::error::{ChangeError, Fault, TransferError};
 use super::handle::UploadHandle;
 use super::handle::{Op, PendingCommit, Queued};
@@ -22,8 +21,10 @@ use group::{GroupCommit, Reached};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Where a commit queue runs.
@@ -287,25 +288,30 @@ impl Engine {
         tokio::select! {
             biased;
             () = cut_off(fence) => Err(self.fenced(handle)),
-            near = deadline::within(MOST_WAIT, near) => near.unwrap_or(Ok(())),
+            near = timeout(MOST_WAIT, near) => near.unwrap_or(Ok(())),
         }
     }
 
-    /// Makes the bytes of an upload durable in the background if that is worth it, again and again.
+    /// Makes the bytes of an upload durable in the background if that is worth it, again and again. One task for each upload,
+    /// which waits for its turn: the disk's threads are for other work too.
     pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        if !handle.log.flush_is_due() {
+        if !handle.log.flush_is_due() || handle.flushing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (engine, handle, token) = (Arc::clone(self), Arc::clone(handle), self.tracker.token());
-        self.store.run(Box::pin(async move {
-            let _token = token;
-            while let Some(noted) = engine.flush(&handle).await {
-                let _ = noted.done().await;
-                if !handle.log.flush_is_due() {
-                    return;
-                }
+        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
+        let flushing = async move {
+            let mut goes_on = true;
+            while goes_on && handle.log.flush_is_due() {
+                let _turn = engine.flushing.acquire().await;
+                goes_on = engine.sync_written(&handle).await;
             }
-        }));
+            handle.flushing.store(false, Ordering::Release);
+            if goes_on {
+                // Who asked a moment ago was answered that one is under way.
+                engine.flush_if_due(&handle);
+            }
+        };
+        drop(tokio::spawn(self.tracker.track_future(flushing)));
     }
 
     /// Makes every byte of every upload durable that has only been written so far. For the end:
@@ -318,10 +324,11 @@ impl Engine {
         }
     }
 
-    /// Makes the bytes of one upload durable, and its log say so. What fails has been logged.
-    pub(super) async fn sync_written(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        if let Some(Some(noted)) = self.detached(self.flush(handle)).await {
-            let _ = noted.done().await;
+    /// Makes the bytes of one upload durable, and its log say so. Answers whether it did. What fails has been logged.
+    pub(super) async fn sync_written(self: &Arc<Self>, handle: &Arc<UploadHandle>) -> bool {
+        match self.detached(self.flush(handle)).await {
+            Some(Some(noted)) => noted.done().await.is_ok(),
+            Some(None) | None => false,
         }
     }
 
@@ -357,6 +364,8 @@ pub(super) async fn cut_off(fence: Option<&CancellationToken>) {
 
 /// A chunk waits for so long until its bytes are not too far ahead of the disk: proxies and clients give up after 30 to 60 s.
 const MOST_WAIT: Duration = Duration::from_secs(20);
+/// Uploads that are synced behind their acknowledgements at the same time.
+pub(super) const FLUSHES: usize = 8;
 
 /// Sees to it that a commit queue whose group commit panicked does not stay taken for ever.
 struct AbandonedByPanic<'a>(&'a UploadHandle);

@@ -17,6 +17,7 @@ use crate::core::time::Uptime;
 use crate::core::upload::Upload;
 use crate::storage::journal::{Loaded, Log, Version};
 use crate::storage::store::Part;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub(super) struct UploadHandle {
     pub(super) comparing: Mutex<Comparing>,
     /// Wakes claims that wait for an older one, and chunks that are too far ahead of the disk.
     pub(super) released: Notify,
+    /// A task sees to it that what has only been written is synced.
+    pub(super) flushing: AtomicBool,
 }
 
 /// What the lock guards.
@@ -100,6 +103,7 @@ impl UploadHandle {
             answer_bytes: Gauge::default(),
             comparing: Mutex::default(),
             released: Notify::new(),
+            flushing: AtomicBool::new(false),
         })
     }
 

@@ -175,6 +175,8 @@ impl Engine {
         if let Some(role) = join {
             self.resume_join(id, &role);
         }
+        // What a crash left unsynced.
+        self.flush_if_due(&handle);
         if publish {
             // Completed just before a crash. Whoever asks sees it handed over in a moment.
             drop(self.submit(&handle, Op::Publish));

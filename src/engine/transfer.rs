@@ -98,9 +98,12 @@ impl Engine {
         let (bytes, arrived) = (chunk.body_bytes(), Instant::now());
         let result = chunk.conclude(ended).await;
         drop(claim);
-        self.flush_if_due(&handle);
-        result?;
-        self.keep_pace(&handle, None).await?;
+        match result {
+            // The newer request waits, if one has to.
+            Err(TransferError::Superseded) => return Err(TransferError::Superseded),
+            // A body that breaks off has brought bytes as well.
+            ended => self.keep_pace(&handle, None).await.and(ended)?,
+        };
         self.publish_if_complete(&handle).await?;
         let dialect =
             RequestContext::current().map_or(Dialect::Native, |context| context.client().dialect);

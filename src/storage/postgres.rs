@@ -58,7 +58,7 @@ pub struct PostgresLog {
     connections: Arc<Connections>,
 }
 
-/// A connection answers in order, so what may take long stands before nothing else.
+/// A connection answers in order, so what may take long stands before no append.
 struct Connections {
     /// The logs of uploads: each over one of these.
     uploads: Box<[Connection]>,

@@ -26,6 +26,16 @@ async fn issue_19_bytes_are_synced_while_the_file_comes() {
 
 /// An upload that is too far ahead while its disk hangs: its chunk that waits, after two that did not.
 async fn far(machine: &Machine, engine: &Arc<Engine>) -> (TicketId, Sent) {
+    far_with(machine, engine, b"again", 15).await
+}
+
+/// The last chunk has these bytes, up to `end`.
+async fn far_with(
+    machine: &Machine,
+    engine: &Arc<Engine>,
+    last: &'static [u8],
+    end: u64,
+) -> (TicketId, Sent) {
     let id = ticket(engine).await;
     machine.store.hold(Some((id, Step::Sync)));
     engine.receive(id, chunk(0, 5, 20), None, body(&[b"hello"])).await.unwrap();
@@ -35,9 +45,9 @@ async fn far(machine: &Machine, engine: &Arc<Engine>) -> (TicketId, Sent) {
     engine.receive(id, chunk(5, 10, 20), None, body(&[b"world"])).await.unwrap();
     let sent = tokio::spawn({
         let engine = Arc::clone(engine);
-        async move { engine.receive(id, chunk(10, 15, 20), None, body(&[b"again"])).await }
+        async move { engine.receive(id, chunk(10, 15, 20), None, body(&[last])).await }
     });
-    while held(engine, id).await != [(0, 15)] {
+    while held(engine, id).await != [(0, end)] {
         tokio::task::yield_now().await;
     }
     for _ in 0..100 {
@@ -67,6 +77,16 @@ async fn issue_19_acknowledgements_wait_where_they_are_too_far_ahead() {
     machine.store.cut_power();
     let engine = machine.start(Durability::Written);
     assert_eq!(held(&engine, id).await, [(0, 15)], "and nobody need wait for the next");
+}
+
+#[tokio::test]
+async fn issue_19_a_body_that_breaks_off_waits_as_well() {
+    let machine = machine();
+    let engine = machine.start(Durability::Written);
+    let (id, sent) = far_with(&machine, &engine, b"aga", 13).await;
+    machine.store.hold(None);
+    sent.await.unwrap().expect_err("it was cut off");
+    assert_eq!(held(&engine, id).await, [(0, 13)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,6 +135,9 @@ async fn issue_19_a_body_that_waits_for_the_disk_keeps_no_newer_one() {
         }
     }
     send.send(Ok(Bytes::from_static(b"there"))).unwrap();
+    while machine.store.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

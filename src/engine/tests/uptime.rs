@@ -16,12 +16,19 @@ use std::sync::atomic::AtomicBool;
 pub(super) struct HandClock {
     ahead_ms: Arc<AtomicU64>,
     date_ms: Arc<AtomicU64>,
+    stopped_ms: Arc<AtomicU64>,
 }
 
 impl HandClock {
     /// So much time goes by.
     pub(super) fn advance(&self, time: Duration) {
         self.ahead_ms.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// Time goes by only as a test says from now on.
+    pub(super) fn stop(&self) {
+        let now = crate::storage::clock::SystemClock.since_boot();
+        self.stopped_ms.store(u64::try_from(now.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     /// Somebody sets the clock of the machine.
@@ -37,7 +44,11 @@ impl Clock for HandClock {
 
     fn since_boot(&self) -> Duration {
         let ahead = Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
-        crate::storage::clock::SystemClock.since_boot() + ahead
+        let now = match self.stopped_ms.load(Ordering::Relaxed) {
+            0 => crate::storage::clock::SystemClock.since_boot(),
+            stopped => Duration::from_millis(stopped),
+        };
+        now + ahead
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {

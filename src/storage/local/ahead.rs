@@ -91,7 +91,9 @@ impl Ahead {
     }
 
     fn set(&mut self, waiting: u64, syncing: u64) {
-        let beyond = |bytes: u64| bytes.saturating_sub(self.allowed.point);
+        // One alone takes no more of it than it is allowed, however large its last body was.
+        let Allowed { point, one, .. } = *self.allowed;
+        let beyond = |bytes: u64| bytes.min(one).saturating_sub(point);
         let (before, after) = (beyond(self.waiting + self.syncing), beyond(waiting + syncing));
         // Wraps around where it is less.
         self.allowed.beyond.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
@@ -145,6 +147,9 @@ mod tests {
         let idle: Vec<Ahead> = (0..100).map(|_| Ahead::new(&allowed, 10)).collect();
         let mut one = Ahead::new(&allowed, 30);
         assert!(!one.is_far(), "what is below a sync point holds up nobody");
+        let huge = Ahead::new(&allowed, 100_000);
+        assert!(huge.is_far() && !one.is_far(), "one that is far ahead holds up nobody");
+        drop(huge);
         let mut far: Vec<Ahead> = (0..11).map(|_| Ahead::new(&allowed, 30)).collect();
         assert!(!one.is_far());
         far.push(Ahead::new(&allowed, 11));
