@@ -258,8 +258,8 @@ impl Engine {
 /// With `ack = written`: making durable, behind the acknowledgements, what has only been written. So a power cut costs
 /// little, the sync at completion is short, and a clean stop leaves nothing unsynced.
 impl Engine {
-    /// Waits, where the bytes of an upload are too far ahead of the disk, until they are not. A disk that hangs for longer
-    /// than [`MOST_WAIT`] keeps nobody: what was written is written, and who brings more waits again.
+    /// Waits, where the bytes of an upload are too far ahead of the disk, until they are not. A disk that hangs delays a
+    /// chunk for [`MOST_WAIT`] at most: its bytes are with the kernel, as `written` promises, and the next chunk waits again.
     ///
     /// Errors: the disk failed meanwhile, or the claim was fenced off.
     pub(super) async fn keep_pace(

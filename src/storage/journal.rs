@@ -224,8 +224,7 @@ pub trait Log: Send + Sync {
         false
     }
 
-    /// Whether so much was appended as only written that whoever brings more has to wait for a flush. May be called at any
-    /// time.
+    /// Whether so much was appended as only written that further chunks have to wait for a flush. May be called at any time.
     fn flush_is_late(&self) -> bool {
         false
     }

@@ -76,7 +76,7 @@ async fn issue_19_acknowledgements_wait_where_they_are_too_far_ahead() {
     drop(engine);
     machine.store.cut_power();
     let engine = machine.start(Durability::Written);
-    assert_eq!(held(&engine, id).await, [(0, 15)], "and nobody need wait for the next");
+    assert_eq!(held(&engine, id).await, [(0, 15)], "no chunk waits for a further sync");
 }
 
 #[tokio::test]

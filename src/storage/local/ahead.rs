@@ -12,7 +12,7 @@ pub(super) struct Allowed {
     point: u64,
     /// Of one upload.
     one: u64,
-    /// Of all, beyond a sync point of each: what small or idle uploads have waiting holds up nobody.
+    /// Of all, beyond a sync point of each: so small or idle uploads delay no other upload.
     all: u64,
     /// What they have beyond it now.
     beyond: AtomicU64,
@@ -146,9 +146,9 @@ mod tests {
         let allowed = allowed();
         let idle: Vec<Ahead> = (0..100).map(|_| Ahead::new(&allowed, 10)).collect();
         let mut one = Ahead::new(&allowed, 30);
-        assert!(!one.is_far(), "what is below a sync point holds up nobody");
+        assert!(!one.is_far(), "bytes below a sync point delay no other upload");
         let huge = Ahead::new(&allowed, 100_000);
-        assert!(huge.is_far() && !one.is_far(), "one that is far ahead holds up nobody");
+        assert!(huge.is_far() && !one.is_far(), "an upload that is far ahead delays no other");
         drop(huge);
         let mut far: Vec<Ahead> = (0..11).map(|_| Ahead::new(&allowed, 30)).collect();
         assert!(!one.is_far());
