@@ -18,13 +18,12 @@ MBIT, RMEM, WMEM = 200, 6_291_456, 4_194_304
 MIB = 1 << 20
 # round trip in ms, loss in percent
 LINES = [(100, 0), (200, 0), (20, 1), (100, 1), (200, 1)]
-# name, server, TLS, flags of the client, connections, window in bytes
+# name, server, TLS, flags of the client, connections
 KINDS = [
-    ("Incoming!!, HTTP/1.1, 4 connections", "incoming", False, "--parallel 4", 4, None),
-    ("Incoming!!, HTTP/2 + TLS, 1 connection", "incoming", True, "--http2 --parallel 4", 1, None),
-    ("nginx, HTTP/1.1, whole file", "nginx", False, "--as files", 1, None),
-    ("nginx, HTTP/2 + TLS, whole file", "nginx", True, "--as files --http2", 1, 64 << 10),
-    ("nginx, tuned, HTTP/2 + TLS, whole file", "nginx-tuned", True, "--as files --http2", 1, MIB),
+    ("Incoming!!, HTTP/1.1, 4 connections", "incoming", False, "--parallel 4", 4),
+    ("Incoming!!, HTTP/2 + TLS, 1 connection", "incoming", True, "--http2 --parallel 4", 1),
+    ("nginx, HTTP/1.1, whole file", "nginx", False, "--as files", 1),
+    ("nginx, HTTP/2 + TLS, whole file", "nginx", True, "--as files --http2", 1),
 ]
 # name, tcp_rmem of the server, tcp_wmem of the client
 BUFFERS = [("6 MB, 4 MB", RMEM, WMEM), ("32 MB, 4 MB", 32 << 20, WMEM), ("32 MB, 32 MB", 32 << 20, 32 << 20)]
@@ -32,13 +31,11 @@ BUFFERS = [("6 MB, 4 MB", RMEM, WMEM), ("32 MB, 4 MB", 32 << 20, WMEM), ("32 MB,
 SECONDS, SECONDS_LOSS, BOUND = 20, 45, 240
 
 
-def size(rtt_ms, loss, cc, connections, window):
-    """Bytes that take about so many seconds, by what is known of TCP (Mathis et al., 1997) and of windows."""
+def size(rtt_ms, loss, cc, connections):
+    """Bytes that take about so many seconds, by what is known of TCP (Mathis et al., 1997)."""
     rate = MBIT * 1e6 / 8
     if loss and cc != "bbr":
         rate = min(rate, connections * 1.22 * 1448 / (rtt_ms / 1e3 * (loss / 100) ** 0.5))
-    if window:
-        rate = min(rate, window / (rtt_ms / 1e3))
     return int(min(320 * MIB, max(2 * MIB, rate * (SECONDS_LOSS if loss else SECONDS))))
 
 
@@ -72,8 +69,8 @@ def send(place, line, server, client, tls):
 
 def upload(run, place, kind, rtt_ms, loss, cc, seed, rmem=RMEM, wmem=WMEM):
     """Mbit/s of one upload; None if it was not over in time."""
-    _, kind, tls, flags, connections, window = kind
-    total = size(rtt_ms, loss, cc, connections, window)
+    _, kind, tls, flags, connections = kind
+    total = size(rtt_ms, loss, cc, connections)
     url = f"{'https' if tls else 'http'}://{ADDRESSES['far']}:{4443 if tls else 4080}/"
     client = [place.bench, "bench", "--json", "--insecure", "--url", url, "--uploads", "1", "--total", str(total), *flags.split()]
     place.empty()
@@ -81,7 +78,7 @@ def upload(run, place, kind, rtt_ms, loss, cc, seed, rmem=RMEM, wmem=WMEM):
         server, backend = serve(place, tls)
         client += ["--backend", backend, "--callback", ADDRESSES["near"], "--chunk", str(min(8 * MIB, total // 16))]
     else:
-        server = run.nginx_command(place, ADDRESSES["far"], 4080, 4443, kind == "nginx-tuned")
+        server = run.nginx_command(place, ADDRESSES["far"], 4080, 4443, tuned=False)
         client += ["--chunk", str(total)]
     told = send(place, Line(rtt_ms, MBIT, loss, seed, (cc, cc), rmem, wmem), server, client, tls)
     result = told and run.json.loads(told)
