@@ -27,6 +27,8 @@ KINDS = [
 ]
 # name, tcp_rmem of the server, tcp_wmem of the client
 BUFFERS = [("6 MB, 4 MB", RMEM, WMEM), ("32 MB, 4 MB", 32 << 20, WMEM), ("32 MB, 32 MB", 32 << 20, 32 << 20)]
+# MiB of a file whose bytes are compared, loss in percent, congestion control
+SAME_BYTES = [(8, 1, "cubic"), (1, 10, "cubic"), (2, 20, "bbr")]
 # A run is as long as its bytes take at the expected rate, and given up behind the bound.
 SECONDS, SECONDS_LOSS, BOUND = 20, 45, 240
 
@@ -85,11 +87,11 @@ def upload(run, place, kind, rtt_ms, loss, cc, seed, rmem=RMEM, wmem=WMEM):
     return result and result["bytes"] * 8 / result["seconds"] / 1e6
 
 
-def same_bytes(place, rtt_ms, loss, cc, tls):
+def same_bytes(place, rtt_ms, loss, cc, tls, mib):
     """Uploads a file with `incoming upload` and compares what the web app is handed. The answer: how often the client waited to try again."""
     file, handed = place.dir / "sent", []
     place.empty()
-    file.write_bytes(os.urandom(16 * MIB))
+    file.write_bytes(os.urandom(mib * MIB))
 
     class WebApp(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
@@ -151,7 +153,9 @@ def measure(run, place, rounds, only):
             print(f"{kind[0]}, buffers of {name}: {cells[-1]}", file=sys.stderr)
         out.append(f"| {kind[0]} | {' | '.join(cells)} |")
     if not only or only in "same bytes":
-        for loss, cc, tls in ((1, "cubic", False), (1, "cubic", True), (5, "bbr", False), (5, "bbr", True)):
-            again = same_bytes(place, 200, loss, cc, tls)
-            print(f"same bytes: 16 MiB, 200 ms, {loss} %, {cc}, {'HTTP/2' if tls else 'HTTP/1.1'}: tried again {again} times", file=sys.stderr)
+        out += ["", "| the same bytes arrived, 200 ms | HTTP/1.1 | HTTP/2 + TLS |", "|---|---|---|"]
+        for mib, loss, cc in SAME_BYTES:
+            again = [same_bytes(place, 200, loss, cc, tls, mib) for tls in (False, True)]
+            out.append(f"| {mib} MiB, loss of {loss} %, {cc} | {' | '.join(f'{count} attempts repeated' for count in again)} |")
+            print(out[-1], file=sys.stderr)
     return out
