@@ -1,7 +1,6 @@
 //! Values held against each other. Pure: the machine is not asked.
 
 use super::error::ConfigError;
-
 use super::layers::Layers;
 use super::table::Settings;
 use super::types::{Ack, JournalKind, StoreKind};
@@ -20,206 +19,128 @@ pub(super) fn check(settings: &Settings, layers: &Layers, found: &mut ConfigErro
 /// instead, where the values do not fit.
 type Rule = (&'static [&'static str], fn(&Settings) -> Option<String>);
 
-const RULES: &[Rule] = &[
+/// Makes [`RULES`] of rows: the keys, when the values do not fit, and what would be right; or both in one, where the text
+/// depends on the values.
+macro_rules! rules {
+    ($([$($key:ident),+] |$settings:ident| $broken:expr $(=> $right:expr)?;)+) => {
+        const RULES: &[Rule] = &[$(
+            (&[$(stringify!($key)),+], |$settings| $broken $(.then(|| $right.to_owned()))?),
+        )+];
+    };
+}
+
+rules! {
     // Certificates and their keys.
-    (&["tls_cert", "tls_key"], |s| {
-        told(!s.tls_cert.is_empty() && s.tls_key.is_empty(), "needs tls_key as well")
-    }),
-    (&["tls_key", "tls_cert"], |s| {
-        told(s.tls_cert.is_empty() && !s.tls_key.is_empty(), "needs tls_cert as well")
-    }),
-    (&["tls_key", "tls_cert"], |s| {
+    [tls_cert, tls_key] |s| !s.tls_cert.is_empty() && s.tls_key.is_empty() => "needs tls_key as well";
+    [tls_key, tls_cert] |s| s.tls_cert.is_empty() && !s.tls_key.is_empty() => "needs tls_cert as well";
+    [tls_key, tls_cert] |s| {
         let (certs, keys) = (s.tls_cert.len(), s.tls_key.len());
-        let right = || format!("must be one key for each of the {certs} in tls_cert");
-        (certs != keys && certs > 0 && keys > 0).then(right)
-    }),
-    (&["backend_tls_cert", "backend_tls_key"], |s| {
-        let alone = s.backend_tls_cert.is_some() && s.backend_tls_key.is_none();
-        told(alone, "needs backend_tls_key as well")
-    }),
-    (&["backend_tls_key", "backend_tls_cert"], |s| {
-        let alone = s.backend_tls_key.is_some() && s.backend_tls_cert.is_none();
-        told(alone, "needs backend_tls_cert as well")
-    }),
-    (&["acme_domains"], |s| {
-        let unbuilt = !s.acme_domains.is_empty() && !cfg!(feature = "acme");
-        told(unbuilt, "needs a program built with the feature acme")
-    }),
-    (&["acme_domains", "tls_cert"], |s| {
-        let both = !s.acme_domains.is_empty() && !s.tls_cert.is_empty();
-        told(both, "excludes tls_cert: set only one of them")
-    }),
+        let unpaired = certs != keys && certs > 0 && keys > 0;
+        unpaired.then(|| format!("must be one key for each of the {certs} in tls_cert"))
+    };
+    [backend_tls_cert, backend_tls_key] |s| s.backend_tls_cert.is_some() && s.backend_tls_key.is_none()
+        => "needs backend_tls_key as well";
+    [backend_tls_key, backend_tls_cert] |s| s.backend_tls_key.is_some() && s.backend_tls_cert.is_none()
+        => "needs backend_tls_cert as well";
+    [acme_domains] |s| !s.acme_domains.is_empty() && !cfg!(feature = "acme")
+        => "needs a program built with the feature acme";
+    [acme_domains, tls_cert] |s| !s.acme_domains.is_empty() && !s.tls_cert.is_empty()
+        => "excludes tls_cert: set only one of them";
+
     // What needs https.
-    (&["hsts", "acme_domains", "tls_cert"], |s| {
-        let sent = s.hsts.is_some_and(|time| !time.is_zero());
-        told(
-            sent && !s.public_tls(),
-            "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this header",
-        )
-    }),
-    (&["redirect_listen", "acme_domains", "tls_cert"], |s| {
-        told(
-            s.redirect_listen.is_some() && !s.public_tls(),
-            "needs tls_cert: without it there is no https to redirect to",
-        )
-    }),
-    (&["redirect_listen", "redirect_host", "listen"], |s| {
-        let named = s.redirect_host.as_ref().is_some_and(|host| host.port.is_some());
-        let known = named || matches!(s.listen, Address::Tcp(_));
-        let right = "needs redirect_host = HOST:PORT, since listen is a unix socket without a port";
-        told(s.redirect_listen.is_some() && !known, right)
-    }),
+    [hsts, acme_domains, tls_cert] |s| s.hsts.is_some_and(|time| !time.is_zero()) && !s.public_tls()
+        => "needs tls_cert; behind a proxy that terminates TLS, let the proxy send this header";
+    [redirect_listen, acme_domains, tls_cert] |s| s.redirect_listen.is_some() && !s.public_tls()
+        => "needs tls_cert: without it there is no https to redirect to";
+    [redirect_listen, redirect_host, listen] |s| {
+        let port = s.redirect_host.as_ref().and_then(|host| host.port);
+        s.redirect_listen.is_some() && port.is_none() && matches!(s.listen, Address::Unix(_))
+    } => "needs redirect_host = HOST:PORT, since listen is a unix socket without a port";
+
     // Each listener has an address of its own; the public one and that of the backend may share one.
-    (&["backend_listen", "listen"], |s| {
-        s.listen.collides(&s.backend_listen).then(|| {
-            format!(
-                "takes the same port as listen = {}; choose another port, or the same address to share one socket",
-                s.listen
-            )
-        })
-    }),
-    (&["redirect_listen", "listen", "backend_listen"], |s| {
+    [backend_listen, listen] |s| s.listen.collides(&s.backend_listen).then(|| format!(
+        "takes the same port as listen = {}; choose another port, or the same address to share one socket", s.listen
+    ));
+    [redirect_listen, listen, backend_listen] |s| {
         let from = s.redirect_listen.as_ref()?;
         let taken = [("listen", &s.listen), ("backend_listen", &s.backend_listen)];
         let (key, other) = taken.into_iter().find(|(_, it)| from.collides(it) || from == *it)?;
         Some(format!("is the same address as {key} = {other}; choose another port"))
-    }),
+    };
+
     // A shared socket has one certificate, and client certificates need TLS to travel in.
-    (&["backend_tls_cert", "listen", "backend_listen"], |s| {
-        told(
-            s.shared() && s.backend_tls_cert.is_some(),
-            "is for a separate backend listener; on a shared socket tls_cert covers both",
-        )
-    }),
-    (
-        &[
-            "backend_tls_client_ca",
-            "listen",
-            "backend_listen",
-            "acme_domains",
-            "tls_cert",
-            "backend_tls_cert",
-        ],
-        |s| {
-            let plain = s.backend_tls_client_ca.is_some() && !s.backend_surface_tls();
-            let right = if s.shared() {
-                "needs tls_cert and tls_key on the shared socket"
-            } else {
-                "needs backend_tls_cert and backend_tls_key"
-            };
-            told(plain, right)
-        },
-    ),
+    [backend_tls_cert, listen, backend_listen] |s| s.shared() && s.backend_tls_cert.is_some()
+        => "is for a separate backend listener; on a shared socket tls_cert covers both";
+    [backend_tls_client_ca, listen, backend_listen, acme_domains, tls_cert] |s|
+        s.backend_tls_client_ca.is_some() && s.shared() && !s.public_tls()
+        => "needs tls_cert and tls_key on the shared socket";
+    [backend_tls_client_ca, listen, backend_listen, backend_tls_cert] |s|
+        s.backend_tls_client_ca.is_some() && !s.shared() && s.backend_tls_cert.is_none()
+        => "needs backend_tls_cert and backend_tls_key";
+
     // Whoever reaches the backend API can learn all tickets and have any URL called. Where others than this machine can
     // reach it, the operator has to have chosen: a token, client certificates, addresses, or openly nothing. Only an
     // explicit choice counts: an empty `backend_allow` is as good as none, `false` is no choice, TLS without client
     // certificates hides but does not protect, and the loopback fallback of a shared socket
     // ([`Settings::backend_allow_effective`]) is not set by the operator.
-    (
-        &[
-            "backend_listen",
-            "backend_token",
-            "backend_tls_client_ca",
-            "backend_allow",
-            "backend_open",
-        ],
-        |s| {
-            (!s.guards_backend() && !s.backend_listen.is_local()).then(|| {
-                format!(
-                    "other machines can reach the backend API there; set one of {}, or listen on loopback or a unix: \
-                     socket",
-                    Settings::BACKEND_GUARDS
-                )
-            })
-        },
-    ),
+    [backend_listen, backend_token, backend_tls_client_ca, backend_allow, backend_open] |s|
+        (!s.guards_backend() && !s.backend_listen.is_local()).then(|| format!(
+            "other machines can reach the backend API there; set one of {}, or listen on loopback or a unix: socket",
+            Settings::BACKEND_GUARDS
+        ));
     // Whose token it is decides what a call may do.
-    (&["operator_token", "backend_token"], |s| {
-        let same = s.operator_token.as_ref().zip(s.backend_token.as_ref());
-        let same = same.is_some_and(|(operator, backend)| operator.ct_eq(backend));
-        told(same, "must differ from backend_token")
-    }),
+    [operator_token, backend_token] |s| {
+        let both = s.operator_token.as_ref().zip(s.backend_token.as_ref());
+        both.is_some_and(|(operator, backend)| operator.ct_eq(backend))
+    } => "must differ from backend_token";
     // Which of two secrets for one URL signs would be chance.
-    (&["signing_secrets"], |s| {
+    [signing_secrets] |s| {
         let mut urls: Vec<_> = s.signing_secrets.iter().map(|it| it.prefix.as_str()).collect();
         urls.sort_unstable();
         let twice = urls.windows(2).find(|pair| pair[0] == pair[1])?;
         Some(format!("must name {:?} once, with at most two secrets", twice[0]))
-    }),
+    };
+
     // A listener that asks for PROXY headers needs somebody who may send them.
-    (&["proxy_protocol", "listen", "trusted_proxies"], |s| {
-        told(s.proxy_protocol && unheard(s, &s.listen), NEEDS_PROXIES)
-    }),
-    (&["backend_proxy_protocol", "listen", "backend_listen"], |s| {
-        told(
-            s.backend_proxy_protocol && s.shared(),
-            "is for a separate backend listener; on a shared socket proxy_protocol covers both",
-        )
-    }),
-    (&["backend_proxy_protocol", "backend_listen", "listen", "trusted_proxies"], |s| {
-        let own = s.backend_proxy_protocol && !s.shared();
-        told(own && unheard(s, &s.backend_listen), NEEDS_PROXIES)
-    }),
+    [proxy_protocol, listen, trusted_proxies] |s| s.proxy_protocol && unheard(s, &s.listen) => NEEDS_PROXIES;
+    [backend_proxy_protocol, listen, backend_listen] |s| s.backend_proxy_protocol && s.shared()
+        => "is for a separate backend listener; on a shared socket proxy_protocol covers both";
+    [backend_proxy_protocol, backend_listen, listen, trusted_proxies] |s|
+        s.backend_proxy_protocol && !s.shared() && unheard(s, &s.backend_listen) => NEEDS_PROXIES;
+
     // What is suggested must be allowed.
-    (&["chunk_size", "max_chunk_size"], |s| {
+    [chunk_size, max_chunk_size] |s| {
         let most = s.max_chunk_size.filter(|most| s.chunk_size > *most)?;
         Some(format!("must be at most max_chunk_size, which is {}", size(most)))
-    }),
-    (&["receive_memory", "max_connections"], |s| {
-        let least = Settings::least_receive_memory(s.max_connections);
-        (s.receive_memory < least).then(|| {
-            format!(
-                "must be at least {} for each of max_connections = {}, which is {}",
-                size(Settings::least_receive_memory(1)),
-                s.max_connections,
-                size(least)
-            )
-        })
-    }),
-    (&["cors_origins"], |s| {
-        let any = s.cors_origins.len() > 1 && s.cors_origins.iter().any(|origin| origin == "*");
-        told(any, "must be * alone or a list of origins, since * allows them all")
-    }),
+    };
+    [receive_memory, max_connections] |s| {
+        let (each, least) = (Settings::least_receive_memory(1), Settings::least_receive_memory(s.max_connections));
+        (s.receive_memory < least).then(|| format!(
+            "must be at least {} for each of max_connections = {}, which is {}",
+            size(each), s.max_connections, size(least)
+        ))
+    };
+    [cors_origins] |s| s.cors_origins.len() > 1 && s.cors_origins.iter().any(|origin| origin == "*")
+        => "must be * alone or a list of origins, since * allows them all";
+
     // Object storage and the shared log.
-    (&["store"], |s| {
-        let unbuilt = s.store == StoreKind::S3 && !cfg!(feature = "cluster");
-        told(unbuilt, "needs a program built with the feature cluster")
-    }),
-    (&["store", "s3_bucket"], |s| {
-        told(s.store == StoreKind::S3 && s.s3_bucket.is_none(), "needs s3_bucket")
-    }),
-    (&["s3_presign", "store"], |s| {
-        told(s.s3_presign.is_some() && s.store == StoreKind::File, "needs store = s3")
-    }),
-    (&["s3_access_key", "s3_secret_key"], |s| {
-        let alone = s.s3_access_key.is_some() && s.s3_secret_key.is_none();
-        told(alone, "needs s3_secret_key as well")
-    }),
-    (&["s3_secret_key", "s3_access_key"], |s| {
-        let alone = s.s3_secret_key.is_some() && s.s3_access_key.is_none();
-        told(alone, "needs s3_access_key as well")
-    }),
-    (&["ack", "store"], |s| {
-        let less = s.store == StoreKind::S3 && s.ack == Ack::Written;
-        told(less, "must be durable: what is in a bucket is")
-    }),
-    (&["journal", "store"], |s| {
-        told(
-            s.journal == JournalKind::Postgres && s.store == StoreKind::File,
-            "needs store = s3: two servers that write into one file cannot be told apart",
-        )
-    }),
-    (&["journal", "postgres_url"], |s| {
-        let nowhere = s.journal == JournalKind::Postgres && s.postgres_url.is_none();
-        told(nowhere, "needs postgres_url")
-    }),
-];
+    [store] |s| s.store == StoreKind::S3 && !cfg!(feature = "cluster")
+        => "needs a program built with the feature cluster";
+    [store, s3_bucket] |s| s.store == StoreKind::S3 && s.s3_bucket.is_none() => "needs s3_bucket";
+    [s3_presign, store] |s| s.s3_presign.is_some() && s.store == StoreKind::File => "needs store = s3";
+    [s3_access_key, s3_secret_key] |s| s.s3_access_key.is_some() && s.s3_secret_key.is_none()
+        => "needs s3_secret_key as well";
+    [s3_secret_key, s3_access_key] |s| s.s3_secret_key.is_some() && s.s3_access_key.is_none()
+        => "needs s3_access_key as well";
+    [ack, store] |s| s.store == StoreKind::S3 && s.ack == Ack::Written
+        => "must be durable: what is in a bucket is";
+    [journal, store] |s| s.journal == JournalKind::Postgres && s.store == StoreKind::File
+        => "needs store = s3: two servers that write into one file cannot be told apart";
+    [journal, postgres_url] |s| s.journal == JournalKind::Postgres && s.postgres_url.is_none()
+        => "needs postgres_url";
+}
 
 const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
-
-fn told(broken: bool, right: &str) -> Option<String> {
-    broken.then(|| right.to_owned())
-}
 
 /// Whether no peer may send headers to that listener.
 fn unheard(settings: &Settings, address: &Address) -> bool {
