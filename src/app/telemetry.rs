@@ -245,7 +245,7 @@ fn is_fit(line: &Metadata<'_>) -> bool {
 pub enum TelemetryError {
     /// The filter is malformed.
     #[error("malformed log filter: {0}")]
-    Filter(String),
+    Filter(&'static str),
     /// The system gives no thread to write the log.
     #[error("no thread for the log: {0}")]
     NoThread(io::Error),

@@ -8,59 +8,48 @@ use super::ConfigError;
 use super::layers::{self, Layers};
 use super::table::{Settings, TABLE};
 use super::types::CallbackRule;
-use super::{parse, units};
+use super::units::MOST_BYTES;
 
-/// One value, as each kind of key would read it.
+/// One value, as each setting reads it: refused with what would be right, or read to a value that reads back as it is
+/// shown.
 pub fn value(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
-    if let Ok(bytes) = units::size_text(text) {
-        assert!(bytes <= units::MOST_BYTES, "{text:?}");
-        assert_eq!(units::size_text(&units::size(bytes)), Ok(bytes), "{text:?}");
-        assert_eq!(units::rate(text), Ok(bytes), "{text:?}");
-    }
-    if let Ok(time) = units::duration_text(text) {
-        assert!(time <= Duration::from_secs(100 * 366 * 24 * 60 * 60), "{text:?}");
-        assert_eq!(units::duration_text(&units::duration(time)), Ok(time), "{text:?}");
-        assert_eq!(units::positive_duration(text).is_ok(), !time.is_zero(), "{text:?}");
-    }
-    if let Ok(mode) = parse::mode::<0o600>(text) {
-        assert!(mode <= 0o777 && mode & 0o600 == 0o600, "{text:?}");
-    }
-    if let Ok(count) = parse::count::<u32, 1, 64>(text) {
-        assert!((1..=64).contains(&count), "{text:?}");
-    }
-    if let Ok(host) = parse::host_port(text) {
-        assert_eq!(parse::host_port(&host.to_string()), Ok(host), "{text:?}");
-    }
-    if let Ok(network) = parse::network(text) {
-        assert_eq!(parse::network(&network.to_string()), Ok(network), "{text:?}");
-        assert_eq!(network, network.trunc(), "{text:?}");
-    }
-    match parse::callback_rule(text) {
-        Ok(CallbackRule::Net(network)) => assert_eq!(parse::network(text), Ok(network)),
-        Ok(CallbackRule::Host(host)) => {
-            let again = parse::callback_rule(&host);
-            assert_eq!(again, Ok(CallbackRule::Host(host.clone())), "{text:?}");
-            assert!(!host.contains(['/', ':', '@', '*', ' ']), "{text:?}");
-        }
-        Err(_) => {}
-    }
-    if let Ok(origin) = parse::origin(text) {
-        assert_eq!(parse::origin(&origin), Ok(origin.clone()), "{text:?}");
-        assert!(origin == "*" || !origin.bytes().any(|b| b.is_ascii_uppercase()), "{text:?}");
-    }
-    if let Ok(address) = parse::address(text) {
-        assert_eq!(parse::address(&address.to_string()), Ok(address), "{text:?}");
-    }
-    // Every other kind, as a setting reads it.
     for setting in TABLE {
-        let value = Value::from(text);
-        if let Err((_, right)) = (setting.read)(&mut Settings::default(), &value) {
-            assert!(!right.is_empty(), "{}", setting.key);
+        let (key, mut settings) = (setting.key, Settings::default());
+        if let Err((_, right)) = (setting.read)(&mut settings, &Value::from(text)) {
+            assert!(!right.is_empty(), "{key}");
+            continue;
+        }
+        holds_bounds(&settings);
+        if let Some(shown) = (setting.show)(&settings).filter(|_| !setting.secret) {
+            let table: toml::Table = toml::from_str(&format!("{key} = {shown}")).expect("TOML");
+            let mut again = Settings::default();
+            let read = (setting.read)(&mut again, &table[key]);
+            assert_eq!((read, again), (Ok(()), settings), "{key} = {shown}");
         }
     }
     let shown = layers::shown(&Value::from(text));
     assert!(!shown.contains(|c: char| c.is_control()) && shown.len() < 2_000, "{shown:?}");
+}
+
+/// What the server relies on, whatever was written.
+fn holds_bounds(settings: &Settings) {
+    assert!(settings.min_free_space <= MOST_BYTES && (1..=64).contains(&settings.send_ahead));
+    assert!(settings.retain_finished <= Duration::from_secs(100 * 366 * 24 * 60 * 60));
+    assert!(!settings.max_idle.is_zero());
+    let mode = settings.storage_file_mode;
+    assert!(mode <= 0o777 && mode & 0o600 == 0o600, "{mode:o}");
+    assert!(settings.trusted_proxies.iter().all(|network| *network == network.trunc()));
+    for rule in &settings.callback_allow {
+        let name = match rule {
+            CallbackRule::Host(host) => &**host,
+            CallbackRule::Net(_) => "",
+        };
+        assert!(!name.contains(['/', ':', '@', '*', ' ']), "{name:?}");
+    }
+    for origin in &settings.cors_origins {
+        assert!(!origin.bytes().any(|byte| byte.is_ascii_uppercase()), "{origin:?}");
+    }
 }
 
 /// A whole file: refused in a line for each mistake, or read to settings that read back as they are shown.

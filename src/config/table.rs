@@ -1,7 +1,7 @@
 //! The settings, one row each. Adding one is a row here and its use.
 //!
 //! A row says whether a running server can change it (`reload`, `restart`), the key (flag, variable and field have the
-//! same name), the type, the kind of its values (`kind.rs`: how they are read and shown, within which bounds), the
+//! same name), the type, the kind of its values (`kind.rs`, `texts.rs`, `units.rs`: how they are read and shown), the
 //! default as one would write it, and what the help says after that. The doc comment is the help: it says the unit and
 //! the bounds. `docs/configuration.md` is made of the rows by a test below.
 
@@ -13,10 +13,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::kind::*;
+use super::texts::*;
 use super::types::{
     Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
 };
-use super::units::MOST_BYTES;
+use super::units::*;
 use crate::core::callback::CallbackUrl;
 use crate::core::grid::MIN_PART_BYTES;
 use crate::core::host::HostPort;
@@ -143,14 +144,14 @@ settings! {
         /// its own; at most 7d, and no longer than temporary credentials last
         restart s3_presign: Option<Duration> = seconds_up_to::<MOST_PRESIGNED_SECONDS>(), "none", ", no field url";
         /// Bytes of a part, from 5MiB to 1GiB; longer files have larger ones
-        restart s3_part_size: u64 = size::<MIN_PART_BYTES, MOST_PART_BYTES>(), "8MiB";
+        restart s3_part_size: u64 = size_within::<MIN_PART_BYTES, MOST_PART_BYTES>(), "8MiB";
         // MinIO removes multipart uploads after 24 h, whatever is done with them.
         /// When an unfinished multipart upload is made an object, so that the store does not remove it: well before its rules
         /// do
         restart s3_multipart_lifetime: Duration = POSITIVE_TIME, "20h";
         // 128 parts of 8 MiB.
         /// Memory for bytes that wait for the bucket, of all uploads; one upload has an eighth of it. From 8MiB
-        restart part_memory: u64 = size::<LEAST_PART_MEMORY, MOST_BYTES>(), "1GiB";
+        restart part_memory: u64 = size_within::<LEAST_PART_MEMORY, MOST_BYTES>(), "1GiB";
         /// Requests to the store at once, 1 to 1024
         restart s3_requests: usize = count::<usize, 1, 1024>(), "64";
     }

