@@ -127,8 +127,8 @@ pub(super) fn check_backend_guard(
     settings: &Settings,
     address: &Address,
 ) -> Result<(), MissingGuard> {
-    let guarded = address.is_local() || settings.guards_backend();
-    if guarded { Ok(()) } else { Err(MissingGuard::Backend(address.clone())) }
+    let open = settings.leaves_backend_open(address);
+    if open { Err(MissingGuard::Backend(address.clone())) } else { Ok(()) }
 }
 
 /// Whether some proxy may connect to a listener at this address that asks for PROXY headers.
@@ -136,8 +136,8 @@ pub(super) fn check_trusted_proxies(
     settings: &Settings,
     address: &Address,
 ) -> Result<(), MissingGuard> {
-    let trusts = matches!(address, Address::Unix(_)) || !settings.trusted_proxies.is_empty();
-    if trusts { Ok(()) } else { Err(MissingGuard::TrustedProxies(address.clone())) }
+    let lacks = settings.lacks_proxies(address);
+    if lacks { Err(MissingGuard::TrustedProxies(address.clone())) } else { Ok(()) }
 }
 
 /// Every connection and every running upload holds a descriptor or two; take what the system

@@ -68,36 +68,36 @@ pub(super) const DIR_MODE: Kind<u32, String> = mode::<0o700>();
 
 /// A file mode whose owner bits hold `OWNER`, without which the server itself could not work.
 const fn mode<const OWNER: u32>() -> Kind<u32, String> {
-    quotes(
-        "MODE",
-        |mode| quoted(format_args!("{mode:04o}")),
-        |text| {
-            let digits = text.strip_prefix("0o").unwrap_or(text);
-            let octal = digits.bytes().all(|byte| byte.is_ascii_digit());
-            match u32::from_str_radix(digits, 8) {
-                Ok(mode) if octal && mode <= 0o777 => match mode & OWNER == OWNER {
-                    true => Ok(mode),
-                    false => Err(format!("must give the server access: at least {OWNER:04o}")),
-                },
-                // A bare integer is none: 640 and 0o640 look alike and are not.
-                _ => Err("must be a string of octal digits up to 0777, such as \"0640\"".into()),
-            }
-        },
-    )
+    quotes("MODE", show_mode, |text| {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let octal = digits.bytes().all(|byte| byte.is_ascii_digit());
+        match u32::from_str_radix(digits, 8) {
+            Ok(mode) if octal && mode <= 0o777 => match mode & OWNER == OWNER {
+                true => Ok(mode),
+                false => Err(format!("must give the server access: at least {OWNER:04o}")),
+            },
+            // A bare integer is none: 640 and 0o640 look alike and are not.
+            _ => Err("must be a string of octal digits up to 0777, such as \"0640\"".into()),
+        }
+    })
+}
+
+fn show_mode(mode: &u32) -> String {
+    quoted(format_args!("{mode:04o}"))
 }
 
 /// One of the words of a type.
 const fn word<T: ValueEnum>(name: &'static str) -> Kind<T, String> {
-    quotes(
-        name,
-        |value| quoted(word_of(value)),
-        |text| {
-            T::from_str(text, false).map_err(|_| {
-                let words: Vec<String> = T::value_variants().iter().map(word_of).collect();
-                format!("must be one of {}", words.join(", "))
-            })
-        },
-    )
+    quotes(name, show_word, |text| {
+        T::from_str(text, false).map_err(|_| {
+            let words: Vec<String> = T::value_variants().iter().map(word_of).collect();
+            format!("must be one of {}", words.join(", "))
+        })
+    })
+}
+
+fn show_word<T: ValueEnum>(word: &T) -> String {
+    quoted(word_of(word))
 }
 
 /// The word for a value.

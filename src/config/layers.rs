@@ -144,24 +144,20 @@ fn from_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     found: &mut ConfigError,
 ) -> (Layer, Option<PathBuf>) {
-    let (mut layer, mut config) = (Layer::new(), None);
-    let mut ours: Vec<(String, OsString)> = variables
+    // In order of name, so that errors have the same order each time.
+    let mut ours: BTreeMap<String, OsString> = variables
         .into_iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect();
-    // In order of name, so that errors have the same order each time.
-    ours.sort();
+    let config = ours.remove(CONFIG).map(PathBuf::from);
+    let mut layer = Layer::new();
     for (name, value) in ours {
-        if name == CONFIG {
-            config = Some(PathBuf::from(value));
-        } else if let Some(setting) = TABLE.iter().find(|setting| variable(setting.key) == name) {
-            match value.into_string() {
-                Ok(text) => drop(layer.insert(setting.key, text.into())),
-                Err(_) => found.add(ConfigError::of_variable(&name)),
-            }
-        } else {
-            found.add(ConfigError::unknown(&name, &Origin::Environment));
+        let setting = TABLE.iter().find(|setting| variable(setting.key) == name);
+        match (setting, value.into_string()) {
+            (Some(setting), Ok(text)) => drop(layer.insert(setting.key, text.into())),
+            (Some(_), Err(_)) => found.add(ConfigError::of_variable(&name)),
+            (None, _) => found.add(ConfigError::unknown(&name, &Origin::Environment)),
         }
     }
     (layer, config)
@@ -214,8 +210,8 @@ mod tests {
     #[test]
     fn flags_win_over_environment_over_file() {
         fn check(flag: Option<&str>, env: Option<&str>, file: Option<&str>, wins: Option<&str>) {
-            let line = file.map(|value| format!("listen = \"{value}\"")).unwrap_or_default();
-            let config = written(&line);
+            let config = file.map(|value| format!("listen = '{value}'")).unwrap_or_default();
+            let config = written(&config);
             let flags = flag.map(|it| flags("listen", &[it])).unwrap_or_default();
             let env: Vec<_> = env.map(|it| ("INCOMING_LISTEN", it)).into_iter().collect();
             let path = Some(config.path().to_owned());

@@ -84,7 +84,7 @@ rules! {
     // certificates hides but does not protect, and the loopback fallback of a shared socket
     // ([`Settings::backend_allow_effective`]) is not set by the operator.
     [backend_listen, backend_token, backend_tls_client_ca, backend_allow, backend_open] |s|
-        (!s.guards_backend() && !s.backend_listen.is_local()).then(|| format!(
+        s.leaves_backend_open(&s.backend_listen).then(|| format!(
             "other machines can reach the backend API there; set one of {}, or listen on loopback or a unix: socket",
             Settings::BACKEND_GUARDS
         ));
@@ -102,11 +102,11 @@ rules! {
     };
 
     // A listener that asks for PROXY headers needs somebody who may send them.
-    [proxy_protocol, listen, trusted_proxies] |s| s.proxy_protocol && unheard(s, &s.listen) => NEEDS_PROXIES;
+    [proxy_protocol, listen, trusted_proxies] |s| s.proxy_protocol && s.lacks_proxies(&s.listen) => NEEDS_PROXIES;
     [backend_proxy_protocol, listen, backend_listen] |s| s.backend_proxy_protocol && s.shared()
         => "is for a separate backend listener; on a shared socket proxy_protocol covers both";
     [backend_proxy_protocol, backend_listen, listen, trusted_proxies] |s|
-        s.backend_proxy_protocol && !s.shared() && unheard(s, &s.backend_listen) => NEEDS_PROXIES;
+        s.backend_proxy_protocol && !s.shared() && s.lacks_proxies(&s.backend_listen) => NEEDS_PROXIES;
 
     // What is suggested must be allowed.
     [chunk_size, max_chunk_size] |s| {
@@ -141,11 +141,6 @@ rules! {
 }
 
 const NEEDS_PROXIES: &str = "needs trusted_proxies, the addresses of the proxies that may connect";
-
-/// Whether no peer may send headers to that listener.
-fn unheard(settings: &Settings, address: &Address) -> bool {
-    matches!(address, Address::Tcp(_)) && settings.trusted_proxies.is_empty()
-}
 
 #[cfg(test)]
 mod tests {
@@ -309,19 +304,12 @@ mod tests {
 
     #[test]
     fn sizes_are_told_as_they_are_written() {
-        let check = |file: &str, shown: &str, right: &str| {
-            let line = verdict(file).unwrap_err();
-            assert!(line.starts_with(shown) && line.ends_with(right), "{line}");
-        };
-        check(
-            "chunk_size = '16MiB'\nmax_chunk_size = 8388608",
-            "chunk_size = \"16MiB\" (",
-            "must be at most max_chunk_size, which is 8MiB",
-        );
-        check(
-            "receive_memory = 1073741824",
-            "receive_memory = 1073741824 (",
-            "must be at least 128KiB for each of max_connections = 10000, which is 1250MiB",
-        );
+        let line = verdict("chunk_size = '16MiB'\nmax_chunk_size = 8388608").unwrap_err();
+        assert!(line.starts_with("chunk_size = \"16MiB\" ("), "{line}");
+        assert!(line.ends_with("must be at most max_chunk_size, which is 8MiB"), "{line}");
+        let line = verdict("receive_memory = 1073741824").unwrap_err();
+        let right = "at least 128KiB for each of max_connections = 10000, which is 1250MiB";
+        assert!(line.starts_with("receive_memory = 1073741824 ("), "{line}");
+        assert!(line.ends_with(right), "{line}");
     }
 }

@@ -101,6 +101,18 @@ impl Settings {
             || self.backend_open
     }
 
+    /// Whether other machines can reach the backend API at this address, and the operator did not choose who may use it.
+    #[must_use]
+    pub fn leaves_backend_open(&self, address: &Address) -> bool {
+        !address.is_local() && !self.guards_backend()
+    }
+
+    /// Whether no proxy may connect to a listener at this address, if it asks for PROXY headers.
+    #[must_use]
+    pub fn lacks_proxies(&self, address: &Address) -> bool {
+        matches!(address, Address::Tcp(_)) && self.trusted_proxies.is_empty()
+    }
+
     /// Certificates of the public listener, or of the shared one; the first is for clients that name none of them.
     #[must_use]
     pub fn tls(&self) -> Vec<CertificateFiles> {
@@ -166,10 +178,8 @@ impl Settings {
         let tokens =
             [("backend_token", &self.backend_token), ("operator_token", &self.operator_token)];
         let is_short = |token: &Secret| token.expose().chars().count() < Self::TOKEN_CHARS;
-        let short = |(name, token): (_, &Option<Secret>)| {
-            token.as_ref().is_some_and(is_short).then_some(name)
-        };
-        tokens.into_iter().filter_map(short).collect()
+        let short = tokens.into_iter().filter(|(_, token)| token.as_ref().is_some_and(is_short));
+        short.map(|(key, _)| key).collect()
     }
 
     /// Whether `trusted_proxies` has a network that is wider than any private one, so that untrusted peers are in it.
@@ -239,55 +249,43 @@ mod tests {
 
     #[test]
     fn who_may_call_the_backend_by_address() {
-        fn check(change: fn(&mut Settings), shared: bool, expected: Option<&[&str]>) {
-            let mut settings = Settings::default();
-            if shared {
-                settings.backend_listen = settings.listen.clone();
-            }
-            change(&mut settings);
-            let effective = settings.backend_allow_effective();
-            let shown = effective.map(|nets| nets.iter().map(ToString::to_string).collect());
-            let expected = expected.map(|nets| nets.iter().map(ToString::to_string).collect());
-            assert_eq!(shown, expected as Option<Vec<String>>, "shared: {shared}, {settings:?}");
-        }
-        const LOOPBACK: Option<&[&str]> = Some(&["127.0.0.0/8", "::1/128"]);
-        const TEN: Option<&[&str]> = Some(&["10.0.0.0/8"]);
-        let ten: fn(&mut Settings) = |s| s.backend_allow = vec!["10.0.0.0/8".parse().unwrap()];
-        check(|_| {}, false, None);
-        check(|_| {}, true, LOOPBACK);
-        check(ten, false, TEN);
-        check(ten, true, TEN);
-        let token: fn(&mut Settings) = |s| s.backend_token = Some(Secret::new("t"));
-        check(token, false, None);
-        check(token, true, None);
-        check(|s| s.backend_tls_client_ca = Some("ca.pem".into()), true, None);
-        check(|s| s.backend_open = true, true, None);
-        let both: fn(&mut Settings) = |s| {
-            s.backend_open = true;
-            s.backend_token = Some(Secret::new("t"));
-            s.backend_allow = vec!["10.0.0.0/8".parse().unwrap()];
+        const SHARED: &str = "backend_listen = '0.0.0.0:4000'\n";
+        let check = |file: &str, expected: &str| {
+            let settings = Settings::read(&Layers::of_text(file).unwrap()).unwrap();
+            let allowed = settings.backend_allow_effective();
+            let shown = allowed.map(|networks| format!("{networks:?}"));
+            assert_eq!(shown.as_deref().unwrap_or("everyone"), expected, "{file}");
         };
-        check(both, true, TEN);
+        let shared = |file: &str, expected: &str| check(&format!("{SHARED}{file}"), expected);
+        let ten = "backend_allow = '10.0.0.0/8'";
+        check("", "everyone");
+        shared("", "[127.0.0.0/8, ::1/128]");
+        check(ten, "[10.0.0.0/8]");
+        shared(ten, "[10.0.0.0/8]");
+        check("backend_token = 't'", "everyone");
+        shared("backend_token = 't'", "everyone");
+        shared("backend_tls_client_ca = 'ca.pem'", "everyone");
+        shared("backend_open = true", "everyone");
+        shared(&format!("backend_open = true\nbackend_token = 't'\n{ten}"), "[10.0.0.0/8]");
     }
 
     #[test]
     fn wide_networks_are_reported() {
-        let check = |nets: &[&str], proxy_protocol: bool, networks: &str, word: &str| {
-            let trusted_proxies = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let check = |nets: &str, proxy_protocol: bool, networks: &str, word: &str| {
+            let trusted_proxies =
+                nets.split_terminator(' ').map(|it| it.parse().unwrap()).collect();
             let settings = Settings { trusted_proxies, proxy_protocol, ..Settings::default() };
             let found = settings.untrusted_networks();
-            assert_eq!(found.is_some(), !networks.is_empty(), "{nets:?}");
-            if let Some(found) = found {
-                assert_eq!(found.networks, networks);
-                assert!(found.believed.starts_with(word), "{}", found.believed);
-            }
+            let found = found.map_or_else(Default::default, |it| (it.networks, it.believed));
+            assert_eq!(found.0, networks, "{nets}");
+            assert!(found.1.starts_with(word), "{nets}: {}", found.1);
         };
-        check(&[], true, "", "");
-        check(&["10.0.0.0/8", "fc00::/7", "127.0.0.1/32", "192.0.2.0/24"], true, "", "");
-        check(&["0.0.0.0/0"], false, "0.0.0.0/0", "Forwarded");
-        check(&["10.0.0.0/8", "::/0"], true, "::/0", "PROXY");
-        check(&["0.0.0.0/1", "128.0.0.0/1"], false, "0.0.0.0/1, 128.0.0.0/1", "Forwarded");
-        check(&["2000::/3"], false, "2000::/3", "Forwarded");
+        check("", true, "", "");
+        check("10.0.0.0/8 fc00::/7 127.0.0.1/32 192.0.2.0/24", true, "", "");
+        check("0.0.0.0/0", false, "0.0.0.0/0", "Forwarded");
+        check("10.0.0.0/8 ::/0", true, "::/0", "PROXY");
+        check("0.0.0.0/1 128.0.0.0/1", false, "0.0.0.0/1, 128.0.0.0/1", "Forwarded");
+        check("2000::/3", false, "2000::/3", "Forwarded");
     }
 
     #[test]
@@ -306,14 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn does_not_show_the_token() {
+    fn does_not_show_secrets() {
         let of_text = |text: &str| Layers::of_text(text).unwrap();
-        for key in
-            ["backend_token", "operator_token", "create_secret", "s3_secret_key", "postgres_url"]
-        {
-            let toml = Settings::read(&of_text(&format!("{key} = 'hunter2'"))).unwrap().to_toml();
+        for setting in TABLE.iter().filter(|setting| setting.secret && !setting.list) {
+            let key = setting.key;
+            let toml = Settings::read(&of_text(&format!("{key} = 's3cr3t~!'"))).unwrap().to_toml();
             assert!(toml.contains(&format!("# {key} is set and not shown\n")), "{toml}");
-            assert!(!toml.contains("hunter2"), "{toml}");
+            assert!(!toml.contains("s3cr3t~!"), "{toml}");
         }
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let file = format!("signing_secrets = ['http://a {secret} {secret}', 'http://b {secret}']");

@@ -321,12 +321,4 @@ mod tests {
         }
         assert!(found == made, "{path:?} differs from the table: run with UPDATE_DOCS=1");
     }
-
-    #[test]
-    fn each_key_stands_once() {
-        let mut keys: Vec<_> = TABLE.iter().map(|setting| setting.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), TABLE.len());
-    }
 }

@@ -48,11 +48,8 @@ pub(super) const POSITIVE_SIZE: Kind<u64, String> = size_within::<1, MOST_BYTES>
 pub(super) const LIMIT: Kind<u64, String> = Kind { none: true, ..POSITIVE_SIZE };
 
 /// A rate in bytes per second: a size, with or without `/s`.
-pub(super) const RATE: Kind<u64> = bare(
-    "SIZE",
-    |bytes| quoted(size(*bytes)),
-    |text| size_text(text.strip_suffix("/s").unwrap_or(text)),
-);
+pub(super) const RATE: Kind<u64> =
+    bare("SIZE", show_size, |text| size_text(text.strip_suffix("/s").unwrap_or(text)));
 
 pub(super) const TIME: Kind<Duration> = bare("TIME", |time| quoted(duration(*time)), duration_text);
 /// A time, zero too, or `none`.
@@ -62,19 +59,19 @@ pub(super) const POSITIVE_TIME: Kind<Duration> = Kind { read: positive_duration,
 
 /// A size within bounds.
 pub(super) const fn size_within<const LEAST: u64, const MOST: u64>() -> Kind<u64, String> {
-    bare(
-        "SIZE",
-        |bytes| quoted(size(*bytes)),
-        |text| {
-            let bytes = size_text(text)?;
-            match (LEAST, MOST) {
-                _ if (LEAST..=MOST).contains(&bytes) => Ok(bytes),
-                (1, MOST_BYTES) => Err("must be at least 1 byte".into()),
-                (_, MOST_BYTES) => Err(format!("must be at least {}", size(LEAST))),
-                _ => Err(format!("must be from {} to {}", size(LEAST), size(MOST))),
-            }
-        },
-    )
+    bare("SIZE", show_size, |text| {
+        let bytes = size_text(text)?;
+        match (LEAST, MOST) {
+            _ if (LEAST..=MOST).contains(&bytes) => Ok(bytes),
+            (1, MOST_BYTES) => Err("must be at least 1 byte".into()),
+            (_, MOST_BYTES) => Err(format!("must be at least {}", size(LEAST))),
+            _ => Err(format!("must be from {} to {}", size(LEAST), size(MOST))),
+        }
+    })
+}
+
+fn show_size(bytes: &u64) -> String {
+    quoted(size(*bytes))
 }
 
 /// Whole seconds from one up to a bound, or `none`.

@@ -83,31 +83,18 @@ impl FromStr for Address {
 }
 
 /// Why a text is no [`Address`]; its text says what would be right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither a TCP address nor `unix:`.
+    #[error("must be IP:PORT, [IPV6]:PORT, localhost:PORT, :PORT or unix:/path/to.sock")]
     Malformed,
     /// `unix:` and nothing behind it.
+    #[error("needs a path behind unix:, as in unix:/path/to.sock")]
     NoPath,
     /// A socket path that the system cannot bind.
+    #[error("must have a socket path of at most {SOCKET_PATH_BYTES} bytes")]
     PathTooLong,
 }
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed => out.write_str(
-                "must be IP:PORT, [IPV6]:PORT, localhost:PORT, :PORT or unix:/path/to.sock",
-            ),
-            Self::NoPath => out.write_str("needs a path behind unix:, as in unix:/path/to.sock"),
-            Self::PathTooLong => {
-                write!(out, "must have a socket path of at most {SOCKET_PATH_BYTES} bytes")
-            }
-        }
-    }
-}
-
-impl std::error::Error for AddressError {}
 
 #[cfg(test)]
 mod tests {
