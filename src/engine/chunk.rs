@@ -203,7 +203,7 @@ impl Chunk<'_> {
         let frame = poll_fn(|cx| Pin::new(&mut *source).poll_next(cx));
         tokio::select! {
             biased;
-            () = super::commit::cut_off(fence) => Err(self.engine.fenced(self.handle)),
+            () = super::flush::cancelled(fence) => Err(self.engine.fenced(self.handle)),
             frame = frame => match frame {
                 Some(Ok(frame)) => Ok(Some(frame)),
                 Some(Err(fault)) => Err(TransferError::Client(fault)),

@@ -9,9 +9,8 @@ mod group;
 
 use super::Engine;
 use super::context::RequestContext;
-use super::error::{ChangeError, Fault, TransferError};
-use super::handle::UploadHandle;
-use super::handle::{Op, PendingCommit, Queued};
+use super::error::{ChangeError, Fault};
+use super::handle::{Op, PendingCommit, Queued, UploadHandle};
 use crate::core::command::Command;
 use crate::core::event::Durability;
 use crate::core::upload::{Phase, Upload};
@@ -19,13 +18,8 @@ use crate::storage::journal::{UpkeepError, Version};
 use crate::storage::rounds::Weight;
 use group::{GroupCommit, Reached};
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
-use std::time::Duration;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 /// Where a commit queue runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -254,118 +248,6 @@ impl Engine {
         }));
     }
 }
-
-/// With `ack = written`: making durable, behind the acknowledgements, what has only been written. So a power cut costs
-/// little, the sync at completion is short, and a clean stop leaves nothing unsynced.
-impl Engine {
-    /// Waits, where the bytes of an upload are too far ahead of the disk, until they are not. A disk that hangs delays a
-    /// chunk for [`MOST_WAIT`] at most: its bytes are with the kernel, as `written` promises, and the next chunk waits again.
-    ///
-    /// Errors: the disk failed meanwhile, or the claim was fenced off.
-    pub(super) async fn keep_pace(
-        self: &Arc<Self>,
-        handle: &Arc<UploadHandle>,
-        fence: Option<&CancellationToken>,
-    ) -> Result<(), TransferError> {
-        self.flush_if_due(handle);
-        if !handle.log.flush_is_late() {
-            return Ok(());
-        }
-        let near = async {
-            loop {
-                let mut released = pin!(handle.released.notified());
-                released.as_mut().enable();
-                if let Some(fault) = &handle.lock().fault {
-                    return Err(TransferError::Fault(fault.clone()));
-                }
-                if !handle.log.flush_is_late() {
-                    return Ok(());
-                }
-                self.flush_if_due(handle);
-                released.await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = cut_off(fence) => Err(self.fenced(handle)),
-            near = timeout(MOST_WAIT, near) => near.unwrap_or(Ok(())),
-        }
-    }
-
-    /// Makes the bytes of an upload durable in the background if that is worth it, again and again. One task for each upload,
-    /// which waits for its turn: the disk's threads are for other work too.
-    pub(super) fn flush_if_due(self: &Arc<Self>, handle: &Arc<UploadHandle>) {
-        if !handle.log.flush_is_due() || handle.flushing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
-        let flushing = async move {
-            let mut goes_on = true;
-            while goes_on && handle.log.flush_is_due() {
-                let _turn = engine.flushing.acquire().await;
-                goes_on = engine.sync_written(&handle).await;
-            }
-            handle.flushing.store(false, Ordering::Release);
-            if goes_on {
-                // Who asked a moment ago was answered that one is under way.
-                engine.flush_if_due(&handle);
-            }
-        };
-        drop(tokio::spawn(self.tracker.track_future(flushing)));
-    }
-
-    /// Makes every byte of every upload durable that has only been written so far. For the end:
-    /// nothing is written any more. Dropping the future may leave some unsynced.
-    pub async fn sync_all_written(self: &Arc<Self>) {
-        for handle in self.registry.all() {
-            if handle.log.has_unflushed() {
-                self.sync_written(&handle).await;
-            }
-        }
-    }
-
-    /// Makes the bytes of one upload durable, and its log say so. Answers whether it did. What fails has been logged.
-    pub(super) async fn sync_written(self: &Arc<Self>, handle: &Arc<UploadHandle>) -> bool {
-        match self.detached(self.flush(handle)).await {
-            Some(Some(noted)) => noted.done().await.is_ok(),
-            Some(None) | None => false,
-        }
-    }
-
-    /// Makes the bytes of one upload durable, and has its log note that. `None` where there was nothing to do or the disk
-    /// failed.
-    fn flush(
-        self: &Arc<Self>,
-        handle: &Arc<UploadHandle>,
-    ) -> impl Future<Output = Option<PendingCommit>> + Send + use<> {
-        let (engine, handle) = (Arc::clone(self), Arc::clone(handle));
-        async move {
-            if handle.lock().fault.is_some() {
-                return None;
-            }
-            let flushed = handle.log.flush(&*handle.part).await;
-            if let Err(error) = &flushed {
-                engine.latch(&handle, Fault::new("sync of the part", error));
-            }
-            handle.released.notify_waiters();
-            flushed.ok()?;
-            handle.log.wants_upkeep().then(|| engine.submit(&handle, Op::Upkeep))
-        }
-    }
-}
-
-/// A fence was cancelled. Cancel: nothing happens.
-pub(super) async fn cut_off(fence: Option<&CancellationToken>) {
-    match fence {
-        Some(fence) => fence.cancelled().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A chunk waits for so long until its bytes are not too far ahead of the disk: proxies and clients give up after 30 to 60 s.
-const MOST_WAIT: Duration = Duration::from_secs(20);
-/// Uploads that are synced behind their acknowledgements at the same time.
-pub(super) const FLUSHES: usize = 8;
 
 /// Sees to it that a commit queue whose group commit panicked does not stay taken for ever.
 struct AbandonedByPanic<'a>(&'a UploadHandle);

@@ -48,7 +48,7 @@ pub(super) struct UploadHandle {
     pub(super) comparing: Mutex<Comparing>,
     /// Wakes claims that wait for an older one, and chunks that are too far ahead of the disk.
     pub(super) released: Notify,
-    /// A task sees to it that what has only been written is synced.
+    /// A task that syncs what has only been written runs (`flush.rs`).
     pub(super) flushing: AtomicBool,
 }
 
