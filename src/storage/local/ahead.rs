@@ -5,43 +5,44 @@ use super::options::LocalOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is allowed, and what all uploads take of it.
+/// How many bytes may be ahead, and how many are.
 #[derive(Debug)]
-pub(super) struct Allowed {
-    /// A sync is worth it for so many bytes.
-    point: u64,
-    /// Of one upload.
-    one: u64,
-    /// Of all, beyond a sync point of each: so small or idle uploads delay no other upload.
-    all: u64,
-    /// What they have beyond it now.
-    beyond: AtomicU64,
+pub(super) struct AheadLimits {
+    /// A sync is worth it for so many bytes of an upload.
+    sync_point_bytes: u64,
+    /// Of one upload, at most.
+    upload_bytes: u64,
+    /// Of all, at most, not counting a sync point of each: so small or idle uploads delay no other upload.
+    shared_bytes: u64,
+    /// How many of these are taken.
+    taken_bytes: AtomicU64,
 }
 
-impl Allowed {
+impl AheadLimits {
     pub(super) fn new(tuning: &LocalOptions) -> Arc<Self> {
-        let point = tuning.sync_point_bytes.max(1);
-        // Who is too far ahead has enough for a sync, which ends the wait.
-        let one = tuning.max_ahead_bytes.max(point);
-        let all = one.saturating_mul(UPLOADS);
-        Arc::new(Self { point, one, all, beyond: AtomicU64::new(0) })
+        let sync_point_bytes = tuning.sync_point_bytes.max(1);
+        // An upload that is too far ahead has enough for a sync, which ends the wait.
+        let upload_bytes = tuning.max_ahead_bytes.max(sync_point_bytes);
+        let shared_bytes = upload_bytes.saturating_mul(SHARING_UPLOADS);
+        let taken_bytes = AtomicU64::new(0);
+        Arc::new(Self { sync_point_bytes, upload_bytes, shared_bytes, taken_bytes })
     }
 }
 
 /// The bytes of one upload that are ahead of the disk.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    allowed: Arc<Allowed>,
-    /// No sync has begun that covers them.
+    limits: Arc<AheadLimits>,
+    /// Bytes that no sync covers yet.
     waiting: u64,
-    /// A sync is under way that covers them.
+    /// Bytes that a running sync covers.
     syncing: u64,
 }
 
 impl Ahead {
     /// Of an upload whose log says that so many bytes were only written.
-    pub(super) fn new(allowed: &Arc<Allowed>, bytes: u64) -> Self {
-        let mut ahead = Self { allowed: Arc::clone(allowed), waiting: 0, syncing: 0 };
+    pub(super) fn new(limits: &Arc<AheadLimits>, bytes: u64) -> Self {
+        let mut ahead = Self { limits: Arc::clone(limits), waiting: 0, syncing: 0 };
         ahead.wrote(bytes);
         ahead
     }
@@ -51,52 +52,53 @@ impl Ahead {
         self.set(self.waiting + bytes, self.syncing);
     }
 
-    /// All are durable by other means.
-    pub(super) fn is_over(&mut self) {
+    /// None wait any more: another sync covers them, or they are never synced.
+    pub(super) fn clear_waiting(&mut self) {
         self.set(0, self.syncing);
     }
 
     /// Whether bytes wait for a sync.
-    pub(super) fn waits(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         self.waiting > 0
     }
 
     /// Whether a sync is worth it.
-    pub(super) fn is_due(&self) -> bool {
-        self.waiting >= self.allowed.point
+    pub(super) fn sync_is_due(&self) -> bool {
+        self.waiting >= self.limits.sync_point_bytes
     }
 
     /// Whether the client has to wait for the disk. A sync is due then, or under way.
-    pub(super) fn is_far(&self) -> bool {
+    pub(super) fn is_too_far(&self) -> bool {
         let ahead = self.waiting + self.syncing;
-        let crowded = self.allowed.beyond.load(Ordering::Relaxed) > self.allowed.all;
-        ahead > if crowded { self.allowed.point } else { self.allowed.one }
+        let limits = &*self.limits;
+        let crowded = limits.taken_bytes.load(Ordering::Relaxed) > limits.shared_bytes;
+        ahead > if crowded { limits.sync_point_bytes } else { limits.upload_bytes }
     }
 
-    /// A sync begins that covers all that wait; answers how many.
-    pub(super) fn begin(&mut self) -> u64 {
+    /// A sync begins that covers all that wait; answers how many bytes.
+    pub(super) fn begin_sync(&mut self) -> u64 {
         let bytes = self.waiting;
         self.set(0, self.syncing + bytes);
         bytes
     }
 
-    /// It has ended.
-    pub(super) fn synced(&mut self, bytes: u64) {
+    /// A sync of so many has ended, well or not.
+    pub(super) fn end_sync(&mut self, bytes: u64) {
         self.set(self.waiting, self.syncing - bytes);
     }
 
-    /// It did not happen: they wait for another.
-    pub(super) fn put_back(&mut self, bytes: u64) {
+    /// A sync of so many did not take place: they wait for another.
+    pub(super) fn requeue(&mut self, bytes: u64) {
         self.set(self.waiting + bytes, self.syncing - bytes);
     }
 
     fn set(&mut self, waiting: u64, syncing: u64) {
-        // One alone takes no more of it than it is allowed, however large its last body was.
-        let Allowed { point, one, .. } = *self.allowed;
-        let beyond = |bytes: u64| bytes.min(one).saturating_sub(point);
-        let (before, after) = (beyond(self.waiting + self.syncing), beyond(waiting + syncing));
-        // Wraps around where it is less.
-        self.allowed.beyond.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        // One upload takes no more of the shared bytes than its own limit, however large its last body was.
+        let AheadLimits { sync_point_bytes, upload_bytes, .. } = *self.limits;
+        let taken = |bytes: u64| bytes.min(upload_bytes).saturating_sub(sync_point_bytes);
+        let (before, after) = (taken(self.waiting + self.syncing), taken(waiting + syncing));
+        // A difference below zero wraps around.
+        self.limits.taken_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         (self.waiting, self.syncing) = (waiting, syncing);
     }
 }
@@ -108,62 +110,70 @@ impl Drop for Ahead {
 }
 
 /// So many uploads may be as far ahead as one may.
-const UPLOADS: u64 = 8;
+const SHARING_UPLOADS: u64 = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::event::Durability;
 
-    fn allowed() -> Arc<Allowed> {
+    fn limits() -> Arc<AheadLimits> {
         let mut tuning = LocalOptions::new(Durability::Written, 0, 0);
         (tuning.sync_point_bytes, tuning.max_ahead_bytes) = (10, 30);
-        Allowed::new(&tuning)
+        AheadLimits::new(&tuning)
     }
 
     #[test]
     fn one_upload_is_ahead_by_so_much_alone() {
-        let mut ahead = Ahead::new(&allowed(), 9);
-        assert!(ahead.waits() && !ahead.is_due());
+        let mut ahead = Ahead::new(&limits(), 9);
+        assert!(ahead.has_waiting() && !ahead.sync_is_due());
         ahead.wrote(1);
-        assert!(ahead.is_due() && !ahead.is_far());
-        let first = ahead.begin();
+        assert!(ahead.sync_is_due() && !ahead.is_too_far());
+        let first = ahead.begin_sync();
         ahead.wrote(20);
-        assert!(first == 10 && ahead.is_due() && !ahead.is_far());
+        assert!(first == 10 && ahead.sync_is_due() && !ahead.is_too_far());
         ahead.wrote(1);
-        assert!(ahead.is_far(), "what a sync is under way for counts too");
-        ahead.put_back(first);
-        assert!(ahead.is_far() && ahead.begin() == 31 && ahead.is_far() && !ahead.waits());
+        assert!(ahead.is_too_far(), "what a sync is under way for counts too");
+        ahead.requeue(first);
+        assert!(
+            ahead.is_too_far()
+                && ahead.begin_sync() == 31
+                && ahead.is_too_far()
+                && !ahead.has_waiting()
+        );
         ahead.wrote(5);
-        ahead.synced(31);
-        assert!(ahead.waits() && !ahead.is_far());
-        ahead.is_over();
-        assert!(!ahead.waits());
+        ahead.end_sync(31);
+        assert!(ahead.has_waiting() && !ahead.is_too_far());
+        ahead.clear_waiting();
+        assert!(!ahead.has_waiting());
     }
 
     #[test]
     fn all_together_are_ahead_by_a_sync_point_each_and_so_much_alone() {
-        let allowed = allowed();
-        let idle: Vec<Ahead> = (0..100).map(|_| Ahead::new(&allowed, 10)).collect();
-        let mut one = Ahead::new(&allowed, 30);
-        assert!(!one.is_far(), "bytes below a sync point delay no other upload");
-        let huge = Ahead::new(&allowed, 100_000);
-        assert!(huge.is_far() && !one.is_far(), "an upload that is far ahead delays no other");
+        let limits = limits();
+        let idle: Vec<Ahead> = (0..100).map(|_| Ahead::new(&limits, 10)).collect();
+        let mut one = Ahead::new(&limits, 30);
+        assert!(!one.is_too_far(), "bytes below a sync point delay no other upload");
+        let huge = Ahead::new(&limits, 100_000);
+        assert!(
+            huge.is_too_far() && !one.is_too_far(),
+            "an upload that is far ahead delays no other"
+        );
         drop(huge);
-        let mut far: Vec<Ahead> = (0..11).map(|_| Ahead::new(&allowed, 30)).collect();
-        assert!(!one.is_far());
-        far.push(Ahead::new(&allowed, 11));
-        assert!(one.is_far() && !idle[0].is_far());
-        let bytes = one.begin();
-        assert!(one.is_far());
-        one.synced(bytes);
+        let mut far: Vec<Ahead> = (0..11).map(|_| Ahead::new(&limits, 30)).collect();
+        assert!(!one.is_too_far());
+        far.push(Ahead::new(&limits, 11));
+        assert!(one.is_too_far() && !idle[0].is_too_far());
+        let bytes = one.begin_sync();
+        assert!(one.is_too_far());
+        one.end_sync(bytes);
         one.wrote(10);
-        assert!(!one.is_far());
+        assert!(!one.is_too_far());
         one.wrote(20);
-        assert!(one.is_far());
+        assert!(one.is_too_far());
         far.pop();
-        assert!(!one.is_far());
+        assert!(!one.is_too_far());
         drop((idle, one, far));
-        assert_eq!(allowed.beyond.load(Ordering::Relaxed), 0);
+        assert_eq!(limits.taken_bytes.load(Ordering::Relaxed), 0);
     }
 }

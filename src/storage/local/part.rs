@@ -28,8 +28,8 @@ struct Inner {
     sealed: RwLock<bool>,
     /// Since it was sealed, all of the file of this length but its place was made durable.
     prepared: Mutex<Option<u64>>,
-    /// A sync failed: what was written before it may be gone, and the next sync would not say so, nor one beside it. So it
-    /// is locked by each.
+    /// A sync failed: what was written before it may be gone, and neither the next sync nor a concurrent one would say so. So
+    /// each sync holds this lock.
     failed: Mutex<bool>,
 }
 
@@ -82,8 +82,8 @@ impl Inner {
         Ok(())
     }
 
-    /// For a sync to say that it has failed. Blocks.
-    fn turn(&self) -> Result<MutexGuard<'_, bool>, StoreError> {
+    /// Keeps other syncs of the part out, and lets this one note that it has failed. Errors: an earlier one has. Blocks.
+    fn lock_syncs(&self) -> Result<MutexGuard<'_, bool>, StoreError> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match *failed {
             true => Err(StoreError::Fault(io::Error::other("an earlier sync of the part failed"))),
@@ -93,7 +93,7 @@ impl Inner {
 
     /// Whether there was one to sync. Blocks.
     fn sync(&self) -> Result<bool, StoreError> {
-        let mut failed = self.turn()?;
+        let mut failed = self.lock_syncs()?;
         let Some(file) = self.existing().map_err(store_error)? else { return Ok(false) };
         let synced = self.shared.counted.syncs.during(|| file.sync(), |_| true);
         // Whatever the system calls it: what was not synced may be forgotten.
@@ -104,7 +104,7 @@ impl Inner {
 
     /// Whether it was. Blocks.
     fn prepare(&self, length: u64) -> Result<bool, StoreError> {
-        let mut failed = self.turn()?;
+        let mut failed = self.lock_syncs()?;
         let Shared { files, counted, .. } = &*self.shared;
         let file = if length == 0 { files.create(self.id).map(Some) } else { self.existing() };
         let Some(file) = file.map_err(store_error)? else { return Ok(false) };
@@ -205,7 +205,7 @@ impl Part for LocalPart {
 
     fn publish(&self, length: u64) -> Promised<'_, Result<(), StoreError>> {
         self.run(move |inner| {
-            let _turn = inner.turn()?;
+            let _locked = inner.lock_syncs()?;
             let Shared { files, counted, .. } = &*inner.shared;
             let prepared = *inner.prepared() == Some(length);
             let publish = || match prepared {

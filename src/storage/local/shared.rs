@@ -1,7 +1,7 @@
 //! What all uploads of a storage directory share: its files, where work that waits for them runs, their space, and what
 //! is counted.
 
-use super::ahead::Allowed;
+use super::ahead::AheadLimits;
 use super::blocking::Blocking;
 use super::durable_journals::DurableJournals;
 use super::files::Files;
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) catalog: Catalog,
     pub(super) counted: Counted,
     /// How far acknowledgements may be ahead of the disk.
-    pub(super) ahead: Arc<Allowed>,
+    pub(super) ahead: Arc<AheadLimits>,
     pub(super) tuning: LocalOptions,
 }
 

@@ -1,6 +1,6 @@
 //! A storage directory as a store: parts and finished files, the space of its file system, and whether it is well.
 
-use super::ahead::Allowed;
+use super::ahead::AheadLimits;
 use super::blocking::Blocking;
 use super::durable_journals::DurableJournals;
 use super::files::{Files, store_error};
@@ -52,7 +52,7 @@ impl LocalStorage {
             durable_journals: DurableJournals::default(),
             catalog: Catalog::default(),
             counted: Counted::default(),
-            ahead: Allowed::new(&tuning),
+            ahead: AheadLimits::new(&tuning),
             tuning,
         };
         Arc::new(Self { shared: Arc::new(shared), probed: Arc::default() })

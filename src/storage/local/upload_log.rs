@@ -241,7 +241,7 @@ impl Log for LocalLog {
             }
             let ahead = &mut self.0.flushes().ahead;
             if over {
-                ahead.is_over()
+                ahead.clear_waiting()
             } else {
                 ahead.wrote(written)
             }
@@ -295,21 +295,21 @@ impl Log for LocalLog {
     }
 
     fn has_unflushed(&self) -> bool {
-        self.0.flushes().ahead.waits()
+        self.0.flushes().ahead.has_waiting()
     }
 
     fn flush_is_due(&self) -> bool {
-        // Noted before the next, so that the journal is replaced between two.
-        self.0.flushes().ahead.is_due() && !self.0.is_flushing()
+        // One sync is noted before the next begins, so that the journal can be compacted between the two.
+        self.0.flushes().ahead.sync_is_due() && !self.0.is_flushing()
     }
 
     fn flush_is_late(&self) -> bool {
-        self.0.flushes().ahead.is_far()
+        self.0.flushes().ahead.is_too_far()
     }
 
     fn flush<'a>(&'a self, part: &'a dyn Part) -> Promised<'a, Result<(), StoreError>> {
         let inner = &*self.0;
-        let bytes = inner.flushes().ahead.begin();
+        let bytes = inner.flushes().ahead.begin_sync();
         if bytes == 0 {
             return Promised::ready(Ok(()));
         }
@@ -320,11 +320,11 @@ impl Log for LocalLog {
         part.flush().map(move |flushed| {
             let mut flushes = inner.flushes();
             if matches!(flushed, Err(StoreError::Exhausted)) {
-                // Another time: nothing has failed.
-                flushes.ahead.put_back(bytes);
+                // No file descriptor just now: nothing has failed.
+                flushes.ahead.requeue(bytes);
                 return Ok(());
             }
-            flushes.ahead.synced(bytes);
+            flushes.ahead.end_sync(bytes);
             // `false`: a publish has begun, which syncs the part itself.
             if flushed? && flushes.synced.as_ref().is_none_or(|other| other.before < before) {
                 flushes.synced = Some(Synced { before, _flushing: flushing });
@@ -335,8 +335,8 @@ impl Log for LocalLog {
 
     fn note_fault(&self) -> Promised<'_, ()> {
         let inner = Arc::clone(&self.0);
-        // They are never synced.
-        inner.flushes().ahead.is_over();
+        // An upload that has failed is not synced any more.
+        inner.flushes().ahead.clear_waiting();
         let note = move || inner.end().note_fault(&*inner.shared.journals);
         self.0.shared.blocking.run(note).map(|_| ())
     }
