@@ -45,7 +45,7 @@ pub use uploads::{UploadsArgs, UploadsCommand, uploads};
 pub use verify::{VerifyArgs, verify};
 
 use crate::app::telemetry;
-use crate::config::{ConfigError, Flags, Layers, Settings, size_text};
+use crate::config::{ConfigError, Flags, Layers, Settings, parse_size};
 
 /// Upload server for large files: resumable uploads, handed over to your web app
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -237,7 +237,7 @@ type ArgumentError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A size that is not nothing, as an argument.
 fn positive_size(text: &str) -> Result<u64, ArgumentError> {
-    match size_text(text)? {
+    match parse_size(text)? {
         0 => Err("must be at least 1 byte".into()),
         bytes => Ok(bytes),
     }

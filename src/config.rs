@@ -2,8 +2,8 @@
 //! starts. The result is [`Settings`]: plain values.
 //!
 //! The way of a value: a row of `table.rs` says its key and its kind; `layers.rs` finds where it is written; its kind
-//! (`kind.rs`, `texts.rs`, `units.rs`) makes of that text what the server uses; `rules.rs` holds the values against each other and
-//! `app/preflight.rs` against the machine.
+//! (`kind.rs`, `texts.rs`, `units.rs`) makes of that text what the server uses; `rules.rs` checks the values against each
+//! other, and `app/preflight.rs` against the machine.
 //!
 //! Not here: what a reload changes (`app/reload.rs` asks for settings anew and decides), an
 //! implicit configuration file (one is read when `--config` or `INCOMING_CONFIG` names it), and
@@ -27,18 +27,18 @@ pub use error::ConfigError;
 pub use flags::Flags;
 pub(crate) use kind::word_of;
 pub use layers::Layers;
-pub use settings::{BACKEND_GUARD, UntrustedNetworks};
+pub use settings::{LOCAL_BACKEND_GUARD, UntrustedNetworks};
 pub use table::Settings;
 pub(crate) use table::TABLE;
-pub use texts::filter_of;
+pub use texts::parse_filter;
 pub use types::{
     Ack, CallbackRule, CreateSecret, ExposedPath, JournalKind, LogFormat, Secret, StoreKind,
 };
-pub use units::{duration_text, size_text};
+pub use units::{parse_duration, parse_size};
 
 impl Settings {
-    /// Reads the values alone, without holding them against each other or the machine: what a
-    /// command needs that only talks to a running server.
+    /// Reads the values alone, without checking them against each other or the machine: for commands that only talk to a
+    /// running server.
     ///
     /// # Errors
     /// The values that cannot be what their keys need, each with a line of its own.
@@ -47,8 +47,8 @@ impl Settings {
         found.or(settings)
     }
 
-    /// Reads the values and holds them against each other. What a reload does: it changes nothing that only the machine
-    /// can tell, and a bad certificate must keep no limit from changing.
+    /// Reads the values and checks them against each other, as a reload does: a bad certificate or another problem of the
+    /// machine must not keep a limit from changing.
     ///
     /// # Errors
     /// What is wrong. Rules about a wrong value or an unknown key are skipped, so that nothing is reported twice.
@@ -73,12 +73,12 @@ impl Settings {
                 found.note(read.map_err(|(part, right)| layers.wrong(setting.key, part, right)));
             }
         }
-        settings.follow(|key| layers.value(key).is_none());
+        settings.derive_defaults(|key| layers.value(key).is_none());
         (settings, found)
     }
 
-    /// Defaults that follow other settings; only a value that was asked for can be wrong beside them.
-    fn follow(&mut self, unset: impl Fn(&str) -> bool) {
+    /// Defaults that follow from other settings, so that only a value that someone wrote can be wrong beside them.
+    fn derive_defaults(&mut self, unset: impl Fn(&str) -> bool) {
         if let Some(most) = self.max_chunk_size
             && unset("chunk_size")
         {

@@ -4,7 +4,7 @@
 //! is brought into memory by `registry` as an upload handle (`handle`). Every
 //! change of it waits in its commit queue (in its handle) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
-//! its own (`claims`). In the background: the startup scan (`scan`), expiry and the end of retention (`retention`),
+//! its own (`claims`). In the background: syncs of what has only been written (`flush`), the startup scan (`scan`), expiry and the end of retention (`retention`),
 //! the samples that [`overview`] shows,
 //! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]). Where several servers share the
 //! uploads, what is due stands in `agenda`, and what is in memory is read on before it is used.
@@ -21,6 +21,7 @@ pub mod delivery;
 mod digest;
 mod effects;
 pub mod error;
+mod flush;
 mod handle;
 pub mod health;
 pub mod join;
@@ -123,7 +124,7 @@ impl Engine {
             joining: tokio::sync::Semaphore::new(join::MAX_JOINS),
             joining_scattered: tokio::sync::Semaphore::new(1),
             hashing: tokio::sync::Semaphore::new(delivery::HASHING),
-            flushing: tokio::sync::Semaphore::new(commit::FLUSHES),
+            flushing: tokio::sync::Semaphore::new(flush::MAX_UPLOADS),
             readers: verify::Readers::default(),
             duplicate_chunks: stats::Gauge::default(),
             polls: stats::Gauge::default(),

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::StartError;
 use crate::config::{
-    BACKEND_GUARD, CallbackRule, CreateSecret, ExposedPath, Settings, StoreKind, UntrustedNetworks,
+    CallbackRule, CreateSecret, ExposedPath, LOCAL_BACKEND_GUARD, Settings, StoreKind,
+    UntrustedNetworks,
 };
 use crate::core::callback::CallbackUrl;
 use crate::core::digest::hex;
@@ -151,7 +152,7 @@ fn machine() -> String {
 /// Logs a warning where every user of this machine may call the backend API and no setting says so.
 pub(super) fn warn_of_open_backend(settings: &Settings, address: &Address) {
     if settings.opens_backend_to_local_users(address) {
-        tracing::warn!(%address, fix = BACKEND_GUARD, "every local user can call the backend API");
+        tracing::warn!(%address, fix = LOCAL_BACKEND_GUARD, "every local user can call the backend API");
     }
 }
 

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt as lines, reload};
 
-use crate::config::{LogFormat, Settings, filter_of};
+use crate::config::{LogFormat, Settings, parse_filter};
 use crate::engine::context::{RequestContext, request_of};
 use crate::wire::admin::{CurrentFilter, FilterError, LogFilter};
 use queue::Queue;
@@ -33,7 +33,7 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 /// The filter is malformed (not for settings that were read, which checks it), the system gives no thread, or a
 /// subscriber is set already.
 pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
-    let first = filter_of(&settings.log).map_err(TelemetryError::Filter)?;
+    let first = parse_filter(&settings.log).map_err(TelemetryError::Filter)?;
     let (reloading, handle) = reload::Layer::new(first);
     let queue = Queue::start(io::stderr()).map_err(TelemetryError::NoThread)?;
     let writer = queue.clone();
@@ -232,7 +232,7 @@ impl LogFilter for Filter {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
-    filter_of(filter).map_err(FilterError::Invalid)
+    parse_filter(filter).map_err(FilterError::Invalid)
 }
 
 /// The server's own lines, and of other crates what is no detail.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{ArgumentError, CliError, Credentials, positive_size, runtime, terminal};
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
-use crate::config::duration_text;
+use crate::config::parse_duration;
 use crate::core::units::size;
 use crate::diagnosis::observed::{InterimTried, Observed};
 use crate::diagnosis::{Finding, Findings};
@@ -160,7 +160,7 @@ fn sentence(text: &str) -> String {
 }
 
 fn idle(text: &str) -> Result<Duration, ArgumentError> {
-    let idle = duration_text(text)?;
+    let idle = parse_duration(text)?;
     if idle > Duration::from_secs(50) { Err("must be at most 50s".into()) } else { Ok(idle) }
 }
 

@@ -16,7 +16,7 @@ use crate::app::telemetry;
 use crate::app::{
     Inherited, Server, StorageDirectory, check_settings, stop_on_signal, wait_for_storage,
 };
-use crate::config::{BACKEND_GUARD, ConfigError, Flags, Layers, Settings, UntrustedNetworks};
+use crate::config::{ConfigError, Flags, LOCAL_BACKEND_GUARD, Layers, Settings, UntrustedNetworks};
 use crate::net::control_runtime;
 
 /// Settings as flags, and the file they stand over. `check-config` takes the same.
@@ -100,7 +100,7 @@ pub fn check_config(args: &CheckConfigArgs) -> Result<(), CliError> {
     if settings.opens_backend_to_local_users(&settings.backend_listen) {
         let _ = writeln!(
             terminal::stderr(),
-            "incoming: warning: every local user can call the backend API; set {BACKEND_GUARD}"
+            "incoming: warning: every local user can call the backend API; set {LOCAL_BACKEND_GUARD}"
         );
     }
     for token in settings.short_tokens() {

@@ -23,7 +23,7 @@ use self::run::{Outcome, Run};
 use super::{CliError, Credentials, positive_size, runtime};
 use crate::app::exit_at_second;
 use crate::client::TransferOptions;
-use crate::config::{Secret, duration_text};
+use crate::config::{Secret, parse_duration};
 use crate::core::units;
 
 /// Uploads the files one after the other, each with several chunks in flight.
@@ -197,7 +197,7 @@ pub struct UploadArgs {
     pub http2: bool,
     /// Give up a file after this long without progress, such as 1h; waiting for the web app once all bytes are on the
     /// server does not count [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub retry_for: Option<Duration>,
     /// If a file has changed since its upload began, cancel that upload and start over
     #[arg(long, requires = "backend")]

@@ -48,8 +48,8 @@ struct Mistake {
 }
 
 impl ConfigError {
-    /// A known key with a value that cannot be. `right`: what would be right.
-    pub(super) fn impossible(
+    /// A known key with an invalid value. `right`: what would be right.
+    pub(super) fn invalid(
         key: &'static str,
         origin: &Origin,
         value: &str,
@@ -69,8 +69,8 @@ impl ConfigError {
         Self::of(None, format!("{name} (environment): the value must be Unicode"))
     }
 
-    /// An unknown key of the file or variable of the environment, with the known one that is meant: by who comes from
-    /// tusd, or mistyped it.
+    /// An unknown key of the file or variable of the environment, with the known one that is meant: mistyped, or named as
+    /// in tusd.
     pub(super) fn unknown(written: &str, origin: &Origin) -> Self {
         let (place, spelt, config) = match origin {
             Origin::File(path) => {
@@ -97,7 +97,7 @@ impl ConfigError {
         Self(vec![Mistake { about, line }])
     }
 
-    /// Who has made several mistakes learns of all of them at once.
+    /// All mistakes are reported at once.
     pub(crate) fn add(&mut self, more: Self) {
         self.0.extend(more.0);
     }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn speaks_in_one_line() {
         let check = |origin: &Origin, place: &str| {
-            let error = ConfigError::impossible("send_ahead", origin, "99", "must be less");
+            let error = ConfigError::invalid("send_ahead", origin, "99", "must be less");
             assert_eq!(error.to_string(), format!("send_ahead = 99 ({place}): must be less"));
         };
         check(&Origin::Flag, "flag --send-ahead");

@@ -1,4 +1,4 @@
-//! Flags over environment over file: who wins for each key, and who said it.
+//! Flags over environment over file: for each key the value that wins, and where it is written.
 
 mod file;
 
@@ -115,7 +115,7 @@ impl Layers {
             Some(Setting { secret: true, .. }) => "(not shown)".to_owned(),
             Some(_) | None => shown(&value.into()),
         };
-        ConfigError::impossible(key, origin, &shown, right)
+        ConfigError::invalid(key, origin, &shown, right)
     }
 
     /// As [`Self::wrong`] for a value, written or default, that does not fit others.

@@ -1,4 +1,4 @@
-//! Values held against each other. Pure: the machine is not asked.
+//! Rules between settings: which values do not fit each other, one row for each. Pure: the machine is not asked.
 
 use super::error::ConfigError;
 use super::layers::Layers;
@@ -7,20 +7,20 @@ use super::types::{Ack, JournalKind, StoreKind};
 use super::units::size;
 use crate::net::Address;
 
-/// Adds what no single value can tell, except about keys that `found` already names: what comes of a wrong value is
-/// told once.
+/// Adds an error for each broken rule, except of rules about keys that `found` already names: a consequence of a wrong
+/// value is not reported besides it.
 pub(super) fn check(settings: &Settings, layers: &Layers, found: &mut ConfigError) {
     let asked = RULES.iter().filter(|(keys, _)| !keys.iter().any(|key| found.concerns(key)));
     let wrong = asked.filter_map(|(keys, rule)| Some(layers.misfit(keys[0], rule(settings)?)));
     wrong.collect::<Vec<_>>().into_iter().for_each(|error| found.add(error));
 }
 
-/// Every key that the rule looks at, the one that is wrong first (a test holds the rule to them); and what would be right
-/// instead, where the values do not fit.
+/// Every key that the rule reads, the one that is wrong first (`breaks_alone` finds missing ones); and, if the
+/// values do not fit, what would be right.
 type Rule = (&'static [&'static str], fn(&Settings) -> Option<String>);
 
-/// Makes [`RULES`] of rows: the keys, when the values do not fit, and what would be right; or both in one, where the text
-/// depends on the values.
+/// Makes [`RULES`] of rows: the keys, a condition under which the values do not fit, and what would be right. Where that text
+/// depends on the values, one expression gives it as an `Option`.
 macro_rules! rules {
     ($([$($key:ident),+] |$settings:ident| $broken:expr $(=> $right:expr)?;)+) => {
         const RULES: &[Rule] = &[$(
@@ -93,7 +93,7 @@ rules! {
         let both = s.operator_token.as_ref().zip(s.backend_token.as_ref());
         both.is_some_and(|(operator, backend)| operator.ct_eq(backend))
     } => "must differ from backend_token";
-    // Which of two secrets for one URL signs would be chance.
+    // With two secrets for one URL it would be chance which one signs.
     [signing_secrets] |s| {
         let mut urls: Vec<_> = s.signing_secrets.iter().map(|it| it.prefix.as_str()).collect();
         urls.sort_unstable();
@@ -101,7 +101,7 @@ rules! {
         Some(format!("must name {:?} once, with at most two secrets", twice[0]))
     };
 
-    // A listener that asks for PROXY headers needs somebody who may send them.
+    // A listener that asks for PROXY headers needs a proxy that may send them.
     [proxy_protocol, listen, trusted_proxies] |s| s.proxy_protocol && s.lacks_proxies(&s.listen) => NEEDS_PROXIES;
     [backend_proxy_protocol, listen, backend_listen] |s| s.backend_proxy_protocol && s.shared()
         => "is for a separate backend listener; on a shared socket proxy_protocol covers both";

@@ -21,7 +21,7 @@ pub struct UntrustedNetworks {
 }
 
 /// What guards a backend listener on TCP against other users of the machine.
-pub const BACKEND_GUARD: &str =
+pub const LOCAL_BACKEND_GUARD: &str =
     "backend_listen = \"unix:/PATH\", or backend_token; backend_open = true accepts it";
 
 impl Settings {

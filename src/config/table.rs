@@ -1,9 +1,10 @@
-//! The settings, one row each. Adding one is a row here and its use.
+//! The settings, one row each. To add one: a row here, its use, a rule in `rules.rs` if it depends on others, and
+//! `UPDATE_DOCS=1 cargo test --lib config::table` for `docs/configuration.md`.
 //!
 //! A row says whether a running server can change it (`reload`, `restart`), the key (flag, variable and field have the
 //! same name), the type, the kind of its values (`kind.rs`, `texts.rs`, `units.rs`: how they are read and shown), the
 //! default as one would write it, and what the help says after that. The doc comment is the help: it says the unit and
-//! the bounds. `docs/configuration.md` is made of the rows by a test below.
+//! the bounds.
 
 pub(super) mod setting;
 

@@ -33,9 +33,9 @@ pub(super) const GROUP: Kind<String> = Kind {
     })
 };
 
-/// A log filter, as [`filter_of`] has it.
+/// A log filter, as [`parse_filter`] has it.
 pub(super) const FILTER: Kind<String> =
-    text("FILTER", |text| filter_of(text).map(|_| text.to_owned()));
+    text("FILTER", |text| parse_filter(text).map(|_| text.to_owned()));
 
 /// A network, or a single address as a network of one.
 pub(super) const NETWORK: Kind<IpNet> = text("CIDR", |text| {
@@ -187,7 +187,7 @@ const fn secret<T, E>(name: &'static str, read: fn(&str) -> Result<T, E>) -> Kin
 ///
 /// # Errors
 /// What it must be.
-pub fn filter_of(filter: &str) -> Result<EnvFilter, &'static str> {
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, &'static str> {
     let is_directive = |it: &str| it.contains(['=', '[']) || it.parse::<LevelFilter>().is_ok();
     // Names of modules are ASCII, and the parser of filters panics on much that is not.
     if !filter.is_ascii() || !filter.split(',').all(|it| !it.is_empty() && is_directive(it)) {

@@ -1,4 +1,4 @@
-//! Sizes and durations as text, both ways, and the kinds of settings that have them. Each error says what would be right.
+//! Sizes and durations: parsed, formatted, and as kinds of settings. Each error says what would be right.
 
 use std::time::Duration;
 
@@ -49,9 +49,10 @@ pub(super) const LIMIT: Kind<u64, String> = Kind { none: true, ..POSITIVE_SIZE }
 
 /// A rate in bytes per second: a size, with or without `/s`.
 pub(super) const RATE: Kind<u64> =
-    bare("SIZE", show_size, |text| size_text(text.strip_suffix("/s").unwrap_or(text)));
+    bare("SIZE", show_size, |text| parse_size(text.strip_suffix("/s").unwrap_or(text)));
 
-pub(super) const TIME: Kind<Duration> = bare("TIME", |time| quoted(duration(*time)), duration_text);
+pub(super) const TIME: Kind<Duration> =
+    bare("TIME", |time| quoted(duration(*time)), parse_duration);
 /// A time, zero too, or `none`.
 pub(super) const OPTIONAL_TIME: Kind<Duration> = Kind { none: true, ..TIME };
 /// A time, where zero would make the server useless.
@@ -60,7 +61,7 @@ pub(super) const POSITIVE_TIME: Kind<Duration> = Kind { read: positive_duration,
 /// A size within bounds.
 pub(super) const fn size_within<const LEAST: u64, const MOST: u64>() -> Kind<u64, String> {
     bare("SIZE", show_size, |text| {
-        let bytes = size_text(text)?;
+        let bytes = parse_size(text)?;
         match (LEAST, MOST) {
             _ if (LEAST..=MOST).contains(&bytes) => Ok(bytes),
             (1, MOST_BYTES) => Err("must be at least 1 byte".into()),
@@ -90,7 +91,7 @@ pub(super) const fn seconds_up_to<const MOST: u64>() -> Kind<Duration, String> {
 ///
 /// # Errors
 /// The text says what would be right.
-pub fn size_text(text: &str) -> Result<u64, &'static str> {
+pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let text = text.trim();
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -108,7 +109,7 @@ pub fn size_text(text: &str) -> Result<u64, &'static str> {
 ///
 /// # Errors
 /// The text says what would be right.
-pub fn duration_text(text: &str) -> Result<Duration, &'static str> {
+pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     match humantime::parse_duration(text) {
         _ if text == "0" => Ok(Duration::ZERO),
         Ok(duration) if duration <= LONGEST => Ok(duration),
@@ -118,7 +119,7 @@ pub fn duration_text(text: &str) -> Result<Duration, &'static str> {
 }
 
 fn positive_duration(text: &str) -> Result<Duration, &'static str> {
-    match duration_text(text) {
+    match parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than 0"),
         Err(A_DURATION_OR_ZERO) => Err(A_DURATION),
         read => read,
@@ -165,7 +166,7 @@ mod tests {
             ("2TiB", 2 << 40, "2TiB"),
             ("9223372036854775807", MOST_BYTES, "9223372036854775807"),
         ] {
-            assert_eq!(size_text(text), Ok(bytes), "{text}");
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
             assert_eq!(size(bytes), shown);
         }
     }
@@ -183,7 +184,7 @@ mod tests {
             ("90500ms", 90_500, "1m 30s 500ms"),
         ] {
             let time = Duration::from_millis(milliseconds);
-            assert_eq!(duration_text(text), Ok(time), "{text}");
+            assert_eq!(parse_duration(text), Ok(time), "{text}");
             assert_eq!(duration(time), shown);
         }
     }

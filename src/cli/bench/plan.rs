@@ -7,7 +7,7 @@ use clap::ArgGroup;
 use super::super::{CliError, credentials, positive_size};
 use super::dialect::Dialect;
 use crate::client::{Endpoint, InvalidEndpoint, Offer};
-use crate::config::{Secret, size_text};
+use crate::config::{Secret, parse_size};
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -63,7 +63,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SIZE", requires = "files", default_value = "64KiB", value_parser = positive_size)]
     pub size: u64,
     /// Start each file at this offset, to measure large files without sending all their bytes
-    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size_text)]
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub start_at: u64,
     /// Use HTTP/1.1, one connection for each chunk in flight (the default)
     #[arg(long)]
