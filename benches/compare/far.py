@@ -1,10 +1,12 @@
-"""Far and lossy lines, for benches/compare/run: one upload from a client's network namespace to the server's, through line.py.
+"""Measures uploads over long and lossy lines, for `benches/compare/run far`: one upload from a client's network namespace to the
+server's, through line.py.
 
-The client's kernel sends, so its congestion control counts; the server's is set alike. The kernel's buffers are those of most
+The client's kernel sends, so its congestion control counts; the server's is the same. The kernel's buffers are those of most
 systems: 6 MB to receive, 4 MB to send.
 """
 import hashlib
 import http.server
+import json
 import os
 import statistics
 import subprocess
@@ -29,8 +31,10 @@ KINDS = [
 BUFFERS = [("6 MB, 4 MB", RMEM, WMEM), ("32 MB, 4 MB", 32 << 20, WMEM), ("32 MB, 32 MB", 32 << 20, 32 << 20)]
 # MiB of a file whose bytes are compared, loss in percent, congestion control
 SAME_BYTES = [(8, 1, "cubic"), (1, 10, "cubic"), (2, 20, "bbr")]
-# A run is as long as its bytes take at the expected rate, and given up behind the bound.
+# A run has as many bytes as the expected rate carries in so many seconds, and is given up after the bound.
 SECONDS, SECONDS_LOSS, BOUND = 20, 45, 240
+# Of the server, without TLS and with it
+PORTS = {False: 4080, True: 4443}
 
 
 def size(rtt_ms, loss, cc, connections):
@@ -44,7 +48,7 @@ def size(rtt_ms, loss, cc, connections):
 def serve(place, tls):
     """The command of a server at the far end, and the socket for its tickets."""
     socket = place.dir / "backend.sock"
-    command = [place.bench, "serve", "--listen", f"{ADDRESSES['far']}:{4443 if tls else 4080}", "--backend-listen", f"unix:{socket}",
+    command = [place.bench, "serve", "--listen", f"{ADDRESSES['far']}:{PORTS[tls]}", "--backend-listen", f"unix:{socket}",
                "--storage-dir", str(place.data / "storage")]
     command += ["--tls-cert", str(place.dir / "cert.pem"), "--tls-key", str(place.dir / "key.pem")] if tls else []
     return command, f"unix:{socket}"
@@ -55,7 +59,7 @@ def send(place, line, server, client, tls):
     log = place.dir / "log"
     with line, open(log, "w", encoding="utf-8") as out:
         process = line.start("far", server, stdout=out, stderr=out, cwd=place.dir)
-        line.wait_for("far", ADDRESSES["far"], 4443 if tls else 4080, process)
+        line.wait_for("far", ADDRESSES["far"], PORTS[tls], process)
         running = line.start("near", client, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             told, wrong = running.communicate(timeout=BOUND)
@@ -73,17 +77,17 @@ def upload(run, place, kind, rtt_ms, loss, cc, seed, rmem=RMEM, wmem=WMEM):
     """Mbit/s of one upload; None if it was not over in time."""
     _, kind, tls, flags, connections = kind
     total = size(rtt_ms, loss, cc, connections)
-    url = f"{'https' if tls else 'http'}://{ADDRESSES['far']}:{4443 if tls else 4080}/"
+    url = f"{'https' if tls else 'http'}://{ADDRESSES['far']}:{PORTS[tls]}/"
     client = [place.bench, "bench", "--json", "--insecure", "--url", url, "--uploads", "1", "--total", str(total), *flags.split()]
     place.empty()
     if kind == "incoming":
         server, backend = serve(place, tls)
         client += ["--backend", backend, "--callback", ADDRESSES["near"], "--chunk", str(min(8 * MIB, total // 16))]
     else:
-        server = run.nginx_command(place, ADDRESSES["far"], 4080, 4443, tuned=False)
+        server = run.nginx_command(place, ADDRESSES["far"], PORTS[False], PORTS[True], tuned=False)
         client += ["--chunk", str(total)]
     told = send(place, Line(rtt_ms, MBIT, loss, seed, (cc, cc), rmem, wmem), server, client, tls)
-    result = told and run.json.loads(told)
+    result = told and json.loads(told)
     return result and result["bytes"] * 8 / result["seconds"] / 1e6
 
 
@@ -109,7 +113,7 @@ def same_bytes(place, rtt_ms, loss, cc, tls, mib):
     line = Line(rtt_ms, MBIT, loss, 1, (cc, cc), RMEM, WMEM)
     web_app = line.within("near", lambda: http.server.HTTPServer((ADDRESSES["near"], 0), WebApp))
     threading.Thread(target=web_app.serve_forever, daemon=True).start()
-    public = f"{'https' if tls else 'http'}://{ADDRESSES['far']}:{4443 if tls else 4080}"
+    public = f"{'https' if tls else 'http'}://{ADDRESSES['far']}:{PORTS[tls]}"
     client = [place.bench, "upload", "--json", "--insecure", "--backend", backend, "--public", public, *(["--http2"] if tls else []),
               "--signal-finish-url", f"http://{ADDRESSES['near']}:{web_app.server_port}/", "--chunk-size", "1MiB", str(file)]
     told = send(place, line, server, client, tls)

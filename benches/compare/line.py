@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A long line between two network namespaces, for measuring TCP itself on it: TCP ends in the near one and in the far one, and packets
-between them are forwarded with a delay, a rate and random loss. benches/delay.rs, in contrast, ends TCP in its proxy.
+"""Emulates a long network line between two network namespaces: TCP ends in the near one and in the far one, and packets between
+them are forwarded with a delay, a rate and random loss. benches/delay.rs, in contrast, ends TCP in its proxy.
 
     benches/compare/line.py [--rtt MS] [--mbit N] [--loss PERCENT] [--seed N] [--near-cc NAME] [--far-cc NAME] [--rmem BYTES]
                             [--wmem BYTES] [--seconds N] [--far COMMAND --near COMMAND]
@@ -226,19 +226,19 @@ def forward(tuns, result, rtt, mbit, loss, seed):
 
 
 def main():
-    asked = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].strip())
-    asked.add_argument("--rtt", type=float, default=100)
-    asked.add_argument("--mbit", type=float, default=100)
-    asked.add_argument("--loss", type=float, default=0)
-    asked.add_argument("--seed", type=int, default=1)
-    asked.add_argument("--near-cc", default="cubic")
-    asked.add_argument("--far-cc", default="cubic")
-    asked.add_argument("--rmem", type=int)
-    asked.add_argument("--wmem", type=int)
-    asked.add_argument("--seconds", type=float, default=20)
-    asked.add_argument("--near")
-    asked.add_argument("--far")
-    asked = asked.parse_args()
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].strip())
+    parser.add_argument("--rtt", type=float, default=100)
+    parser.add_argument("--mbit", type=float, default=100)
+    parser.add_argument("--loss", type=float, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--near-cc", default="cubic")
+    parser.add_argument("--far-cc", default="cubic")
+    parser.add_argument("--rmem", type=int)
+    parser.add_argument("--wmem", type=int)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--near")
+    parser.add_argument("--far")
+    asked = parser.parse_args()
     code = 0
     with Line(asked.rtt, asked.mbit, asked.loss, asked.seed, (asked.near_cc, asked.far_cc), asked.rmem, asked.wmem) as line:
         if asked.far:

@@ -1,5 +1,5 @@
 """What tests from outside share: a server as a child process, a backend, uploaders that remember what they
-were promised, and the judge that looks whether the promise holds. Standard library only.
+were promised, and a check that the promise holds. Standard library only.
 
 `proxies` has what stands before a server; `dialects` what clients of other protocols send.
 """
@@ -39,14 +39,14 @@ def thread_broke(broken):
         broken_threads.append(broken.thread)
 
 
-def judge_threads():
+def exit_if_thread_broke():
     if broken_threads:
         sys.stdout.flush()
         os._exit(1)
 
 
-# (What is registered first runs last.)
-atexit.register(judge_threads)
+# Registered first, so it runs last: `os._exit` skips everything behind it.
+atexit.register(exit_if_thread_broke)
 threading.excepthook = thread_broke
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
