@@ -78,7 +78,7 @@ rules! {
         s.backend_tls_client_ca.is_some() && !s.shared() && s.backend_tls_cert.is_none()
         => "needs backend_tls_cert and backend_tls_key";
 
-    // Whoever reaches the backend API can learn all tickets and have any URL called. Where others than this machine can
+    // A caller of the backend API can learn all tickets and have any URL called. Where others than this machine can
     // reach it, the operator has to have chosen: a token, client certificates, addresses, or openly nothing. Only an
     // explicit choice counts: an empty `backend_allow` is as good as none, `false` is no choice, TLS without client
     // certificates hides but does not protect, and the loopback fallback of a shared socket

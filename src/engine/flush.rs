@@ -64,7 +64,7 @@ impl Engine {
             }
             handle.flushing.store(false, Ordering::Release);
             if synced {
-                // Whoever asked between the loop's end and the store found it set, and began no task.
+                // A call between the end of the loop and the store found it set, and began no task.
                 engine.flush_if_due(&handle);
             }
         };
