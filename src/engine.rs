@@ -4,9 +4,9 @@
 //! is brought into memory by `registry` as an upload handle (`handle`). Every
 //! change of it waits in its commit queue (in its handle) and is decided, made durable and applied by a group commit
 //! (`commit`); then `effects` sees to what follows. Bytes flow beside that, many writers at once, each in a claim of
-//! its own (`claims`). In the background: syncs of what has only been written (`flush`), the startup scan (`scan`), expiry and the end of retention (`retention`),
-//! the samples that [`overview`] shows,
-//! and the deliveries that [`crate::handover`] would call backends for ([`delivery`]). Where several servers share the
+//! its own (`claims`). In the background: syncs of what has only been written (`flush`), the startup scan (`scan`),
+//! expiry and the end of retention (`retention`), the samples that [`overview`] shows, and the deliveries that
+//! [`crate::handover`] would call backends for ([`delivery`]). Where several servers share the
 //! uploads, what is due stands in `agenda`, and what is in memory is read on before it is used.
 //!
 //! Absent: HTTP, sockets, the calls to backends.
