@@ -73,16 +73,17 @@ impl Engine {
 
     /// What a group commit of these operations waits for.
     fn weight(&self, upload: &Upload, waiting: &[Queued]) -> Weight {
-        let (mut more, mut length) = (0, upload.length());
+        let (mut more, mut length) = (None, upload.length());
         for queued in waiting {
             match &queued.op {
                 Op::Change(Command::Store { extents, length: given, .. }) => {
                     if self.options().ack == Durability::Durable {
                         return Weight::Syncs;
                     }
-                    more += extents.bytes();
+                    more = Some(more.unwrap_or(0) + extents.bytes());
                     length = length.or(*given);
                 }
+                Op::Change(Command::BeginCall) if !upload.call_decides() => {}
                 Op::Change(_)
                 | Op::Publish
                 | Op::Take(..)
@@ -95,7 +96,8 @@ impl Engine {
             }
         }
         // Together they may complete the file, and then it is published.
-        let complete = length.is_some_and(|all| upload.received().bytes() + more >= all);
+        let complete =
+            more.zip(length).is_some_and(|(more, all)| upload.received().bytes() + more >= all);
         if upload.awaits_publish() || complete { Weight::Syncs } else { Weight::Writes }
     }
 

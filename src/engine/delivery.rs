@@ -249,7 +249,11 @@ impl Engine {
         }
         let mut url = None;
         if matches!(upload.phase(), Phase::HandingOver(_)) {
-            match self.find_published(&handle, &upload).await? {
+            let found = match self.was_just_published(&upload) {
+                true => File::There,
+                false => self.find_published(&handle, &upload).await?,
+            };
+            match found {
                 File::There if upload.awaits_digest() => return Ok(Begun::Unhashed),
                 File::There => {
                     let made = self.store.link(id).await;
@@ -366,6 +370,13 @@ impl Engine {
             }
             None => self.outbox.clear(id),
         }
+    }
+
+    /// This process has published the file, and the backend was not called for it: who else would have taken it? Where it is
+    /// gone all the same the backend is called too, which the look would only cost a change of the thread for.
+    fn was_just_published(&self, upload: &Upload) -> bool {
+        let seen = || self.outbox.context(upload.ticket().id).is_some();
+        self.sharing.is_none() && !upload.was_called() && !upload.awaits_digest() && seen()
     }
 
     /// If the file is gone, a call had been sent and the file was not to be removed by us, then

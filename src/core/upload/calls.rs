@@ -28,6 +28,12 @@ impl Upload {
         self.pending_calls().is_some_and(|calls| calls.begun > 0)
     }
 
+    /// Whether that a call was begun decides more than how many there were: where the file is gone then, the backend has
+    /// moved it. So it must be durable before the call.
+    pub fn call_decides(&self) -> bool {
+        matches!(self.phase, Phase::HandingOver(_)) && !self.removes_file()
+    }
+
     pub(super) fn apply_call(&mut self, event: &Event) {
         let (Phase::HandingOver(calls) | Phase::Cancelled { calls: Some(calls), .. }) =
             &mut self.phase

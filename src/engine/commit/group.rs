@@ -173,7 +173,7 @@ impl<'a> GroupCommit<'a> {
         if events.is_empty() {
             return Ok(Some(answers));
         }
-        let sync = staged.awaits_publish() || events.iter().any(|event| self.needs_sync(event));
+        let sync = events.iter().any(|event| self.needs_sync(event, &staged));
         let durability = if sync { Durability::Durable } else { Durability::Written };
         let mut state = self.state_of(&staged);
         if prepared {
@@ -282,14 +282,16 @@ impl<'a> GroupCommit<'a> {
 
     /// With `ack = written` only what decides the fate of a file is synced; with `durable`
     /// everything that somebody is told of.
-    fn needs_sync(&self, event: &Event) -> bool {
+    fn needs_sync(&self, event: &Event, staged: &Upload) -> bool {
         match event {
+            _ if staged.awaits_publish() => true,
             Event::Stored { .. } | Event::Bound { .. } => self.options.ack == Durability::Durable,
             Event::CallEnded { .. } | Event::NoticeEnded { .. } | Event::SentBy(_) => false,
+            // It rides with the record of the answer; without either the call is made again.
+            Event::CallBegun { .. } => staged.call_decides(),
             Event::Created(_)
             | Event::Published { .. }
             | Event::Digested { .. }
-            | Event::CallBegun { .. }
             | Event::Finished { .. }
             | Event::Failed { .. }
             | Event::RetryAsked { .. }

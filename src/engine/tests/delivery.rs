@@ -245,3 +245,32 @@ async fn a_delivery_that_is_dropped_is_due_again() {
     delivery.finish(CallResult::Done).await.unwrap();
     assert_eq!((pending(&engine), counts()), ((0, 0), (0, 0)));
 }
+
+/// The record that a call begins waits for the disk where it decides whether the file was taken, else for that of its answer.
+#[tokio::test]
+async fn issue_19_a_power_cut_during_a_call_loses_its_count_at_most() {
+    for (removal, again) in [(Removal::RemoveWhenFinished, 1), (Removal::Keep, 2)] {
+        for ack in [Durability::Durable, Durability::Written] {
+            let machine = Machine::default();
+            let engine = machine.start(ack);
+            let asked = NewUpload { removal, ..wish() };
+            let id = engine.new_upload(asked).await.unwrap().0;
+            engine.receive(id, chunk(0, 5, 5), None, body(&[b"hello"])).await.unwrap();
+            assert_eq!(begin(&engine, id).await.unwrap().attempt, 1);
+            drop(engine);
+            machine.cut_power();
+            let engine = machine.start(ack);
+            let call = begin(&engine, id).await.unwrap();
+            assert_eq!(call.attempt, again, "{removal:?}");
+            assert_eq!(machine.store.file(id).unwrap(), b"hello");
+            drop(engine);
+            let engine = machine.start(ack);
+            assert_eq!(begin(&engine, id).await.unwrap().attempt, again + 1, "after a crash");
+            engine.end_call(id, CallResult::Done).await.unwrap();
+            drop(engine);
+            machine.cut_power();
+            let engine = machine.start(ack);
+            assert_eq!(engine.status(id).await.unwrap().state, StateName::Finished);
+        }
+    }
+}
