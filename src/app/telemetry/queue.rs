@@ -17,6 +17,7 @@ pub(super) struct Queue(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
+    /// There are lines, or they are to be written at once.
     filled: Condvar,
     emptied: Condvar,
     /// Lines that were dropped, ever.
@@ -32,6 +33,10 @@ struct State {
     untold: u64,
     /// Lines that were taken out are being written.
     writing: bool,
+    /// The writer waits for a line: only then is it woken.
+    idle: bool,
+    /// Somebody waits until all is written.
+    flushing: u32,
 }
 
 impl Queue {
@@ -55,8 +60,11 @@ impl Queue {
         }
         state.waiting.extend_from_slice(line);
         state.lines += 1;
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
-        self.0.filled.notify_one();
+        if idle {
+            self.0.filled.notify_one();
+        }
     }
 
     /// Lines that were dropped since the start.
@@ -72,8 +80,12 @@ impl Queue {
     /// Waits until all is written, so long at most.
     pub(super) fn flush(&self, within: Duration) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
+        let mut state = self.lock();
+        state.flushing += 1;
+        self.0.filled.notify_one();
         // What is left then is lost with the process.
-        drop(self.0.emptied.wait_timeout_while(self.lock(), within, busy));
+        let waited = self.0.emptied.wait_timeout_while(state, within, busy);
+        waited.unwrap_or_else(PoisonError::into_inner).0.flushing -= 1;
     }
 
     fn write_out(&self, mut out: impl Write) {
@@ -94,8 +106,11 @@ impl Queue {
                     0
                 }
             };
+            let flushing = state.flushing > 0;
             drop(state);
-            self.0.emptied.notify_all();
+            if flushing {
+                self.0.emptied.notify_all();
+            }
             if told > 0 {
                 tracing::warn!(lines = told, "log lines dropped: standard error was blocked");
             }
@@ -104,8 +119,15 @@ impl Queue {
 
     /// Waits for lines and takes all out: how many, and how many had been dropped by then.
     fn take(&self, bytes: &mut Vec<u8>) -> (u64, u64) {
-        let none = |state: &mut State| state.waiting.is_empty();
-        let waited = self.0.filled.wait_while(self.lock(), none);
+        // Lines that come close to one another are written together: each write costs more than its line.
+        let quiet = |state: &mut State| state.flushing == 0;
+        let paused = self.0.filled.wait_timeout_while(self.lock(), PAUSE, quiet);
+        let state = paused.unwrap_or_else(PoisonError::into_inner).0;
+        let none = |state: &mut State| {
+            state.idle = state.waiting.is_empty();
+            state.idle
+        };
+        let waited = self.0.filled.wait_while(state, none);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut state.waiting, bytes);
         state.writing = true;
@@ -136,6 +158,8 @@ impl Write for Queue {
 /// Bytes of lines that wait, and as many that are being written. 1 MiB: some thousand lines, which a reader that
 /// pauses for seconds catches up on.
 const CAPACITY_BYTES: usize = 1 << 20;
+/// Between two writes.
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
