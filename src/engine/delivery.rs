@@ -1,7 +1,7 @@
 //! Deliveries: telling a backend that a file is there, or that an upload was cancelled. This says which are due
 //! ([`Engine::next_delivery`]) and records what came of them; how a backend is called is the caller's business.
 //!
-//! That a call begins is durable before it is made, and how it ended after. So a crash at any moment leaves either
+//! That a call begins is recorded before it is made, and how it ended after. So a crash at any moment leaves either
 //! no delivery pending, or one that is made again; none is lost.
 
 mod hashing;
@@ -138,7 +138,7 @@ impl Delivery {
         self.enter(Stage::Running);
     }
 
-    /// Records that the call is about to be made, durably, and says what to do.
+    /// Records that the call is about to be made, durably where [`Upload::call_decides`], and says what to do.
     ///
     /// Errors: nothing was recorded; the delivery goes back to the queue when this is dropped, unless there is no
     /// such upload any more. Dropping the future may leave a call recorded that was not made; it is then repeated.

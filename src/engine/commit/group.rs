@@ -287,7 +287,7 @@ impl<'a> GroupCommit<'a> {
             _ if staged.awaits_publish() => true,
             Event::Stored { .. } | Event::Bound { .. } => self.options.ack == Durability::Durable,
             Event::CallEnded { .. } | Event::NoticeEnded { .. } | Event::SentBy(_) => false,
-            // It rides with the record of the answer; without either the call is made again.
+            // It rides with the next record that is synced; without it the call is made again.
             Event::CallBegun { .. } => staged.call_decides(),
             Event::Created(_)
             | Event::Published { .. }
