@@ -21,7 +21,7 @@ pub(super) struct Kind<T, E = &'static str> {
     pub(super) secret: bool,
     /// Whether the file may have numbers, `true` and `false` without quotes.
     pub(super) bare: bool,
-    /// Whether `none` says that there is no value.
+    /// Whether `none` may be written for no value. The default of an option or a list may be `none` with any kind.
     pub(super) none: bool,
     /// From its text; the error says what would be right. No kind takes the empty text.
     pub(super) read: fn(&str) -> Result<T, E>,
@@ -36,7 +36,7 @@ pub(super) const ACK: Kind<Ack, String> = word("ACK");
 pub(super) const STORE: Kind<StoreKind, String> = word("STORE");
 pub(super) const JOURNAL: Kind<JournalKind, String> = word("JOURNAL");
 pub(super) const INTERIM_TO: Kind<InterimTo, String> = word("WHEN");
-pub(super) const FORMAT: Kind<LogFormat, String> = word("FORMAT");
+pub(super) const LOG_FORMAT: Kind<LogFormat, String> = word("FORMAT");
 
 /// `true`, `false`, or the flag alone.
 pub(super) const BOOL: Kind<bool> =

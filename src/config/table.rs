@@ -270,7 +270,7 @@ settings! {
         /// Log filter: error, warn, info, debug, trace, off, or directives such as "info,incoming=debug"
         reload log: String = FILTER, "info";
         /// Log format: text or json
-        restart log_format: LogFormat = FORMAT, "text";
+        restart log_format: LogFormat = LOG_FORMAT, "text";
         /// Worker threads, 1 to 1024
         restart workers: usize = WORKERS, "one per CPU core";
     }
