@@ -187,7 +187,8 @@ fn one_line(message: &str) -> String {
     let said = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let said: Vec<_> =
         said.filter(|line| !line.is_empty() && !line.starts_with("For more ")).collect();
-    format!("{} (see --help)", said.join(" ").trim_start_matches("error: "))
+    let said = said.join(" ").replace(" tip: ", "; ");
+    format!("{} (see --help)", said.trim_start_matches("error: "))
 }
 
 /// The end of a command: nothing on success, else one line on standard error; and the exit code.
@@ -320,6 +321,13 @@ mod tests {
         }
         assert_eq!(parse("incoming --help").unwrap_err().exit_code(), 0);
         assert_eq!(parse("incoming serve --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn an_error_and_its_tip_are_two_clauses() {
+        let said = one_line(&parse("check-config --chunk-sise 3").unwrap_err().to_string());
+        let wanted = "unexpected argument '--chunk-sise' found; a similar argument exists: '--chunk-size' (see --help)";
+        assert_eq!(said, wanted);
     }
 
     /// Flags can be read by every user of the machine: whoever types a secret is told where else it can stand.

@@ -229,7 +229,7 @@ fn greeting(args: &DemoArgs, names: &Names, ports: Ports) -> String {
     let received = received.join("received");
     let _ = write!(
         text,
-        "\n  Received files lie in {}\n  The backend API is at http://127.0.0.1:{backend}/incoming/backend/\n\n  \
+        "\n  Received files lie in {}\n  The operator's page and the backend API: http://127.0.0.1:{backend}/incoming/backend/\n\n  \
          From a terminal:\n    curl -k -T film.mp4 \"$(curl -ksX POST 'https://localhost:{https}/api/tickets?name=film.mp4')\"\n\n  \
          Ctrl-C ends it; unfinished uploads go on after the next start.\n\n",
         terminal::path(&received)
