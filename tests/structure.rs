@@ -9,6 +9,8 @@
 mod operations;
 #[path = "structure/source.rs"]
 mod source;
+#[path = "structure/versions.rs"]
+mod versions;
 
 use source::{File, check, files, words};
 use std::collections::{BTreeMap, BTreeSet};
