@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn an_error_and_its_tip_are_two_clauses() {
-        let said = one_line(&parse("check-config --chunk-sise 3").unwrap_err().to_string());
+        let said =
+            one_line(&parse("incoming check-config --chunk-sise 3").unwrap_err().to_string());
         let wanted = "unexpected argument '--chunk-sise' found; a similar argument exists: '--chunk-size' (see --help)";
         assert_eq!(said, wanted);
     }
