@@ -6,9 +6,7 @@
 
 pub mod body;
 pub mod client;
-mod connection;
 mod connector;
 mod fair_queue;
-mod kept;
 pub mod signature;
 pub mod worker;

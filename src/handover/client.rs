@@ -2,11 +2,12 @@
 //!
 //! A call has one end: an [`Answer`], whatever its status, or a [`CallError`]. What either means for
 //! the upload, and when to call again, is decided elsewhere. What is absent: redirects (a backend
-//! that moved says so in its next ticket), proxies, and cookies.
+//! that moved says so in its next ticket), proxies, cookies, and connections kept for the next call
+//! (handovers are rare, and a stale connection would make a good backend look bad).
 //!
-//! A call is one future: dropping it closes its connection, and its deadline covers all of it. A call that may be repeated
-//! may use the connection of an earlier one ([`Kept`]). Where that ends before an answer, which its peer may do at any time,
-//! the call is sent once more, on a new connection.
+//! It stands on hyper's connection, not on the pooling client of hyper-util: that one keeps connections, sends a request
+//! again on another one, and drives each by a task that the call does not own. Here a call is one future: dropping it
+//! closes its connection, and its deadline covers all of it.
 
 pub(super) mod answer;
 #[cfg(any(test, feature = "testing"))]
@@ -15,29 +16,40 @@ pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use answer::read;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::ext::on_informational;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue,
     USER_AGENT,
 };
+use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::coop::unconstrained;
 
-use super::connection::{Broken, Connection, MAX_INTERIM};
-use super::connector::{Connector, Resolver};
-use super::kept::{Kept, Peer};
+use super::connector::{Connection, Connector, Resolver};
 use crate::core::callback::{CallbackTarget, CallbackUrl, CallbackUrlError};
 use crate::core::signing::{SigningSecrets, UrlSecrets};
 use crate::engine::deadline::within;
 
 pub use super::connector::{Permit, Rule};
 pub use answer::{Answer, CallError, RawAnswer, Unreadable};
+
+/// Bytes hyper reads ahead, and with that the longest head of an answer.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 const CALLER: &str = concat!("incoming/", env!("CARGO_PKG_VERSION"));
 
@@ -50,19 +62,12 @@ pub struct Options {
     pub allow: Vec<Rule>,
 }
 
-/// Calls backends. What it may call does not change, so neither does whom its kept connections lead to.
+/// Calls backends. Cheap to share; holds no connection.
+#[derive(Debug)]
 pub struct Client {
     timeout: Duration,
     connector: Connector,
-    pub(super) kept: Kept,
     secrets: Vec<UrlSecrets>,
-}
-
-/// Without the secrets.
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
 }
 
 impl Client {
@@ -72,7 +77,7 @@ impl Client {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let connector = Connector::new(Resolver::system(), options.allow);
-        Self { timeout: options.timeout, connector, kept: Kept::default(), secrets: Vec::new() }
+        Self { timeout: options.timeout, connector, secrets: Vec::new() }
     }
 
     /// The same client, with secrets for the calls of tickets that have none; see [`Self::secrets`].
@@ -86,8 +91,7 @@ impl Client {
         UrlSecrets::of(&self.secrets, url)
     }
 
-    /// Posts to `url`: a form, unless `headers` have another `Content-Type`. The call may be sent twice: where a kept
-    /// connection ends before an answer, and the backend may have acted on it.
+    /// Posts to `url` on a connection of its own: a form, unless `headers` have another `Content-Type`.
     ///
     /// `headers` are sent besides. Credentials in the URL are sent as basic authentication.
     /// Redirects are answers like others. `permit` is dropped when all that the call started has ended: a name look-up
@@ -109,24 +113,11 @@ impl Client {
         let value = HeaderValue::from_str(idempotency_key);
         let value = value.map_err(|_| CallError::BadUrl(url.shown(), CallbackUrlError::Syntax))?;
         headers.insert("idempotency-key", value);
-        let target = url.target().map_err(|error| CallError::BadUrl(url.shown(), error))?;
-        let request = request(&target, body, headers)?;
-        let call = async {
-            let peer = Peer::of(&target);
-            let (answer, connection) = match self.post_kept(&target, &peer, &request).await? {
-                Some(answered) => answered,
-                None => self.post_new(&target, request, &permit).await?,
-            };
-            if answer.is_read() {
-                self.kept.put(peer, connection).await;
-            }
-            Ok(Answer::from(answer))
-        };
-        self.within_timeout(url, call).await
+        self.post(url, body, headers, permit).await.map(Answer::from)
     }
 
     /// Posts a form as [`Self::post_idempotent`] does, with these headers besides, which replace its own; credentials in the URL
-    /// replace theirs. On a connection of its own, and once.
+    /// replace theirs.
     ///
     /// # Errors
     /// As [`Self::post_idempotent`].
@@ -140,62 +131,15 @@ impl Client {
         permit: Permit,
     ) -> Result<RawAnswer, CallError> {
         let target = url.target().map_err(|error| CallError::BadUrl(url.shown(), error))?;
-        let mut request = request(&target, body, headers)?;
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let request = request(&target, body, headers)?;
         let call = async {
-            let (answer, _) = self.post_new(&target, request, &permit).await?;
-            Ok(answer)
-        };
-        self.within_timeout(url, call).await
-    }
-
-    /// On a connection of an earlier call; `None` if there is none, or it ended before an answer.
-    async fn post_kept(
-        &self,
-        target: &CallbackTarget<'_>,
-        peer: &Peer,
-        request: &Request<Full<Bytes>>,
-    ) -> Result<Option<(RawAnswer, Connection)>, CallError> {
-        let Some(mut connection) = self.kept.take(peer).await else { return Ok(None) };
-        match connection.exchange(request.clone()).await {
-            Ok(answer) => Ok(Some((answer, connection))),
-            Err(Broken::BeforeAnswer(error)) if !error.is_parse() => {
-                tracing::debug!(url = target.shown(), %error, "kept connection to backend ended");
-                Ok(None)
+            match self.connector.connect(&target, &permit).await? {
+                Connection::Plain(io) => exchange(&target, io, request).await,
+                Connection::Tls(io) => exchange(&target, io, request).await,
             }
-            Err(broken) => Err(call_error(target, broken)),
-        }
-    }
-
-    async fn post_new(
-        &self,
-        target: &CallbackTarget<'_>,
-        request: Request<Full<Bytes>>,
-        permit: &Permit,
-    ) -> Result<(RawAnswer, Connection), CallError> {
-        let stream = self.connector.connect(target, permit).await?;
-        let begun = Connection::begin(stream).await;
-        let mut connection = begun.map_err(|error| CallError::Http(target.shown(), error))?;
-        let answer = connection.exchange(request).await;
-        Ok((answer.map_err(|broken| call_error(target, broken))?, connection))
-    }
-
-    async fn within_timeout<T>(
-        &self,
-        url: &CallbackUrl,
-        call: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
+        };
         let limit = self.timeout;
         within(limit, call).await.unwrap_or_else(|_| Err(CallError::Timeout(url.shown(), limit)))
-    }
-}
-
-fn call_error(target: &CallbackTarget<'_>, broken: Broken) -> CallError {
-    match broken {
-        Broken::BeforeAnswer(error) | Broken::InAnswer(error) => {
-            CallError::Http(target.shown(), error)
-        }
-        Broken::Interim => CallError::Interim(target.shown(), MAX_INTERIM),
     }
 }
 
@@ -214,6 +158,7 @@ fn request(
         (USER_AGENT, CALLER),
         (ACCEPT, "text/plain, */*"),
         (ACCEPT_ENCODING, "identity"),
+        (CONNECTION, "close"),
     ] {
         given.insert(name, HeaderValue::from_static(value));
     }
@@ -234,4 +179,60 @@ fn basic(credentials: &str) -> HeaderValue {
         .expect("base64 is visible ASCII");
     value.set_sensitive(true);
     value
+}
+
+/// Sends the request and reads the answer, polling the connection itself beside them.
+async fn exchange<IO>(
+    target: &CallbackTarget<'_>,
+    io: IO,
+    mut request: Request<Full<Bytes>>,
+) -> Result<RawAnswer, CallError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let failed = |error| CallError::Http(target.shown(), error);
+    let (mut sender, conn) = http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .max_headers(100)
+        .title_case_headers(false)
+        .preserve_header_case(false)
+        .writev(true)
+        .http09_responses(false)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(failed)?;
+    let too_many = Arc::new(Notify::new());
+    let (count, exceeded) = (AtomicUsize::new(0), Arc::clone(&too_many));
+    on_informational(&mut request, move |_| {
+        if count.fetch_add(1, Ordering::Relaxed) == MAX_INTERIM {
+            exceeded.notify_one();
+        }
+    });
+    let answering = async {
+        let answer = sender.send_request(request).await?;
+        read(answer).await
+    };
+    // When the connection ends first, what it has read is still to be taken; its error, if any, is
+    // the answer's as well.
+    let answered = beside(answering, conn);
+    tokio::select! { biased;
+        () = unconstrained(too_many.notified()) => {
+            Err(CallError::Interim(target.shown(), MAX_INTERIM))
+        }
+        answer = answered => answer.map_err(failed),
+    }
+}
+
+/// Interim answers (1xx) before the final one: hyper reads any number of them. RFC 9110, section 15.2, asks a client
+/// to take one or more; no framework sends more than a few.
+const MAX_INTERIM: usize = 32;
+
+/// Completes with `main`, polling `side` as long as it goes.
+async fn beside<T>(main: impl Future<Output = T>, side: impl Future) -> T {
+    let (mut main, mut side) = (pin!(main), pin!(side));
+    tokio::select! { biased;
+        done = main.as_mut() => return done,
+        _ = side.as_mut() => {}
+    }
+    main.await
 }

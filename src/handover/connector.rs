@@ -19,7 +19,6 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::either::Either;
 
 /// The permit of a call: dropped when everything that the call started has ended; see `Client::post_idempotent`.
 pub type Permit = Arc<dyn Send + Sync>;
@@ -43,8 +42,11 @@ pub(super) struct Connector {
     pub(super) tls: OnceCell<Arc<ClientConfig>>,
 }
 
-/// The bytes of a connection to a backend, plain or over TLS.
-pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+/// A connection to a backend.
+pub(super) enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
 
 /// Finds the addresses of a host; may block for as long as it likes.
 pub(super) type LookUp = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
@@ -122,17 +124,17 @@ impl Connector {
         &self,
         target: &CallbackTarget<'_>,
         permit: &Permit,
-    ) -> Result<Stream, CallError> {
+    ) -> Result<Connection, CallError> {
         let stream = self.reach(target, permit).await?;
         if !target.tls {
-            return Ok(Stream::Left(stream));
+            return Ok(Connection::Plain(stream));
         }
         let failed = |error| CallError::Tls(target.shown(), error);
         let config = self.tls.get_or_try_init(tls_config).await.map_err(failed)?;
         let name = ServerName::try_from(target.host.to_owned())
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
-        Ok(Stream::Right(Box::new(connecting.await.map_err(failed)?)))
+        Ok(Connection::Tls(Box::new(connecting.await.map_err(failed)?)))
     }
 
     async fn reach(

@@ -49,11 +49,6 @@ impl RawAnswer {
     pub fn is_whole(&self) -> bool {
         matches!(self.rest, Rest::None)
     }
-
-    /// Whether all of it has been read, so that another answer may follow.
-    pub(in crate::handover) fn is_read(&self) -> bool {
-        self.is_whole() && self.body.is_ok()
-    }
 }
 
 impl From<RawAnswer> for Answer {
@@ -77,9 +72,7 @@ pub enum Unreadable {
 }
 
 /// Reads an answer to its end, or as much as may be read of it.
-pub(in crate::handover) async fn read(
-    answer: Response<Incoming>,
-) -> Result<RawAnswer, hyper::Error> {
+pub(super) async fn read(answer: Response<Incoming>) -> Result<RawAnswer, hyper::Error> {
     let status = answer.status().as_u16();
     let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
@@ -104,6 +104,7 @@ async fn the_request_is_what_backends_expect() {
         "idempotency-key: key-7".to_owned(),
         "authorization: basic bwu6cgfzcw==".to_owned(),
         "accept: text/plain, */*".to_owned(),
+        "connection: close".to_owned(),
         format!("user-agent: {CALLER}"),
     ] {
         assert!(heard.contains(&format!("\r\n{header}\r\n")), "{header} in {heard}");
