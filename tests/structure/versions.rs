@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-/// Crates that meet strangers' bytes, the least version of each, and what is wrong before it.
+/// Crates that meet untrusted bytes, the least version of each, and what is wrong before it.
 const LEAST: [(&str, [u64; 3], &str); 8] = [
     ("bytes", [1, 11, 1], "BytesMut::reserve overflows"),
     ("h2", [0, 4, 20], "resets, CONTINUATION or empty frames without bounds"),
@@ -16,7 +16,7 @@ const LEAST: [(&str, [u64; 3], &str); 8] = [
     ("tracing-subscriber", [0, 3, 20], "commands for terminals pass into logs"),
 ];
 
-/// Crates that nobody mends any more, and TLS in C.
+/// Crates that are no longer maintained, and TLS in C.
 const OUT: [&str; 8] = [
     "rustls-pemfile",
     "openssl",
@@ -46,7 +46,7 @@ fn locked(text: &str) -> Vec<(String, [u64; 3])> {
 }
 
 /// What is wrong with a lock file.
-fn verdict(locked: &[(String, [u64; 3])]) -> Vec<String> {
+fn known_flaws(locked: &[(String, [u64; 3])]) -> Vec<String> {
     let old = locked.iter().flat_map(|(name, version)| {
         let least = LEAST.iter().filter(move |(krate, least, _)| krate == name && version < least);
         least.map(move |(_, least, why)| format!("{name} {version:?} is before {least:?}: {why}"))
@@ -60,13 +60,13 @@ fn no_version_with_a_known_flaw() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let locked = locked(&std::fs::read_to_string(root.join("Cargo.lock")).unwrap());
     assert!(locked.len() > 50, "Cargo.lock was not read");
-    assert_eq!(verdict(&locked), Vec::<String>::new());
+    assert_eq!(known_flaws(&locked), Vec::<String>::new());
 }
 
 #[test]
 fn the_list_is_not_blind() {
     let check = |name: &str, version: [u64; 3], wrong: bool| {
-        let found = verdict(&[(name.to_owned(), version)]);
+        let found = known_flaws(&[(name.to_owned(), version)]);
         assert_eq!(!found.is_empty(), wrong, "{found:?}");
     };
     check("h2", [0, 4, 19], true);
