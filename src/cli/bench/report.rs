@@ -144,15 +144,12 @@ impl Report {
                 size(self.chunk_bytes)
             ),
         );
-        row(
-            "throughput",
-            format!(
-                "{:.3} GiB/s ({} in {:.2} s)",
-                self.gib_per_second,
-                size(self.bytes),
-                self.seconds
-            ),
-        );
+        // Of a slow line, MiB.
+        let throughput = match self.gib_per_second {
+            slow if slow < 0.1 => format!("{:.2} MiB/s", slow * 1024.0),
+            fast => format!("{fast:.3} GiB/s"),
+        };
+        row("throughput", format!("{throughput} ({} in {:.2} s)", size(self.bytes), self.seconds));
         row("acknowledgements", self.acknowledgements.text());
         match &self.server_cpu {
             Some(cost) => row("server CPU", cost.text()),
