@@ -35,7 +35,7 @@ struct State {
     writing: bool,
     /// The writer waits for a line: only then is it woken.
     idle: bool,
-    /// Somebody waits until all is written.
+    /// Calls of `flush` that wait until all is written.
     flushing: u32,
 }
 
